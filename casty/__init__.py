@@ -1,0 +1,1 @@
+"""A typed, clustered actor library on Trio."""

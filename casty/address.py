@@ -1,0 +1,101 @@
+"""Names of places: nodes, incarnations of nodes, and actors on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+NodeId: TypeAlias = str
+"""The human-readable name of a node, unique among the living members of a cluster."""
+
+URI_SCHEME = "casty"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class NodeAddress:
+    """Where a node listens; ordered by host, then port.
+
+    >>> NodeAddress("10.0.0.1", 2551) < NodeAddress("10.0.0.2", 2551)
+    True
+    >>> str(NodeAddress("::1", 2551))
+    '[::1]:2551'
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class UniqueAddress:
+    """One run of a node: its address and the 64 random bits that it drew when it started."""
+
+    address: NodeAddress
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"{self.address}#{self.incarnation:016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class ActorAddress:
+    """The full name of one actor: system, path, and, when it is known, node and run.
+
+    ``incarnation`` 0 means any run of the node; ``uid`` 0 means whichever actor has the path now,
+    any other ``uid`` means exactly one spawned actor.
+
+    >>> address = ActorAddress("shop", "/cart", "10.0.0.1", 2551, incarnation=7, uid=3)
+    >>> address.to_uri()
+    'casty://shop@10.0.0.1:2551/cart#7.3'
+    >>> ActorAddress.from_uri(address.to_uri()) == address
+    True
+    """
+
+    system: str
+    path: str
+    host: str | None = None
+    port: int | None = None
+    incarnation: int = 0
+    uid: int = 0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the address names no node, so that it means an actor of the own system."""
+        return self.host is None
+
+    @property
+    def node(self) -> NodeAddress | None:
+        """The node of the actor, or None for an address without a node."""
+        return None if self.host is None or self.port is None else NodeAddress(self.host, self.port)
+
+    def at(self, node: UniqueAddress) -> ActorAddress:
+        """Return the same actor's address, bound to a run of a node."""
+        host, port = node.address.host, node.address.port
+        return replace(self, host=host, port=port, incarnation=node.incarnation)
+
+    def to_uri(self) -> str:
+        """Return ``casty://system@host:port/path#incarnation.uid``, the parts that are known."""
+        node = self.node
+        authority = self.system if node is None else f"{self.system}@{node}"
+        suffix = f"#{self.incarnation}.{self.uid}" if self.incarnation or self.uid else ""
+        return f"{URI_SCHEME}://{authority}{self.path}{suffix}"
+
+    @classmethod
+    def from_uri(cls, uri: str) -> ActorAddress:
+        """Parse what `to_uri` wrote. ``ValueError`` for anything else."""
+        parts = urlsplit(uri)
+        incarnation, _, uid = parts.fragment.partition(".") if parts.fragment else ("0", "", "0")
+        if parts.scheme != URI_SCHEME or not parts.netloc or not incarnation.isdigit() or not uid.isdigit():
+            raise ValueError(f"expected casty://system[@host:port]/path[#incarnation.uid], got {uri!r}")
+        system, has_node, _ = parts.netloc.partition("@")
+        if not has_node:
+            return cls(system, parts.path, incarnation=int(incarnation), uid=int(uid))
+        if parts.hostname is None or parts.port is None:
+            raise ValueError(f"an actor address with a node needs host:port, got {uri!r}")
+        return cls(system, parts.path, parts.hostname, parts.port, int(incarnation), int(uid))
+
+    def __str__(self) -> str:
+        return self.to_uri()

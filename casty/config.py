@@ -1,0 +1,269 @@
+"""Frozen settings, checked when they are made; durations are float seconds.
+
+Every field says what it means and how to choose it. A nonsense value is a `ConfigError` that names
+the field, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Literal
+
+from casty.address import NodeId
+from casty.errors import ConfigError
+
+PORT_MAX = 65_535
+NODE_ID_LENGTH_MAX = 128
+
+
+def check_positive(owner: object, *names: str) -> None:
+    """Raise ConfigError unless each named field of ``owner`` is a finite number above zero."""
+    for name in names:
+        value: object = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ConfigError(f"{type(owner).__name__}.{name} must be a finite number above 0, got {value!r}")
+
+
+def check_count(owner: object, *names: str, least: int = 1) -> None:
+    """Raise ConfigError unless each named field of ``owner`` is an int of at least ``least``."""
+    for name in names:
+        value: object = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{type(owner).__name__}.{name} must be an integer of at least {least}, got {value!r}")
+
+
+def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 0) -> None:
+    """Raise ConfigError unless ``host`` and ``port`` can name a listening port."""
+    if not isinstance(host, str) or not host.strip() or any(c.isspace() or c in "/@#?" for c in host):
+        raise ConfigError(f"{owner} host must be a host name or an IP address, got {host!r}")
+    if isinstance(port, bool) or not isinstance(port, int) or not port_least <= port <= PORT_MAX:
+        raise ConfigError(f"{owner} port must be an integer from {port_least} to {PORT_MAX}, got {port!r}")
+
+
+class MailboxOverflowStrategy(Enum):
+    """What happens to a message for a mailbox that is full."""
+
+    drop_new = "drop_new"
+    """The new message becomes a dead letter."""
+    drop_oldest = "drop_oldest"
+    """The oldest waiting message becomes a dead letter and the new one is taken."""
+    reject = "reject"
+    """``tell`` raises MailboxFull in a local sender; from another node it becomes a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """The bound of an actor's mailbox and what happens beyond it.
+
+    ``capacity`` counts messages; system signals (stop, Terminated, timers) bypass it. Too low drops
+    in bursts, too high hides an actor that cannot keep up: a small waiting message costs about 100
+    bytes.
+    """
+
+    capacity: int = 1_000_000
+    overflow: MailboxOverflowStrategy = MailboxOverflowStrategy.drop_new
+
+    def __post_init__(self) -> None:
+        check_count(self, "capacity")
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """Settings of an `ActorSystem`, clustered or not."""
+
+    mailbox: Mailbox = Mailbox()
+    """For actors that are spawned without a mailbox of their own."""
+    stop_timeout: float = 5.0
+    """How long one actor's clean-up (``post_stop``, ``finally`` blocks) may take when it stops."""
+    shutdown_timeout: float = 10.0
+    """How long stopping the whole system may take before what hangs is cancelled and named."""
+    slow_handler_after: float = 0.2
+    """A handler that holds the loop longer than this is named in a rate-limited warning."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "stop_timeout", "shutdown_timeout", "slow_handler_after")
+
+
+@dataclass(frozen=True, slots=True)
+class FailureDetectorConfig:
+    """Tuning of the phi accrual failure detector; the defaults tolerate pauses of three seconds."""
+
+    threshold: float = 8.0
+    """Suspicion at which a node is unreachable. 8 is one wrong alarm in 10^8 heartbeats under the
+    model; 12 suits noisy clouds. Lower reacts sooner and errs more often."""
+    max_sample_size: int = 200
+    """How many heartbeat intervals are remembered. More is steadier, fewer adapts sooner."""
+    min_std_deviation_ms: float = 100.0
+    """Floor of the spread: keeps a very regular link from being judged by a hair."""
+    acceptable_heartbeat_pause_ms: float = 3000.0
+    """Silence that is forgiven on top of the usual interval: garbage collection, a busy loop.
+    Higher forgives longer stalls and sees a cut link that much later."""
+    first_heartbeat_estimate_ms: float = 1000.0
+    """The interval assumed before any was seen; about twice the heartbeat interval."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "threshold", "min_std_deviation_ms", "first_heartbeat_estimate_ms")
+        check_count(self, "max_sample_size")
+        if not 0 <= self.acceptable_heartbeat_pause_ms < math.inf:
+            raise ConfigError(
+                "FailureDetectorConfig.acceptable_heartbeat_pause_ms must be a finite number of at least 0, "
+                f"got {self.acceptable_heartbeat_pause_ms!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """Bounds that keep a hostile or broken peer from costing more than a connection."""
+
+    hello_frame_bytes_max: int = 4 * 1024
+    """Largest frame before the hello is accepted."""
+    frame_bytes_max: int = 1024 * 1024 + 4096
+    """Largest frame afterwards: a payload of 1 MiB and its envelope."""
+    hello_timeout: float = 5.0
+    """For the whole exchange of hellos, not for each read."""
+    unauthenticated_max: int = 64
+    """Connections at one time that have not said hello yet."""
+    unauthenticated_per_host_max: int = 16
+    """The same, for one remote host."""
+    nesting_max: int = 32
+    """Depth of containers inside a message."""
+    elements_max: int = 65_536
+    """Values inside one message, counted over all containers."""
+    outbound_messages_max: int = 4_096
+    """Frames waiting for one peer and lane; beyond it ``tell`` makes dead letters, ``send`` waits."""
+    outbound_bytes_max: int = 8 * 1024 * 1024
+    """Bytes waiting for one peer and lane."""
+    dial_timeout: float = 5.0
+    """How long one attempt to connect may take, the exchange of hellos included."""
+    write_timeout: float = 10.0
+    """A write that makes no progress for this long drops the link."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "hello_timeout", "dial_timeout", "write_timeout")
+        durations = {"hello_timeout", "dial_timeout", "write_timeout"}
+        check_count(self, *(f.name for f in fields(self) if f.name not in durations))
+
+
+DOWNING_STRATEGIES = ("keep_majority", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How a node behaves in its cluster; all nodes of one cluster should have the same.
+
+    >>> ClusterSettings.wan().failure_detector.threshold
+    12.0
+    """
+
+    gossip_interval: float = 1.0
+    """Seconds between gossip rounds. Changes are pushed at once; the round repairs what was lost."""
+    gossip_fanout: int = 3
+    """Peers per round."""
+    heartbeat_interval: float = 0.5
+    """Seconds between heartbeats to each monitored node."""
+    availability_interval: float = 2.0
+    """The longest gap between two checks of the failure detector."""
+    failure_detector: FailureDetectorConfig = FailureDetectorConfig()
+    monitored_max: int = 9
+    """How many successors on the ring a node monitors."""
+    min_members: int = 1
+    """No member becomes up before this many have joined."""
+    downing: Literal["keep_majority", "none"] = "keep_majority"
+    """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
+    lowest address at a tie. ``none``: nobody is downed unless an operator does it."""
+    stable_after: float | None = None
+    """How long reachability must be unchanged before downing decides. None chooses by cluster size:
+    7 s up to 5 nodes, 10 s at 10, 20 s at 100. Lower fails over sooner and risks deciding twice."""
+    on_downed: Literal["stop"] = "stop"
+    """What a node does that learns it was downed: ``stop`` ends its block with NodeDowned."""
+    leave_timeout: float = 5.0
+    """How long a graceful leave waits for the others before the node stops anyway."""
+    advertised_host: str | None = None
+    """The host that peers dial, where it differs from the one that is bound."""
+    advertised_port: int | None = None
+    limits: TransportLimits = TransportLimits()
+
+    def __post_init__(self) -> None:
+        check_positive(self, "gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
+        check_count(self, "gossip_fanout", "monitored_max", "min_members")
+        if self.stable_after is not None:
+            check_positive(self, "stable_after")
+        if self.downing not in DOWNING_STRATEGIES:
+            raise ConfigError(f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, got {self.downing!r}")
+        if self.on_downed != "stop":
+            raise ConfigError(f"ClusterSettings.on_downed must be 'stop', got {self.on_downed!r}")
+        if self.advertised_host is not None:
+            check_endpoint("ClusterSettings.advertised", self.advertised_host, self.advertised_port or 0)
+        if self.advertised_port is not None:
+            check_count(self, "advertised_port")
+
+    @classmethod
+    def lan(cls) -> ClusterSettings:
+        """Return the defaults: machines of one data centre."""
+        return cls()
+
+    @classmethod
+    def local(cls) -> ClusterSettings:
+        """Return settings for processes of one machine: gossip twice as often."""
+        return cls(gossip_interval=0.5)
+
+    @classmethod
+    def wan(cls) -> ClusterSettings:
+        """Return settings for links between data centres: more patience before an accusation."""
+        detector = replace(FailureDetectorConfig(), threshold=12.0, acceptable_heartbeat_pause_ms=6000.0)
+        return cls(gossip_interval=2.0, heartbeat_interval=1.0, failure_detector=detector)
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Who a node is and whom it asks to be let in.
+
+    >>> cfg = ClusterConfig("127.0.0.1", 2551, node_id="node-1", seed_nodes=(("127.0.0.1", 2552),))
+    >>> cfg.host, cfg.port
+    ('127.0.0.1', 2551)
+    """
+
+    host: str
+    """The address to bind; the default of every other part of casty is loopback."""
+    port: int
+    """The TCP port; 0 takes a free one."""
+    node_id: NodeId
+    """The name of this node, unique among the living members."""
+    seed_nodes: tuple[tuple[str, int], ...] = ()
+    """Initial contact points. None: this node forms a new cluster at once. List several: a sole seed
+    that restarts looks like a first start."""
+    roles: frozenset[str] = field(default_factory=lambda: frozenset[str]())
+    """What this node is for; services and placement can ask for a role."""
+
+    def __post_init__(self) -> None:
+        check_endpoint("ClusterConfig", self.host, self.port)
+        check_node_id(self.node_id)
+        check_seed_nodes(self.seed_nodes)
+        check_roles(self.roles)
+
+
+def check_node_id(node_id: object) -> None:
+    """Raise ConfigError unless ``node_id`` is a usable name."""
+    if not isinstance(node_id, str) or not node_id.strip() or len(node_id) > NODE_ID_LENGTH_MAX:
+        raise ConfigError(
+            f"ClusterConfig.node_id must be a name of 1 to {NODE_ID_LENGTH_MAX} characters, got {node_id!r}"
+        )
+
+
+def check_seed_nodes(seed_nodes: Iterable[object]) -> None:
+    """Raise ConfigError unless every seed is a host and a port that can be dialled."""
+    for seed in seed_nodes:
+        match seed:
+            case (host, port) if not isinstance(seed, str):
+                check_endpoint("ClusterConfig.seed_nodes", host, port, port_least=1)
+            case _:
+                raise ConfigError(f"ClusterConfig.seed_nodes must hold (host, port) pairs, got {seed!r}")
+
+
+def check_roles(roles: Collection[object]) -> None:
+    """Raise ConfigError unless every role is a name."""
+    if isinstance(roles, str) or not all(isinstance(role, str) and role.strip() for role in roles):
+        raise ConfigError(f"ClusterConfig.roles must be a set of names, got {roles!r}")

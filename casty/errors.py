@@ -1,0 +1,76 @@
+"""Every exception that casty raises on purpose.
+
+Three families: a programmer's mistake is a ``TypeError`` or ``ValueError`` raised at once, a peer's
+mistake is a `ProtocolError`, and weather (time-outs, lost nodes, refusals) is a named error below
+`CastyError`.
+"""
+
+from __future__ import annotations
+
+
+class CastyError(Exception):
+    """The base of all errors that casty defines."""
+
+
+class ConfigError(CastyError, ValueError):
+    """A setting makes no sense; the message says what was expected, found, and what to change."""
+
+
+class UnsupportedTypeError(CastyError, TypeError):
+    """A type cannot travel between nodes; the message names the field and what to use instead."""
+
+
+class EncodeError(CastyError, ValueError):
+    """A message cannot be turned into bytes. Raised at the sender; nothing was sent."""
+
+
+class ProtocolError(CastyError):
+    """Bytes from a peer break the protocol. The decoders raise this error and no other."""
+
+
+class FrameError(ProtocolError):
+    """The framing itself is broken or over a limit: the link cannot be used any more."""
+
+
+class DecodeError(ProtocolError):
+    """A well-framed message has an unknown name, or a missing or ill-typed field; the link lives."""
+
+
+class UnknownTypeError(DecodeError):
+    """A message carries a wire name that this node has not registered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"unknown message type {name[:128]!r}: register it on this node")
+        self.name = name
+
+
+class AskTimeoutError(CastyError, TimeoutError):
+    """No reply came within the time-out; a reply that comes later is a dead letter."""
+
+
+class AskFailed(CastyError):
+    """The asked actor answered with an error instead of a reply."""
+
+
+class MailboxFull(CastyError):
+    """A mailbox with the overflow policy ``reject`` had no room; the message was not taken."""
+
+
+class ActorStoppedError(CastyError):
+    """The actor has stopped, so what was asked of it cannot happen any more."""
+
+
+class BindError(CastyError, OSError):
+    """The listening socket could not be opened; the message says what to change."""
+
+
+class JoinRefused(CastyError):
+    """The cluster refused this node for good; the message holds the reason that the cluster gave."""
+
+
+class ClusterTimeoutError(CastyError, TimeoutError):
+    """A cluster operation did not finish in its time; what it had started is stopped."""
+
+
+class NodeDowned(CastyError):
+    """This node was declared down by the cluster, so its actors were stopped."""

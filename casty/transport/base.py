@@ -1,0 +1,83 @@
+"""The small interface between casty and a network of byte streams.
+
+Two implementations: `casty.transport.tcp` for sockets, `casty.transport.memory` for tests and
+simulation. Both pass one contract suite. Foreign exceptions are mapped here, at the edge: callers
+see `ConnectFailed`, `ConnectionLost` and `casty.errors.BindError` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from casty.address import NodeAddress
+from casty.errors import CastyError
+
+
+class ConnectFailed(CastyError):
+    """A dial did not succeed. ``refused`` tells a definite no from silence."""
+
+    def __init__(self, address: NodeAddress, reason: str, *, refused: bool) -> None:
+        super().__init__(f"cannot connect to {address}: {reason}")
+        self.address = address
+        self.refused = refused
+
+
+class ConnectionLost(CastyError):
+    """The stream was reset or closed while it was in use."""
+
+
+class Connection(Protocol):
+    """One ordered byte stream between two nodes."""
+
+    @property
+    def remote(self) -> str:
+        """Where the other end is, for limits and log lines: the host, without the port."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Write all of ``data``. A cancelled or failed call may leave a part: close afterwards."""
+        ...
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """Return the next bytes, at least one; ``b""`` once the other end has closed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close at once; a receive at the other end returns what was sent, then ``b""``."""
+        ...
+
+
+ConnectionHandler = Callable[[Connection], Awaitable[None]]
+
+
+class Listener(Protocol):
+    """A bound port."""
+
+    @property
+    def address(self) -> NodeAddress:
+        """Where it listens, with the real port when port 0 was asked for."""
+        ...
+
+    async def serve(self, handler: ConnectionHandler) -> None:
+        """Run ``handler`` in a task of its own for each connection, until cancelled.
+
+        The handler owns its connection and closes it. What a handler raises must not end serving.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stop listening and free the port."""
+        ...
+
+
+class Network(Protocol):
+    """A way to listen and to dial."""
+
+    async def listen(self, host: str, port: int) -> Listener:
+        """Open a port. BindError when it cannot be had, with a message that says what to change."""
+        ...
+
+    async def connect(self, address: NodeAddress) -> Connection:
+        """Dial. ConnectFailed when that fails; waits as long as the network does, so bound it."""
+        ...
