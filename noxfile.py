@@ -1,0 +1,134 @@
+"""Every check of the project: ``nox`` runs lint, types and tests; ``nox -l`` lists the rest.
+
+Arguments after ``--`` go to pytest: ``nox -s tests -- -k gossip``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+SUPPORTED = ("3.11", "3.12", "3.13")
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False  # also with CI=true, where nox would say True
+nox.options.download_python = "never"
+
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")  # trust what pip trusts
+
+
+def starts(version: str) -> bool:
+    """Return whether ``pythonX.Y`` is on the path and really runs: a version manager's shim may be dead."""
+    probe = [f"python{version}", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        found = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.returncode == 0 and found.stdout.strip() == version
+
+
+OWN = "{}.{}".format(*sys.version_info)
+PYTHONS = [version for version in SUPPORTED if version == OWN or starts(version)] or [OWN]
+OLDEST = PYTHONS[0]
+
+FAST_TESTS = ["tests/unit", "tests/properties", "tests/contracts"]
+
+
+def install(session: nox.Session, *groups: str, extra: tuple[str, ...] = ()) -> None:
+    """Install casty with its command line, and groups of pyproject in a form that every pip understands."""
+    requirements = nox.project.dependency_groups(PYPROJECT, *groups)
+    session.install("-e", ".[cli]", *requirements, *extra)
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest on the arguments, with asserts and development checks on."""
+    session.run("python", "-X", "dev", "-m", "pytest", *arguments, *session.posargs)
+
+
+def present(paths: list[str]) -> list[str]:
+    """Return the folders that hold a test: git keeps no empty ones, and pytest refuses a missing path."""
+    return [path for path in paths if any(Path(path).rglob("test_*.py"))]
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Check style, format, and who imports whom."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo")
+
+
+@nox.session(python=OLDEST)
+def types(session: nox.Session) -> None:
+    """Check the library and the examples with mypy and pyright, and what both must refuse."""
+    install(session, "types", "tests")
+    session.run("mypy")
+    session.run("pyright")
+    pytest(session, "tests/typing")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the fast tests: unit, properties, contracts, tidy, documents, exports."""
+    install(session, "tests")
+    whole_project = sorted(str(path) for path in Path("tests").glob("test_*.py"))
+    pytest(session, *present(FAST_TESTS), *whole_project)
+
+
+@nox.session(python=OLDEST)
+def tests_lowest(session: nox.Session) -> None:
+    """Run the unit tests and contracts with the oldest dependencies that pyproject allows."""
+    oldest = [bound.replace(">=", "==") for bound in PYPROJECT["project"]["dependencies"]]
+    install(session, "tests", extra=tuple(oldest))
+    pytest(session, *present(FAST_TESTS), "tests/test_exports.py")
+
+
+@nox.session(python=OLDEST)
+def simulation(session: nox.Session) -> None:
+    """Run the seeded simulations: whole clusters in virtual time."""
+    run_folder(session, "tests/simulation")
+
+
+@nox.session(python=OLDEST)
+def integration(session: nox.Session) -> None:
+    """Run real processes on loopback sockets."""
+    run_folder(session, "tests/integration")
+
+
+def run_folder(session: nox.Session, folder: str) -> None:
+    """Run one folder of tests, or skip the session while the folder has none."""
+    if not present([folder]):
+        session.skip(f"no tests in {folder} yet")
+    install(session, "tests")
+    pytest(session, folder)
+
+
+@nox.session(python=OLDEST)
+def examples(session: nox.Session) -> None:
+    """Run every program of docs/examples as a user would."""
+    install(session, "tests")
+    pytest(session, "tests/test_docs.py", "-k", "example")
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build the site; a dead link or a missing object is an error."""
+    install(session, "docs")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session(python=OLDEST)
+def bench(session: nox.Session) -> None:
+    """Run each tests/benchmarks/bench_*.py; the numbers are printed, not judged."""
+    install(session, "tests")
+    for program in sorted(Path("tests/benchmarks").glob("bench_*.py")):
+        session.run("python", str(program), *session.posargs)
