@@ -1,0 +1,292 @@
+"""The budgets of the house style, as a test: nobody has to argue about them.
+
+`violations` looks at one source text and returns what breaks a rule; the last tests of the module
+feed it bad code, so that a checker which finds nothing does not pass for a tidy project. A budget
+is raised only by a commit that says why.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MODULE_LINES_MAX = 400
+PROTOCOL_MODULE_LINES_MAX = 300
+FUNCTION_LINES_MAX = 70
+NESTED_FUNCTION_LINES_MAX = 10
+PARAMETERS_MAX = 6
+TYPE_IGNORES_MAX = 10
+EXAMPLE_LINES_MAX = 60
+
+IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
+    # (module, imported name): the reason. Only optional extras belong here.
+}
+PARAMETERS_EXEMPT = {
+    # The public contract fixes these signatures; each of their parameters is documented.
+    "Cluster.__init__",
+    "ClusteredActorSystem.__init__",
+}
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+SELF = "tests/test_tidy.py"  # shows what is untidy, and so is not held to the rules about words
+REGISTRIES = [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("debian", "org")]
+
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|\bfor now\b", re.IGNORECASE)
+MACHINE = re.compile(
+    "|".join([r"(?<![\w.])/(root|home|tmp|work|opt|Users)/\w", *(r"\.".join(host) for host in REGISTRIES)])
+)
+SLEEP = re.compile(r"\b(trio|anyio|asyncio|time)\.sleep\(")
+TYPE_IGNORE = re.compile(r"#\s*(type|pyright):\s*ignore(?P<code>\[[\w, -]+\])?(?P<rest>.*)")
+LINT_IGNORE = re.compile(r"#\s*(noqa|pragma:)(?P<code>:? ?[A-Z]+\d+|:? no cover)?(?P<rest>.*)")
+
+
+def violations(path: str, source: str) -> list[str]:
+    """Return what is untidy in the module ``path`` (relative to the project), one line each."""
+    tree = ast.parse(source)
+    library = path.startswith("casty/")
+    protocol = path.startswith("casty/protocol/")
+    found = [] if path == SELF else [*_words(source), *_ignores(source), *_sleeps(path, source)]
+    if library:
+        found += [*_module(path, source, tree), *_functions(path, tree), *_silent_cases(tree, protocol=protocol)]
+    if protocol:
+        found += _purity(source, tree)
+    return [f"{path}:{message}" for message in found]
+
+
+def _line_of(source: str, match: re.Match[str]) -> int:
+    return source.count("\n", 0, match.start()) + 1
+
+
+def _words(source: str) -> Iterator[str]:
+    for match in UNFINISHED.finditer(source):
+        yield f"{_line_of(source, match)}: unfinished: {match.group()!r}"
+    for match in MACHINE.finditer(source):
+        yield f"{_line_of(source, match)}: names a machine or a registry: {match.group()!r}"
+
+
+def _ignores(source: str) -> Iterator[str]:
+    for number, line in enumerate(source.splitlines(), 1):
+        for pattern in (TYPE_IGNORE, LINT_IGNORE):
+            match = pattern.search(line)
+            if match and (match["code"] is None or "#" not in match["rest"]):
+                yield f"{number}: an ignore names its rule and, after a second #, its reason"
+
+
+def _sleeps(path: str, source: str) -> Iterator[str]:
+    virtual = "autojump" in source or "MockClock" in source
+    if path.startswith("tests/") and not path.startswith("tests/integration/") and not virtual:
+        for match in SLEEP.finditer(source):
+            yield f"{_line_of(source, match)}: sleeps on a real clock"
+
+
+def _module(path: str, source: str, tree: ast.Module) -> Iterator[str]:
+    limit = PROTOCOL_MODULE_LINES_MAX if path.startswith("casty/protocol/") else MODULE_LINES_MAX
+    lines = source.count("\n")
+    if lines > limit:
+        yield f"1: {lines} lines, at most {limit}"
+    if tree.body and ast.get_docstring(tree) is None:
+        yield "1: no module docstring"
+    code = [node for node in tree.body if not isinstance(node, ast.Expr)]
+    if code and not path.endswith("__init__.py") and "from __future__ import annotations\n" not in source:
+        yield "1: no 'from __future__ import annotations'"
+
+
+def _functions(path: str, tree: ast.Module) -> Iterator[str]:
+    for name, node, depth in _walk_functions(tree, "", 0):
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        limit = FUNCTION_LINES_MAX if depth == 0 else NESTED_FUNCTION_LINES_MAX
+        if lines > limit:
+            yield f"{node.lineno}: {name} has {lines} lines, at most {limit}"
+        if depth > 1:
+            yield f"{node.lineno}: {name} is a function in a function in a function"
+        count = len(_parameters(node))
+        if count > PARAMETERS_MAX and name not in PARAMETERS_EXEMPT:
+            yield f"{node.lineno}: {name} has {count} parameters, at most {PARAMETERS_MAX}"
+        if depth == 0:
+            yield from _imports_inside(path, name, node)
+
+
+def _walk_functions(parent: ast.AST, prefix: str, depth: int) -> Iterator[tuple[str, FunctionNode, int]]:
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, FunctionNode):
+            yield prefix + node.name, node, depth
+            yield from _walk_functions(node, f"{prefix}{node.name}.", depth + 1)
+        elif isinstance(node, ast.ClassDef):
+            yield from _walk_functions(node, f"{prefix}{node.name}.", depth)
+        else:
+            yield from _walk_functions(node, prefix, depth)
+
+
+def _parameters(node: FunctionNode) -> list[str]:
+    arguments = node.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    starred = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
+    return [argument.arg for argument in (*named, *starred) if argument.arg not in ("self", "cls")]
+
+
+def _imports_inside(path: str, name: str, function: FunctionNode) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.names[0].name if isinstance(node, ast.Import) else node.module or ""
+            if (path, module) not in IMPORTS_IN_FUNCTIONS:
+                yield f"{node.lineno}: {name} imports {module}; imports stand at the top"
+
+
+def _silent_cases(tree: ast.Module, *, protocol: bool) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.match_case) or node.guard is not None:
+            continue
+        wildcard = isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None
+        if wildcard and len(node.body) == 1 and _keeps_silent(node.body[0], protocol=protocol):
+            yield f"{node.body[0].lineno}: a wildcard case that keeps silent; end with assert_never"
+
+
+def _keeps_silent(statement: ast.stmt, *, protocol: bool) -> bool:
+    match statement:
+        case ast.Pass() | ast.Continue() | ast.Return(value=None) | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Return(value=ast.List(elts=[]) | ast.Tuple(elts=[])):
+            return protocol  # a machine that answers an unknown event with no effects
+        case _:
+            return False
+
+
+def _purity(source: str, tree: ast.Module) -> Iterator[str]:
+    if _decides(tree) and not _is_charter(ast.get_docstring(tree) or ""):
+        yield "1: a protocol module opens with its charter: what it owns, what it must not know, how it works"
+    for node in ast.walk(tree):
+        modules: list[str] = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module or ""]
+        for module in modules:
+            package = module.partition(".")[0]
+            if package != "casty" and package not in sys.stdlib_module_names:
+                yield f"{getattr(node, 'lineno', 1)}: imports {package}; a protocol knows the standard library only"
+    for match in re.finditer(r"\bAny\b", _without_strings(source, tree)):
+        yield f"{_line_of(source, match)}: Any; in a protocol each type has a name"
+
+
+def _decides(tree: ast.Module) -> bool:
+    """Return whether a module has rules of its own; one that only lists values needs no charter."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, FunctionNode) and not node.decorator_list)
+    return any(not node.name.startswith("__") for node in functions)
+
+
+def _is_charter(docstring: str) -> bool:
+    paragraphs = [line for line in docstring.splitlines() if line.strip()]
+    return len(paragraphs) >= 3 and re.search(r"\bowns?\b", docstring, re.IGNORECASE) is not None
+
+
+def _without_strings(source: str, tree: ast.Module) -> str:
+    """Return the source with docstrings and comments blanked out, at the same line numbers."""
+    lines = [line.partition("#")[0] for line in source.splitlines()]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[number] = ""
+    return "\n".join(lines)
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Return the project's files that match: those which git knows or would take up."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:  # an unpacked archive, without git
+        names = [path for pattern in patterns for path in ROOT.rglob(pattern)]
+        return sorted(str(path.relative_to(ROOT)) for path in names if not {".nox", ".venv"} & set(path.parts))
+    return sorted(name for name in set(listing.stdout.split("\n")) - {""} if (ROOT / name).exists())
+
+
+@pytest.mark.parametrize("path", tracked("*.py"))
+def test_module_keeps_the_budgets(path: str) -> None:
+    assert violations(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", tracked("*.md", "*.toml", "*.yml", "*.txt", ".ci/*"))
+def test_text_names_no_machine_and_nothing_unfinished(path: str) -> None:
+    assert list(_words((ROOT / path).read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", tracked("docs/examples/*.py"))
+def test_example_is_short(path: str) -> None:
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) < EXAMPLE_LINES_MAX
+
+
+def test_type_ignores_of_the_library_stay_few() -> None:
+    counts: Counter[str] = Counter()
+    for path in tracked("casty/*.py"):
+        for match in TYPE_IGNORE.finditer((ROOT / path).read_text(encoding="utf-8")):
+            counts[match[1]] += 1
+    assert all(count <= TYPE_IGNORES_MAX for count in counts.values()), counts
+
+
+HEADER = '"""Counts.\n\nOwns the count.\nKnows nothing of clocks.\n"""\nfrom __future__ import annotations\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("casty/a.py", "x = 1\n" * 400, "lines, at most 400"),
+        ("casty/protocol/a.py", "x = 1\n" * 300, "lines, at most 300"),
+        ("casty/a.py", "def f():\n" + "    x = 1\n" * 70, "f has 71 lines"),
+        ("casty/a.py", "class A:\n    def f(self):\n" + "        x = 1\n" * 70, "A.f has 71 lines"),
+        ("casty/a.py", "def f():\n    def g():\n" + "        x = 1\n" * 10, "f.g has 11 lines"),
+        ("casty/a.py", "def f():\n  def g():\n    def h(): ...", "f.g.h is a function in a function in a function"),
+        ("casty/a.py", "def f(a, b, /, c, *d, e, f, **g): ...", "f has 7 parameters"),
+        ("casty/a.py", "async def f():\n    import os", "f imports os"),
+        ("casty/a.py", "def f():\n    if x:\n        from typer import Typer", "f imports typer"),
+        ("casty/a.py", "match x:\n    case 1: y()\n    case _: pass", "keeps silent"),
+        ("casty/a.py", "def f():\n  match x:\n    case other: return", "keeps silent"),
+        ("casty/protocol/a.py", "def f():\n  match x:\n    case _: return []", "keeps silent"),
+        ("casty/protocol/a.py", "import msgpack", "imports msgpack"),
+        ("casty/protocol/a.py", "from typing import Any", "Any"),
+        ("casty/a.py", "x = y  # type: ignore", "names its rule"),
+        ("casty/a.py", "x = y  # type: ignore[attr-defined]", "names its rule"),
+        ("casty/a.py", "x = y  # noqa: E501", "names its rule"),
+        ("casty/a.py", "x = 1  # TODO", "unfinished"),
+        ("casty/a.py", "x = 1  # enough for now", "unfinished"),
+        ("tests/unit/test_a.py", "x = '/home/someone/project'", "names a machine"),
+        ("tests/unit/test_a.py", "async def test_a():\n    await trio.sleep(1)", "sleeps on a real clock"),
+    ],
+)
+def test_checker_finds_what_is_untidy(path: str, body: str, expected: str) -> None:
+    found = violations(path, HEADER + textwrap.dedent(body))
+    assert any(expected in line for line in found), found
+
+
+def test_checker_misses_a_docstring_a_charter_and_the_future_import() -> None:
+    assert "casty/a.py:1: no module docstring" in violations("casty/a.py", "x = 1\n")
+    assert "casty/a.py:1: no 'from __future__ import annotations'" in violations("casty/a.py", '"""A."""\nx = 1\n')
+    assert any("charter" in line for line in violations("casty/protocol/a.py", '"""A."""\ndef f(): ...'))
+
+
+def test_checker_lets_tidy_code_pass() -> None:
+    body = (
+        """
+    def f(self, a, b, c, d, e, *, g):
+        def h(): ...
+        match a:
+            case 1:
+                return h
+            case _ as never:
+                assert_never(never)
+    x = y  # type: ign"""
+        """ore[attr-defined]  # the stubs lag behind
+    """
+    )
+    assert violations("casty/protocol/a.py", HEADER + textwrap.dedent(body)) == []
+    assert violations("tests/integration/test_a.py", "async def test_a():\n    await trio.sleep(1)\n") == []
+    assert violations("tests/unit/test_a.py", "def test_a(autojump_clock): trio.sleep(1)\n") == []
