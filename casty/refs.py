@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import types
 from abc import abstractmethod
-from typing import Generic, Never, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 from casty.address import ActorAddress
+from casty.schema import check, describe
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -19,6 +21,8 @@ class ActorRef(Generic[M_contra]):
     """
 
     __slots__ = ()
+    __casty_ref__: ClassVar[bool] = True
+    """How `casty.schema` recognises a field that holds a reference."""
 
     @property
     @abstractmethod
@@ -45,7 +49,7 @@ class ActorRef(Generic[M_contra]):
 
     def of(self: ActorRef[Never], message_type: type[M]) -> ActorRef[M]:
         """Return this ref typed for ``M``: for refs that came from a path, whose type is unknown."""
-        raise NotImplementedError
+        return cast("ActorRef[M]", self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ActorRef) and self.address == other.address
@@ -55,3 +59,60 @@ class ActorRef(Generic[M_contra]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address}>"
+
+
+class _BoundServiceKey(types.GenericAlias):
+    """``ServiceKey[M]``: for annotations an alias like any other, and a constructor that knows M."""
+
+    def __call__(self, name: str) -> ServiceKey[Any]:
+        if type(name) is not str or not name:
+            raise ValueError(f"ServiceKey needs a name, got {name!r}")
+        (message_type,) = self.__args__
+        check(message_type)
+        key: ServiceKey[Any] = object.__new__(ServiceKey)
+        object.__setattr__(key, "name", name)
+        object.__setattr__(key, "message_type", message_type)
+        return key
+
+
+class ServiceKey(Generic[M]):
+    """The name under which services that take messages of type ``M`` are found.
+
+    Write the message type at the key: it is what tells other nodes how to read the messages. Keys
+    are equal when their names are. Raises UnsupportedTypeError when ``M`` cannot travel.
+
+    >>> key = ServiceKey[int | str]("echo")
+    >>> key
+    ServiceKey[int | str]('echo')
+    >>> key == ServiceKey[bytes]("echo")
+    True
+    """
+
+    __slots__ = ("message_type", "name")
+
+    name: str
+    message_type: object
+
+    if not TYPE_CHECKING:
+        # At run time the type in brackets has to reach the instance, which a generic alias would
+        # not pass on; so the brackets return a constructor that holds it.
+        def __class_getitem__(cls, message_type):
+            return _BoundServiceKey(cls, message_type)
+
+    def __init__(self, name: str) -> None:
+        raise TypeError(f"write the message type: ServiceKey[Message]({name!r})")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a ServiceKey does not change: make another one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a ServiceKey does not change: {name!r} stays")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServiceKey) and self.name == cast("ServiceKey[Any]", other).name
+
+    def __hash__(self) -> int:
+        return hash((ServiceKey, self.name))
+
+    def __repr__(self) -> str:
+        return f"ServiceKey[{describe(self.message_type)}]({self.name!r})"

@@ -1,0 +1,161 @@
+"""The fields of dataclasses and attrs classes, with their annotations resolved.
+
+Type variables are replaced by what a generic class was given, class by class along the bases, so
+that ``class IntBox(Box[int])`` and ``Box[int]`` come out alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, get_args, get_origin
+
+from casty.errors import UnsupportedTypeError
+
+
+class UnresolvedNameError(UnsupportedTypeError):
+    """An annotation names a class that cannot be found where it is written, or not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordField:
+    """One field that travels; ``init_name`` is its name as an argument of the class."""
+
+    name: str
+    init_name: str
+    type_form: object
+    has_default: bool
+    keyword_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFields:
+    """The fields of one dataclass or attrs class that are given when an instance is made."""
+
+    cls: type
+    fields: tuple[RecordField, ...]
+
+    @staticmethod
+    def has(cls: type) -> bool:
+        """Whether ``cls`` is a class with fields, by its own decorator or a base's."""
+        return dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__")
+
+
+def fields_of(type_form: object, where: str) -> RecordFields:
+    """Return the fields of a record type such as ``Order`` or ``Box[int]``.
+
+    Raises UnsupportedTypeError when the class can be changed after it was made, is a generic
+    without its arguments, or hides a field from its constructor's arguments.
+    """
+    cls = typing.cast("type", get_origin(type_form) or type_form)
+    _check_shape(cls, where)
+    hints = _hints(cls, get_args(type_form), where)
+    plain = (
+        [_of_dataclass(f) for f in dataclasses.fields(cls) if f.init]
+        if dataclasses.is_dataclass(cls)
+        else _of_attrs(cls)
+    )
+    for name, hint in hints.items():
+        if isinstance(hint, dataclasses.InitVar):
+            raise UnsupportedTypeError(f"{where}.{name}: an InitVar is gone once the message exists: make it a field")
+    return RecordFields(cls, tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain))
+
+
+def substitute(form: Any, bindings: Mapping[Any, object]) -> Any:
+    """Return ``form`` with its type variables replaced; unknown ones stay."""
+    if isinstance(form, typing.TypeVar):
+        return bindings.get(form, form)
+    parameters: tuple[Any, ...] = (
+        () if isinstance(form, type) and not get_args(form) else getattr(form, "__parameters__", ())
+    )
+    if not parameters or not bindings:
+        return form
+    return form[tuple(bindings.get(parameter, parameter) for parameter in parameters)]
+
+
+def _check_shape(cls: type, where: str) -> None:
+    own = cls.__dict__
+    if "__dataclass_params__" not in own and "__attrs_attrs__" not in own:
+        raise UnsupportedTypeError(
+            f"{where}: {cls.__qualname__} is a plain subclass: decorate it with @dataclass(frozen=True)"
+        )
+    if "__attrs_attrs__" in own:
+        frozen = cls.__setattr__.__name__ == "_frozen_setattrs"
+        remedy = "@attrs.frozen"
+    else:
+        frozen = bool(own["__dataclass_params__"].frozen)
+        remedy = "@dataclass(frozen=True)"
+    if not frozen:
+        raise UnsupportedTypeError(
+            f"{where}: {cls.__qualname__} can be changed after it was sent: declare it with {remedy}"
+        )
+
+
+def _of_dataclass(field: dataclasses.Field[Any]) -> RecordField:
+    has_default = field.default is not MISSING or field.default_factory is not MISSING
+    return RecordField(field.name, field.name, Any, has_default, field.kw_only)
+
+
+def _of_attrs(cls: Any) -> list[RecordField]:
+    fields: list[RecordField] = []
+    for attribute in cls.__attrs_attrs__:
+        # attrs' marker for "no default" is the only value of an enumeration called _Nothing.
+        has_default = type(attribute.default).__name__ not in ("_Nothing", "NothingType")
+        if attribute.init:
+            fields.append(RecordField(attribute.name, attribute.alias, Any, has_default, attribute.kw_only))
+    return fields
+
+
+def _hints(cls: type, arguments: tuple[object, ...], where: str) -> dict[str, object]:
+    bindings = _bindings(cls, arguments)
+    hints: dict[str, object] = {}
+    for owner in reversed(cls.__mro__):
+        if owner is object:
+            continue
+        own = inspect.get_annotations(owner)
+        if own:
+            resolved = _resolve(owner, cls, where)
+            hints.update(
+                {name: substitute(resolved[name], bindings.get(owner, {})) for name in own if name in resolved}
+            )
+    return hints
+
+
+def _bindings(cls: type, arguments: tuple[object, ...]) -> dict[type, dict[Any, object]]:
+    """Return what each class among the bases has for its type variables."""
+    parameters: tuple[Any, ...] = getattr(cls, "__parameters__", ())
+    bindings: dict[type, dict[Any, object]] = {cls: dict(zip(parameters, arguments, strict=False))}
+    waiting = [cls]
+    while waiting:
+        current = waiting.pop()
+        for base in _bases(current):
+            origin = get_origin(base) or base
+            if not isinstance(origin, type) or origin in bindings or origin is object:
+                continue
+            names: tuple[Any, ...] = getattr(origin, "__parameters__", ())
+            given = (substitute(argument, bindings[current]) for argument in get_args(base))
+            bindings[origin] = dict(zip(names, given, strict=False))
+            waiting.append(origin)
+    return bindings
+
+
+def _bases(cls: type) -> tuple[Any, ...]:
+    return cls.__dict__.get("__orig_bases__", cls.__bases__)
+
+
+def _resolve(owner: type, cls: type, where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(owner, include_extras=True)
+    except NameError:
+        pass  # The class itself may not be bound to its name yet; the second look knows it.
+    try:
+        known = {**vars(owner), owner.__name__: owner, cls.__name__: cls}
+        return typing.get_type_hints(owner, localns=known, include_extras=True)
+    except NameError as error:
+        raise UnresolvedNameError(
+            f"{where}: an annotation of {owner.__qualname__} names something unknown ({error}): "
+            "define it at the top level of the same module, before the first use of the message"
+        ) from None

@@ -1,0 +1,134 @@
+"""Frames: how messages are cut out of a byte stream.
+
+A frame is a big-endian length of four bytes, one byte for the kind, and a body. The length counts
+kind and body, so 0 is never valid. Nothing here looks into a body, and nothing here is allocated
+on the word of a length that is over the limit.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+from casty.errors import FrameError
+
+HEADER_BYTES = 5
+LENGTH_BYTES = 4
+LENGTH_MAX = 0xFFFF_FFFF
+
+_HEADER = struct.Struct(">IB")
+_LENGTH = struct.Struct(">I")
+
+
+class Lane(IntEnum):
+    """Which of the connections between two nodes: one for each lane, so that none delays another."""
+
+    control = 0
+    """Membership, heartbeats, hand-over: never behind user traffic."""
+    ordinary = 1
+    """Messages between actors, and the answers to those that could not be delivered."""
+    large = 2
+    """Reserved for the slices of large messages."""
+
+
+class FrameKind(IntEnum):
+    """What the body of a frame is."""
+
+    HELLO = 1
+    HELLO_ACK = 2
+    REFUSED = 3
+    CONTROL = 4
+    ENVELOPE = 5
+    NOTICE = 6
+    GOODBYE = 7
+
+
+_KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}
+
+
+def frame(kind: FrameKind, body: bytes) -> bytes:
+    """Return the bytes of one frame.
+
+    >>> frame(FrameKind.GOODBYE, b"")
+    b'\\x00\\x00\\x00\\x01\\x07'
+    """
+    return _HEADER.pack(len(body) + 1, kind) + body
+
+
+class FrameDecoder:
+    """Cuts the bytes of one connection into frames, however the network has sliced them.
+
+    ``limit_bytes`` bounds what a length may announce and can be changed between calls: small before
+    the hello, larger afterwards. The first FrameError is final, since nobody can tell where the next
+    frame begins.
+
+    >>> decoder = FrameDecoder(limit_bytes=4096)
+    >>> decoder.feed(b"\\x00\\x00\\x00\\x03\\x04h")
+    []
+    >>> decoder.feed(b"i")
+    [(<FrameKind.CONTROL: 4>, b'hi')]
+    """
+
+    __slots__ = ("_broken", "_buffer", "_needed", "limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._buffer = bytearray()
+        self._needed = 0
+        self._broken: str | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How many bytes of unfinished frames are held; never more than a frame and one feed."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes, *, frames_max: int | None = None) -> list[tuple[FrameKind, bytes]]:
+        """Take the next bytes and return the frames that are complete now.
+
+        With ``frames_max`` the rest stays unread for the next call (``feed(b"")`` will do), which is
+        how a hello is taken alone before the limit is raised. Raises FrameError for a length of 0 or
+        over the limit as soon as the length is there, and for an unknown kind; frames that came
+        before the fault in the same call are lost with the link. Every later call raises too.
+        """
+        if self._broken is not None:
+            raise FrameError(self._broken)
+        buffer = self._buffer
+        if not buffer:
+            frames, used = self._cut(data, frames_max)
+            if used < len(data):
+                buffer += data[used:]
+            return frames
+        buffer += data
+        if len(buffer) < self._needed:
+            return []
+        frames, used = self._cut(buffer, frames_max)
+        del buffer[:used]
+        return frames
+
+    def _cut(self, data: bytes | bytearray, frames_max: int | None) -> tuple[list[tuple[FrameKind, bytes]], int]:
+        frames: list[tuple[FrameKind, bytes]] = []
+        size, position, limit = len(data), 0, self.limit_bytes
+        self._needed = 0
+        with memoryview(data) as view:
+            while size - position >= LENGTH_BYTES and (frames_max is None or len(frames) < frames_max):
+                (length,) = _LENGTH.unpack_from(data, position)
+                if not 0 < length <= limit:
+                    raise self._fail(f"frame length {length} is not within 1 and {limit}")
+                end = position + LENGTH_BYTES + length
+                if position + LENGTH_BYTES < size and data[position + LENGTH_BYTES] not in _KINDS:
+                    raise self._fail(f"unknown frame kind {data[position + LENGTH_BYTES]}")
+                if end > size:
+                    self._needed = end - position
+                    break
+                frames.append((_KINDS[data[position + LENGTH_BYTES]], bytes(view[position + HEADER_BYTES : end])))
+                position = end
+        return frames, position
+
+    def _fail(self, reason: str) -> FrameError:
+        self._broken = reason
+        self._buffer = bytearray()
+        return FrameError(reason)
+
+    def __repr__(self) -> str:
+        state = "broken" if self._broken else f"buffered={len(self._buffer)}"
+        return f"<FrameDecoder limit={self.limit_bytes} {state}>"

@@ -1,0 +1,175 @@
+"""The hello: what two nodes tell each other before anything else crosses a connection.
+
+The dialler sends a `Hello`, the acceptor answers with `HelloAck` or `Refused`. Each body is a msgpack
+array that begins with `MAGIC`, checked field by field: here the peer is still a stranger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import PORT_MAX
+from casty.errors import ProtocolError
+from casty.naming import printable
+from casty.wire.frame import FrameKind, Lane, frame
+
+MAGIC = b"CASTY"
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+SYSTEM_LENGTH_MAX = 256
+HOST_LENGTH_MAX = 255
+REASON_LENGTH_MAX = 1_024
+INCARNATION_MAX = 2**64 - 1
+VERSION_MAX = 65_535
+
+_LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who dials: the versions it speaks, its system, its run, and the lane it wants."""
+
+    protocol_min: int
+    protocol_max: int
+    system: str
+    node: UniqueAddress
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class HelloAck:
+    """The acceptor's yes: the version that both will speak, and who answered."""
+
+    protocol: int
+    node: UniqueAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The acceptor's no. ``final``: dialling again cannot help until somebody changes something."""
+
+    reason: str
+    final: bool
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """Return the whole frame of a hello."""
+    node = hello.node
+    versions = [hello.protocol_min, hello.protocol_max]
+    names = [hello.system, node.address.host, node.address.port, node.incarnation, int(hello.lane)]
+    return _pack(FrameKind.HELLO, [*versions, *names])
+
+
+def decode_hello(body: bytes) -> Hello:
+    """Return the hello in a frame's body. Raises ProtocolError for anything else.
+
+    >>> node = UniqueAddress(NodeAddress("10.0.0.1", 2551), 7)
+    >>> hello = Hello(1, 1, "shop", node, Lane.control)
+    >>> decode_hello(encode_hello(hello)[5:]) == hello
+    True
+    """
+    fields = _unpack("hello", body, 7)
+    low, high = _integer("hello", fields[0], 1, VERSION_MAX), _integer("hello", fields[1], 1, VERSION_MAX)
+    if low > high:
+        raise ProtocolError(f"hello: protocol versions {low} to {high} are no range")
+    system = _text("hello", fields[2], SYSTEM_LENGTH_MAX)
+    lane = _LANES.get(_integer("hello", fields[6], 0, VERSION_MAX))
+    if lane is None:
+        raise ProtocolError(f"hello: unknown lane {fields[6]}")
+    return Hello(low, high, system, _node("hello", fields[3:6]), lane)
+
+
+def encode_hello_ack(ack: HelloAck) -> bytes:
+    """Return the whole frame of an acknowledgement."""
+    node = ack.node
+    return _pack(FrameKind.HELLO_ACK, [ack.protocol, node.address.host, node.address.port, node.incarnation])
+
+
+def decode_hello_ack(body: bytes) -> HelloAck:
+    """Return the acknowledgement in a frame's body. Raises ProtocolError for anything else."""
+    fields = _unpack("hello ack", body, 4)
+    return HelloAck(_integer("hello ack", fields[0], 1, VERSION_MAX), _node("hello ack", fields[1:4]))
+
+
+def encode_refused(refused: Refused) -> bytes:
+    """Return the whole frame of a refusal; a reason over REASON_LENGTH_MAX characters is cut."""
+    return _pack(FrameKind.REFUSED, [refused.reason[:REASON_LENGTH_MAX], refused.final])
+
+
+def decode_refused(body: bytes) -> Refused:
+    """Return the refusal in a frame's body. Raises ProtocolError for anything else."""
+    reason, final = _unpack("refusal", body, 2)
+    if type(final) is not bool:
+        raise ProtocolError(f"refusal: expected bool, got {type(final).__name__}")
+    return Refused(_text("refusal", reason, REASON_LENGTH_MAX, least=0), final)
+
+
+def negotiate(
+    hello: Hello,
+    *,
+    own: UniqueAddress,
+    system: str,
+    own_min: int = PROTOCOL_MIN,
+    own_max: int = PROTOCOL_MAX,
+) -> HelloAck | Refused:
+    """Decide on a hello: the highest version that both speak, or a refusal that names both sides.
+
+    >>> dialler = UniqueAddress(NodeAddress("10.0.0.1", 2551), 7)
+    >>> own = UniqueAddress(NodeAddress("10.0.0.2", 2551), 8)
+    >>> negotiate(Hello(1, 1, "shop", dialler, Lane.control), own=own, system="shop").protocol
+    1
+    >>> negotiate(Hello(1, 1, "till", dialler, Lane.control), own=own, system="shop").reason
+    "system name 'till' does not match 'shop' of 10.0.0.2:2551"
+    """
+    if hello.system != system:
+        reason = f"system name '{printable(hello.system)}' does not match '{printable(system)}' of {own.address}"
+        return Refused(reason, final=True)
+    protocol = min(hello.protocol_max, own_max)
+    if protocol < max(hello.protocol_min, own_min):
+        theirs, ours = f"{hello.protocol_min} to {hello.protocol_max}", f"{own_min} to {own_max}"
+        return Refused(f"protocol versions {theirs} do not meet {ours} of {own.address}", final=True)
+    return HelloAck(protocol, own)
+
+
+def _pack(kind: FrameKind, fields: list[object]) -> bytes:
+    return frame(kind, msgpack.packb([MAGIC, *fields]))
+
+
+def _unpack(what: str, body: bytes, count: int) -> list[Any]:
+    try:
+        fields: object = msgpack.unpackb(body, strict_map_key=True)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise ProtocolError(f"{what}: not valid msgpack ({type(error).__name__})") from None
+    match fields:
+        case [b"CASTY", *rest] if len(rest) == count:
+            return rest
+        case [b"CASTY", *rest]:
+            raise ProtocolError(f"{what}: expected {count} fields, got {len(rest)}")
+        case _:
+            raise ProtocolError(f"{what}: does not begin with {MAGIC!r}; is the peer a casty node?")
+
+
+def _integer(what: str, value: object, least: int, most: int) -> int:
+    if type(value) is not int:
+        raise ProtocolError(f"{what}: expected int, got {type(value).__name__}")
+    if not least <= value <= most:
+        raise ProtocolError(f"{what}: {value} is not within {least} and {most}")
+    return value
+
+
+def _text(what: str, value: object, length_max: int, *, least: int = 1) -> str:
+    if type(value) is not str:
+        raise ProtocolError(f"{what}: expected str, got {type(value).__name__}")
+    if not least <= len(value) <= length_max:
+        raise ProtocolError(f"{what}: text of {len(value)} characters is not within {least} and {length_max}")
+    return value
+
+
+def _node(what: str, fields: list[Any]) -> UniqueAddress:
+    host, port, incarnation = fields
+    address = NodeAddress(_text(what, host, HOST_LENGTH_MAX), _integer(what, port, 1, PORT_MAX))
+    return UniqueAddress(address, _integer(what, incarnation, 1, INCARNATION_MAX))
