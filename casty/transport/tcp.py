@@ -1,0 +1,220 @@
+"""The network of real sockets: plain TCP through anyio's streams.
+
+Owns the mapping between the operating system's errors and the three that callers know. It binds
+exactly what was named, never every interface by accident, and one connection's failure stays in
+that connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from typing import cast
+
+import anyio
+import trio
+from anyio.abc import SocketAttribute, SocketListener, SocketStream
+
+from casty.address import NodeAddress
+from casty.config import PORT_MAX, check_endpoint
+from casty.errors import BindError, ConfigError
+from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
+
+ACCEPT_PAUSE = 0.1
+"""Seconds between two accepts after one failed: when descriptors run out, hurrying does not help."""
+
+UNKNOWN_HOST = "unknown"
+
+_NOT_ON_THIS_HOST = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
+"""Errors of an address family that this machine lacks: they say nothing about the peer."""
+
+logger = logging.getLogger(__name__)
+
+
+class TcpConnection:
+    """One socket; the stream's errors appear as ConnectionLost."""
+
+    __slots__ = ("_remote", "_stream")
+
+    def __init__(self, stream: SocketStream, remote: str) -> None:
+        self._stream = stream
+        self._remote = remote
+
+    @property
+    def remote(self) -> str:
+        """The other end's IP address."""
+        return self._remote
+
+    async def send(self, data: bytes) -> None:
+        """Write all of ``data``; ConnectionLost when the stream broke or was closed."""
+        try:
+            await self._stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise ConnectionLost(_reason(error)) from error
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """Return the next bytes, ``b""`` at the end; ConnectionLost when the stream broke."""
+        try:
+            return await self._stream.receive(max_bytes)
+        except anyio.EndOfStream:
+            return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise ConnectionLost(_reason(error)) from error
+
+    async def aclose(self) -> None:
+        """Close the socket, also when the caller is cancelled."""
+        await self._stream.aclose()
+
+    def __repr__(self) -> str:
+        return f"<TcpConnection {self._remote}>"
+
+
+class TcpListener:
+    """A bound port: one socket for each address that the host name has on this machine."""
+
+    __slots__ = ("_address", "_listeners")
+
+    def __init__(self, address: NodeAddress, listeners: Sequence[SocketListener]) -> None:
+        self._address = address
+        self._listeners = listeners
+
+    @property
+    def address(self) -> NodeAddress:
+        """The host as it was named and the port that was taken."""
+        return self._address
+
+    async def serve(self, handler: ConnectionHandler) -> None:
+        """Run ``handler`` for each connection until cancelled or closed."""
+        async with trio.open_nursery() as nursery:
+            for listener in self._listeners:
+                nursery.start_soon(self._accept, listener, handler, nursery)
+
+    async def aclose(self) -> None:
+        """Free the port; serving ends, the connections live on."""
+        for listener in self._listeners:
+            await listener.aclose()
+
+    async def _accept(self, listener: SocketListener, handler: ConnectionHandler, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except anyio.ClosedResourceError:
+                return
+            except anyio.BrokenResourceError as error:
+                logger.warning("cannot accept a connection on %s: %s", self._address, _reason(error))
+                await trio.sleep(ACCEPT_PAUSE)
+            else:
+                nursery.start_soon(_isolated, TcpConnection(stream, _remote_host(stream)), handler)
+
+    def __repr__(self) -> str:
+        return f"<TcpListener {self._address}>"
+
+
+class TcpNetwork:
+    """Listen and dial over TCP.
+
+    ``insecure=True`` allows to listen beyond loopback although the traffic is neither encrypted nor
+    authenticated: for networks in which every machine is trusted.
+    """
+
+    __slots__ = ("_insecure",)
+
+    def __init__(self, *, insecure: bool = False) -> None:
+        self._insecure = insecure
+
+    async def listen(self, host: str, port: int) -> TcpListener:
+        """Open the port; BindError when it cannot be had, ConfigError when it must not be."""
+        check_endpoint("listening", host, port)
+        if not is_loopback(host):
+            if not self._insecure:
+                raise ConfigError(
+                    f"listening on {host!r} would be reachable from other machines without encryption: bind a "
+                    "loopback address such as '127.0.0.1', or pass insecure=True on a network that you trust"
+                )
+            logger.warning("listening on %s without encryption or authentication (insecure=True)", host)
+        try:
+            multi = await anyio.create_tcp_listener(local_host=host, local_port=port)
+        except (OSError, ValueError) as error:
+            raise BindError(f"cannot listen on {NodeAddress(host, port)}: {_bind_advice(error)}") from error
+        listeners = [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
+        bound: int = listeners[0].extra(SocketAttribute.local_port)
+        return TcpListener(NodeAddress(host, bound), listeners)
+
+    async def connect(self, address: NodeAddress) -> TcpConnection:
+        """Dial; ConnectFailed says whether it was refused."""
+        if not 0 < address.port <= PORT_MAX:
+            raise ConnectFailed(address, f"the port must be from 1 to {PORT_MAX}", refused=False)
+        try:
+            stream = await anyio.connect_tcp(address.host, address.port)
+        except (OSError, ValueError) as error:
+            raise ConnectFailed(address, _reason(error), refused=_is_refusal(error)) from error
+        if _is_connected_to_itself(stream):
+            # A dial to a free port of the ephemeral range can be given that very port and meet itself.
+            await stream.aclose()
+            raise ConnectFailed(address, "nobody listens there", refused=True)
+        return TcpConnection(stream, _remote_host(stream))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only be reached from this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+async def _isolated(connection: TcpConnection, handler: ConnectionHandler) -> None:
+    try:
+        await handler(connection)
+    except Exception:
+        logger.exception("the handler of a connection from %s failed", connection.remote)
+    finally:
+        await connection.aclose()
+
+
+def _remote_host(stream: SocketStream) -> str:
+    try:
+        host: object = stream.extra(SocketAttribute.remote_address)[0]
+    except (OSError, anyio.TypedAttributeLookupError):
+        return UNKNOWN_HOST  # reset between the accept and this question
+    return str(host)
+
+
+def _is_connected_to_itself(stream: SocketStream) -> bool:
+    try:
+        return stream.extra(SocketAttribute.local_address) == stream.extra(SocketAttribute.remote_address)
+    except (OSError, anyio.TypedAttributeLookupError):
+        return False
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield what lies behind ``error``: the leaves of causes and groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _causes(inner)
+    elif error.__cause__ is not None:
+        yield from _causes(error.__cause__)
+    else:
+        yield error
+
+
+def _is_refusal(error: BaseException) -> bool:
+    codes = {cause.errno for cause in _causes(error) if isinstance(cause, OSError)} - _NOT_ON_THIS_HOST
+    return codes == {errno.ECONNREFUSED}
+
+
+def _reason(error: BaseException) -> str:
+    """Return a short text for the innermost errors; never empty."""
+    texts = [str(cause) or type(cause).__name__ for cause in _causes(error)]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _bind_advice(error: OSError | ValueError) -> str:
+    codes = {cause.errno for cause in _causes(error) if isinstance(cause, OSError)}
+    if errno.EADDRINUSE in codes:
+        return "the port is in use; stop the other program, choose another port, or 0 for a free one"
+    if errno.EACCES in codes:
+        return "the port needs a privilege; choose one above 1023"
+    return f"{_reason(error)}; the host must be an address of this machine, such as '127.0.0.1'"
