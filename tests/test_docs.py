@@ -1,0 +1,316 @@
+"""Everything that a reader may copy is run: the pages' snippets, the docstrings' examples, the programs.
+
+Pages: each ```python block of README.md and docs/ is executed as a program, top-level ``await``
+included. The blocks of one page share a namespace, in order; ``<!-- fresh -->`` on the line before
+a block starts a new one. A block of ``>>>`` lines is checked like a doctest. ```console is not run.
+
+Pages and docstrings that use the name ``system`` without defining it get a running ActorSystem.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import doctest
+import importlib
+import inspect
+import io
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import textwrap
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, ModuleType
+
+import pytest
+import trio
+
+import casty
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+RUN_SECONDS_MAX = 30
+
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?:\{ *\.)?(?P<language>[\w+-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S
+)
+FRESH = "<!-- fresh -->"
+INCLUDE = "--8<--"  # shows a program of docs/examples, which is run by itself
+MISSPELT = {"py", "python3", "pycon", "py3", "Python"}
+
+
+class WrongExample(AssertionError):
+    """A ``>>>`` example printed something else than the text shows."""
+
+
+@dataclass
+class Program:
+    """Blocks of source, or doctest examples, that share one namespace."""
+
+    name: str
+    namespace: dict[str, object] = field(default_factory=dict[str, object])
+    parts: list[CodeType | doctest.Example] = field(default_factory=list[CodeType | doctest.Example])
+
+    def add_block(self, source: str, line: int) -> None:
+        """Add a block that starts at ``line`` of its file."""
+        if source.lstrip().startswith(">>>"):
+            self.add_examples(doctest.DocTestParser().get_examples(source), line)
+        else:
+            self.parts.append(_compiled("\n" * (line - 1) + source, self.name, "exec"))
+
+    def add_examples(self, examples: list[doctest.Example], line: int) -> None:
+        """Add ``>>>`` examples whose line numbers count from ``line``."""
+        for example in examples:
+            example.lineno += line
+            self.parts.append(example)
+
+    def code(self) -> Iterator[CodeType]:
+        """Yield the code of each part, compiled."""
+        for part in self.parts:
+            yield part if isinstance(part, CodeType) else _compiled(part.source, self.name, "single")
+
+    @property
+    def needs_system(self) -> bool:
+        """Whether ``system`` is used and defined nowhere."""
+        stored = {name for code in self.code() for name in _names(code, "STORE_NAME", nested=False)}
+        loaded = {name for code in self.code() for name in _names(code, "LOAD_NAME", "LOAD_GLOBAL")}
+        return "system" in loaded - stored - set(self.namespace)
+
+    @property
+    def needs_trio(self) -> bool:
+        """Whether a part awaits at its top level, or uses the system that is lent to it."""
+        return self.needs_system or any(code.co_flags & inspect.CO_COROUTINE for code in self.code())
+
+    def run(self) -> None:
+        """Run all parts in order; under Trio if one of them needs it."""
+        if self.needs_trio:
+            trio.run(self._run_in_trio)
+        else:
+            for part in self.parts:
+                self._run_sync(part)
+
+    async def _run_in_trio(self) -> None:
+        with trio.fail_after(RUN_SECONDS_MAX):
+            async with contextlib.AsyncExitStack() as stack:
+                if self.needs_system:
+                    actor_system = getattr(casty, "ActorSystem")  # noqa: B009  # checkers need not know it here
+                    self.namespace["system"] = await stack.enter_async_context(actor_system())
+                for part in self.parts:
+                    await self._run_part(part)
+
+    async def _run_part(self, part: CodeType | doctest.Example) -> None:
+        code = part if isinstance(part, CodeType) else _compiled(part.source, self.name, "single")
+        if not code.co_flags & inspect.CO_COROUTINE:
+            if "run" in code.co_names and {"trio", "anyio"} & set(code.co_names):  # starts a loop of its own
+                await trio.to_thread.run_sync(self._run_sync, part)
+            else:
+                self._run_sync(part)
+        elif isinstance(part, CodeType):
+            await eval(code, self.namespace)
+        else:
+            with _captured() as output:
+                failure = ""
+                try:
+                    await eval(code, self.namespace)
+                except Exception as error:
+                    failure = _last_line(error, part)
+            _compare(part, output.getvalue(), failure, self.name)
+
+    def _run_sync(self, part: CodeType | doctest.Example) -> None:
+        if isinstance(part, CodeType):
+            exec(part, self.namespace)
+            return
+        with _captured() as output:
+            failure = ""
+            try:
+                exec(_compiled(part.source, self.name, "single"), self.namespace)
+            except Exception as error:
+                failure = _last_line(error, part)
+        _compare(part, output.getvalue(), failure, self.name)
+
+
+def _compiled(source: str, name: str, mode: str) -> CodeType:
+    return compile(source, name, mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def _names(code: CodeType, *operations: str, nested: bool = True) -> Iterator[str]:
+    """Yield the names on which ``code`` uses one of the operations, in the functions inside it too."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in operations:
+            yield str(instruction.argval)
+    if nested:
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield from _names(constant, *operations)
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[io.StringIO]:
+    """Collect what is printed, with values shown as the interactive prompt shows them."""
+    output = io.StringIO()
+    hook, sys.displayhook = sys.displayhook, _show
+    try:
+        with contextlib.redirect_stdout(output):
+            yield output
+    finally:
+        sys.displayhook = hook
+
+
+def _show(value: object) -> None:
+    if value is not None:
+        sys.stdout.write(f"{value!r}\n")
+
+
+def _last_line(error: Exception, example: doctest.Example) -> str:
+    """Return the line that the prompt would end with; errors that the text does not show are raised."""
+    if example.exc_msg is None:
+        raise error
+    return traceback.format_exception_only(error)[-1]
+
+
+def _compare(example: doctest.Example, output: str, failure: str, name: str) -> None:
+    flags = doctest.ELLIPSIS | sum(flag for flag, on in example.options.items() if on)
+    checker = doctest.OutputChecker()
+    kept = output if example.exc_msg is None else failure
+    wanted = example.want if example.exc_msg is None else example.exc_msg
+    if not checker.check_output(wanted, kept, flags):
+        where = f"{name}:{example.lineno + 1}\n>>> {example.source}"
+        raise WrongExample(f"{where}{checker.output_difference(example, kept, flags)}")
+
+
+def programs_of_page(name: str, text: str) -> list[Program]:
+    """Return the programs of one page: one, or more where blocks are marked as fresh."""
+    programs = [Program(name)]
+    for match in FENCE.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match["language"] in MISSPELT:
+            raise WrongExample(f"{name}:{line}: write ```python, so that the block is run")
+        if match["language"] == "python" and not match["body"].lstrip().startswith(INCLUDE):
+            if text[: match.start()].rstrip().endswith(FRESH):
+                programs.append(Program(name))
+            programs[-1].add_block(textwrap.dedent(match["body"]), line + 1)
+    return [program for program in programs if program.parts]
+
+
+def run_as_main(program: Program) -> None:
+    """Run a program the way a reader would: as ``__main__``."""
+    module = ModuleType("__main__")
+    module.__dict__.update(program.namespace)
+    program.namespace = module.__dict__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", module)
+        program.run()
+
+
+def docstring_programs() -> list[Program]:
+    """Return one program for each docstring of the package that has examples."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    public = {name: getattr(casty, name) for name in casty.__all__}
+    programs: list[Program] = []
+    for info in pkgutil.walk_packages(casty.__path__, "casty."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for test in finder.find(module, info.name):
+            if test.examples:
+                program = Program(test.name, {**public, **test.globs})
+                program.add_examples(test.examples, test.lineno or 0)
+                programs.append(program)
+    return programs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_snippets_of_the_page_run(page: Path) -> None:
+    for program in programs_of_page(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8")):
+        run_as_main(program)
+
+
+@pytest.mark.parametrize("program", docstring_programs(), ids=lambda program: program.name)
+def test_examples_of_the_docstring_run(program: Program) -> None:
+    program.run()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_program_runs(example: Path) -> None:
+    source = example.read_text(encoding="utf-8")
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert "main" in {function.name for function in functions}
+    assert 'if __name__ == "__main__":' in source, "the program must start its main"
+    command = [sys.executable, "-W", "error", "-X", "dev", str(example)]
+    run = subprocess.run(
+        command, capture_output=True, text=True, timeout=RUN_SECONDS_MAX, cwd=ROOT, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout + run.stderr
+
+
+def page(*lines: str) -> list[Program]:
+    return programs_of_page("page.md", "\n".join(lines) + "\n")
+
+
+RIGHT = {
+    "blocks share names": ["```python", "x = 1", "```", "text", "```python", "assert x == 1", "```"],
+    "top-level await": ["```python", "import trio", "await trio.lowlevel.checkpoint()", "```"],
+    "a doctest block": ["```python", ">>> 1 + 1", "2", "```"],
+    "an awaiting doctest": ["```python", ">>> import trio", ">>> await trio.lowlevel.checkpoint()", "```"],
+    "an expected error": ["```python", ">>> int('x')", "Traceback (most recent call last):", "ValueError: invalid "
+                          "literal for int() with base 10: 'x'", "```"],
+    "a loop of its own": ["```python", "import trio", "async def main(): ...", "trio.run(main)", "```",
+                          "```python", "await main()", "```"],
+    "an indented block": ["- item", "", "    ```python", "    x = 1", "    ```"],
+    "console is not run": ["```console", "$ false", "```"],
+    "it is __main__": ["```python", "class A: ...", "assert A.__module__ == '__main__'", "```"],
+}  # fmt: skip
+
+WRONG = {
+    "a failing assert": ["```python", "assert False", "```"],
+    "a name nobody defined": ["```python", "undefined", "```"],
+    "a later block": ["```python", "x = 1", "```", "```python", "assert x == 2", "```"],
+    "an awaiting block": ["```python", "import trio", "await trio.lowlevel.checkpoint()", "assert False", "```"],
+    "a wrong doctest": ["```python", ">>> 1 + 1", "3", "```"],
+    "a wrong awaiting doctest": ["```python", ">>> async def f(): return 1", ">>> await f()", "2", "```"],
+    "an error that the text lacks": ["```python", ">>> int('x')", "1", "```"],
+    "another error": ["```python", ">>> int('x')", "Traceback (most recent call last):", "KeyError: 1", "```"],
+    "an error that did not come": ["```python", ">>> 1", "Traceback (most recent call last):", "KeyError: 1", "```"],
+    "a name from before fresh": ["```python", "x = 1", "```", FRESH, "```python", "x", "```"],
+    "another fence": ["```py", "x = 1", "```"],
+    "an indented block": ["- item", "", "    ```python", "    assert False", "    ```"],
+    "a block with a title": ["```python title='a'", "assert False", "```"],
+    "a block with attributes": ["```{.python title='a'}", "assert False", "```"],
+    "a syntax error": ["```python", "x =", "```"],
+}
+
+
+@pytest.mark.parametrize("lines", RIGHT.values(), ids=RIGHT)
+def test_runner_lets_a_right_snippet_pass(lines: list[str]) -> None:
+    for program in page(*lines):
+        run_as_main(program)
+
+
+@pytest.mark.parametrize("lines", WRONG.values(), ids=WRONG)
+def test_runner_fails_a_wrong_snippet(lines: list[str]) -> None:
+    with pytest.raises((AssertionError, NameError, ValueError, SyntaxError)):
+        for program in page(*lines):
+            run_as_main(program)
+
+
+@pytest.mark.parametrize(
+    ("source", "lent"),
+    [
+        ("system.spawn", True),
+        ("async def main():\n    system.spawn", True),
+        ("system = 1\nsystem.spawn", False),
+        ("async def main(system):\n    system.spawn", False),
+        ("async def main():\n    async with f() as system:\n        system.spawn", False),
+        ("async with f() as system:\n    system.spawn", False),
+    ],
+)
+def test_a_system_is_lent_to_a_page_that_defines_none(source: str, lent: bool) -> None:
+    assert [program.needs_system for program in page("```python", source, "```")] == [lent]
