@@ -72,7 +72,7 @@ def types(session: nox.Session) -> None:
     """Check the library and the examples with mypy and pyright, and what both must refuse."""
     install(session, "types", "tests")
     session.run("mypy")
-    session.run("pyright")
+    session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
     pytest(session, "tests/typing")
 
 

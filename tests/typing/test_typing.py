@@ -45,7 +45,7 @@ def mypy(files: list[Path]) -> tuple[Places, str]:
 
 def pyright(files: list[Path]) -> tuple[Places, str]:
     """Return the lines that pyright refuses, and its report."""
-    report = checked("pyright", "--outputjson", *map(str, files))
+    report = checked("pyright", "--pythonpath", sys.executable, "--outputjson", *map(str, files))
     found = [entry for entry in json.loads(report)["generalDiagnostics"] if entry["severity"] == "error"]
     return {(Path(entry["file"]).name, int(entry["range"]["start"]["line"]) + 1) for entry in found}, report
 
