@@ -7,7 +7,7 @@ the field, what was expected and what was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Literal
@@ -253,14 +253,12 @@ def check_node_id(node_id: object) -> None:
         )
 
 
-def check_seed_nodes(seed_nodes: Iterable[object]) -> None:
+def check_seed_nodes(seed_nodes: Iterable[Sequence[object]]) -> None:
     """Raise ConfigError unless every seed is a host and a port that can be dialled."""
     for seed in seed_nodes:
-        match seed:
-            case (host, port) if not isinstance(seed, str):
-                check_endpoint("ClusterConfig.seed_nodes", host, port, port_least=1)
-            case _:
-                raise ConfigError(f"ClusterConfig.seed_nodes must hold (host, port) pairs, got {seed!r}")
+        if isinstance(seed, str) or len(seed) != 2:
+            raise ConfigError(f"ClusterConfig.seed_nodes must hold (host, port) pairs, got {seed!r}")
+        check_endpoint("ClusterConfig.seed_nodes", seed[0], seed[1], port_least=1)
 
 
 def check_roles(roles: Collection[object]) -> None:

@@ -1,0 +1,78 @@
+"""Whom a cluster lets in.
+
+Owns the checks that a joiner must pass: the same settings, a name and an address of its own. It
+does not know how a joiner asks (`joining`) or what becomes of it (`leader`).
+
+A refusal is final when a living, reachable member has the name or the address; while that member is
+unreachable or on its way out, the joiner is told to retry. A joiner whose address another run holds
+makes the acceptor dial the address: whoever answers there is the one that is alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.address import UniqueAddress
+from casty.protocol.gossip import MEMBERS_MAX, Gossip
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.messages import JoinAnswer, JoinSettings, JoinState
+
+_SETTLED = (MemberStatus.joining, MemberStatus.up)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyAddress:
+    """Effect: dial the joiner's address to learn which run answers there."""
+
+    joiner: UniqueAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to a joiner, and whether its address must be verified first."""
+
+    answer: JoinAnswer
+    verify: VerifyAddress | None = None
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the joiner may become a member now."""
+        return self.answer.state is JoinState.in_cluster
+
+
+ADMITTED = Verdict(JoinAnswer(JoinState.in_cluster))
+
+
+def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSettings, theirs: JoinSettings) -> Verdict:
+    """Return what ``joiner`` is told; ``sender`` is the run that its connection belongs to."""
+    if joiner.unique != sender or joiner.status is not MemberStatus.joining:
+        return _refused(f"the joiner says it is {joiner.unique} and its connection says {sender}")
+    difference = own.difference(theirs)
+    if difference is not None:
+        return _refused(f"settings must agree: {difference}")
+    if joiner.unique in state.tombstones:
+        return _refused("this run of the node was removed from the cluster; start it again")
+    if joiner.unique in state.members:
+        return ADMITTED
+    for member in state.ordered:
+        reachable = member.unique not in state.unreachable
+        if member.address == joiner.address:
+            waiting = JoinAnswer(JoinState.retry, f"an earlier run of {member.address} is still {member.status.name}")
+            return Verdict(waiting, VerifyAddress(joiner.unique) if member.status in _SETTLED else None)
+        if member.id == joiner.id:
+            text = f"node_id {member.id!r} belongs to {member.address}, which is {member.status.name}"
+            if member.status in _SETTLED and reachable:
+                return _refused(f"{text}: choose another node_id")
+            return Verdict(JoinAnswer(JoinState.retry, text))
+    if len(state.members) >= MEMBERS_MAX:
+        return _refused(f"the cluster has {len(state.members)} members, which is its limit")
+    return ADMITTED
+
+
+def address_refusal(address: object) -> JoinAnswer:
+    """Return the final answer to a joiner whose address another run still answers at."""
+    return JoinAnswer(JoinState.refused, f"another node is alive at {address}: choose another host or port")
+
+
+def _refused(reason: str) -> Verdict:
+    return Verdict(JoinAnswer(JoinState.refused, reason))

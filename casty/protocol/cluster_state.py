@@ -1,0 +1,126 @@
+"""What applications see of the cluster: whole values, each complete in itself.
+
+Owns the public projections of the replicated state. They never travel back into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.protocol.leader import leader_among
+from casty.protocol.membership import VOTING, Member, MemberStatus, furthest
+from casty.protocol.registry import Registry, ServiceEntry
+from casty.protocol.shard_allocation import ShardAllocation
+from casty.protocol.vector_clock import VectorClock
+
+
+def _no_tables() -> dict[str, dict[int, ShardAllocation]]:
+    return {}
+
+
+@dataclass(frozen=True)
+class TopologySnapshot:
+    """The cluster at one moment, pushed whole to every subscriber on each change."""
+
+    members: frozenset[Member]
+    leader: NodeAddress | None
+    shard_allocations: dict[str, dict[int, ShardAllocation]] = field(default_factory=_no_tables)
+    """Shard type -> shard id -> where it lives."""
+    allocation_epoch: int = 0
+    """Grows with every change of the allocations, never shrinks."""
+    unreachable: frozenset[NodeAddress] = frozenset()
+    registry: frozenset[ServiceEntry] = frozenset()
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """One node's knowledge of its cluster; two of them merge into what both know together.
+
+    >>> from casty.protocol.membership import Member, MemberStatus
+    >>> node = NodeAddress("10.0.0.1", 2551)
+    >>> state = ClusterState(frozenset({Member(node, MemberStatus.up, frozenset(), "a")}), seen=frozenset({node}))
+    >>> state.leader, state.is_converged
+    (NodeAddress(host='10.0.0.1', port=2551), True)
+    """
+
+    members: frozenset[Member] = frozenset()
+    unreachable: frozenset[NodeAddress] = frozenset()
+    version: VectorClock[int] = field(default_factory=VectorClock[int])
+    """Changes per incarnation."""
+    shard_allocations: dict[str, dict[int, ShardAllocation]] = field(default_factory=_no_tables)
+    allocation_epoch: int = 0
+    seen: frozenset[NodeAddress] = frozenset()
+    """The nodes that are known to have this version."""
+    registry: frozenset[ServiceEntry] = frozenset()
+
+    @property
+    def leader(self) -> NodeAddress | None:
+        """The node that leads in this view, None when nobody is there to lead."""
+        leader = leader_among(self.members, self._unreachable_runs())
+        return None if leader is None else leader.address
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether every reachable up or leaving member has seen this version and nobody is missing."""
+        if self._unreachable_runs():
+            return False
+        return all(m.address in self.seen for m in self.members if m.status in VOTING)
+
+    def merge(self, other: ClusterState) -> ClusterState:
+        """Return what both views know; commutative, associative and idempotent.
+
+        Of two copies of a member the furthest status wins. Where the versions differ nobody is
+        known to have seen the merged one.
+        """
+        members = {member.unique: member for member in self.members}
+        for member in other.members:
+            mine = members.get(member.unique)
+            members[member.unique] = member if mine is None else furthest(mine, member)
+        newer, older = (self, other) if self._epoch_order >= other._epoch_order else (other, self)
+        same = self.version == other.version
+        return ClusterState(
+            frozenset(members.values()),
+            self.unreachable | other.unreachable,
+            self.version.merge(other.version),
+            {**older.shard_allocations, **newer.shard_allocations},
+            newer.allocation_epoch,
+            self.seen | other.seen if same else frozenset(),
+            self.registry | other.registry,
+        )
+
+    @property
+    def _epoch_order(self) -> tuple[int, str]:
+        return self.allocation_epoch, repr(sorted(self.shard_allocations.items()))
+
+    def _unreachable_runs(self) -> frozenset[UniqueAddress]:
+        going = (MemberStatus.exiting, MemberStatus.down)
+        return frozenset(m.unique for m in self.members if m.address in self.unreachable and m.status not in going)
+
+
+def project_state(state: Gossip, registry: Registry, self_node: UniqueAddress) -> ClusterState:
+    """Return the replicated state as ``self_node`` shows it to applications."""
+    return ClusterState(
+        members=frozenset(state.ordered),
+        unreachable=_addresses(state.unreachable - {self_node}),
+        version=state.version,
+        seen=_addresses(state.seen),
+        registry=registry.entries(state.members.keys()),
+    )
+
+
+def project_snapshot(
+    state: Gossip, entries: frozenset[ServiceEntry], self_node: UniqueAddress, leader: UniqueAddress | None
+) -> TopologySnapshot:
+    """Return the snapshot that subscribers on ``self_node`` get."""
+    return TopologySnapshot(
+        members=frozenset(state.ordered),
+        leader=None if leader is None else leader.address,
+        unreachable=_addresses(state.unreachable - {self_node}),
+        registry=entries,
+    )
+
+
+def _addresses(nodes: frozenset[UniqueAddress]) -> frozenset[NodeAddress]:
+    return frozenset(node.address for node in nodes)

@@ -1,0 +1,101 @@
+"""What a machine may ask of its driver.
+
+Owns the effects that several machines share. A machine never acts: it returns these values, and the
+driver performs them in order. Machines get `now` (monotonic float seconds) and an `Rng` as
+arguments; they must not know a clock, a task or a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from casty.address import NodeAddress, UniqueAddress
+
+T = TypeVar("T")
+
+
+class Rng(Protocol):
+    """The part of ``random.Random`` that machines draw from."""
+
+    def random(self) -> float: ...
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+    def sample(self, population: Sequence[T], k: int) -> list[T]: ...
+
+
+class Severity(Enum):
+    """How loudly the driver logs a `Note`."""
+
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand a control message to the transport; may be lost, so the machine repeats what matters.
+
+    ``to`` with incarnation 0 means whichever run answers at the address.
+    """
+
+    to: UniqueAddress
+    message: object
+
+
+@dataclass(frozen=True, slots=True)
+class SendIfUp:
+    """Send over an established link only, and dial when there is none: for heartbeats."""
+
+    to: UniqueAddress
+    message: object
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Try once to connect the control lane; the outcome comes back as an event."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Deliver ``TimerFired(key)`` after ``delay`` seconds; replaces a running timer of that key."""
+
+    key: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget the timer; a fired one that is still on its way does not arrive."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The event that a timer delivers."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Put an event on the system's event stream."""
+
+    event: object
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line for the operator's log."""
+
+    severity: Severity
+    text: str
+
+
+SharedEffect = Send | SendIfUp | Dial | StartTimer | CancelTimer | Publish | Note

@@ -1,0 +1,38 @@
+"""Membership events, published on the event stream of every node, once per change and run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.protocol.membership import Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUp:
+    """A member is up: seen here as up, or beyond, for the first time."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """A member that was up has been removed, after it left or was downed."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class UnreachableMember:
+    """Somebody has stopped hearing from the member; an observation, it may return."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class ReachableMember:
+    """Everybody who had accused the member hears from it again."""
+
+    member: Member
+
+
+MemberEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember

@@ -1,0 +1,188 @@
+"""The replicated state of a cluster: a value that any two nodes can merge.
+
+Owns the membership state, its version and who has seen it. Only a local change makes a version;
+receiving never does, so an idle cluster changes nothing. It does not know when to send (`topology`)
+or what a leader does with it (`leader`). The form follows the gossip of Akka Cluster; deviation:
+reachability rows and tombstones are merged by their own versions and ages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cached_property
+from hashlib import blake2b
+
+from casty.address import UniqueAddress
+from casty.protocol.membership import GOING, Member, MemberStatus, furthest
+from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows, unreachable_in
+from casty.protocol.vector_clock import VectorClock
+
+TOMBSTONE_AGE_MAX = 24 * 3600.0
+TOMBSTONES_MAX = 4_096
+MEMBERS_MAX = 1_024
+
+
+class Relation(Enum):
+    """How a received state stands to the own one."""
+
+    same = "same"
+    newer = "newer"
+    older = "older"
+    concurrent = "concurrent"
+
+
+def _no_members() -> dict[UniqueAddress, Member]:
+    return {}
+
+
+def _no_tombstones() -> dict[UniqueAddress, float]:
+    return {}
+
+
+def _no_rows() -> dict[UniqueAddress, ObserverRow]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Gossip:
+    """One version of the membership of one cluster."""
+
+    cluster_id: int
+    members: Mapping[UniqueAddress, Member] = field(default_factory=_no_members)
+    tombstones: Mapping[UniqueAddress, float] = field(default_factory=_no_tombstones)
+    """Removed runs and when, in monotonic seconds of this node, they were removed."""
+    rows: Mapping[UniqueAddress, ObserverRow] = field(default_factory=_no_rows)
+    up_numbers_given: int = 0
+    version: VectorClock[int] = field(default_factory=VectorClock[int])
+    """Local changes per incarnation."""
+    seen: frozenset[UniqueAddress] = frozenset()
+    """Who is known to have this very version."""
+
+    @cached_property
+    def unreachable(self) -> frozenset[UniqueAddress]:
+        """The members that an observer accuses who is not itself down."""
+        void = [unique for unique, member in self.members.items() if member.status is MemberStatus.down]
+        return unreachable_in(self.rows, self.members.keys(), void)
+
+    @cached_property
+    def ordered(self) -> tuple[Member, ...]:
+        """The members by address, then incarnation."""
+        return tuple(self.members[unique] for unique in sorted(self.members))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes that differ when version, content or seen differ."""
+        hasher = blake2b(digest_size=16)
+        hasher.update(repr((self.cluster_id, sorted(self.version.versions.items()))).encode())
+        for member in self.ordered:
+            row = self.rows.get(member.unique, ObserverRow())
+            facts = (member.unique, member.status.name, member.up_number, row.version, member.unique in self.seen)
+            hasher.update(repr(facts).encode())
+        hasher.update(repr(sorted(self.tombstones)).encode())
+        return hasher.digest()
+
+    def others(self, self_node: UniqueAddress) -> tuple[Member, ...]:
+        """The members without the asking node."""
+        return tuple(member for member in self.ordered if member.unique != self_node)
+
+    def changed(self, by: UniqueAddress, **updates: object) -> Gossip:
+        """Return a new version with ``updates``, made by node ``by``, which alone has seen it."""
+        version = self.version.increment(by.incarnation)
+        return replace(self, **updates, version=version, seen=frozenset({by}))  # type: ignore[arg-type]  # field names are checked by replace
+
+    def with_member(self, by: UniqueAddress, member: Member) -> Gossip:
+        """Return the version in which ``member`` is as given, new or moved."""
+        given = max(self.up_numbers_given, member.up_number)
+        return self.changed(by, members={**self.members, member.unique: member}, up_numbers_given=given)
+
+    def with_row(self, by: UniqueAddress, row: ObserverRow) -> Gossip:
+        """Return the version in which ``by`` accuses as ``row`` says."""
+        return self.changed(by, rows={**self.rows, by: row})
+
+    def without_members(self, by: UniqueAddress, gone: frozenset[UniqueAddress], now: float) -> Gossip:
+        """Return the version in which the ``gone`` members are removed and remembered as such."""
+        tombstones = dict(self.tombstones) | {unique: now for unique in sorted(gone)}
+        return _normal(self.changed(by, tombstones=tombstones))
+
+    def without_old_tombstones(self, by: UniqueAddress, now: float) -> Gossip:
+        """Return the version without tombstones over their age or number, or this one if none is."""
+        oldest_first = sorted(self.tombstones, key=lambda unique: (self.tombstones[unique], unique))
+        surplus = len(oldest_first) - TOMBSTONES_MAX
+        gone = [
+            unique
+            for place, unique in enumerate(oldest_first)
+            if place < surplus or now - self.tombstones[unique] > TOMBSTONE_AGE_MAX
+        ]
+        if not gone:
+            return self
+        kept = {unique: at for unique, at in self.tombstones.items() if unique not in gone}
+        clock = self.version
+        for unique in gone:
+            clock = clock.without(unique.incarnation)
+        return replace(self, version=clock).changed(by, tombstones=kept)
+
+    def seen_by(self, *nodes: UniqueAddress) -> Gossip:
+        """Return the same version, known to have been seen by ``nodes`` too."""
+        seen = self.seen.union(node for node in nodes if node in self.members)
+        return self if seen == self.seen else replace(self, seen=seen)
+
+    def relation_of(self, other: Gossip) -> Relation:
+        """Return how ``other`` stands to this state."""
+        mine_covers, other_covers = self.version.covers(other.version), other.version.covers(self.version)
+        if mine_covers and other_covers:
+            return Relation.same
+        if other_covers:
+            return Relation.newer
+        return Relation.older if mine_covers else Relation.concurrent
+
+    def merge(self, other: Gossip) -> Gossip:
+        """Return the least state that holds both; whoever merges adds itself to ``seen``.
+
+        Commutative, associative and idempotent. Of two copies of a member the furthest status wins,
+        and a tombstone is further than any status.
+        """
+        members = dict(self.members)
+        for unique, member in other.members.items():
+            mine = members.get(unique)
+            members[unique] = member if mine is None else furthest(mine, member)
+        tombstones = dict(self.tombstones)
+        for unique, at in other.tombstones.items():
+            tombstones[unique] = min(at, tombstones.get(unique, at))
+        same = self.version == other.version
+        merged = Gossip(
+            self.cluster_id,
+            members,
+            tombstones,
+            merge_rows(self.rows, other.rows),
+            max(self.up_numbers_given, other.up_numbers_given),
+            self.version.merge(other.version),
+            self.seen | other.seen if same else frozenset(),
+        )
+        return _normal(merged)
+
+    def is_converged(self, self_node: UniqueAddress) -> bool:
+        """Return whether this version is agreed on.
+
+        Every reachable up or leaving member has seen it, and nobody is unreachable except members
+        that are down or exiting. A node counts itself as reachable.
+        """
+        unreachable = self.unreachable - {self_node}
+        if any(self.members[unique].status not in GOING for unique in unreachable):
+            return False
+        return all(
+            unique in self.seen
+            for unique, member in self.members.items()
+            if member.status in (MemberStatus.up, MemberStatus.leaving) and unique not in unreachable
+        )
+
+
+def _normal(state: Gossip) -> Gossip:
+    """Return the state without members that have a tombstone, and without traces of absent ones."""
+    members = {unique: member for unique, member in state.members.items() if unique not in state.tombstones}
+    rows = {
+        observer: ObserverRow(row.version, row.accused & members.keys())
+        for observer, row in kept_rows(state.rows, members.keys()).items()
+    }
+    return replace(state, members=members, rows=rows, seen=state.seen & members.keys())

@@ -1,0 +1,93 @@
+"""Who leads, and what a leader does once everybody agrees.
+
+Owns the choice of the leader (first by address, so that every node with the same view names the
+same one without a vote) and the moves that only a leader makes. It does not know how a cluster
+decides about unreachable members (`downing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from casty.address import UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import VOTING, Member, MemberStatus
+
+
+def leader_among(members: Collection[Member], unreachable: Collection[UniqueAddress]) -> Member | None:
+    """Return the first member by address among the reachable up and leaving ones.
+
+    Without any: among the exiting ones, then among the joining ones; None when nobody is left.
+    """
+    reachable = sorted((member for member in members if member.unique not in unreachable), key=lambda m: m.unique)
+    for statuses in (VOTING, {MemberStatus.exiting}, {MemberStatus.joining}):
+        for member in reachable:
+            if member.status in statuses:
+                return member
+    return None
+
+
+def leader_of(state: Gossip, self_node: UniqueAddress) -> UniqueAddress | None:
+    """Return the leader in the eyes of ``self_node``, which counts itself as reachable."""
+    leader = leader_among(state.ordered, state.unreachable - {self_node})
+    return None if leader is None else leader.unique
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderActions:
+    """The rules that a leader applies to a converged state."""
+
+    min_members: int = 1
+
+    def apply(
+        self, state: Gossip, self_node: UniqueAddress, confirmed: Collection[UniqueAddress], now: float
+    ) -> Gossip:
+        """Return the state after all moves that convergence allows, or ``state`` itself.
+
+        Joining members become up once ``min_members`` are there, leaving ones become exiting; down
+        members are removed, and exiting ones when they have ``confirmed`` or are unreachable.
+        """
+        if leader_of(state, self_node) != self_node or not state.is_converged(self_node):
+            return state
+        gone = frozenset(
+            member.unique
+            for member in state.ordered
+            if member.status is MemberStatus.down
+            or (
+                member.status is MemberStatus.exiting
+                and member.unique != self_node
+                and (member.unique in confirmed or member.unique in state.unreachable)
+            )
+        )
+        moved = self._moves(state)
+        if moved:
+            state = state.changed(
+                self_node,
+                members={**state.members, **{member.unique: member for member in moved}},
+                up_numbers_given=max([state.up_numbers_given, *(member.up_number for member in moved)]),
+            )
+        if gone:
+            state = state.without_members(self_node, gone, now)
+        return state.without_old_tombstones(self_node, now)
+
+    def _moves(self, state: Gossip) -> list[Member]:
+        moved = [m.moved_to(MemberStatus.exiting) for m in state.ordered if m.status is MemberStatus.leaving]
+        joining = [member for member in state.ordered if member.status is MemberStatus.joining]
+        present = sum(member.status in VOTING for member in state.ordered)
+        if present + len(joining) < self.min_members and not present:
+            return moved
+        settled = [member for member in state.ordered if member.status is not MemberStatus.joining]
+        addresses = {member.address for member in settled}
+        ids = {member.id for member in settled if member.status is not MemberStatus.down}
+        number = state.up_numbers_given
+        for member in joining:
+            if member.id in ids:
+                # Two nodes let in the same name at one time: the one that sorts later goes.
+                moved.append(member.moved_to(MemberStatus.down))
+            elif member.address not in addresses:
+                # A run whose address an older run still holds waits until that one is removed.
+                number += 1
+                ids.add(member.id)
+                moved.append(member.moved_to(MemberStatus.up, up_number=number))
+        return moved

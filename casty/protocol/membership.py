@@ -1,0 +1,92 @@
+"""Members and the moves between their states.
+
+Owns which state may follow which, and which of two copies of one member is further along. It does
+not know who decides a move (`leader`, `downing`) or how it travels (`gossip`). The states are those
+of Akka Cluster's membership lifecycle; `removed` is kept as a tombstone, not as a member.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from casty.address import NodeAddress, NodeId, UniqueAddress
+
+
+class MemberStatus(Enum):
+    """Where a member is in its life."""
+
+    joining = "joining"
+    up = "up"
+    leaving = "leaving"
+    exiting = "exiting"
+    down = "down"
+    removed = "removed"
+
+    @property
+    def rank(self) -> int:
+        """How far along the status is; the furthest of two copies wins a merge."""
+        return _RANK[self]
+
+
+_RANK = {status: rank for rank, status in enumerate(MemberStatus)}
+
+_MOVES: dict[MemberStatus, frozenset[MemberStatus]] = {
+    MemberStatus.joining: frozenset({MemberStatus.up, MemberStatus.leaving, MemberStatus.down}),
+    MemberStatus.up: frozenset({MemberStatus.leaving, MemberStatus.down}),
+    MemberStatus.leaving: frozenset({MemberStatus.exiting, MemberStatus.down}),
+    MemberStatus.exiting: frozenset({MemberStatus.removed, MemberStatus.down}),
+    MemberStatus.down: frozenset({MemberStatus.removed}),
+    MemberStatus.removed: frozenset(),
+}
+
+VOTING = frozenset({MemberStatus.up, MemberStatus.leaving})
+"""The states that count for convergence, leadership and majorities."""
+
+GOING = frozenset({MemberStatus.exiting, MemberStatus.down})
+"""The states that need nobody's agreement any more: they block no convergence."""
+
+SEEN_UP = frozenset({MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting})
+"""The states in which a member is, or has just been, up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One run of a node as its cluster sees it.
+
+    >>> Member(NodeAddress("10.0.0.1", 2551), MemberStatus.joining, frozenset({"web"}), "web-1").id
+    'web-1'
+    """
+
+    address: NodeAddress
+    status: MemberStatus
+    roles: frozenset[str]
+    id: NodeId
+    incarnation: int = field(default=0, kw_only=True)
+    """64 random bits that tell this run of the node from earlier ones."""
+    up_number: int = field(default=0, kw_only=True)
+    """The order in which members became up, from 1; 0 before that. The oldest has the lowest."""
+    version: str = field(default="", kw_only=True)
+    """The version of casty that the node runs."""
+
+    @property
+    def unique(self) -> UniqueAddress:
+        """Address and incarnation: what identifies this run."""
+        return UniqueAddress(self.address, self.incarnation)
+
+    def moved_to(self, status: MemberStatus, *, up_number: int | None = None) -> Member:
+        """Return this member in its next state. ValueError for a move that does not exist."""
+        if status not in _MOVES[self.status]:
+            raise ValueError(f"member {self.id} cannot go from {self.status.name} to {status.name}")
+        return replace(self, status=status, up_number=self.up_number if up_number is None else up_number)
+
+
+def furthest(one: Member, other: Member) -> Member:
+    """Return the copy of a member that is further along; commutative, associative, idempotent.
+
+    Two leaders on both sides of a partition can give different up numbers: the lower one stays.
+    """
+    ahead = one if one.status.rank >= other.status.rank else other
+    numbers = [number for number in (one.up_number, other.up_number) if number]
+    up_number = min(numbers, default=0)
+    return ahead if ahead.up_number == up_number else replace(ahead, up_number=up_number)

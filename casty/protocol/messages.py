@@ -1,0 +1,204 @@
+"""What the cluster machines of two nodes say to each other.
+
+Owns the values that travel on the control lane and their checked translation to and from machine
+state. The sender of a message is the run that said hello on the link, never a field of the message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from casty.address import UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
+from casty.protocol.membership import Member
+from casty.protocol.reachability import ObserverRow
+from casty.protocol.registry import Slot
+from casty.protocol.vector_clock import VectorClock
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Are you there?"""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAck:
+    """I am; answers the heartbeat of that number."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSettings:
+    """Settings that must be the same on all nodes of a cluster."""
+
+    min_members: int
+    downing: str
+
+    def difference(self, theirs: JoinSettings) -> str | None:
+        """Return the first setting that differs, with both values, or None."""
+        if self.min_members != theirs.min_members:
+            return f"min_members is {self.min_members} here and {theirs.min_members} at the joiner"
+        if self.downing != theirs.downing:
+            return f"downing is {self.downing!r} here and {theirs.downing!r} at the joiner"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinProbe:
+    """May I join you, and are you in a cluster at all?"""
+
+    joiner: Member
+    settings: JoinSettings
+
+
+class JoinState(Enum):
+    """What a probed node answers."""
+
+    in_cluster = "in_cluster"
+    not_in_cluster = "not_in_cluster"
+    retry = "retry"
+    refused = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """The answer to a probe; ``reason`` says why not now (retry) or why never (refused)."""
+
+    state: JoinState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Make me a member."""
+
+    joiner: Member
+    settings: JoinSettings
+
+
+@dataclass(frozen=True, slots=True)
+class GossipState:
+    """A whole version of the membership; ``welcome`` when it answers a `Join`."""
+
+    cluster_id: int
+    members: tuple[Member, ...]
+    tombstones: tuple[tuple[UniqueAddress, float], ...]
+    rows: tuple[tuple[UniqueAddress, int, tuple[UniqueAddress, ...]], ...]
+    up_numbers_given: int
+    version: tuple[tuple[int, int], ...]
+    seen: tuple[UniqueAddress, ...]
+    welcome: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GossipSeen:
+    """I have seen this version, and know that these have too."""
+
+    cluster_id: int
+    version: tuple[tuple[int, int], ...]
+    seen: tuple[UniqueAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GossipDigest:
+    """16 bytes over all that I know, sent to a peer that should know the same."""
+
+    cluster_id: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryVersions:
+    """The version of each service slot that I have."""
+
+    cluster_id: int
+    versions: tuple[tuple[UniqueAddress, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySlots:
+    """Service slots that you lack."""
+
+    cluster_id: int
+    slots: tuple[tuple[UniqueAddress, Slot], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExitingConfirmed:
+    """I know that I am exiting and have finished: remove me."""
+
+
+TopologyMessage = (
+    JoinProbe
+    | JoinAnswer
+    | Join
+    | GossipState
+    | GossipSeen
+    | GossipDigest
+    | RegistryVersions
+    | RegistrySlots
+    | ExitingConfirmed
+)
+
+ControlMessage = TopologyMessage | Heartbeat | HeartbeatAck
+
+CONTROL_MESSAGES: tuple[type, ...] = (
+    Heartbeat,
+    HeartbeatAck,
+    JoinProbe,
+    JoinAnswer,
+    Join,
+    GossipState,
+    GossipSeen,
+    GossipDigest,
+    RegistryVersions,
+    RegistrySlots,
+    ExitingConfirmed,
+)
+
+
+def clock_entries(version: VectorClock[int]) -> tuple[tuple[int, int], ...]:
+    """Return a clock as it travels, sorted."""
+    return tuple(sorted(version.versions.items()))
+
+
+def clock_from(entries: tuple[tuple[int, int], ...]) -> VectorClock[int]:
+    """Return the clock that travelled as ``entries``. DecodeError for a count below 1."""
+    if any(count < 1 for _, count in entries):
+        raise DecodeError("gossip version: a count below 1")
+    return VectorClock(dict(entries))
+
+
+def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
+    """Return the state as it travels: tombstones with their age instead of a local time."""
+    return GossipState(
+        state.cluster_id,
+        state.ordered,
+        tuple((unique, max(now - state.tombstones[unique], 0.0)) for unique in sorted(state.tombstones)),
+        tuple((node, state.rows[node].version, tuple(sorted(state.rows[node].accused))) for node in sorted(state.rows)),
+        state.up_numbers_given,
+        clock_entries(state.version),
+        tuple(sorted(state.seen)),
+        welcome,
+    )
+
+
+def from_wire(message: GossipState, now: float) -> Gossip:
+    """Return the state that travelled. DecodeError when it contradicts itself or exceeds a bound."""
+    members = {member.unique: member for member in message.members}
+    tombstones = {unique: now - age for unique, age in message.tombstones}
+    rows = {node: ObserverRow(version, frozenset(accused)) for node, version, accused in message.rows}
+    if len(members) != len(message.members) or len(members) > MEMBERS_MAX:
+        raise DecodeError(f"gossip: members must be distinct and at most {MEMBERS_MAX}, got {len(message.members)}")
+    if len(tombstones) > 2 * TOMBSTONES_MAX or any(not age >= 0 for _, age in message.tombstones):
+        raise DecodeError(f"gossip: at most {2 * TOMBSTONES_MAX} tombstones, none with a negative age")
+    if members.keys() & tombstones.keys() or not rows.keys() <= members.keys():
+        raise DecodeError("gossip: a member is removed and present, or an observer is no member")
+    seen = frozenset(message.seen) & members.keys()
+    version = clock_from(message.version)
+    return Gossip(message.cluster_id, members, tombstones, rows, message.up_numbers_given, version, seen)

@@ -1,0 +1,145 @@
+"""The phi accrual failure detector: how suspicious a silence is.
+
+Owns the heartbeat intervals of each node and the suspicion that follows from them. It does not know
+who sends heartbeats or what an accusation leads to (`availability`).
+
+Source: Hayashibara, Défago, Yared, Katayama 2004, "The phi accrual failure detector", section 4.
+Deviations: the normal tail is the logistic approximation that Akka uses, written in logarithms so
+that it never rounds to infinity and still tells a phi of 16 from one of 300; a pause is added to
+the mean; intervals beyond ``learned_interval_max`` (outages) are not learned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from casty.config import FailureDetectorConfig
+
+N = TypeVar("N", bound=Hashable)
+
+CROSSING_STEPS = 60
+_LN10 = math.log(10.0)
+
+
+@dataclass(slots=True)
+class _History:
+    last: float
+    intervals: deque[float]
+    total: float
+    squares: float
+
+
+class PhiAccrualFailureDetector(Generic[N]):
+    """Suspicion per node, from the times at which its heartbeats arrived.
+
+    ``now`` is monotonic seconds throughout; settings in milliseconds as in `FailureDetectorConfig`.
+
+    >>> detector = PhiAccrualFailureDetector[str]()
+    >>> for second in range(10):
+    ...     detector.heartbeat("a", now=float(second))
+    >>> detector.is_available("a", now=10.0), detector.is_available("a", now=60.0)
+    (True, False)
+    >>> detector.phi("never heard of", now=60.0)
+    0.0
+    """
+
+    def __init__(
+        self,
+        config: FailureDetectorConfig | None = None,
+        *,
+        learned_interval_max: float = math.inf,
+    ) -> None:
+        self.config = config or FailureDetectorConfig()
+        self._learned_interval_max = learned_interval_max
+        self._histories: dict[N, _History] = {}
+
+    def heartbeat(self, node: N, now: float) -> None:
+        """Note that a heartbeat of ``node`` arrived."""
+        history = self._histories.get(node)
+        if history is None:
+            self.expect(node, now)
+            return
+        interval = now - history.last
+        history.last = now
+        if 0 <= interval <= self._learned_interval_max:
+            self._learn(history, interval)
+
+    def expect(self, node: N, now: float) -> None:
+        """Begin to judge a node that has not been heard yet, as if it had been heard ``now``.
+
+        Its first interval is assumed to be ``first_heartbeat_estimate_ms``, with a spread of a
+        quarter of that, so that a node that never answers is judged too.
+        """
+        if node in self._histories:
+            return
+        estimate = self.config.first_heartbeat_estimate_ms / 1000
+        history = _History(now, deque(), 0.0, 0.0)
+        for interval in (estimate - estimate / 4, estimate + estimate / 4):
+            self._learn(history, interval)
+        self._histories[node] = history
+
+    def phi(self, node: N, now: float) -> float:
+        """Return the suspicion at ``now``: 0.0 is certainly alive, 8 is wrong once in 10^8."""
+        history = self._histories.get(node)
+        if history is None:
+            return 0.0
+        mean, deviation = self._spread(history)
+        return _phi((now - history.last - mean) / deviation)
+
+    def is_available(self, node: N, now: float) -> bool:
+        """Return whether the suspicion is below the threshold; True for a node never heard of."""
+        return self.phi(node, now) < self.config.threshold
+
+    def crossing(self, node: N) -> float:
+        """Return when the suspicion will reach the threshold if nothing is heard until then."""
+        history = self._histories[node]
+        mean, deviation = self._spread(history)
+        low, high = -1.0, 1.0
+        while _phi(high) < self.config.threshold:
+            low, high = high, high * 2
+        for _ in range(CROSSING_STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _phi(middle) < self.config.threshold else (low, middle)
+        return history.last + mean + high * deviation
+
+    def last_heard(self, node: N) -> float:
+        """Return when the last heartbeat of a tracked node arrived, or when it was first expected."""
+        return self._histories[node].last
+
+    def remove(self, node: N) -> None:
+        """Forget a node."""
+        self._histories.pop(node, None)
+
+    @property
+    def tracked_nodes(self) -> frozenset[N]:
+        """The nodes that are judged."""
+        return frozenset(self._histories)
+
+    def _learn(self, history: _History, interval: float) -> None:
+        history.intervals.append(interval)
+        history.total += interval
+        history.squares += interval * interval
+        if len(history.intervals) > self.config.max_sample_size:
+            oldest = history.intervals.popleft()
+            history.total -= oldest
+            history.squares -= oldest * oldest
+
+    def _spread(self, history: _History) -> tuple[float, float]:
+        """Return mean and standard deviation in seconds, the forgiven pause in the mean."""
+        count = len(history.intervals)
+        mean = history.total / count
+        variance = max(history.squares / count - mean * mean, 0.0)
+        deviation = max(math.sqrt(variance), self.config.min_std_deviation_ms / 1000)
+        return mean + self.config.acceptable_heartbeat_pause_ms / 1000, deviation
+
+
+def _phi(deviations: float) -> float:
+    """Return -log10 of the probability that a heartbeat comes later than this many deviations."""
+    exponent = deviations * (1.5976 + 0.070566 * deviations * deviations)
+    if exponent > 30:
+        return exponent / _LN10
+    return math.log1p(math.exp(exponent)) / _LN10

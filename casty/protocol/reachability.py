@@ -1,0 +1,61 @@
+"""Who accuses whom of not answering.
+
+Owns one row per observer: its accusations and a version that only its owner increases, so that the
+newer row wins a merge and nobody retracts what somebody else accused. It does not know why an
+observer accuses (`availability`) or what follows (`downing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from casty.address import UniqueAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverRow:
+    """The accusations of one observer."""
+
+    version: int = 0
+    accused: frozenset[UniqueAddress] = frozenset()
+
+    def accusing(self, subject: UniqueAddress) -> ObserverRow:
+        """Return the row that accuses ``subject`` too, or this row when it does already."""
+        return self if subject in self.accused else ObserverRow(self.version + 1, self.accused | {subject})
+
+    def absolving(self, subject: UniqueAddress) -> ObserverRow:
+        """Return the row without an accusation of ``subject``, or this row when there is none."""
+        return self if subject not in self.accused else ObserverRow(self.version + 1, self.accused - {subject})
+
+
+Rows = Mapping[UniqueAddress, ObserverRow]
+
+
+def merge_rows(one: Rows, other: Rows) -> dict[UniqueAddress, ObserverRow]:
+    """Return the newer row of each observer. Equal versions hold equal rows: one owner wrote both."""
+    merged = dict(one)
+    for observer, row in other.items():
+        mine = merged.get(observer)
+        if mine is None or _order(row) > _order(mine):
+            merged[observer] = row
+    return merged
+
+
+def _order(row: ObserverRow) -> tuple[int, list[UniqueAddress]]:
+    # The second part only decides between rows that a faulty peer forged under one version, so that
+    # the merge stays commutative for them too.
+    return row.version, sorted(row.accused)
+
+
+def kept_rows(rows: Rows, members: Collection[UniqueAddress]) -> dict[UniqueAddress, ObserverRow]:
+    """Return the rows of present observers; accusations of absent subjects are masked at reading."""
+    return {observer: row for observer, row in rows.items() if observer in members}
+
+
+def unreachable_in(
+    rows: Rows, members: Collection[UniqueAddress], void: Collection[UniqueAddress]
+) -> frozenset[UniqueAddress]:
+    """Return the members that somebody accuses; accusations by the ``void`` observers do not count."""
+    accused = (row.accused for observer, row in rows.items() if observer not in void)
+    return frozenset(subject for subjects in accused for subject in subjects if subject in members)

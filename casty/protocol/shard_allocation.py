@@ -1,0 +1,15 @@
+"""Where a shard lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.address import NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAllocation:
+    """The node that serves a shard and the nodes that hold copies of it."""
+
+    primary: NodeAddress
+    replicas: tuple[NodeAddress, ...] = ()

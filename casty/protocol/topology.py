@@ -1,0 +1,302 @@
+"""The membership of one node: the owner of the cluster's state here.
+
+Owns the phase of this node (joining, member, gone), the replicated state and the service registry.
+Everybody else asks or subscribes. It does not know how messages travel, who monitors whom
+(`availability`), or what time it is. The rules live in the machines and values it is made of:
+`joining`, `admission`, `gossip`, `anti_entropy`, `leader`, `downing`, `registry`, `view`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.admission import address_refusal, judge
+from casty.protocol.anti_entropy import HURRY, AntiEntropy
+from casty.protocol.availability import Absolve, Accuse
+from casty.protocol.downing import Downing
+from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
+from casty.protocol.exchange import Exchange
+from casty.protocol.gossip import Gossip
+from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
+from casty.protocol.leader import LeaderActions, leader_of
+from casty.protocol.leaving import OwnEnd, confirmations, own_end
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.messages import (
+    ExitingConfirmed,
+    GossipState,
+    Join,
+    JoinAnswer,
+    JoinProbe,
+    JoinState,
+    TopologyMessage,
+    from_wire,
+    to_wire,
+)
+from casty.protocol.reachability import ObserverRow
+from casty.protocol.registry import Registry
+from casty.protocol.topology_events import (
+    AddressAnswered,
+    Downed,
+    DownMember,
+    HelloRefused,
+    Joined,
+    JoinFailed,
+    LeaveMember,
+    Left,
+    OwnServices,
+    Received,
+    SelfAlias,
+    Start,
+    TopologyEffect,
+    TopologyEvent,
+    TopologySettings,
+)
+from casty.protocol.view import View
+
+GOSSIP = "gossip"
+DOWNING = "downing"
+LEAVE = "leave"
+DOWNING_RETRY = 0.5
+
+
+@dataclass(slots=True)
+class Topology:
+    """The machine; feed it `TopologyEvent` values."""
+
+    member: Member
+    seeds: tuple[NodeAddress, ...]
+    settings: TopologySettings
+    rng: Rng
+    state: Gossip | None = field(init=False, default=None)
+    registry: Registry = field(init=False, default=Registry())
+    view: View = field(init=False)
+    gone: bool = field(init=False, default=False)
+    _node: UniqueAddress = field(init=False)
+    _joining: Joining = field(init=False)
+    _spread: AntiEntropy = field(init=False)
+    _leading: LeaderActions = field(init=False)
+    _downing: Downing = field(init=False)
+    _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _exchange: Exchange = field(init=False)
+    _pushed: Gossip | None = field(init=False, default=None)
+    _leaving: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self._node = self.member.unique
+        self._joining = Joining(self.member, settings.shared, self.seeds, self.rng)
+        self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
+        self._exchange = Exchange(self._node, self._spread)
+        self._leading = LeaderActions(settings.min_members)
+        self._downing = Downing(settings.downing != "none", settings.stable_after)
+        self.view = View(self._node)
+
+    def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
+        """Return what follows from one event; nothing follows once this node is gone."""
+        if self.gone:
+            return ()
+        before = self.state
+        effects = self._before_membership(event, now) if before is None else self._as_member(before, event, now)
+        return [*effects, *self._settle(before, now)]
+
+    def _before_membership(self, event: TopologyEvent, now: float) -> list[TopologyEffect]:
+        match event:
+            case Start():
+                return self._joining_step(self._joining.start(now), now)
+            case TimerFired(key):
+                return self._joining_step(self._joining.tick(now), now) if key == PROBE else []
+            case Received(sender, JoinProbe(joiner, _)) if joiner.unique == sender:
+                answer = Send(sender, JoinAnswer(JoinState.not_in_cluster))
+                return [answer, *self._joining_step(self._joining.probed(now), now)]
+            case Received(sender, JoinAnswer() as answer):
+                return self._joining_step(self._joining.answered(sender, answer, now), now)
+            case Received(sender, GossipState(welcome=True) as welcome):
+                return self._welcomed(sender, welcome, now)
+            case SelfAlias(address):
+                return self._joining_step(self._joining.alias(address, now), now)
+            case HelloRefused(address, reason):
+                return [JoinFailed(f"{address} refused the connection: {reason}")] if address in self.seeds else []
+            case OwnServices(services):
+                self.registry = self.registry.with_own(self._node, services)
+                return []
+            case LeaveMember(address) | DownMember(address):
+                return self._leave_unjoined() if address == self.member.address else []
+            case Received() | Accuse() | Absolve() | AddressAnswered():
+                return []
+            case _ as never:
+                assert_never(never)
+
+    def _leave_unjoined(self) -> list[TopologyEffect]:
+        self.gone = True
+        return [Left()]
+
+    def _joining_step(self, effects: list[JoiningEffect], now: float) -> list[TopologyEffect]:
+        done: list[TopologyEffect] = []
+        for effect in effects:
+            match effect:
+                case Form():
+                    # Up to 63 bits: the wire carries signed 64-bit integers everywhere.
+                    formed = Gossip(self.rng.getrandbits(63) | 1)
+                    self.state = formed.with_member(self._node, self.member)
+                    done.extend((Joined(), StartTimer(GOSSIP, self.settings.gossip_interval)))
+                case Refused(by, reason):
+                    done.append(JoinFailed(f"{by} refused this node: {reason}"))
+                case _:
+                    done.append(effect)
+        return done
+
+    def _welcomed(self, sender: UniqueAddress, welcome: GossipState, now: float) -> list[TopologyEffect]:
+        state = from_wire(welcome, now)
+        if self._node not in state.members:
+            return []
+        self.state = state.seen_by(self._node)
+        return [
+            Joined(),
+            StartTimer(GOSSIP, self.settings.gossip_interval),
+            *self._spread.taken(self.state, sender, now),
+            Send(sender, self._spread.versions(self.state, self.registry)),
+            *self._spread.push_slots(self.state, self.registry.newer_than({}), self._node),
+        ]
+
+    def _as_member(self, state: Gossip, event: TopologyEvent, now: float) -> list[TopologyEffect]:
+        match event:
+            case Received(sender, message):
+                return self._received(state, sender, message, now)
+            case TimerFired(key):
+                return self._timer(state, key, now)
+            case Accuse(subject) if subject in state.members:
+                row = state.rows.get(self._node, ObserverRow())
+                return self._observe(state, row, row.accusing(subject))
+            case Absolve(subject):
+                row = state.rows.get(self._node, ObserverRow())
+                return self._observe(state, row, row.absolving(subject))
+            case AddressAnswered(joiner, found):
+                return self._verified(state, joiner, found)
+            case LeaveMember(address):
+                return self._move(state, address, MemberStatus.leaving)
+            case DownMember(address):
+                return self._move(state, address, MemberStatus.down)
+            case OwnServices(services):
+                self.registry = registry = self.registry.with_own(self._node, services)
+                own = {self._node: registry.slots[self._node]} if self._node in registry.slots else {}
+                return [*self._spread.push_slots(state, own, self._node)]
+            case Start() | SelfAlias() | HelloRefused() | Accuse():
+                return []
+            case _ as never:
+                assert_never(never)
+
+    def _observe(self, state: Gossip, before: ObserverRow, after: ObserverRow) -> list[TopologyEffect]:
+        if after is not before:
+            self.state = state.with_row(self._node, after)
+        return []
+
+    def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
+        before = status.rank
+        for member in state.ordered:
+            if member.address == address and member.status.rank < before:
+                self.state = state = state.with_member(self._node, member.moved_to(status))
+        return []
+
+    def _verified(self, state: Gossip, joiner: UniqueAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
+        if found == joiner:
+            older = [m for m in state.ordered if m.address == joiner.address and m.unique != joiner]
+            for member in older:
+                if member.status.rank < MemberStatus.down.rank:
+                    state = state.with_member(self._node, member.moved_to(MemberStatus.down))
+            self.state = state
+            return []
+        return [Send(joiner, address_refusal(joiner.address))] if found in state.members else []
+
+    def _received(
+        self, state: Gossip, sender: UniqueAddress, message: TopologyMessage, now: float
+    ) -> list[TopologyEffect]:
+        match message:
+            case JoinProbe(joiner, settings):
+                verdict = judge(state, joiner, sender, self.settings.shared, settings)
+                note = self._refusal_note(joiner, verdict.answer)
+                return [Send(sender, verdict.answer), *note, *([verdict.verify] if verdict.verify else [])]
+            case Join(joiner, settings):
+                verdict = judge(state, joiner, sender, self.settings.shared, settings)
+                if not verdict.admitted:
+                    return [Send(sender, verdict.answer), *self._refusal_note(joiner, verdict.answer)]
+                if sender not in state.members:
+                    self.state = state = state.with_member(self._node, joiner)
+                return [Send(sender, to_wire(state, now, welcome=True))]
+            case ExitingConfirmed():
+                self._confirmed.update({sender} & state.members.keys())
+                return []
+            case JoinAnswer():
+                return []
+            case _:
+                outcome = self._exchange.receive(state, self.registry, sender, message, now)
+                self.state, self.registry = outcome.state, outcome.registry
+                if outcome.taken:
+                    self._pushed = outcome.state
+                return list(outcome.effects)
+
+    def _refusal_note(self, joiner: Member, answer: JoinAnswer) -> list[Note]:
+        if answer.state is not JoinState.refused:
+            return []
+        return [Note(Severity.warning, f"refused to let {joiner.id!r} at {joiner.address} join: {answer.reason}")]
+
+    def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
+        if key == GOSSIP:
+            self.registry = self.registry.kept(state.members.keys())
+            hurried = 2 * len(state.seen) < len(state.members)
+            delay = self.settings.gossip_interval / (HURRY if hurried else 1)
+            return [*self._spread.round(state, self.registry, now), StartTimer(GOSSIP, delay)]
+        if key == LEAVE and self._leaving:
+            self.gone = True
+            return [*confirmations(state, self._node), Left()]
+        if key == DOWNING:
+            lost = self._downing.decide(state, self._node, now)
+            if lost and (self._node in lost or leader_of(state, self._node) == self._node):
+                return self._down(state, lost)
+            due = self._downing.observe(state, self._node, now)
+            return [] if due is None else [StartTimer(DOWNING, max(due, DOWNING_RETRY))]
+        return []
+
+    def _down(self, state: Gossip, lost: frozenset[UniqueAddress]) -> list[TopologyEffect]:
+        for member in state.ordered:
+            if member.unique in lost and member.status.rank < MemberStatus.down.rank:
+                state = state.with_member(self._node, member.moved_to(MemberStatus.down))
+        self.state = state
+        names = ", ".join(str(node.address) for node in sorted(lost))
+        return [
+            Note(
+                Severity.warning, f"unreachable for too long, or on the losing side of a split: declared down: {names}"
+            )
+        ]
+
+    def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
+        if self.state is None or self.gone:
+            return []
+        state = self.state
+        moved = self._leading.apply(state, self._node, self._confirmed, now)
+        while moved is not state:
+            state, moved = moved, self._leading.apply(moved, self._node, self._confirmed, now)
+        self.state = state
+        effects: list[TopologyEffect] = []
+        if state.version != (self._pushed.version if self._pushed else None):
+            effects.extend(self._spread.push(state, now))
+        self._pushed = state
+        effects.extend(self.view.update(state, self.registry))
+        if state is not before:
+            self._confirmed &= state.members.keys()
+            delay = self._downing.observe(state, self._node, now)
+            if delay is not None:
+                effects.append(StartTimer(DOWNING, delay))
+        return [*effects, *self._own_end(state)]
+
+    def _own_end(self, state: Gossip) -> list[TopologyEffect]:
+        end = own_end(state, self._node)
+        if end is OwnEnd.stays or (end is OwnEnd.leaving and self._leaving):
+            return []
+        if end is OwnEnd.leaving:
+            self._leaving = True
+            return [StartTimer(LEAVE, self.settings.leave_timeout)]
+        self.gone = True
+        return [Downed()] if end is OwnEnd.downed else [*confirmations(state, self._node), Left()]

@@ -1,0 +1,119 @@
+"""What the topology machine is told and what it asks for.
+
+Owns the event and effect values of `topology`, and its settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.admission import VerifyAddress
+from casty.protocol.availability import Absolve, Accuse
+from casty.protocol.effects import Note, Send, StartTimer, TimerFired
+from casty.protocol.messages import JoinSettings, TopologyMessage
+from casty.protocol.registry import LocalService
+from casty.protocol.view import ViewEffect
+
+
+@dataclass(frozen=True, slots=True)
+class TopologySettings:
+    """What the machine needs to know of the settings; durations in seconds."""
+
+    gossip_interval: float = 1.0
+    gossip_fanout: int = 3
+    min_members: int = 1
+    downing: str = "keep_majority"
+    stable_after: float | None = None
+    leave_timeout: float = 5.0
+
+    @property
+    def shared(self) -> JoinSettings:
+        """The settings that all nodes of a cluster must share."""
+        return JoinSettings(self.min_members, self.downing)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Event: begin to join or form a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Event: a message from the run that said hello on the link."""
+
+    sender: UniqueAddress
+    message: TopologyMessage
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswered:
+    """Event: the outcome of `VerifyAddress`; ``found`` is the run that answered, None for nobody."""
+
+    joiner: UniqueAddress
+    found: UniqueAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAlias:
+    """Event: dialling this address led back to this node."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class HelloRefused:
+    """Event: the node at this address refused the connection for good."""
+
+    address: NodeAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveMember:
+    """Event: the member at this address shall leave gracefully."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class DownMember:
+    """Event: an operator declares the member at this address down."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class OwnServices:
+    """Event: these are all the services that run on this node."""
+
+    services: frozenset[LocalService]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Effect: this node is a member of a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFailed:
+    """Effect: this node was refused for good."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Effect: this node has left and may stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downed:
+    """Effect: the cluster has declared this node down; it must stop its actors."""
+
+
+TopologyEvent = (
+    Start | Received | TimerFired | Accuse | Absolve | AddressAnswered | SelfAlias | HelloRefused
+    | LeaveMember | DownMember | OwnServices
+)  # fmt: skip
+TopologyEffect = Send | StartTimer | Note | VerifyAddress | Joined | JoinFailed | Left | Downed | ViewEffect

@@ -1,0 +1,304 @@
+"""A cluster of machines on a heap of events: no Trio, no sockets, virtual time, one seed.
+
+Owns the simulated nodes, their clock and the network between them. Each run of a node is the real
+`Topology` and `Availability` machine; this module only performs their effects. Faults are methods:
+`crash`, `cut`, `heal`, `pause`, `resume`; loss and delay are fields. The same seed and the same
+calls give the same history.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.admission import VerifyAddress
+from casty.protocol.availability import (
+    Absolve,
+    Accuse,
+    Availability,
+    AvailabilityEvent,
+    DialFailed,
+    Heard,
+    LinkLost,
+    RunSeen,
+    WatchMembers,
+)
+from casty.protocol.effects import CancelTimer, Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.messages import Heartbeat, HeartbeatAck
+from casty.protocol.topology import Topology
+from casty.protocol.topology_events import (
+    AddressAnswered,
+    Downed,
+    DownMember,
+    Joined,
+    JoinFailed,
+    LeaveMember,
+    Left,
+    OwnServices,
+    Received,
+    Start,
+    TopologyEvent,
+    TopologySettings,
+)
+from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
+
+DIAL_TIMEOUT = 5.0
+PORT = 2551
+
+Facts = dict[NodeAddress, str]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a simulated node, and all that it has said."""
+
+    name: str
+    node: UniqueAddress
+    topology: Topology
+    availability: Availability
+    alive: bool = True
+    paused: bool = False
+    outcome: str = ""
+    """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
+    events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
+    snapshots: int = 0
+    notes: list[str] = field(default_factory=lambda: list[str]())
+    known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
+    timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+
+    @property
+    def statuses(self) -> Facts:
+        """Address and status name of every member in this run's view."""
+        state = self.topology.state
+        return {} if state is None else {member.address: member.status.name for member in state.ordered}
+
+    def told(self, kind: type) -> list[object]:
+        """Return the members of the events of one kind, in the order in which they were published."""
+        return [event for _, event in self.events if isinstance(event, kind)]
+
+
+class ModelCluster:
+    """Simulated nodes by name; ``run_for`` lets virtual time pass.
+
+    >>> cluster = ModelCluster(seed=1)
+    >>> for name in ("a", "b", "c"):
+    ...     _ = cluster.start(name, seeds=("a",))
+    >>> cluster.run_for(1.0)
+    >>> sorted(cluster.runs["b"].statuses.values())
+    ['up', 'up', 'up']
+    """
+
+    def __init__(self, seed: int, *, settings: TopologySettings | None = None, delay: float = 0.001) -> None:
+        self.now = 0.0
+        self.rng = random.Random(seed)
+        self.settings = settings or TopologySettings()
+        self.delay = delay
+        self.jitter = 0.0
+        self.loss = 0.0
+        self.sent = 0
+        self.runs: dict[str, Run] = {}
+        self.past: list[Run] = []
+        self._cuts: set[tuple[str, str]] = set()
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = 0
+        self._last_arrival: dict[tuple[UniqueAddress, str], float] = {}
+
+    def start(self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None) -> Run:
+        """Start a run of the node ``name``; a run that is alive there is replaced."""
+        if name in self.runs:
+            self.past.append(self.runs[name])
+        node = UniqueAddress(NodeAddress(name, PORT), self.rng.getrandbits(63) | 1)
+        member = Member(node.address, MemberStatus.joining, frozenset(), node_id or name, incarnation=node.incarnation)
+        rng = random.Random(self.rng.getrandbits(64))
+        topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in seeds), self.settings, rng)
+        run = Run(name, node, topology, Availability(node))
+        self.runs[name] = run
+        self.tell(run, Start())
+        return run
+
+    def crash(self, name: str) -> None:
+        """End a run at once; the others' links to it break."""
+        run = self.runs[name]
+        run.alive, run.outcome = False, run.outcome or "crashed"
+        for other in self._others(run):
+            if (name, other.name) not in self._cuts:
+                self._at(self.delay, other, partial(self._judge, other, LinkLost(run.node)))
+
+    def leave(self, name: str) -> None:
+        """Ask a node to leave gracefully."""
+        self.tell(self.runs[name], LeaveMember(NodeAddress(name, PORT)))
+
+    def down(self, at: str, name: str) -> None:
+        """Let the operator at one node declare another down."""
+        self.tell(self.runs[at], DownMember(NodeAddress(name, PORT)))
+
+    def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
+        """Let nothing pass from the nodes of one side to the other, or in neither direction."""
+        for a in one:
+            for b in other:
+                self._cuts.add((a, b))
+                if not one_way:
+                    self._cuts.add((b, a))
+
+    def heal(self) -> None:
+        """End all cuts."""
+        self._cuts.clear()
+
+    def pause(self, name: str) -> None:
+        """Stop a run's loop; what arrives meanwhile waits."""
+        self.runs[name].paused = True
+
+    def resume(self, name: str) -> None:
+        """Let a paused run go on with what waits, oldest first."""
+        run = self.runs[name]
+        run.paused = False
+        held, run.held = run.held, []
+        for action in held:
+            if run.alive:
+                action()
+
+    def offer(self, name: str, *keys: str) -> None:
+        """Let a node run exactly these services."""
+        self.tell(self.runs[name], OwnServices(frozenset((key, f"/{key}", 1) for key in keys)))
+
+    def run_for(self, seconds: float, *, until: Callable[[], bool] | None = None) -> None:
+        """Let virtual time pass, at most ``seconds``, or until the condition holds."""
+        end = self.now + seconds
+        while self._heap and self._heap[0][0] <= end:
+            if until is not None and until():
+                return
+            self.now, _, action = heapq.heappop(self._heap)
+            action()
+        self.now = end if until is None or not until() else self.now
+
+    @property
+    def living(self) -> list[Run]:
+        """The runs that have neither ended nor crashed."""
+        return [run for run in self.runs.values() if run.alive]
+
+    def all_up(self, count: int) -> bool:
+        """Return whether every living run sees ``count`` members, all up and nobody unreachable."""
+        return all(
+            len(run.statuses) == count
+            and set(run.statuses.values()) == {"up"}
+            and run.topology.state is not None
+            and not run.topology.state.unreachable
+            for run in self.living
+        )
+
+    def tell(self, run: Run, event: TopologyEvent) -> None:
+        """Feed the topology machine of a run and perform what it asks for."""
+        self._perform(run, run.topology.handle(event, self.now))
+
+    def _judge(self, run: Run, event: AvailabilityEvent) -> None:
+        self._perform(run, run.availability.handle(event, self.now))
+
+    def _perform(self, run: Run, effects: Sequence[object]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(to, message) | SendIfUp(to, message):
+                    self._send(run, to, message)
+                case StartTimer(key, delay):
+                    self._start_timer(run, key, delay)
+                case CancelTimer(key):
+                    run.timers.pop(key, None)
+                case Dial(address):
+                    self._dial(run, address)
+                case VerifyAddress(joiner):
+                    self._verify(run, joiner)
+                case Accuse() | Absolve():
+                    self.tell(run, effect)
+                case MembersChanged(members):
+                    watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
+                    self._judge(run, WatchMembers(watched))
+                case SnapshotChanged():
+                    run.snapshots += 1
+                case Publish(event):
+                    run.events.append((self.now, event))
+                case Note(_, text):
+                    run.notes.append(text)
+                case Left() | Downed() | JoinFailed():
+                    self._end(run, effect)
+                case Joined() | Forget():
+                    pass
+                case _:
+                    raise TypeError(f"the model cannot perform {effect!r}")
+
+    def _end(self, run: Run, effect: Left | Downed | JoinFailed) -> None:
+        run.alive = False
+        match effect:
+            case Left():
+                run.outcome = "left"
+            case Downed():
+                run.outcome = "downed"
+            case JoinFailed(reason):
+                run.outcome = reason
+
+    def _send(self, run: Run, to: UniqueAddress, message: object) -> None:
+        self.sent += 1
+        target = self.runs.get(to.address.host)
+        if target is None or to.incarnation not in (0, target.node.incarnation):
+            return
+        if self.rng.random() < self.loss or (run.name, target.name) in self._cuts:
+            return
+        arrival = self.now + self.delay + self.jitter * self.rng.random()
+        arrival = max(arrival, self._last_arrival.get((run.node, target.name), 0.0))
+        self._last_arrival[run.node, target.name] = arrival
+        self._at(arrival - self.now, target, lambda: self._receive(target, run.node, message))
+
+    def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        if sender not in run.known:
+            run.known.add(sender)
+            self._judge(run, RunSeen(sender))
+        if isinstance(message, Heartbeat | HeartbeatAck):
+            self._judge(run, Heard(sender, message))
+        else:
+            self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
+
+    def _verify(self, run: Run, joiner: UniqueAddress) -> None:
+        target = self.runs.get(joiner.address.host)
+        found = target.node if target is not None and target.alive else None
+        self._at(self.delay, run, partial(self.tell, run, AddressAnswered(joiner, found)))
+
+    def _dial(self, run: Run, address: NodeAddress) -> None:
+        target = self.runs.get(address.host)
+        if (run.name, address.host) in self._cuts or (address.host, run.name) in self._cuts:
+            self._at(DIAL_TIMEOUT, run, lambda: self._judge(run, DialFailed(address, refused=False)))
+        elif target is None or not target.alive:
+            self._at(self.delay, run, lambda: self._judge(run, DialFailed(address, refused=True)))
+        else:
+            self._at(self.delay, run, lambda: self._judge(run, RunSeen(target.node)))
+
+    def _start_timer(self, run: Run, key: str, delay: float) -> None:
+        generation = self._sequence + 1
+        run.timers[key] = generation
+
+        def fire() -> None:
+            if run.timers.get(key) == generation:
+                del run.timers[key]
+                if key in ("heartbeat", "check") or key.startswith("redial "):
+                    self._judge(run, TimerFired(key))
+                else:
+                    self.tell(run, TimerFired(key))
+
+        self._at(delay, run, fire)
+
+    def _at(self, delay: float, run: Run, action: Callable[[], None]) -> None:
+        self._sequence += 1
+
+        def act() -> None:
+            if run.paused:
+                run.held.append(action)
+            elif run.alive:
+                action()
+
+        heapq.heappush(self._heap, (self.now + delay, self._sequence, act))
+
+    def _others(self, run: Run) -> list[Run]:
+        return [other for other in self.living if other is not run]
