@@ -33,7 +33,14 @@ class FrameError(ProtocolError):
 
 
 class DecodeError(ProtocolError):
-    """A well-framed message has an unknown name, or a missing or ill-typed field; the link lives."""
+    """A well-framed message has an unknown name, or a missing or ill-typed field; the link lives.
+
+    For an envelope, ``path``, ``uid`` and ``name`` tell for whom it was and what it was called.
+    """
+
+    path: str = ""
+    uid: int = 0
+    name: str = ""
 
 
 class UnknownTypeError(DecodeError):

@@ -19,7 +19,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum, Flag, auto
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, NewType, Never, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Never, NewType, NoReturn, Union, get_args, get_origin
 from uuid import UUID
 
 from casty.errors import UnsupportedTypeError

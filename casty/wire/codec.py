@@ -1,0 +1,277 @@
+"""The codec: messages to whole frames, bodies of frames to messages.
+
+One pass each way: the shape of the message makes plain values of it, and msgpack writes them
+together with the envelope. Which classes can be decoded is decided by this process alone, by
+registering them or by declaring them with ``casty.message``; a name from a peer is looked up in
+those tables and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from casty.config import TransportLimits
+from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError, UnknownTypeError
+from casty.naming import declared, wire_name
+from casty.refs import ActorRef
+from casty.schema import SCALARS, Form, Kind, check, describe, parse, strip
+from casty.wire.bounds import is_deeper_than, scan
+from casty.wire.compiler import UNTYPED, Compiler, is_recursive
+from casty.wire.envelope import NOTICE_CODES, Envelope, Notice, NoticeCode
+from casty.wire.frame import FrameKind, frame
+from casty.wire.names import canonical_name
+from casty.wire.scalars import ExportRef, ImportRef
+from casty.wire.shapes import Mismatch, Shape, find_fault
+
+ENVELOPE_NESTING = 1
+"""The array around name and payload does not count as nesting of the message."""
+UID_MAX = 2**64 - 1
+
+_FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
+"""What msgpack raises for values it cannot write and for bytes it cannot read."""
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """One type of message: its name, its shape, and whether its values nest without end."""
+
+    name: str
+    form: Form
+    shape: Shape
+    is_recursive: bool
+
+
+class Codec:
+    """Encodes and decodes the messages of one node. Not for use by several threads at a time.
+
+    ``export_ref`` gives the full address under which a ref is known to other nodes; ``import_ref``
+    makes a ref of such an address and of the type form M of the field's ``ActorRef[M]``.
+
+    The type of a whole message is found by its class. A reply can be any value, such as
+    ``{"a": 1}``; then ``as_type``, the M of the ref it is sent to, says what it is, and its
+    canonical name goes on the wire. The other end knows that name since it sent the ref itself.
+    """
+
+    def __init__(self, *, export_ref: ExportRef, import_ref: ImportRef, limits: TransportLimits | None = None) -> None:
+        self._limits = limits or TransportLimits()
+        self._compiler = Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref)
+        self._packer = msgpack.Packer()
+        self._own_names: dict[type, str] = {}
+        self._by_name: dict[str, _Entry] = {}
+        self._by_form: dict[object, _Entry] = {}
+        self._by_class: dict[type, _Entry] = {}
+        self._by_target: dict[object, dict[type, _Entry]] = {}
+        self._scalars: dict[type, _Entry] = {}
+        for origin in SCALARS:
+            self._scalars[origin] = self._add(origin)
+
+    def register(self, type_form: object, *, name: str | None = None) -> None:
+        """Make a type known as a message, with all that it contains and all replies it asks for.
+
+        Registering again changes nothing. ``name`` gives one class a wire name in this codec. Raises
+        UnsupportedTypeError when something cannot travel, ValueError when a name is taken.
+        """
+        if name is not None:
+            self._give_name(type_form, name)
+        if strip(type_form) in self._by_target:
+            return
+        check(type_form)
+        waiting = [type_form]
+        while waiting:
+            current = waiting.pop()
+            key = strip(current)
+            if key in self._by_target:
+                continue
+            form = parse(key)
+            variants = form.arguments if form.kind is Kind.union else (key,)
+            target: dict[type, _Entry] = {}
+            for variant in variants:
+                entry = self._add(variant)
+                target[entry.form.origin] = entry
+            self._by_target[key] = target
+            waiting += self._compiler.promised
+            self._compiler.promised.clear()
+
+    def name_of(self, cls: type) -> str:
+        """Return the wire name of a class in this codec."""
+        return self._own_names.get(cls) or wire_name(cls)
+
+    def frame_control(self, message: object) -> bytes:
+        """Return the whole frame of a message between two nodes. Raises EncodeError."""
+        entry = self._by_class.get(type(message)) or self._entry_for(message, None)
+        return self._frame(FrameKind.CONTROL, [entry.name], entry, message)
+
+    def frame_envelope(self, path: str, uid: int, message: object, as_type: object = None) -> bytes:
+        """Return the whole frame of a message to an actor.
+
+        ``as_type`` is the message type of the ref, where it is known; it decides for values that are
+        no dataclass. Raises EncodeError, which names the field, or UnsupportedTypeError.
+        """
+        entry = self._by_class.get(type(message)) or self._entry_for(message, as_type)
+        return self._frame(FrameKind.ENVELOPE, [path, uid, entry.name], entry, message)
+
+    def frame_notice(self, notice: Notice) -> bytes:
+        """Return the whole frame that answers an envelope which could not be delivered."""
+        return frame(FrameKind.NOTICE, msgpack.packb([notice.code, notice.path, notice.uid, notice.name]))
+
+    def decode_control(self, body: bytes | memoryview) -> object:
+        """Return the message in a CONTROL frame's body. Raises only ProtocolError and below."""
+        name, payload = self._unpack(body, 2)
+        return self._decode(self._entry_named(name), payload)
+
+    def decode_envelope(self, body: bytes | memoryview) -> Envelope:
+        """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below.
+
+        A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,
+        ``uid`` and ``name``, once those could be read.
+        """
+        path, uid, name, payload = self._unpack(body, 4)
+        _check_target(path, uid)
+        try:
+            return Envelope(path, uid, self._decode(self._entry_named(name), payload))
+        except DecodeError as error:
+            error.path, error.uid, error.name = path, uid, name if type(name) is str else ""
+            raise
+
+    def decode_notice(self, body: bytes | memoryview) -> Notice:
+        """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
+        code, path, uid, name = self._unpack(body, 4)
+        _check_target(path, uid)
+        if type(code) is not str or code not in NOTICE_CODES or type(name) is not str:
+            raise DecodeError("notice: unknown code or ill-typed name")
+        known: NoticeCode = code
+        return Notice(known, path, uid, name)
+
+    def _give_name(self, type_form: object, name: str) -> None:
+        if not isinstance(type_form, type):
+            raise TypeError(f"only a class can be given a wire name, got {describe(type_form)}")
+        if self.name_of(type_form) == name:
+            return
+        if name in self._by_name or type_form in self._by_class:
+            raise ValueError(f"wire name {name!r} or the class {type_form.__qualname__} is registered already")
+        self._own_names[type_form] = name
+
+    def _add(self, variant: object) -> _Entry:
+        key = strip(variant)
+        known = self._by_form.get(key)
+        if known is not None:
+            return known
+        name = canonical_name(variant, self.name_of)
+        same = self._by_name.get(name)
+        form = parse(key)
+        if same is not None and same.form.origin is not form.origin:
+            raise ValueError(f"wire name {name!r} stands for {same.form.origin} and {form.origin}: rename one")
+        shape = self._compiler.shape_of(key)
+        entry = same or _Entry(name, form, shape, is_recursive(shape))
+        self._by_name[name] = self._by_form[key] = entry
+        if form.kind in (Kind.record, Kind.enum) and not form.arguments:
+            self._by_class[form.origin] = entry
+        return entry
+
+    def _entry_for(self, message: object, as_type: object) -> _Entry:
+        cls = type(message)
+        if as_type is not None and as_type not in UNTYPED:
+            return self._entry_in(as_type, cls, message)
+        entry = self._scalars.get(cls)
+        if entry is not None:
+            return entry
+        if cls in (list, tuple, dict, set, frozenset) or isinstance(message, ActorRef):
+            raise EncodeError(
+                f"a bare {cls.__name__} needs a typed reference: say what it holds, or wrap it in a dataclass"
+            )
+        check(cls)
+        self.register(cls)
+        return self._by_class[cls]
+
+    def _entry_in(self, as_type: object, cls: type, message: object) -> _Entry:
+        target = self._by_target.get(strip(as_type))
+        if target is None:
+            self.register(as_type)
+            target = self._by_target[strip(as_type)]
+        entry = target.get(cls)
+        if entry is None and cls is int:
+            entry = target.get(float)
+        if entry is None and isinstance(message, ActorRef):
+            entry = target.get(ActorRef)
+        if entry is None:
+            raise EncodeError(f"expected {describe(as_type)}, got {cls.__name__}")
+        return entry
+
+    def _frame(self, kind: FrameKind, head: list[object], entry: _Entry, message: object) -> bytes:
+        try:
+            payload = entry.shape.encode(message)
+            if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):
+                raise EncodeError(f"{entry.name}: nested deeper than {self._limits.nesting_max}")
+            head.append(payload)
+            body: bytes = self._packer.pack(head)
+        except (Mismatch, *_FOREIGN) as error:
+            if isinstance(error, CastyError):
+                raise
+            raise EncodeError(self._explain(entry, message, error, raw=False)) from None
+        if len(body) >= self._limits.elements_max:
+            self._check_size(entry, body)
+        return frame(kind, body)
+
+    def _check_size(self, entry: _Entry, body: bytes) -> None:
+        limits = self._limits
+        if len(body) + 1 > limits.frame_bytes_max:
+            raise EncodeError(
+                f"{entry.name}: {len(body)} bytes are over the limit of {limits.frame_bytes_max}: send it in parts"
+            )
+        try:
+            scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
+        except DecodeError as error:
+            raise EncodeError(f"{entry.name}: {error}") from None
+
+    def _unpack(self, body: bytes | memoryview, count: int) -> Any:
+        limits = self._limits
+        if len(body) >= limits.elements_max:
+            scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
+        try:
+            parts: Any = msgpack.unpackb(body, strict_map_key=True)
+        except _FOREIGN as error:
+            raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
+        if type(parts) is not list or len(parts) != count:
+            raise DecodeError(f"expected an array of {count} items")
+        return parts
+
+    def _entry_named(self, name: object) -> _Entry:
+        if type(name) is not str:
+            raise DecodeError(f"expected the name of a message type, got {type(name).__name__}")
+        entry = self._by_name.get(name)
+        if entry is None:
+            cls = declared(name)
+            if cls is None or getattr(cls, "__parameters__", ()):
+                raise UnknownTypeError(name)
+            self.register(cls)
+            entry = self._by_name[name]
+        return entry
+
+    def _decode(self, entry: _Entry, payload: Any) -> object:
+        if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):
+            raise DecodeError(f"{entry.name}: nested deeper than {self._limits.nesting_max}")
+        try:
+            return entry.shape.decode(payload)
+        except (ProtocolError, MemoryError):
+            raise
+        except Exception as error:  # Checks and hashes of the message's own classes may raise anything.
+            raise DecodeError(self._explain(entry, payload, error, raw=True)) from None
+
+    def _explain(self, entry: _Entry, value: object, error: BaseException, *, raw: bool) -> str:
+        reason = str(error) if isinstance(error, Mismatch) else f"{type(error).__name__}"
+        try:
+            found = find_fault(entry.shape, value, entry.name, raw=raw)
+        except (Mismatch, *_FOREIGN):
+            found = None
+        return found or f"{entry.name}: {reason}"
+
+    def __repr__(self) -> str:
+        return f"<Codec types={len(self._by_name)}>"
+
+
+def _check_target(path: object, uid: object) -> None:
+    if type(path) is not str or type(uid) is not int or not 0 <= uid <= UID_MAX:
+        raise DecodeError(f"expected a path and a uid, got {type(path).__name__} and {type(uid).__name__}")
