@@ -86,8 +86,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def tests_lowest(session: nox.Session) -> None:
-    """Run the unit tests and contracts with the oldest dependencies that pyproject allows."""
-    oldest = [bound.replace(">=", "==") for bound in PYPROJECT["project"]["dependencies"]]
+    """Run the tests of the library with the oldest dependencies that pyproject allows."""
+    project = PYPROJECT["project"]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    oldest = [bound.replace(">=", "==") for bound in bounds]
     install(session, "tests", extra=tuple(oldest))
     pytest(session, *present(FAST_TESTS), "tests/test_exports.py")
 
@@ -116,7 +118,7 @@ def run_folder(session: nox.Session, folder: str) -> None:
 def examples(session: nox.Session) -> None:
     """Run every program of docs/examples as a user would."""
     install(session, "tests")
-    pytest(session, "tests/test_docs.py", "-k", "example")
+    pytest(session, "tests/test_docs.py", "-k", "example_program")
 
 
 @nox.session(python=OLDEST)
