@@ -17,13 +17,12 @@ import importlib
 import inspect
 import io
 import os
-import pkgutil
 import re
 import subprocess
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -36,6 +35,11 @@ import casty
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted((ROOT / "casty").rglob("*.py"))
+    if path.name != "__main__.py" and ">>>" in path.read_text(encoding="utf-8")
+]
 RUN_SECONDS_MAX = 30
 
 FENCE = re.compile(
@@ -209,21 +213,15 @@ def run_as_main(program: Program) -> None:
         program.run()
 
 
-def docstring_programs() -> list[Program]:
-    """Return one program for each docstring of the package that has examples."""
-    finder = doctest.DocTestFinder(exclude_empty=True)
+def programs_of_module(name: str) -> list[Program]:
+    """Return one program for each docstring of a module that has examples."""
+    module = importlib.import_module(name)
     public = {name: getattr(casty, name) for name in casty.__all__}
     programs: list[Program] = []
-    for info in pkgutil.walk_packages(casty.__path__, "casty."):
-        if info.name.endswith("__main__"):
-            continue
-        module = importlib.import_module(info.name)
-        for test in finder.find(module, info.name):
-            if test.examples:
-                program = Program(test.name, {**public, **test.globs})
-                program.add_examples(test.examples, test.lineno or 0)
-                programs.append(program)
-    return programs
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        programs.append(Program(test.name, {**public, **test.globs}))
+        programs[-1].add_examples(test.examples, test.lineno or 0)
+    return [program for program in programs if program.parts]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -232,9 +230,10 @@ def test_snippets_of_the_page_run(page: Path) -> None:
         run_as_main(program)
 
 
-@pytest.mark.parametrize("program", docstring_programs(), ids=lambda program: program.name)
-def test_examples_of_the_docstring_run(program: Program) -> None:
-    program.run()
+@pytest.mark.parametrize("module", MODULES)
+def test_docstrings_of_the_module_hold(module: str) -> None:
+    for program in programs_of_module(module):
+        program.run()
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
@@ -314,3 +313,28 @@ def test_runner_fails_a_wrong_snippet(lines: list[str]) -> None:
 )
 def test_a_system_is_lent_to_a_page_that_defines_none(source: str, lent: bool) -> None:
     assert [program.needs_system for program in page("```python", source, "```")] == [lent]
+
+
+@contextlib.asynccontextmanager
+async def answering() -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Stand in for ActorSystem: what is lent has to be open, and closed afterwards."""
+    still_open = True
+
+    async def answer() -> int:
+        await trio.lowlevel.checkpoint()
+        return 1 if still_open else 0
+
+    try:
+        yield answer
+    finally:
+        still_open = False
+
+
+@pytest.mark.parametrize(("answer", "right"), [("1", True), ("2", False)])
+def test_a_docstring_awaits_the_system_that_is_lent(monkeypatch: pytest.MonkeyPatch, answer: str, right: bool) -> None:
+    monkeypatch.setattr(casty, "ActorSystem", answering, raising=False)
+    program = Program("casty.Thing")
+    source = f">>> reply = await system()\n>>> reply\n{answer}\n"
+    program.add_examples(doctest.DocTestParser().get_examples(source), line=0)
+    with contextlib.nullcontext() if right else pytest.RaisesGroup(WrongExample, allow_unwrapped=True):
+        program.run()
