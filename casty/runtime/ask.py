@@ -1,0 +1,166 @@
+"""Ask: a slot for one reply, and a timing wheel for the time-outs of all slots.
+
+A slot is the ref that the asked actor replies to. The asking task sleeps on it directly; whatever ends
+the wait (the reply, the time-out, a cancellation) closes the slot in the same step, so that a later
+reply is a dead letter and nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+import trio
+
+from casty.errors import AskTimeoutError
+from casty.refs import ActorRef
+from casty.runtime.events import ASK_FINISHED
+from casty.runtime.ref import OwnRef, refuse_thread
+from casty.runtime.timers import Entry, Keeper
+
+if TYPE_CHECKING:
+    from casty.runtime.kernel import Kernel
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+ASK_PREFIX: Final = "/_ask/"
+SLICE: Final = 0.02
+"""Seconds per slot of the wheel: a time-out comes at most this much late."""
+
+
+class Unanswered:
+    """The type of the marks for a slot that has no reply."""
+
+    __slots__ = ()
+
+
+WAITING: Final = Unanswered()
+EXPIRED: Final = Unanswered()
+CLOSED: Final = Unanswered()
+
+
+class AskRef(OwnRef[R]):
+    """The ref of one ask. The first message is the reply; there is no second."""
+
+    __slots__ = ("_kernel", "_serial", "answer", "bucket", "task")
+
+    def __init__(self, kernel: Kernel, serial: int) -> None:
+        self._kernel = kernel
+        self._serial = serial
+        self.answer: object = WAITING
+        self.task: trio.lowlevel.Task | None = None
+        self.bucket: Bucket | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        return self._kernel
+
+    @property
+    def path(self) -> str:
+        return f"{ASK_PREFIX}{self._serial}"
+
+    @property
+    def uid(self) -> int:
+        return self._serial
+
+    def tell(self, message: R) -> None:
+        if get_ident() != self._kernel.thread:
+            refuse_thread(self)
+        if self.answer is not WAITING:
+            self._kernel.dead_letter(message, self, ASK_FINISHED)
+            return
+        self.close(message)
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
+
+    async def send(self, message: R) -> None:
+        self.tell(message)
+        await trio.lowlevel.checkpoint()
+
+    def close(self, answer: object) -> None:
+        """Take an answer, or a mark for none, and leave the table and the wheel."""
+        self.answer = answer
+        del self._kernel.asks[self._serial]
+        if self.bucket is not None:
+            del self.bucket.slots[self._serial]
+
+    def expire(self) -> None:
+        """End the wait without a reply."""
+        self.close(EXPIRED)
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task)
+
+    def abort(self, _raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+        """Close the slot because the asking task was cancelled."""
+        self.close(CLOSED)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class Bucket(Entry):
+    """The open slots whose time-outs fall into one slice of time."""
+
+    __slots__ = ("_wheel", "_number", "slots")
+
+    def __init__(self, wheel: AskWheel, number: int) -> None:
+        super().__init__()
+        self._wheel = wheel
+        self._number = number
+        self.slots: dict[int, AskRef[object]] = {}
+
+    def fire(self, deadline: float) -> float | None:
+        self._wheel.forget(self._number)
+        for slot in list(self.slots.values()):
+            slot.expire()
+        return None
+
+
+class AskWheel:
+    """Buckets of slots by time-out, each with one entry at the keeper."""
+
+    __slots__ = ("_buckets", "_keeper")
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._buckets: dict[int, Bucket] = {}
+
+    def bucket(self, deadline: float) -> Bucket:
+        """Return the bucket that expires at the first slice boundary after ``deadline``."""
+        number = int(deadline / SLICE) + 1
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = Bucket(self, number)
+            self._keeper.add(bucket, number * SLICE)
+        return bucket
+
+    def forget(self, number: int) -> None:
+        """Drop a bucket that has fired."""
+        del self._buckets[number]
+
+
+async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
+    """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
+    if not timeout > 0:
+        raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+    kernel.ask_serial = serial = kernel.ask_serial + 1
+    slot: AskRef[R] = AskRef(kernel, serial)
+    kernel.asks[serial] = cast("AskRef[object]", slot)
+    try:
+        ref.tell(factory(slot))
+        if slot.answer is WAITING:
+            if timeout != math.inf:
+                slot.bucket = kernel.wheel.bucket(kernel.now() + timeout)
+                slot.bucket.slots[serial] = cast("AskRef[object]", slot)
+            slot.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(slot.abort)
+        else:
+            await trio.lowlevel.checkpoint()
+    except BaseException:
+        if slot.answer is WAITING:
+            slot.close(CLOSED)
+        raise
+    if slot.answer is EXPIRED:
+        raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s")
+    return cast("R", slot.answer)

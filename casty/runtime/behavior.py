@@ -1,0 +1,176 @@
+"""What an actor does, as a value: the forms that `casty.behaviors.Behaviors` makes.
+
+The forms are kept without their message type, because a cell runs behaviours of any; the type is in
+`Behavior` for the checkers, and in the annotations of the user's functions for the wire.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from casty.refs import ActorRef
+from casty.runtime.events import Terminated
+
+if TYPE_CHECKING:
+    from casty.runtime.context import ActorContext
+    from casty.runtime.inbox import Inbox
+
+M_contra = TypeVar("M_contra", contravariant=True)
+
+
+class Behavior(Generic[M_contra]):
+    """How an actor answers messages of type ``M``; made by `casty.behaviors.Behaviors` only.
+
+    A behaviour for a wider type stands in for one of a narrower type, so ``same()``, which is a
+    ``Behavior[object]``, fits everywhere.
+    """
+
+    __slots__ = ()
+
+    def message_type(self) -> object | None:
+        """Return the message type from the annotations of the user's function, None if unreadable.
+
+        ``Terminated`` is left out of a union: it is never sent. Never raises.
+        """
+        return None
+
+
+Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavior[Never]]]"
+Factory: TypeAlias = "Callable[[ActorContext[object]], Awaitable[Behavior[Never]]]"
+Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[None]]"
+Hook: TypeAlias = "Callable[[ActorContext[object]], Awaitable[None]]"
+Discovery: TypeAlias = Callable[[object, ActorRef[Never]], None]
+
+
+class Signal(Behavior[object]):
+    """One of the answers of a handler that name no new behaviour."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"Behaviors.{self._name}()"
+
+
+SAME: Final = Signal("same")
+STOPPED: Final = Signal("stopped")
+UNHANDLED: Final = Signal("unhandled")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Receive(Behavior[object]):
+    """Answer each message with a call of ``handler``."""
+
+    handler: Handler
+
+    def message_type(self) -> object | None:
+        return _annotated(self.handler, position=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setup(Behavior[object]):
+    """Make the behaviour in the actor itself, where there is a context."""
+
+    factory: Factory
+
+    def message_type(self) -> object | None:
+        made = _argument(_annotated(self.factory, position=-1))
+        return made if made is not None else _argument(_annotated(self.factory, position=0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task(Behavior[object]):
+    """Run ``main``, which takes its messages from an inbox."""
+
+    main: Main
+
+    def message_type(self) -> object | None:
+        return _argument(_annotated(self.main, position=1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lifecycle(Behavior[object]):
+    """Run ``pre_start`` before the first message and ``post_stop`` after the last."""
+
+    inner: Behavior[Never]
+    pre_start: Hook | None
+    post_stop: Hook | None
+
+    def message_type(self) -> object | None:
+        return self.inner.message_type()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Discoverable(Behavior[object]):
+    """Be listed under ``key`` where the system has a receptionist."""
+
+    inner: Behavior[Never]
+    key: object
+
+    def message_type(self) -> object | None:
+        return self.inner.message_type()
+
+
+_types_by_code: WeakKeyDictionary[types.CodeType, dict[int, object | None]] = WeakKeyDictionary()
+
+
+def _annotated(function: object, *, position: int) -> object | None:
+    """Return the type of a parameter by position, of the result for -1; None if it is unreadable."""
+    if isinstance(function, functools.partial):
+        partial = typing.cast("functools.partial[object]", function)
+        return None if partial.keywords else _annotated(partial.func, position=_shifted(position, len(partial.args)))
+    if inspect.ismethod(function):
+        return _annotated(function.__func__, position=_shifted(position, 1))
+    if not inspect.isfunction(function):
+        call: object = type(function).__dict__.get("__call__")
+        return _annotated(call, position=_shifted(position, 1)) if inspect.isfunction(call) else None
+    known = _types_by_code.setdefault(function.__code__, {})
+    if position not in known:
+        known[position] = _without_terminated(_evaluate(function, position))
+    return known[position]
+
+
+def _shifted(position: int, bound: int) -> int:
+    return position if position < 0 else position + bound
+
+
+def _evaluate(function: types.FunctionType, position: int) -> object | None:
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    if position >= len(names):
+        return None
+    try:
+        name = "return" if position < 0 else names[position]
+        annotation: object = function.__annotations__[name]
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        hints = typing.get_type_hints(holder, function.__globals__, _enclosing(function), include_extras=True)
+    except Exception:  # an annotation is code of the user's: whatever it raises, the type is not known
+        return None
+    return typing.cast("object", hints[name])
+
+
+def _enclosing(function: types.FunctionType) -> dict[str, object]:
+    return dict(inspect.getclosurevars(function).nonlocals)
+
+
+def _argument(form: object | None) -> object | None:
+    """Return ``M`` of ``Behavior[M]``, ``ActorContext[M]`` or ``Inbox[M]``."""
+    arguments = typing.get_args(form)
+    return _without_terminated(arguments[0]) if len(arguments) == 1 else None
+
+
+def _without_terminated(form: object | None) -> object | None:
+    if form is Terminated or form is type(None) or isinstance(form, TypeVar):
+        return None
+    if typing.get_origin(form) not in (types.UnionType, typing.Union):
+        return form
+    members = tuple(member for member in typing.get_args(form) if member is not Terminated)
+    return typing.Union[members] if members else None  # noqa: UP007  # a union made at run time

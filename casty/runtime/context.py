@@ -1,0 +1,258 @@
+"""What an actor's code can do besides answering, and how actors come into being."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, TypeVarTuple, overload
+
+import trio
+
+from casty.config import Mailbox
+from casty.errors import ActorStoppedError
+from casty.refs import ActorRef
+from casty.runtime import ask as asking
+from casty.runtime.behavior import Behavior
+from casty.runtime.cell import Cell
+from casty.runtime.family import Family
+from casty.runtime.mailbox import MailboxChannel
+from casty.runtime.ref import AdapterRef
+from casty.runtime.signals import ActorTimer
+from casty.runtime.timers import check_delay
+from casty.runtime.watching import unwatch, watch
+
+if TYPE_CHECKING:
+    from casty.runtime.system import ActorSystem
+
+M = TypeVar("M")
+N = TypeVar("N")
+O = TypeVar("O")  # noqa: E741  # the message type of another actor
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+logger = logging.getLogger("casty.actor")
+
+NAME_FORBIDDEN = "/?#"
+"""What a name must not contain, because paths and addresses are made of names."""
+
+
+class ActorLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines begin with the actor's path; ``extra`` holds it as ``actor_path``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(logger, {"actor_path": path})
+        self._path = path
+
+    def process(self, msg: object, kwargs: MutableMapping[str, object]) -> tuple[object, MutableMapping[str, object]]:
+        return f"[{self._path}] {msg}", {**kwargs, "extra": self.extra}
+
+
+class ActorContext(Generic[M]):
+    """An actor's view of itself. For use in its own handlers and tasks only."""
+
+    __slots__ = ("_cell", "_log")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._log: ActorLog | None = None
+
+    def __repr__(self) -> str:
+        return f"<ActorContext of {self._cell.path}>"
+
+    @property
+    def self(self) -> ActorRef[M]:
+        """The actor's own ref."""
+        return self._cell.ref
+
+    @property
+    def system(self) -> ActorSystem:
+        """The system that the actor lives in."""
+        return self._cell.kernel.system
+
+    @property
+    def log(self) -> ActorLog:
+        """A logger that names the actor."""
+        if self._log is None:
+            self._log = ActorLog(self._cell.path)
+        return self._log
+
+    @property
+    def parent(self) -> ActorRef[Never] | None:
+        """The actor that spawned this one; None at the root."""
+        parent = self._cell.home.parent
+        return None if parent is None else parent.ref
+
+    @property
+    def children(self) -> tuple[ActorRef[Never], ...]:
+        """The living children in the order of their spawns."""
+        family = self._cell.family
+        return () if family is None else tuple(child.ref for child in family.children.values())
+
+    def spawn(self, behavior: Behavior[N], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[N]:
+        """Start a child and return its ref; it runs as soon as this actor waits for anything.
+
+        ValueError for a bad or used name, ActorStoppedError when this actor is stopping.
+        """
+        return spawn(self._cell.own_family(), behavior, name, mailbox, internal=self._cell.path.startswith("/_"))
+
+    def stop(self, ref: ActorRef[Never]) -> None:
+        """Have a local actor stop after its message in hand: a child, another, or this one."""
+        self.system.stop(ref)
+
+    def watch(self, ref: ActorRef[Never]) -> None:
+        """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
+
+        It comes like a message, ahead of the mailbox, once. ValueError where ``ref`` cannot be watched.
+        """
+        watch(self._cell, ref)
+
+    def unwatch(self, ref: ActorRef[Never]) -> None:
+        """Forget a watch: its Terminated does not arrive any more, though it may be on its way."""
+        unwatch(self._cell, ref)
+
+    def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        """Run ``async_fn(*args)`` beside the handlers: cancelled when the actor stops.
+
+        An exception that leaves it is a failure of the actor.
+        """
+        self._cell.own_family().start_task(async_fn, args)
+
+    @overload
+    def pipe_to_self(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[M]],
+        *args: *Ts,
+        mapper: None = None,
+        on_failure: Callable[[Exception], M] | None = None,
+    ) -> None: ...
+
+    @overload
+    def pipe_to_self(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        mapper: Callable[[T], M],
+        on_failure: Callable[[Exception], M] | None = None,
+    ) -> None: ...
+
+    def pipe_to_self(
+        self,
+        async_fn: Callable[..., Awaitable[object]],
+        *args: object,
+        mapper: Callable[..., object] | None = None,
+        on_failure: Callable[[Exception], object] | None = None,
+    ) -> None:
+        """Run ``async_fn(*args)`` beside the handlers and get its result as a message.
+
+        ``mapper`` makes the message of the result, ``on_failure`` of an exception; without
+        ``on_failure`` the exception is a failure of the actor. Takes a function, not a coroutine.
+        """
+        if not callable(async_fn):
+            raise TypeError(f"pipe_to_self takes an async function and its arguments, got {async_fn!r}")
+        self._cell.own_family().start_task(_pipe, (self._cell, async_fn, args, mapper, on_failure))
+
+    def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
+        """Get ``message`` in ``delay`` seconds, ahead of the mailbox; return the key to cancel it with.
+
+        A timer replaces the one with the same key, which then never arrives; without a key it is a
+        timer of its own. Keys are private to the actor.
+        """
+        check_delay("delay", delay, zero=True)
+        return self._schedule(message, delay, None, key)
+
+    def schedule_tick(self, message: M, interval: float, *, key: Hashable = None) -> Hashable:
+        """Get ``message`` every ``interval`` seconds, first after one interval; as `schedule_once`.
+
+        An actor that is too slow for its ticks sees one, not all that were due.
+        """
+        check_delay("interval", interval, zero=False)
+        return self._schedule(message, interval, interval, key)
+
+    def cancel_timer(self, key: Hashable) -> None:
+        """Make sure that the timer with ``key`` does not arrive any more."""
+        timer = (self._cell.timers or {}).pop(key, None)
+        if timer is not None:
+            self._cell.kernel.keeper.finish(timer)
+
+    def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
+        """Return a second ref of this actor, for messages that ``fn`` turns into its own.
+
+        Make it once, in the setup: it lives as long as the actor. ``fn`` runs when the message is told
+        and must not wait or look at the actor's state; its exception is a failure of this actor.
+        ``message_type`` says ``N`` where the annotation of ``fn`` does not.
+        """
+        cell = self._cell
+        if cell.stopping:
+            raise ActorStoppedError(f"cannot make an adapter of {cell.path}: it is stopping")
+        uid = cell.kernel.next_uid()
+        ref: AdapterRef[N] = AdapterRef(cell, f"{cell.path}/_adapter-{uid}", uid, fn)
+        cell.adapters = [*(cell.adapters or ()), ref.path]
+        cell.kernel.targets[ref.path] = ref
+        return ref
+
+    async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
+        """Ask as with ``system.ask``. The actor takes no message while it waits: never ask each other."""
+        return await asking.ask(self._cell.kernel, ref, factory, timeout)
+
+    def _schedule(self, message: M, delay: float, interval: float | None, key: Hashable) -> Hashable:
+        cell = self._cell
+        if key is None:
+            key = ("timer", cell.kernel.next_uid())
+        else:
+            self.cancel_timer(key)
+        timer = ActorTimer(cell, key, message, interval)
+        if cell.stopping:
+            return key
+        if cell.timers is None:
+            cell.timers = {}
+        cell.timers[key] = timer
+        cell.kernel.keeper.add(timer, trio.current_time() + delay)
+        return key
+
+
+async def _pipe(
+    cell: Cell,
+    async_fn: Callable[..., Awaitable[object]],
+    args: tuple[object, ...],
+    mapper: Callable[[object], object] | None,
+    on_failure: Callable[[Exception], object] | None,
+) -> None:
+    try:
+        result = await async_fn(*args)
+    except Exception as error:  # handed to the function that the actor gave for it
+        if on_failure is None:
+            raise
+        message = on_failure(error)
+    else:
+        message = result if mapper is None else mapper(result)
+    await cell.ref.send(message)
+
+
+def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
+    """Start an actor in ``home`` and return its ref; names that begin with ``_`` are internal."""
+    kernel = home.kernel
+    if not isinstance(behavior, Behavior):  # pyright: ignore[reportUnnecessaryIsInstance]  # a likely slip
+        raise TypeError(f"spawn needs a Behavior, made by Behaviors, got {behavior!r}")
+    _check_name(name, internal=internal)
+    path = f"{'' if home.parent is None else home.parent.path}/{name}"
+    home.check_open(f"spawn {path}")
+    if path in kernel.targets:
+        raise ValueError(f"there is an actor at {path} already; its name is free again when it has stopped")
+    if kernel.on_spawn is not None:
+        message_type = behavior.message_type()
+        if message_type is not None:
+            kernel.on_spawn(message_type)
+    channel = MailboxChannel(kernel.config.mailbox if mailbox is None else mailbox)
+    cell = Cell(home, path, behavior, channel, kernel, kernel.next_uid())
+    cell.context = ActorContext(cell)
+    kernel.targets[path] = cell.ref
+    home.add(cell)
+    return cell.ref
+
+
+def _check_name(name: object, *, internal: bool) -> None:
+    if not isinstance(name, str) or not name or any(c in NAME_FORBIDDEN for c in name):
+        raise ValueError(f"an actor's name must be text, not empty and without any of {NAME_FORBIDDEN!r}, got {name!r}")
+    if name.startswith("_") and not internal:
+        raise ValueError(f"an actor's name must not begin with '_', which marks casty's own, got {name!r}")

@@ -1,0 +1,102 @@
+"""What the runtime tells about actors: events for the event stream, and the signal of death watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Never, TypeAlias
+
+from casty.refs import ActorRef
+
+
+@dataclass(frozen=True, slots=True)
+class ActorStarted:
+    """An actor has finished its setup and takes messages."""
+
+    ref: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorStopped:
+    """An actor that had started has ended: its children too, its clean-up done, its name free."""
+
+    ref: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorFailed:
+    """An exception left an actor's code; what follows (a stop, a restart) is an event of its own."""
+
+    ref: ActorRef[Never]
+    exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRestarted:
+    """An actor failed with ``exception`` and was started again under the same ref."""
+
+    ref: ActorRef[Never]
+    exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that nobody will handle; ``reason`` is one of the constants of this module."""
+
+    message: object
+    intended_ref: ActorRef[Never]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnhandledMessage:
+    """A message that its actor took and answered with ``Behaviors.unhandled()``."""
+
+    message: object
+    ref: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """A watched actor has ended; ``cause`` is the exception it failed with, None for a normal stop.
+
+    Arrives in the watcher's handler like a message, ahead of the mailbox: an actor that watches has
+    a message type such as ``Command | Terminated``. The cause of an actor that had ended before it
+    was watched is not known any more: None.
+    """
+
+    ref: ActorRef[Never]
+    cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventStreamSubscribe:
+    """Have ``handler`` told every event that is an instance of ``event_type``.
+
+    The subscription ends with the actor behind ``handler``. Subscribing twice is once.
+    """
+
+    event_type: type[object]
+    handler: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class EventStreamUnsubscribe:
+    """End what `EventStreamSubscribe` began; nothing happens when there was no such subscription."""
+
+    event_type: type[object]
+    handler: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Hand ``event`` to everybody who subscribed to its type or a base class of it."""
+
+    event: object
+
+
+EventStreamCmd: TypeAlias = EventStreamSubscribe | EventStreamUnsubscribe | Publish
+
+MAILBOX_FULL = "mailbox full"
+ACTOR_STOPPED = "actor stopped"
+NO_SUCH_ACTOR = "no such actor"
+ASK_FINISHED = "ask finished"

@@ -1,0 +1,89 @@
+"""The inbox of a task-style actor: ``async for message in inbox``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+import trio
+
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE
+from casty.runtime.signals import STOP
+
+if TYPE_CHECKING:
+    from casty.runtime.cell import Cell
+
+M = TypeVar("M")
+
+
+class Inbox(Generic[M]):
+    """The messages of one actor, signals first; ends when the actor is to stop.
+
+    One task reads it. After the end, the actor's ``main`` has ``stop_timeout`` seconds to return.
+    """
+
+    __slots__ = ("_cell", "_count", "_ended", "_started", "used")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._count = 0
+        self._started = 0.0
+        self._ended = False
+        self.used = False
+
+    def __aiter__(self) -> Inbox[M]:
+        return self
+
+    async def __anext__(self) -> M:
+        cell, mailbox = self._cell, self._cell.mailbox
+        if mailbox.parked:
+            raise RuntimeError(f"two tasks read the inbox of {cell.path} at once; let one read and hand out")
+        self.used = True
+        await self._end_of_batch()
+        while True:
+            if cell.control:
+                message = cell.take_signal()
+                if message is STOP or self._ended:
+                    self._ended = True
+                    break
+                if message is not WAKE:
+                    return self._taken(message)
+            if self._ended:
+                break
+            if cell.held is not WAKE:
+                message, cell.held = cell.held, WAKE
+                return self._taken(message)
+            try:
+                message = mailbox.receiver.receive_nowait()
+            except trio.WouldBlock:
+                message = await self._park()
+            if message is not WAKE:
+                if not cell.control:
+                    return self._taken(message)
+                cell.held = message
+        await trio.lowlevel.checkpoint()
+        raise StopAsyncIteration
+
+    async def _park(self) -> object:
+        mailbox = self._cell.mailbox
+        mailbox.parked = True
+        try:
+            message = await mailbox.receiver.receive()
+        finally:
+            mailbox.parked = False
+        self._count = 0
+        return message
+
+    async def _end_of_batch(self) -> None:
+        if self._count & 7 or not self._count:
+            return
+        now = self._cell.kernel.now
+        if self._count >= BATCH_MESSAGES or now() - self._started > BATCH_SECONDS:
+            await trio.lowlevel.checkpoint()
+            self._count = 0
+
+    def _taken(self, message: object) -> M:
+        if not self._count:
+            self._started = self._cell.kernel.now()
+        self._count += 1
+        self._cell.kernel.delivered += 1
+        return cast("M", message)

@@ -1,0 +1,138 @@
+"""What all actors of one system share: names, counters, the keeper, the event stream, the hooks."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from threading import get_ident
+from typing import TYPE_CHECKING, Never
+
+import trio
+
+from casty.config import SystemConfig
+from casty.refs import ActorRef
+from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel
+from casty.runtime.event_stream import EventStream
+from casty.runtime.events import DeadLetter, EventStreamCmd
+from casty.runtime.ref import InlineRef, OwnRef, PathRef
+from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
+
+if TYPE_CHECKING:
+    from casty.runtime.behavior import Discovery
+    from casty.runtime.system import ActorSystem
+
+ASK_SERIAL_DIGITS_MAX = 19
+"""Longer numbers in a path from the network are no slot: int() of a long text is slow."""
+
+inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)
+"""The kernel whose actor the current task belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatistics:
+    """Counters of one system; totals count from its start."""
+
+    actors: int
+    """Actors that are alive, those of the library included."""
+    messages_delivered: int
+    """Messages and signals that were handed to handlers and inboxes, in total."""
+    dead_letters: dict[str, int]
+    """Dead letters by reason, in total."""
+    asks_pending: int
+    timers: int
+    """Deadlines that are kept: timers, schedules, buckets of asks, bounds of stops."""
+
+
+class Kernel:
+    """The inside of an `ActorSystem`. Made inside of Trio, in the thread that it stays in."""
+
+    def __init__(self, system: ActorSystem, name: str, config: SystemConfig) -> None:
+        self.system = system
+        self.name = name
+        self.config = config
+        self.thread = get_ident()
+        self.token = trio.lowlevel.current_trio_token()
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        self.context = contextvars.Context()
+        self.context.run(inside.set, self)
+        self.keeper = Keeper()
+        self.wheel = AskWheel(self.keeper)
+        self.event_stream = EventStream()
+        self.scheduler = Scheduler(self.keeper)
+        self.targets: dict[str, OwnRef[Never]] = {}
+        """Everything with a path that messages can be told to, asks excepted."""
+        self.asks: dict[int, AskRef[object]] = {}
+        self.ask_serial = 0
+        self.readers: dict[int, Callable[[], None]] = {}
+        self.delivered = 0
+        self.actors = 0
+        self.dead_letters: dict[str, int] = {}
+        self._uid = 0
+        self.on_spawn: Callable[[object], None] | None = None
+        self.discovery: Discovery | None = None
+        self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+        self.unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+        self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
+        self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
+
+    def _well_known(self, path: str, take: Callable[[EventStreamCmd], None]) -> ActorRef[EventStreamCmd]:
+        ref = InlineRef(self, path, self.next_uid(), take)
+        self.targets[path] = ref
+        return ref
+
+    def _well_known_scheduler(self, path: str, take: Callable[[SchedulerCmd], None]) -> ActorRef[SchedulerCmd]:
+        ref = InlineRef(self, path, self.next_uid(), take)
+        self.targets[path] = ref
+        return ref
+
+    def next_uid(self) -> int:
+        """Return a serial number that nothing else in this system has."""
+        self._uid += 1
+        return self._uid
+
+    def start(
+        self, nursery: trio.Nursery, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
+    ) -> None:
+        """Start a task of an actor, in a context of its own instead of the caller's."""
+        self.context.run(nursery.start_soon, async_fn, *args, name=name)
+
+    def target(self, path: str, uid: int) -> OwnRef[Never] | None:
+        """Return who has the path, if it is the one with ``uid``, or ``uid`` is 0."""
+        found: OwnRef[Never] | None
+        if path.startswith(ASK_PREFIX):
+            found = self._slot(path[len(ASK_PREFIX) :])
+        else:
+            found = self.targets.get(path)
+        return found if found is not None and uid in (0, found.uid) else None
+
+    def ref_for(self, path: str, uid: int) -> ActorRef[Never]:
+        """Return a ref to the actor with ``uid``, or to whoever has the path for 0."""
+        found = self.target(path, uid) if uid else None
+        return found if found is not None else PathRef(self, path, uid)
+
+    def deliver(self, path: str, uid: int, message: object) -> bool:
+        """Hand over what came from the network; False when there is no such actor."""
+        target = self.target(path, uid)
+        return target is not None and target.deliver(message)
+
+    def dead_letter(self, message: object, ref: ActorRef[Never], reason: str) -> None:
+        """Count a message that nobody will handle, and publish it."""
+        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+        if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
+            self.event_stream.publish(DeadLetter(message, ref, reason))
+
+    def close_readers(self) -> None:
+        """End the iterations of ``system.events()``."""
+        for close in list(self.readers.values()):
+            close()
+        self.readers.clear()
+
+    def statistics(self) -> SystemStatistics:
+        """Return the counters."""
+        return SystemStatistics(self.actors, self.delivered, dict(self.dead_letters), len(self.asks), len(self.keeper))
+
+    def _slot(self, serial: str) -> AskRef[object] | None:
+        if not serial.isascii() or not serial.isdigit() or len(serial) > ASK_SERIAL_DIGITS_MAX:
+            return None
+        return self.asks.get(int(serial))

@@ -1,0 +1,31 @@
+"""The one loop between a pure machine and its task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+import trio
+
+E = TypeVar("E")
+F = TypeVar("F")
+E_contra = TypeVar("E_contra", contravariant=True)
+F_co = TypeVar("F_co", covariant=True)
+
+
+class Machine(Protocol[E_contra, F_co]):
+    """Something that decides: events in, effects out, the time handed in, nothing awaited."""
+
+    def handle(self, event: E_contra, now: float) -> Sequence[F_co]:
+        """Take one event and return the effects of it, in order."""
+        ...
+
+
+async def drive(machine: Machine[E, F], inbox: AsyncIterable[E], perform: Callable[[F], None]) -> None:
+    """Feed a machine from ``inbox`` until that ends, performing each effect before the next event.
+
+    ``perform`` must not block; an effect whose outcome matters comes back as an event.
+    """
+    async for event in inbox:
+        for effect in machine.handle(event, trio.current_time()):
+            perform(effect)

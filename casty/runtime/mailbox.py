@@ -1,0 +1,74 @@
+"""A mailbox: one bounded Trio memory channel, and what happens beyond the bound."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from casty.config import Mailbox, MailboxOverflowStrategy
+
+BATCH_MESSAGES: Final = 64
+"""Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer."""
+BATCH_SECONDS: Final = 0.0005
+"""The same in time, looked at every eighth message."""
+
+
+class Wake:
+    """The type of `WAKE`, which carries nothing: it makes a parked receiver look at its signals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<WAKE>"
+
+
+WAKE: Final = Wake()
+
+
+class MailboxChannel:
+    """Both ends of an actor's channel. Only the actor receives; it parks only on an empty buffer."""
+
+    __slots__ = ("overflow", "parked", "receiver", "sender")
+
+    def __init__(self, settings: Mailbox) -> None:
+        self.sender, self.receiver = trio.open_memory_channel[object](settings.capacity)
+        self.overflow = settings.overflow
+        self.parked = False
+        """Whether the actor waits for a message; it may have been handed one already."""
+
+    def wake(self) -> None:
+        """Make the actor look at its signals, if it is not about to do so anyway.
+
+        A receiver that waits means an empty buffer, so there is room for WAKE at any capacity. One
+        that was handed a message already gets none: WAKE would take the place of a message.
+        """
+        if self.parked and self.receiver.statistics().tasks_waiting_receive:
+            self.sender.send_nowait(WAKE)
+
+    def push_out_oldest(self, message: object) -> object:
+        """Put ``message`` into a full buffer and return the oldest one, which made room for it."""
+        oldest = self.receiver.receive_nowait()
+        self.sender.send_nowait(message)
+        return oldest
+
+    def close(self, held: object) -> list[object]:
+        """Refuse messages from now on and return those that wait, ``held`` first, then oldest first."""
+        waiting = [] if held is WAKE else [held]
+        while True:
+            try:
+                message = self.receiver.receive_nowait()
+            except trio.WouldBlock:
+                break
+            if message is not WAKE:
+                waiting.append(message)
+        self.receiver.close()
+        return waiting
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether ``send`` may wait: beside drop_oldest it must not, it always finds room."""
+        return self.overflow is not MailboxOverflowStrategy.drop_oldest
+
+    def __len__(self) -> int:
+        return self.receiver.statistics().current_buffer_used

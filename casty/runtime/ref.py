@@ -1,0 +1,234 @@
+"""Refs to the actors of the own system: to one actor, to a path, and to things that answer at once.
+
+``tell`` is the hottest call of the library: it tries the channel and leaves every unhappy case to an
+exception handler. The one check up front is for the thread, because a message from a foreign thread
+would be taken without anybody waking up for it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Never, NoReturn, TypeVar, cast
+
+import trio
+
+from casty.address import ActorAddress
+from casty.errors import MailboxFull
+from casty.refs import ActorRef
+from casty.runtime.events import ACTOR_STOPPED, NO_SUCH_ACTOR
+
+if TYPE_CHECKING:
+    from casty.runtime.cell import Cell
+    from casty.runtime.kernel import Kernel
+
+M_contra = TypeVar("M_contra", contravariant=True)
+N = TypeVar("N")
+
+
+def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
+    """Raise the error of a ``tell`` that comes from a thread other than the system's."""
+    raise RuntimeError(
+        f"tell() to {ref.path} was called from a foreign thread, expected the thread that runs the actor system; "
+        "use system.tell_threadsafe(ref, message) there"
+    )
+
+
+class OwnRef(ActorRef[M_contra]):
+    """The common part: a ref without a node, equal to every other ref with its path and uid."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def kernel(self) -> Kernel:
+        """What the actors of the system share."""
+
+    @property
+    @abstractmethod
+    def uid(self) -> int:
+        """The serial number of the actor; 0 means whoever has the path."""
+
+    def owner(self) -> Cell | None:
+        """Return the actor behind the ref; None when it is not there, or the ref never had one."""
+        return None
+
+    @property
+    def address(self) -> ActorAddress:
+        return ActorAddress(self.kernel.name, self.path, uid=self.uid)
+
+    def deliver(self, message: object) -> bool:
+        """Hand over what came from the network; False when there is nobody. Never raises MailboxFull."""
+        cast("OwnRef[object]", self).tell(message)
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, OwnRef):
+            return NotImplemented
+        return self is other or (self.uid == other.uid and self.path == other.path and self.kernel is other.kernel)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.uid))
+
+
+class LocalRef(OwnRef[M_contra]):
+    """A ref to one spawned actor of the own system."""
+
+    __slots__ = ("_send", "_thread", "cell")
+
+    def __init__(self, cell: Cell, send: Callable[[object], None], thread: int) -> None:
+        self._send = send
+        self._thread = thread
+        self.cell = cell
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.cell.kernel
+
+    @property
+    def path(self) -> str:
+        return self.cell.path
+
+    @property
+    def uid(self) -> int:
+        return self.cell.uid
+
+    def owner(self) -> Cell | None:
+        return None if self.cell.ended else self.cell
+
+    def tell(self, message: M_contra) -> None:
+        if get_ident() != self._thread:
+            refuse_thread(self)
+        try:
+            self._send(message)
+        except trio.WouldBlock:
+            if not self.cell.overflow(message):
+                raise MailboxFull(f"the mailbox of {self.path} is full and rejects") from None
+        except trio.BrokenResourceError:
+            self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
+
+    async def send(self, message: M_contra) -> None:
+        if get_ident() != self._thread:
+            refuse_thread(self)
+        if not self.cell.mailbox.waits_for_room:
+            self.tell(message)
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self.cell.mailbox.sender.send(message)
+        except trio.BrokenResourceError:
+            self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
+
+    def deliver(self, message: object) -> bool:
+        try:
+            self._send(message)
+        except trio.WouldBlock:
+            if not self.cell.overflow(message):
+                self.cell.drop_full(message)
+        except trio.BrokenResourceError:
+            return False
+        return True
+
+
+class PathRef(OwnRef[M_contra]):
+    """A ref by name: uid 0 reaches whoever has the path at the time, another uid only that actor."""
+
+    __slots__ = ("_kernel", "_path", "_uid")
+
+    def __init__(self, kernel: Kernel, path: str, uid: int) -> None:
+        self._kernel = kernel
+        self._path = path
+        self._uid = uid
+
+    @property
+    def kernel(self) -> Kernel:
+        return self._kernel
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def uid(self) -> int:
+        return self._uid
+
+    def owner(self) -> Cell | None:
+        target = self._kernel.target(self._path, self._uid)
+        return None if target is None else target.owner()
+
+    def tell(self, message: M_contra) -> None:
+        target = self._kernel.target(self._path, self._uid)
+        if target is None:
+            self._kernel.dead_letter(message, self, NO_SUCH_ACTOR)
+        else:
+            cast("OwnRef[M_contra]", target).tell(message)
+
+    async def send(self, message: M_contra) -> None:
+        target = self._kernel.target(self._path, self._uid)
+        if target is not None:
+            await cast("OwnRef[M_contra]", target).send(message)
+        else:
+            self._kernel.dead_letter(message, self, NO_SUCH_ACTOR)
+            await trio.lowlevel.checkpoint()
+
+
+class InlineRef(PathRef[M_contra]):
+    """A ref without an actor: ``tell`` calls a function that never blocks."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, kernel: Kernel, path: str, uid: int, function: Callable[[M_contra], None]) -> None:
+        super().__init__(kernel, path, uid)
+        self._function = function
+
+    def owner(self) -> Cell | None:
+        return None
+
+    def tell(self, message: M_contra) -> None:
+        if get_ident() != self._kernel.thread:
+            refuse_thread(self)
+        self._function(message)
+
+    async def send(self, message: M_contra) -> None:
+        self.tell(message)
+        await trio.lowlevel.checkpoint()
+
+
+class AdapterRef(PathRef[N]):
+    """A second ref of an actor, for another message type: maps, then hands over to the actor."""
+
+    __slots__ = ("_adapt", "_cell")
+
+    def __init__(self, cell: Cell, path: str, uid: int, adapt: Callable[[N], object]) -> None:
+        super().__init__(cell.kernel, path, uid)
+        self._cell = cell
+        self._adapt = adapt
+
+    def owner(self) -> Cell | None:
+        return self._cell.ref.owner()
+
+    def tell(self, message: N) -> None:
+        try:
+            adapted = self._adapt(message)
+        except Exception as error:  # the function is the actor's code: its failure, not the sender's
+            self._cell.fail_from_outside(error)
+        else:
+            self._cell.ref.tell(adapted)
+
+    async def send(self, message: N) -> None:
+        try:
+            adapted = self._adapt(message)
+        except Exception as error:  # as in tell
+            self._cell.fail_from_outside(error)
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._cell.ref.send(adapted)
+
+    def deliver(self, message: object) -> bool:
+        try:
+            adapted = self._adapt(cast("N", message))
+        except Exception as error:  # as in tell
+            self._cell.fail_from_outside(error)
+            return True
+        return self._cell.ref.deliver(adapted)

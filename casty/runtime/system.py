@@ -1,0 +1,297 @@
+"""An actor system: the block of an ``async with`` that owns every actor in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Never, Self, TypeVar, cast
+
+import trio
+
+from casty.config import Mailbox, SystemConfig
+from casty.errors import ActorStoppedError, AskTimeoutError, MailboxFull
+from casty.refs import ActorRef
+from casty.runtime import ask as asking
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import spawn
+from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
+from casty.runtime.events import MAILBOX_FULL, EventStreamCmd, Terminated
+from casty.runtime.family import Family
+from casty.runtime.kernel import Kernel, SystemStatistics, inside
+from casty.runtime.ref import OwnRef
+from casty.runtime.timers import SchedulerCmd
+
+M = TypeVar("M")
+R = TypeVar("R")
+E = TypeVar("E")
+
+logger = logging.getLogger("casty.runtime")
+
+
+class ActorSystem:
+    """Actors and everything that belongs to them, for the time of an ``async with`` block.
+
+    Leaving the block, however that happens, stops every actor, timer and task, users' actors first,
+    within ``config.shutdown_timeout``. A lone exception of the block leaves it as it is.
+
+    >>> async with ActorSystem("shop") as system:
+    ...     system.lookup("/nobody") is None
+    True
+    """
+
+    def __init__(self, name: str = "casty-system", *, config: SystemConfig | None = None) -> None:
+        if not name or any(c in "/@#?:" or c.isspace() for c in name):
+            raise ValueError(f"a system's name must be a word without any of '/@#?:', got {name!r}")
+        self.name = name
+        self.config = SystemConfig() if config is None else config
+        self._kernel_or_none: Kernel | None = None
+        self._roots: Family | None = None
+        self._manager: AbstractAsyncContextManager[None] | None = None
+        self._body_scope = trio.CancelScope()
+        self._failure: BaseException | None = None
+        self._shutdown_requested = trio.Event()
+        self._stopped = trio.Event()
+
+    def __repr__(self) -> str:
+        state = "not entered" if self._kernel_or_none is None else "stopped" if self._stopped.is_set() else "running"
+        actors = 0 if self._kernel_or_none is None else self._kernel_or_none.actors
+        return f"<{type(self).__name__} {self.name} {state} actors={actors}>"
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        if not trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                f"{type(self).__name__} runs on Trio, but there is no Trio loop in this thread; start the program with "
+                'trio.run(main) or anyio.run(main, backend="trio"), or run a Trio loop in a thread of its own'
+            )
+        if self._manager is not None:
+            raise RuntimeError(f"{self!r} was entered before; make a new one")
+        self._manager = self._lifespan()
+        try:
+            await self._manager.__aenter__()
+        except BaseExceptionGroup as group:
+            raise _unwrapped(group, None) from None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._manager is not None
+        try:
+            handled = await self._manager.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            lone = _unwrapped(group, error)
+            if self._failure is not None:
+                raise self._failure from None
+            if lone is error:
+                return False
+            raise lone from None
+        if self._failure is not None:
+            raise self._failure
+        return handled
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncGenerator[None]:
+        """The time in which actors can live. Subclasses wrap it to add what has to live as long."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._guard)
+            try:
+                with self._body_scope:
+                    yield
+            finally:
+                self._shutdown_requested.set()
+                with trio.CancelScope(shield=True):
+                    try:
+                        await self._stopped.wait()
+                    except KeyboardInterrupt:  # a second Ctrl-C: no more patience
+                        self._kill_all()
+                        raise
+
+    @trio.lowlevel.enable_ki_protection
+    async def _guard(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the actors: no cancellation from outside reaches them, this task decides the order."""
+        kernel = Kernel(self, self.name, self.config)
+        roots = Family(kernel, None)
+        self._kernel_or_none, self._roots = kernel, roots
+        try:
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as nursery:
+                    kernel.start(nursery, kernel.keeper.run, (), f"{self.name} (keeper)")
+                    roots.open(nursery)
+                    task_status.started()
+                    await self._shutdown_requested.wait()
+                    await self._stop_all(kernel, roots)
+                    nursery.cancel_scope.cancel()
+        finally:
+            kernel.close_readers()
+            self._stopped.set()
+
+    async def _stop_all(self, kernel: Kernel, roots: Family) -> None:
+        with trio.CancelScope() as scope:
+            bound = kernel.keeper.after(self.config.shutdown_timeout, scope.cancel)
+            await roots.stop_users()
+            await roots.stop()
+            kernel.keeper.finish(bound)
+        if scope.cancelled_caught:
+            self._kill_all()
+            await roots.wait_childless()
+
+    def _kill_all(self) -> None:
+        kernel = self._kernel
+        cells = [cell for ref in list(kernel.targets.values()) if (cell := ref.owner()) is not None]
+        if cells:
+            paths = ", ".join(dict.fromkeys(cell.path for cell in cells))
+            logger.error("did not stop within %s s and are cancelled: %s", self.config.shutdown_timeout, paths)
+        for cell in cells:
+            cell.kill()
+
+    # Actors
+
+    def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
+        """Start an actor at ``/name`` and return its ref; it runs as soon as the caller waits.
+
+        ValueError for a bad or used name, ActorStoppedError when the system is stopping.
+        """
+        return spawn(self._running_roots(), behavior, name, mailbox, internal=False)
+
+    def lookup(self, path: str) -> ActorRef[Never] | None:
+        """Return the ref of who has the path now, to be typed with ``of``; None for nobody."""
+        return self._kernel.target(path, 0)
+
+    def stop(self, ref: ActorRef[Never]) -> None:
+        """Have a local actor stop after its message in hand; nothing happens if it has stopped."""
+        if not isinstance(ref, OwnRef):
+            raise ValueError(f"cannot stop {ref.address}: only actors of this system can be stopped")
+        cell = ref.owner()
+        if cell is not None:
+            cell.stop()
+
+    async def wait_stopped(self, ref: ActorRef[Never] | None = None) -> None:
+        """Wait until a local actor, or without a ref the whole system, has stopped."""
+        if ref is None:
+            await self._stopped.wait()
+            return
+        cell = ref.owner() if isinstance(ref, OwnRef) else None
+        if cell is None:
+            await trio.lowlevel.checkpoint()
+            return
+        await cell.until_ended()
+
+    async def shutdown(self) -> None:
+        """Stop every actor and wait for that; inside of an actor, only request it. Idempotent."""
+        self._shutdown_requested.set()
+        if inside.get() is self._kernel_or_none:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._stopped.wait()
+
+    async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
+        """Tell ``ref`` the message that ``factory`` makes of a reply ref, and return the reply.
+
+        AskTimeoutError when none has come in ``timeout`` seconds; a later one is a dead letter.
+        """
+        return await asking.ask(self._kernel, ref, factory, timeout)
+
+    async def ask_or_none(
+        self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
+    ) -> R | None:
+        """Ask, and return None instead of raising when no reply has come in time."""
+        try:
+            return await asking.ask(self._kernel, ref, factory, timeout)
+        except AskTimeoutError:
+            return None
+
+    def tell_threadsafe(self, ref: ActorRef[M], message: M) -> None:
+        """Tell from any thread. ActorStoppedError when the loop of the system has ended."""
+        try:
+            self._kernel.token.run_sync_soon(self._tell_from_thread, ref, message)
+        except trio.RunFinishedError:
+            raise ActorStoppedError(f"cannot tell {ref.path}: the loop of {self.name} has ended") from None
+
+    # Events
+
+    @property
+    def event_stream(self) -> ActorRef[EventStreamCmd]:
+        """The ref that takes EventStreamSubscribe, EventStreamUnsubscribe and Publish."""
+        return self._kernel.event_stream_ref
+
+    @property
+    def scheduler(self) -> ActorRef[SchedulerCmd]:
+        """The ref that takes ScheduleOnce, ScheduleTick and CancelSchedule."""
+        return self._kernel.scheduler_ref
+
+    def events(self, event_type: type[E], *, capacity: int = EVENTS_BUFFERED_MAX) -> Events[E]:
+        """Return the events of a type for code outside of actors: enter it, then iterate over it."""
+        return Events(self._kernel, event_type, capacity)
+
+    def statistics(self) -> SystemStatistics:
+        """Return counters: actors, messages, dead letters by reason, pending asks, timers."""
+        return self._kernel.statistics()
+
+    # For subclasses and the layers above
+
+    @property
+    def _kernel(self) -> Kernel:
+        if self._kernel_or_none is None:
+            raise RuntimeError(f"{self!r}: enter it first, with `async with`")
+        return self._kernel_or_none
+
+    def _running_roots(self) -> Family:
+        roots = self._roots
+        if roots is None:
+            raise RuntimeError(f"{self!r}: enter it first, with `async with`")
+        return roots
+
+    def _spawn_system(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
+        """Spawn one of casty's own actors, whose name begins with ``_``; it outlives the users'."""
+        if not name.startswith("_"):
+            raise ValueError(f"the name of a system actor begins with '_', got {name!r}")
+        return spawn(self._running_roots(), behavior, name, mailbox, internal=True)
+
+    def _fail(self, error: BaseException) -> None:
+        """Cancel the block and have it raise exactly ``error``. The first failure counts."""
+        if self._failure is None:
+            self._failure = error
+            self._shutdown_requested.set()
+            self._body_scope.cancel()
+
+    def _deliver(self, path: str, uid: int, message: object) -> bool:
+        """Hand a message from the network to a local actor; False when there is none with that uid."""
+        return self._kernel.deliver(path, uid, message)
+
+    def _ref_for(self, path: str, uid: int) -> ActorRef[Never]:
+        """Return the ref that an address of this system means."""
+        return self._kernel.ref_for(path, uid)
+
+    def _publish(self, event: object) -> None:
+        self._kernel.event_stream.publish(event)
+
+    def _publish_dead_letter(self, message: object, ref: ActorRef[Never], reason: str) -> None:
+        self._kernel.dead_letter(message, ref, reason)
+
+    def _terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
+        """Tell a local watcher that a watched actor of another node has ended."""
+        cell = watcher.owner() if isinstance(watcher, OwnRef) else None
+        if cell is not None:
+            cell.signal(Terminated(ref, cause))
+
+    def _tell_from_thread(self, ref: ActorRef[M], message: M) -> None:
+        try:
+            ref.tell(message)
+        except MailboxFull:
+            self._kernel.dead_letter(message, ref, MAILBOX_FULL)
+        except Exception:  # raised here it would end the whole Trio run
+            logger.exception("a message from another thread could not be told to %s", ref.path)
+
+
+def _unwrapped(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> BaseException:
+    """Return the lone exception inside of groups of one, or the group; the body's own stays whole."""
+    if group is body or len(group.exceptions) != 1:
+        return group
+    lone: BaseException = group.exceptions[0]
+    if isinstance(lone, BaseExceptionGroup):
+        return _unwrapped(cast("BaseExceptionGroup[BaseException]", lone), body)
+    return lone
