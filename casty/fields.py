@@ -11,7 +11,7 @@ import inspect
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from casty.errors import UnsupportedTypeError
 
@@ -39,9 +39,9 @@ class RecordFields:
     fields: tuple[RecordField, ...]
 
     @staticmethod
-    def has(cls: type) -> bool:
-        """Whether ``cls`` is a class with fields, by its own decorator or a base's."""
-        return dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__")
+    def exist_on(candidate: object) -> bool:
+        """Whether ``candidate`` is a class with fields, by its own decorator or a base's."""
+        return hasattr(candidate, "__dataclass_fields__") or hasattr(candidate, "__attrs_attrs__")
 
 
 def fields_of(type_form: object, where: str) -> RecordFields:
@@ -50,7 +50,7 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     Raises UnsupportedTypeError when the class can be changed after it was made, is a generic
     without its arguments, or hides a field from its constructor's arguments.
     """
-    cls = typing.cast("type", get_origin(type_form) or type_form)
+    cls = cast("type[Any]", get_origin(type_form) or type_form)
     _check_shape(cls, where)
     hints = _hints(cls, get_args(type_form), where)
     plain = (
@@ -64,13 +64,14 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     return RecordFields(cls, tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain))
 
 
-def substitute(form: Any, bindings: Mapping[Any, object]) -> Any:
-    """Return ``form`` with its type variables replaced; unknown ones stay."""
-    if isinstance(form, typing.TypeVar):
-        return bindings.get(form, form)
-    parameters: tuple[Any, ...] = (
-        () if isinstance(form, type) and not get_args(form) else getattr(form, "__parameters__", ())
-    )
+def substitute(type_form: object, bindings: Mapping[Any, object]) -> Any:
+    """Return ``type_form`` with its type variables replaced; unknown ones stay."""
+    if isinstance(type_form, typing.TypeVar):
+        return bindings.get(type_form, type_form)
+    if isinstance(type_form, type) and not get_args(type_form):
+        return cast("object", type_form)
+    form: Any = type_form
+    parameters: tuple[Any, ...] = getattr(form, "__parameters__", ())
     if not parameters or not bindings:
         return form
     return form[tuple(bindings.get(parameter, parameter) for parameter in parameters)]
@@ -96,7 +97,7 @@ def _check_shape(cls: type, where: str) -> None:
 
 def _of_dataclass(field: dataclasses.Field[Any]) -> RecordField:
     has_default = field.default is not MISSING or field.default_factory is not MISSING
-    return RecordField(field.name, field.name, Any, has_default, field.kw_only)
+    return RecordField(field.name, field.name, Any, has_default, field.kw_only is True)
 
 
 def _of_attrs(cls: Any) -> list[RecordField]:
@@ -143,7 +144,8 @@ def _bindings(cls: type, arguments: tuple[object, ...]) -> dict[type, dict[Any, 
 
 
 def _bases(cls: type) -> tuple[Any, ...]:
-    return cls.__dict__.get("__orig_bases__", cls.__bases__)
+    bases: tuple[Any, ...] = cls.__dict__.get("__orig_bases__", cls.__bases__)
+    return bases
 
 
 def _resolve(owner: type, cls: type, where: str) -> dict[str, Any]:

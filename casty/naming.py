@@ -55,9 +55,8 @@ def message(name: str, *, tolerant: bool = False) -> Callable[[type[C]], type[C]
     >>> wire_name(Add)
     'shop.Add'
     """
-    text: object = name
-    if not isinstance(text, str):
-        raise TypeError(f'@casty.message needs a name: write @casty.message("shop.Add"), got {text!r}')
+    if type(name) is not str:  # Written without brackets, the decorator is given the class itself.
+        raise TypeError(f'@casty.message needs a name: write @casty.message("shop.Add"), got {name!r}')
     fault = _fault_of(name)
     if fault:
         raise ValueError(f"wire name {name!r} {fault}")

@@ -69,7 +69,8 @@ class _BoundServiceKey(types.GenericAlias):
             raise ValueError(f"ServiceKey needs a name, got {name!r}")
         (message_type,) = self.__args__
         check(message_type)
-        key: ServiceKey[Any] = object.__new__(ServiceKey)
+        cls: type[ServiceKey[Any]] = ServiceKey
+        key = object.__new__(cls)
         object.__setattr__(key, "name", name)
         object.__setattr__(key, "message_type", message_type)
         return key
@@ -109,7 +110,7 @@ class ServiceKey(Generic[M]):
         raise AttributeError(f"a ServiceKey does not change: {name!r} stays")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ServiceKey) and self.name == cast("ServiceKey[Any]", other).name
+        return isinstance(other, ServiceKey) and self.name == other.name
 
     def __hash__(self) -> int:
         return hash((ServiceKey, self.name))

@@ -101,15 +101,18 @@ def parse(type_form: object, where: str = "") -> Form:
     """
     form = strip(type_form, where)
     origin, arguments = get_origin(form), get_args(form)
-    if form is None or form in SCALARS:
-        return Form(Kind.scalar, type(None) if form is None else typing.cast("type", form))
+    if form is None:
+        return Form(Kind.scalar, type(None))
+    if isinstance(form, type) and form in SCALARS:
+        return Form(Kind.scalar, form)
     if origin is Literal:
         return _literal(arguments, form, where)
     if origin is Union or origin is types.UnionType:
         return _union(form, where)
-    cls = form if origin is None else origin
-    if not isinstance(cls, type):
+    candidate = form if origin is None else origin
+    if not isinstance(candidate, type):
         raise _unsupported(form, where)
+    cls: type[Any] = candidate
     if REF_MARKER in cls.__dict__ and arguments:
         return Form(Kind.ref, cls, arguments)
     if arguments and cls in (list, set, frozenset, dict, tuple) or form == tuple[()]:
@@ -118,7 +121,7 @@ def parse(type_form: object, where: str = "") -> Form:
         if issubclass(cls, Flag):
             raise _unsupported(form, where, "an enum.Flag has no single name: send an int or a set of names")
         return Form(Kind.enum, cls)
-    if cls.__module__ != "typing" and RecordFields.has(cls):
+    if cls.__module__ != "typing" and RecordFields.exist_on(cls):
         return Form(Kind.record, cls, arguments)
     raise _unsupported(form, where)
 
@@ -145,6 +148,17 @@ def strip(type_form: object, where: str = "") -> object:
 def is_alias(form: object) -> bool:
     """Whether ``form`` is what ``type X = ...`` defines (Python 3.12 and later)."""
     return type(form).__name__ == "TypeAliasType" and hasattr(form, "__type_params__")
+
+
+def is_generic(cls: type) -> bool:
+    """Whether a class needs arguments, as in ``Box[int]``, before it is a type of message."""
+    parameters: tuple[object, ...] = getattr(cls, "__parameters__", ())
+    return bool(parameters)
+
+
+def is_untyped(type_form: object) -> bool:
+    """Whether ``type_form`` says of an ActorRef that its message type is unknown."""
+    return type_form is Never or type_form is NoReturn or type_form is object
 
 
 def variant_key(type_form: object, where: str = "") -> object:
@@ -218,8 +232,9 @@ def _container(cls: type, arguments: tuple[Any, ...]) -> Form:
 
 def _literal(values: tuple[Any, ...], form: object, where: str) -> Form:
     by_type: dict[type, list[object]] = {}
-    for value in values:
-        by_type.setdefault(type(value), []).append(value)
+    item: object
+    for item in values:
+        by_type.setdefault(type(item), []).append(item)
     if len(by_type) > 1:
         return Form(Kind.union, object, tuple(Literal[tuple(group)] for group in by_type.values()))
     origin = next(iter(by_type))
@@ -272,7 +287,7 @@ def _inside(form: Form, type_form: object, where: str) -> list[tuple[str, object
             return [(f"{where}.{field.name}", field.type_form) for field in fields]
         case Kind.ref:
             (message_type,) = form.arguments
-            return [] if message_type in (Never, NoReturn, object) else [(f"{where}<reply>", message_type)]
+            return [] if is_untyped(message_type) else [(f"{where}<reply>", message_type)]
         case Kind.union:
             return [(where, variant) for variant in form.arguments]
         case Kind.dict:

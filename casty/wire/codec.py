@@ -17,9 +17,9 @@ from casty.config import TransportLimits
 from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError, UnknownTypeError
 from casty.naming import declared, wire_name
 from casty.refs import ActorRef
-from casty.schema import SCALARS, Form, Kind, check, describe, parse, strip
-from casty.wire.bounds import is_deeper_than, scan
-from casty.wire.compiler import UNTYPED, Compiler, is_recursive
+from casty.schema import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
+from casty.wire.bounds import ARRAY, is_deeper_than, scan
+from casty.wire.compiler import Compiler, is_recursive
 from casty.wire.envelope import NOTICE_CODES, Envelope, Notice, NoticeCode
 from casty.wire.frame import FrameKind, frame
 from casty.wire.names import canonical_name
@@ -173,7 +173,7 @@ class Codec:
 
     def _entry_for(self, message: object, as_type: object) -> _Entry:
         cls = type(message)
-        if as_type is not None and as_type not in UNTYPED:
+        if as_type is not None and not is_untyped(as_type):
             return self._entry_in(as_type, cls, message)
         entry = self._scalars.get(cls)
         if entry is not None:
@@ -234,7 +234,7 @@ class Codec:
             parts: Any = msgpack.unpackb(body, strict_map_key=True)
         except _FOREIGN as error:
             raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
-        if type(parts) is not list or len(parts) != count:
+        if type(parts) is not ARRAY or len(parts) != count:
             raise DecodeError(f"expected an array of {count} items")
         return parts
 
@@ -244,7 +244,7 @@ class Codec:
         entry = self._by_name.get(name)
         if entry is None:
             cls = declared(name)
-            if cls is None or getattr(cls, "__parameters__", ()):
+            if cls is None or is_generic(cls):
                 raise UnknownTypeError(name)
             self.register(cls)
             entry = self._by_name[name]

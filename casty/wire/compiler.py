@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Never, NoReturn, cast
+from typing import Any, cast
 
 from casty.fields import fields_of
 from casty.naming import facts_of
-from casty.schema import Form, Kind, describe, parse, strip
+from casty.schema import Form, Kind, describe, is_untyped, parse, strip
 from casty.wire.names import scalar_name
 from casty.wire.records import RecordShape
 from casty.wire.scalars import EnumShape, ExportRef, ImportRef, LiteralShape, RefShape, scalar_shape
 from casty.wire.shapes import ItemsShape, LaterShape, PairsDictShape, SetShape, Shape, TextDictShape, TupleShape
 from casty.wire.unions import OptionalShape, UnionShape
-
-UNTYPED = (Never, NoReturn, object)
-"""What an ActorRef takes when its type is not known."""
 
 
 class Compiler:
@@ -63,9 +60,9 @@ class Compiler:
             return self._record(form, stripped)
         self._unfinished[stripped] = None
         shape = self._build(form, stripped)
-        later = self._unfinished.pop(stripped)
-        if later is not None:
-            later.target = shape
+        met_inside = self._unfinished.pop(stripped)
+        if met_inside is not None:
+            met_inside.target = shape
         self._shapes[stripped] = shape
         return shape
 
@@ -88,7 +85,7 @@ class Compiler:
                 return LiteralShape(label, self._shape(form.origin), form.arguments)
             case Kind.ref:
                 (message_type,) = form.arguments
-                if message_type not in UNTYPED:
+                if not is_untyped(message_type):
                     self.promised.append(message_type)
                 return RefShape(label, message_type, self._export_ref, self._import_ref)
             case Kind.list | Kind.sequence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed"]
 """Why an envelope was not delivered."""
@@ -11,9 +11,11 @@ NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed"]
 NOTICE_CODES: tuple[NoticeCode, ...] = ("unknown_type", "no_actor", "ill_typed")
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A message for the actor at ``path``; ``uid`` 0 means whichever actor has the path now."""
+class Envelope(NamedTuple):
+    """A message for the actor at ``path``; ``uid`` 0 means whichever actor has the path now.
+
+    A tuple, because one is made for every message and it costs a third of a frozen dataclass.
+    """
 
     path: str
     uid: int

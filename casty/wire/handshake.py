@@ -15,6 +15,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import PORT_MAX
 from casty.errors import ProtocolError
 from casty.naming import printable
+from casty.wire.bounds import ARRAY
 from casty.wire.frame import FrameKind, Lane, frame
 
 MAGIC = b"CASTY"
@@ -141,16 +142,15 @@ def _pack(kind: FrameKind, fields: list[object]) -> bytes:
 
 def _unpack(what: str, body: bytes, count: int) -> list[Any]:
     try:
-        fields: object = msgpack.unpackb(body, strict_map_key=True)
+        fields: Any = msgpack.unpackb(body, strict_map_key=True)
     except (ValueError, OverflowError, TypeError) as error:
         raise ProtocolError(f"{what}: not valid msgpack ({type(error).__name__})") from None
-    match fields:
-        case [b"CASTY", *rest] if len(rest) == count:
-            return rest
-        case [b"CASTY", *rest]:
-            raise ProtocolError(f"{what}: expected {count} fields, got {len(rest)}")
-        case _:
-            raise ProtocolError(f"{what}: does not begin with {MAGIC!r}; is the peer a casty node?")
+    if type(fields) is not ARRAY or not fields or fields[0] != MAGIC:
+        raise ProtocolError(f"{what}: does not begin with {MAGIC!r}; is the peer a casty node?")
+    rest: list[Any] = fields[1:]
+    if len(rest) != count:
+        raise ProtocolError(f"{what}: expected {count} fields, got {len(rest)}")
+    return rest
 
 
 def _integer(what: str, value: object, least: int, most: int) -> int:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from enum import Enum
-from typing import Never, NoReturn
 
-from casty.schema import Form, Kind, is_alias, parse, strip
+from casty.schema import Form, Kind, is_alias, is_untyped, parse, strip
 
 SCALAR_NAMES = {"NoneType": "none", "Decimal": "decimal", "UUID": "uuid"}
 
@@ -39,10 +38,8 @@ def _name(type_form: object, name_of: Callable[[type], str], aliases: tuple[obje
             # An alias that contains itself has no other finite name.
             return f"{getattr(type_form, '__module__', '')}:{getattr(type_form, '__name__', '')}"
         aliases = (*aliases, type_form)
-    if type_form in (Never, NoReturn):
-        return "never"
-    if type_form is object:
-        return "object"
+    if is_untyped(type_form):
+        return "untyped"
     form = parse(strip(type_form))
     match form.kind:
         case Kind.scalar:

@@ -7,19 +7,23 @@ no room for a foreign one. A tolerant class ignores keys it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn_from_attrs, override
+import cattrs.gen
 
 from casty.fields import RecordField
+from casty.wire.bounds import MAP
 from casty.wire.shapes import Mismatch, Part, Shape
 
 Fields = tuple[tuple[RecordField, Shape], ...]
 
 _converter = cattrs.Converter(detailed_validation=False)
+_gen: Any = cattrs.gen
+"""Untyped, since the generators' signatures are generic in a way that strict checking cannot name."""
+
 _PREFIX = "field_"
 _GENERATOR_PARAMETERS = frozenset({"attrs", "cl", "converter", "typevar_map"})
 """A field of such a name cannot be passed to cattrs' generator by keyword."""
@@ -32,7 +36,7 @@ class RecordShape(Shape):
 
     def __init__(self, label: str, cls: type, *, tolerant: bool) -> None:
         super().__init__(label)
-        self.cls = cls
+        self.cls: type[Any] = cls
         self.tolerant = tolerant
         self._fields: Fields = ()
         self._size = 0
@@ -50,7 +54,7 @@ class RecordShape(Shape):
         return self._unbuild(value)
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not dict or (len(raw) != self._size and not self.tolerant):
+        if type(raw) is not MAP or (len(raw) != self._size and not self.tolerant):
             raise Mismatch(self.label, raw, self.misfit(raw, raw=True) or "")
         try:
             return self._build(raw, None)
@@ -62,7 +66,8 @@ class RecordShape(Shape):
             raise Mismatch(self.label, raw, f"{self.label} refuses the values: {type(error).__name__}") from error
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
-        if type(value) is not (dict if raw else self.cls):
+        kind = MAP if raw else self.cls
+        if type(value) is not kind:
             return str(Mismatch(self.label, value))
         if not raw:
             return None
@@ -89,7 +94,7 @@ class RecordShape(Shape):
         return tuple(shape for _, shape in self._fields)
 
 
-def _make_build(cls: type, fields: Fields, *, tolerant: bool) -> Any:
+def _make_build(cls: type[Any], fields: Fields, *, tolerant: bool) -> Callable[[Any, None], Any]:
     definitions: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     for field, shape in sorted(fields, key=lambda pair: pair[0].keyword_only):
@@ -98,9 +103,9 @@ def _make_build(cls: type, fields: Fields, *, tolerant: bool) -> Any:
         definitions[name] = attrs.field(
             default=None if optional else attrs.NOTHING, kw_only=field.keyword_only, alias=field.init_name
         )
-        overrides[name] = override(rename=field.name, struct_hook=shape.decode)
+        overrides[name] = _gen.override(rename=field.name, struct_hook=shape.decode)
     listing = attrs.make_class("Fields", definitions, init=False, repr=False, eq=False)
-    return make_dict_structure_fn_from_attrs(
+    build: Callable[[Any, None], Any] = _gen.make_dict_structure_fn_from_attrs(
         list(attrs.fields(listing)),
         cls,
         _converter,
@@ -110,17 +115,23 @@ def _make_build(cls: type, fields: Fields, *, tolerant: bool) -> Any:
         _cattrs_detailed_validation=False,
         **overrides,
     )
+    return build
 
 
-def _make_unbuild(cls: type, fields: Fields) -> Any:
+def _make_unbuild(cls: type[Any], fields: Fields) -> Callable[[Any], Any]:
     names = [field.name for field, _ in fields]
     if _GENERATOR_PARAMETERS.intersection(names):
         hooks = [(field.name, shape.encode) for field, shape in fields]
-        return lambda value: {name: encode(getattr(value, name)) for name, encode in hooks}
+
+        def unbuild(value: object) -> dict[str, Any]:
+            return {name: encode(getattr(value, name)) for name, encode in hooks}
+
+        return unbuild
     listing = attrs.make_class(
         "Fields", {name: attrs.field(alias=name) for name in names}, init=False, repr=False, eq=False
     )
-    overrides: dict[str, Any] = {field.name: override(unstruct_hook=shape.encode) for field, shape in fields}
-    return make_dict_unstructure_fn_from_attrs(
+    overrides: dict[str, Any] = {field.name: _gen.override(unstruct_hook=shape.encode) for field, shape in fields}
+    generated: Callable[[Any], Any] = _gen.make_dict_unstructure_fn_from_attrs(
         list(attrs.fields(listing)), cls, _converter, _cattrs_use_linecache=False, **overrides
     )
+    return generated

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from typing import Any, Never
+from typing import Any, Never, cast
 from uuid import UUID
 
 from casty.address import ActorAddress
 from casty.config import PORT_MAX
 from casty.refs import ActorRef
+from casty.wire.bounds import ARRAY
 from casty.wire.shapes import Mismatch, Shape
 
 ExportRef = Callable[[ActorRef[Never]], ActorAddress]
@@ -154,7 +155,7 @@ class DatetimeShape(Shape):
         return [(value.replace(tzinfo=None) - _EPOCH) // _MICROSECOND, offset // timedelta(seconds=1)]
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not list or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) is not int:
+        if type(raw) is not ARRAY or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) is not int:
             raise Mismatch("datetime as [microseconds, offset]", raw)
         try:
             zone = timezone(timedelta(seconds=raw[1]))
@@ -233,12 +234,12 @@ class RefShape(Shape):
     def encode(self, value: Any) -> Any:
         if not isinstance(value, ActorRef):
             raise Mismatch(self.label, value)
-        address = self.export_ref(value)
+        address = self.export_ref(cast("ActorRef[Never]", value))
         place = [address.system, address.path, address.host, address.port]
         return [*place, address.incarnation, address.uid]
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not list or len(raw) != 6:
+        if type(raw) is not ARRAY or len(raw) != 6:
             raise Mismatch("ActorRef as 6 items", raw)
         system, path, host, port, incarnation, uid = raw
         named = type(system) is str and type(path) is str and path.startswith("/")
@@ -264,7 +265,7 @@ def scalar_shape(origin: type) -> Shape:
     if origin is UUID:
         return UuidShape("UUID")
     if origin is int:
-        return IntShape("int", int)
+        return IntShape("int", origin)
     if origin is str:
-        return TextShape("str", str)
+        return TextShape("str", origin)
     return PlainShape("None" if origin is type(None) else origin.__name__, origin)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from casty.wire.bounds import has_colliding_keys
+from casty.wire.bounds import ARRAY, MAP, TUPLE, has_colliding_keys
 
 Part = tuple[str, "Shape", Any]
 
@@ -80,7 +80,7 @@ class ItemsShape(Shape):
 
     def __init__(self, label: str, origin: type, item: Shape) -> None:
         super().__init__(label)
-        self.origin = origin
+        self.origin: type[Any] = origin
         self.item = item
 
     def encode(self, value: Any) -> Any:
@@ -90,14 +90,14 @@ class ItemsShape(Shape):
         return [encode(item) for item in value]
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not list:
+        if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
         decode = self.item.decode
         items = [decode(item) for item in raw]
         return items if self.origin is list else tuple(items)
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
-        return _misfit_kind(self.label, list if raw else self.origin, value)
+        return _misfit_kind(self.label, ARRAY if raw else self.origin, value)
 
     def parts(self, value: Any) -> Iterator[Part]:
         for index, item in enumerate(value):
@@ -113,7 +113,7 @@ class SetShape(ItemsShape):
     __slots__ = ()
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not list:
+        if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
         decode = self.item.decode
         items = [decode(item) for item in raw]
@@ -135,22 +135,22 @@ class TupleShape(Shape):
         self.items = items
 
     def encode(self, value: Any) -> Any:
-        if type(value) is not tuple or len(value) != len(self.items):
+        if type(value) is not TUPLE or len(value) != len(self.items):
             raise self._refusal(value)
         return [item.encode(part) for item, part in zip(self.items, value, strict=True)]
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not list or len(raw) != len(self.items):
+        if type(raw) is not ARRAY or len(raw) != len(self.items):
             raise self._refusal(raw)
         return tuple([item.decode(part) for item, part in zip(self.items, raw, strict=True)])
 
     def _refusal(self, value: Any) -> Mismatch:
-        if type(value) in (list, tuple):
+        if type(value) in (ARRAY, TUPLE):
             return Mismatch(self.label, value, f"expected {len(self.items)} items, got {len(value)}")
         return Mismatch(self.label, value)
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
-        fits = type(value) is (list if raw else tuple) and len(value) == len(self.items)
+        fits = type(value) is (ARRAY if raw else TUPLE) and len(value) == len(self.items)
         return None if fits else str(self._refusal(value))
 
     def parts(self, value: Any) -> Iterator[Part]:
@@ -172,19 +172,19 @@ class TextDictShape(Shape):
         self.item = item
 
     def encode(self, value: Any) -> Any:
-        if type(value) is not dict:
+        if type(value) is not MAP:
             raise Mismatch(self.label, value)
         key, item = self.key.encode, self.item.encode
         return {key(k): item(v) for k, v in value.items()}
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not dict:
+        if type(raw) is not MAP:
             raise Mismatch(self.label, raw)
         key, item = self.key.decode, self.item.decode
         return {key(k): item(v) for k, v in raw.items()}
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
-        return _misfit_kind(self.label, dict, value)
+        return _misfit_kind(self.label, MAP, value)
 
     def parts(self, value: Any) -> Iterator[Part]:
         for key, item in value.items():
@@ -206,13 +206,13 @@ class PairsDictShape(Shape):
         self.item = item
 
     def encode(self, value: Any) -> Any:
-        if type(value) is not dict:
+        if type(value) is not MAP:
             raise Mismatch(self.label, value)
         key, item = self.key.encode, self.item.encode
         return [[key(k), item(v)] for k, v in value.items()]
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is not list:
+        if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
         if not _are_pairs(raw):
             raise Mismatch(self.label, raw, "expected pairs of key and value")
@@ -226,7 +226,7 @@ class PairsDictShape(Shape):
         return result
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
-        fault = _misfit_kind(self.label, list if raw else dict, value)
+        fault = _misfit_kind(self.label, ARRAY if raw else dict, value)
         return "expected pairs of key and value" if fault is None and raw and not _are_pairs(value) else fault
 
     def parts(self, value: Any) -> Iterator[Part]:
@@ -259,12 +259,12 @@ def find_fault(shape: Shape, value: Any, path: str, *, raw: bool) -> str | None:
     return None
 
 
-def _misfit_kind(label: str, kind: type, value: Any) -> str | None:
+def _misfit_kind(label: str, kind: type[Any], value: Any) -> str | None:
     return None if type(value) is kind else str(Mismatch(label, value))
 
 
 def _are_pairs(raw: list[Any]) -> bool:
-    return all(type(pair) is list and len(pair) == 2 for pair in raw)
+    return all(type(pair) is ARRAY and len(pair) == 2 for pair in raw)
 
 
 class LaterShape(Shape):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from casty.refs import ActorRef
+from casty.wire.bounds import ARRAY
 from casty.wire.scalars import RefShape
 from casty.wire.shapes import Mismatch, Part, Shape
 
@@ -68,7 +69,8 @@ class UnionShape(Shape):
                 self.ref = (tag, shape)
 
     def encode(self, value: Any) -> Any:
-        bare = self.bare_by_type.get(type(value))
+        given: object = value
+        bare = self.bare_by_type.get(type(given))
         if bare is not None:
             return bare.encode(value)
         tag, shape = self._tagged(value)
@@ -78,7 +80,8 @@ class UnionShape(Shape):
         return not self.tagged_by_type and all(shape.is_hash_safe() for shape in self.bare_by_type.values())
 
     def _tagged(self, value: Any) -> tuple[str, Shape]:
-        tagged = self.tagged_by_type.get(type(value))
+        given: object = value
+        tagged = self.tagged_by_type.get(type(given))
         if tagged is not None:
             return tagged
         if self.ref is not None and isinstance(value, ActorRef):
@@ -88,28 +91,30 @@ class UnionShape(Shape):
         raise Mismatch(self.label, value)
 
     def decode(self, raw: Any, _: object = None) -> Any:
-        if type(raw) is list:
+        if type(raw) is ARRAY:
             if len(raw) != 2 or type(raw[0]) is not str or raw[0] not in self.tagged_by_name:
                 raise Mismatch(self.label, raw, f"expected {self.label}, got no variant of it")
             return self.tagged_by_name[raw[0]].decode(raw[1])
-        bare = self.bare_by_type.get(type(raw))
+        given: object = raw
+        bare = self.bare_by_type.get(type(given))
         if bare is None:
             raise Mismatch(self.label, raw)
         return bare.decode(raw)
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
-        bare = self.bare_by_type.get(type(value))
+        given: object = value
+        bare = self.bare_by_type.get(type(given))
         if bare is not None:
             return bare.misfit(value, raw=raw)
         try:
             if not raw:
-                tag, shape = self._tagged(value)
+                _, shape = self._tagged(value)
                 return shape.misfit(value, raw=False)
         except Mismatch as mismatch:
             return str(mismatch)
-        if type(value) is list and len(value) == 2 and type(value[0]) is str and value[0] in self.tagged_by_name:
+        if type(value) is ARRAY and len(value) == 2 and type(value[0]) is str and value[0] in self.tagged_by_name:
             return None
-        return str(Mismatch(self.label, value)) if type(value) is not list else f"got no variant of {self.label}"
+        return str(Mismatch(self.label, value)) if type(value) is not ARRAY else f"got no variant of {self.label}"
 
     def parts(self, value: Any) -> Iterator[Part]:
         if type(value) not in self.bare_by_type:
@@ -118,7 +123,7 @@ class UnionShape(Shape):
                 yield "", shape, value
 
     def raw_parts(self, raw: Any) -> Iterator[Part]:
-        if type(raw) is list:
+        if type(raw) is ARRAY:
             yield "", self.tagged_by_name[raw[0]], raw[1]
 
     def children(self) -> tuple[Shape, ...]:
