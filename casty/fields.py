@@ -15,6 +15,8 @@ from typing import Any, cast, get_args, get_origin
 
 from casty.errors import UnsupportedTypeError
 
+_HINTS = "__casty_hints__"
+
 
 class UnresolvedNameError(UnsupportedTypeError):
     """An annotation names a class that cannot be found where it is written, or not yet."""
@@ -149,13 +151,22 @@ def _bases(cls: type) -> tuple[Any, ...]:
 
 
 def _resolve(owner: type, cls: type, where: str) -> dict[str, Any]:
+    kept: dict[str, Any] | None = owner.__dict__.get(_HINTS)
+    if kept is None:
+        kept = _evaluate(owner, cls, where)
+        # On the class itself, so that both go together; a table would keep classes alive for ever.
+        setattr(owner, _HINTS, kept)
+    return kept
+
+
+def _evaluate(owner: type, cls: type, where: str) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(owner, include_extras=True)
+        return typing.get_type_hints(owner)
     except NameError:
         pass  # The class itself may not be bound to its name yet; the second look knows it.
     try:
         known = {**vars(owner), owner.__name__: owner, cls.__name__: cls}
-        return typing.get_type_hints(owner, localns=known, include_extras=True)
+        return typing.get_type_hints(owner, localns=known)
     except NameError as error:
         raise UnresolvedNameError(
             f"{where}: an annotation of {owner.__qualname__} names something unknown ({error}): "

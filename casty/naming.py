@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from casty.errors import UnsupportedTypeError
-from casty.schema import UnresolvedNameError, check
+from casty.schema import UnresolvedNameError, check, is_generic
 
 C = TypeVar("C")
 
@@ -126,8 +126,13 @@ def _declare(cls: type, facts: MessageFacts) -> None:
         owner = f"{other.__module__}.{other.__qualname__}"
         raise ValueError(f"wire name {facts.name!r} is taken by {owner}: choose another one for {cls.__qualname__}")
     try:
-        check(cls)
+        check(_sample(cls))
     except UnresolvedNameError:
         pass  # An annotation names a class that is defined further down; checked at first use.
     setattr(cls, _FACTS, facts)
     _declared[facts.name] = cls
+
+
+def _sample(cls: Any) -> object:
+    """Return a class to check for ``cls``: one of its own kinds when it is generic."""
+    return cls[(int,) * len(cls.__parameters__)] if is_generic(cls) else cls

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, Flag, auto
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Never, NewType, NoReturn, Union, get_args, get_origin
 from uuid import UUID
 
@@ -29,7 +28,7 @@ __all__ = ["Form", "Kind", "UnresolvedNameError", "check", "describe", "parse", 
 
 REF_MARKER = "__casty_ref__"
 ALIAS_STEPS_MAX = 64
-FORMS_MAX = 10_000
+FORMS_MAX = 1_000
 
 SCALARS: tuple[type, ...] = (type(None), bool, int, float, str, bytes, Decimal, datetime, UUID)
 
@@ -190,7 +189,6 @@ def walk(type_form: object) -> Iterator[tuple[str, Form]]:
         waiting += _inside(form, stripped, where)
 
 
-@lru_cache(maxsize=1024)
 def reachable(type_form: object) -> tuple[type, ...]:
     """Return the dataclasses, attrs classes and enums that a message of this type can hold.
 

@@ -1,0 +1,342 @@
+"""Which types may travel, and what is said about those that may not."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum, Flag
+from typing import Annotated, Any, Generic, Literal, Never, NewType, Optional, TypeAlias, TypeVar, Union
+from uuid import UUID
+
+import attrs
+import pytest
+
+from casty.errors import UnsupportedTypeError
+from casty.fields import fields_of
+from casty.refs import ActorRef, ServiceKey
+from casty.schema import Kind, UnresolvedNameError, check, describe, parse, reachable, walk
+
+T = TypeVar("T")
+U = TypeVar("U")
+OrderId = NewType("OrderId", str)
+Ids: TypeAlias = "tuple[OrderId, ...]"
+
+
+class Color(Enum):
+    red = 1
+    blue = 2
+
+
+class Access(Flag):
+    read = 1
+    write = 2
+
+
+@dataclass(frozen=True)
+class Line:
+    price: Decimal
+    color: Color
+
+
+@dataclass(frozen=True)
+class Count:
+    value: int
+
+
+@dataclass(frozen=True)
+class Order:
+    id: OrderId
+    lines: list[Line]
+    reply_to: ActorRef[Count | None]
+
+
+@dataclass(frozen=True)
+class Box(Generic[T]):
+    item: T
+    spare: tuple[T, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pair(Generic[T, U]):
+    first: T
+    second: U
+
+
+@dataclass(frozen=True)
+class Swapped(Pair[U, T], Generic[T, U]):
+    third: dict[str, T]
+
+
+@dataclass(frozen=True)
+class CountBox(Box[Count]):
+    pass
+
+
+@dataclass(frozen=True)
+class Growing(Generic[T]):
+    inner: Growing[list[T]] | None
+
+
+@dataclass(frozen=True)
+class Tree:
+    children: list[Tree]
+    parent: Tree | None = None
+
+
+@dataclass(frozen=True)
+class HoldsSocket:
+    lines: list[dict[str, socket.socket]]
+
+
+@dataclass(frozen=True)
+class HoldsHolder:
+    orders: tuple[HoldsSocket, ...]
+
+
+@dataclass
+class Mutable:
+    value: int
+
+
+@dataclass(frozen=True)
+class HoldsMutable:
+    it: Mutable
+
+
+@dataclass(frozen=True)
+class WithInitVar:
+    seed: InitVar[int]
+    value: int = 0
+
+
+@dataclass(frozen=True)
+class Noted:
+    values: list[Annotated[int, ["at least", 1]]]
+
+
+class Plain(Count):
+    pass
+
+
+@dataclass(frozen=True)
+class Forward:
+    later: DefinedNowhere  # type: ignore[name-defined]  # noqa: F821  # the point of the test
+
+
+@attrs.frozen
+class Point:
+    x: int
+    _y: int = 0
+
+
+@attrs.define
+class MutablePoint:
+    x: int
+
+
+@dataclass(frozen=True)
+class KeywordsAndHidden:
+    a: int
+    _: KW_ONLY
+    b: int
+    c: int = field(default=0, init=False)
+
+
+SUPPORTED: list[Any] = [
+    None,
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    Decimal,
+    datetime,
+    UUID,
+    Color,
+    OrderId,
+    Ids if not isinstance(Ids, str) else tuple[OrderId, ...],
+    Literal["asc", "desc"],
+    Literal["asc", 1, None],
+    Optional[int],
+    Union[int, str],
+    int | Literal["a", 2],
+    list[int],
+    set[tuple[int, int]],
+    frozenset[str],
+    dict[int, list[str]],
+    tuple[()],
+    tuple[int, str],
+    tuple[int, ...],
+    Annotated[int, "at least 1"],
+    Order,
+    Box[int],
+    Box[Box[str]],
+    CountBox,
+    Swapped[int, str],
+    Tree,
+    Point,
+    ActorRef[Never],
+    ActorRef[object],
+    ActorRef[Order | Count],
+]
+
+UNSUPPORTED: list[tuple[Any, str]] = [
+    (Any, "Any cannot travel between nodes: name the types it can be"),
+    (object, "object cannot travel between nodes: name the types it can be"),
+    (Never, "Never says only of an ActorRef that its type is unknown"),
+    (list, "list cannot travel between nodes: say what it holds, as in list[int]"),
+    (Sequence[int], "write tuple[...] or list[...]"),
+    (Mapping[str, int], "write dict[...]"),
+    (date, "write datetime.datetime with a time zone"),
+    (complex, "write a tuple of two floats"),
+    (bytearray, "write bytes"),
+    (Access, "an enum.Flag has no single name"),
+    (ActorRef, "say what it takes, as in ActorRef[Reply]"),
+    (Box, "Box.item: ~T cannot travel between nodes: give the generic class its argument"),
+    (list[int] | list[str], "list[int] and list[str] cannot be told apart in one union"),
+    (Box[int] | Box[str], "cannot be told apart in one union"),
+    (Mutable, "Mutable: Mutable can be changed after it was sent: declare it with @dataclass(frozen=True)"),
+    (HoldsMutable, "HoldsMutable.it: Mutable can be changed"),
+    (MutablePoint, "declare it with @attrs.frozen"),
+    (Plain, "Plain is a plain subclass: decorate it"),
+    (WithInitVar, "WithInitVar.seed: an InitVar is gone"),
+    (HoldsHolder, "HoldsHolder.orders[].lines[][value]: _socket.socket cannot travel"),
+    (ActorRef[HoldsSocket], "ActorRef<reply>.lines[][value]: "),
+    (Growing[int], "does a generic type contain ever larger ones?"),
+    (int | Mapping[str, int], "write dict[...]"),
+]
+
+
+@pytest.mark.parametrize("type_form", SUPPORTED, ids=describe)
+def test_a_documented_type_passes_the_check(type_form: Any) -> None:
+    check(type_form)
+
+
+@pytest.mark.parametrize(("type_form", "told"), UNSUPPORTED, ids=lambda value: describe(value)[:40])
+def test_the_refusal_of_a_type_names_the_place_and_the_remedy(type_form: Any, told: str) -> None:
+    with pytest.raises(UnsupportedTypeError) as caught:
+        check(type_form)
+    assert told in str(caught.value).replace("socket.socket", "_socket.socket").replace("__socket", "_socket")
+
+
+def test_metadata_that_cannot_be_hashed_is_seen_through() -> None:
+    check(Noted)
+    assert fields_of(Noted, "").fields[0].type_form == list[int]
+
+
+def test_reachable_goes_through_fields_containers_and_promised_replies() -> None:
+    assert reachable(Order | str) == (Order, Line, Color, Count)
+
+
+def test_a_recursive_type_is_walked_once() -> None:
+    assert reachable(Tree) == (Tree,)
+    assert len(list(walk(Tree))) == 4
+
+
+def test_an_annotation_that_names_nothing_says_where_it_must_be_defined() -> None:
+    with pytest.raises(UnresolvedNameError, match=r"Forward.*DefinedNowhere.*top level"):
+        check(Forward)
+
+
+def test_type_variables_are_replaced_along_the_bases() -> None:
+    fields = {f.name: f.type_form for f in fields_of(Swapped[int, str], "").fields}
+    assert fields == {"first": str, "second": int, "third": dict[str, int]}
+    assert fields_of(CountBox, "").fields[0].type_form is Count
+
+
+def test_an_attrs_field_with_a_leading_underscore_keeps_its_alias() -> None:
+    assert [(f.name, f.init_name, f.has_default) for f in fields_of(Point, "").fields] == [
+        ("x", "x", False),
+        ("_y", "y", True),
+    ]
+
+
+def test_fields_that_are_not_arguments_do_not_travel() -> None:
+    assert [(f.name, f.keyword_only) for f in fields_of(KeywordsAndHidden, "").fields] == [("a", False), ("b", True)]
+
+
+def test_unions_are_flat_and_a_literal_beside_its_own_type_is_absorbed() -> None:
+    assert parse(int | None | Literal[3] | Literal["x"]).arguments == (int, type(None), Literal["x"])
+    assert parse(Optional[Union[int, None]]).kind is Kind.union
+
+
+def test_describe_writes_types_as_a_programmer_does() -> None:
+    assert describe(dict[str, int | None]) == "dict[str, int | None]"
+
+
+MODERN = textwrap.dedent(
+    """
+    from dataclasses import dataclass
+    from casty.refs import ActorRef
+
+    type Json = dict[str, Json] | list[Json] | str | int | float | bool | None
+    type Many[T] = tuple[T, ...]
+    type Loop = Loop
+
+    @dataclass(frozen=True)
+    class Crate[T]:
+        item: T
+        more: Many[T]
+
+    @dataclass(frozen=True)
+    class Document:
+        body: Json
+        crate: Crate[int]
+        reply_to: ActorRef[Json]
+    """
+)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
+def test_the_type_statement_and_bracketed_generics_are_understood() -> None:
+    namespace: dict[str, Any] = {"__name__": __name__}
+    exec(compile(MODERN, "modern", "exec", dont_inherit=True), namespace)
+    assert reachable(namespace["Document"]) == (namespace["Document"], namespace["Crate"])
+    fields = fields_of(namespace["Crate"][int], "").fields
+    assert [parse(f.type_form).kind for f in fields] == [Kind.scalar, Kind.sequence]
+    with pytest.raises(UnsupportedTypeError, match="never ends in a type"):
+        check(namespace["Loop"])
+
+
+def test_a_service_key_holds_its_name_and_its_message_type() -> None:
+    key = ServiceKey[Order | Count]("orders")
+    assert (key.name, key.message_type) == ("orders", Order | Count)
+    assert repr(key) == f"ServiceKey[{describe(Order | Count)}]('orders')"
+
+
+def test_service_keys_are_equal_by_name() -> None:
+    assert ServiceKey[Order]("orders") == ServiceKey[Count]("orders") != ServiceKey[Order]("other")
+    assert len({ServiceKey[Order]("orders"), ServiceKey[Count]("orders")}) == 1
+
+
+def test_a_service_key_without_a_message_type_says_how_to_write_it() -> None:
+    with pytest.raises(TypeError, match=r"ServiceKey\[Message\]\('orders'\)"):
+        ServiceKey("orders")
+
+
+def test_a_service_key_of_messages_that_cannot_travel_is_refused() -> None:
+    with pytest.raises(UnsupportedTypeError, match="HoldsSocket.lines"):
+        ServiceKey[HoldsSocket]("sockets")
+
+
+def test_a_service_key_needs_a_name() -> None:
+    with pytest.raises(ValueError, match="needs a name"):
+        ServiceKey[Order]("")
+
+
+def test_a_service_key_does_not_change() -> None:
+    key = ServiceKey[Order]("orders")
+    with pytest.raises(AttributeError, match="does not change"):
+        key.name = "other"
+    with pytest.raises(AttributeError, match="does not change"):
+        del key.name
+
+
+def test_an_annotation_with_a_type_variable_can_be_filled_in() -> None:
+    alias: Any = ServiceKey[T]  # type: ignore[valid-type]  # at run time only
+    assert alias[int].__args__ == (int,)

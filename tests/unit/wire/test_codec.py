@@ -1,0 +1,546 @@
+"""What the codec writes, what it reads back, and how it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
+from typing import Any, Generic, Literal, Never, TypeVar
+from uuid import UUID
+
+import attrs
+import msgpack
+import pytest
+
+from casty.address import ActorAddress, NodeAddress
+from casty.config import TransportLimits
+from casty.errors import DecodeError, EncodeError, ProtocolError, UnknownTypeError, UnsupportedTypeError
+from casty.naming import message
+from casty.refs import ActorRef
+from casty.wire.codec import Codec
+from casty.wire.envelope import Envelope, Notice
+from casty.wire.frame import FrameDecoder, FrameKind
+
+T = TypeVar("T")
+
+
+class Color(Enum):
+    red = "r"
+    blue = "b"
+
+
+class Level(IntEnum):
+    low = 1
+
+
+@message("codec.Add")
+@dataclass(frozen=True)
+class Add:
+    item: str
+    quantity: int
+
+
+@message("codec.Priced")
+@dataclass(frozen=True)
+class Priced(Add):
+    price: float
+
+
+@message("codec.Order")
+@dataclass(frozen=True)
+class Order:
+    lines: tuple[Add, ...]
+    note: str | None = None
+    color: Color = Color.red
+
+
+@message("codec.Get")
+@dataclass(frozen=True)
+class Get:
+    key: str
+    reply_to: ActorRef[dict[str, int] | Add | float | None]
+
+
+@message("codec.Tree")
+@dataclass(frozen=True)
+class Tree:
+    children: list[Tree]
+
+
+@message("codec.Settings", tolerant=True)
+@dataclass(frozen=True)
+class Settings:
+    name: str
+    size: int = 3
+    _: KW_ONLY
+    labels: frozenset[str] = frozenset()
+
+
+@message("codec.Positive")
+@dataclass(frozen=True)
+class Positive:
+    value: int
+
+    def __post_init__(self) -> None:
+        if self.value <= 0:
+            raise ZeroDivisionError("must be positive")
+
+
+@message("codec.Mixed")
+@dataclass(frozen=True)
+class Mixed:
+    value: int | str | bytes | Add | Order | list[int] | Decimal | ActorRef[Add] | None
+
+
+@message("codec.Grid")
+@dataclass(frozen=True)
+class Grid:
+    cells: frozenset[tuple[int, int]]
+    marks: dict[tuple[int, int], str] = field(default_factory=lambda: dict[tuple[int, int], str]())
+
+
+@message("codec.Awkward")
+@dataclass(frozen=True)
+class Awkward:
+    cl: int
+    attrs: str
+    converter: bool
+    self_: float
+    _: KW_ONLY
+    typevar_map: None = None
+
+
+@message("codec.Point")
+@attrs.frozen
+class Point:
+    x: int
+    _hidden: int = 0
+
+
+@message("codec.Box")
+@dataclass(frozen=True)
+class Box(Generic[T]):
+    item: T
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    address: NodeAddress
+
+
+@message("codec.Moment")
+@dataclass(frozen=True)
+class Moment:
+    at: datetime
+    ref: ActorRef[Never] | None = None
+
+
+def body(data: bytes) -> bytes:
+    ((_, found),) = FrameDecoder(2**21).feed(data)
+    return found
+
+
+def through(codec: Codec, value: object, as_type: object = None) -> object:
+    return codec.decode_envelope(body(codec.frame_envelope("/user/x", 5, value, as_type))).message
+
+
+def raw_of(codec: Codec, value: object, as_type: object = None) -> Any:
+    return msgpack.unpackb(body(codec.frame_envelope("/x", 0, value, as_type)))[2:]
+
+
+def decode_raw(codec: Codec, name: str, payload: object) -> object:
+    return codec.decode_envelope(msgpack.packb(["/user/x", 5, name, payload])).message
+
+
+def test_a_message_is_written_as_a_map_under_its_wire_name(codec: Codec) -> None:
+    data = codec.frame_envelope("/user/shop", 5, Add("pen", 2))
+    ((kind, found),) = FrameDecoder(4096).feed(data)
+    assert kind is FrameKind.ENVELOPE
+    assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}]
+    assert codec.decode_envelope(memoryview(found)) == Envelope("/user/shop", 5, Add("pen", 2))
+
+
+def test_a_control_message_has_no_address(codec: Codec) -> None:
+    ((kind, found),) = FrameDecoder(4096).feed(codec.frame_control(Add("pen", 2)))
+    assert kind is FrameKind.CONTROL
+    assert msgpack.unpackb(found) == ["codec.Add", {"item": "pen", "quantity": 2}]
+    assert codec.decode_control(found) == Add("pen", 2)
+
+
+def test_a_notice_comes_back_whole(codec: Codec) -> None:
+    notice = Notice("no_actor", "/user/x", 7, "codec.Add")
+    ((kind, found),) = FrameDecoder(4096).feed(codec.frame_notice(notice))
+    assert kind is FrameKind.NOTICE
+    assert codec.decode_notice(found) == notice
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["lost", "/x", 0, "n"],
+        ["no_actor", 1, 0, "n"],
+        ["no_actor", "/x", -1, "n"],
+        ["no_actor", "/x", 0, None],
+        [[], "/x", 0, ""],
+    ],
+)
+def test_an_ill_typed_notice_is_refused(codec: Codec, fields: list[object]) -> None:
+    with pytest.raises(DecodeError):
+        codec.decode_notice(msgpack.packb(fields))
+
+
+def test_a_declared_class_is_decoded_without_being_registered(make_codec: Callable[[], Codec]) -> None:
+    data = make_codec().frame_control(Order((Add("pen", 1),), color=Color.blue))
+    assert make_codec().decode_control(body(data)) == Order((Add("pen", 1),), color=Color.blue)
+
+
+def test_an_undeclared_class_is_known_only_where_it_is_registered(make_codec: Callable[[], Codec]) -> None:
+    value = Undeclared(NodeAddress("h", 1))
+    data = make_codec().frame_control(value)
+    receiver = make_codec()
+    with pytest.raises(UnknownTypeError, match="Undeclared"):
+        receiver.decode_control(body(data))
+    receiver.register(Undeclared)
+    assert receiver.decode_control(body(data)) == value
+
+
+def test_an_unknown_name_tells_for_whom_the_message_was(codec: Codec) -> None:
+    with pytest.raises(UnknownTypeError) as caught:
+        decode_raw(codec, "os.system", "rm")
+    assert (caught.value.path, caught.value.uid, caught.value.name) == ("/user/x", 5, "os.system")
+
+
+def test_a_codec_can_name_a_class_itself(codec: Codec) -> None:
+    codec.register(Undeclared, name="lib.Undeclared")
+    codec.register(Undeclared, name="lib.Undeclared")
+    assert raw_of(codec, Undeclared(NodeAddress("h", 1)))[0] == "lib.Undeclared"
+    assert codec.name_of(Undeclared) == "lib.Undeclared"
+    with pytest.raises(ValueError, match="registered already"):
+        codec.register(Undeclared, name="lib.Other")
+    with pytest.raises(TypeError, match="only a class"):
+        codec.register(Undeclared | int, name="lib.Both")
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        ({"item": "pen", "quantity": "2"}, r"^codec\.Add\.quantity: expected int, got str$"),
+        ({"item": "pen", "quantity": True}, r"^codec\.Add\.quantity: expected int, got bool$"),
+        ({"item": b"pen", "quantity": 2}, r"^codec\.Add\.item: expected str, got bytes$"),
+        ({"item": None, "quantity": 2}, r"^codec\.Add\.item: expected str, got NoneType$"),
+        ({"item": "pen"}, r"lacks the field 'quantity'"),
+        ({"item": "pen", "quantity": 2, "color": 1}, r"has 1 unknown field"),
+        ({"item": "pen", "colour": 2}, r"lacks the field 'quantity'"),
+        ([], r"^codec\.Add: expected codec\.Add, got list$"),
+        (None, r"got NoneType$"),
+    ],
+)
+def test_an_ill_typed_field_is_named_with_its_type(codec: Codec, payload: object, told: str) -> None:
+    with pytest.raises(DecodeError, match=told) as caught:
+        decode_raw(codec, "codec.Add", payload)
+    assert caught.value.name == "codec.Add"
+
+
+def test_a_fault_deep_inside_is_found(codec: Codec) -> None:
+    payload = {"lines": [{"item": "a", "quantity": 1}, {"item": "b", "quantity": 1.0}], "note": None, "color": "red"}
+    with pytest.raises(DecodeError, match=r"^codec\.Order\.lines\[1\]\.quantity: expected int, got float$"):
+        decode_raw(codec, "codec.Order", payload)
+    with pytest.raises(EncodeError, match=r"^codec\.Order\.lines\[1\]\.quantity: expected int, got Level$"):
+        through(codec, Order((Add("a", 1), Add("b", Level.low))))
+
+
+def test_a_strict_class_refuses_missing_fields_even_if_they_have_defaults(codec: Codec) -> None:
+    with pytest.raises(DecodeError, match="lacks the field 'note'"):
+        decode_raw(codec, "codec.Order", {"lines": [], "color": "red"})
+
+
+def test_a_tolerant_class_skips_unknown_fields_and_fills_in_defaults(codec: Codec) -> None:
+    assert decode_raw(codec, "codec.Settings", {"name": "n", "later": [1]}) == Settings("n")
+    assert through(codec, Settings("n", 4, labels=frozenset({"a"}))) == Settings("n", 4, labels=frozenset({"a"}))
+    with pytest.raises(DecodeError, match="lacks the field 'name'"):
+        decode_raw(codec, "codec.Settings", {"size": 3})
+    with pytest.raises(DecodeError, match=r"codec\.Settings\.size: expected int, got str"):
+        decode_raw(codec, "codec.Settings", {"name": "n", "size": "3"})
+
+
+def test_what_a_class_raises_in_its_own_checks_is_a_decode_error(codec: Codec) -> None:
+    with pytest.raises(DecodeError, match=r"^codec\.Positive: codec\.Positive refuses the values: ZeroDivisionError$"):
+        decode_raw(codec, "codec.Positive", {"value": 0})
+
+
+def test_an_int_for_a_float_is_sent_as_a_float_and_never_read_as_one(codec: Codec) -> None:
+    assert raw_of(codec, Priced("pen", 1, 2)) == ["codec.Priced", {"item": "pen", "quantity": 1, "price": 2.0}]
+    with pytest.raises(DecodeError, match=r"price: expected float, got int"):
+        decode_raw(codec, "codec.Priced", {"item": "pen", "quantity": 1, "price": 2})
+    with pytest.raises(EncodeError, match="too large for a float"):
+        through(codec, Priced("pen", 1, 10**400))
+
+
+def test_a_subclass_in_a_field_is_not_silently_cut_to_its_base(codec: Codec) -> None:
+    with pytest.raises(EncodeError, match=r"lines\[0\]: expected codec\.Add, got Priced"):
+        through(codec, Order((Priced("pen", 1, 2.0),)))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (Add("pen", 2**64), r"codec\.Add\.quantity: an integer beyond 64 bits"),
+        (Add("pen", -(2**63) - 1), "beyond 64 bits"),
+        (Add("\ud800", 1), r"codec\.Add\.item: text with a lone surrogate"),
+        (Moment(datetime(2026, 1, 1)), r"codec\.Moment\.at: a naive datetime"),
+        (Moment(datetime(2026, 1, 1, tzinfo=timezone(timedelta(microseconds=1)))), "whole seconds"),
+        ([1, 2], "a bare list needs a typed reference"),
+    ],
+)
+def test_what_cannot_be_written_fails_at_the_sender(codec: Codec, value: object, told: str) -> None:
+    with pytest.raises(EncodeError, match=told):
+        codec.frame_envelope("/x", 0, value)
+    assert through(codec, Add("pen", 2**64 - 1)) == Add("pen", 2**64 - 1)
+
+
+def test_a_class_that_cannot_travel_is_a_type_error_at_the_sender(codec: Codec) -> None:
+    with pytest.raises(UnsupportedTypeError, match="object cannot travel"):
+        codec.frame_envelope("/x", 0, object())
+    with pytest.raises(UnsupportedTypeError, match="Box"):
+        codec.frame_envelope("/x", 0, Box(1))
+
+
+@pytest.mark.parametrize("value", [None, True, 1, 1.5, "s", b"b", Decimal("1.10"), UUID(int=5)])
+def test_a_bare_builtin_value_has_a_name_of_its_own(codec: Codec, value: object) -> None:
+    back = through(codec, value)
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("as_type", "value", "name"),
+    [
+        (dict[str, int], {"a": 1}, "dict[str,int]"),
+        (dict[int, str], {1: "a"}, "dict[int,str]"),
+        (tuple[Add, ...], (Add("a", 1),), "tuple[codec.Add,...]"),
+        (NodeAddress | None, None, "none"),
+        (NodeAddress | None, NodeAddress("h", 1), "casty.address:NodeAddress"),
+        (list[Add | None], [None, Add("a", 1)], "list[codec.Add|none]"),
+        (Literal["yes", "no"], "no", 'literal["no","yes"]'),
+        (Literal[Color.red], Color.red, "literal[tests.unit.wire.test_codec:Color.red]"),
+        (Color, Color.blue, "tests.unit.wire.test_codec:Color"),
+        (float, 1, "float"),
+        (int | str, "s", "str"),
+        (Box[int], Box(3), "codec.Box[int]"),
+        (Box[str] | Add, Box("s"), "codec.Box[str]"),
+        (Never, 3, "int"),
+    ],
+)
+def test_a_reply_of_any_type_is_named_by_the_type_of_its_ref(
+    make_codec: Callable[[], Codec], as_type: Any, value: object, name: str
+) -> None:
+    sender, receiver = make_codec(), make_codec()
+    receiver.register(Box[str])
+    receiver.register(as_type if as_type is not Never else int)
+    data = sender.frame_envelope("/r", 1, value, as_type)
+    assert msgpack.unpackb(body(data))[2] == name
+    assert receiver.decode_envelope(body(data)).message == value
+
+
+def test_sending_a_ref_makes_its_replies_known_at_both_ends(
+    make_codec: Callable[[], Codec], make_ref: Callable[..., Any]
+) -> None:
+    asker, answerer = make_codec(), make_codec()
+    asked: Any = answerer.decode_envelope(
+        body(asker.frame_envelope("/s", 1, Get("k", make_ref(ActorAddress("shop", "/reply", "h", 1, 2, 3)))))
+    ).message
+    as_type = asked.reply_to.message_type
+    for reply in ({"a": 1}, Add("a", 1), 2.5, None):
+        data = answerer.frame_envelope("/reply", 3, reply, as_type)
+        assert asker.decode_envelope(body(data)).message == reply
+    assert type(asker.decode_envelope(body(answerer.frame_envelope("/reply", 3, 2, as_type))).message) is float
+
+
+def test_a_reply_outside_of_the_refs_type_is_refused(codec: Codec) -> None:
+    with pytest.raises(EncodeError, match=r"expected int \| None, got str"):
+        codec.frame_envelope("/r", 1, "s", int | None)
+
+
+def test_a_ref_travels_as_its_address(codec: Codec, make_ref: Callable[..., Any]) -> None:
+    ref = make_ref(ActorAddress("shop", "/user/cart", "10.0.0.1", 2551, 7, 3))
+    value = Get("k", ref)
+    assert raw_of(codec, value)[1]["reply_to"] == ["shop", "/user/cart", "10.0.0.1", 2551, 7, 3]
+    assert through(codec, value) == value
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        ["shop", "/x", "h", 1, 0],
+        ["shop", "x", "h", 1, 0, 0],
+        ["shop", "/x", "h", 0, 0, 0],
+        ["shop", "/x", "h", None, 0, 0],
+        ["shop", "/x", None, 1, 0, 0],
+        ["shop", "/x", "h", 1, -1, 0],
+        ["shop", "/x", "h", 1, 0, True],
+        [1, "/x", "h", 1, 0, 0],
+    ],
+)
+def test_an_ill_formed_address_is_refused(codec: Codec, raw: object) -> None:
+    with pytest.raises(DecodeError, match=r"codec\.Get\.reply_to: "):
+        decode_raw(codec, "codec.Get", {"key": "k", "reply_to": raw})
+
+
+def test_every_variant_of_a_union_comes_back_as_what_it_was(codec: Codec, make_ref: Callable[..., Any]) -> None:
+    ref = make_ref(ActorAddress("shop", "/x", "h", 1, 0, 0))
+    for value in (1, "s", b"s", Add("a", 1), Order(()), [1, 2], Decimal("1"), ref, None):
+        assert through(codec, Mixed(value)) == Mixed(value)
+    assert raw_of(codec, Mixed([1]))[1] == {"value": ["list", [1]]}
+    assert raw_of(codec, Mixed(Add("a", 1)))[1] == {"value": ["codec.Add", {"item": "a", "quantity": 1}]}
+    assert raw_of(codec, Mixed("s"))[1] == {"value": "s"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (1.5, "expected int | str"),
+        (["codec.Tree", {"children": []}], "no variant"),
+        (["list", [1], 2], "no variant"),
+        ([[], 1], "no variant"),
+        (["list", [1, "2"]], r"codec\.Mixed\.value\[1\]: expected int, got str"),
+        (["codec.Add", {"item": "a", "quantity": None}], r"codec\.Mixed\.value\.quantity: expected int"),
+        (["decimal", "1_0"], "plain form"),
+        (["decimal", "ten"], "not a Decimal"),
+    ],
+)
+def test_an_ill_typed_variant_is_refused(codec: Codec, raw: object, told: str) -> None:
+    with pytest.raises(DecodeError, match=told):
+        decode_raw(codec, "codec.Mixed", {"value": raw})
+
+
+def test_a_value_outside_of_a_union_is_refused_at_the_sender(codec: Codec) -> None:
+    value: Any = 1.5
+    with pytest.raises(EncodeError, match=r"codec\.Mixed\.value: expected .*, got float"):
+        through(codec, Mixed(value))
+
+
+def test_field_names_that_the_generator_uses_itself_do_no_harm(codec: Codec) -> None:
+    value = Awkward(1, "a", True, 2.0)
+    assert through(codec, value) == value
+
+
+def test_attrs_classes_travel_by_field_name(codec: Codec) -> None:
+    assert raw_of(codec, Point(1, 2)) == ["codec.Point", {"x": 1, "_hidden": 2}]
+    assert through(codec, Point(1, 2)) == Point(1, 2)
+
+
+def test_moments_keep_every_microsecond_and_their_offset(codec: Codec) -> None:
+    for at in (
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+        datetime(2026, 3, 1, 12, 0, 0, 1, tzinfo=timezone(timedelta(seconds=-17))),
+    ):
+        back: Any = through(codec, Moment(at))
+        assert back.at == at
+        assert back.at.utcoffset() == at.utcoffset()
+    for raw in ([0, 86400], [2**63, 0], [0.0, 0], 0, [0, -86400]):
+        with pytest.raises(DecodeError, match=r"codec\.Moment\.at"):
+            decode_raw(codec, "codec.Moment", {"at": raw, "ref": None})
+
+
+def test_an_honest_grid_with_negative_numbers_is_no_attack(codec: Codec) -> None:
+    cells = frozenset((x, y) for x in range(-40, 40) for y in range(-40, 40))
+    assert through(codec, Grid(cells)) == Grid(cells)
+
+
+def test_keys_chosen_to_collide_are_refused(codec: Codec) -> None:
+    # hash(n) is n modulo 2**61 - 1, so these are few hashes for many different numbers.
+    modulus = 2**61 - 1
+    same = [[base + k * modulus, base + j * modulus] for base in (3,) for k in range(7) for j in range(7)]
+    with pytest.raises(DecodeError, match="too many values with one hash"):
+        decode_raw(codec, "codec.Grid", {"cells": same, "marks": []})
+    with pytest.raises(DecodeError, match="too many keys with one hash"):
+        decode_raw(codec, "codec.Grid", {"cells": [], "marks": [[key, ""] for key in same]})
+
+
+def test_a_repeated_value_in_a_set_or_key_in_a_dict_is_refused(codec: Codec) -> None:
+    with pytest.raises(DecodeError, match="repeated in a set"):
+        decode_raw(codec, "codec.Grid", {"cells": [[1, 1], [1, 1]], "marks": []})
+    with pytest.raises(DecodeError, match="a key is repeated"):
+        decode_raw(codec, "codec.Grid", {"cells": [], "marks": [[[1, 1], ""], [[1, 1], ""]]})
+    with pytest.raises(DecodeError, match="expected pairs"):
+        decode_raw(codec, "codec.Grid", {"cells": [], "marks": [[[1, 1]]]})
+
+
+def nested(depth: int) -> Tree:
+    tree = Tree([])
+    for _ in range(depth):
+        tree = Tree([tree])
+    return tree
+
+
+def test_nesting_is_bounded_at_both_ends(codec: Codec) -> None:
+    assert through(codec, nested(15)) == nested(15)
+    with pytest.raises(EncodeError, match="nested deeper than 32"):
+        through(codec, nested(16))
+    raw: Any = {"children": []}
+    for _ in range(200):
+        raw = {"children": [raw]}
+    with pytest.raises(DecodeError, match="nested deeper than 32"):
+        decode_raw(codec, "codec.Tree", raw)
+
+
+def test_a_value_that_contains_itself_is_an_encode_error(codec: Codec) -> None:
+    children: list[Tree] = []
+    children.append(Tree(children))
+    with pytest.raises(EncodeError, match=r"codec\.Tree"):
+        through(codec, Tree(children))
+
+
+def test_a_message_with_too_many_values_is_refused_at_both_ends(codec: Codec) -> None:
+    with pytest.raises(EncodeError, match="more than 65536 values"):
+        through(codec, [0] * 70_000, list[int])
+    with pytest.raises(DecodeError, match="more than 65536 values"):
+        codec.decode_control(msgpack.packb(["codec.Add", [{}] * 70_000]))
+
+
+def test_a_frame_over_the_limit_is_refused_at_the_sender(codec: Codec) -> None:
+    with pytest.raises(EncodeError, match=r"codec\.Add: .* over the limit of 1052672: send it in parts"):
+        through(codec, Add("x" * 1_060_000, 1))
+    assert through(codec, Add("x" * 1_048_576, 1)) == Add("x" * 1_048_576, 1)
+
+
+def test_small_limits_hold_for_small_messages_too(make_codec: Callable[..., Codec]) -> None:
+    codec = make_codec(limits=TransportLimits(elements_max=10, nesting_max=2, frame_bytes_max=30))
+    with pytest.raises(EncodeError, match="over the limit of 30"):
+        through(codec, Add("x" * 40, 1))
+    with pytest.raises(DecodeError, match="more than 10 values"):
+        codec.decode_control(msgpack.packb(["n", [1] * 10]))
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"\xc1",
+        b"\x92",
+        b"\x92\xa1n\xc0\x00",
+        b"\x92\xa1n\x81\x90\x01",
+        b"\x92\xa2\xff\xff\xc0",
+        b"\x91" * 2000 + b"\xc0",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xc7\x0c\xff" + b"\xff" * 12,
+    ],
+)
+def test_junk_is_a_protocol_error_and_nothing_else(codec: Codec, junk: bytes) -> None:
+    for decode in (codec.decode_control, codec.decode_envelope, codec.decode_notice):
+        with pytest.raises(ProtocolError):
+            decode(junk)
+
+
+def test_registering_fails_whole_and_can_be_repeated(codec: Codec) -> None:
+    loose = dataclass(frozen=True)(type("Loose", (), {"__module__": "__main__", "__annotations__": {"x": int}}))
+    for _ in range(2):
+        with pytest.raises(UnsupportedTypeError, match=r"@casty\.message"):
+            codec.register(loose)
+        with pytest.raises(UnsupportedTypeError, match=r"@casty\.message"):
+            codec.register(tuple[loose, ...])
+    assert "Codec types=" in repr(codec)

@@ -1,0 +1,109 @@
+"""The hello is checked field by field, and a refusal says what both sides have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import pytest
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.errors import ProtocolError
+from casty.wire.frame import FrameDecoder, FrameKind, Lane
+from casty.wire.handshake import (
+    MAGIC,
+    Hello,
+    HelloAck,
+    Refused,
+    decode_hello,
+    decode_hello_ack,
+    decode_refused,
+    encode_hello,
+    encode_hello_ack,
+    encode_refused,
+    negotiate,
+)
+
+DIALLER = UniqueAddress(NodeAddress("10.0.0.1", 2551), 2**64 - 1)
+OWN = UniqueAddress(NodeAddress("::1", 2552), 9)
+HELLO = Hello(1, 3, "shop", DIALLER, Lane.ordinary)
+FIELDS = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1]
+
+
+def body_of(data: bytes, kind: FrameKind) -> bytes:
+    ((found, body),) = FrameDecoder(4096).feed(data)
+    assert found is kind
+    return body
+
+
+def test_a_hello_comes_back_whole() -> None:
+    assert decode_hello(body_of(encode_hello(HELLO), FrameKind.HELLO)) == HELLO
+
+
+def test_an_acknowledgement_comes_back_whole() -> None:
+    ack = HelloAck(1, OWN)
+    assert decode_hello_ack(body_of(encode_hello_ack(ack), FrameKind.HELLO_ACK)) == ack
+
+
+def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
+    refused = Refused("r" * 5000, final=True)
+    assert decode_refused(body_of(encode_refused(refused), FrameKind.REFUSED)) == Refused("r" * 1024, final=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (0, b"HTTP", "is the peer a casty node"),
+        (1, True, "expected int, got bool"),
+        (1, 0, "not within 1"),
+        (1, 4, "versions 4 to 3 are no range"),
+        (3, b"shop", "expected str, got bytes"),
+        (3, "", "text of 0 characters"),
+        (3, "s" * 257, "text of 257 characters"),
+        (4, None, "expected str, got NoneType"),
+        (5, 0, "0 is not within 1 and 65535"),
+        (5, 65536, "not within"),
+        (6, 0, "not within"),
+        (6, -1, "not within"),
+        (7, 3, "unknown lane 3"),
+        (7, "1", "expected int, got str"),
+    ],
+)
+def test_an_ill_typed_field_is_a_protocol_error(place: int, value: object, told: str) -> None:
+    fields: list[object] = list(FIELDS)
+    fields[place] = value
+    with pytest.raises(ProtocolError, match=told):
+        decode_hello(msgpack.packb(fields))
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", msgpack.packb({}), msgpack.packb([]), b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_stranger_is_a_protocol_error(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match="hello: "):
+        decode_hello(body)
+
+
+def test_too_few_and_too_many_fields_are_refused() -> None:
+    for fields in (FIELDS[:-1], [*FIELDS, 1]):
+        with pytest.raises(ProtocolError, match="expected 7 fields"):
+            decode_hello(msgpack.packb(fields))
+
+
+def test_a_refusal_must_say_whether_it_is_final() -> None:
+    with pytest.raises(ProtocolError, match="expected bool, got int"):
+        decode_refused(msgpack.packb([MAGIC, "no", 1]))
+
+
+def test_the_highest_common_version_is_spoken() -> None:
+    answer = negotiate(HELLO, own=OWN, system="shop", own_min=1, own_max=2)
+    assert answer == HelloAck(2, OWN)
+
+
+def test_another_system_is_refused_for_good_with_both_names() -> None:
+    answer: Any = negotiate(replace(HELLO, system="till\n"), own=OWN, system="shop")
+    assert answer == Refused("system name 'till\\n' does not match 'shop' of [::1]:2552", final=True)
+
+
+def test_versions_that_do_not_meet_are_refused_with_both_ranges() -> None:
+    answer: Any = negotiate(replace(HELLO, protocol_min=3), own=OWN, system="shop", own_min=1, own_max=2)
+    assert answer == Refused("protocol versions 3 to 3 do not meet 1 to 2 of [::1]:2552", final=True)
