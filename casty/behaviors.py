@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Never, TypeVar, cast
 
 from casty.refs import ServiceKey
 from casty.runtime import behavior as forms
@@ -40,7 +40,7 @@ class Behaviors:
         The actor ends when ``main`` returns. When it is to stop, the inbox ends; a ``main`` that has not
         returned ``stop_timeout`` seconds later, or never looked into the inbox, is cancelled.
         """
-        return forms.Task(cast("forms.Main", main))
+        return forms.task(main)
 
     @staticmethod
     def same() -> Behavior[object]:
@@ -80,7 +80,7 @@ class Behaviors:
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:
         """Be found under ``key`` by others while the actor lives, where the system is clustered."""
-        return forms.Discoverable(behavior, key)
+        return forms.Discoverable(behavior, cast("ServiceKey[Never]", key))
 
 
 async def _ignore(ctx: ActorContext[object], message: object) -> Behavior[object]:

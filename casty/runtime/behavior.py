@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from casty.refs import ActorRef
+from casty.refs import ServiceKey
 from casty.runtime.events import Terminated
 
 if TYPE_CHECKING:
     from casty.runtime.context import ActorContext
     from casty.runtime.inbox import Inbox
 
+M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 
 
@@ -46,7 +47,6 @@ Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavio
 Factory: TypeAlias = "Callable[[ActorContext[object]], Awaitable[Behavior[Never]]]"
 Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[None]]"
 Hook: TypeAlias = "Callable[[ActorContext[object]], Awaitable[None]]"
-Discovery: TypeAlias = Callable[[object, ActorRef[Never]], None]
 
 
 class Signal(Behavior[object]):
@@ -114,10 +114,15 @@ class Discoverable(Behavior[object]):
     """Be listed under ``key`` where the system has a receptionist."""
 
     inner: Behavior[Never]
-    key: object
+    key: ServiceKey[Never]
 
     def message_type(self) -> object | None:
         return self.inner.message_type()
+
+
+def task(main: Callable[[ActorContext[M], Inbox[M]], Awaitable[None]]) -> Behavior[M]:
+    """Return the behaviour that runs ``main(ctx, inbox)``, typed by its parameters."""
+    return Task(typing.cast("Main", main))
 
 
 _types_by_code: WeakKeyDictionary[types.CodeType, dict[int, object | None]] = WeakKeyDictionary()

@@ -27,7 +27,7 @@ from casty.runtime.timers import Entry
 from casty.runtime.watching import unwatch_all
 
 if TYPE_CHECKING:
-    from casty.refs import ActorRef
+    from casty.refs import ActorRef, ServiceKey
     from casty.runtime.context import ActorContext
     from casty.runtime.kernel import Kernel
 
@@ -65,7 +65,7 @@ class Cell:
     _main: forms.Main | None = None
     _inbox: Inbox[object] | None = None
     _hooks: list[forms.Lifecycle] | None = None
-    _services: list[object] | None = None
+    _services: list[ServiceKey[Never]] | None = None
     _started: bool = False
     _stop_requested: bool = False
     _task: trio.lowlevel.Task | None = None

@@ -112,10 +112,14 @@ class Events(Generic[E]):
             self._sender.send_nowait(event)
         except trio.WouldBlock:
             self.dropped += 1
+        except trio.ClosedResourceError:
+            pass  # the system has stopped: the iteration ends
 
     async def __aenter__(self) -> Events[E]:
         self._kernel.event_stream.handle(EventStreamSubscribe(self._event_type, self._ref))
         self._kernel.readers[self._ref.address.uid] = self._sender.close
+        if self._kernel.closed:
+            self._sender.close()
         return self
 
     async def __aexit__(self, *_: object) -> None:

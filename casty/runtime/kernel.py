@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Never
 import trio
 
 from casty.config import SystemConfig
-from casty.refs import ActorRef
+from casty.refs import ActorRef, ServiceKey
 from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel
 from casty.runtime.event_stream import EventStream
-from casty.runtime.events import DeadLetter, EventStreamCmd
+from casty.runtime.events import DeadLetter, EventStreamCmd, Terminated
+from casty.runtime.family import Family
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
 
 if TYPE_CHECKING:
-    from casty.runtime.behavior import Discovery
     from casty.runtime.system import ActorSystem
 
 ASK_SERIAL_DIGITS_MAX = 19
@@ -48,6 +48,17 @@ class Kernel:
     """The inside of an `ActorSystem`. Made inside of Trio, in the thread that it stays in."""
 
     def __init__(self, system: ActorSystem, name: str, config: SystemConfig) -> None:
+        self.roots = Family(self, None)
+        self.on_spawn: Callable[[object], None] | None = None
+        """Called at each spawn with the message type, where annotations tell it."""
+        self.discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
+        """Called when an actor made by ``Behaviors.discoverable`` has started."""
+        self.closing: list[Callable[[], Awaitable[None]]] = []
+        """What has to happen between the end of the users' actors and that of casty's own."""
+        self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+        """Called with a watcher and a ref of another node; the outcome comes through `terminated`."""
+        self.unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+        """Called with the same two when that watch is over, also because the watcher has ended."""
         self.system = system
         self.name = name
         self.config = config
@@ -65,14 +76,11 @@ class Kernel:
         self.asks: dict[int, AskRef[object]] = {}
         self.ask_serial = 0
         self.readers: dict[int, Callable[[], None]] = {}
+        self.closed = False
         self.delivered = 0
         self.actors = 0
         self.dead_letters: dict[str, int] = {}
         self._uid = 0
-        self.on_spawn: Callable[[object], None] | None = None
-        self.discovery: Discovery | None = None
-        self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
-        self.unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
         self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
         self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
 
@@ -122,8 +130,15 @@ class Kernel:
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
             self.event_stream.publish(DeadLetter(message, ref, reason))
 
+    def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
+        """Tell a local watcher that the watched actor ``ref`` of another node has ended."""
+        cell = watcher.owner() if isinstance(watcher, OwnRef) else None
+        if cell is not None:
+            cell.signal(Terminated(ref, cause))
+
     def close_readers(self) -> None:
-        """End the iterations of ``system.events()``."""
+        """End the iterations of ``system.events()``, those that begin later too."""
+        self.closed = True
         for close in list(self.readers.values()):
             close()
         self.readers.clear()

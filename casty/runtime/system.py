@@ -17,8 +17,7 @@ from casty.runtime import ask as asking
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
-from casty.runtime.events import MAILBOX_FULL, EventStreamCmd, Terminated
-from casty.runtime.family import Family
+from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel, SystemStatistics, inside
 from casty.runtime.ref import OwnRef
 from casty.runtime.timers import SchedulerCmd
@@ -47,7 +46,6 @@ class ActorSystem:
         self.name = name
         self.config = SystemConfig() if config is None else config
         self._kernel_or_none: Kernel | None = None
-        self._roots: Family | None = None
         self._manager: AbstractAsyncContextManager[None] | None = None
         self._body_scope = trio.CancelScope()
         self._failure: BaseException | None = None
@@ -113,31 +111,31 @@ class ActorSystem:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
-        kernel = Kernel(self, self.name, self.config)
-        roots = Family(kernel, None)
-        self._kernel_or_none, self._roots = kernel, roots
+        self._kernel_or_none = kernel = Kernel(self, self.name, self.config)
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
                     kernel.start(nursery, kernel.keeper.run, (), f"{self.name} (keeper)")
-                    roots.open(nursery)
+                    kernel.roots.open(nursery)
                     task_status.started()
                     await self._shutdown_requested.wait()
-                    await self._stop_all(kernel, roots)
+                    await self._stop_all(kernel)
                     nursery.cancel_scope.cancel()
         finally:
             kernel.close_readers()
             self._stopped.set()
 
-    async def _stop_all(self, kernel: Kernel, roots: Family) -> None:
+    async def _stop_all(self, kernel: Kernel) -> None:
         with trio.CancelScope() as scope:
             bound = kernel.keeper.after(self.config.shutdown_timeout, scope.cancel)
-            await roots.stop_users()
-            await roots.stop()
+            await kernel.roots.stop_users()
+            for close in kernel.closing:
+                await close()
+            await kernel.roots.stop()
             kernel.keeper.finish(bound)
         if scope.cancelled_caught:
             self._kill_all()
-            await roots.wait_childless()
+            await kernel.roots.wait_childless()
 
     def _kill_all(self) -> None:
         kernel = self._kernel
@@ -155,7 +153,7 @@ class ActorSystem:
 
         ValueError for a bad or used name, ActorStoppedError when the system is stopping.
         """
-        return spawn(self._running_roots(), behavior, name, mailbox, internal=False)
+        return spawn(self._kernel.roots, behavior, name, mailbox, internal=False)
 
     def lookup(self, path: str) -> ActorRef[Never] | None:
         """Return the ref of who has the path now, to be typed with ``of``; None for nobody."""
@@ -239,24 +237,22 @@ class ActorSystem:
             raise RuntimeError(f"{self!r}: enter it first, with `async with`")
         return self._kernel_or_none
 
-    def _running_roots(self) -> Family:
-        roots = self._roots
-        if roots is None:
-            raise RuntimeError(f"{self!r}: enter it first, with `async with`")
-        return roots
-
     def _spawn_system(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
         """Spawn one of casty's own actors, whose name begins with ``_``; it outlives the users'."""
         if not name.startswith("_"):
             raise ValueError(f"the name of a system actor begins with '_', got {name!r}")
-        return spawn(self._running_roots(), behavior, name, mailbox, internal=True)
+        return spawn(self._kernel.roots, behavior, name, mailbox, internal=True)
 
     def _fail(self, error: BaseException) -> None:
         """Cancel the block and have it raise exactly ``error``. The first failure counts."""
         if self._failure is None:
             self._failure = error
-            self._shutdown_requested.set()
-            self._body_scope.cancel()
+            self._end_block()
+
+    def _end_block(self) -> None:
+        """Stop the system and cancel the rest of the block."""
+        self._shutdown_requested.set()
+        self._body_scope.cancel()
 
     def _deliver(self, path: str, uid: int, message: object) -> bool:
         """Hand a message from the network to a local actor; False when there is none with that uid."""
@@ -274,9 +270,7 @@ class ActorSystem:
 
     def _terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
         """Tell a local watcher that a watched actor of another node has ended."""
-        cell = watcher.owner() if isinstance(watcher, OwnRef) else None
-        if cell is not None:
-            cell.signal(Terminated(ref, cause))
+        self._kernel.terminated(watcher, ref, cause)
 
     def _tell_from_thread(self, ref: ActorRef[M], message: M) -> None:
         try:
@@ -285,6 +279,26 @@ class ActorSystem:
             self._kernel.dead_letter(message, ref, MAILBOX_FULL)
         except Exception:  # raised here it would end the whole Trio run
             logger.exception("a message from another thread could not be told to %s", ref.path)
+
+
+def kernel_of(system: ActorSystem) -> Kernel:
+    """Return the inside of a running system, for the layers above the runtime."""
+    return system._kernel  # pyright: ignore[reportPrivateUsage]  # the door for the layers above
+
+
+def fail_system(system: ActorSystem, error: BaseException) -> None:
+    """Cancel a system's block and have it raise exactly ``error``, for the layers above the runtime."""
+    system._fail(error)  # pyright: ignore[reportPrivateUsage]  # the door for the layers above
+
+
+def end_block(system: ActorSystem) -> None:
+    """Cancel a system's block without an error, for the layers above the runtime."""
+    system._end_block()  # pyright: ignore[reportPrivateUsage]  # as above
+
+
+def spawn_system_actor(system: ActorSystem, behavior: Behavior[M], name: str) -> ActorRef[M]:
+    """Spawn an actor whose name begins with ``_``: it outlives the users' actors."""
+    return system._spawn_system(behavior, name)  # pyright: ignore[reportPrivateUsage]  # as above
 
 
 def _unwrapped(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> BaseException:
