@@ -129,8 +129,13 @@ class Gossip:
         return self if seen == self.seen else replace(self, seen=seen)
 
     def relation_of(self, other: Gossip) -> Relation:
-        """Return how ``other`` stands to this state."""
-        mine_covers, other_covers = self.version.covers(other.version), other.version.covers(self.version)
+        """Return how ``other`` stands to this state.
+
+        The clock entry of a removed run counts only while both know the run: a leader that prunes a
+        tombstone drops its entry, and that makes a newer version, not one beside the unpruned.
+        """
+        mine, theirs = _comparable(self, other), _comparable(other, self)
+        mine_covers, other_covers = mine.covers(theirs), theirs.covers(mine)
         if mine_covers and other_covers:
             return Relation.same
         if other_covers:
@@ -150,15 +155,16 @@ class Gossip:
         tombstones = dict(self.tombstones)
         for unique, at in other.tombstones.items():
             tombstones[unique] = min(at, tombstones.get(unique, at))
-        same = self.version == other.version
+        version = self.version.merge(other.version)
+        seen = (state.seen for state in (self, other) if state.version == version)
         merged = Gossip(
             self.cluster_id,
             members,
             tombstones,
             merge_rows(self.rows, other.rows),
             max(self.up_numbers_given, other.up_numbers_given),
-            self.version.merge(other.version),
-            self.seen | other.seen if same else frozenset(),
+            version,
+            frozenset[UniqueAddress]().union(*seen),
         )
         return _normal(merged)
 
@@ -176,6 +182,15 @@ class Gossip:
             for unique, member in self.members.items()
             if member.status in (MemberStatus.up, MemberStatus.leaving) and unique not in unreachable
         )
+
+
+def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:
+    """Return the version of ``state`` without the removed runs that ``other`` has pruned."""
+    clock = state.version
+    for unique in state.tombstones:
+        if unique not in other.tombstones and unique not in other.members:
+            clock = clock.without(unique.incarnation)
+    return clock
 
 
 def _normal(state: Gossip) -> Gossip:

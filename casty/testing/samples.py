@@ -1,0 +1,43 @@
+"""Short ways to write membership values in a test.
+
+Owns nothing: every function returns an ordinary value of the protocol layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import Member, MemberStatus
+
+PORT = 2551
+CLUSTER_ID = 77
+
+
+def address(name: str) -> NodeAddress:
+    """Return the address of the node ``name``; names sort like their addresses."""
+    return NodeAddress(name, PORT)
+
+
+def run_of(name: str, incarnation: int = 0) -> UniqueAddress:
+    """Return a run of the node ``name``; its incarnation follows from the name unless given."""
+    return UniqueAddress(address(name), incarnation or int.from_bytes(name.encode(), "big"))
+
+
+def member(name: str, status: str = "up", *, incarnation: int = 0, up_number: int = 0, id: str = "") -> Member:
+    """Return a member; ``id`` is the name unless given."""
+    run = run_of(name, incarnation)
+    kept = MemberStatus[status]
+    return Member(run.address, kept, frozenset(), id or name, incarnation=run.incarnation, up_number=up_number)
+
+
+def gossip_of(*members: Member, seen: Iterable[str] | None = None, author: str = "") -> Gossip:
+    """Return a state with these members, seen by all unless given, first made by ``author``."""
+    numbers = [one.up_number for one in members]
+    by = run_of(author) if author else members[0].unique
+    state = Gossip(CLUSTER_ID).changed(
+        by, members={one.unique: one for one in members}, up_numbers_given=max(numbers, default=0)
+    )
+    nodes = [one.unique for one in members] if seen is None else [run_of(name) for name in seen]
+    return state.seen_by(*nodes)
