@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, Member, MemberStatus
 
@@ -81,13 +81,16 @@ class LeaderActions:
         addresses = {member.address for member in settled}
         ids = {member.id for member in settled if member.status is not MemberStatus.down}
         number = state.up_numbers_given
+        promoted: set[NodeAddress] = set()
         for member in joining:
-            if member.id in ids:
-                # Two nodes let in the same name at one time: the one that sorts later goes.
+            if member.address in addresses:
+                continue  # an older run still holds the address, and often the name: wait for its removal
+            if member.id in ids or member.address in promoted:
+                # Two nodes let in the same name or address at one time: the one that sorts later goes.
                 moved.append(member.moved_to(MemberStatus.down))
-            elif member.address not in addresses:
-                # A run whose address an older run still holds waits until that one is removed.
-                number += 1
-                ids.add(member.id)
-                moved.append(member.moved_to(MemberStatus.up, up_number=number))
+                continue
+            number += 1
+            ids.add(member.id)
+            promoted.add(member.address)
+            moved.append(member.moved_to(MemberStatus.up, up_number=number))
         return moved
