@@ -1,6 +1,9 @@
 """What applications see of the cluster: whole values, each complete in itself.
 
-Owns the public projections of the replicated state. They never travel back into it.
+Owns the public projections of the replicated state. They never travel back into it. It does not
+know when a projection is due or who gets it (`view`).
+
+How it works: a projection copies; two states of different nodes merge by the rules of `gossip`.
 """
 
 from __future__ import annotations
@@ -71,28 +74,31 @@ class ClusterState:
     def merge(self, other: ClusterState) -> ClusterState:
         """Return what both views know; commutative, associative and idempotent.
 
-        Of two copies of a member the furthest status wins. Where the versions differ nobody is
-        known to have seen the merged one.
+        Of two copies of a member the furthest status wins. Whoever has seen the
+        merged version, and not just a part of it, is known to have seen it.
         """
         members = {member.unique: member for member in self.members}
         for member in other.members:
             mine = members.get(member.unique)
             members[member.unique] = member if mine is None else furthest(mine, member)
-        newer, older = (self, other) if self._epoch_order >= other._epoch_order else (other, self)
-        same = self.version == other.version
+        version = self.version.merge(other.version)
+        seen = (state.seen for state in (self, other) if state.version == version)
+        # Whole tables of one view: a mixture of two would be an allocation that nobody decided.
+        newer = self if self._epoch_order >= other._epoch_order else other
         return ClusterState(
             frozenset(members.values()),
             self.unreachable | other.unreachable,
-            self.version.merge(other.version),
-            {**older.shard_allocations, **newer.shard_allocations},
+            version,
+            newer.shard_allocations,
             newer.allocation_epoch,
-            self.seen | other.seen if same else frozenset(),
+            frozenset[NodeAddress]().union(*seen),
             self.registry | other.registry,
         )
 
     @property
     def _epoch_order(self) -> tuple[int, str]:
-        return self.allocation_epoch, repr(sorted(self.shard_allocations.items()))
+        tables = sorted((shards, sorted(table.items())) for shards, table in self.shard_allocations.items())
+        return self.allocation_epoch, repr(tables)
 
     def _unreachable_runs(self) -> frozenset[UniqueAddress]:
         going = (MemberStatus.exiting, MemberStatus.down)
