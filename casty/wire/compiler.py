@@ -11,8 +11,17 @@ from casty.naming import facts_of
 from casty.schema import Form, Kind, describe, is_untyped, parse, strip
 from casty.wire.names import scalar_name
 from casty.wire.records import RecordShape
-from casty.wire.scalars import EnumShape, ExportRef, ImportRef, LiteralShape, RefShape, scalar_shape
-from casty.wire.shapes import ItemsShape, LaterShape, PairsDictShape, SetShape, Shape, TextDictShape, TupleShape
+from casty.wire.scalars import EnumShape, ExportRef, ImportRef, LiteralShape, PlainShape, RefShape, scalar_shape
+from casty.wire.shapes import (
+    ItemsShape,
+    LaterShape,
+    PairsDictShape,
+    PlainItemsShape,
+    SetShape,
+    Shape,
+    TextDictShape,
+    TupleShape,
+)
 from casty.wire.unions import OptionalShape, UnionShape
 
 
@@ -89,7 +98,10 @@ class Compiler:
                     self.promised.append(message_type)
                 return RefShape(label, message_type, self._export_ref, self._import_ref)
             case Kind.list | Kind.sequence:
-                return ItemsShape(label, form.origin, self._shape(form.arguments[0]))
+                item = self._shape(form.arguments[0])
+                if isinstance(item, PlainShape):
+                    return PlainItemsShape(label, form.origin, item, item.origin)
+                return ItemsShape(label, form.origin, item)
             case Kind.set | Kind.frozenset:
                 return SetShape(label, form.origin, self._shape(form.arguments[0]))
             case Kind.tuple:

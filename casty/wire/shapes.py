@@ -17,6 +17,9 @@ from casty.wire.bounds import ARRAY, MAP, TUPLE, has_colliding_keys
 
 Part = tuple[str, "Shape", Any]
 
+PARTS_EXAMINED_MAX = 4_096
+"""How much of an ill-typed message is searched for the field to name: some milliseconds."""
+
 
 class Mismatch(Exception):
     """A value is not what its type says. ``detail`` replaces the usual expected and got."""
@@ -105,6 +108,34 @@ class ItemsShape(Shape):
 
     def children(self) -> tuple[Shape, ...]:
         return (self.item,)
+
+
+class PlainItemsShape(ItemsShape):
+    """The same for items that are written as they are: all their kinds are compared at once."""
+
+    __slots__ = ("kinds",)
+
+    def __init__(self, label: str, origin: type, item: Shape, kind: type) -> None:
+        super().__init__(label, origin, item)
+        self.kinds = {kind}
+
+    def encode(self, value: Any) -> Any:
+        if type(value) is not self.origin:
+            raise Mismatch(self.label, value)
+        self._compare(value)
+        return list(value)
+
+    def decode(self, raw: Any, _: object = None) -> Any:
+        if type(raw) is not ARRAY:
+            raise Mismatch(self.label, raw)
+        self._compare(raw)
+        return raw if self.origin is ARRAY else tuple(raw)
+
+    def _compare(self, items: Any) -> None:
+        kinds: set[type] = set(map(type, items))
+        if items and kinds != self.kinds:
+            other = next(item for item in items if type(item) not in self.kinds)
+            raise Mismatch(self.item.label, other)
 
 
 class SetShape(ItemsShape):
@@ -246,14 +277,20 @@ class PairsDictShape(Shape):
 def find_fault(shape: Shape, value: Any, path: str, *, raw: bool) -> str | None:
     """Return the path and the reason of the first ill-typed thing inside ``value``, or None.
 
-    Visits each part once, so it costs no more than encoding or decoding did. ``raw`` says that
-    ``value`` came from bytes.
+    Looks at PARTS_EXAMINED_MAX parts, so that a peer cannot buy much work with a bad message; a
+    fault behind them stays without its path. ``raw`` says that ``value`` came from bytes.
     """
+    return _find_fault(shape, value, path, raw, iter(range(PARTS_EXAMINED_MAX)))
+
+
+def _find_fault(shape: Shape, value: Any, path: str, raw: bool, steps: Iterator[int]) -> str | None:
     fault = shape.misfit(value, raw=raw)
     if fault is not None:
         return f"{path}: {fault}"
     for label, part_shape, part in shape.raw_parts(value) if raw else shape.parts(value):
-        fault = find_fault(part_shape, part, path + label, raw=raw)
+        if next(steps, None) is None:
+            return None
+        fault = _find_fault(part_shape, part, path + label, raw, steps)
         if fault is not None:
             return fault
     return None

@@ -516,6 +516,15 @@ def test_small_limits_hold_for_small_messages_too(make_codec: Callable[..., Code
         codec.decode_control(msgpack.packb(["n", [1] * 10]))
 
 
+def test_the_search_for_a_fault_is_bounded(codec: Codec) -> None:
+    codec.register(list[int])
+    near, far = [0] * 4_000 + ["x"], [0] * 5_000 + ["x"]
+    with pytest.raises(DecodeError, match=r"^list\[int\]\[4000\]: expected int, got str$"):
+        decode_raw(codec, "list[int]", near)
+    with pytest.raises(DecodeError, match=r"^list\[int\]: expected int, got str$"):
+        decode_raw(codec, "list[int]", far)
+
+
 @pytest.mark.parametrize(
     "junk",
     [
