@@ -1,0 +1,309 @@
+"""Which connection is the link to a peer, and what becomes of the frames that wait for one.
+
+The synchronous half of `casty.transport.peers`: each method is one whole change, without a
+checkpoint inside, and what it has to report is reported when the change is complete. It starts no
+task itself, it asks for one through ``start``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.transport.base import Connection
+from casty.transport.dialling import Dial, DialPhase
+from casty.transport.greeting import SIMULTANEOUS_DIAL
+from casty.transport.inbound import InboundHandler, Reports
+from casty.transport.link import Link, Session
+from casty.transport.links import Links
+from casty.wire.frame import FrameDecoder, Lane
+from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, negotiate
+
+SHORT_LIFE = 1.0
+"""Seconds below which a lost link counts as a failure for the pace of redialling."""
+
+LANES_SERVED = frozenset({Lane.control, Lane.ordinary})
+
+
+class Exchange:
+    """All links and dials of one run of this node."""
+
+    def __init__(
+        self,
+        local: UniqueAddress,
+        system_name: str,
+        handler: InboundHandler,
+        limits: TransportLimits,
+        *,
+        start: Callable[[Dial], None],
+    ) -> None:
+        self.local = local
+        self.system_name = system_name
+        self.handler = handler
+        self.limits = limits
+        self.reports = Reports()
+        self.links = Links()
+        self.dials: dict[tuple[NodeAddress, Lane], Dial] = {}
+        self.sessions: dict[Session, None] = {}
+        self.is_closing = False
+        self.frames_rejected = 0
+        self.changed = trio.lowlevel.ParkingLot()
+        """Unparked whenever a session or a dial is over."""
+        self._aliases: dict[NodeAddress, NodeAddress] = {}
+        """Addresses that were dialled, and what the node that answered there calls its own."""
+        self._start = start
+
+    def link_for(self, to: UniqueAddress, lane: Lane) -> Link | None:
+        """Return where frames for a peer are queued; None when they cannot be written any more."""
+        if self.is_closing:
+            return None
+        link = self.links.by_peer[lane].get(to)
+        if link is not None:
+            return link
+        up = self.links.established(self._aliases.get(to.address, to.address), lane)
+        if up is not None:
+            return up if to.incarnation in (0, up.peer.incarnation) else None
+        link = Link(to, lane, self.limits, self.dials)
+        self.links.add(link)
+        return link
+
+    def reach(self, link: Link) -> None:
+        """See to it that a link with frames gets a connection."""
+        if link.session is None and (link.peer.address, link.lane) not in self.dials:
+            self._dial(Dial(link.peer.address, link.lane, failures=link.failures, is_requested=False))
+
+    def undelivered(self, to: UniqueAddress, frames: list[bytes], reason: str) -> None:
+        """Report frames that never came as far as a queue."""
+        with self.reports:
+            self.links.gone.frames_undelivered += len(frames)
+            self.reports.add(self.handler.undelivered, to, frames, reason)
+
+    def dial(self, address: NodeAddress, lane: Lane) -> None:
+        """Start an attempt now, unless there is a link or an attempt."""
+        if self.is_closing or self.links.established(self._aliases.get(address, address), lane) is not None:
+            return
+        dial = self.dials.get((address, lane))
+        if dial is None:
+            self._dial(Dial(address, lane, failures=0, is_requested=True))
+        else:
+            dial.request()
+
+    def acknowledged(self, dial: Dial, ack: HelloAck, connection: Connection, decoder: FrameDecoder) -> Session | None:
+        """Make a dialled connection the link; None when it is not wanted any more."""
+        if dial.is_given_up:
+            return None
+        if ack.node == self.local:
+            self.attempt_failed(dial, refused=False, reason=f"{dial.address} is this node itself", is_hopeless=True)
+            return None
+        with self.reports:
+            del self.dials[dial.address, dial.lane]
+            if ack.node.address != dial.address:
+                self._aliases[dial.address] = ack.node.address
+            session = self._establish(ack.node, dial.lane, connection, decoder)
+            session.was_dialled = True
+            self._adopt(session.link, dial.address)
+        return session
+
+    def attempt_failed(self, dial: Dial, *, refused: bool, reason: str, is_hopeless: bool = False) -> bool:
+        """Report a failed attempt; whether the dial goes on trying."""
+        with self.reports:
+            again = self._attempt_over(dial, reason, is_hopeless=is_hopeless)
+            self.reports.add(self.handler.dial_failed, dial.address, dial.lane, refused, reason)
+        return again and not dial.is_given_up
+
+    def attempt_refused(self, dial: Dial, refusal: Refused) -> bool:
+        """Report that the peer said no; whether the dial goes on trying."""
+        with self.reports:
+            again = self._attempt_over(dial, f"refused: {refusal.reason}", is_hopeless=refusal.final)
+            self.reports.add(self.handler.dial_refused, dial.address, refusal)
+        return again and not dial.is_given_up
+
+    def abandon(self, dial: Dial) -> None:
+        """Clean up after a dial whose task has failed."""
+        if self.dials.get((dial.address, dial.lane)) is dial:
+            self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
+
+    def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
+        """Decide on a hello: a session, a refusal, or, for this node itself, a bare acknowledgement."""
+        answer = negotiate(hello, own=self.local, system=self.system_name)
+        if isinstance(answer, Refused) or hello.node == self.local:
+            return answer
+        refusal = self._objection(hello)
+        if refusal is not None:
+            return refusal
+        with self.reports:
+            session = self._establish(hello.node, hello.lane, connection, decoder)
+            session.preface = encode_hello_ack(answer)
+        return session
+
+    def session_ended(self, session: Session, reason: str, graceful: bool) -> None:
+        """Take a session out; its queue waits for the next one, or its frames are given back."""
+        link = session.link
+        with self.reports:
+            del self.sessions[session]
+            self.reports.add(self.handler.link_lost, link.peer, link.lane, reason, graceful)
+            if session.is_superseded:
+                return
+            link.session = None
+            lifetime = trio.current_time() - session.since
+            link.failures = link.failures + 1 if lifetime < SHORT_LIFE else 0
+            if link.lane is Lane.control or graceful or self.is_closing:
+                self._give_back(link, reason)
+            if not link.outbox.is_idle:
+                self.reach(link)
+            if session.is_peer_waiting:
+                self.dial(link.peer.address, link.lane)
+            self.links.remove_if_idle(link)
+            self.changed.unpark_all()
+
+    def forget(self, node: UniqueAddress, reason: str = "the node was removed") -> None:
+        """Drop all that there is for one run of a node."""
+        with self.reports:
+            for lane in Lane:
+                link = self.links.by_peer[lane].get(node)
+                if link is not None:
+                    self._drop(link, reason, graceful=True)
+                dial = self.dials.get((node.address, lane))
+                if dial is not None and not dial.is_requested and not self.links.is_wanted(node.address, lane):
+                    self._give_up(dial)
+            if not self.links.at(node.address):
+                self._aliases = {alias: own for alias, own in self._aliases.items() if own != node.address}
+
+    def finish(self) -> None:
+        """Take nothing more, write what is queued, and say goodbye on every link."""
+        with self.reports:
+            self.is_closing = True
+            for session in self.sessions:
+                session.finish()
+            for dial in list(self.dials.values()):
+                if not self.links.is_wanted(dial.address, dial.lane) or dial.phase is DialPhase.pausing:
+                    self._give_up(dial)
+                    self._give_back_at(dial, "this node is leaving")
+
+    def close(self, reason: str) -> None:
+        """Drop everything."""
+        with self.reports:
+            self.is_closing = True
+            for dial in list(self.dials.values()):
+                self._give_up(dial)
+            for link in self.links:
+                self._drop(link, reason, graceful=True)
+
+    def _dial(self, dial: Dial) -> None:
+        self.dials[dial.address, dial.lane] = dial
+        self._start(dial)
+
+    def _give_up(self, dial: Dial) -> None:
+        if self.dials.get((dial.address, dial.lane)) is dial:
+            del self.dials[dial.address, dial.lane]
+        dial.give_up()
+        self.changed.unpark_all()
+
+    def _attempt_over(self, dial: Dial, reason: str, *, is_hopeless: bool) -> bool:
+        dial.failures += 1
+        dial.is_requested = False
+        dial.phase = DialPhase.pausing
+        is_pursued = dial.lane is Lane.ordinary and not is_hopeless and not self.is_closing
+        again = is_pursued and self.links.is_wanted(dial.address, dial.lane)
+        if not again:
+            self._give_back_at(dial, reason)
+            self.dials.pop((dial.address, dial.lane), None)
+            self.changed.unpark_all()
+        if dial.is_peer_waiting and not is_hopeless:
+            self.dial(dial.address, dial.lane)
+        return again
+
+    def _objection(self, hello: Hello) -> Refused | None:
+        """Return why a well-formed hello of this system is refused all the same."""
+        node, lane = hello.node, hello.lane
+        if node.address == self.local.address:
+            return Refused(f"{node.address} is the address of this node", final=True)
+        if lane not in LANES_SERVED:
+            return Refused(f"the {lane.name} lane is not served by this version", final=True)
+        if self.is_closing:
+            return Refused("this node is leaving", final=False)
+        link = self.links.by_peer[lane].get(node)
+        session = None if link is None else link.session
+        if session is None and len(self.sessions) >= self.limits.links_max:
+            return Refused(f"this node has as many links as it may: {self.limits.links_max}", final=False)
+        if node < self.local:
+            return None
+        dial = self.dials.get((node.address, lane))
+        if dial is not None and dial.phase is DialPhase.greeting:
+            dial.is_peer_waiting = True
+            return SIMULTANEOUS_DIAL
+        if session is not None and session.was_dialled:
+            # Two dials have crossed and ours has won already, or the peer has lost the link before us:
+            # then this end will notice soon, and dials at once because the peer waits for it.
+            if trio.current_time() - session.since < self.limits.dial_timeout:
+                session.is_peer_waiting = True
+                return SIMULTANEOUS_DIAL
+        return None
+
+    def _establish(self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder) -> Session:
+        self.reports.add(self.handler.incarnation_seen, node)
+        for other in self.links.at(node.address):
+            if other.peer.incarnation not in (0, node.incarnation):
+                self._drop(other, f"another run of the node has come: {node}", graceful=False)
+        dial = self.dials.get((node.address, lane))
+        if dial is not None:
+            self._give_up(dial)
+        link = self.links.by_peer[lane].get(node)
+        if link is None:
+            link = Link(node, lane, self.limits, self.dials)
+            self.links.add(link)
+        if link.session is not None:
+            link.session.is_superseded = True
+            link.session.end("replaced by a newer connection", graceful=False)
+        session = link.session = Session(
+            link,
+            connection,
+            decoder,
+            write_timeout=self.limits.write_timeout,
+            on_frame=self.handler.frame,
+            on_end=self.session_ended,
+        )
+        self.sessions[session] = None
+        self._adopt(link, node.address)
+        self.reports.add(self.handler.link_up, node, lane)
+        if self.is_closing:
+            session.finish()
+        return session
+
+    def _adopt(self, link: Link, address: NodeAddress) -> None:
+        """Give the link what waits for whoever is at this address, and give back what waits for others."""
+        for other in self.links.at(address, link.lane):
+            if other is link or other.session is not None:
+                continue
+            if other.peer.incarnation in (0, link.peer.incarnation):
+                link.outbox.extend(other.outbox.drain())
+            else:
+                self._give_back(other, f"another run answers there: {link.peer}")
+            self.links.remove_if_idle(other)
+
+    def _drop(self, link: Link, reason: str, *, graceful: bool) -> None:
+        session, link.session = link.session, None
+        if session is not None:
+            session.is_superseded = True
+            session.end(reason, graceful=graceful)
+        self._give_back(link, reason)
+        self.links.remove_if_idle(link)
+        self.changed.unpark_all()
+
+    def _give_back(self, link: Link, reason: str) -> None:
+        frames = link.outbox.drain()
+        if frames:
+            link.traffic.frames_undelivered += len(frames)
+            self.reports.add(self.handler.undelivered, link.peer, frames, reason)
+
+    def _give_back_at(self, dial: Dial, reason: str) -> None:
+        for link in self.links.at(dial.address, dial.lane):
+            if link.session is None:
+                self._give_back(link, reason)
+                self.links.remove_if_idle(link)
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.local} links={len(self.sessions)} dials={len(self.dials)}>"

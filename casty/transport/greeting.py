@@ -1,0 +1,64 @@
+"""The exchange of hellos over a fresh connection, seen from both of its ends.
+
+Each function takes exactly one frame from the stream; what follows stays in the decoder for the link.
+"""
+
+from __future__ import annotations
+
+from casty.config import TransportLimits
+from casty.errors import ProtocolError
+from casty.transport.base import Connection, ConnectionLost
+from casty.wire.frame import FrameDecoder, FrameKind
+from casty.wire.handshake import (
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    Hello,
+    HelloAck,
+    Refused,
+    decode_hello,
+    decode_hello_ack,
+    decode_refused,
+    encode_hello,
+)
+
+GREETING_READ_BYTES = 4096
+
+SIMULTANEOUS_DIAL = Refused("simultaneous dial: wait for mine", final=False)
+"""The answer to a hello from a node that is being dialled itself: its own connection is on the way."""
+
+
+async def greet(
+    connection: Connection, hello: Hello, limits: TransportLimits
+) -> tuple[HelloAck | Refused, FrameDecoder]:
+    """Say hello and return the answer, with the decoder for what follows."""
+    await connection.send(encode_hello(hello))
+    kind, body, decoder = await _first_frame(connection, limits)
+    match kind:
+        case FrameKind.HELLO_ACK:
+            answer = decode_hello_ack(body)
+            if not PROTOCOL_MIN <= answer.protocol <= PROTOCOL_MAX:
+                raise ProtocolError(f"the peer chose protocol version {answer.protocol}, which was not offered")
+            return answer, decoder
+        case FrameKind.REFUSED:
+            return decode_refused(body), decoder
+        case _:
+            raise ProtocolError(f"expected an answer to the hello, got a {kind.name} frame")
+
+
+async def receive_hello(connection: Connection, limits: TransportLimits) -> tuple[Hello, FrameDecoder]:
+    """Return the hello that must come first, with the decoder for what follows."""
+    kind, body, decoder = await _first_frame(connection, limits)
+    if kind is not FrameKind.HELLO:
+        raise ProtocolError(f"expected a hello first, got a {kind.name} frame")
+    return decode_hello(body), decoder
+
+
+async def _first_frame(connection: Connection, limits: TransportLimits) -> tuple[FrameKind, bytes, FrameDecoder]:
+    decoder = FrameDecoder(limits.hello_frame_bytes_max)
+    while True:
+        data = await connection.receive(GREETING_READ_BYTES)
+        if not data:
+            raise ConnectionLost("the connection was closed before the hello was answered")
+        for kind, body in decoder.feed(data, frames_max=1):
+            decoder.limit_bytes = limits.frame_bytes_max
+            return kind, body, decoder

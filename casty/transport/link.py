@@ -1,0 +1,260 @@
+"""One link: the queue of one peer and lane, and the connection that empties it while there is one.
+
+A `Link` outlives its connections. A `Session` is one established connection with its two tasks: the
+only writer of the socket, and its reader. Whatever goes wrong inside ends the session, and only it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from enum import Enum
+
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.errors import ProtocolError
+from casty.naming import printable
+from casty.transport.base import Connection, ConnectionLost
+from casty.transport.outbox import Outbox
+from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
+
+READ_BYTES_MAX = 64 * 1024
+WRITE_BYTES_MAX = 256 * 1024
+"""What one write may carry: many small frames, or a part of one that is larger."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing a connection may take, also while the task is being cancelled."""
+
+GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
+
+LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
+    Lane.control: frozenset({FrameKind.CONTROL}),
+    Lane.ordinary: frozenset({FrameKind.ENVELOPE, FrameKind.NOTICE}),
+}
+"""Which frames a lane carries once it is up, besides GOODBYE."""
+
+logger = logging.getLogger(__name__)
+
+
+class LinkState(Enum):
+    """What a link is doing."""
+
+    idle = "idle"
+    dialling = "dialling"
+    up = "up"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over one link, or over several."""
+
+    frames_sent: int = 0
+    """Handed to the network whole."""
+    bytes_sent: int = 0
+    frames_received: int = 0
+    bytes_received: int = 0
+    frames_unknown: int = 0
+    """In a write that was interrupted: they may have arrived or not."""
+    frames_undelivered: int = 0
+    """Given back, because they will never be written."""
+
+    def add(self, other: Traffic) -> None:
+        """Count the other's traffic too."""
+        self.frames_sent += other.frames_sent
+        self.bytes_sent += other.bytes_sent
+        self.frames_received += other.frames_received
+        self.bytes_received += other.bytes_received
+        self.frames_unknown += other.frames_unknown
+        self.frames_undelivered += other.frames_undelivered
+
+
+class Link:
+    """What this node has for one run of a peer on one lane; incarnation 0 is any run there."""
+
+    __slots__ = ("_dials", "failures", "lane", "outbox", "peer", "session", "traffic")
+
+    def __init__(
+        self,
+        peer: UniqueAddress,
+        lane: Lane,
+        limits: TransportLimits,
+        dials: Container[tuple[NodeAddress, Lane]],
+    ) -> None:
+        self.peer = peer
+        self.lane = lane
+        self.outbox = Outbox(messages_max=limits.outbound_messages_max, bytes_max=limits.outbound_bytes_max)
+        self.session: Session | None = None
+        self.traffic = Traffic()
+        self.failures = 0
+        """Connections in a row that did not last."""
+        self._dials = dials
+
+    @property
+    def state(self) -> LinkState:
+        """What the link is doing now."""
+        if self.session is not None:
+            return LinkState.up
+        return LinkState.dialling if (self.peer.address, self.lane) in self._dials else LinkState.idle
+
+    def __repr__(self) -> str:
+        return f"<Link {self.peer.address} {self.lane.name} {self.state.value} queued={len(self.outbox)}>"
+
+
+class Session:
+    """One established connection of a link.
+
+    ``on_frame`` gets each frame of the lane; ``on_end`` is called once, at the moment at which the
+    session is over. ``preface`` is written before anything else.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        connection: Connection,
+        decoder: FrameDecoder,
+        *,
+        write_timeout: float,
+        on_frame: Callable[[UniqueAddress, Lane, FrameKind, bytes], None],
+        on_end: Callable[[Session, str, bool], None],
+    ) -> None:
+        self.link = link
+        self.since = trio.current_time()
+        self.preface = b""
+        self.was_dialled = False
+        """Whether this node dialled, not the peer."""
+        self.is_peer_waiting = False
+        """Whether the peer was told to wait for a dial of this node."""
+        self.is_superseded = False
+        self.is_over = False
+        self._connection = connection
+        self._decoder = decoder
+        self._write_timeout = write_timeout
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._scope = trio.CancelScope()
+        self._unknown = 0
+        self._is_finishing = False
+        self._has_said_goodbye = False
+
+    async def run(self) -> None:
+        """Write and read until the session is over, then close the connection."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.end("this node is closing its links", graceful=True)
+            await close(self._connection)
+
+    def end(self, reason: str, *, graceful: bool) -> None:
+        """Let the session be over now. The first reason counts."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self.link.traffic.frames_unknown += self._unknown
+        self._scope.cancel()
+        self._on_end(self, reason, graceful)
+
+    def finish(self) -> None:
+        """Write what is queued, say goodbye, and end when the peer has closed."""
+        self._is_finishing = True
+        self.link.outbox.wake()
+
+    async def _write(self) -> None:
+        outbox, traffic = self.link.outbox, self.link.traffic
+        try:
+            if self.preface:
+                await self._send(self.preface)
+            while not self.is_over:
+                batch = outbox.take(WRITE_BYTES_MAX)
+                if batch:
+                    self._unknown = len(batch)
+                    data = batch[0] if len(batch) == 1 else b"".join(batch)
+                    await self._send(data)
+                    if self.is_over:
+                        return  # counted as unknown by whoever ended the session
+                    self._unknown = 0
+                    traffic.frames_sent += len(batch)
+                    traffic.bytes_sent += len(data)
+                elif self._is_finishing:
+                    await self._send(GOODBYE_FRAME)
+                    self._has_said_goodbye = True
+                    return
+                else:
+                    await outbox.wait()
+        except ConnectionLost as error:
+            self.end(str(error), graceful=False)
+
+    async def _send(self, data: bytes) -> None:
+        """Write; the session ends when WRITE_BYTES_MAX make no way within the time-out."""
+        for start in range(0, len(data), WRITE_BYTES_MAX):
+            part = data if len(data) <= WRITE_BYTES_MAX else data[start : start + WRITE_BYTES_MAX]
+            with trio.move_on_after(self._write_timeout) as scope:
+                await self._connection.send(part)
+            if scope.cancelled_caught:
+                self.end(f"a write made no progress for {self._write_timeout:g} s", graceful=False)
+                await trio.lowlevel.checkpoint()
+
+    async def _read(self) -> None:
+        try:
+            self._deliver(self._decoder.feed(b""))
+            while not self.is_over:
+                data = await self._connection.receive(READ_BYTES_MAX)
+                if self.is_over:
+                    return
+                if not data:
+                    self._end_of_stream()
+                    return
+                self.link.traffic.bytes_received += len(data)
+                self._deliver(self._decoder.feed(data))
+        except ConnectionLost as error:
+            self.end(str(error), graceful=self._has_said_goodbye)
+        except ProtocolError as error:
+            self._fail(error)
+
+    def _deliver(self, frames: list[tuple[FrameKind, bytes]]) -> None:
+        link = self.link
+        peer, lane, allowed = link.peer, link.lane, LANE_KINDS[link.lane]
+        for kind, body in frames:
+            if self.is_over:
+                return
+            if kind in allowed:
+                link.traffic.frames_received += 1
+                try:
+                    self._on_frame(peer, lane, kind, body)
+                except ProtocolError as error:
+                    self._fail(error)
+                except Exception:
+                    logger.exception("handling a frame from %s failed; its link is closed", peer)
+                    self.end(f"handling a {kind.name} frame failed here", graceful=False)
+            elif kind is FrameKind.GOODBYE and not body:
+                self.end("the peer said goodbye", graceful=True)
+            else:
+                self._fail(ProtocolError(f"unexpected {kind.name} frame on the {lane.name} lane"))
+
+    def _fail(self, error: ProtocolError) -> None:
+        text = printable(str(error))
+        logger.warning(
+            "closing the %s link to %s: %s: %s", self.link.lane.name, self.link.peer, type(error).__name__, text
+        )
+        self.end(f"{type(error).__name__}: {text}", graceful=False)
+
+    def _end_of_stream(self) -> None:
+        if self._has_said_goodbye:
+            self.end("this node said goodbye", graceful=True)
+        else:
+            self.end("the connection was closed by the peer", graceful=False)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.link.peer} {self.link.lane.name} {'over' if self.is_over else 'up'}>"
+
+
+async def close(connection: Connection) -> None:
+    """Close a connection, bounded in time, also inside a cancelled task."""
+    with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+        await connection.aclose()

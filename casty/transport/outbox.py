@@ -1,0 +1,138 @@
+"""The frames that wait for one peer and lane, and the senders that wait for room.
+
+One task takes frames out (the writer of the link); everybody puts in. The bounds hold for what is
+queued; a frame that is larger than the byte bound passes alone. Frames leave in the order in which
+their senders came, whether they waited or not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import trio
+
+
+class Outbox:
+    """A bounded queue of whole frames.
+
+    >>> outbox = Outbox(messages_max=1, bytes_max=100)
+    >>> outbox.put_nowait(b"frame"), outbox.put_nowait(b"another")
+    (True, False)
+    """
+
+    __slots__ = ("_bytes_max", "_frames", "_messages_max", "_taker", "_waiting", "bytes")
+
+    def __init__(self, *, messages_max: int, bytes_max: int) -> None:
+        self.bytes = 0
+        self._messages_max = messages_max
+        self._bytes_max = bytes_max
+        self._frames: list[bytes] = []
+        self._waiting: OrderedDict[trio.Event, bytes] = OrderedDict()
+        self._taker: trio.lowlevel.Task | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def waiting(self) -> int:
+        """How many senders wait for room."""
+        return len(self._waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued and nobody waits."""
+        return not self._frames and not self._waiting
+
+    def put_nowait(self, frame: bytes) -> bool:
+        """Queue ``frame``; False when there is no room or others wait for it."""
+        if self._waiting or not self._has_room(frame):
+            return False
+        self._frames.append(frame)
+        self.bytes += len(frame)
+        if self._taker is not None:
+            self.wake()
+        return True
+
+    async def put(self, frame: bytes) -> None:
+        """Queue ``frame``, waiting for room first in, first out.
+
+        Takes its place in the line before it suspends. Cancelled: the frame was not queued. It also
+        returns when the queue was drained meanwhile; then the frame is among the drained ones.
+        """
+        if self.put_nowait(frame):
+            return
+        admitted = trio.Event()
+        self._waiting[admitted] = frame
+        try:
+            await admitted.wait()
+        finally:
+            self._waiting.pop(admitted, None)
+
+    def extend(self, frames: list[bytes]) -> None:
+        """Queue frames that another queue had already taken; no bound holds for them."""
+        self._frames += frames
+        self.bytes += sum(map(len, frames))
+        self.wake()
+
+    def take(self, bytes_max: int) -> list[bytes]:
+        """Return the next frames, at most ``bytes_max`` together but at least one; ``[]`` if none.
+
+        The waiting senders for whom there is room now are admitted before this returns.
+        """
+        frames = self._frames
+        if self.bytes <= bytes_max:
+            taken, self._frames, self.bytes = frames, [], 0
+        else:
+            count, size = 1, len(frames[0])
+            while count < len(frames) and size + len(frames[count]) <= bytes_max:
+                size += len(frames[count])
+                count += 1
+            taken = frames[:count]
+            del frames[:count]
+            self.bytes -= size
+        if self._waiting:
+            self._admit()
+        return taken
+
+    def drain(self) -> list[bytes]:
+        """Empty the queue and the line of waiting senders, and return their frames in order."""
+        drained = [*self._frames, *self._waiting.values()]
+        self._frames, self.bytes = [], 0
+        while self._waiting:
+            self._waiting.popitem(last=False)[0].set()
+        return drained
+
+    async def wait(self) -> None:
+        """Return when there may be something to take; for the one task that takes."""
+        if self._frames:
+            return
+        self._taker = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def wake(self) -> None:
+        """Let the taking task look again."""
+        taker, self._taker = self._taker, None
+        if taker is not None:
+            trio.lowlevel.reschedule(taker)
+
+    def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._taker = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _has_room(self, frame: bytes) -> bool:
+        if not self._frames:
+            return True
+        return len(self._frames) < self._messages_max and self.bytes + len(frame) <= self._bytes_max
+
+    def _admit(self) -> None:
+        while self._waiting:
+            admitted, frame = next(iter(self._waiting.items()))
+            if not self._has_room(frame):
+                return
+            del self._waiting[admitted]
+            self._frames.append(frame)
+            self.bytes += len(frame)
+            admitted.set()
+
+    def __repr__(self) -> str:
+        return f"<Outbox queued={len(self._frames)} bytes={self.bytes} waiting={len(self._waiting)}>"

@@ -1,0 +1,285 @@
+"""The links of one node to all its peers: one connection for each peer and lane, dialled or accepted.
+
+Moves whole frames between runs of nodes and reports what happens to an `InboundHandler`; it knows
+nothing of members and messages. What is decided is in `casty.transport.exchange`; here are the
+tasks, which only wait: for a connection, for a hello, for the next attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from random import Random
+
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.errors import ProtocolError
+from casty.naming import printable
+from casty.transport.base import ConnectFailed, Connection, ConnectionLost, Listener, Network
+from casty.transport.dialling import Dial, DialPhase
+from casty.transport.exchange import Exchange
+from casty.transport.gate import Gate
+from casty.transport.greeting import SIMULTANEOUS_DIAL, greet, receive_hello
+from casty.transport.inbound import InboundHandler
+from casty.transport.link import CLOSE_TIMEOUT, Session, close
+from casty.transport.links import TransportStatistics
+from casty.wire.frame import Lane
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused, encode_hello_ack, encode_refused
+
+DEFAULT_LIMITS = TransportLimits()
+
+logger = logging.getLogger(__name__)
+
+
+class RemoteTransport:
+    """Carries frames between this node and its peers over a network.
+
+    Call `bind`, then `run` in a task of its own; the other methods are for the time in between.
+    Nothing is dropped silently: a frame that was taken is written, or given to
+    ``handler.undelivered``, or was inside a write when its connection broke, which `statistics`
+    counts as ``frames_unknown``. A frame is never written twice, and frames of one lane to one run
+    of a node are written in the order in which they were sent.
+    """
+
+    def __init__(
+        self, network: Network, *, limits: TransportLimits = DEFAULT_LIMITS, rng: Random | None = None
+    ) -> None:
+        self._network = network
+        self._limits = limits
+        self._rng = rng or Random()
+        self._gate = Gate(total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max)
+        self._listener: Listener | None = None
+        self._exchange: Exchange | None = None
+
+    async def bind(self, host: str, port: int) -> NodeAddress:
+        """Open the port and return where it is; BindError when it cannot be had."""
+        if self._listener is not None:
+            raise RuntimeError(f"the transport is already bound to {self._listener.address}")
+        self._listener = await self._network.listen(host, port)
+        return self._listener.address
+
+    async def run(
+        self,
+        local: UniqueAddress,
+        system_name: str,
+        handler: InboundHandler,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled; then every connection is closed and the port is free.
+
+        ``local`` is what peers are told: its address may differ from the bound one. Frames that are
+        still queued at the end are given to ``handler.undelivered``.
+        """
+        listener = self._listener
+        if listener is None or self._exchange is not None:
+            raise RuntimeError("call bind() first, and run() only once")
+        try:
+            async with trio.open_nursery() as nursery:
+                start = partial(self._start, nursery)
+                exchange = self._exchange = Exchange(local, system_name, handler, self._limits, start=start)
+                task_status.started()
+                nursery.start_soon(listener.serve, self._accept)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    exchange.close("the transport was closed")
+        finally:
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await listener.aclose()
+
+    def send(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
+        """Queue a whole frame, dialling where there is no link; False when it was not taken.
+
+        Incarnation 0 is whoever runs at that address. Not taken: the queue is full, another run is
+        known to be there, or the transport does not run.
+        """
+        exchange = self._exchange
+        if exchange is None:
+            return False
+        link = exchange.link_for(to, lane)
+        if link is None or not link.outbox.put_nowait(frame):
+            exchange.frames_rejected += 1
+            return False
+        if link.session is None:
+            exchange.reach(link)
+        return True
+
+    async def send_wait(self, to: UniqueAddress, lane: Lane, frame: bytes) -> None:
+        """Queue a whole frame, waiting for room first in, first out.
+
+        Cancelled: the frame was not taken. Where `send` would return False for good, the frame is
+        given to ``handler.undelivered``.
+        """
+        await trio.lowlevel.checkpoint()
+        exchange = self._running()
+        link = exchange.link_for(to, lane)
+        if link is None:
+            exchange.undelivered(to, [frame], "another run of the node is there, or this node is leaving")
+            return
+        if link.outbox.put_nowait(frame):
+            if link.session is None:
+                exchange.reach(link)
+            return
+        await link.outbox.put(frame)
+
+    def send_if_up(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
+        """Queue a frame only where a link is up; for what is worthless when it comes late."""
+        exchange = self._exchange
+        if exchange is None or exchange.is_closing:
+            return False
+        link = exchange.links.by_peer[lane].get(to)
+        if link is None and not to.incarnation:
+            link = exchange.links.established(to.address, lane)
+        return link is not None and link.session is not None and link.outbox.put_nowait(frame)
+
+    def dial(self, address: NodeAddress, lane: Lane) -> None:
+        """Start one attempt now, unless there is a link or an attempt; the handler hears the outcome."""
+        self._running().dial(address, lane)
+
+    def forget(self, node: UniqueAddress) -> None:
+        """Drop the links and queues of a run that was removed; queued frames are undelivered."""
+        if self._exchange is not None:
+            self._exchange.forget(node)
+
+    async def goodbye(self, timeout: float) -> None:
+        """Write what is queued, say goodbye on every link and close it, within ``timeout`` seconds.
+
+        From its start nothing is taken and nobody is let in any more.
+        """
+        exchange = self._exchange
+        if exchange is None:
+            return
+        with trio.move_on_after(timeout):
+            exchange.finish()
+            while exchange.sessions or exchange.dials:
+                await exchange.changed.park()
+        exchange.close("this node has left")
+
+    def statistics(self) -> TransportStatistics:
+        """Return the state of each link and the counters of all."""
+        exchange = self._running()
+        return exchange.links.statistics(
+            dials=len(exchange.dials), unauthenticated=self._gate.inside, frames_rejected=exchange.frames_rejected
+        )
+
+    def _running(self) -> Exchange:
+        if self._exchange is None:
+            raise RuntimeError("the transport does not run: call bind() and run() first")
+        return self._exchange
+
+    def _start(self, nursery: trio.Nursery, dial: Dial) -> None:
+        nursery.start_soon(self._pursue, dial)
+
+    async def _accept(self, connection: Connection) -> None:
+        exchange = self._running()
+        host, session = connection.remote, None
+        if not self._gate.enter(host):
+            with exchange.reports:
+                refusal = Refused("too many connections have not said hello", final=False)
+                exchange.reports.add(exchange.handler.peer_refused, host, None, refusal)
+            await close(connection)
+            return
+        try:
+            session = await self._let_in(connection, exchange)
+        finally:
+            self._gate.leave(host)
+            if session is None:
+                await close(connection)
+        if session is not None:
+            await session.run()
+
+    async def _let_in(self, connection: Connection, exchange: Exchange) -> Session | None:
+        """Return the session that a hello has led to; everybody else is turned away."""
+        hello: Hello | None = None
+        try:
+            with trio.fail_after(self._limits.hello_timeout):
+                hello, decoder = await receive_hello(connection, self._limits)
+                answer = exchange.answer(hello, connection, decoder)
+                if isinstance(answer, Session):
+                    return answer
+                if isinstance(answer, HelloAck):
+                    await connection.send(encode_hello_ack(answer))
+                    return None
+                refusal = answer
+                await connection.send(encode_refused(answer))
+        except trio.TooSlowError:
+            refusal = Refused(f"no hello within {self._limits.hello_timeout:g} s", final=False)
+        except (ConnectionLost, ProtocolError) as error:
+            refusal = Refused(printable(str(error)), final=False)
+        if refusal is not SIMULTANEOUS_DIAL:
+            with exchange.reports:
+                exchange.reports.add(exchange.handler.peer_refused, connection.remote, hello, refusal)
+        return None
+
+    async def _pursue(self, dial: Dial) -> None:
+        """Try until there is a session, then run it; or until nobody wants one."""
+        exchange = self._running()
+        session = None
+        try:
+            with dial.scope:
+                again = not dial.is_given_up
+                while again and session is None:
+                    if dial.failures:
+                        await dial.pause(self._rng)
+                    dial.begin()
+                    session, again = await self._try(dial, exchange)
+            if session is not None:
+                await session.run()
+        except Exception:
+            # A bug here costs one link, never the others: this is the error boundary of the task.
+            logger.exception("the link to %s failed", dial.address)
+            exchange.abandon(dial)
+
+    async def _try(self, dial: Dial, exchange: Exchange) -> tuple[Session | None, bool]:
+        """Make one attempt and report it; a session, or whether to go on."""
+        try:
+            with trio.fail_after(self._limits.dial_timeout):
+                return await self._attempt(dial, exchange), False
+        except ConnectFailed as error:
+            return None, exchange.attempt_failed(dial, refused=error.refused, reason=str(error))
+        except (ConnectionLost, ProtocolError) as error:
+            return None, exchange.attempt_failed(dial, refused=False, reason=printable(str(error)))
+        except trio.TooSlowError:
+            return None, exchange.attempt_failed(dial, refused=False, reason=self._lateness(dial))
+        except _TurnedAway as error:
+            return None, exchange.attempt_refused(dial, error.refusal)
+
+    async def _attempt(self, dial: Dial, exchange: Exchange) -> Session | None:
+        """Connect and exchange hellos; None when the outcome is settled otherwise."""
+        connection = await self._network.connect(dial.address)
+        session = None
+        try:
+            dial.phase = DialPhase.greeting
+            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, dial.lane)
+            answer, decoder = await greet(connection, hello, self._limits)
+            if isinstance(answer, HelloAck):
+                session = exchange.acknowledged(dial, answer, connection, decoder)
+                return session
+        finally:
+            if session is None:
+                await close(connection)
+        if answer == SIMULTANEOUS_DIAL:
+            dial.phase = DialPhase.yielding
+            await trio.sleep_forever()
+        raise _TurnedAway(answer)
+
+    def _lateness(self, dial: Dial) -> str:
+        match dial.phase:
+            case DialPhase.yielding:
+                what = f"{dial.address} said that it dials this node, but no connection came"
+            case DialPhase.greeting:
+                what = f"{dial.address} did not answer the hello"
+            case DialPhase.connecting | DialPhase.pausing:
+                what = f"{dial.address} did not answer the dial"
+        return f"{what} within {self._limits.dial_timeout:g} s"
+
+
+class _TurnedAway(Exception):
+    """The answer to the hello was no."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
