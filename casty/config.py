@@ -128,6 +128,8 @@ class TransportLimits:
     """Connections at one time that have not said hello yet."""
     unauthenticated_per_host_max: int = 16
     """The same, for one remote host."""
+    links_max: int = 4_096
+    """Established links over all peers and lanes; beyond it newcomers are refused for a while."""
     nesting_max: int = 32
     """Depth of containers inside a message."""
     elements_max: int = 65_536

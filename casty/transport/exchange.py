@@ -109,6 +109,8 @@ class Exchange:
 
     def attempt_failed(self, dial: Dial, *, refused: bool, reason: str, is_hopeless: bool = False) -> bool:
         """Report a failed attempt; whether the dial goes on trying."""
+        if dial.is_given_up:
+            return False
         with self.reports:
             again = self._attempt_over(dial, reason, is_hopeless=is_hopeless)
             self.reports.add(self.handler.dial_failed, dial.address, dial.lane, refused, reason)
@@ -116,6 +118,8 @@ class Exchange:
 
     def attempt_refused(self, dial: Dial, refusal: Refused) -> bool:
         """Report that the peer said no; whether the dial goes on trying."""
+        if dial.is_given_up:
+            return False
         with self.reports:
             again = self._attempt_over(dial, f"refused: {refusal.reason}", is_hopeless=refusal.final)
             self.reports.add(self.handler.dial_refused, dial.address, refusal)
@@ -197,8 +201,7 @@ class Exchange:
         self._start(dial)
 
     def _give_up(self, dial: Dial) -> None:
-        if self.dials.get((dial.address, dial.lane)) is dial:
-            del self.dials[dial.address, dial.lane]
+        del self.dials[dial.address, dial.lane]
         dial.give_up()
         self.changed.unpark_all()
 
@@ -210,7 +213,7 @@ class Exchange:
         again = is_pursued and self.links.is_wanted(dial.address, dial.lane)
         if not again:
             self._give_back_at(dial, reason)
-            self.dials.pop((dial.address, dial.lane), None)
+            del self.dials[dial.address, dial.lane]
             self.changed.unpark_all()
         if dial.is_peer_waiting and not is_hopeless:
             self.dial(dial.address, dial.lane)

@@ -22,6 +22,7 @@ from casty.wire.handshake import Hello, Refused
 
 PORT = 2551
 SYSTEM = "shop"
+DEFAULT_LIMITS = TransportLimits()
 
 
 class Recorder:
@@ -108,7 +109,7 @@ class World:
         incarnation: int = 1,
         *,
         system: str = SYSTEM,
-        limits: TransportLimits = TransportLimits(),
+        limits: TransportLimits = DEFAULT_LIMITS,
         network: Network | None = None,
         port: int = PORT,
     ) -> Node:
