@@ -9,10 +9,16 @@ form a cluster are the listed seeds, and this node when another one seeds from i
 address of those that answered forms: at once when all candidates have answered "not in a cluster",
 after `FORM_AFTER` with answers from more than half of them; the first listed seed may form after
 `FORM_AFTER` of silence. A refused dial is silence, not an answer.
+
+An answer speaks for `ANSWER_COUNTS` only, and what a lower or settled candidate said holds this node
+back for `FORM_AFTER`. A probe of a candidate holds back like an answer: whoever is told "not in a
+cluster" may form next, so the teller must not. The first is the shorter, so that a node stops
+counting on another before that one stops holding back.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from casty.address import NodeAddress, UniqueAddress
@@ -26,6 +32,8 @@ PROBE_DELAY_MAX = 1.0
 PROBE_DELAY_GROWTH = 1.5
 PROBE_JITTER = 0.2
 FORM_AFTER = 5.0
+ANSWER_COUNTS = 3.0
+_ALONE = JoinState.not_in_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,9 @@ class Joining:
     settings: JoinSettings
     seeds: tuple[NodeAddress, ...]
     rng: Rng
-    answers: dict[NodeAddress, JoinState] = field(init=False, default_factory=lambda: dict[NodeAddress, JoinState]())
+    _answers: dict[NodeAddress, JoinState] = field(init=False, default_factory=lambda: dict[NodeAddress, JoinState]())
+    _answered_at: dict[NodeAddress, float] = field(init=False, default_factory=lambda: dict[NodeAddress, float]())
+    _heard_at: dict[NodeAddress, float] = field(init=False, default_factory=lambda: dict[NodeAddress, float]())
     _aliases: set[NodeAddress] = field(init=False, default_factory=lambda: set[NodeAddress]())
     _seeded_from: bool = field(init=False, default=False)
     _delay: float = field(init=False, default=PROBE_DELAY_MIN)
@@ -69,9 +79,11 @@ class Joining:
         """Ask again: the probe timer fired."""
         return self._form_or_probe(now)
 
-    def probed(self, now: float) -> list[JoiningEffect]:
+    def probed(self, sender: UniqueAddress, now: float) -> list[JoiningEffect]:
         """Take note that another node seeds from this one."""
         self._seeded_from = True
+        if sender.address in self.seeds:
+            self._heard_at[sender.address] = now
         return [Form()] if self._may_form(now) else []
 
     def alias(self, address: NodeAddress, now: float) -> list[JoiningEffect]:
@@ -83,7 +95,8 @@ class Joining:
         """Take a seed's answer."""
         if answer.state is JoinState.refused:
             return [Refused(sender.address, answer.reason)]
-        self.answers[sender.address] = answer.state
+        self._answers[sender.address] = answer.state
+        self._answered_at[sender.address] = self._heard_at[sender.address] = now
         if answer.state is JoinState.in_cluster:
             if self._asked:
                 return []  # one member lets this node in; more would only make versions to merge
@@ -115,14 +128,15 @@ class Joining:
             return True
         if not listed and not self._seeded_from:
             return False
-        if any(state is not JoinState.not_in_cluster for state in self.answers.values()):
+        lately = [address for address, at in self._heard_at.items() if now - at < FORM_AFTER]
+        if any(self._answers.get(address, _ALONE) is not _ALONE for address in lately):
             return False
-        answered = [seed for seed in others if seed in self.answers]
-        if any(seed < self.member.address for seed in answered):
+        if any(address < self.member.address for address in lately if address in others):
             return False
+        answered = [seed for seed in others if now - self._answered_at.get(seed, -math.inf) < ANSWER_COUNTS]
         if len(answered) == len(others):
             return True
         if now - self._started_at < FORM_AFTER:
             return False
         first = self.seeds[0] in self._aliases | {self.member.address}
-        return 2 * (len(answered) + 1) > len(others) + 1 or (first and not self.answers)
+        return 2 * (len(answered) + 1) > len(others) + 1 or (first and not lately)

@@ -8,7 +8,7 @@ Everybody else asks or subscribes. It does not know how messages travel, who mon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -110,7 +110,7 @@ class Topology:
                 return self._joining_step(self._joining.tick(now), now) if key == PROBE else []
             case Received(sender, JoinProbe(joiner, _)) if joiner.unique == sender:
                 answer = Send(sender, JoinAnswer(JoinState.not_in_cluster))
-                return [answer, *self._joining_step(self._joining.probed(now), now)]
+                return [answer, *self._joining_step(self._joining.probed(sender, now), now)]
             case Received(sender, JoinAnswer() as answer):
                 return self._joining_step(self._joining.answered(sender, answer, now), now)
             case Received(sender, GossipState(welcome=True) as welcome):
@@ -168,11 +168,9 @@ class Topology:
             case TimerFired(key):
                 return self._timer(state, key, now)
             case Accuse(subject) if subject in state.members:
-                row = state.rows.get(self._node, ObserverRow())
-                return self._observe(state, row, row.accusing(subject))
+                return self._observe(state, lambda row: row.accusing(subject))
             case Absolve(subject):
-                row = state.rows.get(self._node, ObserverRow())
-                return self._observe(state, row, row.absolving(subject))
+                return self._observe(state, lambda row: row.absolving(subject))
             case AddressAnswered(joiner, found):
                 return self._verified(state, joiner, found)
             case LeaveMember(address):
@@ -188,7 +186,9 @@ class Topology:
             case _ as never:
                 assert_never(never)
 
-    def _observe(self, state: Gossip, before: ObserverRow, after: ObserverRow) -> list[TopologyEffect]:
+    def _observe(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> list[TopologyEffect]:
+        before = state.rows.get(self._node, ObserverRow())
+        after = change(before)
         if after is not before:
             self.state = state.with_row(self._node, after)
         return []
@@ -265,11 +265,8 @@ class Topology:
                 state = state.with_member(self._node, member.moved_to(MemberStatus.down))
         self.state = state
         names = ", ".join(str(node.address) for node in sorted(lost))
-        return [
-            Note(
-                Severity.warning, f"unreachable for too long, or on the losing side of a split: declared down: {names}"
-            )
-        ]
+        text = f"unreachable for too long, or on the losing side of a split: declared down: {names}"
+        return [Note(Severity.warning, text)]
 
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
         if self.state is None or self.gone:
