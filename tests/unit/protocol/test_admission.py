@@ -1,0 +1,96 @@
+"""Whom a cluster lets in, whom it tells to wait, and whom it turns away."""
+
+from __future__ import annotations
+
+import pytest
+
+from casty.protocol import admission
+from casty.protocol.admission import ADMITTED, VerifyAddress, Verdict, judge
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import Member
+from casty.protocol.messages import JoinSettings, JoinState
+from casty.protocol.reachability import ObserverRow
+from casty.testing.samples import gossip_of, member, run_of
+
+OWN = JoinSettings(1, "keep_majority")
+STATE = gossip_of(member("a"), member("b"))
+
+
+def verdict(joiner: Member, state: Gossip = STATE, theirs: JoinSettings = OWN) -> Verdict:
+    return judge(state, joiner, joiner.unique, OWN, theirs)
+
+
+def test_new_name_at_a_new_address_is_let_in() -> None:
+    assert verdict(member("c", "joining")) is ADMITTED
+
+
+def test_member_that_asks_again_is_let_in_again() -> None:
+    assert verdict(member("c", "joining"), gossip_of(member("a"), member("c", "joining"))) is ADMITTED
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named"),
+    [
+        (JoinSettings(3, "keep_majority"), "min_members is 1 here and 3 at the joiner"),
+        (JoinSettings(1, "none"), "downing is 'keep_majority' here and 'none' at the joiner"),
+    ],
+)
+def test_refusal_names_the_setting_on_both_sides(theirs: JoinSettings, named: str) -> None:
+    answer = verdict(member("c", "joining"), theirs=theirs).answer
+    assert answer.state is JoinState.refused
+    assert named in answer.reason
+
+
+def test_joiner_that_claims_to_be_another_run_is_refused() -> None:
+    assert judge(STATE, member("c", "joining"), run_of("d"), OWN, OWN).answer.state is JoinState.refused
+
+
+def test_joiner_that_claims_to_be_up_is_refused() -> None:
+    assert verdict(member("c", "up")).answer.state is JoinState.refused
+
+
+def test_removed_run_is_refused() -> None:
+    state = STATE.without_members(run_of("a"), frozenset({run_of("b")}), now=1.0)
+    answer = verdict(member("b", "joining"), state).answer
+    assert answer.state is JoinState.refused
+    assert "removed" in answer.reason
+
+
+@pytest.mark.parametrize("status", ["joining", "up"])
+def test_name_of_a_living_member_is_refused(status: str) -> None:
+    answer = verdict(member("c", "joining", id="b"), gossip_of(member("a"), member("b", status))).answer
+    assert answer.state is JoinState.refused
+    assert "node_id 'b'" in answer.reason
+
+
+@pytest.mark.parametrize("status", ["leaving", "exiting", "down"])
+def test_name_of_a_member_on_its_way_out_means_wait(status: str) -> None:
+    answer = verdict(member("c", "joining", id="b"), gossip_of(member("a"), member("b", status))).answer
+    assert answer.state is JoinState.retry
+
+
+def test_name_of_an_unreachable_member_means_wait() -> None:
+    state = STATE.with_row(run_of("a"), ObserverRow().accusing(run_of("b")))
+    assert verdict(member("c", "joining", id="b"), state).answer.state is JoinState.retry
+
+
+@pytest.mark.parametrize("status", ["joining", "up"])
+def test_address_of_an_earlier_run_means_wait_and_dial_it(status: str) -> None:
+    joiner = member("b", "joining", incarnation=99)
+    found = verdict(joiner, gossip_of(member("a"), member("b", status)))
+    assert found.answer.state is JoinState.retry
+    assert found.verify == VerifyAddress(joiner.unique)
+    assert not found.admitted
+
+
+@pytest.mark.parametrize("status", ["leaving", "exiting", "down"])
+def test_address_of_a_run_that_is_going_means_only_wait(status: str) -> None:
+    found = verdict(member("b", "joining", incarnation=99), gossip_of(member("a"), member("b", status)))
+    assert (found.answer.state, found.verify) == (JoinState.retry, None)
+
+
+def test_full_cluster_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MEMBERS_MAX", 2)
+    answer = verdict(member("c", "joining")).answer
+    assert answer.state is JoinState.refused
+    assert "2 members" in answer.reason

@@ -1,0 +1,129 @@
+"""Which side of a partition goes on, and when that is decided."""
+
+from __future__ import annotations
+
+import pytest
+
+from casty.protocol.downing import Downing, Partition, keeps_majority, stable_after
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.reachability import ObserverRow
+from casty.testing.samples import gossip_of, member, run_of
+
+A, B, C, D, E = (run_of(name) for name in "abcde")
+
+
+def members(names: str, status: str = "up") -> tuple[Member, ...]:
+    return tuple(member(name, status) for name in names)
+
+
+def split(state: Gossip, observer: str, lost: str) -> Gossip:
+    row = ObserverRow()
+    for name in lost:
+        row = row.accusing(run_of(name))
+    return state.with_row(run_of(observer), row)
+
+
+FIVE = gossip_of(*members("abcde"))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "kept"),
+    [
+        ("abc", "de", True),
+        ("de", "abc", False),
+        ("ab", "cd", True),
+        ("cd", "ab", False),
+        ("a", "b", True),
+        ("b", "a", False),
+    ],
+)
+def test_larger_side_goes_on_and_a_tie_keeps_the_lowest_address(mine: str, theirs: str, kept: bool) -> None:
+    assert keeps_majority(Partition(members(mine), members(theirs))) is kept
+
+
+def test_joining_members_have_no_vote() -> None:
+    assert not keeps_majority(Partition(members("de") + members("fgh", "joining"), members("abc")))
+
+
+def test_side_goes_down_when_the_other_may_have_promoted_its_joiners() -> None:
+    assert not keeps_majority(Partition(members("abc"), members("de") + members("fg", "joining")))
+    assert keeps_majority(Partition(members("abc"), members("d") + members("e", "joining")))
+
+
+def test_side_goes_down_when_its_own_leaving_members_may_be_gone() -> None:
+    assert not keeps_majority(Partition(members("a") + members("bc", "leaving"), members("de")))
+
+
+def test_members_on_their_way_out_are_on_no_side() -> None:
+    state = split(gossip_of(*members("ab"), member("c", "down"), member("d", "exiting")), "a", "bcd")
+    sides = Partition.of(state, A)
+    assert ([m.id for m in sides.reachable], [m.id for m in sides.unreachable]) == (["a"], ["b"])
+
+
+def test_a_node_is_on_its_own_side_even_when_accused() -> None:
+    sides = Partition.of(split(FIVE, "a", "b"), B)
+    assert "b" in [m.id for m in sides.reachable]
+    assert not sides.unreachable
+
+
+def test_nothing_is_due_while_everybody_is_reachable() -> None:
+    downing = Downing()
+    assert downing.observe(FIVE, A, 1.0) is None
+    assert downing.decide(FIVE, A, 100.0) == frozenset()
+
+
+def test_minority_is_downed_when_the_view_was_stable_for_long_enough() -> None:
+    downing, state = Downing(), split(FIVE, "a", "de")
+    assert downing.observe(state, A, 1.0) == 7.0
+    assert downing.decide(state, A, 7.9) == frozenset()
+    assert downing.decide(state, A, 8.0) == {D, E}
+
+
+def test_minority_downs_itself_by_the_same_clock() -> None:
+    downing, state = Downing(), split(FIVE, "d", "abc")
+    downing.observe(state, D, 1.0)
+    assert downing.decide(state, D, 8.0) == {D, E}
+
+
+def test_change_of_reachability_or_members_starts_the_time_again() -> None:
+    downing, state = Downing(), split(FIVE, "a", "e")
+    downing.observe(state, A, 1.0)
+    for changed in (split(state, "b", "d"), state.with_member(A, state.members[B].moved_to(MemberStatus.leaving))):
+        assert Downing(True, None, downing._view, 1.0, 1.0).observe(changed, A, 4.0) == 7.0
+
+
+def test_joining_member_does_not_start_the_time_again() -> None:
+    downing, state = Downing(), split(FIVE, "a", "e")
+    downing.observe(state, A, 1.0)
+    joined = state.with_member(A, member("f", "joining"))
+    assert downing.observe(joined, A, 4.0) == pytest.approx(4.0 + stable_after(6) - stable_after(5))
+
+
+def test_time_starts_again_after_the_link_healed() -> None:
+    downing, state = Downing(), split(FIVE, "a", "e")
+    downing.observe(state, A, 1.0)
+    downing.observe(FIVE, A, 7.0)
+    assert downing.observe(state, A, 7.5) == 7.0
+
+
+def test_view_that_never_settles_downs_everybody() -> None:
+    downing = Downing(stable_after=4.0)
+    one, other = split(FIVE, "a", "e"), split(FIVE, "a", "d")
+    now = 0.0
+    while now < 7.0:
+        assert downing.decide(one if int(now) % 2 else other, A, now) == frozenset()
+        now += 1.0
+    assert downing.decide(one, A, 7.0) == {A, B, C, D, E}
+
+
+def test_disabled_downing_never_decides() -> None:
+    downing, state = Downing(enabled=False), split(FIVE, "a", "bcde")
+    assert downing.observe(state, A, 1.0) is None
+    assert downing.decide(state, A, 1000.0) == frozenset()
+
+
+def test_larger_clusters_wait_longer() -> None:
+    waits = [stable_after(count) for count in (1, 5, 10, 20, 50, 100, 1_000, 5_000)]
+    assert waits == sorted(waits)
+    assert waits[:3] == [7.0, 7.0, 10.0]
