@@ -47,13 +47,13 @@ def message(name: str, *, tolerant: bool = False) -> Callable[[type[C]], type[C]
     their defaults; any other class refuses both. Place it above ``@dataclass``. Raises
     UnsupportedTypeError when a field cannot travel, and ValueError when another class has the name.
 
-    >>> @message("shop.Add")
+    >>> @message("till.Add")
     ... @dataclass(frozen=True)
     ... class Add:
     ...     item: str
     ...     quantity: int
     >>> wire_name(Add)
-    'shop.Add'
+    'till.Add'
     """
     if type(name) is not str:  # Written without brackets, the decorator is given the class itself.
         raise TypeError(f'@casty.message needs a name: write @casty.message("shop.Add"), got {name!r}')

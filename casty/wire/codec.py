@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 from casty.config import TransportLimits
-from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError, UnknownTypeError
+from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError, UnknownTypeError, UnsupportedTypeError
 from casty.naming import declared, wire_name
 from casty.refs import ActorRef
 from casty.schema import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
@@ -29,6 +29,8 @@ from casty.wire.shapes import Mismatch, Shape, find_fault
 ENVELOPE_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
 UID_MAX = 2**64 - 1
+TYPE_NAME_LENGTH_MAX = 1_024
+"""Names of composed types are longer than those of classes."""
 
 _FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
 """What msgpack raises for values it cannot write and for bytes it cannot read."""
@@ -162,14 +164,22 @@ class Codec:
         name = canonical_name(variant, self.name_of)
         same = self._by_name.get(name)
         form = parse(key)
+        if len(name) > TYPE_NAME_LENGTH_MAX:
+            raise UnsupportedTypeError(f"{describe(variant)} has too long a name for a message: wrap it in a dataclass")
         if same is not None and same.form.origin is not form.origin:
-            raise ValueError(f"wire name {name!r} stands for {same.form.origin} and {form.origin}: rename one")
+            self._check_replaced(name, same.form.origin, form.origin)
+            same = None
         shape = self._compiler.shape_of(key)
         entry = same or _Entry(name, form, shape, is_recursive(shape))
         self._by_name[name] = self._by_form[key] = entry
         if form.kind in (Kind.record, Kind.enum) and not form.arguments:
             self._by_class[form.origin] = entry
         return entry
+
+    def _check_replaced(self, name: str, old: type, new: type) -> None:
+        """Allow a class to take the name of its own earlier definition, as after a reload."""
+        if (old.__module__, old.__qualname__) != (new.__module__, new.__qualname__):
+            raise ValueError(f"wire name {name!r} stands for {describe(old)} and {describe(new)}: rename one")
 
     def _entry_for(self, message: object, as_type: object) -> _Entry:
         cls = type(message)
@@ -182,7 +192,6 @@ class Codec:
             raise EncodeError(
                 f"a bare {cls.__name__} needs a typed reference: say what it holds, or wrap it in a dataclass"
             )
-        check(cls)
         self.register(cls)
         return self._by_class[cls]
 
@@ -243,12 +252,19 @@ class Codec:
             raise DecodeError(f"expected the name of a message type, got {type(name).__name__}")
         entry = self._by_name.get(name)
         if entry is None:
-            cls = declared(name)
-            if cls is None or is_generic(cls):
-                raise UnknownTypeError(name)
-            self.register(cls)
-            entry = self._by_name[name]
+            entry = self._learn(name)
         return entry
+
+    def _learn(self, name: str) -> _Entry:
+        """Register the class that this process declared under a name which is met for the first time."""
+        cls = declared(name) if len(name) <= TYPE_NAME_LENGTH_MAX else None
+        if cls is not None and not is_generic(cls) and self.name_of(cls) == name:
+            try:
+                self.register(cls)
+            except (UnsupportedTypeError, ValueError) as error:
+                raise DecodeError(f"{name} cannot be used on this node: {error}") from None
+            return self._by_name[name]
+        raise UnknownTypeError(name[:TYPE_NAME_LENGTH_MAX])
 
     def _decode(self, entry: _Entry, payload: Any) -> object:
         if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -135,6 +136,23 @@ class Undeclared:
 class Moment:
     at: datetime
     ref: ActorRef[Never] | None = None
+
+
+@message("codec.Unresolved")
+@dataclass(frozen=True)
+class Unresolved:
+    later: DefinedNowhere  # type: ignore[name-defined]  # noqa: F821  # the point of the test
+
+
+@message("codec.Unused")
+@dataclass(frozen=True)
+class Unused:
+    pass
+
+
+@message("codec.Named")
+class Named(Enum):
+    one = 1
 
 
 def body(data: bytes) -> bytes:
@@ -514,6 +532,70 @@ def test_small_limits_hold_for_small_messages_too(make_codec: Callable[..., Code
         through(codec, Add("x" * 40, 1))
     with pytest.raises(DecodeError, match="more than 10 values"):
         codec.decode_control(msgpack.packb(["n", [1] * 10]))
+
+
+def test_a_declared_class_that_cannot_be_resolved_is_a_decode_error(codec: Codec) -> None:
+    with pytest.raises(DecodeError, match=r"codec\.Unresolved cannot be used on this node: .*DefinedNowhere"):
+        decode_raw(codec, "codec.Unresolved", {})
+
+
+def test_a_declared_name_is_unknown_where_the_class_was_given_another(codec: Codec) -> None:
+    codec.register(Unused, name="lib.Unused")
+    with pytest.raises(UnknownTypeError):
+        decode_raw(codec, "codec.Unused", {})
+    assert decode_raw(codec, "lib.Unused", {}) == Unused()
+
+
+def test_two_classes_of_one_name_are_refused_and_a_reloaded_one_replaces_itself(codec: Codec) -> None:
+    def define(qualified: str) -> Any:
+        cls: Any = dataclass(frozen=True)(type("Later", (), {"__annotations__": {"x": int}}))
+        cls.__module__, cls.__qualname__ = "shop", qualified
+        return cls
+
+    first, second = define("Later"), define("Later")
+    assert decode_raw(codec, raw_of(codec, first(1))[0], {"x": 1}) == first(1)
+    assert decode_raw(codec, raw_of(codec, second(1))[0], {"x": 1}) == second(1)
+    with pytest.raises(ValueError, match="registered already"):
+        codec.register(define("Other"), name="lib.Same")
+        codec.register(define("Later"), name="lib.Same")
+
+
+def test_an_enum_can_be_declared_and_sent_alone(codec: Codec) -> None:
+    assert raw_of(codec, Named.one) == ["codec.Named", "one"]
+    assert decode_raw(codec, "codec.Named", "one") is Named.one
+    with pytest.raises(DecodeError, match=r"codec\.Named: no member of codec\.Named has this name"):
+        decode_raw(codec, "codec.Named", "two")
+
+
+def test_a_name_of_endless_length_is_unknown_and_cut(codec: Codec) -> None:
+    with pytest.raises(UnknownTypeError) as caught:
+        decode_raw(codec, "n" * 100_000, None)
+    assert len(str(caught.value)) < 250
+
+
+MODERN = """
+type Json = dict[str, Json] | list[Json] | str | int | float | bool | None
+type Chain = tuple[int, Chain] | None
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
+def test_recursive_aliases_travel_and_are_bounded(make_codec: Callable[[], Codec]) -> None:
+    space: dict[str, Any] = {"__name__": "modern"}
+    exec(compile(MODERN, "modern", "exec", dont_inherit=True), space)
+    sender, receiver = make_codec(), make_codec()
+    cases: list[tuple[str, Any]] = [("Json", {"a": [1, None, {"b": 2.5}], "c": "x"}), ("Chain", (1, (2, None)))]
+    for alias, value in cases:
+        receiver.register(space[alias])
+        data = sender.frame_envelope("/x", 0, value, space[alias])
+        assert receiver.decode_envelope(body(data)).message == value
+    deep: Any = None
+    for number in range(40):
+        deep = (number, deep)
+    with pytest.raises(EncodeError, match="nested deeper"):
+        sender.frame_envelope("/x", 0, deep, space["Chain"])
+    with pytest.raises(EncodeError, match=r"\[value\]\[1\]: expected .*, got complex"):
+        sender.frame_envelope("/x", 0, {"a": [1, 1j]}, space["Json"])
 
 
 def test_the_search_for_a_fault_is_bounded(codec: Codec) -> None:

@@ -66,7 +66,7 @@ def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
         (5, 65536, "not within"),
         (6, 0, "not within"),
         (6, -1, "not within"),
-        (7, 3, "unknown lane 3"),
+        (7, 9, "unknown lane 9"),
         (7, "1", "expected int, got str"),
     ],
 )
