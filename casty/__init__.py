@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from casty.address import ActorAddress, NodeAddress, NodeId
+from casty.behaviors import Behaviors
+from casty.cluster.cluster import Cluster
+from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.cluster.local_transport import LocalTransport
+from casty.cluster.services import Deregister, Find, Listing, ReceptionistCmd, Register, ServiceInstance, Subscribe
+from casty.cluster.system import ClusteredActorSystem
 from casty.config import (
     ClusterConfig,
     ClusterSettings,
@@ -30,34 +36,115 @@ from casty.errors import (
     UnknownTypeError,
     UnsupportedTypeError,
 )
-from casty.refs import ActorRef
+from casty.naming import message
+from casty.protocol.cluster_state import ClusterState, TopologySnapshot
+from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.phi_accrual import PhiAccrualFailureDetector
+from casty.protocol.registry import ServiceEntry
+from casty.protocol.shard_allocation import ShardAllocation
+from casty.protocol.vector_clock import VectorClock
+from casty.refs import ActorRef, ServiceKey
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import ActorContext
+from casty.runtime.events import (
+    ActorFailed,
+    ActorRestarted,
+    ActorStarted,
+    ActorStopped,
+    DeadLetter,
+    EventStreamSubscribe,
+    EventStreamUnsubscribe,
+    Publish,
+    Terminated,
+    UnhandledMessage,
+)
+from casty.runtime.inbox import Inbox
+from casty.runtime.kernel import SystemStatistics
+from casty.runtime.system import ActorSystem
+from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick
+from casty.transport.base import Network
+from casty.transport.memory import MemoryNetwork
+from casty.transport.peers import RemoteTransport
+from casty.transport.tcp import TcpNetwork
 
 __all__ = [
     "ActorAddress",
+    "ActorContext",
+    "ActorFailed",
     "ActorRef",
+    "ActorRestarted",
+    "ActorStarted",
+    "ActorStopped",
     "ActorStoppedError",
+    "ActorSystem",
     "AskFailed",
     "AskTimeoutError",
+    "Behavior",
+    "Behaviors",
     "BindError",
+    "CancelSchedule",
     "CastyError",
+    "Cluster",
+    "ClusterCmd",
     "ClusterConfig",
     "ClusterSettings",
+    "ClusterState",
     "ClusterTimeoutError",
+    "ClusteredActorSystem",
     "ConfigError",
+    "DeadLetter",
     "DecodeError",
+    "Deregister",
     "EncodeError",
+    "EventStreamSubscribe",
+    "EventStreamUnsubscribe",
     "FailureDetectorConfig",
+    "Find",
     "FrameError",
+    "Inbox",
     "JoinRefused",
+    "Listing",
+    "LocalTransport",
     "Mailbox",
     "MailboxFull",
     "MailboxOverflowStrategy",
+    "Member",
+    "MemberLeft",
+    "MemberStatus",
+    "MemberUp",
+    "MemoryNetwork",
+    "Network",
     "NodeAddress",
     "NodeDowned",
     "NodeId",
+    "PhiAccrualFailureDetector",
     "ProtocolError",
+    "Publish",
+    "ReachableMember",
+    "ReceptionistCmd",
+    "Register",
+    "RemoteTransport",
+    "ResolveNode",
+    "ScheduleOnce",
+    "ScheduleTick",
+    "ServiceEntry",
+    "ServiceInstance",
+    "ServiceKey",
+    "ShardAllocation",
+    "Subscribe",
+    "SubscribeTopology",
     "SystemConfig",
+    "SystemStatistics",
+    "TcpNetwork",
+    "Terminated",
+    "TopologySnapshot",
     "TransportLimits",
+    "UnhandledMessage",
     "UnknownTypeError",
+    "UnreachableMember",
+    "UnsubscribeTopology",
     "UnsupportedTypeError",
+    "VectorClock",
+    "message",
 ]

@@ -1,0 +1,1 @@
+"""The cluster subsystems: one thin actor per machine, and the handles that applications hold."""

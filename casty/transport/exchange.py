@@ -97,6 +97,8 @@ class Exchange:
             return None
         if ack.node == self.local:
             self.attempt_failed(dial, refused=False, reason=f"{dial.address} is this node itself", is_hopeless=True)
+            with self.reports:
+                self.reports.add(self.handler.self_dialled, dial.address)
             return None
         with self.reports:
             del self.dials[dial.address, dial.lane]
@@ -131,9 +133,9 @@ class Exchange:
             self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
 
     def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
-        """Decide on a hello: a session, a refusal, or, for this node itself, a bare acknowledgement."""
+        """Decide on a hello: a session, a refusal, or, for a probe or this node itself, a bare acknowledgement."""
         answer = negotiate(hello, own=self.local, system=self.system_name)
-        if isinstance(answer, Refused) or hello.node == self.local:
+        if isinstance(answer, Refused) or hello.node == self.local or hello.lane is Lane.probe:
             return answer
         refusal = self._objection(hello)
         if refusal is not None:

@@ -40,6 +40,10 @@ class InboundHandler(Protocol):
         """One attempt to connect failed; ``refused``: the host answered that nobody listens."""
         ...
 
+    def self_dialled(self, address: NodeAddress) -> None:
+        """The address leads back to this node; `dial_failed` was called for it too."""
+        ...
+
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """The node there does not want this one; ``refusal.final``: asking again cannot help."""
         ...

@@ -139,6 +139,24 @@ class RemoteTransport:
         """Start one attempt now, unless there is a link or an attempt; the handler hears the outcome."""
         self._running().dial(address, lane)
 
+    async def identify(self, address: NodeAddress) -> UniqueAddress | None:
+        """Ask which run answers at an address, over a connection of its own; None for nobody."""
+        exchange = self._running()
+        with trio.move_on_after(self._limits.dial_timeout):
+            try:
+                connection = await self._network.connect(address)
+            except ConnectFailed:
+                return None
+            try:
+                hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, Lane.probe)
+                answer, _ = await greet(connection, hello, self._limits)
+                return answer.node if isinstance(answer, HelloAck) else None
+            except (ConnectionLost, ProtocolError):
+                return None
+            finally:
+                await close(connection)
+        return None
+
     def forget(self, node: UniqueAddress) -> None:
         """Drop the links and queues of a run that was removed; queued frames are undelivered."""
         if self._exchange is not None:

@@ -29,6 +29,8 @@ class Lane(IntEnum):
     """Messages between actors, and the answers to those that could not be delivered."""
     large = 2
     """Reserved for the slices of large messages."""
+    probe = 3
+    """Carries nothing: a hello on it only asks which run is there, and the connection ends."""
 
 
 class FrameKind(IntEnum):

@@ -55,6 +55,9 @@ class Recorder:
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         self._add("peer_refused", host, hello, refusal)
 
+    def self_dialled(self, address: NodeAddress) -> None:
+        self._add("self_dialled", address)
+
     def incarnation_seen(self, node: UniqueAddress) -> None:
         self._add("incarnation_seen", node)
 

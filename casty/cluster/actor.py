@@ -1,0 +1,144 @@
+"""The actor ``_cluster``: parent of the subsystems, and the one door to them."""
+
+from __future__ import annotations
+
+from typing import Never, TypeAlias, assert_never, cast
+
+import trio
+
+from casty.address import NodeAddress
+from casty.cluster.commands import (
+    ClusterCmd,
+    Down,
+    GetClusterState,
+    GetReceptionist,
+    Leave,
+    ResolveNode,
+    SubscribeTopology,
+    Subsystems,
+    UnsubscribeTopology,
+)
+from casty.cluster.heartbeat import heartbeat_behavior
+from casty.cluster.inbound import Inbound
+from casty.cluster.local_transport import LocalTransport
+from casty.cluster.node import ClusterNode
+from casty.cluster.receptionist import receptionist_behavior
+from casty.cluster.services import Register
+from casty.cluster.topology import topology_behavior
+from casty.config import Mailbox
+from casty.errors import CastyError
+from casty.protocol.availability import Availability
+from casty.protocol.effects import Rng
+from casty.protocol.topology import Topology
+from casty.protocol.topology_events import DownMember, LeaveMember, Start, TopologySettings
+from casty.refs import ActorRef, ServiceKey
+from casty.runtime.behavior import Behavior, task
+from casty.runtime.context import ActorContext
+from casty.runtime.events import Terminated
+from casty.runtime.inbox import Inbox
+from casty.runtime.system import fail_system
+from casty.transport.peers import RemoteTransport
+
+SUBSYSTEM_MAILBOX = Mailbox(capacity=16_384)
+"""Peers fill these mailboxes: beyond it their messages are dropped, and repeated by their machines."""
+
+
+ClusterMessage: TypeAlias = ClusterCmd | Terminated
+
+
+def cluster_behavior(
+    node: ClusterNode, local_transport: LocalTransport, seeds: tuple[NodeAddress, ...], rng: Rng
+) -> Behavior[ClusterMessage]:
+    """Return the behaviour of ``_cluster``."""
+
+    async def main(ctx: ActorContext[ClusterMessage], inbox: Inbox[ClusterMessage]) -> None:
+        node.subsystems = _spawn_subsystems(ctx, node, seeds, rng)
+        _begin(ctx, node, local_transport)
+        async for message in inbox:
+            _take(message, node)
+
+    return task(main)
+
+
+def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport: LocalTransport) -> None:
+    """Have the node join, once its transport runs where it has one."""
+    _hook_into(node)
+    if node.transport is None:
+        node.subsystems.topology.tell(Start())
+    else:
+        ctx.spawn(_peers_behavior(node, node.transport, Inbound(node, local_transport)), "_peers")
+    for child in ctx.children:
+        ctx.watch(child)
+
+
+def _spawn_subsystems(
+    ctx: ActorContext[ClusterMessage], node: ClusterNode, seeds: tuple[NodeAddress, ...], rng: Rng
+) -> Subsystems:
+    settings = node.settings
+    topology_settings = TopologySettings(
+        gossip_interval=settings.gossip_interval,
+        gossip_fanout=settings.gossip_fanout,
+        min_members=settings.min_members,
+        downing=settings.downing,
+        stable_after=settings.stable_after,
+        leave_timeout=settings.leave_timeout,
+    )
+    machine = Topology(node.member, seeds, topology_settings, rng)
+    availability = Availability(
+        node.self_node,
+        settings.heartbeat_interval,
+        settings.availability_interval,
+        settings.monitored_max,
+        settings.failure_detector,
+    )
+    return Subsystems(
+        ctx.spawn(topology_behavior(node, machine), "_topology", mailbox=SUBSYSTEM_MAILBOX),
+        ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=SUBSYSTEM_MAILBOX),
+        ctx.spawn(receptionist_behavior(node), "_receptionist"),
+    )
+
+
+def _hook_into(node: ClusterNode) -> None:
+    """Have actors that are spawned from now on be known to the codec and the receptionist."""
+    receptionist = node.subsystems.receptionist
+
+    def offer(key: object, ref: ActorRef[Never]) -> None:
+        receptionist.tell(Register(cast("ServiceKey[Never]", key), ref))
+
+    node.kernel.on_spawn = node.register_spawned
+    node.kernel.discovery = offer
+
+
+def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbound) -> Behavior[Never]:
+    """Return the behaviour of ``_peers``, which runs the transport and then lets the node join."""
+
+    async def main(ctx: ActorContext[Never], inbox: Inbox[Never]) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(transport.run, node.self_node, node.system_name, inbound)
+            node.subsystems.topology.tell(Start())
+            async for _ in inbox:
+                pass  # nobody sends to this actor: it waits for its stop
+            nursery.cancel_scope.cancel()
+
+    return task(main)
+
+
+def _take(message: ClusterMessage, node: ClusterNode) -> None:
+    topology = node.subsystems.topology
+    match message:
+        case ResolveNode() | SubscribeTopology() | UnsubscribeTopology() | GetClusterState():
+            topology.tell(message)
+        case GetReceptionist(reply_to):
+            reply_to.tell(node.subsystems.receptionist)
+        case Leave(address):
+            topology.tell(LeaveMember(address))
+        case Down(address):
+            topology.tell(DownMember(address))
+        case Terminated(ref, cause):
+            # A node without one of its subsystems would be a member that does not behave like one.
+            error = CastyError(f"{ref.path} has ended, and the node with it")
+            error.__cause__ = cause
+            node.board.end(error)
+            fail_system(node.system, error)
+        case _ as never:
+            assert_never(never)

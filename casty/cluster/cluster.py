@@ -1,0 +1,265 @@
+"""The handle with which an application starts and queries a cluster on an actor system."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Never
+
+import trio
+
+from casty.address import NodeAddress, NodeId
+from casty.cluster.actor import cluster_behavior
+from casty.cluster.board import up_members
+from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
+from casty.cluster.local_transport import LocalTransport
+from casty.cluster.node import ClusterNode
+from casty.cluster.services import ReceptionistCmd
+from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
+from casty.errors import ConfigError
+from casty.protocol.cluster_state import ClusterState
+from casty.protocol.effects import Rng
+from casty.protocol.membership import Member, MemberStatus
+from casty.refs import ActorRef
+from casty.runtime.events import EventStreamCmd
+from casty.runtime.system import ActorSystem, kernel_of, spawn_system_actor
+from casty.transport.peers import RemoteTransport
+from casty.version import VERSION
+
+INCARNATION_BITS = 63
+LEAVE_SLACK = 1.0
+GOODBYE_TIMEOUT = 2.0
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})
+
+logger = logging.getLogger("casty.cluster")
+
+
+class Cluster:
+    """This node's membership in a cluster, on a running `ActorSystem`.
+
+    >>> cluster = Cluster(system, ClusterConfig("127.0.0.1", 2551, node_id="node-1"))
+    >>> await cluster.start()
+    >>> state = await cluster.get_state()
+    >>> len(state.members)
+    1
+    >>> await cluster.shutdown()
+
+    ``remote_transport`` carries the traffic between nodes; without one the cluster is this node alone
+    and opens no socket. ``local_transport`` delivers what arrives for actors here; None makes one.
+    ``system_name`` is part of every address, and nodes with different names refuse each other; ""
+    means ``system.name``. ``event_stream`` is where membership events are published; None means
+    ``system.event_stream``. Durations are seconds. At the end of the system the node leaves, after the
+    users' actors have stopped; `casty.ClusteredActorSystem` does all of this in one block.
+    """
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        config: ClusterConfig,
+        *,
+        remote_transport: RemoteTransport | None = None,
+        local_transport: LocalTransport | None = None,
+        system_name: str = "",
+        gossip_interval: float = 1.0,
+        gossip_fanout: int = 3,
+        heartbeat_interval: float = 0.5,
+        availability_interval: float = 2.0,
+        failure_detector_config: FailureDetectorConfig | None = None,
+        event_stream: ActorRef[EventStreamCmd] | None = None,
+    ) -> None:
+        self._system = system
+        self._config = config
+        self._transport = remote_transport
+        self._local_transport = local_transport
+        self._system_name = system_name or system.name
+        self._event_stream = event_stream
+        self._settings = ClusterSettings(
+            gossip_interval=gossip_interval,
+            gossip_fanout=gossip_fanout,
+            heartbeat_interval=heartbeat_interval,
+            availability_interval=availability_interval,
+            failure_detector=failure_detector_config or FailureDetectorConfig(),
+        )
+        self._rng: Rng = random.Random()
+        self._node: ClusterNode | None = None
+        self._ref: ActorRef[ClusterCmd] | None = None
+        self._is_starting = False
+        self._is_shut_down = False
+
+    @classmethod
+    def from_settings(
+        cls,
+        system: ActorSystem,
+        config: ClusterConfig,
+        settings: ClusterSettings,
+        *,
+        remote_transport: RemoteTransport | None = None,
+        rng: Rng | None = None,
+    ) -> Cluster:
+        """Return a cluster handle with all of `ClusterSettings`; ``rng`` makes its choices repeatable."""
+        cluster = cls(system, config, remote_transport=remote_transport)
+        cluster._settings = settings
+        if rng is not None:
+            cluster._rng = rng
+        return cluster
+
+    @property
+    def ref(self) -> ActorRef[ClusterCmd]:
+        """The cluster actor. RuntimeError when the cluster has not been started."""
+        if self._ref is None:
+            raise RuntimeError("the cluster has not been started: call `await cluster.start()` first")
+        return self._ref
+
+    @property
+    def self_node(self) -> NodeAddress:
+        """The address of this node, with the real port. RuntimeError before the start."""
+        return self._running().self_node.address
+
+    @property
+    def receptionist(self) -> ActorRef[ReceptionistCmd]:
+        """The receptionist of this node. RuntimeError before the start."""
+        return self._running().subsystems.receptionist
+
+    async def start(self) -> None:
+        """Join or form the cluster; on return this node is a member, gossips and monitors heartbeats.
+
+        It is ``joining`` until the leader promotes it. Waits for as long as no seed answers, so bound
+        it where that matters. Raises BindError for a port that cannot be had, JoinRefused when the
+        cluster refuses this node for good, RuntimeError when called twice; after an error or a
+        cancellation nothing is left running.
+        """
+        if self._is_starting:
+            raise RuntimeError("the cluster was started already: make another Cluster to join again")
+        if self._system.lookup("/_cluster") is not None:
+            raise RuntimeError(f"{self._system!r} is in a cluster already: one Cluster for one system")
+        self._is_starting = True
+        address = await self._bind()
+        seeds = tuple(NodeAddress(host, port) for host, port in self._config.seed_nodes)
+        if self._transport is None and seeds:
+            logger.warning("seed nodes are ignored without a remote transport: this node is a cluster of one")
+            seeds = ()
+        incarnation = self._rng.getrandbits(INCARNATION_BITS) | 1
+        member = Member(
+            address,
+            MemberStatus.joining,
+            frozenset(self._config.roles),
+            self._config.node_id,
+            incarnation=incarnation,
+            version=VERSION,
+        )
+        self._node = node = ClusterNode(
+            self._system,
+            member,
+            system_name=self._system_name,
+            settings=self._settings,
+            transport=self._transport,
+            event_stream=self._event_stream,
+        )
+        kernel_of(self._system).closing.append(self.shutdown)
+        local = self._local_transport or LocalTransport(self._system)
+        self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
+        try:
+            await node.board.wait_joined()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._stop()
+            raise
+
+    async def get_state(self, *, timeout: float = 5.0) -> ClusterState:
+        """Return what this node knows of the cluster now. AskTimeoutError after ``timeout`` seconds."""
+        state: ClusterState = await self._system.ask(self.ref, GetClusterState, timeout=timeout)
+        return state
+
+    async def get_receptionist(self, *, timeout: float = 5.0) -> ActorRef[ReceptionistCmd]:
+        """Return the receptionist of this node, which takes Register, Deregister, Find and Subscribe."""
+        receptionist: ActorRef[ReceptionistCmd] = await self._system.ask(self.ref, GetReceptionist, timeout=timeout)
+        return receptionist
+
+    async def wait_up(self, count: int) -> None:
+        """Wait until at least ``count`` members are up in this node's view."""
+        await self._running().board.wait_up(count)
+
+    async def wait_ended(self) -> None:
+        """Wait until this node is no member any more: it left, was asked to leave, or was downed."""
+        await self._running().board.wait_ended()
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when this node's membership ends other than by `shutdown`."""
+        self._running().board.on_end = callback
+
+    @property
+    def up_members(self) -> int:
+        """How many members are up in this node's latest snapshot."""
+        return up_members(self._running().board.snapshot)
+
+    async def leave(self, address: NodeAddress) -> None:
+        """Ask the member at ``address`` to leave gracefully; its own process ends its block then."""
+        self.ref.tell(Leave(address))
+        await trio.lowlevel.checkpoint()
+
+    async def down(self, address: NodeAddress) -> None:
+        """Declare the member at ``address`` down: for an operator who knows that it is gone for good."""
+        self.ref.tell(Down(address))
+        await trio.lowlevel.checkpoint()
+
+    def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
+        """Return a ref to whoever has ``path`` on a member, to be typed with ``of``.
+
+        A name is looked up among the members that this node knows; LookupError when none has it.
+        """
+        running = self._running()
+        if isinstance(node, NodeAddress):
+            return running.remote(path, node)
+        for member in running.board.members:
+            if member.id == node:
+                return running.remote(path, member.address, incarnation=member.incarnation)
+        raise LookupError(f"no member has the node_id {node!r}")
+
+    async def shutdown(self) -> None:
+        """Leave gracefully and stop: peers see this node leave, they do not detect a failure.
+
+        Bounded by ``leave_timeout``, also under cancellation. Idempotent.
+        """
+        if self._node is None or self._is_shut_down:
+            return
+        self._node.board.on_end = None
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(self._settings.leave_timeout + LEAVE_SLACK):
+                self.ref.tell(Leave(self.self_node))
+                await self._node.board.wait_ended()
+            await self._stop()
+
+    async def _bind(self) -> NodeAddress:
+        config, settings = self._config, self._settings
+        if self._transport is None:
+            return NodeAddress(config.host, config.port)
+        if config.host in WILDCARDS and settings.advertised_host is None:
+            raise ConfigError(
+                f"host {config.host!r} binds every interface and tells peers nothing they can dial: "
+                "set ClusterSettings.advertised_host, or bind one address"
+            )
+        bound = await self._transport.bind(config.host, config.port)
+        return NodeAddress(settings.advertised_host or bound.host, settings.advertised_port or bound.port)
+
+    async def _stop(self) -> None:
+        """Close the links and end the actors. The caller shields it."""
+        self._is_shut_down = True
+        kernel = kernel_of(self._system)
+        kernel.on_spawn = kernel.discovery = None
+        if self._transport is not None:
+            await self._transport.goodbye(GOODBYE_TIMEOUT)
+        if self._ref is not None:
+            self._system.stop(self._ref)
+            await self._system.wait_stopped(self._ref)
+
+    def _running(self) -> ClusterNode:
+        if self._node is None:
+            raise RuntimeError("the cluster has not been started: call `await cluster.start()` first")
+        return self._node
+
+    def __repr__(self) -> str:
+        if self._node is None:
+            return f"<Cluster of {self._system_name} {self._config.node_id!r} not started>"
+        state = "stopped" if self._is_shut_down else "member" if self._node.board.joined else "joining"
+        return f"<Cluster of {self._system_name} {self._config.node_id!r} {self.self_node} {state}>"

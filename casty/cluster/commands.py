@@ -1,0 +1,103 @@
+"""What the cluster actor and its subsystems are told: the public commands, and those between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from casty.address import NodeAddress, NodeId, UniqueAddress
+from casty.cluster.services import ReceptionistCmd
+from casty.protocol.availability import AvailabilityEvent
+from casty.protocol.cluster_state import ClusterState, TopologySnapshot
+from casty.protocol.topology_events import TopologyEvent
+from casty.refs import ActorRef
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveNode:
+    """Ask where a node is; the reply is its address, or None when no member has the id.
+
+    >>> from casty import Cluster, ClusterConfig
+    >>> cluster = Cluster(system, ClusterConfig("127.0.0.1", 2551, node_id="web-1"))
+    >>> await cluster.start()
+    >>> reply: NodeAddress | None = await system.ask(cluster.ref, lambda ref: ResolveNode("web-1", ref))
+    >>> reply
+    NodeAddress(host='127.0.0.1', port=2551)
+    """
+
+    node_id: NodeId
+    reply_to: ActorRef[NodeAddress | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeTopology:
+    """Have every `TopologySnapshot` pushed to ``reply_to``: the current one at once, then each change.
+
+    The subscriber may live on another node. It is dropped when it stops or its node is removed.
+    """
+
+    reply_to: ActorRef[TopologySnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class UnsubscribeTopology:
+    """End what `SubscribeTopology` began."""
+
+    subscriber: ActorRef[TopologySnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class GetClusterState:
+    """Ask for what this node knows of the cluster."""
+
+    reply_to: ActorRef[ClusterState]
+
+
+@dataclass(frozen=True, slots=True)
+class GetReceptionist:
+    """Ask for the receptionist of this node."""
+
+    reply_to: ActorRef[ActorRef[ReceptionistCmd]]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Let the member at this address leave gracefully."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Declare the member at this address down: an operator knows that it is gone."""
+
+    address: NodeAddress
+
+
+ClusterCmd: TypeAlias = (
+    ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState | GetReceptionist | Leave | Down
+)
+"""Everything that the ref of a cluster accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberLost:
+    """A node says that the actor a snapshot was sent to is not there."""
+
+    node: UniqueAddress
+    path: str
+    uid: int
+
+
+TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | SubscriberLost
+"""Everything that the topology actor takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subsystems:
+    """The actors under the cluster actor."""
+
+    topology: ActorRef[TopologyCmd]
+    heartbeat: ActorRef[AvailabilityEvent]
+    receptionist: ActorRef[ReceptionistCmd]

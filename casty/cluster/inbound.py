@@ -1,0 +1,128 @@
+"""Where frames and news of links come in: decode, then tell the actor that is responsible."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.cluster.commands import SubscriberLost
+from casty.cluster.local_transport import LocalTransport
+from casty.cluster.node import ClusterNode
+from casty.errors import DecodeError, UnknownTypeError
+from casty.naming import printable
+from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
+from casty.protocol.messages import Heartbeat, HeartbeatAck, TopologyMessage
+from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
+from casty.wire.envelope import Notice, NoticeCode
+from casty.wire.frame import FrameKind, Lane
+from casty.wire.handshake import Hello, Refused
+
+COMPLAINTS_MAX = 256
+"""Peers and types that are complained about once each; beyond that, only counted."""
+
+logger = logging.getLogger("casty.cluster")
+
+
+class Inbound:
+    """The handler that the transport of one node reports to."""
+
+    def __init__(self, node: ClusterNode, local: LocalTransport) -> None:
+        self._node = node
+        self._local = local
+        self._complained: set[tuple[object, str]] = set()
+        self.decode_errors = 0
+
+    def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
+        """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
+        try:
+            match kind:
+                case FrameKind.CONTROL:
+                    self._control(peer, body)
+                case FrameKind.ENVELOPE:
+                    self._envelope(peer, body)
+                case FrameKind.NOTICE:
+                    self._notice(peer, self._node.codec.decode_notice(body))
+                case _:
+                    raise DecodeError(f"a frame of kind {kind.name} on an established link")
+        except DecodeError as error:
+            self.decode_errors += 1
+            self._complain(peer, str(error))
+
+    def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
+        """Nothing to do: whoever has something to say has queued it."""
+
+    def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
+        """Have a lost control link redialled: refusals are evidence."""
+        if lane is Lane.control and not graceful:
+            self._node.subsystems.heartbeat.tell(LinkLost(peer))
+
+    def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
+        """Pass on that nobody answered."""
+        if lane is Lane.control:
+            self._node.subsystems.heartbeat.tell(DialFailed(address, refused))
+
+    def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
+        """Pass on that the node there wants nothing to do with this one."""
+        logger.warning("%s refused the connection: %s", address, printable(refusal.reason))
+        if refusal.final:
+            self._node.subsystems.topology.tell(HelloRefused(address, printable(refusal.reason)))
+
+    def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
+        """Log whom this node has refused."""
+        who = host if hello is None else f"{hello.node.address} of system {printable(hello.system)}"
+        self._complain(who, f"connection refused: {refusal.reason}")
+
+    def incarnation_seen(self, node: UniqueAddress) -> None:
+        """Pass on which run answers at an address."""
+        if node == self._node.self_node:
+            return
+        self._node.subsystems.heartbeat.tell(RunSeen(node))
+
+    def self_dialled(self, address: NodeAddress) -> None:
+        """Pass on that an address leads back to this node."""
+        self._node.subsystems.topology.tell(SelfAlias(address))
+
+    def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
+        """Make dead letters of what was for actors; control messages are repeated by their machines."""
+        envelopes = [frame for frame in body_frames if frame[4] == FrameKind.ENVELOPE]
+        self._node.dead_frames(to, envelopes, reason)
+
+    def _control(self, peer: UniqueAddress, body: bytes) -> None:
+        message = self._node.control_codec.decode_control(body)
+        if isinstance(message, Heartbeat | HeartbeatAck):
+            self._node.subsystems.heartbeat.tell(Heard(peer, message))
+        elif isinstance(message, TopologyMessage):
+            self._node.subsystems.topology.tell(Received(peer, message))
+        else:
+            raise DecodeError(f"{type(message).__name__} is no control message")
+
+    def _envelope(self, peer: UniqueAddress, body: bytes) -> None:
+        try:
+            envelope = self._node.codec.decode_envelope(body)
+        except DecodeError as error:
+            code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
+            self._answer(peer, Notice(code, error.path, error.uid, error.name))
+            raise
+        if not self._local.deliver(envelope.path, envelope.uid, envelope.message):
+            self._answer(peer, Notice("no_actor", envelope.path, envelope.uid, type(envelope.message).__name__))
+
+    def _answer(self, peer: UniqueAddress, notice: Notice) -> None:
+        transport = self._node.transport
+        if transport is not None and notice.path:
+            transport.send(peer, Lane.ordinary, self._node.codec.frame_notice(notice))
+
+    def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
+        if notice.code == "no_actor":
+            self._node.subsystems.topology.tell(SubscriberLost(peer, notice.path, notice.uid))
+        ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
+        self._node.kernel.dead_letter(notice, ref, f"not delivered: {notice.code}")
+        self._complain(peer, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
+
+    def _complain(self, source: object, text: str) -> None:
+        """Log once per source and text; the number of both is bounded."""
+        complaint = (source, printable(text))
+        if complaint not in self._complained and len(self._complained) < COMPLAINTS_MAX:
+            self._complained.add(complaint)
+            where = source.address if isinstance(source, UniqueAddress) else source
+            logger.warning("%s: %s", where, printable(text))

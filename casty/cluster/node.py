@@ -1,0 +1,193 @@
+"""What the actors of one clustered node share: who it is, its codecs, its transport, its refs.
+
+Owns the translation between refs and addresses and the hand-over of frames. It decides nothing
+about the cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import get_ident
+from typing import Never, TypeVar
+
+import trio
+
+from casty.address import ActorAddress, NodeAddress, UniqueAddress
+from casty.cluster.board import Board
+from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
+from casty.config import ClusterSettings
+from casty.errors import CastyError, ProtocolError
+from casty.protocol.cluster_state import TopologySnapshot
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.messages import CONTROL_MESSAGES
+from casty.protocol.registry import ServiceEntry
+from casty.protocol.shard_allocation import ShardAllocation
+from casty.refs import ActorRef
+from casty.runtime.events import EventStreamCmd
+from casty.runtime.kernel import Kernel
+from casty.runtime.ref import refuse_thread
+from casty.runtime.system import ActorSystem, kernel_of
+from casty.transport.peers import RemoteTransport
+from casty.wire.codec import Codec
+from casty.wire.frame import Lane
+
+M_contra = TypeVar("M_contra", contravariant=True)
+T = TypeVar("T")
+
+REMOTE_TYPES: tuple[type, ...] = (
+    NodeAddress,
+    Member,
+    MemberStatus,
+    ServiceEntry,
+    ShardAllocation,
+    TopologySnapshot,
+    ResolveNode,
+    SubscribeTopology,
+    UnsubscribeTopology,
+)
+"""What the cluster actor exchanges with actors of other nodes."""
+
+LOCAL_ONLY_MAX = 4_096
+"""Message types remembered as unable to travel; more are looked at again at each spawn."""
+
+CONTROL_ELEMENTS_MAX = 1_048_576
+"""Values in one control message: a state with all members and tombstones that the bounds allow."""
+HEADER_BYTES = 5
+OUTBOUND_FULL = "outbound queue full"
+NODE_STOPPED = "cluster stopped"
+
+logger = logging.getLogger("casty.cluster")
+
+
+class ClusterNode:
+    """One node's shared context. ``subsystems`` is set by the cluster actor before any of them runs."""
+
+    subsystems: Subsystems
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        member: Member,
+        *,
+        system_name: str,
+        settings: ClusterSettings,
+        transport: RemoteTransport | None,
+        event_stream: ActorRef[EventStreamCmd] | None = None,
+    ) -> None:
+        self.system = system
+        self.kernel: Kernel = kernel_of(system)
+        self.member = member
+        self.self_node: UniqueAddress = member.unique
+        self.system_name = system_name
+        self.settings = settings
+        self.transport = transport
+        self.board = Board()
+        self.event_stream = event_stream
+        limits = settings.limits
+        self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)
+        control_limits = replace(limits, elements_max=max(CONTROL_ELEMENTS_MAX, limits.elements_max))
+        self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
+        for message_type in CONTROL_MESSAGES:
+            self.control_codec.register(message_type, name=f"casty.{message_type.__name__}")
+        for public_type in REMOTE_TYPES:
+            self.codec.register(public_type, name=f"casty.{public_type.__name__}")
+        self._local_only: set[object] = set()
+
+    def export_ref(self, ref: ActorRef[Never]) -> ActorAddress:
+        """Return the address under which other nodes reach ``ref``."""
+        address = ref.address
+        return replace(address, system=self.system_name).at(self.self_node) if address.is_local else address
+
+    def import_ref(self, address: ActorAddress, type_form: object) -> ActorRef[Never]:
+        """Return a ref to an actor of this or of another node."""
+        node = address.node
+        if node is None or (node == self.self_node.address and address.incarnation in (0, self.self_node.incarnation)):
+            return self.kernel.ref_for(address.path, address.uid)
+        return RemoteRef(self, address, type_form)
+
+    def register_spawned(self, message_type: object) -> None:
+        """Let other nodes send to an actor that was spawned, if its message type can travel at all."""
+        if message_type in self._local_only:
+            return
+        try:
+            self.codec.register(message_type)
+        except (CastyError, TypeError, ValueError):
+            if len(self._local_only) < LOCAL_ONLY_MAX:
+                self._local_only.add(message_type)
+
+    def remote(self, path: str, node: NodeAddress, *, incarnation: int = 0) -> ActorRef[Never]:
+        """Return a ref to whoever has ``path`` on another node."""
+        address = ActorAddress(self.system_name, path, node.host, node.port, incarnation)
+        return self.import_ref(address, Never)
+
+    def send_control(self, to: UniqueAddress, message: object, *, if_up: bool = False) -> bool:
+        """Hand a control message to the transport; False when it was not taken."""
+        if self.transport is None:
+            return False
+        frame = self.control_codec.frame_control(message)
+        if if_up:
+            return self.transport.send_if_up(to, Lane.control, frame)
+        return self.transport.send(to, Lane.control, frame)
+
+    def dial(self, address: NodeAddress) -> None:
+        """Have the transport try to connect the control lane."""
+        if self.transport is not None:
+            self.transport.dial(address, Lane.control)
+
+    def dead_frames(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
+        """Make dead letters of frames to actors that will never be written."""
+        for frame in frames:
+            try:
+                envelope = self.codec.decode_envelope(memoryview(frame)[HEADER_BYTES:])
+            except ProtocolError as error:
+                logger.warning("a frame to %s is lost (%s) and cannot be shown: %s", to.address, reason, error)
+                continue
+            ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
+            self.kernel.dead_letter(envelope.message, ref, reason)
+
+
+class RemoteRef(ActorRef[M_contra]):
+    """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
+
+    __slots__ = ("_address", "_node", "_to", "_type_form")
+
+    def __init__(self, node: ClusterNode, address: ActorAddress, type_form: object) -> None:
+        place = address.node
+        if place is None:
+            raise ValueError(f"a remote ref needs the address of a node, got {address}")
+        self._node = node
+        self._address = address
+        self._to = UniqueAddress(place, address.incarnation)
+        self._type_form = type_form
+
+    @property
+    def address(self) -> ActorAddress:
+        return self._address
+
+    def of(self: ActorRef[Never], message_type: type[T]) -> ActorRef[T]:
+        if not isinstance(self, RemoteRef):
+            return ActorRef.of(self, message_type)
+        self._node.codec.register(message_type)
+        return RemoteRef(self._node, self._address, message_type)
+
+    def tell(self, message: M_contra) -> None:
+        node = self._node
+        if get_ident() != node.kernel.thread:
+            refuse_thread(self)
+        frame = self._frame(message)
+        if node.transport is None or not node.transport.send(self._to, Lane.ordinary, frame):
+            node.kernel.dead_letter(message, self, OUTBOUND_FULL)
+
+    async def send(self, message: M_contra) -> None:
+        node = self._node
+        if node.transport is None:
+            node.kernel.dead_letter(message, self, NODE_STOPPED)
+            await trio.lowlevel.checkpoint()
+            return
+        await node.transport.send_wait(self._to, Lane.ordinary, self._frame(message))
+
+    def _frame(self, message: object) -> bytes:
+        address = self._address
+        return self._node.codec.frame_envelope(address.path, address.uid, message, self._type_form)

@@ -1,0 +1,69 @@
+"""The protocol of the receptionist: who offers a service, who looks for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from casty.address import NodeAddress
+from casty.refs import ActorRef, ServiceKey
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInstance(Generic[M]):
+    """One actor that offers a service, and its node."""
+
+    ref: ActorRef[M]
+    node: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[M]):
+    """Who offers a service right now: the instances on reachable members, by node and path."""
+
+    key: ServiceKey[M]
+    instances: tuple[ServiceInstance[M], ...]
+
+    @property
+    def refs(self) -> tuple[ActorRef[M], ...]:
+        """The refs of the instances, in their order."""
+        return tuple(instance.ref for instance in self.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class Register(Generic[M]):
+    """Offer an actor of this node under a key, until it stops or is deregistered."""
+
+    key: ServiceKey[M]
+    ref: ActorRef[M]
+
+
+@dataclass(frozen=True, slots=True)
+class Deregister(Generic[M]):
+    """Offer the actor under this key no more."""
+
+    key: ServiceKey[M]
+    ref: ActorRef[M]
+
+
+@dataclass(frozen=True, slots=True)
+class Find(Generic[M]):
+    """Ask for the current listing of a key."""
+
+    key: ServiceKey[M]
+    reply_to: ActorRef[Listing[M]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe(Generic[M]):
+    """Have every listing of a key told: the current one at once, then each change."""
+
+    key: ServiceKey[M]
+    reply_to: ActorRef[Listing[M]]
+
+
+# Any, because a receptionist serves keys of all message types and the key is invariant in its own.
+ReceptionistCmd: TypeAlias = Register[Any] | Deregister[Any] | Find[Any] | Subscribe[Any]
+"""Everything that a receptionist accepts."""

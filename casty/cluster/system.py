@@ -1,0 +1,124 @@
+"""An actor system that is a node of a cluster: the convenient entry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Never, TypeVar
+
+import trio
+
+from casty.address import NodeAddress, NodeId
+from casty.cluster.cluster import Cluster
+from casty.cluster.services import Find, Listing, ReceptionistCmd
+from casty.config import ClusterConfig, ClusterSettings, SystemConfig, check_count, check_positive, check_roles
+from casty.errors import ClusterTimeoutError
+from casty.protocol.cluster_state import ClusterState
+from casty.refs import ActorRef, ServiceKey
+from casty.runtime.system import ActorSystem, end_block
+from casty.transport.base import Network
+from casty.transport.peers import RemoteTransport
+from casty.transport.tcp import TcpNetwork
+
+M = TypeVar("M")
+
+
+class ClusteredActorSystem(ActorSystem):
+    """One ``async with`` that binds a port, joins the cluster, and leaves it at the end.
+
+    >>> async with ClusteredActorSystem(name="shop", host="127.0.0.1", port=0, node_id="web-1") as node:
+    ...     state = await node.get_cluster_state()
+    ...     [member.id for member in state.members]
+    ['web-1']
+
+    Without ``seed_nodes`` the node forms a new cluster. ``port=0`` takes a free port, which
+    ``self_node`` tells. ``required_quorum`` makes entering wait until that many members are up.
+    Joining and waiting together take at most ``join_timeout`` seconds; then ClusterTimeoutError (a
+    TimeoutError) is raised and nothing is left running. ``insecure`` allows a host that is not
+    loopback although the traffic is not encrypted. ``network`` replaces TCP, for tests.
+
+    When the cluster declares this node down, the block is cancelled and raises NodeDowned. When
+    somebody else asks this node to leave, it leaves and the block is cancelled without an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        node_id: NodeId,
+        seed_nodes: Sequence[tuple[str, int]] = (),
+        roles: Collection[str] = (),
+        required_quorum: int | None = None,
+        settings: ClusterSettings | None = None,
+        insecure: bool = False,
+        join_timeout: float = 60.0,
+        config: SystemConfig | None = None,
+        network: Network | None = None,
+    ) -> None:
+        super().__init__(name, config=config)
+        self.settings = settings or ClusterSettings()
+        self.required_quorum = required_quorum
+        self.join_timeout = join_timeout
+        if required_quorum is not None:
+            check_count(self, "required_quorum")
+        check_positive(self, "join_timeout")
+        check_roles(roles)
+        self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
+        transport = RemoteTransport(network or TcpNetwork(insecure=insecure), limits=self.settings.limits)
+        self.cluster = Cluster.from_settings(self, self.cluster_config, self.settings, remote_transport=transport)
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncGenerator[None]:
+        async with super()._lifespan():
+            with trio.move_on_after(self.join_timeout) as joining:
+                await self.cluster.start()
+                if self.required_quorum is not None:
+                    await self.cluster.wait_up(self.required_quorum)
+            if joining.cancelled_caught:
+                raise ClusterTimeoutError(self._what_was_missing())
+            self.cluster.on_end(lambda: end_block(self))
+            yield
+
+    def _what_was_missing(self) -> str:
+        seeds = ", ".join(f"{host}:{port}" for host, port in self.cluster_config.seed_nodes) or "none"
+        try:
+            found = f"{self.cluster.up_members} of {self.required_quorum} required members were up"
+        except RuntimeError:
+            found = "the port was not bound"
+        return f"{self.cluster_config.node_id!r} gave up after {self.join_timeout:g} s (seeds: {seeds}): {found}"
+
+    @property
+    def self_node(self) -> NodeAddress:
+        """Where peers reach this node, with the real port."""
+        return self.cluster.self_node
+
+    @property
+    def receptionist(self) -> ActorRef[ReceptionistCmd]:
+        """The receptionist of this node: takes Register, Deregister, Find and Subscribe."""
+        return self.cluster.receptionist
+
+    async def get_cluster_state(self, timeout: float = 5.0) -> ClusterState:
+        """Return what this node knows of the cluster now."""
+        return await self.cluster.get_state(timeout=timeout)
+
+    async def wait_for(self, n: int, timeout: float = 60.0) -> None:
+        """Wait until at least ``n`` members are up. ClusterTimeoutError after ``timeout`` seconds."""
+        with trio.move_on_after(timeout) as scope:
+            await self.cluster.wait_up(n)
+        if scope.cancelled_caught:
+            raise ClusterTimeoutError(f"{self.cluster.up_members} of {n} members were up after {timeout:g} s")
+
+    async def find(self, key: ServiceKey[M], *, timeout: float = 5.0) -> Listing[M]:
+        """Return who offers ``key`` right now."""
+        listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
+        return listing
+
+    def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
+        """Return a ref to an actor of another node, to be narrowed with ``.of(Message)``.
+
+        ``node.remote("/greeter", "web-2").of(Greet)`` is an ``ActorRef[Greet]``. LookupError when
+        ``node`` is a name that no member has.
+        """
+        return self.cluster.remote(path, node)

@@ -1,0 +1,223 @@
+"""The driver of the membership: the actor ``_topology``, owner of the cluster's state on this node.
+
+It feeds the topology machine, answers questions about the state, and pushes snapshots to
+subscribers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Never, TypeAlias, assert_never
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.cluster.commands import (
+    GetClusterState,
+    ResolveNode,
+    SubscriberLost,
+    SubscribeTopology,
+    TopologyCmd,
+    UnsubscribeTopology,
+)
+from casty.cluster.node import ClusterNode
+from casty.errors import JoinRefused, NodeDowned, ProtocolError
+from casty.protocol.admission import VerifyAddress
+from casty.protocol.availability import WatchMembers
+from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
+from casty.protocol.effects import Note, Publish, Send, Severity, StartTimer, TimerFired
+from casty.protocol.membership import MemberStatus
+from casty.protocol.topology import Topology
+from casty.protocol.topology_events import (
+    AddressAnswered,
+    Downed,
+    Joined,
+    JoinFailed,
+    Left,
+    TopologyEffect,
+)
+from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
+from casty.refs import ActorRef
+from casty.runtime.behavior import Behavior, task
+from casty.runtime.context import ActorContext
+from casty.runtime.events import Publish as PublishEvent
+from casty.runtime.events import Terminated
+from casty.runtime.inbox import Inbox
+from casty.runtime.machine import drive
+from casty.runtime.system import fail_system
+
+SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Effect: answer a `ResolveNode`."""
+
+    query: ResolveNode
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Effect: answer a `GetClusterState`."""
+
+    query: GetClusterState
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """Effect: send a new subscriber the current snapshot, and watch it where that is possible."""
+
+    subscriber: ActorRef[TopologySnapshot]
+
+
+Effect: TypeAlias = TopologyEffect | Resolved | Shown | Subscribed
+
+
+class TopologyDriver:
+    """The machine with its queries and subscribers, and what performs its effects."""
+
+    def __init__(
+        self,
+        node: ClusterNode,
+        machine: Topology,
+        ctx: ActorContext[TopologyCmd | Terminated],
+    ) -> None:
+        self._node = node
+        self._machine = machine
+        self._ctx = ctx
+        self._subscribers: dict[ActorRef[TopologySnapshot], None] = {}
+        self._verifying: set[UniqueAddress] = set()
+
+    def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
+        """Take a query or an event of the machine. A peer's impossible state changes nothing."""
+        match event:
+            case ResolveNode():
+                return (Resolved(event),)
+            case GetClusterState():
+                return (Shown(event),)
+            case SubscribeTopology(reply_to):
+                self._subscribers[reply_to] = None
+                return (Subscribed(reply_to),)
+            case UnsubscribeTopology(subscriber):
+                self._drop(subscriber)
+            case Terminated(ref):
+                self._drop(ref)
+            case SubscriberLost(node, path, uid):
+                self._drop_where(lambda ref: _is_at(ref, node) and ref.path == path and ref.address.uid == uid)
+            case _:
+                try:
+                    return self._machine.handle(event, now)
+                except ProtocolError as error:
+                    self._ctx.log.warning("a peer sent an impossible state, ignored: %s", error)
+        return ()
+
+    def perform(self, effect: Effect) -> None:
+        """Do what the machine asks for."""
+        node = self._node
+        match effect:
+            case Send(to, message):
+                node.send_control(to, message)
+            case StartTimer(key, delay):
+                self._ctx.schedule_once(TimerFired(key), delay, key=key)
+            case Note(severity, text):
+                self._ctx.log.log(SEVERITIES[severity], "%s", text)
+            case Publish(event):
+                self._publish(event)
+            case SnapshotChanged(snapshot):
+                node.board.show(snapshot)
+                for subscriber in list(self._subscribers):
+                    subscriber.tell(snapshot)
+            case MembersChanged(members):
+                watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
+                node.subsystems.heartbeat.tell(WatchMembers(watched))
+            case Forget(gone):
+                self._drop_where(lambda ref: _is_at(ref, gone))
+                if node.transport is not None:
+                    node.transport.forget(gone)
+            case VerifyAddress(joiner):
+                self._verify(joiner)
+            case Subscribed(subscriber):
+                self._welcome(subscriber)
+            case Resolved(query):
+                query.reply_to.tell(self._resolve(query.node_id))
+            case Shown(query):
+                query.reply_to.tell(self._state())
+            case Joined() | JoinFailed() | Left() | Downed():
+                self._turn(effect)
+            case _ as never:
+                assert_never(never)
+
+    def _turn(self, effect: Joined | JoinFailed | Left | Downed) -> None:
+        board = self._node.board
+        match effect:
+            case Joined():
+                self._ctx.log.info("%s is a member", self._node.self_node.address)
+                board.join()
+            case JoinFailed(reason):
+                board.end(JoinRefused(reason))
+            case Left():
+                self._ctx.log.info("%s has left the cluster", self._node.self_node.address)
+                board.end()
+            case Downed():
+                error = NodeDowned(f"{self._node.self_node.address} was declared down by its cluster")
+                board.end(error)
+                fail_system(self._node.system, error)
+
+    def _publish(self, event: object) -> None:
+        if self._node.event_stream is None:
+            self._node.kernel.event_stream.publish(event)
+        else:
+            self._node.event_stream.tell(PublishEvent(event))
+
+    def _resolve(self, node_id: str) -> NodeAddress | None:
+        for member in self._state().members:
+            if member.id == node_id and member.status is not MemberStatus.down:
+                return member.address
+        return None
+
+    def _state(self) -> ClusterState:
+        machine = self._machine
+        if machine.state is None:
+            return ClusterState(frozenset({machine.member}))
+        return project_state(machine.state, machine.registry, self._node.self_node)
+
+    def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
+        snapshot = self._machine.view.snapshot
+        subscriber.tell(snapshot or TopologySnapshot(frozenset({self._machine.member}), None))
+        if subscriber.address.is_local:
+            self._ctx.watch(subscriber)
+
+    def _drop(self, subscriber: ActorRef[Never]) -> None:
+        self._drop_where(lambda ref: ref == subscriber)
+
+    def _drop_where(self, is_meant: Callable[[ActorRef[TopologySnapshot]], bool]) -> None:
+        for subscriber in [ref for ref in self._subscribers if is_meant(ref)]:
+            del self._subscribers[subscriber]
+
+    def _verify(self, joiner: UniqueAddress) -> None:
+        if joiner not in self._verifying and self._node.transport is not None:
+            self._verifying.add(joiner)
+            self._ctx.start_soon(self._identify, joiner)
+
+    async def _identify(self, joiner: UniqueAddress) -> None:
+        transport = self._node.transport
+        found = None if transport is None else await transport.identify(joiner.address)
+        self._verifying.discard(joiner)
+        self._ctx.self.tell(AddressAnswered(joiner, found))
+
+
+def _is_at(ref: ActorRef[Never], node: UniqueAddress) -> bool:
+    return ref.address.node == node.address and ref.address.incarnation == node.incarnation
+
+
+def topology_behavior(node: ClusterNode, machine: Topology) -> Behavior[TopologyCmd | Terminated]:
+    """Return the behaviour of ``_topology``."""
+
+    async def main(ctx: ActorContext[TopologyCmd | Terminated], inbox: Inbox[TopologyCmd | Terminated]) -> None:
+        driver = TopologyDriver(node, machine, ctx)
+        try:
+            await drive(driver, inbox, driver.perform)
+        finally:
+            node.board.end()
+
+    return task(main)
