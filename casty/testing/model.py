@@ -112,6 +112,7 @@ class ModelCluster:
     def start(self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None) -> Run:
         """Start a run of the node ``name``; a run that is alive there is replaced."""
         if name in self.runs:
+            self.crash(name)
             self.past.append(self.runs[name])
         node = UniqueAddress(NodeAddress(name, PORT), self.rng.getrandbits(63) | 1)
         member = Member(node.address, MemberStatus.joining, frozenset(), node_id or name, incarnation=node.incarnation)
@@ -123,9 +124,11 @@ class ModelCluster:
         return run
 
     def crash(self, name: str) -> None:
-        """End a run at once; the others' links to it break."""
+        """End a run at once; the others' links to it break. Nothing follows if it has ended already."""
         run = self.runs[name]
-        run.alive, run.outcome = False, run.outcome or "crashed"
+        if not run.alive:
+            return
+        run.alive, run.outcome = False, "crashed"
         for other in self._others(run):
             if (name, other.name) not in self._cuts:
                 self._at(self.delay, other, partial(self._judge, other, LinkLost(run.node)))

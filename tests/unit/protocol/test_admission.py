@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casty.protocol import admission
-from casty.protocol.admission import ADMITTED, VerifyAddress, Verdict, judge
+from casty.protocol.admission import ADMITTED, Verdict, VerifyAddress, judge
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member
 from casty.protocol.messages import JoinSettings, JoinState

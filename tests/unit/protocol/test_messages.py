@@ -1,0 +1,91 @@
+"""What travels on the control lane is checked before it becomes state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from casty.address import UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol import messages
+from casty.protocol.messages import CONTROL_MESSAGES, ControlMessage, JoinSettings, clock_from, from_wire, to_wire
+from casty.protocol.reachability import ObserverRow
+from casty.testing.samples import gossip_of, member, run_of
+
+A, B, C = (run_of(name) for name in "abc")
+STATE = (
+    gossip_of(member("a", up_number=1), member("b", up_number=2), member("c", "down"))
+    .without_members(A, frozenset({C}), now=10.0)
+    .with_row(B, ObserverRow().accusing(A))
+)
+WIRE = to_wire(STATE, now=15.0)
+
+
+def test_state_survives_the_way_to_another_node() -> None:
+    assert from_wire(WIRE, now=15.0) == STATE
+
+
+def test_tombstone_travels_with_its_age() -> None:
+    assert WIRE.tombstones == ((C, 5.0),)
+    assert dict(from_wire(WIRE, now=1_000.0).tombstones) == {C: 995.0}
+
+
+def test_tombstone_of_the_future_has_no_negative_age() -> None:
+    assert to_wire(STATE, now=9.0).tombstones == ((C, 0.0),)
+
+
+def test_welcome_is_marked() -> None:
+    assert (WIRE.welcome, to_wire(STATE, 15.0, welcome=True).welcome) == (False, True)
+
+
+def test_what_is_equal_travels_equal() -> None:
+    shuffled = replace(STATE, members=dict(reversed(list(STATE.members.items()))))
+    assert to_wire(shuffled, 15.0) == WIRE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (replace(WIRE, members=(*WIRE.members, member("a"))), "distinct"),
+        (replace(WIRE, tombstones=((C, -1.0),)), "negative"),
+        (replace(WIRE, tombstones=((C, float("nan")),)), "negative"),
+        (replace(WIRE, tombstones=((A, 1.0),)), "removed and present"),
+        (replace(WIRE, rows=((run_of("z"), 1, (A,)),)), "observer"),
+        (replace(WIRE, version=((1, 0),)), "below 1"),
+    ],
+)
+def test_state_that_contradicts_itself_is_a_decode_error(wrong: messages.GossipState, named: str) -> None:
+    with pytest.raises(DecodeError, match=named):
+        from_wire(wrong, now=15.0)
+
+
+def test_bounds_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MEMBERS_MAX", 1)
+    with pytest.raises(DecodeError, match="at most 1"):
+        from_wire(WIRE, now=15.0)
+    monkeypatch.undo()
+    monkeypatch.setattr(messages, "TOMBSTONES_MAX", 0)
+    with pytest.raises(DecodeError, match="at most 0 tombstones"):
+        from_wire(WIRE, now=15.0)
+
+
+def test_stranger_among_those_who_have_seen_is_dropped() -> None:
+    strange: tuple[UniqueAddress, ...] = (*WIRE.seen, run_of("z"))
+    assert from_wire(replace(WIRE, seen=strange), now=15.0) == STATE
+
+
+def test_clock_below_one_is_a_decode_error() -> None:
+    assert dict(clock_from(((5, 2),)).versions) == {5: 2}
+    with pytest.raises(DecodeError):
+        clock_from(((5, -1),))
+
+
+def test_first_difference_of_settings_is_named_with_both_values() -> None:
+    own = JoinSettings(1, "keep_majority")
+    assert own.difference(own) is None
+    assert own.difference(JoinSettings(2, "none")) == "min_members is 1 here and 2 at the joiner"
+
+
+def test_every_control_message_is_listed_for_the_codec() -> None:
+    assert set(CONTROL_MESSAGES) == set(ControlMessage.__args__)
