@@ -302,10 +302,18 @@ def spawn_system_actor(system: ActorSystem, behavior: Behavior[M], name: str) ->
 
 
 def _unwrapped(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> BaseException:
-    """Return the lone exception inside of groups of one, or the group; the body's own stays whole."""
-    if group is body or len(group.exceptions) != 1:
-        return group
-    lone: BaseException = group.exceptions[0]
-    if isinstance(lone, BaseExceptionGroup):
-        return _unwrapped(cast("BaseExceptionGroup[BaseException]", lone), body)
-    return lone
+    """Return the body's exception if there is no other, the lone one inside of groups of one, or the group.
+
+    Trio copies groups on their way through a nursery, so the body's is known by what is in it.
+    """
+    leaves = _leaves(group)
+    if body is not None and list(map(id, leaves)) == list(map(id, _leaves(body))):
+        return body
+    return leaves[0] if len(leaves) == 1 else group
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return [leaf for member in members for leaf in _leaves(member)]

@@ -1,0 +1,163 @@
+"""Ask: one reply, in time, or an error that says so; nothing stays behind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import trio
+import trio.testing
+
+from casty.behaviors import Behaviors
+from casty.errors import AskTimeoutError
+from casty.refs import ActorRef
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import ActorContext
+from casty.runtime.events import DeadLetter
+from casty.runtime.system import ActorSystem
+
+
+@dataclass(frozen=True)
+class Ask:
+    delay: float
+    reply_to: ActorRef[str]
+
+
+async def answer(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+    await trio.sleep(message.delay)
+    message.reply_to.tell("answer")
+    return Behaviors.same()
+
+
+async def test_the_reply_comes_back(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        reply: str = await system.ask(ref, lambda reply_to: Ask(1.0, reply_to))
+        assert reply == "answer"
+        assert system.statistics().asks_pending == 0
+
+
+async def test_a_late_reply_is_a_dead_letter_and_the_time_out_at_most_a_slice_late(autojump_clock: object) -> None:
+    async with ActorSystem() as system, system.events(DeadLetter) as letters:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        began = trio.current_time()
+        with pytest.raises(AskTimeoutError, match=r"no reply from /a within 2\.0 s"):
+            await system.ask(ref, lambda reply_to: Ask(3.0, reply_to), timeout=2.0)
+        assert 2.0 <= trio.current_time() - began <= 2.03
+        letter = await anext(letters)
+        assert (letter.message, letter.reason) == ("answer", "ask finished")
+        assert system.statistics().asks_pending == 0
+
+
+async def test_ask_or_none_returns_none_in_place_of_the_error(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        assert await system.ask_or_none(ref, lambda reply_to: Ask(9.0, reply_to), timeout=1.0) is None
+        assert await system.ask_or_none(ref, lambda reply_to: Ask(0.0, reply_to), timeout=20.0) == "answer"
+
+
+async def test_a_cancelled_ask_closes_its_slot_at_once(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        with trio.move_on_after(0.5):
+            await system.ask(ref, lambda reply_to: Ask(1.0, reply_to))
+        assert system.statistics().asks_pending == 0
+        await trio.sleep(2)
+        assert system.statistics().dead_letters == {"ask finished": 1}
+
+
+async def test_only_the_first_reply_counts() -> None:
+    async def twice(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+        message.reply_to.tell("first")
+        await message.reply_to.send("second")
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(twice), "a")
+        assert await system.ask(ref, lambda reply_to: Ask(0.0, reply_to)) == "first"
+        await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().dead_letters == {"ask finished": 1}
+
+
+async def test_a_factory_that_raises_leaves_no_slot() -> None:
+    def broken(reply_to: ActorRef[str]) -> Ask:
+        raise LookupError("no such thing")
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        with pytest.raises(LookupError):
+            await system.ask(ref, broken)
+        assert system.statistics().asks_pending == 0
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan])
+async def test_a_time_out_must_be_above_zero(timeout: float) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        with pytest.raises(ValueError, match="timeout must be"):
+            await system.ask(ref, lambda reply_to: Ask(0.0, reply_to), timeout=timeout)
+
+
+async def test_an_endless_time_out_waits(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        assert await system.ask(ref, lambda reply_to: Ask(9999.0, reply_to), timeout=math.inf) == "answer"
+
+
+async def test_an_actor_asks_inside_its_handler() -> None:
+    async def forward(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+        target = ctx.system.lookup("/a")
+        assert target is not None
+        reply: str = await ctx.ask(target.of(Ask), lambda reply_to: Ask(0.0, reply_to))
+        message.reply_to.tell(f"forwarded {reply}")
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.receive(answer), "a")
+        ref = system.spawn(Behaviors.receive(forward), "b")
+        assert await system.ask(ref, lambda reply_to: Ask(0.0, reply_to)) == "forwarded answer"
+
+
+async def test_the_slot_is_reached_by_its_path_once() -> None:
+    slots: list[ActorRef[str]] = []
+
+    async def keep(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+        slots.append(message.reply_to)
+        return Behaviors.same()
+
+    async with ActorSystem() as system, trio.open_nursery() as nursery:
+        ref = system.spawn(Behaviors.receive(keep), "a")
+
+        async def ask() -> None:
+            assert await system.ask(ref, lambda reply_to: Ask(0.0, reply_to)) == "from afar"
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        address = slots[0].address
+        assert address.path.startswith("/_ask/")
+        assert not system._deliver(address.path, address.uid + 1, "wrong serial")
+        assert system._deliver(address.path, address.uid, "from afar")
+        assert not system._deliver(address.path, address.uid, "again")
+        assert system._ref_for(address.path, address.uid) == slots[0]
+
+
+@pytest.mark.parametrize("path", ["/_ask/", "/_ask/x", "/_ask/-1", "/_ask/²", "/_ask/" + "9" * 10_000, "/nobody"])
+async def test_a_path_from_the_network_that_means_nobody_is_refused(path: str) -> None:
+    async with ActorSystem() as system:
+        assert not system._deliver(path, 0, "x")
+        assert system.statistics().dead_letters == {}
+
+
+async def test_ten_thousand_asks_leave_nothing_behind() -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer_now), "a")
+        for _ in range(10_000):
+            await system.ask(ref, lambda reply_to: Ask(0.0, reply_to))
+        assert system.statistics().asks_pending == 0
+        assert all(not bucket.slots for bucket in system._kernel.wheel._buckets.values())
+
+
+async def answer_now(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+    message.reply_to.tell("answer")
+    return Behaviors.same()

@@ -1,0 +1,230 @@
+"""Mailboxes: the bound, the policies beyond it, waiting senders, fairness, foreign threads."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+from casty.behaviors import Behaviors
+from casty.config import Mailbox, MailboxOverflowStrategy
+from casty.errors import ActorStoppedError, MailboxFull
+from casty.refs import ActorRef
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import ActorContext
+from casty.runtime.events import DeadLetter, EventStreamSubscribe
+from casty.runtime.system import ActorSystem
+
+DROP_NEW, DROP_OLDEST, REJECT = MailboxOverflowStrategy
+
+
+def gated(seen: list[int], gate: trio.Event) -> Behavior[int]:
+    """Wait for the gate at each message, so that a mailbox can fill."""
+
+    async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        await gate.wait()
+        seen.append(message)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+async def filled(system: ActorSystem, seen: list[int], gate: trio.Event, mailbox: Mailbox) -> ActorRef[int]:
+    """Return an actor with message 0 in hand and a mailbox full of 1, 2, ..."""
+    ref = system.spawn(gated(seen, gate), "gated", mailbox=mailbox)
+    ref.tell(0)
+    await trio.testing.wait_all_tasks_blocked()
+    for number in range(mailbox.capacity):
+        ref.tell(number + 1)
+    return ref
+
+
+async def test_drop_new_makes_a_dead_letter_of_the_new_message() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system, system.events(DeadLetter) as letters:
+        ref = await filled(system, seen, gate, Mailbox(2, DROP_NEW))
+        ref.tell(3)
+        assert await anext(letters) == DeadLetter(3, ref, "mailbox full")
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 1, 2]
+
+
+async def test_drop_oldest_makes_a_dead_letter_of_the_oldest_message() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system, system.events(DeadLetter) as letters:
+        ref = await filled(system, seen, gate, Mailbox(2, DROP_OLDEST))
+        ref.tell(3)
+        await ref.send(4)
+        assert [(await anext(letters)).message for _ in range(2)] == [1, 2]
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 3, 4]
+
+
+async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, seen, gate, Mailbox(2, REJECT))
+        with pytest.raises(MailboxFull, match="the mailbox of /gated is full"):
+            ref.tell(3)
+        assert system.statistics().dead_letters == {}
+        assert system._deliver("/gated", 0, 4)
+        assert system.statistics().dead_letters == {"mailbox full": 1}
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("overflow", [DROP_NEW, REJECT])
+async def test_send_waits_for_room_in_order(overflow: MailboxOverflowStrategy) -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, seen, gate, Mailbox(1, overflow))
+        async with trio.open_nursery() as nursery:
+            for number in (2, 3):
+                nursery.start_soon(ref.send, number)
+                await trio.testing.wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 2
+            gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 1, 2, 3]
+
+
+async def test_a_sender_that_waits_for_a_stopping_actor_goes_on_and_its_message_is_a_dead_letter() -> None:
+    gate = trio.Event()
+    async with ActorSystem() as system, system.events(DeadLetter) as letters:
+        ref = await filled(system, [], gate, Mailbox(1))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.send, 2)
+            nursery.start_soon(ref.send, 3)
+            await trio.testing.wait_all_tasks_blocked()
+            system.stop(ref)
+            gate.set()
+        await ref.send(4)
+        messages = [(await anext(letters)).message for _ in range(4)]
+    assert sorted(str(message) for message in messages) == ["1", "2", "3", "4"]
+
+
+async def test_signals_pass_a_full_mailbox_and_take_no_room_in_it() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = system.spawn(gated(seen, gate), "gated", mailbox=Mailbox(1))
+        await trio.testing.wait_all_tasks_blocked()
+        ref.tell(1)  # handed to the parked actor, which has not run yet
+        ref.owner().signal(object.__new__(NoSignal))  # type: ignore[attr-defined]  # looks inside
+        ref.tell(2)  # finds the buffer empty
+        assert system.statistics().dead_letters == {}
+        gate.set()
+
+
+class NoSignal:
+    """Something that the actor finds on its list of signals, and that means nothing."""
+
+
+async def test_a_flooded_actor_lets_others_run() -> None:
+    progress: list[int] = []
+
+    async def endless(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        ctx.self.tell(message + 1)
+        progress.append(message)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(endless), "endless")
+        ref.tell(0)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert 0 < len(progress) <= 21 * 64
+        system.stop(ref)
+
+
+async def test_a_flooded_inbox_lets_others_run() -> None:
+    progress: list[int] = []
+
+    async def endless(ctx: ActorContext[int], inbox: object) -> None:
+        async for message in inbox:  # type: ignore[attr-defined]  # an inbox
+            ctx.self.tell(message + 1)
+            progress.append(message)
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.task(endless), "endless")
+        ref.tell(0)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert 0 < len(progress) <= 21 * 64
+
+
+async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works() -> None:
+    errors: list[BaseException] = []
+    seen: list[int] = []
+    gate = trio.Event()
+    gate.set()
+
+    def work(system: ActorSystem, refs: list[ActorRef[int]]) -> None:
+        for ref in refs:
+            try:
+                ref.tell(1)
+            except RuntimeError as error:
+                errors.append(error)
+        system.tell_threadsafe(refs[0], 2)
+
+    async with ActorSystem() as system:
+        ref = system.spawn(gated(seen, gate), "gated")
+        await trio.testing.wait_all_tasks_blocked()
+        thread = threading.Thread(target=work, args=(system, [ref, system._ref_for("/gated", 0), system.event_stream]))
+        thread.start()
+        thread.join()
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [2]
+    assert len(errors) == 3
+    assert all("tell_threadsafe" in str(error) for error in errors)
+
+
+async def test_a_thread_that_overfills_a_rejecting_mailbox_makes_dead_letters() -> None:
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, [], gate, Mailbox(1, REJECT))
+        system.tell_threadsafe(ref, 9)
+        await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().dead_letters == {"mailbox full": 1}
+        gate.set()
+
+
+def test_tell_threadsafe_after_the_loop_has_ended_says_so() -> None:
+    async def main() -> tuple[ActorSystem, ActorRef[int]]:
+        async with ActorSystem("gone") as system:
+            return system, system.spawn(Behaviors.ignore(), "a")
+
+    system, ref = trio.run(main)
+    with pytest.raises(ActorStoppedError, match="the loop of gone has ended"):
+        system.tell_threadsafe(ref, 1)
+
+
+async def test_dead_letters_of_dead_letters_are_counted_and_end_there() -> None:
+    gate = trio.Event()
+
+    async def stuck(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        await gate.wait()
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        observer = system.spawn(Behaviors.receive(stuck), "observer", mailbox=Mailbox(1))
+        system.event_stream.tell(EventStreamSubscribe(DeadLetter, observer))
+        gone = system.spawn(Behaviors.ignore(), "gone")
+        system.stop(gone)
+        await system.wait_stopped(gone)
+        for number in range(10):
+            gone.tell(number)
+            await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().dead_letters == {"actor stopped": 10, "mailbox full": 8}
+        gate.set()

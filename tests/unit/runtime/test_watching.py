@@ -1,0 +1,207 @@
+"""Death watch: any local ref, once, ahead of the mailbox, with the cause."""
+
+from __future__ import annotations
+
+from typing import Never
+
+import pytest
+import trio
+import trio.testing
+
+from casty.address import ActorAddress
+from casty.behaviors import Behaviors
+from casty.refs import ActorRef
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import ActorContext
+from casty.runtime.events import Terminated
+from casty.runtime.system import ActorSystem
+
+
+class ForeignRef(ActorRef[Never]):
+    @property
+    def address(self) -> ActorAddress:
+        return ActorAddress("other", "/there", "10.0.0.9", 2551, incarnation=3, uid=4)
+
+    def tell(self, message: Never) -> None:
+        raise NotImplementedError
+
+    async def send(self, message: Never) -> None:
+        raise NotImplementedError
+
+
+Command = tuple[str, ActorRef[Never]] | Terminated
+
+
+def watcher(seen: list[object]) -> Behavior[Command]:
+    async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+        match message:
+            case Terminated():
+                seen.append(message)
+            case ("watch", ref):
+                ctx.watch(ref)
+            case ("unwatch", ref):
+                ctx.unwatch(ref)
+            case _:
+                seen.append(message)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+async def fail(ctx: ActorContext[int], message: int) -> Behavior[int]:
+    raise LookupError(message)
+
+
+async def test_a_watcher_is_told_once_that_a_sibling_has_ended() -> None:
+    seen: list[object] = []
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.ignore(), "target")
+        ref = system.spawn(watcher(seen), "watcher")
+        ref.tell(("watch", target))
+        ref.tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(target)
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [Terminated(target, None)]
+
+
+async def test_the_cause_of_a_failure_comes_along() -> None:
+    seen: list[object] = []
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.receive(fail), "target")
+        system.spawn(watcher(seen), "watcher").tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        target.tell(7)
+        await trio.testing.wait_all_tasks_blocked()
+        (terminated,) = seen
+        assert isinstance(terminated, Terminated)
+        assert terminated.ref == target
+        assert isinstance(terminated.cause, LookupError)
+
+
+async def test_an_actor_that_had_ended_before_fires_at_once() -> None:
+    seen: list[object] = []
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.ignore(), "target")
+        system.stop(target)
+        await system.wait_stopped(target)
+        system.spawn(watcher(seen), "watcher").tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [Terminated(target)]
+
+
+async def test_the_name_is_free_when_terminated_arrives() -> None:
+    again: list[bool] = []
+
+    async def renew(ctx: ActorContext[Terminated | str], message: Terminated | str) -> Behavior[Terminated | str]:
+        if isinstance(message, str) or len(again) < 3:
+            again.append(True)
+            child = ctx.spawn(Behaviors.receive(fail), "child")
+            ctx.watch(child)
+            child.tell(1)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.receive(renew), "parent").tell("go")
+        await trio.testing.wait_all_tasks_blocked()
+    assert len(again) == 3
+
+
+async def test_a_child_can_watch_its_parent() -> None:
+    seen: list[object] = []
+
+    async def watch_parent(ctx: ActorContext[Command]) -> Behavior[Command]:
+        assert ctx.parent is not None
+        ctx.watch(ctx.parent)
+        return watcher(seen)
+
+    async def make(ctx: ActorContext[object]) -> Behavior[object]:
+        ctx.spawn(Behaviors.setup(watch_parent), "child")
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.setup(make), "parent")
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == []  # it ended first, as children do: nobody was left to tell
+
+
+async def test_a_terminated_that_is_on_its_way_does_not_arrive_after_unwatch() -> None:
+    seen: list[object] = []
+
+    async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+        seen.append(message)
+        if not isinstance(message, Terminated):
+            target = ctx.spawn(Behaviors.ignore(), "target")
+            ctx.watch(target)
+            ctx.stop(target)
+            await ctx.system.wait_stopped(target)
+            ctx.unwatch(target)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(handle), "watcher")
+        ref.tell(("go", ref))
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [("go", ref)]
+
+
+async def test_terminated_overtakes_the_mailbox() -> None:
+    seen: list[object] = []
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.ignore(), "target")
+        ref = system.spawn(watcher(seen), "watcher")
+        ref.tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(10_000):
+            ref.tell((f"message {number}", target))
+        system.stop(target)
+        await trio.testing.wait_all_tasks_blocked()
+        assert Terminated(target) in seen[:500]
+        assert len(seen) == 10_001
+
+
+async def test_a_watcher_that_ended_is_forgotten_by_whom_it_watched() -> None:
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.ignore(), "target")
+        ref = system.spawn(watcher([]), "watcher")
+        ref.tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        cell = target.owner()  # type: ignore[attr-defined]  # looks inside
+        assert len(cell.watchers) == 1
+        system.stop(ref)
+        await system.wait_stopped(ref)
+        assert cell.watchers == {}
+
+
+async def test_what_is_no_actor_cannot_be_watched() -> None:
+    refused: list[str] = []
+
+    async def try_all(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        for ref in (ctx.self, ctx.system.event_stream, ForeignRef()):
+            with pytest.raises(ValueError, match="cannot watch") as caught:
+                ctx.watch(ref)
+            refused.append(str(caught.value))
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.receive(try_all), "trying").tell(1)
+        await trio.testing.wait_all_tasks_blocked()
+    assert ["itself" in refused[0], "no actor" in refused[1], "this system" in refused[2]] == [True, True, True]
+
+
+async def test_a_remote_watch_goes_through_the_hook_and_comes_back() -> None:
+    seen: list[object] = []
+    calls: list[object] = []
+    foreign = ForeignRef()
+    async with ActorSystem() as system:
+        system._kernel.watch_remote = lambda who, ref: calls.append(("watch", who.path, ref))
+        system._kernel.unwatch_remote = lambda who, ref: calls.append(("unwatch", who.path, ref))
+        ref = system.spawn(watcher(seen), "watcher")
+        ref.tell(("watch", foreign))
+        await trio.testing.wait_all_tasks_blocked()
+        system._terminated(ref, foreign)
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [Terminated(foreign)]
+        ref.tell(("watch", foreign))
+        await trio.testing.wait_all_tasks_blocked()
+    assert calls == [("watch", "/watcher", foreign)] * 2 + [("unwatch", "/watcher", foreign)]
