@@ -123,6 +123,13 @@ class ModelCluster:
         self.tell(run, Start())
         return run
 
+    def form(self, names: Iterable[str], *, within: float = 10.0) -> None:
+        """Start these nodes, the first three of them as seeds, and let them all come up."""
+        every = list(names)
+        for name in every:
+            self.start(name, seeds=every[:3])
+        self.run_for(within, until=lambda: self.all_up(len(every)))
+
     def crash(self, name: str) -> None:
         """End a run at once; the others' links to it break. Nothing follows if it has ended already."""
         run = self.runs[name]

@@ -1,0 +1,185 @@
+"""However nodes start and list each other, there is one cluster."""
+
+from __future__ import annotations
+
+import random
+from itertools import permutations
+
+import pytest
+
+from casty.protocol.topology_events import TopologySettings
+from casty.testing.invariants import Watch, check_events
+from casty.testing.model import ModelCluster
+
+ABC = ("a", "b", "c")
+LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "all list all": dict.fromkeys(ABC, ABC),
+    "all list all, the last first": dict.fromkeys(ABC, ("c", "b", "a")),
+    "sole seed": dict.fromkeys(ABC, ("a",)),
+    "sole seed with the highest address": dict.fromkeys(ABC, ("c",)),
+    "seed without seeds": {"a": (), "b": ("a",), "c": ("a",)},
+    "two seeds": dict.fromkeys(ABC, ("b", "c")),
+    "each lists the others": {"a": ("b", "c"), "b": ("a", "c"), "c": ("a", "b")},
+    "two list each other, the third both": {"a": ("b",), "b": ("a",), "c": ("a", "b")},
+    "chain": {"a": (), "b": ("a",), "c": ("b",)},
+}
+
+
+def started(cluster: ModelCluster, layout: dict[str, tuple[str, ...]], at: dict[str, float]) -> Watch:
+    """Start each node at its time, under watch."""
+    watch = Watch(cluster)
+    for name in sorted(at, key=lambda name: at[name]):
+        cluster.run_for(at[name] - cluster.now, until=watch.check)
+        cluster.start(name, seeds=layout[name])
+    return watch
+
+
+def come_up(cluster: ModelCluster, watch: Watch, seconds: float, count: int) -> None:
+    """Let the nodes come up in time, as one cluster, and stay so."""
+    cluster.run_for(seconds, until=lambda: watch.check() or cluster.all_up(count))
+    assert cluster.all_up(count), {run.name: run.statuses for run in cluster.living}
+    cluster.run_for(2.0, until=watch.check)
+    assert cluster.all_up(count)
+    for run in cluster.living:
+        check_events(run)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.03, 1.0])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_order_of_starting_forms_one_cluster(layout: str, gap: float) -> None:
+    for number, order in enumerate(permutations(ABC)):
+        cluster = ModelCluster(seed=number)
+        watch = started(cluster, LAYOUTS[layout], {name: place * gap for place, name in enumerate(order)})
+        come_up(cluster, watch, 12.0, 3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_node_that_starts_late_joins(layout: str) -> None:
+    for number, late in enumerate(ABC):
+        cluster = ModelCluster(seed=number)
+        watch = started(cluster, LAYOUTS[layout], {name: 20.0 if name == late else 0.0 for name in ABC})
+        come_up(cluster, watch, 12.0, 3)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_two_nodes_that_list_each_other_form_one_cluster(order: str) -> None:
+    for gap in (0.0, 0.0005, 0.04, 3.0, 30.0):
+        cluster = ModelCluster(seed=1)
+        watch = started(cluster, {"a": ("b",), "b": ("a",)}, {order[0]: 0.0, order[1]: gap})
+        come_up(cluster, watch, 3.0, 2)
+
+
+@pytest.mark.parametrize("first", ABC)
+def test_silent_first_seed_holds_the_others_up_for_five_seconds(first: str) -> None:
+    seeds = (first, *(name for name in ABC if name != first))
+    others = [name for name in ABC if name != first]
+    cluster = ModelCluster(seed=2)
+    watch = started(cluster, dict.fromkeys(ABC, seeds), dict.fromkeys(others, 0.0))
+    cluster.run_for(4.9, until=watch.check)
+    assert not any(run.statuses for run in cluster.living)
+    come_up(cluster, watch, 2.0, 2)
+    cluster.start(first, seeds=seeds)
+    come_up(cluster, watch, 2.0, 3)
+
+
+def test_first_seed_forms_alone_after_five_seconds_and_the_others_join_it() -> None:
+    cluster = ModelCluster(seed=3)
+    watch = started(cluster, dict.fromkeys(ABC, ("b", "a", "c")), {"b": 0.0})
+    cluster.run_for(4.9, until=watch.check)
+    assert not cluster.runs["b"].statuses
+    come_up(cluster, watch, 2.0, 1)
+    for name in ("a", "c"):
+        cluster.start(name, seeds=("b", "a", "c"))
+    come_up(cluster, watch, 2.0, 3)
+
+
+def test_other_seed_never_forms_alone() -> None:
+    cluster = ModelCluster(seed=4)
+    cluster.start("a", seeds=("b", "a"))
+    cluster.run_for(60.0)
+    assert not cluster.runs["a"].statuses
+
+
+@pytest.mark.parametrize("late", ABC)
+def test_candidate_that_wakes_as_the_others_form_makes_no_second_cluster(late: str) -> None:
+    for number, offset in enumerate(range(-12, 13, 2)):
+        for order in (ABC, ("b", "a", "c"), ("c", "b", "a")):
+            alone = dict.fromkeys(ABC, 0.0) if number % 2 else {order[0]: 0.0}
+            # The others form at one of their probes after 5 s; these are about a second apart.
+            cluster = ModelCluster(seed=number, delay=0.02)
+            watch = started(cluster, dict.fromkeys(ABC, order), {**alone, late: 5.4 + offset / 20})
+            present = len(cluster.runs)
+            come_up(cluster, watch, 15.0, present)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_starts_with_loss_and_delay_form_one_cluster(seed: int) -> None:
+    rng = random.Random(seed)
+    names = "abcde"[: rng.choice((2, 3, 5))]
+    cluster = ModelCluster(seed=seed, delay=rng.choice((0.001, 0.05)))
+    cluster.jitter, cluster.loss = rng.choice((0.0, 0.2)), rng.choice((0.0, 0.1))
+    seeds = tuple(rng.sample(names, len(names)))
+    watch = started(cluster, dict.fromkeys(names, seeds), {name: rng.uniform(0.0, 7.0) for name in names})
+    cluster.loss = 0.0
+    come_up(cluster, watch, 20.0, len(names))
+
+
+def test_candidate_that_dies_before_it_forms_does_not_stop_the_others() -> None:
+    cluster = ModelCluster(seed=5)
+    watch = started(cluster, dict.fromkeys(ABC, (*ABC, "d")), dict.fromkeys(ABC, 0.0))
+    cluster.run_for(3.0, until=watch.check)
+    cluster.crash("a")
+    cluster.start("d", seeds=(*ABC, "d"))
+    come_up(cluster, watch, 12.0, 3)
+
+
+def test_three_nodes_are_up_within_a_second() -> None:
+    cluster = ModelCluster(seed=6)
+    for name in ABC:
+        cluster.start(name, seeds=ABC)
+    cluster.run_for(1.0)
+    assert cluster.all_up(3)
+
+
+def test_joins_of_up_to_ten_nodes_are_seen_by_all_in_a_fifth_of_a_second() -> None:
+    cluster = ModelCluster(seed=7, delay=0.005)
+    cluster.form("a")
+    for count, name in enumerate("bcdefghij", start=2):
+        cluster.start(name, seeds=("a",))
+        cluster.run_for(0.2)
+        assert cluster.all_up(count)
+
+
+def test_nobody_is_up_before_the_required_number_has_joined() -> None:
+    from_three = ModelCluster(seed=8, settings=three_at_least())
+    for name in "ab":
+        from_three.start(name, seeds=("a",))
+    from_three.run_for(20.0)
+    assert set(from_three.runs["b"].statuses.values()) == {"joining"}
+    from_three.start("c", seeds=("a",))
+    from_three.run_for(1.0)
+    assert from_three.all_up(3)
+
+
+def three_at_least() -> TopologySettings:
+    return TopologySettings(min_members=3)
+
+
+def test_node_that_learns_of_a_lower_seed_is_never_up_alone_and_merged() -> None:
+    cluster = ModelCluster(seed=9)
+    watch = started(cluster, dict.fromkeys(ABC, ABC), dict.fromkeys(ABC, 0.0))
+    come_up(cluster, watch, 12.0, 3)
+    assert {name: watch.path(name, cluster.runs[name].node) for name in "bc"} == dict.fromkeys("bc", ["joining", "up"])
+
+
+@pytest.mark.parametrize("same", ["node_id", "settings"])
+def test_joiner_that_does_not_fit_is_refused_with_the_reason(same: str) -> None:
+    cluster = ModelCluster(seed=10)
+    cluster.form("ab")
+    if same == "settings":
+        cluster.settings = three_at_least()
+    run = cluster.start("c", seeds=("a",), node_id="b" if same == "node_id" else "c")
+    cluster.run_for(1.0)
+    assert not run.alive
+    assert ("node_id 'b' belongs to b" if same == "node_id" else "min_members is 1 here and 3") in run.outcome
+    assert cluster.all_up(2)
