@@ -71,6 +71,14 @@ class MemoryNetwork(Faults):
                     end.die()
         self._wake()
 
+    def reset(self, a: str, b: str) -> None:
+        """Break every connection between two hosts, as a device on the path does; both ends learn it."""
+        for ends in self._connections.values():
+            if {end.host.name for end in ends} == {a, b}:
+                for end in ends:
+                    end.break_off()
+        self._wake()
+
     @property
     def connection_count(self) -> int:
         """How many connections have an end that is still open."""
@@ -270,6 +278,10 @@ class MemoryConnection:
             self._outgoing.reset()
             self._close()
 
+    def break_off(self) -> None:
+        """Let the other end see a reset; this one stays open."""
+        self._outgoing.reset()
+
     def _close(self) -> None:
         self.is_closed = True
         self._incoming.discard()
@@ -310,9 +322,10 @@ class _Pipe:
         self._is_discarded = False
 
     def write(self, data: bytes) -> None:
-        if data and not self._is_discarded:
-            self._chunks.append((self._arrival(), data))
-            self.size += len(data)
+        if data:
+            self.size += len(data)  # also towards a reader that is gone: the writer does not know that yet
+            if not self._is_discarded:
+                self._chunks.append((self._arrival(), data))
 
     def end(self) -> None:
         self.end_at = self._arrival()

@@ -27,7 +27,7 @@ class Outbox:
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._frames: list[bytes] = []
-        self._waiting: OrderedDict[trio.Event, bytes] = OrderedDict()
+        self._waiting: OrderedDict[trio.lowlevel.Task, bytes] = OrderedDict()
         self._taker: trio.lowlevel.Task | None = None
 
     def __len__(self) -> int:
@@ -61,12 +61,15 @@ class Outbox:
         """
         if self.put_nowait(frame):
             return
-        admitted = trio.Event()
-        self._waiting[admitted] = frame
-        try:
-            await admitted.wait()
-        finally:
-            self._waiting.pop(admitted, None)
+        sender = trio.lowlevel.current_task()
+        self._waiting[sender] = frame
+
+        def leave_the_line(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            # At once, not when the task runs again: in between its frame could still be admitted.
+            del self._waiting[sender]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(leave_the_line)
 
     def extend(self, frames: list[bytes]) -> None:
         """Queue frames that another queue had already taken; no bound holds for them."""
@@ -99,7 +102,7 @@ class Outbox:
         drained = [*self._frames, *self._waiting.values()]
         self._frames, self.bytes = [], 0
         while self._waiting:
-            self._waiting.popitem(last=False)[0].set()
+            trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0])
         return drained
 
     async def wait(self) -> None:
@@ -126,13 +129,13 @@ class Outbox:
 
     def _admit(self) -> None:
         while self._waiting:
-            admitted, frame = next(iter(self._waiting.items()))
+            sender, frame = next(iter(self._waiting.items()))
             if not self._has_room(frame):
                 return
-            del self._waiting[admitted]
+            del self._waiting[sender]
             self._frames.append(frame)
             self.bytes += len(frame)
-            admitted.set()
+            trio.lowlevel.reschedule(sender)
 
     def __repr__(self) -> str:
         return f"<Outbox queued={len(self._frames)} bytes={self.bytes} waiting={len(self._waiting)}>"

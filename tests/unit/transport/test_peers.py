@@ -150,20 +150,35 @@ async def test_forget_closes_the_links(autojump_clock, world) -> None:
 
 async def test_an_ordinary_link_that_breaks_is_redialled_with_its_queue(autojump_clock, world) -> None:
     a, b = await world.node("a"), await world.node("b")
-    a.say(b, b"before")
-    await b.told.wait("frame")
-    await trio.sleep(5)
-    world.network.cut("a", "b")
-    a.say(b, b"silence")
-    await trio.sleep(1)
-    world.crash(b)
-    await trio.sleep(1)
-    a.say(b, b"after")
-    world.network.heal("a", "b")
-    assert (await a.told.wait("link_lost"))[3] is False
-    again = await world.node("b", 1)
-    await again.told.wait("frame")
-    assert again.told.bodies in ([b"after"], [b"silence", b"after"])
+    world.network.delay("a", "b", 0.1)
+    bodies = [number.to_bytes(2, "big") * 1000 for number in range(1000)]
+    a.say(b, *bodies)
+    await b.told.wait("frame", 100)
+    world.network.reset("a", "b")
+    await a.told.wait("link_up", 2)
+    await trio.sleep(10)
+    stats = a.transport.statistics()
+    assert stats.frames_sent + stats.frames_unknown == 1000
+    got = [bodies.index(body) for body in b.told.bodies]
+    assert got == sorted(set(got)), "in order, and none twice"
+    assert got[-1] == 999
+    assert 1 <= 1000 - len(got) <= 600, "only what was under way is missing"
+    assert "undelivered" not in a.told.names()
+
+
+async def test_a_control_link_that_breaks_gives_its_queue_back(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    world.network.delay("a", "b", 0.1)
+    frames = 1000
+    a.say(b, *[b"x" * 2000] * frames, lane=Lane.control)
+    await b.told.wait("frame", 100)
+    world.network.reset("a", "b")
+    await a.told.wait("link_lost")
+    await trio.sleep(10)
+    stats = a.transport.statistics()
+    assert stats.frames_sent + stats.frames_unknown + stats.frames_undelivered == frames
+    assert len(a.told.all("undelivered")[0][1]) == stats.frames_undelivered > 0
+    assert len(a.told.all("link_up")) == 1, "the machines decide when to dial again"
 
 
 async def test_dial_reports_a_link_and_does_nothing_while_there_is_one(autojump_clock, world) -> None:
@@ -213,7 +228,7 @@ async def test_dialling_oneself_fails_with_a_clear_reason(autojump_clock, world)
     a.say(a, b"x")
     await a.told.wait("undelivered")
     await trio.sleep(60)
-    assert a.told.names() == ["dial_failed", "undelivered", "dial_failed"]
+    assert a.told.names() == ["dial_failed", "self_dialled", "undelivered", "dial_failed", "self_dialled"]
 
 
 async def test_another_system_is_refused_for_good(autojump_clock, world) -> None:
@@ -361,6 +376,20 @@ async def test_a_peer_that_lost_a_fresh_link_is_dialled_back(autojump_clock, wor
     await a.told.wait("frame")
     assert trio.current_time() < 0.2
     assert world.network.connection_count <= 2
+
+
+async def test_identify_tells_who_is_there_without_touching_the_links(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b", 7)
+    assert await a.transport.identify(b.me.address) == b.me
+    assert a.told.events == b.told.events == []
+    assert await a.transport.identify(NodeAddress("c", 1)) is None
+    world.network.freeze("b")
+    assert await a.transport.identify(b.me.address) is None
+    assert trio.current_time() == pytest.approx(5.0)
+    await trio.sleep(1)
+    world.network.thaw("b")
+    await trio.sleep(1)
+    assert world.network.connection_count == 0
 
 
 async def test_send_if_up_never_dials(autojump_clock, world) -> None:

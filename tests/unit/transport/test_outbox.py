@@ -1,0 +1,162 @@
+"""The queue of one link."""
+
+from __future__ import annotations
+
+import random
+
+import trio
+import trio.testing
+
+from casty.transport.gate import Gate
+from casty.transport.outbox import Outbox
+
+
+async def test_frames_leave_in_order_and_within_the_size_of_one_write() -> None:
+    outbox = Outbox(messages_max=100, bytes_max=1000)
+    for number in range(10):
+        assert outbox.put_nowait(bytes([number]) * 10)
+    assert [frame[0] for frame in outbox.take(35)] == [0, 1, 2]
+    assert (len(outbox), outbox.bytes) == (7, 70)
+    assert [frame[0] for frame in outbox.take(70)] == [3, 4, 5, 6, 7, 8, 9]
+    assert outbox.take(100) == []
+
+
+async def test_both_bounds_hold() -> None:
+    outbox = Outbox(messages_max=3, bytes_max=10)
+    assert [outbox.put_nowait(b"x") for _ in range(4)] == [True, True, True, False]
+    outbox.drain()
+    assert outbox.put_nowait(b"x" * 6)
+    assert not outbox.put_nowait(b"x" * 6)
+    assert outbox.put_nowait(b"x" * 4)
+
+
+async def test_an_over_long_frame_passes_alone() -> None:
+    outbox = Outbox(messages_max=3, bytes_max=10)
+    assert outbox.put_nowait(b"x" * 50)
+    assert not outbox.put_nowait(b"y")
+    assert outbox.take(20) == [b"x" * 50]
+    assert outbox.put_nowait(b"y")
+    assert not outbox.put_nowait(b"x" * 50)
+    assert outbox.put_nowait(b"y")
+
+
+async def test_the_first_frame_larger_than_a_write_leaves_alone() -> None:
+    outbox = Outbox(messages_max=9, bytes_max=1000)
+    outbox.extend([b"x" * 50, b"y", b"z"])
+    assert outbox.take(20) == [b"x" * 50]
+    assert outbox.take(20) == [b"y", b"z"]
+
+
+async def test_the_taker_sleeps_until_there_is_something() -> None:
+    outbox = Outbox(messages_max=9, bytes_max=1000)
+    got: list[bytes] = []
+
+    async def take() -> None:
+        while len(got) < 3:
+            await outbox.wait()
+            got.extend(outbox.take(100))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.put_nowait(b"1")
+        outbox.put_nowait(b"2")
+        await trio.testing.wait_all_tasks_blocked()
+        assert got == [b"1", b"2"]
+        outbox.put_nowait(b"3")
+
+
+async def test_nobody_overtakes_those_who_wait() -> None:
+    outbox = Outbox(messages_max=1, bytes_max=1000)
+    outbox.put_nowait(b"0")
+    async with trio.open_nursery() as nursery:
+        for number in range(1, 4):
+            nursery.start_soon(outbox.put, b"%d" % number)
+            await trio.testing.wait_all_tasks_blocked()
+        order = list(outbox.take(100))
+        assert outbox.waiting == 2, "the first was admitted before anybody was woken"
+        assert not outbox.put_nowait(b"pushes in")
+        while frames := outbox.take(100):
+            order += frames
+    assert order == [b"0", b"1", b"2", b"3"]
+    assert outbox.put_nowait(b"now")
+
+
+async def test_a_large_frame_at_the_head_of_the_line_is_not_overtaken_by_small_ones() -> None:
+    outbox = Outbox(messages_max=10, bytes_max=10)
+    outbox.extend([b"x" * 5, b"x" * 4])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.put, b"L" * 8)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(outbox.put, b"s")
+        await trio.testing.wait_all_tasks_blocked()
+        assert outbox.take(5) == [b"x" * 5]
+        assert outbox.waiting == 2
+        assert outbox.take(10) == [b"x" * 4]
+        assert outbox.take(10) == [b"L" * 8, b"s"]
+
+
+async def test_draining_wakes_those_who_wait_and_returns_their_frames() -> None:
+    outbox = Outbox(messages_max=1, bytes_max=10)
+    outbox.put_nowait(b"0")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.put, b"1")
+        nursery.start_soon(outbox.put, b"2")
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(outbox.drain()) == [b"0", b"1", b"2"]
+    assert outbox.is_idle
+
+
+async def test_random_cancellation_loses_no_frame_and_sends_none_twice() -> None:
+    rng = random.Random(7)
+    outbox = Outbox(messages_max=3, bytes_max=1000)
+    taken: list[bytes] = []
+    queued: list[bytes] = []
+
+    async def put(number: int, scope: trio.CancelScope) -> None:
+        frame = b"%d" % number
+        with scope:
+            await outbox.put(frame)
+            queued.append(frame)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(500):
+            scope = trio.CancelScope()
+            nursery.start_soon(put, number, scope)
+            if rng.random() < 0.5:
+                await trio.lowlevel.checkpoint()
+            if rng.random() < 0.3:
+                scope.cancel()
+            if rng.random() < 0.4:
+                taken += outbox.take(rng.choice([1, 100]))
+        while not outbox.is_idle:
+            taken += outbox.take(100)
+            await trio.lowlevel.checkpoint()
+    assert sorted(taken) == sorted(queued)
+    assert len(set(taken)) == len(taken)
+
+
+async def test_a_cancelled_taker_can_be_followed_by_another() -> None:
+    outbox = Outbox(messages_max=3, bytes_max=1000)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.wait)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.put_nowait(b"x")
+    assert repr(outbox) == "<Outbox queued=1 bytes=1 waiting=0>"
+
+
+def test_the_gate_counts_in_all_and_per_host() -> None:
+    gate = Gate(total_max=3, per_host_max=2)
+    assert [gate.enter(host) for host in "aaabb"] == [True, True, False, True, False]
+    gate.leave("a")
+    assert gate.enter("b")
+    assert gate.inside == 3
+    for host in "abb":
+        gate.leave(host)
+    assert gate.inside == 0
+    assert gate.enter("c")
