@@ -373,4 +373,5 @@ class Cell:
             self.waiters.set()
         self.home.remove(self.path)
         self.control.clear()
+        self.behavior, self._inbox = STOPPED, None
         self.timers = self.watchers = self.failure = self._hooks = self._handler = self._main = self._task = None

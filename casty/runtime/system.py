@@ -94,9 +94,11 @@ class ActorSystem:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         """The time in which actors can live. Subclasses wrap it to add what has to live as long."""
+        self._kernel_or_none = kernel = Kernel(self, self.name, self.config)
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._guard)
+            kernel.start(nursery, self._guard, (kernel,), f"{self.name} (guardian)")
             try:
+                await trio.lowlevel.checkpoint()
                 with self._body_scope:
                     yield
             finally:
@@ -109,15 +111,13 @@ class ActorSystem:
                         raise
 
     @trio.lowlevel.enable_ki_protection
-    async def _guard(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _guard(self, kernel: Kernel) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
-        self._kernel_or_none = kernel = Kernel(self, self.name, self.config)
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
                     kernel.start(nursery, kernel.keeper.run, (), f"{self.name} (keeper)")
                     kernel.roots.open(nursery)
-                    task_status.started()
                     await self._shutdown_requested.wait()
                     await self._stop_all(kernel)
                     nursery.cancel_scope.cancel()

@@ -64,6 +64,31 @@ async def test_cancellation_from_outside_cleans_up_in_order(autojump_clock: obje
     assert system.statistics().actors == 0
 
 
+async def test_a_block_that_is_entered_when_it_is_cancelled_already_ends_at_once() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with ActorSystem():
+            raise AssertionError("the block must not run")
+    assert scope.cancelled_caught
+
+
+async def test_the_first_actor_runs_though_the_block_never_waits() -> None:
+    started: list[str] = []
+
+    async def make(ctx: ActorContext[object]) -> Behavior[object]:
+        started.append(ctx.self.path)
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.setup(make), "a")
+        await system.wait_stopped(system.spawn(Behaviors.task(returning), "b"))
+    assert started == ["/a"]
+
+
+async def returning(ctx: ActorContext[object], inbox: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 async def test_fail_cancels_the_block_and_raises_exactly_its_error(autojump_clock: object) -> None:
     done: list[str] = []
     error = Downed("by the others")

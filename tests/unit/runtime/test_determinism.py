@@ -1,0 +1,63 @@
+"""The same program makes the same trace, where Trio's scheduler does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = textwrap.dedent(
+    """
+    import sys
+    import trio
+    import trio.testing
+    from trio._core import _run
+
+    from casty.behaviors import Behaviors
+    from casty.runtime.system import ActorSystem
+
+    _run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    _run._r.seed(int(sys.argv[1]))
+    trace = []
+
+    async def handle(ctx, message):
+        trace.append((ctx.self.path, str(message)[:12], round(trio.current_time() - began, 6)))
+        kind, rest = message
+        if kind == "go" and rest:
+            for name in ("x", "y", "z"):
+                child = ctx.spawn(Behaviors.receive(handle), f"{name}{rest}")
+                child.tell(("go", rest - 1))
+                ctx.schedule_once(("ring", 0), 0.5)
+        if kind == "ring":
+            for child in ctx.children:
+                child.tell(("hello", 0))
+        return Behaviors.same()
+
+    async def main():
+        global began
+        began = trio.current_time()
+        async with ActorSystem() as system:
+            for name in "abc":
+                system.spawn(Behaviors.receive(handle), name).tell(("go", 2))
+            await trio.sleep(3)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    print(len(trace), trace)
+    """
+)
+
+
+def trace(seed: int, hash_seed: int) -> str:
+    """Run the program in a process of its own, with another seed for hashes of text."""
+    environment = {"PYTHONHASHSEED": str(hash_seed), "PATH": ""}
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(seed)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_processes_with_the_same_seed_make_the_same_trace(seed: int) -> None:
+    first = trace(seed, hash_seed=1)
+    assert int(first.split()[0]) > 60
+    assert trace(seed, hash_seed=2) == first
