@@ -1,0 +1,24 @@
+"""The command line: ``casty demo`` and ``casty node``.
+
+It needs the extra ``cli``. The processes of nodes import this package too, and do without.
+"""
+
+from __future__ import annotations
+
+import sys
+
+EXTRA = frozenset({"typer", "rich", "click"})
+BAD_INPUT = 2
+
+
+def main() -> None:
+    """Run the command line; without the extra ``cli``, say what to install and exit with 2."""
+    try:
+        from casty.cli.app import run  # noqa: PLC0415  # the extra may be missing
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        message = f"casty: the command line needs {error.name}: from the checkout, run  pip install '.[cli]'"
+        print(message, file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    run()

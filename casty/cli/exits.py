@@ -1,0 +1,57 @@
+"""How the commands end: their exit codes, and a run that a signal ends in good order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import trio
+
+
+class ExitCode(IntEnum):
+    """What a command of ``casty`` tells the shell."""
+
+    ok = 0
+    failed = 1
+    """A wrong result, a cluster that could not be joined, an actor that failed."""
+    bad_input = 2
+    """An option, a file or a name that makes no sense; one line on stderr says which."""
+    downed = 3
+    """The cluster declared the node down."""
+    interrupted = 130
+
+
+ENDINGS = {signal.SIGINT: ExitCode.interrupted, signal.SIGTERM: ExitCode.ok}
+
+
+@dataclass(slots=True)
+class Run:
+    """A run of a command, and how it ends."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ending: ExitCode = ExitCode.failed
+
+    async def watch(self, signals: AsyncIterator[int]) -> None:
+        """Cancel the run at the first signal; end the process at the second, without any clean-up."""
+        async for number in signals:
+            if self.scope.cancel_called:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            self.ending = ENDINGS[signal.Signals(number)]
+            self.scope.cancel()
+
+
+async def run_until_signal(async_fn: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
+    """Return what ``async_fn`` returns; Ctrl-C and SIGTERM cancel it, and say how the command ends."""
+    run = Run()
+    with trio.open_signal_receiver(*ENDINGS) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.watch, signals)
+            with run.scope:
+                ending = await async_fn()
+                if not run.scope.cancel_called:
+                    run.ending = ending
+            nursery.cancel_scope.cancel()
+    return run.ending

@@ -1,0 +1,120 @@
+"""One node of a cluster as a process: what ``casty node`` and the nodes of ``casty demo`` run.
+
+Nothing here, or in what it imports, needs the extra ``cli``: a node starts without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Never
+
+import trio
+
+from casty import (
+    ActorFailed,
+    ActorRef,
+    Behavior,
+    BindError,
+    CastyError,
+    ClusteredActorSystem,
+    ClusterSettings,
+    ConfigError,
+    NodeDowned,
+    SystemConfig,
+)
+from casty.cli.exits import ExitCode
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePlan:
+    """Everything that makes a node; as the arguments of `casty.ClusteredActorSystem`."""
+
+    node_id: str
+    name: str = "casty"
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed_nodes: tuple[tuple[str, int], ...] = ()
+    roles: frozenset[str] = frozenset()
+    required_quorum: int | None = None
+    join_timeout: float = 60.0
+    insecure: bool = False
+    settings: ClusterSettings = field(default_factory=ClusterSettings)
+    config: SystemConfig = field(default_factory=SystemConfig)
+
+    def system(self) -> ClusteredActorSystem:
+        """Return the system of this node, not entered yet. ConfigError for what makes no sense."""
+        return ClusteredActorSystem(
+            name=self.name,
+            host=self.host,
+            port=self.port,
+            node_id=self.node_id,
+            seed_nodes=self.seed_nodes,
+            roles=self.roles,
+            required_quorum=self.required_quorum,
+            settings=self.settings,
+            insecure=self.insecure,
+            join_timeout=self.join_timeout,
+            config=self.config,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """The actor that a node runs, at ``/name``."""
+
+    name: str
+    behavior: Behavior[Any]  # of any message type: the user's
+
+
+def complain(text: str) -> None:
+    """Write one line for the user to stderr."""
+    print(f"casty: {text}", file=sys.stderr, flush=True)
+
+
+async def host(
+    plan: NodePlan, guest: Guest, *, announce: Callable[[ClusteredActorSystem], None] | None = None
+) -> ExitCode:
+    """Join the cluster, run the guest until it stops, and leave.
+
+    Cancelled, the node leaves gracefully all the same. ``announce`` is called when the guest has been
+    spawned. What goes wrong is told on stderr in one line.
+    """
+    failure: BaseException | None = None
+    try:
+        async with plan.system() as system:
+            watcher = _Watcher()
+            async with system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
+                ref = system.spawn(guest.behavior, guest.name)
+                nursery.start_soon(watcher.watch, failures, ref)
+                if announce is not None:
+                    announce(system)
+                await system.wait_stopped(ref)
+                nursery.cancel_scope.cancel()
+            failure = watcher.failure
+    except NodeDowned as error:
+        complain(str(error))
+        return ExitCode.downed
+    except (BindError, ConfigError) as error:
+        complain(str(error))
+        return ExitCode.bad_input
+    except CastyError as error:
+        complain(str(error))
+        return ExitCode.failed
+    if failure is not None:
+        complain(f"/{guest.name} failed, so the node has left: {type(failure).__name__}: {failure}")
+        return ExitCode.failed
+    return ExitCode.ok
+
+
+@dataclass(slots=True)
+class _Watcher:
+    """Remembers how the guest failed last."""
+
+    failure: BaseException | None = None
+
+    async def watch(self, failures: AsyncIterator[ActorFailed], ref: ActorRef[Never]) -> None:
+        async for event in failures:
+            if event.ref == ref:
+                self.failure = event.exception

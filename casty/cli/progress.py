@@ -1,0 +1,93 @@
+"""What the demo shows of itself: the facts of one run, and the simplest way to show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from casty import Member, NodeAddress, TopologySnapshot
+from casty.cli.ledger import Ledger
+from casty.cli.tree import Tree
+
+
+@dataclass(slots=True)
+class Progress:
+    """One run of the demo, as far as it got. Times are seconds since its start."""
+
+    tree: Tree
+    ledger: Ledger[NodeAddress]
+    snapshot: TopologySnapshot | None = None
+    timeline: list[tuple[float, str]] = field(default_factory=lambda: list[tuple[float, str]]())
+    counting_from: float | None = None
+    counting_to: float | None = None
+
+    @property
+    def members(self) -> list[Member]:
+        """The members in the order of their names."""
+        members = () if self.snapshot is None else self.snapshot.members
+        return sorted(members, key=lambda member: member.id)
+
+    def status_of(self, member: Member) -> str:
+        """Return a member's status, or that it is unreachable."""
+        unreachable = self.snapshot is not None and member.address in self.snapshot.unreachable
+        return "unreachable" if unreachable else member.status.name
+
+    @property
+    def seconds(self) -> float:
+        """How long the counting took; 0.0 before its end."""
+        return 0.0 if self.counting_from is None or self.counting_to is None else self.counting_to - self.counting_from
+
+
+class Display(Protocol):
+    """How a run is shown."""
+
+    def note(self, at: float, text: str) -> None:
+        """Show an event at once."""
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the run is; called ten times a second."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+
+
+@dataclass(slots=True)
+class PlainDisplay:
+    """One line per event, and one for each tenth of the work."""
+
+    write: Callable[[str], None] = print
+    _tenths: int = 0
+
+    def note(self, at: float, text: str) -> None:
+        """Write the event with its time."""
+        self.write(f"{at:8.3f} s  {text}")
+
+    def show(self, progress: Progress) -> None:
+        """Write a line whenever another tenth is done."""
+        ledger = progress.ledger
+        tenths = 10 * ledger.done // ledger.chunks
+        if tenths > self._tenths and progress.timeline:
+            self._tenths = tenths
+            self.write(f"            {ledger.done:,} of {ledger.chunks:,} chunks")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+TOP_WORDS = 10
+
+
+def summary(progress: Progress) -> list[str]:
+    """Return what there is to say after the counting."""
+    ledger, tree = progress.ledger, progress.tree
+    names = {member.address: member.id for member in progress.members}
+    top = ", ".join(f"{word} {count:,}" for word, count in ledger.counts.most_common(TOP_WORDS))
+    shares = ", ".join(f"{names.get(node, str(node))} {chunks:,}" for node, chunks in ledger.answers.items())
+    rate = tree.size / 1e6 / progress.seconds if progress.seconds else 0.0
+    return [
+        f"top words: {top}",
+        f"chunks: {shares}; {ledger.resent} sent again, {ledger.repeated} answered twice and counted once",
+        f"{ledger.counts.total():,} words, {len(ledger.counts):,} different ones, "
+        f"in {progress.seconds:.2f} s: {rate:.1f} MB/s",
+    ]
