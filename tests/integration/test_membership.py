@@ -1,0 +1,124 @@
+"""Clusters of real processes that form, grow, shrink and lose members."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable
+
+import pytest
+import trio
+from processes import HANG, NodeProcess, Rig
+
+QUICK = {"stable_after": 1.5}
+"""Settings that make the survivors decide soon."""
+
+WATCH_DEAD = 5.0
+"""Seconds in which a dead run must not come back."""
+
+SHOW_AT_MOST = 10.0
+
+
+def last(events: Iterable[dict[str, float]]) -> float:
+    return max(event["at"] for event in events)
+
+
+async def up_everywhere(nodes: list[NodeProcess], **statuses: str) -> float:
+    """Return when the last node has seen these members."""
+    return last([await node.wait_members(**statuses) for node in nodes])
+
+
+async def test_three_processes_become_one_cluster_three_times_in_a_row(rig: Rig) -> None:
+    for attempt in range(3):
+        nodes = await rig.cluster("a", "b", "c")
+        bound = last(node.seen("bound")[0] for node in nodes)
+        up = await up_everywhere(nodes, a="up", b="up", c="up")
+        print(f"cold start {attempt + 1}: all up on all {up - bound:.3f} s after the last socket was bound")
+        for node in nodes:
+            node.process.kill()
+
+
+async def test_a_fourth_joins_and_a_killed_one_is_noticed_removed_and_never_seen_again(rig: Rig) -> None:
+    nodes = await rig.cluster("a", "b", "c", settings=QUICK)
+    a, b, c = nodes
+    d = await rig.start("d", seeds=[a, b], settings=QUICK)
+    joined = await up_everywhere([*nodes, d], a="up", b="up", c="up", d="up")
+    print(f"fourth: up on all {joined - d.seen('bound')[0]['at']:.3f} s after its socket was bound")
+
+    marks = {node.node_id: node.mark() for node in (a, c, d)}
+    dead = a.seen("snapshot")[-1]["incarnations"]["b"]
+    killed_at = await b.kill()
+    for node in (a, c, d):
+        since = marks[node.node_id]
+        seen = await node.wait_for("UnreachableMember", since, member="b", timeout=SHOW_AT_MOST)
+        gone = await node.wait_for("MemberLeft", since, member="b")
+        print(f"SIGKILL on {node.node_id}: unreachable {seen['at'] - killed_at:.3f} s, left {gone['at'] - killed_at:.3f} s")
+    await trio.sleep(WATCH_DEAD)
+    for node in (a, c, d):
+        since = marks[node.node_id]
+        assert len(node.seen("UnreachableMember", since)) == 1
+        assert len(node.seen("MemberLeft", since)) == 1
+        assert not node.seen("MemberUp", since)
+        assert not node.seen("ReachableMember", since)
+        left_at = node.seen("MemberLeft", since)[0]["at"]
+        later = [event for event in node.seen("snapshot", since) if event["at"] > left_at]
+        assert all(dead not in event["incarnations"].values() for event in later)
+        assert node.seen("snapshot")[-1]["members"] == {"a": "up", "c": "up", "d": "up"}
+
+
+@pytest.mark.parametrize("way", ["command", "SIGTERM", "SIGINT"])
+async def test_a_node_that_ends_in_order_leaves_and_is_not_accused(rig: Rig, way: str) -> None:
+    a, b, c = await rig.cluster("a", "b", "c")
+    began = time.monotonic()
+    if way == "command":
+        await c.begin("leave")
+    else:
+        c.send_signal(signal.Signals[way])
+    code = await c.wait_ended()
+    ended = c.seen("ended")[0]["at"] - began
+    print(f"{way}: block ended after {ended:.3f} s, process after {time.monotonic() - began:.3f} s")
+    assert code == (130 if way == "SIGINT" else 0), c.story()
+    for node in (a, b):
+        left = await node.wait_for("MemberLeft", member="c")
+        print(f"{way}: {node.node_id} saw it leave after {left['at'] - began:.3f} s")
+        await node.wait_members(a="up", b="up")
+        assert not node.seen("UnreachableMember"), node.story()
+
+
+async def test_a_node_that_restarts_at_once_on_its_address_is_a_new_member(rig: Rig) -> None:
+    a, b, c = await rig.cluster("a", "b", "c")
+    old = a.seen("snapshot")[-1]["incarnations"]["c"]
+    mark_a, mark_b = a.mark(), b.mark()
+    killed_at = await c.kill()
+    again = await rig.start("c", port=c.address[1], seeds=[a, b])
+    assert again.address == c.address
+    await again.wait_members(a="up", b="up", c="up")
+    for node, mark in ((a, mark_a), (b, mark_b)):
+        left = await node.wait_for("MemberLeft", mark, member="c", incarnation=old)
+        back = await node.wait_for("MemberUp", mark, member="c")
+        print(f"restart on {node.node_id}: old left {left['at'] - killed_at:.3f} s, new up {back['at'] - killed_at:.3f} s")
+        assert back["incarnation"] != old
+        assert back["at"] >= left["at"]
+        await node.wait_members(mark, a="up", b="up", c="up", timeout=HANG)
+
+
+async def test_a_node_that_stands_still_for_two_seconds_is_not_accused(rig: Rig) -> None:
+    nodes = await rig.cluster("a", "b", "c")
+    nodes[1].send_signal(signal.SIGSTOP)
+    await trio.sleep(2.0)
+    nodes[1].send_signal(signal.SIGCONT)
+    await nobody_is_accused(nodes, seconds=2.5)
+
+
+async def test_busy_neighbours_make_nobody_accuse(rig: Rig) -> None:
+    nodes = await rig.cluster("a", "b", "c")
+    async with rig.burners(2):
+        await nobody_is_accused(nodes, seconds=4.0)
+
+
+async def nobody_is_accused(nodes: list[NodeProcess], *, seconds: float) -> None:
+    await trio.sleep(seconds)
+    for node in nodes:
+        answer = await node.call("ask", node=nodes[0].node_id)
+        assert answer["outcome"] == "reply"
+        assert not node.seen("UnreachableMember"), node.story()
