@@ -132,6 +132,8 @@ def strip(type_form: object, where: str = "") -> object:
         origin = get_origin(form)
         if origin is Annotated or origin is Final:
             form = get_args(form)[0]
+        elif origin is Literal and get_args(form) == (None,):
+            return type(None)
         elif isinstance(form, NewType):
             form = form.__supertype__
         elif is_alias(form):
@@ -271,7 +273,7 @@ def _flatten(form: object, where: str) -> Iterator[object]:
         if get_origin(stripped) in (Union, types.UnionType):
             yield from _flatten(stripped, where)
         elif get_origin(stripped) is Literal:
-            yield from (Literal[value] for value in get_args(stripped))
+            yield from (strip(Literal[value]) for value in get_args(stripped))
         else:
             yield type(None) if stripped is None else stripped
 

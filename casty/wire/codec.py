@@ -28,7 +28,6 @@ from casty.wire.shapes import Mismatch, Shape, find_fault
 
 ENVELOPE_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
-UID_MAX = 2**64 - 1
 TYPE_NAME_LENGTH_MAX = 1_024
 """Names of composed types are longer than those of classes."""
 
@@ -131,9 +130,11 @@ class Codec:
         ``uid`` and ``name``, once those could be read.
         """
         path, uid, name, payload = self._unpack(body, 4)
-        _check_target(path, uid)
+        if type(path) is not str or type(uid) is not int or uid < 0:
+            raise _ill_typed_target(path, uid)
         try:
-            return Envelope(path, uid, self._decode(self._entry_named(name), payload))
+            entry = (self._by_name.get(name) if type(name) is str else None) or self._entry_named(name)
+            return Envelope(path, uid, self._decode(entry, payload))
         except DecodeError as error:
             error.path, error.uid, error.name = path, uid, name if type(name) is str else ""
             raise
@@ -141,7 +142,8 @@ class Codec:
     def decode_notice(self, body: bytes | memoryview) -> Notice:
         """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
         code, path, uid, name = self._unpack(body, 4)
-        _check_target(path, uid)
+        if type(path) is not str or type(uid) is not int or uid < 0:
+            raise _ill_typed_target(path, uid)
         if type(code) is not str or code not in NOTICE_CODES or type(name) is not str:
             raise DecodeError("notice: unknown code or ill-typed name")
         known: NoticeCode = code
@@ -288,6 +290,5 @@ class Codec:
         return f"<Codec types={len(self._by_name)}>"
 
 
-def _check_target(path: object, uid: object) -> None:
-    if type(path) is not str or type(uid) is not int or not 0 <= uid <= UID_MAX:
-        raise DecodeError(f"expected a path and a uid, got {type(path).__name__} and {type(uid).__name__}")
+def _ill_typed_target(path: object, uid: object) -> DecodeError:
+    return DecodeError(f"expected a path and a uid, got {type(path).__name__} and {type(uid).__name__}")

@@ -265,6 +265,10 @@ def test_unions_are_flat_and_a_literal_beside_its_own_type_is_absorbed() -> None
     assert parse(Optional[Union[int, str]]).arguments == (int, str, type(None))  # noqa: UP007, UP045  # old spelling
 
 
+def test_none_as_a_literal_is_none() -> None:
+    assert parse(Literal["x", None] | None).arguments == (type(None), Literal["x"])
+
+
 def test_describe_writes_types_as_a_programmer_does() -> None:
     assert describe(dict[str, int | None]) == "dict[str, int | None]"
 
