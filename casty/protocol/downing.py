@@ -98,6 +98,8 @@ class Downing:
         if self._unstable_since is None:
             self._unstable_since = now
         if view != self._view:
+            if self._view and now - self._changed_at >= self._patience(len(state.members)):
+                self._unstable_since = now  # it was stable, though the leader who had to decide was lost
             self._view, self._changed_at = view, now
         return max(self._due(len(state.members)) - now, 0.0)
 

@@ -272,15 +272,15 @@ class Topology:
         if self.state is None or self.gone:
             return []
         state = self.state
-        moved = self._leading.apply(state, self._node, self._confirmed, now)
-        while moved is not state:
-            state, moved = moved, self._leading.apply(moved, self._node, self._confirmed, now)
+        # Step by step: subscribers here see every state that a leader leaves at once, as others do.
+        effects: list[TopologyEffect] = [*self.view.update(state, self.registry)]
+        while (moved := self._leading.apply(state, self._node, self._confirmed, now)) is not state:
+            effects.extend(self.view.update(moved, self.registry))
+            state = moved
         self.state = state
-        effects: list[TopologyEffect] = []
         if state.version != (self._pushed.version if self._pushed else None):
             effects.extend(self._spread.push(state, now))
         self._pushed = state
-        effects.extend(self.view.update(state, self.registry))
         if state is not before:
             self._confirmed &= state.members.keys()
             delay = self._downing.observe(state, self._node, now)

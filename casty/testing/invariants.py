@@ -25,7 +25,6 @@ class _Shown:
     state: Gossip | None = None
     status: dict[UniqueAddress, MemberStatus] = field(default_factory=lambda: dict[UniqueAddress, MemberStatus]())
     gone: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
-    history: dict[UniqueAddress, list[str]] = field(default_factory=lambda: dict[UniqueAddress, list[str]]())
 
 
 @dataclass(slots=True)
@@ -54,7 +53,13 @@ class Watch:
 
     def path(self, at: str, subject: UniqueAddress) -> list[str]:
         """Return the statuses in which the run at node ``at`` has shown ``subject``, in order."""
-        return self._shown[self.cluster.runs[at].node].history.get(subject, [])
+        path: list[str] = []
+        for snapshot in self.cluster.runs[at].snapshots:
+            found = [member.status.name for member in snapshot.members if member.unique == subject]
+            status = found[0] if found else "removed"
+            if (found or path) and (not path or path[-1] != status):
+                path.append(status)
+        return path
 
     def _members(self, run: Run, state: Gossip, shown: _Shown) -> None:
         for unique, member in state.members.items():
@@ -66,10 +71,7 @@ class Watch:
             if before is not None and before.rank > member.status.rank:
                 self._fail(run, f"{unique} went from {before.name} back to {member.status.name}")
             shown.status[unique] = member.status
-            shown.history.setdefault(unique, []).append(member.status.name)
-        for unique in shown.status.keys() - state.members.keys() - shown.gone:
-            shown.gone.add(unique)
-            shown.history[unique].append("removed")
+        shown.gone.update(shown.status.keys() - state.members.keys())
 
     def _identities(self, run: Run, state: Gossip) -> None:
         voters = [member for member in state.ordered if member.status in VOTING]

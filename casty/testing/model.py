@@ -27,6 +27,7 @@ from casty.protocol.availability import (
     RunSeen,
     WatchMembers,
 )
+from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.effects import CancelTimer, Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import Heartbeat, HeartbeatAck
@@ -66,7 +67,7 @@ class Run:
     outcome: str = ""
     """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
     events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
-    snapshots: int = 0
+    snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())
     notes: list[str] = field(default_factory=lambda: list[str]())
     known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
@@ -227,8 +228,8 @@ class ModelCluster:
                 case MembersChanged(members):
                     watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
                     self._judge(run, WatchMembers(watched))
-                case SnapshotChanged():
-                    run.snapshots += 1
+                case SnapshotChanged(snapshot):
+                    run.snapshots.append(snapshot)
                 case Publish(event):
                     run.events.append((self.now, event))
                 case Note(_, text):

@@ -117,6 +117,15 @@ def test_view_that_never_settles_downs_everybody() -> None:
     assert downing.decide(one, A, 7.0) == {A, B, C, D, E}
 
 
+def test_change_after_a_stable_time_is_no_instability() -> None:
+    downing = Downing(stable_after=4.0)
+    one, other = split(FIVE, "a", "e"), split(FIVE, "a", "de")
+    downing.observe(one, B, 0.0)
+    downing.observe(other, B, 4.5)
+    assert downing.decide(other, B, 7.5) == frozenset()
+    assert downing.decide(other, B, 8.5) == {D, E}
+
+
 def test_disabled_downing_never_decides() -> None:
     downing, state = Downing(enabled=False), split(FIVE, "a", "bcde")
     assert downing.observe(state, A, 1.0) is None
