@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
     "two list each other, the third both": {"a": ("b",), "b": ("a",), "c": ("a", "b")},
     "chain": {"a": (), "b": ("a",), "c": ("b",)},
 }
+
+
+def regressions(kind: str) -> list[int]:
+    """Return the seeds of one kind that once failed."""
+    lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
+    words = [line.partition("#")[0].split() for line in lines]
+    return [int(parts[1]) for parts in words if parts and parts[0] == kind]
 
 
 def started(cluster: ModelCluster, layout: dict[str, tuple[str, ...]], at: dict[str, float]) -> Watch:
@@ -112,16 +120,29 @@ def test_candidate_that_wakes_as_the_others_form_makes_no_second_cluster(late: s
             come_up(cluster, watch, 15.0, present)
 
 
+def random_start(seed: int) -> None:
+    """Start up to five seeds at random times over a lossy network, some just when others form."""
+    rng = random.Random(seed)
+    count = rng.choice((2, 3, 4, 5))
+    names = "abcde"[:count]
+    cluster = ModelCluster(seed=seed, delay=rng.choice((0.001, 0.05)))
+    cluster.jitter, cluster.loss = rng.choice((0, 0.2)), rng.choice((0, 0.1, 0.1))
+    seeds = tuple(rng.sample(names, count))
+    at = {name: rng.choice((0.0, rng.uniform(0, 7), rng.uniform(5, 6.2))) for name in names}
+    watch = started(cluster, dict.fromkeys(names, seeds), at)
+    cluster.run_for(6.0, until=watch.check)
+    cluster.loss = 0.0
+    come_up(cluster, watch, 20.0, count)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_starts_with_loss_and_delay_form_one_cluster(seed: int) -> None:
-    rng = random.Random(seed)
-    names = "abcde"[: rng.choice((2, 3, 5))]
-    cluster = ModelCluster(seed=seed, delay=rng.choice((0.001, 0.05)))
-    cluster.jitter, cluster.loss = rng.choice((0.0, 0.2)), rng.choice((0.0, 0.1))
-    seeds = tuple(rng.sample(names, len(names)))
-    watch = started(cluster, dict.fromkeys(names, seeds), {name: rng.uniform(0.0, 7.0) for name in names})
-    cluster.loss = 0.0
-    come_up(cluster, watch, 20.0, len(names))
+    random_start(seed)
+
+
+@pytest.mark.parametrize("seed", regressions("forming"))
+def test_start_that_once_made_two_clusters_makes_one(seed: int) -> None:
+    random_start(seed)
 
 
 def test_candidate_that_dies_before_it_forms_does_not_stop_the_others() -> None:
