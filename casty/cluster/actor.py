@@ -12,6 +12,7 @@ from casty.cluster.commands import (
     Down,
     GetClusterState,
     GetReceptionist,
+    GetSuspicions,
     Leave,
     ResolveNode,
     SubscribeTopology,
@@ -128,6 +129,8 @@ def _take(message: ClusterMessage, node: ClusterNode) -> None:
     match message:
         case ResolveNode() | SubscribeTopology() | UnsubscribeTopology() | GetClusterState():
             topology.tell(message)
+        case GetSuspicions():
+            node.subsystems.heartbeat.tell(message)
         case GetReceptionist(reply_to):
             reply_to.tell(node.subsystems.receptionist)
         case Leave(address):

@@ -54,6 +54,23 @@ class GetClusterState:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicions:
+    """How much a node suspects each one that it monitors: phi, which the threshold is compared with.
+
+    Evidence such as refused connections makes a node unreachable whatever its phi is.
+    """
+
+    phi: dict[NodeAddress, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GetSuspicions:
+    """Ask how much this node suspects those that it monitors."""
+
+    reply_to: ActorRef[Suspicions]
+
+
+@dataclass(frozen=True, slots=True)
 class GetReceptionist:
     """Ask for the receptionist of this node."""
 
@@ -75,7 +92,14 @@ class Down:
 
 
 ClusterCmd: TypeAlias = (
-    ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState | GetReceptionist | Leave | Down
+    ResolveNode
+    | SubscribeTopology
+    | UnsubscribeTopology
+    | GetClusterState
+    | GetSuspicions
+    | GetReceptionist
+    | Leave
+    | Down
 )
 """Everything that the ref of a cluster accepts."""
 
@@ -90,6 +114,8 @@ class SubscriberLost:
 
 
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
+HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
+"""Everything that the heartbeat actor takes."""
 TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | SubscriberLost
 """Everything that the topology actor takes."""
 
@@ -99,5 +125,5 @@ class Subsystems:
     """The actors under the cluster actor."""
 
     topology: ActorRef[TopologyCmd]
-    heartbeat: ActorRef[AvailabilityEvent]
+    heartbeat: ActorRef[HeartbeatCmd]
     receptionist: ActorRef[ReceptionistCmd]

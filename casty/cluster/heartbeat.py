@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
 
+from casty.cluster.commands import GetSuspicions, HeartbeatCmd, Suspicions
 from casty.cluster.node import ClusterNode
-from casty.protocol.availability import Absolve, Accuse, Availability, AvailabilityEffect, AvailabilityEvent
+from casty.protocol.availability import Absolve, Accuse, Availability, AvailabilityEffect
 from casty.protocol.effects import Dial, SendIfUp, StartTimer, TimerFired
 from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
@@ -13,14 +16,34 @@ from casty.runtime.inbox import Inbox
 from casty.runtime.machine import drive
 
 
-class HeartbeatDriver:
-    """What performs the effects of the availability machine."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Effect: answer a `GetSuspicions`."""
 
-    def __init__(self, node: ClusterNode, ctx: ActorContext[AvailabilityEvent]) -> None:
+    query: GetSuspicions
+    suspicions: Suspicions
+
+
+Effect: TypeAlias = AvailabilityEffect | Told
+
+
+class HeartbeatDriver:
+    """The machine with its query, and what performs its effects."""
+
+    def __init__(self, node: ClusterNode, machine: Availability, ctx: ActorContext[HeartbeatCmd]) -> None:
         self._node = node
+        self._machine = machine
         self._ctx = ctx
 
-    def perform(self, effect: AvailabilityEffect) -> None:
+    def handle(self, event: HeartbeatCmd, now: float) -> Sequence[Effect]:
+        """Take a query or an event of the machine."""
+        machine = self._machine
+        if isinstance(event, GetSuspicions):
+            phi = {node.address: machine.suspicion(node, now) for node in machine.monitored}
+            return (Told(event, Suspicions(phi)),)
+        return machine.handle(event, now)
+
+    def perform(self, effect: Effect) -> None:
         """Do what the machine asks for."""
         match effect:
             case SendIfUp(to, message):
@@ -32,14 +55,17 @@ class HeartbeatDriver:
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Accuse() | Absolve():
                 self._node.subsystems.topology.tell(effect)
+            case Told(query, suspicions):
+                query.reply_to.tell(suspicions)
             case _ as never:
                 assert_never(never)
 
 
-def heartbeat_behavior(node: ClusterNode, machine: Availability) -> Behavior[AvailabilityEvent]:
+def heartbeat_behavior(node: ClusterNode, machine: Availability) -> Behavior[HeartbeatCmd]:
     """Return the behaviour of ``_heartbeat``."""
 
-    async def main(ctx: ActorContext[AvailabilityEvent], inbox: Inbox[AvailabilityEvent]) -> None:
-        await drive(machine, inbox, HeartbeatDriver(node, ctx).perform)
+    async def main(ctx: ActorContext[HeartbeatCmd], inbox: Inbox[HeartbeatCmd]) -> None:
+        driver = HeartbeatDriver(node, machine, ctx)
+        await drive(driver, inbox, driver.perform)
 
     return task(main)
