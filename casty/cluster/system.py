@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Never, TypeVar
+from itertools import count
+from typing import Generic, Never, TypeVar
 
 import trio
 
 from casty.address import NodeAddress, NodeId
 from casty.cluster.cluster import Cluster
-from casty.cluster.services import Find, Listing, ReceptionistCmd
+from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig, check_count, check_positive, check_roles
 from casty.errors import ClusterTimeoutError
 from casty.protocol.cluster_state import ClusterState
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.system import ActorSystem, end_block
+from casty.runtime.behavior import task
+from casty.runtime.context import ActorContext
+from casty.runtime.inbox import Inbox
+from casty.runtime.system import ActorSystem, end_block, spawn_system_actor
 from casty.transport.base import Network
 from casty.transport.peers import RemoteTransport
 from casty.transport.tcp import TcpNetwork
@@ -65,6 +69,7 @@ class ClusteredActorSystem(ActorSystem):
             check_count(self, "required_quorum")
         check_positive(self, "join_timeout")
         check_roles(roles)
+        self._find_serial = count(1)
         self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
         transport = RemoteTransport(network or TcpNetwork(insecure=insecure), limits=self.settings.limits)
         self.cluster = Cluster.from_settings(self, self.cluster_config, self.settings, remote_transport=transport)
@@ -110,10 +115,23 @@ class ClusteredActorSystem(ActorSystem):
         if scope.cancelled_caught:
             raise ClusterTimeoutError(f"{self.cluster.up_members} of {n} members were up after {timeout:g} s")
 
-    async def find(self, key: ServiceKey[M], *, timeout: float = 5.0) -> Listing[M]:
-        """Return who offers ``key`` right now."""
+    async def find(self, key: ServiceKey[M], *, at_least: int = 0, timeout: float = 5.0) -> Listing[M]:
+        """Return who offers ``key`` right now, or as soon as ``at_least`` instances do.
+
+        ClusterTimeoutError when there are fewer than that after ``timeout`` seconds.
+        """
         listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
-        return listing
+        if len(listing.instances) >= at_least:
+            return listing
+        wait = _Wait(key, at_least)
+        ref = spawn_system_actor(self, task(wait.main), f"_find-{next(self._find_serial)}")
+        self.receptionist.tell(Subscribe(key, ref))
+        try:
+            with trio.move_on_after(timeout):
+                return await wait.listing()
+        finally:
+            self.stop(ref)
+        raise ClusterTimeoutError(f"{wait.seen} of {at_least} instances of {key!r} were there after {timeout:g} s")
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
         """Return a ref to an actor of another node, to be narrowed with ``.of(Message)``.
@@ -122,3 +140,29 @@ class ClusteredActorSystem(ActorSystem):
         ``node`` is a name that no member has.
         """
         return self.cluster.remote(path, node)
+
+
+class _Wait(Generic[M]):
+    """The wait for a listing that is long enough: what its actor sees, and the task that waits."""
+
+    def __init__(self, key: ServiceKey[M], at_least: int) -> None:
+        self._at_least = at_least
+        self._listing: Listing[M] = Listing(key, ())
+        self._enough = trio.Event()
+
+    @property
+    def seen(self) -> int:
+        """How many instances the latest listing had."""
+        return len(self._listing.instances)
+
+    async def main(self, ctx: ActorContext[Listing[M]], inbox: Inbox[Listing[M]]) -> None:
+        """Take listings until one is long enough."""
+        async for self._listing in inbox:
+            if self.seen >= self._at_least:
+                self._enough.set()
+                return
+
+    async def listing(self) -> Listing[M]:
+        """Return the first listing that is long enough."""
+        await self._enough.wait()
+        return self._listing
