@@ -158,25 +158,21 @@ class Cell:
         self._task = trio.lowlevel.current_task()
         try:
             with self._kill_scope:
-                await self._live()
+                if not self._stop_requested and await self._become(self.behavior):
+                    if self._main is None:
+                        await self._receive()
+                    if self._main is not None and not self._stop_requested:
+                        self._inbox = Inbox(self)
+                        await self._main(self.context, self._inbox)
         except Exception as error:  # the supervisor's boundary: an actor's failure ends here
             self._fail(error)
         finally:
             await self._finish()
 
-    async def _live(self) -> None:
-        if self._stop_requested or not await self._become(self.behavior):
-            return
-        if self._main is None:
-            await self._receive()
-        if self._main is not None and not self._stop_requested:
-            self._inbox = Inbox(self)
-            await self._main(self.context, self._inbox)
-
     async def _receive(self) -> None:
         """Handle messages and signals until one of them ends it."""
         kernel, mailbox, control, context = self.kernel, self.mailbox, self.control, self.context
-        receive, receive_nowait, now = mailbox.receiver.receive, mailbox.receiver.receive_nowait, kernel.now
+        receive_nowait, now = mailbox.receiver.receive_nowait, kernel.now
         message: object = WAKE
         count, started = 0, now()
         while (handler := self._handler) is not None:
@@ -192,7 +188,7 @@ class Cell:
                 except trio.WouldBlock:
                     kernel.delivered += count
                     mailbox.parked = True
-                    message = await receive()
+                    message = await mailbox.receiver.receive()
                     mailbox.parked = False
                     count, started = 0, now()
                     continue

@@ -15,12 +15,14 @@ from casty.errors import ActorStoppedError, AskTimeoutError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime import ask as asking
 from casty.runtime.behavior import Behavior
+from casty.runtime.cell import Cell
 from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
 from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel, SystemStatistics, inside
 from casty.runtime.ref import OwnRef
 from casty.runtime.timers import SchedulerCmd
+from casty.runtime.watchdog import Watchdog
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -113,6 +115,8 @@ class ActorSystem:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, kernel: Kernel) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
+        watchdog = Watchdog(kernel, Cell.run.__code__)
+        watchdog.start()
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as nursery:
@@ -122,6 +126,7 @@ class ActorSystem:
                     await self._stop_all(kernel)
                     nursery.cancel_scope.cancel()
         finally:
+            watchdog.stop()
             kernel.close_readers()
             self._stopped.set()
 

@@ -56,7 +56,7 @@ def trace(seed: int, hash_seed: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_two_processes_with_the_same_seed_make_the_same_trace(seed: int) -> None:
     first = trace(seed, hash_seed=1)
     assert int(first.split()[0]) > 60

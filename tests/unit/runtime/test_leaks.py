@@ -116,6 +116,7 @@ async def test_ten_thousand_actors_that_came_and_went_leave_nothing() -> None:
         return Behaviors.same()
 
     async with ActorSystem() as system:
+        await trio.testing.wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
         for round_ in range(10):
             refs = [system.spawn(Behaviors.receive(answer), f"a{number}") for number in range(1000)]

@@ -1,0 +1,80 @@
+"""A thread that notices when one actor keeps the loop from everybody else, and says which.
+
+It looks at the stack of the loop's thread a few times a second. If it finds an actor there, it asks the
+loop for a sign of life; a loop that gives none for ``slow_handler_after`` seconds, with the same actor on
+its stack, is held by that actor. An idle loop is never woken. Systems on a virtual clock have no
+watchdog: its signs of life would make two runs differ.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from casty.runtime.kernel import Kernel
+
+logger = logging.getLogger("casty.runtime")
+
+WARNING_INTERVAL: Final = 5.0
+"""Seconds between two warnings of one system, so that a bad day does not fill the log."""
+
+
+class Watchdog:
+    """Watches one system from `start` to `stop`."""
+
+    def __init__(self, kernel: Kernel, actor_code: CodeType) -> None:
+        self._kernel = kernel
+        self._actor_code = actor_code
+        self._limit = kernel.config.slow_handler_after
+        self._ended = threading.Event()
+        self._alive = threading.Event()
+        self._warned_at = -WARNING_INTERVAL
+
+    def start(self) -> None:
+        """Begin, unless the clock is virtual."""
+        if not hasattr(trio.lowlevel.current_clock(), "autojump_threshold"):
+            threading.Thread(target=self._run, name=f"{self._kernel.name} (watchdog)", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread; does not wait for it."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._limit / 2):
+            suspect = self._actor_on_stack()
+            if suspect is not None and not self._gives_a_sign():
+                found = self._actor_on_stack()
+                if found is not None and found[0] == suspect[0]:
+                    self._warn(*found)
+
+    def _gives_a_sign(self) -> bool:
+        self._alive.clear()
+        try:
+            self._kernel.token.run_sync_soon(self._alive.set)
+        except trio.RunFinishedError:
+            return True
+        return self._alive.wait(self._limit)
+
+    def _actor_on_stack(self) -> tuple[str, str] | None:
+        """Return the path of the actor that runs now and the line it is at; None if none does."""
+        innermost = sys._current_frames().get(self._kernel.thread)  # pyright: ignore[reportPrivateUsage]  # documented
+        frame: FrameType | None = innermost
+        while frame is not None and innermost is not None:
+            if frame.f_code is self._actor_code:
+                where = f"{innermost.f_code.co_filename}:{innermost.f_lineno} in {innermost.f_code.co_name}"
+                return str(frame.f_locals["self"].path), where
+            frame = frame.f_back
+        return None
+
+    def _warn(self, path: str, where: str) -> None:
+        now = time.monotonic()
+        if now - self._warned_at >= WARNING_INTERVAL:
+            self._warned_at = now
+            logger.warning("actor %s holds the loop for more than %s s, at %s", path, self._limit, where)
