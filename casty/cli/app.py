@@ -11,6 +11,7 @@ import typer
 from casty.cli.demo import Demo, run_demo
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain
+from casty.cli.live import LiveDisplay
 from casty.cli.progress import PlainDisplay
 from casty.cli.tree import standard_library
 from casty.version import VERSION
@@ -62,7 +63,8 @@ def demo(
         _refuse(f"{str(root)!r} is not a folder: name one with Python files in it")
     if kill and nodes < 2:
         _refuse("nobody would be left to count after the kill: take --nodes 2 or more, or --no-kill")
-    sys.exit(run_demo(Demo(root, nodes, kill, PlainDisplay())))
+    display = LiveDisplay() if sys.stdout.isatty() and not plain else PlainDisplay()
+    sys.exit(run_demo(Demo(root, nodes, kill, display)))
 
 
 def _refuse(text: str) -> None:

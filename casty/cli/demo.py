@@ -15,7 +15,7 @@ from casty.cli.exits import ExitCode, run_until_signal
 from casty.cli.fleet import Fleet
 from casty.cli.hosting import complain
 from casty.cli.ledger import Ledger
-from casty.cli.progress import Display, Progress, summary
+from casty.cli.progress import Display, Progress, print_line, summary
 from casty.cli.tree import read_tree
 from casty.cli.words import count_alone
 from casty.cli.worker_process import HOST, JOIN_TIMEOUT, SETTINGS, SYSTEM_NAME
@@ -36,21 +36,21 @@ class Demo:
     async def run(self) -> ExitCode:
         """Run the whole demo; cancelled, it ends every process that it has started."""
         try:
-            progress = await self._count()
+            try:
+                progress = await self._count()
+            finally:
+                self.display.close()
             return await self._check(progress)
         except ConfigError as error:
-            self.display.close()
             complain(str(error))
             return ExitCode.bad_input
         except CastyError as error:
-            self.display.close()
             complain(str(error))
             return ExitCode.failed
-        finally:
-            self.display.close()
 
     async def _count(self) -> Progress:
         began = trio.current_time()
+        self.display.note(0.0, f"starting {self.nodes} node processes, and the driver as a node of its own")
         async with ClusteredActorSystem(
             name=SYSTEM_NAME, host=HOST, port=0, node_id=DRIVER_ID, roles={DRIVER_ID},
             settings=SETTINGS, join_timeout=JOIN_TIMEOUT,
@@ -67,8 +67,8 @@ class Demo:
     async def _drive(self, system: ClusteredActorSystem, fleet: Fleet, began: float) -> Progress:
         tree = await trio.to_thread.run_sync(read_tree, self.root, abandon_on_cancel=True)
         progress = Progress(tree, Ledger(len(tree.chunks)))
-        driver = Driver(progress, self.display, self.nodes, began, fleet.kill if self.kill else None)
-        ref = system.spawn(driver.behavior(system), "driver")
+        driver = Driver(system, progress, self.display, self.nodes, began, fleet.kill if self.kill else None)
+        ref = system.spawn(driver.behavior(), "driver")
         async with trio.open_nursery() as nursery:
             for number in range(1, self.nodes + 1):
                 nursery.start_soon(_report_end, fleet, f"node-{number}", ref)
@@ -80,17 +80,16 @@ class Demo:
         return progress
 
     async def _check(self, progress: Progress) -> ExitCode:
-        self.display.close()
         for line in summary(progress):
-            print(line)
+            print_line(line)
         began = time.perf_counter()
         alone = await trio.to_thread.run_sync(count_alone, progress.tree.texts, abandon_on_cancel=True)
         took = time.perf_counter() - began
         differences = compare(progress.ledger.counts, alone)
         if differences:
-            print(f"WRONG: one process alone, in {took:.2f} s, counts otherwise: {'; '.join(differences)}")
+            print_line(f"WRONG: one process alone, in {took:.2f} s, counts otherwise: {'; '.join(differences)}")
             return ExitCode.failed
-        print(f"right: one process alone, in {took:.2f} s, counts the same")
+        print_line(f"right: one process alone, in {took:.2f} s, counts the same")
         return ExitCode.ok
 
 

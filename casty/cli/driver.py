@@ -28,6 +28,7 @@ from casty import (
 )
 from casty.cli.progress import Display, Progress
 from casty.cli.words import WORD_COUNTERS, CountWords, WordsCounted
+from casty.cluster.commands import GetSuspicions, Suspicions
 
 TICK = 0.1
 START_TIMEOUT = 30.0
@@ -51,7 +52,9 @@ class ProcessEnded:
     code: int
 
 
-DriverMessage: TypeAlias = Listing[CountWords] | WordsCounted | TopologySnapshot | MemberEvent | ProcessEnded | Tick
+DriverMessage: TypeAlias = (
+    Listing[CountWords] | WordsCounted | TopologySnapshot | Suspicions | MemberEvent | ProcessEnded | Tick
+)
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Driver:
     After the actor's end ``trouble`` says why it gave up, if it did.
     """
 
+    system: ClusteredActorSystem
     progress: Progress
     display: Display
     workers: int
@@ -77,11 +81,11 @@ class Driver:
     )
     _moved_at: float = field(init=False, default=0.0)
 
-    def behavior(self, system: ClusteredActorSystem) -> Behavior[DriverMessage]:
+    def behavior(self) -> Behavior[DriverMessage]:
         """Return the behaviour of the actor, which ends with the work."""
 
         async def main(ctx: ActorContext[DriverMessage], inbox: Inbox[DriverMessage]) -> None:
-            self._subscribe(system, ctx)
+            self._subscribe(ctx)
             async for message in inbox:
                 self._take(message, ctx)
                 if self.trouble is not None or self.is_done:
@@ -94,12 +98,12 @@ class Driver:
         """Whether every chunk is answered, and the kill, if there was to be one, was seen."""
         return self.progress.ledger.is_finished and (self.kill is None or self.detected_after is not None)
 
-    def _subscribe(self, system: ClusteredActorSystem, ctx: ActorContext[DriverMessage]) -> None:
+    def _subscribe(self, ctx: ActorContext[DriverMessage]) -> None:
         self._moved_at = trio.current_time()
         for event_type in (MemberUp, MemberLeft, UnreachableMember, ReachableMember):
-            system.event_stream.tell(EventStreamSubscribe(event_type, ctx.self))
-        system.cluster.ref.tell(SubscribeTopology(ctx.self))
-        system.receptionist.tell(Subscribe(WORD_COUNTERS, ctx.self))
+            self.system.event_stream.tell(EventStreamSubscribe(event_type, ctx.self))
+        self.system.cluster.ref.tell(SubscribeTopology(ctx.self))
+        self.system.receptionist.tell(Subscribe(WORD_COUNTERS, ctx.self))
         ctx.schedule_tick(Tick(), TICK)
 
     def _take(self, message: DriverMessage, ctx: ActorContext[DriverMessage]) -> None:
@@ -111,21 +115,22 @@ class Driver:
                     self._moved_at = trio.current_time()
             case TopologySnapshot():
                 self.progress.snapshot = message
+            case Suspicions(phi):
+                self.progress.phi = phi
             case MemberUp() | MemberLeft() | UnreachableMember() | ReachableMember():
                 self._member(message)
             case ProcessEnded():
                 self._process_ended(message)
             case Tick():
                 self._tick()
+                self.system.cluster.ref.tell(GetSuspicions(ctx.self))
             case _ as never:
                 assert_never(never)
         self._hand_out(ctx.self)
 
     def note(self, text: str) -> None:
-        """Put an event on the timeline."""
-        at = trio.current_time() - self.began
-        self.progress.timeline.append((at, text))
-        self.display.note(at, text)
+        """Show an event with its time."""
+        self.display.note(trio.current_time() - self.began, text)
 
     def _found(self, workers: dict[NodeAddress, ActorRef[CountWords]]) -> None:
         progress = self.progress

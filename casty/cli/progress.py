@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +20,8 @@ class Progress:
     tree: Tree
     ledger: Ledger[NodeAddress]
     snapshot: TopologySnapshot | None = None
-    timeline: list[tuple[float, str]] = field(default_factory=lambda: list[tuple[float, str]]())
+    phi: dict[NodeAddress, float] = field(default_factory=dict[NodeAddress, float])
+    """How much the driver suspects each node."""
     counting_from: float | None = None
     counting_to: float | None = None
 
@@ -49,30 +52,39 @@ class Display(Protocol):
         """Show how far the run is; called ten times a second."""
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Leave the terminal to others. Called at the end, however it comes; closing twice is once."""
 
 
 @dataclass(slots=True)
 class PlainDisplay:
     """One line per event, and one for each tenth of the work."""
 
-    write: Callable[[str], None] = print
-    _tenths: int = 0
+    _tenths: int = field(init=False, default=0)
 
     def note(self, at: float, text: str) -> None:
         """Write the event with its time."""
-        self.write(f"{at:8.3f} s  {text}")
+        print_line(f"{at:8.3f} s  {text}")
 
     def show(self, progress: Progress) -> None:
         """Write a line whenever another tenth is done."""
         ledger = progress.ledger
         tenths = 10 * ledger.done // ledger.chunks
-        if tenths > self._tenths and progress.timeline:
+        if tenths > self._tenths:
             self._tenths = tenths
-            self.write(f"            {ledger.done:,} of {ledger.chunks:,} chunks")
+            print_line(f"            {ledger.done:,} of {ledger.chunks:,} chunks")
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+def print_line(text: str) -> None:
+    """Print a line at once. When nobody reads any more, the program ends as if it were asked to."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
 
 
 TOP_WORDS = 10
