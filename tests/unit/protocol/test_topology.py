@@ -1,0 +1,265 @@
+"""The membership of one node: phases, joiners, verdicts and the end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from casty.address import UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol.admission import VerifyAddress
+from casty.protocol.availability import Absolve, Accuse
+from casty.protocol.effects import Note, Publish, Send, StartTimer, TimerFired
+from casty.protocol.events import MemberUp
+from casty.protocol.gossip import Gossip
+from casty.protocol.messages import (
+    ExitingConfirmed,
+    GossipState,
+    Join,
+    JoinAnswer,
+    JoinProbe,
+    JoinState,
+    RegistrySlots,
+    TopologyMessage,
+    to_wire,
+)
+from casty.protocol.topology import GOSSIP, LEAVE, Topology
+from casty.protocol.topology_events import (
+    AddressAnswered,
+    Downed,
+    DownMember,
+    HelloRefused,
+    Joined,
+    JoinFailed,
+    LeaveMember,
+    Left,
+    OwnServices,
+    Received,
+    SelfAlias,
+    Start,
+    TopologyEvent,
+    TopologySettings,
+)
+from casty.protocol.view import SnapshotChanged
+from casty.testing.samples import address, gossip_of, member, run_of
+
+SETTINGS = TopologySettings()
+A, B, C = (run_of(name) for name in "abc")
+
+
+def topology(name: str, *seeds: str) -> Topology:
+    return Topology(member(name, "joining"), tuple(map(address, seeds)), SETTINGS, random.Random(1))
+
+
+def formed() -> Topology:
+    """Return node a, up and alone."""
+    machine = topology("a")
+    machine.handle(Start(), 0.0)
+    return machine
+
+
+def pair() -> tuple[Topology, Topology]:
+    """Return the nodes a and b, both up."""
+    one, other = formed(), topology("b", "a")
+    other.handle(Start(), 0.0)
+    talk({A: one, B: other}, B, [Send(A, Join(other.member, SETTINGS.shared))])
+    return one, other
+
+
+def talk(nodes: dict[UniqueAddress, Topology], sender: UniqueAddress, effects: Sequence[object]) -> None:
+    """Deliver what was sent, and what follows from it, until nobody says anything."""
+    waiting = [(sender, effect) for effect in effects if isinstance(effect, Send)]
+    while waiting:
+        source, send = waiting.pop(0)
+        if send.to in nodes:
+            answers = nodes[send.to].handle(Received(source, send.message), 1.0)  # type: ignore[arg-type]  # machines send control messages
+            waiting += [(send.to, effect) for effect in answers if isinstance(effect, Send)]
+
+
+def state_of(machine: Topology) -> Gossip:
+    assert machine.state is not None
+    return machine.state
+
+
+def statuses(machine: Topology) -> dict[str, str]:
+    return {one.id: one.status.name for one in state_of(machine).ordered}
+
+
+def sent(effects: Sequence[object], kind: type[TopologyMessage]) -> list[tuple[str, object]]:
+    return [(e.to.address.host, e.message) for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
+
+
+def test_node_without_seeds_forms_joins_and_comes_up_at_once() -> None:
+    machine = topology("a")
+    effects = machine.handle(Start(), 0.0)
+    assert Joined() in effects
+    assert StartTimer(GOSSIP, 1.0) in effects
+    assert statuses(machine) == {"a": "up"}
+    assert [type(e.event) for e in effects if isinstance(e, Publish)] == [MemberUp]
+    shown = [e.snapshot for e in effects if isinstance(e, SnapshotChanged)]
+    assert [[one.status.name for one in snapshot.members] for snapshot in shown] == [["joining"], ["up"]]
+
+
+def test_node_that_is_not_in_a_cluster_says_so() -> None:
+    machine = topology("a", "b")
+    probe = JoinProbe(member("c", "joining"), SETTINGS.shared)
+    assert sent(machine.handle(Received(C, probe), 0.0), JoinAnswer) == [("c", JoinAnswer(JoinState.not_in_cluster))]
+
+
+def test_probe_that_names_another_run_is_not_answered_before_membership() -> None:
+    probe = JoinProbe(member("c", "joining"), SETTINGS.shared)
+    assert not topology("a", "b").handle(Received(B, probe), 0.0)
+
+
+def test_alias_of_the_own_address_is_no_other_seed() -> None:
+    machine = topology("a", "localhost")
+    machine.handle(Start(), 0.0)
+    assert Joined() in machine.handle(SelfAlias(address("localhost")), 0.1)
+
+
+def test_joiner_is_welcomed_with_the_whole_state_and_comes_up() -> None:
+    one, other = pair()
+    assert statuses(one) == statuses(other) == {"a": "up", "b": "up"}
+    assert state_of(one).cluster_id == state_of(other).cluster_id
+
+
+def test_welcome_without_this_node_is_no_welcome() -> None:
+    machine = topology("b", "a")
+    assert not machine.handle(Received(A, to_wire(gossip_of(member("a")), 0.0, welcome=True)), 0.0)
+    assert machine.state is None
+
+
+def test_repeated_join_makes_no_version_and_is_welcomed_again() -> None:
+    one, other = pair()
+    before = state_of(one).version
+    effects = one.handle(Received(B, Join(other.member, SETTINGS.shared)), 2.0)
+    assert state_of(one).version == before
+    assert [message.welcome for _, message in sent(effects, GossipState) if isinstance(message, GossipState)] == [True]
+
+
+def test_refusal_is_answered_and_noted() -> None:
+    machine = formed()
+    effects = machine.handle(Received(B, Join(member("b", "joining", id="a"), SETTINGS.shared)), 1.0)
+    ((_, answer),) = sent(effects, JoinAnswer)
+    assert isinstance(answer, JoinAnswer)
+    assert answer.state is JoinState.refused
+    assert any(isinstance(effect, Note) and "'a'" in effect.text for effect in effects)
+    assert statuses(machine) == {"a": "up"}
+
+
+@pytest.mark.parametrize(
+    "event", [HelloRefused(address("a"), "no TLS"), Received(A, JoinAnswer(JoinState.refused, "no"))]
+)
+def test_refused_node_says_why(event: TopologyEvent) -> None:
+    machine = topology("b", "a")
+    (failed,) = machine.handle(event, 0.0)
+    assert isinstance(failed, JoinFailed)
+    assert "a:2551 refused" in failed.reason
+
+
+def test_restart_is_verified_and_the_earlier_run_downed_when_the_new_one_answers() -> None:
+    one, _ = pair()
+    new = member("b", "joining", incarnation=99)
+    effects = one.handle(Received(new.unique, JoinProbe(new, SETTINGS.shared)), 5.0)
+    assert VerifyAddress(new.unique) in effects
+    one.handle(AddressAnswered(new.unique, new.unique), 5.1)
+    assert statuses(one) == {"a": "up"}
+    assert B in state_of(one).tombstones
+
+
+def test_newcomer_is_refused_when_the_earlier_run_answers_at_its_address() -> None:
+    one, _ = pair()
+    new = run_of("b", 99)
+    ((to, answer),) = sent(one.handle(AddressAnswered(new, B), 5.1), JoinAnswer)
+    assert isinstance(answer, JoinAnswer)
+    assert (to, answer.state) == ("b", JoinState.refused)
+    assert "b:2551" in answer.reason
+    assert statuses(one) == {"a": "up", "b": "up"}
+
+
+def test_newcomer_tries_again_when_nobody_answers_at_its_address() -> None:
+    one, _ = pair()
+    assert not one.handle(AddressAnswered(run_of("b", 99), None), 5.1)
+
+
+def test_accusation_and_its_end_are_pushed_as_changes_of_the_own_row() -> None:
+    one, _ = pair()
+    assert [to for to, _ in sent(one.handle(Accuse(B), 5.0), GossipState)] == ["b"]
+    assert state_of(one).unreachable == {B}
+    assert not one.handle(Accuse(B), 5.1)
+    one.handle(Absolve(B), 5.2)
+    assert state_of(one).unreachable == frozenset()
+
+
+def test_leaving_node_waits_and_stops_when_it_is_let_go() -> None:
+    one, other = pair()
+    effects = other.handle(LeaveMember(address("b")), 5.0)
+    assert StartTimer(LEAVE, 5.0) in effects
+    talk({A: one, B: other}, B, effects)
+    assert other.gone
+    assert statuses(one) == {"a": "up"}
+
+
+def test_leaving_node_stops_anyway_when_time_is_up() -> None:
+    _, other = pair()
+    other.handle(LeaveMember(address("b")), 5.0)
+    effects = other.handle(TimerFired(LEAVE), 10.0)
+    assert Left() in effects
+    assert sent(effects, ExitingConfirmed)
+    assert not other.handle(Start(), 11.0)
+
+
+@pytest.mark.parametrize("event", [LeaveMember(address("b")), DownMember(address("b"))])
+def test_node_that_has_not_joined_leaves_at_once(event: TopologyEvent) -> None:
+    machine = topology("b", "a")
+    assert machine.handle(event, 1.0) == [Left()]
+    assert machine.gone
+
+
+def test_leaving_twice_changes_nothing_more() -> None:
+    _, other = pair()
+    other.handle(LeaveMember(address("b")), 5.0)
+    assert not other.handle(LeaveMember(address("b")), 5.1)
+
+
+def test_downed_node_learns_it_with_its_next_round_and_hears_nothing_more() -> None:
+    one, other = pair()
+    one.handle(DownMember(address("b")), 5.0)
+    assert statuses(one) == {"a": "up"}
+    ((_, asked),) = [(e.to, e.message) for e in other.handle(TimerFired(GOSSIP), 5.5) if isinstance(e, Send)]
+    (told,) = one.handle(Received(B, asked), 5.5)  # type: ignore[arg-type]  # machines send control messages
+    assert isinstance(told, Send)
+    assert Downed() in other.handle(Received(A, told.message), 5.5)  # type: ignore[arg-type]  # the same
+    assert other.gone
+    assert not other.handle(TimerFired(GOSSIP), 6.0)
+
+
+def test_services_offered_before_joining_are_told_after_it() -> None:
+    machine = topology("b", "a")
+    machine.handle(OwnServices(frozenset({("cart", "/cart", 1)})), 0.0)
+    welcome = to_wire(gossip_of(member("a"), member("b", "joining")), 0.0, welcome=True)
+    assert [to for to, _ in sent(machine.handle(Received(A, welcome), 0.1), RegistrySlots)] == ["a"]
+
+
+def test_state_that_contradicts_itself_leaves_the_machine_as_it_was() -> None:
+    one, _ = pair()
+    before, wire = state_of(one), to_wire(state_of(one), 1.0)
+    broken = GossipState(wire.cluster_id, wire.members, ((A, 1.0),), (), 0, wire.version, ())
+    with pytest.raises(DecodeError):
+        one.handle(Received(B, broken), 2.0)
+    assert one.state is before
+
+
+def test_round_of_gossip_is_faster_while_few_have_seen() -> None:
+    machine = formed()
+    machine.state = gossip_of(*(member(name) for name in "abcde"), seen="a")
+    (timer,) = [e for e in machine.handle(TimerFired(GOSSIP), 1.0) if isinstance(e, StartTimer) and e.key == GOSSIP]
+    assert timer.delay == pytest.approx(1 / 3)
+
+
+def test_timers_of_an_earlier_phase_mean_nothing() -> None:
+    machine = formed()
+    assert not machine.handle(TimerFired("join probe"), 1.0)
+    assert not topology("b", "a").handle(TimerFired(GOSSIP), 1.0)
