@@ -1,0 +1,208 @@
+"""Partitions: at most one side goes on, whatever falls apart and whenever it heals."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from casty.protocol.downing import UNSTABLE_SHARE, stable_after
+from casty.protocol.topology_events import TopologySettings
+from casty.testing.invariants import Watch, check_events
+from casty.testing.model import ModelCluster
+
+NINE = "abcdefghi"
+SEEN_BY_ALL = 7.0
+"""A cut is seen by all of a side in this time, a gossip round for the slowest included."""
+
+
+def regressions(kind: str) -> list[int]:
+    """Return the seeds of one kind that once failed."""
+    lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
+    words = [line.partition("#")[0].split() for line in lines]
+    return [int(parts[1]) for parts in words if parts and parts[0] == kind]
+
+
+def sides_of(rng: random.Random, names: str) -> list[str]:
+    """Return two sides, or sometimes three, none of them empty."""
+    count = 3 if len(names) > 3 and rng.random() < 0.25 else 2
+    shuffled = rng.sample(names, len(names))
+    cuts = sorted(rng.sample(range(1, len(names)), count - 1))
+    bounds = zip([0, *cuts], [*cuts, len(names)], strict=True)
+    return ["".join(sorted(shuffled[start:end])) for start, end in bounds]
+
+
+def expected(sides: list[str], names: str) -> str:
+    """Return the side that keeps the majority; of two halves the one with the lowest address; or none."""
+    for side in sides:
+        others = len(names) - len(side)
+        if len(side) > others or (len(side) == others and names[0] in side):
+            return side
+    return ""
+
+
+def cut_apart(cluster: ModelCluster, sides: list[str]) -> None:
+    for place, side in enumerate(sides):
+        for other in sides[place + 1 :]:
+            cluster.cut(side, other)
+
+
+def alive(cluster: ModelCluster) -> str:
+    return "".join(sorted(run.name for run in cluster.living))
+
+
+def check_all(cluster: ModelCluster) -> None:
+    for run in [*cluster.past, *cluster.runs.values()]:
+        check_events(run)
+
+
+def formed(names: str, seed: int) -> tuple[ModelCluster, Watch]:
+    cluster = ModelCluster(seed=seed)
+    cluster.form(names)
+    assert cluster.all_up(len(names))
+    return cluster, Watch(cluster)
+
+
+def rejoin(cluster: ModelCluster, watch: Watch, names: str) -> None:
+    """Start what stopped again, with a seed that still runs, and let everything become one cluster."""
+    seeds = (alive(cluster)[0], *names[:3])
+    for name in names:
+        if not cluster.runs[name].alive:
+            cluster.start(name, seeds=seeds)
+    cluster.run_for(25.0, until=lambda: watch.check() or cluster.all_up(len(names)))
+    assert cluster.all_up(len(names)), {run.name: run.statuses for run in cluster.living}
+    assert len({run.topology.state.cluster_id for run in cluster.living if run.topology.state}) == 1
+
+
+def lasting_partition(seed: int) -> None:
+    """Cut a quiet cluster apart for good: exactly the expected side goes on, and its members stay up."""
+    rng = random.Random(seed)
+    names = NINE[: (3, 5, 9)[seed % 3]]
+    cluster, watch = formed(names, seed)
+    cluster.run_for(rng.uniform(0.0, 3.0), until=watch.check)
+    sides = sides_of(rng, names)
+    cut_apart(cluster, sides)
+    stays = expected(sides, names)
+    keeper_ends: list[str] = []
+
+    def keeps() -> bool:
+        keeper_ends.extend(run.name for run in cluster.runs.values() if run.name in stays and not run.alive)
+        return watch.check()
+
+    cluster.run_for(SEEN_BY_ALL + stable_after(len(names)) + 1.0, until=keeps)
+    assert (alive(cluster), keeper_ends) == (stays, [])
+    cluster.run_for(5.0, until=watch.check)
+    assert cluster.all_up(len(stays))
+    cluster.heal()
+    if stays:
+        rejoin(cluster, watch, names)
+    check_all(cluster)
+
+
+def passing_partition(seed: int) -> None:
+    """Cut at a bad moment, heal at a random one: at most one side goes on, as one cluster."""
+    rng = random.Random(seed)
+    names = NINE[: (3, 5, 9)[seed % 3]]
+    cluster, watch = formed(names, seed)
+    cluster.jitter, cluster.loss = rng.choice((0.0, 0.1)), rng.choice((0.0, 0.05))
+    trouble = rng.choice(("none", "leave", "join", "crash"))
+    victim = rng.choice(names)
+    if trouble == "leave":
+        cluster.leave(victim)
+    elif trouble == "crash":
+        cluster.crash(victim)
+    elif trouble == "join":
+        cluster.start("z", seeds=names[:3])
+    cluster.run_for(rng.choice((0.0, 0.002, rng.uniform(0.0, 4.0))), until=watch.check)
+    everybody = "".join(sorted(cluster.runs))
+    sides = sides_of(rng, everybody)
+    cut_apart(cluster, sides)
+    patience = stable_after(len(everybody))
+    longest = SEEN_BY_ALL + patience * (1 + UNSTABLE_SHARE) + 1.0
+    healed_after = rng.uniform(0.5, longest)
+    cluster.run_for(healed_after, until=watch.check)
+    if seed % 2:
+        cluster.heal()
+    # Whoever hears after the heal that it was removed stops; the rest is one side.
+    cluster.run_for(longest - healed_after + 2 * patience + SEEN_BY_ALL, until=watch.check)
+    members = [run for run in cluster.living if run.topology.state is not None]
+    if not seed % 2:
+        assert sum(bool(set(side) & {run.name for run in members}) for side in sides) <= 1
+    cluster.heal()
+    cluster.loss = 0.0
+    cluster.run_for(10.0, until=watch.check)
+    members = [run for run in cluster.living if run.topology.state is not None]
+    assert all(len(run.statuses) == len(members) for run in members), {run.name: run.statuses for run in members}
+    assert not members or cluster.all_up(len(members))
+    if members:
+        rejoin(cluster, watch, everybody)
+    check_all(cluster)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_only_the_majority_survives_a_lasting_partition(seed: int) -> None:
+    lasting_partition(seed)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_at_most_one_side_survives_a_partition_at_a_bad_moment(seed: int) -> None:
+    passing_partition(seed)
+
+
+@pytest.mark.parametrize("seed", regressions("lasting"))
+def test_lasting_partition_that_once_failed(seed: int) -> None:
+    lasting_partition(seed)
+
+
+@pytest.mark.parametrize("seed", regressions("passing"))
+def test_passing_partition_that_once_failed(seed: int) -> None:
+    passing_partition(seed)
+
+
+@pytest.mark.parametrize("one_way", [False, True])
+def test_of_two_nodes_the_lower_address_survives(one_way: bool) -> None:
+    for sender, receiver in ("ab", "ba"):
+        cluster, watch = formed("ab", seed=1)
+        cluster.cut(sender, receiver, one_way=one_way)
+        cluster.run_for(15.0, until=watch.check)
+        assert alive(cluster) == "a"
+        assert cluster.all_up(1)
+        assert cluster.runs["b"].outcome == "downed"
+        cluster.heal()
+        rejoin(cluster, watch, "ab")
+
+
+def test_node_that_nobody_hears_goes_though_it_hears_everybody() -> None:
+    cluster, watch = formed("abcde", seed=2)
+    cluster.cut("a", "bcde", one_way=True)
+    cluster.run_for(20.0, until=watch.check)
+    assert alive(cluster) == "bcde"
+    assert cluster.all_up(4)
+
+
+def test_without_downing_both_sides_wait_for_the_heal() -> None:
+    cluster = ModelCluster(seed=3, settings=TopologySettings(downing="none"))
+    cluster.form("abcde")
+    watch = Watch(cluster)
+    cluster.cut("ab", "cde")
+    cluster.run_for(120.0, until=watch.check)
+    assert alive(cluster) == "abcde"
+    assert set(cluster.runs["a"].statuses.values()) == {"up"}
+    cluster.heal()
+    cluster.run_for(10.0, until=watch.check)
+    assert cluster.all_up(5)
+    check_all(cluster)
+
+
+def test_services_of_the_lost_side_go_with_it() -> None:
+    cluster, watch = formed("abc", seed=4)
+    cluster.offer("a", "cart")
+    cluster.offer("b", "cart")
+    cluster.run_for(1.0, until=watch.check)
+    cluster.cut("a", "bc")
+    cluster.run_for(16.0, until=watch.check)
+    for name in "bc":
+        snapshot = cluster.runs[name].topology.view.snapshot
+        assert snapshot is not None
+        assert {entry.node.host for entry in snapshot.registry} == {"b"}
