@@ -1,0 +1,87 @@
+"""Behaviours, asks and contexts carry their message types from the handler to every ref."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_type
+
+from casty import ActorContext, ActorRef, ActorSystem, Behavior, Behaviors, Terminated
+from casty.runtime.inbox import Inbox
+
+
+@dataclass(frozen=True)
+class Add:
+    amount: int
+
+
+@dataclass(frozen=True)
+class Get:
+    key: str
+    reply_to: ActorRef[int]
+
+
+Command = Add | Get | Terminated
+
+
+async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+    match message:
+        case Get(reply_to=reply_to):
+            reply_to.tell(1)
+        case Add():
+            return Behaviors.stopped()
+        case Terminated():
+            ctx.schedule_once(Add(1), 1.0)
+            ctx.schedule_once("add", 1.0)  # expect-error
+    return Behaviors.same()
+
+
+async def fetch(number: int) -> str:
+    return str(number)
+
+
+async def run(ctx: ActorContext[Add], inbox: Inbox[Add]) -> None:
+    async for message in inbox:
+        assert_type(message, Add)
+    ctx.pipe_to_self(fetch, 1, mapper=lambda text: Add(len(text)), on_failure=lambda error: Add(0))
+    ctx.pipe_to_self(fetch, 1)  # expect-error
+    ctx.pipe_to_self(fetch, "1", mapper=lambda text: Add(len(text)))  # expect-error
+
+
+async def make(ctx: ActorContext[Add]) -> Behavior[Add]:
+    assert_type(ctx.message_adapter(lambda number: Add(number), int), ActorRef[int])
+    return Behaviors.task(run)
+
+
+def get_one(reply_to: ActorRef[int]) -> Get:
+    return Get("one", reply_to)
+
+
+def adds_only(ref: ActorRef[Add], replies: ActorRef[int]) -> None:
+    ref.tell(Add(1))
+    ref.tell(Get("one", replies))  # expect-error
+
+
+async def spawns(system: ActorSystem) -> None:
+    ref = system.spawn(Behaviors.receive(handle), "a")
+    assert_type(ref, ActorRef[Command])
+    ref.tell("add")  # expect-error
+    ref.tell(Add(1))
+    adds_only(ref, system.spawn(Behaviors.ignore(), "b"))
+    system.spawn(Behaviors.setup(make), "c").tell(Add(1))
+    Behaviors.receive(run)  # expect-error
+    Behaviors.task(handle)  # expect-error
+
+
+async def asks(system: ActorSystem, ref: ActorRef[Command]) -> int:
+    one: int = await system.ask(ref, lambda reply_to: Get("one", reply_to), timeout=1.0)
+    text: str = await system.ask(ref, lambda reply_to: Get("one", reply_to))  # expect-error
+    assert_type(await system.ask(ref, get_one), int)
+    assert_type(await system.ask_or_none(ref, get_one), int | None)
+    return one + len(text)
+
+
+async def looks_up(system: ActorSystem) -> None:
+    found = system.lookup("/a")
+    if found is not None:
+        found.tell(Add(1))  # expect-error
+        found.of(Add).tell(Add(1))
