@@ -36,6 +36,7 @@ PARAMETERS_EXEMPT = {
     # The public contract fixes these signatures; each of their parameters is documented.
     "Cluster.__init__",
     "ClusteredActorSystem.__init__",
+    "node_command",
 }
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

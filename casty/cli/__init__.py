@@ -9,6 +9,7 @@ import sys
 
 EXTRA = frozenset({"typer", "rich", "click"})
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -21,4 +22,6 @@ def main() -> None:
         message = f"casty: the command line needs {error.name}: from the checkout, run  pip install '.[cli]'"
         print(message, file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     run()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Never
 
 import typer
 
+from casty import ConfigError
+from casty.cli.configuration import NodeFile, NodeOptions, load_guest, plan_of, read_file
 from casty.cli.demo import Demo, run_demo
 from casty.cli.exits import ExitCode
-from casty.cli.hosting import complain
+from casty.cli.hosting import complain, run_node
 from casty.cli.live import LiveDisplay
 from casty.cli.progress import PlainDisplay
 from casty.cli.tree import standard_library
@@ -67,6 +70,51 @@ def demo(
     sys.exit(run_demo(Demo(root, nodes, kill, display)))
 
 
-def _refuse(text: str) -> None:
+@app.command("node")
+def node_command(
+    target: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="A function that returns a behaviour.")],
+    host: Annotated[str | None, typer.Option(help="The address to bind.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", show_default="0")] = None,
+    node_id: Annotated[str | None, typer.Option(help="The name of this node, unique in the cluster.")] = None,
+    seed: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Whom to join; may be repeated. None: a new cluster.")
+    ] = None,
+    role: Annotated[list[str] | None, typer.Option(help="What the node is for; may be repeated.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the system.", show_default="casty")] = None,
+    quorum: Annotated[int | None, typer.Option(help="Start when so many members are up.")] = None,
+    join_timeout: Annotated[
+        float | None, typer.Option(help="Seconds to join and to wait for the quorum.", show_default="60")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file; what the options say goes first.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Allow an address that others can reach, without encryption.")
+    ] = None,
+) -> None:
+    """Run one node of a cluster until Ctrl-C, SIGTERM, or the end of its actor.
+
+    FUNCTION takes no arguments and returns a behaviour, which is spawned as /FUNCTION. Exit codes: 0 left gracefully,
+    1 could not join or the actor failed, 2 bad input, 3 declared down by the cluster, 130 Ctrl-C.
+    """
+    options = NodeOptions(
+        name=name,
+        host=host,
+        port=port,
+        node_id=node_id,
+        seeds=tuple(seed) if seed else None,
+        roles=tuple(role) if role else None,
+        required_quorum=quorum,
+        join_timeout=join_timeout,
+        insecure=insecure,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        plan = plan_of(options, NodeFile() if config is None else read_file(config))
+        guest = load_guest(target)
+    except ConfigError as error:
+        _refuse(str(error))
+    sys.exit(run_node(plan, guest))
+
+
+def _refuse(text: str) -> Never:
     complain(text)
     raise typer.Exit(ExitCode.bad_input)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Never
 
 import trio
@@ -24,7 +25,7 @@ from casty import (
     NodeDowned,
     SystemConfig,
 )
-from casty.cli.exits import ExitCode
+from casty.cli.exits import ExitCode, run_until_signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +46,22 @@ class NodePlan:
 
     def system(self) -> ClusteredActorSystem:
         """Return the system of this node, not entered yet. ConfigError for what makes no sense."""
-        return ClusteredActorSystem(
-            name=self.name,
-            host=self.host,
-            port=self.port,
-            node_id=self.node_id,
-            seed_nodes=self.seed_nodes,
-            roles=self.roles,
-            required_quorum=self.required_quorum,
-            settings=self.settings,
-            insecure=self.insecure,
-            join_timeout=self.join_timeout,
-            config=self.config,
-        )
+        try:
+            return ClusteredActorSystem(
+                name=self.name,
+                host=self.host,
+                port=self.port,
+                node_id=self.node_id,
+                seed_nodes=self.seed_nodes,
+                roles=self.roles,
+                required_quorum=self.required_quorum,
+                settings=self.settings,
+                insecure=self.insecure,
+                join_timeout=self.join_timeout,
+                config=self.config,
+            )
+        except ValueError as error:  # a name that cannot be part of an address
+            raise ConfigError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,18 @@ async def host(
         complain(f"/{guest.name} failed, so the node has left: {type(failure).__name__}: {failure}")
         return ExitCode.failed
     return ExitCode.ok
+
+
+def run_node(plan: NodePlan, guest: Guest) -> ExitCode:
+    """Run a node on a Trio loop of its own, until its guest ends or a signal comes."""
+    return trio.run(run_until_signal, partial(host, plan, guest, announce=_announce))
+
+
+def _announce(system: ClusteredActorSystem) -> None:
+    members = system.cluster.up_members
+    print(
+        f"{system.cluster_config.node_id} is a member of {system.name} at {system.self_node} ({members} up)", flush=True
+    )
 
 
 @dataclass(slots=True)

@@ -1,0 +1,204 @@
+"""What a user writes to describe a node: ``casty.toml``, seeds, and the name of a behaviour factory.
+
+Whatever makes no sense is a ConfigError of one line that says where it stands and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from urllib.parse import urlsplit
+
+import cattrs
+from cattrs.errors import ForbiddenExtraKeysError
+
+from casty import Behavior, ClusterSettings, ConfigError, SystemConfig
+from casty.cli.hosting import Guest, NodePlan
+
+T = TypeVar("T")
+
+NOT_THE_USERS = ("<frozen", importlib.__file__, __file__)
+"""How the files of frames begin that lead to the user's code and are not part of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions:
+    """Who a node is, from ``[node]`` of the file or from the command line; None where nothing was said."""
+
+    name: str | None = None
+    host: str | None = None
+    port: int | None = None
+    node_id: str | None = None
+    seeds: tuple[str, ...] | None = None
+    roles: tuple[str, ...] | None = None
+    required_quorum: int | None = None
+    join_timeout: float | None = None
+    insecure: bool | None = None
+
+    def over(self, other: NodeOptions) -> NodeOptions:
+        """Return these options, and those of ``other`` where nothing was said."""
+        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(other, **said)
+
+
+@dataclass(frozen=True)
+class NodeFile:
+    """The tables of a ``casty.toml``, which are named as the settings that they become."""
+
+    node: NodeOptions = field(default_factory=NodeOptions)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    actors: SystemConfig = field(default_factory=SystemConfig)
+
+
+def read_file(path: Path) -> NodeFile:
+    """Return what a configuration file says. ConfigError for an unknown key or a value of the wrong kind."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    try:
+        return CONVERTER.structure(table, NodeFile)
+    except cattrs.BaseValidationError as error:
+        first = cattrs.transform_error(error, path="", format_exception=_explain)[0]
+        text, _, place = first.rpartition(" @ ")
+        where = place.lstrip(".")
+        raise ConfigError(f"{path}: {f'in {where}: ' if where else ''}{text}") from None
+
+
+def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
+    """Return the plan of a node; ConfigError when it has no name, or a seed cannot be dialled."""
+    node = options.over(file.node)
+    if node.node_id is None:
+        raise ConfigError("a node needs a name: give --node-id, or node_id in the table [node] of the file")
+    seeds = tuple(parse_seed(seed) for seed in node.seeds or ())
+    return NodePlan(
+        node_id=node.node_id,
+        name=_said(node.name, NodePlan.name),
+        host=_said(node.host, NodePlan.host),
+        port=_said(node.port, NodePlan.port),
+        seed_nodes=seeds,
+        roles=frozenset(node.roles or ()),
+        required_quorum=node.required_quorum,
+        join_timeout=_said(node.join_timeout, NodePlan.join_timeout),
+        insecure=bool(node.insecure),
+        settings=file.cluster,
+        config=file.actors,
+    )
+
+
+def parse_seed(text: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    >>> parse_seed("10.0.0.1:2551"), parse_seed("[::1]:2551")
+    (('10.0.0.1', 2551), ('::1', 2551))
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or any(c.isspace() or c in "/@?#" for c in text):
+        raise ConfigError(f"a seed is HOST:PORT, such as 127.0.0.1:2551 or [::1]:2551, got {text!r}")
+    return host, port
+
+
+def load_guest(target: str) -> Guest:
+    """Return the actor that ``MODULE:FUNCTION`` means; ConfigError for whatever is wrong with it.
+
+    The module is looked for in the working directory first. The function takes no arguments and
+    returns the behaviour of the actor, which gets the function's name.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name.isidentifier():
+        raise ConfigError(f"a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier, got {target!r}")
+    if name.startswith("_"):
+        raise ConfigError(f"{name} cannot name an actor: names that begin with '_' are casty's own")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module = _attempt(lambda: importlib.import_module(module_name), f"{module_name} cannot be imported")
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise ConfigError(f"{module_name} has no function {name!r}")
+    returned: Any = _attempt(factory, f"{target} failed")
+    if not isinstance(returned, Behavior):
+        raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {returned!r}")
+    behavior: Behavior[Any] = returned
+    return Guest(name, behavior)
+
+
+def _attempt(user_code: Callable[[], T], what: str) -> T:
+    try:
+        return user_code()
+    except Exception as error:  # the user's code may raise anything; told in one line with its place
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        raise ConfigError(f"{what}: {type(error).__name__}: {error}{place}") from None
+
+
+def _said(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _explain(error: BaseException, expected: type | None) -> str:
+    if isinstance(error, ForbiddenExtraKeysError):
+        key = sorted(error.extra_fields)[0]
+        near = difflib.get_close_matches(key, [f.name for f in fields(error.cl)], n=1, cutoff=0.0)
+        return f"unknown key {key!r}; the nearest that exists is {near[0]!r}"
+    if is_dataclass(expected) and isinstance(error, (AttributeError, TypeError)):
+        return "expected a table"
+    return str(error)
+
+
+def _strict(kind: type, *also: type) -> Callable[[object, object], object]:
+    """Return a hook that takes values of exactly these kinds: cattrs would convert what it is given."""
+    accepted = (kind, *also)
+
+    def structure(value: object, _: object) -> object:
+        if type(value) not in accepted:
+            raise ConfigError(f"expected {kind.__name__}, got {value!r}")
+        return kind(value)
+
+    return structure
+
+
+def _structure_names(value: object, _: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[object]", value)):
+        raise ConfigError(f"expected a list of strings, got {value!r}")
+    return tuple(cast("list[str]", value))
+
+
+def _structure_choice(value: object, form: Any) -> object:  # a Literal, or an Enum by its values
+    choices = {choice: choice for choice in get_args(form)} or {member.value: member for member in form}
+    if not isinstance(value, str) or value not in choices:
+        raise ConfigError(f"expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    return choices[value]
+
+
+def _is_choice(form: object) -> bool:
+    return get_origin(form) is Literal or (isinstance(form, type) and issubclass(form, Enum))
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(str, _strict(str))
+    converter.register_structure_hook(int, _strict(int))
+    converter.register_structure_hook(bool, _strict(bool))
+    converter.register_structure_hook(float, _strict(float, int))
+    converter.register_structure_hook_func(lambda form: form == tuple[str, ...], _structure_names)
+    converter.register_structure_hook_func(_is_choice, _structure_choice)
+    return converter
+
+
+CONVERTER = _make_converter()
