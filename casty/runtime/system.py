@@ -185,8 +185,9 @@ class ActorSystem:
 
     async def shutdown(self) -> None:
         """Stop every actor and wait for that; inside of an actor, only request it. Idempotent."""
+        kernel = self._kernel
         self._shutdown_requested.set()
-        if inside.get() is self._kernel_or_none:
+        if inside.get() is kernel:
             await trio.lowlevel.checkpoint()
         else:
             await self._stopped.wait()

@@ -169,6 +169,8 @@ async def test_what_needs_the_block_says_so_outside_of_it() -> None:
     system = ActorSystem()
     with pytest.raises(RuntimeError, match="enter it first"):
         system.spawn(Behaviors.ignore(), "a")
+    with pytest.raises(RuntimeError, match="enter it first"):
+        await system.shutdown()
     async with system:
         pass
     with pytest.raises(RuntimeError, match="was entered before"):
