@@ -55,6 +55,7 @@ class PhiAccrualFailureDetector(Generic[N]):
     ) -> None:
         self.config = config or FailureDetectorConfig()
         self._learned_interval_max = learned_interval_max
+        self._deviations_max = _deviations_at(self.config.threshold)
         self._histories: dict[N, _History] = {}
 
     def heartbeat(self, node: N, now: float) -> None:
@@ -98,13 +99,7 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Return when the suspicion will reach the threshold if nothing is heard until then."""
         history = self._histories[node]
         mean, deviation = self._spread(history)
-        low, high = -1.0, 1.0
-        while _phi(high) < self.config.threshold:
-            low, high = high, high * 2
-        for _ in range(CROSSING_STEPS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if _phi(middle) < self.config.threshold else (low, middle)
-        return history.last + mean + high * deviation
+        return history.last + mean + self._deviations_max * deviation
 
     def last_heard(self, node: N) -> float:
         """Return when the last heartbeat of a tracked node arrived, or when it was first expected."""
@@ -143,3 +138,16 @@ def _phi(deviations: float) -> float:
     if exponent > 30:
         return exponent / _LN10
     return math.log1p(math.exp(exponent)) / _LN10
+
+
+def _deviations_at(threshold: float) -> float:
+    """Return the number of deviations at which phi reaches ``threshold``, by halving the interval."""
+    low, high = -1.0, 1.0
+    while _phi(low) >= threshold:
+        low *= 2
+    while _phi(high) < threshold:
+        low, high = high, high * 2
+    for _ in range(CROSSING_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _phi(middle) < threshold else (low, middle)
+    return high

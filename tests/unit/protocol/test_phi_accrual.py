@@ -51,6 +51,14 @@ def test_crossing_is_where_phi_reaches_the_threshold(interval: float) -> None:
     assert not detector.is_available("a", crossing + 1e-6)
 
 
+def test_threshold_below_the_mean_is_crossed_before_it() -> None:
+    detector = PhiAccrualFailureDetector[str](FailureDetectorConfig(threshold=0.001))
+    detector.heartbeat("a", 0.0)
+    crossing = detector.crossing("a")
+    assert detector.is_available("a", crossing - 1e-6)
+    assert not detector.is_available("a", crossing + 1e-6)
+
+
 def test_phi_tells_long_silences_apart_and_stays_finite() -> None:
     detector = beating(0.5)
     levels = [detector.phi("a", 9.5 + silence) for silence in (4.0, 5.0, 10.0, 100.0, 1e6)]
