@@ -22,6 +22,7 @@ class InvariantBroken(AssertionError):
 
 @dataclass(slots=True)
 class _Shown:
+    run: Run
     state: Gossip | None = None
     status: dict[UniqueAddress, MemberStatus] = field(default_factory=lambda: dict[UniqueAddress, MemberStatus]())
     gone: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
@@ -37,14 +38,16 @@ class Watch:
 
     cluster: ModelCluster
     one_cluster: bool = True
-    _shown: dict[UniqueAddress, _Shown] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Shown]())
+    _shown: dict[str, _Shown] = field(init=False, default_factory=lambda: dict[str, _Shown]())
     _cluster_id: int = field(init=False, default=0)
 
     def check(self) -> bool:
         """Look at every living run whose state has changed; always False, so that time goes on."""
-        for run in self.cluster.runs.values():
+        for name, run in self.cluster.runs.items():
             state = run.topology.state
-            shown = self._shown.setdefault(run.node, _Shown())
+            shown = self._shown.get(name)
+            if shown is None or shown.run is not run:
+                shown = self._shown[name] = _Shown(run)
             if state is not None and state is not shown.state:
                 self._members(run, state, shown)
                 self._identities(run, state)

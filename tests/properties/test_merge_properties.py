@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casty.address import NodeAddress, UniqueAddress
@@ -225,6 +225,7 @@ def test_everybody_who_has_seen_a_version_has_it(steps: list[tuple[UniqueAddress
             assert states[node].relation_of(state) in (Relation.same, Relation.older)
 
 
+@settings(max_examples=40)  # three histories for each example
 @given(cluster_states(), cluster_states(), cluster_states())
 def test_public_states_merge_in_any_order(a: ClusterState, b: ClusterState, c: ClusterState) -> None:
     assert a.merge(b) == b.merge(a)
