@@ -17,9 +17,10 @@ def main() -> None:
     try:
         from casty.cli.app import run  # noqa: PLC0415  # the extra may be missing
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRA:
             raise
-        message = f"casty: the command line needs {error.name}: from the checkout, run  pip install '.[cli]'"
+        message = f"casty: the command line needs {missing}: from the checkout, run  pip install '.[cli]'"
         print(message, file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import Any, Literal, TypeGuard, TypeVar, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
 import cattrs
@@ -131,11 +131,14 @@ def load_guest(target: str) -> Guest:
     factory = getattr(module, name, None)
     if not callable(factory):
         raise ConfigError(f"{module_name} has no function {name!r}")
-    returned: Any = _attempt(factory, f"{target} failed")
-    if not isinstance(returned, Behavior):
-        raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {returned!r}")
-    behavior: Behavior[Any] = returned
+    behavior: object = _attempt(factory, f"{target} failed")
+    if not _is_behavior(behavior):
+        raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {behavior!r}")
     return Guest(name, behavior)
+
+
+def _is_behavior(value: object) -> TypeGuard[Behavior[Any]]:
+    return isinstance(value, Behavior)
 
 
 def _attempt(user_code: Callable[[], T], what: str) -> T:

@@ -1,0 +1,68 @@
+"""The command line before it starts anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from typer.testing import CliRunner
+
+from casty.cli.app import app
+from casty.cli.demo import compare
+from casty.version import VERSION
+
+
+def test_the_version_is_told() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"casty {VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["demo", "no-such-folder"], "casty: 'no-such-folder' is not a folder: name one with Python files in it\n"),
+        (["demo", "--nodes", "1"], "casty: nobody would be left to count after the kill"),
+        (["node", "a:b"], "casty: a node needs a name: give --node-id"),
+        (["node", "a", "--node-id", "x"], "casty: a behaviour factory is MODULE:FUNCTION"),
+        (["node", "a:b", "--node-id", "x", "--seed", "y"], "casty: a seed is HOST:PORT"),
+        (["node", "a:b", "--config", "no-such-file"], "casty: no-such-file cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], expected: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(expected)
+    assert result.stderr.count("\n") == 1
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_the_command_says_what_to_install(missing: str) -> None:
+    ended = run(f"import sys; sys.modules[{missing!r}] = None\nfrom casty.cli import main; main()")
+    assert ended.returncode == 2
+    assert ended.stderr == f"casty: the command line needs {missing}: from the checkout, run  pip install '.[cli]'\n"
+
+
+def test_the_program_of_a_demo_node_does_without_the_extra() -> None:
+    ended = run(
+        "import sys; import casty.cli.worker_process\n"
+        "print([name for name in ('typer', 'rich', 'click') if name in sys.modules])"
+    )
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
+
+
+def test_equal_counts_have_no_differences() -> None:
+    assert compare(Counter(a=1), Counter(a=1)) == []
+
+
+def test_differences_are_shown_with_both_counts_and_the_rest_is_numbered() -> None:
+    found, expected = Counter(a=1, b=2), Counter(a=1, b=3, c=1)
+    assert compare(found, expected) == ["'b' 2 instead of 3", "'c' 0 instead of 1"]
+    many = compare(Counter(), Counter({f"w{number}": 1 for number in range(7)}))
+    assert many[-1] == "and 2 more words"

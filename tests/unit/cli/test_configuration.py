@@ -1,0 +1,195 @@
+"""What a user writes becomes a node, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from casty import Behaviors, ClusterSettings, ConfigError, FailureDetectorConfig, MailboxOverflowStrategy
+from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_seed, plan_of, read_file
+
+EVERYTHING = """
+[node]
+name = "shop"
+host = "127.0.0.1"
+port = 2551
+node_id = "web-1"
+seeds = ["127.0.0.1:2552", "[::1]:2553"]
+roles = ["web"]
+required_quorum = 3
+join_timeout = 10
+insecure = true
+
+[cluster]
+gossip_interval = 2
+downing = "none"
+
+[cluster.failure_detector]
+threshold = 12.0
+
+[cluster.limits]
+nesting_max = 20
+
+[actors]
+stop_timeout = 1.5
+
+[actors.mailbox]
+capacity = 10
+overflow = "reject"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "casty.toml"
+
+
+def test_a_file_with_everything_becomes_a_plan(file: Path) -> None:
+    file.write_text(EVERYTHING)
+    plan = plan_of(NodeOptions(), read_file(file))
+    assert (plan.name, plan.host, plan.port, plan.node_id) == ("shop", "127.0.0.1", 2551, "web-1")
+    assert plan.seed_nodes == (("127.0.0.1", 2552), ("::1", 2553))
+    assert (plan.roles, plan.required_quorum, plan.join_timeout) == (frozenset({"web"}), 3, 10.0)
+    assert plan.insecure
+    assert (plan.settings.gossip_interval, plan.settings.downing) == (2.0, "none")
+    assert plan.settings.failure_detector == FailureDetectorConfig(threshold=12.0)
+    assert plan.settings.limits.nesting_max == 20
+    assert plan.config.stop_timeout == 1.5
+    assert plan.config.mailbox.overflow is MailboxOverflowStrategy.reject
+
+
+def test_what_the_command_line_says_goes_before_the_file(file: Path) -> None:
+    file.write_text(EVERYTHING)
+    plan = plan_of(NodeOptions(port=0, roles=("db",)), read_file(file))
+    assert (plan.port, plan.roles, plan.name) == (0, frozenset({"db"}), "shop")
+
+
+def test_an_empty_file_is_the_defaults(file: Path) -> None:
+    file.write_text("")
+    assert read_file(file) == NodeFile()
+    plan = plan_of(NodeOptions(node_id="a"), read_file(file))
+    assert (plan.settings, plan.seed_nodes, plan.insecure) == (ClusterSettings(), (), False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[nod]", "unknown key 'nod'; the nearest that exists is 'node'"),
+        ("[cluster]\ngosip_interval = 1", "in cluster: unknown key 'gosip_interval'; .* is 'gossip_interval'"),
+        ("[cluster.failure_detector]\ntreshold = 1", "in cluster.failure_detector: .*'treshold'.*'threshold'"),
+        ("[node]\nport = '80'", "in node.port: expected int, got '80'"),
+        ("[node]\nport = 1.0", "in node.port: expected int, got 1.0"),
+        ("[node]\ninsecure = 1", "in node.insecure: expected bool, got 1"),
+        ("[node]\nroles = 'web'", "in node.roles: expected a list of strings, got 'web'"),
+        ("[node]\nseeds = [1]", r"in node.seeds: expected a list of strings, got \[1\]"),
+        ("[actors.mailbox]\ncapacity = true", "in actors.mailbox.capacity: expected int, got True"),
+        ("[actors.mailbox]\noverflow = 'x'", "expected one of 'drop_new', 'drop_oldest', 'reject', got 'x'"),
+        ("[cluster]\ndowning = 'x'", "in cluster.downing: expected one of 'keep_majority', 'none', got 'x'"),
+        ("[cluster]\ngossip_interval = -1", "gossip_interval must be a finite number above 0, got -1"),
+        ("[cluster]\ngossip_interval = '1'", "in cluster.gossip_interval: expected float, got '1'"),
+        ("node = 3", "in node: expected a table"),
+        ("cluster = []", "in cluster: expected a table"),
+        ("[node", "is not valid TOML"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_with_the_place(file: Path, text: str, expected: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        read_file(file)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_a_file_that_cannot_be_read_or_is_no_text_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_file(file)
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        read_file(file)
+
+
+def test_a_node_without_a_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--node-id"):
+        plan_of(NodeOptions(), NodeFile())
+
+
+@pytest.mark.parametrize("text", ["a:1", "10.0.0.1:65535", "[::1]:2551", "web-1.example:80"])
+def test_a_seed_is_a_host_and_a_port(text: str) -> None:
+    host, port = parse_seed(text)
+    assert text in (f"{host}:{port}", f"[{host}]:{port}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "a:", ":1", "a:x", "a:0", "a:65536", "::1", "a b:1", " a:1", "x@a:1", "tcp://a:1", "a:1/b", "[a:1"],
+)
+def test_anything_else_is_no_seed(text: str) -> None:
+    with pytest.raises(ConfigError, match="a seed is HOST:PORT"):
+        parse_seed(text)
+
+
+MODULE = """
+from casty import Behaviors
+
+number = 1
+
+def cashier():
+    return Behaviors.ignore()
+
+def with_argument(x):
+    return Behaviors.ignore()
+
+def of_nothing():
+    return None
+
+def raising():
+    raise RuntimeError("no shop today")
+
+def _private():
+    return Behaviors.ignore()
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo_shop.py").write_text(MODULE)
+    (tmp_path / "demo_broken.py").write_text("import demo_absent\n")
+    (tmp_path / "demo_misspelt.py").write_text("def (\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_factory_in_the_working_directory_is_found_and_names_the_actor() -> None:
+    guest = load_guest("demo_shop:cashier")
+    assert guest.name == "cashier"
+    assert guest.behavior is Behaviors.ignore()
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("demo_shop", "MODULE:FUNCTION"),
+        ("demo_shop:", "MODULE:FUNCTION"),
+        (":cashier", "MODULE:FUNCTION"),
+        ("demo_shop:a.b", "MODULE:FUNCTION"),
+        (".demo_shop:cashier", "cannot be imported"),
+        ("demo_absent:cashier", "demo_absent cannot be imported: ModuleNotFoundError: No module named 'demo_absent'$"),
+        ("demo_broken:cashier", r"No module named 'demo_absent' \(.*demo_broken.py:1\)$"),
+        ("demo_misspelt:cashier", "cannot be imported: SyntaxError"),
+        ("demo_shop:nobody", "demo_shop has no function 'nobody'"),
+        ("demo_shop:number", "demo_shop has no function 'number'"),
+        ("demo_shop:with_argument", "demo_shop:with_argument failed: TypeError"),
+        ("demo_shop:raising", r"failed: RuntimeError: no shop today \(.*demo_shop.py:16\)$"),
+        ("demo_shop:of_nothing", "must return a behaviour, made by casty.Behaviors, got None"),
+        ("demo_shop:_private", "names that begin with '_' are casty's own"),
+    ],
+)
+def test_a_factory_that_cannot_be_used_is_refused_in_one_line(target: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        load_guest(target)
+    assert "\n" not in str(caught.value)
