@@ -165,6 +165,7 @@ class Session:
         self._is_finishing = True
         self.link.outbox.wake()
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         outbox, traffic = self.link.outbox, self.link.traffic
         try:

@@ -191,6 +191,7 @@ class MemoryListener:
         self._backlog.append(connection)
         self._arrived.unpark()
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self, handler: ConnectionHandler) -> None:
         """Run ``handler`` for each connection until cancelled or closed."""
         async with trio.open_nursery() as nursery:
@@ -372,6 +373,7 @@ class _Pipe:
         return self._last_at
 
 
+@trio.lowlevel.enable_ki_protection
 async def _isolated(connection: MemoryConnection, handler: ConnectionHandler) -> None:
     try:
         await handler(connection)

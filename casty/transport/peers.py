@@ -232,6 +232,7 @@ class RemoteTransport:
                 exchange.reports.add(exchange.handler.peer_refused, connection.remote, hello, refusal)
         return None
 
+    @trio.lowlevel.enable_ki_protection
     async def _pursue(self, dial: Dial) -> None:
         """Try until there is a session, then run it; or until nobody wants one."""
         exchange = self._running()

@@ -85,6 +85,7 @@ class TcpListener:
         """The host as it was named and the port that was taken."""
         return self._address
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self, handler: ConnectionHandler) -> None:
         """Run ``handler`` for each connection until cancelled or closed."""
         async with trio.open_nursery() as nursery:
@@ -96,6 +97,7 @@ class TcpListener:
         for listener in self._listeners:
             await listener.aclose()
 
+    @trio.lowlevel.enable_ki_protection
     async def _accept(self, listener: SocketListener, handler: ConnectionHandler, nursery: trio.Nursery) -> None:
         while True:
             try:
@@ -165,6 +167,7 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+@trio.lowlevel.enable_ki_protection
 async def _isolated(connection: TcpConnection, handler: ConnectionHandler) -> None:
     try:
         await handler(connection)

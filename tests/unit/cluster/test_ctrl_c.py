@@ -1,0 +1,95 @@
+"""Ctrl-C while the network is busy: it ends the program's block, never a part of the node."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+
+from casty import ClusteredActorSystem, MemoryNetwork, NodeAddress
+from casty.transport.base import Connection, ConnectionHandler, Listener, Network
+
+
+class Tripwire:
+    """Sends SIGINT to the own process at one of the calls that cross it."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def cross(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+class TrippedNetwork:
+    """A network that crosses a tripwire wherever one of the transport's tasks calls it."""
+
+    def __init__(self, inner: Network, wire: Tripwire) -> None:
+        self.inner = inner
+        self.wire = wire
+
+    async def listen(self, host: str, port: int) -> Listener:
+        return TrippedListener(await self.inner.listen(host, port), self.wire)
+
+    async def connect(self, address: NodeAddress) -> Connection:
+        self.wire.cross()
+        return TrippedConnection(await self.inner.connect(address), self.wire)
+
+
+class TrippedListener:
+    def __init__(self, inner: Listener, wire: Tripwire) -> None:
+        self.inner = inner
+        self.wire = wire
+        self.aclose = inner.aclose
+
+    @property
+    def address(self) -> NodeAddress:
+        return self.inner.address
+
+    async def serve(self, handler: ConnectionHandler) -> None:
+        async def tripped(connection: Connection) -> None:
+            self.wire.cross()
+            await handler(TrippedConnection(connection, self.wire))
+
+        await self.inner.serve(tripped)
+
+
+class TrippedConnection:
+    def __init__(self, inner: Connection, wire: Tripwire) -> None:
+        self.inner = inner
+        self.wire = wire
+        self.aclose = inner.aclose
+
+    @property
+    def remote(self) -> str:
+        return self.inner.remote
+
+    async def send(self, data: bytes) -> None:
+        self.wire.cross()
+        await self.inner.send(data)
+
+    async def receive(self, max_bytes: int) -> bytes:
+        self.wire.cross()
+        return await self.inner.receive(max_bytes)
+
+
+def node(network: Network, name: str, **options: object) -> ClusteredActorSystem:
+    make: Callable[..., ClusteredActorSystem] = ClusteredActorSystem
+    return make(name="shop", host=name, port=2551, node_id=name, network=network, **options)
+
+
+@pytest.mark.parametrize("at", range(1, 31))
+def test_ctrl_c_at_any_call_of_the_network_leaves_the_block_alone(at: int) -> None:
+    async def main() -> None:
+        memory = MemoryNetwork()
+        tripped = TrippedNetwork(memory.host("b"), Tripwire(at))
+        async with node(memory.host("a"), "a"), node(tripped, "b", seed_nodes=[("a", 2551)]) as system:
+            await system.wait_for(2)
+            await trio.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
