@@ -69,7 +69,7 @@ def test_removed_member_leaves_no_trace_in_rows_and_seen() -> None:
 
 
 def test_tombstone_takes_the_larger_age() -> None:
-    early, late = (ABC.without_members(A, frozenset({C}), now) for now in (5.0, 6.0))
+    early, late = (ABC.without_members(A, frozenset({C}), removed_at) for removed_at in (5.0, 6.0))
     assert dict(early.merge(late).tombstones) == dict(late.merge(early).tombstones) == {C: 5.0}
 
 
