@@ -89,8 +89,10 @@ async def test_strangers_are_bounded_per_host_and_in_all(autojump_clock, world) 
     a.say(b, b"x")
     await b.told.wait("frame")
     held = [await world.network.host("evil").connect(b.me.address) for _ in range(3)]
+    await trio.testing.wait_all_tasks_blocked()
     assert await ends(await world.network.host("evil").connect(b.me.address)) == 0
     held += [await world.network.host("evil2").connect(b.me.address) for _ in range(2)]
+    await trio.testing.wait_all_tasks_blocked()
     assert await ends(await world.network.host("evil3").connect(b.me.address)) == 0
     assert b.transport.statistics().unauthenticated == 5
     refusals = b.told.all("peer_refused")
