@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Demo:
                     await fleet.start(f"node-{number}", system.self_node.port)
                 return await self._drive(system, fleet, began)
             finally:
+                # Nodes that leave at the same time refuse each other's last messages: no news for the user.
+                logging.getLogger("casty").setLevel(logging.ERROR)
                 with trio.CancelScope(shield=True):
                     await fleet.stop()
 
@@ -69,11 +72,14 @@ class Demo:
         progress = Progress(tree, Ledger(len(tree.chunks)))
         driver = Driver(system, progress, self.display, self.nodes, began, fleet.kill if self.kill else None)
         ref = system.spawn(driver.behavior(), "driver")
-        async with trio.open_nursery() as nursery:
-            for number in range(1, self.nodes + 1):
-                nursery.start_soon(_report_end, fleet, f"node-{number}", ref)
-            await system.wait_stopped(ref)
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                for node_id in fleet.node_ids:
+                    nursery.start_soon(_report_end, fleet, node_id, ref)
+                await system.wait_stopped(ref)
+                nursery.cancel_scope.cancel()
+        finally:
+            system.stop(ref)  # after Ctrl-C it must not go on with nodes that leave
         if not driver.is_done:
             words = fleet.last_words()
             raise CastyError(f"{driver.trouble or 'the driver failed'}{': ' + words if words else ''}")

@@ -25,6 +25,11 @@ class Fleet:
     _processes: dict[str, trio.Process] = field(init=False, default_factory=dict[str, trio.Process])
     _log: IO[bytes] = field(init=False, default_factory=tempfile.TemporaryFile)
 
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """The nodes that were started, in that order."""
+        return tuple(self._processes)
+
     async def start(self, node_id: str, seed_port: int) -> None:
         """Start one node that joins through the port of the driver."""
         command = [sys.executable, "-m", PROGRAM, str(seed_port), node_id, str(self.members)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -122,3 +123,4 @@ class AnyFate(RuleBasedStateMachine):
 
 
 TestAnyFate = AnyFate.TestCase
+TestAnyFate.settings = settings(max_examples=30)

@@ -1,0 +1,229 @@
+"""``casty demo`` and ``casty node`` as a user runs them: real processes, sockets and signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 40.0
+"""Seconds for what a busy machine does slowly; nothing here waits that long unless it fails."""
+TREE = Path(__file__).parents[2] / "casty"
+
+Start = Callable[..., "Command"]
+
+
+class Command:
+    """A running ``casty``, its output line by line."""
+
+    def __init__(self, arguments: tuple[str, ...], folder: Path, patch: str = "") -> None:
+        program = f"{patch}\nfrom casty.cli import main\nmain()"
+        command = [sys.executable, "-W", "error", "-c", program, *arguments]
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Read lines until one has the pattern."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if match := re.search(pattern, line):
+                return match
+        _, errors = self.process.communicate(timeout=PATIENCE)
+        raise AssertionError(f"no line with {pattern!r} in {self.text}\n{errors}")
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and what was written to stderr."""
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        self.lines.append(output)
+        return self.process.returncode, errors
+
+    @property
+    def text(self) -> str:
+        """What was written to stdout so far."""
+        return "".join(self.lines)
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports of the nodes that were named so far."""
+        return [int(port) for port in re.findall(r" up at 127\.0\.0\.1:(\d+)", self.text)]
+
+    def children(self) -> list[int]:
+        """Return the processes that this one has started."""
+        listing = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=False
+        )
+        return [int(pid) for pid in listing.stdout.split()]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start commands; whatever still runs at the end of the test is killed."""
+    started: list[Command] = []
+
+    def begin(*arguments: str, patch: str = "") -> Command:
+        started.append(Command(arguments, tmp_path, patch))
+        return started[-1]
+
+    yield begin
+    for command in started:
+        for pid in command.children() if command.process.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
+        command.process.kill()
+        command.process.communicate()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or ") Z " not in state.read_text()
+
+
+def ended_within(seconds: float, pids: list[int]) -> bool:
+    limit = time.monotonic() + seconds
+    while any(is_running(pid) for pid in pids):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_demo_survives_the_kill_of_a_node_and_counts_right(start: Start) -> None:
+    demo = start("demo", str(TREE))
+    code, errors = demo.end()
+    assert (code, errors) == (0, ""), demo.text
+    assert "is killed with SIGKILL" in demo.text
+    detected = re.search(r"is unreachable, ([\d.]+) s after it was killed", demo.text)
+    assert detected is not None and float(detected[1]) < 2.0
+    assert re.search(r"what it owed, \d+ chunks, goes to the others", demo.text)
+    assert "right: one process alone" in demo.text
+    assert len(demo.ports) == 3
+    assert not any(is_open(port) for port in demo.ports)
+
+
+def test_a_wrong_result_is_said_and_exits_with_1(start: Start) -> None:
+    lose_a_word = "import casty.cli.demo as d; alone = d.count_alone; d.count_alone = lambda t: alone([*t, 'lostword'])"
+    demo = start("demo", str(TREE / "cli"), "--no-kill", "--nodes", "2", patch=lose_a_word)
+    code, errors = demo.end()
+    assert (code, errors) == (1, ""), demo.text
+    assert "counts otherwise: 'lostword' 0 instead of 1" in demo.text
+    assert "SIGKILL" not in demo.text
+
+
+@pytest.mark.parametrize("moment", ["starting", "found"])
+def test_ctrl_c_ends_every_process_and_frees_every_port(start: Start, moment: str) -> None:
+    demo = start("demo", "--no-kill")
+    demo.until(moment)
+    nodes = demo.children()
+    pressed = time.monotonic()
+    demo.process.send_signal(signal.SIGINT)
+    code, errors = demo.end()
+    took = time.monotonic() - pressed
+    assert (code, errors) == (130, "")
+    assert took < 2.0
+    assert not any(is_running(pid) for pid in nodes)
+    assert not any(is_open(port) for port in demo.ports)
+
+
+def test_nodes_end_when_their_driver_is_killed(start: Start) -> None:
+    demo = start("demo", "--no-kill", "--nodes", "2")
+    demo.until("found 2 workers")
+    nodes = demo.children()
+    assert len(nodes) == 2
+    demo.process.kill()
+    assert ended_within(5.0, nodes)
+
+
+def test_a_node_that_ends_before_the_counting_is_reported_with_its_last_words(start: Start) -> None:
+    demo = start("demo", str(TREE), patch="import casty.cli.fleet as f; f.PROGRAM = 'casty.cli.no_such_program'")
+    code, errors = demo.end()
+    assert code == 1
+    assert "ended before the counting began" in errors
+    assert "No module named casty.cli.no_such_program" in errors
+
+
+APP = """
+from casty import Behaviors, EventStreamSubscribe, MemberLeft, MemberUp, UnreachableMember
+
+def watcher():
+    async def setup(ctx):
+        for kind in (MemberUp, MemberLeft, UnreachableMember):
+            ctx.system.event_stream.tell(EventStreamSubscribe(kind, ctx.self))
+        return Behaviors.receive(show)
+    return Behaviors.setup(setup)
+
+async def show(ctx, event: object):
+    print(type(event).__name__, event.member.id, flush=True)
+    if event.member.id == "unwanted":
+        await ctx.system.cluster.down(event.member.address)
+    return Behaviors.same()
+
+def failing():
+    async def setup(ctx):
+        raise RuntimeError("no luck")
+    return Behaviors.setup(setup)
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> None:
+    (tmp_path / "watching.py").write_text(APP)
+
+
+@pytest.mark.usefixtures("app")
+def test_nodes_find_each_other_by_seeds_and_leave_when_asked(start: Start, tmp_path: Path) -> None:
+    first = start("node", "watching:watcher", "--node-id", "first")
+    port = first.until(r"first is a member of casty at 127\.0\.0\.1:(\d+) \(1 up\)")[1]
+    (tmp_path / "casty.toml").write_text(f'[node]\nnode_id = "second"\nseeds = ["127.0.0.1:{port}"]\n')
+    second = start("node", "watching:watcher", "--config", "casty.toml", "--quorum", "2")
+    second.until(r"second is a member .*\(2 up\)")
+    first.until("MemberUp second")
+
+    second.process.terminate()
+    assert second.end()[0] == 0
+    first.until("MemberLeft second")
+    assert "UnreachableMember" not in first.text
+
+    unwanted = start("node", "watching:watcher", "--node-id", "unwanted", "--seed", f"127.0.0.1:{port}")
+    code, errors = unwanted.end()
+    assert code == 3
+    assert "was declared down by its cluster" in errors.splitlines()[-1]
+
+    first.process.send_signal(signal.SIGINT)
+    assert first.end()[0] == 130
+    assert not is_open(int(port))
+
+
+@pytest.mark.usefixtures("app")
+def test_a_node_whose_actor_fails_leaves_and_exits_with_1(start: Start) -> None:
+    code, errors = start("node", "watching:failing", "--node-id", "a").end()
+    assert code == 1
+    assert errors.splitlines()[-1] == "casty: /failing failed, so the node has left: RuntimeError: no luck"
+
+
+@pytest.mark.usefixtures("app")
+def test_a_port_in_use_is_one_line_and_exit_code_2(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, errors = start("node", "watching:watcher", "--node-id", "a", "--port", str(port)).end()
+    assert code == 2
+    assert errors.startswith(f"casty: cannot listen on 127.0.0.1:{port}: the port is in use")
+    assert errors.count("\n") == 1
