@@ -189,6 +189,11 @@ class Cluster:
         self._running().board.on_end = callback
 
     @property
+    def is_member(self) -> bool:
+        """Whether this node has been let into a cluster."""
+        return self._node is not None and self._node.board.joined
+
+    @property
     def up_members(self) -> int:
         """How many members are up in this node's latest snapshot."""
         return up_members(self._running().board.snapshot)

@@ -58,9 +58,12 @@ class Inbound:
             self._node.subsystems.heartbeat.tell(LinkLost(peer))
 
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
-        """Pass on that nobody answered."""
+        """Pass on that nobody answered; messages for who is no member do not wait for another attempt."""
+        node = self._node
         if lane is Lane.control:
-            self._node.subsystems.heartbeat.tell(DialFailed(address, refused))
+            node.subsystems.heartbeat.tell(DialFailed(address, refused))
+        elif node.transport is not None and all(member.address != address for member in node.board.members):
+            node.transport.give_up(address, f"no member is at {address}")
 
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""
@@ -110,7 +113,8 @@ class Inbound:
     def _answer(self, peer: UniqueAddress, notice: Notice) -> None:
         transport = self._node.transport
         if transport is not None and notice.path:
-            transport.send(peer, Lane.ordinary, self._node.codec.frame_notice(notice))
+            # Whoever has gone since is not dialled for this: the address may be a stranger's invention.
+            transport.send_if_up(peer, Lane.ordinary, self._node.codec.frame_notice(notice))
 
     def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
         if notice.code == "no_actor":

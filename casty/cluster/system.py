@@ -87,12 +87,13 @@ class ClusteredActorSystem(ActorSystem):
             yield
 
     def _what_was_missing(self) -> str:
-        seeds = ", ".join(f"{host}:{port}" for host, port in self.cluster_config.seed_nodes) or "none"
-        try:
+        config = self.cluster_config
+        seeds = ", ".join(f"{host}:{port}" for host, port in config.seed_nodes) or "none"
+        if self.cluster.is_member:
             found = f"{self.cluster.up_members} of {self.required_quorum} required members were up"
-        except RuntimeError:
-            found = "the port was not bound"
-        return f"{self.cluster_config.node_id!r} gave up after {self.join_timeout:g} s (seeds: {seeds}): {found}"
+        else:
+            found = "no seed let it in; are they running, and reachable from here?"
+        return f"{config.node_id!r} gave up after {self.join_timeout:g} s (seeds: {seeds}): {found}"
 
     @property
     def self_node(self) -> NodeAddress:

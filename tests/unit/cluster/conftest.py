@@ -1,0 +1,112 @@
+"""Nodes of a cluster in one process, over a memory network, each in a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from casty import ActorSystem, ClusteredActorSystem, MemoryNetwork
+
+PORT = 2551
+
+
+@dataclass
+class Handle:
+    """One node: its system, what its event stream said, and how its block ended."""
+
+    system: ClusteredActorSystem
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+    error: BaseException | None = None
+    events: list[tuple[float, object]] = field(default_factory=list)
+
+    def told(self, kind: type) -> list[str]:
+        """Return the node ids in the events of one kind, in their order."""
+        return [event.member.id for _, event in self.events if isinstance(event, kind)]
+
+
+class Nodes:
+    """Starts, stops and crashes nodes by name."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.network = MemoryNetwork()
+        self.nursery = nursery
+        self.handles: dict[str, Handle] = {}
+
+    async def start(self, name: str, seeds: Sequence[str] = (), **options: Any) -> Handle:
+        """Start a node on the host ``name`` and return once its block is entered; raise what it raises."""
+        system = ClusteredActorSystem(
+            name=options.pop("system", "shop"),
+            host=options.pop("host", name),
+            port=options.pop("port", PORT),
+            node_id=options.pop("node_id", name),
+            seed_nodes=[(seed, PORT) for seed in seeds],
+            network=self.network.host(name),
+            **options,
+        )
+        handle = Handle(system)
+        await self.nursery.start(self._run, handle)
+        if handle.error is not None:
+            raise handle.error
+        self.handles[name] = handle
+        return handle
+
+    async def stop(self, name: str) -> None:
+        """Leave the block of a node, gracefully."""
+        self.handles[name].scope.cancel()
+        await self.handles[name].ended.wait()
+
+    def crash(self, name: str) -> None:
+        """Cut a node off the network for good, as SIGKILL does: its links break, its port refuses."""
+        self.network.crash(name)
+        self.handles[name].scope.cancel()
+
+    async def all_up(self, *names: str) -> None:
+        """Wait until each of these nodes sees exactly these nodes, all up."""
+        for name in names:
+            await self.sees(name, dict.fromkeys(names, "up"))
+
+    async def sees(self, name: str, expected: dict[str, str]) -> None:
+        """Wait until a node sees exactly these members in these states, nobody unreachable."""
+        with trio.fail_after(120):
+            while True:
+                state = await self.handles[name].system.get_cluster_state()
+                if {m.id: m.status.name for m in state.members} == expected and not state.unreachable:
+                    return
+                await trio.sleep(0.05)
+
+    async def _run(self, handle: Handle, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        started = False
+        try:
+            with handle.scope:
+                async with handle.system as system, system.events(object) as events:
+                    started = True
+                    task_status.started()
+                    async for event in events:
+                        handle.events.append((trio.current_time(), event))
+        except Exception as error:  # the test asks for it
+            handle.error = error
+        finally:
+            handle.ended.set()
+            if not started:
+                task_status.started()
+
+
+@pytest.fixture
+async def nodes(autojump_clock: trio.testing.MockClock) -> AsyncGenerator[Nodes]:
+    async with trio.open_nursery() as nursery:
+        running = Nodes(nursery)
+        yield running
+        for handle in running.handles.values():
+            handle.scope.cancel()
+
+
+@pytest.fixture
+async def system(autojump_clock: trio.testing.MockClock) -> AsyncGenerator[ActorSystem]:
+    async with ActorSystem("shop") as running:
+        yield running
