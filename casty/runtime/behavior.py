@@ -10,10 +10,10 @@ import functools
 import inspect
 import types
 import typing
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from casty.refs import ServiceKey
 from casty.runtime.events import Terminated
@@ -125,7 +125,8 @@ def task(main: Callable[[ActorContext[M], Inbox[M]], Awaitable[None]]) -> Behavi
     return Task(typing.cast("Main", main))
 
 
-_types_by_code: WeakKeyDictionary[types.CodeType, dict[int, object | None]] = WeakKeyDictionary()
+_evaluated: dict[int, tuple[weakref.ref[types.CodeType], dict[int, object | None]]] = {}
+"""What annotations mean, by the identity of code: code of two modules can be equal and mean other classes."""
 
 
 def _annotated(function: object, *, position: int) -> object | None:
@@ -138,23 +139,37 @@ def _annotated(function: object, *, position: int) -> object | None:
     if not inspect.isfunction(function):
         call: object = type(function).__dict__.get("__call__")
         return _annotated(call, position=_shifted(position, 1)) if inspect.isfunction(call) else None
-    known = _types_by_code.setdefault(function.__code__, {})
-    if position not in known:
-        known[position] = _without_terminated(_evaluate(function, position))
-    return known[position]
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    if position >= len(names):
+        return None
+    return _meaning(function, "return" if position < 0 else names[position], position)
 
 
 def _shifted(position: int, bound: int) -> int:
     return position if position < 0 else position + bound
 
 
-def _evaluate(function: types.FunctionType, position: int) -> object | None:
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    if position >= len(names):
-        return None
+def _meaning(function: types.FunctionType, name: str, position: int) -> object | None:
+    """Return what an annotation means, from the cache where every closure of the code agrees on it."""
+    code = function.__code__
+    annotation: object = function.__annotations__.get(name)
+    if not isinstance(annotation, str) or any(variable in annotation for variable in code.co_freevars):
+        return _without_terminated(_evaluate(function, name, annotation))
+    entry = _evaluated.get(id(code))
+    if entry is None or entry[0]() is not code:
+        entry = _evaluated[id(code)] = (weakref.ref(code, functools.partial(_forget, id(code))), {})
+    if position not in entry[1]:
+        entry[1][position] = _without_terminated(_evaluate(function, name, annotation))
+    return entry[1][position]
+
+
+def _forget(identity: int, gone: weakref.ref[types.CodeType]) -> None:
+    if identity in _evaluated and _evaluated[identity][0] is gone:
+        del _evaluated[identity]
+
+
+def _evaluate(function: types.FunctionType, name: str, annotation: object) -> object | None:
     try:
-        name = "return" if position < 0 else names[position]
-        annotation: object = function.__annotations__[name]
         holder = types.SimpleNamespace(__annotations__={name: annotation})
         hints = typing.get_type_hints(holder, function.__globals__, _enclosing(function), include_extras=True)
     except Exception:  # an annotation is code of the user's: whatever it raises, the type is not known
@@ -163,7 +178,8 @@ def _evaluate(function: types.FunctionType, position: int) -> object | None:
 
 
 def _enclosing(function: types.FunctionType) -> dict[str, object]:
-    return dict(inspect.getclosurevars(function).nonlocals)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+    return {name: typing.cast("object", cell.cell_contents) for name, cell in cells}
 
 
 def _argument(form: object | None) -> object | None:

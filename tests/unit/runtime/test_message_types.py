@@ -110,6 +110,29 @@ def test_a_local_class_is_found_where_the_function_closes_over_it() -> None:
     assert Behaviors.receive(handle).message_type() is Local
 
 
+@pytest.mark.parametrize("written_out", [True, False])
+def test_closures_of_one_code_may_take_different_types(written_out: bool) -> None:
+    def handler_for(kind: type[Add] | type[Get]) -> Behavior[object]:
+        async def handle(ctx: ActorContext[object], message: kind) -> Behavior[object]:  # type: ignore[valid-type]  # made at run time
+            return Behaviors.ignore() if kind is Add else Behaviors.same()
+
+        if not written_out:
+            handle.__annotations__["message"] = kind
+        return Behaviors.receive(handle)
+
+    assert [handler_for(kind).message_type() for kind in (Add, Get, Add)] == [Add, Get, Add]
+
+
+def test_equal_code_of_two_modules_is_not_confused() -> None:
+    source = "async def handle(ctx, message: 'Message'): ..."
+    spaces: list[dict[str, object]] = [{"Message": Add}, {"Message": Get}]
+    for space in spaces:
+        exec(source, space)
+    handlers = [space["handle"] for space in spaces]
+    assert handlers[0].__code__ == handlers[1].__code__  # type: ignore[attr-defined]  # functions
+    assert [Behaviors.receive(handler).message_type() for handler in handlers] == [Add, Get]  # type: ignore[arg-type]  # too
+
+
 def test_an_annotation_that_raises_is_no_type() -> None:
     async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
         return Behaviors.same()
