@@ -162,6 +162,11 @@ class RemoteTransport:
         if self._exchange is not None:
             self._exchange.forget(node)
 
+    def give_up(self, address: NodeAddress, reason: str) -> None:
+        """Stop dialling an address for messages between actors; what waits for it is undelivered."""
+        if self._exchange is not None:
+            self._exchange.give_up(address, reason)
+
     async def goodbye(self, timeout: float) -> None:
         """Write what is queued, say goodbye on every link and close it, within ``timeout`` seconds.
 
@@ -215,7 +220,7 @@ class RemoteTransport:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
-                answer = exchange.answer(hello, connection, decoder)
+                answer = await self._doubt(hello, exchange) or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer
                 if isinstance(answer, HelloAck):
@@ -224,13 +229,30 @@ class RemoteTransport:
                 refusal = answer
                 await connection.send(encode_refused(answer))
         except trio.TooSlowError:
-            refusal = Refused(f"no hello within {self._limits.hello_timeout:g} s", final=False)
+            what = "no hello" if hello is None else "no decision about the hello"
+            refusal = Refused(f"{what} within {self._limits.hello_timeout:g} s", final=False)
         except (ConnectionLost, ProtocolError) as error:
             refusal = Refused(printable(str(error)), final=False)
         if refusal is not SIMULTANEOUS_DIAL:
             with exchange.reports:
                 exchange.reports.add(exchange.handler.peer_refused, connection.remote, hello, refusal)
         return None
+
+    async def _doubt(self, hello: Hello, exchange: Exchange) -> Refused | None:
+        """Refuse whoever claims the address of a linked peer, unless it is the one that answers there.
+
+        Anybody can write an address into a hello; without this a stranger's hello would cut the link
+        to a healthy peer and have it accused.
+        """
+        if hello.system != exchange.system_name or not exchange.has_other_run(hello.node):
+            return None
+        address = hello.node.address
+        found = await self.identify(address)
+        if found == hello.node:
+            return None
+        if found is None:
+            return Refused(f"another run of {address} was there, and nobody answers at that address", final=False)
+        return Refused(f"another node is alive at {address}: choose another host or port", final=True)
 
     @trio.lowlevel.enable_ki_protection
     async def _pursue(self, dial: Dial) -> None:
