@@ -178,6 +178,19 @@ class Exchange:
             if not self.links.at(node.address):
                 self._aliases = {alias: own for alias, own in self._aliases.items() if own != node.address}
 
+    def give_up(self, address: NodeAddress, reason: str) -> None:
+        """Stop dialling an address on the ordinary lane and give back what waits for it."""
+        with self.reports:
+            dial = self.dials.get((address, Lane.ordinary))
+            if dial is not None:
+                self._give_up(dial)
+                self._give_back_at(dial, reason)
+
+    def has_other_run(self, node: UniqueAddress) -> bool:
+        """Whether a link is up to another run at the address of ``node``."""
+        others = self.links.at(node.address)
+        return any(other.session is not None and other.peer.incarnation != node.incarnation for other in others)
+
     def finish(self) -> None:
         """Take nothing more, write what is queued, and say goodbye on every link."""
         with self.reports:
