@@ -52,7 +52,9 @@ async def test_a_fourth_joins_and_a_killed_one_is_noticed_removed_and_never_seen
         since = marks[node.node_id]
         seen = await node.wait_for("UnreachableMember", since, member="b", timeout=SHOW_AT_MOST)
         gone = await node.wait_for("MemberLeft", since, member="b")
-        print(f"SIGKILL on {node.node_id}: unreachable {seen['at'] - killed_at:.3f} s, left {gone['at'] - killed_at:.3f} s")
+        print(
+            f"SIGKILL on {node.node_id}: unreachable {seen['at'] - killed_at:.3f} s, left {gone['at'] - killed_at:.3f} s"
+        )
     await trio.sleep(WATCH_DEAD)
     for node in (a, c, d):
         since = marks[node.node_id]
@@ -96,7 +98,9 @@ async def test_a_node_that_restarts_at_once_on_its_address_is_a_new_member(rig: 
     for node, mark in ((a, mark_a), (b, mark_b)):
         left = await node.wait_for("MemberLeft", mark, member="c", incarnation=old)
         back = await node.wait_for("MemberUp", mark, member="c")
-        print(f"restart on {node.node_id}: old left {left['at'] - killed_at:.3f} s, new up {back['at'] - killed_at:.3f} s")
+        print(
+            f"restart on {node.node_id}: old left {left['at'] - killed_at:.3f} s, new up {back['at'] - killed_at:.3f} s"
+        )
         assert back["incarnation"] != old
         assert back["at"] >= left["at"]
         await node.wait_members(mark, a="up", b="up", c="up", timeout=HANG)
