@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from casty import Behaviors, ClusterSettings, ConfigError, FailureDetectorConfig, MailboxOverflowStrategy
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_seed, plan_of, read_file
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 EVERYTHING = """
 [node]
@@ -58,6 +61,13 @@ def test_a_file_with_everything_becomes_a_plan(file: Path) -> None:
     assert plan.settings.limits.nesting_max == 20
     assert plan.config.stop_timeout == 1.5
     assert plan.config.mailbox.overflow is MailboxOverflowStrategy.reject
+
+
+def test_the_file_in_the_documents_is_accepted(file: Path) -> None:
+    page = (DOCS / "how-to" / "run-a-node.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    file.write_text(block)
+    assert plan_of(NodeOptions(), read_file(file)).settings.failure_detector.threshold == 10.0
 
 
 def test_what_the_command_line_says_goes_before_the_file(file: Path) -> None:
