@@ -115,4 +115,4 @@ async def _report_end(fleet: Fleet, node_id: str, driver: ActorRef[ProcessEnded]
 
 def run_demo(demo: Demo) -> ExitCode:
     """Run a demo on a Trio loop of its own."""
-    return trio.run(run_until_signal, demo.run)
+    return trio.run(run_until_signal, demo.run, ExitCode.terminated)

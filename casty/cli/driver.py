@@ -79,6 +79,7 @@ class Driver:
     _refs: dict[NodeAddress, ActorRef[CountWords]] = field(
         init=False, default_factory=lambda: dict[NodeAddress, ActorRef[CountWords]]()
     )
+    _ended: set[str] = field(init=False, default_factory=set[str])
     _moved_at: float = field(init=False, default=0.0)
 
     def behavior(self) -> Behavior[DriverMessage]:
@@ -114,7 +115,7 @@ class Driver:
                 if self.progress.ledger.answer(chunk, counts):
                     self._moved_at = trio.current_time()
             case TopologySnapshot():
-                self.progress.snapshot = message
+                self.progress.take(message)
             case Suspicions(phi):
                 self.progress.phi = phi
             case MemberUp() | MemberLeft() | UnreachableMember() | ReachableMember():
@@ -141,7 +142,9 @@ class Driver:
             progress.counting_from = trio.current_time() - self.began
             self.note(f"found {len(workers)} workers through the receptionist; counting {progress.tree}")
         for node, owed in progress.ledger.workers_are(workers).items():
-            self.note(f"{self._name(node)} is not listed any more: what it owed, {owed} chunks, goes to the others")
+            self.note(
+                f"{self.progress.name_of(node)} is not listed any more: what it owed, {owed} chunks, goes to the others"
+            )
 
     def _hand_out(self, reply_to: ActorRef[WordsCounted]) -> None:
         progress = self.progress
@@ -157,9 +160,9 @@ class Driver:
         if self.kill is None or self.victim is not None:
             return
         ledger = self.progress.ledger
-        self.victim = max(ledger.workers, key=self._name)
+        self.victim = max(ledger.workers, key=self.progress.name_of)
         self.victim_killed_at = trio.current_time()
-        name = self._name(self.victim)
+        name = self.progress.name_of(self.victim)
         self.kill(name)
         owed = ledger.owed_by(self.victim)
         self.note(f"{name} is killed with SIGKILL after {ledger.done:,} chunks; it owes {owed}")
@@ -181,7 +184,10 @@ class Driver:
                 self.note(text)
 
     def _process_ended(self, event: ProcessEnded) -> None:
-        if self.victim is not None and event.node_id == self._name(self.victim):
+        self._ended.add(event.node_id)
+        if len(self._ended) == self.workers:
+            self.trouble = "the process of every node has ended"
+        if self.victim is not None and event.node_id == self.progress.name_of(self.victim):
             return
         self.note(f"the process of {event.node_id} has ended by itself, with exit code {event.code}")
         if self.progress.counting_from is None:
@@ -198,7 +204,3 @@ class Driver:
                 self.trouble = f"fewer than {self.workers} workers were found in {START_TIMEOUT:g} s"
         elif now - self._moved_at > STALL_TIMEOUT:
             self.trouble = f"no answer for {STALL_TIMEOUT:g} s"
-
-    def _name(self, node: NodeAddress) -> str:
-        names = [member.id for member in self.progress.members if member.address == node]
-        return names[0] if names else str(node)

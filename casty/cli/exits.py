@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -21,15 +21,15 @@ class ExitCode(IntEnum):
     downed = 3
     """The cluster declared the node down."""
     interrupted = 130
-
-
-ENDINGS = {signal.SIGINT: ExitCode.interrupted, signal.SIGTERM: ExitCode.ok}
+    terminated = 143
+    """SIGTERM, where it cut the work short."""
 
 
 @dataclass(slots=True)
 class Run:
     """A run of a command, and how it ends."""
 
+    endings: Mapping[signal.Signals, ExitCode]
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ending: ExitCode = ExitCode.failed
 
@@ -39,14 +39,17 @@ class Run:
             if self.scope.cancel_called:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
-            self.ending = ENDINGS[signal.Signals(number)]
+            self.ending = self.endings[signal.Signals(number)]
             self.scope.cancel()
 
 
-async def run_until_signal(async_fn: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
-    """Return what ``async_fn`` returns; Ctrl-C and SIGTERM cancel it, and say how the command ends."""
-    run = Run()
-    with trio.open_signal_receiver(*ENDINGS) as signals:
+async def run_until_signal(async_fn: Callable[[], Awaitable[ExitCode]], terminated: ExitCode = ExitCode.ok) -> ExitCode:
+    """Return what ``async_fn`` returns, or, when Ctrl-C or SIGTERM cancelled it, how that ends.
+
+    ``terminated`` is the code after SIGTERM: ``ok`` for what runs until it is asked to end.
+    """
+    run = Run({signal.SIGINT: ExitCode.interrupted, signal.SIGTERM: terminated})
+    with trio.open_signal_receiver(*run.endings) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.watch, signals)
             with run.scope:

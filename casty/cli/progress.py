@@ -20,10 +20,21 @@ class Progress:
     tree: Tree
     ledger: Ledger[NodeAddress]
     snapshot: TopologySnapshot | None = None
+    names: dict[NodeAddress, str] = field(default_factory=dict[NodeAddress, str])
+    """The names of all nodes that were ever members."""
     phi: dict[NodeAddress, float] = field(default_factory=dict[NodeAddress, float])
     """How much the driver suspects each node."""
     counting_from: float | None = None
     counting_to: float | None = None
+
+    def take(self, snapshot: TopologySnapshot) -> None:
+        """Take note of a new snapshot."""
+        self.snapshot = snapshot
+        self.names.update({member.address: member.id for member in snapshot.members})
+
+    def name_of(self, node: NodeAddress) -> str:
+        """Return the name of a node, also of one that has gone."""
+        return self.names.get(node, str(node))
 
     @property
     def members(self) -> list[Member]:
@@ -93,9 +104,8 @@ TOP_WORDS = 10
 def summary(progress: Progress) -> list[str]:
     """Return what there is to say after the counting."""
     ledger, tree = progress.ledger, progress.tree
-    names = {member.address: member.id for member in progress.members}
     top = ", ".join(f"{word} {count:,}" for word, count in ledger.counts.most_common(TOP_WORDS))
-    shares = ", ".join(f"{names.get(node, str(node))} {chunks:,}" for node, chunks in ledger.answers.items())
+    shares = ", ".join(f"{progress.name_of(node)} {chunks:,}" for node, chunks in ledger.answers.items())
     rate = tree.size / 1e6 / progress.seconds if progress.seconds else 0.0
     return [
         f"top words: {top}",

@@ -32,10 +32,9 @@ def progress() -> Progress:
     members = frozenset(
         {member(TWO, "node-2", "counter"), member(ONE, "node-1", "counter"), member(DRIVER, "driver", "driver")}
     )
-    return Progress(
-        tree, ledger, TopologySnapshot(members, DRIVER, {}, 0, frozenset({TWO})), {ONE: 0.25},
-        counting_from=1.0, counting_to=3.0,
-    )  # fmt: skip
+    progress = Progress(tree, ledger, phi={ONE: 0.25}, counting_from=1.0, counting_to=3.0)
+    progress.take(TopologySnapshot(members, DRIVER, {}, 0, frozenset({TWO})))
+    return progress
 
 
 def test_plain_is_one_line_for_an_event_and_one_for_a_tenth(
@@ -65,7 +64,8 @@ def test_live_shows_members_with_what_is_known_of_them_and_leaves_the_timeline(p
     assert lines[-2:] == [["0.000", "s", "starting"], ["2.000", "s", "node-2", "is", "unreachable"]]
 
 
-def test_the_summary_names_words_shares_and_speed(progress: Progress) -> None:
+def test_the_summary_names_words_shares_and_speed_also_of_nodes_that_are_gone(progress: Progress) -> None:
+    progress.take(TopologySnapshot(frozenset(), DRIVER, {}, 0))
     text = "\n".join(summary(progress))
     assert "word 1" in text
     assert "node-1 1, node-2 0" in text
