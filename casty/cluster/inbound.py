@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import SubscriberLost
-from casty.cluster.local_transport import LocalTransport
+from casty.cluster.local_transport import ASK_PREFIX, LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
@@ -121,7 +121,8 @@ class Inbound:
             self._node.subsystems.topology.tell(SubscriberLost(peer, notice.path, notice.uid))
         ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
         self._node.kernel.dead_letter(notice, ref, f"not delivered: {notice.code}")
-        self._complain(peer, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
+        if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
+            self._complain(peer, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
 
     def _complain(self, source: object, text: str) -> None:
         """Log once per source and text; the number of both is bounded."""

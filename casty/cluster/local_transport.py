@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.runtime.system import ActorSystem, kernel_of
 
-OPEN_PATHS = frozenset({"/_cluster"})
-"""Actors of the library that other nodes may send to; the rest of the tree under ``/_`` is closed."""
+OPEN_PATHS: dict[str, tuple[type, ...]] = {"/_cluster": (ResolveNode, SubscribeTopology, UnsubscribeTopology)}
+"""Actors of the library that other nodes may send to, and what; the tree under ``/_`` is closed else.
+
+Anything else would be a bug of this node if it came from here, and would end it.
+"""
 ASK_PREFIX = "/_ask/"
 
 
@@ -23,8 +27,11 @@ class LocalTransport:
 
     def deliver(self, path: str, uid: int, message: object) -> bool:
         """Hand a message to the actor at ``path``; False when there is none that may get it."""
-        hidden = path.startswith("/_") and path not in OPEN_PATHS and not path.startswith(ASK_PREFIX)
-        if hidden or not kernel_of(self._system).deliver(path, uid, message):
+        hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
+        if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
+            self.refused += 1
+            return False
+        if not kernel_of(self._system).deliver(path, uid, message):
             self.refused += 1
             return False
         self.delivered += 1
