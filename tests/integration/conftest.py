@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `processes`, which the benchmarks use too
 
-from processes import Rig, open_rig  # noqa: E402  # found through the line above
+from processes import Rig, open_rig  # found through the line above
 
 
 @pytest.fixture

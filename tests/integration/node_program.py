@@ -47,7 +47,8 @@ ASK_PAUSE = 0.01
 
 def emit(event: str, **fields: object) -> None:
     """Write one line that the test reads."""
-    print(json.dumps({"event": event, "at": time.monotonic(), **fields}), flush=True)
+    sys.stdout.write(json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n")
+    sys.stdout.flush()
 
 
 @casty.message("integration.Echoed")

@@ -23,10 +23,16 @@ HANG = 20.0
 """Seconds after which what a test waits for will not come any more."""
 
 END_TIMEOUT = 5.0
+POLL_PAUSE = 0.05
 LOG_TAIL = 15
 PROGRAM = Path(__file__).with_name("node_program.py")
 
 Event = dict[str, Any]
+
+
+def show(figure: str) -> None:
+    """Print a figure for whoever runs the tests with ``-s``."""
+    sys.stdout.write(f"{figure}\n")
 
 
 class NodeProcess:
@@ -104,6 +110,16 @@ class NodeProcess:
         answer = await self.wait_for("answer", id=await self.begin(do, **arguments))
         assert "error" not in answer, answer
         return answer
+
+    async def wait_statistics(self, is_so: Callable[[Event], object], what: str) -> Event:
+        """Return the node's counters once something is so of them."""
+        with trio.move_on_after(HANG):
+            while True:
+                statistics = await self.call("statistics")
+                if is_so(statistics):
+                    return statistics
+                await trio.sleep(POLL_PAUSE)
+        raise AssertionError(f"{self.node_id} never has {what}\n{self.story()}")
 
     async def wait_ended(self, *, timeout: float = HANG) -> int:
         """Return the exit code."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 import trio
-from processes import HANG, NodeProcess, Rig
+from processes import HANG, NodeProcess, Rig, show
 
 QUICK = {"stable_after": 1.5}
 """Settings that make the survivors decide soon."""
@@ -33,7 +33,7 @@ async def test_three_processes_become_one_cluster_three_times_in_a_row(rig: Rig)
         nodes = await rig.cluster("a", "b", "c")
         bound = last(node.seen("bound")[0] for node in nodes)
         up = await up_everywhere(nodes, a="up", b="up", c="up")
-        print(f"cold start {attempt + 1}: all up on all {up - bound:.3f} s after the last socket was bound")
+        show(f"cold start {attempt + 1}: all up on all {up - bound:.3f} s after the last socket was bound")
         for node in nodes:
             node.process.kill()
 
@@ -43,7 +43,7 @@ async def test_a_fourth_joins_and_a_killed_one_is_noticed_removed_and_never_seen
     a, b, c = nodes
     d = await rig.start("d", seeds=[a, b], settings=QUICK)
     joined = await up_everywhere([*nodes, d], a="up", b="up", c="up", d="up")
-    print(f"fourth: up on all {joined - d.seen('bound')[0]['at']:.3f} s after its socket was bound")
+    show(f"fourth: up on all {joined - d.seen('bound')[0]['at']:.3f} s after its socket was bound")
 
     marks = {node.node_id: node.mark() for node in (a, c, d)}
     dead = a.seen("snapshot")[-1]["incarnations"]["b"]
@@ -52,9 +52,8 @@ async def test_a_fourth_joins_and_a_killed_one_is_noticed_removed_and_never_seen
         since = marks[node.node_id]
         seen = await node.wait_for("UnreachableMember", since, member="b", timeout=SHOW_AT_MOST)
         gone = await node.wait_for("MemberLeft", since, member="b")
-        print(
-            f"SIGKILL on {node.node_id}: unreachable {seen['at'] - killed_at:.3f} s, left {gone['at'] - killed_at:.3f} s"
-        )
+        seconds = [event["at"] - killed_at for event in (seen, gone)]
+        show(f"SIGKILL on {node.node_id}: unreachable {seconds[0]:.3f} s, left {seconds[1]:.3f} s")
     await trio.sleep(WATCH_DEAD)
     for node in (a, c, d):
         since = marks[node.node_id]
@@ -78,11 +77,11 @@ async def test_a_node_that_ends_in_order_leaves_and_is_not_accused(rig: Rig, way
         c.send_signal(signal.Signals[way])
     code = await c.wait_ended()
     ended = c.seen("ended")[0]["at"] - began
-    print(f"{way}: block ended after {ended:.3f} s, process after {time.monotonic() - began:.3f} s")
+    show(f"{way}: block ended after {ended:.3f} s, process after {time.monotonic() - began:.3f} s")
     assert code == (130 if way == "SIGINT" else 0), c.story()
     for node in (a, b):
         left = await node.wait_for("MemberLeft", member="c")
-        print(f"{way}: {node.node_id} saw it leave after {left['at'] - began:.3f} s")
+        show(f"{way}: {node.node_id} saw it leave after {left['at'] - began:.3f} s")
         await node.wait_members(a="up", b="up")
         assert not node.seen("UnreachableMember"), node.story()
 
@@ -98,9 +97,8 @@ async def test_a_node_that_restarts_at_once_on_its_address_is_a_new_member(rig: 
     for node, mark in ((a, mark_a), (b, mark_b)):
         left = await node.wait_for("MemberLeft", mark, member="c", incarnation=old)
         back = await node.wait_for("MemberUp", mark, member="c")
-        print(
-            f"restart on {node.node_id}: old left {left['at'] - killed_at:.3f} s, new up {back['at'] - killed_at:.3f} s"
-        )
+        seconds = [event["at"] - killed_at for event in (left, back)]
+        show(f"restart on {node.node_id}: old left {seconds[0]:.3f} s, new up {seconds[1]:.3f} s")
         assert back["incarnation"] != old
         assert back["at"] >= left["at"]
         await node.wait_members(mark, a="up", b="up", c="up", timeout=HANG)

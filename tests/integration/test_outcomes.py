@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import trio
-from processes import HANG, NodeProcess, Rig
+from processes import NodeProcess, Rig, show
 
 QUICK = {"stable_after": 1.5}
 NOT_DELIVERED = "not delivered: no_actor"
 
 
-async def wait_statistics(node: NodeProcess, name: str, key: str, count: int) -> None:
+async def wait_count(node: NodeProcess, name: str, key: str, count: int) -> None:
     """Return once one of the node's counters has come to ``count``."""
-    with trio.move_on_after(HANG):
-        while (found := (await node.call("statistics"))[name].get(key, 0)) < count:
-            await trio.sleep(0.05)
-        assert found == count
-        return
-    raise AssertionError(f"{name}[{key!r}] has not come to {count}\n{node.story()}")
+    await node.wait_statistics(lambda found: found[name].get(key, 0) >= count, f"{count} {name} {key!r}")
+    assert (await node.call("statistics"))[name][key] == count
 
 
 async def test_each_message_that_goes_wrong_has_its_counted_outcome(rig: Rig) -> None:
@@ -24,26 +19,26 @@ async def test_each_message_that_goes_wrong_has_its_counted_outcome(rig: Rig) ->
     await b.call("spawn", name="other")
 
     await a.call("tell", node="b", path="/other", message="odd")
-    await wait_statistics(b, "events", "UnhandledMessage", 1)
+    await wait_count(b, "events", "UnhandledMessage", 1)
 
     await a.call("tell", node="b", path="/other", message="crash")
-    await wait_statistics(b, "events", "ActorFailed", 1)
+    await wait_count(b, "events", "ActorFailed", 1)
     assert await b.wait_log("/other")
     assert await b.wait_log("asked to crash")
     assert (await a.call("ask", node="b"))["outcome"] == "reply"  # its sibling goes on
 
     await a.call("tell", node="b", path="/other", message="odd")
-    await wait_statistics(a, "dead_letters", NOT_DELIVERED, 1)
+    await wait_count(a, "dead_letters", NOT_DELIVERED, 1)
     assert (await a.call("ask", node="b", path="/other", timeout=0.5))["outcome"] == "timeout"
-    await wait_statistics(a, "dead_letters", NOT_DELIVERED, 2)
+    await wait_count(a, "dead_letters", NOT_DELIVERED, 2)
 
     await b.call("ask")
     await b.call("tell", message="quit")
-    await wait_statistics(b, "events", "ActorStopped", 2)
+    await wait_count(b, "events", "ActorStopped", 2)
     await b.call("tell", message="odd")
-    await wait_statistics(b, "dead_letters", "actor stopped", 1)
+    await wait_count(b, "dead_letters", "actor stopped", 1)
     assert (await b.call("ask", timeout=0.5))["outcome"] == "timeout"
-    await wait_statistics(b, "dead_letters", "actor stopped", 2)
+    await wait_count(b, "dead_letters", "actor stopped", 2)
     assert (await b.call("statistics"))["asks_pending"] == 0
 
 
@@ -55,13 +50,12 @@ async def test_a_dead_node_swallows_nothing_unseen(rig: Rig) -> None:
     assert asked["outcome"] == "timeout"
     await a.wait_for("MemberLeft", member="c")
     lost = (await a.call("statistics"))["dead_letters"]
-    print(f"dead letters when it had been removed: {lost}")
+    show(f"dead letters when it had been removed: {lost}")
     told = sum(lost.values())
-    for number in (1, 2):
-        await a.call("tell", node="c", message="odd")
-        with trio.fail_after(HANG):
-            while sum((await a.call("statistics"))["dead_letters"].values()) < told + number:
-                await trio.sleep(0.05)
+    await a.call("tell", node="c", message="odd")
+    await a.wait_statistics(lambda found: sum(found["dead_letters"].values()) == told + 1, "one more dead letter")
+    assert (await a.call("ask", node="c", timeout=0.5))["outcome"] == "timeout"
+    await a.wait_statistics(lambda found: sum(found["dead_letters"].values()) == told + 2, "two more dead letters")
     assert (await a.call("ask", node="b"))["outcome"] == "reply"
     assert (await a.call("statistics"))["asks_pending"] == 0
 
@@ -98,6 +92,6 @@ async def test_a_remote_subscriber_that_has_stopped_is_dropped(rig: Rig) -> None
         await b.wait_for("MemberUp", member=node_id)
         await b.call("ask", node="a")  # whatever a has to say to the snapshot comes before its reply
         counts.append((await b.call("statistics"))["dead_letters"].get(NOT_DELIVERED, 0))
-    print(f"snapshots to the stopped subscriber that came back, after each change: {counts}")
+    show(f"snapshots to the stopped subscriber that came back, after each change: {counts}")
     assert counts[0] >= 1
     assert counts[1] == counts[2] == counts[0]

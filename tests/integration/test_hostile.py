@@ -1,0 +1,270 @@
+"""Attacks on the port of a live node, from sockets that know the protocol or do not.
+
+While they run, the other nodes ask each other all the time; afterwards the node must hold what it
+held before.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable
+
+import msgpack
+import pytest
+import trio
+from processes import HANG, NodeProcess, Rig, show
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.wire.frame import FrameKind, Lane, frame
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
+
+CONNECTIONS = 40
+"""How often each attack is repeated, in turn, each over a connection of its own."""
+
+SILENT_CONNECTIONS = 100
+UNKNOWN_ENVELOPES = 10_000
+RISE_BYTES_MAX = 64 * 1024 * 1024
+LOG_LINES_MAX = 500
+LOG_LINE_LENGTH_MAX = 1_000
+
+SEED = 20
+READ_BYTES = 65_536
+
+Attack = Callable[[tuple[str, int], random.Random], Awaitable[None]]
+
+
+def hello(lane: Lane, *, system: str = "integration", port: int = 9, incarnation: int = 77) -> bytes:
+    """Return the hello of a node that does not exist."""
+    node = UniqueAddress(NodeAddress("127.0.0.1", port), incarnation)
+    return encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, system, node, lane))
+
+
+def packed(kind: FrameKind, *fields: object) -> bytes:
+    return frame(kind, msgpack.packb(list(fields)))
+
+
+async def throw(address: tuple[str, int], data: bytes) -> None:
+    """Write everything, then read until the node closes; whatever the socket says is fine."""
+    try:
+        stream = await trio.open_tcp_stream(*address)
+    except OSError:
+        return
+    async with stream:
+        try:
+            await stream.send_all(data)
+            await stream.send_eof()
+            while await stream.receive_some(READ_BYTES):
+                pass
+        except trio.BrokenResourceError:
+            return  # the node has closed first
+
+
+async def garbage(address: tuple[str, int], rng: random.Random) -> None:
+    await throw(address, rng.randbytes(rng.randrange(1, 8_192)))
+
+
+async def half_a_frame(address: tuple[str, int], rng: random.Random) -> None:
+    whole = hello(Lane.control)
+    await throw(address, whole[: rng.randrange(1, len(whole))])
+
+
+async def impossible_length(address: tuple[str, int], rng: random.Random) -> None:
+    length = rng.choice([0, 5_000, 2**20, 2**31, 2**32 - 1])
+    await throw(address, length.to_bytes(4, "big") + b"\x01" + bytes(100))
+
+
+async def impossible_length_after_the_hello(address: tuple[str, int], rng: random.Random) -> None:
+    await throw(address, hello(rng.choice([Lane.control, Lane.ordinary])) + b"\xff\xff\xff\xff\x05" + bytes(100))
+
+
+async def wrong_kind_of_frame(address: tuple[str, int], rng: random.Random) -> None:
+    kind = rng.choice([2, 3, 4, 5, 6, 7, 99])
+    await throw(address, b"\x00\x00\x00\x03" + bytes([kind]) + b"hi")
+
+
+async def hello_with_wrong_fields(address: tuple[str, int], rng: random.Random) -> None:
+    fields: list[object] = [b"CASTY", 1, 1, "integration", "127.0.0.1", 9, 77, 0]
+    fields[rng.randrange(len(fields))] = rng.choice([None, -1, 2**40, "x" * 3_000, [[]], {"a": 1}, 1.5, True, b"\xff"])
+    await throw(address, packed(FrameKind.HELLO, *fields))
+
+
+async def garbage_after_the_hello(address: tuple[str, int], rng: random.Random) -> None:
+    await throw(address, hello(rng.choice([Lane.control, Lane.ordinary])) + rng.randbytes(4_096))
+
+
+async def flood_of_goodbyes(address: tuple[str, int], rng: random.Random) -> None:
+    first = b"" if rng.random() < 0.5 else hello(rng.choice([Lane.control, Lane.ordinary]))
+    await throw(address, first + frame(FrameKind.GOODBYE, b"") * 1_000)
+
+
+async def control_with_wrong_fields(address: tuple[str, int], rng: random.Random) -> None:
+    names = ["Heartbeat", "HeartbeatAck", "JoinProbe", "Join", "JoinAnswer", "GossipState", "Digest", "Nothing"]
+    values = [None, [], {}, ["x"], [2**63], {"sequence": "1"}, [[[[]]]], "text", -1]
+    frames = [packed(FrameKind.CONTROL, f"casty.{rng.choice(names)}", rng.choice(values)) for _ in range(50)]
+    frames += [packed(FrameKind.CONTROL, rng.choice(values)), frame(FrameKind.CONTROL, b"\xc1")]
+    await throw(address, hello(Lane.control) + b"".join(frames))
+
+
+async def envelopes_with_wrong_fields(address: tuple[str, int], rng: random.Random) -> None:
+    values = [None, [], {}, ["x"], {"text": 1, "reply_to": None}, "text", -1, {"text": "x", "reply_to": "nowhere"}]
+    paths = ["/echo", "/nobody", "/_cluster", "/_cluster/_topology", "/_ask/1", "/_ask/" + "9" * 900, "", 7, None]
+    names = ["integration.Echo", "str", "casty.ResolveNode", 7, "os.system"]
+    frames = [
+        packed(
+            FrameKind.ENVELOPE, rng.choice(paths), rng.choice([0, 1, -1, "x"]), rng.choice(names), rng.choice(values)
+        )
+        for _ in range(50)
+    ]
+    frames += [packed(FrameKind.NOTICE, "no_actor", rng.choice(["/echo", "/x" * 100]), 0, "y" * 200) for _ in range(50)]
+    await throw(address, hello(Lane.ordinary) + b"".join(frames))
+
+
+async def messages_for_somebody_else(address: tuple[str, int], rng: random.Random) -> None:
+    """Send well-formed values of types that the actors there do not take."""
+    paths = ["/_cluster", "/_cluster/_topology", "/_cluster/_receptionist", "/_event_stream", "/_scheduler"]
+    names = {"str": "text", "int": 7, "NoneType": None, "casty.NodeAddress": ["127.0.0.1", 9]}
+    frames = [packed(FrameKind.ENVELOPE, path, 0, name, value) for path in paths for name, value in names.items()]
+    rng.shuffle(frames)
+    await throw(address, hello(Lane.ordinary) + b"".join(frames))
+
+
+async def hello_in_the_name_of_a_member(address: tuple[str, int], rng: random.Random) -> None:
+    await throw(address, hello(Lane.control, port=address[1], incarnation=rng.randrange(1, 2**60)))
+
+
+ATTACKS: tuple[Attack, ...] = (
+    garbage,
+    half_a_frame,
+    impossible_length,
+    impossible_length_after_the_hello,
+    wrong_kind_of_frame,
+    hello_with_wrong_fields,
+    garbage_after_the_hello,
+    flood_of_goodbyes,
+    control_with_wrong_fields,
+    envelopes_with_wrong_fields,
+    messages_for_somebody_else,
+    hello_in_the_name_of_a_member,
+)
+
+
+async def unknown_envelopes(address: tuple[str, int]) -> None:
+    """Say a proper hello, then send messages that no node knows, and read the answers."""
+    one = packed(FrameKind.ENVELOPE, "/echo", 0, "newer.Message", {"field": 1})
+    async with await trio.open_tcp_stream(*address) as stream, trio.open_nursery() as nursery:
+        await stream.send_all(hello(Lane.ordinary, port=10))
+        nursery.start_soon(stream.send_all, one * UNKNOWN_ENVELOPES)
+        answered = 0
+        while answered < UNKNOWN_ENVELOPES * len(one) // 4:
+            answered += len(await stream.receive_some(READ_BYTES))
+
+
+class Siege:
+    """What was so before the attack, and the asks that go on during it."""
+
+    def __init__(self, target: NodeProcess, others: Iterable[NodeProcess]) -> None:
+        self.target = target
+        self.others = list(others)
+
+    async def begin(self) -> None:
+        """Take the measure of the node and have the others ask it, and it them."""
+        for node in self.others:
+            await self.target.call("ask", node=node.node_id)
+            await node.call("ask", node=self.target.node_id)
+        self.resident = self.target.resident_bytes()
+        self.descriptors = self.target.descriptors()
+        self.tasks = (await self.target.call("statistics"))["tasks"]
+        self.lines = len(self.target.log)
+        pairs = [(self.target, self.others[0]), *((other, self.target) for other in self.others)]
+        self.monitors = [(node, await node.begin("monitor", node=asked.node_id)) for node, asked in pairs]
+
+    async def end(self) -> None:
+        """Show the figures and require what must hold after any attack."""
+        for node, number in self.monitors:
+            await node.call("unmonitor")
+            asked = await node.wait_for("answer", id=number)
+            show(
+                f"asks of {node.node_id}: {asked['count']}, p99 {asked['p99']:.3f} s, longest {asked['longest']:.3f} s"
+            )
+            assert asked["failed"] == 0
+        rise = self.target.resident_bytes() - self.resident
+        lines = self.target.log[self.lines :]
+        show(f"memory rose by {rise / 1024**2:.1f} MiB, {len(lines)} log lines")
+        assert rise < RISE_BYTES_MAX
+        assert len(lines) <= LOG_LINES_MAX
+        assert max(map(len, lines), default=0) <= LOG_LINE_LENGTH_MAX
+        assert not any("Traceback" in line for line in lines), self.target.story()
+        await self._settle()
+        for node in (self.target, *self.others):
+            assert not node.seen("UnreachableMember"), node.story()
+            assert not node.seen("MemberLeft"), node.story()
+
+    async def _settle(self) -> None:
+        def has_settled(statistics: dict[str, int]) -> bool:
+            return self.target.descriptors() <= self.descriptors and statistics["tasks"] <= self.tasks + 1
+
+        await self.target.wait_statistics(has_settled, f"{self.descriptors} descriptors and {self.tasks} tasks again")
+
+
+@pytest.fixture
+async def siege(rig: Rig) -> Siege:
+    """A cluster of three, whose first node is to be attacked."""
+    target, *others = await rig.cluster("a", "b", "c")
+    siege = Siege(target, others)
+    await siege.begin()
+    return siege
+
+
+async def test_broken_and_ill_typed_bytes_leave_the_cluster_undisturbed(siege: Siege) -> None:
+    rng = random.Random(SEED)
+    with trio.fail_after(HANG):
+        for _ in range(CONNECTIONS):
+            for attack in ATTACKS:
+                await attack(siege.target.address, rng)
+    await siege.end()
+
+
+async def test_ten_thousand_messages_of_an_unknown_type_are_answered_and_logged_once(siege: Siege) -> None:
+    before = len(siege.target.log)
+    with trio.fail_after(HANG):
+        await unknown_envelopes(siege.target.address)
+    await siege.end()
+    assert sum("newer.Message" in line for line in siege.target.log[before:]) == 1
+
+
+async def test_silent_and_slow_strangers_are_shown_out_in_time(siege: Siege) -> None:
+    closed = list[float]()
+    began = trio.current_time()
+
+    async def linger(*, drip: bool) -> None:
+        """Say nothing, or the hello byte by byte, until the node has had enough."""
+        stream = await trio.open_tcp_stream(*siege.target.address)
+        async with stream, trio.open_nursery() as nursery:
+            if drip:
+                nursery.start_soon(drop_by_drop, stream)
+            try:
+                while await stream.receive_some(READ_BYTES):
+                    pass
+            except trio.BrokenResourceError:
+                pass  # a reset ends it as well
+            closed.append(trio.current_time() - began)
+            nursery.cancel_scope.cancel()
+
+    with trio.fail_after(HANG):
+        async with trio.open_nursery() as nursery:
+            for number in range(SILENT_CONNECTIONS):
+                nursery.start_soon(lambda drip=number % 2 == 0: linger(drip=drip))
+    show(
+        f"{SILENT_CONNECTIONS} silent or slow strangers: first out after {min(closed):.3f} s, last {max(closed):.3f} s"
+    )
+    await siege.end()
+
+
+async def drop_by_drop(stream: trio.SocketStream) -> None:
+    """Send a hello so slowly that each read gets something and none gets enough."""
+    try:
+        for byte in hello(Lane.control) * 10:
+            await stream.send_all(bytes([byte]))
+            await trio.sleep(0.2)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # the node has closed
