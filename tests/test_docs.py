@@ -3,6 +3,8 @@
 Pages: each ```python block of README.md and docs/ is executed as a program, top-level ``await``
 included. The blocks of one page share a namespace, in order; ``<!-- fresh -->`` on the line before
 a block starts a new one. A block of ``>>>`` lines is checked like a doctest. ```console is not run.
+``<!-- file: docs/examples/x.py -->`` before a block says that it shows this file, which is run by
+itself: the two have to be equal.
 
 Pages and docstrings that use the name ``system`` without defining it get a running ActorSystem.
 """
@@ -46,6 +48,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?:\{ *\.)?(?P<language>[\w+-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S
 )
 FRESH = "<!-- fresh -->"
+SHOWN_FILE = re.compile(r"<!-- file: (?P<path>docs/examples/[\w/]+\.py) -->\Z")
 INCLUDE = "--8<--"  # shows a program of docs/examples, which is run by itself
 MISSPELT = {"py", "python3", "pycon", "py3", "Python"}
 
@@ -197,10 +200,20 @@ def programs_of_page(name: str, text: str) -> list[Program]:
         if match["language"] in MISSPELT:
             raise WrongExample(f"{name}:{line}: write ```python, so that the block is run")
         if match["language"] == "python" and not match["body"].lstrip().startswith(INCLUDE):
-            if text[: match.start()].rstrip().endswith(FRESH):
+            before = text[: match.start()].rstrip()
+            shown = SHOWN_FILE.search(before)
+            if shown is not None:
+                _check_shown(f"{name}:{line}", match["body"], ROOT / shown["path"])
+                continue
+            if before.endswith(FRESH):
                 programs.append(Program(name))
             programs[-1].add_block(textwrap.dedent(match["body"]), line + 1)
     return [program for program in programs if program.parts]
+
+
+def _check_shown(where: str, body: str, path: Path) -> None:
+    if not path.is_file() or body != path.read_text(encoding="utf-8"):
+        raise WrongExample(f"{where}: this is not the text of {path.relative_to(ROOT)}")
 
 
 def run_as_main(program: Program) -> None:
@@ -254,7 +267,9 @@ def page(*lines: str) -> list[Program]:
     return programs_of_page("page.md", "\n".join(lines) + "\n")
 
 
+HELLO = (ROOT / "docs" / "examples" / "hello.py").read_text(encoding="utf-8").rstrip("\n")
 RIGHT = {
+    "a file, which is not run": ["<!-- file: docs/examples/hello.py -->", "```python", HELLO, "```"],
     "blocks share names": ["```python", "x = 1", "```", "text", "```python", "assert x == 1", "```"],
     "top-level await": ["```python", "import trio", "await trio.lowlevel.checkpoint()", "```"],
     "a doctest block": ["```python", ">>> 1 + 1", "2", "```"],
@@ -284,6 +299,8 @@ WRONG = {
     "a block with a title": ["```python title='a'", "assert False", "```"],
     "a block with attributes": ["```{.python title='a'}", "assert False", "```"],
     "a syntax error": ["```python", "x =", "```"],
+    "a file that is not there": ["<!-- file: docs/examples/none.py -->", "```python", "x = 1", "```"],
+    "another text than the file's": ["<!-- file: docs/examples/hello.py -->", "```python", "x = 1", "```"],
 }
 
 
