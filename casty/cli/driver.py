@@ -96,8 +96,10 @@ class Driver:
 
     @property
     def is_done(self) -> bool:
-        """Whether every chunk is answered, and the kill, if there was to be one, was seen."""
-        return self.progress.ledger.is_finished and (self.kill is None or self.detected_after is not None)
+        """Whether every chunk is answered, and the kill, if there was to be one, was seen by all of this node."""
+        ledger = self.progress.ledger
+        seen = self.detected_after is not None and self.victim not in ledger.workers
+        return ledger.is_finished and (self.kill is None or seen)
 
     def _subscribe(self, ctx: ActorContext[DriverMessage]) -> None:
         self._moved_at = trio.current_time()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from casty.cli.words import cut
+from casty.cli.words import CHUNK_CHARACTERS_MAX, cut
 from casty.errors import ConfigError
 
 TREE_BYTES_MAX = 512 * 1024 * 1024
@@ -16,12 +18,16 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of one text."""
+class Part:
+    """A stretch of one text, which is given by its number."""
 
     text: int
     start: int
     end: int
+
+
+Chunk: TypeAlias = tuple[Part, ...]
+"""What is sent as one message: parts of texts, with a line end between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,7 @@ class Tree:
 
     def chunk_text(self, number: int) -> str:
         """Return the text of one chunk."""
-        chunk = self.chunks[number]
-        return self.texts[chunk.text][chunk.start : chunk.end]
+        return "\n".join(self.texts[part.text][part.start : part.end] for part in self.chunks[number])
 
     def __str__(self) -> str:
         return f"{len(self.texts):,} files, {self.size / 1e6:.1f} MB, {len(self.chunks):,} chunks"
@@ -66,10 +71,26 @@ def read_tree(root: Path) -> Tree:
                 f"{root} holds more than {TREE_BYTES_MAX // 1_000_000:,} MB of Python files: choose a smaller folder"
             )
         texts.append(content.decode("utf-8", errors="replace"))
-    chunks = tuple(Chunk(number, *place) for number, text in enumerate(texts) for place in cut(text))
+    parts = (Part(number, *place) for number, text in enumerate(texts) for place in cut(text))
+    chunks = tuple(pack(parts))
     if not chunks:
         raise ConfigError(f"no Python file with anything in it below {root}: name a folder that has some")
     return Tree(root, tuple(texts), chunks, size)
+
+
+def pack(parts: Iterable[Part], size: int = CHUNK_CHARACTERS_MAX) -> Iterator[Chunk]:
+    """Yield chunks of at most ``size`` characters; small parts share one: fewer messages, fewer equal words in them."""
+    chunk: list[Part] = []
+    room = size
+    for part in parts:
+        length = part.end - part.start
+        if chunk and length > room:
+            yield tuple(chunk)
+            chunk, room = [], size
+        chunk.append(part)
+        room -= length + 1
+    if chunk:
+        yield tuple(chunk)
 
 
 def _python_files(root: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from casty import Member, MemberStatus, NodeAddress, TopologySnapshot
 from casty.cli.ledger import Ledger
 from casty.cli.live import LiveDisplay
 from casty.cli.progress import PlainDisplay, Progress, summary
-from casty.cli.tree import Chunk, Tree
+from casty.cli.tree import Part, Tree
 
 DRIVER, ONE, TWO = (NodeAddress("127.0.0.1", port) for port in (1, 2, 3))
 
@@ -24,7 +24,7 @@ def member(address: NodeAddress, name: str, role: str) -> Member:
 @pytest.fixture
 def progress() -> Progress:
     text = "word " * 10
-    tree = Tree(Path("x"), (text,), tuple(Chunk(0, 5 * n, 5 * n + 5) for n in range(10)), 2_000_000)
+    tree = Tree(Path("x"), (text,), tuple((Part(0, 5 * n, 5 * n + 5),) for n in range(10)), 2_000_000)
     ledger: Ledger[NodeAddress] = Ledger(10)
     ledger.workers_are([ONE, TWO])
     ledger.assign(0.0)

@@ -8,7 +8,7 @@ import pytest
 
 from casty import ConfigError
 from casty.cli import tree
-from casty.cli.tree import read_tree, standard_library
+from casty.cli.tree import Part, pack, read_tree, standard_library
 
 
 def write(root: Path, **files: str | bytes) -> None:
@@ -36,9 +36,23 @@ def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
 
 def test_chunks_have_the_text_of_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "cut", lambda text: [(0, 1), (1, len(text))])
+    monkeypatch.setattr(tree, "pack", lambda parts: [(part,) for part in parts])
     write(tmp_path, a="one", b="two")
     found = read_tree(tmp_path)
     assert [found.chunk_text(number) for number in range(len(found.chunks))] == ["o", "ne", "t", "wo"]
+
+
+def test_small_texts_share_a_chunk_but_no_word(tmp_path: Path) -> None:
+    write(tmp_path, a="one", b="two", c="three")
+    found = read_tree(tmp_path)
+    assert [found.chunk_text(number) for number in range(len(found.chunks))] == ["one\ntwo\nthree"]
+
+
+def test_a_chunk_is_closed_before_it_is_too_long_with_its_line_ends() -> None:
+    one, two, three = (Part(number, 0, 3) for number in range(3))
+    assert list(pack([one, two, three], size=7)) == [(one, two), (three,)]
+    assert list(pack([one, two, three], size=6)) == [(one,), (two,), (three,)]
+    assert list(pack([], size=6)) == []
 
 
 @pytest.mark.parametrize("content", [None, ""])
