@@ -183,7 +183,7 @@ class TopologyDriver:
 
     def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
         snapshot = self._machine.view.snapshot
-        subscriber.tell(snapshot or TopologySnapshot(frozenset({self._machine.member}), None))
+        subscriber.tell(snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0))
         if subscriber.address.is_local:
             self._ctx.watch(subscriber)
 

@@ -29,9 +29,9 @@ class TopologySnapshot:
 
     members: frozenset[Member]
     leader: NodeAddress | None
-    shard_allocations: dict[str, dict[int, ShardAllocation]] = field(default_factory=_no_tables)
+    shard_allocations: dict[str, dict[int, ShardAllocation]]
     """Shard type -> shard id -> where it lives."""
-    allocation_epoch: int = 0
+    allocation_epoch: int
     """Grows with every change of the allocations, never shrinks."""
     unreachable: frozenset[NodeAddress] = frozenset()
     registry: frozenset[ServiceEntry] = frozenset()
@@ -123,6 +123,8 @@ def project_snapshot(
     return TopologySnapshot(
         members=frozenset(state.ordered),
         leader=None if leader is None else leader.address,
+        shard_allocations={},
+        allocation_epoch=0,
         unreachable=_addresses(state.unreachable - {self_node}),
         registry=entries,
     )
