@@ -49,7 +49,8 @@ async def one_run(*, watch: float | None) -> dict[str, float]:
             for node in survivors:
                 left = await node.wait_for("MemberLeft", member="b", timeout=60.0)
                 figures[f"MemberLeft at {node.node_id}"] = left["at"] - killed_at
-            await trio.sleep(watch)
+            with trio.move_on_after(watch):
+                await trio.sleep_forever()
             figures["times it came back"] = sum(came_back(node, dead) for node in survivors)
     return figures
 

@@ -136,9 +136,10 @@ class NodeProcess:
         await self.process.wait()
         return at
 
-    def send_signal(self, number: signal.Signals) -> None:
+    async def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to this process alone."""
         self.process.send_signal(number)
+        await trio.lowlevel.checkpoint()
 
     def resident_bytes(self) -> int:
         """How much memory the process holds."""

@@ -221,15 +221,9 @@ async def test_broken_and_ill_typed_bytes_leave_the_cluster_undisturbed(siege: S
         for _ in range(CONNECTIONS):
             for attack in ATTACKS:
                 await attack(siege.target.address, rng)
-    await siege.end()
-
-
-async def test_ten_thousand_messages_of_an_unknown_type_are_answered_and_logged_once(siege: Siege) -> None:
-    before = len(siege.target.log)
-    with trio.fail_after(HANG):
         await unknown_envelopes(siege.target.address)
     await siege.end()
-    assert sum("newer.Message" in line for line in siege.target.log[before:]) == 1
+    assert sum("newer.Message" in line for line in siege.target.log) == 1  # of ten thousand, each answered
 
 
 async def test_silent_and_slow_strangers_are_shown_out_in_time(siege: Siege) -> None:

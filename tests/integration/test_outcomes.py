@@ -72,10 +72,10 @@ async def test_topology_snapshots_cross_nodes_until_unsubscribed(rig: Rig) -> No
 
     await a.call("unwatch", node="b")
     await a.call("resolve", node="b", node_id="c")  # comes after the end of the subscription, in order
-    mark = a.mark()
+    mark, mark_b = a.mark(), b.mark()
     await c.begin("leave")
     await a.wait_members(mark, a="up", b="up")
-    await b.wait_members(b.mark() - 1, a="up", b="up")
+    await b.wait_members(mark_b, a="up", b="up")
     await a.call("ask", node="b")
     assert not a.seen("snapshot", mark, source="b"), a.story()
 
@@ -86,7 +86,7 @@ async def test_a_remote_subscriber_that_has_stopped_is_dropped(rig: Rig) -> None
     await a.wait_for("snapshot", source="b")
     await a.call("stop", path="/snapshots-b")
     counts = list[int]()
-    for node_id in ("c", "d", "e"):
+    for node_id in ("c", "d"):
         late = await rig.start(node_id, seeds=[a])
         await late.wait_for("entered")
         await b.wait_for("MemberUp", member=node_id)
@@ -94,4 +94,4 @@ async def test_a_remote_subscriber_that_has_stopped_is_dropped(rig: Rig) -> None
         counts.append((await b.call("statistics"))["dead_letters"].get(NOT_DELIVERED, 0))
     show(f"snapshots to the stopped subscriber that came back, after each change: {counts}")
     assert counts[0] >= 1
-    assert counts[1] == counts[2] == counts[0]
+    assert counts[1] == counts[0]
