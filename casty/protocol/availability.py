@@ -187,10 +187,10 @@ class Availability:
         if not judged or not refused:
             self._refused_at.pop(address, None)
             return []
-        first = self._refused_at.setdefault(address, now)
-        if now - first >= REFUSAL_GAP:
+        due = self._refused_at.setdefault(address, now) + REFUSAL_GAP
+        if now >= due:  # not now - first: rounded, that can miss the gap for ever at the very time of the timer
             return [effect for node in judged for effect in self._accuse(node)]
-        return [StartTimer(REDIAL + str(address), REFUSAL_GAP - (now - first))]
+        return [StartTimer(REDIAL + str(address), due - now)]
 
     def _timer(self, key: str, now: float) -> list[AvailabilityEffect]:
         if key == HEARTBEAT:

@@ -122,6 +122,18 @@ def test_two_refused_dials_apart_are_evidence() -> None:
     assert machine.handle(DialFailed(B.address, refused=True), 1.0 + REFUSAL_GAP + 0.001) == [Accuse(B)]
 
 
+def test_the_second_refusal_counts_at_the_very_time_of_the_timer() -> None:
+    # In virtual time nothing passes between the timer, the dial and its refusal.
+    for start in [20.0 + 0.013 * step for step in range(1_000)]:
+        machine, now = watching("b"), start
+        for _ in range(3):
+            (effect,) = machine.handle(DialFailed(B.address, refused=True), now)
+            if not isinstance(effect, StartTimer):
+                break
+            now += effect.delay
+        assert effect == Accuse(B), start
+
+
 def test_two_refused_dials_at_one_time_are_not() -> None:
     machine = watching("b")
     machine.handle(DialFailed(B.address, refused=True), 1.0)
