@@ -65,7 +65,7 @@ class ActorSystem:
         if not trio.lowlevel.in_trio_run():
             raise RuntimeError(
                 f"{type(self).__name__} runs on Trio, but there is no Trio loop in this thread; start the program with "
-                'trio.run(main) or anyio.run(main, backend="trio"), or run a Trio loop in a thread of its own'
+                'trio.run(main) or anyio.run(main, backend="trio"); from asyncio or plain threads, use casty.embed'
             )
         if self._manager is not None:
             raise RuntimeError(f"{self!r} was entered before; make a new one")
