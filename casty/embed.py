@@ -1,0 +1,346 @@
+"""An actor system inside of a program that is not Trio's: asyncio applications, and sync scripts.
+
+The system runs on a Trio loop in a thread of its own. `start` gives a sync host an `Embedded` to talk
+through, `start_async` gives an asyncio host an `AsyncEmbedded`. Refs and messages cross as they are;
+everything else of the system is touched in its own thread only, through ``call`` and ``run``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar, TypeVarTuple
+
+import trio
+from anyio.from_thread import start_blocking_portal
+
+from casty.config import Mailbox
+from casty.errors import ActorStoppedError
+from casty.refs import ActorRef
+from casty.runtime.behavior import Behavior
+from casty.runtime.system import ActorSystem
+
+__all__ = ["AsyncEmbedded", "Embedded", "start", "start_async"]
+
+M = TypeVar("M")
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=ActorSystem)
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+logger = logging.getLogger("casty.embed")
+
+
+class Embedded(Generic[S]):
+    """A running system, seen from threads that may block. Any thread but the system's own may use it.
+
+    Every method waits until the system's thread has done what was asked, and raises what was raised
+    there; ActorStoppedError when the system has ended. Ctrl-C while a method waits cancels the call.
+    """
+
+    def __init__(self, host: _Host[S]) -> None:
+        self._host = host
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._host!r}>"
+
+    @property
+    def system(self) -> S:
+        """The system: to be handed to ``call`` and ``run``, as in ``app.call(app.system.statistics)``."""
+        return self._host.system
+
+    def tell(self, ref: ActorRef[M], message: M) -> None:
+        """Hand over a message, as ``ref.tell`` does; messages of one thread arrive in order."""
+        _result(self._host.call(partial(ref.tell, message)))
+
+    def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
+        """Ask and return the reply. AskTimeoutError when none has come in ``timeout`` seconds."""
+        return _result(self._host.run(partial(self.system.ask, ref, factory, timeout=timeout)))
+
+    def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
+        """Start an actor at ``/name``, as ``system.spawn`` does."""
+        return _result(self._host.call(partial(self.system.spawn, behavior, name, mailbox=mailbox)))
+
+    def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
+        return _result(self._host.call(partial(fn, *args, **kwargs)))
+
+    def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Return ``await async_fn(*args)``, run as a Trio task beside the system."""
+        return _result(self._host.run(partial(async_fn, *args)))
+
+    def wait_stopped(self, timeout: float | None = None) -> bool:
+        """Wait until the system has ended by itself; False when it still runs after ``timeout`` seconds."""
+        try:
+            self._host.ended.result(timeout)
+        except TimeoutError:
+            return False
+        return True
+
+
+class AsyncEmbedded(Generic[S]):
+    """A running system, seen from an asyncio loop, which it never blocks.
+
+    Every method returns when the system's thread has done what was asked, and raises what was raised
+    there; ActorStoppedError when the system has ended. Cancelling the caller cancels the call.
+    """
+
+    def __init__(self, host: _Host[S]) -> None:
+        self._host = host
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._host!r}>"
+
+    @property
+    def system(self) -> S:
+        """The system: to be handed to ``call`` and ``run``, as in ``app.call(app.system.statistics)``."""
+        return self._host.system
+
+    async def tell(self, ref: ActorRef[M], message: M) -> None:
+        """Hand over a message, as ``ref.tell`` does; messages of one task arrive in order."""
+        await asyncio.wrap_future(self._host.call(partial(ref.tell, message)))
+
+    async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
+        """Ask and return the reply. AskTimeoutError when none has come in ``timeout`` seconds."""
+        return await asyncio.wrap_future(self._host.run(partial(self.system.ask, ref, factory, timeout=timeout)))
+
+    async def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
+        """Start an actor at ``/name``, as ``system.spawn`` does."""
+        return await asyncio.wrap_future(self._host.call(partial(self.system.spawn, behavior, name, mailbox=mailbox)))
+
+    async def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
+        return await asyncio.wrap_future(self._host.call(partial(fn, *args, **kwargs)))
+
+    async def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Return ``await async_fn(*args)``, run as a Trio task beside the system: Trio's functions, not asyncio's."""
+        return await asyncio.wrap_future(self._host.run(partial(async_fn, *args)))
+
+    async def wait_stopped(self) -> None:
+        """Wait until the system has ended by itself."""
+        await asyncio.shield(asyncio.wrap_future(self._host.ended))
+
+
+@contextmanager
+def start(factory: Callable[[], S]) -> Generator[Embedded[S]]:
+    """Run the system that ``factory`` makes for the time of a ``with`` block, for hosts without a loop.
+
+    Returns once the block of the system is entered; leaving stops it, as ``async with`` does. What
+    the system's block raises is raised here: on entry JoinRefused and its kin, at the end NodeDowned,
+    in one group with the body's own exception if that is not a consequence.
+
+    >>> from casty import embed
+    >>> with embed.start(lambda: ActorSystem("shop")) as app:
+    ...     ref = app.spawn(Behaviors.ignore(), "cart")
+    ...     app.tell(ref, "apple")
+    ...     app.call(app.system.statistics).actors
+    1
+    """
+    body: BaseException | None = None
+    with start_blocking_portal("trio") as portal:
+        host = _Host(factory)
+        portal.start_task_soon(host.main)
+        try:
+            if host.entered.result():
+                yield Embedded(host)
+        except BaseException as error:  # raised again, together with the system's
+            body = error
+        host.stop()
+        host.ended.result()
+    host.raise_outcome(body)
+
+
+@asynccontextmanager
+async def start_async(factory: Callable[[], S]) -> AsyncGenerator[AsyncEmbedded[S]]:
+    """Run the system that ``factory`` makes for the time of an ``async with`` block, on asyncio.
+
+    As `start`, without blocking the loop. When the block is cancelled while the system stops, it
+    stops all the same, within its ``shutdown_timeout``, and the cancellation goes on after that.
+    """
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError("embed.start_async is for asyncio; on Trio write `async with ActorSystem(...)`")
+    body: BaseException | None = None
+    with start_blocking_portal("trio") as portal:
+        host = _Host(factory)
+        portal.start_task_soon(host.main)
+        try:
+            if await asyncio.shield(asyncio.wrap_future(host.entered)):
+                yield AsyncEmbedded(host)
+        except BaseException as error:  # raised again, together with the system's
+            body = error
+        host.stop()
+        try:
+            await _settled(host.ended)
+        except asyncio.CancelledError as cancelled:
+            body = cancelled
+    host.raise_outcome(body)
+
+
+class _Host(Generic[S]):
+    """The main task of the Trio thread: it owns the system's block, and a nursery for the calls."""
+
+    def __init__(self, factory: Callable[[], S]) -> None:
+        self._factory = factory
+        self._system: S | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._calls: trio.Nursery | None = None
+        self._failure: BaseException | None = None
+        self._block = trio.CancelScope()
+        self._stopping = trio.Event()
+        self.entered: Future[bool] = Future()
+        """Done when the system's block is entered: True, or False if that failed."""
+        self.ended: Future[None] = Future()
+        """Done when the system's block is left and every call has ended."""
+
+    def __repr__(self) -> str:
+        return "starting" if self._system is None else repr(self._system)
+
+    @property
+    def system(self) -> S:
+        assert self._system is not None, "an embedded system is handed out when it is entered"
+        return self._system
+
+    async def main(self) -> None:
+        """Run the system until `stop`, or its own end."""
+        self._token = trio.lowlevel.current_trio_token()
+        try:
+            async with trio.open_nursery() as calls:
+                self._calls = calls
+                try:
+                    with self._block:
+                        await self._run_block()
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:  # the boundary of the thread: the host raises it
+                    self._failure = error
+                self._calls = None
+                calls.cancel_scope.cancel()
+        except BaseExceptionGroup as group:  # SystemExit and its kin, raised by a call
+            self._failure = group
+        finally:
+            self._calls = None
+            if not self.entered.done():
+                self.entered.set_result(False)
+            self.ended.set_result(None)
+
+    async def _run_block(self) -> None:
+        async with self._factory() as self._system:
+            self.entered.set_result(True)
+            await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Have the block left, or its entry cancelled. From any thread; does not wait."""
+        self._soon(self._stop_here)
+
+    def _stop_here(self) -> None:
+        self._stopping.set()
+        if not self.entered.done():
+            self._block.cancel()
+
+    def call(self, fn: Callable[[], T]) -> Future[T]:
+        """Call a function in the system's thread, in the order of the calls."""
+        future: Future[T] = Future()
+        if not self._soon(self._call_here, fn, future):
+            future.set_exception(self._stopped_error())
+        return future
+
+    def _call_here(self, fn: Callable[[], T], future: Future[T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if self._calls is None:
+            future.set_exception(self._stopped_error())
+            return
+        try:
+            result = fn()
+        except Exception as error:  # the caller's, who is in another thread
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def run(self, async_fn: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Run an async function as a task; cancelling the future cancels it, and so does the end."""
+        future: Future[T] = Future()
+        if not self._soon(self._run_here, async_fn, future):
+            future.set_exception(self._stopped_error())
+        return future
+
+    def _run_here(self, async_fn: Callable[[], Awaitable[T]], future: Future[T]) -> None:
+        if self._calls is not None:
+            self._calls.start_soon(self._run_task, async_fn, future)
+        elif future.set_running_or_notify_cancel():
+            future.set_exception(self._stopped_error())
+
+    async def _run_task(self, async_fn: Callable[[], Awaitable[T]], future: Future[T]) -> None:
+        error: Exception | None = None
+        with trio.CancelScope() as scope:
+            future.add_done_callback(partial(self._withdraw, scope))
+            try:
+                result = await async_fn()
+            except Exception as raised:  # the caller's, who is in another thread
+                error = raised
+            else:
+                if future.set_running_or_notify_cancel():
+                    future.set_result(result)
+                return
+            finally:
+                if not future.done() and future.set_running_or_notify_cancel():
+                    future.set_exception(error or self._stopped_error())
+
+    def _withdraw(self, scope: trio.CancelScope, future: Future[T]) -> None:
+        if future.cancelled():
+            self._soon(scope.cancel)
+
+    def _soon(self, fn: Callable[[*Ts], object], *args: *Ts) -> bool:
+        """Call a function in the system's thread; False when its loop has ended."""
+        if self._token is None:
+            return False
+        try:
+            self._token.run_sync_soon(fn, *args)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    def _stopped_error(self) -> ActorStoppedError:
+        error = ActorStoppedError(f"{self!r}: the system has stopped, so it cannot do what was asked of it")
+        error.__cause__ = self._failure
+        return error
+
+    def raise_outcome(self, body: BaseException | None) -> None:
+        """Raise what the body and the system's block raised, if anything; none of the two is lost."""
+        failure = self._failure
+        if failure is None or body is failure:
+            if body is not None:
+                raise body
+        elif body is None or isinstance(body, ActorStoppedError):  # a consequence of the failure
+            raise failure
+        elif isinstance(body, Exception):
+            raise BaseExceptionGroup("errors of the block and of the embedded system", [body, failure])
+        else:  # Ctrl-C and cancellation have to stay what they are
+            logger.error("the embedded system failed: %s", type(failure).__name__, exc_info=failure)
+            raise body
+
+
+def _result(future: Future[T]) -> T:
+    """Wait for a call from a thread; when the wait is interrupted, withdraw the call."""
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def _settled(future: Future[None]) -> None:
+    """Wait for a future on asyncio, also through cancellations, which are raised in the end."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
