@@ -36,15 +36,20 @@ class Watchdog:
         self._ended = threading.Event()
         self._alive = threading.Event()
         self._warned_at = -WARNING_INTERVAL
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin, unless the clock is virtual."""
         if not hasattr(trio.lowlevel.current_clock(), "autojump_threshold"):
-            threading.Thread(target=self._run, name=f"{self._kernel.name} (watchdog)", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name=f"{self._kernel.name} (watchdog)", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; does not wait for it."""
+        """End the thread. It never waits for the loop once it is told to end, so this returns at once."""
         self._ended.set()
+        self._alive.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._ended.wait(self._limit / 2):
@@ -56,6 +61,8 @@ class Watchdog:
 
     def _gives_a_sign(self) -> bool:
         self._alive.clear()
+        if self._ended.is_set():
+            return True
         try:
             self._kernel.token.run_sync_soon(self._alive.set)
         except trio.RunFinishedError:
