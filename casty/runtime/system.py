@@ -90,7 +90,7 @@ class ActorSystem:
                 return False
             raise lone from None
         if self._failure is not None:
-            raise self._failure
+            raise self._failure from None
         return handled
 
     @asynccontextmanager

@@ -18,7 +18,7 @@ from casty.errors import CastyError
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe, EventStreamUnsubscribe, Publish
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, fail_system
 
 
 class Downed(CastyError):
@@ -315,6 +315,14 @@ async def test_code_outside_of_actors_sees_the_stops() -> None:
         await trio.testing.wait_all_tasks_blocked()
         system.stop(ref)
         assert (await anext(events)).ref == ref
+
+
+async def test_a_failed_system_raises_its_error_without_the_cancellation_that_brought_it() -> None:
+    with pytest.raises(Downed) as caught:
+        async with ActorSystem() as system:
+            fail_system(system, Downed("by the others"))
+            await trio.sleep_forever()
+    assert caught.value.__suppress_context__
 
 
 async def test_the_repr_tells_the_state() -> None:
