@@ -113,10 +113,17 @@ class SubscriberLost:
     uid: int
 
 
+@dataclass(frozen=True, slots=True)
+class AddressLost:
+    """No member is at this address, and nobody answers there: its subscribers are gone."""
+
+    address: NodeAddress
+
+
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
-TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | SubscriberLost
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | SubscriberLost | AddressLost
 """Everything that the topology actor takes."""
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.cluster.commands import SubscriberLost
+from casty.cluster.commands import AddressLost, SubscriberLost
 from casty.cluster.local_transport import ASK_PREFIX, LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
@@ -64,6 +64,7 @@ class Inbound:
             node.subsystems.heartbeat.tell(DialFailed(address, refused))
         elif node.transport is not None and all(member.address != address for member in node.board.members):
             node.transport.give_up(address, f"no member is at {address}")
+            node.subsystems.topology.tell(AddressLost(address))
 
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""

@@ -13,6 +13,7 @@ from typing import Never, TypeAlias, assert_never
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import (
+    AddressLost,
     GetClusterState,
     ResolveNode,
     SubscriberLost,
@@ -47,6 +48,9 @@ from casty.runtime.machine import drive
 from casty.runtime.system import fail_system
 
 SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
+
+SUBSCRIBERS_MAX = 4_096
+"""Actors that are told of each change; other nodes add to them, so there must be an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class TopologyDriver:
         self._machine = machine
         self._ctx = ctx
         self._subscribers: dict[ActorRef[TopologySnapshot], None] = {}
+        self._was_full = False
         self._verifying: set[UniqueAddress] = set()
 
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
@@ -96,12 +101,18 @@ class TopologyDriver:
             case GetClusterState():
                 return (Shown(event),)
             case SubscribeTopology(reply_to):
-                self._subscribers[reply_to] = None
-                return (Subscribed(reply_to),)
+                if len(self._subscribers) < SUBSCRIBERS_MAX:
+                    self._subscribers[reply_to] = None
+                    return (Subscribed(reply_to),)
+                if not self._was_full:
+                    self._was_full = True  # said once: who asks may be a stranger, and ask without end
+                    self._ctx.log.error("%d subscribers: more of them get no snapshots", SUBSCRIBERS_MAX)
             case UnsubscribeTopology(subscriber):
                 self._drop(subscriber)
             case Terminated(ref):
                 self._drop(ref)
+            case AddressLost(address):
+                self._drop_where(lambda ref: ref.address.node == address)
             case SubscriberLost(node, path, uid):
                 self._drop_where(lambda ref: _is_at(ref, node) and ref.path == path and ref.address.uid == uid)
             case _:

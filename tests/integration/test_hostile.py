@@ -7,6 +7,7 @@ held before.
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgpack
@@ -262,3 +263,28 @@ async def drop_by_drop(stream: trio.SocketStream) -> None:
             await trio.sleep(0.2)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # the node has closed
+
+
+async def test_subscribers_at_invented_addresses_are_dropped(rig: Rig) -> None:
+    a = await rig.start("a")
+    await a.wait_for("entered")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]  # closed again below: whoever dials it is refused
+    subscribe = [
+        packed(
+            FrameKind.ENVELOPE,
+            "/_cluster",
+            0,
+            "casty.SubscribeTopology",
+            {"reply_to": ["integration", f"/invented-{number}", "127.0.0.1", port, 77, 1]},
+        )
+        for number in range(100)
+    ]
+    await throw(a.address, hello(Lane.ordinary) + b"".join(subscribe))
+    first = await a.wait_statistics(lambda found: found["dead_letters"], "a snapshot given back")
+    b = await rig.start("b", seeds=[a])
+    await b.wait_members(a="up", b="up")
+    await b.call("ask", node="a")
+    after = await a.call("statistics")
+    show(f"snapshots given back at once: {first['dead_letters']}, after the next changes: {after['dead_letters']}")
+    assert after["dead_letters"] == {f"no member is at 127.0.0.1:{port}": 100}
