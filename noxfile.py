@@ -128,9 +128,12 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", "--strict")
 
 
-@nox.session(python=OLDEST)
+@nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
-    """Run each tests/benchmarks/bench_*.py; the numbers are printed, not judged."""
-    install(session, "tests")
-    for program in sorted(Path("tests/benchmarks").glob("bench_*.py")):
-        session.run("python", str(program), *session.posargs)
+    """Measure beside the peers, then how fast clusters form; ``-- --short`` is only the first, in small."""
+    session.install("-e", ".", "matplotlib")
+    words = session.posargs
+    session.run("python", "tests/benchmarks/bench.py", *words)
+    if not words:
+        session.run("python", "tests/benchmarks/bench.py", "plot", "build/bench.json")
+        session.run("python", "tests/benchmarks/bench_cluster.py")

@@ -1,0 +1,361 @@
+"""The limits: what the pieces below an actor library cost, with nothing around them.
+
+Local: trio tasks and memory channels, drained in batches as a mailbox is. Remote: an anyio stream
+pair with a length before each frame, ready-made bytes as messages, and one write per batch. The
+codec: msgpack and cattrs alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import msgpack
+import trio
+import workload
+from anyio.abc import SocketStream
+from cattrs.preconf.msgpack import make_converter
+from trio.lowlevel import checkpoint
+from workload import FORWARDERS, IN_FLIGHT, LARGE_TEXT, TEXT, Figures, batches, measured, resident_bytes
+
+LENGTH = struct.Struct(">I")
+READ_BYTES = 64 * 1024
+BATCH = 64
+CHANNEL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Item:
+    number: int
+    text: str
+
+
+ITEM = Item(1, TEXT)
+
+
+async def drain(receiver: trio.MemoryReceiveChannel[Any], handle: Callable[[Any], Awaitable[None]]) -> None:
+    """Call an async function for each message, with one checkpoint per batch."""
+    receive_nowait = receiver.receive_nowait
+    while True:
+        message, count = await receiver.receive(), 0
+        while True:
+            await handle(message)
+            count += 1
+            if not count % BATCH:
+                await checkpoint()
+            try:
+                message = receive_nowait()
+            except trio.WouldBlock:
+                break
+
+
+@dataclass
+class Countdown:
+    left: int
+    done: trio.Event = field(default_factory=trio.Event)
+
+    async def handle(self, _: Item) -> None:
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+
+
+async def tell(count: int, *, pause: bool = True) -> Figures:
+    sender, receiver = trio.open_memory_channel[Item](CHANNEL)
+    countdown = Countdown(count)
+    send = sender.send_nowait
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain, receiver, countdown.handle)
+        with measured() as timed:
+            for size in batches(count):
+                for _ in range(size):
+                    send(ITEM)
+                if pause:
+                    await checkpoint()
+            await countdown.done.wait()
+        nursery.cancel_scope.cancel()
+    return timed.figures(count)
+
+
+async def burst(count: int) -> Figures:
+    return await tell(count, pause=False)
+
+
+@dataclass
+class Slot:
+    task: trio.lowlevel.Task
+
+    def reply(self) -> None:
+        trio.lowlevel.reschedule(self.task)
+
+
+async def ask(count: int) -> Figures:
+    """Put a slot into a channel and sleep until the other task has rescheduled this one."""
+    sender, receiver = trio.open_memory_channel[Any](CHANNEL)
+
+    async def reply(slot: Slot) -> None:
+        slot.reply()
+
+    async def one() -> None:
+        sender.send_nowait(Slot(trio.lowlevel.current_task()))
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain, receiver, reply)
+        figures = await workload.asks_in_sequence(one, count)
+        nursery.cancel_scope.cancel()
+    return figures
+
+
+@dataclass
+class Hopper:
+    left: int
+    target: trio.MemorySendChannel[Item]
+    done: trio.Event
+
+    async def handle(self, item: Item) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.done.set()
+        else:
+            self.target.send_nowait(item)
+
+
+async def ping_pong(count: int) -> Figures:
+    done = trio.Event()
+    to_one, one = trio.open_memory_channel[Item](CHANNEL)
+    to_two, two = trio.open_memory_channel[Item](CHANNEL)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain, one, Hopper(count // 2, to_two, done).handle)
+        nursery.start_soon(drain, two, Hopper(count // 2, to_one, done).handle)
+        with measured() as timed:
+            to_one.send_nowait(ITEM)
+            await done.wait()
+        nursery.cancel_scope.cancel()
+    return timed.figures(count)
+
+
+async def spawn(count: int) -> Figures:
+    """Start tasks that wait on a channel each."""
+    countdown = Countdown(count)
+    senders = list[trio.MemorySendChannel[Item]]()
+
+    async def idle(receiver: trio.MemoryReceiveChannel[Item]) -> None:
+        await countdown.handle(ITEM)
+        await receiver.receive()
+
+    async with trio.open_nursery() as nursery:
+        before = resident_bytes()
+        with measured() as timed:
+            for number in range(count):
+                sender, receiver = trio.open_memory_channel[Item](CHANNEL)
+                senders.append(sender)
+                nursery.start_soon(idle, receiver)
+                if not number % workload.YIELD_EVERY:
+                    await checkpoint()
+            await countdown.done.wait()
+        held = resident_bytes() - before
+        nursery.cancel_scope.cancel()
+    return timed.figures(count, bytes_per_actor=held / count)
+
+
+async def fan_in(count: int) -> Figures:
+    countdown = Countdown(count)
+    to_target, target = trio.open_memory_channel[Item](CHANNEL)
+    senders = list[trio.MemorySendChannel[Item]]()
+
+    async def forward(item: Item) -> None:
+        to_target.send_nowait(item)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain, target, countdown.handle)
+        for _ in range(FORWARDERS):
+            sender, receiver = trio.open_memory_channel[Item](CHANNEL)
+            senders.append(sender)
+            nursery.start_soon(drain, receiver, forward)
+        with measured() as timed:
+            for size in batches(count):
+                for sender in senders[:size]:
+                    sender.send_nowait(ITEM)
+                await checkpoint()
+            await countdown.done.wait()
+        nursery.cancel_scope.cancel()
+    return timed.figures(count)
+
+
+async def codec(count: int) -> Figures:
+    converter = make_converter()
+    unstructure, structure = converter.get_unstructure_hook(Item), converter.get_structure_hook(Item)
+    packb, unpackb = msgpack.packb, msgpack.unpackb
+    with measured() as timed:
+        for _ in range(count):
+            structure(unpackb(packb(unstructure(ITEM))), Item)
+    return timed.figures(count)
+
+
+def frame(body: bytes) -> bytes:
+    return LENGTH.pack(len(body)) + body
+
+
+TELL = frame(b"t" + bytes(100))
+ASK = frame(b"a" + bytes(100))
+LARGE = frame(b"a" + LARGE_TEXT.encode())
+REPLY = frame(b"r" + bytes(20))
+
+
+@dataclass
+class Stream:
+    """One end of the pair: a writer task that joins what is queued, and a reader that cuts frames."""
+
+    socket: SocketStream
+    handle: Callable[[bytes], None]
+    queue: list[bytes] = field(default_factory=list)
+    more: trio.Event = field(default_factory=trio.Event)
+
+    def send(self, data: bytes) -> None:
+        self.queue.append(data)
+        self.more.set()
+
+    async def write(self) -> None:
+        while True:
+            await self.more.wait()
+            self.more = trio.Event()
+            taken, self.queue = self.queue, []
+            await self.socket.send(taken[0] if len(taken) == 1 else b"".join(taken))
+
+    async def read(self) -> None:
+        buffer = bytearray()
+        while True:
+            try:
+                buffer += await self.socket.receive(READ_BYTES)
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return
+            position, size = 0, len(buffer)
+            while size - position >= LENGTH.size:
+                end = position + LENGTH.size + LENGTH.unpack_from(buffer, position)[0]
+                if end > size:
+                    break
+                self.handle(bytes(buffer[position + LENGTH.size : end]))
+                position = end
+            del buffer[:position]
+
+
+@dataclass
+class Counting:
+    """The server's side: counts what is told, answers what is asked."""
+
+    stream: Stream | None = None
+    count: int = 0
+
+    def handle(self, body: bytes) -> None:
+        assert self.stream is not None
+        if body[0] == ord("t"):
+            self.count += 1
+        else:
+            self.stream.send(REPLY)
+
+
+async def serve() -> None:
+    multi = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+
+    async def answer(socket: SocketStream) -> None:
+        counting = Counting()
+        counting.stream = Stream(socket, counting.handle)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(counting.stream.write)
+            await counting.stream.read()
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(multi.serve, answer)
+        workload.announce(port=multi.extra(anyio.abc.SocketAttribute.local_port))
+        await trio.to_thread.run_sync(workload.until_abandoned)
+        nursery.cancel_scope.cancel()
+
+
+@dataclass
+class Remote:
+    """The client's side: replies come in the order of the asks."""
+
+    waiting: list[trio.lowlevel.Task] = field(default_factory=list)
+    stream: Stream | None = None
+
+    def handle(self, body: bytes) -> None:
+        trio.lowlevel.reschedule(self.waiting.pop(0))
+
+    async def ask(self, data: bytes = ASK) -> None:
+        assert self.stream is not None
+        self.stream.send(data)
+        self.waiting.append(trio.lowlevel.current_task())
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+
+@asynccontextmanager
+async def connect(hello: dict[str, Any]) -> AsyncIterator[Remote]:
+    remote = Remote()
+    async with await anyio.connect_tcp("127.0.0.1", hello["port"]) as socket, trio.open_nursery() as nursery:
+        remote.stream = Stream(socket, remote.handle)
+        nursery.start_soon(remote.stream.write)
+        nursery.start_soon(remote.stream.read)
+        yield remote
+        nursery.cancel_scope.cancel()
+
+
+async def remote_tell(remote: Remote, count: int) -> Figures:
+    assert remote.stream is not None
+    await remote.ask()
+    with measured() as timed:
+        for size in batches(count):
+            for _ in range(size):
+                remote.stream.send(TELL)
+            await checkpoint()
+        await remote.ask()
+    return timed.figures(count)
+
+
+async def remote_ask(remote: Remote, count: int) -> Figures:
+    return await workload.asks_in_sequence(remote.ask, count)
+
+
+async def remote_ask_many(remote: Remote, count: int) -> Figures:
+    await remote.ask()
+    turns = iter(range(count))
+
+    async def worker() -> None:
+        for _ in turns:
+            await remote.ask()
+
+    with measured() as timed:
+        async with trio.open_nursery() as nursery:
+            for _ in range(IN_FLIGHT):
+                nursery.start_soon(worker)
+    return timed.figures(count)
+
+
+async def remote_ask_large(remote: Remote, count: int) -> Figures:
+    return await workload.asks_in_sequence(lambda: remote.ask(LARGE), count, warm_up=1)
+
+
+PEER = workload.Peer(
+    run=trio.run,
+    local={
+        "L1": tell,
+        "L1burst": burst,
+        "L2": ask,
+        "L3": ping_pong,
+        "L4-10k": spawn,
+        "L4-100k": spawn,
+        "L5": fan_in,
+        "codec": codec,
+    },
+    remote={"R1": remote_tell, "R2": remote_ask, "R3": remote_ask_many, "R4": remote_ask_large},
+    connect=connect,
+    serve=serve,
+)
+
+if __name__ == "__main__":
+    workload.main(PEER)
