@@ -43,6 +43,15 @@ from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.registry import ServiceEntry
 from casty.protocol.shard_allocation import ShardAllocation
+from casty.protocol.supervision import (
+    Directive,
+    Escalate,
+    OneForOneStrategy,
+    Restart,
+    Resume,
+    Stop,
+    SupervisionStrategy,
+)
 from casty.protocol.vector_clock import VectorClock
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior import Behavior
@@ -96,7 +105,9 @@ __all__ = [
     "DeadLetter",
     "DecodeError",
     "Deregister",
+    "Directive",
     "EncodeError",
+    "Escalate",
     "EventStreamSubscribe",
     "EventStreamUnsubscribe",
     "FailureDetectorConfig",
@@ -118,6 +129,7 @@ __all__ = [
     "NodeAddress",
     "NodeDowned",
     "NodeId",
+    "OneForOneStrategy",
     "PhiAccrualFailureDetector",
     "ProtocolError",
     "Publish",
@@ -126,14 +138,18 @@ __all__ = [
     "Register",
     "RemoteTransport",
     "ResolveNode",
+    "Restart",
+    "Resume",
     "ScheduleOnce",
     "ScheduleTick",
     "ServiceEntry",
     "ServiceInstance",
     "ServiceKey",
     "ShardAllocation",
+    "Stop",
     "Subscribe",
     "SubscribeTopology",
+    "SupervisionStrategy",
     "SystemConfig",
     "SystemStatistics",
     "TcpNetwork",

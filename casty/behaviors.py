@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
+from casty.protocol.supervision import SupervisionStrategy
 from casty.refs import ServiceKey
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import Behavior
@@ -68,14 +69,39 @@ class Behaviors:
         *,
         pre_start: Callable[[ActorContext[M]], Awaitable[None]] | None = None,
         post_stop: Callable[[ActorContext[M]], Awaitable[None]] | None = None,
+        pre_restart: Callable[[ActorContext[M], Exception], Awaitable[None]] | None = None,
+        post_restart: Callable[[ActorContext[M]], Awaitable[None]] | None = None,
     ) -> Behavior[M]:
-        """Run ``pre_start`` before the first message, ``post_stop`` after the last and the children's end.
+        """Run hooks at the beginning and the end of each of the actor's lives.
 
-        ``post_stop`` runs when ``pre_start`` has succeeded, also after a failure and under cancellation,
-        for at most ``stop_timeout`` seconds. The hooks stay when the behaviour is replaced, until a
-        handler returns another ``with_lifecycle``.
+        A life begins with ``pre_start``, before its first message. It ends with one of two: with
+        ``pre_restart(ctx, exception)`` when the actor is restarted, with ``post_stop`` when it stops,
+        after the children that end with it; both only where ``pre_start`` has succeeded, also under
+        cancellation, and for at most ``stop_timeout`` seconds. What one life opens, both have to close.
+        ``post_restart`` runs at the beginning of each life but the first, after ``pre_start``.
+
+        The hooks stay when the behaviour is replaced, until a handler returns another ``with_lifecycle``.
         """
-        return forms.Lifecycle(behavior, cast("forms.Hook | None", pre_start), cast("forms.Hook | None", post_stop))
+        return forms.Lifecycle(
+            behavior,
+            cast("forms.Hook | None", pre_start),
+            cast("forms.Hook | None", post_stop),
+            cast("forms.RestartHook | None", pre_restart),
+            cast("forms.Hook | None", post_restart),
+        )
+
+    @staticmethod
+    def supervise(behavior: Behavior[M], strategy: SupervisionStrategy) -> Behavior[M]:
+        """Let ``strategy`` decide what follows when the actor fails; without any, it stops.
+
+        A failure is an exception in a handler, a setup, a hook, a task or an adapter of the actor, and
+        what a child escalates. Nests: the inner strategy is asked first, and what it leaves undecided
+        goes to the outer. A restart begins again with the behaviour that the actor was spawned with. The
+        strategies stay when the behaviour is replaced, until a handler returns another ``supervise``.
+        """
+        if not callable(getattr(strategy, "decide", None)):
+            raise TypeError(f"supervise needs a strategy, such as Restart() or Resume(), got {strategy!r}")
+        return forms.Supervised(behavior, strategy)
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:

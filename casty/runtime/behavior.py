@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
 
+from casty.protocol.supervision import SupervisionStrategy
 from casty.refs import ServiceKey
 from casty.runtime.events import Terminated
 
@@ -47,6 +48,7 @@ Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavio
 Factory: TypeAlias = "Callable[[ActorContext[object]], Awaitable[Behavior[Never]]]"
 Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[None]]"
 Hook: TypeAlias = "Callable[[ActorContext[object]], Awaitable[None]]"
+RestartHook: TypeAlias = "Callable[[ActorContext[object], Exception], Awaitable[None]]"
 
 
 class Signal(Behavior[object]):
@@ -99,11 +101,24 @@ class Task(Behavior[object]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lifecycle(Behavior[object]):
-    """Run ``pre_start`` before the first message and ``post_stop`` after the last."""
+    """Run hooks at the beginnings and ends of the actor's lives."""
 
     inner: Behavior[Never]
-    pre_start: Hook | None
-    post_stop: Hook | None
+    pre_start: Hook | None = None
+    post_stop: Hook | None = None
+    pre_restart: RestartHook | None = None
+    post_restart: Hook | None = None
+
+    def message_type(self) -> object | None:
+        return self.inner.message_type()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Supervised(Behavior[object]):
+    """Ask ``strategy`` what follows from a failure, before those further out."""
+
+    inner: Behavior[Never]
+    strategy: SupervisionStrategy
 
     def message_type(self) -> object | None:
         return self.inner.message_type()

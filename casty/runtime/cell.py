@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Final, Never
 import trio
 
 from casty.config import MailboxOverflowStrategy
+from casty.protocol.supervision import Directive, RestartBudget, SupervisionStrategy
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import SAME, STOPPED, UNHANDLED, Behavior
-from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, ActorStarted, ActorStopped, Terminated, UnhandledMessage
+from casty.runtime.ending import end_life, finish
+from casty.runtime.events import MAILBOX_FULL, ActorRestarted, ActorStarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel
 from casty.runtime.ref import LocalRef
 from casty.runtime.signals import STOP, ActorTimer, Failure
-from casty.runtime.supervisor import report_cut, report_failure
+from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, report_cut
 from casty.runtime.timers import Entry
-from casty.runtime.watching import unwatch_all
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 BEHAVIOR_DEPTH_MAX: Final = 64
 """Wrappers and set-ups around one behaviour; beyond it, they are taken for an endless chain."""
-DEAD_LETTERS_AT_ONCE: Final = 256
-"""Dead letters of a stopping actor between two checkpoints."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -58,27 +57,35 @@ class Cell:
     watchers: dict[int, Cell] | None = None
     watching: dict[ActorRef[Never], None] | None = None
     waiters: trio.Event | None = None
-    failure: BaseException | None = None
+    failure: Exception | None = None
+    """What the actor failed with, once it is to stop."""
+    escalated: list[Exception] | None = None
     stopping: bool = False
     ended: bool = False
-    _handler: forms.Handler | None = None
-    _main: forms.Main | None = None
-    _inbox: Inbox[object] | None = None
-    _hooks: list[forms.Lifecycle] | None = None
-    _services: list[ServiceKey[Never]] | None = None
-    _started: bool = False
-    _stop_requested: bool = False
-    _task: trio.lowlevel.Task | None = None
-    _kill_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    _cleanup_scope: trio.CancelScope | None = None
-    _cut: Entry | None = None
+    started: bool = False
+    stop_requested: bool = False
+    handler: forms.Handler | None = None
+    main: forms.Main | None = None
+    inbox: Inbox[object] | None = None
+    hooks: list[forms.Lifecycle] | None = None
+    """Those of the present life whose pre_start has succeeded, outermost first."""
+    strategies: list[SupervisionStrategy] | None = None
+    budget: RestartBudget | None = None
+    services: list[ServiceKey[Never]] | None = None
+    task: trio.lowlevel.Task | None = None
+    kill_scope: trio.CancelScope | None = None
+    cleanup_scope: trio.CancelScope | None = None
+    pause_scope: trio.CancelScope | None = None
+    cut: Entry | None = None
+    _verdict: Verdict | None = None
+    """The failure that ends the present life, from when it is known until the next life begins."""
 
     def __post_init__(self) -> None:
         self.ref = LocalRef(self, self.mailbox.sender.send_nowait, self.kernel.thread)
         self.kernel.actors += 1
 
     def __repr__(self) -> str:
-        state = "ended" if self.ended else "stopping" if self.stopping else "running" if self._started else "starting"
+        state = "ended" if self.ended else "stopping" if self.stopping else "running" if self.started else "starting"
         return f"<Cell {self.path} {state} queued={len(self.mailbox)}>"
 
     # What others ask of it
@@ -91,31 +98,46 @@ class Cell:
 
     def stop(self) -> None:
         """Have the actor stop after the message in hand, which has ``stop_timeout`` to finish."""
-        if self._stop_requested or self.stopping:
+        if self.stop_requested or self.stopping:
             return
-        self._stop_requested = True
-        if self._inbox is not None and not self._inbox.used:
-            self._kill_scope.cancel()
-        elif self._inbox is not None or not self.mailbox.parked:
+        self.stop_requested = True
+        if self.inbox is not None and not self.inbox.used:
+            self._cancel_life()
+        elif self.inbox is not None or not self.mailbox.parked:
             self._cut_later()
+        if self.pause_scope is not None:
+            self.pause_scope.cancel()
         self.signal(STOP)
 
     def kill(self) -> None:
         """Cancel whatever the actor does, its clean-up included."""
-        self._kill_scope.cancel()
-        if self._cleanup_scope is not None:
-            self._cleanup_scope.cancel()
+        self.stop_requested = True
+        self._cancel_life()
+        for scope in (self.cleanup_scope, self.pause_scope):
+            if scope is not None:
+                scope.cancel()
 
     def fail_from_outside(self, error: Exception) -> None:
-        """Make ``error``, of a task or an adapter of the actor, the actor's failure."""
-        if self.stopping:
-            report_failure(self, error)
-        elif self._inbox is None:
-            self._cut_later()
-            self.signal(Failure(error))
-        else:
-            self._fail(error)
-            self._kill_scope.cancel()
+        """Make ``error``, of a task, an adapter or a child, the actor's failure; ends the message in hand."""
+        if self.stopping or self._verdict is not None:
+            fail_late(self, error)
+            return
+        verdict = judge(self, error)
+        if verdict.decision.directive is not Directive.resume:
+            self._verdict = verdict
+            self.signal(Failure(verdict.error))
+            if self.inbox is not None or not self.mailbox.parked:
+                self._cancel_life()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the present life has failed already and only has to end."""
+        return self._verdict is not None
+
+    @property
+    def is_condemned(self) -> bool:
+        """Whether no life follows the present one."""
+        return self._verdict is not None and self._verdict.is_final
 
     def overflow(self, message: object) -> bool:
         """Deal with a message that found the mailbox full; False when the sender must be told."""
@@ -144,75 +166,116 @@ class Cell:
         """Return the family, founding it first where there is none."""
         if self.family is None:
             self.family = Family(self.kernel, self)
-            if self.stopping or self._task is None:
+            if self.stopping or self.task is None:
                 self.family.closed = True
             else:
-                self.family.open_beside(self._task)
+                self.family.open_beside(self.task)
         return self.family
 
     # Its life
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Be the actor's task."""
-        self._task = trio.lowlevel.current_task()
+        """Be the actor's task: one life after another, as the strategies decide."""
+        self.task = trio.lowlevel.current_task()
+        begins, cause = True, None
         try:
-            with self._kill_scope:
-                if not self._stop_requested and await self._become(self.behavior):
-                    if self._main is None:
-                        await self._receive()
-                    if self._main is not None and not self._stop_requested:
-                        self._inbox = Inbox(self)
-                        await self._main(self.context, self._inbox)
-        except Exception as error:  # the supervisor's boundary: an actor's failure ends here
-            self._fail(error)
+            while (verdict := await self._live(begins, cause)) is not None:
+                directive = verdict.decision.directive
+                while directive is Directive.restart and not self.stop_requested:
+                    cause = verdict.error
+                    error = await end_life(self, verdict)
+                    if error is None:
+                        break
+                    verdict = judge(self, error)
+                    directive = verdict.decision.directive
+                begins = directive is Directive.restart
+                if verdict.is_final:
+                    break
+                if begins and self.stop_requested:
+                    condemn(self, verdict)
+                    break
         finally:
-            await self._finish()
+            await finish(self)
+
+    async def _live(self, begins: bool, cause: Exception | None) -> Verdict | None:
+        """Live until something fails, which is returned and judged, or until the actor is to stop."""
+        self._verdict = None
+        try:
+            with trio.CancelScope() as self.kill_scope:
+                if self.stop_requested or (begins and not await self._begin(cause)):
+                    return None
+                if self.main is None:
+                    await self._receive()
+                if self.main is not None and not self.stop_requested:
+                    self.inbox = Inbox(self)
+                    await self.main(self.context, self.inbox)
+        except Exception as error:  # the supervisor's boundary: an actor's failure ends here
+            if self._verdict is None:
+                self._verdict = judge(self, error)
+            elif error is not self._verdict.error:
+                fail_late(self, error)
+        return self._verdict
+
+    async def _begin(self, cause: Exception | None) -> bool:
+        """Take on the behaviour that the actor was spawned with; False when it says to stop."""
+        if not await self._become(self.behavior):
+            return False
+        if cause is not None:
+            for hook in list(self.hooks or ()):
+                if hook.post_restart is not None:
+                    await hook.post_restart(self.context)
+            self.kernel.event_stream.publish(ActorRestarted(self.ref, cause))
+        return True
 
     async def _receive(self) -> None:
         """Handle messages and signals until one of them ends it."""
         kernel, mailbox, control, context = self.kernel, self.mailbox, self.control, self.context
         receive_nowait, now = mailbox.receiver.receive_nowait, kernel.now
-        message: object = WAKE
+        message, self.held = self.held, WAKE
         count, started = 0, now()
-        while (handler := self._handler) is not None:
-            if control:
-                self.held = message
-                if not await self._handle_signals():
-                    return
-                message, self.held = self.held, WAKE
-                continue
-            if message is WAKE:
-                try:
-                    message = receive_nowait()
-                except trio.WouldBlock:
-                    kernel.delivered += count
-                    mailbox.parked = True
-                    message = await mailbox.receiver.receive()
-                    mailbox.parked = False
-                    count, started = 0, now()
+        try:
+            while (handler := self.handler) is not None:
+                if control:
+                    self.held = message
+                    if not await self._handle_signals():
+                        return
+                    message, self.held = self.held, WAKE
                     continue
                 if message is WAKE:
-                    continue
-            answer = await handler(context, message)
-            count += 1
-            if answer is not SAME:
-                if not await self._follow(answer, message):
+                    try:
+                        message = receive_nowait()
+                    except trio.WouldBlock:
+                        kernel.delivered += count
+                        count = 0
+                        mailbox.parked = True
+                        message = await mailbox.receiver.receive()
+                        mailbox.parked = False
+                        started = now()
+                        continue
+                    if message is WAKE:
+                        continue
+                count += 1
+                answer = await handler(context, message)
+                if answer is not SAME:
+                    if not await self._follow(answer, message):
+                        return
+                message = WAKE
+                if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
                     kernel.delivered += count
-                    return
-            message = WAKE
-            if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
-                kernel.delivered += count
-                await trio.lowlevel.checkpoint()
-                count, started = 0, now()
+                    count = 0
+                    await trio.lowlevel.checkpoint()
+                    started = now()
+        finally:
+            kernel.delivered += count
 
     async def _handle_signals(self) -> bool:
         """Handle every signal there is; False when the actor is to stop."""
         while (message := self.take_signal()) is not WAKE:
-            if message is STOP or self._handler is None:
+            if message is STOP or self.handler is None:
                 return False
             self.kernel.delivered += 1
-            if not await self._follow(await self._handler(self.context, message), message):
+            if not await self._follow(await self.handler(self.context, message), message):
                 return False
         return True
 
@@ -245,129 +308,78 @@ class Cell:
         if answer is UNHANDLED:
             self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
             return True
-        return await self._become(answer) and self._main is None
+        return await self._become(answer) and self.main is None
 
     async def _become(self, behavior: Behavior[Never]) -> bool:
         """Take on a behaviour, unwrapping it; False when it says to stop."""
         hooks: list[forms.Lifecycle] | None = None
+        strategies: list[SupervisionStrategy] | None = None
         for _ in range(BEHAVIOR_DEPTH_MAX):
             match behavior:
                 case forms.Receive(handler):
-                    self._handler = handler
+                    self.handler = handler
                     return self._announce()
                 case forms.Task(main):
-                    self._main = main
+                    self.main = main
                     return self._announce()
                 case forms.Setup(factory):
                     behavior = await factory(self.context)
-                case forms.Lifecycle(inner, pre_start, _):
+                case forms.Supervised(inner, strategy):
+                    if strategies is None:
+                        self.strategies = strategies = []
+                    strategies.append(strategy)
+                    behavior = inner
+                case forms.Lifecycle(inner, pre_start):
                     if pre_start is not None:
                         await pre_start(self.context)
                     if hooks is None:
-                        self._hooks = hooks = []
+                        self.hooks = hooks = []
                     hooks.append(behavior)
                     behavior = inner
                 case forms.Discoverable(inner, key):
-                    self._services = [*(self._services or ()), key]
+                    self.services = [*(self.services or ()), key]
                     behavior = inner
                 case _:
                     return self._become_signal(behavior)
         raise RuntimeError(f"the behaviour of {self.path} has more than {BEHAVIOR_DEPTH_MAX} wrappers or set-ups")
 
     def _announce(self) -> bool:
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             self.kernel.event_stream.publish(ActorStarted(self.ref))
-        if self._services is not None:
-            for key in self._services:
+        if self.services is not None:
+            for key in self.services:
                 if self.kernel.discovery is not None:
                     self.kernel.discovery(key, self.ref)
-            self._services = None
+            self.services = None
         return True
 
     def _become_signal(self, behavior: object) -> bool:
         if behavior is STOPPED:
             return False
-        if behavior is SAME and self._handler is not None:
+        if behavior is SAME and self.handler is not None:
             return True
         raise TypeError(
             f"{self.path} needs a Behavior here, such as Behaviors.receive(...) or, from a handler, "
             f"Behaviors.same(); got {behavior!r}"
         )
 
+    def _cancel_life(self) -> None:
+        if self.kill_scope is not None:
+            self.kill_scope.cancel()
+
     def _cut_later(self) -> None:
-        if self._cut is None:
-            self._cut = self.kernel.keeper.after(self.kernel.config.stop_timeout, self._cut_handler)
+        if self.cut is None:
+            self.cut = self.kernel.keeper.after(self.kernel.config.stop_timeout, self._cut_handler)
 
     def _cut_handler(self) -> None:
         report_cut(self, "the message in hand")
-        self._kill_scope.cancel()
+        self._cancel_life()
 
-    def _fail(self, error: Exception) -> None:
-        self.failure = error
-        report_failure(self, error)
-
-    # Its end
-
-    async def _finish(self) -> None:
-        self.stopping = True
-        if self._cut is not None:
-            self.kernel.keeper.finish(self._cut)
-        for timer in (self.timers or {}).values():
-            self.kernel.keeper.finish(timer)
-        waiting = self.mailbox.close(self.held)
-        if self.family is not None or len(waiting) > DEAD_LETTERS_AT_ONCE:
-            with trio.CancelScope(shield=True):
-                await self._finish_others(waiting)
-        else:
-            self._make_dead_letters(waiting)
-        if self._hooks is not None:
-            await self._clean_up(self._hooks)
-        self._end()
-
-    async def _finish_others(self, waiting: list[object]) -> None:
-        for first in range(0, len(waiting), DEAD_LETTERS_AT_ONCE):
-            self._make_dead_letters(waiting[first : first + DEAD_LETTERS_AT_ONCE])
-            await trio.lowlevel.checkpoint()
-        if self.family is not None:
-            await self.family.stop()
-
-    def _make_dead_letters(self, messages: list[object]) -> None:
-        for message in messages:
-            self.kernel.dead_letter(message, self.ref, ACTOR_STOPPED)
-
-    async def _clean_up(self, hooks: list[forms.Lifecycle]) -> None:
-        """Run post_stop, innermost first, bounded in time and safe from cancellation."""
-        with trio.CancelScope(shield=True) as self._cleanup_scope:
-            cut = self.kernel.keeper.after(self.kernel.config.stop_timeout, self._cleanup_scope.cancel)
-            for hook in reversed(hooks):
-                if hook.post_stop is not None:
-                    try:
-                        await hook.post_stop(self.context)
-                    except Exception as error:  # the supervisor's boundary, once more
-                        self._fail(error)
-            self.kernel.keeper.finish(cut)
-        if self._cleanup_scope.cancelled_caught:
-            report_cut(self, "the clean-up")
-
-    def _end(self) -> None:
-        """Give the name back and tell everybody who wants to know. Nothing here waits."""
-        kernel = self.kernel
-        self.ended = True
-        kernel.actors -= 1
-        for path in (self.path, *(self.adapters or ())):
-            del kernel.targets[path]
-        if self.family is not None:
-            self.family.release()
-        kernel.event_stream.forget(self.ref)
-        unwatch_all(self)
-        if self._started:
-            kernel.event_stream.publish(ActorStopped(self.ref))
-        for watcher in list((self.watchers or {}).values()):
-            watcher.signal(Terminated(self.ref, self.failure))
-        if self.waiters is not None:
-            self.waiters.set()
-        self.home.remove(self.path)
+    def forget_all(self) -> None:
+        """Let go of everything, because refs keep the cell of an actor that has ended."""
         self.control.clear()
-        self.behavior, self._inbox = STOPPED, None
-        self.timers = self.watchers = self.failure = self._hooks = self._handler = self._main = self._task = None
+        self.behavior = STOPPED
+        self.handler = self.main = self.inbox = self.hooks = self.task = self.timers = self.watchers = None
+        self.failure = self.escalated = self._verdict = self.strategies = self.budget = None
+        self.kill_scope = self.cleanup_scope = self.pause_scope = None

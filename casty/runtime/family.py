@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 class Family:
     """The children of one actor, or of the system itself when ``parent`` is None."""
 
-    __slots__ = ("_childless", "_nursery", "_pending", "_released", "_tasks", "children", "closed", "kernel", "parent")
+    __slots__ = (
+        "_childless",
+        "_keeps",
+        "_nursery",
+        "_pending",
+        "_released",
+        "_tasks",
+        "children",
+        "closed",
+        "kernel",
+        "parent",
+    )
 
     def __init__(self, kernel: Kernel, parent: Cell | None) -> None:
         self.kernel = kernel
@@ -31,6 +42,7 @@ class Family:
         self._pending: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...], str]] = []
         self._released: trio.Event | None = None
         self._childless: trio.Event | None = None
+        self._keeps = False
         self._tasks: dict[int, trio.CancelScope] = {}
         self.children: dict[str, Cell] = {}
         self.closed = False
@@ -81,6 +93,17 @@ class Family:
             child.stop()
         await self.wait_childless()
 
+    async def clear(self, *, keep_children: bool) -> None:
+        """Stop all tasks and, unless they are kept, all children, and wait until they have ended."""
+        self.closed, self._keeps = True, keep_children
+        for scope in self._tasks.values():
+            scope.cancel()
+        if not keep_children:
+            for child in list(self.children.values()):
+                child.stop()
+        await self.wait_childless()
+        self.closed = self._keeps = False
+
     async def stop_users(self) -> None:
         """Take in nobody new; stop the children whose names do not begin with ``_``, and wait."""
         self.closed = True
@@ -92,8 +115,8 @@ class Family:
                 await child.until_ended()
 
     async def wait_childless(self) -> None:
-        """Wait until there is no child and no task."""
-        if self.children or self._tasks:
+        """Wait until there is no task, and no child that is not kept."""
+        if not self._is_clear():
             self._childless = trio.Event()
             await self._childless.wait()
 
@@ -112,8 +135,11 @@ class Family:
         else:
             self.kernel.start(self._nursery, async_fn, args, name)
 
+    def _is_clear(self) -> bool:
+        return not self._tasks and (self._keeps or not self.children)
+
     def _note_end(self) -> None:
-        if self._childless is not None and not self.children and not self._tasks:
+        if self._childless is not None and self._is_clear():
             self._childless.set()
 
     @trio.lowlevel.enable_ki_protection

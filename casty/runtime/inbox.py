@@ -41,6 +41,8 @@ class Inbox(Generic[M]):
         await self._end_of_batch()
         while True:
             if cell.control:
+                if cell.is_failing:
+                    await trio.lowlevel.checkpoint()  # where main is cancelled
                 message = cell.take_signal()
                 if message is STOP or self._ended:
                     self._ended = True

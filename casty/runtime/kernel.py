@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from threading import get_ident
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Never
 import trio
 
 from casty.config import SystemConfig
+from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel
 from casty.runtime.event_stream import EventStream
@@ -47,7 +49,9 @@ class SystemStatistics:
 class Kernel:
     """The inside of an `ActorSystem`. Made inside of Trio, in the thread that it stays in."""
 
-    def __init__(self, system: ActorSystem, name: str, config: SystemConfig) -> None:
+    def __init__(
+        self, system: ActorSystem, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
+    ) -> None:
         self.roots = Family(self, None)
         self.on_spawn: Callable[[object], None] | None = None
         """Called at each spawn with the message type, where annotations tell it."""
@@ -59,6 +63,9 @@ class Kernel:
         """Called with a watcher and a ref of another node; the outcome comes through `terminated`."""
         self.unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
         """Called with the same two when that watch is over, also because the watcher has ended."""
+        self.on_escalation: Callable[[Exception], None] = on_escalation
+        """Called with what an actor at the root escalates."""
+        self.rng: Rng = random.Random()
         self.system = system
         self.name = name
         self.config = config

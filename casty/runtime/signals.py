@@ -18,7 +18,7 @@ class Stop:
 
 
 class Failure:
-    """The signal that a task or an adapter of the actor has failed."""
+    """The signal that a task, an adapter or a child has failed the actor, which does not go on as it is."""
 
     __slots__ = ("error",)
 

@@ -1,14 +1,17 @@
-"""What follows from an actor's failure.
+"""What follows from an actor's failure: here the strategies are asked, and the answer is made known.
 
-Today there is one answer: the actor stops, its failure is logged with path and traceback, published
-as `ActorFailed`, and its watchers are told the cause. Strategies that restart belong here.
+Wherever it comes from (a handler, a setup, a task, an adapter, a hook, a child that escalates), a
+failure is judged once, here: by the actor's strategies, and without any of them it is a stop. It is
+logged with path and traceback and published as `ActorFailed`, whatever follows.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from casty.protocol.supervision import Decision, Directive, RestartBudget, decide
 from casty.runtime.events import ActorFailed
 
 if TYPE_CHECKING:
@@ -16,14 +19,87 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("casty.actor")
 
+STOP_DECISION = Decision(Directive.stop)
 
-def report_failure(cell: Cell, error: Exception) -> None:
-    """Log and publish that an exception left the code of an actor, which will stop."""
-    logger.error("actor %s failed and stops: %s", cell.path, type(error).__name__, exc_info=error)
-    cell.kernel.event_stream.publish(ActorFailed(cell.ref, error))
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A failure and what follows from it."""
+
+    error: Exception
+    decision: Decision
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the actor does not live on."""
+        return self.decision.directive in (Directive.stop, Directive.escalate)
+
+
+def judge(cell: Cell, error: Exception) -> Verdict:
+    """Ask the strategies of an actor that goes on, at least so far; log and publish the outcome."""
+    if cell.budget is None:
+        cell.budget = RestartBudget()
+    verdict = _judge(cell, error, cell.budget, final=cell.stop_requested)
+    if verdict.is_final:
+        condemn(cell, verdict)
+    return verdict
+
+
+def fail_late(cell: Cell, error: Exception) -> None:
+    """Take in a failure of an actor whose fate is decided already; it can still be escalated."""
+    verdict = _judge(cell, error, RestartBudget(), final=True)
+    if cell.stopping or cell.is_condemned:
+        condemn(cell, verdict)
+
+
+def condemn(cell: Cell, verdict: Verdict) -> None:
+    """Keep what an actor that stops has failed with, for the watchers and for the parent."""
+    cell.failure = cell.failure or verdict.error
+    if verdict.decision.directive is Directive.escalate:
+        cell.escalated = [*(cell.escalated or ()), verdict.error]
+
+
+def escalate(cell: Cell) -> None:
+    """Make the failures of an actor that has ended those of its parent, or of the system."""
+    parent = cell.home.parent
+    for error in cell.escalated or ():
+        if parent is None:
+            cell.kernel.on_escalation(error)
+        else:
+            parent.fail_from_outside(error)
 
 
 def report_cut(cell: Cell, what: str) -> None:
-    """Log that something of a stopping actor took longer than it may and was cancelled."""
+    """Log that something of an actor took longer than it may and was cancelled."""
     seconds = cell.kernel.config.stop_timeout
     logger.error("%s of actor %s did not end within %s s and was cancelled", what, cell.path, seconds)
+
+
+def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) -> Verdict:
+    try:
+        decision = decide(cell.strategies or (), error, budget, cell.kernel.now(), cell.kernel.rng)
+    except Exception as broken:  # the strategy is the user's code: its own failure is one that stops
+        broken.__context__ = error
+        error, decision = broken, STOP_DECISION
+    resumable = cell.handler is not None and cell.main is None
+    if decision.directive is Directive.resume and (final or not resumable):
+        decision = STOP_DECISION
+    elif decision.directive is Directive.restart and final:
+        decision = STOP_DECISION
+    _report(cell, error, decision)
+    return Verdict(error, decision)
+
+
+def _report(cell: Cell, error: Exception, decision: Decision) -> None:
+    kind = type(error).__name__
+    match decision.directive:
+        case Directive.stop:
+            logger.error("actor %s failed and stops: %s", cell.path, kind, exc_info=error)
+        case Directive.escalate:
+            logger.error("actor %s failed and escalates: %s", cell.path, kind, exc_info=error)
+        case Directive.restart:
+            delay = decision.delay
+            logger.warning("actor %s failed and restarts in %.3f s: %s", cell.path, delay, kind, exc_info=error)
+        case Directive.resume:
+            logger.warning("actor %s failed and goes on: %s", cell.path, kind, exc_info=error)
+    cell.kernel.event_stream.publish(ActorFailed(cell.ref, error))

@@ -51,6 +51,7 @@ class ActorSystem:
         self._manager: AbstractAsyncContextManager[None] | None = None
         self._body_scope = trio.CancelScope()
         self._failure: BaseException | None = None
+        self._escalated: list[Exception] = []
         self._shutdown_requested = trio.Event()
         self._stopped = trio.Event()
 
@@ -83,20 +84,24 @@ class ActorSystem:
         try:
             handled = await self._manager.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            lone = _unwrapped(group, error)
             if self._failure is not None:
                 raise self._failure from None
+            if self._escalated:
+                raise self._with_escalated(_leaves(group)) from None
+            lone = _unwrapped(group, error)
             if lone is error:
                 return False
             raise lone from None
         if self._failure is not None:
             raise self._failure from None
+        if self._escalated:
+            raise self._with_escalated([])
         return handled
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         """The time in which actors can live. Subclasses wrap it to add what has to live as long."""
-        self._kernel_or_none = kernel = Kernel(self, self.name, self.config)
+        self._kernel_or_none = kernel = Kernel(self, self.name, self.config, self._escalated_to_root)
         async with trio.open_nursery() as nursery:
             kernel.start(nursery, self._guard, (kernel,), f"{self.name} (guardian)")
             try:
@@ -254,6 +259,17 @@ class ActorSystem:
         if self._failure is None:
             self._failure = error
             self._end_block()
+
+    def _escalated_to_root(self, error: Exception) -> None:
+        self._escalated.append(error)
+        self._end_block()
+
+    def _with_escalated(self, others: list[BaseException]) -> BaseException:
+        """Return what actors escalated and what else went wrong: bare when it is one, else a group of all."""
+        causes = [*self._escalated, *others]
+        if len(causes) == 1:
+            return causes[0]
+        return BaseExceptionGroup(f"actors of {self.name} escalated their failures", causes)
 
     def _end_block(self) -> None:
         """Stop the system and cancel the rest of the block."""
