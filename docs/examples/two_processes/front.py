@@ -7,21 +7,11 @@ from typing import TypeAlias
 import trio
 from worker import COUNTER, PORT, Count
 
-from casty import (
-    ActorContext,
-    AskTimeoutError,
-    Behavior,
-    Behaviors,
-    ClusteredActorSystem,
-    EventStreamSubscribe,
-    MemberLeft,
-    MemberUp,
-    ReachableMember,
-    UnreachableMember,
-)
+import casty
+from casty import ActorContext, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, EventStreamSubscribe
 
-EVENTS = (MemberUp, UnreachableMember, ReachableMember, MemberLeft)
-MemberEvent: TypeAlias = MemberUp | UnreachableMember | ReachableMember | MemberLeft
+EVENTS = (casty.MemberUp, casty.UnreachableMember, casty.ReachableMember, casty.MemberLeft)
+MemberEvent: TypeAlias = casty.MemberUp | casty.UnreachableMember | casty.ReachableMember | casty.MemberLeft
 
 
 async def print_event(ctx: ActorContext[MemberEvent], event: MemberEvent) -> Behavior[MemberEvent]:
