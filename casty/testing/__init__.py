@@ -1,1 +1,43 @@
 """What a program that uses casty needs to test itself, and what casty tests itself with."""
+
+from casty.testing.behavior_kit import BehaviorTestKit
+from casty.testing.effects import (
+    AdapterMade,
+    Cancelled,
+    Effect,
+    Piped,
+    Scheduled,
+    Spawned,
+    Stopped,
+    TaskStarted,
+    Told,
+    Unwatched,
+    Watched,
+)
+from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
+from casty.testing.kit_context import TestInbox
+from casty.testing.leaks import no_leaks
+from casty.testing.probe import TestProbe
+from casty.testing.stepping import WouldWait
+
+__all__ = [
+    "AdapterMade",
+    "BehaviorTestKit",
+    "Cancelled",
+    "Effect",
+    "Piped",
+    "ProbeFactory",
+    "Scheduled",
+    "Spawned",
+    "Stopped",
+    "TaskStarted",
+    "TestInbox",
+    "TestProbe",
+    "Told",
+    "Unwatched",
+    "Watched",
+    "WouldWait",
+    "autojump_backend",
+    "no_leaks",
+    "system_with_probes",
+]
