@@ -27,6 +27,7 @@ from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import WatchMembers
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
 from casty.protocol.effects import Note, Publish, Send, Severity, StartTimer, TimerFired
+from casty.protocol.events import MemberEvent, UnreachableMember
 from casty.protocol.membership import MemberStatus
 from casty.protocol.topology import Topology
 from casty.protocol.topology_events import (
@@ -175,6 +176,9 @@ class TopologyDriver:
                 fail_system(self._node.system, error)
 
     def _publish(self, event: object) -> None:
+        if isinstance(event, MemberEvent):
+            level = logging.WARNING if isinstance(event, UnreachableMember) else logging.INFO
+            self._ctx.log.log(level, "%s: %s at %s", type(event).__name__, event.member.id, event.member.unique)
         if self._node.event_stream is None:
             self._node.kernel.event_stream.publish(event)
         else:
