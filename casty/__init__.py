@@ -70,6 +70,7 @@ from casty.runtime.events import (
 )
 from casty.runtime.inbox import Inbox
 from casty.runtime.kernel import SystemStatistics
+from casty.runtime.signals import PoisonPill
 from casty.runtime.system import ActorSystem
 from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick
 from casty.transport.base import Network
@@ -131,6 +132,7 @@ __all__ = [
     "NodeId",
     "OneForOneStrategy",
     "PhiAccrualFailureDetector",
+    "PoisonPill",
     "ProtocolError",
     "Publish",
     "ReachableMember",

@@ -56,7 +56,10 @@ class AskTimeoutError(CastyError, TimeoutError):
 
 
 class AskFailed(CastyError):
-    """The asked actor answered with an error instead of a reply."""
+    """An ask will get no reply: the asked actor answered with an error, failed, or did not get the request.
+
+    On the actor's own node, ``__cause__`` is the exception that says why.
+    """
 
 
 class MailboxFull(CastyError):

@@ -1,22 +1,27 @@
-"""Ask: a slot for one reply, and a timing wheel for the time-outs of all slots.
+"""Ask: a slot for one reply or refusal, and a timing wheel for the time-outs of all slots.
 
 A slot is the ref that the asked actor replies to. The asking task sleeps on it directly; whatever ends
 the wait (the reply, the time-out, a cancellation) closes the slot in the same step, so that a later
 reply is a dead letter and nothing stays behind.
+
+A request that nobody will answer any more is refused: its handler has failed, or it became a dead
+letter. Nothing is kept for that while all is well; the slots are found in the fields of the message.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 
 import trio
 
-from casty.errors import AskTimeoutError
+from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
-from casty.runtime.events import ASK_FINISHED
+from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK
 from casty.runtime.ref import OwnRef, refuse_thread
 from casty.runtime.timers import Entry, Keeper
 
@@ -26,7 +31,10 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 R = TypeVar("R")
 
+logger = logging.getLogger("casty.runtime")
+
 ASK_PREFIX: Final = "/_ask/"
+REASON_LENGTH_MAX: Final = 1_024
 SLICE: Final = 0.02
 """Seconds per slot of the wheel: a time-out comes at most this much late."""
 
@@ -35,6 +43,22 @@ class Unanswered:
     """The type of the marks for a slot that has no reply."""
 
     __slots__ = ()
+
+
+class Refused(Unanswered):
+    """The mark for a slot that got an error in place of a reply."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: AskFailed) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """What travels to the slot of an ask on another node in place of a reply."""
+
+    reason: str
 
 
 WAITING: Final = Unanswered()
@@ -79,6 +103,20 @@ class AskRef(OwnRef[R]):
     async def send(self, message: R) -> None:
         self.tell(message)
         await trio.lowlevel.checkpoint()
+
+    def deliver(self, message: object) -> bool:
+        if type(message) is ErrorReply:
+            self.refuse(AskFailed(message.reason))
+        else:
+            cast("AskRef[object]", self).tell(message)
+        return True
+
+    def refuse(self, error: AskFailed) -> None:
+        """End the wait with an error, if nothing else has ended it."""
+        if self.answer is WAITING:
+            self.close(Refused(error))
+            if self.task is not None:
+                trio.lowlevel.reschedule(self.task)
 
     def close(self, answer: object) -> None:
         """Take an answer, or a mark for none, and leave the table and the wheel."""
@@ -161,6 +199,54 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         if slot.answer is WAITING:
             slot.close(CLOSED)
         raise
-    if slot.answer is EXPIRED:
+    if isinstance(slot.answer, Unanswered):
+        if isinstance(slot.answer, Refused):
+            raise slot.answer.error
         raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s")
     return cast("R", slot.answer)
+
+
+def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str) -> None:
+    """Answer an ask, of this or another node, with an error; a dead letter where there is no ask."""
+    reason = error if isinstance(error, str) else describe(error)
+    if not reply_to.path.startswith(ASK_PREFIX):
+        kernel.dead_letter(ErrorReply(reason), reply_to, NOT_AN_ASK)
+    elif isinstance(reply_to, OwnRef):
+        slot = kernel.target(reply_to.path, reply_to.uid)
+        if isinstance(slot, AskRef):
+            failed = AskFailed(reason)
+            failed.__cause__ = error if isinstance(error, Exception) else None
+            slot.refuse(failed)
+    else:
+        try:
+            reply_to.of(ErrorReply).tell(ErrorReply(reason))
+        except Exception:  # on the way out of a failure, another one must not take its place
+            logger.exception("an ask could not be refused: %s", reply_to)
+
+
+def refuse_asks(kernel: Kernel, message: object, error: Exception) -> None:
+    """Refuse every ask whose slot is in a field, or at a place, of ``message``."""
+    for value in _values_of(message):
+        if isinstance(value, ActorRef):
+            reply_to = cast("ActorRef[Never]", value)
+            if reply_to.path.startswith(ASK_PREFIX):
+                refuse(kernel, reply_to, error)
+
+
+def describe(error: Exception) -> str:
+    """Return an exception as one line for the asker, at most `REASON_LENGTH_MAX` long."""
+    try:
+        text = str(error)
+    except Exception:  # the text is made by the user's code
+        text = ""
+    return f"{type(error).__name__}: {text}"[:REASON_LENGTH_MAX] if text else type(error).__name__
+
+
+def _values_of(message: object) -> Iterable[object]:
+    if isinstance(message, ActorRef):
+        return (cast("ActorRef[Never]", message),)
+    if isinstance(message, (tuple, list)):
+        return cast("Iterable[object]", message)
+    if is_dataclass(message):
+        return [getattr(message, field.name, None) for field in fields(message)]
+    return list(getattr(message, "__dict__", {}).values())

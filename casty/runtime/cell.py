@@ -23,8 +23,8 @@ from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel
 from casty.runtime.ref import LocalRef
-from casty.runtime.signals import STOP, ActorTimer, Failure
-from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, report_cut
+from casty.runtime.signals import PILL, STOP, ActorTimer, Failure
+from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut
 from casty.runtime.timers import Entry
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Cell:
     control: list[object] = field(default_factory=list[object])
     held: object = WAKE
     """A message that was taken and not handled yet, because a signal goes first."""
+    in_hand: object = WAKE
+    """The message that was being handled when the life ended, or that main took last."""
     family: Family | None = None
     timers: dict[Hashable, ActorTimer] | None = None
     adapters: list[str] | None = None
@@ -201,8 +203,9 @@ class Cell:
     async def _live(self, begins: bool, cause: Exception | None) -> Verdict | None:
         """Live until something fails, which is returned and judged, or until the actor is to stop."""
         self._verdict = None
+        self.kill_scope = trio.CancelScope()
         try:
-            with trio.CancelScope() as self.kill_scope:
+            with self.kill_scope:
                 if self.stop_requested or (begins and not await self._begin(cause)):
                     return None
                 if self.main is None:
@@ -215,6 +218,8 @@ class Cell:
                 self._verdict = judge(self, error)
             elif error is not self._verdict.error:
                 fail_late(self, error)
+        if self._verdict is not None or self.kill_scope.cancelled_caught:
+            refuse_in_hand(self, self._verdict)
         return self._verdict
 
     async def _begin(self, cause: Exception | None) -> bool:
@@ -255,6 +260,8 @@ class Cell:
                         continue
                     if message is WAKE:
                         continue
+                if message is PILL:
+                    return
                 count += 1
                 answer = await handler(context, message)
                 if answer is not SAME:
@@ -266,6 +273,10 @@ class Cell:
                     count = 0
                     await trio.lowlevel.checkpoint()
                     started = now()
+        except BaseException:
+            if message is not self.held:
+                self.in_hand = message
+            raise
         finally:
             kernel.delivered += count
 

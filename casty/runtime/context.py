@@ -195,6 +195,14 @@ class ActorContext(Generic[M]):
         """Ask as with ``system.ask``. The actor takes no message while it waits: never ask each other."""
         return await asking.ask(self._cell.kernel, ref, factory, timeout)
 
+    def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
+        """Answer an ask with an error: it raises AskFailed with this text, and this exception as its cause.
+
+        The exception itself does not travel to another node, its type's name and text do. A
+        ``reply_to`` that belongs to no ask is told nothing: the error is a dead letter.
+        """
+        asking.refuse(self._cell.kernel, reply_to, error)
+
     def _schedule(self, message: M, delay: float, interval: float | None, key: Hashable) -> Hashable:
         cell = self._cell
         if key is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 import trio
 
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE
-from casty.runtime.signals import STOP
+from casty.runtime.signals import PILL, STOP
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -38,6 +38,7 @@ class Inbox(Generic[M]):
         if mailbox.parked:
             raise RuntimeError(f"two tasks read the inbox of {cell.path} at once; let one read and hand out")
         self.used = True
+        cell.in_hand = WAKE
         await self._end_of_batch()
         while True:
             if cell.control:
@@ -53,12 +54,14 @@ class Inbox(Generic[M]):
                 break
             if cell.held is not WAKE:
                 message, cell.held = cell.held, WAKE
-                return self._taken(message)
-            try:
-                message = mailbox.receiver.receive_nowait()
-            except trio.WouldBlock:
-                message = await self._park()
-            if message is not WAKE:
+            else:
+                try:
+                    message = mailbox.receiver.receive_nowait()
+                except trio.WouldBlock:
+                    message = await self._park()
+            if message is PILL:
+                self._ended = True
+            elif message is not WAKE:
                 if not cell.control:
                     return self._taken(message)
                 cell.held = message
@@ -87,5 +90,6 @@ class Inbox(Generic[M]):
         if not self._count:
             self._started = self._cell.kernel.now()
         self._count += 1
+        self._cell.in_hand = message
         self._cell.kernel.delivered += 1
         return cast("M", message)

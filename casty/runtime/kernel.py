@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Never
 import trio
 
 from casty.config import SystemConfig
+from casty.errors import ActorStoppedError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel
+from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel, refuse_asks
 from casty.runtime.event_stream import EventStream
-from casty.runtime.events import DeadLetter, EventStreamCmd, Terminated
+from casty.runtime.events import (
+    ACTOR_STOPPED,
+    MAILBOX_FULL,
+    NO_SUCH_ACTOR,
+    DeadLetter,
+    EventStreamCmd,
+    Terminated,
+)
 from casty.runtime.family import Family
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
@@ -26,6 +34,10 @@ if TYPE_CHECKING:
 
 ASK_SERIAL_DIGITS_MAX = 19
 """Longer numbers in a path from the network are no slot: int() of a long text is slow."""
+
+LOST_REQUESTS = {ACTOR_STOPPED: ActorStoppedError, NO_SUCH_ACTOR: ActorStoppedError, MAILBOX_FULL: MailboxFull}
+"""What an asker is told about a request that became a dead letter, by the reason. What was lost between
+nodes is not here: a link that broke does not know what arrived, so those asks time out."""
 
 inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)
 """The kernel whose actor the current task belongs to."""
@@ -132,10 +144,13 @@ class Kernel:
         return target is not None and target.deliver(message)
 
     def dead_letter(self, message: object, ref: ActorRef[Never], reason: str) -> None:
-        """Count a message that nobody will handle, and publish it."""
+        """Count a message that nobody will handle, publish it, and refuse the asks in it."""
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
             self.event_stream.publish(DeadLetter(message, ref, reason))
+        error = LOST_REQUESTS.get(reason)
+        if error is not None:
+            refuse_asks(self, message, error(f"{ref.path} did not get the request: {reason}"))
 
     def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
         """Tell a local watcher that the watched actor ``ref`` of another node has ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from casty.runtime.timers import Entry
 
@@ -15,6 +15,30 @@ class Stop:
     """The type of `STOP`, the signal after which no message is taken."""
 
     __slots__ = ()
+
+
+class PoisonPill:
+    """A message that stops its actor once everything that was told before it has been handled.
+
+    What is told after it becomes a dead letter. It takes its place in the mailbox, and can be dropped
+    there, like any other message; only actors of the own system take it. There is one instance.
+
+    >>> from casty import Behaviors, PoisonPill
+    >>> ref = system.spawn(Behaviors.ignore(), "worker")
+    >>> ref.of(PoisonPill).tell(PoisonPill())
+    >>> await system.wait_stopped(ref)
+    """
+
+    __slots__ = ()
+    _instance: ClassVar[PoisonPill | None] = None
+
+    def __new__(cls) -> PoisonPill:
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance
+
+    def __repr__(self) -> str:
+        return "PoisonPill()"
 
 
 class Failure:
@@ -47,3 +71,4 @@ class ActorTimer(Entry):
 
 
 STOP: Final = Stop()
+PILL: Final = PoisonPill()

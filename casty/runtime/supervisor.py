@@ -11,8 +11,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from casty.errors import ActorStoppedError
 from casty.protocol.supervision import Decision, Directive, RestartBudget, decide
+from casty.runtime.ask import refuse_asks
 from casty.runtime.events import ActorFailed
+from casty.runtime.mailbox import WAKE
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -67,6 +70,14 @@ def escalate(cell: Cell) -> None:
             cell.kernel.on_escalation(error)
         else:
             parent.fail_from_outside(error)
+
+
+def refuse_in_hand(cell: Cell, verdict: Verdict | None) -> None:
+    """Tell who asked that the message in hand gets no reply."""
+    message, cell.in_hand = cell.in_hand, WAKE
+    if message is not WAKE:
+        stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
+        refuse_asks(cell.kernel, message, stopped if verdict is None else verdict.error)
 
 
 def report_cut(cell: Cell, what: str) -> None:

@@ -201,13 +201,15 @@ class ActorSystem:
         """Tell ``ref`` the message that ``factory`` makes of a reply ref, and return the reply.
 
         AskTimeoutError when none has come in ``timeout`` seconds; a later one is a dead letter.
+        AskFailed as soon as it is known that none will come: the handler failed with the request in
+        hand or answered with an error, or the request became a dead letter.
         """
         return await asking.ask(self._kernel, ref, factory, timeout)
 
     async def ask_or_none(
         self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
     ) -> R | None:
-        """Ask, and return None instead of raising when no reply has come in time."""
+        """Ask, and return None instead of raising when no reply has come in time; AskFailed is raised."""
         try:
             return await asking.ask(self._kernel, ref, factory, timeout)
         except AskTimeoutError:

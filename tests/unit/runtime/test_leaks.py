@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,7 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, SystemConfig
+from casty.errors import AskFailed
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
@@ -81,7 +83,8 @@ async def run_until_cancelled(seed: int) -> ActorSystem:
     async def asking(name: str) -> None:
         ref = system.spawn(busy_behavior(), name, mailbox=Mailbox(4))
         while True:
-            await system.ask_or_none(ref, lambda reply_to: Work(3, reply_to), timeout=draw.choice([0.05, 5.0]))
+            with suppress(AskFailed):
+                await system.ask_or_none(ref, lambda reply_to: Work(3, reply_to), timeout=draw.choice([0.05, 5.0]))
             await ref.send("message")
 
     with trio.CancelScope() as scope:
