@@ -51,6 +51,9 @@ class Demo:
 
     async def _count(self) -> Progress:
         began = trio.current_time()
+        # The timeline tells what happens to members, and that nodes which leave at the same time
+        # refuse each other's last messages is no news for the user.
+        logging.getLogger("casty").setLevel(logging.ERROR)
         self.display.note(0.0, f"starting {self.nodes} node processes, and the driver as a node of its own")
         async with ClusteredActorSystem(
             name=SYSTEM_NAME, host=HOST, port=0, node_id=DRIVER_ID, roles={DRIVER_ID},
@@ -62,8 +65,6 @@ class Demo:
                     await fleet.start(f"node-{number}", system.self_node.port)
                 return await self._drive(system, fleet, began)
             finally:
-                # Nodes that leave at the same time refuse each other's last messages: no news for the user.
-                logging.getLogger("casty").setLevel(logging.ERROR)
                 with trio.CancelScope(shield=True):
                     await fleet.stop()
 
