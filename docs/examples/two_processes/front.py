@@ -8,7 +8,7 @@ import trio
 from worker import COUNTER, PORT, Count
 
 import casty
-from casty import ActorContext, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, EventStreamSubscribe
+from casty import ActorContext, AskFailed, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem
 
 EVENTS = (casty.MemberUp, casty.UnreachableMember, casty.ReachableMember, casty.MemberLeft)
 MemberEvent: TypeAlias = casty.MemberUp | casty.UnreachableMember | casty.ReachableMember | casty.MemberLeft
@@ -29,7 +29,7 @@ async def ask(system: ClusteredActorSystem, text: str) -> None:
     try:
         count: int = await system.ask(listing.refs[0], lambda reply_to: Count(text, reply_to), timeout=2)
         print(f"{text!r} has {count} words", flush=True)
-    except AskTimeoutError as error:
+    except (AskFailed, AskTimeoutError) as error:
         print(error, flush=True)
 
 
@@ -39,7 +39,7 @@ async def main() -> None:
         print("front at", system.self_node, flush=True)
         printer = system.spawn(Behaviors.receive(print_event), "printer")
         for event_type in EVENTS:
-            system.event_stream.tell(EventStreamSubscribe(event_type, printer))
+            system.event_stream.tell(casty.EventStreamSubscribe(event_type, printer))
         number = 0
         while True:
             number += 1
