@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Never, TypeAlias, assert_never, cast
 
 import trio
@@ -37,6 +38,7 @@ from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
 from casty.runtime.events import Terminated
 from casty.runtime.inbox import Inbox
+from casty.runtime.machine import attempt
 from casty.runtime.system import fail_system
 from casty.transport.peers import RemoteTransport
 
@@ -55,8 +57,9 @@ def cluster_behavior(
     async def main(ctx: ActorContext[ClusterMessage], inbox: Inbox[ClusterMessage]) -> None:
         node.subsystems = _spawn_subsystems(ctx, node, seeds, rng)
         _begin(ctx, node, local_transport)
+        take = partial(_take, node)
         async for message in inbox:
-            _take(message, node)
+            attempt(take, message)
 
     return task(main)
 
@@ -124,7 +127,7 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
     return task(main)
 
 
-def _take(message: ClusterMessage, node: ClusterNode) -> None:
+def _take(node: ClusterNode, message: ClusterMessage) -> None:
     topology = node.subsystems.topology
     match message:
         case ResolveNode() | SubscribeTopology() | UnsubscribeTopology() | GetClusterState():

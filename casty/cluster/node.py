@@ -25,7 +25,7 @@ from casty.protocol.messages import CONTROL_MESSAGES
 from casty.protocol.registry import ServiceEntry
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.refs import ActorRef
-from casty.runtime.ask import ErrorReply
+from casty.runtime.ask import ASK_PREFIX, ErrorReply
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.kernel import Kernel
 from casty.runtime.ref import refuse_thread
@@ -53,6 +53,9 @@ REMOTE_TYPES: tuple[type, ...] = (
 
 RUNS_MAX = 4_096
 """Runs of nodes that are remembered for the refs that name them."""
+
+CLOSED_PREFIX = "/_closed"
+"""Nothing lives there: what is sent to a closed actor is a dead letter."""
 
 LOCAL_ONLY_MAX = 4_096
 """Message types remembered as unable to travel; more are looked at again at each spawn."""
@@ -115,7 +118,7 @@ class ClusterNode:
         """Return a ref to an actor of this or of another node."""
         host, port = address.host, address.port
         if host is None or port is None:
-            return self.kernel.ref_for(address.path, address.uid)
+            return self._local(address)
         key = host, port, address.incarnation
         to = self._runs.get(key)
         if to is None:
@@ -123,8 +126,14 @@ class ClusterNode:
                 self._runs.clear()
             to = self._runs[key] = UniqueAddress(NodeAddress(host, port), address.incarnation)
         if to.address == self.self_node.address and to.incarnation in (0, self.self_node.incarnation):
-            return self.kernel.ref_for(address.path, address.uid)
+            return self._local(address)
         return RemoteRef(self, address, to, type_form)
+
+    def _local(self, address: ActorAddress) -> ActorRef[Never]:
+        """Return a ref to an actor here; the library's own actors take no replies that a peer directs."""
+        if address.path.startswith("/_") and not address.path.startswith(ASK_PREFIX):
+            return self.kernel.ref_for(CLOSED_PREFIX + address.path, address.uid)
+        return self.kernel.ref_for(address.path, address.uid)
 
     def register_spawned(self, message_type: object) -> None:
         """Let other nodes send to an actor that was spawned, if its message type can travel at all."""

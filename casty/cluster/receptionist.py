@@ -26,6 +26,7 @@ from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
 from casty.runtime.events import Terminated
 from casty.runtime.inbox import Inbox
+from casty.runtime.machine import attempt
 
 Subscriber: TypeAlias = tuple[ServiceKey[Any], ActorRef[Listing[Any]]]
 ReceptionistMessage: TypeAlias = ReceptionistCmd | TopologySnapshot | Terminated
@@ -105,6 +106,6 @@ def receptionist_behavior(node: ClusterNode) -> Behavior[ReceptionistMessage]:
         driver = ReceptionistDriver(node, ctx)
         node.subsystems.topology.tell(SubscribeTopology(ctx.self))
         async for message in inbox:
-            driver.take(message)
+            attempt(driver.take, message)
 
     return task(main)

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from casty.address import UniqueAddress
+from casty.errors import DecodeError
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send, Severity
-from casty.protocol.gossip import Gossip, Relation
+from casty.protocol.gossip import MEMBERS_MAX, Gossip, Relation
 from casty.protocol.messages import (
+    COUNT_MAX,
     GossipDigest,
     GossipSeen,
     GossipState,
     RegistrySlots,
     RegistryVersions,
+    check_runs,
     clock_entries,
     clock_from,
     from_wire,
@@ -73,7 +76,12 @@ class Exchange:
             case RegistryVersions():
                 return self._versions(outcome, sender, message)
             case RegistrySlots():
-                merged = registry.merge(dict(message.slots), state.tombstones.keys())
+                check_runs([owner for owner, _ in message.slots], MEMBERS_MAX, "owners")
+                if any(not 0 <= slot.version <= COUNT_MAX for _, slot in message.slots):
+                    raise DecodeError(f"registry: the version of a slot must be from 0 to {COUNT_MAX}")
+                # Nobody but this node writes its own slot, whatever a peer says.
+                slots = {owner: slot for owner, slot in message.slots if owner != self.self_node}
+                merged = registry.merge(slots, state.tombstones.keys())
                 changed = merged.newer_than(registry.versions)
                 pushes = self.spread.push_slots(state, changed, sender) if changed else []
                 return replace(outcome, registry=merged, effects=tuple(pushes))
@@ -98,6 +106,8 @@ class Exchange:
             case Relation.older:
                 return replace(outcome, effects=(Send(sender, to_wire(mine, now)),))
             case Relation.newer:
+                if self.self_node not in theirs.members and self.self_node not in theirs.tombstones:
+                    raise DecodeError(f"gossip from {sender}: newer, and this node is neither member nor removed in it")
                 taken = theirs.seen_by(self.self_node)
                 return replace(outcome, state=taken, effects=tuple(self.spread.taken(taken, sender, now)), taken=True)
             case Relation.concurrent:
@@ -107,6 +117,7 @@ class Exchange:
                 assert_never(never)
 
     def _seen(self, outcome: Outcome, sender: UniqueAddress, message: GossipSeen, now: float) -> Outcome:
+        check_runs(message.seen, MEMBERS_MAX, "seen")
         mine, theirs = outcome.state, clock_from(message.version)
         if mine.version == theirs:
             return replace(outcome, state=mine.seen_by(*message.seen))
@@ -121,6 +132,7 @@ class Exchange:
 
     def _versions(self, outcome: Outcome, sender: UniqueAddress, message: RegistryVersions) -> Outcome:
         state, registry = outcome.state, outcome.registry
+        check_runs([owner for owner, _ in message.versions], MEMBERS_MAX, "owners")
         versions = dict(message.versions)
         sends = self.spread.send_slots(state, registry.kept(state.members.keys()).newer_than(versions), sender)
         if registry.lacks(versions, state.members.keys()):

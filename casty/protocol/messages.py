@@ -6,16 +6,22 @@ state. The sender of a message is the run that said hello on the link, never a f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
-from casty.protocol.membership import Member
+from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Slot
 from casty.protocol.vector_clock import VectorClock
+
+COUNT_MAX = 2**62
+"""The largest version or number that is taken from a peer: what is added to it still fits the wire."""
+AGE_MAX = 10 * 365 * 24 * 3600.0
+TEXT_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class JoinSettings:
         if self.min_members != theirs.min_members:
             return f"min_members is {self.min_members} here and {theirs.min_members} at the joiner"
         if self.downing != theirs.downing:
-            return f"downing is {self.downing!r} here and {theirs.downing!r} at the joiner"
+            return f"downing is {self.downing!r} here and {theirs.downing[:TEXT_MAX]!r} at the joiner"
         return None
 
 
@@ -168,10 +174,20 @@ def clock_entries(version: VectorClock[int]) -> tuple[tuple[int, int], ...]:
 
 
 def clock_from(entries: tuple[tuple[int, int], ...]) -> VectorClock[int]:
-    """Return the clock that travelled as ``entries``. DecodeError for a count below 1."""
-    if any(count < 1 for _, count in entries):
-        raise DecodeError("gossip version: a count below 1")
+    """Return the clock that travelled as ``entries``. DecodeError for a count that cannot be."""
+    if len(entries) > MEMBERS_MAX + 2 * TOMBSTONES_MAX or any(not 1 <= count <= COUNT_MAX for _, count in entries):
+        raise DecodeError(f"gossip version: too many entries, or a count below 1 or above {COUNT_MAX}")
     return VectorClock(dict(entries))
+
+
+def check_runs(nodes: Sequence[UniqueAddress], most: int, what: str) -> None:
+    """Raise DecodeError unless there are at most ``most`` runs, no incarnation twice.
+
+    To be called before they become keys: runs of one incarnation share one hash, and a table of
+    thousands of them would hold the loop for seconds.
+    """
+    if len(nodes) > most or len({node.incarnation for node in nodes}) != len(nodes):
+        raise DecodeError(f"gossip: {what} must be distinct runs, at most {most}, got {len(nodes)}")
 
 
 def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
@@ -190,13 +206,24 @@ def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
 
 def from_wire(message: GossipState, now: float) -> Gossip:
     """Return the state that travelled. DecodeError when it contradicts itself or exceeds a bound."""
+    check_runs([member.unique for member in message.members], MEMBERS_MAX, "members")
+    check_runs([node for node, _ in message.tombstones], 2 * TOMBSTONES_MAX, "tombstones")
+    check_runs([node for node, _, _ in message.rows], MEMBERS_MAX, "observers")
+    check_runs(message.seen, MEMBERS_MAX, "seen")
+    for _, version, accused in message.rows:
+        check_runs(accused, MEMBERS_MAX, "accused")
+        if not 0 <= version <= COUNT_MAX:
+            raise DecodeError(f"gossip: the version of a row must be from 0 to {COUNT_MAX}, got {version}")
+    numbers = [message.up_numbers_given, *(member.up_number for member in message.members)]
+    if not all(0 <= number <= COUNT_MAX for number in numbers):
+        raise DecodeError(f"gossip: up numbers must be from 0 to {COUNT_MAX}")
+    if any(member.status is MemberStatus.removed for member in message.members):
+        raise DecodeError("gossip: a removed run is no member")
+    if not all(0 <= age <= AGE_MAX for _, age in message.tombstones):
+        raise DecodeError("gossip: the age of a tombstone must be a number of seconds, not negative")
     members = {member.unique: member for member in message.members}
     tombstones = {unique: now - age for unique, age in message.tombstones}
     rows = {node: ObserverRow(version, frozenset(accused)) for node, version, accused in message.rows}
-    if len(members) != len(message.members) or len(members) > MEMBERS_MAX:
-        raise DecodeError(f"gossip: members must be distinct and at most {MEMBERS_MAX}, got {len(message.members)}")
-    if len(tombstones) > 2 * TOMBSTONES_MAX or any(not age >= 0 for _, age in message.tombstones):
-        raise DecodeError(f"gossip: at most {2 * TOMBSTONES_MAX} tombstones, none with a negative age")
     if members.keys() & tombstones.keys() or not rows.keys() <= members.keys():
         raise DecodeError("gossip: a member is removed and present, or an observer is no member")
     seen = frozenset(message.seen) & members.keys()

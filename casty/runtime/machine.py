@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import trio
+
+from casty.naming import printable
+
+logger = logging.getLogger("casty.runtime")
 
 E = TypeVar("E")
 F = TypeVar("F")
@@ -28,4 +33,16 @@ async def drive(machine: Machine[E, F], inbox: AsyncIterable[E], perform: Callab
     """
     async for event in inbox:
         for effect in machine.handle(event, trio.current_time()):
-            perform(effect)
+            attempt(perform, effect)
+
+
+def attempt(act: Callable[[F], object], value: F) -> None:
+    """Call ``act(value)``; what it raises is logged and costs this one effect, not the actor.
+
+    Effects carry values from peers and refs of users: a full mailbox or a message too large to write
+    must not end a node.
+    """
+    try:
+        act(value)
+    except Exception as error:  # the boundary of one effect
+        logger.error("%s failed: %s", type(value).__name__, printable(f"{type(error).__name__}: {error}"))

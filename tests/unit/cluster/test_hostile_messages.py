@@ -1,0 +1,90 @@
+"""What a member with bad intentions, or a user with a typo, cannot end: the library's own actors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from casty import (
+    ActorAddress,
+    ActorContext,
+    ActorRef,
+    Behavior,
+    Behaviors,
+    Mailbox,
+    MailboxOverflowStrategy,
+    NodeAddress,
+    ResolveNode,
+    ServiceKey,
+    Subscribe,
+    SubscribeTopology,
+    message,
+)
+
+
+@message("test.hostile.Offer")
+@dataclass(frozen=True)
+class Offer:
+    number: int
+
+
+class Forged(ActorRef[object]):
+    """A ref that claims to be an actor of another node's library."""
+
+    def __init__(self, path: str, node: NodeAddress, incarnation: int) -> None:
+        self._path, self._node, self._incarnation = path, node, incarnation
+
+    @property
+    def address(self):
+        return ActorAddress("shop", self._path, self._node.host, self._node.port, self._incarnation)
+
+    def tell(self, message: object) -> None: ...
+
+    async def send(self, message: object) -> None: ...
+
+
+async def two(nodes):
+    await nodes.start("a")
+    await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    return nodes.handles["a"].system, nodes.handles["b"].system
+
+
+@pytest.mark.parametrize("path", ["/_event_stream", "/_scheduler", "/_cluster", "/_cluster/_topology"])
+async def test_a_reply_directed_at_an_actor_of_the_library_is_a_dead_letter(autojump_clock, nodes, path):
+    a, b = await two(nodes)
+    member = next(m for m in (await b.get_cluster_state()).members if m.id == "a")
+    forged = Forged(path, member.address, member.incarnation)
+    b.remote("/_cluster", "a").of(SubscribeTopology).tell(SubscribeTopology(forged))
+    b.remote("/_cluster", "a").of(ResolveNode).tell(ResolveNode("a", forged))
+    await trio.sleep(1)
+    await nodes.all_up("a", "b")
+    assert a.statistics().dead_letters["no such actor"] >= 2
+
+
+async def test_a_subscriber_whose_mailbox_refuses_costs_only_its_message(autojump_clock, nodes):
+    a, _ = await two(nodes)
+    gate = trio.Event()
+
+    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        await gate.wait()
+        return Behaviors.same()
+
+    full = a.spawn(Behaviors.receive(slow), "full", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
+    for number in range(3):
+        a.cluster.ref.tell(SubscribeTopology(full))
+        a.receptionist.tell(Subscribe(ServiceKey[Offer](f"offer-{number}"), full))
+    await trio.sleep(1)
+    gate.set()
+    await nodes.all_up("a", "b")
+
+
+async def test_a_message_that_the_cluster_does_not_know_ends_nothing(autojump_clock, nodes):
+    a, _ = await two(nodes)
+    a.cluster.ref.tell("typo")
+    a.receptionist.tell("typo")
+    await trio.sleep(1)
+    await nodes.all_up("a", "b")
+    await a.find(ServiceKey[Offer]("offer"))
