@@ -59,7 +59,10 @@ class Embedded(Generic[S]):
         _result(self._host.call(partial(ref.tell, message)))
 
     def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
-        """Ask and return the reply. AskTimeoutError when none has come in ``timeout`` seconds."""
+        """Ask and return the reply. AskTimeoutError when none has come in ``timeout`` seconds.
+
+        Checkers infer the reply's type from a class or an annotated function, not from a lambda.
+        """
         return _result(self._host.run(partial(self.system.ask, ref, factory, timeout=timeout)))
 
     def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:

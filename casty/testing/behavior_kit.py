@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Generic, Never, TypeVar, cast
 
-from casty import ActorContext, ActorRef, Behavior, Terminated
+from casty import ActorContext, ActorRef, Behavior, PoisonPill, Terminated
 from casty.runtime import behavior as forms
 from casty.runtime.cell import BEHAVIOR_DEPTH_MAX
 from casty.testing.effects import Effect
@@ -25,7 +25,7 @@ class BehaviorTestKit(Generic[M]):
 
     Making a kit starts the behaviour: its setup and ``pre_start`` run. Children, timers, watches and
     tasks are effects, they do not run. An ``await`` that really waits raises WouldWait. What the
-    behaviour raises leaves the call that ran it, and is the end of it.
+    behaviour raises leaves the call that ran it, and is the end of it: no strategy is asked.
 
     >>> from casty.testing import BehaviorTestKit, Scheduled
     >>> async def remind(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -83,7 +83,7 @@ class BehaviorTestKit(Generic[M]):
         """
         return TestInbox(lambda take: self._world.ref_at(f"/{name}", take), respond)
 
-    def run(self, message: M | Terminated) -> Behavior[Never]:
+    def run(self, message: M | Terminated | PoisonPill) -> Behavior[Never]:
         """Have the behaviour handle a message, or the end of an actor that it watches; return its answer.
 
         A task-style behaviour runs until it wants the next message, and answers nothing but ``same``,
@@ -91,6 +91,9 @@ class BehaviorTestKit(Generic[M]):
         """
         if not self._alive:
             raise AssertionError(f"{self._world.path} has ended, so it cannot handle {message!r}")
+        if isinstance(message, PoisonPill):
+            self.stop()
+            return self._returned
         if isinstance(message, Terminated):
             self._terminated(message)
         self._guarded(self._handle, message)
@@ -193,7 +196,7 @@ class BehaviorTestKit(Generic[M]):
                     hooks.append(behavior)
                     self._hooks = hooks
                     behavior = inner
-                case forms.Discoverable(inner, _):
+                case forms.Discoverable(inner, _) | forms.Supervised(inner, _):
                     behavior = inner
                 case _:
                     return self._become_signal(behavior)
@@ -221,7 +224,7 @@ class BehaviorTestKit(Generic[M]):
             if not self._main.is_done:
                 self._main.close()
                 raise AssertionError(f"{self._world.path} goes on after the end of its inbox")
-        self._alive = False
+        self._alive, self._returned = False, forms.STOPPED
 
     def _end(self) -> None:
         self._alive = False

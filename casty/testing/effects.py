@@ -93,6 +93,24 @@ class AdapterMade:
     ref: ActorRef[Never]
 
 
+@dataclass(frozen=True, slots=True)
+class RepliedError:
+    """``reply_error`` was called: the one who asked with this ref gets AskFailed."""
+
+    reply_to: ActorRef[Never]
+    error: Exception | str
+
+
 Effect: TypeAlias = (
-    Spawned | Stopped | Watched | Unwatched | Scheduled | Cancelled | Told | TaskStarted | Piped | AdapterMade
+    Spawned
+    | Stopped
+    | Watched
+    | Unwatched
+    | Scheduled
+    | Cancelled
+    | Told
+    | TaskStarted
+    | Piped
+    | AdapterMade
+    | RepliedError
 )

@@ -21,6 +21,7 @@ from casty.testing.effects import (
     Cancelled,
     Effect,
     Piped,
+    RepliedError,
     Scheduled,
     Spawned,
     Stopped,
@@ -278,6 +279,9 @@ class KitContext(ActorContext[M]):
 
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
         return await self._world.ask(ref, factory, timeout)
+
+    def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
+        self._world.effects.append(RepliedError(reply_to, error))
 
     def _scheduled(self, effect: Scheduled) -> Hashable:
         self._world.effects.append(effect)

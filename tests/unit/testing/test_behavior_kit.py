@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 
 import pytest
@@ -17,7 +17,9 @@ from casty import (
     EventStreamSubscribe,
     Inbox,
     Mailbox,
+    PoisonPill,
     Publish,
+    Restart,
     ServiceKey,
     Terminated,
 )
@@ -26,6 +28,7 @@ from casty.testing import (
     BehaviorTestKit,
     Cancelled,
     Piped,
+    RepliedError,
     Scheduled,
     Spawned,
     Stopped,
@@ -135,7 +138,6 @@ async def test_a_kit_works_inside_of_a_trio_test_too() -> None:
 
 def test_a_kit_works_under_asyncio_too() -> None:
     async def main() -> int:
-        await asyncio.sleep(0)
         kit = BehaviorTestKit(Behaviors.task(counting))
         replies: TestInbox[int] = kit.inbox()
         kit.run("checkpoint")
@@ -315,12 +317,19 @@ async def poll() -> None:
         await trio.lowlevel.checkpoint()
 
 
+class Foreign:
+    """Awaitable on another library's loop only."""
+
+    def __await__(self) -> Generator[object, object, None]:
+        yield self
+
+
 async def clean_up_slowly() -> None:
     try:
         await trio.sleep_forever()
     finally:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(60)
+        with trio.move_on_after(60, shield=True):
+            await trio.sleep_forever()
 
 
 @pytest.mark.parametrize(
@@ -331,7 +340,7 @@ async def clean_up_slowly() -> None:
         (wait_in_a_nursery, r"wait_for_event \(line \d+\) waits in Event.wait"),
         (wait_for_a_child, r"wait_for_a_child \(line \d+\) waits in NurseryManager.__aexit__"),
         (clean_up_slowly, "waits in sleep_forever"),
-        (lambda: asyncio.sleep(0), "waits in a foreign awaitable"),
+        (Foreign, "waits in a foreign awaitable"),
         (poll, "passes 10000 checkpoints"),
     ],
 )
@@ -479,6 +488,23 @@ def test_a_discoverable_behaviour_runs_and_something_else_is_refused() -> None:
     with pytest.raises(TypeError, match="expected a Behavior here"):
         BehaviorTestKit(42)  # type: ignore[arg-type]  # the slip
     assert not BehaviorTestKit(Behaviors.stopped()).is_alive
+
+
+def test_an_error_for_an_asker_is_an_effect() -> None:
+    kit = kit_doing(lambda ctx: ctx.reply_error(replies.ref, "out of stock"))
+    replies: TestInbox[int] = kit.inbox("replies")
+    kit.run("go")
+    assert kit.effects() == [RepliedError(replies.ref, "out of stock")]
+
+
+def test_a_poison_pill_stops_the_behaviour_and_a_strategy_is_not_asked() -> None:
+    kit = BehaviorTestKit(Behaviors.supervise(Behaviors.task(counting), Restart()))
+    assert kit.run(PoisonPill()) is Behaviors.stopped()
+    assert kit.effects() == [Scheduled(0, 1.0, key="ended")]
+    failing = BehaviorTestKit(Behaviors.supervise(Behaviors.task(counting), Restart()))
+    with pytest.raises(KeyError):
+        failing.run("fail")
+    assert not failing.is_alive
 
 
 def test_repr_tells_the_state() -> None:

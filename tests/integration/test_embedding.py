@@ -1,0 +1,69 @@
+"""The FastAPI example as a service: a real server on a loopback socket, a real HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+import sys
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fastapi_app.py"
+
+
+@pytest.fixture(scope="module")
+def web() -> object:
+    """The application of the example, imported from its file."""
+    spec = importlib.util.spec_from_file_location("fastapi_app", EXAMPLE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fastapi_app"] = module
+    spec.loader.exec_module(module)
+    return module.web
+
+
+@asynccontextmanager
+async def served(web: object) -> AsyncGenerator[httpx.AsyncClient]:
+    """Serve an application on a free port, and give a client for it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(web, log_level="warning"))
+    serving = asyncio.create_task(server.serve([listening]))
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=20) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def shop(web: object, use: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with served(web) as client:
+            await use(client)
+
+    asyncio.run(main(), debug=False)
+
+
+def test_requests_reach_one_actor_and_get_its_replies(web: object) -> None:
+    async def use(client: httpx.AsyncClient) -> None:
+        answers = await asyncio.gather(*(client.post(f"/cart/item-{number}") for number in range(50)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert sorted(answer.json() for answer in answers) == list(range(1, 51))
+
+    shop(web, use)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("anyio")]
+
+
+def test_the_service_can_be_started_again_with_a_new_system(web: object) -> None:
+    async def use(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/cart/tea")).json() == 1
+
+    shop(web, use)
+    shop(web, use)
