@@ -227,5 +227,5 @@ def from_wire(message: GossipState, now: float) -> Gossip:
     if members.keys() & tombstones.keys() or not rows.keys() <= members.keys():
         raise DecodeError("gossip: a member is removed and present, or an observer is no member")
     seen = frozenset(message.seen) & members.keys()
-    version = clock_from(message.version)
-    return Gossip(message.cluster_id, members, tombstones, rows, message.up_numbers_given, version, seen)
+    clock = clock_from(message.version)
+    return Gossip(message.cluster_id, members, tombstones, rows, message.up_numbers_given, clock, seen)
