@@ -216,6 +216,8 @@ class Node:
             answer = {"outcome": "reply", "by": reply.node_id}
         except casty.AskTimeoutError:
             answer = {"outcome": "timeout"}
+        except casty.AskFailed:
+            answer = {"outcome": "failed"}
         return {**answer, "seconds": time.monotonic() - began}
 
     async def _resolve(self, node: str, wanted: str) -> dict[str, object]:

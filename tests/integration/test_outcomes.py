@@ -37,7 +37,7 @@ async def test_each_message_that_goes_wrong_has_its_counted_outcome(rig: Rig) ->
     await wait_count(b, "events", "ActorStopped", 2)
     await b.call("tell", message="odd")
     await wait_count(b, "dead_letters", "actor stopped", 1)
-    assert (await b.call("ask", timeout=0.5))["outcome"] == "timeout"
+    assert (await b.call("ask", timeout=0.5))["outcome"] == "failed"
     await wait_count(b, "dead_letters", "actor stopped", 2)
     assert (await b.call("statistics"))["asks_pending"] == 0
 
