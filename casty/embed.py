@@ -19,7 +19,7 @@ import trio
 from anyio.from_thread import start_blocking_portal
 
 from casty.config import Mailbox
-from casty.errors import ActorStoppedError
+from casty.errors import ActorStoppedError, AskFailed
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.system import ActorSystem
@@ -319,13 +319,19 @@ class _Host(Generic[S]):
         if failure is None or body is failure:
             if body is not None:
                 raise body
-        elif body is None or isinstance(body, ActorStoppedError):  # a consequence of the failure
+        elif body is None or _says_stopped(body):  # a consequence of the failure
             raise failure
         elif isinstance(body, Exception):
             raise BaseExceptionGroup("errors of the block and of the embedded system", [body, failure])
         else:  # Ctrl-C and cancellation have to stay what they are
             logger.error("the embedded system failed: %s", type(failure).__name__, exc_info=failure)
             raise body
+
+
+def _says_stopped(error: BaseException) -> bool:
+    """Whether an error of a call says no more than that the system, or the asked actor, has stopped."""
+    reason = error.__cause__ if isinstance(error, AskFailed) else error
+    return isinstance(reason, ActorStoppedError)
 
 
 def _result(future: Future[T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from casty import (
     ActorRef,
     ActorStoppedError,
     ActorSystem,
+    AskFailed,
     AskTimeoutError,
     Behavior,
     Behaviors,
@@ -56,10 +56,6 @@ def counter() -> Behavior[Add | Get]:
 
 def shop() -> ActorSystem:
     return ActorSystem("shop")
-
-
-def in_another_thread(app: embed.Embedded[ActorSystem], fn: Callable[[], None]) -> None:
-    app.call(fn)
 
 
 def test_a_script_spawns_tells_and_asks() -> None:
@@ -173,6 +169,18 @@ def test_an_error_of_the_body_and_one_of_the_system_leave_in_a_group() -> None:
         app.call(fail_system, app.system, Downed())
         assert app.wait_stopped(5)
         raise KeyError
+
+
+def test_an_ask_that_failed_because_the_system_did_gives_way_to_the_cause() -> None:
+    failure = Downed()
+    with pytest.raises(Downed), embed.start(shop) as app:
+        app.call(fail_system, app.system, failure)
+        assert app.wait_stopped(5)
+        raise AskFailed("the request was still in the mailbox") from ActorStoppedError("the actor has stopped")
+    with pytest.RaisesGroup(AskFailed, Downed), embed.start(shop) as app:
+        app.call(fail_system, app.system, failure)
+        assert app.wait_stopped(5)
+        raise AskFailed("the handler failed before") from KeyError("a bug")
 
 
 def test_wait_stopped_says_whether_the_system_still_runs() -> None:
