@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Generic, Never, TypeVar, cast
+from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 
 from casty import ActorContext, ActorRef, Behavior, PoisonPill, Terminated
 from casty.runtime import behavior as forms
@@ -12,7 +12,7 @@ from casty.testing.effects import Effect
 from casty.testing.kit_context import END, KitContext, KitInbox, TestInbox, World
 from casty.testing.stepping import Stepper, run_now
 
-E = TypeVar("E")
+E = TypeVar("E", bound=Effect)
 M = TypeVar("M")
 N = TypeVar("N")
 
@@ -119,7 +119,13 @@ class BehaviorTestKit(Generic[M]):
         self._world.effects.clear()
         return done
 
-    def expect_effect(self, expected: type[E] | E) -> E:
+    @overload
+    def expect_effect(self, expected: type[E]) -> E: ...
+
+    @overload
+    def expect_effect(self, expected: E) -> E: ...
+
+    def expect_effect(self, expected: object) -> object:
         """Return the first effect of this type, or equal to this value, and forget it alone.
 
         AssertionError, which tells what there is, when there is none.
@@ -127,7 +133,7 @@ class BehaviorTestKit(Generic[M]):
         for index, effect in enumerate(self._world.effects):
             if isinstance(effect, expected) if isinstance(expected, type) else effect == expected:
                 del self._world.effects[index]
-                return cast("E", effect)
+                return effect
         found = "".join(f"\n  {effect!r}" for effect in self._world.effects) or " none"
         raise AssertionError(f"expected the effect {expected!r}, found{found}")
 
