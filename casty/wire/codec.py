@@ -31,6 +31,9 @@ ENVELOPE_NESTING = 1
 TYPE_NAME_LENGTH_MAX = 1_024
 """Names of composed types are longer than those of classes."""
 
+_unpackb = msgpack.unpackb  # by default it refuses keys of a map that are neither str nor bytes
+_new = tuple.__new__
+"""Makes an Envelope in half the time of its class, which calls this from a function of Python's: 6 % of decoding."""
 _FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
 """What msgpack raises for values it cannot write and for bytes it cannot read."""
 
@@ -134,7 +137,7 @@ class Codec:
             raise _ill_typed_target(path, uid)
         try:
             entry = (self._by_name.get(name) if type(name) is str else None) or self._entry_named(name)
-            return Envelope(path, uid, self._decode(entry, payload))
+            return _new(Envelope, (path, uid, self._decode(entry, payload)))
         except DecodeError as error:
             error.path, error.uid, error.name = path, uid, name if type(name) is str else ""
             raise
@@ -242,7 +245,7 @@ class Codec:
         if len(body) >= limits.elements_max:
             scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
         try:
-            parts: Any = msgpack.unpackb(body, strict_map_key=True)
+            parts: Any = _unpackb(body)
         except _FOREIGN as error:
             raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
         if type(parts) is not ARRAY or len(parts) != count:
