@@ -13,8 +13,8 @@ from casty.transport.base import Connection
 from casty.transport.greeting import SIMULTANEOUS_DIAL
 from casty.transport.link import LinkState
 from casty.transport.memory import MemoryNetwork
-from casty.transport.peers import RemoteTransport
-from casty.wire.frame import FrameKind, Lane
+from casty.transport.peers import SENDS_BEFORE_YIELD, RemoteTransport
+from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import encode_refused
 
 
@@ -428,6 +428,36 @@ async def test_send_wait_keeps_the_order_of_those_who_wait(autojump_clock, world
         world.network.heal("a", "b")
     await b.told.wait("frame", 20)
     assert b.told.bodies == [bytes([number]) for number in range(20)]
+
+
+async def test_senders_who_wait_share_their_turns_of_the_loop(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        for number in range(10 * SENDS_BEFORE_YIELD):
+            await a.transport.send_wait(b.me, Lane.ordinary, frame(FrameKind.ENVELOPE, bytes([number % 256])))
+        sending = turns
+        nursery.cancel_scope.cancel()
+    await b.told.wait("frame", 10 * SENDS_BEFORE_YIELD)
+    assert 9 <= sending <= 20
+
+
+async def test_every_send_wait_is_a_point_of_cancellation(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    for _ in range(2 * SENDS_BEFORE_YIELD):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await a.transport.send_wait(b.me, Lane.ordinary, frame(FrameKind.ENVELOPE, b"x"))
+        assert scope.cancelled_caught
+    assert a.transport.statistics().links == ()
 
 
 async def test_a_cancelled_send_wait_has_sent_nothing(autojump_clock, world) -> None:
