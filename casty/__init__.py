@@ -26,6 +26,7 @@ from casty.errors import (
     CastyError,
     ClusterTimeoutError,
     ConfigError,
+    DeathPactError,
     DecodeError,
     EncodeError,
     FrameError,
@@ -73,6 +74,7 @@ from casty.runtime.kernel import SystemStatistics
 from casty.runtime.signals import PoisonPill
 from casty.runtime.system import ActorSystem
 from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick
+from casty.runtime.watching import Watching
 from casty.transport.base import Network
 from casty.transport.memory import MemoryNetwork
 from casty.transport.peers import RemoteTransport
@@ -104,6 +106,7 @@ __all__ = [
     "ClusteredActorSystem",
     "ConfigError",
     "DeadLetter",
+    "DeathPactError",
     "DecodeError",
     "Deregister",
     "Directive",
@@ -164,5 +167,6 @@ __all__ = [
     "UnsubscribeTopology",
     "UnsupportedTypeError",
     "VectorClock",
+    "Watching",
     "message",
 ]

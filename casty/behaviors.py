@@ -55,7 +55,7 @@ class Behaviors:
 
     @staticmethod
     def unhandled() -> Behavior[object]:
-        """Keep the behaviour, and publish the message as UnhandledMessage."""
+        """Keep the behaviour, and publish the message as UnhandledMessage; for Terminated, fail."""
         return forms.UNHANDLED
 
     @staticmethod

@@ -70,6 +70,14 @@ class ActorStoppedError(CastyError):
     """The actor has stopped, so what was asked of it cannot happen any more."""
 
 
+class DeathPactError(CastyError):
+    """An actor watched another and has no answer to its end: raised in the watcher, as its failure.
+
+    It follows when a handler answers Terminated with ``Behaviors.unhandled()``. ``__cause__`` is what
+    the watched actor failed with.
+    """
+
+
 class BindError(CastyError, OSError):
     """The listening socket could not be opened; the message says what to change."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Never
 import trio
 
 from casty.config import MailboxOverflowStrategy
+from casty.errors import DeathPactError
 from casty.protocol.supervision import Directive, RestartBudget, SupervisionStrategy
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import SAME, STOPPED, UNHANDLED, Behavior
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
     from casty.runtime.context import ActorContext
     from casty.runtime.kernel import Kernel
+    from casty.runtime.watching import Watcher
 
 BEHAVIOR_DEPTH_MAX: Final = 64
 """Wrappers and set-ups around one behaviour; beyond it, they are taken for an endless chain."""
@@ -56,7 +58,7 @@ class Cell:
     family: Family | None = None
     timers: dict[Hashable, ActorTimer] | None = None
     adapters: list[str] | None = None
-    watchers: dict[int, Cell] | None = None
+    watchers: dict[int, Watcher] | None = None
     watching: dict[ActorRef[Never], None] | None = None
     waiters: trio.Event | None = None
     failure: Exception | None = None
@@ -317,6 +319,8 @@ class Cell:
         if answer is SAME:
             return True
         if answer is UNHANDLED:
+            if isinstance(message, Terminated):
+                raise DeathPactError(f"{self.path} has no answer to the end of {message.ref.path}") from message.cause
             self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
             return True
         return await self._become(answer) and self.main is None

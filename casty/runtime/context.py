@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, TypeVarTuple, overload
 
 import trio
@@ -16,10 +17,10 @@ from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
 from casty.runtime.family import Family
 from casty.runtime.mailbox import MailboxChannel
-from casty.runtime.ref import AdapterRef
+from casty.runtime.ref import AdapterRef, OwnRef
 from casty.runtime.signals import ActorTimer
 from casty.runtime.timers import check_delay
-from casty.runtime.watching import unwatch, watch
+from casty.runtime.watching import Watching, unwatch, watch, watching
 
 if TYPE_CHECKING:
     from casty.runtime.system import ActorSystem
@@ -110,6 +111,16 @@ class ActorContext(Generic[M]):
     def unwatch(self, ref: ActorRef[Never]) -> None:
         """Forget a watch: its Terminated does not arrive any more, though it may be on its way."""
         unwatch(self._cell, ref)
+
+    def watching(self, ref: ActorRef[Never]) -> AbstractAsyncContextManager[Watching]:
+        """Watch for the time of a block, ``async with ctx.watching(ref) as block``, which is cancelled on the death.
+
+        After such an end ``block.terminated`` is the Terminated, otherwise None; the actor gets no
+        message of it. Cancelled at its first checkpoint when the actor has ended before.
+        """
+        if isinstance(ref, OwnRef) and ref.owner() is self._cell:
+            raise ValueError(f"{self._cell.path} cannot watch itself: when it ends, nobody is there to be told")
+        return watching(self._cell.kernel, ref)
 
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run ``async_fn(*args)`` beside the handlers: cancelled when the actor stops.

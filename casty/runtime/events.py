@@ -61,7 +61,8 @@ class Terminated:
 
     Arrives in the watcher's handler like a message, ahead of the mailbox: an actor that watches has
     a message type such as ``Command | Terminated``. The cause of an actor that had ended before it
-    was watched is not known any more: None.
+    was watched is not known any more: None. A handler that answers it with ``Behaviors.unhandled()``
+    fails with DeathPactError.
     """
 
     ref: ActorRef[Never]

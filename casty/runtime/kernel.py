@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Never, cast
 
 import trio
 
@@ -154,9 +154,11 @@ class Kernel:
 
     def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
         """Tell a local watcher that the watched actor ``ref`` of another node has ended."""
-        cell = watcher.owner() if isinstance(watcher, OwnRef) else None
-        if cell is not None:
-            cell.signal(Terminated(ref, cause))
+        told = Terminated(ref, cause)
+        if isinstance(watcher, InlineRef):
+            cast("InlineRef[Terminated]", watcher).tell(told)
+        elif isinstance(watcher, OwnRef) and (cell := watcher.owner()) is not None:
+            cell.signal(told)
 
     def close_readers(self) -> None:
         """End the iterations of ``system.events()``, those that begin later too."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Never
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Never, Protocol
+
+import trio
 
 from casty.refs import ActorRef
 from casty.runtime.events import Terminated
@@ -10,6 +14,58 @@ from casty.runtime.ref import InlineRef, OwnRef
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
+    from casty.runtime.kernel import Kernel
+
+
+class Watcher(Protocol):
+    """Who is told that an actor has ended."""
+
+    def signal(self, signal: object, /) -> None: ...
+
+
+class Watching:
+    """The block of ``ctx.watching(ref)``. ``terminated`` says that, and why, the actor has ended."""
+
+    __slots__ = ("_scope", "terminated")
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+        self.terminated: Terminated | None = None
+
+    def __repr__(self) -> str:
+        return f"<Watching {'until now' if self.terminated is None else self.terminated!r}>"
+
+    def signal(self, signal: object) -> None:
+        if isinstance(signal, Terminated) and self.terminated is None:
+            self.terminated = signal
+            self._scope.cancel()
+
+
+@asynccontextmanager
+async def watching(kernel: Kernel, ref: ActorRef[Never]) -> AsyncGenerator[Watching]:
+    """Cancel the block when the actor behind ``ref`` ends, or when it has ended."""
+    uid = kernel.next_uid()
+    with trio.CancelScope() as scope:
+        block = Watching(scope)
+        if isinstance(ref, OwnRef):
+            actor = _actor(ref)
+            if actor is None:
+                block.signal(Terminated(ref))
+            else:
+                _add(actor, uid, block)
+            try:
+                yield block
+            finally:
+                if actor is not None and actor.watchers is not None:
+                    actor.watchers.pop(uid, None)
+        else:
+            watcher: InlineRef[Terminated] = InlineRef(kernel, f"/_watching/{uid}", uid, block.signal)
+            _watch_remote(kernel, watcher, ref)
+            try:
+                yield block
+            finally:
+                if block.terminated is None:
+                    _unwatch_remote(kernel, watcher, ref)
 
 
 def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
@@ -20,14 +76,10 @@ def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
     if watcher.watching is None:
         watcher.watching = {}
     if not isinstance(ref, OwnRef):
-        if watcher.kernel.watch_remote is None:
-            raise ValueError(f"cannot watch {ref.address}: death watch covers the actors of this system here")
+        _watch_remote(watcher.kernel, watcher.ref, ref)
         watcher.watching[ref] = None
-        watcher.kernel.watch_remote(watcher.ref, ref)
         return
-    if isinstance(ref, InlineRef):
-        raise ValueError(f"cannot watch {ref.path}: it is no actor, and ends with the system")
-    actor = ref.owner()
+    actor = _actor(ref)
     if actor is watcher:
         raise ValueError(f"{watcher.path} cannot watch itself: when it ends, nobody is there to be told")
     known: ActorRef[Never] = ref if actor is None else actor.ref
@@ -35,9 +87,7 @@ def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
     if actor is None:
         watcher.signal(Terminated(known))
     else:
-        if actor.watchers is None:
-            actor.watchers = {}
-        actor.watchers[watcher.uid] = watcher
+        _add(actor, watcher.uid, watcher)
 
 
 def unwatch(watcher: Cell, ref: ActorRef[Never]) -> None:
@@ -49,11 +99,34 @@ def unwatch(watcher: Cell, ref: ActorRef[Never]) -> None:
     del watcher.watching[known]
     if actor is not None and actor.watchers is not None:
         actor.watchers.pop(watcher.uid, None)
-    elif not isinstance(ref, OwnRef) and watcher.kernel.unwatch_remote is not None:
-        watcher.kernel.unwatch_remote(watcher.ref, ref)
+    elif not isinstance(ref, OwnRef):
+        _unwatch_remote(watcher.kernel, watcher.ref, ref)
 
 
 def unwatch_all(watcher: Cell) -> None:
     """Forget every watch of an actor that has ended."""
     for ref in list(watcher.watching or ()):
         unwatch(watcher, ref)
+
+
+def _actor(ref: OwnRef[Never]) -> Cell | None:
+    if isinstance(ref, InlineRef):
+        raise ValueError(f"cannot watch {ref.path}: it is no actor, and ends with the system")
+    return ref.owner()
+
+
+def _add(actor: Cell, uid: int, watcher: Watcher) -> None:
+    if actor.watchers is None:
+        actor.watchers = {}
+    actor.watchers[uid] = watcher
+
+
+def _watch_remote(kernel: Kernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
+    if kernel.watch_remote is None:
+        raise ValueError(f"cannot watch {ref.address}: death watch covers the actors of this system here")
+    kernel.watch_remote(watcher, ref)
+
+
+def _unwatch_remote(kernel: Kernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
+    if kernel.unwatch_remote is not None:
+        kernel.unwatch_remote(watcher, ref)
