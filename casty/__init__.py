@@ -34,6 +34,7 @@ from casty.errors import (
     MailboxFull,
     NodeDowned,
     ProtocolError,
+    RemoteFailure,
     UnknownTypeError,
     UnsupportedTypeError,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "ReachableMember",
     "ReceptionistCmd",
     "Register",
+    "RemoteFailure",
     "RemoteTransport",
     "ResolveNode",
     "Restart",

@@ -70,6 +70,13 @@ class ActorStoppedError(CastyError):
     """The actor has stopped, so what was asked of it cannot happen any more."""
 
 
+class RemoteFailure(CastyError):
+    """Why an actor of another node has ended, in words: what it failed with, or that its node is gone.
+
+    The cause in a Terminated from another node; it is never raised.
+    """
+
+
 class DeathPactError(CastyError):
     """An actor watched another and has no answer to its end: raised in the watcher, as its failure.
 

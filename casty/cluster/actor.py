@@ -19,6 +19,8 @@ from casty.cluster.commands import (
     SubscribeTopology,
     Subsystems,
     UnsubscribeTopology,
+    UnwatchRemote,
+    WatchRemote,
 )
 from casty.cluster.heartbeat import heartbeat_behavior
 from casty.cluster.inbound import Inbound
@@ -27,6 +29,7 @@ from casty.cluster.node import ClusterNode
 from casty.cluster.receptionist import receptionist_behavior
 from casty.cluster.services import Register
 from casty.cluster.topology import topology_behavior
+from casty.cluster.watch import watch_behavior
 from casty.config import Mailbox
 from casty.errors import CastyError
 from casty.protocol.availability import Availability
@@ -99,6 +102,7 @@ def _spawn_subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology", mailbox=SUBSYSTEM_MAILBOX),
         ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=SUBSYSTEM_MAILBOX),
         ctx.spawn(receptionist_behavior(node), "_receptionist"),
+        ctx.spawn(watch_behavior(node), "_watch"),
     )
 
 
@@ -111,6 +115,10 @@ def _hook_into(node: ClusterNode) -> None:
 
     node.kernel.on_spawn = node.register_spawned
     node.kernel.discovery = offer
+    if node.transport is not None:
+        watch = node.subsystems.watch
+        node.kernel.watch_remote = lambda watcher, ref: watch.tell(WatchRemote(watcher, ref))
+        node.kernel.unwatch_remote = lambda watcher, ref: watch.tell(UnwatchRemote(watcher, ref))
 
 
 def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbound) -> Behavior[Never]:

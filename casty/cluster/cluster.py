@@ -251,7 +251,7 @@ class Cluster:
         """Close the links and end the actors. The caller shields it."""
         self._is_shut_down = True
         kernel = kernel_of(self._system)
-        kernel.on_spawn = kernel.discovery = None
+        kernel.on_spawn = kernel.discovery = kernel.watch_remote = kernel.unwatch_remote = None
         if self._transport is not None:
             await self._transport.goodbye(GOODBYE_TIMEOUT)
         if self._ref is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Never, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.services import ReceptionistCmd
 from casty.protocol.availability import AvailabilityEvent
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot
+from casty.protocol.effects import TimerFired
+from casty.protocol.messages import WatchMessage
 from casty.protocol.topology_events import TopologyEvent
 from casty.refs import ActorRef
 
@@ -120,6 +122,41 @@ class AddressLost:
     address: NodeAddress
 
 
+@dataclass(frozen=True, slots=True)
+class WatchRemote:
+    """Have ``watcher`` told when the actor of another node behind ``ref`` ends."""
+
+    watcher: ActorRef[Never]
+    ref: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchRemote:
+    """End what `WatchRemote` began."""
+
+    watcher: ActorRef[Never]
+    ref: ActorRef[Never]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSaid:
+    """A peer said something about a watch."""
+
+    peer: UniqueAddress
+    message: WatchMessage
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEnded:
+    """An actor of this node, which a peer watches, has ended."""
+
+    peer: UniqueAddress
+    serial: int
+    reason: str | None
+
+
+WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | PeerSaid | LocalEnded | TopologySnapshot | TimerFired
+"""Everything that the watch actor takes."""
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
@@ -134,3 +171,4 @@ class Subsystems:
     topology: ActorRef[TopologyCmd]
     heartbeat: ActorRef[HeartbeatCmd]
     receptionist: ActorRef[ReceptionistCmd]
+    watch: ActorRef[WatchCmd]

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.cluster.commands import AddressLost, SubscriberLost
+from casty.cluster.commands import AddressLost, PeerSaid, SubscriberLost
 from casty.cluster.local_transport import ASK_PREFIX, LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
-from casty.protocol.messages import Heartbeat, HeartbeatAck, TopologyMessage
+from casty.protocol.messages import Heartbeat, HeartbeatAck, TopologyMessage, WatchMessage
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import FrameKind, Lane
@@ -102,6 +102,8 @@ class Inbound:
             self._node.subsystems.heartbeat.tell(Heard(peer, message))
         elif isinstance(message, TopologyMessage):
             self._node.subsystems.topology.tell(Received(peer, message))
+        elif isinstance(message, WatchMessage):
+            self._node.subsystems.watch.tell(PeerSaid(peer, message))
         else:
             raise DecodeError(f"{type(message).__name__} is no control message")
 

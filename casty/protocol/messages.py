@@ -139,6 +139,51 @@ class ExitingConfirmed:
     """I know that I am exiting and have finished: remove me."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchActor:
+    """Tell me when this actor ends: watch ``serial`` of my run."""
+
+    serial: int
+    path: str
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorWatched:
+    """The actor of that watch is there, and watched."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchActor:
+    """That watch is over."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorUnwatched:
+    """I have forgotten that watch."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorTerminated:
+    """The actor of your watch has ended, or never was; ``reason`` is its failure in words."""
+
+    serial: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminatedNoted:
+    """I know that the actor of that watch has ended."""
+
+    serial: int
+
+
 TopologyMessage = (
     JoinProbe
     | JoinAnswer
@@ -151,7 +196,9 @@ TopologyMessage = (
     | ExitingConfirmed
 )
 
-ControlMessage = TopologyMessage | Heartbeat | HeartbeatAck
+WatchMessage = WatchActor | ActorWatched | UnwatchActor | ActorUnwatched | ActorTerminated | TerminatedNoted
+
+ControlMessage = TopologyMessage | WatchMessage | Heartbeat | HeartbeatAck
 
 CONTROL_MESSAGES: tuple[type, ...] = (
     Heartbeat,
@@ -165,6 +212,12 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     RegistryVersions,
     RegistrySlots,
     ExitingConfirmed,
+    WatchActor,
+    ActorWatched,
+    UnwatchActor,
+    ActorUnwatched,
+    ActorTerminated,
+    TerminatedNoted,
 )
 
 

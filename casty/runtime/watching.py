@@ -52,7 +52,7 @@ async def watching(kernel: Kernel, ref: ActorRef[Never]) -> AsyncGenerator[Watch
             if actor is None:
                 block.signal(Terminated(ref))
             else:
-                _add(actor, uid, block)
+                add_watcher(actor, uid, block)
             try:
                 yield block
             finally:
@@ -87,7 +87,7 @@ def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
     if actor is None:
         watcher.signal(Terminated(known))
     else:
-        _add(actor, watcher.uid, watcher)
+        add_watcher(actor, watcher.uid, watcher)
 
 
 def unwatch(watcher: Cell, ref: ActorRef[Never]) -> None:
@@ -115,7 +115,8 @@ def _actor(ref: OwnRef[Never]) -> Cell | None:
     return ref.owner()
 
 
-def _add(actor: Cell, uid: int, watcher: Watcher) -> None:
+def add_watcher(actor: Cell, uid: int, watcher: Watcher) -> None:
+    """Have ``watcher`` told, under a number of its own, when a living actor has ended."""
     if actor.watchers is None:
         actor.watchers = {}
     actor.watchers[uid] = watcher
