@@ -77,6 +77,7 @@ class Node:
             data = frame(FrameKind.ENVELOPE, number.to_bytes(4, "big") + b"x" * size)
             if number % 10 == 0 or not self.transport.send(to.me, Lane.ordinary, data):
                 await self.transport.send_wait(to.me, Lane.ordinary, data)
+                await trio.lowlevel.checkpoint()  # paced, so that the kills meet frames at every stage of their way
 
 
 async def kill_links(nodes: Sequence[Node], times: int) -> None:
