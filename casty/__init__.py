@@ -72,6 +72,7 @@ from casty.runtime.events import (
 )
 from casty.runtime.inbox import Inbox
 from casty.runtime.kernel import SystemStatistics
+from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.signals import PoisonPill
 from casty.runtime.system import ActorSystem
 from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick
@@ -153,6 +154,7 @@ __all__ = [
     "ServiceInstance",
     "ServiceKey",
     "ShardAllocation",
+    "ShutdownPhase",
     "Stop",
     "Subscribe",
     "SubscribeTopology",

@@ -79,7 +79,8 @@ class SystemConfig:
     stop_timeout: float = 5.0
     """How long one actor's clean-up (``post_stop``, ``finally`` blocks) may take when it stops."""
     shutdown_timeout: float = 10.0
-    """How long stopping the whole system may take before what hangs is cancelled and named."""
+    """How long each phase of a shutdown (stopping the users' actors, leaving the cluster, stopping the
+    rest) may take before what hangs is cancelled and named."""
     slow_handler_after: float = 0.2
     """A handler that holds the loop longer than this is named in a rate-limited warning."""
 

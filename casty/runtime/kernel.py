@@ -27,6 +27,7 @@ from casty.runtime.events import (
 )
 from casty.runtime.family import Family
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
+from casty.runtime.shutdown import Shutdown
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Kernel:
         """Called at each spawn with the message type, where annotations tell it."""
         self.discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
         """Called when an actor made by ``Behaviors.discoverable`` has started."""
+        self.shutdown = Shutdown(self)
         self.closing: list[Callable[[], Awaitable[None]]] = []
         """What has to happen between the end of the users' actors and that of casty's own."""
         self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None

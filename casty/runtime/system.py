@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
-from typing import Never, Self, TypeVar, cast
+from typing import Never, Self, TypeVar, TypeVarTuple, cast
 
 import trio
 
@@ -21,11 +22,13 @@ from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
 from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel, SystemStatistics, inside
 from casty.runtime.ref import OwnRef
+from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.timers import SchedulerCmd
 from casty.runtime.watchdog import Watchdog
 
 M = TypeVar("M")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 E = TypeVar("E")
 
 logger = logging.getLogger("casty.runtime")
@@ -34,8 +37,8 @@ logger = logging.getLogger("casty.runtime")
 class ActorSystem:
     """Actors and everything that belongs to them, for the time of an ``async with`` block.
 
-    Leaving the block, however that happens, stops every actor, timer and task, users' actors first,
-    within ``config.shutdown_timeout``. A lone exception of the block leaves it as it is.
+    Leaving the block, however that happens, stops every actor, timer and task, in the order and within
+    the bounds of `ShutdownPhase`. A lone exception of the block leaves it as it is.
 
     >>> async with ActorSystem("shop") as system:
     ...     system.lookup("/nobody") is None
@@ -114,7 +117,7 @@ class ActorSystem:
                     try:
                         await self._stopped.wait()
                     except KeyboardInterrupt:  # a second Ctrl-C: no more patience
-                        self._kill_all()
+                        kernel.shutdown.hurry()
                         raise
 
     @trio.lowlevel.enable_ki_protection
@@ -128,33 +131,12 @@ class ActorSystem:
                     kernel.start(nursery, kernel.keeper.run, (), f"{self.name} (keeper)")
                     kernel.roots.open(nursery)
                     await self._shutdown_requested.wait()
-                    await self._stop_all(kernel)
+                    await kernel.shutdown.run()
                     nursery.cancel_scope.cancel()
         finally:
             watchdog.stop()
             kernel.close_readers()
             self._stopped.set()
-
-    async def _stop_all(self, kernel: Kernel) -> None:
-        with trio.CancelScope() as scope:
-            bound = kernel.keeper.after(self.config.shutdown_timeout, scope.cancel)
-            await kernel.roots.stop_users()
-            for close in kernel.closing:
-                await close()
-            await kernel.roots.stop()
-            kernel.keeper.finish(bound)
-        if scope.cancelled_caught:
-            self._kill_all()
-            await kernel.roots.wait_childless()
-
-    def _kill_all(self) -> None:
-        kernel = self._kernel
-        cells = [cell for ref in list(kernel.targets.values()) if (cell := ref.owner()) is not None]
-        if cells:
-            paths = ", ".join(dict.fromkeys(cell.path for cell in cells))
-            logger.error("did not stop within %s s and are cancelled: %s", self.config.shutdown_timeout, paths)
-        for cell in cells:
-            cell.kill()
 
     # Actors
 
@@ -188,8 +170,22 @@ class ActorSystem:
             return
         await cell.until_ended()
 
+    def on_shutdown(
+        self, phase: ShutdownPhase, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts, name: str | None = None
+    ) -> None:
+        """Run ``async_fn(*args)`` once in a phase of the shutdown, before the phase's own work.
+
+        The hooks of a phase run at the same time, for at most ``config.stop_timeout`` seconds; what hangs
+        is named and cancelled, what fails is logged. ActorStoppedError when the shutdown has begun.
+        """
+        label = name or str(getattr(async_fn, "__qualname__", repr(async_fn)))
+        self._kernel.shutdown.add(phase, partial(async_fn, *args), label)
+
     async def shutdown(self) -> None:
-        """Stop every actor and wait for that; inside of an actor, only request it. Idempotent."""
+        """Go through the phases of the shutdown and wait for their end; inside of an actor or a hook, only request it.
+
+        Idempotent.
+        """
         kernel = self._kernel
         self._shutdown_requested.set()
         if inside.get() is kernel:
