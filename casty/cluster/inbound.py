@@ -22,7 +22,7 @@ COMPLAINTS_MAX = 256
 """Peers and types that are complained about once each; beyond that, only counted."""
 
 ENVELOPE = FrameKind.ENVELOPE
-"""Looked at first and as a constant: among the cases of a match it was 6 % of the cost of a message."""
+"""Looked at first and as a constant: 0.1 us less for each message than as the second case of a match."""
 
 logger = logging.getLogger("casty.cluster")
 
