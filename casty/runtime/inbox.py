@@ -38,11 +38,11 @@ class Inbox(Generic[M]):
         if mailbox.parked:
             raise RuntimeError(f"two tasks read the inbox of {cell.path} at once; let one read and hand out")
         self.used = True
-        cell.in_hand = WAKE
         await self._end_of_batch()
         while True:
             if cell.control:
                 if cell.is_failing:
+                    cell.in_hand = WAKE
                     await trio.lowlevel.checkpoint()  # where main is cancelled
                 message = cell.take_signal()
                 if message is STOP or self._ended:
@@ -65,11 +65,13 @@ class Inbox(Generic[M]):
                 if not cell.control:
                     return self._taken(message)
                 cell.held = message
+        cell.in_hand = WAKE
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 
     async def _park(self) -> object:
         mailbox = self._cell.mailbox
+        self._cell.in_hand = WAKE
         mailbox.parked = True
         try:
             message = await mailbox.receiver.receive()
@@ -83,6 +85,7 @@ class Inbox(Generic[M]):
             return
         now = self._cell.kernel.now
         if self._count >= BATCH_MESSAGES or now() - self._started > BATCH_SECONDS:
+            self._cell.in_hand = WAKE
             await trio.lowlevel.checkpoint()
             self._count = 0
 
