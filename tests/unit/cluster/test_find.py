@@ -9,19 +9,17 @@ from casty import ActorRef, Behaviors, ClusterTimeoutError, ServiceKey
 
 KEY = ServiceKey[ActorRef[str]]("echo")
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 def offer(handle, name):
     return handle.system.spawn(Behaviors.discoverable(Behaviors.ignore(), key=KEY), name)
 
 
-async def test_find_answers_at_once_with_nobody(nodes):
+async def test_find_answers_at_once_with_nobody(autojump_clock, nodes):
     node = await nodes.start("a")
     assert (await node.system.find(KEY)).refs == ()
 
 
-async def test_a_node_that_has_just_joined_waits_for_services_of_another(nodes):
+async def test_a_node_that_has_just_joined_waits_for_services_of_another(autojump_clock, nodes):
     first = await nodes.start("a")
     ref = offer(first, "echo")
     second = await nodes.start("b", "a")
@@ -29,7 +27,7 @@ async def test_a_node_that_has_just_joined_waits_for_services_of_another(nodes):
     assert [one.ref.path for one in listing.instances] == [ref.path]
 
 
-async def test_find_waits_until_enough_instances_are_there(nodes):
+async def test_find_waits_until_enough_instances_are_there(autojump_clock, nodes):
     node = await nodes.start("a")
     offer(node, "echo-1")
     async with trio.open_nursery() as nursery:
@@ -43,7 +41,7 @@ async def test_find_waits_until_enough_instances_are_there(nodes):
     assert len(listing.refs) == 2
 
 
-async def test_find_gives_up_with_what_it_saw_and_leaves_no_actor(nodes):
+async def test_find_gives_up_with_what_it_saw_and_leaves_no_actor(autojump_clock, nodes):
     node = await nodes.start("a")
     offer(node, "echo-1")
     actors = node.system.statistics().actors
@@ -55,7 +53,7 @@ async def test_find_gives_up_with_what_it_saw_and_leaves_no_actor(nodes):
     assert node.system.statistics().actors == actors
 
 
-async def test_finds_at_the_same_time_do_not_disturb_each_other(nodes):
+async def test_finds_at_the_same_time_do_not_disturb_each_other(autojump_clock, nodes):
     node = await nodes.start("a")
     found = []
 

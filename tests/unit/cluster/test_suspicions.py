@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import trio
+import trio.testing
 
 from casty import ClusteredActorSystem, MemoryNetwork
 from casty.cluster.commands import GetSuspicions, Suspicions
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def node(network: MemoryNetwork, name: str, *seeds: tuple[str, int]) -> ClusteredActorSystem:
@@ -22,12 +20,12 @@ async def suspicions(system: ClusteredActorSystem) -> Suspicions:
     return reply
 
 
-async def test_a_node_alone_suspects_nobody() -> None:
+async def test_a_node_alone_suspects_nobody(autojump_clock) -> None:
     async with node(MemoryNetwork(), "a") as a:
         assert await suspicions(a) == Suspicions({})
 
 
-async def test_a_node_whose_peer_answers_hardly_suspects_it_and_itself_not_at_all() -> None:
+async def test_a_node_whose_peer_answers_hardly_suspects_it_and_itself_not_at_all(autojump_clock) -> None:
     network = MemoryNetwork()
     async with node(network, "a") as a, node(network, "b", ("a", 2551)) as b:
         await a.wait_for(2)
