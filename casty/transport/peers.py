@@ -56,10 +56,14 @@ class RemoteTransport:
         self._gate = Gate(total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max)
         self._listener: Listener | None = None
         self._exchange: Exchange | None = None
+        self._scope = trio.CancelScope()
+        self._is_closed = False
         self._sends = 0
 
     async def bind(self, host: str, port: int) -> NodeAddress:
         """Open the port and return where it is; BindError when it cannot be had."""
+        if self._is_closed:
+            raise RuntimeError("the transport was closed: make another one")
         if self._listener is not None:
             raise RuntimeError(f"the transport is already bound to {self._listener.address}")
         self._listener = await self._network.listen(host, port)
@@ -73,27 +77,42 @@ class RemoteTransport:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled; then every connection is closed and the port is free.
+        """Serve until cancelled or closed; then every connection is closed and the port is free.
 
         ``local`` is what peers are told: its address may differ from the bound one. Frames that are
         still queued at the end are given to ``handler.undelivered``.
         """
         listener = self._listener
+        if self._is_closed:
+            task_status.started()  # by whoever gave up meanwhile: no error of this task
+            return
         if listener is None or self._exchange is not None:
             raise RuntimeError("call bind() first, and run() only once")
         try:
-            async with trio.open_nursery() as nursery:
-                start = partial(self._start, nursery)
-                exchange = self._exchange = Exchange(local, system_name, handler, self._limits, start=start)
-                task_status.started()
-                nursery.start_soon(listener.serve, self._accept)
-                try:
-                    await trio.sleep_forever()
-                finally:
-                    exchange.close("the transport was closed")
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    start = partial(self._start, nursery)
+                    exchange = self._exchange = Exchange(local, system_name, handler, self._limits, start=start)
+                    task_status.started()
+                    nursery.start_soon(listener.serve, self._accept)
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        exchange.close("the transport was closed")
         finally:
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await listener.aclose()
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Free the port and close every connection, in whatever state the transport is; `run` returns.
+
+        Peers are not told: that is what `goodbye` is for. Idempotent, and bounded in time when the
+        caller is cancelled.
+        """
+        self._is_closed = True
+        self._scope.cancel()
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            if self._listener is not None:
+                await self._listener.aclose()
 
     def send(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
         """Queue a whole frame, dialling where there is no link; False when it was not taken.
@@ -180,10 +199,13 @@ class RemoteTransport:
     async def goodbye(self, timeout: float) -> None:
         """Write what is queued, say goodbye on every link and close it, within ``timeout`` seconds.
 
-        From its start nothing is taken and nobody is let in any more.
+        From its start nothing is taken and nobody is let in any more. A transport that was bound and
+        does not run yet is closed.
         """
         exchange = self._exchange
         if exchange is None:
+            if self._listener is not None:
+                await self.aclose()
             return
         with trio.move_on_after(timeout):
             exchange.finish()

@@ -574,6 +574,42 @@ async def test_cancelling_run_closes_everything_and_frees_the_port(autojump_cloc
     await b.told.wait("frame", 2)
 
 
+@pytest.mark.parametrize("how", ["aclose", "goodbye"])
+async def test_a_transport_that_was_bound_and_never_run_frees_its_port(autojump_clock, world, how: str) -> None:
+    unused = RemoteTransport(world.network.host("a"))
+    await unused.bind("a", 2551)
+    await (unused.aclose() if how == "aclose" else unused.goodbye(1.0))
+    await unused.aclose()
+    a = await world.node("a")
+    await unused.aclose()
+    b = await world.node("b")
+    b.say(a, b"the port is another one's now")
+    await a.told.wait("frame")
+
+
+async def test_closing_a_running_transport_ends_its_run_and_frees_the_port(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    a.say(b, b"x")
+    await b.told.wait("frame")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await a.transport.aclose()
+    await b.told.wait("link_lost")
+    assert a.told.all("link_lost") == [(b.me, Lane.ordinary, "the transport was closed", True)]
+    await world.node("a", 2)
+
+
+async def test_a_run_after_the_close_ends_at_once(autojump_clock, world, nursery: trio.Nursery) -> None:
+    transport = RemoteTransport(world.network.host("a"))
+    told = type((await world.node("b")).told)()
+    address = await transport.bind("a", 2551)
+    await transport.aclose()
+    await nursery.start(transport.run, UniqueAddress(address, 1), "shop", told)
+    assert not transport.send(UniqueAddress(address, 2), Lane.ordinary, b"x")
+    with pytest.raises(RuntimeError, match="make another one"):
+        await transport.bind("a", 2551)
+
+
 async def test_a_handler_may_call_the_transport_from_its_callbacks(autojump_clock, world) -> None:
     a, b = await world.node("a"), await world.node("b")
 
