@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Never
 
 import trio
 
@@ -17,9 +17,10 @@ from casty.config import MailboxOverflowStrategy
 from casty.errors import DeathPactError
 from casty.protocol.supervision import Directive, RestartBudget, SupervisionStrategy
 from casty.runtime import behavior as forms
+from casty.runtime.becoming import become
 from casty.runtime.behavior import SAME, STOPPED, UNHANDLED, Behavior
 from casty.runtime.ending import end_life, finish
-from casty.runtime.events import MAILBOX_FULL, ActorRestarted, ActorStarted, Terminated, UnhandledMessage
+from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from casty.runtime.context import ActorContext
     from casty.runtime.kernel import Kernel
     from casty.runtime.watching import Watcher
-
-BEHAVIOR_DEPTH_MAX: Final = 64
-"""Wrappers and set-ups around one behaviour; beyond it, they are taken for an endless chain."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -226,7 +224,7 @@ class Cell:
 
     async def _begin(self, cause: Exception | None) -> bool:
         """Take on the behaviour that the actor was spawned with; False when it says to stop."""
-        if not await self._become(self.behavior):
+        if not await become(self, self.behavior):
             return False
         if cause is not None:
             for hook in list(self.hooks or ()):
@@ -323,61 +321,7 @@ class Cell:
                 raise DeathPactError(f"{self.path} has no answer to the end of {message.ref.path}") from message.cause
             self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
             return True
-        return await self._become(answer) and self.main is None
-
-    async def _become(self, behavior: Behavior[Never]) -> bool:
-        """Take on a behaviour, unwrapping it; False when it says to stop."""
-        hooks: list[forms.Lifecycle] | None = None
-        strategies: list[SupervisionStrategy] | None = None
-        for _ in range(BEHAVIOR_DEPTH_MAX):
-            match behavior:
-                case forms.Receive(handler):
-                    self.handler = handler
-                    return self._announce()
-                case forms.Task(main):
-                    self.main = main
-                    return self._announce()
-                case forms.Setup(factory):
-                    behavior = await factory(self.context)
-                case forms.Supervised(inner, strategy):
-                    if strategies is None:
-                        self.strategies = strategies = []
-                    strategies.append(strategy)
-                    behavior = inner
-                case forms.Lifecycle(inner, pre_start):
-                    if pre_start is not None:
-                        await pre_start(self.context)
-                    if hooks is None:
-                        self.hooks = hooks = []
-                    hooks.append(behavior)
-                    behavior = inner
-                case forms.Discoverable(inner, key):
-                    self.services = [*(self.services or ()), key]
-                    behavior = inner
-                case _:
-                    return self._become_signal(behavior)
-        raise RuntimeError(f"the behaviour of {self.path} has more than {BEHAVIOR_DEPTH_MAX} wrappers or set-ups")
-
-    def _announce(self) -> bool:
-        if not self.started:
-            self.started = True
-            self.kernel.event_stream.publish(ActorStarted(self.ref))
-        if self.services is not None:
-            for key in self.services:
-                if self.kernel.discovery is not None:
-                    self.kernel.discovery(key, self.ref)
-            self.services = None
-        return True
-
-    def _become_signal(self, behavior: object) -> bool:
-        if behavior is STOPPED:
-            return False
-        if behavior is SAME and self.handler is not None:
-            return True
-        raise TypeError(
-            f"{self.path} needs a Behavior here, such as Behaviors.receive(...) or, from a handler, "
-            f"Behaviors.same(); got {behavior!r}"
-        )
+        return await become(self, answer) and self.main is None
 
     def _cancel_life(self) -> None:
         if self.kill_scope is not None:

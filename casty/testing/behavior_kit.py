@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 
 from casty import ActorContext, ActorRef, Behavior, PoisonPill, Terminated
 from casty.runtime import behavior as forms
-from casty.runtime.cell import BEHAVIOR_DEPTH_MAX
+from casty.runtime.becoming import BEHAVIOR_DEPTH_MAX
 from casty.testing.effects import Effect
 from casty.testing.kit_context import END, KitContext, KitInbox, TestInbox, World
 from casty.testing.stepping import Stepper, run_now
