@@ -146,8 +146,8 @@ class TopologyDriver:
                 self._drop_where(lambda ref: _is_at(ref, gone))
                 if node.transport is not None:
                     node.transport.forget(gone)
-            case VerifyAddress(joiner):
-                self._verify(joiner)
+            case VerifyAddress():
+                self._verify(effect)
             case Subscribed(subscriber):
                 self._welcome(subscriber)
             case Resolved(query):
@@ -209,16 +209,16 @@ class TopologyDriver:
         for subscriber in [ref for ref in self._subscribers if is_meant(ref)]:
             del self._subscribers[subscriber]
 
-    def _verify(self, joiner: UniqueAddress) -> None:
-        if joiner not in self._verifying and self._node.transport is not None:
-            self._verifying.add(joiner)
-            self._ctx.start_soon(self._identify, joiner)
+    def _verify(self, question: VerifyAddress) -> None:
+        if question.joiner not in self._verifying and self._node.transport is not None:
+            self._verifying.add(question.joiner)
+            self._ctx.start_soon(self._identify, question)
 
-    async def _identify(self, joiner: UniqueAddress) -> None:
+    async def _identify(self, question: VerifyAddress) -> None:
         transport = self._node.transport
-        found = None if transport is None else await transport.identify(joiner.address)
-        self._verifying.discard(joiner)
-        self._ctx.self.tell(AddressAnswered(joiner, found))
+        found = None if transport is None else await transport.identify(question.joiner.address)
+        self._verifying.discard(question.joiner)
+        self._ctx.self.tell(AddressAnswered(question, found))
 
 
 def _is_at(ref: ActorRef[Never], node: UniqueAddress) -> bool:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.config import PORT_MAX
+from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import JoinAnswer, JoinSettings, JoinState
@@ -26,25 +27,32 @@ _SETTLED = (MemberStatus.joining, MemberStatus.up)
 
 @dataclass(frozen=True, slots=True)
 class VerifyAddress:
-    """Effect: dial the joiner's address to learn which run answers there."""
+    """Effect: dial the joiner's address to learn which run answers there; ``token`` is that of its probe."""
 
     joiner: UniqueAddress
+    token: int
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to a joiner, and whether its address must be verified first."""
+    """What a joiner is told, why, and whether its address must be verified first."""
 
-    answer: JoinAnswer
-    verify: VerifyAddress | None = None
+    state: JoinState
+    reason: str = ""
+    verify: bool = False
 
-    @property
-    def admitted(self) -> bool:
-        """Whether the joiner may become a member now."""
-        return self.answer.state is JoinState.in_cluster
+    def answer(self, joiner: Member, to: UniqueAddress, token: int) -> list[Send | Note | VerifyAddress]:
+        """Return what follows from the verdict on the probe of that ``token``."""
+        effects: list[Send | Note | VerifyAddress] = [Send(to, JoinAnswer(token, self.state, self.reason))]
+        if self.state is JoinState.refused:
+            text = f"refused to let {joiner.id!r} at {joiner.address} join: {self.reason}"
+            effects.append(Note(Severity.warning, text))
+        if self.verify:
+            effects.append(VerifyAddress(to, token))
+        return effects
 
 
-ADMITTED = Verdict(JoinAnswer(JoinState.in_cluster))
+ADMITTED = Verdict(JoinState.in_cluster)
 
 
 def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSettings, theirs: JoinSettings) -> Verdict:
@@ -65,22 +73,23 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
     for member in state.ordered:
         reachable = member.unique not in state.unreachable
         if member.address == joiner.address:
-            waiting = JoinAnswer(JoinState.retry, f"an earlier run of {member.address} is still {member.status.name}")
-            return Verdict(waiting, VerifyAddress(joiner.unique) if member.status in _SETTLED else None)
+            waiting = f"an earlier run of {member.address} is still {member.status.name}"
+            return Verdict(JoinState.retry, waiting, verify=member.status in _SETTLED)
         if member.id == joiner.id:
             text = f"node_id {member.id!r} belongs to {member.address}, which is {member.status.name}"
             if member.status in _SETTLED and reachable:
                 return _refused(f"{text}: choose another node_id")
-            return Verdict(JoinAnswer(JoinState.retry, text))
+            return Verdict(JoinState.retry, text)
     if len(state.members) >= MEMBERS_MAX:
         return _refused(f"the cluster has {len(state.members)} members, which is its limit")
     return ADMITTED
 
 
-def address_refusal(address: object) -> JoinAnswer:
+def address_refusal(address: NodeAddress, token: int) -> JoinAnswer:
     """Return the final answer to a joiner whose address another run still answers at."""
-    return JoinAnswer(JoinState.refused, f"another node is alive at {address}: choose another host or port")
+    reason = f"another node is alive at {address}: choose another host or port"
+    return JoinAnswer(token, JoinState.refused, reason)
 
 
 def _refused(reason: str) -> Verdict:
-    return Verdict(JoinAnswer(JoinState.refused, reason))
+    return Verdict(JoinState.refused, reason)

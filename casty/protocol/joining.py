@@ -14,6 +14,10 @@ An answer speaks for `ANSWER_COUNTS` only, and what a lower or settled candidate
 back for `FORM_AFTER`. A probe of a candidate holds back like an answer: whoever is told "not in a
 cluster" may form next, so the teller must not. The first is the shorter, so that a node stops
 counting on another before that one stops holding back.
+
+Who was not asked is not believed: an answer carries the token of the probe that it answers, which
+only the node behind the dialled seed has got; only a member that was asked may welcome this node.
+A seed counts under the name it was dialled by, and sorts by the address it says it has.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ PROBE_DELAY_GROWTH = 1.5
 PROBE_JITTER = 0.2
 FORM_AFTER = 5.0
 ANSWER_COUNTS = 3.0
-_ALONE = JoinState.not_in_cluster
+TOKEN_BITS = 63
+ASKED_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,17 @@ class Refused:
     reason: str
 
 
+@dataclass(slots=True)
+class _Seed:
+    """What is known of one seed; ``address`` is where it was dialled until it says where it is."""
+
+    address: NodeAddress
+    token: int
+    answer: JoinState = JoinState.not_in_cluster
+    answered_at: float = -math.inf
+    heard_at: float = -math.inf
+
+
 JoiningEffect = Send | StartTimer | Note | Form | Refused
 
 
@@ -60,15 +76,17 @@ class Joining:
     settings: JoinSettings
     seeds: tuple[NodeAddress, ...]
     rng: Rng
-    _answers: dict[NodeAddress, JoinState] = field(init=False, default_factory=lambda: dict[NodeAddress, JoinState]())
-    _answered_at: dict[NodeAddress, float] = field(init=False, default_factory=lambda: dict[NodeAddress, float]())
-    _heard_at: dict[NodeAddress, float] = field(init=False, default_factory=lambda: dict[NodeAddress, float]())
+    _seeds: dict[NodeAddress, _Seed] = field(init=False)
+    _asked: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _aliases: set[NodeAddress] = field(init=False, default_factory=lambda: set[NodeAddress]())
     _seeded_from: bool = field(init=False, default=False)
     _delay: float = field(init=False, default=PROBE_DELAY_MIN)
     _started_at: float = field(init=False, default=0.0)
-    _asked: bool = field(init=False, default=False)
+    _has_asked: bool = field(init=False, default=False)
     _last_reason: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        self._seeds = {seed: _Seed(seed, self.rng.getrandbits(TOKEN_BITS)) for seed in self.seeds}
 
     def start(self, now: float) -> list[JoiningEffect]:
         """Ask every seed; without a seed, or with this node as the only one, form at once."""
@@ -82,8 +100,9 @@ class Joining:
     def probed(self, sender: UniqueAddress, now: float) -> list[JoiningEffect]:
         """Take note that another node seeds from this one."""
         self._seeded_from = True
-        if sender.address in self.seeds:
-            self._heard_at[sender.address] = now
+        for name, seed in self._seeds.items():
+            if sender.address in (name, seed.address):
+                seed.heard_at = now
         return [Form()] if self._may_form(now) else []
 
     def alias(self, address: NodeAddress, now: float) -> list[JoiningEffect]:
@@ -92,48 +111,61 @@ class Joining:
         return [Form()] if self._may_form(now) else []
 
     def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
-        """Take a seed's answer."""
+        """Take a seed's answer. Whoever was not asked changes nothing."""
+        seed = next((seed for seed in self._seeds.values() if seed.token == answer.token), None)
+        if seed is None:
+            return []
         if answer.state is JoinState.refused:
             return [Refused(sender.address, answer.reason)]
-        self._answers[sender.address] = answer.state
-        self._answered_at[sender.address] = self._heard_at[sender.address] = now
+        seed.address, seed.answer = sender.address, answer.state
+        seed.answered_at = seed.heard_at = now
         if answer.state is JoinState.in_cluster:
-            if self._asked:
+            if self._has_asked:
                 return []  # one member lets this node in; more would only make versions to merge
-            self._asked = True
-            return [Send(sender, Join(self.member, self.settings))]
+            self._has_asked = True
+            self._remember_asked(sender)
+            return [Send(sender, Join(self.member, self.settings, answer.token))]
         if answer.state is JoinState.retry and answer.reason != self._last_reason:
             self._last_reason = answer.reason
             return [Note(Severity.info, f"{sender.address} asks this node to wait: {answer.reason}")]
         return [Form()] if self._may_form(now) else []
 
+    def may_welcome(self, sender: UniqueAddress) -> bool:
+        """Whether ``sender`` was asked to let this node in."""
+        return sender in self._asked
+
+    def _remember_asked(self, node: UniqueAddress) -> None:
+        self._asked[node] = None
+        if len(self._asked) > ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+
     def _form_or_probe(self, now: float) -> list[JoiningEffect]:
         if self._may_form(now):
             return [Form()]
-        self._asked = False
-        probe = JoinProbe(self.member, self.settings)
-        probes = [Send(UniqueAddress(seed, 0), probe) for seed in self._others()]
+        self._has_asked = False
+        probes = [
+            Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token))
+            for name, seed in self._others().items()
+        ]
         delay = self._delay * (1 + PROBE_JITTER * self.rng.random())
         self._delay = min(self._delay * PROBE_DELAY_GROWTH, PROBE_DELAY_MAX)
         return [*probes, StartTimer(PROBE, delay)]
 
-    def _others(self) -> list[NodeAddress]:
+    def _others(self) -> dict[NodeAddress, _Seed]:
         own = self._aliases | {self.member.address}
-        return [seed for seed in dict.fromkeys(self.seeds) if seed not in own]
+        return {name: seed for name, seed in self._seeds.items() if name not in own}
 
     def _may_form(self, now: float) -> bool:
         others = self._others()
-        listed = len(others) < len(dict.fromkeys(self.seeds))
+        listed = len(others) < len(self._seeds)
         if not self.seeds or (listed and not others):
             return True
         if not listed and not self._seeded_from:
             return False
-        lately = [address for address, at in self._heard_at.items() if now - at < FORM_AFTER]
-        if any(self._answers.get(address, _ALONE) is not _ALONE for address in lately):
+        lately = [seed for seed in others.values() if now - seed.heard_at < FORM_AFTER]
+        if any(seed.answer is not JoinState.not_in_cluster or seed.address < self.member.address for seed in lately):
             return False
-        if any(address < self.member.address for address in lately if address in others):
-            return False
-        answered = [seed for seed in others if now - self._answered_at.get(seed, -math.inf) < ANSWER_COUNTS]
+        answered = [seed for seed in others.values() if now - seed.answered_at < ANSWER_COUNTS]
         if len(answered) == len(others):
             return True
         if now - self._started_at < FORM_AFTER:

@@ -56,10 +56,14 @@ class JoinSettings:
 
 @dataclass(frozen=True, slots=True)
 class JoinProbe:
-    """May I join you, and are you in a cluster at all?"""
+    """May I join you, and are you in a cluster at all?
+
+    Only who got the probe knows ``token``, and answers with it.
+    """
 
     joiner: Member
     settings: JoinSettings
+    token: int
 
 
 class JoinState(Enum):
@@ -73,18 +77,20 @@ class JoinState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JoinAnswer:
-    """The answer to a probe; ``reason`` says why not now (retry) or why never (refused)."""
+    """The answer to the probe of that token; ``reason`` says why not now (retry) or why never (refused)."""
 
+    token: int
     state: JoinState
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Make me a member."""
+    """Make me a member; ``token`` is that of my probe."""
 
     joiner: Member
     settings: JoinSettings
+    token: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.admission import address_refusal, judge
+from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
 from casty.protocol.anti_entropy import HURRY, AntiEntropy
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.downing import Downing
@@ -108,12 +108,12 @@ class Topology:
                 return self._joining_step(self._joining.start(now), now)
             case TimerFired(key):
                 return self._joining_step(self._joining.tick(now), now) if key == PROBE else []
-            case Received(sender, JoinProbe(joiner, _)) if joiner.unique == sender:
-                answer = Send(sender, JoinAnswer(JoinState.not_in_cluster))
+            case Received(sender, JoinProbe(joiner, _, token)) if joiner.unique == sender:
+                answer = Send(sender, JoinAnswer(token, JoinState.not_in_cluster))
                 return [answer, *self._joining_step(self._joining.probed(sender, now), now)]
             case Received(sender, JoinAnswer() as answer):
                 return self._joining_step(self._joining.answered(sender, answer, now), now)
-            case Received(sender, GossipState(welcome=True) as welcome):
+            case Received(sender, GossipState(welcome=True) as welcome) if self._joining.may_welcome(sender):
                 return self._welcomed(sender, welcome, now)
             case SelfAlias(address):
                 return self._joining_step(self._joining.alias(address, now), now)
@@ -171,8 +171,8 @@ class Topology:
                 return self._observe(state, lambda row: row.accusing(subject))
             case Absolve(subject):
                 return self._observe(state, lambda row: row.absolving(subject))
-            case AddressAnswered(joiner, found):
-                return self._verified(state, joiner, found)
+            case AddressAnswered(question, found):
+                return self._verified(state, question, found)
             case LeaveMember(address):
                 return self._move(state, address, MemberStatus.leaving)
             case DownMember(address):
@@ -200,7 +200,8 @@ class Topology:
                 self.state = state = state.with_member(self._node, member.moved_to(status))
         return []
 
-    def _verified(self, state: Gossip, joiner: UniqueAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
+    def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
+        joiner = question.joiner
         if found == joiner:
             older = [m for m in state.ordered if m.address == joiner.address and m.unique != joiner]
             for member in older:
@@ -208,25 +209,24 @@ class Topology:
                     state = state.with_member(self._node, member.moved_to(MemberStatus.down))
             self.state = state
             return []
-        return [Send(joiner, address_refusal(joiner.address))] if found in state.members else []
+        if found not in state.members:
+            return []
+        return [Send(joiner, address_refusal(joiner.address, question.token))]
 
     def _received(
         self, state: Gossip, sender: UniqueAddress, message: TopologyMessage, now: float
     ) -> list[TopologyEffect]:
         match message:
-            case JoinProbe(joiner, settings):
+            case JoinProbe(joiner, settings, token) | Join(joiner, settings, token):
                 verdict = judge(state, joiner, sender, self.settings.shared, settings)
-                note = self._refusal_note(joiner, verdict.answer)
-                return [Send(sender, verdict.answer), *note, *([verdict.verify] if verdict.verify else [])]
-            case Join(joiner, settings):
-                verdict = judge(state, joiner, sender, self.settings.shared, settings)
-                if not verdict.admitted:
-                    return [Send(sender, verdict.answer), *self._refusal_note(joiner, verdict.answer)]
+                if isinstance(message, JoinProbe) or verdict is not ADMITTED:
+                    return [*verdict.answer(joiner, sender, token)]
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
                 return [Send(sender, to_wire(state, now, welcome=True))]
             case ExitingConfirmed():
-                self._confirmed.update({sender} & state.members.keys())
+                if sender in state.members and state.members[sender].status.rank >= MemberStatus.leaving.rank:
+                    self._confirmed.add(sender)
                 return []
             case JoinAnswer():
                 return []
@@ -236,11 +236,6 @@ class Topology:
                 if outcome.taken:
                     self._pushed = outcome.state
                 return list(outcome.effects)
-
-    def _refusal_note(self, joiner: Member, answer: JoinAnswer) -> list[Note]:
-        if answer.state is not JoinState.refused:
-            return []
-        return [Note(Severity.warning, f"refused to let {joiner.id!r} at {joiner.address} join: {answer.reason}")]
 
     def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
         if key == GOSSIP:

@@ -48,9 +48,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class AddressAnswered:
-    """Event: the outcome of `VerifyAddress`; ``found`` is the run that answered, None for nobody."""
+    """Event: the outcome of ``question``; ``found`` is the run that answered, None for nobody."""
 
-    joiner: UniqueAddress
+    question: VerifyAddress
     found: UniqueAddress | None
 
 

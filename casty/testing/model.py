@@ -221,8 +221,8 @@ class ModelCluster:
                     run.timers.pop(key, None)
                 case Dial(address):
                     self._dial(run, address)
-                case VerifyAddress(joiner):
-                    self._verify(run, joiner)
+                case VerifyAddress():
+                    self._verify(run, effect)
                 case Accuse() | Absolve():
                     self.tell(run, effect)
                 case MembersChanged(members):
@@ -272,10 +272,10 @@ class ModelCluster:
         else:
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
 
-    def _verify(self, run: Run, joiner: UniqueAddress) -> None:
-        target = self.runs.get(joiner.address.host)
+    def _verify(self, run: Run, question: VerifyAddress) -> None:
+        target = self.runs.get(question.joiner.address.host)
         found = target.node if target is not None and target.alive else None
-        self._at(self.delay, run, partial(self.tell, run, AddressAnswered(joiner, found)))
+        self._at(self.delay, run, partial(self.tell, run, AddressAnswered(question, found)))
 
     def _dial(self, run: Run, address: NodeAddress) -> None:
         target = self.runs.get(address.host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casty.protocol import admission
-from casty.protocol.admission import ADMITTED, Verdict, VerifyAddress, judge
+from casty.protocol.admission import ADMITTED, Verdict, judge
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member
 from casty.protocol.messages import JoinSettings, JoinState
@@ -36,61 +36,60 @@ def test_member_that_asks_again_is_let_in_again() -> None:
     ],
 )
 def test_refusal_names_the_setting_on_both_sides(theirs: JoinSettings, named: str) -> None:
-    answer = verdict(member("c", "joining"), theirs=theirs).answer
+    answer = verdict(member("c", "joining"), theirs=theirs)
     assert answer.state is JoinState.refused
     assert named in answer.reason
 
 
 def test_joiner_that_claims_to_be_another_run_is_refused() -> None:
-    assert judge(STATE, member("c", "joining"), run_of("d"), OWN, OWN).answer.state is JoinState.refused
+    assert judge(STATE, member("c", "joining"), run_of("d"), OWN, OWN).state is JoinState.refused
 
 
 def test_joiner_that_claims_to_be_up_is_refused() -> None:
-    assert verdict(member("c", "up")).answer.state is JoinState.refused
+    assert verdict(member("c", "up")).state is JoinState.refused
 
 
 def test_removed_run_is_refused() -> None:
     state = STATE.without_members(run_of("a"), frozenset({run_of("b")}), now=1.0)
-    answer = verdict(member("b", "joining"), state).answer
+    answer = verdict(member("b", "joining"), state)
     assert answer.state is JoinState.refused
     assert "removed" in answer.reason
 
 
 @pytest.mark.parametrize("status", ["joining", "up"])
 def test_name_of_a_living_member_is_refused(status: str) -> None:
-    answer = verdict(member("c", "joining", id="b"), gossip_of(member("a"), member("b", status))).answer
+    answer = verdict(member("c", "joining", id="b"), gossip_of(member("a"), member("b", status)))
     assert answer.state is JoinState.refused
     assert "node_id 'b'" in answer.reason
 
 
 @pytest.mark.parametrize("status", ["leaving", "exiting", "down"])
 def test_name_of_a_member_on_its_way_out_means_wait(status: str) -> None:
-    answer = verdict(member("c", "joining", id="b"), gossip_of(member("a"), member("b", status))).answer
+    answer = verdict(member("c", "joining", id="b"), gossip_of(member("a"), member("b", status)))
     assert answer.state is JoinState.retry
 
 
 def test_name_of_an_unreachable_member_means_wait() -> None:
     state = STATE.with_row(run_of("a"), ObserverRow().accusing(run_of("b")))
-    assert verdict(member("c", "joining", id="b"), state).answer.state is JoinState.retry
+    assert verdict(member("c", "joining", id="b"), state).state is JoinState.retry
 
 
 @pytest.mark.parametrize("status", ["joining", "up"])
 def test_address_of_an_earlier_run_means_wait_and_dial_it(status: str) -> None:
     joiner = member("b", "joining", incarnation=99)
     found = verdict(joiner, gossip_of(member("a"), member("b", status)))
-    assert found.answer.state is JoinState.retry
-    assert found.verify == VerifyAddress(joiner.unique)
-    assert not found.admitted
+    assert found.state is JoinState.retry
+    assert found.verify
 
 
 @pytest.mark.parametrize("status", ["leaving", "exiting", "down"])
 def test_address_of_a_run_that_is_going_means_only_wait(status: str) -> None:
     found = verdict(member("b", "joining", incarnation=99), gossip_of(member("a"), member("b", status)))
-    assert (found.answer.state, found.verify) == (JoinState.retry, None)
+    assert (found.state, found.verify) == (JoinState.retry, False)
 
 
 def test_full_cluster_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MEMBERS_MAX", 2)
-    answer = verdict(member("c", "joining")).answer
+    answer = verdict(member("c", "joining"))
     assert answer.state is JoinState.refused
     assert "2 members" in answer.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import pytest
@@ -13,12 +14,23 @@ from casty.protocol.messages import Join, JoinAnswer, JoinProbe, JoinSettings, J
 from casty.testing.samples import address, member, run_of
 
 SETTINGS = JoinSettings(1, "keep_majority")
-ALONE = JoinAnswer(JoinState.not_in_cluster)
-INSIDE = JoinAnswer(JoinState.in_cluster)
+ALONE = JoinState.not_in_cluster
+INSIDE = JoinState.in_cluster
 
 
 def joining(name: str, *seeds: str) -> Joining:
     return Joining(member(name, "joining"), SETTINGS, tuple(map(address, seeds)), random.Random(1))
+
+
+def token(machine: Joining, seed: str) -> int:
+    """Return the token by which ``machine`` asks ``seed``; nothing changes for it."""
+    effects = copy.deepcopy(machine).tick(0.0)
+    probes = [(e.to.address, e.message) for e in effects if isinstance(e, Send)]
+    return next(m.token for to, m in probes if isinstance(m, JoinProbe) and to == address(seed))
+
+
+def answered(machine: Joining, seed: str, state: JoinState, now: float, *, reason: str = "") -> list[JoiningEffect]:
+    return machine.answered(run_of(seed), JoinAnswer(token(machine, seed), state, reason), now)
 
 
 def probed(effects: list[JoiningEffect]) -> list[NodeAddress]:
@@ -53,28 +65,28 @@ def test_asking_slows_down_to_a_bound() -> None:
 def test_node_that_is_no_candidate_never_forms() -> None:
     machine = joining("a", "b")
     machine.start(0.0)
-    assert machine.answered(run_of("b"), ALONE, 0.1) == []
+    assert answered(machine, "b", ALONE, 0.1) == []
     assert Form() not in machine.tick(100.0)
 
 
 def test_of_two_that_list_each_other_the_lower_forms() -> None:
     low, high = joining("a", "b"), joining("b", "a")
     assert low.probed(run_of("b"), 0.1) == []
-    assert low.answered(run_of("b"), ALONE, 0.2) == [Form()]
+    assert answered(low, "b", ALONE, 0.2) == [Form()]
     high.probed(run_of("a"), 0.1)
-    assert high.answered(run_of("a"), ALONE, 0.2) == []
+    assert answered(high, "a", ALONE, 0.2) == []
 
 
 def test_lowest_forms_when_all_have_answered() -> None:
     machine = joining("a", "a", "b", "c")
-    assert machine.answered(run_of("b"), ALONE, 0.1) == []
-    assert machine.answered(run_of("c"), ALONE, 0.2) == [Form()]
+    assert answered(machine, "b", ALONE, 0.1) == []
+    assert answered(machine, "c", ALONE, 0.2) == [Form()]
 
 
 def test_lowest_that_answers_forms_after_a_while_with_more_than_half() -> None:
     machine = joining("b", "a", "b", "c")
     machine.start(0.0)
-    machine.answered(run_of("c"), ALONE, 3.0)
+    answered(machine, "c", ALONE, 3.0)
     assert Form() not in machine.tick(4.9)
     assert machine.tick(FORM_AFTER) == [Form()]
 
@@ -82,7 +94,7 @@ def test_lowest_that_answers_forms_after_a_while_with_more_than_half() -> None:
 def test_half_of_the_candidates_is_not_enough() -> None:
     machine = joining("b", "a", "b", "c", "d")
     machine.start(0.0)
-    machine.answered(run_of("c"), ALONE, 4.0)
+    answered(machine, "c", ALONE, 4.0)
     assert Form() not in machine.tick(6.0)
 
 
@@ -104,7 +116,7 @@ def test_first_listed_that_was_just_asked_does_not_call_that_silence() -> None:
 def test_candidate_leaves_forming_to_a_lower_one_that_has_just_asked() -> None:
     machine = joining("b", "a", "b", "c")
     machine.start(0.0)
-    machine.answered(run_of("c"), ALONE, 4.0)
+    answered(machine, "c", ALONE, 4.0)
     machine.probed(run_of("a"), FORM_AFTER - 0.001)
     assert Form() not in machine.tick(FORM_AFTER)
 
@@ -112,9 +124,9 @@ def test_candidate_leaves_forming_to_a_lower_one_that_has_just_asked() -> None:
 def test_candidate_that_answered_and_then_fell_silent_is_waited_for_no_longer() -> None:
     machine = joining("b", "a", "b", "c")
     machine.start(0.0)
-    machine.answered(run_of("a"), ALONE, 1.0)
+    answered(machine, "a", ALONE, 1.0)
     for second in range(1, 7):
-        machine.answered(run_of("c"), ALONE, float(second))
+        answered(machine, "c", ALONE, float(second))
     assert Form() not in machine.tick(5.9)
     assert machine.tick(6.1) == [Form()]
 
@@ -122,42 +134,72 @@ def test_candidate_that_answered_and_then_fell_silent_is_waited_for_no_longer() 
 def test_answer_long_ago_does_not_help_to_form() -> None:
     machine = joining("a", "a", "b", "c")
     machine.start(0.0)
-    machine.answered(run_of("b"), ALONE, 1.0)
-    assert machine.answered(run_of("c"), ALONE, 4.5) == []
+    answered(machine, "b", ALONE, 1.0)
+    assert answered(machine, "c", ALONE, 4.5) == []
 
 
 def test_lower_joiner_that_is_no_candidate_does_not_hold_up_the_candidates() -> None:
     machine = joining("b", "b", "c")
     machine.start(0.0)
     machine.probed(run_of("a"), 0.1)
-    assert machine.answered(run_of("c"), ALONE, 0.2) == [Form()]
+    assert answered(machine, "c", ALONE, 0.2) == [Form()]
 
 
 @pytest.mark.parametrize("state", [JoinState.in_cluster, JoinState.retry])
 def test_nobody_forms_beside_a_cluster(state: JoinState) -> None:
     machine = joining("a", "a", "b", "c")
     machine.start(0.0)
-    machine.answered(run_of("c"), JoinAnswer(state), 4.9)
-    assert Form() not in machine.answered(run_of("b"), ALONE, 5.0)
+    answered(machine, "c", state, 4.9)
+    assert Form() not in answered(machine, "b", ALONE, 5.0)
     assert Form() not in machine.tick(6.0)
 
 
 def test_one_member_is_asked_to_let_this_node_in_until_the_next_round() -> None:
     machine = joining("c", "a", "b")
     machine.start(0.0)
-    assert machine.answered(run_of("a"), INSIDE, 0.1) == [Send(run_of("a"), Join(machine.member, SETTINGS))]
-    assert machine.answered(run_of("b"), INSIDE, 0.1) == []
+    to_a, to_b = (Join(machine.member, SETTINGS, token(machine, seed)) for seed in "ab")
+    assert answered(machine, "a", INSIDE, 0.1) == [Send(run_of("a"), to_a)]
+    assert answered(machine, "b", INSIDE, 0.1) == []
     machine.tick(1.0)
-    assert machine.answered(run_of("b"), INSIDE, 1.1) == [Send(run_of("b"), Join(machine.member, SETTINGS))]
+    assert answered(machine, "b", INSIDE, 1.1) == [Send(run_of("b"), to_b)]
 
 
 def test_refusal_is_handed_on_with_its_reason() -> None:
-    answer = JoinAnswer(JoinState.refused, "settings must agree")
-    assert joining("c", "a").answered(run_of("a"), answer, 0.1) == [Refused(address("a"), "settings must agree")]
+    effects = answered(joining("c", "a"), "a", JoinState.refused, 0.1, reason="settings must agree")
+    assert effects == [Refused(address("a"), "settings must agree")]
+
+
+@pytest.mark.parametrize("state", list(JoinState))
+def test_answer_of_a_node_that_was_not_asked_changes_nothing(state: JoinState) -> None:
+    machine = joining("c", "a", "b")
+    before = copy.deepcopy(machine)
+    before.rng = machine.rng
+    assert machine.answered(run_of("a"), JoinAnswer(token(machine, "a") ^ 1, state), 0.1) == []
+    assert machine == before
+    assert not machine.may_welcome(run_of("a"))
+
+
+def test_only_members_that_were_asked_may_welcome() -> None:
+    machine = joining("c", "a", "b")
+    answered(machine, "a", INSIDE, 0.1)
+    machine.tick(1.0)
+    answered(machine, "b", INSIDE, 1.1)
+    assert [machine.may_welcome(run_of(name)) for name in "abd"] == [True, True, False]
+
+
+def test_seeds_under_other_names_than_their_own_form_like_any_other() -> None:
+    low = Joining(member("a", "joining"), SETTINGS, (address("x"), address("y")), random.Random(1))
+    high = Joining(member("b", "joining"), SETTINGS, (address("x"), address("y")), random.Random(2))
+    low.alias(address("x"), 0.0)
+    high.alias(address("y"), 0.0)
+    to_low = JoinAnswer(token(low, "y"), ALONE)
+    to_high = JoinAnswer(token(high, "x"), ALONE)
+    assert high.answered(run_of("a"), to_high, 0.1) == []
+    assert low.answered(run_of("b"), to_low, 0.1) == [Form()]
 
 
 def test_reason_to_wait_is_noted_once() -> None:
-    machine, wait = joining("c", "a"), JoinAnswer(JoinState.retry, "an earlier run is still up")
-    (note,) = machine.answered(run_of("a"), wait, 0.1)
+    machine, reason = joining("c", "a"), "an earlier run is still up"
+    (note,) = answered(machine, "a", JoinState.retry, 0.1, reason=reason)
     assert isinstance(note, Note)
-    assert machine.answered(run_of("a"), wait, 0.2) == []
+    assert answered(machine, "a", JoinState.retry, 0.2, reason=reason) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from types import NoneType
 
 import pytest
 
@@ -14,6 +15,7 @@ from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Publish, Send, StartTimer, TimerFired
 from casty.protocol.events import MemberUp
 from casty.protocol.gossip import Gossip
+from casty.protocol.joining import PROBE
 from casty.protocol.messages import (
     ExitingConfirmed,
     GossipState,
@@ -46,6 +48,7 @@ from casty.protocol.view import SnapshotChanged
 from casty.testing.samples import address, gossip_of, member, run_of
 
 SETTINGS = TopologySettings()
+TOKEN = 7
 A, B, C = (run_of(name) for name in "abc")
 
 
@@ -63,19 +66,22 @@ def formed() -> Topology:
 def pair() -> tuple[Topology, Topology]:
     """Return the nodes a and b, both up."""
     one, other = formed(), topology("b", "a")
-    other.handle(Start(), 0.0)
-    talk({A: one, B: other}, B, [Send(A, Join(other.member, SETTINGS.shared))])
+    nodes = {A: one, B: other, UniqueAddress(A.address, 0): one}
+    talk(nodes, B, other.handle(Start(), 0.0))
     return one, other
 
 
-def talk(nodes: dict[UniqueAddress, Topology], sender: UniqueAddress, effects: Sequence[object]) -> None:
-    """Deliver what was sent, and what follows from it, until nobody says anything."""
+def talk(
+    nodes: dict[UniqueAddress, Topology], sender: UniqueAddress, effects: Sequence[object], lost: type = NoneType
+) -> None:
+    """Deliver what was sent but ``lost``, and what follows from it, until nobody says anything."""
     waiting = [(sender, effect) for effect in effects if isinstance(effect, Send)]
     while waiting:
         source, send = waiting.pop(0)
-        if send.to in nodes:
-            answers = nodes[send.to].handle(Received(source, send.message), 1.0)  # type: ignore[arg-type]  # machines send control messages
-            waiting += [(send.to, effect) for effect in answers if isinstance(effect, Send)]
+        if send.to in nodes and not isinstance(send.message, lost):
+            target = nodes[send.to]
+            answers = target.handle(Received(source, send.message), 1.0)  # type: ignore[arg-type]  # machines send control messages
+            waiting += [(target.member.unique, effect) for effect in answers if isinstance(effect, Send)]
 
 
 def state_of(machine: Topology) -> Gossip:
@@ -91,6 +97,13 @@ def sent(effects: Sequence[object], kind: type[TopologyMessage]) -> list[tuple[s
     return [(e.to.address.host, e.message) for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
 
 
+def token_of(machine: Topology) -> int:
+    """Return the token by which a node that has one seed asks it."""
+    ((_, probe),) = sent(machine.handle(TimerFired(PROBE), 0.0), JoinProbe)
+    assert isinstance(probe, JoinProbe)
+    return probe.token
+
+
 def test_node_without_seeds_forms_joins_and_comes_up_at_once() -> None:
     machine = topology("a")
     effects = machine.handle(Start(), 0.0)
@@ -104,12 +117,14 @@ def test_node_without_seeds_forms_joins_and_comes_up_at_once() -> None:
 
 def test_node_that_is_not_in_a_cluster_says_so() -> None:
     machine = topology("a", "b")
-    probe = JoinProbe(member("c", "joining"), SETTINGS.shared)
-    assert sent(machine.handle(Received(C, probe), 0.0), JoinAnswer) == [("c", JoinAnswer(JoinState.not_in_cluster))]
+    probe = JoinProbe(member("c", "joining"), SETTINGS.shared, TOKEN)
+    assert sent(machine.handle(Received(C, probe), 0.0), JoinAnswer) == [
+        ("c", JoinAnswer(TOKEN, JoinState.not_in_cluster))
+    ]
 
 
 def test_probe_that_names_another_run_is_not_answered_before_membership() -> None:
-    probe = JoinProbe(member("c", "joining"), SETTINGS.shared)
+    probe = JoinProbe(member("c", "joining"), SETTINGS.shared, TOKEN)
     assert not topology("a", "b").handle(Received(B, probe), 0.0)
 
 
@@ -134,14 +149,14 @@ def test_welcome_without_this_node_is_no_welcome() -> None:
 def test_repeated_join_makes_no_version_and_is_welcomed_again() -> None:
     one, other = pair()
     before = state_of(one).version
-    effects = one.handle(Received(B, Join(other.member, SETTINGS.shared)), 2.0)
+    effects = one.handle(Received(B, Join(other.member, SETTINGS.shared, TOKEN)), 2.0)
     assert state_of(one).version == before
     assert [message.welcome for _, message in sent(effects, GossipState) if isinstance(message, GossipState)] == [True]
 
 
 def test_refusal_is_answered_and_noted() -> None:
     machine = formed()
-    effects = machine.handle(Received(B, Join(member("b", "joining", id="a"), SETTINGS.shared)), 1.0)
+    effects = machine.handle(Received(B, Join(member("b", "joining", id="a"), SETTINGS.shared, TOKEN)), 1.0)
     ((_, answer),) = sent(effects, JoinAnswer)
     assert isinstance(answer, JoinAnswer)
     assert answer.state is JoinState.refused
@@ -149,22 +164,36 @@ def test_refusal_is_answered_and_noted() -> None:
     assert statuses(machine) == {"a": "up"}
 
 
-@pytest.mark.parametrize(
-    "event", [HelloRefused(address("a"), "no TLS"), Received(A, JoinAnswer(JoinState.refused, "no"))]
-)
-def test_refused_node_says_why(event: TopologyEvent) -> None:
+@pytest.mark.parametrize("by", ["hello", "answer"])
+def test_refused_node_says_why(by: str) -> None:
     machine = topology("b", "a")
-    (failed,) = machine.handle(event, 0.0)
+    answer = Received(A, JoinAnswer(token_of(machine), JoinState.refused, "no"))
+    (failed,) = machine.handle(HelloRefused(address("a"), "no TLS") if by == "hello" else answer, 0.0)
     assert isinstance(failed, JoinFailed)
     assert "a:2551 refused" in failed.reason
+
+
+def test_welcome_of_a_node_that_was_not_asked_is_ignored() -> None:
+    machine = topology("b", "a")
+    machine.handle(Start(), 0.0)
+    stranger = gossip_of(member("c"), member("b", "joining"))
+    assert not machine.handle(Received(C, to_wire(stranger, 0.0, welcome=True)), 0.1)
+    assert machine.state is None
+
+
+def test_confirmation_of_a_member_that_is_not_leaving_is_not_kept() -> None:
+    one, other = pair()
+    one.handle(Received(B, ExitingConfirmed()), 2.0)
+    talk({A: one, B: other}, B, other.handle(LeaveMember(B.address), 3.0), lost=ExitingConfirmed)
+    assert statuses(one) == {"a": "up", "b": "exiting"}
 
 
 def test_restart_is_verified_and_the_earlier_run_downed_when_the_new_one_answers() -> None:
     one, _ = pair()
     new = member("b", "joining", incarnation=99)
-    effects = one.handle(Received(new.unique, JoinProbe(new, SETTINGS.shared)), 5.0)
-    assert VerifyAddress(new.unique) in effects
-    one.handle(AddressAnswered(new.unique, new.unique), 5.1)
+    effects = one.handle(Received(new.unique, JoinProbe(new, SETTINGS.shared, TOKEN)), 5.0)
+    assert VerifyAddress(new.unique, TOKEN) in effects
+    one.handle(AddressAnswered(VerifyAddress(new.unique, TOKEN), new.unique), 5.1)
     assert statuses(one) == {"a": "up"}
     assert B in state_of(one).tombstones
 
@@ -172,7 +201,7 @@ def test_restart_is_verified_and_the_earlier_run_downed_when_the_new_one_answers
 def test_newcomer_is_refused_when_the_earlier_run_answers_at_its_address() -> None:
     one, _ = pair()
     new = run_of("b", 99)
-    ((to, answer),) = sent(one.handle(AddressAnswered(new, B), 5.1), JoinAnswer)
+    ((to, answer),) = sent(one.handle(AddressAnswered(VerifyAddress(new, TOKEN), B), 5.1), JoinAnswer)
     assert isinstance(answer, JoinAnswer)
     assert (to, answer.state) == ("b", JoinState.refused)
     assert "b:2551" in answer.reason
@@ -181,7 +210,7 @@ def test_newcomer_is_refused_when_the_earlier_run_answers_at_its_address() -> No
 
 def test_newcomer_tries_again_when_nobody_answers_at_its_address() -> None:
     one, _ = pair()
-    assert not one.handle(AddressAnswered(run_of("b", 99), None), 5.1)
+    assert not one.handle(AddressAnswered(VerifyAddress(run_of("b", 99), TOKEN), None), 5.1)
 
 
 def test_accusation_and_its_end_are_pushed_as_changes_of_the_own_row() -> None:
@@ -239,6 +268,8 @@ def test_downed_node_learns_it_with_its_next_round_and_hears_nothing_more() -> N
 def test_services_offered_before_joining_are_told_after_it() -> None:
     machine = topology("b", "a")
     machine.handle(OwnServices(frozenset({("cart", "/cart", 1)})), 0.0)
+    machine.handle(Start(), 0.0)
+    machine.handle(Received(A, JoinAnswer(token_of(machine), JoinState.in_cluster)), 0.1)
     welcome = to_wire(gossip_of(member("a"), member("b", "joining")), 0.0, welcome=True)
     assert [to for to, _ in sent(machine.handle(Received(A, welcome), 0.1), RegistrySlots)] == ["a"]
 
