@@ -83,8 +83,14 @@ class SystemConfig:
     rest) may take before what hangs is cancelled and named."""
     slow_handler_after: float = 0.2
     """A handler that holds the loop longer than this is named in a rate-limited warning."""
+    seed: int | None = None
+    """Makes what the system draws by chance repeatable: the jitter of restarts, the addresses of asks, and in
+    a cluster the choices of the node, so each run of a node needs another one. For simulations only: an
+    address that can be computed can be forged."""
 
     def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_count(self, "seed", least=0)
         check_positive(self, "stop_timeout", "shutdown_timeout", "slow_handler_after")
 
 

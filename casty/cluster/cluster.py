@@ -81,7 +81,7 @@ class Cluster:
             availability_interval=availability_interval,
             failure_detector=failure_detector_config or FailureDetectorConfig(),
         )
-        self._rng: Rng = random.Random()
+        self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
         self._ref: ActorRef[ClusterCmd] | None = None
         self._is_starting = False

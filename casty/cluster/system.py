@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from random import Random
 from typing import Generic, Never, TypeVar
 
 import trio
@@ -71,7 +72,9 @@ class ClusteredActorSystem(ActorSystem):
         check_roles(roles)
         self._find_serial = count(1)
         self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
-        transport = RemoteTransport(network or TcpNetwork(insecure=insecure), limits=self.settings.limits)
+        transport = RemoteTransport(
+            network or TcpNetwork(insecure=insecure), limits=self.settings.limits, rng=Random(self.config.seed)
+        )
         self.cluster = Cluster.from_settings(self, self.cluster_config, self.settings, remote_transport=transport)
 
     @asynccontextmanager

@@ -69,11 +69,12 @@ CLOSED: Final = Unanswered()
 class AskRef(OwnRef[R]):
     """The ref of one ask. The first message is the reply; there is no second."""
 
-    __slots__ = ("_kernel", "_serial", "answer", "bucket", "task")
+    __slots__ = ("_kernel", "_serial", "_uid", "answer", "bucket", "task")
 
-    def __init__(self, kernel: Kernel, serial: int) -> None:
+    def __init__(self, kernel: Kernel, serial: int, uid: int) -> None:
         self._kernel = kernel
         self._serial = serial
+        self._uid = uid
         self.answer: object = WAITING
         self.task: trio.lowlevel.Task | None = None
         self.bucket: Bucket | None = None
@@ -88,7 +89,8 @@ class AskRef(OwnRef[R]):
 
     @property
     def uid(self) -> int:
-        return self._serial
+        """A random number: the path can be guessed, and whoever was not asked must not answer."""
+        return self._uid
 
     def tell(self, message: R) -> None:
         if get_ident() != self._kernel.thread:
@@ -124,6 +126,8 @@ class AskRef(OwnRef[R]):
         del self._kernel.asks[self._serial]
         if self.bucket is not None:
             del self.bucket.slots[self._serial]
+            if not self.bucket.slots:
+                self.bucket.wheel.drop_unused(self.bucket)
 
     def expire(self) -> None:
         """End the wait without a reply."""
@@ -140,42 +144,61 @@ class AskRef(OwnRef[R]):
 class Bucket(Entry):
     """The open slots whose time-outs fall into one slice of time."""
 
-    __slots__ = ("_wheel", "_number", "slots")
+    __slots__ = ("number", "slots", "wheel")
 
     def __init__(self, wheel: AskWheel, number: int) -> None:
         super().__init__()
-        self._wheel = wheel
-        self._number = number
+        self.wheel = wheel
+        self.number = number
         self.slots: dict[int, AskRef[object]] = {}
 
     def fire(self, deadline: float) -> float | None:
-        self._wheel.forget(self._number)
+        self.wheel.forget(self)
         for slot in list(self.slots.values()):
             slot.expire()
         return None
 
 
 class AskWheel:
-    """Buckets of slots by time-out, each with one entry at the keeper."""
+    """Buckets of slots by time-out, each with one entry at the keeper.
 
-    __slots__ = ("_buckets", "_keeper")
+    An empty bucket does not wait for its time: a long time-out would keep one for every slice in which
+    there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
+    """
+
+    __slots__ = ("_buckets", "_keeper", "_newest")
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._buckets: dict[int, Bucket] = {}
+        self._newest: Bucket | None = None
 
     def bucket(self, deadline: float) -> Bucket:
         """Return the bucket that expires at the first slice boundary after ``deadline``."""
         number = int(deadline / SLICE) + 1
         bucket = self._buckets.get(number)
         if bucket is None:
-            bucket = self._buckets[number] = Bucket(self, number)
+            older, self._newest = self._newest, Bucket(self, number)
+            bucket = self._buckets[number] = self._newest
             self._keeper.add(bucket, number * SLICE)
+            if older is not None and not older.slots:
+                self.drop_unused(older)
         return bucket
 
-    def forget(self, number: int) -> None:
-        """Drop a bucket that has fired."""
-        del self._buckets[number]
+    def forget(self, bucket: Bucket) -> None:
+        """Let go of a bucket that fires now."""
+        del self._buckets[bucket.number]
+        if self._newest is bucket:
+            self._newest = None
+
+    def drop_unused(self, bucket: Bucket) -> None:
+        """Drop an empty bucket before its time, unless it is the newest, or fires now."""
+        if bucket is not self._newest and self._buckets.get(bucket.number) is bucket:
+            del self._buckets[bucket.number]
+            self._keeper.finish(bucket)
+
+    def __len__(self) -> int:
+        return len(self._buckets)
 
 
 async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
@@ -183,7 +206,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     if not timeout > 0:
         raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
     kernel.ask_serial = serial = kernel.ask_serial + 1
-    slot: AskRef[R] = AskRef(kernel, serial)
+    slot: AskRef[R] = AskRef(kernel, serial, kernel.tokens.take())
     kernel.asks[serial] = cast("AskRef[object]", slot)
     try:
         ref.tell(factory(slot))

@@ -29,6 +29,7 @@ from casty.runtime.family import Family
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
+from casty.runtime.tokens import Tokens
 
 if TYPE_CHECKING:
     from casty.runtime.system import ActorSystem
@@ -79,7 +80,8 @@ class Kernel:
         """Called with the same two when that watch is over, also because the watcher has ended."""
         self.on_escalation: Callable[[Exception], None] = on_escalation
         """Called with what an actor at the root escalates."""
-        self.rng: Rng = random.Random()
+        self.rng: Rng = random.Random(config.seed)
+        self.tokens = Tokens(config.seed)
         self.system = system
         self.name = name
         self.config = config
@@ -127,12 +129,11 @@ class Kernel:
         self.context.run(nursery.start_soon, async_fn, *args, name=name)
 
     def target(self, path: str, uid: int) -> OwnRef[Never] | None:
-        """Return who has the path, if it is the one with ``uid``, or ``uid`` is 0."""
-        found: OwnRef[Never] | None
+        """Return who has the path, if it is the one with ``uid``; 0 is any, except for the slot of an ask."""
         if path.startswith(ASK_PREFIX):
-            found = self._slot(path[len(ASK_PREFIX) :])
-        else:
-            found = self.targets.get(path)
+            slot = self._slot(path[len(ASK_PREFIX) :])
+            return slot if slot is not None and uid == slot.uid else None
+        found = self.targets.get(path)
         return found if found is not None and uid in (0, found.uid) else None
 
     def ref_for(self, path: str, uid: int) -> ActorRef[Never]:

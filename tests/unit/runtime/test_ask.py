@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
+from casty.config import SystemConfig
 from casty.errors import AskTimeoutError
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
@@ -136,7 +137,9 @@ async def test_the_slot_is_reached_by_its_path_once() -> None:
         await trio.testing.wait_all_tasks_blocked()
         address = slots[0].address
         assert address.path.startswith("/_ask/")
-        assert not system._deliver(address.path, address.uid + 1, "wrong serial")
+        assert not system._deliver(address.path, address.uid ^ 1, "wrong number")
+        assert not system._deliver(address.path, 0, "no number")
+        assert system.lookup(address.path) is None
         assert system._deliver(address.path, address.uid, "from afar")
         assert not system._deliver(address.path, address.uid, "again")
         assert system._ref_for(address.path, address.uid) == slots[0]
@@ -156,6 +159,63 @@ async def test_ten_thousand_asks_leave_nothing_behind() -> None:
             await system.ask(ref, lambda reply_to: Ask(0.0, reply_to))
         assert system.statistics().asks_pending == 0
         assert all(not bucket.slots for bucket in system._kernel.wheel._buckets.values())
+
+
+async def test_quick_asks_with_a_long_time_out_keep_no_timers(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        for number in range(1_000):
+            await system.ask(ref, lambda reply_to: Ask(0.05, reply_to), timeout=60.0 if number % 2 else 90.0)
+            assert len(system._kernel.wheel) <= 1
+            assert system.statistics().timers <= 1
+        with pytest.raises(AskTimeoutError):
+            await system.ask(ref, lambda reply_to: Ask(61.0, reply_to), timeout=60.0)
+        await trio.sleep(100)
+        assert (len(system._kernel.wheel), system.statistics().timers) == (0, 0)
+
+
+async def test_asks_that_time_out_together_and_those_that_are_answered_leave_the_wheel(autojump_clock: object) -> None:
+    late: list[int] = []
+
+    async def one(system: ActorSystem, ref: ActorRef[Ask], number: int) -> None:
+        reply = await system.ask_or_none(ref, lambda reply_to: Ask(number / 10, reply_to), timeout=20.0)
+        if reply is None:
+            late.append(number)
+
+    async with ActorSystem() as system, trio.open_nursery() as nursery:
+        for number in range(20):
+            ref = system.spawn(Behaviors.receive(answer), f"a{number}")
+            nursery.start_soon(one, system, ref, number * 20)
+        await trio.sleep(1)
+        assert len(system._kernel.wheel) == 1
+        await trio.sleep(60)
+        assert sorted(late) == list(range(220, 400, 20))
+        assert (len(system._kernel.wheel), system.statistics().timers) == (0, 0)
+
+
+async def addresses_of_asks(config: SystemConfig) -> list[int]:
+    """Return the numbers that tell the slots of a thousand asks apart."""
+    numbers: list[int] = []
+
+    async def note(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+        numbers.append(message.reply_to.address.uid)
+        message.reply_to.tell("noted")
+        return Behaviors.same()
+
+    async with ActorSystem(config=config) as system:
+        ref = system.spawn(Behaviors.receive(note), "a")
+        for _ in range(1_000):
+            await system.ask(ref, lambda reply_to: Ask(0.0, reply_to))
+    return numbers
+
+
+async def test_the_address_of_an_ask_is_random_and_with_a_seed_repeatable() -> None:
+    first, second = await addresses_of_asks(SystemConfig()), await addresses_of_asks(SystemConfig())
+    assert len({*first, *second}) == 2_000
+    assert max(first).bit_length() > 60
+    seeded = await addresses_of_asks(SystemConfig(seed=7))
+    assert seeded == await addresses_of_asks(SystemConfig(seed=7))
+    assert seeded != await addresses_of_asks(SystemConfig(seed=8))
 
 
 async def answer_now(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:

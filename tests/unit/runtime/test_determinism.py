@@ -7,6 +7,15 @@ import sys
 import textwrap
 
 import pytest
+import trio
+
+from casty.behaviors import Behaviors
+from casty.config import SystemConfig
+from casty.errors import ConfigError
+from casty.protocol.supervision import Restart
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import ActorContext
+from casty.runtime.system import ActorSystem
 
 PROGRAM = textwrap.dedent(
     """
@@ -61,3 +70,33 @@ def test_two_processes_with_the_same_seed_make_the_same_trace(seed: int) -> None
     first = trace(seed, hash_seed=1)
     assert int(first.split()[0]) > 60
     assert trace(seed, hash_seed=2) == first
+
+
+async def restarts(seed: int | None) -> list[float]:
+    """Return when an actor that fails again and again was started, by the virtual clock."""
+    started: list[float] = []
+
+    async def make(ctx: ActorContext[int]) -> Behavior[int]:
+        started.append(trio.current_time() - began)
+        raise LookupError
+
+    began = trio.current_time()
+    async with ActorSystem(config=SystemConfig(seed=seed)) as system:
+        strategy = Restart(restarts_max=6, backoff_min=0.1, backoff_jitter=0.5)
+        ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), strategy), "failing")
+        await system.wait_stopped(ref)
+    return [round(time, 6) for time in started]
+
+
+async def test_a_seed_makes_the_pauses_before_restarts_repeatable(autojump_clock: object) -> None:
+    first = await restarts(seed=1)
+    assert len(first) == 7
+    assert await restarts(seed=1) == first
+    assert await restarts(seed=2) != first
+    assert await restarts(seed=None) != first
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "x"])
+def test_a_seed_is_a_number(seed: int) -> None:
+    with pytest.raises(ConfigError, match="seed must be"):
+        SystemConfig(seed=seed)
