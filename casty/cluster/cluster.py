@@ -156,11 +156,12 @@ class Cluster:
             transport=self._transport,
             event_stream=self._event_stream,
         )
+        node.contacts.expect(seeds)
         kernel_of(self._system).closing.append(self.shutdown)
         local = self._local_transport or LocalTransport(self._system)
         self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
         try:
-            await node.board.wait_joined()
+            await node.contacts.wait_joined(node.board)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._stop()
@@ -192,6 +193,11 @@ class Cluster:
     def is_member(self) -> bool:
         """Whether this node has been let into a cluster."""
         return self._node is not None and self._node.board.joined
+
+    @property
+    def contacts(self) -> str:
+        """What happened last with each seed, in words."""
+        return str(self._running().contacts)
 
     @property
     def up_members(self) -> int:

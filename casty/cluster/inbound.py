@@ -12,7 +12,7 @@ from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
-from casty.protocol.messages import Heartbeat, HeartbeatAck, TopologyMessage, WatchMessage
+from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, TopologyMessage, WatchMessage
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import FrameKind, Lane
@@ -64,6 +64,7 @@ class Inbound:
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
         """Pass on that nobody answered; messages for who is no member do not wait for another attempt."""
         node = self._node
+        node.contacts.failed(address, reason)
         if lane is Lane.control:
             node.subsystems.heartbeat.tell(DialFailed(address, refused))
         elif node.transport is not None and all(member.address != address for member in node.board.members):
@@ -73,6 +74,7 @@ class Inbound:
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""
         logger.warning("%s refused the connection: %s", address, printable(refusal.reason))
+        self._node.contacts.refused(address, refusal.reason)
         if refusal.final:
             self._node.subsystems.topology.tell(HelloRefused(address, printable(refusal.reason)))
 
@@ -89,6 +91,7 @@ class Inbound:
 
     def self_dialled(self, address: NodeAddress) -> None:
         """Pass on that an address leads back to this node."""
+        self._node.contacts.is_self(address)
         self._node.subsystems.topology.tell(SelfAlias(address))
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
@@ -101,6 +104,8 @@ class Inbound:
         if isinstance(message, Heartbeat | HeartbeatAck):
             self._node.subsystems.heartbeat.tell(Heard(peer, message))
         elif isinstance(message, TopologyMessage):
+            if isinstance(message, JoinAnswer):
+                self._node.contacts.answered(peer.address, message)
             self._node.subsystems.topology.tell(Received(peer, message))
         elif isinstance(message, WatchMessage):
             self._node.subsystems.watch.tell(PeerSaid(peer, message))

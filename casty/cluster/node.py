@@ -17,6 +17,7 @@ import trio
 from casty.address import ActorAddress, NodeAddress, UniqueAddress
 from casty.cluster.board import Board
 from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
+from casty.cluster.contacts import Contacts
 from casty.config import ClusterSettings
 from casty.errors import CastyError, ProtocolError
 from casty.protocol.cluster_state import TopologySnapshot
@@ -92,6 +93,7 @@ class ClusterNode:
         self.settings = settings
         self.transport = transport
         self.board = Board()
+        self.contacts = Contacts()
         self.event_stream = event_stream
         limits = settings.limits
         self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)

@@ -91,12 +91,11 @@ class ClusteredActorSystem(ActorSystem):
 
     def _what_was_missing(self) -> str:
         config = self.cluster_config
-        seeds = ", ".join(f"{host}:{port}" for host, port in config.seed_nodes) or "none"
         if self.cluster.is_member:
             found = f"{self.cluster.up_members} of {self.required_quorum} required members were up"
         else:
-            found = "no seed let it in; are they running, and reachable from here?"
-        return f"{config.node_id!r} gave up after {self.join_timeout:g} s (seeds: {seeds}): {found}"
+            found = f"no seed let it in: {self.cluster.contacts}"
+        return f"{config.node_id!r} gave up after {self.join_timeout:g} s: {found}"
 
     @property
     def self_node(self) -> NodeAddress:

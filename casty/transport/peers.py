@@ -313,8 +313,11 @@ class RemoteTransport:
                 return await self._attempt(dial, exchange), False
         except ConnectFailed as error:
             return None, exchange.attempt_failed(dial, refused=error.refused, reason=str(error))
-        except (ConnectionLost, ProtocolError) as error:
+        except ConnectionLost as error:
             return None, exchange.attempt_failed(dial, refused=False, reason=printable(str(error)))
+        except ProtocolError as error:
+            reason = f"{dial.address} does not answer like a casty node: {printable(str(error))}"
+            return None, exchange.attempt_failed(dial, refused=False, reason=reason)
         except trio.TooSlowError:
             return None, exchange.attempt_failed(dial, refused=False, reason=self._lateness(dial))
         except _TurnedAway as error:

@@ -26,6 +26,7 @@ ACCEPT_PAUSE = 0.1
 """Seconds between two accepts after one failed: when descriptors run out, hurrying does not help."""
 
 UNKNOWN_HOST = "unknown"
+NOBODY = "nobody listens there"
 
 _NOT_ON_THIS_HOST = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
 """Errors of an address family that this machine lacks: they say nothing about the peer."""
@@ -151,11 +152,12 @@ class TcpNetwork:
         try:
             stream = await anyio.connect_tcp(address.host, address.port)
         except (OSError, ValueError) as error:
-            raise ConnectFailed(address, _reason(error), refused=_is_refusal(error)) from error
+            refused = _is_refusal(error)
+            raise ConnectFailed(address, NOBODY if refused else _reason(error), refused=refused) from error
         if _is_connected_to_itself(stream):
             # A dial to a free port of the ephemeral range can be given that very port and meet itself.
             await stream.aclose()
-            raise ConnectFailed(address, "nobody listens there", refused=True)
+            raise ConnectFailed(address, NOBODY, refused=True)
         return TcpConnection(stream, _remote_host(stream))
 
 

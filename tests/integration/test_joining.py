@@ -132,3 +132,23 @@ async def test_a_quorum_that_never_comes_leaves_nothing_running(has_seed: bool) 
     assert network.port
     assert is_free(network.port)
     assert trio.lowlevel.current_statistics().tasks_living == tasks
+
+
+async def answer_as_another_program(stream: trio.SocketStream) -> None:
+    async with stream:
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+async def test_wrong_seeds_are_named_with_what_is_wrong_about_each() -> None:
+    (other,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        seeds = [closed.getsockname(), other.socket.getsockname()]
+        async with other, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, answer_as_another_program, [other])
+            with pytest.raises(ClusterTimeoutError) as caught:
+                await enter(seed_nodes=seeds, join_timeout=1)
+            nursery.cancel_scope.cancel()
+    nobody, stranger = (f"127.0.0.1:{port}" for _, port in seeds)
+    assert f"cannot connect to {nobody}: nobody listens there; " in str(caught.value)
+    assert f"{stranger} does not answer like a casty node" in str(caught.value)

@@ -222,7 +222,7 @@ async def test_a_quorum_that_does_not_come_is_a_time_out_with_nothing_left_runni
 
 
 async def test_seeds_that_never_answer_are_a_time_out_that_names_them(autojump_clock, nodes):
-    with pytest.raises(ClusterTimeoutError, match=r"nowhere:2551.*no seed let it in"):
+    with pytest.raises(ClusterTimeoutError, match=r"no seed let it in.*nowhere:2551"):
         await nodes.start("a", ["nowhere"], join_timeout=5)
 
 

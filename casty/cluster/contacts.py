@@ -1,0 +1,84 @@
+"""What happened last with each seed, in words for whoever waits to be let in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import chain, repeat
+
+import trio
+
+from casty.address import NodeAddress
+from casty.cluster.board import Board
+from casty.naming import printable
+from casty.protocol.messages import JoinAnswer, JoinState
+
+WARN_AFTER = 2.0
+"""A seed that is there answers within milliseconds; a dial to a host that is not there takes longer."""
+WARN_AGAIN_AFTER = (8.0, 20.0)
+WARN_EVERY = 60.0
+REASON_LENGTH_MAX = 300
+
+logger = logging.getLogger("casty.cluster")
+
+
+class Contacts:
+    """The seeds of this node. News of other addresses are not kept.
+
+    >>> seed = NodeAddress("10.0.0.7", 2551)
+    >>> contacts = Contacts()
+    >>> contacts.expect([seed])
+    >>> str(contacts)
+    '10.0.0.7:2551 has not answered yet'
+    >>> contacts.failed(seed, "cannot connect to 10.0.0.7:2551: Connection refused")
+    >>> str(contacts)
+    'cannot connect to 10.0.0.7:2551: Connection refused'
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[NodeAddress, str] = {}
+
+    def expect(self, seeds: Sequence[NodeAddress]) -> None:
+        """Begin with these seeds, of which nothing is known."""
+        self._last = {seed: f"{seed} has not answered yet" for seed in seeds}
+
+    def failed(self, seed: NodeAddress, reason: str) -> None:
+        """Nobody could be reached there."""
+        text = printable(reason, REASON_LENGTH_MAX)
+        self._note(seed, text if str(seed) in text else f"{seed}: {text}")
+
+    def refused(self, seed: NodeAddress, reason: str) -> None:
+        """The node there wants no connection with this one."""
+        self._note(seed, f"{seed} refused the connection: {printable(reason, REASON_LENGTH_MAX)}")
+
+    def is_self(self, seed: NodeAddress) -> None:
+        """The address leads back to this node."""
+        self._note(seed, f"{seed} is this node itself")
+
+    def answered(self, seed: NodeAddress, answer: JoinAnswer) -> None:
+        """The node there has answered."""
+        match answer.state:
+            case JoinState.not_in_cluster:
+                self._note(seed, f"{seed} answered that it is in no cluster yet either")
+            case JoinState.in_cluster:
+                self._note(seed, f"{seed} would let this node in, and the welcome has not come yet")
+            case JoinState.retry:
+                self._note(seed, f"{seed} asks this node to wait: {printable(answer.reason, REASON_LENGTH_MAX)}")
+            case JoinState.refused:
+                self._note(seed, f"{seed} refused this node: {printable(answer.reason, REASON_LENGTH_MAX)}")
+
+    async def wait_joined(self, board: Board) -> None:
+        """Return once this node is a member; warn, now and then, while the seeds keep it waiting."""
+        waited = 0.0
+        for delay in chain((WARN_AFTER, *WARN_AGAIN_AFTER), repeat(WARN_EVERY)):
+            with trio.move_on_after(delay):
+                return await board.wait_joined()
+            waited += delay
+            logger.warning("no seed has let this node in for %g s: %s", waited, self)
+
+    def _note(self, seed: NodeAddress, text: str) -> None:
+        if seed in self._last:
+            self._last[seed] = text
+
+    def __str__(self) -> str:
+        return "; ".join(self._last.values())

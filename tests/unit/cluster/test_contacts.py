@@ -1,0 +1,95 @@
+"""A node that no seed lets in says why, while it waits and when it gives up."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from casty import ClusterTimeoutError, NodeAddress
+from casty.cluster.contacts import Contacts
+from casty.protocol.messages import JoinAnswer, JoinState
+
+SEED = NodeAddress("seed", 2551)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if "no seed has let this node in" in record.getMessage()]
+
+
+async def test_a_wrong_seed_is_named_with_its_cause_after_two_seconds(autojump_clock, nodes, caplog):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(nodes.start, "a", ["nowhere"])
+        await trio.sleep(1.9)
+        assert warnings(caplog) == []
+        await trio.sleep(0.2)
+        assert warnings(caplog) == [
+            "no seed has let this node in for 2 s: cannot connect to nowhere:2551: nobody listens there"
+        ]
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_warning_is_repeated_ever_more_sparsely(autojump_clock, nodes, caplog):
+    with pytest.raises(ClusterTimeoutError):
+        await nodes.start("a", ["nowhere"], join_timeout=300)
+    waits = [text.partition(":")[0].rpartition(" for ")[2] for text in warnings(caplog)]
+    assert waits == ["2 s", "10 s", "30 s", "90 s", "150 s", "210 s", "270 s"]
+
+
+async def test_the_error_says_what_happened_last_with_each_seed(autojump_clock, nodes):
+    nodes.network.host("silent")
+    nodes.network.cut("a", "silent")
+    with pytest.raises(ClusterTimeoutError) as caught:
+        await nodes.start("a", ["nowhere", "silent"], join_timeout=20)
+    assert str(caught.value) == (
+        "'a' gave up after 20 s: no seed let it in: cannot connect to nowhere:2551: nobody listens there; "
+        "silent:2551 did not answer the dial within 5 s"
+    )
+
+
+async def test_a_node_that_is_let_in_at_once_warns_of_nothing(autojump_clock, nodes, caplog):
+    await nodes.start("a")
+    await nodes.start("b", "a")
+    await trio.sleep(60)
+    assert warnings(caplog) == []
+
+
+async def test_a_seed_that_waits_for_others_itself_is_shown_as_such(autojump_clock, nodes, caplog):
+    async with trio.open_nursery() as nursery:
+        for name in "ab":  # each waits for c, which is the only one that may form the cluster
+            nursery.start_soon(nodes.start, name, ["c", "b" if name == "a" else "a"])
+        await trio.sleep(2.5)
+        assert any("b:2551 answered that it is in no cluster yet either" in text for text in warnings(caplog))
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (JoinState.not_in_cluster, "seed:2551 answered that it is in no cluster yet either"),
+        (JoinState.in_cluster, "seed:2551 would let this node in, and the welcome has not come yet"),
+        (JoinState.retry, "seed:2551 asks this node to wait: because"),
+        (JoinState.refused, "seed:2551 refused this node: because"),
+    ],
+)
+def test_each_answer_has_its_words(state, text):
+    contacts = Contacts()
+    contacts.expect([SEED])
+    contacts.answered(SEED, JoinAnswer(state, "because"))
+    assert str(contacts) == text
+
+
+def test_news_of_other_addresses_are_not_kept_and_a_reason_cannot_fake_a_line():
+    contacts = Contacts()
+    contacts.expect([SEED])
+    contacts.failed(NodeAddress("other", 1), "gone")
+    contacts.refused(SEED, "no\nFAKE LINE")
+    assert str(contacts) == r"seed:2551 refused the connection: no\nFAKE LINE"
+
+
+def test_the_latest_news_replaces_what_was_known():
+    contacts = Contacts()
+    contacts.expect([SEED])
+    contacts.failed(SEED, "reset by peer")
+    assert str(contacts) == "seed:2551: reset by peer"
+    contacts.is_self(SEED)
+    assert str(contacts) == "seed:2551 is this node itself"
