@@ -14,12 +14,19 @@ from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
 from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, TopologyMessage, WatchMessage
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
+from casty.runtime.events import DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
 
 COMPLAINTS_MAX = 256
 """Peers and types that are complained about once each; beyond that, only counted."""
+
+NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
+    "no_actor": "not delivered: no_actor",
+    "unknown_type": "not delivered: unknown_type",
+    "ill_typed": "not delivered: ill_typed",
+}
 
 ENVELOPE = FrameKind.ENVELOPE
 """Looked at first and as a constant: 0.1 us less for each message than as the second case of a match."""
@@ -132,7 +139,7 @@ class Inbound:
         if notice.code == "no_actor":
             self._node.subsystems.topology.tell(SubscriberLost(peer, notice.path, notice.uid))
         ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
-        self._node.kernel.dead_letter(notice, ref, f"not delivered: {notice.code}")
+        self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
             self._complain(peer, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
 

@@ -27,7 +27,7 @@ from casty.protocol.registry import ServiceEntry
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.refs import ActorRef
 from casty.runtime.ask import ASK_PREFIX, ErrorReply
-from casty.runtime.events import EventStreamCmd
+from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel
 from casty.runtime.ref import OwnRef, refuse_thread
 from casty.runtime.system import ActorSystem, kernel_of
@@ -64,8 +64,6 @@ LOCAL_ONLY_MAX = 4_096
 CONTROL_ELEMENTS_MAX = 1_048_576
 """Values in one control message: a state with all members and tombstones that the bounds allow."""
 HEADER_BYTES = 5
-OUTBOUND_FULL = "outbound queue full"
-NODE_STOPPED = "cluster stopped"
 
 logger = logging.getLogger("casty.cluster")
 
@@ -174,7 +172,7 @@ class ClusterNode:
                 logger.warning("a frame to %s is lost (%s) and cannot be shown: %s", to.address, reason, error)
                 continue
             ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
-            self.kernel.dead_letter(envelope.message, ref, reason)
+            self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
 
 
 class RemoteRef(ActorRef[M_contra]):

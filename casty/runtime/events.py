@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Never, TypeAlias
+from typing import Final, Literal, Never, TypeAlias
 
 from casty.refs import ActorRef
 
@@ -40,7 +40,10 @@ class ActorRestarted:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that nobody will handle; ``reason`` is one of the constants of this module."""
+    """A message that nobody will handle; ``reason`` says why, in words.
+
+    It begins with the reason that `casty.SystemStatistics` counts it under; particulars follow after ``": "``.
+    """
 
     message: object
     intended_ref: ActorRef[Never]
@@ -97,8 +100,26 @@ class Publish:
 
 EventStreamCmd: TypeAlias = EventStreamSubscribe | EventStreamUnsubscribe | Publish
 
-MAILBOX_FULL = "mailbox full"
-ACTOR_STOPPED = "actor stopped"
-NO_SUCH_ACTOR = "no such actor"
-ASK_FINISHED = "ask finished"
-NOT_AN_ASK = "error reply without an ask"
+DeadLetterReason: TypeAlias = Literal[
+    "mailbox full",
+    "actor stopped",
+    "no such actor",
+    "ask finished",
+    "error reply without an ask",
+    "outbound queue full",
+    "cluster stopped",
+    "not sent",
+    "not delivered: no_actor",
+    "not delivered: unknown_type",
+    "not delivered: ill_typed",
+]
+"""What dead letters are counted under: a fixed set, because peers must not make counters."""
+
+MAILBOX_FULL: Final = "mailbox full"
+ACTOR_STOPPED: Final = "actor stopped"
+NO_SUCH_ACTOR: Final = "no such actor"
+ASK_FINISHED: Final = "ask finished"
+NOT_AN_ASK: Final = "error reply without an ask"
+OUTBOUND_FULL: Final = "outbound queue full"
+NODE_STOPPED: Final = "cluster stopped"
+NOT_SENT: Final = "not sent"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Never, cast
 import trio
 
 from casty.config import SystemConfig
-from casty.errors import ActorStoppedError, MailboxFull
+from casty.errors import ActorStoppedError, CastyError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel, refuse_asks
@@ -22,6 +22,7 @@ from casty.runtime.events import (
     MAILBOX_FULL,
     NO_SUCH_ACTOR,
     DeadLetter,
+    DeadLetterReason,
     EventStreamCmd,
     Terminated,
 )
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 ASK_SERIAL_DIGITS_MAX = 19
 """Longer numbers in a path from the network are no slot: int() of a long text is slow."""
 
-LOST_REQUESTS = {ACTOR_STOPPED: ActorStoppedError, NO_SUCH_ACTOR: ActorStoppedError, MAILBOX_FULL: MailboxFull}
+LOST_REQUESTS: dict[DeadLetterReason, type[CastyError]] = {
+    ACTOR_STOPPED: ActorStoppedError,
+    NO_SUCH_ACTOR: ActorStoppedError,
+    MAILBOX_FULL: MailboxFull,
+}
 """What an asker is told about a request that became a dead letter, by the reason. What was lost between
 nodes is not here: a link that broke does not know what arrived, so those asks time out."""
 
@@ -54,7 +59,7 @@ class SystemStatistics:
     messages_delivered: int
     """Messages and signals that were handed to handlers and inboxes, in total."""
     dead_letters: dict[str, int]
-    """Dead letters by reason, in total."""
+    """Dead letters by reason, in total. The reasons are a fixed set, whatever peers do."""
     asks_pending: int
     timers: int
     """Deadlines that are kept: timers, schedules, buckets of asks, bounds of stops."""
@@ -102,7 +107,7 @@ class Kernel:
         self.closed = False
         self.delivered = 0
         self.actors = 0
-        self.dead_letters: dict[str, int] = {}
+        self.dead_letters: dict[DeadLetterReason, int] = {}
         self._uid = 0
         self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
         self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
@@ -146,11 +151,13 @@ class Kernel:
         target = self.target(path, uid)
         return target is not None and target.deliver(message)
 
-    def dead_letter(self, message: object, ref: ActorRef[Never], reason: str) -> None:
+    def dead_letter(
+        self, message: object, ref: ActorRef[Never], reason: DeadLetterReason, particulars: str = ""
+    ) -> None:
         """Count a message that nobody will handle, publish it, and refuse the asks in it."""
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
-            self.event_stream.publish(DeadLetter(message, ref, reason))
+            self.event_stream.publish(DeadLetter(message, ref, f"{reason}: {particulars}" if particulars else reason))
         error = LOST_REQUESTS.get(reason)
         if error is not None:
             refuse_asks(self, message, error(f"{ref.path} did not get the request: {reason}"))
@@ -172,7 +179,9 @@ class Kernel:
 
     def statistics(self) -> SystemStatistics:
         """Return the counters."""
-        return SystemStatistics(self.actors, self.delivered, dict(self.dead_letters), len(self.asks), len(self.keeper))
+        return SystemStatistics(
+            self.actors, self.delivered, dict[str, int](self.dead_letters.items()), len(self.asks), len(self.keeper)
+        )
 
     def _slot(self, serial: str) -> AskRef[object] | None:
         if not serial.isascii() or not serial.isdigit() or len(serial) > ASK_SERIAL_DIGITS_MAX:

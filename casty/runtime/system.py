@@ -285,9 +285,6 @@ class ActorSystem:
     def _publish(self, event: object) -> None:
         self._kernel.event_stream.publish(event)
 
-    def _publish_dead_letter(self, message: object, ref: ActorRef[Never], reason: str) -> None:
-        self._kernel.dead_letter(message, ref, reason)
-
     def _terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
         """Tell a local watcher that a watched actor of another node has ended."""
         self._kernel.terminated(watcher, ref, cause)

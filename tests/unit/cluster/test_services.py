@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import pytest
 import trio
@@ -29,6 +29,7 @@ from casty import (
     UnsubscribeTopology,
     message,
 )
+from casty.runtime.events import DeadLetterReason
 
 
 @message("test.services.Echo")
@@ -268,6 +269,9 @@ async def test_an_ask_to_a_dead_node_times_out_and_its_message_is_a_dead_letter(
         with trio.fail_after(30):
             letter = await anext(aiter(letters))
     assert isinstance(letter.message, Echo)
+    assert letter.reason.startswith("not sent: ")
+    assert a.statistics().dead_letters["not sent"] >= 1
+    assert {*a.statistics().dead_letters} <= {*get_args(DeadLetterReason)}
 
 
 async def test_a_message_of_an_unknown_type_is_answered_and_the_link_lives(autojump_clock, nodes):
