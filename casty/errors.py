@@ -98,4 +98,8 @@ class ClusterTimeoutError(CastyError, TimeoutError):
 
 
 class NodeDowned(CastyError):
-    """This node was declared down by the cluster, so its actors were stopped."""
+    """This node is down, so its actors were stopped; the message says who decided that, and why.
+
+    Either the cluster declared it down, or it gave itself up, because it could not reach a majority. The
+    node starts again with a new ``async with`` block, and joins as a new run.
+    """

@@ -50,6 +50,8 @@ from casty.runtime.system import fail_system
 
 SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
 
+AFTER_DOWN = "its actors were stopped; start the node again, and it joins as a new one"
+
 SUBSCRIBERS_MAX = 4_096
 """Actors that are told of each change; other nodes add to them, so there must be an end."""
 
@@ -170,8 +172,8 @@ class TopologyDriver:
             case Left():
                 self._ctx.log.info("%s has left the cluster", self._node.self_node.address)
                 board.end()
-            case Downed():
-                error = NodeDowned(f"{self._node.self_node.address} was declared down by its cluster")
+            case Downed(reason):
+                error = NodeDowned(f"{self._node.self_node.address} {_how(reason)}; {AFTER_DOWN}")
                 board.end(error)
                 fail_system(self._node.system, error)
 
@@ -219,6 +221,12 @@ class TopologyDriver:
         found = None if transport is None else await transport.identify(question.joiner.address)
         self._verifying.discard(question.joiner)
         self._ctx.self.tell(AddressAnswered(question, found))
+
+
+def _how(own_reason: str) -> str:
+    if own_reason:
+        return f"gave itself up: {own_reason}"
+    return "was declared down by its cluster: the others could not reach it for too long, or somebody downed it by hand"
 
 
 def _is_at(ref: ActorRef[Never], node: UniqueAddress) -> bool:

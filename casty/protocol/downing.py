@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
@@ -59,11 +60,20 @@ def keeps_majority(partition: Partition) -> bool:
     The second count takes what the other side may have decided in the meantime: this side's leaving
     members as gone, the other side's joining members as up. Both must say yes.
     """
-    mine = _with(partition.reachable, VOTING)
-    theirs = _with(partition.unreachable, VOTING)
-    mine_at_worst = _with(partition.reachable, {MemberStatus.up})
-    theirs_at_best = _with(partition.unreachable, VOTING | {MemberStatus.joining})
-    return _outvotes(mine, theirs) and _outvotes(mine_at_worst, theirs_at_best)
+    return _outvotes(*_votes(partition)) and _outvotes(*_votes_at_worst(partition))
+
+
+Votes: TypeAlias = tuple[list[UniqueAddress], list[UniqueAddress]]
+"""This side's voters and the other's."""
+
+
+def _votes(partition: Partition) -> Votes:
+    return _with(partition.reachable, VOTING), _with(partition.unreachable, VOTING)
+
+
+def _votes_at_worst(partition: Partition) -> Votes:
+    theirs_at_best = VOTING | {MemberStatus.joining}
+    return _with(partition.reachable, {MemberStatus.up}), _with(partition.unreachable, theirs_at_best)
 
 
 def _with(members: Collection[Member], statuses: Collection[MemberStatus]) -> list[UniqueAddress]:
@@ -116,6 +126,19 @@ class Downing:
         else:
             losers = partition.unreachable if keeps_majority(partition) else partition.reachable
         return frozenset(member.unique for member in losers)
+
+    def why(self, state: Gossip, self_node: UniqueAddress, now: float) -> str:
+        """Return why the side of ``self_node`` is lost, in words, where `decide` has just said so."""
+        partition = Partition.of(state, self_node)
+        if now - self._changed_at < self._patience(len(state.members)):
+            since = now if self._unstable_since is None else self._unstable_since
+            return f"whom it can reach has kept changing for {now - since:.0f} s"
+        worst, (mine, theirs) = "", _votes(partition)
+        if _outvotes(mine, theirs):
+            worst, (mine, theirs) = " at worst", _votes_at_worst(partition)
+        seen, voters = len(mine), len(mine) + len(theirs)
+        tie = ", and of two halves the one with the lowest address goes on" if 2 * seen == voters else ""
+        return f"it could not reach a majority (saw {seen} of {voters}{worst}) for {now - self._changed_at:.0f} s{tie}"
 
     def _patience(self, members: int) -> float:
         return stable_after(members) if self.stable_after is None else self.stable_after

@@ -83,6 +83,7 @@ class Topology:
     _exchange: Exchange = field(init=False)
     _pushed: Gossip | None = field(init=False, default=None)
     _leaving: bool = field(init=False, default=False)
+    _given_up: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -249,6 +250,7 @@ class Topology:
         if key == DOWNING:
             lost = self._downing.decide(state, self._node, now)
             if lost and (self._node in lost or leader_of(state, self._node) == self._node):
+                self._given_up = self._downing.why(state, self._node, now) if self._node in lost else ""
                 return self._down(state, lost)
             due = self._downing.observe(state, self._node, now)
             return [] if due is None else [StartTimer(DOWNING, max(due, DOWNING_RETRY))]
@@ -260,7 +262,8 @@ class Topology:
                 state = state.with_member(self._node, member.moved_to(MemberStatus.down))
         self.state = state
         names = ", ".join(str(node.address) for node in sorted(lost))
-        text = f"unreachable for too long, or on the losing side of a split: declared down: {names}"
+        cause = f"this node gives itself up: {self._given_up}" if self._given_up else "unreachable for too long"
+        text = f"{cause}: declared down: {names}"
         return [Note(Severity.warning, text)]
 
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
@@ -291,4 +294,4 @@ class Topology:
             self._leaving = True
             return [StartTimer(LEAVE, self.settings.leave_timeout)]
         self.gone = True
-        return [Downed()] if end is OwnEnd.downed else [*confirmations(state, self._node), Left()]
+        return [Downed(self._given_up)] if end is OwnEnd.downed else [*confirmations(state, self._node), Left()]

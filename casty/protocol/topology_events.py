@@ -109,7 +109,9 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Downed:
-    """Effect: the cluster has declared this node down; it must stop its actors."""
+    """Effect: this node is down; it must stop its actors. ``reason``: why it gave itself up, "" where others did."""
+
+    reason: str = ""
 
 
 TopologyEvent = (

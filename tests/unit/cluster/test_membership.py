@@ -129,8 +129,26 @@ async def test_the_smaller_side_of_a_partition_is_downed_and_its_block_raises(au
     nodes.network.cut("c", "b")
     with trio.fail_after(60):
         await nodes.handles["c"].ended.wait()
-    assert isinstance(nodes.handles["c"].error, NodeDowned)
+    error = nodes.handles["c"].error
+    assert isinstance(error, NodeDowned)
+    assert str(error) == (
+        "c:2551 gave itself up: it could not reach a majority (saw 1 of 3) for 7 s; "
+        "its actors were stopped; start the node again, and it joins as a new one"
+    )
     await nodes.sees("a", {"a": "up", "b": "up"})
+
+
+async def test_a_node_that_the_others_declare_down_is_told_that_they_did(autojump_clock, nodes):
+    for name in "abc":
+        await nodes.start(name, "a" if name != "a" else "")
+    await nodes.all_up("a", "b", "c")
+    await nodes.handles["a"].system.cluster.down(NodeAddress("c", 2551))
+    with trio.fail_after(60):
+        await nodes.handles["c"].ended.wait()
+    assert str(nodes.handles["c"].error) == (
+        "c:2551 was declared down by its cluster: the others could not reach it for too long, or somebody downed it "
+        "by hand; its actors were stopped; start the node again, and it joins as a new one"
+    )
 
 
 async def test_a_short_partition_leaves_everybody_a_member(autojump_clock, nodes):

@@ -136,3 +136,36 @@ def test_larger_clusters_wait_longer() -> None:
     waits = [stable_after(count) for count in (1, 5, 10, 20, 50, 100, 1_000, 5_000)]
     assert waits == sorted(waits)
     assert waits[:3] == [7.0, 7.0, 10.0]
+
+
+def why(state: Gossip, own: str, *, observed: float, decided: float) -> str:
+    downing = Downing()
+    downing.observe(state, run_of(own), observed)
+    assert run_of(own) in downing.decide(state, run_of(own), decided)
+    return downing.why(state, run_of(own), decided)
+
+
+def test_a_side_without_a_majority_is_told_how_many_it_saw() -> None:
+    text = why(split(FIVE, "d", "abc"), "d", observed=1.0, decided=8.5)
+    assert text == "it could not reach a majority (saw 2 of 5) for 8 s"
+
+
+def test_the_half_without_the_lowest_address_is_told_the_rule() -> None:
+    text = why(split(gossip_of(*members("ab")), "b", "a"), "b", observed=1.0, decided=8.0)
+    assert text == (
+        "it could not reach a majority (saw 1 of 2) for 7 s, and of two halves the one with the lowest address goes on"
+    )
+
+
+def test_a_majority_that_may_be_none_is_counted_at_worst() -> None:
+    state = split(gossip_of(*members("abc"), *members("de"), *members("fg", "joining")), "a", "defg")
+    text = why(state, "a", observed=1.0, decided=10.0)
+    assert text == "it could not reach a majority (saw 3 of 7 at worst) for 9 s"
+
+
+def test_a_side_that_never_settled_is_told_so() -> None:
+    downing = Downing(stable_after=4.0)
+    one, other = split(FIVE, "a", "e"), split(FIVE, "a", "d")
+    for second in range(8):
+        downing.decide(one if second % 2 else other, A, second)
+    assert downing.why(one, A, 7.0) == "whom it can reach has kept changing for 7 s"
