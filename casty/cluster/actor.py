@@ -45,8 +45,8 @@ from casty.runtime.machine import attempt
 from casty.runtime.system import fail_system
 from casty.transport.peers import RemoteTransport
 
-SUBSYSTEM_MAILBOX = Mailbox(capacity=16_384)
-"""Peers fill these mailboxes: beyond it their messages are dropped, and repeated by their machines."""
+HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
+"""Peers fill it: beyond it their heartbeats are dropped, and the next ones count."""
 
 
 ClusterMessage: TypeAlias = ClusterCmd | Terminated
@@ -99,8 +99,8 @@ def _spawn_subsystems(
         settings.failure_detector,
     )
     return Subsystems(
-        ctx.spawn(topology_behavior(node, machine), "_topology", mailbox=SUBSYSTEM_MAILBOX),
-        ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=SUBSYSTEM_MAILBOX),
+        ctx.spawn(topology_behavior(node, machine), "_topology"),
+        ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=HEARTBEAT_MAILBOX),
         ctx.spawn(receptionist_behavior(node), "_receptionist"),
         ctx.spawn(watch_behavior(node), "_watch"),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Never, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
+from casty.cluster.letterbox import Mail
 from casty.cluster.services import ReceptionistCmd
 from casty.protocol.availability import AvailabilityEvent
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot
@@ -155,12 +156,12 @@ class LocalEnded:
     reason: str | None
 
 
-WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | PeerSaid | LocalEnded | TopologySnapshot | TimerFired
+WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | Mail | LocalEnded | TopologySnapshot | TimerFired
 """Everything that the watch actor takes."""
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
-TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | SubscriberLost | AddressLost
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | Mail | AddressLost
 """Everything that the topology actor takes."""
 
 

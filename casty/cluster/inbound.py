@@ -107,15 +107,16 @@ class Inbound:
         self._node.dead_frames(to, envelopes, reason)
 
     def _control(self, peer: UniqueAddress, body: bytes) -> None:
-        message = self._node.control_codec.decode_control(body)
+        node = self._node
+        message = node.control_codec.decode_control(body)
         if isinstance(message, Heartbeat | HeartbeatAck):
-            self._node.subsystems.heartbeat.tell(Heard(peer, message))
+            node.subsystems.heartbeat.tell(Heard(peer, message))
         elif isinstance(message, TopologyMessage):
             if isinstance(message, JoinAnswer):
-                self._node.contacts.answered(peer.address, message)
-            self._node.subsystems.topology.tell(Received(peer, message))
+                node.contacts.answered(peer.address, message)
+            node.topology_mail.put(peer, Received(peer, message), len(body))
         elif isinstance(message, WatchMessage):
-            self._node.subsystems.watch.tell(PeerSaid(peer, message))
+            node.watch_mail.put(peer, PeerSaid(peer, message), len(body))
         else:
             raise DecodeError(f"{type(message).__name__} is no control message")
 
@@ -137,7 +138,7 @@ class Inbound:
 
     def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
         if notice.code == "no_actor":
-            self._node.subsystems.topology.tell(SubscriberLost(peer, notice.path, notice.uid))
+            self._node.topology_mail.put(peer, SubscriberLost(peer, notice.path, notice.uid), len(notice.path))
         ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
         self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own

@@ -16,8 +16,16 @@ import trio
 
 from casty.address import ActorAddress, NodeAddress, UniqueAddress
 from casty.cluster.board import Board
-from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
+from casty.cluster.commands import (
+    PeerSaid,
+    ResolveNode,
+    SubscriberLost,
+    SubscribeTopology,
+    Subsystems,
+    UnsubscribeTopology,
+)
 from casty.cluster.contacts import Contacts
+from casty.cluster.letterbox import Letterbox, Mail
 from casty.config import ClusterSettings
 from casty.errors import CastyError, ProtocolError
 from casty.protocol.cluster_state import TopologySnapshot
@@ -25,6 +33,7 @@ from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import CONTROL_MESSAGES
 from casty.protocol.registry import ServiceEntry
 from casty.protocol.shard_allocation import ShardAllocation
+from casty.protocol.topology_events import Received
 from casty.refs import ActorRef
 from casty.runtime.ask import ASK_PREFIX, ErrorReply
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
@@ -101,6 +110,8 @@ class ClusterNode:
             self.control_codec.register(message_type, name=f"casty.{message_type.__name__}")
         for public_type in REMOTE_TYPES:
             self.codec.register(public_type, name=f"casty.{public_type.__name__}")
+        self.topology_mail: Letterbox[Received | SubscriberLost] = Letterbox(self._ring_topology)
+        self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
         self._local_only: set[object] = set()
         self._runs: dict[tuple[str, int, int], UniqueAddress] = {}
         """One object for each run that refs have named: a ref comes with every ask, two objects less for each."""
@@ -133,6 +144,12 @@ class ClusterNode:
         if address.path.startswith("/_") and not address.path.startswith(ASK_PREFIX):
             return self.kernel.ref_for(CLOSED_PREFIX + address.path, address.uid)
         return self.kernel.ref_for(address.path, address.uid)
+
+    def _ring_topology(self, mail: Mail) -> None:
+        self.subsystems.topology.tell(mail)
+
+    def _ring_watch(self, mail: Mail) -> None:
+        self.subsystems.watch.tell(mail)
 
     def register_spawned(self, message_type: object) -> None:
         """Let other nodes send to an actor that was spawned, if its message type can travel at all."""

@@ -21,6 +21,7 @@ from casty.cluster.commands import (
     TopologyCmd,
     UnsubscribeTopology,
 )
+from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
 from casty.errors import JoinRefused, NodeDowned, ProtocolError
 from casty.protocol.admission import VerifyAddress
@@ -36,6 +37,7 @@ from casty.protocol.topology_events import (
     Joined,
     JoinFailed,
     Left,
+    Received,
     TopologyEffect,
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
@@ -99,6 +101,8 @@ class TopologyDriver:
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""
         match event:
+            case Mail():
+                return self._open(self._node.topology_mail.take(event), now)
             case ResolveNode():
                 return (Resolved(event),)
             case GetClusterState():
@@ -116,13 +120,22 @@ class TopologyDriver:
                 self._drop(ref)
             case AddressLost(address):
                 self._drop_where(lambda ref: ref.address.node == address)
+            case _:
+                return self._machine.handle(event, now)
+        return ()
+
+    def _open(self, letter: Received | SubscriberLost, now: float) -> Sequence[Effect]:
+        """Take what a peer says."""
+        match letter:
             case SubscriberLost(node, path, uid):
                 self._drop_where(lambda ref: _is_at(ref, node) and ref.path == path and ref.address.uid == uid)
-            case _:
+            case Received():
                 try:
-                    return self._machine.handle(event, now)
+                    return self._machine.handle(letter, now)
                 except ProtocolError as error:
                     self._ctx.log.warning("a peer sent an impossible state, ignored: %s", error)
+            case _ as never:
+                assert_never(never)
         return ()
 
     def perform(self, effect: Effect) -> None:

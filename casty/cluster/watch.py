@@ -12,12 +12,12 @@ from typing import Never, TypeAlias, assert_never
 from casty.address import UniqueAddress
 from casty.cluster.commands import (
     LocalEnded,
-    PeerSaid,
     SubscribeTopology,
     UnwatchRemote,
     WatchCmd,
     WatchRemote,
 )
+from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
 from casty.errors import RemoteFailure
 from casty.protocol.cluster_state import TopologySnapshot
@@ -73,8 +73,9 @@ class WatchDriver:
                 return machine.watch((watcher, ref), _target(ref), now)
             case UnwatchRemote(watcher, ref):
                 return machine.unwatch((watcher, ref))
-            case PeerSaid(peer, message):
-                return machine.hear(peer, message, exists=self._exists(message))
+            case Mail():
+                said = self._node.watch_mail.take(event)
+                return machine.hear(said.peer, said.message, exists=self._exists(said.message))
             case LocalEnded(peer, serial, reason):
                 self._attached.pop((peer, serial), None)
                 return machine.ended(peer, serial, reason)

@@ -22,6 +22,11 @@ from casty import (
     SubscribeTopology,
     message,
 )
+from casty.protocol.messages import JoinAnswer, JoinState
+from casty.testing.samples import run_of
+from casty.wire.codec import Codec
+from casty.wire.frame import Lane
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
 
 
 @message("test.hostile.Offer")
@@ -88,3 +93,28 @@ async def test_a_message_that_the_cluster_does_not_know_ends_nothing(autojump_cl
     await trio.sleep(1)
     await nodes.all_up("a", "b")
     await a.find(ServiceKey[Offer]("offer"))
+
+
+async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joining(autojump_clock, nodes):
+    await nodes.start("a")
+    stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control)
+    codec = Codec(export_ref=lambda ref: ref.address, import_ref=lambda address, form: None)
+    codec.register(JoinAnswer, name="casty.JoinAnswer")
+    flood = codec.frame_control(JoinAnswer(7, JoinState.retry, "wait")) * 1_000
+    joined = trio.Event()
+
+    async def talk() -> None:
+        link = await nodes.network.host("stranger").connect(nodes.handles["a"].system.self_node)
+        await link.send(encode_hello(stranger))
+        for _ in range(1_000):
+            await link.send(flood)
+            if joined.is_set():
+                await link.aclose()
+                return
+        pytest.fail("b did not join while the stranger talked")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk)
+        await nodes.start("b", "a")
+        await nodes.handles["b"].system.wait_for(2)
+        joined.set()

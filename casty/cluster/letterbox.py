@@ -1,0 +1,64 @@
+"""What peers say to one of the node's own actors, a bounded queue for each of them, taken in turn.
+
+Owns fairness between peers: the actor's mailbox holds at most one `Mail` for each peer, and after
+each letter the peer's next one waits behind everybody else's. Whoever talks without end waits for
+itself only; what finds its own queue full is lost, and the protocols repeat what matters.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from casty.address import UniqueAddress
+
+LETTERS_MAX = 256
+LETTER_BYTES_MAX = 1_048_576
+"""Of one peer, as they were on the wire; one letter is taken whatever its size."""
+
+L = TypeVar("L")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """There is a letter of this peer."""
+
+    peer: UniqueAddress
+
+
+class Letterbox(Generic[L]):
+    """The queues of one actor; ``ring`` tells it that there is `Mail`."""
+
+    def __init__(self, ring: Callable[[Mail], None]) -> None:
+        self._ring = ring
+        self._letters: dict[UniqueAddress, deque[tuple[L, int]]] = {}
+        self._bytes: dict[UniqueAddress, int] = {}
+        self.lost = 0
+
+    def put(self, peer: UniqueAddress, letter: L, size: int) -> None:
+        """Take a letter that was ``size`` bytes on the wire, or count it as lost."""
+        queue = self._letters.get(peer)
+        if queue is None:
+            self._letters[peer], self._bytes[peer] = deque([(letter, size)]), size
+            self._ring(Mail(peer))
+        elif len(queue) < LETTERS_MAX and self._bytes[peer] + size <= LETTER_BYTES_MAX:
+            queue.append((letter, size))
+            self._bytes[peer] += size
+        else:
+            self.lost += 1
+
+    def take(self, mail: Mail) -> L:
+        """Return the peer's oldest letter, and ring again for the next one."""
+        queue = self._letters[mail.peer]
+        letter, size = queue.popleft()
+        self._bytes[mail.peer] -= size
+        if queue:
+            self._ring(mail)
+        else:
+            del self._letters[mail.peer], self._bytes[mail.peer]
+        return letter
+
+    def __repr__(self) -> str:
+        return f"<Letterbox peers={len(self._letters)} lost={self.lost}>"
