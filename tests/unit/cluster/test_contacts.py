@@ -74,7 +74,7 @@ async def test_a_seed_that_waits_for_others_itself_is_shown_as_such(autojump_clo
 def test_each_answer_has_its_words(state, text):
     contacts = Contacts()
     contacts.expect([SEED])
-    contacts.answered(SEED, JoinAnswer(state, "because"))
+    contacts.answered(SEED, JoinAnswer(7, state, "because"))
     assert str(contacts) == text
 
 
