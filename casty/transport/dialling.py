@@ -9,6 +9,7 @@ import trio
 
 from casty.address import NodeAddress
 from casty.wire.frame import Lane
+from casty.wire.handshake import NONCE_BITS
 
 RETRY_DELAY_FIRST = 0.05
 RETRY_DELAY_MAX = 1.0
@@ -36,6 +37,7 @@ class Dial:
     ``is_requested``: somebody asked for the outcome, so it is not given up when no frame waits.
     ``is_peer_waiting``: the peer dialled too and was told to wait for this attempt.
     ``is_given_up``: the outcome does not matter any more, and nothing is reported.
+    ``nonce``: the number of the hello of this attempt.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Dial:
         "is_peer_waiting",
         "is_requested",
         "lane",
+        "nonce",
         "phase",
         "scope",
     )
@@ -57,6 +60,7 @@ class Dial:
         self.is_requested = is_requested
         self.is_given_up = False
         self.is_peer_waiting = False
+        self.nonce = 0
         self.phase = DialPhase.pausing if failures else DialPhase.connecting
         self.scope = trio.CancelScope()
         self._resumed = trio.Event()
@@ -77,9 +81,10 @@ class Dial:
         with trio.move_on_after(retry_delay(self.failures, rng)):
             await self._resumed.wait()
 
-    def begin(self) -> None:
+    def begin(self, rng: Random) -> None:
         """Start an attempt."""
         self.is_peer_waiting = False
+        self.nonce = rng.getrandbits(NONCE_BITS) or 1
         self.phase = DialPhase.connecting
         self._resumed = trio.Event()
 

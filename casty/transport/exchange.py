@@ -8,6 +8,7 @@ task itself, it asks for one through ``start``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -24,6 +25,9 @@ from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, neg
 
 SHORT_LIFE = 1.0
 """Seconds below which a lost link counts as a failure for the pace of redialling."""
+
+ALIASES_MAX = 1_024
+"""Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
 LANES_SERVED = frozenset({Lane.control, Lane.ordinary})
 
@@ -92,7 +96,11 @@ class Exchange:
             dial.request()
 
     def acknowledged(self, dial: Dial, ack: HelloAck, connection: Connection, decoder: FrameDecoder) -> Session | None:
-        """Make a dialled connection the link; None when it is not wanted any more."""
+        """Make a dialled connection the link; None when it is not wanted any more, or leads to another address.
+
+        A link is made only with who answers at the address that it says is its own: whoever is dialled
+        could name another node.
+        """
         if dial.is_given_up:
             return None
         if ack.node == self.local:
@@ -103,10 +111,10 @@ class Exchange:
         with self.reports:
             del self.dials[dial.address, dial.lane]
             if ack.node.address != dial.address:
-                self._aliases[dial.address] = ack.node.address
+                self._redirect(dial, ack.node)
+                return None
             session = self._establish(ack.node, dial.lane, connection, decoder)
             session.was_dialled = True
-            self._adopt(session.link, dial.address)
         return session
 
     def attempt_failed(self, dial: Dial, *, refused: bool, reason: str, is_hopeless: bool = False) -> bool:
@@ -134,12 +142,11 @@ class Exchange:
 
     def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
         """Decide on a hello: a session, a refusal, or, for a probe or this node itself, a bare acknowledgement."""
-        answer = negotiate(hello, own=self.local, system=self.system_name)
-        if isinstance(answer, Refused) or hello.node == self.local or hello.lane is Lane.probe:
+        answer = self.objection(hello) or negotiate(hello, own=self.local, system=self.system_name)
+        if isinstance(answer, Refused) or hello.node == self.local:
             return answer
-        refusal = self._objection(hello)
-        if refusal is not None:
-            return refusal
+        if hello.lane is Lane.probe:
+            return replace(answer, nonce=hello.nonce) if self._has_sent(hello) else answer
         with self.reports:
             session = self._establish(hello.node, hello.lane, connection, decoder)
             session.preface = encode_hello_ack(answer)
@@ -186,10 +193,24 @@ class Exchange:
                 self._give_up(dial)
                 self._give_back_at(dial, reason)
 
-    def has_other_run(self, node: UniqueAddress) -> bool:
-        """Whether a link is up to another run at the address of ``node``."""
-        others = self.links.at(node.address)
-        return any(other.session is not None and other.peer.incarnation != node.incarnation for other in others)
+    def is_doubtful(self, hello: Hello, remote: str) -> bool:
+        """Whether a hello from the host ``remote`` would end a link that is up, or share the name of its peer."""
+        if hello.lane is Lane.probe:
+            return False
+        node = hello.node
+        for other in self.links.at(node.address):
+            if other.session is None:
+                continue
+            if other.peer != node or other.lane is hello.lane or other.session.remote != remote:
+                return True
+        return False
+
+    def objection(self, hello: Hello) -> Refused | None:
+        """Return why a hello is refused, whoever has sent it."""
+        answer = negotiate(hello, own=self.local, system=self.system_name)
+        if isinstance(answer, Refused):
+            return answer
+        return None if hello.node == self.local or hello.lane is Lane.probe else self._objection(hello)
 
     def finish(self) -> None:
         """Take nothing more, write what is queued, and say goodbye on every link."""
@@ -210,6 +231,27 @@ class Exchange:
                 self._give_up(dial)
             for link in self.links:
                 self._drop(link, reason, graceful=True)
+
+    def _redirect(self, dial: Dial, node: UniqueAddress) -> None:
+        """Have what waits for an alias wait for the node that it leads to, and reach that one."""
+        self.changed.unpark_all()
+        while len(self._aliases) >= ALIASES_MAX:
+            del self._aliases[next(iter(self._aliases))]
+        self._aliases[dial.address] = node.address
+        link = self.links.established(node.address, dial.lane) or self.links.by_peer[dial.lane].get(node)
+        if link is None:
+            link = Link(node, dial.lane, self.limits, self.dials)
+            self.links.add(link)
+        self._adopt(link, dial.address)
+        if not link.outbox.is_idle:
+            self.reach(link)
+        if dial.is_requested:
+            self.dial(node.address, dial.lane)
+        self.links.remove_if_idle(link)
+
+    def _has_sent(self, hello: Hello) -> bool:
+        dials = self.dials.values()
+        return any(dial.nonce == hello.nonce and dial.phase is DialPhase.greeting for dial in dials)
 
     def _dial(self, dial: Dial) -> None:
         self.dials[dial.address, dial.lane] = dial

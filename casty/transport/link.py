@@ -139,6 +139,11 @@ class Session:
         self._is_finishing = False
         self._has_said_goodbye = False
 
+    @property
+    def remote(self) -> str:
+        """The host at the other end of the connection."""
+        return self._connection.remote
+
     async def run(self) -> None:
         """Write and read until the session is over, then close the connection."""
         try:

@@ -8,8 +8,9 @@ tasks, which only wait: for a connection, for a hello, for the next attempt.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
-from random import Random
+from random import Random, SystemRandom
 
 import trio
 
@@ -18,12 +19,13 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import ConnectFailed, Connection, ConnectionLost, Listener, Network
+from casty.transport.claims import Claims
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate
 from casty.transport.greeting import SIMULTANEOUS_DIAL, greet, receive_hello
 from casty.transport.inbound import InboundHandler
-from casty.transport.link import CLOSE_TIMEOUT, Session, close
+from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Session, close
 from casty.transport.links import TransportStatistics
 from casty.wire.frame import Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused, encode_hello_ack, encode_refused
@@ -52,7 +54,8 @@ class RemoteTransport:
     ) -> None:
         self._network = network
         self._limits = limits
-        self._rng = rng or Random()
+        self._rng = rng or SystemRandom()
+        self._claims = Claims(network, limits)
         self._gate = Gate(total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max)
         self._listener: Listener | None = None
         self._exchange: Exchange | None = None
@@ -170,21 +173,8 @@ class RemoteTransport:
 
     async def identify(self, address: NodeAddress) -> UniqueAddress | None:
         """Ask which run answers at an address, over a connection of its own; None for nobody."""
-        exchange = self._running()
-        with trio.move_on_after(self._limits.dial_timeout):
-            try:
-                connection = await self._network.connect(address)
-            except ConnectFailed:
-                return None
-            try:
-                hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, Lane.probe)
-                answer, _ = await greet(connection, hello, self._limits)
-                return answer.node if isinstance(answer, HelloAck) else None
-            except (ConnectionLost, ProtocolError):
-                return None
-            finally:
-                await close(connection)
-        return None
+        found = await self._claims.probe(address, self._running())
+        return None if found is None else found.node
 
     def forget(self, node: UniqueAddress) -> None:
         """Drop the links and queues of a run that was removed; queued frames are undelivered."""
@@ -252,7 +242,8 @@ class RemoteTransport:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
-                answer = await self._doubt(hello, exchange) or exchange.answer(hello, connection, decoder)
+                doubt = exchange.objection(hello) or await self._claims.doubt(hello, connection.remote, exchange)
+                answer = doubt or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer
                 if isinstance(answer, HelloAck):
@@ -270,22 +261,6 @@ class RemoteTransport:
                 exchange.reports.add(exchange.handler.peer_refused, connection.remote, hello, refusal)
         return None
 
-    async def _doubt(self, hello: Hello, exchange: Exchange) -> Refused | None:
-        """Refuse whoever claims the address of a linked peer, unless it is the one that answers there.
-
-        Anybody can write an address into a hello; without this a stranger's hello would cut the link
-        to a healthy peer and have it accused.
-        """
-        if hello.system != exchange.system_name or not exchange.has_other_run(hello.node):
-            return None
-        address = hello.node.address
-        found = await self.identify(address)
-        if found == hello.node:
-            return None
-        if found is None:
-            return Refused(f"another run of {address} was there, and nobody answers at that address", final=False)
-        return Refused(f"another node is alive at {address}: choose another host or port", final=True)
-
     @trio.lowlevel.enable_ki_protection
     async def _pursue(self, dial: Dial) -> None:
         """Try until there is a session, then run it; or until nobody wants one."""
@@ -297,7 +272,7 @@ class RemoteTransport:
                 while again and session is None:
                     if dial.failures:
                         await dial.pause(self._rng)
-                    dial.begin()
+                    dial.begin(self._rng)
                     session, again = await self._try(dial, exchange)
             if session is not None:
                 await session.run()
@@ -329,10 +304,13 @@ class RemoteTransport:
         session = None
         try:
             dial.phase = DialPhase.greeting
-            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, dial.lane)
+            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, dial.lane, dial.nonce)
             answer, decoder = await greet(connection, hello, self._limits)
             if isinstance(answer, HelloAck):
                 session = exchange.acknowledged(dial, answer, connection, decoder)
+                if session is None:
+                    with suppress(ConnectionLost):
+                        await connection.send(GOODBYE_FRAME)
                 return session
         finally:
             if session is None:

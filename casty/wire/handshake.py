@@ -25,6 +25,7 @@ SYSTEM_LENGTH_MAX = 256
 HOST_LENGTH_MAX = 255
 REASON_LENGTH_MAX = 1_024
 INCARNATION_MAX = 2**64 - 1
+NONCE_BITS = 64
 VERSION_MAX = 65_535
 
 _LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
@@ -32,21 +33,30 @@ _LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who dials: the versions it speaks, its system, its run, and the lane it wants."""
+    """Who dials: the versions it speaks, its system, its run, and the lane it wants.
+
+    ``nonce`` tells this hello from all others. On the probe lane it is that of the hello asked about.
+    """
 
     protocol_min: int
     protocol_max: int
     system: str
     node: UniqueAddress
     lane: Lane
+    nonce: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HelloAck:
-    """The acceptor's yes: the version that both will speak, and who answered."""
+    """The acceptor's yes: the version that both will speak, and who answered.
+
+    On the probe lane ``nonce`` comes back when the acceptor has sent a hello with it, which waits for
+    its answer; else it is 0.
+    """
 
     protocol: int
     node: UniqueAddress
+    nonce: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ def encode_hello(hello: Hello) -> bytes:
     """Return the whole frame of a hello."""
     node = hello.node
     versions = [hello.protocol_min, hello.protocol_max]
-    names = [hello.system, node.address.host, node.address.port, node.incarnation, int(hello.lane)]
+    names = [hello.system, node.address.host, node.address.port, node.incarnation, int(hello.lane), hello.nonce]
     return _pack(FrameKind.HELLO, [*versions, *names])
 
 
@@ -73,7 +83,7 @@ def decode_hello(body: bytes) -> Hello:
     >>> decode_hello(encode_hello(hello)[5:]) == hello
     True
     """
-    fields = _unpack("hello", body, 7)
+    fields = _unpack("hello", body, 8)
     low, high = _integer("hello", fields[0], 1, VERSION_MAX), _integer("hello", fields[1], 1, VERSION_MAX)
     if low > high:
         raise ProtocolError(f"hello: protocol versions {low} to {high} are no range")
@@ -81,19 +91,21 @@ def decode_hello(body: bytes) -> Hello:
     lane = _LANES.get(_integer("hello", fields[6], 0, VERSION_MAX))
     if lane is None:
         raise ProtocolError(f"hello: unknown lane {fields[6]}")
-    return Hello(low, high, system, _node("hello", fields[3:6]), lane)
+    return Hello(low, high, system, _node("hello", fields[3:6]), lane, _nonce("hello", fields[7]))
 
 
 def encode_hello_ack(ack: HelloAck) -> bytes:
     """Return the whole frame of an acknowledgement."""
     node = ack.node
-    return _pack(FrameKind.HELLO_ACK, [ack.protocol, node.address.host, node.address.port, node.incarnation])
+    names = [node.address.host, node.address.port, node.incarnation]
+    return _pack(FrameKind.HELLO_ACK, [ack.protocol, *names, ack.nonce])
 
 
 def decode_hello_ack(body: bytes) -> HelloAck:
     """Return the acknowledgement in a frame's body. Raises ProtocolError for anything else."""
-    fields = _unpack("hello ack", body, 4)
-    return HelloAck(_integer("hello ack", fields[0], 1, VERSION_MAX), _node("hello ack", fields[1:4]))
+    fields = _unpack("hello ack", body, 5)
+    protocol = _integer("hello ack", fields[0], 1, VERSION_MAX)
+    return HelloAck(protocol, _node("hello ack", fields[1:4]), _nonce("hello ack", fields[4]))
 
 
 def encode_refused(refused: Refused) -> bytes:
@@ -173,3 +185,7 @@ def _node(what: str, fields: list[Any]) -> UniqueAddress:
     host, port, incarnation = fields
     address = NodeAddress(_text(what, host, HOST_LENGTH_MAX), _integer(what, port, 1, PORT_MAX))
     return UniqueAddress(address, _integer(what, incarnation, 1, INCARNATION_MAX))
+
+
+def _nonce(what: str, value: object) -> int:
+    return _integer(what, value, 0, 2**NONCE_BITS - 1)

@@ -42,7 +42,8 @@ GARBAGE = {
     "empty hello": frame(FrameKind.HELLO, b""),
     "garbage in a hello": frame(FrameKind.HELLO, b"\x93\x01\x02\x03"),
     "a deep hello": frame(FrameKind.HELLO, b"\x91" * 4000),
-    "no lane": hello()[:-1] + b"\x7f",
+    "no lane": hello()[:-2] + b"\x7f\x00",
+    "no nonce": hello()[:-1] + b"\xff",
 }
 
 

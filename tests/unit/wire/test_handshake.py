@@ -27,8 +27,8 @@ from casty.wire.handshake import (
 
 DIALLER = UniqueAddress(NodeAddress("10.0.0.1", 2551), 2**64 - 1)
 OWN = UniqueAddress(NodeAddress("::1", 2552), 9)
-HELLO = Hello(1, 3, "shop", DIALLER, Lane.ordinary)
-FIELDS = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1]
+HELLO = Hello(1, 3, "shop", DIALLER, Lane.ordinary, 2**64 - 1)
+FIELDS = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1, 5]
 
 
 def body_of(data: bytes, kind: FrameKind) -> bytes:
@@ -42,7 +42,7 @@ def test_a_hello_comes_back_whole() -> None:
 
 
 def test_an_acknowledgement_comes_back_whole() -> None:
-    ack = HelloAck(1, OWN)
+    ack = HelloAck(1, OWN, 7)
     assert decode_hello_ack(body_of(encode_hello_ack(ack), FrameKind.HELLO_ACK)) == ack
 
 
@@ -68,6 +68,8 @@ def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
         (6, -1, "not within"),
         (7, 9, "unknown lane 9"),
         (7, "1", "expected int, got str"),
+        (8, -1, "not within"),
+        (8, None, "expected int, got NoneType"),
     ],
 )
 def test_an_ill_typed_field_is_a_protocol_error(place: int, value: object, told: str) -> None:
@@ -85,7 +87,7 @@ def test_a_stranger_is_a_protocol_error(body: bytes) -> None:
 
 def test_too_few_and_too_many_fields_are_refused() -> None:
     for fields in (FIELDS[:-1], [*FIELDS, 1]):
-        with pytest.raises(ProtocolError, match="expected 7 fields"):
+        with pytest.raises(ProtocolError, match="expected 8 fields"):
             decode_hello(msgpack.packb(fields))
 
 
