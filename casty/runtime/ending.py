@@ -7,6 +7,7 @@ children that end with it, innermost hook first, shielded from cancellation and 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -50,7 +51,8 @@ async def end_life(cell: Cell, verdict: Verdict) -> Exception | None:
         unwatch_all(cell)
         if error is None:
             await _pause(cell, verdict.decision.delay)
-    cell.control[:] = [signal for signal in cell.control if signal is STOP]  # a stop counts for all lives
+    if cell.control:
+        cell.control = deque(signal for signal in cell.control if signal is STOP)  # a stop counts for all lives
     return error
 
 
