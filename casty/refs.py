@@ -80,7 +80,8 @@ class ServiceKey(Generic[M]):
     """The name under which services that take messages of type ``M`` are found.
 
     Write the message type at the key: it is what tells other nodes how to read the messages. Keys
-    are equal when their names are. Raises UnsupportedTypeError when ``M`` cannot travel.
+    are equal when their names are; a service is found only by keys whose messages it takes all.
+    Raises UnsupportedTypeError when ``M`` cannot travel.
 
     >>> key = ServiceKey[int | str]("echo")
     >>> key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Never, TypeAlias, assert_never
 
 from casty.address import ActorAddress
@@ -17,9 +18,10 @@ from casty.cluster.services import (
     ServiceInstance,
     Subscribe,
 )
+from casty.naming import printable
 from casty.protocol.cluster_state import TopologySnapshot
-from casty.protocol.listings import Entries, Listings, Notify, Offer
-from casty.protocol.registry import SERVICES_PER_NODE_MAX, LocalService, ServiceEntry
+from casty.protocol.listings import Entries, Listings, Misfit, Names, Notify
+from casty.protocol.registry import SERVICES_PER_NODE_MAX, ServiceEntry
 from casty.protocol.topology_events import OwnServices
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior import Behavior, task
@@ -28,8 +30,20 @@ from casty.runtime.events import Terminated
 from casty.runtime.inbox import Inbox
 from casty.runtime.machine import attempt
 
+OFFER_INTERVAL = 0.05
+"""A change of the services costs every node a new snapshot, so a burst of them makes at most 20 of them a second."""
+
+MISFITS_NOTED_MAX = 256
+"""Pairs of keys with one name and different types that are told once each; more of them are not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The receptionist's note to itself: say what this node offers, if that has changed."""
+
+
 Subscriber: TypeAlias = tuple[ServiceKey[Any], ActorRef[Listing[Any]]]
-ReceptionistMessage: TypeAlias = ReceptionistCmd | TopologySnapshot | Terminated
+ReceptionistMessage: TypeAlias = ReceptionistCmd | TopologySnapshot | Terminated | _Offer
 
 
 class ReceptionistDriver:
@@ -39,6 +53,10 @@ class ReceptionistDriver:
         self._node = node
         self._ctx = ctx
         self._listings: Listings[Subscriber] = Listings()
+        self._subscribed: dict[ActorRef[Never], dict[Subscriber, None]] = {}
+        self._is_changed = False
+        self._is_offering = False
+        self._misfits: set[tuple[str, Names, Names]] = set()
 
     def take(self, message: ReceptionistMessage) -> None:
         """Handle one message."""
@@ -47,20 +65,19 @@ class ReceptionistDriver:
             case Register(key, ref):
                 self._register(key, ref)
             case Deregister(key, ref):
-                self._perform(listings.deregister(_service(key, ref)))
+                self._offer(listings.deregister(self._service(key, ref)))
             case Find(key, reply_to):
-                self._know(key)
-                reply_to.tell(self._listing(key, listings.find(key.name)))
+                reply_to.tell(self._listing(key, self._find(key)))
             case Subscribe(key, reply_to):
-                self._know(key)
-                self._perform([listings.subscribe(key.name, (key, reply_to))])
-                if reply_to.address.is_local:
-                    self._ctx.watch(reply_to)
+                self._subscribe(key, reply_to)
             case TopologySnapshot():
                 self._perform(listings.update(message))
             case Terminated(ref):
-                self._perform(listings.stopped(ref.path, ref.address.uid))
-                listings.unsubscribe_where(lambda subscriber: subscriber[1] == ref)
+                self._offer(listings.stopped(ref.path, ref.address.uid))
+                for subscriber in self._subscribed.pop(ref, ()):
+                    listings.unsubscribe(subscriber[0].name, subscriber)
+            case _Offer():
+                self._offer_now()
             case _ as never:
                 assert_never(never)
 
@@ -71,20 +88,64 @@ class ReceptionistDriver:
         if self._listings.is_full:
             self._ctx.log.error("%r not registered: this node offers %d services already", key, SERVICES_PER_NODE_MAX)
             return
-        self._know(key)
+        service = self._service(key, ref)
         self._ctx.watch(ref)
-        self._perform(self._listings.register(_service(key, ref)))
+        self._offer(self._listings.register(service))
 
-    def _know(self, key: ServiceKey[Any]) -> None:
-        self._node.codec.register(key.message_type)
+    def _offer(self, is_changed: bool) -> None:
+        """Have the cluster told: at once, or with all else that changes within `OFFER_INTERVAL` of the last time."""
+        self._is_changed = self._is_changed or is_changed
+        if self._is_changed and not self._is_offering:
+            self._is_offering = True
+            self._ctx.self.tell(_Offer())  # behind the registrations that wait already
 
-    def _perform(self, effects: Sequence[Offer | Notify[Subscriber]]) -> None:
-        for effect in effects:
-            match effect:
-                case Offer(services):
-                    self._node.subsystems.topology.tell(OwnServices(services))
-                case Notify((key, reply_to), entries):
-                    reply_to.tell(self._listing(key, entries))
+    def _offer_now(self) -> None:
+        self._is_offering = self._is_changed
+        if self._is_changed:
+            self._is_changed = False
+            self._node.subsystems.topology.tell(OwnServices(self._listings.own))
+            self._ctx.schedule_once(_Offer(), OFFER_INTERVAL)
+
+    def _subscribe(self, key: ServiceKey[Any], reply_to: ActorRef[Listing[Any]]) -> None:
+        subscriber = key, reply_to
+        changes = self._listings.subscribe(key.name, self._names(key), subscriber)
+        if reply_to.address.is_local:
+            self._ctx.watch(reply_to)
+            self._subscribed.setdefault(reply_to, {})[subscriber] = None
+        self._perform(changes)
+
+    def _find(self, key: ServiceKey[Any]) -> Entries:
+        found = self._listings.find(key.name, self._names(key))
+        if found.misfit is not None:
+            self._warn(found.misfit)
+        return found.entries
+
+    def _perform(self, changes: Sequence[Notify[Subscriber] | Misfit]) -> None:
+        for change in changes:
+            match change:
+                case Notify():
+                    attempt(self._notify, change)
+                case Misfit():
+                    self._warn(change)
+
+    def _warn(self, misfit: Misfit) -> None:
+        service = misfit.service
+        fault = service.key, misfit.names, service.accepts
+        if fault not in self._misfits and len(self._misfits) < MISFITS_NOTED_MAX:
+            self._misfits.add(fault)
+            self._ctx.log.error(
+                "ServiceKey %r: %s on %s is not listed for messages of %s, since its own key of this name takes %s; "
+                "give one of the two keys another name, or import the same key in both places",
+                service.key, printable(service.path), service.node,
+                " | ".join(misfit.names), printable(" | ".join(service.accepts)),
+            )  # fmt: skip
+
+    def _names(self, key: ServiceKey[Any]) -> Names:
+        return self._node.codec.names_of(key.message_type)
+
+    def _notify(self, change: Notify[Subscriber]) -> None:
+        key, reply_to = change.subscriber
+        reply_to.tell(self._listing(key, change.entries))
 
     def _listing(self, key: ServiceKey[Any], entries: Entries) -> Listing[Any]:
         return Listing(key, tuple(self._instance(key, entry) for entry in entries))
@@ -94,9 +155,9 @@ class ReceptionistDriver:
         address = ActorAddress(self._node.system_name, entry.path, place.host, place.port, entry.incarnation, entry.uid)
         return ServiceInstance(self._node.import_ref(address, key.message_type), place)
 
-
-def _service(key: ServiceKey[Any], ref: ActorRef[Never]) -> LocalService:
-    return key.name, ref.path, ref.address.uid
+    def _service(self, key: ServiceKey[Any], ref: ActorRef[Never]) -> ServiceEntry:
+        place, run = self._node.self_node.address, self._node.self_node.incarnation
+        return ServiceEntry(key.name, place, ref.path, incarnation=run, uid=ref.address.uid, accepts=self._names(key))
 
 
 def receptionist_behavior(node: ClusterNode) -> Behavior[ReceptionistMessage]:

@@ -12,7 +12,7 @@ asked: those that are believed equal by a digest of 16 bytes, the others with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -29,11 +29,10 @@ from casty.protocol.messages import (
     clock_entries,
     to_wire,
 )
-from casty.protocol.registry import SERVICES_PER_NODE_MAX, Registry, Slot
+from casty.protocol.paging import slot_pages
+from casty.protocol.registry import Registry
 
 PUSH_ALL_MAX = 10
-SLOT_COST = 4
-"""What a slot weighs in a message, in services."""
 HURRY = 3
 """Rounds come this much faster while fewer than half of the members have seen the version."""
 
@@ -80,26 +79,23 @@ class AntiEntropy:
             return []
         return [Send(sender, to_wire(state, now)), Send(sender, self.versions(state, registry))]
 
-    def push_slots(self, state: Gossip, slots: dict[UniqueAddress, Slot], source: UniqueAddress) -> list[Send]:
-        """Return the sends that spread changed slots which came from ``source``."""
+    def push_slots(
+        self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], source: UniqueAddress
+    ) -> list[Send]:
+        """Return the sends that spread what is newer than ``versions`` and came from ``source``."""
         targets = [m.unique for m in state.others(self.self_node) if m.unique != source]
         if source != self.self_node and len(state.members) <= PUSH_ALL_MAX:
             return []
-        chosen = self._some(targets, len(state.members))
-        return [send for node in chosen for send in self.send_slots(state, slots, node)]
+        messages = [RegistrySlots(state.cluster_id, pages) for pages in slot_pages(registry, versions)]
+        if not messages:
+            return []
+        return [Send(node, message) for node in self._some(targets, len(state.members)) for message in messages]
 
-    def send_slots(self, state: Gossip, slots: dict[UniqueAddress, Slot], node: UniqueAddress) -> list[Send]:
-        """Return the sends that bring ``slots`` to one node, in messages of a bounded size."""
-        parts: list[list[tuple[UniqueAddress, Slot]]] = []
-        room = 0
-        for owner, slot in sorted(slots.items()):
-            cost = SLOT_COST + len(slot.services)
-            if cost > room or not parts:
-                parts.append([])
-                room = SERVICES_PER_NODE_MAX
-            parts[-1].append((owner, slot))
-            room -= cost
-        return [Send(node, RegistrySlots(state.cluster_id, tuple(part))) for part in parts]
+    def send_slots(
+        self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], node: UniqueAddress
+    ) -> list[Send]:
+        """Return the sends that bring a node with ``versions`` what it lacks, in pages."""
+        return [Send(node, RegistrySlots(state.cluster_id, pages)) for pages in slot_pages(registry, versions)]
 
     def versions(self, state: Gossip, registry: Registry) -> RegistryVersions:
         """Return the question which slots a peer has that this node lacks."""

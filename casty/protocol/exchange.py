@@ -16,7 +16,6 @@ from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip, Relation
 from casty.protocol.messages import (
-    COUNT_MAX,
     GossipDigest,
     GossipSeen,
     GossipState,
@@ -76,14 +75,10 @@ class Exchange:
             case RegistryVersions():
                 return self._versions(outcome, sender, message)
             case RegistrySlots():
-                check_runs([owner for owner, _ in message.slots], MEMBERS_MAX, "owners")
-                if any(not 0 <= slot.version <= COUNT_MAX for _, slot in message.slots):
-                    raise DecodeError(f"registry: the version of a slot must be from 0 to {COUNT_MAX}")
+                check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
                 # Nobody but this node writes its own slot, whatever a peer says.
-                slots = {owner: slot for owner, slot in message.slots if owner != self.self_node}
-                merged = registry.merge(slots, state.tombstones.keys())
-                changed = merged.newer_than(registry.versions)
-                pushes = self.spread.push_slots(state, changed, sender) if changed else []
+                merged = registry.taking(message.pages, {self.self_node, *state.tombstones})
+                pushes = self.spread.push_slots(state, merged, registry.versions, sender)
                 return replace(outcome, registry=merged, effects=tuple(pushes))
             case _ as never:
                 assert_never(never)
@@ -134,7 +129,7 @@ class Exchange:
         state, registry = outcome.state, outcome.registry
         check_runs([owner for owner, _ in message.versions], MEMBERS_MAX, "owners")
         versions = dict(message.versions)
-        sends = self.spread.send_slots(state, registry.kept(state.members.keys()).newer_than(versions), sender)
+        sends = self.spread.send_slots(state, registry.kept(state.members.keys()), versions, sender)
         if registry.lacks(versions, state.members.keys()):
             sends.append(Send(sender, self.spread.versions(state, registry)))
         return replace(outcome, effects=tuple(sends))

@@ -15,11 +15,9 @@ from casty.errors import DecodeError
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
-from casty.protocol.registry import Slot
+from casty.protocol.registry import COUNT_MAX, SlotPage
 from casty.protocol.vector_clock import VectorClock
 
-COUNT_MAX = 2**62
-"""The largest version or number that is taken from a peer: what is added to it still fits the wire."""
 AGE_MAX = 10 * 365 * 24 * 3600.0
 TEXT_MAX = 64
 
@@ -134,10 +132,10 @@ class RegistryVersions:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySlots:
-    """Service slots that you lack."""
+    """What you lack of service slots, or a page of it."""
 
     cluster_id: int
-    slots: tuple[tuple[UniqueAddress, Slot], ...]
+    pages: tuple[SlotPage, ...]
 
 
 @dataclass(frozen=True, slots=True)

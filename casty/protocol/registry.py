@@ -1,18 +1,34 @@
 """Which services run where, replicated to every node.
 
-Owns one slot per run of a node, written only by that run, so the newer version of a slot wins and a
-deregistration can never be undone by an older copy. Slots of removed runs go and never come back.
-It does not know who subscribes (`listings`).
+Owns one slot per run of a node, written only by that run. Slots of removed runs go and never come
+back. It does not know who subscribes (`listings`) or how a slot is cut into pages (`paging`).
+
+How it works: a slot is a log of changes, each with a version of its own, of which only the last
+change of each service is kept. What a peer lacks are the changes after its version; it takes them
+in order, so that every prefix is whole and its version says exactly what it has. A deregistration
+stays in the log, so an older copy cannot undo it. When there are too many of them, the owner gives
+its services new versions and raises the ``floor``: below it the log is empty. Source: Scuttlebutt
+reconciliation, van Renesse 2008; deviation: the floor, in place of a time after which removals are
+forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.errors import DecodeError
 
-SERVICES_PER_NODE_MAX = 8_192
+SERVICES_PER_NODE_MAX = 10_000
+REMOVED_SPARE = 256
+"""Removals that a slot remembers beyond the number of its services before it drops them all."""
+SLOT_CHANGES_MAX = 4 * SERVICES_PER_NODE_MAX + 4 * REMOVED_SPARE
+"""Two generations of services and removals: one that is going, one that is on its way."""
+COUNT_MAX = 2**62
+"""The largest version or number that is taken from a peer: what is added to it still fits the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +40,98 @@ class ServiceEntry:
     path: str
     incarnation: int = field(default=0, kw_only=True)
     uid: int = field(default=0, kw_only=True)
+    accepts: tuple[str, ...] = field(default=(), kw_only=True)
+    """The wire names of the types of message that its key promises; sorted."""
+
+    def __hash__(self) -> int:
+        # A third of the time of hashing all fields; registering a service hashes it a dozen times.
+        return hash((self.key, self.path, self.uid, self.incarnation))
 
 
-LocalService = tuple[str, str, int]
-"""Key, path and uid of a service, in the slot of the run that registered it."""
+Change = tuple[int, str, str, int, int, bool]
+"""Version, key, path, uid, the place of its types in the page's table, and whether it is offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPage:
+    """All changes of one slot with versions after ``after`` and up to ``upto``, as they travel.
+
+    ``floor`` is 0 but in the last page of a slot: only who has everything may forget what is below.
+    """
+
+    owner: UniqueAddress
+    after: int
+    upto: int
+    floor: int
+    types: tuple[tuple[str, ...], ...]
+    changes: tuple[Change, ...]
+
+
+def _no_changes() -> dict[ServiceEntry, int]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What one run has registered, in its ``version``-th form; sorted."""
+    """What one run has registered, in its ``version``-th form: each service with the version of its change.
+
+    Both are in the order of versions, and never changed in place.
+    """
 
     version: int = 0
-    services: tuple[LocalService, ...] = ()
+    floor: int = 0
+    services: dict[ServiceEntry, int] = field(default_factory=_no_changes)
+    removed: dict[ServiceEntry, int] = field(default_factory=_no_changes)
+
+    def offering(self, wanted: AbstractSet[ServiceEntry]) -> Slot:
+        """Return the slot that offers exactly ``wanted``, or this one when it does."""
+        # Set operations on sets and dicts use the hashes that are stored: no entry is hashed again.
+        gone = frozenset(self.services).difference(wanted)
+        new = frozenset(wanted).difference(self.services)
+        if not gone and not new:
+            return self
+        changes = [(entry, False) for entry in sorted(gone, key=_place)]
+        changes += [(entry, True) for entry in sorted(new, key=_place)]
+        numbered = ((self.version + step, entry, offered) for step, (entry, offered) in enumerate(changes, 1))
+        return self._after(numbered)._without_old_removals()
+
+    def taking(self, page: SlotPage) -> Slot:
+        """Return the slot with the changes of a page, or this one when it lacks some before or has all."""
+        if not page.after <= self.version < page.upto:
+            return self
+        place, run = page.owner.address, page.owner.incarnation
+        changes = (
+            (version, ServiceEntry(key, place, path, incarnation=run, uid=uid, accepts=page.types[types]), offered)
+            for version, key, path, uid, types, offered in page.changes
+            if version > self.version
+        )
+        slot = replace(self._after(changes), version=page.upto)
+        if page.floor > self.floor:
+            services, removed = _above(slot.services, page.floor), _above(slot.removed, page.floor)
+            slot = Slot(slot.version, page.floor, services, removed)
+        if len(slot.services) + len(slot.removed) > SLOT_CHANGES_MAX:
+            raise DecodeError(f"registry: {page.owner} has more than {SLOT_CHANGES_MAX} changes in its slot")
+        return slot
+
+    def changes_after(self, version: int) -> list[tuple[int, ServiceEntry, bool]]:
+        """Return what a node with ``version`` lacks, in the order of versions."""
+        changes = [(at, entry, True) for entry, at in _newest(self.services, version)]
+        changes += [(at, entry, False) for entry, at in _newest(self.removed, version)]
+        return sorted(changes, key=lambda change: change[0])
+
+    def _after(self, changes: Iterable[tuple[int, ServiceEntry, bool]]) -> Slot:
+        services, removed, version = dict(self.services), dict(self.removed), self.version
+        for version, entry, offered in changes:
+            services.pop(entry, None)
+            removed.pop(entry, None)
+            (services if offered else removed)[entry] = version
+        return Slot(version, self.floor, services, removed)
+
+    def _without_old_removals(self) -> Slot:
+        if len(self.removed) <= len(self.services) + REMOVED_SPARE:
+            return self
+        services = {entry: self.version + step for step, entry in enumerate(self.services, 1)}
+        return Slot(self.version + len(services), self.version, services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +140,26 @@ class Registry:
 
     slots: Mapping[UniqueAddress, Slot] = field(default_factory=lambda: dict[UniqueAddress, Slot]())
 
-    def with_own(self, owner: UniqueAddress, services: Collection[LocalService]) -> Registry:
+    def with_own(self, owner: UniqueAddress, services: AbstractSet[ServiceEntry]) -> Registry:
         """Return the registry in which ``owner`` offers exactly ``services``."""
         slot = self.slots.get(owner, Slot())
-        wanted = tuple(sorted(set(services)))
-        if wanted == slot.services:
-            return self
-        return Registry({**self.slots, owner: Slot(slot.version + 1, wanted)})
+        after = slot.offering(services)
+        return self if after is slot else Registry({**self.slots, owner: after})
 
-    def merge(self, slots: Mapping[UniqueAddress, Slot], removed: Collection[UniqueAddress]) -> Registry:
-        """Return the registry with the newer of each slot, except of ``removed`` runs.
+    def taking(self, pages: Iterable[SlotPage], refused: Collection[UniqueAddress]) -> Registry:
+        """Return the registry with what is new in ``pages``, except of ``refused`` runs.
 
         Slots of runs that are not members yet are taken: their membership may be still on its way.
+        DecodeError for a page that contradicts itself.
         """
-        newer = {
-            owner: slot
-            for owner, slot in slots.items()
-            if owner not in removed and slot.version > self.slots.get(owner, Slot()).version
-        }
-        return Registry({**self.slots, **newer}) if newer else self
+        changed: dict[UniqueAddress, Slot] = {}
+        for page in pages:
+            _check(page)
+            slot = changed.get(page.owner) or self.slots.get(page.owner, Slot())
+            after = slot if page.owner in refused else slot.taking(page)
+            if after is not slot:
+                changed[page.owner] = after
+        return Registry({**self.slots, **changed}) if changed else self
 
     def kept(self, members: Collection[UniqueAddress]) -> Registry:
         """Return the registry with the slots of ``members`` only."""
@@ -76,7 +173,7 @@ class Registry:
         return {owner: self.slots[owner].version for owner in sorted(self.slots)}
 
     def newer_than(self, versions: Mapping[UniqueAddress, int]) -> dict[UniqueAddress, Slot]:
-        """Return the slots that a node with ``versions`` lacks."""
+        """Return the slots of which a node with ``versions`` lacks something."""
         return {
             owner: self.slots[owner]
             for owner in sorted(self.slots)
@@ -90,9 +187,27 @@ class Registry:
 
     def entries(self, members: Collection[UniqueAddress]) -> frozenset[ServiceEntry]:
         """Return the services of ``members``."""
-        return frozenset(
-            ServiceEntry(key, owner.address, path, incarnation=owner.incarnation, uid=uid)
-            for owner, slot in self.slots.items()
-            if owner in members
-            for key, path, uid in slot.services
-        )
+        known = (frozenset(slot.services) for owner, slot in self.slots.items() if owner in members)
+        return frozenset[ServiceEntry]().union(*known)
+
+
+def _check(page: SlotPage) -> None:
+    if not 0 <= page.after < page.upto <= COUNT_MAX or not 0 <= page.floor <= page.upto:
+        raise DecodeError(f"registry: a page holds the versions up to {COUNT_MAX}, and a floor below its end")
+    before = page.after
+    for version, _, _, uid, types, _ in page.changes:
+        if not before < version <= page.upto or not 0 <= types < len(page.types) or uid < 0:
+            raise DecodeError("registry: the changes of a page must be in order, of types in its table")
+        before = version
+
+
+def _above(changes: dict[ServiceEntry, int], floor: int) -> dict[ServiceEntry, int]:
+    return {entry: version for entry, version in changes.items() if version > floor}
+
+
+def _newest(changes: dict[ServiceEntry, int], after: int) -> Iterator[tuple[ServiceEntry, int]]:
+    return takewhile(lambda change: change[1] > after, reversed(changes.items()))
+
+
+def _place(entry: ServiceEntry) -> tuple[str, str, int, tuple[str, ...]]:
+    return entry.key, entry.path, entry.uid, entry.accepts

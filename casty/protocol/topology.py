@@ -159,7 +159,7 @@ class Topology:
             StartTimer(GOSSIP, self.settings.gossip_interval),
             *self._spread.taken(self.state, sender, now),
             Send(sender, self._spread.versions(self.state, self.registry)),
-            *self._spread.push_slots(self.state, self.registry.newer_than({}), self._node),
+            *self._spread.push_slots(self.state, self.registry, {}, self._node),
         ]
 
     def _as_member(self, state: Gossip, event: TopologyEvent, now: float) -> list[TopologyEffect]:
@@ -179,9 +179,8 @@ class Topology:
             case DownMember(address):
                 return self._move(state, address, MemberStatus.down)
             case OwnServices(services):
-                self.registry = registry = self.registry.with_own(self._node, services)
-                own = {self._node: registry.slots[self._node]} if self._node in registry.slots else {}
-                return [*self._spread.push_slots(state, own, self._node)]
+                versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
+                return [*self._spread.push_slots(state, self.registry, versions, self._node)]
             case Start() | SelfAlias() | HelloRefused() | Accuse():
                 return []
             case _ as never:

@@ -12,7 +12,7 @@ from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Send, StartTimer, TimerFired
 from casty.protocol.messages import JoinSettings, TopologyMessage
-from casty.protocol.registry import LocalService
+from casty.protocol.registry import ServiceEntry
 from casty.protocol.view import ViewEffect
 
 
@@ -87,7 +87,7 @@ class DownMember:
 class OwnServices:
     """Event: these are all the services that run on this node."""
 
-    services: frozenset[LocalService]
+    services: frozenset[ServiceEntry]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from casty.protocol.topology_events import (
     TopologySettings,
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
+from casty.testing.samples import service_of
 
 DIAL_TIMEOUT = 5.0
 PORT = 2551
@@ -176,7 +177,9 @@ class ModelCluster:
 
     def offer(self, name: str, *keys: str) -> None:
         """Let a node run exactly these services."""
-        self.tell(self.runs[name], OwnServices(frozenset((key, f"/{key}", 1) for key in keys)))
+        run = self.runs[name]
+        services = frozenset(service_of(run.node, key) for key in keys)
+        self.tell(run, OwnServices(services))
 
     def run_for(self, seconds: float, *, until: Callable[[], bool] | None = None) -> None:
         """Let virtual time pass, at most ``seconds``, or until the condition holds."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.registry import ServiceEntry
 
 PORT = 2551
 CLUSTER_ID = 77
@@ -30,6 +31,11 @@ def member(name: str, status: str = "up", *, incarnation: int = 0, up_number: in
     run = run_of(name, incarnation)
     kept = MemberStatus[status]
     return Member(run.address, kept, frozenset(), id or name, incarnation=run.incarnation, up_number=up_number)
+
+
+def service_of(node: UniqueAddress, key: str, *, uid: int = 1) -> ServiceEntry:
+    """Return a service of a node under ``key``, by an actor of the same name."""
+    return ServiceEntry(key, node.address, f"/{key}", incarnation=node.incarnation, uid=uid, accepts=(f"{key}.Do",))
 
 
 def gossip_of(*members: Member, seen: Iterable[str] | None = None, author: str = "") -> Gossip:

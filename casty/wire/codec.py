@@ -104,6 +104,11 @@ class Codec:
         """Return the wire name of a class in this codec."""
         return self._own_names.get(cls) or wire_name(cls)
 
+    def names_of(self, type_form: object) -> tuple[str, ...]:
+        """Return the names of all types that a message of this type can be, sorted; registers them."""
+        self.register(type_form)
+        return tuple(sorted({entry.name for entry in self._by_target[strip(type_form)].values()}))
+
     def frame_control(self, message: object) -> bytes:
         """Return the whole frame of a message between two nodes. Raises EncodeError."""
         entry = self._by_class.get(type(message)) or self._entry_for(message, None)

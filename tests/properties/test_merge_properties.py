@@ -11,18 +11,21 @@ from hypothesis import strategies as st
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
+from casty.protocol import paging as paging_module
+from casty.protocol import registry as registry_module
 from casty.protocol.availability import successors
 from casty.protocol.cluster_state import ClusterState, project_state
 from casty.protocol.gossip import Gossip, Relation
 from casty.protocol.leader import LeaderActions
 from casty.protocol.membership import Member, MemberStatus, furthest
 from casty.protocol.messages import from_wire, to_wire
+from casty.protocol.paging import FRAME_BYTES, slot_pages
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.reachability import ObserverRow, Rows, merge_rows
-from casty.protocol.registry import Registry, Slot
+from casty.protocol.registry import Registry, Slot, SlotPage
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.vector_clock import VectorClock
-from casty.testing.samples import gossip_of, member, run_of
+from casty.testing.samples import gossip_of, member, run_of, service_of
 
 NAMES = "abcde"
 RUNS = [run_of(name) for name in NAMES]
@@ -47,11 +50,14 @@ def rows(draw: st.DrawFn) -> Rows:
     }
 
 
-def slot(version: int) -> Slot:
-    return Slot(version, tuple((f"key-{number}", "/path", number) for number in range(version % 3)))
+def registry_of(offers: dict[UniqueAddress, int]) -> Registry:
+    registry = Registry()
+    for run, count in offers.items():
+        registry = registry.with_own(run, frozenset(service_of(run, f"key-{number}") for number in range(count)))
+    return registry
 
 
-slots = st.dictionaries(st.sampled_from(RUNS), st.integers(1, 5).map(slot))
+registries = st.dictionaries(st.sampled_from(RUNS), st.integers(0, 5)).map(registry_of)
 addresses = st.sampled_from([run.address for run in RUNS])
 tables = st.dictionaries(st.sampled_from(["cart", "stock"]), st.dictionaries(COUNTS, addresses.map(ShardAllocation)))
 
@@ -59,7 +65,7 @@ tables = st.dictionaries(st.sampled_from(["cart", "stock"]), st.dictionaries(COU
 @st.composite
 def cluster_states(draw: st.DrawFn) -> ClusterState:
     """Projections of states that followed from each other, with allocations of any kind."""
-    state = project_state(draw(gossips()), Registry(draw(slots)), RUNS[0])
+    state = project_state(draw(gossips()), draw(registries), RUNS[0])
     return replace(state, shard_allocations=draw(tables), allocation_epoch=draw(COUNTS))
 
 
@@ -162,19 +168,54 @@ def test_rows_merge_in_any_order(a: Rows, b: Rows, c: Rows) -> None:
     assert merge_rows(a, a) == a
 
 
-@given(slots, slots, slots, st.sets(st.sampled_from(RUNS), max_size=2))
-def test_registries_merge_in_any_order(
-    a: dict[UniqueAddress, Slot],
-    b: dict[UniqueAddress, Slot],
-    c: dict[UniqueAddress, Slot],
-    removed: set[UniqueAddress],
+@dataclass
+class Slots:
+    """Nodes that offer services and tell each other of them, in pages of which some are lost or late."""
+
+    registries: dict[UniqueAddress, Registry] = field(default_factory=lambda: dict.fromkeys(RUNS, Registry()))
+    wire: list[SlotPage] = field(default_factory=list)
+
+    def step(self, by: UniqueAddress, other: UniqueAddress, number: int) -> None:
+        match number:
+            case 0:
+                self.tell(by, other)
+            case 1 | 2 if self.wire:
+                page = self.wire.pop(0 if number == 1 else -1)  # the other way round, and what is not taken is lost
+                self.registries[other] = self.registries[other].taking([page], {other})
+            case _:
+                services = {service_of(by, f"key-{place}") for place in range(6) if (number >> place) & 1}
+                self.registries[by] = self.registries[by].with_own(by, frozenset(services))
+
+    def tell(self, by: UniqueAddress, other: UniqueAddress) -> None:
+        for pages in slot_pages(self.registries[by], self.registries[other].versions):
+            self.wire += pages
+
+    def settle(self) -> None:
+        """Let each tell each all that it lacks."""
+        for by, other in [*permutations(RUNS, 2)] * 2:
+            self.wire.clear()
+            self.tell(by, other)
+            self.registries[other] = self.registries[other].taking(self.wire, {other})
+
+
+SLOT_STEPS = st.lists(st.tuples(st.sampled_from(RUNS), st.sampled_from(RUNS), st.integers(0, 70)), max_size=60)
+
+
+@given(SLOT_STEPS)
+def test_services_are_known_alike_whatever_was_lost_or_forgotten_on_the_way(
+    steps: list[tuple[UniqueAddress, UniqueAddress, int]],
 ) -> None:
-    together = [Registry().merge(x, removed).merge(y, removed).merge(z, removed) for x, y, z in permutations((a, b, c))]
-    assert all(registry == together[0] for registry in together)
-    inner = Registry().merge(b, removed).merge(c, removed)
-    assert Registry().merge(a, removed).merge(inner.slots, removed) == together[0]
-    assert together[0].merge(together[0].slots, removed) is together[0]
-    assert not together[0].slots.keys() & removed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry_module, "REMOVED_SPARE", 1)
+        patch.setattr(paging_module, "PAGE_ELEMENTS_MAX", FRAME_BYTES + 60)
+        nodes = Slots()
+        for step in steps:
+            nodes.step(*step)
+        nodes.settle()
+    for run in RUNS:
+        own = nodes.registries[run].slots.get(run, Slot())
+        for registry in nodes.registries.values():
+            assert registry.slots.get(run, Slot()) == own
 
 
 @given(STEPS, st.permutations(RUNS))

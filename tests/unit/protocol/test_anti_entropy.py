@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+from casty.address import UniqueAddress
 from casty.protocol.anti_entropy import PUSH_ALL_MAX, AntiEntropy
 from casty.protocol.effects import Send
 from casty.protocol.gossip import Gossip
 from casty.protocol.messages import GossipDigest, GossipSeen, GossipState, RegistrySlots, RegistryVersions
-from casty.protocol.registry import SERVICES_PER_NODE_MAX, Registry, Slot
-from casty.testing.samples import gossip_of, member, run_of
+from casty.protocol.registry import Registry
+from casty.testing.samples import gossip_of, member, run_of, service_of
 
 A, B, C, D = (run_of(name) for name in "abcd")
 SPREAD = AntiEntropy(A, 3, random.Random(1))
@@ -62,32 +63,45 @@ def test_equal_digests_need_no_answer_and_others_get_everything_compared() -> No
     state = of(3, seen="abc")
     same = GossipDigest(state.cluster_id, SPREAD.digest(state, NOTHING))
     assert SPREAD.compare(state, NOTHING, same, B, 1.0) == []
-    offered = NOTHING.with_own(A, [("cart", "/cart", 1)])
+    offered = NOTHING.with_own(A, frozenset({service_of(A, "cart")}))
     answer = SPREAD.compare(state, offered, same, B, 1.0)
     assert [type(send.message) for send in answer] == [GossipState, RegistryVersions]
 
 
 def test_digest_leaves_out_slots_of_strangers() -> None:
     state = of(2)
-    strange = NOTHING.with_own(run_of("z"), [("cart", "/cart", 1)])
+    strange = NOTHING.with_own(run_of("z"), frozenset({service_of(run_of("z"), "cart")}))
     assert SPREAD.digest(state, strange) == SPREAD.digest(state, NOTHING)
 
 
+def offered_by(node: UniqueAddress, count: int = 1) -> Registry:
+    return NOTHING.with_own(node, frozenset(service_of(node, "cart", uid=uid) for uid in range(1, count + 1)))
+
+
 def test_own_slot_is_pushed_to_everybody_and_not_passed_on() -> None:
-    slots = {A: Slot(1, (("cart", "/cart", 1),))}
-    assert to(SPREAD.push_slots(of(4), slots, A), RegistrySlots) == ["b", "c", "d"]
-    assert SPREAD.push_slots(of(4), slots, B) == []
+    assert to(SPREAD.push_slots(of(4), offered_by(A), {}, A), RegistrySlots) == ["b", "c", "d"]
+    assert SPREAD.push_slots(of(4), offered_by(A), {}, B) == []
+
+
+def test_what_has_not_changed_is_pushed_to_nobody() -> None:
+    assert SPREAD.push_slots(of(4), offered_by(A), {A: 1}, A) == []
 
 
 def test_slot_that_arrives_in_a_large_cluster_is_passed_on() -> None:
-    sends = SPREAD.push_slots(of(12), {B: Slot(1)}, B)
+    sends = SPREAD.push_slots(of(12), offered_by(B), {}, B)
     assert len(sends) == 3
     assert "b" not in to(sends, RegistrySlots)
 
 
-def test_slots_travel_in_messages_of_a_bounded_size() -> None:
-    many = tuple((f"k{number}", "/k", number) for number in range(SERVICES_PER_NODE_MAX // 2))
-    sends = SPREAD.send_slots(of(4), {node: Slot(1, many) for node in (A, B, C)}, D)
-    sent = [message.slots for message in (send.message for send in sends) if isinstance(message, RegistrySlots)]
-    assert [len(part) for part in sent] == [1, 1, 1]
-    assert [owner for part in sent for owner, _ in part] == [A, B, C]
+def test_large_slot_goes_to_each_peer_in_pages_in_order() -> None:
+    sends = SPREAD.push_slots(of(3), offered_by(A, 5_000), {}, A)
+    for host in "bc":
+        pages = [
+            page
+            for send in sends
+            if send.to.address.host == host and isinstance(send.message, RegistrySlots)
+            for page in send.message.pages
+        ]
+        assert len(pages) > 1
+        assert [page.after for page in pages[1:]] == [page.upto for page in pages[:-1]]
+        assert pages[-1].upto == 5_000

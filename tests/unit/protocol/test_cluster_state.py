@@ -7,11 +7,11 @@ from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.vector_clock import VectorClock
-from casty.testing.samples import address, gossip_of, member, run_of
+from casty.testing.samples import address, gossip_of, member, run_of, service_of
 
 A, B = run_of("a"), run_of("b")
 GOSSIP = gossip_of(member("a", up_number=1), member("b", up_number=2)).with_row(A, ObserverRow().accusing(B))
-CART = Registry().with_own(B, [("cart", "/cart", 1)])
+CART = Registry().with_own(B, frozenset({service_of(B, "cart")}))
 
 
 def placed(name: str) -> dict[str, dict[int, ShardAllocation]]:

@@ -21,13 +21,14 @@ from casty.protocol.messages import (
     clock_entries,
     to_wire,
 )
+from casty.protocol.paging import slot_pages
 from casty.protocol.reachability import ObserverRow
-from casty.protocol.registry import Registry, Slot
-from casty.testing.samples import gossip_of, member, run_of
+from casty.protocol.registry import Registry, SlotPage
+from casty.testing.samples import gossip_of, member, run_of, service_of
 
 A, B, C = (run_of(name) for name in "abc")
 STATE = gossip_of(member("a"), member("b"), member("c"))
-CART = ("cart", "/cart", 1)
+CART = service_of(A, "cart")
 
 
 def received(
@@ -124,18 +125,31 @@ def test_acknowledgement_of_an_unknown_version_asks_by_sending_the_own_state() -
     assert received(seen_of(leaving(STATE, "b", "c"))).effects == (Send(B, to_wire(STATE, 1.0)),)
 
 
-def test_newer_slots_are_taken_except_of_removed_runs() -> None:
+def pages_of(*names: str) -> tuple[SlotPage, ...]:
+    registry = Registry()
+    for name in names:
+        registry = registry.with_own(run_of(name), frozenset({service_of(run_of(name), "cart")}))
+    ((*pages,),) = slot_pages(registry, {})
+    return tuple(pages)
+
+
+def test_newer_slots_are_taken_except_of_removed_runs_and_of_this_one() -> None:
     state = STATE.without_members(A, frozenset({C}), now=0.0)
-    outcome = received(RegistrySlots(state.cluster_id, ((B, Slot(1, (CART,))), (C, Slot(9, (CART,))))), state)
-    assert outcome.registry.slots == {B: Slot(1, (CART,))}
+    outcome = received(RegistrySlots(state.cluster_id, pages_of("a", "b", "c")), state)
+    assert outcome.registry.entries({A, B, C}) == {service_of(B, "cart")}
+
+
+def test_one_slot_twice_in_a_message_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="distinct"):
+        received(RegistrySlots(STATE.cluster_id, pages_of("b") * 2))
 
 
 def test_question_for_slots_is_answered_and_returned_where_this_node_lacks_some() -> None:
-    registry = Registry().with_own(A, [CART])
+    registry = Registry().with_own(A, frozenset({CART}))
     question = RegistryVersions(STATE.cluster_id, ((B, 4),))
     outcome = received(question, registry=registry)
     assert outcome.effects == (
-        Send(B, RegistrySlots(STATE.cluster_id, ((A, Slot(1, (CART,))),))),
+        Send(B, RegistrySlots(STATE.cluster_id, pages_of("a"))),
         Send(B, RegistryVersions(STATE.cluster_id, ((A, 1),))),
     )
     assert received(RegistryVersions(STATE.cluster_id, ((A, 1),)), registry=registry).effects == ()

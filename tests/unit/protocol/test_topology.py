@@ -45,7 +45,7 @@ from casty.protocol.topology_events import (
     TopologySettings,
 )
 from casty.protocol.view import SnapshotChanged
-from casty.testing.samples import address, gossip_of, member, run_of
+from casty.testing.samples import address, gossip_of, member, run_of, service_of
 
 SETTINGS = TopologySettings()
 TOKEN = 7
@@ -267,7 +267,7 @@ def test_downed_node_learns_it_with_its_next_round_and_hears_nothing_more() -> N
 
 def test_services_offered_before_joining_are_told_after_it() -> None:
     machine = topology("b", "a")
-    machine.handle(OwnServices(frozenset({("cart", "/cart", 1)})), 0.0)
+    machine.handle(OwnServices(frozenset({service_of(B, "cart")})), 0.0)
     machine.handle(Start(), 0.0)
     machine.handle(Received(A, JoinAnswer(token_of(machine), JoinState.in_cluster)), 0.1)
     welcome = to_wire(gossip_of(member("a"), member("b", "joining")), 0.0, welcome=True)

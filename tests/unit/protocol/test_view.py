@@ -11,7 +11,7 @@ from casty.protocol.membership import MemberStatus
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged, View
-from casty.testing.samples import address, gossip_of, member, run_of
+from casty.testing.samples import address, gossip_of, member, run_of, service_of
 
 A, B, C = (run_of(name) for name in "abc")
 STATE = gossip_of(member("a", up_number=2), member("b", up_number=1), member("c", "joining"))
@@ -42,7 +42,7 @@ def test_snapshot_and_members_come_with_a_change() -> None:
 
 
 def test_change_of_services_makes_a_snapshot_and_no_event() -> None:
-    view, registry = View(A), Registry().with_own(B, [("cart", "/cart", 1)])
+    view, registry = View(A), Registry().with_own(B, frozenset({service_of(B, "cart")}))
     view.update(STATE, Registry())
     (effect,) = view.update(STATE, registry)
     assert isinstance(effect, SnapshotChanged)
@@ -50,7 +50,7 @@ def test_change_of_services_makes_a_snapshot_and_no_event() -> None:
 
 
 def test_services_of_a_removed_run_leave_the_snapshot_with_it() -> None:
-    view, registry = View(A), Registry().with_own(B, [("cart", "/cart", 1)])
+    view, registry = View(A), Registry().with_own(B, frozenset({service_of(B, "cart")}))
     view.update(STATE, registry)
     view.update(STATE.without_members(A, frozenset({B}), now=1.0), registry)
     assert view.snapshot is not None

@@ -1,0 +1,127 @@
+"""How what is too large for one frame is cut into pages.
+
+Owns the bounds of a page and the weights of what is in it. A page of a slot says from which version
+to which it goes, so pages need not be put together again: each is taken as it comes, in order, and
+a lost one is asked for again. It does not know who sends pages or when (`anti_entropy`).
+
+How it works: a weight is an upper bound of what a value takes on the wire, by bytes and by msgpack
+values, calculated and not measured: this layer knows nothing of bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.registry import Change, Registry, ServiceEntry, Slot, SlotPage
+
+PAGE_BYTES_MAX = 256 * 1024
+PAGE_ELEMENTS_MAX = 16_384
+"""Decoding a page of so many values holds the loop for some milliseconds."""
+
+NUMBER_BYTES = 9
+HEAD_BYTES = 5
+"""What comes before the content of a text or a container."""
+FRAME_BYTES = 1_024
+"""For the frame, the name of its type and the fields around the pages."""
+
+
+@dataclass(slots=True)
+class Room:
+    """What is left of one page."""
+
+    bytes: int = field(default_factory=lambda: PAGE_BYTES_MAX - FRAME_BYTES)
+    elements: int = field(default_factory=lambda: PAGE_ELEMENTS_MAX - FRAME_BYTES)
+
+    def takes(self, weight: Weight) -> bool:
+        """Take up room if there is enough of it, and return whether there was."""
+        if weight.bytes > self.bytes or weight.elements > self.elements:
+            return False
+        self.bytes -= weight.bytes
+        self.elements -= weight.elements
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """An upper bound of what a value takes on the wire."""
+
+    bytes: int
+    elements: int
+
+    def __add__(self, other: Weight) -> Weight:
+        return Weight(self.bytes + other.bytes, self.elements + other.elements)
+
+
+def text_bytes(*texts: str) -> int:
+    """Return at most how many bytes these texts take."""
+    return sum(HEAD_BYTES + (len(text) if text.isascii() else 4 * len(text)) for text in texts)
+
+
+def run_weight(node: UniqueAddress) -> Weight:
+    """Return the weight of a run: two records, of two fields each, and their names."""
+    return Weight(64 + text_bytes(node.address.host), 10)
+
+
+@dataclass(slots=True)
+class _Cut:
+    """One slot on its way into pages: the part of it that the current page holds."""
+
+    owner: UniqueAddress
+    slot: Slot
+    after: int
+    upto: int = field(init=False)
+    types: dict[tuple[str, ...], int] = field(default_factory=lambda: dict[tuple[str, ...], int]())
+    changes: list[Change] = field(default_factory=lambda: list[Change]())
+
+    def __post_init__(self) -> None:
+        self.upto = self.after
+
+    def weight_of(self, entry: ServiceEntry) -> Weight:
+        """Return what one more change takes, with its types if the table of this page lacks them."""
+        weight = Weight(3 * NUMBER_BYTES + 3 + text_bytes(entry.key, entry.path), 7)
+        if entry.accepts in self.types:
+            return weight
+        return weight + Weight(HEAD_BYTES + text_bytes(*entry.accepts), 1 + len(entry.accepts))
+
+    def add(self, version: int, entry: ServiceEntry, offered: bool) -> None:
+        """Put one more change into the page."""
+        types = self.types.setdefault(entry.accepts, len(self.types))
+        self.changes.append((version, entry.key, entry.path, entry.uid, types, offered))
+        self.upto = version
+
+    def page(self) -> SlotPage:
+        """Return a page of what was added, which does not end the slot."""
+        return SlotPage(self.owner, self.after, self.upto, 0, tuple(self.types), tuple(self.changes))
+
+    def last_page(self) -> SlotPage:
+        """Return a page of what was added, which ends the slot."""
+        slot = self.slot
+        return SlotPage(self.owner, self.after, slot.version, slot.floor, tuple(self.types), tuple(self.changes))
+
+
+def slot_pages(registry: Registry, versions: Mapping[UniqueAddress, int]) -> Iterator[tuple[SlotPage, ...]]:
+    """Yield what a node with ``versions`` lacks, each tuple small enough for one frame."""
+    pages: list[SlotPage] = []
+    room = Room()
+    for owner, slot in registry.newer_than(versions).items():
+        head = run_weight(owner) + Weight(64 + 4 * NUMBER_BYTES, 13)
+        cut = _Cut(owner, slot, versions.get(owner, 0))
+        if not room.takes(head):
+            yield tuple(pages)
+            pages, room = [], _room_after(head)
+        for version, entry, offered in slot.changes_after(cut.after):
+            if not room.takes(cut.weight_of(entry)):
+                yield (*pages, cut.page()) if cut.changes else tuple(pages)
+                cut = _Cut(owner, slot, cut.upto)
+                pages, room = [], _room_after(head + cut.weight_of(entry))
+            cut.add(version, entry, offered)
+        pages.append(cut.last_page())
+    if pages:
+        yield tuple(pages)
+
+
+def _room_after(weight: Weight) -> Room:
+    """Return the room of a new page after what comes first, which is taken whatever it weighs."""
+    return Room(PAGE_BYTES_MAX - FRAME_BYTES - weight.bytes, PAGE_ELEMENTS_MAX - FRAME_BYTES - weight.elements)
