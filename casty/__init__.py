@@ -35,6 +35,8 @@ from casty.errors import (
     NodeDowned,
     ProtocolError,
     RemoteFailure,
+    RestartRequested,
+    StashOverflowError,
     UnknownTypeError,
     UnsupportedTypeError,
 )
@@ -74,7 +76,9 @@ from casty.runtime.inbox import Inbox
 from casty.runtime.kernel import SystemStatistics
 from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.signals import PoisonPill
+from casty.runtime.stash import StashBuffer
 from casty.runtime.system import ActorSystem
+from casty.runtime.timer_scheduler import TimerScheduler
 from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick
 from casty.runtime.watching import Watching
 from casty.transport.base import Network
@@ -147,6 +151,7 @@ __all__ = [
     "RemoteTransport",
     "ResolveNode",
     "Restart",
+    "RestartRequested",
     "Resume",
     "ScheduleOnce",
     "ScheduleTick",
@@ -155,6 +160,8 @@ __all__ = [
     "ServiceKey",
     "ShardAllocation",
     "ShutdownPhase",
+    "StashBuffer",
+    "StashOverflowError",
     "Stop",
     "Subscribe",
     "SubscribeTopology",
@@ -163,6 +170,7 @@ __all__ = [
     "SystemStatistics",
     "TcpNetwork",
     "Terminated",
+    "TimerScheduler",
     "TopologySnapshot",
     "TransportLimits",
     "UnhandledMessage",

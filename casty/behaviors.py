@@ -11,6 +11,8 @@ from casty.runtime import behavior as forms
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.inbox import Inbox
+from casty.runtime.stash import StashBuffer
+from casty.runtime.timer_scheduler import TimerScheduler
 
 M = TypeVar("M")
 
@@ -59,9 +61,43 @@ class Behaviors:
         return forms.UNHANDLED
 
     @staticmethod
+    def restart() -> Behavior[object]:
+        """Begin again with the behaviour that the actor was spawned with; for a handler to return.
+
+        The message in hand counts as handled. What waits, and what is stashed, is for the next life.
+        The hooks and ActorRestarted are told `RestartRequested`; no strategy and no budget is asked.
+        """
+        return forms.RESTART
+
+    @staticmethod
     def ignore() -> Behavior[object]:
         """Take every message and do nothing."""
         return _IGNORE
+
+    @staticmethod
+    def with_timers(factory: Callable[[TimerScheduler[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
+        """Make the behaviour with ``await factory(timers)``, inside of the actor whose timers they are."""
+
+        async def make(ctx: ActorContext[object]) -> Behavior[Never]:
+            return await factory(TimerScheduler(cast("ActorContext[M]", ctx)))
+
+        return forms.Setup(make, factory)
+
+    @staticmethod
+    def with_stash(capacity: int, factory: Callable[[StashBuffer[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
+        """Make the behaviour with ``await factory(stash)``: a place for up to ``capacity`` messages.
+
+        For what cannot be handled yet: ``stash.stash(message)`` sets it aside, and StashOverflowError
+        when there is no room; ``return stash.unstash_all(next_behavior)`` has all of it taken again, in
+        order, before what waits in the mailbox. See `StashBuffer` for restarts and stops.
+        """
+
+        async def make(ctx: ActorContext[object]) -> Behavior[Never]:
+            return await factory(cast("ActorContext[M]", ctx).stash_buffer(capacity))
+
+        if capacity < 1:
+            raise ValueError(f"the capacity of a stash must be at least 1, got {capacity!r}")
+        return forms.Setup(make, factory)
 
     @staticmethod
     def with_lifecycle(

@@ -66,6 +66,17 @@ class MailboxFull(CastyError):
     """A mailbox with the overflow policy ``reject`` had no room; the message was not taken."""
 
 
+class StashOverflowError(CastyError):
+    """A stash had no room; the message was not taken. The message says what to do."""
+
+
+class RestartRequested(CastyError):
+    """What `pre_restart` and ActorRestarted are told when a handler answered ``Behaviors.restart()``.
+
+    It is no failure: nothing is logged, no strategy is asked, and nobody raises it.
+    """
+
+
 class ActorStoppedError(CastyError):
     """The actor has stopped, so what was asked of it cannot happen any more."""
 

@@ -28,7 +28,7 @@ async def become(cell: Cell, behavior: Behavior[Never]) -> bool:
             case forms.Task(main):
                 cell.main = main
                 return _announce(cell)
-            case forms.Setup(factory):
+            case forms.Setup(factory, _):
                 behavior = await factory(cell.context)
             case forms.Supervised(inner, strategy):
                 if strategies is None:
@@ -53,7 +53,8 @@ async def become(cell: Cell, behavior: Behavior[Never]) -> bool:
 def _announce(cell: Cell) -> bool:
     if not cell.started:
         cell.started = True
-        cell.kernel.event_stream.publish(ActorStarted(cell.ref))
+        if cell.kernel.event_stream.wants(ActorStarted):
+            cell.kernel.event_stream.publish(ActorStarted(cell.ref))
     if cell.services is not None:
         for key in cell.services:
             if cell.kernel.discovery is not None:

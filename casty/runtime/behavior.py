@@ -65,6 +65,7 @@ class Signal(Behavior[object]):
 
 SAME: Final = Signal("same")
 STOPPED: Final = Signal("stopped")
+RESTART: Final = Signal("restart")
 UNHANDLED: Final = Signal("unhandled")
 
 
@@ -83,10 +84,13 @@ class Setup(Behavior[object]):
     """Make the behaviour in the actor itself, where there is a context."""
 
     factory: Factory
+    written: Callable[..., object] | None = None
+    """The user's function, where the factory is casty's own around it: it has the annotations."""
 
     def message_type(self) -> object | None:
-        made = _argument(_annotated(self.factory, position=-1))
-        return made if made is not None else _argument(_annotated(self.factory, position=0))
+        factory = self.written or self.factory
+        made = _argument(_annotated(factory, position=-1))
+        return made if made is not None else _argument(_annotated(factory, position=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,15 +19,15 @@ from casty.errors import DeathPactError
 from casty.protocol.supervision import Directive, RestartBudget, SupervisionStrategy
 from casty.runtime import behavior as forms
 from casty.runtime.becoming import become
-from casty.runtime.behavior import SAME, STOPPED, UNHANDLED, Behavior
+from casty.runtime.behavior import RESTART, SAME, STOPPED, UNHANDLED, Behavior
 from casty.runtime.ending import end_life, finish
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel
 from casty.runtime.ref import LocalRef
-from casty.runtime.signals import PILL, STOP, ActorTimer, Failure
-from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut
+from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
+from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut, restart_by_choice
 from casty.runtime.timers import Entry
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Cell:
     """The message that was being handled when the life ended, or that main took last."""
     family: Family | None = None
     timers: dict[Hashable, ActorTimer] | None = None
+    idle: IdleTimer | None = None
+    """The receive time-out among the timers."""
     adapters: list[str] | None = None
     watchers: dict[int, Watcher] | None = None
     watching: dict[ActorRef[Never], None] | None = None
@@ -234,22 +236,24 @@ class Cell:
             for hook in list(self.hooks or ()):
                 if hook.post_restart is not None:
                     await hook.post_restart(self.context)
-            self.kernel.event_stream.publish(ActorRestarted(self.ref, cause))
+            if self.kernel.event_stream.wants(ActorRestarted):
+                self.kernel.event_stream.publish(ActorRestarted(self.ref, cause))
         return True
 
     async def _receive(self) -> None:
         """Handle messages and signals until one of them ends it."""
         kernel, mailbox, context = self.kernel, self.mailbox, self.context
-        receive_nowait, now = mailbox.receiver.receive_nowait, kernel.now
+        receive_nowait, now = mailbox.source(), kernel.now
         message, self.held = self.held, WAKE
         count, started = 0, now()
         try:
             while (handler := self.handler) is not None:
                 if self.control:
-                    self.held = message
+                    self.held, message = message, WAKE
                     if not await self._handle_signals():
                         return
                     message, self.held = self.held, WAKE
+                    receive_nowait = mailbox.source()
                     continue
                 if message is WAKE:
                     try:
@@ -258,6 +262,8 @@ class Cell:
                         kernel.delivered += count
                         count = 0
                         mailbox.parked = True
+                        if self.idle is not None:
+                            self.idle.rest()
                         message = await mailbox.receiver.receive()
                         mailbox.parked = False
                         started = now()
@@ -278,8 +284,7 @@ class Cell:
                     await trio.lowlevel.checkpoint()
                     started = now()
         except BaseException:
-            if message is not self.held:
-                self.in_hand = message
+            self.in_hand = message
             raise
         finally:
             kernel.delivered += count
@@ -306,17 +311,17 @@ class Cell:
             signal = self.control.popleft()
             match signal:
                 case ActorTimer():
-                    if self.timers is not None and self.timers.get(signal.key) is signal:
-                        signal.pending = False
-                        if signal.interval is None:
-                            del self.timers[signal.key]
-                        return signal.message
+                    message = signal.take()
+                    if message is not WAKE:
+                        return message
                 case Terminated():
                     if self.watching is not None and signal.ref in self.watching:
                         del self.watching[signal.ref]
                         return signal
                 case Failure():
                     raise signal.error
+                case Look():
+                    pass
                 case _:
                     return signal
         return WAKE
@@ -325,10 +330,14 @@ class Cell:
         """Do what a handler answered; False when the loop is to end."""
         if answer is SAME:
             return True
+        if answer is RESTART:
+            self._verdict = restart_by_choice(self)
+            return False
         if answer is UNHANDLED:
             if isinstance(message, Terminated):
                 raise DeathPactError(f"{self.path} has no answer to the end of {message.ref.path}") from message.cause
-            self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
+            if self.kernel.event_stream.wants(UnhandledMessage):
+                self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
             return True
         return await become(self, answer) and self.main is None
 
@@ -348,6 +357,6 @@ class Cell:
         """Let go of everything, because refs keep the cell of an actor that has ended."""
         self.behavior = STOPPED
         self.control = None
-        self.handler = self.main = self.inbox = self.hooks = self.task = self.timers = self.watchers = None
+        self.handler = self.main = self.inbox = self.hooks = self.task = self.watchers = None
         self.failure = self.escalated = self._verdict = self.strategies = self.budget = None
         self.kill_scope = self.cleanup_scope = self.pause_scope = None

@@ -18,7 +18,8 @@ from casty.runtime.cell import Cell
 from casty.runtime.family import Family
 from casty.runtime.mailbox import MailboxChannel
 from casty.runtime.ref import AdapterRef, OwnRef
-from casty.runtime.signals import ActorTimer
+from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
+from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import check_delay
 from casty.runtime.watching import Watching, unwatch, watch, watching
 
@@ -170,21 +171,70 @@ class ActorContext(Generic[M]):
         timer of its own. Keys are private to the actor.
         """
         check_delay("delay", delay, zero=True)
-        return self._schedule(message, delay, None, key)
+        return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, None), delay)
 
-    def schedule_tick(self, message: M, interval: float, *, key: Hashable = None) -> Hashable:
-        """Get ``message`` every ``interval`` seconds, first after one interval; as `schedule_once`.
+    def schedule_tick(
+        self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        """Get ``message`` every ``interval`` seconds, at a fixed rate; otherwise as `schedule_once`.
 
-        An actor that is too slow for its ticks sees one, not all that were due.
+        The first comes after ``initial_delay`` seconds, by default one interval. An actor that is too
+        slow for its ticks sees one, not all that were due.
         """
         check_delay("interval", interval, zero=False)
-        return self._schedule(message, interval, interval, key)
+        first = interval if initial_delay is None else initial_delay
+        check_delay("initial_delay", first, zero=True)
+        return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, interval), first)
+
+    def schedule_with_fixed_delay(
+        self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        """Get ``message`` again and again, ``delay`` seconds after the actor took the one before.
+
+        A slow actor is given its pause in full; otherwise as `schedule_tick`.
+        """
+        check_delay("delay", delay, zero=False)
+        first = delay if initial_delay is None else initial_delay
+        check_delay("initial_delay", first, zero=True)
+        return self._schedule(DelayTimer(self._cell, self._timer_key(key), message, delay), first)
 
     def cancel_timer(self, key: Hashable) -> None:
-        """Make sure that the timer with ``key`` does not arrive any more."""
+        """Make sure that the timer with ``key`` does not arrive any more, though it may be due already."""
         timer = (self._cell.timers or {}).pop(key, None)
         if timer is not None:
             self._cell.kernel.keeper.finish(timer)
+
+    def cancel_all_timers(self) -> None:
+        """Cancel every timer of the actor; the receive time-out stays."""
+        for key in list(self._cell.timers or ()):
+            if key is not RECEIVE_TIMEOUT:
+                self.cancel_timer(key)
+
+    def is_timer_active(self, key: Hashable) -> bool:
+        """Return whether a timer with ``key`` will still arrive."""
+        return key in (self._cell.timers or ())
+
+    def set_receive_timeout(self, seconds: float, message: M) -> None:
+        """Get ``message`` whenever the actor has waited ``seconds`` for a message, until it is cancelled.
+
+        The wait begins anew after each message and signal that the actor has handled, this one too, so
+        it comes again while nothing else does. Setting it replaces the one before, which then never
+        arrives. A restart cancels it.
+        """
+        check_delay("seconds", seconds, zero=False)
+        self.cancel_receive_timeout()
+        if not self._cell.stopping:
+            self._cell.idle = IdleTimer(self._cell, message, seconds)
+            self._schedule(self._cell.idle, seconds)
+
+    def cancel_receive_timeout(self) -> None:
+        """Make sure that the receive time-out does not arrive any more."""
+        self._cell.idle = None
+        self.cancel_timer(RECEIVE_TIMEOUT)
+
+    def stash_buffer(self, capacity: int) -> StashBuffer[M]:
+        """Return an empty stash of this actor: what ``Behaviors.with_stash`` gives, for tasks and setups."""
+        return StashBuffer(self._cell, capacity)
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
         """Return a second ref of this actor, for messages that ``fn`` turns into its own.
@@ -214,20 +264,18 @@ class ActorContext(Generic[M]):
         """
         asking.refuse(self._cell.kernel, reply_to, error)
 
-    def _schedule(self, message: M, delay: float, interval: float | None, key: Hashable) -> Hashable:
+    def _timer_key(self, key: Hashable) -> Hashable:
+        return ("timer", self._cell.kernel.next_uid()) if key is None else key
+
+    def _schedule(self, timer: ActorTimer, delay: float) -> Hashable:
         cell = self._cell
-        if key is None:
-            key = ("timer", cell.kernel.next_uid())
-        else:
-            self.cancel_timer(key)
-        timer = ActorTimer(cell, key, message, interval)
-        if cell.stopping:
-            return key
-        if cell.timers is None:
-            cell.timers = {}
-        cell.timers[key] = timer
-        cell.kernel.keeper.add(timer, trio.current_time() + delay)
-        return key
+        self.cancel_timer(timer.key)
+        if not cell.stopping:
+            if cell.timers is None:
+                cell.timers = {}
+            cell.timers[timer.key] = timer
+            cell.kernel.keeper.add(timer, trio.current_time() + delay)
+        return timer.key
 
 
 async def _pipe(

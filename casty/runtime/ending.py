@@ -16,6 +16,7 @@ import trio
 
 from casty.runtime.events import ACTOR_STOPPED, ActorStopped, Terminated
 from casty.runtime.signals import STOP
+from casty.runtime.stash import put_back_all
 from casty.runtime.supervisor import Verdict, escalate, fail_late, report_cut
 from casty.runtime.watching import unwatch_all
 
@@ -53,6 +54,7 @@ async def end_life(cell: Cell, verdict: Verdict) -> Exception | None:
             await _pause(cell, verdict.decision.delay)
     if cell.control:
         cell.control = deque(signal for signal in cell.control if signal is STOP)  # a stop counts for all lives
+    put_back_all(cell)
     return error
 
 
@@ -109,7 +111,7 @@ async def _pause(cell: Cell, delay: float) -> None:
 def _drop_timers(cell: Cell) -> None:
     for timer in (cell.timers or {}).values():
         cell.kernel.keeper.finish(timer)
-    cell.timers = None
+    cell.timers = cell.idle = None
 
 
 def _drop_adapters(cell: Cell) -> None:
@@ -142,7 +144,7 @@ def _end(cell: Cell) -> None:
         cell.family.release()
     kernel.event_stream.forget(cell.ref)
     unwatch_all(cell)
-    if cell.started:
+    if cell.started and kernel.event_stream.wants(ActorStopped):
         kernel.event_stream.publish(ActorStopped(cell.ref))
     for watcher in list((cell.watchers or {}).values()):
         watcher.signal(Terminated(cell.ref, cell.failure))

@@ -54,6 +54,8 @@ class Inbox(Generic[M]):
                 break
             if cell.held is not WAKE:
                 message, cell.held = cell.held, WAKE
+            elif mailbox.front:
+                message = mailbox.front.popleft()
             else:
                 try:
                     message = mailbox.receiver.receive_nowait()
@@ -73,6 +75,8 @@ class Inbox(Generic[M]):
         mailbox = self._cell.mailbox
         self._cell.in_hand = WAKE
         mailbox.parked = True
+        if self._cell.idle is not None:
+            self._cell.idle.rest()
         try:
             message = await mailbox.receiver.receive()
         finally:

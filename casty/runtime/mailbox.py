@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -29,13 +31,28 @@ WAKE: Final = Wake()
 class MailboxChannel:
     """Both ends of an actor's channel. Only the actor receives; it parks only on an empty buffer."""
 
-    __slots__ = ("overflow", "parked", "receiver", "sender")
+    __slots__ = ("_stashed", "front", "overflow", "parked", "receiver", "sender")
 
     def __init__(self, settings: Mailbox) -> None:
         self.sender, self.receiver = trio.open_memory_channel[object](settings.capacity)
         self.overflow = settings.overflow
         self.parked = False
         """Whether the actor waits for a message; it may have been handed one already."""
+        self.front: deque[object] | None = None
+        """What was put back, to be taken before what is in the channel; None where nothing ever was."""
+        self._stashed: dict[object, deque[object]] | None = None
+
+    @property
+    def stashed(self) -> dict[object, deque[object]]:
+        """The messages in the actor's stashes, by stash; only those with messages are in it."""
+        if self._stashed is None:
+            self._stashed = {}
+        return self._stashed
+
+    @property
+    def is_waited_on(self) -> bool:
+        """Whether the actor waits for a message, and has not been handed one."""
+        return self.parked and self.receiver.statistics().tasks_waiting_receive > 0
 
     def wake(self) -> None:
         """Make the actor look at its signals, if it is not about to do so anyway.
@@ -43,7 +60,7 @@ class MailboxChannel:
         A receiver that waits means an empty buffer, so there is room for WAKE at any capacity. One
         that was handed a message already gets none: WAKE would take the place of a message.
         """
-        if self.parked and self.receiver.statistics().tasks_waiting_receive:
+        if self.is_waited_on:
             self.sender.send_nowait(WAKE)
 
     def push_out_oldest(self, message: object) -> object:
@@ -52,9 +69,33 @@ class MailboxChannel:
         self.sender.send_nowait(message)
         return oldest
 
+    def source(self) -> Callable[[], object]:
+        """Return what gives the next message, or raises WouldBlock; valid until something is put back."""
+        return self._take_front if self.front else self.receiver.receive_nowait
+
+    def put_back(self, messages: list[object]) -> None:
+        """Have ``messages`` taken next, in this order, whatever the bound."""
+        if self.front is None:
+            self.front = deque()
+        self.front.extendleft(reversed(messages))
+
+    def empty_stashes(self) -> list[object]:
+        """Take every message out of the stashes."""
+        stashes = list((self._stashed or {}).values())
+        messages = [message for stash in stashes for message in stash]
+        for stash in stashes:
+            stash.clear()
+        self._stashed = None
+        return messages
+
     def close(self, held: object) -> list[object]:
-        """Refuse messages from now on and return those that wait, ``held`` first, then oldest first."""
-        waiting = [] if held is WAKE else [held]
+        """Refuse messages from now on and return those that wait: stashed, held, put back, in the channel."""
+        waiting = self.empty_stashes()
+        if held is not WAKE:
+            waiting.append(held)
+        if self.front is not None:
+            waiting += self.front
+            self.front = None
         while True:
             try:
                 message = self.receiver.receive_nowait()
@@ -71,4 +112,7 @@ class MailboxChannel:
         return self.overflow is not MailboxOverflowStrategy.drop_oldest
 
     def __len__(self) -> int:
-        return self.receiver.statistics().current_buffer_used
+        return self.receiver.statistics().current_buffer_used + len(self.front or ())
+
+    def _take_front(self) -> object:
+        return self.front.popleft() if self.front else self.receiver.receive_nowait()

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from casty.errors import ActorStoppedError
+from casty.errors import ActorStoppedError, RestartRequested
 from casty.protocol.supervision import Decision, Directive, RestartBudget, decide
 from casty.runtime.ask import refuse_asks
 from casty.runtime.events import ActorFailed
@@ -48,6 +48,11 @@ def judge(cell: Cell, error: Exception) -> Verdict:
     return verdict
 
 
+def restart_by_choice(cell: Cell) -> Verdict:
+    """Return what follows when a handler answers ``restart``: no failure, and no part of the budget."""
+    return Verdict(RestartRequested(f"{cell.path} asked for a restart"), Decision(Directive.restart))
+
+
 def fail_late(cell: Cell, error: Exception) -> None:
     """Take in a failure of an actor whose fate is decided already; it can still be escalated."""
     verdict = _judge(cell, error, RestartBudget(), final=True)
@@ -57,6 +62,8 @@ def fail_late(cell: Cell, error: Exception) -> None:
 
 def condemn(cell: Cell, verdict: Verdict) -> None:
     """Keep what an actor that stops has failed with, for the watchers and for the parent."""
+    if isinstance(verdict.error, RestartRequested):
+        return
     cell.failure = cell.failure or verdict.error
     if verdict.decision.directive is Directive.escalate:
         cell.escalated = [*(cell.escalated or ()), verdict.error]
@@ -113,4 +120,5 @@ def _report(cell: Cell, error: Exception, decision: Decision) -> None:
             logger.warning("actor %s failed and restarts in %.3f s: %s", cell.path, delay, kind, exc_info=error)
         case Directive.resume:
             logger.warning("actor %s failed and goes on: %s", cell.path, kind, exc_info=error)
-    cell.kernel.event_stream.publish(ActorFailed(cell.ref, error))
+    if cell.kernel.event_stream.wants(ActorFailed):
+        cell.kernel.event_stream.publish(ActorFailed(cell.ref, error))

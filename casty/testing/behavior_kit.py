@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 
-from casty import ActorContext, ActorRef, Behavior, PoisonPill, Terminated
+from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, Terminated
 from casty.runtime import behavior as forms
 from casty.runtime.becoming import BEHAVIOR_DEPTH_MAX
 from casty.testing.effects import Effect
@@ -35,7 +35,7 @@ class BehaviorTestKit(Generic[M]):
     >>> kit.run("stop")
     Behaviors.same()
     >>> kit.expect_effect(Scheduled("STOP", delay=5.0))
-    Scheduled(message='STOP', delay=5.0, interval=None, key=None)
+    Scheduled(message='STOP', delay=5.0, interval=None, key=None, fixed_delay=False)
     >>> kit.run("STOP"), kit.is_alive
     (Behaviors.stopped(), False)
     """
@@ -49,6 +49,7 @@ class BehaviorTestKit(Generic[M]):
         self._main: Stepper[None] | None = None
         self._hooks: list[forms.Lifecycle] = []
         self._alive = True
+        self._behavior: Behavior[Never] = behavior
         self._returned: Behavior[Never] = behavior
         self._guarded(self._begin, behavior)
 
@@ -180,8 +181,22 @@ class BehaviorTestKit(Generic[M]):
     async def _answer(self, message: object) -> None:
         assert self._handler is not None
         self._returned = answer = await self._handler(self._context, message)
-        if answer is not forms.SAME and answer is not forms.UNHANDLED:
+        if answer is forms.RESTART:
+            self._alive = await self._restart()
+        elif answer is not forms.SAME and answer is not forms.UNHANDLED:
             self._alive = await self._become(answer)
+
+    async def _restart(self) -> bool:
+        """Begin again, as the behaviour has asked for itself."""
+        hooks, self._hooks = self._hooks, []
+        for hook in reversed(hooks):
+            if hook.pre_restart is not None:
+                await hook.pre_restart(self._context, RestartRequested(f"{self._world.path} asked for a restart"))
+        alive = await self._become(self._behavior)
+        for hook in self._hooks:
+            if alive and hook.post_restart is not None:
+                await hook.post_restart(self._context)
+        return alive
 
     async def _become(self, behavior: Behavior[Never]) -> bool:
         """Take on a behaviour; False when it says to stop."""
@@ -194,7 +209,7 @@ class BehaviorTestKit(Generic[M]):
                 case forms.Task(main):
                     self._main = Stepper(_run_main(main, self._context))
                     return True
-                case forms.Setup(factory):
+                case forms.Setup(factory, _):
                     behavior = await factory(self._context)
                 case forms.Lifecycle(inner, pre_start, _):
                     if pre_start is not None:

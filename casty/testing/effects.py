@@ -44,13 +44,23 @@ class Unwatched:
 class Scheduled:
     """A message to the actor itself, later; again every ``interval`` seconds unless that is None.
 
-    ``key`` is the one that the behaviour chose, None where it chose none.
+    ``key`` is the one that the behaviour chose, None where it chose none. ``fixed_delay`` says that each
+    interval begins when the message before was taken.
     """
 
     message: object
     delay: float
     interval: float | None = None
     key: Hashable = None
+    fixed_delay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveTimeoutSet:
+    """The message comes when the actor has waited for ``seconds``; None for both when it was cancelled."""
+
+    seconds: float | None
+    message: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ Effect: TypeAlias = (
     | Unwatched
     | Scheduled
     | Cancelled
+    | ReceiveTimeoutSet
     | Told
     | TaskStarted
     | Piped

@@ -15,12 +15,14 @@ from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, I
 from casty.runtime.cell import Cell
 from casty.runtime.context import NAME_FORBIDDEN
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import SchedulerCmd, check_delay
 from casty.testing.effects import (
     AdapterMade,
     Cancelled,
     Effect,
     Piped,
+    ReceiveTimeoutSet,
     RepliedError,
     Scheduled,
     Spawned,
@@ -106,6 +108,7 @@ class World:
         self.own_messages: deque[object] = deque()
         self.children: dict[str, ActorRef[Never]] = {}
         self.watched: dict[ActorRef[Never], None] = {}
+        self.timers: dict[Hashable, Scheduled] = {}
         self._serial = 0
         self.ref: ActorRef[object] = self.ref_at(self.path, self.own_messages.append)
         self.system = KitSystem(self)
@@ -260,12 +263,40 @@ class KitContext(ActorContext[M]):
         check_delay("delay", delay, zero=True)
         return self._scheduled(Scheduled(message, delay, None, key))
 
-    def schedule_tick(self, message: M, interval: float, *, key: Hashable = None) -> Hashable:
+    def schedule_tick(
+        self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
         check_delay("interval", interval, zero=False)
-        return self._scheduled(Scheduled(message, interval, interval, key))
+        first = interval if initial_delay is None else initial_delay
+        return self._scheduled(Scheduled(message, first, interval, key))
+
+    def schedule_with_fixed_delay(
+        self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        check_delay("delay", delay, zero=False)
+        first = delay if initial_delay is None else initial_delay
+        return self._scheduled(Scheduled(message, first, delay, key, fixed_delay=True))
 
     def cancel_timer(self, key: Hashable) -> None:
+        self._world.timers.pop(key, None)
         self._world.effects.append(Cancelled(key))
+
+    def cancel_all_timers(self) -> None:
+        for key in list(self._world.timers):
+            self.cancel_timer(key)
+
+    def is_timer_active(self, key: Hashable) -> bool:
+        return key in self._world.timers
+
+    def set_receive_timeout(self, seconds: float, message: M) -> None:
+        check_delay("seconds", seconds, zero=False)
+        self._world.effects.append(ReceiveTimeoutSet(seconds, message))
+
+    def cancel_receive_timeout(self) -> None:
+        self._world.effects.append(ReceiveTimeoutSet(None))
+
+    def stash_buffer(self, capacity: int) -> StashBuffer[M]:
+        return KitStash(self._world, capacity)
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
         world = self._world
@@ -285,7 +316,25 @@ class KitContext(ActorContext[M]):
 
     def _scheduled(self, effect: Scheduled) -> Hashable:
         self._world.effects.append(effect)
-        return ("timer", self._world.next_serial()) if effect.key is None else effect.key
+        key = ("timer", self._world.next_serial()) if effect.key is None else effect.key
+        self._world.timers[key] = effect
+        return key
+
+
+class KitStash(StashBuffer[M]):
+    """A stash whose messages, given back, wait for `BehaviorTestKit.run_own`."""
+
+    __slots__ = ("_world",)
+
+    def __init__(self, world: World, capacity: int) -> None:
+        super().__init__(cast("Cell", _NoCell(world.path)), capacity)
+        self._world = world
+
+    def _keep(self, message: object) -> None:
+        self._messages.append(message)
+
+    def _give_back(self, messages: list[object]) -> None:
+        self._world.own_messages.extendleft(reversed(messages))
 
 
 class KitInbox(Inbox[M]):

@@ -1,0 +1,68 @@
+"""What behaviours are made of (stashes, timers) takes messages of the behaviour's type only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_type
+
+from casty import (
+    ActorContext,
+    ActorRef,
+    ActorSystem,
+    Behavior,
+    Behaviors,
+    StashBuffer,
+    TimerScheduler,
+)
+
+
+@dataclass(frozen=True)
+class Add:
+    amount: int
+
+
+@dataclass(frozen=True)
+class Get:
+    reply_to: ActorRef[int]
+
+
+Command = Add | Get
+
+
+async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+    ctx.set_receive_timeout(1.0, Add(1))
+    ctx.set_receive_timeout(1.0, "add")  # expect-error
+    ctx.schedule_with_fixed_delay(Add(1), 1.0)
+    ctx.schedule_with_fixed_delay("add", 1.0)  # expect-error
+    assert_type(ctx.stash_buffer(10), StashBuffer[Command])
+    return Behaviors.restart()
+
+
+async def with_stash(stash: StashBuffer[Command]) -> Behavior[Command]:
+    stash.stash(Add(1))
+    stash.stash("add")  # expect-error
+    for message in stash:
+        assert_type(message, Command)
+    stash.unstash_all(Behaviors.receive(text))  # expect-error
+    return stash.unstash_all(Behaviors.receive(handle))
+
+
+async def with_timers(timers: TimerScheduler[Command]) -> Behavior[Command]:
+    timers.start_single_timer(Add(1), 1.0)
+    timers.start_single_timer("add", 1.0)  # expect-error
+    timers.start_timer_at_fixed_rate("add", 1.0)  # expect-error
+    timers.start_timer_with_fixed_delay("add", 1.0)  # expect-error
+    return Behaviors.receive(handle)
+
+
+async def text(ctx: ActorContext[str], message: str) -> Behavior[str]:
+    return Behaviors.same()
+
+
+async def makes(system: ActorSystem) -> None:
+    stashing = system.spawn(Behaviors.with_stash(10, with_stash), "a")
+    assert_type(stashing, ActorRef[Command])
+    stashing.tell("add")  # expect-error
+    system.spawn(Behaviors.with_timers(with_timers), "b").tell(Add(1))
+    Behaviors.with_timers(with_stash)  # expect-error
+    Behaviors.with_stash(10, with_timers)  # expect-error
