@@ -73,6 +73,7 @@ from casty.runtime.events import (
     UnhandledMessage,
 )
 from casty.runtime.inbox import Inbox
+from casty.runtime.interception import ReceiveTarget
 from casty.runtime.kernel import SystemStatistics
 from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.signals import PoisonPill
@@ -145,6 +146,7 @@ __all__ = [
     "ProtocolError",
     "Publish",
     "ReachableMember",
+    "ReceiveTarget",
     "ReceptionistCmd",
     "Register",
     "RemoteFailure",

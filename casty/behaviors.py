@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
 from casty.protocol.supervision import SupervisionStrategy
-from casty.refs import ServiceKey
+from casty.refs import ActorRef, ServiceKey
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.inbox import Inbox
+from casty.runtime.interception import ReceiveTarget, spying_for
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timer_scheduler import TimerScheduler
 
@@ -138,6 +139,28 @@ class Behaviors:
         if not callable(getattr(strategy, "decide", None)):
             raise TypeError(f"supervise needs a strategy, such as Restart() or Resume(), got {strategy!r}")
         return forms.Supervised(behavior, strategy)
+
+    @staticmethod
+    def intercept(
+        interceptor: Callable[[ActorContext[M], M, ReceiveTarget[M]], Awaitable[Behavior[M]]], behavior: Behavior[M]
+    ) -> Behavior[M]:
+        """Have ``await interceptor(ctx, message, target)`` called in place of the behaviour.
+
+        ``return await target(message)`` passes a message on, as it is or another one; returning `same`
+        swallows it. It sees all that the behaviour would: Terminated and timers too. Nests: the
+        outermost sees a message first. An exception is a failure of the actor. The interceptors stay when
+        the behaviour is replaced, until a handler returns another ``intercept`` or the actor restarts.
+        """
+        return forms.Intercepted(behavior, cast("forms.Interceptor", interceptor))
+
+    @staticmethod
+    def spy(ref: ActorRef[M], behavior: Behavior[M]) -> Behavior[M]:
+        """Tell ``ref`` every message of the behaviour, just before it is handled.
+
+        A message that the spy cannot take (a full mailbox, a type that cannot travel) is logged; the
+        actor does not suffer from it.
+        """
+        return forms.Intercepted(behavior, cast("forms.Interceptor", spying_for(ref)))
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:

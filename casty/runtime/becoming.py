@@ -8,6 +8,7 @@ from casty.protocol.supervision import SupervisionStrategy
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import SAME, STOPPED, Behavior
 from casty.runtime.events import ActorStarted
+from casty.runtime.interception import intercept_handler, intercept_main
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -20,13 +21,14 @@ async def become(cell: Cell, behavior: Behavior[Never]) -> bool:
     """Take on a behaviour, unwrapping it; False when it says to stop."""
     hooks: list[forms.Lifecycle] | None = None
     strategies: list[SupervisionStrategy] | None = None
+    interceptors: list[forms.Interceptor] | None = None
     for _ in range(BEHAVIOR_DEPTH_MAX):
         match behavior:
             case forms.Receive(handler):
-                cell.handler = handler
+                cell.handler = intercept_handler(handler, cell.interceptors or (), cell.context)
                 return _announce(cell)
             case forms.Task(main):
-                cell.main = main
+                cell.main = intercept_main(main, cell.interceptors) if cell.interceptors else main
                 return _announce(cell)
             case forms.Setup(factory, _):
                 behavior = await factory(cell.context)
@@ -34,6 +36,11 @@ async def become(cell: Cell, behavior: Behavior[Never]) -> bool:
                 if strategies is None:
                     cell.strategies = strategies = []
                 strategies.append(strategy)
+                behavior = inner
+            case forms.Intercepted(inner, interceptor):
+                if interceptors is None:
+                    cell.interceptors = interceptors = []
+                interceptors.append(interceptor)
                 behavior = inner
             case forms.Lifecycle(inner, pre_start):
                 if pre_start is not None:

@@ -22,6 +22,7 @@ from casty.runtime.events import Terminated
 if TYPE_CHECKING:
     from casty.runtime.context import ActorContext
     from casty.runtime.inbox import Inbox
+    from casty.runtime.interception import ReceiveTarget
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -48,6 +49,7 @@ Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavio
 Factory: TypeAlias = "Callable[[ActorContext[object]], Awaitable[Behavior[Never]]]"
 Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[None]]"
 Hook: TypeAlias = "Callable[[ActorContext[object]], Awaitable[None]]"
+Interceptor: TypeAlias = "Callable[[ActorContext[object], object, ReceiveTarget[object]], Awaitable[Behavior[object]]]"
 RestartHook: TypeAlias = "Callable[[ActorContext[object], Exception], Awaitable[None]]"
 
 
@@ -123,6 +125,17 @@ class Supervised(Behavior[object]):
 
     inner: Behavior[Never]
     strategy: SupervisionStrategy
+
+    def message_type(self) -> object | None:
+        return self.inner.message_type()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intercepted(Behavior[object]):
+    """Have ``interceptor`` called with each message, inside of those further out."""
+
+    inner: Behavior[Never]
+    interceptor: Interceptor
 
     def message_type(self) -> object | None:
         return self.inner.message_type()

@@ -76,6 +76,7 @@ class Cell:
     hooks: list[forms.Lifecycle] | None = None
     """Those of the present life whose pre_start has succeeded, outermost first."""
     strategies: list[SupervisionStrategy] | None = None
+    interceptors: list[forms.Interceptor] | None = None
     budget: RestartBudget | None = None
     services: list[ServiceKey[Never]] | None = None
     task: trio.lowlevel.Task | None = None
@@ -358,5 +359,5 @@ class Cell:
         self.behavior = STOPPED
         self.control = None
         self.handler = self.main = self.inbox = self.hooks = self.task = self.watchers = None
-        self.failure = self.escalated = self._verdict = self.strategies = self.budget = None
+        self.failure = self.escalated = self._verdict = self.strategies = self.interceptors = self.budget = None
         self.kill_scope = self.cleanup_scope = self.pause_scope = None

@@ -34,7 +34,7 @@ async def end_life(cell: Cell, verdict: Verdict) -> Exception | None:
     """
     keep_children = verdict.decision.keep_children
     cell.mailbox.parked = False
-    cell.handler = cell.main = cell.inbox = None
+    cell.handler = cell.main = cell.inbox = cell.interceptors = None
     hooks, cell.hooks = cell.hooks or [], None
     error: Exception | None = None
     with trio.CancelScope(shield=True):
@@ -116,7 +116,7 @@ def _drop_timers(cell: Cell) -> None:
 
 def _drop_adapters(cell: Cell) -> None:
     for path in cell.adapters or ():
-        del cell.kernel.targets[path]
+        cell.kernel.event_stream.forget(cell.kernel.targets.pop(path))
     cell.adapters = None
 
 

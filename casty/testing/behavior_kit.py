@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, Terminated
 from casty.runtime import behavior as forms
 from casty.runtime.becoming import BEHAVIOR_DEPTH_MAX
+from casty.runtime.interception import intercept_handler, intercept_main
 from casty.testing.effects import Effect
 from casty.testing.kit_context import END, KitContext, KitInbox, TestInbox, World
 from casty.testing.stepping import Stepper, run_now
@@ -48,6 +49,7 @@ class BehaviorTestKit(Generic[M]):
         self._handler: forms.Handler | None = None
         self._main: Stepper[None] | None = None
         self._hooks: list[forms.Lifecycle] = []
+        self._interceptors: list[forms.Interceptor] = []
         self._alive = True
         self._behavior: Behavior[Never] = behavior
         self._returned: Behavior[Never] = behavior
@@ -188,6 +190,7 @@ class BehaviorTestKit(Generic[M]):
 
     async def _restart(self) -> bool:
         """Begin again, as the behaviour has asked for itself."""
+        self._interceptors = []
         hooks, self._hooks = self._hooks, []
         for hook in reversed(hooks):
             if hook.pre_restart is not None:
@@ -201,13 +204,14 @@ class BehaviorTestKit(Generic[M]):
     async def _become(self, behavior: Behavior[Never]) -> bool:
         """Take on a behaviour; False when it says to stop."""
         hooks: list[forms.Lifecycle] = []
+        interceptors: list[forms.Interceptor] = []
         for _ in range(BEHAVIOR_DEPTH_MAX):
             match behavior:
                 case forms.Receive(handler):
-                    self._handler = handler
+                    self._handler = intercept_handler(handler, self._interceptors, self._context)
                     return True
                 case forms.Task(main):
-                    self._main = Stepper(_run_main(main, self._context))
+                    self._main = Stepper(_run_main(intercept_main(main, self._interceptors), self._context))
                     return True
                 case forms.Setup(factory, _):
                     behavior = await factory(self._context)
@@ -216,6 +220,10 @@ class BehaviorTestKit(Generic[M]):
                         await pre_start(self._context)
                     hooks.append(behavior)
                     self._hooks = hooks
+                    behavior = inner
+                case forms.Intercepted(inner, interceptor):
+                    interceptors.append(interceptor)
+                    self._interceptors = interceptors
                     behavior = inner
                 case forms.Discoverable(inner, _) | forms.Supervised(inner, _):
                     behavior = inner

@@ -11,6 +11,7 @@ from casty import (
     ActorSystem,
     Behavior,
     Behaviors,
+    ReceiveTarget,
     StashBuffer,
     TimerScheduler,
 )
@@ -66,3 +67,21 @@ async def makes(system: ActorSystem) -> None:
     system.spawn(Behaviors.with_timers(with_timers), "b").tell(Add(1))
     Behaviors.with_timers(with_stash)  # expect-error
     Behaviors.with_stash(10, with_timers)  # expect-error
+
+
+async def see(ctx: ActorContext[Command], message: Command, target: ReceiveTarget[Command]) -> Behavior[Command]:
+    await target("add")  # expect-error
+    if isinstance(message, Add):
+        return await target(Add(message.amount + 1))
+    return await target(message)
+
+
+async def intercepts(system: ActorSystem, adds: ActorRef[Add], all_of_them: ActorRef[object]) -> None:
+    ref = system.spawn(Behaviors.intercept(see, Behaviors.receive(handle)), "a")
+    assert_type(ref, ActorRef[Command])
+    ref.tell("add")  # expect-error
+    Behaviors.intercept(see, Behaviors.receive(text))  # expect-error
+    Behaviors.intercept(handle, Behaviors.receive(handle))  # expect-error
+    system.spawn(Behaviors.spy(all_of_them, Behaviors.receive(handle)), "b").tell(Add(1))
+    spied: Behavior[Command] = Behaviors.spy(adds, Behaviors.receive(handle))  # expect-error
+    system.spawn(spied, "c")

@@ -315,3 +315,43 @@ async def test_context_variables_of_the_spawning_code_do_not_reach_the_actor() -
         system.spawn(Behaviors.receive(look), "clean").tell(1)
         await trio.testing.wait_all_tasks_blocked()
     assert seen == ["none"]
+
+
+async def test_a_subscription_of_an_adapter_ends_with_its_actor() -> None:
+    async def make(ctx: ActorContext[str]) -> Behavior[str]:
+        adapter = ctx.message_adapter(lambda event: type(event).__name__, ActorStarted)
+        ctx.system.event_stream.tell(EventStreamSubscribe(ActorStarted, adapter))
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.setup(make), "a")
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(ref)
+        await system.wait_stopped(ref)
+        system.spawn(Behaviors.ignore(), "b")
+        await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().dead_letters == {}
+
+
+async def test_events_about_actors_are_not_made_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an event was made that nobody will see")
+
+    async def fail(ctx: ActorContext[str], message: str) -> Behavior[str]:
+        if message == "fail":
+            raise ValueError(message)
+        return Behaviors.unhandled() if message == "odd" else Behaviors.restart()
+
+    for module, name in [
+        ("becoming", "ActorStarted"),
+        ("ending", "ActorStopped"),
+        ("supervisor", "ActorFailed"),
+    ]:
+        monkeypatch.setattr(f"casty.runtime.{module}.{name}.__init__", refuse)
+    for name in ("ActorRestarted", "UnhandledMessage"):
+        monkeypatch.setattr(f"casty.runtime.cell.{name}.__init__", refuse)
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(fail), "a")
+        for message in ("odd", "again", "fail"):
+            ref.tell(message)
+        await system.wait_stopped(ref)
