@@ -17,6 +17,11 @@ from casty.errors import ConfigError
 
 PORT_MAX = 65_535
 NODE_ID_LENGTH_MAX = 128
+NAME_LENGTH_MAX = 255
+"""Characters of a host, a role or a service key: what names a node or a service is on all of them."""
+ROLES_MAX = 64
+ROLES_LENGTH_MAX = 1_024
+"""Characters of all roles of a node together: every node keeps them, and sends them with the membership."""
 
 
 def check_positive(owner: object, *names: str) -> None:
@@ -39,6 +44,8 @@ def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 
     """Raise ConfigError unless ``host`` and ``port`` can name a listening port."""
     if not isinstance(host, str) or not host.strip() or any(c.isspace() or c in "/@#?" for c in host):
         raise ConfigError(f"{owner} host must be a host name or an IP address, got {host!r}")
+    if len(host) > NAME_LENGTH_MAX:
+        raise ConfigError(f"{owner} host must have at most {NAME_LENGTH_MAX} characters, got {len(host)}")
     if isinstance(port, bool) or not isinstance(port, int) or not port_least <= port <= PORT_MAX:
         raise ConfigError(f"{owner} port must be an integer from {port_least} to {PORT_MAX}, got {port!r}")
 
@@ -245,7 +252,8 @@ class ClusterConfig:
     """Initial contact points. None: this node forms a new cluster at once. List several: a sole seed
     that restarts looks like a first start."""
     roles: frozenset[str] = field(default_factory=lambda: frozenset[str]())
-    """What this node is for; services and placement can ask for a role."""
+    """What this node is for; services and placement can ask for a role. At most 64 names of at most 255
+    characters, together at most 1,024."""
 
     def __post_init__(self) -> None:
         check_endpoint("ClusterConfig", self.host, self.port)
@@ -274,3 +282,10 @@ def check_roles(roles: Collection[object]) -> None:
     """Raise ConfigError unless every role is a name."""
     if isinstance(roles, str) or not all(isinstance(role, str) and role.strip() for role in roles):
         raise ConfigError(f"ClusterConfig.roles must be a set of names, got {roles!r}")
+    names = [role for role in roles if isinstance(role, str)]
+    lengths = [len(name) for name in names]
+    if len(names) > ROLES_MAX or max(lengths, default=0) > NAME_LENGTH_MAX or sum(lengths) > ROLES_LENGTH_MAX:
+        raise ConfigError(
+            f"ClusterConfig.roles must be at most {ROLES_MAX} names of at most {NAME_LENGTH_MAX} characters, together "
+            f"at most {ROLES_LENGTH_MAX}; got {len(names)} of {sum(lengths)} characters, the longest of {max(lengths)}"
+        )

@@ -12,7 +12,8 @@ from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
-from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, TopologyMessage, WatchMessage
+from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, StatePage, TopologyMessage, WatchMessage
+from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.runtime.events import DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
@@ -41,6 +42,7 @@ class Inbound:
         self._node = node
         self._local = local
         self._complained: set[tuple[object, str]] = set()
+        self._states = StateAssembler()
         self.decode_errors = 0
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
@@ -65,8 +67,10 @@ class Inbound:
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
         """Have a lost control link redialled: refusals are evidence."""
-        if lane is Lane.control and not graceful:
-            self._node.subsystems.heartbeat.tell(LinkLost(peer))
+        if lane is Lane.control:
+            self._states.forget(peer)
+            if not graceful:
+                self._node.subsystems.heartbeat.tell(LinkLost(peer))
 
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
         """Pass on that nobody answered; messages for who is no member do not wait for another attempt."""
@@ -109,6 +113,11 @@ class Inbound:
     def _control(self, peer: UniqueAddress, body: bytes) -> None:
         node = self._node
         message = node.control_codec.decode_control(body)
+        if isinstance(message, StatePage):
+            state = self._states.take(peer, message, len(body)) if self._may_tell_states(peer) else None
+            if state is None:
+                return
+            message = state
         if isinstance(message, Heartbeat | HeartbeatAck):
             node.subsystems.heartbeat.tell(Heard(peer, message))
         elif isinstance(message, TopologyMessage):
@@ -119,6 +128,10 @@ class Inbound:
             node.watch_mail.put(peer, PeerSaid(peer, message), len(body))
         else:
             raise DecodeError(f"{type(message).__name__} is no control message")
+
+    def _may_tell_states(self, peer: UniqueAddress) -> bool:
+        members = self._node.board.members
+        return not members or any(member.unique == peer for member in members)
 
     def _envelope(self, peer: UniqueAddress, body: bytes) -> None:
         try:

@@ -70,8 +70,9 @@ CLOSED_PREFIX = "/_closed"
 LOCAL_ONLY_MAX = 4_096
 """Message types remembered as unable to travel; more are looked at again at each spawn."""
 
-CONTROL_ELEMENTS_MAX = 1_048_576
-"""Values in one control message: a state with all members and tombstones that the bounds allow."""
+CONTROL_ELEMENTS_MAX = 65_536
+"""Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
+version by as many members and tombstones as there may be. States and slots travel in pages."""
 HEADER_BYTES = 5
 
 logger = logging.getLogger("casty.cluster")
@@ -104,7 +105,7 @@ class ClusterNode:
         self.event_stream = event_stream
         limits = settings.limits
         self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)
-        control_limits = replace(limits, elements_max=max(CONTROL_ELEMENTS_MAX, limits.elements_max))
+        control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         for message_type in CONTROL_MESSAGES:
             self.control_codec.register(message_type, name=f"casty.{message_type.__name__}")

@@ -23,13 +23,15 @@ from casty.cluster.commands import (
 )
 from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
-from casty.errors import JoinRefused, NodeDowned, ProtocolError
+from casty.errors import CastyError, EncodeError, JoinRefused, NodeDowned, ProtocolError
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import WatchMembers
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
 from casty.protocol.effects import Note, Publish, Send, Severity, StartTimer, TimerFired
 from casty.protocol.events import MemberEvent, UnreachableMember
 from casty.protocol.membership import MemberStatus
+from casty.protocol.messages import GossipState
+from casty.protocol.state_pages import StateCutter
 from casty.protocol.topology import Topology
 from casty.protocol.topology_events import (
     AddressAnswered,
@@ -95,6 +97,8 @@ class TopologyDriver:
         self._machine = machine
         self._ctx = ctx
         self._subscribers: dict[ActorRef[TopologySnapshot], None] = {}
+        self._outgrown: set[ActorRef[TopologySnapshot]] = set()
+        self._cutter = StateCutter()
         self._was_full = False
         self._verifying: set[UniqueAddress] = set()
 
@@ -142,6 +146,9 @@ class TopologyDriver:
         """Do what the machine asks for."""
         node = self._node
         match effect:
+            case Send(to, GossipState() as state):
+                for message in self._cutter.messages(state):
+                    node.send_control(to, message)
             case Send(to, message):
                 node.send_control(to, message)
             case StartTimer(key, delay):
@@ -153,7 +160,7 @@ class TopologyDriver:
             case SnapshotChanged(snapshot):
                 node.board.show(snapshot)
                 for subscriber in list(self._subscribers):
-                    subscriber.tell(snapshot)
+                    self._show(subscriber, snapshot)
             case MembersChanged(members):
                 watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
                 node.subsystems.heartbeat.tell(WatchMembers(watched))
@@ -213,9 +220,23 @@ class TopologyDriver:
 
     def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
         snapshot = self._machine.view.snapshot
-        subscriber.tell(snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0))
+        self._show(subscriber, snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0))
         if subscriber.address.is_local:
             self._ctx.watch(subscriber)
+
+    def _show(self, subscriber: ActorRef[TopologySnapshot], snapshot: TopologySnapshot) -> None:
+        """Tell a snapshot; what one subscriber cannot take is no other's loss."""
+        try:
+            subscriber.tell(snapshot)
+        except EncodeError as error:
+            if subscriber not in self._outgrown:
+                self._outgrown.add(subscriber)
+                self._ctx.log.error(
+                    "%s on %s gets no snapshots while the cluster is too large for one message (%s): "
+                    "subscribe to the cluster of its own node", subscriber.path, subscriber.address.node, error,
+                )  # fmt: skip
+        except CastyError as error:
+            self._ctx.log.error("%s got no snapshot: %s", subscriber.path, error)
 
     def _drop(self, subscriber: ActorRef[Never]) -> None:
         self._drop_where(lambda ref: ref == subscriber)
@@ -223,6 +244,7 @@ class TopologyDriver:
     def _drop_where(self, is_meant: Callable[[ActorRef[TopologySnapshot]], bool]) -> None:
         for subscriber in [ref for ref in self._subscribers if is_meant(ref)]:
             del self._subscribers[subscriber]
+            self._outgrown.discard(subscriber)
 
     def _verify(self, question: VerifyAddress) -> None:
         if question.joiner not in self._verifying and self._node.transport is not None:

@@ -13,14 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.config import PORT_MAX
+from casty.config import NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import JoinAnswer, JoinSettings, JoinState
 
-TEXT_MAX = 255
-ROLES_MAX = 64
+TEXT_MAX = NAME_LENGTH_MAX
 
 _SETTLED = (MemberStatus.joining, MemberStatus.up)
 
@@ -61,8 +60,10 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
         return _refused(f"the joiner says it is {joiner.unique} and its connection says {sender}")
     if joiner.up_number or max(map(len, (joiner.id, joiner.version, joiner.address.host, *joiner.roles))) > TEXT_MAX:
         return _refused(f"a joiner has no up_number, and no name in it is longer than {TEXT_MAX} characters")
-    if len(joiner.roles) > ROLES_MAX or not 0 < joiner.address.port <= PORT_MAX:
-        return _refused(f"a joiner has at most {ROLES_MAX} roles, and a port that can be dialled")
+    if len(joiner.roles) > ROLES_MAX or sum(map(len, joiner.roles)) > ROLES_LENGTH_MAX:
+        return _refused(f"a joiner has at most {ROLES_MAX} roles, together of at most {ROLES_LENGTH_MAX} characters")
+    if not 0 < joiner.address.port <= PORT_MAX:
+        return _refused("a joiner has a port that can be dialled")
     difference = own.difference(theirs)
     if difference is not None:
         return _refused(f"settings must agree: {difference}")

@@ -106,6 +106,16 @@ class GossipState:
 
 
 @dataclass(frozen=True, slots=True)
+class StatePage:
+    """A part of a `GossipState` that is too large for one frame; the next one follows."""
+
+    serial: int
+    index: int
+    count: int
+    part: GossipState
+
+
+@dataclass(frozen=True, slots=True)
 class GossipSeen:
     """I have seen this version, and know that these have too."""
 
@@ -202,7 +212,7 @@ TopologyMessage = (
 
 WatchMessage = WatchActor | ActorWatched | UnwatchActor | ActorUnwatched | ActorTerminated | TerminatedNoted
 
-ControlMessage = TopologyMessage | WatchMessage | Heartbeat | HeartbeatAck
+ControlMessage = TopologyMessage | StatePage | WatchMessage | Heartbeat | HeartbeatAck
 
 CONTROL_MESSAGES: tuple[type, ...] = (
     Heartbeat,
@@ -211,6 +221,7 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     JoinAnswer,
     Join,
     GossipState,
+    StatePage,
     GossipSeen,
     GossipDigest,
     RegistryVersions,

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import TypeVar
 
 import trio
 
-from casty import ActorContext, ActorRef, Behavior, Behaviors, Listing, Register, ServiceKey, Subscribe, message
+from casty import (
+    ActorContext,
+    ActorRef,
+    Behavior,
+    Behaviors,
+    ClusterSettings,
+    Listing,
+    Register,
+    ServiceKey,
+    Subscribe,
+    SubscribeTopology,
+    TopologySnapshot,
+    TransportLimits,
+    message,
+)
 from casty.cluster.receptionist import OFFER_INTERVAL
+from casty.protocol import paging
+
+M = TypeVar("M")
 
 
 @message("test.many.Add")
@@ -30,8 +48,8 @@ async def two(nodes):
     return nodes.handles["a"].system, nodes.handles["b"].system
 
 
-def into(seen: list[Listing[Add]]) -> Behavior[Listing[Add]]:
-    async def handler(ctx: ActorContext[Listing[Add]], message: Listing[Add]) -> Behavior[Listing[Add]]:
+def into(seen: list[M]) -> Behavior[M]:
+    async def handler(ctx: ActorContext[M], message: M) -> Behavior[M]:
         seen.append(message)
         return Behaviors.same()
 
@@ -109,3 +127,36 @@ async def test_a_stopped_subscriber_of_many_keys_is_dropped(autojump_clock, node
     await b.find(ServiceKey[Add]("many-1"), at_least=1)
     assert len(seen) == count == 10
     assert not b.statistics().dead_letters
+
+
+async def test_a_remote_subscriber_of_a_cluster_too_large_for_a_message_costs_nobody_else(
+    autojump_clock, nodes, caplog
+):
+    limits = TransportLimits(elements_max=600)
+    await nodes.start("a", settings=ClusterSettings(limits=limits))
+    await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    a, b = nodes.handles["a"].system, nodes.handles["b"].system
+    there, here = list[TopologySnapshot](), list[TopologySnapshot]()
+    b.remote("/_cluster", "a").of(SubscribeTopology).tell(SubscribeTopology(b.spawn(into(there), "there")))
+    await trio.sleep(1)
+    a.cluster.ref.tell(SubscribeTopology(a.spawn(into(here), "here")))
+    with caplog.at_level(logging.ERROR):
+        for number in range(60):
+            a.spawn(Behaviors.discoverable(Behaviors.ignore(), key=ServiceKey[Add](f"many-{number}")), f"one-{number}")
+            await trio.sleep(1)
+    assert len(here[-1].registry) == 60
+    assert 0 < len(there[-1].registry) < 60
+    (line,) = [record.getMessage() for record in caplog.records if "snapshots" in record.getMessage()]
+    assert "/there on b:2551 gets no snapshots while the cluster is too large" in line
+
+
+async def test_nodes_join_and_leave_with_a_state_that_takes_many_pages(autojump_clock, nodes, monkeypatch):
+    monkeypatch.setattr(paging, "PAGE_BYTES_MAX", paging.FRAME_BYTES + 400)
+    names = [f"n{number}" for number in range(8)]
+    for name in names:
+        await nodes.start(name, ["n0"] if name != "n0" else [])
+    await nodes.all_up(*names)
+    await nodes.stop("n3")
+    nodes.crash("n5")
+    await nodes.all_up(*(name for name in names if name not in ("n3", "n5")))

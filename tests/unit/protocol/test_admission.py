@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casty.protocol import admission
@@ -93,3 +95,17 @@ def test_full_cluster_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = verdict(member("c", "joining"))
     assert answer.state is JoinState.refused
     assert "2 members" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("roles", "named"),
+    [
+        ([f"role-{number}" for number in range(65)], "64 roles"),
+        ([f"{number}" * 200 for number in range(6)], "1024 characters"),
+        (["r" * 256], "255 characters"),
+    ],
+)
+def test_roles_that_no_node_can_be_configured_with_are_refused(roles: list[str], named: str) -> None:
+    answer = verdict(replace(member("c", "joining"), roles=frozenset(roles)))
+    assert answer.state is JoinState.refused
+    assert named in answer.reason

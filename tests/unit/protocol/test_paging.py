@@ -15,16 +15,18 @@ from casty.wire.codec import Codec
 A, B, C = (run_of(name) for name in "abc")
 
 
-def control_codec(limits: TransportLimits) -> Codec:
+def control_codec(*types: type, limits: TransportLimits) -> Codec:
     def no_refs(*_: object) -> object:
         raise AssertionError("no control message holds a ref")
 
     codec = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
-    codec.register(RegistrySlots, name="casty.RegistrySlots")
+    for message_type in types:
+        codec.register(message_type, name=f"casty.{message_type.__name__}")
     return codec
 
 
-CODEC = control_codec(TransportLimits(frame_bytes_max=PAGE_BYTES_MAX, elements_max=PAGE_ELEMENTS_MAX))
+PAGE = TransportLimits(frame_bytes_max=PAGE_BYTES_MAX, elements_max=PAGE_ELEMENTS_MAX)
+CODEC = control_codec(RegistrySlots, limits=PAGE)
 
 
 def over_the_wire(pages: tuple[SlotPage, ...]) -> tuple[SlotPage, ...]:
