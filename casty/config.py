@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from casty.address import NodeId
 from casty.errors import ConfigError
@@ -163,7 +163,9 @@ class TransportLimits:
         check_count(self, *(f.name for f in fields(self) if f.name not in durations))
 
 
-DOWNING_STRATEGIES = ("keep_majority", "none")
+DowningStrategy: TypeAlias = Literal["keep_majority", "static_quorum", "keep_oldest", "down_all", "none"]
+DOWNING_STRATEGIES: tuple[DowningStrategy, ...] = get_args(DowningStrategy)
+WITHOUT_ROLE = ("down_all", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +189,17 @@ class ClusterSettings:
     """How many successors on the ring a node monitors."""
     min_members: int = 1
     """No member becomes up before this many have joined."""
-    downing: Literal["keep_majority", "none"] = "keep_majority"
+    downing: DowningStrategy = "keep_majority"
     """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
-    lowest address at a tie. ``none``: nobody is downed unless an operator does it."""
+    lowest address at a tie. ``static_quorum``: the side with at least ``quorum_size`` voters.
+    ``keep_oldest``: the side with the member that has been up for longest. ``down_all``: nobody.
+    ``none``: nobody is downed unless an operator does it."""
+    quorum_size: int | None = None
+    """For ``static_quorum``: more than half of the voters that the cluster will ever have."""
+    down_if_alone: bool = True
+    """For ``keep_oldest``: an oldest member that is alone against several goes down, and they stay."""
+    downing_role: str | None = None
+    """Only members with this role are voters; None lets everybody vote."""
     stable_after: float | None = None
     """How long reachability must be unchanged before downing decides. None chooses by cluster size:
     7 s up to 5 nodes, 10 s at 10, 20 s at 100. Lower fails over sooner and risks deciding twice."""
@@ -207,14 +217,30 @@ class ClusterSettings:
         check_count(self, "gossip_fanout", "monitored_max", "min_members")
         if self.stable_after is not None:
             check_positive(self, "stable_after")
-        if self.downing not in DOWNING_STRATEGIES:
-            raise ConfigError(f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, got {self.downing!r}")
+        self._check_downing()
         if self.on_downed != "stop":
             raise ConfigError(f"ClusterSettings.on_downed must be 'stop', got {self.on_downed!r}")
         if self.advertised_host is not None:
             check_endpoint("ClusterSettings.advertised", self.advertised_host, self.advertised_port or 0)
         if self.advertised_port is not None:
             check_count(self, "advertised_port")
+
+    def _check_downing(self) -> None:
+        if self.downing not in DOWNING_STRATEGIES:
+            raise ConfigError(f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, got {self.downing!r}")
+        if self.downing == "static_quorum":
+            if self.quorum_size is None:
+                raise ConfigError(
+                    "ClusterSettings.downing='static_quorum' needs quorum_size: more than half of the members "
+                    "that the cluster will ever have"
+                )
+            check_count(self, "quorum_size")
+        elif self.quorum_size is not None:
+            raise ConfigError(f"ClusterSettings.quorum_size is for downing='static_quorum', got {self.downing!r}")
+        if self.downing_role is not None:
+            if self.downing in WITHOUT_ROLE:
+                raise ConfigError(f"ClusterSettings.downing_role has no meaning with downing={self.downing!r}")
+            check_downing_role(self.downing_role)
 
     @classmethod
     def lan(cls) -> ClusterSettings:
@@ -276,6 +302,12 @@ def check_seed_nodes(seed_nodes: Iterable[Sequence[object]]) -> None:
         if isinstance(seed, str) or len(seed) != 2:
             raise ConfigError(f"ClusterConfig.seed_nodes must hold (host, port) pairs, got {seed!r}")
         check_endpoint("ClusterConfig.seed_nodes", seed[0], seed[1], port_least=1)
+
+
+def check_downing_role(role: object) -> None:
+    """Raise ConfigError unless ``role`` is a name."""
+    if not isinstance(role, str) or not role.strip():
+        raise ConfigError(f"ClusterSettings.downing_role must be the name of a role, got {role!r}")
 
 
 def check_roles(roles: Collection[object]) -> None:

@@ -34,6 +34,7 @@ from casty.config import Mailbox
 from casty.errors import CastyError
 from casty.protocol.availability import Availability
 from casty.protocol.effects import Rng
+from casty.protocol.split_brain import strategy_of
 from casty.protocol.topology import Topology
 from casty.protocol.topology_events import DownMember, LeaveMember, Start, TopologySettings
 from casty.refs import ActorRef, ServiceKey
@@ -86,7 +87,7 @@ def _spawn_subsystems(
         gossip_interval=settings.gossip_interval,
         gossip_fanout=settings.gossip_fanout,
         min_members=settings.min_members,
-        downing=settings.downing,
+        downing=strategy_of(settings),
         stable_after=settings.stable_after,
         leave_timeout=settings.leave_timeout,
     )

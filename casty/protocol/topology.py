@@ -92,7 +92,7 @@ class Topology:
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
         self._leading = LeaderActions(settings.min_members)
-        self._downing = Downing(settings.downing != "none", settings.stable_after)
+        self._downing = Downing(settings.downing, settings.stable_after)
         self.view = View(self._node)
 
     def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:

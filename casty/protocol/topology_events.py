@@ -13,6 +13,7 @@ from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Send, StartTimer, TimerFired
 from casty.protocol.messages import JoinSettings, TopologyMessage
 from casty.protocol.registry import ServiceEntry
+from casty.protocol.split_brain import KeepMajority, Strategy
 from casty.protocol.view import ViewEffect
 
 
@@ -23,14 +24,14 @@ class TopologySettings:
     gossip_interval: float = 1.0
     gossip_fanout: int = 3
     min_members: int = 1
-    downing: str = "keep_majority"
+    downing: Strategy | None = KeepMajority()
     stable_after: float | None = None
     leave_timeout: float = 5.0
 
     @property
     def shared(self) -> JoinSettings:
         """The settings that all nodes of a cluster must share."""
-        return JoinSettings(self.min_members, self.downing)
+        return JoinSettings(self.min_members, str(self.downing or "none"))
 
 
 @dataclass(frozen=True, slots=True)

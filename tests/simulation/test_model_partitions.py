@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from casty.protocol.downing import UNSTABLE_SHARE, stable_after
+from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, StaticQuorum, Strategy
 from casty.protocol.topology_events import TopologySettings
 from casty.testing.invariants import Watch, check_events
 from casty.testing.model import ModelCluster
@@ -179,8 +180,52 @@ def test_node_that_nobody_hears_goes_though_it_hears_everybody() -> None:
     assert cluster.all_up(4)
 
 
+STRATEGIES = [KeepMajority(), StaticQuorum(3), KeepOldest(), KeepOldest(down_if_alone=False), DownAll()]
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_by_every_strategy_at_most_one_side_goes_on(strategy: Strategy, seed: int) -> None:
+    rng = random.Random(seed)
+    cluster = ModelCluster(seed=seed, settings=TopologySettings(downing=strategy))
+    cluster.form("abcde")
+    watch = Watch(cluster)
+    if seed % 3 == 1:
+        cluster.leave(rng.choice("abcde"))
+    elif seed % 3 == 2:
+        cluster.start("z", seeds="abc")
+    cluster.run_for(rng.choice((0.0, 0.002, rng.uniform(0.0, 2.0))), until=watch.check)
+    sides = sides_of(rng, "".join(sorted(cluster.runs)))
+    cut_apart(cluster, sides)
+    cluster.run_for(SEEN_BY_ALL + 10.0 * (1 + UNSTABLE_SHARE) + 2.0, until=watch.check)
+    members = {run.name for run in cluster.living if run.topology.state is not None}
+    going_on = [side for side in sides if members & set(side)]
+    assert len(going_on) <= 1
+    if seed % 3 == 0:
+        assert going_on == kept_by(strategy, sides)
+    check_all(cluster)
+
+
+def kept_by(strategy: Strategy, sides: list[str]) -> list[str]:
+    """Return the side of a quiet cluster of five that a strategy keeps, if any."""
+    match strategy:
+        case KeepMajority():
+            side = expected(sides, "abcde")
+            return [side] if side else []
+        case StaticQuorum(size):
+            return [side for side in sides if len(side) >= size]
+        case KeepOldest(down_if_alone):
+            oldest = [side for side in sides if "a" in side]
+            others = [side for side in sides if "a" not in side]
+            if down_if_alone and oldest == ["a"]:
+                return others if len(others) == 1 else []  # of three sides, each of the others misses the oldest
+            return oldest
+        case _:
+            return []
+
+
 def test_without_downing_both_sides_wait_for_the_heal() -> None:
-    cluster = ModelCluster(seed=3, settings=TopologySettings(downing="none"))
+    cluster = ModelCluster(seed=3, settings=TopologySettings(downing=None))
     cluster.form("abcde")
     watch = Watch(cluster)
     cluster.cut("ab", "cde")

@@ -132,7 +132,7 @@ async def test_the_smaller_side_of_a_partition_is_downed_and_its_block_raises(au
     error = nodes.handles["c"].error
     assert isinstance(error, NodeDowned)
     assert str(error) == (
-        "c:2551 gave itself up: it could not reach a majority (saw 1 of 3) for 7 s; "
+        "c:2551 gave itself up: for 7 s it could not reach a majority (saw 1 of 3); "
         "its actors were stopped; start the node again, and it joins as a new one"
     )
     await nodes.sees("a", {"a": "up", "b": "up"})
