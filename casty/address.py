@@ -10,6 +10,8 @@ NodeId: TypeAlias = str
 """The human-readable name of a node, unique among the living members of a cluster."""
 
 URI_SCHEME = "casty"
+HOST_SHOWN_MAX = 255
+"""Characters of a host in a text; no host name is longer."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -26,7 +28,10 @@ class NodeAddress:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        # A peer may have chosen the host, and this text is what stands in log lines.
+        host = self.host if self.host.isprintable() else ascii(self.host)[1:-1]
+        host = host if len(host) <= HOST_SHOWN_MAX else host[:HOST_SHOWN_MAX] + "..."
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -103,4 +108,5 @@ class ActorAddress:
         return cls(system, parts.path, parts.hostname, parts.port, int(incarnation), int(uid))
 
     def __str__(self) -> str:
-        return self.to_uri()
+        uri = self.to_uri()
+        return uri if uri.isprintable() else ascii(uri)[1:-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
@@ -20,9 +19,6 @@ from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
 
-COMPLAINTS_MAX = 256
-"""Peers and types that are complained about once each; beyond that, only counted."""
-
 NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
     "no_actor": "not delivered: no_actor",
     "unknown_type": "not delivered: unknown_type",
@@ -32,8 +28,6 @@ NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
 ENVELOPE = FrameKind.ENVELOPE
 """Looked at first and as a constant: 0.1 us less for each message than as the second case of a match."""
 
-logger = logging.getLogger("casty.cluster")
-
 
 class Inbound:
     """The handler that the transport of one node reports to."""
@@ -41,8 +35,8 @@ class Inbound:
     def __init__(self, node: ClusterNode, local: LocalTransport) -> None:
         self._node = node
         self._local = local
-        self._complained: set[tuple[object, str]] = set()
         self._states = StateAssembler()
+        self._complaints = node.complaints
         self.decode_errors = 0
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
@@ -60,7 +54,7 @@ class Inbound:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
             self.decode_errors += 1
-            self._complain(peer, str(error))
+            self._complaints.warning(peer.address, str(error))
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         """Nothing to do: whoever has something to say has queued it."""
@@ -84,15 +78,15 @@ class Inbound:
 
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""
-        logger.warning("%s refused the connection: %s", address, printable(refusal.reason))
+        self._complaints.warning(address, f"refused the connection: {refusal.reason}")
         self._node.contacts.refused(address, refusal.reason)
         if refusal.final:
             self._node.subsystems.topology.tell(HelloRefused(address, printable(refusal.reason)))
 
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
-        who = host if hello is None else f"{hello.node.address} of system {printable(hello.system)}"
-        self._complain(who, f"connection refused: {refusal.reason}")
+        who = "" if hello is None else f" of {hello.node.address} of system {printable(hello.system)}"
+        self._complaints.warning(host, f"connection{who} refused: {refusal.reason}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """Pass on which run answers at an address."""
@@ -155,12 +149,4 @@ class Inbound:
         ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
         self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
-            self._complain(peer, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
-
-    def _complain(self, source: object, text: str) -> None:
-        """Log once per source and text; the number of both is bounded."""
-        complaint = (source, printable(text))
-        if complaint not in self._complained and len(self._complained) < COMPLAINTS_MAX:
-            self._complained.add(complaint)
-            where = source.address if isinstance(source, UniqueAddress) else source
-            logger.warning("%s: %s", where, printable(text))
+            self._complaints.warning(peer.address, f"could not deliver {notice.name} to {notice.path}: {notice.code}")

@@ -40,6 +40,7 @@ from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStr
 from casty.runtime.kernel import Kernel
 from casty.runtime.ref import OwnRef, refuse_thread
 from casty.runtime.system import ActorSystem, kernel_of
+from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.wire.codec import Codec
 from casty.wire.frame import Lane
@@ -100,6 +101,8 @@ class ClusterNode:
         self.system_name = system_name
         self.settings = settings
         self.transport = transport
+        self.complaints = Complaints(logger, trio.current_time) if transport is None else transport.complaints
+        """For log lines that peers cause."""
         self.board = Board()
         self.contacts = Contacts()
         self.event_stream = event_stream
@@ -187,7 +190,7 @@ class ClusterNode:
             try:
                 envelope = self.codec.decode_envelope(memoryview(frame)[HEADER_BYTES:])
             except ProtocolError as error:
-                logger.warning("a frame to %s is lost (%s) and cannot be shown: %s", to.address, reason, error)
+                self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
                 continue
             ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
             self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)

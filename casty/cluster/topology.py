@@ -24,6 +24,7 @@ from casty.cluster.commands import (
 from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
 from casty.errors import CastyError, EncodeError, JoinRefused, NodeDowned, ProtocolError
+from casty.naming import printable
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import WatchMembers
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
@@ -55,6 +56,9 @@ from casty.runtime.system import fail_system
 SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
 
 AFTER_DOWN = "its actors were stopped; start the node again, and it joins as a new one"
+
+NOTE_LENGTH_MAX = 1_024
+"""Characters of a note of the machine: its own words, and names of nodes, which peers choose."""
 
 SUBSCRIBERS_MAX = 4_096
 """Actors that are told of each change; other nodes add to them, so there must be an end."""
@@ -137,7 +141,7 @@ class TopologyDriver:
                 try:
                     return self._machine.handle(letter, now)
                 except ProtocolError as error:
-                    self._ctx.log.warning("a peer sent an impossible state, ignored: %s", error)
+                    self._node.complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
             case _ as never:
                 assert_never(never)
         return ()
@@ -154,7 +158,7 @@ class TopologyDriver:
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Note(severity, text):
-                self._ctx.log.log(SEVERITIES[severity], "%s", text)
+                node.complaints.log(SEVERITIES[severity], self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
             case Publish(event):
                 self._publish(event)
             case SnapshotChanged(snapshot):
@@ -200,7 +204,8 @@ class TopologyDriver:
     def _publish(self, event: object) -> None:
         if isinstance(event, MemberEvent):
             level = logging.WARNING if isinstance(event, UnreachableMember) else logging.INFO
-            self._ctx.log.log(level, "%s: %s at %s", type(event).__name__, event.member.id, event.member.unique)
+            member = event.member
+            self._ctx.log.log(level, "%s: %s at %s", type(event).__name__, printable(member.id), member.unique)
         if self._node.event_stream is None:
             self._node.kernel.event_stream.publish(event)
         else:

@@ -15,10 +15,11 @@ import trio
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.base import Connection
+from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.greeting import SIMULTANEOUS_DIAL
 from casty.transport.inbound import InboundHandler, Reports
-from casty.transport.link import Link, Session
+from casty.transport.link import Link, Session, SessionOwner
 from casty.transport.links import Links
 from casty.wire.frame import FrameDecoder, Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, negotiate
@@ -42,6 +43,7 @@ class Exchange:
         handler: InboundHandler,
         limits: TransportLimits,
         *,
+        complaints: Complaints,
         start: Callable[[Dial], None],
     ) -> None:
         self.local = local
@@ -59,6 +61,7 @@ class Exchange:
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
+        self._owner = SessionOwner(handler.frame, self.session_ended, complaints)
 
     def link_for(self, to: UniqueAddress, lane: Lane) -> Link | None:
         """Return where frames for a peer are queued; None when they cannot be written any more."""
@@ -322,9 +325,8 @@ class Exchange:
             link,
             connection,
             decoder,
-            write_timeout=self.limits.write_timeout,
-            on_frame=self.handler.frame,
-            on_end=self.session_ended,
+            limits=self.limits,
+            owner=self._owner,
         )
         self.sessions[session] = None
         self._adopt(link, node.address)

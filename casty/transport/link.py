@@ -6,7 +6,6 @@ only writer of the socket, and its reader. Whatever goes wrong inside ends the s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +17,7 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
+from casty.transport.complaints import Complaints
 from casty.transport.outbox import Outbox
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
@@ -35,8 +35,6 @@ LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
     Lane.ordinary: frozenset({FrameKind.ENVELOPE, FrameKind.NOTICE}),
 }
 """Which frames a lane carries once it is up, besides GOODBYE."""
-
-logger = logging.getLogger(__name__)
 
 
 class LinkState(Enum):
@@ -103,12 +101,17 @@ class Link:
         return f"<Link {self.peer.address} {self.lane.name} {self.state.value} queued={len(self.outbox)}>"
 
 
-class Session:
-    """One established connection of a link.
+@dataclass(frozen=True, slots=True)
+class SessionOwner:
+    """Whom a session reports to: each frame of the lane, and, once, the moment at which it is over."""
 
-    ``on_frame`` gets each frame of the lane; ``on_end`` is called once, at the moment at which the
-    session is over. ``preface`` is written before anything else.
-    """
+    frame: Callable[[UniqueAddress, Lane, FrameKind, bytes], None]
+    ended: Callable[[Session, str, bool], None]
+    complaints: Complaints
+
+
+class Session:
+    """One established connection of a link. ``preface`` is written before anything else."""
 
     def __init__(
         self,
@@ -116,9 +119,8 @@ class Session:
         connection: Connection,
         decoder: FrameDecoder,
         *,
-        write_timeout: float,
-        on_frame: Callable[[UniqueAddress, Lane, FrameKind, bytes], None],
-        on_end: Callable[[Session, str, bool], None],
+        limits: TransportLimits,
+        owner: SessionOwner,
     ) -> None:
         self.link = link
         self.since = trio.current_time()
@@ -131,9 +133,8 @@ class Session:
         self.is_over = False
         self._connection = connection
         self._decoder = decoder
-        self._write_timeout = write_timeout
-        self._on_frame = on_frame
-        self._on_end = on_end
+        self._write_timeout = limits.write_timeout
+        self._owner = owner
         self._scope = trio.CancelScope()
         self._unknown = 0
         self._is_finishing = False
@@ -163,7 +164,7 @@ class Session:
         self.is_over = True
         self.link.traffic.frames_unknown += self._unknown
         self._scope.cancel()
-        self._on_end(self, reason, graceful)
+        self._owner.ended(self, reason, graceful)
 
     def finish(self) -> None:
         """Write what is queued, say goodbye, and end when the peer has closed."""
@@ -232,11 +233,11 @@ class Session:
             if kind in allowed:
                 link.traffic.frames_received += 1
                 try:
-                    self._on_frame(peer, lane, kind, body)
+                    self._owner.frame(peer, lane, kind, body)
                 except ProtocolError as error:
                     self._fail(error)
-                except Exception:
-                    logger.exception("handling a frame from %s failed; its link is closed", peer)
+                except Exception as error:
+                    self._owner.complaints.error(peer.address, "handling a frame failed; the link is closed", error)
                     self.end(f"handling a {kind.name} frame failed here", graceful=False)
             elif kind is FrameKind.GOODBYE and not body:
                 self.end("the peer said goodbye", graceful=True)
@@ -245,10 +246,9 @@ class Session:
 
     def _fail(self, error: ProtocolError) -> None:
         text = printable(str(error))
-        logger.warning(
-            "closing the %s link to %s: %s: %s", self.link.lane.name, self.link.peer, type(error).__name__, text
-        )
-        self.end(f"{type(error).__name__}: {text}", graceful=False)
+        reason = f"{type(error).__name__}: {text}"
+        self._owner.complaints.warning(self.link.peer.address, f"the {self.link.lane.name} link is closed: {reason}")
+        self.end(reason, graceful=False)
 
     def _end_of_stream(self) -> None:
         if self._has_said_goodbye:

@@ -20,6 +20,7 @@ from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import ConnectFailed, Connection, ConnectionLost, Listener, Network
 from casty.transport.claims import Claims
+from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate
@@ -36,7 +37,9 @@ SENDS_BEFORE_YIELD = 64
 """Calls of `send_wait` between two that let other tasks run, the writer among them; as many as an actor handles at
 once. Giving way each time, every frame was a write of its own: 7 times the processor time."""
 
-logger = logging.getLogger(__name__)
+HOUSEKEEPING_INTERVAL = 1.0
+
+logger = logging.getLogger("casty.transport")
 
 
 class RemoteTransport:
@@ -52,6 +55,8 @@ class RemoteTransport:
     def __init__(
         self, network: Network, *, limits: TransportLimits = DEFAULT_LIMITS, rng: Random | None = None
     ) -> None:
+        self.complaints = Complaints(logger, trio.current_time)
+        """For log lines that peers cause."""
         self._network = network
         self._limits = limits
         self._rng = rng or SystemRandom()
@@ -95,9 +100,12 @@ class RemoteTransport:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     start = partial(self._start, nursery)
-                    exchange = self._exchange = Exchange(local, system_name, handler, self._limits, start=start)
+                    exchange = self._exchange = Exchange(
+                        local, system_name, handler, self._limits, complaints=self.complaints, start=start
+                    )
                     task_status.started()
                     nursery.start_soon(listener.serve, self._accept)
+                    nursery.start_soon(self._keep_house)
                     try:
                         await trio.sleep_forever()
                     finally:
@@ -218,6 +226,11 @@ class RemoteTransport:
     def _start(self, nursery: trio.Nursery, dial: Dial) -> None:
         nursery.start_soon(self._pursue, dial)
 
+    async def _keep_house(self) -> None:
+        while True:
+            await trio.sleep(HOUSEKEEPING_INTERVAL)
+            self.complaints.flush()
+
     async def _accept(self, connection: Connection) -> None:
         exchange = self._running()
         host, session = connection.remote, None
@@ -276,9 +289,9 @@ class RemoteTransport:
                     session, again = await self._try(dial, exchange)
             if session is not None:
                 await session.run()
-        except Exception:
+        except Exception as error:
             # A bug here costs one link, never the others: this is the error boundary of the task.
-            logger.exception("the link to %s failed", dial.address)
+            self.complaints.error(dial.address, "the link failed", error)
             exchange.abandon(dial)
 
     async def _try(self, dial: Dial, exchange: Exchange) -> tuple[Session | None, bool]:

@@ -183,7 +183,10 @@ def _text(what: str, value: object, length_max: int, *, least: int = 1) -> str:
 
 def _node(what: str, fields: list[Any]) -> UniqueAddress:
     host, port, incarnation = fields
-    address = NodeAddress(_text(what, host, HOST_LENGTH_MAX), _integer(what, port, 1, PORT_MAX))
+    name = _text(what, host, HOST_LENGTH_MAX)
+    if not name.isprintable() or " " in name:
+        raise ProtocolError(f"{what}: the host {printable(ascii(name))} has a space or a control character")
+    address = NodeAddress(name, _integer(what, port, 1, PORT_MAX))
     return UniqueAddress(address, _integer(what, incarnation, 1, INCARNATION_MAX))
 
 

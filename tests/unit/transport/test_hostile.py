@@ -149,6 +149,18 @@ async def test_a_broken_frame_closes_that_link_only(autojump_clock, world, caplo
     assert b.transport.statistics().dials == 0, "nobody redials a link without a queue"
 
 
+async def test_a_peer_that_breaks_its_links_without_end_writes_few_lines(autojump_clock, world, caplog) -> None:
+    b = await world.node("b")
+    for _ in range(200):
+        evil = await established(world, b)
+        await evil.send(frame(FrameKind.ENVELOPE, b"fine") + AFTERWARDS["zero length"])
+        assert await ends(evil) == 0
+    assert len(caplog.records) == 1
+    await trio.sleep(2)
+    assert caplog.messages[-1] == "evil:666: ... 199 more lines like this"
+    assert len(caplog.records) == 2
+
+
 async def test_an_envelope_on_the_control_lane_closes_it(autojump_clock, world) -> None:
     b = await world.node("b")
     evil = await established(world, b, Lane.control)

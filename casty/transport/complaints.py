@@ -1,0 +1,112 @@
+"""Log lines that peers cause: escaped, cut, and few enough to be read.
+
+A peer decides how many of them there are and what stands in them. So each source has so many lines a
+second, all sources together too, and the same words from one source appear once a minute. What is
+held back is counted, and the count is logged with the next line or by `flush`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from casty.naming import printable
+
+LINES_PER_SECOND_MAX = 20
+"""Lines of one source."""
+LINES_PER_SECOND_TOTAL = 200
+SOURCES_MAX = 256
+"""Sources that are told apart; further ones share the lines of one."""
+REPEAT_AFTER = 60.0
+"""Seconds until the same words of one source are logged again, and a quiet source is forgotten."""
+
+OTHERS = "other peers"
+
+
+@dataclass(slots=True)
+class _Source:
+    """What one source has had: lines in the second that began at ``since``, and which words when."""
+
+    since: float
+    lines: int = 0
+    held: int = 0
+    latest: float = 0.0
+    told: dict[str, float] = field(default_factory=lambda: dict[str, float]())
+
+    def may_say(self, now: float, lines_max: int) -> bool:
+        if now - self.since >= 1.0:
+            self.since, self.lines = now, 0
+        return self.lines < lines_max
+
+
+class Complaints:
+    """A logger with a bound for each source; ``clock`` returns monotonic seconds."""
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._sources: dict[str, _Source] = {}
+        self._all = _Source(float("-inf"))
+
+    def warning(self, source: object, text: str) -> None:
+        """Log what a peer has done; not again within REPEAT_AFTER if it is the same."""
+        now = self._clock()
+        name, words = printable(str(source)), printable(text)
+        origin = self._source(name, now)
+        if now - origin.told.get(words, float("-inf")) < REPEAT_AFTER:
+            origin.held += 1
+            return
+        if self._log(logging.WARNING, name, origin, words):
+            while len(origin.told) >= LINES_PER_SECOND_MAX:
+                del origin.told[next(iter(origin.told))]
+            origin.told.pop(words, None)
+            origin.told[words] = now
+
+    def error(self, source: object, text: str, error: BaseException) -> None:
+        """Log a failure of this node while it handled what a peer has sent, with its traceback."""
+        name = printable(str(source))
+        self._log(logging.ERROR, name, self._source(name, self._clock()), printable(text), error)
+
+    def log(self, level: int, source: str, text: str, *, length_max: int) -> None:
+        """Log a text of this library that may name peers, at whatever length is right for it."""
+        self._log(level, source, self._source(source, self._clock()), printable(text, length_max))
+
+    def flush(self) -> None:
+        """Log how many lines were held back from sources that may speak again, and forget quiet ones."""
+        now = self._clock()
+        for name, origin in list(self._sources.items()):
+            if origin.held and now - origin.since >= 1.0:
+                self._count(name, origin)
+            if now - origin.latest >= REPEAT_AFTER:
+                del self._sources[name]
+
+    def _source(self, name: str, now: float) -> _Source:
+        if name not in self._sources and len(self._sources) >= SOURCES_MAX:
+            self.flush()
+            if len(self._sources) >= SOURCES_MAX:
+                name = OTHERS
+        origin = self._sources.get(name)
+        if origin is None:
+            origin = self._sources[name] = _Source(now)
+        origin.latest = now
+        return origin
+
+    def _log(self, level: int, name: str, origin: _Source, text: str, error: BaseException | None = None) -> bool:
+        now = origin.latest
+        if not origin.may_say(now, LINES_PER_SECOND_MAX) or not self._all.may_say(now, LINES_PER_SECOND_TOTAL):
+            origin.held += 1
+            return False
+        if origin.held:
+            self._count(name, origin)
+        origin.lines += 1
+        self._all.lines += 1
+        self._logger.log(level, "%s: %s", name, text, exc_info=error)
+        return True
+
+    def _count(self, name: str, origin: _Source) -> None:
+        held, origin.held = origin.held, 0
+        self._logger.warning("%s: ... %d more lines like this", name, held)
+
+    def __repr__(self) -> str:
+        return f"<Complaints sources={len(self._sources)} held={sum(s.held for s in self._sources.values())}>"
