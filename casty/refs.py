@@ -7,7 +7,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 from casty.address import ActorAddress
-from casty.schema import check, describe
+from casty.config import NAME_LENGTH_MAX
+from casty.naming import wire_name
+from casty.schema import describe, reachable
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -65,10 +67,11 @@ class _BoundServiceKey(types.GenericAlias):
     """``ServiceKey[M]``: for annotations an alias like any other, and a constructor that knows M."""
 
     def __call__(self, name: str) -> ServiceKey[Any]:
-        if type(name) is not str or not name:
-            raise ValueError(f"ServiceKey needs a name, got {name!r}")
+        if type(name) is not str or not 0 < len(name) <= NAME_LENGTH_MAX:
+            raise ValueError(f"ServiceKey needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
         (message_type,) = self.__args__
-        check(message_type)
+        for part in reachable(message_type):
+            wire_name(part)  # a class without a name on other nodes is refused here, where the user sees it
         cls: type[ServiceKey[Any]] = ServiceKey
         key = object.__new__(cls)
         object.__setattr__(key, "name", name)
@@ -81,7 +84,8 @@ class ServiceKey(Generic[M]):
 
     Write the message type at the key: it is what tells other nodes how to read the messages. Keys
     are equal when their names are; a service is found only by keys whose messages it takes all.
-    Raises UnsupportedTypeError when ``M`` cannot travel.
+    The name has at most 255 characters. Raises UnsupportedTypeError when ``M`` cannot travel, or
+    when a class in it is defined in ``__main__`` and has no name by ``@casty.message``.
 
     >>> key = ServiceKey[int | str]("echo")
     >>> key

@@ -21,7 +21,7 @@ from casty.cluster.services import (
 from casty.naming import printable
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.listings import Entries, Listings, Misfit, Names, Notify
-from casty.protocol.registry import SERVICES_PER_NODE_MAX, ServiceEntry
+from casty.protocol.registry import SERVICES_PER_NODE_MAX, TYPES_LENGTH_MAX, ServiceEntry
 from casty.protocol.topology_events import OwnServices
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior import Behavior, task
@@ -89,6 +89,12 @@ class ReceptionistDriver:
             self._ctx.log.error("%r not registered: this node offers %d services already", key, SERVICES_PER_NODE_MAX)
             return
         service = self._service(key, ref)
+        if sum(map(len, service.accepts)) > TYPES_LENGTH_MAX:
+            self._ctx.log.error(
+                "%r not registered: the names of its %d types of message have more than %d characters together",
+                key, len(service.accepts), TYPES_LENGTH_MAX,
+            )  # fmt: skip
+            return
         self._ctx.watch(ref)
         self._offer(self._listings.register(service))
 

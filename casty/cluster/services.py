@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from casty.address import NodeAddress
+from casty.protocol.registry import PATH_LENGTH_MAX
 from casty.refs import ActorRef, ServiceKey
 
 M = TypeVar("M")
@@ -34,10 +35,21 @@ class Listing(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Register(Generic[M]):
-    """Offer an actor of this node under a key, until it stops or is deregistered."""
+    """Offer an actor of this node under a key, until it stops or is deregistered.
+
+    ValueError when its path has more than 1,024 characters.
+    """
 
     key: ServiceKey[M]
     ref: ActorRef[M]
+
+    def __post_init__(self) -> None:
+        length = len(self.ref.path)
+        if length > PATH_LENGTH_MAX:
+            raise ValueError(
+                f"the path of a service must have at most {PATH_LENGTH_MAX} characters, "
+                f"that of {self.key!r} has {length}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.config import NAME_LENGTH_MAX
 from casty.errors import DecodeError
 
 SERVICES_PER_NODE_MAX = 10_000
@@ -27,6 +28,9 @@ REMOVED_SPARE = 256
 """Removals that a slot remembers beyond the number of its services before it drops them all."""
 SLOT_CHANGES_MAX = 4 * SERVICES_PER_NODE_MAX + 4 * REMOVED_SPARE
 """Two generations of services and removals: one that is going, one that is on its way."""
+PATH_LENGTH_MAX = 1_024
+TYPES_LENGTH_MAX = 16_384
+"""Characters of the names of all types that one service takes; four times as many bytes fit into a page."""
 COUNT_MAX = 2**62
 """The largest version or number that is taken from a peer: what is added to it still fits the wire."""
 
@@ -194,8 +198,14 @@ class Registry:
 def _check(page: SlotPage) -> None:
     if not 0 <= page.after < page.upto <= COUNT_MAX or not 0 <= page.floor <= page.upto:
         raise DecodeError(f"registry: a page holds the versions up to {COUNT_MAX}, and a floor below its end")
+    if any(sum(map(len, names)) > TYPES_LENGTH_MAX or len(names) > TYPES_LENGTH_MAX for names in page.types):
+        raise DecodeError(f"registry: the names of a service's types have at most {TYPES_LENGTH_MAX} characters")
     before = page.after
-    for version, _, _, uid, types, _ in page.changes:
+    for version, key, path, uid, types, _ in page.changes:
+        if not 0 < len(key) <= NAME_LENGTH_MAX or not 0 < len(path) <= PATH_LENGTH_MAX:
+            raise DecodeError(
+                f"registry: a key or a path is empty, or longer than {NAME_LENGTH_MAX} or {PATH_LENGTH_MAX}"
+            )
         if not before < version <= page.upto or not 0 <= types < len(page.types) or uid < 0:
             raise DecodeError("registry: the changes of a page must be in order, of types in its table")
         before = version

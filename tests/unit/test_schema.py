@@ -18,6 +18,7 @@ import pytest
 
 from casty.errors import UnsupportedTypeError
 from casty.fields import fields_of
+from casty.naming import message
 from casty.refs import ActorRef, ServiceKey
 from casty.schema import Kind, UnresolvedNameError, check, describe, parse, reachable, walk
 
@@ -328,9 +329,22 @@ def test_a_service_key_of_messages_that_cannot_travel_is_refused() -> None:
         ServiceKey[HoldsSocket]("sockets")
 
 
-def test_a_service_key_needs_a_name() -> None:
-    with pytest.raises(ValueError, match="needs a name"):
-        ServiceKey[Order]("")
+@pytest.mark.parametrize("name", ["", "k" * 256])
+def test_a_service_key_needs_a_name_of_a_bounded_length(name: str) -> None:
+    with pytest.raises(ValueError, match="needs a name of 1 to 255 characters"):
+        ServiceKey[Order](name)
+
+
+def test_a_service_key_of_a_class_without_a_name_on_other_nodes_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Draft:
+        text: str
+
+    Draft.__module__ = "__main__"
+    for form in (Draft, Draft | Order, list[Draft], ActorRef[Draft]):
+        with pytest.raises(UnsupportedTypeError, match=r"Draft is defined in __main__.*@casty.message.*to a module"):
+            ServiceKey[form]("drafts")  # type: ignore[valid-type]  # at run time only
+    ServiceKey[message("test.schema.Draft")(Draft)]("drafts")  # type: ignore[misc]  # at run time only
 
 
 def test_a_service_key_does_not_change() -> None:

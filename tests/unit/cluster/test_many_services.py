@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TypeVar
 
+import pytest
 import trio
 
 from casty import (
@@ -23,6 +24,7 @@ from casty import (
     TransportLimits,
     message,
 )
+from casty.cluster import receptionist
 from casty.cluster.receptionist import OFFER_INTERVAL
 from casty.protocol import paging
 
@@ -160,3 +162,21 @@ async def test_nodes_join_and_leave_with_a_state_that_takes_many_pages(autojump_
     await nodes.stop("n3")
     nodes.crash("n5")
     await nodes.all_up(*(name for name in names if name not in ("n3", "n5")))
+
+
+async def test_a_service_whose_path_is_too_long_is_refused_at_once(autojump_clock, nodes):
+    a = (await nodes.start("a")).system
+    ref = a.spawn(Behaviors.ignore(), "n" * 1_024)
+    with pytest.raises(ValueError, match=r"at most 1024 characters, that of ServiceKey\[.*Add\]\('many'\) has 1025"):
+        Register(ServiceKey[Add]("many"), ref)
+
+
+async def test_a_service_whose_types_have_too_long_names_is_not_registered(autojump_clock, nodes, caplog, monkeypatch):
+    monkeypatch.setattr(receptionist, "TYPES_LENGTH_MAX", 20)
+    a = (await nodes.start("a")).system
+    a.spawn(Behaviors.discoverable(Behaviors.ignore(), key=ServiceKey[Add | Get]("both")), "both")
+    a.spawn(Behaviors.discoverable(Behaviors.ignore(), key=ServiceKey[Add]("one")), "one")
+    with caplog.at_level(logging.ERROR):
+        await a.find(ServiceKey[Add]("one"), at_least=1)
+    assert {entry.key for entry in (await a.get_cluster_state()).registry} == {"one"}
+    assert "its 2 types of message have more than 20 characters" in caplog.text

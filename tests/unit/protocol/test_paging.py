@@ -39,7 +39,7 @@ def over_the_wire(pages: tuple[SlotPage, ...]) -> tuple[SlotPage, ...]:
 def longest(node: UniqueAddress, number: int) -> ServiceEntry:
     """Return a service with the longest names that are allowed, in letters of four bytes."""
     key, path = f"{number:06}".ljust(255, "\U0001f600"), f"/{number:06}".ljust(1_024, "\U0001f600")
-    accepts = tuple(f"{number:06}-{place:02}".ljust(1_000, "\U0001f600") for place in range(16))
+    accepts = tuple(f"{number:06}-{place:02}".ljust(1_024, "\U0001f600") for place in range(16))
     return ServiceEntry(key, node.address, path, incarnation=node.incarnation, uid=2**62, accepts=accepts)
 
 
