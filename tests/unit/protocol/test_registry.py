@@ -131,7 +131,7 @@ def test_last_of_all_services_is_forgotten_by_everybody(monkeypatch: pytest.Monk
         ({"changes": ((2, "k", "/k", 1, 0, True), (1, "k", "/l", 1, 0, True))}, "order"),
         ({"changes": ((1, "k", "/k", -1, 0, True),)}, "order"),
         ({"changes": ((1, "", "/k", 1, 0, True),)}, "empty"),
-        ({"changes": ((1, "k" * 256, "/k", 1, 0, True),)}, "over 255"),
+        ({"changes": ((1, "k" * 256, "/k", 1, 0, True),)}, "longer than 255"),
         ({"changes": ((1, "k", "/" * 1_025, 1, 0, True),)}, "or 1024"),
         ({"types": (("t" * 16_385,),)}, "16384"),
         ({"types": (("",) * 16_385,)}, "16384"),
