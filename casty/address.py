@@ -9,6 +9,16 @@ from urllib.parse import urlsplit
 NodeId: TypeAlias = str
 """The human-readable name of a node, unique among the living members of a cluster."""
 
+
+def is_name(text: str) -> bool:
+    """Return whether ``text`` can name a node: printable and without spaces, so that a log line stays readable.
+
+    >>> is_name("web-1"), is_name("web 1"), is_name("web\\n1"), is_name("")
+    (True, False, False, False)
+    """
+    return text.isprintable() and " " not in text and text != ""
+
+
 URI_SCHEME = "casty"
 HOST_SHOWN_MAX = 255
 """Characters of a host in a text; no host name is longer."""

@@ -12,6 +12,18 @@ from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.inbox import Inbox
 from casty.runtime.interception import ReceiveTarget, spying_for
+from casty.runtime.signatures import (
+    HOOK,
+    INTERCEPT,
+    PRE_RESTART,
+    RECEIVE,
+    SETUP,
+    STASH,
+    TASK,
+    TIMERS,
+    check_behavior,
+    check_function,
+)
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timer_scheduler import TimerScheduler
 
@@ -27,6 +39,7 @@ class Behaviors:
 
         One message at a time. `same` keeps the behaviour, any other behaviour replaces it.
         """
+        check_function(handler, RECEIVE)
         return forms.Receive(cast("forms.Handler", handler))
 
     @staticmethod
@@ -35,6 +48,7 @@ class Behaviors:
 
         A failure of the factory is a failure of the actor.
         """
+        check_function(factory, SETUP)
         return forms.Setup(cast("forms.Factory", factory))
 
     @staticmethod
@@ -44,6 +58,7 @@ class Behaviors:
         The actor ends when ``main`` returns. When it is to stop, the inbox ends; a ``main`` that has not
         returned ``stop_timeout`` seconds later, or never looked into the inbox, is cancelled.
         """
+        check_function(main, TASK)
         return forms.task(main)
 
     @staticmethod
@@ -79,6 +94,8 @@ class Behaviors:
     def with_timers(factory: Callable[[TimerScheduler[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
         """Make the behaviour with ``await factory(timers)``, inside of the actor whose timers they are."""
 
+        check_function(factory, TIMERS)
+
         async def make(ctx: ActorContext[object]) -> Behavior[Never]:
             return await factory(TimerScheduler(cast("ActorContext[M]", ctx)))
 
@@ -92,6 +109,8 @@ class Behaviors:
         when there is no room; ``return stash.unstash_all(next_behavior)`` has all of it taken again, in
         order, before what waits in the mailbox. See `StashBuffer` for restarts and stops.
         """
+
+        check_function(factory, STASH)
 
         async def make(ctx: ActorContext[object]) -> Behavior[Never]:
             return await factory(cast("ActorContext[M]", ctx).stash_buffer(capacity))
@@ -119,6 +138,10 @@ class Behaviors:
 
         The hooks stay when the behaviour is replaced, until a handler returns another ``with_lifecycle``.
         """
+        check_behavior(behavior, "with_lifecycle")
+        for hook, shape in ((pre_start, HOOK), (post_stop, HOOK), (pre_restart, PRE_RESTART), (post_restart, HOOK)):
+            if hook is not None:
+                check_function(hook, shape)
         return forms.Lifecycle(
             behavior,
             cast("forms.Hook | None", pre_start),
@@ -136,6 +159,7 @@ class Behaviors:
         goes to the outer. A restart begins again with the behaviour that the actor was spawned with. The
         strategies stay when the behaviour is replaced, until a handler returns another ``supervise``.
         """
+        check_behavior(behavior, "supervise")
         if not callable(getattr(strategy, "decide", None)):
             raise TypeError(f"supervise needs a strategy, such as Restart() or Resume(), got {strategy!r}")
         return forms.Supervised(behavior, strategy)
@@ -151,6 +175,8 @@ class Behaviors:
         outermost sees a message first. An exception is a failure of the actor. The interceptors stay when
         the behaviour is replaced, until a handler returns another ``intercept`` or the actor restarts.
         """
+        check_behavior(behavior, "intercept")
+        check_function(interceptor, INTERCEPT)
         return forms.Intercepted(behavior, cast("forms.Interceptor", interceptor))
 
     @staticmethod
@@ -160,11 +186,13 @@ class Behaviors:
         A message that the spy cannot take (a full mailbox, a type that cannot travel) is logged; the
         actor does not suffer from it.
         """
+        check_behavior(behavior, "spy")
         return forms.Intercepted(behavior, cast("forms.Interceptor", spying_for(ref)))
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:
         """Be found under ``key`` by others while the actor lives, where the system is clustered."""
+        check_behavior(behavior, "discoverable")
         return forms.Discoverable(behavior, cast("ServiceKey[Never]", key))
 
 

@@ -7,12 +7,12 @@ the field, what was expected and what was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
-from casty.address import NodeId
+from casty.address import NodeId, is_name
 from casty.errors import ConfigError
 
 PORT_MAX = 65_535
@@ -273,7 +273,7 @@ class ClusterConfig:
     port: int
     """The TCP port; 0 takes a free one."""
     node_id: NodeId
-    """The name of this node, unique among the living members."""
+    """The name of this node, unique among the living members: up to 128 printable characters, no spaces."""
     seed_nodes: tuple[tuple[str, int], ...] = ()
     """Initial contact points. None: this node forms a new cluster at once. List several: a sole seed
     that restarts looks like a first start."""
@@ -288,20 +288,37 @@ class ClusterConfig:
         check_roles(self.roles)
 
 
+_SEEDS = "ClusterConfig.seed_nodes must be a list or tuple of (host, port) pairs"
+
+
 def check_node_id(node_id: object) -> None:
     """Raise ConfigError unless ``node_id`` is a usable name."""
-    if not isinstance(node_id, str) or not node_id.strip() or len(node_id) > NODE_ID_LENGTH_MAX:
+    if not isinstance(node_id, str) or not is_name(node_id) or len(node_id) > NODE_ID_LENGTH_MAX:
         raise ConfigError(
-            f"ClusterConfig.node_id must be a name of 1 to {NODE_ID_LENGTH_MAX} characters, got {node_id!r}"
+            f"ClusterConfig.node_id must be a name of 1 to {NODE_ID_LENGTH_MAX} printable characters without spaces, "
+            f"such as 'web-1', got {node_id!r}"
         )
 
 
-def check_seed_nodes(seed_nodes: Iterable[Sequence[object]]) -> None:
+def check_seed_nodes(seed_nodes: object) -> None:
     """Raise ConfigError unless every seed is a host and a port that can be dialled."""
-    for seed in seed_nodes:
-        if isinstance(seed, str) or len(seed) != 2:
-            raise ConfigError(f"ClusterConfig.seed_nodes must hold (host, port) pairs, got {seed!r}")
-        check_endpoint("ClusterConfig.seed_nodes", seed[0], seed[1], port_least=1)
+    if not isinstance(seed_nodes, (tuple, list)):
+        raise ConfigError(f"{_SEEDS}, such as [('127.0.0.1', 2551)], got {seed_nodes!r}")
+    seeds = cast("Sequence[object]", seed_nodes)
+    if len(seeds) == 2 and isinstance(seeds[0], str) and isinstance(seeds[1], int):
+        raise ConfigError(f"{_SEEDS}, got one pair by itself: write [{seeds!r}]")
+    for seed in seeds:
+        if not isinstance(seed, (tuple, list)):
+            raise ConfigError(f"{_SEEDS}, got {seed!r}{_as_pair(seed)}")
+        pair = cast("Sequence[object]", seed)
+        if len(pair) != 2:
+            raise ConfigError(f"{_SEEDS}, got {pair!r}")
+        check_endpoint("ClusterConfig.seed_nodes", pair[0], pair[1], port_least=1)
+
+
+def _as_pair(seed: object) -> str:
+    host, _, port = seed.rpartition(":") if isinstance(seed, str) else ("", "", "")
+    return f": write ({host!r}, {port})" if host and port.isdecimal() else ""
 
 
 def check_downing_role(role: object) -> None:

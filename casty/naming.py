@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from casty.errors import UnsupportedTypeError
+from casty.fields import RecordFields
 from casty.schema import UnresolvedNameError, check, is_generic
 
 C = TypeVar("C")
@@ -129,6 +131,13 @@ def _declare(cls: type, facts: MessageFacts) -> None:
         check(_sample(cls))
     except UnresolvedNameError:
         pass  # An annotation names a class that is defined further down; checked at first use.
+    except UnsupportedTypeError:
+        if RecordFields.exist_on(cls) or issubclass(cls, Enum):
+            raise
+        raise UnsupportedTypeError(
+            f"{cls.__qualname__} is no dataclass where @casty.message sees it: "
+            f'write @casty.message("{facts.name}") in the line above @dataclass(frozen=True)'
+        ) from None
     setattr(cls, _FACTS, facts)
     _declared[facts.name] = cls
 

@@ -13,7 +13,15 @@ import trio
 from casty.address import NodeAddress, NodeId
 from casty.cluster.cluster import Cluster
 from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
-from casty.config import ClusterConfig, ClusterSettings, SystemConfig, check_count, check_positive, check_roles
+from casty.config import (
+    ClusterConfig,
+    ClusterSettings,
+    SystemConfig,
+    check_count,
+    check_positive,
+    check_roles,
+    check_seed_nodes,
+)
 from casty.errors import ClusterTimeoutError
 from casty.protocol.cluster_state import ClusterState
 from casty.refs import ActorRef, ServiceKey
@@ -70,6 +78,7 @@ class ClusteredActorSystem(ActorSystem):
             check_count(self, "required_quorum")
         check_positive(self, "join_timeout")
         check_roles(roles)
+        check_seed_nodes(seed_nodes)
         self._find_serial = count(1)
         self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
         transport = RemoteTransport(

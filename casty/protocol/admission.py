@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import NodeAddress, UniqueAddress, is_name
 from casty.config import NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
@@ -62,8 +62,8 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
         return _refused(f"a joiner has no up_number, and no name in it is longer than {TEXT_MAX} characters")
     if len(joiner.roles) > ROLES_MAX or sum(map(len, joiner.roles)) > ROLES_LENGTH_MAX:
         return _refused(f"a joiner has at most {ROLES_MAX} roles, together of at most {ROLES_LENGTH_MAX} characters")
-    if not 0 < joiner.address.port <= PORT_MAX:
-        return _refused("a joiner has a port that can be dialled")
+    if not 0 < joiner.address.port <= PORT_MAX or not is_name(joiner.id):
+        return _refused("a joiner has a port that can be dialled, and a node_id without spaces")
     difference = own.difference(theirs)
     if difference is not None:
         return _refused(f"settings must agree: {difference}")

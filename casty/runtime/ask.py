@@ -205,6 +205,11 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
     if not timeout > 0:
         raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+    if not callable(factory):
+        raise TypeError(
+            "ask needs a function that makes the message of a ref for the reply, such as Get or "
+            f"lambda reply_to: Get('key', reply_to); got the message itself, {factory!r}"
+        )
     kernel.ask_serial = serial = kernel.ask_serial + 1
     slot: AskRef[R] = AskRef(kernel, serial, kernel.tokens.take())
     kernel.asks[serial] = cast("AskRef[object]", slot)

@@ -9,6 +9,7 @@ from casty.runtime import behavior as forms
 from casty.runtime.behavior import SAME, STOPPED, Behavior
 from casty.runtime.events import ActorStarted
 from casty.runtime.interception import intercept_handler, intercept_main
+from casty.runtime.signatures import advice
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -77,5 +78,5 @@ def _become_signal(cell: Cell, behavior: object) -> bool:
         return True
     raise TypeError(
         f"{cell.path} needs a Behavior here, such as Behaviors.receive(...) or, from a handler, "
-        f"Behaviors.same(); got {behavior!r}"
+        f"Behaviors.same(); got {behavior!r}{advice(behavior)}"
     )

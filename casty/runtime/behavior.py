@@ -44,10 +44,19 @@ class Behavior(Generic[M_contra]):
         """
         return None
 
+    if not TYPE_CHECKING:
+        # Checkers see a mistake by themselves. At run time, `await handler(...)` meets a behaviour where the
+        # handler is not async, and Python's own words for that would not say so.
+        def __await__(self):
+            raise TypeError(
+                f"{self!r} is no answer to wait for: the handler or factory that returned it must be async, "
+                "such as `async def handler(ctx, message)`, and no lambda"
+            )
+
 
 Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavior[Never]]]"
 Factory: TypeAlias = "Callable[[ActorContext[object]], Awaitable[Behavior[Never]]]"
-Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[None]]"
+Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[object]]"
 Hook: TypeAlias = "Callable[[ActorContext[object]], Awaitable[None]]"
 Interceptor: TypeAlias = "Callable[[ActorContext[object], object, ReceiveTarget[object]], Awaitable[Behavior[object]]]"
 RestartHook: TypeAlias = "Callable[[ActorContext[object], Exception], Awaitable[None]]"
@@ -78,7 +87,7 @@ class Receive(Behavior[object]):
     handler: Handler
 
     def message_type(self) -> object | None:
-        return _annotated(self.handler, position=1)
+        return annotated(self.handler, position=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +100,8 @@ class Setup(Behavior[object]):
 
     def message_type(self) -> object | None:
         factory = self.written or self.factory
-        made = _argument(_annotated(factory, position=-1))
-        return made if made is not None else _argument(_annotated(factory, position=0))
+        made = _argument(annotated(factory, position=-1))
+        return made if made is not None else _argument(annotated(factory, position=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +111,7 @@ class Task(Behavior[object]):
     main: Main
 
     def message_type(self) -> object | None:
-        return _argument(_annotated(self.main, position=1))
+        return _argument(annotated(self.main, position=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,16 +170,16 @@ _evaluated: dict[int, tuple[weakref.ref[types.CodeType], dict[int, object | None
 """What annotations mean, by the identity of code: code of two modules can be equal and mean other classes."""
 
 
-def _annotated(function: object, *, position: int) -> object | None:
+def annotated(function: object, *, position: int) -> object | None:
     """Return the type of a parameter by position, of the result for -1; None if it is unreadable."""
     if isinstance(function, functools.partial):
         partial = typing.cast("functools.partial[object]", function)
-        return None if partial.keywords else _annotated(partial.func, position=_shifted(position, len(partial.args)))
+        return None if partial.keywords else annotated(partial.func, position=_shifted(position, len(partial.args)))
     if inspect.ismethod(function):
-        return _annotated(function.__func__, position=_shifted(position, 1))
+        return annotated(function.__func__, position=_shifted(position, 1))
     if not inspect.isfunction(function):
         call: object = type(function).__dict__.get("__call__")
-        return _annotated(call, position=_shifted(position, 1)) if inspect.isfunction(call) else None
+        return annotated(call, position=_shifted(position, 1)) if inspect.isfunction(call) else None
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     if position >= len(names):
         return None

@@ -27,6 +27,7 @@ from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel
 from casty.runtime.ref import LocalRef
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
+from casty.runtime.signatures import check_end
 from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut, restart_by_choice
 from casty.runtime.timers import Entry
 
@@ -219,7 +220,7 @@ class Cell:
                     await self._receive()
                 if self.main is not None and not self.stop_requested:
                     self.inbox = Inbox(self)
-                    await self.main(self.context, self.inbox)
+                    check_end(await self.main(self.context, self.inbox), self.path)
         except Exception as error:  # the supervisor's boundary: an actor's failure ends here
             if self._verdict is None:
                 self._verdict = judge(self, error)

@@ -19,6 +19,7 @@ from casty.runtime.family import Family
 from casty.runtime.mailbox import MailboxChannel
 from casty.runtime.ref import AdapterRef, OwnRef
 from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
+from casty.runtime.signatures import check_behavior
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import check_delay
 from casty.runtime.watching import Watching, unwatch, watch, watching
@@ -299,8 +300,7 @@ async def _pipe(
 def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
     """Start an actor in ``home`` and return its ref; names that begin with ``_`` are internal."""
     kernel = home.kernel
-    if not isinstance(behavior, Behavior):  # pyright: ignore[reportUnnecessaryIsInstance]  # a likely slip
-        raise TypeError(f"spawn needs a Behavior, made by Behaviors, got {behavior!r}")
+    check_behavior(behavior, "spawn")
     _check_name(name, internal=internal)
     path = f"{'' if home.parent is None else home.parent.path}/{name}"
     home.check_open(f"spawn {path}")

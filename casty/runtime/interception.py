@@ -58,8 +58,8 @@ def _around(interceptor: forms.Interceptor, target: ReceiveTarget[object]) -> fo
 def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor]) -> forms.Main:
     """Return a main that reads from an inbox behind ``interceptors``."""
 
-    async def behind(ctx: ActorContext[object], inbox: Inbox[object]) -> None:
-        await main(ctx, InterceptedInbox(inbox, interceptors, ctx))
+    async def behind(ctx: ActorContext[object], inbox: Inbox[object]) -> object:
+        return await main(ctx, InterceptedInbox(inbox, interceptors, ctx))
 
     return behind
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Never, Self, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
 
 import trio
 
@@ -64,6 +64,13 @@ class ActorSystem:
         return f"<{type(self).__name__} {self.name} {state} actors={actors}>"
 
     # The block
+
+    if not TYPE_CHECKING:
+        # Checkers refuse `with` by themselves; Python's own words do not say what to write.
+        def __enter__(self):
+            raise TypeError(f"write `async with`: {type(self).__name__} starts and ends tasks, which takes time")
+
+        __exit__ = __enter__
 
     async def __aenter__(self) -> Self:
         if not trio.lowlevel.in_trio_run():

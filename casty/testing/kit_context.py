@@ -15,6 +15,7 @@ from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, I
 from casty.runtime.cell import Cell
 from casty.runtime.context import NAME_FORBIDDEN
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.signatures import check_behavior
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import SchedulerCmd, check_delay
 from casty.testing.effects import (
@@ -138,8 +139,7 @@ class World:
 
     def spawn(self, parent: str, behavior: Behavior[N], name: str, mailbox: Mailbox | None) -> ActorRef[N]:
         """Take note of a child."""
-        if not isinstance(behavior, Behavior):  # pyright: ignore[reportUnnecessaryIsInstance]  # a likely slip
-            raise TypeError(f"spawn needs a Behavior, made by Behaviors, got {behavior!r}")
+        check_behavior(behavior, "spawn")
         if not name or name.startswith("_") or any(c in NAME_FORBIDDEN for c in name):
             raise ValueError(f"an actor's name must be a word without any of {NAME_FORBIDDEN!r}, got {name!r}")
         path = f"{parent}/{name}"

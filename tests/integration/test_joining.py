@@ -93,7 +93,7 @@ async def test_strangers_and_doubles_are_refused_with_a_reason_on_both_sides(rig
         ({"host": "203.0.113.7", "insecure": True}, BindError, "address of this machine"),
         ({"host": "no host"}, ConfigError, "host name or an IP address"),
         ({"port": 70_000}, ConfigError, "from 0 to 65535"),
-        ({"node_id": ""}, ConfigError, "node_id must be a name"),
+        ({"node_id": ""}, ConfigError, "node_id must be a name of 1 to 128 printable"),
         ({"seed_nodes": ["127.0.0.1:2551"]}, ConfigError, "(host, port) pairs"),
         ({"seed_nodes": [("127.0.0.1", 0)]}, ConfigError, "from 1 to 65535"),
         ({"roles": "web"}, ConfigError, "set of names"),

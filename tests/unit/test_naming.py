@@ -101,11 +101,22 @@ def test_the_decorator_without_a_name_says_how_to_write_it() -> None:
         bare(Inner)
 
 
+def test_a_declaration_below_the_dataclass_decorator_is_told_to_stand_above_it() -> None:
+    class Below:
+        value: int
+
+    told = (
+        r'Below is no dataclass where @casty.message sees it: write @casty.message\("naming.Below"\) in the line above'
+    )
+    with pytest.raises(UnsupportedTypeError, match=told):
+        dataclass(frozen=True)(message("naming.Below")(Below))
+
+
 def test_declaring_a_class_that_cannot_travel_fails_at_once() -> None:
     class Thing:
         pass
 
-    with pytest.raises(UnsupportedTypeError, match="use a frozen dataclass"):
+    with pytest.raises(UnsupportedTypeError, match="Thing is no dataclass where @casty.message sees it"):
         message("naming.Thing")(Thing)
 
 

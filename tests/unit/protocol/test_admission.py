@@ -47,6 +47,12 @@ def test_joiner_that_claims_to_be_another_run_is_refused() -> None:
     assert judge(STATE, member("c", "joining"), run_of("d"), OWN, OWN).state is JoinState.refused
 
 
+def test_joiner_whose_name_would_break_a_line_of_the_log_is_refused() -> None:
+    answer = verdict(replace(member("c", "joining"), id="c\nFAKE LINE"))
+    assert answer.state is JoinState.refused
+    assert "a node_id without spaces" in answer.reason
+
+
 def test_joiner_that_claims_to_be_up_is_refused() -> None:
     assert verdict(member("c", "up")).state is JoinState.refused
 

@@ -1,0 +1,122 @@
+"""The shapes of what users hand in for a behaviour, checked where it is handed in.
+
+A mistake is a TypeError at the line that has it, instead of a failure of an actor later. What cannot
+be known before a call, such as what a lambda returns, is left to the call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import CodeType, CoroutineType
+from typing import Final, cast, get_origin
+
+from casty.runtime.behavior import Behavior, annotated
+from casty.runtime.inbox import Inbox
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one of the makers of behaviours is given."""
+
+    maker: str
+    parameters: int
+    text: str
+
+    def refusal(self, function: object, fault: str) -> TypeError:
+        """Return the error: what is wrong with ``function``, and what was expected."""
+        name = getattr(function, "__qualname__", None) or repr(function)
+        return TypeError(f"{self.maker} needs `{self.text}`, and {name} {fault}")
+
+
+RECEIVE: Final = Shape("Behaviors.receive", 2, "async def handler(ctx, message) -> Behavior")
+SETUP: Final = Shape("Behaviors.setup", 1, "async def factory(ctx) -> Behavior")
+TASK: Final = Shape("Behaviors.task", 2, "async def main(ctx, inbox) -> None")
+TIMERS: Final = Shape("Behaviors.with_timers", 1, "async def factory(timers) -> Behavior")
+STASH: Final = Shape("Behaviors.with_stash", 1, "async def factory(stash) -> Behavior")
+INTERCEPT: Final = Shape("Behaviors.intercept", 3, "async def interceptor(ctx, message, target) -> Behavior")
+HOOK: Final = Shape("Behaviors.with_lifecycle", 1, "async def hook(ctx) -> None")
+PRE_RESTART: Final = Shape("Behaviors.with_lifecycle", 2, "async def pre_restart(ctx, exception) -> None")
+
+
+def check_function(function: object, shape: Shape) -> None:
+    """Raise TypeError unless ``function`` can be called as ``shape`` says; objects with a ``__call__`` pass."""
+    if not callable(function):
+        called = _is_result(function)
+        fault = "is the result of a call: leave the brackets out" if called else "is no function"
+        raise shape.refusal(function, fault)
+    bound = 1 if inspect.ismethod(function) else 0
+    code: object = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return
+    if not code.co_flags & inspect.CO_COROUTINE:
+        _check_plain(function, code, shape)
+    _check_count(function, code, bound, shape)
+    if shape.parameters == 2 and code.co_argcount > bound + 1:
+        _check_kind(function, code.co_varnames[bound + 1], shape)
+
+
+def check_behavior(value: object, maker: str) -> None:
+    """Raise TypeError unless ``value`` is a behaviour."""
+    if not isinstance(value, Behavior):
+        raise TypeError(f"{maker} needs a Behavior, made by Behaviors, got {value!r}{_brackets(value)}")
+
+
+def check_end(answer: object, path: str) -> None:
+    """Raise TypeError when the main function of a task has returned a behaviour, as a handler does."""
+    if isinstance(answer, Behavior):
+        raise TypeError(
+            f"the main function of {path} returned {answer!r}: a handler of one message goes into "
+            "Behaviors.receive; a task is over when it returns"
+        )
+
+
+def advice(value: object) -> str:
+    """Return what to do about what a handler has returned in place of a behaviour; "" where that is not known."""
+    return ": end the function with `return Behaviors.same()`" if value is None else _brackets(value)
+
+
+def _brackets(value: object) -> str:
+    name = str(getattr(value, "__qualname__", ""))
+    if name.startswith("Behaviors."):
+        return f": write {name}(), with the brackets"
+    if inspect.iscoroutinefunction(value):
+        return f": write Behaviors.receive({name}), or Behaviors.task({name}) where it takes an inbox"
+    return ""
+
+
+def _is_result(value: object) -> bool:
+    return isinstance(value, (Behavior, CoroutineType))
+
+
+def _check_plain(function: object, code: CodeType, shape: Shape) -> None:
+    """Refuse a function that is not async, unless it may return something to await."""
+    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        raise shape.refusal(function, "contains a yield: tell what there is to say to a ref instead")
+    returned = str(_annotations(function).get("return", ""))
+    may_be_awaited = "Awaitable" in returned or "Coroutine" in returned
+    if not may_be_awaited and code.co_name != "<lambda>" and not hasattr(function, "__wrapped__"):
+        raise shape.refusal(function, "is not async: write async def")
+
+
+def _check_count(function: object, code: CodeType, bound: int, shape: Shape) -> None:
+    defaults: tuple[object, ...] = getattr(function, "__defaults__", None) or ()
+    most = code.co_argcount - bound
+    least = most - len(defaults)
+    if least > shape.parameters or (most < shape.parameters and not code.co_flags & inspect.CO_VARARGS):
+        raise shape.refusal(function, f"takes {', '.join(code.co_varnames[bound : bound + most]) or 'nothing'}")
+
+
+def _check_kind(function: object, second: str, shape: Shape) -> None:
+    """Refuse a handler in place of a main function, and the other way round, where annotations tell."""
+    annotations = _annotations(function)
+    if shape is TASK and "Behavior" in str(annotations.get("return", "")):
+        raise shape.refusal(function, "returns a Behavior: a handler of one message goes into Behaviors.receive")
+    if shape is not TASK and "Inbox" in str(annotations.get(second, "")):
+        form = annotated(function, position=1)
+        if form is Inbox or get_origin(form) is Inbox:
+            raise shape.refusal(function, "takes an inbox: a function for the whole life goes into Behaviors.task")
+
+
+def _annotations(function: object) -> dict[str, object]:
+    return cast("dict[str, object]", getattr(function, "__annotations__", {}))
