@@ -82,7 +82,9 @@ class ClusteredActorSystem(ActorSystem):
         self._find_serial = count(1)
         self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
         transport = RemoteTransport(
-            network or TcpNetwork(insecure=insecure), limits=self.settings.limits, rng=Random(self.config.seed)
+            network or TcpNetwork(insecure=insecure),
+            limits=self.settings.limits,
+            rng=None if self.config.seed is None else Random(self.config.seed),
         )
         self.cluster = Cluster.from_settings(self, self.cluster_config, self.settings, remote_transport=transport)
 

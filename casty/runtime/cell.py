@@ -140,6 +140,16 @@ class Cell:
                 self._cancel_life()
 
     @property
+    def is_internal(self) -> bool:
+        """Whether the actor is one of casty's own."""
+        return self.path.startswith("/_")
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Whether the actor is ending, and only its children keep it from that."""
+        return self.stopping and self.family is not None and bool(self.family.children)
+
+    @property
     def is_failing(self) -> bool:
         """Whether the present life has failed already and only has to end."""
         return self._verdict is not None

@@ -78,9 +78,15 @@ async def finish(cell: Cell) -> None:
 
 
 async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -> Exception | None:
-    """Run all hooks, in order, for at most ``stop_timeout`` seconds; return what the first failed with."""
+    """Run all hooks, in order, for at most ``stop_timeout`` seconds; return what the first failed with.
+
+    Once the shutdown is over its bound, they are cancelled at their first checkpoint.
+    """
     failed: Exception | None = None
+    is_late = cell.kernel.shutdown.is_cut_off(cell)
     with trio.CancelScope() as cell.cleanup_scope:
+        if is_late:
+            cell.cleanup_scope.cancel()
         bound = cell.kernel.keeper.after(cell.kernel.config.stop_timeout, cell.cleanup_scope.cancel)
         for hook in hooks:
             try:
@@ -92,7 +98,7 @@ async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -
                     fail_late(cell, error)
         cell.kernel.keeper.finish(bound)
     if cell.cleanup_scope.cancelled_caught:
-        report_cut(cell, "the clean-up")
+        report_cut(cell, "the clean-up", is_late=is_late)
     return failed
 
 

@@ -107,7 +107,7 @@ class Family:
     async def stop_users(self) -> None:
         """Take in nobody new; stop the children whose names do not begin with ``_``, and wait."""
         self.closed = True
-        users = [child for child in self.children.values() if not child.path.startswith("/_")]
+        users = [child for child in self.children.values() if not child.is_internal]
         for child in users:
             child.stop()
         for child in users:

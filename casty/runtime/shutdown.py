@@ -2,7 +2,7 @@
 
 It runs once, in the system's guardian, whatever asked for it. What exceeds its bound is named in the
 log and cancelled, and the next phase has its full time again: a node with a stuck actor still leaves
-its cluster gracefully.
+its cluster gracefully. The bound holds for the whole tree: once it is over, no clean-up gets time any more.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from casty.errors import ActorStoppedError
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
+
+NAMED_MAX = 20
+"""Actors that one line of the log names."""
 
 HOOKS_MAX = 1_024
 """Hooks of one system: more come from code that registers one for each message."""
@@ -51,6 +54,7 @@ class Shutdown:
         self._scope: trio.CancelScope | None = None
         self._running: dict[int, str] = {}
         self._hurries = False
+        self._cut_off: ShutdownPhase | None = None
 
     def __repr__(self) -> str:
         return f"<Shutdown {'not begun' if self._phase is None else self._phase.value}>"
@@ -77,9 +81,15 @@ class Shutdown:
                 self._kill(phase)
                 await self._wait_killed(phase)
 
+    def is_cut_off(self, cell: Cell) -> bool:
+        """Whether the time of an actor is over, so that its clean-up gets none."""
+        phase = self._cut_off
+        return phase is not None and (phase is ShutdownPhase.stop_system or not cell.is_internal)
+
     def hurry(self) -> None:
         """Have no more patience: cancel what runs, kill every actor, and run no hook any more."""
         self._hurries = True
+        self._cut_off = ShutdownPhase.stop_system
         for cell in self._cells(ShutdownPhase.stop_system):
             cell.kill()
         if self._scope is not None:
@@ -132,10 +142,13 @@ class Shutdown:
         if phase is ShutdownPhase.leave_cluster:
             logger.error("leaving the cluster did not end within %s s and is given up", seconds)
             return
+        self._cut_off = phase
         cells = self._cells(phase)
-        if cells:
-            paths = ", ".join(cell.path for cell in cells)
-            logger.error("did not stop within %s s and are cancelled: %s", seconds, paths)
+        hanging = [cell.path for cell in cells if not cell.waits_for_children]
+        if hanging:
+            more = f" and {len(hanging) - NAMED_MAX} more" if len(hanging) > NAMED_MAX else ""
+            paths = ", ".join(hanging[:NAMED_MAX])
+            logger.error("did not stop within %s s and are cancelled: %s%s", seconds, paths, more)
         for cell in cells:
             cell.kill()
 
@@ -148,6 +161,6 @@ class Shutdown:
         found: dict[str, Cell] = {}
         for ref in list(self._kernel.targets.values()):
             cell = ref.owner()
-            if cell is not None and (phase is ShutdownPhase.stop_system or not cell.path.startswith("/_")):
+            if cell is not None and (phase is ShutdownPhase.stop_system or not cell.is_internal):
                 found[cell.path] = cell
         return list(found.values())

@@ -87,8 +87,11 @@ def refuse_in_hand(cell: Cell, verdict: Verdict | None) -> None:
         refuse_asks(cell.kernel, message, stopped if verdict is None else verdict.error)
 
 
-def report_cut(cell: Cell, what: str) -> None:
-    """Log that something of an actor took longer than it may and was cancelled."""
+def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
+    """Log that something of an actor took longer than it may and was cancelled, or got no time at all."""
+    if is_late:
+        logger.error("%s of actor %s was cancelled: the shutdown is over its bound", what, cell.path)
+        return
     seconds = cell.kernel.config.stop_timeout
     logger.error("%s of actor %s did not end within %s s and was cancelled", what, cell.path, seconds)
 

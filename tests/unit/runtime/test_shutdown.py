@@ -216,3 +216,65 @@ async def test_no_more_patience_ends_hooks_and_actors_at_once(autojump_clock: ob
         system._kernel.shutdown.hurry()  # as a second Ctrl-C does
         await system.wait_stopped()
         assert trio.current_time() == began
+
+
+def nested(depth: int, hook) -> Behavior[object]:
+    """Return an actor with a child with a child, each of them with the hook as its clean-up."""
+
+    async def make(ctx: ActorContext[object]) -> Behavior[object]:
+        if depth > 1:
+            ctx.spawn(nested(depth - 1, hook), "child")
+        return Behaviors.ignore()
+
+    return Behaviors.with_lifecycle(Behaviors.setup(make), post_stop=hook)
+
+
+async def hang(ctx: ActorContext[object]) -> None:
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("name", ["users", "_own"])
+async def test_clean_ups_that_hang_one_above_the_other_have_one_bound_together(
+    name: str, autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ActorSystem(config=CONFIG) as system:
+        spawn = system._spawn_system if name.startswith("_") else system.spawn
+        spawn(nested(8, hang), name)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+    assert trio.current_time() - began == pytest.approx(5.0, abs=0.1)
+    path = [f"/{name}" + "/child" * depth for depth in range(8)]
+    assert errors(caplog) == [
+        f"the clean-up of actor {path[7]} did not end within 2.0 s and was cancelled",
+        f"the clean-up of actor {path[6]} did not end within 2.0 s and was cancelled",
+        f"did not stop within 5.0 s and are cancelled: {path[5]}",
+        f"the clean-up of actor {path[5]} did not end within 2.0 s and was cancelled",
+        *(
+            f"the clean-up of actor {path[depth]} was cancelled: the shutdown is over its bound"
+            for depth in (4, 3, 2, 1, 0)
+        ),
+    ]
+
+
+async def test_a_clean_up_that_does_not_wait_runs_also_when_the_time_is_over(autojump_clock: object) -> None:
+    stopped: list[str] = []
+
+    async def note_and_hang(ctx: ActorContext[object]) -> None:
+        stopped.append(ctx.self.path)
+        await trio.sleep_forever()
+
+    async with ActorSystem(config=CONFIG) as system:
+        system.spawn(nested(6, note_and_hang), "a")
+        await trio.testing.wait_all_tasks_blocked()
+    assert stopped == ["/a" + "/child" * depth for depth in (5, 4, 3, 2, 1, 0)]
+
+
+async def test_the_line_about_actors_that_hang_has_an_end(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ActorSystem(config=SystemConfig(stop_timeout=60.0, shutdown_timeout=5.0)) as system:
+        for number in range(100):
+            system.spawn(nested(1, hang), f"a{number}")
+        await trio.testing.wait_all_tasks_blocked()
+    [line] = [line for line in errors(caplog) if line.startswith("did not stop")]
+    assert line.endswith("/a19 and 80 more")
