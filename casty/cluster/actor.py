@@ -31,7 +31,6 @@ from casty.cluster.services import Register
 from casty.cluster.topology import topology_behavior
 from casty.cluster.watch import watch_behavior
 from casty.config import Mailbox
-from casty.errors import CastyError
 from casty.protocol.availability import Availability
 from casty.protocol.effects import Rng
 from casty.protocol.split_brain import strategy_of
@@ -43,7 +42,8 @@ from casty.runtime.context import ActorContext
 from casty.runtime.events import Terminated
 from casty.runtime.inbox import Inbox
 from casty.runtime.machine import attempt
-from casty.runtime.system import fail_system
+from casty.runtime.ref import OwnRef
+from casty.runtime.watching import add_watcher
 from casty.transport.peers import RemoteTransport
 
 HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
@@ -59,11 +59,14 @@ def cluster_behavior(
     """Return the behaviour of ``_cluster``."""
 
     async def main(ctx: ActorContext[ClusterMessage], inbox: Inbox[ClusterMessage]) -> None:
-        node.subsystems = _spawn_subsystems(ctx, node, seeds, rng)
-        _begin(ctx, node, local_transport)
-        take = partial(_take, node)
-        async for message in inbox:
-            attempt(take, message)
+        try:
+            node.subsystems = _spawn_subsystems(ctx, node, seeds, rng)
+            _begin(ctx, node, local_transport)
+            take = partial(_take, node)
+            async for message in inbox:
+                attempt(take, message)
+        finally:
+            _unhook(node)
 
     return task(main)
 
@@ -122,6 +125,29 @@ def _hook_into(node: ClusterNode) -> None:
         node.kernel.unwatch_remote = lambda watcher, ref: watch.tell(UnwatchRemote(watcher, ref))
 
 
+class Guard:
+    """A watcher of ``_cluster`` itself: however it ends, a node without it is no member."""
+
+    def __init__(self, node: ClusterNode) -> None:
+        self._node = node
+
+    def signal(self, signal: object) -> None:
+        if isinstance(signal, Terminated) and not self._node.is_leaving:
+            self._node.fail(signal.ref, signal.cause)
+
+
+def guard(node: ClusterNode, ref: ActorRef[Never]) -> None:
+    """Have the node fail when the actor behind the ref of ``_cluster`` ends before the node leaves."""
+    actor = ref.owner() if isinstance(ref, OwnRef) else None
+    if actor is not None:
+        add_watcher(actor, node.kernel.next_uid(), Guard(node))
+
+
+def _unhook(node: ClusterNode) -> None:
+    kernel = node.kernel
+    kernel.on_spawn = kernel.discovery = kernel.watch_remote = kernel.unwatch_remote = None
+
+
 def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbound) -> Behavior[Never]:
     """Return the behaviour of ``_peers``, which runs the transport and then lets the node join."""
 
@@ -151,9 +177,6 @@ def _take(node: ClusterNode, message: ClusterMessage) -> None:
             topology.tell(DownMember(address))
         case Terminated(ref, cause):
             # A node without one of its subsystems would be a member that does not behave like one.
-            error = CastyError(f"{ref.path} has ended, and the node with it")
-            error.__cause__ = cause
-            node.board.end(error)
-            fail_system(node.system, error)
+            node.fail(ref, cause)
         case _ as never:
             assert_never(never)

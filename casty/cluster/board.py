@@ -48,6 +48,11 @@ class Board:
             if self.on_end is not None:
                 self.on_end()
 
+    def close(self) -> None:
+        """Have nobody wait any more: the actor that writes here has ended, for whatever reason."""
+        self.ended = True
+        self._wake()
+
     async def wait_joined(self) -> None:
         """Return once this node is a member. Raises the error that ended it before."""
         while not self.joined:

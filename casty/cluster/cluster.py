@@ -10,7 +10,7 @@ from typing import Never
 import trio
 
 from casty.address import NodeAddress, NodeId
-from casty.cluster.actor import cluster_behavior
+from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
 from casty.cluster.local_transport import LocalTransport
@@ -134,36 +134,21 @@ class Cluster:
         if self._system.lookup("/_cluster") is not None:
             raise RuntimeError(f"{self._system!r} is in a cluster already: one Cluster for one system")
         self._is_starting = True
-        address = await self._bind()
         seeds = tuple(NodeAddress(host, port) for host, port in self._config.seed_nodes)
         if self._transport is None and seeds:
             logger.warning("seed nodes are ignored without a remote transport: this node is a cluster of one")
             seeds = ()
-        incarnation = self._rng.getrandbits(INCARNATION_BITS) | 1
-        member = Member(
-            address,
-            MemberStatus.joining,
-            frozenset(self._config.roles),
-            self._config.node_id,
-            incarnation=incarnation,
-            version=VERSION,
-        )
-        self._node = node = ClusterNode(
-            self._system,
-            member,
-            system_name=self._system_name,
-            settings=self._settings,
-            transport=self._transport,
-            event_stream=self._event_stream,
-        )
-        node.contacts.expect(seeds)
-        kernel_of(self._system).closing.append(self.shutdown)
-        local = self._local_transport or LocalTransport(self._system)
-        self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
         try:
+            node = self._node = self._make_node(await self._bind())
+            node.contacts.expect(seeds)
+            local = self._local_transport or LocalTransport(self._system)
+            self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
+            guard(node, self._ref)
+            kernel_of(self._system).closing.append(self._leave)
             await node.contacts.wait_joined(node.board)
         except BaseException:
             with trio.CancelScope(shield=True):
+                await self._leave()  # it may be a member already, which others would wait for
                 await self._stop()
             raise
 
@@ -232,14 +217,37 @@ class Cluster:
 
         Bounded by ``leave_timeout``, also under cancellation. Idempotent.
         """
-        if self._node is None or self._is_shut_down:
+        with trio.CancelScope(shield=True):
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Be the shutdown, without its shield: the system's own has a bound."""
+        if self._node is None or self._ref is None or self._is_shut_down:
             return
         self._node.board.on_end = None
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(self._settings.leave_timeout + LEAVE_SLACK):
-                self.ref.tell(Leave(self.self_node))
-                await self._node.board.wait_ended()
-            await self._stop()
+        self._node.is_leaving = True
+        with trio.move_on_after(self._settings.leave_timeout + LEAVE_SLACK):
+            self._ref.tell(Leave(self.self_node))
+            await self._node.board.wait_ended()
+        await self._stop()
+
+    def _make_node(self, address: NodeAddress) -> ClusterNode:
+        member = Member(
+            address,
+            MemberStatus.joining,
+            frozenset(self._config.roles),
+            self._config.node_id,
+            incarnation=self._rng.getrandbits(INCARNATION_BITS) | 1,
+            version=VERSION,
+        )
+        return ClusterNode(
+            self._system,
+            member,
+            system_name=self._system_name,
+            settings=self._settings,
+            transport=self._transport,
+            event_stream=self._event_stream,
+        )
 
     async def _bind(self) -> NodeAddress:
         config, settings = self._config, self._settings
@@ -254,15 +262,17 @@ class Cluster:
         return NodeAddress(settings.advertised_host or bound.host, settings.advertised_port or bound.port)
 
     async def _stop(self) -> None:
-        """Close the links and end the actors. The caller shields it."""
+        """Close the links and end the actors."""
         self._is_shut_down = True
-        kernel = kernel_of(self._system)
-        kernel.on_spawn = kernel.discovery = kernel.watch_remote = kernel.unwatch_remote = None
+        if self._node is not None:
+            self._node.is_leaving = True
         if self._transport is not None:
             await self._transport.goodbye(GOODBYE_TIMEOUT)
         if self._ref is not None:
             self._system.stop(self._ref)
             await self._system.wait_stopped(self._ref)
+        if self._transport is not None:  # it may be bound and never have run
+            await self._transport.aclose()
 
     def _running(self) -> ClusterNode:
         if self._node is None:

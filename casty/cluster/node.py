@@ -39,7 +39,7 @@ from casty.runtime.ask import ASK_PREFIX, ErrorReply
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel
 from casty.runtime.ref import OwnRef, refuse_thread
-from casty.runtime.system import ActorSystem, kernel_of
+from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.wire.codec import Codec
@@ -106,6 +106,8 @@ class ClusterNode:
         self.board = Board()
         self.contacts = Contacts()
         self.event_stream = event_stream
+        self.is_leaving = False
+        """Whether the actors of the cluster end because they are to."""
         limits = settings.limits
         self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
@@ -119,6 +121,13 @@ class ClusterNode:
         self._local_only: set[object] = set()
         self._runs: dict[tuple[str, int, int], UniqueAddress] = {}
         """One object for each run that refs have named: a ref comes with every ask, two objects less for each."""
+
+    def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
+        """Have the block of the system raise that one of the cluster's actors has ended, and why."""
+        error = CastyError(f"{ref.path} has ended, and the node with it")
+        error.__cause__ = cause
+        self.board.end(error)
+        fail_system(self.system, error)
 
     def export_ref(self, ref: ActorRef[Never]) -> ActorAddress:
         """Return the address under which other nodes reach ``ref``."""

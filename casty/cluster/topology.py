@@ -281,6 +281,6 @@ def topology_behavior(node: ClusterNode, machine: Topology) -> Behavior[Topology
         try:
             await drive(driver, inbox, driver.perform)
         finally:
-            node.board.end()
+            node.board.close()
 
     return task(main)

@@ -84,7 +84,8 @@ class ActorSystem:
         try:
             await self._manager.__aenter__()
         except BaseExceptionGroup as group:
-            raise _unwrapped(group, None) from None
+            error = self._failure or _unwrapped(group, None)
+            raise error from error.__cause__
         return self
 
     async def __aexit__(
@@ -95,15 +96,15 @@ class ActorSystem:
             handled = await self._manager.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             if self._failure is not None:
-                raise self._failure from None
+                raise self._failure from self._failure.__cause__
             if self._escalated:
                 raise self._with_escalated(_leaves(group)) from None
             lone = _unwrapped(group, error)
             if lone is error:
                 return False
-            raise lone from None
+            raise lone from lone.__cause__
         if self._failure is not None:
-            raise self._failure from None
+            raise self._failure from self._failure.__cause__
         if self._escalated:
             raise self._with_escalated([])
         return handled
