@@ -144,6 +144,12 @@ class TransportLimits:
     """The same, for one remote host."""
     links_max: int = 4_096
     """Established links over all peers and lanes; beyond it newcomers are refused for a while."""
+    strangers_max: int = 1_024
+    """The part of them that peers which are no members, joiners among them, may have opened."""
+    strangers_per_host_max: int = 256
+    """The same, for one remote host."""
+    stranger_idle_timeout: float = 60.0
+    """A link with a peer that is no member is closed after so long without traffic."""
     nesting_max: int = 32
     """Depth of containers inside a message."""
     elements_max: int = 65_536
@@ -158,8 +164,8 @@ class TransportLimits:
     """A write that makes no progress for this long drops the link."""
 
     def __post_init__(self) -> None:
-        check_positive(self, "hello_timeout", "dial_timeout", "write_timeout")
-        durations = {"hello_timeout", "dial_timeout", "write_timeout"}
+        durations = ("hello_timeout", "dial_timeout", "write_timeout", "stranger_idle_timeout")
+        check_positive(self, *durations)
         check_count(self, *(f.name for f in fields(self) if f.name not in durations))
 
 

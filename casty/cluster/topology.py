@@ -166,6 +166,8 @@ class TopologyDriver:
                 for subscriber in list(self._subscribers):
                     self._show(subscriber, snapshot)
             case MembersChanged(members):
+                if node.transport is not None:
+                    node.transport.keep(member.unique for member in members)
                 watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
                 node.subsystems.heartbeat.tell(WatchMembers(watched))
             case Forget(gone):

@@ -27,6 +27,9 @@ from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, neg
 SHORT_LIFE = 1.0
 """Seconds below which a lost link counts as a failure for the pace of redialling."""
 
+GOODBYE_GRACE = 5.0
+"""Seconds that the peer of an idle link has to close it after a goodbye."""
+
 ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
@@ -58,6 +61,8 @@ class Exchange:
         self.frames_rejected = 0
         self.changed = trio.lowlevel.ParkingLot()
         """Unparked whenever a session or a dial is over."""
+        self.kept: frozenset[UniqueAddress] = frozenset()
+        """Runs whose links stay when nothing crosses them; all others are strangers."""
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
@@ -145,7 +150,7 @@ class Exchange:
 
     def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
         """Decide on a hello: a session, a refusal, or, for a probe or this node itself, a bare acknowledgement."""
-        answer = self.objection(hello) or negotiate(hello, own=self.local, system=self.system_name)
+        answer = self.objection(hello, connection.remote) or negotiate(hello, own=self.local, system=self.system_name)
         if isinstance(answer, Refused) or hello.node == self.local:
             return answer
         if hello.lane is Lane.probe:
@@ -208,12 +213,22 @@ class Exchange:
                 return True
         return False
 
-    def objection(self, hello: Hello) -> Refused | None:
+    def objection(self, hello: Hello, remote: str) -> Refused | None:
         """Return why a hello is refused, whoever has sent it."""
         answer = negotiate(hello, own=self.local, system=self.system_name)
         if isinstance(answer, Refused):
             return answer
-        return None if hello.node == self.local or hello.lane is Lane.probe else self._objection(hello)
+        return None if hello.node == self.local or hello.lane is Lane.probe else self._objection(hello, remote)
+
+    def close_idle(self) -> None:
+        """Say goodbye on links to strangers that nothing has crossed for long, and hang up on the deaf."""
+        now, idle_max = trio.current_time(), self.limits.stranger_idle_timeout
+        with self.reports:
+            for session in list(self.sessions):
+                if now >= session.closes_at:
+                    session.end(f"nothing has crossed it for {idle_max:g} s", graceful=True)
+                elif session.link.peer not in self.kept and now - session.used >= idle_max:
+                    session.finish(grace=GOODBYE_GRACE)
 
     def finish(self) -> None:
         """Take nothing more, write what is queued, and say goodbye on every link."""
@@ -279,7 +294,7 @@ class Exchange:
             self.dial(dial.address, dial.lane)
         return again
 
-    def _objection(self, hello: Hello) -> Refused | None:
+    def _objection(self, hello: Hello, remote: str) -> Refused | None:
         """Return why a well-formed hello of this system is refused all the same."""
         node, lane = hello.node, hello.lane
         if node.address == self.local.address:
@@ -292,6 +307,8 @@ class Exchange:
         session = None if link is None else link.session
         if session is None and len(self.sessions) >= self.limits.links_max:
             return Refused(f"this node has as many links as it may: {self.limits.links_max}", final=False)
+        if session is None and node not in self.kept and self._is_crowded(remote):
+            return Refused("this node has as many links to nodes that are no members as it may", final=False)
         if node < self.local:
             return None
         dial = self.dials.get((node.address, lane))
@@ -305,6 +322,10 @@ class Exchange:
                 session.is_peer_waiting = True
                 return SIMULTANEOUS_DIAL
         return None
+
+    def _is_crowded(self, remote: str) -> bool:
+        hosts = [session.remote for session in self.sessions if session.link.peer not in self.kept]
+        return len(hosts) >= self.limits.strangers_max or hosts.count(remote) >= self.limits.strangers_per_host_max
 
     def _establish(self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder) -> Session:
         self.reports.add(self.handler.incarnation_seen, node)

@@ -6,6 +6,7 @@ only writer of the socket, and its reader. Whatever goes wrong inside ends the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
@@ -18,12 +19,16 @@ from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.complaints import Complaints
+from casty.transport.credit import FRAME_COST_BYTES, control_credit
 from casty.transport.outbox import Outbox
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
 READ_BYTES_MAX = 64 * 1024
 WRITE_BYTES_MAX = 256 * 1024
 """What one write may carry: many small frames, or a part of one that is larger."""
+
+FRAMES_BEFORE_YIELD = 256
+"""Frames of one link that are handled before other tasks run: a few milliseconds."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing a connection may take, also while the task is being cancelled."""
@@ -124,7 +129,11 @@ class Session:
     ) -> None:
         self.link = link
         self.since = trio.current_time()
+        self.used = self.since
+        """When the last bytes came or went."""
         self.preface = b""
+        self.closes_at = math.inf
+        """When whoever keeps house ends the session, if it is not over by then."""
         self.was_dialled = False
         """Whether this node dialled, not the peer."""
         self.is_peer_waiting = False
@@ -135,6 +144,7 @@ class Session:
         self._decoder = decoder
         self._write_timeout = limits.write_timeout
         self._owner = owner
+        self._credit = control_credit(self.since) if link.lane is Lane.control else None
         self._scope = trio.CancelScope()
         self._unknown = 0
         self._is_finishing = False
@@ -166,9 +176,10 @@ class Session:
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
 
-    def finish(self) -> None:
-        """Write what is queued, say goodbye, and end when the peer has closed."""
+    def finish(self, *, grace: float = math.inf) -> None:
+        """Write what is queued, say goodbye, and end when the peer has closed, or after ``grace`` seconds."""
         self._is_finishing = True
+        self.closes_at = min(self.closes_at, trio.current_time() + grace)
         self.link.outbox.wake()
 
     @trio.lowlevel.enable_ki_protection
@@ -188,6 +199,7 @@ class Session:
                     self._unknown = 0
                     traffic.frames_sent += len(batch)
                     traffic.bytes_sent += len(data)
+                    self.used = trio.current_time()
                 elif self._is_finishing:
                     await self._send(GOODBYE_FRAME)
                     self._has_said_goodbye = True
@@ -209,7 +221,7 @@ class Session:
 
     async def _read(self) -> None:
         try:
-            self._deliver(self._decoder.feed(b""))
+            await self._deliver(self._decoder.feed(b""))
             while not self.is_over:
                 data = await self._connection.receive(READ_BYTES_MAX)
                 if self.is_over:
@@ -218,13 +230,27 @@ class Session:
                     self._end_of_stream()
                     return
                 self.link.traffic.bytes_received += len(data)
-                self._deliver(self._decoder.feed(data))
+                self.used = trio.current_time()
+                await self._deliver(self._decoder.feed(data))
         except ConnectionLost as error:
             self.end(str(error), graceful=self._has_said_goodbye)
         except ProtocolError as error:
             self._fail(error)
 
-    def _deliver(self, frames: list[tuple[FrameKind, bytes]]) -> None:
+    async def _deliver(self, frames: list[tuple[FrameKind, bytes]]) -> None:
+        """Hand frames over, giving way in between; nothing more is read meanwhile."""
+        for start in range(0, len(frames), FRAMES_BEFORE_YIELD):
+            if start:
+                await trio.lowlevel.checkpoint()
+            turn = frames[start : start + FRAMES_BEFORE_YIELD]
+            self._hand_over(turn)
+            if self._credit is not None:
+                cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
+                pause = self._credit.take(cost, now=trio.current_time())
+                if pause:
+                    await trio.sleep(pause)
+
+    def _hand_over(self, frames: list[tuple[FrameKind, bytes]]) -> None:
         link = self.link
         peer, lane, allowed = link.peer, link.lane, LANE_KINDS[link.lane]
         for kind, body in frames:

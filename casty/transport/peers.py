@@ -8,7 +8,9 @@ tasks, which only wait: for a connection, for a hello, for the next attempt.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from random import Random, SystemRandom
 
@@ -21,6 +23,7 @@ from casty.naming import printable
 from casty.transport.base import ConnectFailed, Connection, ConnectionLost, Listener, Network
 from casty.transport.claims import Claims
 from casty.transport.complaints import Complaints
+from casty.transport.descriptors import links_affordable
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate
@@ -96,16 +99,17 @@ class RemoteTransport:
             return
         if listener is None or self._exchange is not None:
             raise RuntimeError("call bind() first, and run() only once")
+        limits = replace(self._limits, links_max=links_affordable(self._limits.links_max))
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     start = partial(self._start, nursery)
                     exchange = self._exchange = Exchange(
-                        local, system_name, handler, self._limits, complaints=self.complaints, start=start
+                        local, system_name, handler, limits, complaints=self.complaints, start=start
                     )
                     task_status.started()
                     nursery.start_soon(listener.serve, self._accept)
-                    nursery.start_soon(self._keep_house)
+                    nursery.start_soon(self._keep_house, exchange)
                     try:
                         await trio.sleep_forever()
                     finally:
@@ -189,6 +193,15 @@ class RemoteTransport:
         if self._exchange is not None:
             self._exchange.forget(node)
 
+    def keep(self, nodes: Iterable[UniqueAddress]) -> None:
+        """Keep the links to these runs, and only to these, when nothing crosses them; nobody is kept at first.
+
+        Links to all other runs are closed after a while without traffic, and their number is bounded
+        apart, so that there is always room for those to keep.
+        """
+        if self._exchange is not None:
+            self._exchange.kept = frozenset(nodes)
+
     def give_up(self, address: NodeAddress, reason: str) -> None:
         """Stop dialling an address for messages between actors; what waits for it is undelivered."""
         if self._exchange is not None:
@@ -226,10 +239,11 @@ class RemoteTransport:
     def _start(self, nursery: trio.Nursery, dial: Dial) -> None:
         nursery.start_soon(self._pursue, dial)
 
-    async def _keep_house(self) -> None:
+    async def _keep_house(self, exchange: Exchange) -> None:
         while True:
             await trio.sleep(HOUSEKEEPING_INTERVAL)
             self.complaints.flush()
+            exchange.close_idle()
 
     async def _accept(self, connection: Connection) -> None:
         exchange = self._running()
@@ -255,7 +269,9 @@ class RemoteTransport:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
-                doubt = exchange.objection(hello) or await self._claims.doubt(hello, connection.remote, exchange)
+                doubt = exchange.objection(hello, connection.remote) or await self._claims.doubt(
+                    hello, connection.remote, exchange
+                )
                 answer = doubt or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer

@@ -1,0 +1,164 @@
+"""Links with peers that are no members: bounded in number, and closed when nothing crosses them."""
+
+from __future__ import annotations
+
+import resource
+from contextlib import suppress
+
+import pytest
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.transport.base import Connection, ConnectionLost
+from casty.transport.credit import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES, Credit
+from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
+from casty.transport.link import FRAMES_BEFORE_YIELD
+from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
+from casty.wire.handshake import Hello, encode_hello
+
+
+def run_at(port: int) -> UniqueAddress:
+    return UniqueAddress(NodeAddress("evil", port), 66)
+
+
+async def stranger(world, victim, port: int = 666, lane: Lane = Lane.ordinary, host: str = "evil") -> Connection:
+    """Return a connection that has said hello, and has been answered."""
+    connection = await world.network.host(host).connect(victim.me.address)
+    await connection.send(encode_hello(Hello(1, 1, "shop", run_at(port), lane)))
+    return connection
+
+
+async def answer(connection: Connection) -> FrameKind:
+    [(kind, _)] = FrameDecoder(4096).feed(await connection.receive(4096))
+    return kind
+
+
+async def ends(connection: Connection) -> bytes:
+    """Return what came until the other end has closed."""
+    heard = b""
+    with suppress(ConnectionLost):
+        while data := await connection.receive(65_536):
+            heard += data
+    return heard
+
+
+@pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary])
+async def test_an_unused_link_with_a_stranger_ends_in_good_order_after_a_minute(autojump_clock, world, lane) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    a.transport.dial(b.me.address, lane)
+    await b.told.wait("link_up")
+    for node in (a, b):
+        [(_, _, _, graceful)] = [await node.told.wait("link_lost")]
+        assert graceful
+    assert 60 <= trio.current_time() <= 62
+    await trio.sleep(1)
+    assert world.network.connection_count == 0
+    a.say(b, b"and comes back when it is needed", lane=lane)
+    await b.told.wait("frame")
+
+
+async def test_a_stranger_that_does_not_hang_up_is_hung_up_on(autojump_clock, world) -> None:
+    b = await world.node("b")
+    deaf = await stranger(world, b)
+    assert await answer(deaf) is FrameKind.HELLO_ACK
+    with trio.move_on_after(64):
+        while True:
+            await trio.sleep(1)
+            if trio.current_time() > 61:  # after the goodbye
+                await deaf.send(frame(FrameKind.ENVELOPE, b"still here"))
+    assert await ends(deaf) == frame(FrameKind.GOODBYE, b"")
+    assert trio.current_time() <= 68
+    assert b.transport.statistics().links == ()
+
+
+async def test_links_with_members_stay_and_so_do_links_that_are_used(autojump_clock, world) -> None:
+    a, b, c = await world.node("a"), await world.node("b"), await world.node("c")
+    a.transport.keep([b.me])
+    b.transport.keep([a.me])
+    a.say(b, b"x")
+    for _ in range(30):
+        a.say(c, b"x")
+        await trio.sleep(20)
+    assert a.told.all("link_lost") == []
+    a.transport.keep([])
+    b.transport.keep([])
+    assert (await a.told.wait("link_lost"))[0] in (b.me, c.me)
+
+
+async def test_strangers_are_bounded_and_members_find_room(autojump_clock, world) -> None:
+    limits = TransportLimits(strangers_max=5, strangers_per_host_max=3)
+    b = await world.node("b", limits=limits)
+    a = await world.node("a")
+    held = [await stranger(world, b, port) for port in range(1, 5)]
+    assert [await answer(connection) for connection in held] == [FrameKind.HELLO_ACK] * 3 + [FrameKind.REFUSED]
+    held += [await stranger(world, b, port, host="evil2") for port in range(10, 13)]
+    assert [await answer(connection) for connection in held[4:]] == [FrameKind.HELLO_ACK] * 2 + [FrameKind.REFUSED]
+    a.transport.dial(b.me.address, Lane.control)
+    _, refusal = await a.told.wait("dial_refused")
+    assert not refusal.final and "no members" in refusal.reason
+    b.transport.keep([a.me])
+    a.transport.dial(b.me.address, Lane.control)
+    await a.told.wait("link_up")
+
+
+@pytest.mark.parametrize(("soft", "most"), [(1024, 1024 - DESCRIPTORS_RESERVED), (100_000, 4096), (10, 1)])
+def test_links_are_bounded_by_the_open_files_that_the_process_may_have(monkeypatch, caplog, soft, most) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+    assert links_affordable(4096) == most
+    assert len(caplog.messages) == (most < 4096)
+    assert all("ulimit -n" in line and str(soft) in line for line in caplog.messages)
+
+
+async def test_a_flood_of_control_frames_is_taken_at_a_bounded_pace_and_delays_nobody(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    flood = await stranger(world, b, lane=Lane.control)
+    assert await answer(flood) is FrameKind.HELLO_ACK
+    one = frame(FrameKind.CONTROL, b"x" * (1024 - FRAME_COST_BYTES))
+
+    async def pour() -> None:
+        while True:
+            await flood.send(one * 64)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pour)
+        for second in range(1, 21):
+            await trio.sleep(1)
+            a.say(b, b"beat", lane=Lane.control)
+            asked = trio.current_time()
+            while b.told.bodies.count(b"beat") < second:
+                await trio.lowlevel.checkpoint()
+            assert trio.current_time() - asked < 0.1
+        nursery.cancel_scope.cancel()
+    taken = 1024 * (len(b.told.bodies) - 20)
+    assert 0.9 <= taken / (CONTROL_BYTES_BURST + 20 * CONTROL_BYTES_PER_SECOND) <= 1.1
+
+
+async def test_a_read_full_of_small_frames_lets_others_run_in_between(autojump_clock, world) -> None:
+    b = await world.node("b")
+    evil = await stranger(world, b)
+    assert await answer(evil) is FrameKind.HELLO_ACK
+    turns: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            turns.append(len(b.told.bodies))
+            await trio.lowlevel.checkpoint()
+
+    frames = 65_536 // 6
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await evil.send(frame(FrameKind.ENVELOPE, b"x") * frames)
+        await b.told.wait("frame", frames)
+        nursery.cancel_scope.cancel()
+    steps = [after - before for before, after in zip(turns, turns[1:], strict=False)]
+    assert max(steps) <= 2 * FRAMES_BEFORE_YIELD, "tasks take turns in no fixed order"
+
+
+def test_credit_comes_back_with_time_up_to_the_burst() -> None:
+    credit = Credit(per_second=100, burst=50, now=0.0)
+    assert credit.take(50, now=0.0) == 0.0
+    assert credit.take(100, now=0.0) == pytest.approx(1.0)
+    assert credit.take(0, now=1.0) == pytest.approx(0.0)
+    assert credit.take(60, now=100.0) == pytest.approx(0.1)
