@@ -74,10 +74,10 @@ from casty.runtime.events import (
 )
 from casty.runtime.inbox import Inbox
 from casty.runtime.interception import ReceiveTarget
-from casty.runtime.kernel import SystemStatistics
 from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.signals import PoisonPill
 from casty.runtime.stash import StashBuffer
+from casty.runtime.statistics import SystemStatistics
 from casty.runtime.system import ActorSystem
 from casty.runtime.timer_scheduler import TimerScheduler
 from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick

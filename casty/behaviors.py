@@ -183,8 +183,8 @@ class Behaviors:
     def spy(ref: ActorRef[M], behavior: Behavior[M]) -> Behavior[M]:
         """Tell ``ref`` every message of the behaviour, just before it is handled.
 
-        A message that the spy cannot take (a full mailbox, a type that cannot travel) is logged; the
-        actor does not suffer from it.
+        The actor does not suffer from a spy that cannot take a message: in a full mailbox it becomes a
+        dead letter, and what cannot travel to the spy's node is logged.
         """
         check_behavior(behavior, "spy")
         return forms.Intercepted(behavior, cast("forms.Interceptor", spying_for(ref)))

@@ -7,9 +7,12 @@ the field, what was expected and what was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, TypeAlias, cast, get_args
 
 from casty.address import NodeId, is_name
@@ -51,14 +54,20 @@ def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 
 
 
 class MailboxOverflowStrategy(Enum):
-    """What happens to a message for a mailbox that is full."""
+    """What happens to a message for a mailbox that is full.
+
+    It decides for ``tell`` and for ``await ref.send``. What comes from another node, or from a timer of
+    the scheduler, has no sender to tell: where these would raise or wait, it becomes a dead letter.
+    """
 
     drop_new = "drop_new"
-    """The new message becomes a dead letter."""
+    """The new message becomes a dead letter; ``send`` waits for room."""
     drop_oldest = "drop_oldest"
-    """The oldest waiting message becomes a dead letter and the new one is taken."""
+    """The oldest waiting message becomes a dead letter and the new one is taken; so does ``send``."""
     reject = "reject"
-    """``tell`` raises MailboxFull in a local sender; from another node it becomes a dead letter."""
+    """``tell`` and ``send`` raise MailboxFull: the sender has something better to do than wait."""
+    back_pressure = "back_pressure"
+    """``send`` waits for room, and ``tell``, which cannot wait, raises MailboxFull: nothing is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,10 @@ class SystemConfig:
     """Settings of an `ActorSystem`, clustered or not."""
 
     mailbox: Mailbox = Mailbox()
-    """For actors that are spawned without a mailbox of their own."""
+    """For actors that are spawned without a mailbox of their own, and that no pattern matches."""
+    mailboxes: Mapping[str, Mailbox] = field(default_factory=dict[str, Mailbox], hash=False)
+    """Mailboxes by patterns of paths, such as ``{"/orders/*": Mailbox(100)}``. In a pattern ``*`` stands
+    for any part of one name, ``**`` for any number of names. The first that matches counts."""
     stop_timeout: float = 5.0
     """How long one actor's clean-up (``post_stop``, ``finally`` blocks) may take when it stops."""
     shutdown_timeout: float = 10.0
@@ -99,6 +111,28 @@ class SystemConfig:
         if self.seed is not None:
             check_count(self, "seed", least=0)
         check_positive(self, "stop_timeout", "shutdown_timeout", "slow_handler_after")
+        for pattern in self.mailboxes:
+            if not pattern.startswith("/"):
+                raise ConfigError(f"SystemConfig.mailboxes: a pattern of paths begins with '/', got {pattern!r}")
+        object.__setattr__(self, "mailboxes", MappingProxyType(dict(self.mailboxes)))
+
+    def mailbox_for(self, path: str) -> Mailbox:
+        """Return the mailbox of an actor at ``path`` that was spawned without one.
+
+        >>> config = SystemConfig(mailboxes={"/orders/*": Mailbox(100), "/**/log": Mailbox(10)})
+        >>> [config.mailbox_for(path).capacity for path in ("/orders/7", "/orders/7/log", "/log", "/orders")]
+        [100, 10, 10, 1000000]
+        """
+        for pattern, mailbox in self.mailboxes.items():
+            if _compiled(pattern).fullmatch(path):
+                return mailbox
+        return self.mailbox
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = [".*" if name == "**" else re.escape(name).replace(r"\*", "[^/]*") for name in pattern.split("/")[1:]]
+    return re.compile("".join("(?:/.*)?" if part == ".*" else "/" + part for part in parts))
 
 
 @dataclass(frozen=True, slots=True)

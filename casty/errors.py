@@ -63,7 +63,7 @@ class AskFailed(CastyError):
 
 
 class MailboxFull(CastyError):
-    """A mailbox with the overflow policy ``reject`` had no room; the message was not taken."""
+    """A mailbox with the policy ``reject`` or ``back_pressure`` had no room; the message was not taken."""
 
 
 class StashOverflowError(CastyError):

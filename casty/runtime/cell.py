@@ -168,7 +168,7 @@ class Cell:
                 oldest = self.mailbox.push_out_oldest(message)
                 if oldest is not WAKE:
                     self.drop_full(oldest)
-            case MailboxOverflowStrategy.reject:
+            case MailboxOverflowStrategy.reject | MailboxOverflowStrategy.back_pressure:
                 return False
         return True
 
@@ -282,9 +282,9 @@ class Cell:
                         continue
                     if message is WAKE:
                         continue
+                count += 1
                 if message is PILL:
                     return
-                count += 1
                 answer = await handler(context, message)
                 if answer is not SAME:
                     if not await self._follow(answer, message):
@@ -309,6 +309,7 @@ class Cell:
             if message is STOP or self.handler is None:
                 return False
             kernel.delivered += 1
+            kernel.signals += 1
             if not await self._follow(await self.handler(self.context, message), message):
                 return False
             count += 1

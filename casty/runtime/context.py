@@ -36,6 +36,9 @@ Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("casty.actor")
 
+OWN_MAILBOX = Mailbox()
+"""For casty's own actors: a bound that is meant for the users' must not starve a cluster."""
+
 NAME_FORBIDDEN = "/?#"
 """What a name must not contain, because paths and addresses are made of names."""
 
@@ -294,7 +297,7 @@ async def _pipe(
         message = on_failure(error)
     else:
         message = result if mapper is None else mapper(result)
-    await cell.ref.send(message)
+    await cell.ref.put(message)
 
 
 def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
@@ -310,7 +313,9 @@ def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | Non
         message_type = behavior.message_type()
         if message_type is not None:
             kernel.on_spawn(message_type)
-    channel = MailboxChannel(kernel.config.mailbox if mailbox is None else mailbox)
+    if mailbox is None:
+        mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
+    channel = MailboxChannel(mailbox)
     cell = Cell(home, path, behavior, channel, kernel, kernel.next_uid())
     cell.context = ActorContext(cell)
     kernel.targets[path] = cell.ref

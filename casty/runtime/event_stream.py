@@ -14,7 +14,7 @@ import trio
 
 from casty.refs import ActorRef
 from casty.runtime.events import EventStreamCmd, EventStreamSubscribe, EventStreamUnsubscribe, Publish
-from casty.runtime.ref import InlineRef
+from casty.runtime.ref import InlineRef, tell_or_drop
 
 if TYPE_CHECKING:
     from casty.runtime.kernel import Kernel
@@ -64,8 +64,8 @@ class EventStream:
         outer, self.publishing = self.publishing, True
         for handler in self._receivers_of(type(event)):
             try:
-                cast("ActorRef[object]", handler).tell(event)
-            except Exception:  # one subscriber's full mailbox must not hurt who published
+                tell_or_drop(cast("ActorRef[object]", handler), event)
+            except Exception:  # what a subscriber cannot be told must not hurt who published
                 logger.exception("event %s could not be told to %s", type(event).__name__, handler.path)
         self.publishing = outer
 

@@ -49,6 +49,7 @@ class Inbox(Generic[M]):
                     self._ended = True
                     break
                 if message is not WAKE:
+                    cell.kernel.signals += 1
                     return self._taken(message)
             if self._ended:
                 break
@@ -63,6 +64,7 @@ class Inbox(Generic[M]):
                     message = await self._park()
             if message is PILL:
                 self._ended = True
+                cell.kernel.delivered += 1
             elif message is not WAKE:
                 if not cell.control:
                     return self._taken(message)

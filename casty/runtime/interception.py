@@ -18,6 +18,7 @@ from casty.refs import ActorRef
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import SAME, STOPPED, Behavior
 from casty.runtime.inbox import Inbox
+from casty.runtime.ref import tell_or_drop
 
 if TYPE_CHECKING:
     from casty.runtime.context import ActorContext
@@ -101,8 +102,8 @@ def spying_for(ref: ActorRef[M]) -> Interceptor[M]:
 
     async def see(ctx: ActorContext[M], message: M, target: ReceiveTarget[M]) -> Behavior[M]:
         try:
-            ref.tell(message)
-        except CastyError as error:  # full, or not to be written as bytes: the actor must not suffer from it
+            tell_or_drop(ref, message)
+        except CastyError as error:  # not to be written as bytes: the actor must not suffer from it
             ctx.log.warning("the spy %s was not told of a message: %s", ref.path, error)
         return await target(message)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Never, cast
 
@@ -29,6 +28,7 @@ from casty.runtime.events import (
 from casty.runtime.family import Family
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
 from casty.runtime.shutdown import Shutdown
+from casty.runtime.statistics import SystemStatistics, statistics_of
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
 from casty.runtime.tokens import Tokens
 
@@ -48,21 +48,6 @@ nodes is not here: a link that broke does not know what arrived, so those asks t
 
 inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)
 """The kernel whose actor the current task belongs to."""
-
-
-@dataclass(frozen=True, slots=True)
-class SystemStatistics:
-    """Counters of one system; totals count from its start."""
-
-    actors: int
-    """Actors that are alive, those of the library included."""
-    messages_delivered: int
-    """Messages and signals that were handed to handlers and inboxes, in total."""
-    dead_letters: dict[str, int]
-    """Dead letters by reason, in total. The reasons are a fixed set, whatever peers do."""
-    asks_pending: int
-    timers: int
-    """Deadlines that are kept: timers, schedules, buckets of asks, bounds of stops."""
 
 
 class Kernel:
@@ -106,6 +91,8 @@ class Kernel:
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False
         self.delivered = 0
+        self.signals = 0
+        self.rejected = 0
         self.actors = 0
         self.dead_letters: dict[DeadLetterReason, int] = {}
         self._uid = 0
@@ -179,9 +166,7 @@ class Kernel:
 
     def statistics(self) -> SystemStatistics:
         """Return the counters."""
-        return SystemStatistics(
-            self.actors, self.delivered, dict[str, int](self.dead_letters.items()), len(self.asks), len(self.keeper)
-        )
+        return statistics_of(self)
 
     def _slot(self, serial: str) -> AskRef[object] | None:
         if not serial.isascii() or not serial.isdigit() or len(serial) > ASK_SERIAL_DIGITS_MAX:

@@ -108,11 +108,12 @@ class MailboxChannel:
 
     @property
     def waits_for_room(self) -> bool:
-        """Whether ``send`` may wait: beside drop_oldest it must not, it always finds room."""
+        """Whether a message may wait for room: beside drop_oldest it must not, it always finds room."""
         return self.overflow is not MailboxOverflowStrategy.drop_oldest
 
     def __len__(self) -> int:
-        return self.receiver.statistics().current_buffer_used + len(self.front or ())
+        stashed = sum(map(len, (self._stashed or {}).values()))
+        return self.receiver.statistics().current_buffer_used + len(self.front or ()) + stashed
 
     def _take_front(self) -> object:
         return self.front.popleft() if self.front else self.receiver.receive_nowait()

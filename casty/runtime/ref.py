@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Never, NoReturn, TypeVar, cast
 import trio
 
 from casty.address import ActorAddress
+from casty.config import MailboxOverflowStrategy
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
-from casty.runtime.events import ACTOR_STOPPED, NO_SUCH_ACTOR
+from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, NO_SUCH_ACTOR
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -104,21 +105,30 @@ class LocalRef(OwnRef[M_contra]):
             self._send(message)
         except trio.WouldBlock:
             if not self.cell.overflow(message):
-                raise MailboxFull(f"the mailbox of {self.path} is full and rejects") from None
+                self.cell.kernel.rejected += 1
+                raise MailboxFull(_refusal(self.cell)) from None
         except trio.BrokenResourceError:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
 
     async def send(self, message: M_contra) -> None:
         if get_ident() != self._thread:
             refuse_thread(self)
-        if not self.cell.mailbox.waits_for_room:
+        if self.cell.mailbox.overflow is MailboxOverflowStrategy.reject:
             self.tell(message)
             await trio.lowlevel.checkpoint()
-            return
+        else:
+            await self.put(message)
+
+    async def put(self, message: object) -> None:
+        """Hand over a message of the actor's own, waiting for room whatever its policy says of others."""
         try:
-            await self.cell.mailbox.sender.send(message)
+            if self.cell.mailbox.waits_for_room:
+                await self.cell.mailbox.sender.send(message)
+                return
+            cast("LocalRef[object]", self).tell(message)
         except trio.BrokenResourceError:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
+        await trio.lowlevel.checkpoint()
 
     def deliver(self, message: object) -> bool:
         try:
@@ -129,6 +139,24 @@ class LocalRef(OwnRef[M_contra]):
         except trio.BrokenResourceError:
             return False
         return True
+
+
+def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
+    """Tell where no sender can take a refusal: what finds no room is a dead letter."""
+    try:
+        ref.tell(message)
+    except MailboxFull:
+        if not isinstance(ref, OwnRef):
+            raise
+        ref.kernel.rejected -= 1
+        ref.kernel.dead_letter(message, ref, MAILBOX_FULL)
+
+
+def _refusal(cell: Cell) -> str:
+    full = f"the mailbox of {cell.path} is full"
+    if cell.mailbox.overflow is MailboxOverflowStrategy.reject:
+        return f"{full} and rejects"
+    return f"{full}: use `await ref.send(message)`, which waits for room"
 
 
 class PathRef(OwnRef[M_contra]):

@@ -101,6 +101,7 @@ class StashBuffer(Generic[M]):
             self._cell.kernel.dead_letter(message, self._cell.ref, ACTOR_STOPPED)
             return
         self._messages.append(message)
+        self._cell.kernel.delivered -= 1  # it waits again
         self._cell.mailbox.stashed[self] = self._messages
 
     def _give_back(self, messages: list[object]) -> None:

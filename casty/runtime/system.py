@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
 import trio
 
 from casty.config import Mailbox, SystemConfig
-from casty.errors import ActorStoppedError, AskTimeoutError, MailboxFull
+from casty.errors import ActorStoppedError, AskTimeoutError
 from casty.refs import ActorRef
 from casty.runtime import ask as asking
 from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
 from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
-from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
-from casty.runtime.kernel import Kernel, SystemStatistics, inside
-from casty.runtime.ref import OwnRef
+from casty.runtime.events import EventStreamCmd
+from casty.runtime.kernel import Kernel, inside
+from casty.runtime.ref import OwnRef, tell_or_drop
 from casty.runtime.shutdown import ShutdownPhase
+from casty.runtime.statistics import SystemStatistics
 from casty.runtime.timers import SchedulerCmd
 from casty.runtime.watchdog import Watchdog
 
@@ -299,9 +300,7 @@ class ActorSystem:
 
     def _tell_from_thread(self, ref: ActorRef[M], message: M) -> None:
         try:
-            ref.tell(message)
-        except MailboxFull:
-            self._kernel.dead_letter(message, ref, MAILBOX_FULL)
+            tell_or_drop(ref, message)
         except Exception:  # raised here it would end the whole Trio run
             logger.exception("a message from another thread could not be told to %s", ref.path)
 

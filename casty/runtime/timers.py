@@ -17,6 +17,7 @@ from typing import Never, TypeAlias, cast
 import trio
 
 from casty.refs import ActorRef
+from casty.runtime.ref import tell_or_drop
 
 logger = logging.getLogger("casty.runtime")
 
@@ -208,7 +209,7 @@ class Delivery(Entry):
         if self._interval is None:
             self._scheduler.fired_once(self._key)
         try:
-            cast("ActorRef[object]", self._target).tell(self._message)
-        except Exception:  # a full mailbox or an unencodable message must not end the keeper
+            tell_or_drop(cast("ActorRef[object]", self._target), self._message)
+        except Exception:  # an unencodable message must not end the keeper
             logger.exception("a scheduled message to %s could not be told", self._target.path)
         return None if self._interval is None else deadline + self._interval

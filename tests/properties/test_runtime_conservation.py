@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
 from casty.errors import MailboxFull
+from casty.protocol.supervision import Restart
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter, EventStreamSubscribe
 from casty.runtime.inbox import Inbox
 from casty.runtime.ref import InlineRef, LocalRef
+from casty.runtime.stash import StashBuffer
 from casty.runtime.system import ActorSystem, kernel_of
 
 ACTORS = 3
@@ -37,7 +39,9 @@ class Step:
 steps = st.lists(
     st.builds(
         Step,
-        st.sampled_from(["tell", "tell", "send", "stop", "respawn", "pause", "fail", "signal"]),
+        st.sampled_from(
+            ["tell", "tell", "send", "send briefly", "stop", "respawn", "pause", "fail", "signal", "restart"]
+        ),
         st.integers(0, ACTORS - 1),
         st.integers(1, 80),
     ),
@@ -54,6 +58,7 @@ class World:
         self.task_style = task_style
         self.slow = slow
         self.told = 0
+        self.withdrawn: list[int] = []
         self.rejected: list[int] = []
         self.handled: dict[str, list[int]] = {}
         self.dead: list[int] = []
@@ -67,6 +72,8 @@ class World:
         self.dead.append(letter.message)
 
     async def handle(self, ctx: ActorContext[int], message: int) -> Behavior[int]:
+        if message < 0:
+            return Behaviors.restart()
         self.handled.setdefault(f"{ctx.self.path}#{ctx.self.address.uid}", []).append(message)
         if self.slow and message % 3 == 0:
             await trio.sleep(0.01)
@@ -82,6 +89,14 @@ class World:
         assert isinstance(ref, LocalRef)
         return ref
 
+    def check_counters(self) -> None:
+        """Every message that was sent is delivered, dropped, rejected or unread, by the system's own counters."""
+        counted = self.system.statistics()
+        delivered = counted.messages_delivered - counted.signals_delivered
+        dropped = sum(counted.dead_letters.values())
+        sent = self.told - len(self.withdrawn)
+        assert sent == delivered + dropped + counted.messages_rejected + counted.mailbox_size
+
     async def do(self, step: Step) -> None:
         ref = self.refs[step.target]
         match step.verb:
@@ -94,7 +109,21 @@ class World:
                         self.rejected.append(self.told)
             case "send":
                 self.told += 1
-                await ref.send(self.told)
+                try:
+                    await ref.send(self.told)
+                except MailboxFull:
+                    self.rejected.append(self.told)
+            case "send briefly":
+                self.told += 1
+                with trio.move_on_after(step.amount / 10_000) as scope:
+                    try:
+                        await ref.send(self.told)
+                    except MailboxFull:
+                        self.rejected.append(self.told)
+                if scope.cancelled_caught:
+                    self.withdrawn.append(self.told)
+            case "restart":
+                ref.cell.signal(-1)
             case "stop":
                 self.system.stop(ref)
             case "fail":
@@ -137,12 +166,100 @@ def test_every_message_is_handled_once_or_is_one_dead_letter(
             worlds.append(world)
             for step in plan:
                 await world.do(step)
+                if not slow:  # then nobody is in the midst of a batch once all tasks are blocked
+                    await trio.testing.wait_all_tasks_blocked()
+                    world.check_counters()
 
     with silent_logs():
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     (world,) = worlds
     handled = [message for messages in world.handled.values() for message in messages]
-    assert sorted([*handled, *world.dead, *world.rejected]) == list(range(1, world.told + 1))
+    outcomes = [*handled, *world.dead, *world.rejected, *world.withdrawn]
+    assert sorted(outcomes) == list(range(1, world.told + 1))
+    world.check_counters()
     for messages in world.handled.values():
         assert messages == sorted(messages), "one sender's messages stay in order"
     assert world.system.statistics().actors == 0
+
+
+@given(
+    plan=st.lists(st.sampled_from(["message", "message", "unstash", "some", "fail", "restart"]), max_size=30),
+    capacity=st.integers(1, 5),
+    task_style=st.booleans(),
+)
+def test_what_is_stashed_is_unread_until_it_is_handled_or_a_dead_letter(
+    plan: list[str], capacity: int, task_style: bool
+) -> None:
+    stashes: list[StashBuffer[str]] = []
+    handled: list[str] = []
+    again: set[str] = set()
+
+    def take(message: str) -> Behavior[str]:
+        """Stash messages while there is room, and handle them when they come again."""
+        stash = stashes[-1]
+        match message.split():
+            case ["message", _] if not stash.is_full and message not in again:
+                again.add(message)
+                stash.stash(message)
+            case ["message", _]:
+                handled.append(message)
+            case ["unstash", _]:
+                return stash.unstash_all(Behaviors.same())
+            case ["some", _]:
+                stash.unstash(2)
+            case ["restart", _]:
+                return Behaviors.restart()
+            case _:
+                raise ValueError("drawn")
+        return Behaviors.same()
+
+    async def main() -> None:
+        async with ActorSystem() as system:
+            behavior = (
+                Behaviors.task(StashingTask(stashes, take, capacity).main)
+                if task_style
+                else stashing(stashes, take, capacity)
+            )
+            strategy = Restart(None, backoff_min=0.0)
+            ref = system.spawn(Behaviors.supervise(behavior, strategy), "a")
+            for number, verb in enumerate(plan):
+                ref.tell(f"{verb} {number}")
+                await trio.testing.wait_all_tasks_blocked()
+                assert_balanced(system, number + 1)
+        assert_balanced(system, len(plan))
+
+    with silent_logs():
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(handled) == len(set(handled)), "nothing is handled twice"
+
+
+def assert_balanced(system: ActorSystem, sent: int) -> None:
+    counted = system.statistics()
+    assert sent == counted.messages_delivered + sum(counted.dead_letters.values()) + counted.mailbox_size
+
+
+def stashing(stashes: list[StashBuffer[str]], take: Callable[[str], Behavior[str]], capacity: int) -> Behavior[str]:
+    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
+        return take(message)
+
+    async def make(stash: StashBuffer[str]) -> Behavior[str]:
+        stashes.append(stash)
+        return Behaviors.receive(handle)
+
+    return Behaviors.with_stash(capacity, make)
+
+
+class StashingTask:
+    """The same as a task, which ends where a handler would restart."""
+
+    def __init__(self, stashes: list[StashBuffer[str]], take: Callable[[str], Behavior[str]], capacity: int) -> None:
+        self._capacity = capacity
+        self._stashes = stashes
+        self._take = take
+
+    async def main(self, ctx: ActorContext[str], inbox: Inbox[str]) -> None:
+        self._stashes.append(ctx.stash_buffer(self._capacity))
+        async for message in inbox:
+            if "restart" in message:
+                raise ValueError(message)
+            self._take(message)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from casty import Behaviors, ClusterSettings, ConfigError, FailureDetectorConfig, MailboxOverflowStrategy
+from casty import Behaviors, ClusterSettings, ConfigError, FailureDetectorConfig, Mailbox, MailboxOverflowStrategy
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_seed, plan_of, read_file
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -41,6 +41,9 @@ stop_timeout = 1.5
 [actors.mailbox]
 capacity = 10
 overflow = "reject"
+
+[actors.mailboxes."/orders/*"]
+capacity = 5
 """
 
 
@@ -61,6 +64,7 @@ def test_a_file_with_everything_becomes_a_plan(file: Path) -> None:
     assert plan.settings.limits.nesting_max == 20
     assert plan.config.stop_timeout == 1.5
     assert plan.config.mailbox.overflow is MailboxOverflowStrategy.reject
+    assert plan.config.mailbox_for("/orders/1") == Mailbox(5)
 
 
 def test_the_file_in_the_documents_is_accepted(file: Path) -> None:
@@ -95,7 +99,10 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
         ("[node]\nroles = 'web'", "in node.roles: expected a list of strings, got 'web'"),
         ("[node]\nseeds = [1]", r"in node.seeds: expected a list of strings, got \[1\]"),
         ("[actors.mailbox]\ncapacity = true", "in actors.mailbox.capacity: expected int, got True"),
-        ("[actors.mailbox]\noverflow = 'x'", "expected one of 'drop_new', 'drop_oldest', 'reject', got 'x'"),
+        (
+            "[actors.mailbox]\noverflow = 'x'",
+            "expected one of 'drop_new', 'drop_oldest', 'reject', 'back_pressure', got 'x'",
+        ),
         ("[cluster]\ndowning = 'x'", "in cluster.downing: expected one of 'keep_majority', 'none', got 'x'"),
         ("[cluster]\ngossip_interval = -1", "gossip_interval must be a finite number above 0, got -1"),
         ("[cluster]\ngossip_interval = '1'", "in cluster.gossip_interval: expected float, got '1'"),

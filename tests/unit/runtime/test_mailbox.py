@@ -9,15 +9,16 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
-from casty.config import Mailbox, MailboxOverflowStrategy
-from casty.errors import ActorStoppedError, MailboxFull
+from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
+from casty.errors import ActorStoppedError, ConfigError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
-from casty.runtime.events import DeadLetter, EventStreamSubscribe
+from casty.runtime.events import DeadLetter, EventStreamSubscribe, Publish
 from casty.runtime.system import ActorSystem
+from casty.runtime.timers import ScheduleOnce
 
-DROP_NEW, DROP_OLDEST, REJECT = MailboxOverflowStrategy
+DROP_NEW, DROP_OLDEST, REJECT, BACK_PRESSURE = MailboxOverflowStrategy
 
 
 def gated(seen: list[int], gate: trio.Event) -> Behavior[int]:
@@ -81,7 +82,7 @@ async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar() ->
     assert seen == [0, 1, 2]
 
 
-@pytest.mark.parametrize("overflow", [DROP_NEW, REJECT])
+@pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
 async def test_send_waits_for_room_in_order(overflow: MailboxOverflowStrategy) -> None:
     seen: list[int] = []
     gate = trio.Event()
@@ -228,3 +229,142 @@ async def test_dead_letters_of_dead_letters_are_counted_and_end_there() -> None:
             await trio.testing.wait_all_tasks_blocked()
         assert system.statistics().dead_letters == {"actor stopped": 10, "mailbox full": 8}
         gate.set()
+
+
+async def test_reject_refuses_whoever_would_wait_too() -> None:
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, [], gate, Mailbox(1, REJECT))
+        with pytest.raises(MailboxFull, match="the mailbox of /gated is full and rejects"):
+            await ref.send(2)
+        assert system.statistics().messages_rejected == 1
+        gate.set()
+
+
+async def test_back_pressure_makes_tell_say_what_to_use_instead() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, seen, gate, Mailbox(1, BACK_PRESSURE))
+        with pytest.raises(MailboxFull, match=r"use `await ref.send\(message\)`, which waits for room"):
+            ref.tell(2)
+        assert system._deliver("/gated", 0, 3)
+        assert system.statistics().dead_letters == {"mailbox full": 1}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.send, 4)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 1, 4]
+
+
+@pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
+async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing(overflow: MailboxOverflowStrategy) -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, seen, gate, Mailbox(1, overflow))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.send, 2)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().dead_letters == {}
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("overflow", [REJECT, BACK_PRESSURE])
+async def test_what_an_actor_pipes_to_itself_waits_for_room(overflow: MailboxOverflowStrategy) -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+
+    async def two() -> int:
+        return 2
+
+    async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        if message == 0:
+            ctx.self.tell(1)
+            ctx.pipe_to_self(two)
+            await gate.wait()
+        seen.append(message)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(1, overflow))
+        ref.tell(0)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("overflow", [REJECT, BACK_PRESSURE])
+async def test_events_and_schedules_that_find_no_room_are_dead_letters(
+    autojump_clock: object, overflow: MailboxOverflowStrategy
+) -> None:
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = await filled(system, [], gate, Mailbox(1, overflow))
+        system.event_stream.tell(EventStreamSubscribe(int, ref))
+        system.event_stream.tell(Publish(7))
+        system.scheduler.tell(ScheduleOnce("k", ref, 8, 0.5))
+        await trio.sleep(1)
+        assert system.statistics().dead_letters == {"mailbox full": 2}
+        assert system.statistics().messages_rejected == 0
+        gate.set()
+
+
+async def test_the_mailbox_of_an_actor_is_its_own_else_that_of_a_pattern_else_the_default() -> None:
+    config = SystemConfig(
+        mailbox=Mailbox(7), mailboxes={"/orders/*": Mailbox(1, DROP_OLDEST), "/**": Mailbox(2, DROP_NEW)}
+    )
+    gate = trio.Event()
+
+    async def room_of(ref: ActorRef[int]) -> int:
+        before = system.statistics().mailbox_size
+        for number in range(10):
+            ref.tell(number)
+        return system.statistics().mailbox_size - before
+
+    async def parent(ctx: ActorContext[int]) -> Behavior[int]:
+        ctx.spawn(gated([], gate), "1")
+        return gated([], gate)
+
+    async with ActorSystem(config=config) as system:
+        orders = system.spawn(Behaviors.setup(parent), "orders", mailbox=Mailbox(3))
+        await trio.testing.wait_all_tasks_blocked()
+        child = system.lookup("/orders/1")
+        assert child is not None
+        other = system.spawn(gated([], gate), "other")
+        for ref in (orders, child.of(int), other):
+            ref.tell(0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [await room_of(ref) for ref in (orders, child.of(int), other)] == [3, 1, 2]
+        assert system.statistics().mailboxes == {"/orders": 3, "/orders/1": 1, "/other": 2}
+        gate.set()
+
+
+async def test_actors_of_the_library_do_not_get_the_mailboxes_of_the_users() -> None:
+    config = SystemConfig(mailbox=Mailbox(1), mailboxes={"/**": Mailbox(1)})
+    gate = trio.Event()
+    async with ActorSystem(config=config) as system:
+        ref = system._spawn_system(gated([], gate), "_own")
+        for number in range(10):
+            ref.tell(number)
+        assert system.statistics().dead_letters == {}
+        gate.set()
+
+
+def test_a_pattern_that_is_no_path_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"begins with '/', got 'orders'"):
+        SystemConfig(mailboxes={"orders": Mailbox()})
+
+
+def test_a_configuration_does_not_change_with_what_it_was_made_of() -> None:
+    patterns = {"/a": Mailbox(1)}
+    config = SystemConfig(mailboxes=patterns)
+    patterns["/a"] = Mailbox(2)
+    assert config.mailbox_for("/a") == Mailbox(1)
+    assert config == SystemConfig(mailboxes={"/a": Mailbox(1)})
+    assert hash(config) == hash(SystemConfig(mailboxes={"/a": Mailbox(1)}))
