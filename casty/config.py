@@ -47,6 +47,8 @@ def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 
     """Raise ConfigError unless ``host`` and ``port`` can name a listening port."""
     if not isinstance(host, str) or not host.strip() or any(c.isspace() or c in "/@#?" for c in host):
         raise ConfigError(f"{owner} host must be a host name or an IP address, got {host!r}")
+    if host.count(":") == 1:
+        raise ConfigError(f"{owner} host must be a host name or an IP address without a port, got {host!r}")
     if len(host) > NAME_LENGTH_MAX:
         raise ConfigError(f"{owner} host must have at most {NAME_LENGTH_MAX} characters, got {len(host)}")
     if isinstance(port, bool) or not isinstance(port, int) or not port_least <= port <= PORT_MAX:

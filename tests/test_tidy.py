@@ -44,6 +44,8 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 SELF = "tests/test_tidy.py"  # shows what is untidy, and so is not held to the rules about words
 REGISTRIES = [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("debian", "org")]
 
+CLOCKS = {"autojump_clock", "mock_clock"}
+
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|\bfor now\b", re.IGNORECASE)
 MACHINE = re.compile(
     "|".join([r"(?<![\w.])/(root|home|tmp|work|opt|Users)/\w", *(r"\.".join(host) for host in REGISTRIES)])
@@ -59,6 +61,7 @@ def violations(path: str, source: str) -> list[str]:
     library = path.startswith("casty/")
     protocol = path.startswith("casty/protocol/")
     found = [] if path == SELF else [*_words(source), *_ignores(source), *_sleeps(path, source)]
+    found += _unused_clocks(path, tree)
     if library:
         found += [*_module(path, source, tree), *_functions(path, tree), *_silent_cases(tree, protocol=protocol)]
     if protocol:
@@ -90,6 +93,21 @@ def _sleeps(path: str, source: str) -> Iterator[str]:
     if path.startswith("tests/") and not path.startswith("tests/integration/") and not virtual:
         for match in SLEEP.finditer(source):
             yield f"{_line_of(source, match)}: sleeps on a real clock"
+
+
+def _unused_clocks(path: str, tree: ast.Module) -> Iterator[str]:
+    """Find a virtual clock that is asked for where pytest-trio does not look: only a test's own parameter sets it."""
+    if not path.startswith(("tests/", "docs/")):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            way = node.func.attr
+            names = {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+            if way in ("usefixtures", "getfixturevalue") and CLOCKS & names:
+                yield f"{node.lineno}: {way} sets no clock: make it a parameter of the test"
+        elif isinstance(node, FunctionNode) and CLOCKS.intersection(_parameters(node)):
+            if any("autouse" in ast.unparse(decorator) for decorator in node.decorator_list):
+                yield f"{node.lineno}: an autouse fixture sets no clock: make it a parameter of the test"
 
 
 def _module(path: str, source: str, tree: ast.Module) -> Iterator[str]:
@@ -262,6 +280,14 @@ HEADER = '"""Counts.\n\nOwns the count.\nKnows nothing of clocks.\n"""\nfrom __f
         ("casty/a.py", "x = 1  # enough for now", "unfinished"),
         ("tests/unit/test_a.py", "x = '/home/someone/project'", "names a machine"),
         ("tests/unit/test_a.py", "async def test_a():\n    await trio.sleep(1)", "sleeps on a real clock"),
+        (
+            "tests/unit/test_a.py",
+            "@pytest.mark.usefixtures('autojump_clock')\nasync def test_a(): ...",
+            "sets no clock",
+        ),
+        ("tests/unit/test_a.py", "pytestmark = pytest.mark.usefixtures('x', 'mock_clock')", "sets no clock"),
+        ("tests/unit/test_a.py", "def test_a(request): request.getfixturevalue('autojump_clock')", "sets no clock"),
+        ("tests/unit/test_a.py", "@pytest.fixture(autouse=True)\ndef clock(autojump_clock): ...", "sets no clock"),
     ],
 )
 def test_checker_finds_what_is_untidy(path: str, body: str, expected: str) -> None:
@@ -292,3 +318,4 @@ def test_checker_lets_tidy_code_pass() -> None:
     assert violations("casty/protocol/a.py", HEADER + textwrap.dedent(body)) == []
     assert violations("tests/integration/test_a.py", "async def test_a():\n    await trio.sleep(1)\n") == []
     assert violations("tests/unit/test_a.py", "def test_a(autojump_clock): trio.sleep(1)\n") == []
+    assert violations("tests/unit/test_a.py", "@pytest.mark.usefixtures('shop')\ndef test_a(): ...\n") == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
 import tomllib
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeGuard, TypeVar, cast, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -120,7 +122,7 @@ def load_guest(target: str) -> Guest:
     returns the behaviour of the actor, which gets the function's name.
     """
     module_name, _, name = target.partition(":")
-    if not module_name or not name.isidentifier():
+    if not all(part.isidentifier() for part in (name, *module_name.split("."))) or module_name.endswith(".py"):
         raise ConfigError(f"a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier, got {target!r}")
     if name.startswith("_"):
         raise ConfigError(f"{name} cannot name an actor: names that begin with '_' are casty's own")
@@ -128,13 +130,37 @@ def load_guest(target: str) -> Guest:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module = _attempt(lambda: importlib.import_module(module_name), f"{module_name} cannot be imported")
-    factory = getattr(module, name, None)
+    factory: object = getattr(module, name, None)
     if not callable(factory):
-        raise ConfigError(f"{module_name} has no function {name!r}")
+        raise ConfigError(_no_function(module, name))
+    _check_factory(factory, target)
     behavior: object = _attempt(factory, f"{target} failed")
     if not _is_behavior(behavior):
         raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {behavior!r}")
     return Guest(name, behavior)
+
+
+def _no_function(module: ModuleType, name: str) -> str:
+    if hasattr(module, name):
+        return f"{module.__name__}:{name} is {getattr(module, name)!r}, and must be a function that returns a behaviour"
+    functions = [other for other, value in vars(module).items() if inspect.isfunction(value)]
+    near = difflib.get_close_matches(name, functions, n=1)
+    return f"{module.__name__} has no function {name!r}" + (f"; the nearest that exists is {near[0]!r}" if near else "")
+
+
+def _check_factory(factory: Callable[..., object], target: str) -> None:
+    """Refuse a function that needs arguments or is async: most likely it is a handler, and its factory is missing."""
+    advice = "write a function that returns, for example, Behaviors.receive(handler)"
+    if inspect.iscoroutinefunction(factory):
+        raise ConfigError(f"{target} is async, and must be a plain function without arguments: {advice}")
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:
+        return  # of a builtin
+    try:
+        signature.bind()
+    except TypeError:
+        raise ConfigError(f"{target} takes the arguments {signature}, and must take none: {advice}") from None
 
 
 def _is_behavior(value: object) -> TypeGuard[Behavior[Any]]:

@@ -116,4 +116,7 @@ async def _report_end(fleet: Fleet, node_id: str, driver: ActorRef[ProcessEnded]
 
 def run_demo(demo: Demo) -> ExitCode:
     """Run a demo on a Trio loop of its own."""
-    return trio.run(run_until_signal, demo.run, ExitCode.terminated)
+    code = trio.run(run_until_signal, demo.run, ExitCode.terminated)
+    if code in (ExitCode.interrupted, ExitCode.terminated):
+        complain("interrupted; the processes that it had started have ended")
+    return code

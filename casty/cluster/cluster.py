@@ -256,7 +256,8 @@ class Cluster:
         if config.host in WILDCARDS and settings.advertised_host is None:
             raise ConfigError(
                 f"host {config.host!r} binds every interface and tells peers nothing they can dial: "
-                "set ClusterSettings.advertised_host, or bind one address"
+                "bind one address of this machine, or set ClusterSettings.advertised_host to the name that peers dial "
+                "(advertised_host in the table [cluster] of a casty.toml)"
             )
         bound = await self._transport.bind(config.host, config.port)
         return NodeAddress(settings.advertised_host or bound.host, settings.advertised_port or bound.port)

@@ -119,6 +119,25 @@ def test_the_demo_survives_the_kill_of_a_node_and_counts_right(start: Start) -> 
     assert not any(is_open(port) for port in demo.ports)
 
 
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_folder_without_anything_to_count_is_refused_in_one_line(
+    start: Start, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "empty.py").write_text(content)
+    code, errors = start("demo", str(tmp_path), "--nodes", "2").end()
+    assert code == 2
+    assert errors == f"casty: no Python file with anything in it below {tmp_path}: name a folder that has some\n"
+
+
+def test_one_tiny_file_is_enough_for_the_whole_demo(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text("x = 1\n")
+    demo = start("demo", str(tmp_path), "--nodes", "2")
+    assert demo.end() == (0, ""), demo.text
+    assert "2 words, 2 different ones" in demo.text
+    assert "right: one process alone" in demo.text
+
+
 def test_a_wrong_result_is_said_and_exits_with_1(start: Start) -> None:
     lose_a_word = "import casty.cli.demo as d; alone = d.count_alone; d.count_alone = lambda t: alone([*t, 'lostword'])"
     demo = start("demo", str(TREE / "cli"), "--no-kill", "--nodes", "2", patch=lose_a_word)
@@ -137,7 +156,7 @@ def test_ctrl_c_ends_every_process_and_frees_every_port(start: Start, moment: st
     demo.process.send_signal(signal.SIGINT)
     code, errors = demo.end()
     took = time.monotonic() - pressed
-    assert (code, errors) == (130, "")
+    assert (code, errors) == (130, "casty: interrupted; the processes that it had started have ended\n")
     assert took < 2.0
     assert not any(is_running(pid) for pid in nodes)
     assert not any(is_open(port) for port in demo.ports)

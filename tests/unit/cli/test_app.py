@@ -66,3 +66,10 @@ def test_differences_are_shown_with_both_counts_and_the_rest_is_numbered() -> No
     assert compare(found, expected) == ["'b' 2 instead of 3", "'c' 0 instead of 1"]
     many = compare(Counter(), Counter({f"w{number}": 1 for number in range(7)}))
     assert many[-1] == "and 2 more words"
+
+
+def test_python_m_casty_is_the_command_line() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "casty", "--version"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"casty {VERSION}\n", "")

@@ -263,6 +263,7 @@ async def test_an_occupied_port_fails_at_once(autojump_clock, nodes):
         ({"port": "2551"}, "port must be an integer from 0 to 65535, got '2551'"),
         ({"host": ""}, "host must be a host name"),
         ({"host": "tcp://x"}, "host must be a host name"),
+        ({"host": "localhost:2551"}, "an IP address without a port, got 'localhost:2551'"),
         ({"node_id": " "}, "node_id must be a name of 1 to 128 printable characters without spaces"),
         ({"node_id": "web 1"}, "such as 'web-1', got 'web 1'"),
         ({"node_id": "web\n1"}, r"such as 'web-1', got 'web\\n1'"),
