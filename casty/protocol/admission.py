@@ -10,7 +10,7 @@ makes the acceptor dial the address: whoever answers there is the one that is al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from casty.address import NodeAddress, UniqueAddress, is_name
 from casty.config import NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX
@@ -40,9 +40,12 @@ class Verdict:
     reason: str = ""
     verify: bool = False
 
-    def answer(self, joiner: Member, to: UniqueAddress, token: int) -> list[Send | Note | VerifyAddress]:
-        """Return what follows from the verdict on the probe of that ``token``."""
-        effects: list[Send | Note | VerifyAddress] = [Send(to, JoinAnswer(token, self.state, self.reason))]
+    def answer(self, state: Gossip, joiner: Member, to: UniqueAddress, token: int) -> list[Send | Note | VerifyAddress]:
+        """Return what follows from the verdict of the cluster of ``state`` on the probe of that ``token``."""
+        answer = JoinAnswer(token, self.state, self.reason)
+        if self.state is JoinState.in_cluster:
+            answer = replace(answer, cluster_id=state.cluster_id, members=len(state.members))
+        effects: list[Send | Note | VerifyAddress] = [Send(to, answer)]
         if self.state is JoinState.refused:
             text = f"refused to let {joiner.id!r} at {joiner.address} join: {self.reason}"
             effects.append(Note(Severity.warning, text))

@@ -8,7 +8,7 @@ reachability rows and tombstones are merged by their own versions and ages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -96,6 +96,14 @@ class Gossip:
         """Return the version in which ``member`` is as given, new or moved."""
         given = max(self.up_numbers_given, member.up_number)
         return self.changed(by, members={**self.members, member.unique: member}, up_numbers_given=given)
+
+    def with_down(self, by: UniqueAddress, lost: Collection[UniqueAddress]) -> Gossip:
+        """Return the version in which the ``lost`` members are down, or this one if all were."""
+        going = [m for m in self.ordered if m.unique in lost and m.status.rank < MemberStatus.down.rank]
+        if not going:
+            return self
+        down = {member.unique: member.moved_to(MemberStatus.down) for member in going}
+        return self.changed(by, members={**self.members, **down})
 
     def with_row(self, by: UniqueAddress, row: ObserverRow) -> Gossip:
         """Return the version in which ``by`` accuses as ``row`` says."""

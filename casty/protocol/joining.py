@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer
 from casty.protocol.membership import Member
-from casty.protocol.messages import Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
+from casty.protocol.messages import TOKEN_BITS, Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
 
 PROBE = "join probe"
 PROBE_DELAY_MIN = 0.05
@@ -37,7 +37,6 @@ PROBE_DELAY_GROWTH = 1.5
 PROBE_JITTER = 0.2
 FORM_AFTER = 5.0
 ANSWER_COUNTS = 3.0
-TOKEN_BITS = 63
 ASKED_MAX = 64
 
 

@@ -20,6 +20,7 @@ from casty.protocol.vector_clock import VectorClock
 
 AGE_MAX = 10 * 365 * 24 * 3600.0
 TEXT_MAX = 64
+TOKEN_BITS = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ class JoinAnswer:
     token: int
     state: JoinState
     reason: str = ""
+    cluster_id: int = 0
+    """With ``in_cluster``: which one, of how many members."""
+    members: int = 0
 
 
 @dataclass(frozen=True, slots=True)

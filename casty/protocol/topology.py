@@ -37,6 +37,7 @@ from casty.protocol.messages import (
 )
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
+from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
 from casty.protocol.topology_events import (
     AddressAnswered,
     Downed,
@@ -76,6 +77,7 @@ class Topology:
     gone: bool = field(init=False, default=False)
     _node: UniqueAddress = field(init=False)
     _joining: Joining = field(init=False)
+    _reunion: Reunion = field(init=False)
     _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
     _downing: Downing = field(init=False)
@@ -89,6 +91,7 @@ class Topology:
         settings = self.settings
         self._node = self.member.unique
         self._joining = Joining(self.member, settings.shared, self.seeds, self.rng)
+        self._reunion = Reunion(self.member, settings.shared, self.seeds, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
         self._leading = LeaderActions(settings.min_members)
@@ -124,15 +127,12 @@ class Topology:
                 self.registry = self.registry.with_own(self._node, services)
                 return []
             case LeaveMember(address) | DownMember(address):
-                return self._leave_unjoined() if address == self.member.address else []
+                self.gone = address == self.member.address
+                return [Left()] if self.gone else []
             case Received() | Accuse() | Absolve() | AddressAnswered():
                 return []
             case _ as never:
                 assert_never(never)
-
-    def _leave_unjoined(self) -> list[TopologyEffect]:
-        self.gone = True
-        return [Left()]
 
     def _joining_step(self, effects: list[JoiningEffect], now: float) -> list[TopologyEffect]:
         done: list[TopologyEffect] = []
@@ -142,12 +142,15 @@ class Topology:
                     # Up to 63 bits: the wire carries signed 64-bit integers everywhere.
                     formed = Gossip(self.rng.getrandbits(63) | 1)
                     self.state = formed.with_member(self._node, self.member)
-                    done.extend((Joined(), StartTimer(GOSSIP, self.settings.gossip_interval)))
+                    done.extend(self._begin())
                 case Refused(by, reason):
                     done.append(JoinFailed(f"{by} refused this node: {reason}"))
                 case _:
                     done.append(effect)
         return done
+
+    def _begin(self) -> list[TopologyEffect]:
+        return [Joined(), StartTimer(GOSSIP, self.settings.gossip_interval), StartTimer(REUNION, ASK_EVERY)]
 
     def _welcomed(self, sender: UniqueAddress, welcome: GossipState, now: float) -> list[TopologyEffect]:
         state = from_wire(welcome, now)
@@ -155,8 +158,7 @@ class Topology:
             return []
         self.state = state.seen_by(self._node)
         return [
-            Joined(),
-            StartTimer(GOSSIP, self.settings.gossip_interval),
+            *self._begin(),
             *self._spread.taken(self.state, sender, now),
             Send(sender, self._spread.versions(self.state, self.registry)),
             *self._spread.push_slots(self.state, self.registry, {}, self._node),
@@ -181,7 +183,10 @@ class Topology:
             case OwnServices(services):
                 versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
                 return [*self._spread.push_slots(state, self.registry, versions, self._node)]
-            case Start() | SelfAlias() | HelloRefused() | Accuse():
+            case SelfAlias(address):
+                self._reunion.alias(address)
+                return []
+            case Start() | HelloRefused() | Accuse():
                 return []
             case _ as never:
                 assert_never(never)
@@ -194,20 +199,16 @@ class Topology:
         return []
 
     def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
-        before = status.rank
         for member in state.ordered:
-            if member.address == address and member.status.rank < before:
+            if member.address == address and member.status.rank < status.rank:
                 self.state = state = state.with_member(self._node, member.moved_to(status))
         return []
 
     def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
         joiner = question.joiner
         if found == joiner:
-            older = [m for m in state.ordered if m.address == joiner.address and m.unique != joiner]
-            for member in older:
-                if member.status.rank < MemberStatus.down.rank:
-                    state = state.with_member(self._node, member.moved_to(MemberStatus.down))
-            self.state = state
+            older = {m.unique for m in state.ordered if m.address == joiner.address and m.unique != joiner}
+            self.state = state.with_down(self._node, older)
             return []
         if found not in state.members:
             return []
@@ -220,7 +221,7 @@ class Topology:
             case JoinProbe(joiner, settings, token) | Join(joiner, settings, token):
                 verdict = judge(state, joiner, sender, self.settings.shared, settings)
                 if isinstance(message, JoinProbe) or verdict is not ADMITTED:
-                    return [*verdict.answer(joiner, sender, token)]
+                    return [*verdict.answer(state, joiner, sender, token)]
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
                 return [Send(sender, to_wire(state, now, welcome=True))]
@@ -229,7 +230,7 @@ class Topology:
                     self._confirmed.add(sender)
                 return []
             case JoinAnswer():
-                return []
+                return self._met(self._reunion.answered(state, sender, message))
             case _:
                 outcome = self._exchange.receive(state, self.registry, sender, message, now)
                 self.state, self.registry = outcome.state, outcome.registry
@@ -237,12 +238,18 @@ class Topology:
                     self._pushed = outcome.state
                 return list(outcome.effects)
 
+    def _met(self, effects: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
+        self.gone = any(isinstance(effect, Dissolve) for effect in effects)
+        return [Downed(effect.reason) if isinstance(effect, Dissolve) else effect for effect in effects]
+
     def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
         if key == GOSSIP:
             self.registry = self.registry.kept(state.members.keys())
             hurried = 2 * len(state.seen) < len(state.members)
             delay = self.settings.gossip_interval / (HURRY if hurried else 1)
             return [*self._spread.round(state, self.registry, now), StartTimer(GOSSIP, delay)]
+        if key == REUNION:
+            return [*self._reunion.ask(state)]
         if key == LEAVE and self._leaving:
             self.gone = True
             return [*confirmations(state, self._node), Left()]
@@ -256,10 +263,7 @@ class Topology:
         return []
 
     def _down(self, state: Gossip, lost: frozenset[UniqueAddress]) -> list[TopologyEffect]:
-        for member in state.ordered:
-            if member.unique in lost and member.status.rank < MemberStatus.down.rank:
-                state = state.with_member(self._node, member.moved_to(MemberStatus.down))
-        self.state = state
+        self.state = state.with_down(self._node, lost)
         names = ", ".join(str(node.address) for node in sorted(lost))
         cause = f"this node gives itself up: {self._given_up}" if self._given_up else "unreachable for too long"
         text = f"{cause}: declared down: {names}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from casty.protocol.downing import UNSTABLE_SHARE, stable_after
+from casty.protocol.reunion import ASK_EVERY
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, StaticQuorum, Strategy
 from casty.protocol.topology_events import TopologySettings
 from casty.testing.invariants import Watch, check_events
@@ -249,3 +250,21 @@ def test_services_of_the_lost_side_go_with_it() -> None:
         snapshot = cluster.runs[name].topology.view.snapshot
         assert snapshot is not None
         assert {entry.node.host for entry in snapshot.registry} == {"b"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_seed_that_restarts_while_it_is_cut_off_ends_in_one_cluster(seed: int) -> None:
+    cluster = ModelCluster(seed=seed)
+    cluster.form("abc")
+    watch = Watch(cluster, one_cluster=False)
+    cluster.cut("a", "bc")
+    cluster.run_for(16.0, until=watch.check)
+    assert cluster.runs["a"].outcome == "downed"
+    cluster.start("a", seeds="abc")
+    cluster.run_for(10.0, until=watch.check)
+    assert [*cluster.runs["a"].statuses.values()] == ["up"]  # it hears nobody, and nobody hears it
+    cluster.heal()
+    cluster.run_for(2 * ASK_EVERY, until=lambda: watch.check() or not cluster.runs["a"].alive)
+    assert cluster.runs["a"].outcome == "downed"
+    rejoin(cluster, watch, "abc")
+    check_all(cluster)

@@ -1,0 +1,92 @@
+"""How two clusters that should be one find out, and which of them gives way."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from casty.address import NodeAddress
+from casty.protocol.effects import Note, Send, StartTimer
+from casty.protocol.gossip import Gossip
+from casty.protocol.messages import JoinAnswer, JoinProbe, JoinSettings, JoinState
+from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
+from casty.testing.samples import CLUSTER_ID, address, gossip_of, member, run_of
+
+SETTINGS = JoinSettings(1, "keep_majority")
+AGAIN = StartTimer(REUNION, ASK_EVERY)
+ALONE = gossip_of(member("b"))
+PAIR = gossip_of(member("b"), member("c"))
+
+
+def reunion(name: str, *seeds: str) -> Reunion:
+    return Reunion(member(name, "joining"), SETTINGS, tuple(map(address, seeds)), random.Random(1))
+
+
+def asked(machine: Reunion, state: Gossip) -> list[NodeAddress]:
+    """Return whom the machine asks in twenty rounds."""
+    effects = [effect for _ in range(20) for effect in machine.ask(state)]
+    assert effects.count(AGAIN) == 20
+    return sorted({e.to.address for e in effects if isinstance(e, Send)})
+
+
+def answer(machine: Reunion, *, members: int, cluster_id: int = CLUSTER_ID + 1) -> JoinAnswer:
+    """Return the answer of another cluster to the machine's question."""
+    (probe,) = [e.message for e in machine.ask(ALONE) if isinstance(e, Send)]
+    assert isinstance(probe, JoinProbe)
+    return JoinAnswer(probe.token, JoinState.in_cluster, cluster_id=cluster_id, members=members)
+
+
+def test_seeds_and_addresses_of_removed_runs_without_a_member_are_asked_in_turn() -> None:
+    removed = PAIR.without_members(run_of("b"), frozenset({run_of("c")}), now=1.0)
+    assert asked(reunion("b", "a", "b", "d"), PAIR) == [address("a"), address("d")]
+    assert asked(reunion("b"), removed) == [address("c")]
+
+
+def test_only_the_leader_asks() -> None:
+    assert asked(reunion("c", "a"), PAIR) == []
+
+
+def test_another_name_of_this_node_is_not_asked_again() -> None:
+    machine = reunion("b", "localhost", "a")
+    machine.alias(address("localhost"))
+    assert asked(machine, ALONE) == [address("a")]
+
+
+def test_a_cluster_of_one_gives_way_to_a_larger_one() -> None:
+    machine = reunion("b", "c")
+    (effect,) = machine.answered(ALONE, run_of("c"), answer(machine, members=2))
+    assert effect == Dissolve("its cluster of one met the cluster of c:2551, which has 2 members")
+
+
+def test_of_two_clusters_of_one_that_of_the_higher_address_gives_way() -> None:
+    machine = reunion("b", "a", "c")
+    (effect,) = machine.answered(ALONE, run_of("a"), answer(machine, members=1))
+    assert isinstance(effect, Dissolve)
+    assert machine.answered(ALONE, run_of("c"), answer(machine, members=1)) == []
+
+
+def test_two_larger_clusters_are_an_error_that_is_said_once() -> None:
+    machine = reunion("b", "a")
+    (note,) = machine.answered(PAIR, run_of("a"), answer(machine, members=2))
+    assert isinstance(note, Note)
+    assert "another cluster, of 2" in note.text
+    assert machine.answered(PAIR, run_of("a"), answer(machine, members=2)) == []
+
+
+def test_the_own_cluster_under_another_name_is_nothing_new() -> None:
+    machine = reunion("b", "a")
+    assert machine.answered(ALONE, run_of("a"), answer(machine, members=9, cluster_id=CLUSTER_ID)) == []
+
+
+@pytest.mark.parametrize("state", [state for state in JoinState if state is not JoinState.in_cluster])
+def test_whoever_is_in_no_cluster_changes_nothing(state: JoinState) -> None:
+    machine = reunion("b", "a")
+    found = answer(machine, members=9)
+    assert machine.answered(ALONE, run_of("a"), JoinAnswer(found.token, state)) == []
+
+
+def test_nobody_can_talk_a_node_into_giving_up_without_having_been_asked() -> None:
+    machine = reunion("b", "a")
+    unasked = JoinAnswer(answer(machine, members=9).token ^ 1, JoinState.in_cluster, cluster_id=1, members=9)
+    assert machine.answered(ALONE, run_of("a"), unasked) == []
