@@ -11,8 +11,8 @@ from casty.cluster.services import ReceptionistCmd
 from casty.protocol.availability import AvailabilityEvent
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.effects import TimerFired
-from casty.protocol.messages import WatchMessage
 from casty.protocol.topology_events import TopologyEvent
+from casty.protocol.watch_messages import WatchMessage
 from casty.refs import ActorRef
 
 

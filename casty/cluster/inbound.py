@@ -11,9 +11,10 @@ from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
-from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, StatePage, TopologyMessage, WatchMessage
+from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, StatePage, TopologyMessage
 from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
+from casty.protocol.watch_messages import WatchMessage
 from casty.runtime.events import DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import FrameKind, Lane

@@ -10,20 +10,14 @@ from collections.abc import Sequence
 from typing import Never, TypeAlias, assert_never
 
 from casty.address import UniqueAddress
-from casty.cluster.commands import (
-    LocalEnded,
-    SubscribeTopology,
-    UnwatchRemote,
-    WatchCmd,
-    WatchRemote,
-)
+from casty.cluster.commands import LocalEnded, SubscribeTopology, UnwatchRemote, WatchCmd, WatchRemote
 from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
 from casty.errors import RemoteFailure
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.death_watch import Attach, DeathWatch, Detach, Target, TellEnd, WatchEffect
 from casty.protocol.effects import Send, SendIfUp, StartTimer, TimerFired
-from casty.protocol.messages import WatchActor, WatchMessage
+from casty.protocol.watch_messages import WatchActor, WatchMessage
 from casty.refs import ActorRef
 from casty.runtime.ask import describe
 from casty.runtime.behavior import Behavior, task

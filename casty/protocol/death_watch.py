@@ -21,7 +21,7 @@ from typing import Generic, TypeVar, assert_never
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send, SendIfUp, StartTimer
-from casty.protocol.messages import (
+from casty.protocol.watch_messages import (
     ActorTerminated,
     ActorUnwatched,
     ActorWatched,

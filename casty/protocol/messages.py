@@ -17,6 +17,7 @@ from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import COUNT_MAX, SlotPage
 from casty.protocol.vector_clock import VectorClock
+from casty.protocol.watch_messages import WATCH_MESSAGES, WatchMessage
 
 AGE_MAX = 10 * 365 * 24 * 3600.0
 TEXT_MAX = 64
@@ -157,51 +158,6 @@ class ExitingConfirmed:
     """I know that I am exiting and have finished: remove me."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchActor:
-    """Tell me when this actor ends: watch ``serial`` of my run."""
-
-    serial: int
-    path: str
-    uid: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActorWatched:
-    """The actor of that watch is there, and watched."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class UnwatchActor:
-    """That watch is over."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActorUnwatched:
-    """I have forgotten that watch."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActorTerminated:
-    """The actor of your watch has ended, or never was; ``reason`` is its failure in words."""
-
-    serial: int
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TerminatedNoted:
-    """I know that the actor of that watch has ended."""
-
-    serial: int
-
-
 TopologyMessage = (
     JoinProbe
     | JoinAnswer
@@ -213,8 +169,6 @@ TopologyMessage = (
     | RegistrySlots
     | ExitingConfirmed
 )
-
-WatchMessage = WatchActor | ActorWatched | UnwatchActor | ActorUnwatched | ActorTerminated | TerminatedNoted
 
 ControlMessage = TopologyMessage | StatePage | WatchMessage | Heartbeat | HeartbeatAck
 
@@ -231,12 +185,7 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     RegistryVersions,
     RegistrySlots,
     ExitingConfirmed,
-    WatchActor,
-    ActorWatched,
-    UnwatchActor,
-    ActorUnwatched,
-    ActorTerminated,
-    TerminatedNoted,
+    *WATCH_MESSAGES,
 )
 
 

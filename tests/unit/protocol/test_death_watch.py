@@ -24,7 +24,7 @@ from casty.protocol.death_watch import (
     WatchEffect,
 )
 from casty.protocol.effects import Send, SendIfUp, StartTimer
-from casty.protocol.messages import (
+from casty.protocol.watch_messages import (
     ActorTerminated,
     ActorUnwatched,
     ActorWatched,
