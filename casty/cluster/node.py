@@ -118,6 +118,8 @@ class ClusterNode:
             self.codec.register(public_type, name=f"casty.{public_type.__name__}")
         self.topology_mail: Letterbox[Received | SubscriberLost] = Letterbox(self._ring_topology)
         self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
+        self._framed: tuple[object, bytes] = (None, b"")
+        """The last control message and its frame: a push goes to many peers."""
         self._local_only: set[object] = set()
         self._runs: dict[tuple[str, int, int], UniqueAddress] = {}
         """One object for each run that refs have named: a ref comes with every ask, two objects less for each."""
@@ -183,7 +185,9 @@ class ClusterNode:
         """Hand a control message to the transport; False when it was not taken."""
         if self.transport is None:
             return False
-        frame = self.control_codec.frame_control(message)
+        if message is not self._framed[0]:
+            self._framed = message, self.control_codec.frame_control(message)
+        frame = self._framed[1]
         if if_up:
             return self.transport.send_if_up(to, Lane.control, frame)
         return self.transport.send(to, Lane.control, frame)

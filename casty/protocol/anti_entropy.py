@@ -89,7 +89,8 @@ class AntiEntropy:
         messages = [RegistrySlots(state.cluster_id, pages) for pages in slot_pages(registry, versions)]
         if not messages:
             return []
-        return [Send(node, message) for node in self._some(targets, len(state.members)) for message in messages]
+        chosen = self._some(targets, len(state.members))
+        return [Send(node, message) for message in messages for node in chosen]
 
     def send_slots(
         self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], node: UniqueAddress

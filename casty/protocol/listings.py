@@ -90,7 +90,8 @@ class Listings(Generic[S]):
         services = self._own.get((service.path, service.uid), set())
         if service in services or self.is_full:
             return False
-        self._own[service.path, service.uid] = services | {service}
+        services.add(service)
+        self._own[service.path, service.uid] = services
         self._count += 1
         return True
 
@@ -138,7 +139,7 @@ class Listings(Generic[S]):
         hidden = snapshot.unreachable.union(down)
         # Differences of whole sets use the hashes that are stored in them, and cost little.
         new, gone = snapshot.registry.difference(self._known), self._known.difference(snapshot.registry)
-        touched = dict.fromkeys(entry.key for entry in sorted(new | gone, key=_place))
+        touched = dict.fromkeys(sorted({entry.key for entry in new | gone}))
         for entry in gone:
             self._by_key[entry.key].discard(entry)
         for entry in new:
