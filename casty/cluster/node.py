@@ -71,7 +71,7 @@ CLOSED_PREFIX = "/_closed"
 LOCAL_ONLY_MAX = 4_096
 """Message types remembered as unable to travel; more are looked at again at each spawn."""
 
-CONTROL_ELEMENTS_MAX = 65_536
+CONTROL_ELEMENTS_MAX = 40_960
 """Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
 version by as many members and tombstones as there may be. States and slots travel in pages."""
 HEADER_BYTES = 5
