@@ -263,6 +263,15 @@ def test_example_program_runs(example: Path) -> None:
     assert (run.returncode, run.stderr) == (0, ""), run.stdout + run.stderr
 
 
+def test_every_name_that_the_migration_page_calls_kept_exists() -> None:
+    text = (ROOT / "docs" / "how-to" / "migrate.md").read_text(encoding="utf-8")
+    kept = text.partition("## Kept")[2].partition("## ")[0]
+    names = {name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", kept)}
+    owners = (casty, casty.Behaviors, casty.ActorContext, casty.ActorSystem)
+    assert len(names) > 40
+    assert [name for name in sorted(names) if not any(hasattr(owner, name) for owner in owners)] == []
+
+
 def page(*lines: str) -> list[Program]:
     return programs_of_page("page.md", "\n".join(lines) + "\n")
 
