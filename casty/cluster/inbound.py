@@ -135,8 +135,10 @@ class Inbound:
             code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
             self._answer(peer, Notice(code, error.path, error.uid, error.name))
             raise
-        if not self._local.deliver(envelope.path, envelope.uid, envelope.message):
-            self._answer(peer, Notice("no_actor", envelope.path, envelope.uid, type(envelope.message).__name__))
+        path, uid, message, name = envelope
+        refusal = self._local.deliver(path, uid, message, name)
+        if refusal is not None:
+            self._answer(peer, Notice(refusal, path, uid, type(message).__name__))
 
     def _answer(self, peer: UniqueAddress, notice: Notice) -> None:
         transport = self._node.transport

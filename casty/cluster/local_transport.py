@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from casty.cluster.acceptance import Acceptances
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.runtime.events import ILL_TYPED
 from casty.runtime.system import ActorSystem, kernel_of
+from casty.wire.envelope import NoticeCode
 
 OPEN_PATHS: dict[str, tuple[type, ...]] = {"/_cluster": (ResolveNode, SubscribeTopology, UnsubscribeTopology)}
 """Actors of the library that other nodes may send to, and what; the tree under ``/_`` is closed else.
@@ -22,20 +25,30 @@ class LocalTransport:
 
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
+        self._acceptances = Acceptances()
         self.delivered = 0
         self.refused = 0
 
-    def deliver(self, path: str, uid: int, message: object) -> bool:
-        """Hand a message to the actor at ``path``; False when there is none that may get it."""
+    def deliver(self, path: str, uid: int, message: object, name: str = "") -> NoticeCode | None:
+        """Hand a message to the actor at ``path``; None, or why not: there is none, or it takes other types.
+
+        ``name`` is what the type of the message is called on the wire.
+        """
         hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
         if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
             self.refused += 1
-            return False
-        if not kernel_of(self._system).deliver(path, uid, message):
+            return "no_actor"
+        kernel = kernel_of(self._system)
+        target = kernel.target(path, uid)
+        if target is not None and not self._acceptances.admits(target, message, name):
             self.refused += 1
-            return False
+            kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
+            return "ill_typed"
+        if target is None or not target.deliver(message):
+            self.refused += 1
+            return "no_actor"
         self.delivered += 1
-        return True
+        return None
 
     def __repr__(self) -> str:
         return f"<LocalTransport {self._system.name} delivered={self.delivered} refused={self.refused}>"

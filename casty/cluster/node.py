@@ -35,7 +35,7 @@ from casty.protocol.registry import ServiceEntry
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.topology_events import Received
 from casty.refs import ActorRef
-from casty.runtime.ask import ASK_PREFIX, ErrorReply
+from casty.runtime.ask import ASK_PREFIX, AskRef, ErrorReply
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel
 from casty.runtime.ref import OwnRef, refuse_thread
@@ -131,8 +131,10 @@ class ClusterNode:
         self.board.end(error)
         fail_system(self.system, error)
 
-    def export_ref(self, ref: ActorRef[Never]) -> ActorAddress:
-        """Return the address under which other nodes reach ``ref``."""
+    def export_ref(self, ref: ActorRef[Never], type_form: object) -> ActorAddress:
+        """Return the address under which other nodes reach ``ref``; an ask notes what it is promised."""
+        if type(ref) is AskRef and type_form not in ref.promised:
+            ref.promised = (*ref.promised, type_form)
         if not isinstance(ref, OwnRef):
             return ref.address
         # Made in one step: the ref's own address, made only to be copied, was 7 % of the asking node's work.

@@ -69,13 +69,15 @@ CLOSED: Final = Unanswered()
 class AskRef(OwnRef[R]):
     """The ref of one ask. The first message is the reply; there is no second."""
 
-    __slots__ = ("_kernel", "_serial", "_uid", "answer", "bucket", "task")
+    __slots__ = ("_kernel", "_serial", "_uid", "answer", "bucket", "promised", "task")
 
     def __init__(self, kernel: Kernel, serial: int, uid: int) -> None:
         self._kernel = kernel
         self._serial = serial
         self._uid = uid
         self.answer: object = WAITING
+        self.promised: tuple[object, ...] = ()
+        """The types of reply that other nodes were told of."""
         self.task: trio.lowlevel.Task | None = None
         self.bucket: Bucket | None = None
 

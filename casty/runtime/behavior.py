@@ -158,7 +158,8 @@ class Discoverable(Behavior[object]):
     key: ServiceKey[Never]
 
     def message_type(self) -> object | None:
-        return self.inner.message_type()
+        found = self.inner.message_type()
+        return self.key.message_type if found is None else found
 
 
 def task(main: Callable[[ActorContext[M], Inbox[M]], Awaitable[None]]) -> Behavior[M]:

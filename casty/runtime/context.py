@@ -251,7 +251,7 @@ class ActorContext(Generic[M]):
         if cell.stopping:
             raise ActorStoppedError(f"cannot make an adapter of {cell.path}: it is stopping")
         uid = cell.kernel.next_uid()
-        ref: AdapterRef[N] = AdapterRef(cell, f"{cell.path}/_adapter-{uid}", uid, fn)
+        ref: AdapterRef[N] = AdapterRef(cell, f"{cell.path}/_adapter-{uid}", uid, fn, message_type)
         cell.adapters = [*(cell.adapters or ()), ref.path]
         cell.kernel.targets[ref.path] = ref
         return ref

@@ -109,6 +109,7 @@ DeadLetterReason: TypeAlias = Literal[
     "outbound queue full",
     "cluster stopped",
     "not sent",
+    "not of the actor's type",
     "not delivered: no_actor",
     "not delivered: unknown_type",
     "not delivered: ill_typed",
@@ -123,3 +124,4 @@ NOT_AN_ASK: Final = "error reply without an ask"
 OUTBOUND_FULL: Final = "outbound queue full"
 NODE_STOPPED: Final = "cluster stopped"
 NOT_SENT: Final = "not sent"
+ILL_TYPED: Final = "not of the actor's type"

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Never, cast
 import trio
 
 from casty.config import SystemConfig
-from casty.errors import ActorStoppedError, CastyError, MailboxFull
+from casty.errors import ActorStoppedError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel, refuse_asks
 from casty.runtime.event_stream import EventStream
 from casty.runtime.events import (
     ACTOR_STOPPED,
+    ILL_TYPED,
     MAILBOX_FULL,
     NO_SUCH_ACTOR,
     DeadLetter,
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
 ASK_SERIAL_DIGITS_MAX = 19
 """Longer numbers in a path from the network are no slot: int() of a long text is slow."""
 
-LOST_REQUESTS: dict[DeadLetterReason, type[CastyError]] = {
+LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     ACTOR_STOPPED: ActorStoppedError,
     NO_SUCH_ACTOR: ActorStoppedError,
     MAILBOX_FULL: MailboxFull,
+    ILL_TYPED: TypeError,
 }
 """What an asker is told about a request that became a dead letter, by the reason. What was lost between
 nodes is not here: a link that broke does not know what arrived, so those asks time out."""
@@ -132,11 +134,6 @@ class Kernel:
         """Return a ref to the actor with ``uid``, or to whoever has the path for 0."""
         found = self.target(path, uid) if uid else None
         return found if found is not None else PathRef(self, path, uid)
-
-    def deliver(self, path: str, uid: int, message: object) -> bool:
-        """Hand over what came from the network; False when there is no such actor."""
-        target = self.target(path, uid)
-        return target is not None and target.deliver(message)
 
     def dead_letter(
         self, message: object, ref: ActorRef[Never], reason: DeadLetterReason, particulars: str = ""

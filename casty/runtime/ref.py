@@ -18,6 +18,7 @@ from casty.address import ActorAddress
 from casty.config import MailboxOverflowStrategy
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
+from casty.runtime.behavior import annotated
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, NO_SUCH_ACTOR
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class OwnRef(ActorRef[M_contra]):
 
     def owner(self) -> Cell | None:
         """Return the actor behind the ref; None when it is not there, or the ref never had one."""
+        return None
+
+    def message_type(self) -> object | None:
+        """Return what the ref takes; None where nothing says so."""
         return None
 
     @property
@@ -97,6 +102,9 @@ class LocalRef(OwnRef[M_contra]):
 
     def owner(self) -> Cell | None:
         return None if self.cell.ended else self.cell
+
+    def message_type(self) -> object | None:
+        return self.cell.behavior.message_type()
 
     def tell(self, message: M_contra) -> None:
         if get_ident() != self._thread:
@@ -226,12 +234,18 @@ class InlineRef(PathRef[M_contra]):
 class AdapterRef(PathRef[N]):
     """A second ref of an actor, for another message type: maps, then hands over to the actor."""
 
-    __slots__ = ("_adapt", "_cell")
+    __slots__ = ("_adapt", "_cell", "_message_type")
 
-    def __init__(self, cell: Cell, path: str, uid: int, adapt: Callable[[N], object]) -> None:
+    def __init__(
+        self, cell: Cell, path: str, uid: int, adapt: Callable[[N], object], message_type: object | None = None
+    ) -> None:
         super().__init__(cell.kernel, path, uid)
         self._cell = cell
         self._adapt = adapt
+        self._message_type = message_type
+
+    def message_type(self) -> object | None:
+        return annotated(self._adapt, position=0) if self._message_type is None else self._message_type
 
     def owner(self) -> Cell | None:
         return self._cell.ref.owner()

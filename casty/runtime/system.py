@@ -285,7 +285,8 @@ class ActorSystem:
 
     def _deliver(self, path: str, uid: int, message: object) -> bool:
         """Hand a message from the network to a local actor; False when there is none with that uid."""
-        return self._kernel.deliver(path, uid, message)
+        target = self._kernel.target(path, uid)
+        return target is not None and target.deliver(message)
 
     def _ref_for(self, path: str, uid: int) -> ActorRef[Never]:
         """Return the ref that an address of this system means."""

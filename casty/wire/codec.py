@@ -52,8 +52,8 @@ class _Entry:
 class Codec:
     """Encodes and decodes the messages of one node. Not for use by several threads at a time.
 
-    ``export_ref`` gives the full address under which a ref is known to other nodes; ``import_ref``
-    makes a ref of such an address and of the type form M of the field's ``ActorRef[M]``.
+    ``export_ref`` gives the full address under which a ref is known to other nodes, ``import_ref``
+    makes a ref of such an address; both are told the type form M of the field's ``ActorRef[M]``.
 
     The type of a whole message is found by its class. A reply can be any value, such as
     ``{"a": 1}``; then ``as_type``, the M of the ref it is sent to, says what it is, and its
@@ -143,7 +143,7 @@ class Codec:
             raise _ill_typed_target(path, uid)
         try:
             entry = (self._by_name.get(name) if type(name) is str else None) or self._entry_named(name)
-            return _new(Envelope, (path, uid, self._decode(entry, payload)))
+            return _new(Envelope, (path, uid, self._decode(entry, payload), entry.name))
         except DecodeError as error:
             error.path, error.uid, error.name = path, uid, name if type(name) is str else ""
             raise

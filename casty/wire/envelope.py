@@ -20,6 +20,8 @@ class Envelope(NamedTuple):
     path: str
     uid: int
     message: object
+    name: str
+    """How the type of the message is called on the wire."""
 
 
 @dataclass(frozen=True, slots=True)

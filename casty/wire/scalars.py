@@ -15,7 +15,7 @@ from casty.refs import ActorRef
 from casty.wire.bounds import ARRAY
 from casty.wire.shapes import Mismatch, Shape
 
-ExportRef = Callable[[ActorRef[Never]], ActorAddress]
+ExportRef = Callable[[ActorRef[Never], object], ActorAddress]
 ImportRef = Callable[[ActorAddress, object], ActorRef[Never]]
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
@@ -234,7 +234,7 @@ class RefShape(Shape):
     def encode(self, value: Any) -> Any:
         if not isinstance(value, ActorRef):
             raise Mismatch(self.label, value)
-        address = self.export_ref(cast("ActorRef[Never]", value))
+        address = self.export_ref(cast("ActorRef[Never]", value), self.message_type)
         place = [address.system, address.path, address.host, address.port]
         return [*place, address.incarnation, address.uid]
 

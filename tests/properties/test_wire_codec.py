@@ -157,7 +157,7 @@ HASHABLE = st.recursive(
 
 
 def new_codec() -> Codec:
-    return Codec(export_ref=lambda ref: ref.address, import_ref=AddressRef)
+    return Codec(export_ref=lambda ref, form: ref.address, import_ref=AddressRef)
 
 
 def through(value: object, as_type: object) -> object:

@@ -30,7 +30,7 @@ class PlainRef(ActorRef[Any]):
 
 
 def new_codec(**options: Any) -> Codec:
-    return Codec(export_ref=lambda ref: ref.address, import_ref=PlainRef, **options)
+    return Codec(export_ref=lambda ref, form: ref.address, import_ref=PlainRef, **options)
 
 
 @pytest.fixture

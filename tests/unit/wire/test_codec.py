@@ -177,7 +177,7 @@ def test_a_message_is_written_as_a_map_under_its_wire_name(codec: Codec) -> None
     ((kind, found),) = FrameDecoder(4096).feed(data)
     assert kind is FrameKind.ENVELOPE
     assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}]
-    assert codec.decode_envelope(memoryview(found)) == Envelope("/user/shop", 5, Add("pen", 2))
+    assert codec.decode_envelope(memoryview(found)) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add")
 
 
 def test_a_control_message_has_no_address(codec: Codec) -> None:
