@@ -86,8 +86,8 @@ class Inbound:
 
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
-        who = "" if hello is None else f" of {hello.node.address} of system {printable(hello.system)}"
-        self._complaints.warning(host, f"connection{who} refused: {refusal.reason}")
+        who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
+        self._complaints.warning(host, f"connection refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """Pass on which run answers at an address."""
