@@ -245,8 +245,9 @@ class ClusterSettings:
     stable_after: float | None = None
     """How long reachability must be unchanged before downing decides. None chooses by cluster size:
     7 s up to 5 nodes, 10 s at 10, 20 s at 100. Lower fails over sooner and risks deciding twice."""
-    on_downed: Literal["stop"] = "stop"
-    """What a node does that learns it was downed: ``stop`` ends its block with NodeDowned."""
+    on_downed: Literal["stop", "rejoin"] | None = None
+    """For ``casty node``, when its node was downed: ``rejoin``, which None means too, starts it again
+    as a new run; ``stop`` ends the process. A block ends with NodeDowned in any case."""
     leave_timeout: float = 5.0
     """How long a graceful leave waits for the others before the node stops anyway."""
     advertised_host: str | None = None
@@ -260,8 +261,8 @@ class ClusterSettings:
         if self.stable_after is not None:
             check_positive(self, "stable_after")
         self._check_downing()
-        if self.on_downed != "stop":
-            raise ConfigError(f"ClusterSettings.on_downed must be 'stop', got {self.on_downed!r}")
+        if self.on_downed not in (None, "stop", "rejoin"):
+            raise ConfigError(f"ClusterSettings.on_downed must be 'stop' or 'rejoin', got {self.on_downed!r}")
         if self.advertised_host is not None:
             check_endpoint("ClusterSettings.advertised", self.advertised_host, self.advertised_port or 0)
         if self.advertised_port is not None:

@@ -93,7 +93,7 @@ def node_command(
     """Run one node of a cluster until Ctrl-C, SIGTERM, or the end of its actor.
 
     FUNCTION takes no arguments and returns a behaviour, which is spawned as /FUNCTION. Exit codes: 0 left gracefully,
-    1 could not join or the actor failed, 2 bad input, 3 declared down by the cluster, 130 Ctrl-C.
+    1 could not join or the actor failed, 2 bad input, 3 downed and not joining again, 130 Ctrl-C.
     """
     options = NodeOptions(
         name=name,

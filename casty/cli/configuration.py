@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeGuard, TypeVar, cast, get_args, get_origin
@@ -134,10 +136,15 @@ def load_guest(target: str) -> Guest:
     if not callable(factory):
         raise ConfigError(_no_function(module, name))
     _check_factory(factory, target)
-    behavior: object = _attempt(factory, f"{target} failed")
-    if not _is_behavior(behavior):
-        raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {behavior!r}")
-    return Guest(name, behavior)
+
+    def make() -> Behavior[Any]:
+        behavior: object = _attempt(factory, f"{target} failed")
+        if not _is_behavior(behavior):
+            raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {behavior!r}")
+        return behavior
+
+    # The first is made now, so that what is wrong with it is said before anything starts.
+    return Guest(name, partial(next, chain([make()], iter(make, None))))
 
 
 def _no_function(module: ModuleType, name: str) -> str:

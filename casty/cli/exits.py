@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     bad_input = 2
     """An option, a file or a name that makes no sense; one line on stderr says which."""
     downed = 3
-    """The cluster declared the node down."""
+    """The node was downed, and does not join again by itself."""
     interrupted = 130
     terminated = 143
     """SIGTERM, where it cut the work short."""

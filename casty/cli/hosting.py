@@ -21,11 +21,17 @@ from casty import (
     CastyError,
     ClusteredActorSystem,
     ClusterSettings,
+    ClusterTimeoutError,
     ConfigError,
     NodeDowned,
     SystemConfig,
 )
 from casty.cli.exits import ExitCode, run_until_signal
+
+REJOIN_PAUSE_MIN = 1.0
+REJOIN_PAUSE_MAX = 30.0
+STEADY_AFTER = 60.0
+"""A run of this length was a good one: the next pause is short again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,12 @@ class NodePlan:
     insecure: bool = False
     settings: ClusterSettings = field(default_factory=ClusterSettings)
     config: SystemConfig = field(default_factory=SystemConfig)
+
+    @property
+    def rejoins(self) -> bool:
+        """Whether this node starts again when it was downed; without another seed it would only form a cluster."""
+        others = [seed for seed in self.seed_nodes if seed != (self.host, self.port)]
+        return self.settings.on_downed != "stop" and bool(others)
 
     def system(self) -> ClusteredActorSystem:
         """Return the system of this node, not entered yet. ConfigError for what makes no sense."""
@@ -66,10 +78,10 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """The actor that a node runs, at ``/name``."""
+    """The actor that a node runs, at ``/name``; each run of the node makes it anew."""
 
     name: str
-    behavior: Behavior[Any]  # of any message type: the user's
+    make: Callable[[], Behavior[Any]]  # of any message type: the user's
 
 
 def complain(text: str) -> None:
@@ -80,36 +92,47 @@ def complain(text: str) -> None:
 async def host(
     plan: NodePlan, guest: Guest, *, announce: Callable[[ClusteredActorSystem], None] | None = None
 ) -> ExitCode:
-    """Join the cluster, run the guest until it stops, and leave.
+    """Join the cluster, run the guest until it stops, and leave; begin again where the plan rejoins.
 
-    Cancelled, the node leaves gracefully all the same. ``announce`` is called when the guest has been
-    spawned. What goes wrong is told on stderr in one line.
+    Cancelled, the node leaves gracefully all the same. ``announce`` is called whenever the guest has
+    been spawned. What goes wrong is told on stderr in one line.
     """
-    failure: BaseException | None = None
-    try:
-        async with plan.system() as system:
-            watcher = _Watcher()
-            async with system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
-                ref = system.spawn(guest.behavior, guest.name)
-                nursery.start_soon(watcher.watch, failures, ref)
-                if announce is not None:
-                    announce(system)
-                await system.wait_stopped(ref)
-                nursery.cancel_scope.cancel()
-            failure = watcher.failure
-    except NodeDowned as error:
-        complain(str(error))
-        return ExitCode.downed
-    except (BindError, ConfigError) as error:
-        complain(str(error))
-        return ExitCode.bad_input
-    except CastyError as error:
-        complain(str(error))
-        return ExitCode.failed
-    if failure is not None:
-        complain(f"/{guest.name} failed, so the node has left: {type(failure).__name__}: {failure}")
-        return ExitCode.failed
-    return ExitCode.ok
+    was_downed, pause = False, REJOIN_PAUSE_MIN
+    while True:
+        began = trio.current_time()
+        try:
+            return await _run_once(plan, guest, announce)
+        except (NodeDowned, ClusterTimeoutError) as error:
+            complain(str(error))
+            was_downed = was_downed or isinstance(error, NodeDowned)
+            if not (was_downed and plan.rejoins):
+                return ExitCode.downed if was_downed else ExitCode.failed
+        except (BindError, ConfigError) as error:
+            complain(str(error))
+            return ExitCode.bad_input
+        except CastyError as error:
+            complain(str(error))
+            return ExitCode.failed
+        pause = REJOIN_PAUSE_MIN if trio.current_time() - began > STEADY_AFTER else pause
+        complain(f"joining again in {pause:g} s")
+        await trio.sleep(pause)
+        pause = min(2 * pause, REJOIN_PAUSE_MAX)
+
+
+async def _run_once(plan: NodePlan, guest: Guest, announce: Callable[[ClusteredActorSystem], None] | None) -> ExitCode:
+    watcher = _Watcher()
+    async with plan.system() as system, system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
+        ref = system.spawn(guest.make(), guest.name)
+        nursery.start_soon(watcher.watch, failures, ref)
+        if announce is not None:
+            announce(system)
+        await system.wait_stopped(ref)
+        nursery.cancel_scope.cancel()
+    if watcher.failure is None:
+        return ExitCode.ok
+    failure = watcher.failure
+    complain(f"/{guest.name} failed, so the node has left: {type(failure).__name__}: {failure}")
+    return ExitCode.failed
 
 
 def run_node(plan: NodePlan, guest: Guest) -> ExitCode:

@@ -23,7 +23,7 @@ SYSTEM_NAME = "casty-demo"
 HOST = "127.0.0.1"
 COUNTER_ROLE = "counter"
 JOIN_TIMEOUT = 30.0
-SETTINGS = replace(ClusterSettings.local(), leave_timeout=0.5)
+SETTINGS = replace(ClusterSettings.local(), leave_timeout=0.5, on_downed="stop")
 """A node that leaves while another one is dead waits in vain for agreement, and the user at the
 terminal with it: so not for long."""
 
@@ -52,7 +52,7 @@ class Worker:
         """Be a node until the driver is gone or somebody asks it to end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_end_of_stdin, nursery.cancel_scope)
-            ending = await host(self.plan, Guest("word-counter", word_counter()))
+            ending = await host(self.plan, Guest("word-counter", word_counter))
             nursery.cancel_scope.cancel()
             return ending
         return ExitCode.ok

@@ -186,7 +186,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_factory_in_the_working_directory_is_found_and_names_the_actor() -> None:
     guest = load_guest("demo_shop:cashier")
     assert guest.name == "cashier"
-    assert guest.behavior is Behaviors.ignore()
+    assert guest.make() is Behaviors.ignore()
 
 
 @pytest.mark.usefixtures("shop")
