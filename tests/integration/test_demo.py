@@ -221,7 +221,9 @@ def test_nodes_find_each_other_by_seeds_and_leave_when_asked(start: Start, tmp_p
     first.until("MemberLeft second")
     assert "UnreachableMember" not in first.text
 
-    unwanted = start("node", "watching:watcher", "--node-id", "unwanted", "--seed", f"127.0.0.1:{port}")
+    (tmp_path / "once.toml").write_text('[cluster]\non_downed = "stop"\n')
+    seed = "--seed", f"127.0.0.1:{port}"
+    unwanted = start("node", "watching:watcher", "--config", "once.toml", "--node-id", "unwanted", *seed)
     code, errors = unwanted.end()
     assert code == 3
     assert "was declared down by its cluster" in errors.splitlines()[-1]
