@@ -135,8 +135,8 @@ class Inbound:
             code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
             self._answer(peer, Notice(code, error.path, error.uid, error.name))
             raise
-        path, uid, message, name = envelope
-        refusal = self._local.deliver(path, uid, message, name)
+        path, uid, message, name, remaining = envelope
+        refusal = self._local.deliver(path, uid, message, name, remaining)
         if refusal is not None:
             self._answer(peer, Notice(refusal, path, uid, type(message).__name__))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 from casty.cluster.acceptance import Acceptances
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.runtime.events import ILL_TYPED
+from casty.runtime.mailbox import Request
+from casty.runtime.ref import OwnRef
 from casty.runtime.system import ActorSystem, kernel_of
 from casty.wire.envelope import NoticeCode
 
@@ -29,10 +33,13 @@ class LocalTransport:
         self.delivered = 0
         self.refused = 0
 
-    def deliver(self, path: str, uid: int, message: object, name: str = "") -> NoticeCode | None:
+    def deliver(
+        self, path: str, uid: int, message: object, name: str = "", remaining: float | None = None
+    ) -> NoticeCode | None:
         """Hand a message to the actor at ``path``; None, or why not: there is none, or it takes other types.
 
-        ``name`` is what the type of the message is called on the wire.
+        ``name`` is what the type of the message is called on the wire, ``remaining`` how many seconds the
+        sender waits for a reply, if it does.
         """
         hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
         if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
@@ -44,7 +51,7 @@ class LocalTransport:
             self.refused += 1
             kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
             return "ill_typed"
-        if target is None or not target.deliver(message):
+        if target is None or not _hand_over(target, message, remaining):
             self.refused += 1
             return "no_actor"
         self.delivered += 1
@@ -52,3 +59,9 @@ class LocalTransport:
 
     def __repr__(self) -> str:
         return f"<LocalTransport {self._system.name} delivered={self.delivered} refused={self.refused}>"
+
+
+def _hand_over(target: OwnRef[Never], message: object, remaining: float | None) -> bool:
+    if remaining is None:
+        return target.deliver(message)
+    return target.deliver_request(Request(message, target.kernel.now() + remaining))

@@ -7,6 +7,7 @@ about the cluster.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import get_ident
@@ -38,7 +39,8 @@ from casty.refs import ActorRef
 from casty.runtime.ask import ASK_PREFIX, AskRef, ErrorReply
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel
-from casty.runtime.ref import OwnRef, refuse_thread
+from casty.runtime.mailbox import Request
+from casty.runtime.ref import AskableRef, OwnRef, refuse_thread
 from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
@@ -211,7 +213,7 @@ class ClusterNode:
             self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
 
 
-class RemoteRef(ActorRef[M_contra]):
+class RemoteRef(AskableRef[M_contra]):
     """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
 
     __slots__ = ("_address", "_node", "_to", "_type_form")
@@ -233,10 +235,17 @@ class RemoteRef(ActorRef[M_contra]):
         return RemoteRef(self._node, self._address, self._to, message_type)
 
     def tell(self, message: M_contra) -> None:
+        self._tell(message, None)
+
+    def request(self, request: Request) -> None:
+        remaining = request.deadline - self._node.kernel.now()
+        self._tell(request.message, max(0.0, remaining) if remaining < math.inf else None)
+
+    def _tell(self, message: object, remaining: float | None) -> None:
         node = self._node
         if get_ident() != node.kernel.thread:
             refuse_thread(self)
-        frame = self._frame(message)
+        frame = self._frame(message, remaining)
         if node.transport is None or not node.transport.send(self._to, Lane.ordinary, frame):
             node.kernel.dead_letter(message, self, OUTBOUND_FULL)
 
@@ -248,6 +257,6 @@ class RemoteRef(ActorRef[M_contra]):
             return
         await node.transport.send_wait(self._to, Lane.ordinary, self._frame(message))
 
-    def _frame(self, message: object) -> bytes:
+    def _frame(self, message: object, remaining: float | None = None) -> bytes:
         address = self._address
-        return self._node.codec.frame_envelope(address.path, address.uid, message, self._type_form)
+        return self._node.codec.frame_envelope(address.path, address.uid, message, self._type_form, remaining)

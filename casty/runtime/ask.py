@@ -21,8 +21,9 @@ import trio
 
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
-from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK
-from casty.runtime.ref import OwnRef, refuse_thread
+from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
+from casty.runtime.mailbox import Request
+from casty.runtime.ref import AskableRef, OwnRef, refuse_thread
 from casty.runtime.timers import Entry, Keeper
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ CLOSED: Final = Unanswered()
 class AskRef(OwnRef[R]):
     """The ref of one ask. The first message is the reply; there is no second."""
 
-    __slots__ = ("_kernel", "_serial", "_uid", "answer", "bucket", "promised", "task")
+    __slots__ = ("_kernel", "_serial", "_uid", "answer", "asked", "bucket", "promised", "task")
 
     def __init__(self, kernel: Kernel, serial: int, uid: int) -> None:
         self._kernel = kernel
@@ -80,6 +81,7 @@ class AskRef(OwnRef[R]):
         """The types of reply that other nodes were told of."""
         self.task: trio.lowlevel.Task | None = None
         self.bucket: Bucket | None = None
+        self.asked: Request | None = None
 
     @property
     def kernel(self) -> Kernel:
@@ -134,12 +136,16 @@ class AskRef(OwnRef[R]):
     def expire(self) -> None:
         """End the wait without a reply."""
         self.close(EXPIRED)
+        if self.asked is not None:
+            self.asked.withdraw(REQUEST_EXPIRED)
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
 
     def abort(self, _raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         """Close the slot because the asking task was cancelled."""
         self.close(CLOSED)
+        if self.asked is not None:
+            self.asked.withdraw(REQUEST_WITHDRAWN)
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -215,11 +221,16 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     kernel.ask_serial = serial = kernel.ask_serial + 1
     slot: AskRef[R] = AskRef(kernel, serial, kernel.tokens.take())
     kernel.asks[serial] = cast("AskRef[object]", slot)
+    deadline = kernel.now() + timeout
     try:
-        ref.tell(factory(slot))
+        slot.asked = request = Request(factory(slot), deadline)
+        if isinstance(ref, AskableRef):
+            ref.request(request)
+        else:
+            ref.tell(cast("M", request.message))
         if slot.answer is WAITING:
             if timeout != math.inf:
-                slot.bucket = kernel.wheel.bucket(kernel.now() + timeout)
+                slot.bucket = kernel.wheel.bucket(deadline)
                 slot.bucket.slots[serial] = cast("AskRef[object]", slot)
             slot.task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(slot.abort)

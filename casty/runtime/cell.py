@@ -24,8 +24,9 @@ from casty.runtime.ending import end_life, finish
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel, Request, payload
 from casty.runtime.ref import LocalRef
+from casty.runtime.requests import handle_request
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
 from casty.runtime.signatures import check_end
 from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut, restart_by_choice
@@ -56,6 +57,8 @@ class Cell:
     """A message that was taken and not handled yet, because a signal goes first."""
     in_hand: object = WAKE
     """The message that was being handled when the life ended, or that main took last."""
+    request: Request | None = None
+    """What brought the message in hand, if its sender waits for a reply."""
     family: Family | None = None
     timers: dict[Hashable, ActorTimer] | None = None
     idle: IdleTimer | None = None
@@ -161,6 +164,9 @@ class Cell:
 
     def overflow(self, message: object) -> bool:
         """Deal with a message that found the mailbox full; False when the sender must be told."""
+        if self.mailbox.make_room():
+            self.mailbox.sender.send_nowait(message)
+            return True
         match self.mailbox.overflow:
             case MailboxOverflowStrategy.drop_new:
                 self.drop_full(message)
@@ -285,7 +291,10 @@ class Cell:
                 count += 1
                 if message is PILL:
                     return
-                answer = await handler(context, message)
+                if type(message) is Request:
+                    answer = await handle_request(self, handler, message)
+                else:
+                    answer = await handler(context, message)
                 if answer is not SAME:
                     if not await self._follow(answer, message):
                         return
@@ -347,6 +356,7 @@ class Cell:
             self._verdict = restart_by_choice(self)
             return False
         if answer is UNHANDLED:
+            message = payload(message)
             if isinstance(message, Terminated):
                 raise DeathPactError(f"{self.path} has no answer to the end of {message.ref.path}") from message.cause
             if self.kernel.event_stream.wants(UnhandledMessage):
@@ -372,4 +382,4 @@ class Cell:
         self.control = None
         self.handler = self.main = self.inbox = self.hooks = self.task = self.watchers = None
         self.failure = self.escalated = self._verdict = self.strategies = self.interceptors = self.budget = None
-        self.kill_scope = self.cleanup_scope = self.pause_scope = None
+        self.request = self.kill_scope = self.cleanup_scope = self.pause_scope = None

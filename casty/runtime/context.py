@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, TypeVarTuple, overload
@@ -75,6 +76,16 @@ class ActorContext(Generic[M]):
     def system(self) -> ActorSystem:
         """The system that the actor lives in."""
         return self._cell.kernel.system
+
+    @property
+    def deadline(self) -> float:
+        """When the sender of the message in hand gives up its ask, on Trio's clock; infinity for a plain tell.
+
+        It comes with the request, from other nodes too. For ``trio.fail_at(ctx.deadline)``, or to see how
+        much time an ask of one's own may take.
+        """
+        request = self._cell.request
+        return math.inf if request is None else request.deadline
 
     @property
     def log(self) -> ActorLog:

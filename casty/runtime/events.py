@@ -105,6 +105,8 @@ DeadLetterReason: TypeAlias = Literal[
     "actor stopped",
     "no such actor",
     "ask finished",
+    "request expired",
+    "request withdrawn",
     "error reply without an ask",
     "outbound queue full",
     "cluster stopped",
@@ -120,6 +122,8 @@ MAILBOX_FULL: Final = "mailbox full"
 ACTOR_STOPPED: Final = "actor stopped"
 NO_SUCH_ACTOR: Final = "no such actor"
 ASK_FINISHED: Final = "ask finished"
+REQUEST_EXPIRED: Final = "request expired"
+REQUEST_WITHDRAWN: Final = "request withdrawn"
 NOT_AN_ASK: Final = "error reply without an ask"
 OUTBOUND_FULL: Final = "outbound queue full"
 NODE_STOPPED: Final = "cluster stopped"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, Request
+from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Inbox(Generic[M]):
         if mailbox.parked:
             raise RuntimeError(f"two tasks read the inbox of {cell.path} at once; let one read and hand out")
         self.used = True
+        cell.request = None
         await self._end_of_batch()
         while True:
             if cell.control:
@@ -66,9 +68,13 @@ class Inbox(Generic[M]):
                 self._ended = True
                 cell.kernel.delivered += 1
             elif message is not WAKE:
-                if not cell.control:
+                if cell.control:
+                    cell.held = message
+                    continue
+                if isinstance(message, Request):
+                    message = opened(cell, message)
+                if message is not WAKE:
                     return self._taken(message)
-                cell.held = message
         cell.in_hand = WAKE
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration

@@ -27,6 +27,7 @@ from casty.runtime.events import (
     Terminated,
 )
 from casty.runtime.family import Family
+from casty.runtime.mailbox import WAKE, Request
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.statistics import SystemStatistics, statistics_of
@@ -139,6 +140,10 @@ class Kernel:
         self, message: object, ref: ActorRef[Never], reason: DeadLetterReason, particulars: str = ""
     ) -> None:
         """Count a message that nobody will handle, publish it, and refuse the asks in it."""
+        if isinstance(message, Request):
+            message = message.take()
+            if message is WAKE:  # it was a dead letter when it was withdrawn
+                return
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
             self.event_stream.publish(DeadLetter(message, ref, f"{reason}: {particulars}" if particulars else reason))

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from casty.config import Mailbox, MailboxOverflowStrategy
 
+if TYPE_CHECKING:
+    from casty.runtime.cell import Cell
+    from casty.runtime.events import DeadLetterReason
+
 BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer."""
 BATCH_SECONDS: Final = 0.0005
 """The same in time, looked at every eighth message."""
+
+
+WITHDRAWN_MAX: Final = 256
+"""Withdrawn requests that stay in a mailbox until the actor comes to them, as long as they are fewer than half."""
 
 
 class Wake:
@@ -28,10 +36,52 @@ class Wake:
 WAKE: Final = Wake()
 
 
+class Request:
+    """A message whose sender waits for a reply, for as long as it waits in a mailbox itself."""
+
+    __slots__ = ("cell", "deadline", "message", "waits")
+
+    def __init__(self, message: object, deadline: float) -> None:
+        self.message = message
+        """WAKE once it was withdrawn."""
+        self.deadline = deadline
+        """When the sender gives up, on the clock of this system; infinity if it never does."""
+        self.cell: Cell | None = None
+        self.waits = False
+
+    def __repr__(self) -> str:
+        return f"<Request {self.message!r}>"
+
+    def queue(self, cell: Cell) -> None:
+        """Take note that it waits in the mailbox, or in a stash, of ``cell``."""
+        self.cell = cell
+        self.waits = True
+
+    def take(self) -> object:
+        """Return the message, which cannot be withdrawn any more; WAKE if it was."""
+        if self.message is WAKE and self.cell is not None:
+            self.cell.mailbox.withdrawn -= 1
+        self.waits = False
+        return self.message
+
+    def withdraw(self, reason: DeadLetterReason) -> None:
+        """Make a dead letter of the message if nobody has taken it."""
+        if self.waits and self.cell is not None:
+            self.waits = False
+            message, self.message = self.message, WAKE
+            self.cell.mailbox.note_withdrawn()
+            self.cell.kernel.dead_letter(message, self.cell.ref, reason)
+
+
+def payload(message: object) -> object:
+    """Return the message itself, whether somebody waits for an answer or not."""
+    return message.message if isinstance(message, Request) else message
+
+
 class MailboxChannel:
     """Both ends of an actor's channel. Only the actor receives; it parks only on an empty buffer."""
 
-    __slots__ = ("_stashed", "front", "overflow", "parked", "receiver", "sender")
+    __slots__ = ("_stashed", "front", "overflow", "parked", "receiver", "sender", "withdrawn")
 
     def __init__(self, settings: Mailbox) -> None:
         self.sender, self.receiver = trio.open_memory_channel[object](settings.capacity)
@@ -41,6 +91,8 @@ class MailboxChannel:
         self.front: deque[object] | None = None
         """What was put back, to be taken before what is in the channel; None where nothing ever was."""
         self._stashed: dict[object, deque[object]] | None = None
+        self.withdrawn = 0
+        """Requests among the messages that nobody waits for any more."""
 
     @property
     def stashed(self) -> dict[object, deque[object]]:
@@ -113,7 +165,31 @@ class MailboxChannel:
 
     def __len__(self) -> int:
         stashed = sum(map(len, (self._stashed or {}).values()))
-        return self.receiver.statistics().current_buffer_used + len(self.front or ()) + stashed
+        waiting = self.receiver.statistics().current_buffer_used + len(self.front or ()) + stashed
+        return max(0, waiting - self.withdrawn)  # one that was withdrawn may be on its way to the actor
+
+    def note_withdrawn(self) -> None:
+        """Count a request that was withdrawn where it waits, and make room when there are many."""
+        self.withdrawn += 1
+        if self.withdrawn > WITHDRAWN_MAX and self.withdrawn * 2 > self.receiver.statistics().current_buffer_used:
+            self.make_room()
+
+    def make_room(self) -> bool:
+        """Take withdrawn requests out of the channel; False when that made no room.
+
+        While senders wait, it is left as it is: each message taken out would let one of them in, ahead of
+        those that were there before.
+        """
+        used = self.receiver.statistics()
+        if not self.withdrawn or used.tasks_waiting_send:
+            return False
+        waiting = [self.receiver.receive_nowait() for _ in range(used.current_buffer_used)]
+        for message in waiting:
+            if isinstance(message, Request) and message.message is WAKE:
+                message.take()
+            else:
+                self.sender.send_nowait(message)
+        return self.receiver.statistics().current_buffer_used < used.current_buffer_used
 
     def _take_front(self) -> object:
         return self.front.popleft() if self.front else self.receiver.receive_nowait()

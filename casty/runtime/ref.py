@@ -24,6 +24,7 @@ from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, NO_SUCH_ACTOR
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
+    from casty.runtime.mailbox import Request
 
 M_contra = TypeVar("M_contra", contravariant=True)
 N = TypeVar("N")
@@ -37,7 +38,17 @@ def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
     )
 
 
-class OwnRef(ActorRef[M_contra]):
+class AskableRef(ActorRef[M_contra]):
+    """A ref that can hand over how long the sender of a request waits for the reply."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def request(self, request: Request) -> None:
+        """Tell the message of ``request``, with its deadline where that can be taken."""
+
+
+class OwnRef(AskableRef[M_contra]):
     """The common part: a ref without a node, equal to every other ref with its path and uid."""
 
     __slots__ = ()
@@ -64,10 +75,17 @@ class OwnRef(ActorRef[M_contra]):
     def address(self) -> ActorAddress:
         return ActorAddress(self.kernel.name, self.path, uid=self.uid)
 
+    def request(self, request: Request) -> None:
+        cast("OwnRef[object]", self).tell(request.message)
+
     def deliver(self, message: object) -> bool:
         """Hand over what came from the network; False when there is nobody. Never raises MailboxFull."""
         cast("OwnRef[object]", self).tell(message)
         return True
+
+    def deliver_request(self, request: Request) -> bool:
+        """Hand over a request that came from the network, as `deliver`."""
+        return self.deliver(request.message)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, OwnRef):
@@ -118,6 +136,10 @@ class LocalRef(OwnRef[M_contra]):
         except trio.BrokenResourceError:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
 
+    def request(self, request: Request) -> None:
+        request.queue(self.cell)
+        cast("LocalRef[object]", self).tell(request)
+
     async def send(self, message: M_contra) -> None:
         if get_ident() != self._thread:
             refuse_thread(self)
@@ -147,6 +169,10 @@ class LocalRef(OwnRef[M_contra]):
         except trio.BrokenResourceError:
             return False
         return True
+
+    def deliver_request(self, request: Request) -> bool:
+        request.queue(self.cell)
+        return self.deliver(request)
 
 
 def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
@@ -200,6 +226,13 @@ class PathRef(OwnRef[M_contra]):
         else:
             cast("OwnRef[M_contra]", target).tell(message)
 
+    def request(self, request: Request) -> None:
+        target = self._kernel.target(self._path, self._uid)
+        if target is None:
+            self._kernel.dead_letter(request, self, NO_SUCH_ACTOR)
+        else:
+            target.request(request)
+
     async def send(self, message: M_contra) -> None:
         target = self._kernel.target(self._path, self._uid)
         if target is not None:
@@ -225,6 +258,9 @@ class InlineRef(PathRef[M_contra]):
         if get_ident() != self._kernel.thread:
             refuse_thread(self)
         self._function(message)
+
+    def request(self, request: Request) -> None:
+        cast("InlineRef[object]", self).tell(request.message)
 
     async def send(self, message: M_contra) -> None:
         self.tell(message)
@@ -258,6 +294,14 @@ class AdapterRef(PathRef[N]):
         else:
             self._cell.ref.tell(adapted)
 
+    def request(self, request: Request) -> None:
+        try:
+            request.message = self._adapt(cast("N", request.message))
+        except Exception as error:  # as in tell
+            self._cell.fail_from_outside(error)
+        else:
+            self._cell.ref.request(request)
+
     async def send(self, message: N) -> None:
         try:
             adapted = self._adapt(message)
@@ -274,3 +318,11 @@ class AdapterRef(PathRef[N]):
             self._cell.fail_from_outside(error)
             return True
         return self._cell.ref.deliver(adapted)
+
+    def deliver_request(self, request: Request) -> bool:
+        try:
+            request.message = self._adapt(cast("N", request.message))
+        except Exception as error:  # as in tell
+            self._cell.fail_from_outside(error)
+            return True
+        return self._cell.ref.deliver_request(request)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from casty.errors import StashOverflowError
 from casty.runtime.behavior import SAME, Behavior
 from casty.runtime.events import ACTOR_STOPPED
-from casty.runtime.mailbox import WAKE
+from casty.runtime.mailbox import WAKE, Request, payload
 from casty.runtime.signals import LOOK
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class StashBuffer(Generic[M]):
     @property
     def is_full(self) -> bool:
         """Whether `stash` would raise."""
+        if len(self._messages) >= self._capacity:
+            self._drop_withdrawn()
         return len(self._messages) >= self._capacity
 
     def __len__(self) -> int:
@@ -60,7 +62,8 @@ class StashBuffer(Generic[M]):
 
     def __iter__(self) -> Iterator[M]:
         """Look at the messages, oldest first; they stay."""
-        return iter(cast("deque[M]", self._messages))
+        messages = [message for message in map(payload, self._messages) if message is not WAKE]
+        return iter(cast("list[M]", messages))
 
     def stash(self, message: M) -> None:
         """Set a message aside. StashOverflowError when there is no room: the message was not taken."""
@@ -96,10 +99,19 @@ class StashBuffer(Generic[M]):
         self._give_back([self._messages.popleft() for _ in range(min(count, len(self._messages)))])
         return behavior
 
+    def _drop_withdrawn(self) -> None:
+        for message in [message for message in self._messages if payload(message) is WAKE]:
+            self._messages.remove(message)
+            cast("Request", message).take()
+
     def _keep(self, message: object) -> None:
         if self._cell.stopping:
             self._cell.kernel.dead_letter(message, self._cell.ref, ACTOR_STOPPED)
             return
+        request = self._cell.request
+        if request is not None and request.message is message:  # so that it can be withdrawn, or expire, here too
+            request.queue(self._cell)
+            message = request
         self._messages.append(message)
         self._cell.kernel.delivered -= 1  # it waits again
         self._cell.mailbox.stashed[self] = self._messages

@@ -5,6 +5,7 @@ Stands in for what `casty.runtime` would hand to the behaviour: context, inbox, 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import ClassVar, Generic, Never, TypeVar, cast
@@ -219,6 +220,10 @@ class KitContext(ActorContext[M]):
     @property
     def system(self) -> ActorSystem:
         return self._world.system
+
+    @property
+    def deadline(self) -> float:
+        return math.inf
 
     @property
     def parent(self) -> ActorRef[Never] | None:

@@ -8,9 +8,10 @@ those tables and nowhere else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
@@ -114,14 +115,17 @@ class Codec:
         entry = self._by_class.get(type(message)) or self._entry_for(message, None)
         return self._frame(FrameKind.CONTROL, [entry.name], entry, message)
 
-    def frame_envelope(self, path: str, uid: int, message: object, as_type: object = None) -> bytes:
+    def frame_envelope(
+        self, path: str, uid: int, message: object, as_type: object = None, remaining: float | None = None
+    ) -> bytes:
         """Return the whole frame of a message to an actor.
 
         ``as_type`` is the message type of the ref, where it is known; it decides for values that are
-        no dataclass. Raises EncodeError, which names the field, or UnsupportedTypeError.
+        no dataclass. ``remaining`` is how many seconds the sender waits for a reply, if it does. Raises
+        EncodeError, which names the field, or UnsupportedTypeError.
         """
         entry = self._by_class.get(type(message)) or self._entry_for(message, as_type)
-        return self._frame(FrameKind.ENVELOPE, [path, uid, entry.name], entry, message)
+        return self._frame(FrameKind.ENVELOPE, [path, uid, entry.name], entry, message, remaining)
 
     def frame_notice(self, notice: Notice) -> bytes:
         """Return the whole frame that answers an envelope which could not be delivered."""
@@ -138,12 +142,16 @@ class Codec:
         A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,
         ``uid`` and ``name``, once those could be read.
         """
-        path, uid, name, payload = self._unpack(body, 4)
+        parts = self._unpack(body, 4, more=1)
+        remaining = parts.pop() if len(parts) > 4 else None
+        path, uid, name, payload = parts
         if type(path) is not str or type(uid) is not int or uid < 0:
             raise _ill_typed_target(path, uid)
         try:
+            if remaining is not None:
+                _check_remaining(remaining)
             entry = (self._by_name.get(name) if type(name) is str else None) or self._entry_named(name)
-            return _new(Envelope, (path, uid, self._decode(entry, payload), entry.name))
+            return _new(Envelope, (path, uid, self._decode(entry, payload), entry.name, remaining))
         except DecodeError as error:
             error.path, error.uid, error.name = path, uid, name if type(name) is str else ""
             raise
@@ -222,12 +230,16 @@ class Codec:
             raise EncodeError(f"expected {describe(as_type)}, got {cls.__name__}")
         return entry
 
-    def _frame(self, kind: FrameKind, head: list[object], entry: _Entry, message: object) -> bytes:
+    def _frame(
+        self, kind: FrameKind, head: list[object], entry: _Entry, message: object, remaining: float | None = None
+    ) -> bytes:
         try:
             payload = entry.shape.encode(message)
             if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):
                 raise EncodeError(f"{entry.name}: nested deeper than {self._limits.nesting_max}")
             head.append(payload)
+            if remaining is not None:
+                head.append(remaining)
             body: bytes = self._packer.pack(head)
         except (Mismatch, *_FOREIGN) as error:
             if isinstance(error, CastyError):
@@ -248,7 +260,7 @@ class Codec:
         except DecodeError as error:
             raise EncodeError(f"{entry.name}: {error}") from None
 
-    def _unpack(self, body: bytes | memoryview, count: int) -> Any:
+    def _unpack(self, body: bytes | memoryview, count: int, *, more: int = 0) -> Any:
         limits = self._limits
         if len(body) >= limits.elements_max:
             scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
@@ -256,7 +268,7 @@ class Codec:
             parts: Any = _unpackb(body)
         except _FOREIGN as error:
             raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
-        if type(parts) is not ARRAY or len(parts) != count:
+        if type(parts) is not ARRAY or not count <= len(parts) <= count + more:
             raise DecodeError(f"expected an array of {count} items")
         return parts
 
@@ -299,6 +311,11 @@ class Codec:
 
     def __repr__(self) -> str:
         return f"<Codec types={len(self._by_name)}>"
+
+
+def _check_remaining(remaining: object) -> None:
+    if type(remaining) not in (float, int) or not 0 <= cast("float", remaining) < math.inf:
+        raise DecodeError(f"expected the seconds that the sender waits, got {type(remaining).__name__}")
 
 
 def _ill_typed_target(path: object, uid: object) -> DecodeError:

@@ -22,6 +22,8 @@ class Envelope(NamedTuple):
     message: object
     name: str
     """How the type of the message is called on the wire."""
+    remaining: float | None = None
+    """How many seconds the sender waits for a reply, if this is an ask."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -515,3 +515,14 @@ def test_repr_tells_the_state() -> None:
     assert repr(inbox) == "<TestInbox /replies messages=0>"
     with pytest.raises(AssertionError, match="expected a message at /replies, found none"):
         inbox.take()
+
+
+def test_nobody_in_a_kit_waits_for_a_reply() -> None:
+    seen: list[float] = []
+
+    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
+        seen.append(ctx.deadline)
+        return Behaviors.same()
+
+    BehaviorTestKit(Behaviors.receive(handle)).run("a")
+    assert seen == [float("inf")]

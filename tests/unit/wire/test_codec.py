@@ -180,6 +180,20 @@ def test_a_message_is_written_as_a_map_under_its_wire_name(codec: Codec) -> None
     assert codec.decode_envelope(memoryview(found)) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add")
 
 
+def test_an_envelope_of_an_ask_says_how_long_the_sender_waits(codec: Codec) -> None:
+    found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), remaining=1.5))
+    assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, 1.5]
+    assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add", 1.5)
+
+
+@pytest.mark.parametrize("remaining", [-1, float("nan"), float("inf"), "1", True, [1]])
+def test_an_envelope_with_a_wait_that_makes_no_sense_is_a_decode_error(codec: Codec, remaining: object) -> None:
+    found = msgpack.packb(["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, remaining])
+    with pytest.raises(DecodeError, match="the seconds that the sender waits") as caught:
+        codec.decode_envelope(found)
+    assert (caught.value.path, caught.value.uid) == ("/user/shop", 5)
+
+
 def test_a_control_message_has_no_address(codec: Codec) -> None:
     ((kind, found),) = FrameDecoder(4096).feed(codec.frame_control(Add("pen", 2)))
     assert kind is FrameKind.CONTROL

@@ -1,0 +1,53 @@
+"""The deadline of an ask goes with it to another node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from casty import ActorRef, AskTimeoutError, Behaviors
+
+
+@dataclass(frozen=True)
+class Left:
+    """Ask how much time is left."""
+
+    reply_to: ActorRef[float]
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Be busy for a while."""
+
+    seconds: float
+
+
+def answering(started):
+    async def handle(ctx, message: Left | Busy):
+        started.append(type(message).__name__)
+        if isinstance(message, Left):
+            message.reply_to.tell(ctx.deadline - trio.current_time())
+        else:
+            await trio.sleep(message.seconds)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+async def test_the_deadline_travels_and_an_expired_request_is_not_started(autojump_clock, nodes):
+    first = await nodes.start("a")
+    second = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    started = []
+    first.system.spawn(answering(started), "slow")
+    ref = second.system.remote("/slow", "a").of(Left | Busy)
+    left = await second.system.ask(ref, Left, timeout=3.0)
+    assert left == pytest.approx(3.0, abs=0.2)
+    ref.tell(Busy(2.0))
+    with pytest.raises(AskTimeoutError):
+        await second.system.ask(ref, Left, timeout=1.0)
+    await trio.sleep(3)
+    assert started == ["Left", "Busy"]
+    assert first.system.statistics().dead_letters == {"request expired": 1}
