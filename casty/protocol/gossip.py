@@ -14,7 +14,7 @@ from enum import Enum
 from functools import cached_property
 from hashlib import blake2b
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.membership import GOING, Member, MemberStatus, furthest
 from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows, unreachable_in
 from casty.protocol.vector_clock import VectorClock
@@ -97,13 +97,17 @@ class Gossip:
         given = max(self.up_numbers_given, member.up_number)
         return self.changed(by, members={**self.members, member.unique: member}, up_numbers_given=given)
 
-    def with_down(self, by: UniqueAddress, lost: Collection[UniqueAddress]) -> Gossip:
-        """Return the version in which the ``lost`` members are down, or this one if all were."""
-        going = [m for m in self.ordered if m.unique in lost and m.status.rank < MemberStatus.down.rank]
-        if not going:
+    def runs_at(self, address: NodeAddress) -> set[UniqueAddress]:
+        """Return the members at an address: one, or while a restarted node waits, two."""
+        return {unique for unique in self.members if unique.address == address}
+
+    def with_moved(self, by: UniqueAddress, nodes: Collection[UniqueAddress], status: MemberStatus) -> Gossip:
+        """Return the version in which ``nodes`` are at least in ``status``, or this one if all were."""
+        behind = [member for member in self.ordered if member.unique in nodes and member.status.rank < status.rank]
+        if not behind:
             return self
-        down = {member.unique: member.moved_to(MemberStatus.down) for member in going}
-        return self.changed(by, members={**self.members, **down})
+        moved = {member.unique: member.moved_to(status) for member in behind}
+        return self.changed(by, members={**self.members, **moved})
 
     def with_row(self, by: UniqueAddress, row: ObserverRow) -> Gossip:
         """Return the version in which ``by`` accuses as ``row`` says."""

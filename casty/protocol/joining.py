@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer
 from casty.protocol.membership import Member
-from casty.protocol.messages import TOKEN_BITS, Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
+from casty.protocol.messages import TOKEN_BITS, Join, JoinAnswer, JoinProbe, JoinSettings, JoinState, JoinWithdrawn
 
 PROBE = "join probe"
 PROBE_DELAY_MIN = 0.05
@@ -132,6 +132,10 @@ class Joining:
     def may_welcome(self, sender: UniqueAddress) -> bool:
         """Whether ``sender`` was asked to let this node in."""
         return sender in self._asked
+
+    def withdraw(self) -> list[Send]:
+        """Tell whoever was asked to let this node in that it has ended."""
+        return [Send(node, JoinWithdrawn()) for node in self._asked]
 
     def _remember_asked(self, node: UniqueAddress) -> None:
         self._asked[node] = None

@@ -158,6 +158,11 @@ class ExitingConfirmed:
     """I know that I am exiting and have finished: remove me."""
 
 
+@dataclass(frozen=True, slots=True)
+class JoinWithdrawn:
+    """I asked to be let in, and have ended before I was welcomed: remove me."""
+
+
 TopologyMessage = (
     JoinProbe
     | JoinAnswer
@@ -168,6 +173,7 @@ TopologyMessage = (
     | RegistryVersions
     | RegistrySlots
     | ExitingConfirmed
+    | JoinWithdrawn
 )
 
 ControlMessage = TopologyMessage | StatePage | WatchMessage | Heartbeat | HeartbeatAck
@@ -185,6 +191,7 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     RegistryVersions,
     RegistrySlots,
     ExitingConfirmed,
+    JoinWithdrawn,
     *WATCH_MESSAGES,
 )
 

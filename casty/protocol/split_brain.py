@@ -43,7 +43,10 @@ class Votes:
     mine: tuple[Member, ...]
     theirs: tuple[Member, ...]
     at_worst: bool = False
-    """This side's leaving members are counted as gone and the other side's joining ones as up."""
+    """This side's leaving members are counted as gone and the other side's joining ones as up.
+
+    Only voters promote: a side of joining members alone stays one, and has no votes.
+    """
 
     @property
     def count(self) -> str:
@@ -58,7 +61,7 @@ def votes_of(partition: Partition, role: str | None = None) -> tuple[Votes, Vote
         return tuple(m for m in members if m.status in statuses and (role is None or role in m.roles))
 
     known = Votes(having(partition.reachable, VOTING), having(partition.unreachable, VOTING))
-    joined = VOTING | {MemberStatus.joining}
+    joined = VOTING | {MemberStatus.joining} if known.theirs else VOTING
     worst = Votes(having(partition.reachable, {MemberStatus.up}), having(partition.unreachable, joined), at_worst=True)
     return known, worst
 

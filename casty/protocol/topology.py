@@ -31,6 +31,7 @@ from casty.protocol.messages import (
     JoinAnswer,
     JoinProbe,
     JoinState,
+    JoinWithdrawn,
     TopologyMessage,
     from_wire,
     to_wire,
@@ -128,7 +129,7 @@ class Topology:
                 return []
             case LeaveMember(address) | DownMember(address):
                 self.gone = address == self.member.address
-                return [Left()] if self.gone else []
+                return [*self._joining.withdraw(), Left()] if self.gone else []
             case Received() | Accuse() | Absolve() | AddressAnswered():
                 return []
             case _ as never:
@@ -177,9 +178,11 @@ class Topology:
             case AddressAnswered(question, found):
                 return self._verified(state, question, found)
             case LeaveMember(address):
-                return self._move(state, address, MemberStatus.leaving)
+                self.state = state.with_moved(self._node, state.runs_at(address), MemberStatus.leaving)
+                return []
             case DownMember(address):
-                return self._move(state, address, MemberStatus.down)
+                self.state = state.with_moved(self._node, state.runs_at(address), MemberStatus.down)
+                return []
             case OwnServices(services):
                 versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
                 return [*self._spread.push_slots(state, self.registry, versions, self._node)]
@@ -198,17 +201,10 @@ class Topology:
             self.state = state.with_row(self._node, after)
         return []
 
-    def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
-        for member in state.ordered:
-            if member.address == address and member.status.rank < status.rank:
-                self.state = state = state.with_member(self._node, member.moved_to(status))
-        return []
-
     def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
         joiner = question.joiner
         if found == joiner:
-            older = {m.unique for m in state.ordered if m.address == joiner.address and m.unique != joiner}
-            self.state = state.with_down(self._node, older)
+            self.state = state.with_moved(self._node, state.runs_at(joiner.address) - {joiner}, MemberStatus.down)
             return []
         if found not in state.members:
             return []
@@ -225,6 +221,9 @@ class Topology:
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
                 return [Send(sender, to_wire(state, now, welcome=True))]
+            case JoinWithdrawn():
+                self.state = state.with_moved(self._node, {sender}, MemberStatus.down)
+                return []
             case ExitingConfirmed():
                 if sender in state.members and state.members[sender].status.rank >= MemberStatus.leaving.rank:
                     self._confirmed.add(sender)
@@ -263,7 +262,7 @@ class Topology:
         return []
 
     def _down(self, state: Gossip, lost: frozenset[UniqueAddress]) -> list[TopologyEffect]:
-        self.state = state.with_down(self._node, lost)
+        self.state = state.with_moved(self._node, lost, MemberStatus.down)
         names = ", ".join(str(node.address) for node in sorted(lost))
         cause = f"this node gives itself up: {self._given_up}" if self._given_up else "unreachable for too long"
         text = f"{cause}: declared down: {names}"

@@ -72,6 +72,12 @@ def test_side_goes_down_when_the_other_may_have_promoted_its_joiners() -> None:
     assert keeps_majority(Partition(members("abc"), members("d") + members("e", "joining")))
 
 
+def test_joining_member_that_is_lost_alone_takes_nobody_with_it() -> None:
+    assert keeps_majority(Partition(members("b"), members("a", "joining")))
+    assert not keeps_majority(Partition(members("a", "joining"), members("b")))
+    assert keeps(KeepOldest(), Partition(members("b"), members("ac", "joining")))
+
+
 def test_side_goes_down_when_its_own_leaving_members_may_be_gone() -> None:
     assert not keeps_majority(Partition(members("a") + members("bc", "leaving"), members("de")))
 

@@ -294,3 +294,14 @@ def test_timers_of_an_earlier_phase_mean_nothing() -> None:
     machine = formed()
     assert not machine.handle(TimerFired("join probe"), 1.0)
     assert not topology("b", "a").handle(TimerFired(GOSSIP), 1.0)
+
+
+def test_node_that_ends_before_its_welcome_is_removed_where_it_asked() -> None:
+    one, other = formed(), topology("b", "a")
+    nodes = {A: one, B: other, UniqueAddress(A.address, 0): one}
+    talk(nodes, B, other.handle(Start(), 0.0), lost=GossipState)
+    assert statuses(one) == {"a": "up", "b": "up"}
+    talk(nodes, B, other.handle(LeaveMember(B.address), 1.0))
+    assert other.gone
+    assert statuses(one) == {"a": "up"}
+    assert B in state_of(one).tombstones
