@@ -11,7 +11,7 @@ from typing import Any
 
 import msgpack
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import NodeAddress, UniqueAddress, is_name
 from casty.config import PORT_MAX
 from casty.errors import ProtocolError
 from casty.naming import printable
@@ -184,7 +184,7 @@ def _text(what: str, value: object, length_max: int, *, least: int = 1) -> str:
 def _node(what: str, fields: list[Any]) -> UniqueAddress:
     host, port, incarnation = fields
     name = _text(what, host, HOST_LENGTH_MAX)
-    if not name.isprintable() or " " in name:
+    if not is_name(name):
         raise ProtocolError(f"{what}: the host {printable(ascii(name))} has a space or a control character")
     address = NodeAddress(name, _integer(what, port, 1, PORT_MAX))
     return UniqueAddress(address, _integer(what, incarnation, 1, INCARNATION_MAX))

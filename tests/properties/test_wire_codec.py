@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casty.address import ActorAddress, NodeAddress, UniqueAddress
+from casty.address import ActorAddress, NodeAddress, UniqueAddress, is_name
 from casty.errors import DecodeError, FrameError, ProtocolError
 from casty.naming import message
 from casty.refs import ActorRef
@@ -328,9 +328,10 @@ def test_whole_cut_or_byte_by_byte_the_stream_holds_the_same_frames(stream: byte
     assert frames_or_fault([bytes([byte]) for byte in stream], 25) == whole
 
 
+HOSTS = st.text(min_size=1, max_size=20).filter(is_name)
 NODES = st.builds(
     UniqueAddress,
-    st.builds(NodeAddress, st.text(min_size=1, max_size=20), st.integers(1, 65_535)),
+    st.builds(NodeAddress, HOSTS, st.integers(1, 65_535)),
     st.integers(1, 2**64 - 1),
 )
 
