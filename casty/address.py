@@ -46,7 +46,7 @@ class NodeAddress:
 
 @dataclass(frozen=True, order=True, slots=True)
 class UniqueAddress:
-    """One run of a node: its address and the 64 random bits that it drew when it started."""
+    """One run of a node: its address and the random number that it drew when it started."""
 
     address: NodeAddress
     incarnation: int

@@ -20,7 +20,7 @@ from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
 from casty.errors import ConfigError
 from casty.protocol.cluster_state import ClusterState
 from casty.protocol.effects import Rng
-from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.membership import Member, MemberStatus, member_called
 from casty.refs import ActorRef
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.system import ActorSystem, kernel_of, spawn_system_actor
@@ -190,27 +190,34 @@ class Cluster:
         return up_members(self._running().board.snapshot)
 
     async def leave(self, address: NodeAddress) -> None:
-        """Ask the member at ``address`` to leave gracefully; its own process ends its block then."""
+        """Ask the member at ``address`` to leave gracefully; its own process ends its block then.
+
+        An address where no member is changes nothing, and the log says so.
+        """
         self.ref.tell(Leave(address))
         await trio.lowlevel.checkpoint()
 
     async def down(self, address: NodeAddress) -> None:
-        """Declare the member at ``address`` down: for an operator who knows that it is gone for good."""
+        """Declare the member at ``address`` down: for an operator who knows that it is gone for good.
+
+        An address where no member is changes nothing, and the log says so.
+        """
         self.ref.tell(Down(address))
         await trio.lowlevel.checkpoint()
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
         """Return a ref to whoever has ``path`` on a member, to be typed with ``of``.
 
-        A name is looked up among the members that this node knows; LookupError when none has it.
+        A name is looked up among the members that this node knows; LookupError when none has it that
+        is not down.
         """
         running = self._running()
         if isinstance(node, NodeAddress):
             return running.remote(path, node)
-        for member in running.board.members:
-            if member.id == node:
-                return running.remote(path, member.address, incarnation=member.incarnation)
-        raise LookupError(f"no member has the node_id {node!r}")
+        member = member_called(running.board.members, node)
+        if member is None:
+            raise LookupError(f"no member has the node_id {node!r}")
+        return running.remote(path, member.address, incarnation=member.incarnation)
 
     async def shutdown(self) -> None:
         """Leave gracefully and stop: peers see this node leave, they do not detect a failure.

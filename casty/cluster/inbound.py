@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import AddressLost, PeerSaid, SubscriberLost
-from casty.cluster.local_transport import ASK_PREFIX, LocalTransport
+from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
@@ -15,6 +15,7 @@ from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, StatePa
 from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
+from casty.runtime.ask import ASK_PREFIX
 from casty.runtime.events import DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import FrameKind, Lane

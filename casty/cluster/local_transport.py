@@ -6,6 +6,7 @@ from typing import Never
 
 from casty.cluster.acceptance import Acceptances
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.runtime.ask import ASK_PREFIX
 from casty.runtime.events import ILL_TYPED
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import OwnRef
@@ -17,7 +18,6 @@ OPEN_PATHS: dict[str, tuple[type, ...]] = {"/_cluster": (ResolveNode, SubscribeT
 
 Anything else would be a bug of this node if it came from here, and would end it.
 """
-ASK_PREFIX = "/_ask/"
 
 
 class LocalTransport:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Never, TypeAlias, assert_never
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.commands import (
     AddressLost,
     GetClusterState,
@@ -30,7 +30,7 @@ from casty.protocol.availability import WatchMembers
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
 from casty.protocol.effects import Note, Publish, Send, Severity, StartTimer, TimerFired
 from casty.protocol.events import MemberEvent, UnreachableMember
-from casty.protocol.membership import MemberStatus
+from casty.protocol.membership import MemberStatus, member_called
 from casty.protocol.messages import GossipState
 from casty.protocol.state_pages import StateCutter
 from casty.protocol.topology import Topology
@@ -213,11 +213,10 @@ class TopologyDriver:
         else:
             self._node.event_stream.tell(PublishEvent(event))
 
-    def _resolve(self, node_id: str) -> NodeAddress | None:
-        for member in self._state().members:
-            if member.id == node_id and member.status is not MemberStatus.down:
-                return member.address
-        return None
+    def _resolve(self, node_id: NodeId) -> NodeAddress | None:
+        machine = self._machine
+        found = member_called([machine.member] if machine.state is None else machine.state.ordered, node_id)
+        return None if found is None else found.address
 
     def _state(self) -> ClusterState:
         machine = self._machine

@@ -7,6 +7,7 @@ of Akka Cluster's membership lifecycle; `removed` is kept as a tombstone, not as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -63,7 +64,7 @@ class Member:
     roles: frozenset[str]
     id: NodeId
     incarnation: int = field(default=0, kw_only=True)
-    """64 random bits that tell this run of the node from earlier ones."""
+    """A large random number that tells this run of the node from earlier ones."""
     up_number: int = field(default=0, kw_only=True)
     """The order in which members became up, from 1; 0 before that. The oldest has the lowest."""
     version: str = field(default="", kw_only=True)
@@ -90,3 +91,12 @@ def furthest(one: Member, other: Member) -> Member:
     numbers = [number for number in (one.up_number, other.up_number) if number]
     up_number = min(numbers, default=0)
     return ahead if ahead.up_number == up_number else replace(ahead, up_number=up_number)
+
+
+def member_called(members: Iterable[Member], node_id: NodeId) -> Member | None:
+    """Return the member of this name, or None when nobody has it who is not down.
+
+    Of two that joined under one name at one time it is the one that stays: see `leader`.
+    """
+    named = (member for member in members if member.id == node_id and member.status is not MemberStatus.down)
+    return min(named, key=lambda member: (member.status is MemberStatus.joining, member.unique), default=None)

@@ -178,11 +178,9 @@ class Topology:
             case AddressAnswered(question, found):
                 return self._verified(state, question, found)
             case LeaveMember(address):
-                self.state = state.with_moved(self._node, state.runs_at(address), MemberStatus.leaving)
-                return []
+                return self._move(state, address, MemberStatus.leaving)
             case DownMember(address):
-                self.state = state.with_moved(self._node, state.runs_at(address), MemberStatus.down)
-                return []
+                return self._move(state, address, MemberStatus.down)
             case OwnServices(services):
                 versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
                 return [*self._spread.push_slots(state, self.registry, versions, self._node)]
@@ -196,10 +194,14 @@ class Topology:
 
     def _observe(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> list[TopologyEffect]:
         before = state.rows.get(self._node, ObserverRow())
-        after = change(before)
-        if after is not before:
+        if (after := change(before)) is not before:
             self.state = state.with_row(self._node, after)
         return []
+
+    def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
+        runs = state.runs_at(address)
+        self.state = state.with_moved(self._node, runs, status)
+        return [] if runs else [Note(Severity.warning, f"no member is at {address}: nobody is {status.name} there")]
 
     def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
         joiner = question.joiner
@@ -265,8 +267,7 @@ class Topology:
         self.state = state.with_moved(self._node, lost, MemberStatus.down)
         names = ", ".join(str(node.address) for node in sorted(lost))
         cause = f"this node gives itself up: {self._given_up}" if self._given_up else "unreachable for too long"
-        text = f"{cause}: declared down: {names}"
-        return [Note(Severity.warning, text)]
+        return [Note(Severity.warning, f"{cause}: declared down: {names}")]
 
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
         if self.state is None or self.gone:

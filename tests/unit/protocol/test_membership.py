@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from casty.protocol.membership import MemberStatus, furthest
+from casty.protocol.membership import MemberStatus, furthest, member_called
 from casty.testing.samples import member, run_of
 
 ALLOWED = {
@@ -62,3 +62,11 @@ def test_up_number_survives_a_copy_that_went_down_without_one() -> None:
 
 def test_lower_of_two_up_numbers_stays() -> None:
     assert furthest(member("a", up_number=5), member("a", up_number=3)).up_number == 3
+
+
+def test_a_name_is_that_of_a_member_which_stays() -> None:
+    gone, settled, newcomer = member("a", "down", id="x"), member("c", "up", id="x"), member("b", "joining", id="x")
+    assert member_called([gone, newcomer, settled], "x") == settled
+    assert member_called([gone, newcomer], "x") == newcomer
+    assert member_called([gone], "x") is None
+    assert member_called([settled], "y") is None
