@@ -6,6 +6,7 @@ from casty.address import ActorAddress, NodeAddress, NodeId
 from casty.behaviors import Behaviors
 from casty.cluster.cluster import Cluster
 from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.cluster.group_router import GroupRouter
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.services import Deregister, Find, Listing, ReceptionistCmd, Register, ServiceInstance, Subscribe
 from casty.cluster.system import ClusteredActorSystem
@@ -58,6 +59,7 @@ from casty.protocol.supervision import (
 )
 from casty.protocol.vector_clock import VectorClock
 from casty.refs import ActorRef, ServiceKey
+from casty.routers import Routers
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import (
@@ -74,6 +76,7 @@ from casty.runtime.events import (
 )
 from casty.runtime.inbox import Inbox
 from casty.runtime.interception import ReceiveTarget
+from casty.runtime.routing import PoolRouter
 from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.signals import PoisonPill
 from casty.runtime.stash import StashBuffer
@@ -124,6 +127,7 @@ __all__ = [
     "FailureDetectorConfig",
     "Find",
     "FrameError",
+    "GroupRouter",
     "Inbox",
     "JoinRefused",
     "Listing",
@@ -143,6 +147,7 @@ __all__ = [
     "OneForOneStrategy",
     "PhiAccrualFailureDetector",
     "PoisonPill",
+    "PoolRouter",
     "ProtocolError",
     "Publish",
     "ReachableMember",
@@ -155,6 +160,7 @@ __all__ = [
     "Restart",
     "RestartRequested",
     "Resume",
+    "Routers",
     "ScheduleOnce",
     "ScheduleTick",
     "ServiceEntry",

@@ -38,6 +38,8 @@ async def become(cell: Cell, behavior: Behavior[Never]) -> bool:
                     cell.strategies = strategies = []
                 strategies.append(strategy)
                 behavior = inner
+            case forms.Composed():
+                behavior = behavior.compose()
             case forms.Intercepted(inner, interceptor):
                 if interceptors is None:
                     cell.interceptors = interceptors = []

@@ -11,6 +11,7 @@ import inspect
 import types
 import typing
 import weakref
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
@@ -52,6 +53,16 @@ class Behavior(Generic[M_contra]):
                 f"{self!r} is no answer to wait for: the handler or factory that returned it must be async, "
                 "such as `async def handler(ctx, message)`, and no lambda"
             )
+
+
+class Composed(Behavior[M]):
+    """A behaviour that is made of others when an actor takes it on."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def compose(self) -> Behavior[Never]:
+        """Return what the actor does."""
 
 
 Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavior[Never]]]"

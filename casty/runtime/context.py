@@ -19,6 +19,7 @@ from casty.runtime.cell import Cell
 from casty.runtime.family import Family
 from casty.runtime.mailbox import MailboxChannel
 from casty.runtime.ref import AdapterRef, OwnRef
+from casty.runtime.requests import forward
 from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
 from casty.runtime.signatures import check_behavior
 from casty.runtime.stash import StashBuffer
@@ -270,6 +271,14 @@ class ActorContext(Generic[M]):
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
         """Ask as with ``system.ask``. The actor takes no message while it waits: never ask each other."""
         return await asking.ask(self._cell.kernel, ref, factory, timeout)
+
+    def forward(self, ref: ActorRef[O], message: O) -> None:
+        """Tell ``ref`` the message in hand, with what came with it: the deadline of the one who asks.
+
+        The request can still be withdrawn there. A full mailbox that would raise makes a dead letter:
+        whoever passes on has nobody to tell. Another message is told as it is.
+        """
+        forward(self._cell, ref, message)
 
     def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
         """Answer an ask with an error: it raises AskFailed with this text, and this exception as its cause.

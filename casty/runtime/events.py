@@ -107,6 +107,7 @@ DeadLetterReason: TypeAlias = Literal[
     "ask finished",
     "request expired",
     "request withdrawn",
+    "no routee",
     "error reply without an ask",
     "outbound queue full",
     "cluster stopped",
@@ -124,6 +125,7 @@ NO_SUCH_ACTOR: Final = "no such actor"
 ASK_FINISHED: Final = "ask finished"
 REQUEST_EXPIRED: Final = "request expired"
 REQUEST_WITHDRAWN: Final = "request withdrawn"
+NO_ROUTEE: Final = "no routee"
 NOT_AN_ASK: Final = "error reply without an ask"
 OUTBOUND_FULL: Final = "outbound queue full"
 NODE_STOPPED: Final = "cluster stopped"

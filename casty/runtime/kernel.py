@@ -20,6 +20,7 @@ from casty.runtime.events import (
     ACTOR_STOPPED,
     ILL_TYPED,
     MAILBOX_FULL,
+    NO_ROUTEE,
     NO_SUCH_ACTOR,
     DeadLetter,
     DeadLetterReason,
@@ -43,6 +44,7 @@ ASK_SERIAL_DIGITS_MAX = 19
 LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     ACTOR_STOPPED: ActorStoppedError,
     NO_SUCH_ACTOR: ActorStoppedError,
+    NO_ROUTEE: ActorStoppedError,
     MAILBOX_FULL: MailboxFull,
     ILL_TYPED: TypeError,
 }

@@ -186,6 +186,17 @@ def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
         ref.kernel.dead_letter(message, ref, MAILBOX_FULL)
 
 
+def request_or_drop(ref: AskableRef[Never], request: Request) -> None:
+    """Do the same with a request."""
+    try:
+        ref.request(request)
+    except MailboxFull:
+        if not isinstance(ref, OwnRef):
+            raise
+        ref.kernel.rejected -= 1
+        ref.kernel.dead_letter(request, ref, MAILBOX_FULL)
+
+
 def _refusal(cell: Cell) -> str:
     full = f"the mailbox of {cell.path} is full"
     if cell.mailbox.overflow is MailboxOverflowStrategy.reject:

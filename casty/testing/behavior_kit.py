@@ -221,6 +221,8 @@ class BehaviorTestKit(Generic[M]):
                     hooks.append(behavior)
                     self._hooks = hooks
                     behavior = inner
+                case forms.Composed():
+                    behavior = behavior.compose()
                 case forms.Intercepted(inner, interceptor):
                     interceptors.append(interceptor)
                     self._interceptors = interceptors

@@ -316,6 +316,9 @@ class KitContext(ActorContext[M]):
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
         return await self._world.ask(ref, factory, timeout)
 
+    def forward(self, ref: ActorRef[O], message: O) -> None:
+        ref.tell(message)
+
     def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
         self._world.effects.append(RepliedError(reply_to, error))
 

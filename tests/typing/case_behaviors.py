@@ -8,11 +8,16 @@ from typing import assert_type
 from casty import (
     ActorContext,
     ActorRef,
+    ActorRestarted,
     ActorSystem,
     Behavior,
     Behaviors,
+    PoolRouter,
     ReceiveTarget,
+    Routers,
+    ServiceKey,
     StashBuffer,
+    SystemConfig,
     TimerScheduler,
 )
 
@@ -85,3 +90,40 @@ async def intercepts(system: ActorSystem, adds: ActorRef[Add], all_of_them: Acto
     system.spawn(Behaviors.spy(all_of_them, Behaviors.receive(handle)), "b").tell(Add(1))
     spied: Behavior[Command] = Behaviors.spy(adds, Behaviors.receive(handle))  # expect-error
     system.spawn(spied, "c")
+
+
+def amount(message: Command) -> int:
+    return message.amount if isinstance(message, Add) else 0
+
+
+def length(message: str) -> int:
+    return len(message)
+
+
+async def routes(system: ActorSystem, key: ServiceKey[Command], texts: ActorRef[str]) -> None:
+    pool = Routers.pool(3, Behaviors.receive(handle))
+    assert_type(pool, PoolRouter[Command])
+    ref = system.spawn(pool.with_consistent_hashing_routing(amount), "a")
+    assert_type(ref, ActorRef[Command])
+    ref.tell("add")  # expect-error
+    pool.with_consistent_hashing_routing(length)  # expect-error
+    pool.with_broadcast_predicate(str.isupper)  # expect-error
+    system.spawn(Routers.group(key).with_random_routing(), "b").tell("add")  # expect-error
+    system.spawn(Routers.group(key), "c").tell(Add(1))
+
+
+async def forwards(ctx: ActorContext[Command], message: Command, texts: ActorRef[str]) -> float:
+    ctx.forward(ctx.self, message)
+    ctx.forward(texts, message)  # expect-error
+    return ctx.deadline
+
+
+async def subscribes(system: ActorSystem) -> None:
+    async with system.events(ActorRestarted) as events:
+        async for event in events:
+            assert_type(event, ActorRestarted)
+            text: str = event.ref  # expect-error
+            system.log(text)  # expect-error
+    waiting: str = system.statistics().mailbox_size  # expect-error
+    assert waiting
+    SystemConfig(mailboxes={"/a": 5})  # expect-error

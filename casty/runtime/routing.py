@@ -1,0 +1,130 @@
+"""Routers: actors that hand each message on to one of several others, or to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Generic, Never, Self, TypeVar, cast
+
+from casty.protocol.effects import Rng
+from casty.protocol.routing import VIRTUAL_NODES, ConsistentHashing, RandomRouting, RoundRobin, Routing
+from casty.refs import ActorRef
+from casty.runtime.behavior import SAME, STOPPED, Behavior, Composed, Receive, Setup
+from casty.runtime.context import ActorContext
+from casty.runtime.events import NO_ROUTEE, Terminated
+from casty.runtime.system import kernel_of
+
+M = TypeVar("M")
+
+
+def _round_robin(rng: Rng) -> Routing[object]:
+    return RoundRobin()
+
+
+def _random(rng: Rng) -> Routing[object]:
+    return RandomRouting(rng)
+
+
+def _hashing(mapping: Callable[[M], str | bytes | int], virtual_nodes: int, rng: Rng) -> Routing[M]:
+    return ConsistentHashing(mapping, virtual_nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Router(Composed[M], Generic[M]):
+    """The behaviour of a router, and how it chooses. The methods return another one."""
+
+    routing: Callable[[Rng], Routing[M]] = field(default=_round_robin, kw_only=True)
+    broadcasts: Callable[[M], bool] | None = field(default=None, kw_only=True)
+
+    def with_round_robin_routing(self) -> Self:
+        """Hand the messages to each routee in turn."""
+        return replace(self, routing=_round_robin)
+
+    def with_random_routing(self) -> Self:
+        """Hand each message to any routee, with the same chance."""
+        return replace(self, routing=_random)
+
+    def with_consistent_hashing_routing(
+        self, mapping: Callable[[M], str | bytes | int], *, virtual_nodes: int = VIRTUAL_NODES
+    ) -> Self:
+        """Hand messages with the same ``mapping(message)`` to the same routee, as long as it is there.
+
+        The choice is the same in every process. A routee that comes or goes moves only its own share of
+        the keys; ``virtual_nodes`` more places of each routee on the ring make the shares more even.
+        """
+        if virtual_nodes < 1:
+            raise ValueError(f"virtual_nodes must be at least 1, got {virtual_nodes!r}")
+        return replace(self, routing=partial(_hashing, mapping, virtual_nodes))
+
+    def with_broadcast_predicate(self, predicate: Callable[[M], bool]) -> Self:
+        """Hand messages for which ``predicate(message)`` is true to all routees, the others as before."""
+        return replace(self, broadcasts=predicate)
+
+
+class Routees(Generic[M]):
+    """The actors behind one router. Also for routers above the runtime."""
+
+    def __init__(self, router: Router[M], ctx: ActorContext[M]) -> None:
+        self._kernel = kernel_of(ctx.system)
+        self._ctx = ctx
+        self._routing = router.routing(self._kernel.rng)
+        self._broadcasts = router.broadcasts
+        self._refs: Mapping[str, ActorRef[M]] = {}
+
+    def update(self, refs: Mapping[str, ActorRef[M]]) -> None:
+        """Route to these from now on, in this order; the names are what keys are assigned to."""
+        self._refs = refs
+        self._routing.update(tuple(refs))
+
+    def route(self, message: M) -> None:
+        """Hand a message on; a dead letter where there is nobody."""
+        if not self._refs:
+            self._kernel.dead_letter(message, self._ctx.self, NO_ROUTEE)
+        elif self._broadcasts is not None and self._broadcasts(message):
+            for ref in self._refs.values():
+                self._ctx.forward(ref, message)
+        else:
+            self._ctx.forward(self._refs[self._routing.choose(message)], message)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolRouter(Router[M]):
+    """A router that spawns its routees itself: made by ``Routers.pool``."""
+
+    size: int
+    behavior: Behavior[M]
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a pool needs at least 1 routee, got {self.size!r}")
+
+    def message_type(self) -> object | None:
+        return self.behavior.message_type()
+
+    def compose(self) -> Behavior[Never]:
+        return Setup(self._start)
+
+    async def _start(self, ctx: ActorContext[object]) -> Behavior[Never]:
+        pool = _Pool(self, cast("ActorContext[M]", ctx))
+        return Receive(pool.handle)
+
+
+class _Pool(Generic[M]):
+    """The living routees of one pool."""
+
+    def __init__(self, router: PoolRouter[M], ctx: ActorContext[M]) -> None:
+        self._routees = Routees(router, ctx)
+        self._refs = {str(n): ctx.spawn(router.behavior, str(n)) for n in range(1, router.size + 1)}
+        for ref in self._refs.values():
+            ctx.watch(ref)
+        self._routees.update(self._refs)
+
+    async def handle(self, ctx: ActorContext[object], message: object) -> Behavior[Never]:
+        """Route a message, or take note that a routee has ended; without any, the pool ends."""
+        if not isinstance(message, Terminated):
+            self._routees.route(cast("M", message))
+            return SAME
+        self._refs = {name: ref for name, ref in self._refs.items() if ref != message.ref}
+        self._routees.update(self._refs)
+        return SAME if self._refs else STOPPED

@@ -1,0 +1,73 @@
+"""Group routers follow the receptionist: who offers the service, on every node."""
+
+from __future__ import annotations
+
+import trio
+
+from casty import Behaviors, Routers, ServiceKey
+
+KEY = ServiceKey[str]("work")
+
+
+def worker(seen, name):
+    async def handle(ctx, message: str):
+        seen.append((name, message))
+        return Behaviors.stopped() if message == "stop" else Behaviors.same()
+
+    return Behaviors.discoverable(Behaviors.receive(handle), key=KEY)
+
+
+async def test_a_group_routes_to_services_of_all_nodes_as_they_come_and_go(autojump_clock, nodes):
+    first = await nodes.start("a")
+    second = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    seen = []
+    group = first.system.spawn(Routers.group(KEY), "group")
+    group.tell("early")
+    await trio.sleep(1)
+    assert first.system.statistics().dead_letters == {"no routee": 1}
+    first.system.spawn(worker(seen, "a"), "worker")
+    second.system.spawn(worker(seen, "b"), "worker")
+    await trio.sleep(5)
+    for number in range(4):
+        group.tell(str(number))
+    await trio.sleep(1)
+    assert sorted(seen, key=lambda one: one[1]) == [("a", "0"), ("b", "1"), ("a", "2"), ("b", "3")]
+    await nodes.stop("b")
+    await trio.sleep(5)
+    seen.clear()
+    for number in range(2):
+        group.tell(str(number))
+    await trio.sleep(1)
+    assert seen == [("a", "0"), ("a", "1")]
+
+
+async def test_a_key_has_the_same_routee_from_every_node(autojump_clock, nodes):
+    first = await nodes.start("a")
+    second = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    seen = []
+    routers = []
+    for name, node in (("a", first), ("b", second)):
+        node.system.spawn(worker(seen, name), "worker")
+        routers.append(node.system.spawn(Routers.group(KEY).with_consistent_hashing_routing(str), "group"))
+    await trio.sleep(5)
+    for router in routers:
+        for number in range(20):
+            router.tell(f"key-{number}")
+    await trio.sleep(1)
+    assert len(seen) == 40
+    assert len(set(seen)) == 20
+    assert {name for name, _ in seen} == {"a", "b"}
+
+
+async def test_messages_before_the_first_listing_wait_for_it(autojump_clock, nodes):
+    node = await nodes.start("a")
+    seen = []
+    node.system.spawn(worker(seen, "a"), "worker")
+    await trio.sleep(1)
+    group = node.system.spawn(Routers.group(KEY), "group")
+    for number in range(3):
+        group.tell(str(number))
+    await trio.sleep(1)
+    assert seen == [("a", "0"), ("a", "1"), ("a", "2")]
