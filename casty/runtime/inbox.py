@@ -73,6 +73,9 @@ class Inbox(Generic[M]):
                     continue
                 if isinstance(message, Request):
                     message = opened(cell, message)
+                    if message is WAKE:
+                        self._count += 1
+                        await self._end_of_batch()
                 if message is not WAKE:
                     return self._taken(message)
         cell.in_hand = WAKE

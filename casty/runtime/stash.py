@@ -100,9 +100,13 @@ class StashBuffer(Generic[M]):
         return behavior
 
     def _drop_withdrawn(self) -> None:
-        for message in [message for message in self._messages if payload(message) is WAKE]:
-            self._messages.remove(message)
-            cast("Request", message).take()
+        messages = list(self._messages)
+        self._messages.clear()
+        for message in messages:
+            if isinstance(message, Request) and message.message is WAKE:
+                message.take()
+            else:
+                self._messages.append(message)
 
     def _keep(self, message: object) -> None:
         if self._cell.stopping:

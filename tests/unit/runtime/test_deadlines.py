@@ -260,3 +260,19 @@ async def test_asks_that_time_out_or_are_cancelled_leave_every_table_empty(autoj
         assert ref.owner().mailbox.receiver.statistics().current_buffer_used <= 512  # type: ignore[attr-defined]  # inside
         assert sum(counted.dead_letters.values()) == ASKS - 1  # the first was started
         gate.set()
+
+
+@both
+async def test_an_actor_with_many_expired_requests_lets_others_run(task: bool) -> None:
+    async with ActorSystem() as system:
+        system.spawn(answering([], task=task), "a")
+        nobody = system.spawn(Behaviors.ignore(), "nobody")
+        await trio.testing.wait_all_tasks_blocked()
+        transport = LocalTransport(system)
+        for _ in range(1_000):
+            transport.deliver("/a", 0, Get(nobody), remaining=0.0)
+        for _ in range(4):
+            await trio.lowlevel.checkpoint()
+        assert 0 < system.statistics().dead_letters["request expired"] <= 5 * 64
+        await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().dead_letters == {"request expired": 1_000}
