@@ -160,7 +160,7 @@ class Behaviors:
         strategies stay when the behaviour is replaced, until a handler returns another ``supervise``.
         """
         check_behavior(behavior, "supervise")
-        if not callable(getattr(strategy, "decide", None)):
+        if isinstance(strategy, type) or not callable(getattr(strategy, "decide", None)):
             raise TypeError(f"supervise needs a strategy, such as Restart() or Resume(), got {strategy!r}")
         return forms.Supervised(behavior, strategy)
 

@@ -43,6 +43,12 @@ def check_count(owner: object, *names: str, least: int = 1) -> None:
             raise ConfigError(f"{type(owner).__name__}.{name} must be an integer of at least {least}, got {value!r}")
 
 
+def check_kind(name: str, value: object, kind: type[object], example: str) -> None:
+    """Raise ConfigError unless ``value``, the setting ``name``, is of a kind."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be a {kind.__name__}, such as {example}, got {value!r}")
+
+
 def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 0) -> None:
     """Raise ConfigError unless ``host`` and ``port`` can name a listening port."""
     if not isinstance(host, str) or not host.strip() or any(c.isspace() or c in "/@#?" for c in host):
@@ -86,6 +92,7 @@ class Mailbox:
 
     def __post_init__(self) -> None:
         check_count(self, "capacity")
+        check_kind("Mailbox.overflow", self.overflow, MailboxOverflowStrategy, "MailboxOverflowStrategy.drop_oldest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,9 @@ class SystemConfig:
         if self.seed is not None:
             check_count(self, "seed", least=0)
         check_positive(self, "stop_timeout", "shutdown_timeout", "slow_handler_after")
-        for pattern in self.mailboxes:
+        check_kind("SystemConfig.mailbox", self.mailbox, Mailbox, "Mailbox(100)")
+        for pattern, mailbox in self.mailboxes.items():
+            check_kind(f"SystemConfig.mailboxes[{pattern!r}]", mailbox, Mailbox, "Mailbox(100)")
             if not pattern.startswith("/"):
                 raise ConfigError(f"SystemConfig.mailboxes: a pattern of paths begins with '/', got {pattern!r}")
         object.__setattr__(self, "mailboxes", MappingProxyType(dict(self.mailboxes)))

@@ -18,6 +18,7 @@ from casty.config import (
     ClusterSettings,
     SystemConfig,
     check_count,
+    check_kind,
     check_positive,
     check_roles,
     check_seed_nodes,
@@ -72,6 +73,7 @@ class ClusteredActorSystem(ActorSystem):
     ) -> None:
         super().__init__(name, config=config)
         self.settings = settings or ClusterSettings()
+        check_kind(f"{type(self).__name__}.settings", self.settings, ClusterSettings, "ClusterSettings.lan()")
         self.required_quorum = required_quorum
         self.join_timeout = join_timeout
         if required_quorum is not None:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, cast
 
 from casty.config import check_count, check_positive
 from casty.errors import ConfigError
@@ -54,11 +54,24 @@ class SupervisionStrategy(Protocol):
 Exceptions = type[Exception] | tuple[type[Exception], ...]
 
 
+def _check_on(strategy: object, on: object) -> None:
+    """Raise ConfigError unless ``on`` are exceptions: found when a failure comes, it would be one failure more."""
+    kinds = cast("tuple[object, ...]", on) if isinstance(on, tuple) else (on,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+        raise ConfigError(
+            f"{type(strategy).__name__}.on must be a class of exceptions or a tuple of them, "
+            f"such as (OSError, ValueError), got {on!r}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Stop(SupervisionStrategy):
     """Stop for exceptions of the types ``on``."""
 
     on: Exceptions = Exception
+
+    def __post_init__(self) -> None:
+        _check_on(self, self.on)
 
     def decide(self, exception: Exception) -> Directive | None:
         return Directive.stop if isinstance(exception, self.on) else None
@@ -74,6 +87,9 @@ class Resume(SupervisionStrategy):
 
     on: Exceptions = Exception
 
+    def __post_init__(self) -> None:
+        _check_on(self, self.on)
+
     def decide(self, exception: Exception) -> Directive | None:
         return Directive.resume if isinstance(exception, self.on) else None
 
@@ -83,6 +99,9 @@ class Escalate(SupervisionStrategy):
     """Stop and make it the parent's failure, for exceptions of the types ``on``."""
 
     on: Exceptions = Exception
+
+    def __post_init__(self) -> None:
+        _check_on(self, self.on)
 
     def decide(self, exception: Exception) -> Directive | None:
         return Directive.escalate if isinstance(exception, self.on) else None
@@ -113,6 +132,7 @@ class Restart(SupervisionStrategy):
     on: Exceptions = Exception
 
     def __post_init__(self) -> None:
+        _check_on(self, self.on)
         if self.restarts_max is not None:
             check_count(self, "restarts_max")
             if self.restarts_max > RESTARTS_REMEMBERED_MAX:

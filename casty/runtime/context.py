@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar, TypeVarTuple, overloa
 
 import trio
 
-from casty.config import Mailbox
+from casty.config import Mailbox, check_kind
 from casty.errors import ActorStoppedError
 from casty.refs import ActorRef
 from casty.runtime import ask as asking
@@ -335,6 +335,7 @@ def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | Non
             kernel.on_spawn(message_type)
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
+    check_kind("mailbox", mailbox, Mailbox, "Mailbox(100)")
     channel = MailboxChannel(mailbox)
     cell = Cell(home, path, behavior, channel, kernel, kernel.next_uid())
     cell.context = ActorContext(cell)

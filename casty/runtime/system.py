@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
 
 import trio
 
-from casty.config import Mailbox, SystemConfig
+from casty.config import Mailbox, SystemConfig, check_kind
 from casty.errors import ActorStoppedError, AskTimeoutError
 from casty.refs import ActorRef
 from casty.runtime import ask as asking
@@ -51,6 +51,7 @@ class ActorSystem:
             raise ValueError(f"a system's name must be a word without any of '/@#?:', got {name!r}")
         self.name = name
         self.config = SystemConfig() if config is None else config
+        check_kind(f"{type(self).__name__}.config", self.config, SystemConfig, "SystemConfig(stop_timeout=1.0)")
         self._kernel_or_none: Kernel | None = None
         self._manager: AbstractAsyncContextManager[None] | None = None
         self._body_scope = trio.CancelScope()
