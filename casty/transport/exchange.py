@@ -21,6 +21,7 @@ from casty.transport.greeting import SIMULTANEOUS_DIAL
 from casty.transport.inbound import InboundHandler, Reports
 from casty.transport.link import Link, Session, SessionOwner
 from casty.transport.links import Links
+from casty.transport.strangers import Strangers
 from casty.wire.frame import FrameDecoder, Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, negotiate
 
@@ -61,8 +62,8 @@ class Exchange:
         self.frames_rejected = 0
         self.changed = trio.lowlevel.ParkingLot()
         """Unparked whenever a session or a dial is over."""
-        self.kept: frozenset[UniqueAddress] = frozenset()
-        """Runs whose links stay when nothing crosses them; all others are strangers."""
+        self.strangers = Strangers(limits, self.links, self.dials, self.sessions)
+        """Who is no member, and the bounds for them."""
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
@@ -73,14 +74,13 @@ class Exchange:
         if self.is_closing:
             return None
         link = self.links.by_peer[lane].get(to)
-        if link is not None:
-            return link
-        up = self.links.established(self._aliases.get(to.address, to.address), lane)
-        if up is not None:
-            return up if to.incarnation in (0, up.peer.incarnation) else None
-        link = Link(to, lane, self.limits, self.dials)
-        self.links.add(link)
-        return link
+        if link is None:
+            link = self.links.established(self._aliases.get(to.address, to.address), lane)
+            if link is not None and to.incarnation not in (0, link.peer.incarnation):
+                return None
+        if link is None:
+            return self._add_link(to, lane) if self.strangers.may_wait_for(to, lane) else None
+        return link if self.strangers.may_queue(link) else None
 
     def reach(self, link: Link) -> None:
         """See to it that a link with frames gets a connection."""
@@ -98,10 +98,13 @@ class Exchange:
         if self.is_closing or self.links.established(self._aliases.get(address, address), lane) is not None:
             return
         dial = self.dials.get((address, lane))
-        if dial is None:
+        if dial is not None:
+            dial.request()
+        elif self.strangers.may_dial(address):
             self._dial(Dial(address, lane, failures=0, is_requested=True))
         else:
-            dial.request()
+            with self.reports:
+                self.reports.add(self.handler.dial_failed, address, lane, False, "this node dials too many others")
 
     def acknowledged(self, dial: Dial, ack: HelloAck, connection: Connection, decoder: FrameDecoder) -> Session | None:
         """Make a dialled connection the link; None when it is not wanted any more, or leads to another address.
@@ -227,7 +230,7 @@ class Exchange:
             for session in list(self.sessions):
                 if now >= session.closes_at:
                     session.end(f"nothing has crossed it for {idle_max:g} s", graceful=True)
-                elif session.link.peer not in self.kept and now - session.used >= idle_max:
+                elif self.strangers.is_one(session.link.peer) and now - session.used >= idle_max:
                     session.finish(grace=GOODBYE_GRACE)
 
     def finish(self) -> None:
@@ -258,8 +261,7 @@ class Exchange:
         self._aliases[dial.address] = node.address
         link = self.links.established(node.address, dial.lane) or self.links.by_peer[dial.lane].get(node)
         if link is None:
-            link = Link(node, dial.lane, self.limits, self.dials)
-            self.links.add(link)
+            link = self._add_link(node, dial.lane)
         self._adopt(link, dial.address)
         if not link.outbox.is_idle:
             self.reach(link)
@@ -307,7 +309,7 @@ class Exchange:
         session = None if link is None else link.session
         if session is None and len(self.sessions) >= self.limits.links_max:
             return Refused(f"this node has as many links as it may: {self.limits.links_max}", final=False)
-        if session is None and node not in self.kept and self._is_crowded(remote):
+        if session is None and self.strangers.is_one(node) and self.strangers.is_crowded(remote):
             return Refused("this node has as many links to nodes that are no members as it may", final=False)
         if node < self.local:
             return None
@@ -323,9 +325,10 @@ class Exchange:
                 return SIMULTANEOUS_DIAL
         return None
 
-    def _is_crowded(self, remote: str) -> bool:
-        hosts = [session.remote for session in self.sessions if session.link.peer not in self.kept]
-        return len(hosts) >= self.limits.strangers_max or hosts.count(remote) >= self.limits.strangers_per_host_max
+    def _add_link(self, node: UniqueAddress, lane: Lane) -> Link:
+        link = Link(node, lane, self.limits, self.dials, self.strangers.tally_of(node))
+        self.links.add(link)
+        return link
 
     def _establish(self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder) -> Session:
         self.reports.add(self.handler.incarnation_seen, node)
@@ -337,8 +340,7 @@ class Exchange:
             self._give_up(dial)
         link = self.links.by_peer[lane].get(node)
         if link is None:
-            link = Link(node, lane, self.limits, self.dials)
-            self.links.add(link)
+            link = self._add_link(node, lane)
         if link.session is not None:
             link.session.is_superseded = True
             link.session.end("replaced by a newer connection", graceful=False)

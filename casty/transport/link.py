@@ -20,7 +20,7 @@ from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.complaints import Complaints
 from casty.transport.credit import FRAME_COST_BYTES, control_credit
-from casty.transport.outbox import Outbox
+from casty.transport.outbox import Outbox, Tally
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
 READ_BYTES_MAX = 64 * 1024
@@ -85,10 +85,12 @@ class Link:
         lane: Lane,
         limits: TransportLimits,
         dials: Container[tuple[NodeAddress, Lane]],
+        tally: Tally,
     ) -> None:
         self.peer = peer
         self.lane = lane
-        self.outbox = Outbox(messages_max=limits.outbound_messages_max, bytes_max=limits.outbound_bytes_max)
+        messages_max, bytes_max = limits.outbound_messages_max, limits.outbound_bytes_max
+        self.outbox = Outbox(messages_max=messages_max, bytes_max=bytes_max, tally=tally)
         self.session: Session | None = None
         self.traffic = Traffic()
         self.failures = 0

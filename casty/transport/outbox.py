@@ -8,8 +8,16 @@ their senders came, whether they waited or not.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import trio
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """How much is queued in several outboxes together."""
+
+    bytes: int = 0
 
 
 class Outbox:
@@ -20,10 +28,11 @@ class Outbox:
     (True, False)
     """
 
-    __slots__ = ("_bytes_max", "_frames", "_messages_max", "_taker", "_waiting", "bytes")
+    __slots__ = ("_bytes_max", "_frames", "_messages_max", "_taker", "_waiting", "bytes", "tally")
 
-    def __init__(self, *, messages_max: int, bytes_max: int) -> None:
+    def __init__(self, *, messages_max: int, bytes_max: int, tally: Tally | None = None) -> None:
         self.bytes = 0
+        self.tally = tally or Tally()
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._frames: list[bytes] = []
@@ -48,7 +57,9 @@ class Outbox:
         if self._waiting or not self._has_room(frame):
             return False
         self._frames.append(frame)
-        self.bytes += len(frame)
+        size = len(frame)
+        self.bytes += size
+        self.tally.bytes += size
         if self._taker is not None:
             self.wake()
         return True
@@ -74,17 +85,25 @@ class Outbox:
     def extend(self, frames: list[bytes]) -> None:
         """Queue frames that another queue had already taken; no bound holds for them."""
         self._frames += frames
-        self.bytes += sum(map(len, frames))
+        size = sum(map(len, frames))
+        self.bytes += size
+        self.tally.bytes += size
         self.wake()
+
+    def count_in(self, tally: Tally) -> None:
+        """Have what is queued counted there from now on, and not where it was."""
+        self.tally.bytes -= self.bytes
+        tally.bytes += self.bytes
+        self.tally = tally
 
     def take(self, bytes_max: int) -> list[bytes]:
         """Return the next frames, at most ``bytes_max`` together but at least one; ``[]`` if none.
 
         The waiting senders for whom there is room now are admitted before this returns.
         """
-        frames = self._frames
-        if self.bytes <= bytes_max:
-            taken, self._frames, self.bytes = frames, [], 0
+        frames, size = self._frames, self.bytes
+        if size <= bytes_max:
+            taken, self._frames = frames, []
         else:
             count, size = 1, len(frames[0])
             while count < len(frames) and size + len(frames[count]) <= bytes_max:
@@ -92,7 +111,8 @@ class Outbox:
                 count += 1
             taken = frames[:count]
             del frames[:count]
-            self.bytes -= size
+        self.bytes -= size
+        self.tally.bytes -= size
         if self._waiting:
             self._admit()
         return taken
@@ -100,6 +120,7 @@ class Outbox:
     def drain(self) -> list[bytes]:
         """Empty the queue and the line of waiting senders, and return their frames in order."""
         drained = [*self._frames, *self._waiting.values()]
+        self.tally.bytes -= self.bytes
         self._frames, self.bytes = [], 0
         while self._waiting:
             trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0])
@@ -135,6 +156,7 @@ class Outbox:
             del self._waiting[sender]
             self._frames.append(frame)
             self.bytes += len(frame)
+            self.tally.bytes += len(frame)
             trio.lowlevel.reschedule(sender)
 
     def __repr__(self) -> str:

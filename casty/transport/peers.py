@@ -42,6 +42,8 @@ once. Giving way each time, every frame was a write of its own: 7 times the proc
 
 HOUSEKEEPING_INTERVAL = 1.0
 
+NOT_TAKEN = "another run of the node is there, it is no member and too much waits for such, or this node is leaving"
+
 logger = logging.getLogger("casty.transport")
 
 
@@ -132,8 +134,8 @@ class RemoteTransport:
     def send(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
         """Queue a whole frame, dialling where there is no link; False when it was not taken.
 
-        Incarnation 0 is whoever runs at that address. Not taken: the queue is full, another run is
-        known to be there, or the transport does not run.
+        Incarnation 0 is whoever runs at that address. Not taken: the queue is full, or that of all who
+        are no members; another run is known to be there; or the transport does not run.
         """
         exchange = self._exchange
         if exchange is None:
@@ -161,7 +163,7 @@ class RemoteTransport:
         exchange = self._running()
         link = exchange.link_for(to, lane)
         if link is None:
-            exchange.undelivered(to, [frame], "another run of the node is there, or this node is leaving")
+            exchange.undelivered(to, [frame], NOT_TAKEN)
             return
         if link.outbox.put_nowait(frame):
             if link.session is None:
@@ -200,7 +202,7 @@ class RemoteTransport:
         apart, so that there is always room for those to keep.
         """
         if self._exchange is not None:
-            self._exchange.kept = frozenset(nodes)
+            self._exchange.strangers.keep(nodes)
 
     def give_up(self, address: NodeAddress, reason: str) -> None:
         """Stop dialling an address for messages between actors; what waits for it is undelivered."""

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from casty.transport.gate import Gate
-from casty.transport.outbox import Outbox
+from casty.transport.outbox import Outbox, Tally
 
 
 async def test_frames_leave_in_order_and_within_the_size_of_one_write() -> None:
@@ -160,3 +160,27 @@ def test_the_gate_counts_in_all_and_per_host() -> None:
         gate.leave(host)
     assert gate.inside == 0
     assert gate.enter("c")
+
+
+async def test_a_tally_is_what_its_outboxes_hold_whatever_happens_to_them(autojump_clock, nursery) -> None:
+    rng, one, other = random.Random(3), Tally(), Tally()
+    boxes = [Outbox(messages_max=8, bytes_max=500, tally=one) for _ in range(3)]
+    for _ in range(3_000):
+        box, frame = rng.choice(boxes), bytes(rng.randrange(1, 200))
+        match rng.randrange(7):
+            case 0 | 1 | 2:
+                box.put_nowait(frame)
+            case 3:
+                nursery.start_soon(box.put, frame)
+                await trio.testing.wait_all_tasks_blocked()
+            case 4:
+                box.take(rng.randrange(1, 600))
+            case 5:
+                rng.choice(boxes).extend(box.drain())
+            case _:
+                box.count_in(rng.choice([one, other]))
+        for tally in (one, other):
+            assert tally.bytes == sum(box.bytes for box in boxes if box.tally is tally)
+    for box in boxes:
+        box.drain()
+    assert (one.bytes, other.bytes) == (0, 0)

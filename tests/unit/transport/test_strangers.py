@@ -14,8 +14,13 @@ from casty.transport.base import Connection, ConnectionLost
 from casty.transport.credit import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES, Credit
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
 from casty.transport.link import FRAMES_BEFORE_YIELD
+from casty.transport.strangers import RUNS_WAITED_FOR_MAX
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
+
+
+def packed(body: bytes) -> bytes:
+    return frame(FrameKind.ENVELOPE, body)
 
 
 def run_at(port: int) -> UniqueAddress:
@@ -162,3 +167,58 @@ def test_credit_comes_back_with_time_up_to_the_burst() -> None:
     assert credit.take(100, now=0.0) == pytest.approx(1.0)
     assert credit.take(0, now=1.0) == pytest.approx(0.0)
     assert credit.take(60, now=100.0) == pytest.approx(0.1)
+
+
+async def test_addresses_of_strangers_are_dialled_a_few_at_a_time_and_members_always(autojump_clock, world) -> None:
+    limits = TransportLimits(unauthenticated_max=5)
+    a, b = await world.node("a", limits=limits), await world.node("b")
+    a.transport.keep([b.me])
+    taken = [a.transport.send(run_at(port), Lane.ordinary, packed(b"x")) for port in range(1, 21)]
+    assert sum(taken) == a.transport.statistics().dials == 6  # one more for each member
+    a.transport.dial(run_at(30).address, Lane.control)
+    assert a.told.all("dial_failed") == [(run_at(30).address, Lane.control, False, "this node dials too many others")]
+    a.transport.dial(b.me.address, Lane.control)
+    assert a.say(b, b"to a member") == [True]
+    await b.told.wait("frame")
+    await a.told.wait("dial_failed", 7)
+    for port in range(1, 7):
+        a.transport.give_up(run_at(port).address, "nobody is there")
+    assert a.transport.send(run_at(20), Lane.ordinary, packed(b"x"))
+
+
+async def test_runs_invented_for_one_address_have_few_queues(autojump_clock, world) -> None:
+    a = await world.node("a")
+    runs = [UniqueAddress(NodeAddress("evil", 666), run) for run in range(1, 101)]
+    assert sum(a.transport.send(run, Lane.ordinary, packed(b"x")) for run in runs) == RUNS_WAITED_FOR_MAX
+
+
+async def test_what_waits_for_all_strangers_together_is_bounded_and_members_have_room(autojump_clock, world) -> None:
+    limits = TransportLimits(outbound_bytes_max=10_000)
+    a, b = await world.node("a", limits=limits), await world.node("b")
+    large = packed(bytes(9_000))
+    taken = [a.transport.send(run_at(port), Lane.ordinary, large) for port in range(1, 31)]
+    assert sum(taken) == 3  # the last of them goes over the bound
+    a.transport.keep([b.me])
+    assert a.say(b, bytes(9_000)) == [True]
+    await a.transport.send_wait(run_at(40), Lane.ordinary, large)
+    [(to, frames, reason)] = a.told.all("undelivered")
+    assert (to, frames) == (run_at(40), [large]) and "no member" in reason
+    a.transport.keep([b.me, run_at(1), run_at(2)])
+    assert a.transport.send(run_at(50), Lane.ordinary, large), "what waits for members is counted apart"
+    statistics = a.transport.statistics()
+    assert statistics.frames_rejected == 27
+
+
+async def test_a_stranger_that_reads_nothing_leaves_room_for_others_when_it_has_gone(autojump_clock, world) -> None:
+    limits = TransportLimits(outbound_bytes_max=1_000_000, write_timeout=10.0)
+    b = await world.node("b", limits=limits)
+    evil = await stranger(world, b)
+    assert await answer(evil) is FrameKind.HELLO_ACK
+    large = packed(bytes(900_000))
+    while b.transport.send(run_at(666), Lane.ordinary, large):
+        await trio.lowlevel.checkpoint()
+    await b.told.wait("link_lost")
+    b.transport.forget(run_at(666))
+    other = await world.node("other")
+    assert b.say(other, b"there is room again") == [True]
+    await other.told.wait("frame")

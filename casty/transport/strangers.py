@@ -1,0 +1,89 @@
+"""What peers that are no members may take of this node, all of them together.
+
+Owns who is a member for the transport, and the bounds on everybody else: links, dials, and bytes that
+wait to be written. A stranger names addresses without end, in hellos and in the refs of its messages,
+and each of them would have a queue and a dial of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.transport.link import Link, Session
+from casty.transport.links import Links
+from casty.transport.outbox import Tally
+from casty.wire.frame import Lane
+
+OUTBOUND_SHARES = 2
+"""What waits for all strangers together is at most as much as what may wait for so many members."""
+
+RUNS_WAITED_FOR_MAX = 4
+"""Runs of one address, on one lane, for which frames wait at one time while none of them is linked."""
+
+
+class Strangers:
+    """The bounds of one transport. ``dials`` are all that are under way, ``sessions`` all that are up."""
+
+    __slots__ = ("_addresses", "_dials", "_kept", "_limits", "_links", "_members", "_queued", "_sessions")
+
+    def __init__(
+        self,
+        limits: TransportLimits,
+        links: Links,
+        dials: Collection[tuple[NodeAddress, Lane]],
+        sessions: Collection[Session],
+    ) -> None:
+        self._limits = limits
+        self._links = links
+        self._dials = dials
+        self._sessions = sessions
+        self._kept: frozenset[UniqueAddress] = frozenset()
+        self._addresses: frozenset[NodeAddress] = frozenset()
+        self._members = Tally()
+        self._queued = Tally()
+
+    def keep(self, nodes: Iterable[UniqueAddress]) -> None:
+        """Take these runs for members, and only these; nobody is one at first."""
+        self._kept = frozenset(nodes)
+        self._addresses = frozenset(node.address for node in self._kept)
+        for link in self._links:
+            link.outbox.count_in(self.tally_of(link.peer))
+
+    def is_one(self, peer: UniqueAddress) -> bool:
+        """Whether this run is no member."""
+        return peer not in self._kept
+
+    def tally_of(self, peer: UniqueAddress) -> Tally:
+        """Return where what waits for a peer is counted."""
+        return self._members if peer in self._kept else self._queued
+
+    def may_queue(self, link: Link) -> bool:
+        """Whether one more frame may wait on this link."""
+        return link.outbox.tally is self._members or self._has_room
+
+    def may_wait_for(self, node: UniqueAddress, lane: Lane) -> bool:
+        """Whether frames may begin to wait for a run that has no link."""
+        if node in self._kept:
+            return True
+        if not self._has_room:
+            return False
+        waited_for = len(self._links.at(node.address, lane))
+        return waited_for < RUNS_WAITED_FOR_MAX and (waited_for > 0 or self.may_dial(node.address))
+
+    @property
+    def _has_room(self) -> bool:
+        return self._queued.bytes < OUTBOUND_SHARES * self._limits.outbound_bytes_max
+
+    def may_dial(self, address: NodeAddress) -> bool:
+        """Whether one more dial may begin."""
+        return address in self._addresses or len(self._dials) < self._limits.unauthenticated_max + len(self._kept)
+
+    def is_crowded(self, remote: str) -> bool:
+        """Whether there are as many links with strangers as may be, in all or from this host."""
+        hosts = [session.remote for session in self._sessions if self.is_one(session.link.peer)]
+        return len(hosts) >= self._limits.strangers_max or hosts.count(remote) >= self._limits.strangers_per_host_max
+
+    def __repr__(self) -> str:
+        return f"<Strangers members={len(self._kept)} queued={self._queued.bytes}>"
