@@ -114,6 +114,8 @@ class Listings(Generic[S]):
 
     def find(self, key: str, names: Names) -> Found:
         """Return what a key lists now for who sends messages of the types with these ``names``."""
+        if key not in self._by_key:
+            return Found()  # not remembered: there may be any number of such keys
         found = self._found.setdefault(key, {})
         if names not in found:
             found[names] = self._list(key, names)

@@ -34,6 +34,15 @@ def test_subscriber_is_told_at_once_also_that_nobody_is_there(listings: Listings
     assert listings.subscribe("cart", SENDS, "t") == [Notify("t", (CART,))]
 
 
+def test_questions_for_keys_that_nobody_offers_leave_nothing_behind(listings: Listings[str]) -> None:
+    listings.update(snapshot(CART))
+    for number in range(1_000):
+        assert listings.find(f"session-{number}", SENDS).entries == ()
+    untouched: Listings[str] = Listings()
+    untouched.update(snapshot(CART))
+    assert listings == untouched
+
+
 def test_change_is_told_once_in_the_order_of_nodes(listings: Listings[str]) -> None:
     listings.subscribe("cart", SENDS, "s")
     assert listings.update(snapshot(CART_ON_B)) == [Notify("s", (CART_ON_B,))]
