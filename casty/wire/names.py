@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from enum import Enum
+from typing import get_args, get_origin
 
 from casty.schema import Form, Kind, is_alias, is_untyped, parse, strip
 
@@ -33,10 +34,12 @@ def scalar_name(origin: type) -> str:
 
 
 def _name(type_form: object, name_of: Callable[[type], str], aliases: tuple[object, ...]) -> str:
-    if is_alias(type_form):
+    if is_alias(type_form) or is_alias(get_origin(type_form)):
         if type_form in aliases:
             # An alias that contains itself has no other finite name.
-            return f"{getattr(type_form, '__module__', '')}:{getattr(type_form, '__name__', '')}"
+            own = f"{getattr(type_form, '__module__', '')}:{getattr(type_form, '__name__', '')}"
+            inside = ",".join(_name(argument, name_of, aliases) for argument in get_args(type_form))
+            return f"{own}[{inside}]" if inside else own
         aliases = (*aliases, type_form)
     if is_untyped(type_form):
         return "untyped"

@@ -590,6 +590,8 @@ def test_a_name_of_endless_length_is_unknown_and_cut(codec: Codec) -> None:
 MODERN = """
 type Json = dict[str, Json] | list[Json] | str | int | float | bool | None
 type Chain = tuple[int, Chain] | None
+type Tree[T] = dict[str, Tree[T]] | T
+type Pair[A, B] = tuple[A, Pair[B, A]] | None
 """
 
 
@@ -598,10 +600,16 @@ def test_recursive_aliases_travel_and_are_bounded(make_codec: Callable[[], Codec
     space: dict[str, Any] = {"__name__": "modern"}
     exec(compile(MODERN, "modern", "exec", dont_inherit=True), space)
     sender, receiver = make_codec(), make_codec()
-    cases: list[tuple[str, Any]] = [("Json", {"a": [1, None, {"b": 2.5}], "c": "x"}), ("Chain", (1, (2, None)))]
+    cases: list[tuple[Any, Any]] = [
+        (space["Json"], {"a": [1, None, {"b": 2.5}], "c": "x"}),
+        (space["Chain"], (1, (2, None))),
+        (space["Tree"][int], {"a": {"b": 3}}),
+        (space["Tree"][space["Chain"]], {"a": {"b": (1, None)}}),
+        (space["Pair"][int, str], (1, ("x", (2, None)))),
+    ]
     for alias, value in cases:
-        receiver.register(space[alias])
-        data = sender.frame_envelope("/x", 0, value, space[alias])
+        receiver.register(alias)
+        data = sender.frame_envelope("/x", 0, value, alias)
         assert receiver.decode_envelope(body(data)).message == value
     deep: Any = None
     for number in range(40):
