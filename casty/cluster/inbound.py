@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import AddressLost, PeerSaid, SubscriberLost
 from casty.cluster.local_transport import LocalTransport
-from casty.cluster.node import ClusterNode
+from casty.cluster.node import ClusterNode, lane_of
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
@@ -49,7 +49,7 @@ class Inbound:
                 return
             match kind:
                 case FrameKind.CONTROL:
-                    self._control(peer, body)
+                    self._control(peer, lane, body)
                 case FrameKind.NOTICE:
                     self._notice(peer, self._node.codec.decode_notice(body))
                 case _:
@@ -106,9 +106,11 @@ class Inbound:
         envelopes = [frame for frame in body_frames if frame[4] == FrameKind.ENVELOPE]
         self._node.dead_frames(to, envelopes, reason)
 
-    def _control(self, peer: UniqueAddress, body: bytes) -> None:
+    def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node
         message = node.control_codec.decode_control(body)
+        if lane is not lane_of(message):
+            raise DecodeError(f"{type(message).__name__} on the {lane.name} lane")
         if isinstance(message, StatePage):
             state = self._states.take(peer, message, len(body)) if self._may_tell_states(peer) else None
             if state is None:

@@ -35,6 +35,7 @@ from casty.protocol.messages import CONTROL_MESSAGES
 from casty.protocol.registry import ServiceEntry
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.topology_events import Received
+from casty.protocol.watch_messages import ActorTerminated
 from casty.refs import ActorRef
 from casty.runtime.ask import ASK_PREFIX, AskRef, ErrorReply
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
@@ -191,15 +192,15 @@ class ClusterNode:
             return False
         if message is not self._framed[0]:
             self._framed = message, self.control_codec.frame_control(message)
-        frame = self._framed[1]
+        lane, frame = lane_of(message), self._framed[1]
         if if_up:
-            return self.transport.send_if_up(to, Lane.control, frame)
-        return self.transport.send(to, Lane.control, frame)
+            return self.transport.send_if_up(to, lane, frame)
+        return self.transport.send(to, lane, frame)
 
-    def dial(self, address: NodeAddress) -> None:
-        """Have the transport try to connect the control lane."""
+    def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:
+        """Have the transport try to connect a lane."""
         if self.transport is not None:
-            self.transport.dial(address, Lane.control)
+            self.transport.dial(address, lane)
 
     def dead_frames(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
         """Make dead letters of frames to actors that will never be written."""
@@ -211,6 +212,11 @@ class ClusterNode:
                 continue
             ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
             self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
+
+
+def lane_of(message: object) -> Lane:
+    """Return where a control message travels: the end of an actor behind what that has sent, all else apart from it."""
+    return Lane.ordinary if isinstance(message, ActorTerminated) else Lane.control
 
 
 class RemoteRef(AskableRef[M_contra]):

@@ -12,7 +12,7 @@ from typing import Never, TypeAlias, assert_never
 from casty.address import UniqueAddress
 from casty.cluster.commands import LocalEnded, SubscribeTopology, UnwatchRemote, WatchCmd, WatchRemote
 from casty.cluster.letterbox import Mail
-from casty.cluster.node import ClusterNode
+from casty.cluster.node import ClusterNode, lane_of
 from casty.errors import RemoteFailure
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.death_watch import Attach, DeathWatch, Detach, Target, TellEnd, WatchEffect
@@ -87,7 +87,7 @@ class WatchDriver:
                 self._node.send_control(to, message)
             case SendIfUp(to, message):
                 if not self._node.send_control(to, message, if_up=True):
-                    self._node.dial(to.address)
+                    self._node.dial(to.address, lane_of(message))
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Attach(peer, serial, path, uid):

@@ -1,8 +1,9 @@
 """One actor from spawn to end: a task, a kill scope, a channel, and the loop between them.
 
-The loop drains the mailbox in bounded batches with one checkpoint each. Signals (stop, Terminated,
-timers, failures of tasks) wait on a list of their own that the loop looks at before each message, so
-they overtake the mailbox; a parked loop is woken by a WAKE in its channel.
+The loop drains the mailbox in bounded batches with one checkpoint each. Signals (stop, timers,
+failures of tasks) wait on a list of their own that the loop looks at before each message, so they
+overtake the mailbox; a parked loop is woken by a WAKE in its channel. The end of a watched actor waits
+in the channel, behind what that actor has sent.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from casty.runtime.ending import end_life, finish
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, MailboxChannel, Request, payload
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, EndNotice, MailboxChannel, Request, payload
 from casty.runtime.ref import LocalRef
 from casty.runtime.requests import handle_request
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
 from casty.runtime.signatures import check_end
 from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut, restart_by_choice
 from casty.runtime.timers import Entry
+from casty.runtime.watching import handle_end, is_awaited, queue_end
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
@@ -102,8 +104,8 @@ class Cell:
     # What others ask of it
 
     def signal(self, signal: object) -> None:
-        """Have the actor see ``signal`` before its next message."""
-        if not self.stopping:
+        """Have the actor see ``signal`` before its next message; the end of an actor after those there are."""
+        if not self.stopping and not (type(signal) is Terminated and queue_end(self, signal)):
             if self.control is None:
                 self.control = deque()
             self.control.append(signal)
@@ -172,7 +174,11 @@ class Cell:
                 self.drop_full(message)
             case MailboxOverflowStrategy.drop_oldest:
                 oldest = self.mailbox.push_out_oldest(message)
-                if oldest is not WAKE:
+                if type(oldest) is EndNotice:
+                    self.mailbox.notices -= 1
+                    self.control = self.control or deque()
+                    self.control.append(oldest.terminated)
+                elif oldest is not WAKE:
                     self.drop_full(oldest)
             case MailboxOverflowStrategy.reject | MailboxOverflowStrategy.back_pressure:
                 return False
@@ -293,6 +299,8 @@ class Cell:
                     return
                 if type(message) is Request:
                     answer = await handle_request(self, handler, message)
+                elif type(message) is EndNotice:
+                    answer = await handle_end(self, handler, message)
                 else:
                     answer = await handler(context, message)
                 if answer is not SAME:
@@ -337,8 +345,7 @@ class Cell:
                     if message is not WAKE:
                         return message
                 case Terminated():
-                    if self.watching is not None and signal.ref in self.watching:
-                        del self.watching[signal.ref]
+                    if is_awaited(self, signal):
                         return signal
                 case Failure():
                     raise signal.error

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, Request
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, EndNotice, Request
 from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP
+from casty.runtime.watching import opened_end
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -76,6 +77,8 @@ class Inbox(Generic[M]):
                     if message is WAKE:
                         self._count += 1
                         await self._end_of_batch()
+                elif isinstance(message, EndNotice):
+                    message = opened_end(cell, message)
                 if message is not WAKE:
                     return self._taken(message)
         cell.in_hand = WAKE

@@ -12,7 +12,7 @@ from casty.config import Mailbox, MailboxOverflowStrategy
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
-    from casty.runtime.events import DeadLetterReason
+    from casty.runtime.events import DeadLetterReason, Terminated
 
 BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer."""
@@ -73,15 +73,29 @@ class Request:
             self.cell.kernel.dead_letter(message, self.cell.ref, reason)
 
 
+class EndNotice:
+    """The end of a watched actor, in its place among the messages."""
+
+    __slots__ = ("terminated",)
+
+    def __init__(self, terminated: Terminated) -> None:
+        self.terminated = terminated
+
+    def __repr__(self) -> str:
+        return f"<EndNotice {self.terminated!r}>"
+
+
 def payload(message: object) -> object:
-    """Return the message itself, whether somebody waits for an answer or not."""
-    return message.message if isinstance(message, Request) else message
+    """Return what a handler sees of what is in a mailbox."""
+    if isinstance(message, Request):
+        return message.message
+    return message.terminated if isinstance(message, EndNotice) else message
 
 
 class MailboxChannel:
     """Both ends of an actor's channel. Only the actor receives; it parks only on an empty buffer."""
 
-    __slots__ = ("_stashed", "front", "overflow", "parked", "receiver", "sender", "withdrawn")
+    __slots__ = ("_stashed", "front", "notices", "overflow", "parked", "receiver", "sender", "withdrawn")
 
     def __init__(self, settings: Mailbox) -> None:
         self.sender, self.receiver = trio.open_memory_channel[object](settings.capacity)
@@ -91,6 +105,8 @@ class MailboxChannel:
         self.front: deque[object] | None = None
         """What was put back, to be taken before what is in the channel; None where nothing ever was."""
         self._stashed: dict[object, deque[object]] | None = None
+        self.notices = 0
+        """Ends of watched actors among the messages."""
         self.withdrawn = 0
         """Requests among the messages that nobody waits for any more."""
 
@@ -156,7 +172,7 @@ class MailboxChannel:
             if message is not WAKE:
                 waiting.append(message)
         self.receiver.close()
-        return waiting
+        return [message for message in waiting if not isinstance(message, EndNotice)]
 
     @property
     def waits_for_room(self) -> bool:
@@ -166,7 +182,7 @@ class MailboxChannel:
     def __len__(self) -> int:
         stashed = sum(map(len, (self._stashed or {}).values()))
         waiting = self.receiver.statistics().current_buffer_used + len(self.front or ()) + stashed
-        return max(0, waiting - self.withdrawn)  # one that was withdrawn may be on its way to the actor
+        return max(0, waiting - self.withdrawn - self.notices)  # one of those may be on its way to the actor
 
     def note_withdrawn(self) -> None:
         """Count a request that was withdrawn where it waits, and make room when there are many."""

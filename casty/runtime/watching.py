@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Never, Protocol
 import trio
 
 from casty.refs import ActorRef
+from casty.runtime.behavior import SAME, Behavior
 from casty.runtime.events import Terminated
+from casty.runtime.mailbox import WAKE, EndNotice
 from casty.runtime.ref import InlineRef, OwnRef
 
 if TYPE_CHECKING:
+    from casty.runtime.behavior import Handler
     from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
 
@@ -101,6 +104,45 @@ def unwatch(watcher: Cell, ref: ActorRef[Never]) -> None:
         actor.watchers.pop(watcher.uid, None)
     elif not isinstance(ref, OwnRef):
         _unwatch_remote(watcher.kernel, watcher.ref, ref)
+
+
+def queue_end(watcher: Cell, terminated: Terminated) -> bool:
+    """Put the end of an actor behind the messages that wait; False when the mailbox has no room.
+
+    What the actor sent to its watcher before it ended is there already, and is seen first.
+    """
+    try:
+        watcher.mailbox.sender.send_nowait(EndNotice(terminated))
+    except trio.WouldBlock:
+        return False
+    watcher.mailbox.notices += 1
+    return True
+
+
+def is_awaited(watcher: Cell, terminated: Terminated) -> bool:
+    """Whether the actor still watches the one that has ended; it does not any more then."""
+    if watcher.watching is None or terminated.ref not in watcher.watching:
+        return False
+    del watcher.watching[terminated.ref]
+    return True
+
+
+def opened_end(watcher: Cell, notice: EndNotice) -> object:
+    """Return the Terminated to be handled now; WAKE when the watch was given up meanwhile."""
+    watcher.mailbox.notices -= 1
+    if not is_awaited(watcher, notice.terminated):
+        return WAKE
+    watcher.kernel.signals += 1
+    return notice.terminated
+
+
+async def handle_end(watcher: Cell, handler: Handler, notice: EndNotice) -> Behavior[Never]:
+    """Have a handler see the end of an actor, if it still watches that."""
+    message = opened_end(watcher, notice)
+    if message is WAKE:
+        watcher.kernel.delivered -= 1  # counted when it was taken
+        return SAME
+    return await handler(watcher.context, message)
 
 
 def unwatch_all(watcher: Cell) -> None:

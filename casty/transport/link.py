@@ -37,7 +37,7 @@ GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
 
 LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
     Lane.control: frozenset({FrameKind.CONTROL}),
-    Lane.ordinary: frozenset({FrameKind.ENVELOPE, FrameKind.NOTICE}),
+    Lane.ordinary: frozenset({FrameKind.ENVELOPE, FrameKind.NOTICE, FrameKind.CONTROL}),
 }
 """Which frames a lane carries once it is up, besides GOODBYE."""
 

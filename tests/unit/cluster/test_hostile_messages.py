@@ -22,7 +22,7 @@ from casty import (
     SubscribeTopology,
     message,
 )
-from casty.protocol.messages import JoinAnswer, JoinState
+from casty.protocol.messages import JoinAnswer, JoinState, JoinWithdrawn
 from casty.testing.samples import run_of
 from casty.wire.codec import Codec
 from casty.wire.frame import Lane
@@ -118,3 +118,14 @@ async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joini
         await nodes.start("b", "a")
         await nodes.handles["b"].system.wait_for(2)
         joined.set()
+
+
+async def test_membership_on_the_lane_of_messages_is_refused_and_the_link_lives(autojump_clock, nodes, caplog):
+    a, b = await two(nodes)
+    node = b.cluster._running()
+    to = next(m for m in (await b.get_cluster_state()).members if m.id == "a").unique
+    for _ in range(2):
+        assert node.transport.send(to, Lane.ordinary, node.control_codec.frame_control(JoinWithdrawn()))
+        await trio.sleep(1)
+    await nodes.all_up("a", "b")
+    assert "JoinWithdrawn on the ordinary lane" in caplog.text

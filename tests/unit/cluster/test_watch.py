@@ -299,3 +299,37 @@ async def test_an_ask_to_another_node_is_refused_with_the_reason_in_words(autoju
     await trio.sleep(1)
     with pytest.raises(AskTimeoutError):
         await a.ask(remote, Ask, timeout=1.0)
+
+
+@message("test.watch.Start")
+@dataclass(frozen=True)
+class Start:
+    reply_to: ActorRef[str]
+
+
+async def test_the_end_comes_after_what_the_actor_elsewhere_had_sent(autojump_clock, nodes) -> None:
+    seen: list[object] = []
+    a, b = await pair(nodes)
+
+    async def last_words(ctx: ActorContext[Start], message: Start) -> Behavior[Start]:
+        for number in range(1_000):
+            message.reply_to.tell(f"word {number} " + "x" * 500)
+        return Behaviors.stopped()
+
+    async def listen(ctx: ActorContext[str | Terminated], message: str | Terminated) -> Behavior[str | Terminated]:
+        seen.append(message)
+        return Behaviors.same()
+
+    async def begin(ctx: ActorContext[str | Terminated]) -> Behavior[str | Terminated]:
+        ctx.watch(remote)
+        return Behaviors.receive(listen)
+
+    target = b.spawn(Behaviors.receive(last_words), "target")
+    remote = target_of(a, target).of(Start)
+    listener = a.spawn(Behaviors.setup(begin), "listener")
+    await trio.sleep(1)
+    nodes.network.delay("b", "a", 0.05)
+    remote.tell(Start(listener))
+    await trio.sleep(20)
+    assert len(seen) == 1_001
+    assert isinstance(seen[-1], Terminated)

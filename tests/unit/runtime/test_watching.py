@@ -1,7 +1,8 @@
-"""Death watch: any local ref, once, ahead of the mailbox, with the cause."""
+"""Death watch: any local ref, once, after what was sent before, with the cause."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Never
 
 import pytest
@@ -10,6 +11,8 @@ import trio.testing
 
 from casty.address import ActorAddress
 from casty.behaviors import Behaviors
+from casty.config import Mailbox, MailboxOverflowStrategy
+from casty.errors import MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
@@ -145,19 +148,77 @@ async def test_a_terminated_that_is_on_its_way_does_not_arrive_after_unwatch() -
         assert seen == [("go", ref)]
 
 
-async def test_terminated_overtakes_the_mailbox() -> None:
+async def test_the_end_comes_after_what_was_sent_before_it() -> None:
     seen: list[object] = []
+
+    async def last_words(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        for number in range(1_000):
+            ref.tell((f"message {number}", ctx.self))
+        return Behaviors.stopped()
+
     async with ActorSystem() as system:
-        target = system.spawn(Behaviors.ignore(), "target")
+        target = system.spawn(Behaviors.receive(last_words), "target")
         ref = system.spawn(watcher(seen), "watcher")
         ref.tell(("watch", target))
         await trio.testing.wait_all_tasks_blocked()
-        for number in range(10_000):
-            ref.tell((f"message {number}", target))
-        system.stop(target)
+        target.tell("end")
         await trio.testing.wait_all_tasks_blocked()
-        assert Terminated(target) in seen[:500]
-        assert len(seen) == 10_001
+        assert seen[-1] == Terminated(target)
+        assert len(seen) == 1_001
+
+
+async def test_a_stop_overtakes_the_end_of_a_watched_actor() -> None:
+    seen: list[object] = []
+    gate = trio.Event()
+
+    async def busy(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+        if isinstance(message, tuple):
+            ctx.watch(message[1])
+            await gate.wait()
+        else:
+            seen.append(message)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.ignore(), "target")
+        ref = system.spawn(Behaviors.receive(busy), "watcher")
+        ref.tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(target)
+        await system.wait_stopped(target)
+        system.stop(ref)
+        gate.set()
+        await system.wait_stopped(ref)
+        assert seen == []
+        assert system.statistics().dead_letters == {}
+
+
+@pytest.mark.parametrize("overflow", list(MailboxOverflowStrategy))
+async def test_the_end_finds_its_way_past_a_full_mailbox(overflow: MailboxOverflowStrategy) -> None:
+    seen: list[object] = []
+    gate = trio.Event()
+
+    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        if isinstance(message, tuple):
+            ctx.watch(message[1])
+            await gate.wait()
+        seen.append(message)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.ignore(), "target")
+        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2, overflow))
+        ref.tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(target)
+        await system.wait_stopped(target)
+        ref.tell("one")
+        with suppress(MailboxFull):
+            ref.tell("two")  # pushes the notice out, or finds no room
+        assert system.statistics().mailbox_size <= 2
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen.count(Terminated(target)) == 1
 
 
 async def test_a_watcher_that_ended_is_forgotten_by_whom_it_watched() -> None:

@@ -120,7 +120,6 @@ AFTERWARDS = {
     "hello twice": hello(),
     "an ack": encode_hello_ack(HelloAck(1, STRANGER)),
     "a refusal": encode_refused(Refused("go away", final=True)),
-    "control on the ordinary lane": frame(FrameKind.CONTROL, b"x"),
     "zero length": b"\x00\x00\x00\x00",
     "unknown kind": b"\x00\x00\x00\x01\x00",
     "oversized": b"\x7f\xff\xff\xff\x05",
