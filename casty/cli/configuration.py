@@ -222,6 +222,10 @@ def _structure_choice(value: object, form: Any) -> object:  # a Literal, or an E
     return choices[value]
 
 
+def _is_literal(form: object) -> bool:
+    return get_origin(form) is Literal
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, _strict(str))
@@ -229,7 +233,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _strict(bool))
     converter.register_structure_hook(float, _strict(float, int))
     converter.register_structure_hook_func(lambda form: form == tuple[str, ...], _structure_names)
-    converter.register_structure_hook_func(lambda form: get_origin(form) is Literal, _structure_choice)
+    converter.register_structure_hook_func(_is_literal, _structure_choice)
     converter.register_structure_hook(Enum, _structure_choice)  # by its class: cattrs 25.1 looks there first
     return converter
 
