@@ -165,7 +165,9 @@ def _evaluate(owner: type, cls: type, where: str) -> dict[str, Any]:
     except NameError:
         pass  # The class itself may not be bound to its name yet; the second look knows it.
     try:
-        known = {**vars(owner), owner.__name__: owner, cls.__name__: cls}
+        # Early releases of Python 3.12 do not look among the parameters in a class's own brackets.
+        parameters = {parameter.__name__: parameter for parameter in getattr(owner, "__type_params__", ())}
+        known = {**parameters, **vars(owner), owner.__name__: owner, cls.__name__: cls}
         return typing.get_type_hints(owner, localns=known)
     except NameError as error:
         raise UnresolvedNameError(

@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, Flag
+from types import ModuleType
 from typing import Annotated, Any, Generic, Literal, Never, NewType, Optional, TypeAlias, TypeVar, Union
 from uuid import UUID
 
@@ -306,6 +307,16 @@ def test_the_type_statement_and_bracketed_generics_are_understood() -> None:
     assert [parse(f.type_form).kind for f in fields] == [Kind.scalar, Kind.sequence]
     with pytest.raises(UnsupportedTypeError, match="never ends in a type"):
         check(namespace["Loop"])
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
+def test_bracketed_generics_are_understood_where_annotations_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("modern_text")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile("from __future__ import annotations\n" + MODERN, module.__name__, "exec"), vars(module))
+    crate, document = module.Crate, module.Document
+    assert reachable(document) == (document, crate)
+    assert [field.type_form for field in fields_of(crate[int], "").fields] == [int, module.Many[int]]
 
 
 def test_a_service_key_holds_its_name_and_its_message_type() -> None:
