@@ -19,6 +19,12 @@ def is_name(text: str) -> bool:
     return text.isprintable() and " " not in text and text != ""
 
 
+def check_path(path: object) -> None:
+    """Raise ValueError unless ``path`` can be that of an actor."""
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ValueError(f"the path of an actor begins with '/', such as '/shop/cart-1', got {path!r}")
+
+
 URI_SCHEME = "casty"
 HOST_SHOWN_MAX = 255
 """Characters of a host in a text; no host name is longer."""

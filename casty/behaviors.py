@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
 from casty.protocol.supervision import SupervisionStrategy
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef, ServiceKey, check_key, check_ref
 from casty.runtime import behavior as forms
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
@@ -187,12 +187,14 @@ class Behaviors:
         dead letter, and what cannot travel to the spy's node is logged.
         """
         check_behavior(behavior, "spy")
+        check_ref(ref, "spy")
         return forms.Intercepted(behavior, cast("forms.Interceptor", spying_for(ref)))
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:
         """Be found under ``key`` by others while the actor lives, where the system is clustered."""
         check_behavior(behavior, "discoverable")
+        check_key(key, "discoverable")
         return forms.Discoverable(behavior, cast("ServiceKey[Never]", key))
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, TypeAlias, cast, get_args
 
-from casty.address import NodeId, is_name
+from casty.address import NodeAddress, NodeId, is_name
 from casty.errors import ConfigError
 
 PORT_MAX = 65_535
@@ -369,7 +369,7 @@ def check_seed_nodes(seed_nodes: object) -> None:
 
 
 def _as_pair(seed: object) -> str:
-    host, _, port = seed.rpartition(":") if isinstance(seed, str) else ("", "", "")
+    host, _, port = str(seed).rpartition(":") if isinstance(seed, (str, NodeAddress)) else ("", "", "")
     return f": write ({host!r}, {port})" if host and port.isdecimal() else ""
 
 

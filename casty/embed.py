@@ -144,9 +144,11 @@ def start(factory: Callable[[], S]) -> Generator[Embedded[S]]:
     ...     app.call(app.system.statistics).actors
     1
     """
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError("embed.start is for programs without a loop; on Trio write `async with ActorSystem(...)`")
+    host = _Host(factory)
     body: BaseException | None = None
     with start_blocking_portal("trio") as portal:
-        host = _Host(factory)
         portal.start_task_soon(host.main)
         try:
             if host.entered.result():
@@ -167,9 +169,9 @@ async def start_async(factory: Callable[[], S]) -> AsyncGenerator[AsyncEmbedded[
     """
     if trio.lowlevel.in_trio_run():
         raise RuntimeError("embed.start_async is for asyncio; on Trio write `async with ActorSystem(...)`")
+    host = _Host(factory)
     body: BaseException | None = None
     with start_blocking_portal("trio") as portal:
-        host = _Host(factory)
         portal.start_task_soon(host.main)
         try:
             if await asyncio.shield(asyncio.wrap_future(host.entered)):
@@ -188,6 +190,8 @@ class _Host(Generic[S]):
     """The main task of the Trio thread: it owns the system's block, and a nursery for the calls."""
 
     def __init__(self, factory: Callable[[], S]) -> None:
+        if not callable(factory):
+            raise TypeError(f"embed needs a function that makes the system: write `lambda: ...`, got {factory!r}")
         self._factory = factory
         self._system: S | None = None
         self._token: trio.lowlevel.TrioToken | None = None

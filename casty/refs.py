@@ -63,6 +63,12 @@ class ActorRef(Generic[M_contra]):
         return f"<{type(self).__name__} {self.address}>"
 
 
+def check_ref(value: object, taker: str) -> None:
+    """Raise TypeError unless ``value`` is a ref."""
+    if not isinstance(value, ActorRef):
+        raise TypeError(f"{taker} needs the ref of an actor, got {value!r}")
+
+
 class _BoundServiceKey(types.GenericAlias):
     """``ServiceKey[M]``: for annotations an alias like any other, and a constructor that knows M."""
 
@@ -122,3 +128,9 @@ class ServiceKey(Generic[M]):
 
     def __repr__(self) -> str:
         return f"ServiceKey[{describe(self.message_type)}]({self.name!r})"
+
+
+def check_key(value: object, taker: str) -> None:
+    """Raise TypeError unless ``value`` is the key of a service."""
+    if not isinstance(value, ServiceKey):
+        raise TypeError(f"{taker} needs a ServiceKey, such as ServiceKey[Message]('clocks'), got {value!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from casty.cluster.group_router import GroupRouter
-from casty.refs import ServiceKey
+from casty.refs import ServiceKey, check_key
 from casty.runtime.behavior import Behavior
 from casty.runtime.routing import PoolRouter
 from casty.runtime.signatures import check_behavior
@@ -38,4 +38,5 @@ class Routers:
         What comes before the first listing waits; while nobody offers it, messages are dead letters,
         ``no routee``. Needs a cluster in the system, be it of one node.
         """
+        check_key(key, "group")
         return GroupRouter(key)

@@ -9,7 +9,7 @@ from typing import Never
 
 import trio
 
-from casty.address import NodeAddress, NodeId
+from casty.address import NodeAddress, NodeId, check_path
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
@@ -31,6 +31,10 @@ INCARNATION_BITS = 63
 LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
+NOT_STARTED = (
+    "the cluster has not been started: enter the ClusteredActorSystem with `async with`, "
+    "or call `await cluster.start()` on a Cluster, first"
+)
 
 logger = logging.getLogger("casty.cluster")
 
@@ -108,7 +112,7 @@ class Cluster:
     def ref(self) -> ActorRef[ClusterCmd]:
         """The cluster actor. RuntimeError when the cluster has not been started."""
         if self._ref is None:
-            raise RuntimeError("the cluster has not been started: call `await cluster.start()` first")
+            raise RuntimeError(NOT_STARTED)
         return self._ref
 
     @property
@@ -211,6 +215,7 @@ class Cluster:
         A name is looked up among the members that this node knows; LookupError when none has it that
         is not down.
         """
+        check_path(path)
         running = self._running()
         if isinstance(node, NodeAddress):
             return running.remote(path, node)
@@ -284,7 +289,7 @@ class Cluster:
 
     def _running(self) -> ClusterNode:
         if self._node is None:
-            raise RuntimeError("the cluster has not been started: call `await cluster.start()` first")
+            raise RuntimeError(NOT_STARTED)
         return self._node
 
     def __repr__(self) -> str:

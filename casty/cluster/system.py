@@ -25,7 +25,7 @@ from casty.config import (
 )
 from casty.errors import ClusterTimeoutError
 from casty.protocol.cluster_state import ClusterState
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef, ServiceKey, check_key
 from casty.runtime.behavior import task
 from casty.runtime.context import ActorContext
 from casty.runtime.inbox import Inbox
@@ -136,6 +136,7 @@ class ClusteredActorSystem(ActorSystem):
 
         ClusterTimeoutError when there are fewer than that after ``timeout`` seconds.
         """
+        check_key(key, "find")
         listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
         if len(listing.instances) >= at_least:
             return listing

@@ -105,6 +105,7 @@ class Events(Generic[E]):
         self._event_type = event_type
         self._sender, self._receiver = trio.open_memory_channel[E](capacity)
         self._ref: ActorRef[E] = InlineRef(kernel, "/_events", kernel.next_uid(), self._take)
+        self._subscribed = False
         self.dropped = 0
 
     def _take(self, event: E) -> None:
@@ -116,6 +117,7 @@ class Events(Generic[E]):
             pass  # the system has stopped: the iteration ends
 
     async def __aenter__(self) -> Events[E]:
+        self._subscribed = True
         self._kernel.event_stream.handle(EventStreamSubscribe(self._event_type, self._ref))
         self._kernel.readers[self._ref.address.uid] = self._sender.close
         if self._kernel.closed:
@@ -132,6 +134,8 @@ class Events(Generic[E]):
         return self
 
     async def __anext__(self) -> E:
+        if not self._subscribed:  # nothing would ever come
+            raise RuntimeError("not subscribed: write `async with system.events(...) as events`, and iterate inside")
         try:
             return await self._receiver.receive()
         except trio.EndOfChannel:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Never, TypeAlias
+from types import UnionType
+from typing import Final, Literal, Never, TypeAlias, cast
 
-from casty.refs import ActorRef
+from casty.refs import ActorRef, check_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,13 @@ class EventStreamSubscribe:
 
     event_type: type[object]
     handler: ActorRef[Never]
+
+    def __post_init__(self) -> None:
+        check_ref(self.handler, "EventStreamSubscribe")
+        if not isinstance(cast("object", self.event_type), (type, UnionType)):
+            raise TypeError(
+                f"EventStreamSubscribe needs a class of events, such as DeadLetter, got {self.event_type!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

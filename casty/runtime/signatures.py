@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import CodeType, CoroutineType
 from typing import Final, cast, get_origin
 
-from casty.runtime.behavior import Behavior, annotated
+from casty.runtime.behavior import SAME, Behavior, annotated
 from casty.runtime.inbox import Inbox
 
 
@@ -73,7 +73,11 @@ def check_end(answer: object, path: str) -> None:
 
 def advice(value: object) -> str:
     """Return what to do about what a handler has returned in place of a behaviour; "" where that is not known."""
-    return ": end the function with `return Behaviors.same()`" if value is None else _brackets(value)
+    if value is None:
+        return ": end the function with `return Behaviors.same()`"
+    if value is SAME:
+        return ": there is none yet to keep"
+    return ": write `return await ...`" if isinstance(value, CoroutineType) else _brackets(value)
 
 
 def _brackets(value: object) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
 
 import trio
 
+from casty.address import check_path
 from casty.config import Mailbox, SystemConfig, check_kind
 from casty.errors import ActorStoppedError, AskTimeoutError
-from casty.refs import ActorRef
+from casty.refs import ActorRef, check_ref
 from casty.runtime import ask as asking
 from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
@@ -159,10 +160,12 @@ class ActorSystem:
 
     def lookup(self, path: str) -> ActorRef[Never] | None:
         """Return the ref of who has the path now, to be typed with ``of``; None for nobody."""
+        check_path(path)
         return self._kernel.target(path, 0)
 
     def stop(self, ref: ActorRef[Never]) -> None:
         """Have a local actor stop after its message in hand; nothing happens if it has stopped."""
+        check_ref(ref, "stop")
         if not isinstance(ref, OwnRef):
             raise ValueError(f"cannot stop {ref.address}: only actors of this system can be stopped")
         cell = ref.owner()
@@ -170,11 +173,14 @@ class ActorSystem:
             cell.stop()
 
     async def wait_stopped(self, ref: ActorRef[Never] | None = None) -> None:
-        """Wait until a local actor, or without a ref the whole system, has stopped."""
+        """Wait until a local actor, or without a ref the whole system, has stopped; watch those of other nodes."""
         if ref is None:
             await self._stopped.wait()
             return
-        cell = ref.owner() if isinstance(ref, OwnRef) else None
+        check_ref(ref, "wait_stopped")
+        if not isinstance(ref, OwnRef):
+            raise ValueError(f"cannot wait for {ref.address}, which is no actor of this system: watch it")
+        cell = ref.owner()
         if cell is None:
             await trio.lowlevel.checkpoint()
             return

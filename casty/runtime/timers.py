@@ -144,9 +144,9 @@ class CancelSchedule:
 SchedulerCmd: TypeAlias = ScheduleOnce | ScheduleTick | CancelSchedule
 
 
-def check_delay(name: str, seconds: float, *, zero: bool) -> None:
+def check_delay(name: str, seconds: object, *, zero: bool) -> None:
     """Raise ValueError unless ``seconds`` can be a delay or, above zero, an interval."""
-    if not (0 <= seconds if zero else 0 < seconds) or seconds == math.inf:
+    if not isinstance(seconds, (int, float)) or not (0 <= seconds if zero else 0 < seconds) or seconds == math.inf:
         least = "at least 0" if zero else "above 0"
         raise ValueError(f"{name} must be a finite number of seconds, {least}, got {seconds!r}")
 

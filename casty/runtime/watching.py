@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Never, Protocol
 
 import trio
 
-from casty.refs import ActorRef
+from casty.refs import ActorRef, check_ref
 from casty.runtime.behavior import SAME, Behavior
 from casty.runtime.events import Terminated
 from casty.runtime.mailbox import WAKE, EndNotice
@@ -165,6 +165,7 @@ def add_watcher(actor: Cell, uid: int, watcher: Watcher) -> None:
 
 
 def _watch_remote(kernel: Kernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
+    check_ref(ref, "watch")
     if kernel.watch_remote is None:
         raise ValueError(f"cannot watch {ref.address}: death watch covers the actors of this system here")
     kernel.watch_remote(watcher, ref)

@@ -7,14 +7,24 @@ from typing import Any
 
 import pytest
 
+from casty import embed
+from casty.address import NodeAddress
 from casty.behaviors import Behaviors
 from casty.cluster.system import ClusteredActorSystem
-from casty.config import Mailbox, SystemConfig
+from casty.config import ClusterConfig, Mailbox, SystemConfig
 from casty.errors import ConfigError
 from casty.protocol.supervision import Escalate, Restart, Resume, Stop
+from casty.routers import Routers
+from casty.runtime.behavior import Behavior
+from casty.runtime.context import ActorContext
+from casty.runtime.events import ActorFailed, DeadLetter, EventStreamSubscribe
 from casty.runtime.system import ActorSystem
+from casty.transport.memory import MemoryNetwork
 
 UNTYPED: Any = Behaviors
+ROUTERS: Any = Routers
+SUBSCRIBE: Any = EventStreamSubscribe
+EMBED: Any = embed
 MAILBOX: Any = Mailbox
 SYSTEM_CONFIG: Any = SystemConfig
 SYSTEM: Any = ActorSystem
@@ -70,3 +80,140 @@ async def test_a_mailbox_for_one_actor_is_a_mailbox() -> None:
         with pytest.raises(ConfigError, match=r"mailbox must be a Mailbox, such as Mailbox\(100\), got 10"):
             system.spawn(Behaviors.ignore(), "a", mailbox=capacity)
         system.spawn(Behaviors.ignore(), "a")
+
+
+WRONG: dict[str, tuple[Callable[[ActorSystem], object], str]] = {
+    "a function in place of a subscriber": (
+        lambda system: SUBSCRIBE(DeadLetter, print),
+        "EventStreamSubscribe needs the ref of an actor, got <built-in",
+    ),
+    "an event in words": (
+        lambda system: SUBSCRIBE("DeadLetter", system.event_stream),
+        "EventStreamSubscribe needs a class of events, such as DeadLetter, got 'DeadLetter'",
+    ),
+    "a key in words": (
+        lambda system: UNTYPED.discoverable(Behaviors.ignore(), key="clocks"),
+        r"discoverable needs a ServiceKey, such as ServiceKey\[Message\]\('clocks'\), got 'clocks'",
+    ),
+    "a group in words": (lambda system: ROUTERS.group("clocks"), "group needs a ServiceKey, such as"),
+    "a spy that is no actor": (lambda system: UNTYPED.spy(print, Behaviors.ignore()), "spy needs the ref of an actor"),
+    "a path to stop": (lambda system: untyped(system).stop("/a"), "stop needs the ref of an actor, got '/a'"),
+}
+
+
+def untyped(system: ActorSystem) -> Any:
+    return system
+
+
+@pytest.mark.parametrize(("make", "told"), WRONG.values(), ids=WRONG)
+async def test_what_is_no_ref_and_no_key_is_refused_where_it_is_given(
+    make: Callable[[ActorSystem], object], told: str
+) -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(TypeError, match=told):
+            make(system)
+
+
+async def test_watching_a_path_fails_with_what_is_needed() -> None:
+    path: Any = "/b"
+
+    async def watch(ctx: ActorContext[str]) -> Behavior[str]:
+        ctx.watch(path)
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system, system.events(ActorFailed) as failures:
+        system.spawn(Behaviors.setup(watch), "a")
+        assert str((await anext(failures)).exception) == "watch needs the ref of an actor, got '/b'"
+
+
+async def test_waiting_for_the_end_of_a_path_does_not_return_at_once() -> None:
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.ignore(), "a")
+        with pytest.raises(TypeError, match="wait_stopped needs the ref of an actor, got '/a'"):
+            await untyped(system).wait_stopped("/a")
+
+
+async def test_a_path_without_its_slash_is_refused() -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(ValueError, match=r"the path of an actor begins with '/', such as '/shop/cart-1', got 'a'"):
+            system.lookup("a")
+
+
+async def test_events_outside_of_their_block_raise_and_do_not_wait_for_ever() -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(RuntimeError, match=r"not subscribed: write `async with system.events\(...\) as events`"):
+            await anext(system.events(DeadLetter))
+
+
+async def test_embedding_inside_of_trio_raises_and_does_not_hang() -> None:
+    with pytest.raises(RuntimeError, match=r"on Trio write `async with ActorSystem\(...\)`"):
+        with embed.start(ActorSystem):
+            pass
+
+
+def test_embedding_a_system_instead_of_a_function_says_to_write_one() -> None:
+    with pytest.raises(
+        TypeError, match="embed needs a function that makes the system: write `lambda: ...`, got <Actor"
+    ):
+        with EMBED.start(ActorSystem()):
+            pass
+
+
+async def test_a_setup_that_keeps_the_behaviour_is_told_that_there_is_none() -> None:
+    async def same(ctx: ActorContext[str]) -> Behavior[str]:
+        return Behaviors.same()
+
+    async with ActorSystem() as system, system.events(ActorFailed) as failures:
+        system.spawn(Behaviors.setup(same), "a")
+        assert str((await anext(failures)).exception).endswith("got Behaviors.same(): there is none yet to keep")
+
+
+async def test_a_coroutine_that_is_returned_is_told_to_be_awaited() -> None:
+    async def answer() -> Behavior[str]:
+        return Behaviors.same()
+
+    async def forgetful(ctx: ActorContext[str], message: str) -> Any:
+        made.append(answer())
+        return made[0]
+
+    made: list[Any] = []
+    async with ActorSystem() as system, system.events(ActorFailed) as failures:
+        system.spawn(Behaviors.receive(forgetful), "a").tell("hello")
+        assert str((await anext(failures)).exception).endswith(": write `return await ...`")
+    made[0].close()
+
+
+async def test_a_delay_and_a_message_in_the_wrong_order_are_refused_in_words() -> None:
+    swapped: tuple[Any, Any] = (1.0, "later")
+
+    async def schedule(ctx: ActorContext[str]) -> Behavior[str]:
+        ctx.schedule_once(*swapped)
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system, system.events(ActorFailed) as failures:
+        system.spawn(Behaviors.setup(schedule), "a")
+        told = "delay must be a finite number of seconds, at least 0, got 'later'"
+        assert str((await anext(failures)).exception) == told
+
+
+def test_a_seed_that_is_an_address_is_told_to_be_a_pair() -> None:
+    seed: Any = NodeAddress("10.0.0.1", 2551)
+    with pytest.raises(ConfigError, match=r"write \('10.0.0.1', 2551\)"):
+        ClusterConfig("10.0.0.2", 2551, node_id="a", seed_nodes=(seed,))
+
+
+async def test_finding_by_a_name_in_words_is_refused_at_once() -> None:
+    key: Any = "clocks"
+    async with ClusteredActorSystem(name="a", host="a", port=1, node_id="a", network=MemoryNetwork().host("a")) as node:
+        with pytest.raises(TypeError, match="find needs a ServiceKey, such as"):
+            await node.find(key)
+        with pytest.raises(ValueError, match="the path of an actor begins with '/'"):
+            node.remote("clock", "a")
+        with pytest.raises(ValueError, match="which is no actor of this system: watch it"):
+            await node.wait_stopped(node.remote("/clock", NodeAddress("b", 1)))
+
+
+def test_a_node_that_was_not_entered_says_how_to() -> None:
+    node = ClusteredActorSystem(name="a", host="a", port=1, node_id="a", network=MemoryNetwork().host("a"))
+    with pytest.raises(RuntimeError, match="enter the ClusteredActorSystem with `async with`"):
+        assert node.self_node
