@@ -46,7 +46,7 @@ from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.wire.codec import Codec
-from casty.wire.frame import Lane
+from casty.wire.frame import HEADER_BYTES, Lane
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
@@ -77,7 +77,6 @@ LOCAL_ONLY_MAX = 4_096
 CONTROL_ELEMENTS_MAX = 40_960
 """Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
 version by as many members and tombstones as there may be. States and slots travel in pages."""
-HEADER_BYTES = 5
 
 logger = logging.getLogger("casty.cluster")
 

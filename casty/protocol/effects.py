@@ -70,13 +70,6 @@ class StartTimer:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelTimer:
-    """Forget the timer; a fired one that is still on its way does not arrive."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class TimerFired:
     """The event that a timer delivers."""
 
@@ -96,6 +89,3 @@ class Note:
 
     severity: Severity
     text: str
-
-
-SharedEffect = Send | SendIfUp | Dial | StartTimer | CancelTimer | Publish | Note

@@ -47,9 +47,6 @@ VOTING = frozenset({MemberStatus.up, MemberStatus.leaving})
 GOING = frozenset({MemberStatus.exiting, MemberStatus.down})
 """The states that need nobody's agreement any more: they block no convergence."""
 
-SEEN_UP = frozenset({MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting})
-"""The states in which a member is, or has just been, up."""
-
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -28,7 +28,7 @@ from casty.protocol.availability import (
     WatchMembers,
 )
 from casty.protocol.cluster_state import TopologySnapshot
-from casty.protocol.effects import CancelTimer, Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import Heartbeat, HeartbeatAck
 from casty.protocol.topology import Topology
@@ -220,8 +220,6 @@ class ModelCluster:
                     self._send(run, to, message)
                 case StartTimer(key, delay):
                     self._start_timer(run, key, delay)
-                case CancelTimer(key):
-                    run.timers.pop(key, None)
                 case Dial(address):
                     self._dial(run, address)
                 case VerifyAddress():

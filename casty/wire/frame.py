@@ -14,7 +14,6 @@ from casty.errors import FrameError
 
 HEADER_BYTES = 5
 LENGTH_BYTES = 4
-LENGTH_MAX = 0xFFFF_FFFF
 
 _HEADER = struct.Struct(">IB")
 _LENGTH = struct.Struct(">I")
