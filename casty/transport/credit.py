@@ -1,10 +1,16 @@
-"""How much of its time a node has for the control frames of one link."""
+"""How much of its time a node has for the frames of one link, or of all links with strangers of one host."""
 
 from __future__ import annotations
+
+import trio
 
 CONTROL_BYTES_PER_SECOND = 256 * 1024
 CONTROL_BYTES_BURST = 2 * 1024 * 1024
 """What a link may send at once after a quiet time: several whole states, or 20,000 small messages."""
+
+STRANGER_BYTES_PER_SECOND = 1024 * 1024
+STRANGER_BYTES_BURST = 1024 * 1024
+"""Frames to actors, from all links with strangers of one host together."""
 
 FRAME_COST_BYTES = 64
 """What handling any frame costs, however small it is."""
@@ -32,10 +38,43 @@ class Credit:
         self._since = now
         return max(-self._held / self._per_second, 0.0)
 
+    def is_full(self, now: float) -> bool:
+        """Whether nothing is missing: a new one would be the same."""
+        return self._held + (now - self._since) * self._per_second >= self._burst
+
     def __repr__(self) -> str:
         return f"<Credit held={self._held:g}>"
+
+
+class Pace:
+    """A credit of several links, whose turns come first in, first out, each when it is paid for."""
+
+    __slots__ = ("_credit", "_turns")
+
+    def __init__(self, credit: Credit) -> None:
+        self._credit = credit
+        self._turns = trio.Lock()
+
+    async def take(self, cost: float) -> None:
+        """Return when it is this caller's turn and what it takes is paid for."""
+        async with self._turns:
+            pause = self._credit.take(cost, now=trio.current_time())
+            if pause:
+                await trio.sleep(pause)
+
+    def is_rested(self, now: float) -> bool:
+        """Whether nobody waits and nothing is missing."""
+        return not self._turns.locked() and self._credit.is_full(now)
+
+    def __repr__(self) -> str:
+        return f"<Pace {self._credit!r} waiting={self._turns.statistics().tasks_waiting}>"
 
 
 def control_credit(now: float) -> Credit:
     """Return the credit of a new control link."""
     return Credit(per_second=CONTROL_BYTES_PER_SECOND, burst=CONTROL_BYTES_BURST, now=now)
+
+
+def stranger_credit(now: float) -> Credit:
+    """Return the credit that all strangers of one host have for frames to actors."""
+    return Credit(per_second=STRANGER_BYTES_PER_SECOND, burst=STRANGER_BYTES_BURST, now=now)

@@ -67,7 +67,7 @@ class Exchange:
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
-        self._owner = SessionOwner(handler.frame, self.session_ended, complaints)
+        self._owner = SessionOwner(handler.frame, self.session_ended, self.strangers.pace, complaints)
 
     def link_for(self, to: UniqueAddress, lane: Lane) -> Link | None:
         """Return where frames for a peer are queued; None when they cannot be written any more."""
@@ -226,6 +226,7 @@ class Exchange:
     def close_idle(self) -> None:
         """Say goodbye on links to strangers that nothing has crossed for long, and hang up on the deaf."""
         now, idle_max = trio.current_time(), self.limits.stranger_idle_timeout
+        self.strangers.forget_rested(now)
         with self.reports:
             for session in list(self.sessions):
                 if now >= session.closes_at:

@@ -19,11 +19,15 @@ from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.complaints import Complaints
-from casty.transport.credit import FRAME_COST_BYTES, control_credit
+from casty.transport.credit import FRAME_COST_BYTES, Pace, control_credit
 from casty.transport.outbox import Outbox, Tally
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
 READ_BYTES_MAX = 64 * 1024
+STRANGER_READ_BYTES_MAX = 8 * 1024
+"""There may be a thousand links with strangers, and what was read waits for its turn."""
+STRANGER_PATIENCE = 5.0
+"""Seconds for which the frames of a stranger wait for their turn; then the link is closed."""
 WRITE_BYTES_MAX = 256 * 1024
 """What one write may carry: many small frames, or a part of one that is larger."""
 
@@ -114,6 +118,8 @@ class SessionOwner:
 
     frame: Callable[[UniqueAddress, Lane, FrameKind, bytes], None]
     ended: Callable[[Session, str, bool], None]
+    pace: Callable[[Session, float], Pace | None]
+    """What to wait for, at that time, before frames are handed over; None where nothing is."""
     complaints: Complaints
 
 
@@ -225,7 +231,8 @@ class Session:
         try:
             await self._deliver(self._decoder.feed(b""))
             while not self.is_over:
-                data = await self._connection.receive(READ_BYTES_MAX)
+                is_stranger = self._pace() is not None
+                data = await self._connection.receive(STRANGER_READ_BYTES_MAX if is_stranger else READ_BYTES_MAX)
                 if self.is_over:
                     return
                 if not data:
@@ -245,12 +252,21 @@ class Session:
             if start:
                 await trio.lowlevel.checkpoint()
             turn = frames[start : start + FRAMES_BEFORE_YIELD]
+            cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
+            pace = self._pace()
+            if pace is not None:
+                with trio.move_on_after(STRANGER_PATIENCE) as scope:
+                    await pace.take(cost)
+                if scope.cancelled_caught:
+                    self.end("strangers of its host send too much", graceful=False)
             self._hand_over(turn)
-            if self._credit is not None:
-                cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
+            if pace is None and self._credit is not None:
                 pause = self._credit.take(cost, now=trio.current_time())
                 if pause:
                     await trio.sleep(pause)
+
+    def _pace(self) -> Pace | None:
+        return self._owner.pace(self, trio.current_time())
 
     def _hand_over(self, frames: list[tuple[FrameKind, bytes]]) -> None:
         link = self.link

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
+from casty.transport.credit import Pace, control_credit, stranger_credit
 from casty.transport.link import Link, Session
 from casty.transport.links import Links
 from casty.transport.outbox import Tally
@@ -26,7 +27,7 @@ RUNS_WAITED_FOR_MAX = 4
 class Strangers:
     """The bounds of one transport. ``dials`` are all that are under way, ``sessions`` all that are up."""
 
-    __slots__ = ("_addresses", "_dials", "_kept", "_limits", "_links", "_members", "_queued", "_sessions")
+    __slots__ = ("_addresses", "_dials", "_kept", "_limits", "_links", "_members", "_paces", "_queued", "_sessions")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Strangers:
         self._addresses: frozenset[NodeAddress] = frozenset()
         self._members = Tally()
         self._queued = Tally()
+        self._paces: dict[tuple[str, Lane], Pace] = {}
 
     def keep(self, nodes: Iterable[UniqueAddress]) -> None:
         """Take these runs for members, and only these; nobody is one at first."""
@@ -79,6 +81,21 @@ class Strangers:
     def may_dial(self, address: NodeAddress) -> bool:
         """Whether one more dial may begin."""
         return address in self._addresses or len(self._dials) < self._limits.unauthenticated_max + len(self._kept)
+
+    def pace(self, session: Session, now: float) -> Pace | None:
+        """Return what a stranger's session is read by: one for its host and lane; None for a member."""
+        link, host = session.link, session.remote
+        if link.peer in self._kept:
+            return None
+        pace = self._paces.get((host, link.lane))
+        if pace is None:
+            credit = control_credit(now) if link.lane is Lane.control else stranger_credit(now)
+            pace = self._paces[host, link.lane] = Pace(credit)
+        return pace
+
+    def forget_rested(self, now: float) -> None:
+        """Drop what would be the same if it were made anew."""
+        self._paces = {place: pace for place, pace in self._paces.items() if not pace.is_rested(now)}
 
     def is_crowded(self, remote: str) -> bool:
         """Whether there are as many links with strangers as may be, in all or from this host."""

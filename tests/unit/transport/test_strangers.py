@@ -11,9 +11,16 @@ import trio
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.base import Connection, ConnectionLost
-from casty.transport.credit import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES, Credit
+from casty.transport.credit import (
+    CONTROL_BYTES_BURST,
+    CONTROL_BYTES_PER_SECOND,
+    FRAME_COST_BYTES,
+    STRANGER_BYTES_BURST,
+    STRANGER_BYTES_PER_SECOND,
+    Credit,
+)
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
-from casty.transport.link import FRAMES_BEFORE_YIELD
+from casty.transport.link import FRAMES_BEFORE_YIELD, STRANGER_PATIENCE
 from casty.transport.strangers import RUNS_WAITED_FOR_MAX
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
@@ -222,3 +229,55 @@ async def test_a_stranger_that_reads_nothing_leaves_room_for_others_when_it_has_
     other = await world.node("other")
     assert b.say(other, b"there is room again") == [True]
     await other.told.wait("frame")
+
+
+@pytest.mark.parametrize(
+    ("lane", "burst", "per_second"),
+    [
+        (Lane.control, CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND),
+        (Lane.ordinary, STRANGER_BYTES_BURST, STRANGER_BYTES_PER_SECOND),
+    ],
+)
+async def test_all_strangers_of_a_host_are_read_at_one_pace_and_members_there_at_their_own(
+    autojump_clock, world, lane, burst, per_second
+) -> None:
+    b = await world.node("b")
+    floods = [await stranger(world, b, port, lane) for port in range(1, 21)]
+    assert [await answer(flood) for flood in floods] == [FrameKind.HELLO_ACK] * 20
+    member = await world.node("evil")
+    b.transport.keep([member.me])
+    kind = FrameKind.CONTROL if lane is Lane.control else FrameKind.ENVELOPE
+    one = frame(kind, b"x" * (1024 - FRAME_COST_BYTES))
+
+    async def pour(flood: Connection) -> None:
+        while True:
+            await flood.send(one * 64)
+
+    async with trio.open_nursery() as nursery:
+        for flood in floods:
+            nursery.start_soon(pour, flood)
+        for second in range(1, 11):
+            await trio.sleep(1)
+            member.say(b, b"asked", lane=lane)
+            asked = trio.current_time()
+            while b.told.bodies.count(b"asked") < second:
+                await trio.lowlevel.checkpoint()
+            assert trio.current_time() - asked < 0.1
+        nursery.cancel_scope.cancel()
+    taken = 1024 * (len(b.told.bodies) - 10)
+    assert 0.9 <= taken / (burst + 10 * per_second) <= 1.1
+
+
+async def test_a_stranger_whose_turn_does_not_come_is_hung_up_on(autojump_clock, world) -> None:
+    b = await world.node("b")
+    floods = [await stranger(world, b, port, Lane.control) for port in range(1, 5)]
+    assert [await answer(flood) for flood in floods] == [FrameKind.HELLO_ACK] * 4
+    large = frame(FrameKind.CONTROL, bytes(1_000_000))
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for flood in floods:
+            nursery.start_soon(flood.send, large)
+        await b.told.wait("link_lost")
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() - began == pytest.approx(STRANGER_PATIENCE, abs=0.5)
+    assert len(b.told.bodies) >= 2, "whoever came first was heard"
