@@ -108,15 +108,6 @@ ClusterCmd: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriberLost:
-    """A node says that the actor a snapshot was sent to is not there."""
-
-    node: UniqueAddress
-    path: str
-    uid: int
-
-
-@dataclass(frozen=True, slots=True)
 class AddressLost:
     """No member is at this address, and nobody answers there: its subscribers are gone."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.cluster.commands import AddressLost, PeerSaid, SubscriberLost
+from casty.cluster.commands import AddressLost, PeerSaid
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.errors import DecodeError, UnknownTypeError
@@ -150,8 +150,6 @@ class Inbound:
             transport.send_if_up(peer, Lane.ordinary, self._node.codec.frame_notice(notice))
 
     def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
-        if notice.code == "no_actor":
-            self._node.topology_mail.put(peer, SubscriberLost(peer, notice.path, notice.uid), len(notice.path))
         ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
         self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own

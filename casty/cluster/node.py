@@ -20,7 +20,6 @@ from casty.cluster.board import Board
 from casty.cluster.commands import (
     PeerSaid,
     ResolveNode,
-    SubscriberLost,
     SubscribeTopology,
     Subsystems,
     UnsubscribeTopology,
@@ -118,7 +117,7 @@ class ClusterNode:
             self.control_codec.register(message_type, name=f"casty.{message_type.__name__}")
         for public_type in REMOTE_TYPES:
             self.codec.register(public_type, name=f"casty.{public_type.__name__}")
-        self.topology_mail: Letterbox[Received | SubscriberLost] = Letterbox(self._ring_topology)
+        self.topology_mail: Letterbox[Received] = Letterbox(self._ring_topology)
         self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""

@@ -74,8 +74,7 @@ class ReceptionistDriver:
                 self._perform(listings.update(message))
             case Terminated(ref):
                 self._offer(listings.stopped(ref.path, ref.address.uid))
-                for subscriber in self._subscribed.pop(ref, ()):
-                    listings.unsubscribe(subscriber[0].name, subscriber)
+                self._drop(ref)
             case _Offer():
                 self._offer_now()
             case _ as never:
@@ -115,10 +114,16 @@ class ReceptionistDriver:
     def _subscribe(self, key: ServiceKey[Any], reply_to: ActorRef[Listing[Any]]) -> None:
         subscriber = key, reply_to
         changes = self._listings.subscribe(key.name, self._names(key), subscriber)
-        if reply_to.address.is_local:
-            self._ctx.watch(reply_to)
-            self._subscribed.setdefault(reply_to, {})[subscriber] = None
+        self._subscribed.setdefault(reply_to, {})[subscriber] = None
         self._perform(changes)
+        try:
+            self._ctx.watch(reply_to)
+        except ValueError:
+            self._drop(reply_to)  # it is no actor but, for example, an ask: the first listing was the answer
+
+    def _drop(self, ref: ActorRef[Any]) -> None:
+        for subscriber in self._subscribed.pop(ref, ()):
+            self._listings.unsubscribe(subscriber[0].name, subscriber)
 
     def _find(self, key: ServiceKey[Any]) -> Entries:
         found = self._listings.find(key.name, self._names(key))

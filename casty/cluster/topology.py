@@ -7,16 +7,15 @@ subscribers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Never, TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.commands import (
     AddressLost,
     GetClusterState,
     ResolveNode,
-    SubscriberLost,
     SubscribeTopology,
     TopologyCmd,
     UnsubscribeTopology,
@@ -110,7 +109,7 @@ class TopologyDriver:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""
         match event:
             case Mail():
-                return self._open(self._node.topology_mail.take(event), now)
+                return self._received(self._node.topology_mail.take(event), now)
             case ResolveNode():
                 return (Resolved(event),)
             case GetClusterState():
@@ -127,23 +126,18 @@ class TopologyDriver:
             case Terminated(ref):
                 self._drop(ref)
             case AddressLost(address):
-                self._drop_where(lambda ref: ref.address.node == address)
+                for ref in [ref for ref in self._subscribers if ref.address.node == address]:
+                    self._drop(ref)
             case _:
                 return self._machine.handle(event, now)
         return ()
 
-    def _open(self, letter: Received | SubscriberLost, now: float) -> Sequence[Effect]:
+    def _received(self, letter: Received, now: float) -> Sequence[Effect]:
         """Take what a peer says."""
-        match letter:
-            case SubscriberLost(node, path, uid):
-                self._drop_where(lambda ref: _is_at(ref, node) and ref.path == path and ref.address.uid == uid)
-            case Received():
-                try:
-                    return self._machine.handle(letter, now)
-                except ProtocolError as error:
-                    self._node.complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
-            case _ as never:
-                assert_never(never)
+        try:
+            return self._machine.handle(letter, now)
+        except ProtocolError as error:
+            self._node.complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
         return ()
 
     def perform(self, effect: Effect) -> None:
@@ -171,7 +165,6 @@ class TopologyDriver:
                 watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
                 node.subsystems.heartbeat.tell(WatchMembers(watched))
             case Forget(gone):
-                self._drop_where(lambda ref: _is_at(ref, gone))
                 if node.transport is not None:
                     node.transport.forget(gone)
             case VerifyAddress():
@@ -227,8 +220,10 @@ class TopologyDriver:
     def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
         snapshot = self._machine.view.snapshot
         self._show(subscriber, snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0))
-        if subscriber.address.is_local:
+        try:
             self._ctx.watch(subscriber)
+        except ValueError:
+            self._drop(subscriber)  # it is no actor but, for example, an ask: the first snapshot was the answer
 
     def _show(self, subscriber: ActorRef[TopologySnapshot], snapshot: TopologySnapshot) -> None:
         """Tell a snapshot; what one subscriber cannot take is no other's loss."""
@@ -244,13 +239,9 @@ class TopologyDriver:
         except CastyError as error:
             self._ctx.log.error("%s got no snapshot: %s", subscriber.path, error)
 
-    def _drop(self, subscriber: ActorRef[Never]) -> None:
-        self._drop_where(lambda ref: ref == subscriber)
-
-    def _drop_where(self, is_meant: Callable[[ActorRef[TopologySnapshot]], bool]) -> None:
-        for subscriber in [ref for ref in self._subscribers if is_meant(ref)]:
-            del self._subscribers[subscriber]
-            self._outgrown.discard(subscriber)
+    def _drop(self, subscriber: ActorRef[Any]) -> None:
+        self._subscribers.pop(subscriber, None)
+        self._outgrown.discard(subscriber)
 
     def _verify(self, question: VerifyAddress) -> None:
         if question.joiner not in self._verifying and self._node.transport is not None:
@@ -268,10 +259,6 @@ def _how(own_reason: str) -> str:
     if own_reason:
         return f"gave itself up: {own_reason}"
     return "was declared down by its cluster: the others could not reach it for too long, or somebody downed it by hand"
-
-
-def _is_at(ref: ActorRef[Never], node: UniqueAddress) -> bool:
-    return ref.address.node == node.address and ref.address.incarnation == node.incarnation
 
 
 def topology_behavior(node: ClusterNode, machine: Topology) -> Behavior[TopologyCmd | Terminated]:
