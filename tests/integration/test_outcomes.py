@@ -93,5 +93,5 @@ async def test_a_remote_subscriber_that_has_stopped_is_dropped(rig: Rig) -> None
         await b.call("ask", node="a")  # whatever a has to say to the snapshot comes before its reply
         counts.append((await b.call("statistics"))["dead_letters"].get(NOT_DELIVERED, 0))
     show(f"snapshots to the stopped subscriber that came back, after each change: {counts}")
-    assert counts[0] >= 1
+    assert counts[0] <= 1  # one may have been on its way when the actor stopped
     assert counts[1] == counts[0]
