@@ -10,6 +10,13 @@ NodeId: TypeAlias = str
 """The human-readable name of a node, unique among the living members of a cluster."""
 
 
+def checked_system_name(name: str) -> str:
+    """Return the name of a system, which is a part of addresses. ValueError when it could not be told apart there."""
+    if not name or any(c in "/@#?:" or c.isspace() for c in name):
+        raise ValueError(f"a system's name must be a word without any of '/@#?:', got {name!r}")
+    return name
+
+
 def is_name(text: str) -> bool:
     """Return whether ``text`` can name a node: printable and without spaces, so that a log line stays readable.
 

@@ -272,10 +272,10 @@ class ClusterSettings:
         self._check_downing()
         if self.on_downed not in (None, "stop", "rejoin"):
             raise ConfigError(f"ClusterSettings.on_downed must be 'stop' or 'rejoin', got {self.on_downed!r}")
-        if self.advertised_host is not None:
-            check_endpoint("ClusterSettings.advertised", self.advertised_host, self.advertised_port or 0)
-        if self.advertised_port is not None:
-            check_count(self, "advertised_port")
+        host, port = self.advertised_host, self.advertised_port
+        check_endpoint(
+            "ClusterSettings.advertised", "any" if host is None else host, 1 if port is None else port, port_least=1
+        )
 
     def _check_downing(self) -> None:
         if self.downing not in DOWNING_STRATEGIES:

@@ -9,7 +9,7 @@ from typing import Never
 
 import trio
 
-from casty.address import NodeAddress, NodeId, check_path
+from casty.address import NodeAddress, NodeId, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
@@ -76,7 +76,7 @@ class Cluster:
         self._config = config
         self._transport = remote_transport
         self._local_transport = local_transport
-        self._system_name = system_name or system.name
+        self._system_name = checked_system_name(system_name) if system_name else system.name
         self._event_stream = event_stream
         self._settings = ClusterSettings(
             gossip_interval=gossip_interval,

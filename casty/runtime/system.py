@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
 
 import trio
 
-from casty.address import check_path
+from casty.address import check_path, checked_system_name
 from casty.config import Mailbox, SystemConfig, check_kind
 from casty.errors import ActorStoppedError, AskTimeoutError
 from casty.refs import ActorRef, check_ref
@@ -48,9 +48,7 @@ class ActorSystem:
     """
 
     def __init__(self, name: str = "casty-system", *, config: SystemConfig | None = None) -> None:
-        if not name or any(c in "/@#?:" or c.isspace() for c in name):
-            raise ValueError(f"a system's name must be a word without any of '/@#?:', got {name!r}")
-        self.name = name
+        self.name = checked_system_name(name)
         self.config = SystemConfig() if config is None else config
         check_kind(f"{type(self).__name__}.config", self.config, SystemConfig, "SystemConfig(stop_timeout=1.0)")
         self._kernel_or_none: Kernel | None = None
