@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 
+import pytest
+import trio
 from hypothesis import settings
 
 # A deadline would fail a correct test on a busy machine. In CI a failure must be the change's own,
@@ -11,3 +15,32 @@ from hypothesis import settings
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope before a certain step of any task."""
+
+    def __init__(self, step: int, scope: trio.CancelScope) -> None:
+        self._left = step
+        self._scope = scope
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+@contextmanager
+def cancelling_at(step: int, scope: trio.CancelScope) -> Generator[None]:
+    instrument = CancelAt(step, scope)
+    trio.lowlevel.add_instrument(instrument)
+    try:
+        yield
+    finally:
+        trio.lowlevel.remove_instrument(instrument)
+
+
+@pytest.fixture
+def cancel_at() -> Callable[[int, trio.CancelScope], AbstractContextManager[None]]:
+    """A block in which a scope is cancelled before the given step, counted over all tasks."""
+    return cancelling_at

@@ -22,33 +22,15 @@ from casty.runtime.system import kernel_of
 STEPS_MAX = 2_000
 
 
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before a certain step of any task."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self._left = step
-        self._scope = scope
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self._scope.cancel()
-
-
-async def started(network: MemoryNetwork, name: str, seeds: tuple[str, ...], step: int) -> bool:
+async def started(network: MemoryNetwork, name: str, seeds: tuple[str, ...], step: int, cancel_at) -> bool:
     """Start a cluster and cancel that at a step; whether it had been complete before."""
     async with ActorSystem("shop") as system:
         config = ClusterConfig(name, 2551, node_id=name, seed_nodes=tuple((seed, 2551) for seed in seeds))
         cluster = Cluster(system, config, remote_transport=RemoteTransport(network.host(name)))
         actors, complete = system.statistics().actors, False
-        with trio.CancelScope() as scope:
-            instrument = CancelAt(step, scope)
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                await cluster.start()
-                complete = True
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
+        with trio.CancelScope() as scope, cancel_at(step, scope):
+            await cluster.start()
+            complete = True
         if not complete:
             kernel = kernel_of(system)
             assert system.lookup("/_cluster") is None
@@ -60,19 +42,19 @@ async def started(network: MemoryNetwork, name: str, seeds: tuple[str, ...], ste
     return complete
 
 
-async def test_a_first_node_whose_start_is_cancelled_at_any_step_leaves_nothing(autojump_clock):
+async def test_a_first_node_whose_start_is_cancelled_at_any_step_leaves_nothing(autojump_clock, cancel_at):
     tasks = trio.lowlevel.current_statistics().tasks_living
     network = MemoryNetwork()
     step, complete = 1, False
     while not complete:
         assert step < STEPS_MAX
-        complete = await started(network, f"n{step}", (), step)
+        complete = await started(network, f"n{step}", (), step, cancel_at)
         assert trio.lowlevel.current_statistics().tasks_living <= tasks
         step += 1
     assert step > 10
 
 
-async def test_a_node_whose_start_is_cancelled_at_any_step_leaves_nothing(autojump_clock):
+async def test_a_node_whose_start_is_cancelled_at_any_step_leaves_nothing(autojump_clock, cancel_at):
     tasks = trio.lowlevel.current_statistics().tasks_living
     step, complete = 1, False
     while not complete:
@@ -80,7 +62,7 @@ async def test_a_node_whose_start_is_cancelled_at_any_step_leaves_nothing(autoju
         network = MemoryNetwork()
         seed = ClusteredActorSystem(name="shop", host="seed", port=2551, node_id="seed", network=network.host("seed"))
         async with seed:
-            complete = await started(network, "joining", ("seed",), step)
+            complete = await started(network, "joining", ("seed",), step, cancel_at)
             await trio.sleep(2)  # less than a failure detector takes: the joiner says that it has ended
             assert len((await seed.get_cluster_state()).members) == 1
         assert trio.lowlevel.current_statistics().tasks_living <= tasks
