@@ -81,7 +81,7 @@ def tests(session: nox.Session) -> None:
     """Run the fast tests: unit, properties, contracts, tidy, documents, exports."""
     install(session, "tests")
     whole_project = sorted(str(path) for path in Path("tests").glob("test_*.py"))
-    pytest(session, *present(FAST_TESTS), *whole_project)
+    pytest(session, "--numprocesses=auto", *present(FAST_TESTS), *whole_project)
 
 
 @nox.session(python=OLDEST)
