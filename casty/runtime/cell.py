@@ -27,12 +27,12 @@ from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, EndNotice, MailboxChannel, Request, payload
 from casty.runtime.ref import LocalRef
-from casty.runtime.requests import handle_request
+from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
 from casty.runtime.signatures import check_end
 from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut, restart_by_choice
 from casty.runtime.timers import Entry
-from casty.runtime.watching import handle_end, is_awaited, queue_end
+from casty.runtime.watching import is_awaited, queue_end
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
@@ -270,6 +270,7 @@ class Cell:
         receive_nowait, now = mailbox.source(), kernel.now
         message, self.held = self.held, WAKE
         count, started = 0, now()
+        answer: Behavior[Never]
         try:
             while (handler := self.handler) is not None:
                 if self.control:
@@ -297,10 +298,15 @@ class Cell:
                 count += 1
                 if message is PILL:
                     return
-                if type(message) is Request:
-                    answer = await handle_request(self, handler, message)
-                elif type(message) is EndNotice:
-                    answer = await handle_end(self, handler, message)
+                kind = type(message)
+                if kind is Request or kind is EndNotice:
+                    message = opened(self, message)
+                    if message is WAKE:
+                        kernel.delivered -= 1  # counted with the batch
+                        answer = SAME
+                    else:
+                        answer = await handler(context, message)
+                        self.request = None
                 else:
                     answer = await handler(context, message)
                 if answer is not SAME:
@@ -313,7 +319,7 @@ class Cell:
                     await trio.lowlevel.checkpoint()
                     started = now()
         except BaseException:
-            self.in_hand = message
+            self.in_hand, self.request = message, None
             raise
         finally:
             kernel.delivered += count

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, EndNotice, Request
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE
 from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP
-from casty.runtime.watching import opened_end
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -72,13 +71,10 @@ class Inbox(Generic[M]):
                 if cell.control:
                     cell.held = message
                     continue
-                if isinstance(message, Request):
-                    message = opened(cell, message)
-                    if message is WAKE:
-                        self._count += 1
-                        await self._end_of_batch()
-                elif isinstance(message, EndNotice):
-                    message = opened_end(cell, message)
+                message = opened(cell, message)
+                if message is WAKE:
+                    self._count += 1
+                    await self._end_of_batch()
                 if message is not WAKE:
                     return self._taken(message)
         cell.in_hand = WAKE

@@ -137,8 +137,17 @@ class LocalRef(OwnRef[M_contra]):
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
 
     def request(self, request: Request) -> None:
-        request.queue(self.cell)
-        cast("LocalRef[object]", self).tell(request)
+        if get_ident() != self._thread:
+            refuse_thread(self)
+        request.cell, request.waits = self.cell, True
+        try:
+            self._send(request)  # not by `tell`: a call less for each ask
+        except trio.WouldBlock:
+            if not self.cell.overflow(request):
+                self.cell.kernel.rejected += 1
+                raise MailboxFull(_refusal(self.cell)) from None
+        except trio.BrokenResourceError:
+            self.cell.kernel.dead_letter(request, self, ACTOR_STOPPED)
 
     async def send(self, message: M_contra) -> None:
         if get_ident() != self._thread:

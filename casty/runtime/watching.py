@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Never, Protocol
 import trio
 
 from casty.refs import ActorRef, check_ref
-from casty.runtime.behavior import SAME, Behavior
 from casty.runtime.events import Terminated
 from casty.runtime.mailbox import WAKE, EndNotice
 from casty.runtime.ref import InlineRef, OwnRef
 
 if TYPE_CHECKING:
-    from casty.runtime.behavior import Handler
     from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
 
@@ -134,15 +132,6 @@ def opened_end(watcher: Cell, notice: EndNotice) -> object:
         return WAKE
     watcher.kernel.signals += 1
     return notice.terminated
-
-
-async def handle_end(watcher: Cell, handler: Handler, notice: EndNotice) -> Behavior[Never]:
-    """Have a handler see the end of an actor, if it still watches that."""
-    message = opened_end(watcher, notice)
-    if message is WAKE:
-        watcher.kernel.delivered -= 1  # counted when it was taken
-        return SAME
-    return await handler(watcher.context, message)
 
 
 def unwatch_all(watcher: Cell) -> None:
