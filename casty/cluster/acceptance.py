@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin
 from casty.errors import CastyError
 from casty.naming import wire_name
 from casty.runtime.ask import AskRef, ErrorReply
-from casty.runtime.ref import OwnRef
+from casty.runtime.ref import LocalRef, OwnRef
 from casty.schema import is_untyped, strip
 from casty.wire.names import canonical_name
 
@@ -36,9 +36,13 @@ class Acceptance:
         self._classes = tuple(classes)
         self._names = frozenset(names)
 
+    def admits_all_like(self, message: object) -> bool:
+        """Whether every message of this one's class is of the type."""
+        return self._is_open or isinstance(message, self._classes)
+
     def admits(self, message: object, name: str) -> bool:
         """Whether a message, under its name on the wire, is of the type."""
-        return self._is_open or isinstance(message, self._classes) or name in self._names
+        return self.admits_all_like(message) or name in self._names
 
 
 class Acceptances:
@@ -48,8 +52,11 @@ class Acceptances:
         self._of_actors: dict[int, Acceptance] = {}
         self._of_replies: dict[object, Acceptance] = {}
 
-    def admits(self, target: OwnRef[Any], message: object, name: str) -> bool:
-        """Whether ``target`` takes the message: by its handler's type, for an ask by what was promised."""
+    def admits(self, target: OwnRef[Any], message: object, name: str, *, remember: bool) -> bool:
+        """Whether ``target`` takes the message: by its handler's type, for an ask by what was promised.
+
+        With ``remember`` an actor notes the class, where that says it all, and need not be asked about it again.
+        """
         if isinstance(target, AskRef):
             promised = target.promised
             if type(message) is ErrorReply or not promised:
@@ -58,6 +65,9 @@ class Acceptances:
         acceptance = self._of_actors.get(target.uid)
         if acceptance is None:
             acceptance = _known(self._of_actors, target.uid, target.message_type())
+        if remember and isinstance(target, LocalRef) and acceptance.admits_all_like(message):
+            target.admitted |= {type(message)}
+            return True
         return acceptance.admits(message, name)
 
 

@@ -8,6 +8,7 @@ from casty.cluster.acceptance import Acceptances
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.runtime.ask import ASK_PREFIX
 from casty.runtime.events import ILL_TYPED
+from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import OwnRef
 from casty.runtime.system import ActorSystem, kernel_of
@@ -41,27 +42,36 @@ class LocalTransport:
         ``name`` is what the type of the message is called on the wire, ``remaining`` how many seconds the
         sender waits for a reply, if it does.
         """
-        hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
-        if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
-            self.refused += 1
-            return "no_actor"
         kernel = kernel_of(self._system)
-        target = kernel.target(path, uid)
-        if target is not None and not self._acceptances.admits(target, message, name):
-            self.refused += 1
-            kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
-            return "ill_typed"
-        if target is None or not _hand_over(target, message, remaining):
+        target = kernel.targets.get(path)
+        if target is None or type(message) not in target.admitted or (uid and uid != target.uid):
+            found = self._find(kernel, path, uid, message, name)
+            if not isinstance(found, OwnRef):
+                self.refused += 1
+                return found
+            target = found
+        if remaining is None:
+            is_taken = target.deliver(message)
+        else:
+            is_taken = target.deliver_request(Request(message, kernel.now() + remaining))
+        if not is_taken:
             self.refused += 1
             return "no_actor"
         self.delivered += 1
         return None
 
+    def _find(self, kernel: Kernel, path: str, uid: int, message: object, name: str) -> OwnRef[Never] | NoticeCode:
+        """Return who is to get the message, or why nobody is: the long way, for a type that is new at its actor."""
+        hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
+        if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
+            return "no_actor"
+        target = kernel.target(path, uid)
+        if target is None:
+            return "no_actor"
+        if not self._acceptances.admits(target, message, name, remember=not hidden):
+            kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
+            return "ill_typed"
+        return target
+
     def __repr__(self) -> str:
         return f"<LocalTransport {self._system.name} delivered={self.delivered} refused={self.refused}>"
-
-
-def _hand_over(target: OwnRef[Never], message: object, remaining: float | None) -> bool:
-    if remaining is None:
-        return target.deliver(message)
-    return target.deliver_request(Request(message, target.kernel.now() + remaining))

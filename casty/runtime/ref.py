@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Never, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Never, NoReturn, TypeVar, cast
 
 import trio
 
@@ -38,6 +38,9 @@ def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
     )
 
 
+NO_TYPES: Final[frozenset[type]] = frozenset()
+
+
 class AskableRef(ActorRef[M_contra]):
     """A ref that can hand over how long the sender of a request waits for the reply."""
 
@@ -52,6 +55,9 @@ class OwnRef(AskableRef[M_contra]):
     """The common part: a ref without a node, equal to every other ref with its path and uid."""
 
     __slots__ = ()
+
+    admitted: frozenset[type] = NO_TYPES
+    """Classes of messages that are known to be of the actor's type, for who brings some from the network."""
 
     @property
     @abstractmethod
@@ -99,9 +105,10 @@ class OwnRef(AskableRef[M_contra]):
 class LocalRef(OwnRef[M_contra]):
     """A ref to one spawned actor of the own system."""
 
-    __slots__ = ("_send", "_thread", "cell")
+    __slots__ = ("_send", "_thread", "admitted", "cell")
 
     def __init__(self, cell: Cell, send: Callable[[object], None], thread: int) -> None:
+        self.admitted = NO_TYPES
         self._send = send
         self._thread = thread
         self.cell = cell
