@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import UnionType
-from typing import Final, Literal, Never, TypeAlias, cast
+from typing import Any, Final, Generic, Literal, Never, TypeAlias, TypeVar, cast
 
 from casty.refs import ActorRef, check_ref
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,14 @@ class Terminated:
 
 
 @dataclass(frozen=True, slots=True)
-class EventStreamSubscribe:
+class EventStreamSubscribe(Generic[E]):
     """Have ``handler`` told every event that is an instance of ``event_type``.
 
     The subscription ends with the actor behind ``handler``. Subscribing twice is once.
     """
 
-    event_type: type[object]
-    handler: ActorRef[Never]
+    event_type: type[E]
+    handler: ActorRef[E]
 
     def __post_init__(self) -> None:
         check_ref(self.handler, "EventStreamSubscribe")
@@ -92,11 +94,11 @@ class EventStreamSubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class EventStreamUnsubscribe:
+class EventStreamUnsubscribe(Generic[E]):
     """End what `EventStreamSubscribe` began; nothing happens when there was no such subscription."""
 
-    event_type: type[object]
-    handler: ActorRef[Never]
+    event_type: type[E]
+    handler: ActorRef[E]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Publish:
     event: object
 
 
-EventStreamCmd: TypeAlias = EventStreamSubscribe | EventStreamUnsubscribe | Publish
+EventStreamCmd: TypeAlias = EventStreamSubscribe[Any] | EventStreamUnsubscribe[Any] | Publish
 
 DeadLetterReason: TypeAlias = Literal[
     "mailbox full",

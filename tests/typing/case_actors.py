@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_type
 
-from casty import ActorContext, ActorRef, ActorSystem, Behavior, Behaviors, Terminated
+from casty import (
+    ActorContext,
+    ActorRef,
+    ActorSystem,
+    Behavior,
+    Behaviors,
+    EventStreamSubscribe,
+    EventStreamUnsubscribe,
+    MemberUp,
+    Terminated,
+    UnreachableMember,
+)
 from casty.runtime.inbox import Inbox
 
 
@@ -85,3 +96,19 @@ async def looks_up(system: ActorSystem) -> None:
     if found is not None:
         found.tell(Add(1))  # expect-error
         found.of(Add).tell(Add(1))
+
+
+async def subscribes(
+    system: ActorSystem, down: ActorRef[UnreachableMember], members: ActorRef[MemberUp | UnreachableMember]
+) -> None:
+    stream = system.event_stream
+    stream.tell(EventStreamSubscribe(UnreachableMember, down))
+    stream.tell(EventStreamSubscribe(MemberUp, members))
+    stream.tell(EventStreamUnsubscribe(MemberUp, members))
+    for event_type in (MemberUp, UnreachableMember):
+        stream.tell(EventStreamSubscribe(event_type, members))
+    EventStreamSubscribe(MemberUp, down)  # expect-error
+    EventStreamUnsubscribe(MemberUp, down)  # expect-error
+    async with system.events(MemberUp) as events:
+        async for event in events:
+            assert_type(event, MemberUp)
