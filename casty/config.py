@@ -240,6 +240,8 @@ class ClusterSettings:
     """How many successors on the ring a node monitors."""
     min_members: int = 1
     """No member becomes up before this many have joined."""
+    min_members_per_role: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+    """Nor before so many with these roles have: ``{"db": 2}``."""
     downing: DowningStrategy = "keep_majority"
     """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
     lowest address at a tie. ``static_quorum``: the side with at least ``quorum_size`` voters.
@@ -267,6 +269,9 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         check_positive(self, "gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
         check_count(self, "gossip_fanout", "monitored_max", "min_members")
+        check_kind("ClusterSettings.min_members_per_role", self.min_members_per_role, Mapping, '{"db": 2}')
+        if any(type(count) is not int or count < 1 for count in self.min_members_per_role.values()):
+            raise ConfigError(f"min_members_per_role must hold integers of at least 1, got {self.min_members_per_role}")
         if self.stable_after is not None:
             check_positive(self, "stable_after")
         self._check_downing()

@@ -90,6 +90,7 @@ def _spawn_subsystems(
         gossip_interval=settings.gossip_interval,
         gossip_fanout=settings.gossip_fanout,
         min_members=settings.min_members,
+        min_members_per_role=tuple(sorted(settings.min_members_per_role.items())),
         downing=strategy_of(settings),
         stable_after=settings.stable_after,
         leave_timeout=settings.leave_timeout,

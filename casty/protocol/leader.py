@@ -7,6 +7,7 @@ decides about unreachable members (`downing`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -39,13 +40,14 @@ class LeaderActions:
     """The rules that a leader applies to a converged state."""
 
     min_members: int = 1
+    min_members_per_role: tuple[tuple[str, int], ...] = ()
 
     def apply(
         self, state: Gossip, self_node: UniqueAddress, confirmed: Collection[UniqueAddress], now: float
     ) -> Gossip:
         """Return the state after all moves that convergence allows, or ``state`` itself.
 
-        Joining members become up once ``min_members`` are there, leaving ones become exiting; down
+        Joining members become up once as many are there as the settings ask for, leaving ones become exiting; down
         members are removed, and exiting ones when they have ``confirmed`` or are unreachable.
         """
         if leader_of(state, self_node) != self_node or not state.is_converged(self_node):
@@ -71,11 +73,15 @@ class LeaderActions:
             state = state.without_members(self_node, gone, now)
         return state.without_old_tombstones(self_node, now)
 
+    def _are_enough(self, members: Collection[Member]) -> bool:
+        roles = Counter(role for member in members for role in member.roles)
+        return len(members) >= self.min_members and all(roles[r] >= count for r, count in self.min_members_per_role)
+
     def _moves(self, state: Gossip) -> list[Member]:
         moved = [m.moved_to(MemberStatus.exiting) for m in state.ordered if m.status is MemberStatus.leaving]
         joining = [member for member in state.ordered if member.status is MemberStatus.joining]
-        present = sum(member.status in VOTING for member in state.ordered)
-        if present + len(joining) < self.min_members and not present:
+        present = [member for member in state.ordered if member.status in VOTING]
+        if not present and not self._are_enough(joining):
             return moved
         settled = [member for member in state.ordered if member.status is not MemberStatus.joining]
         addresses = {member.address for member in settled}

@@ -44,11 +44,16 @@ class JoinSettings:
 
     min_members: int
     downing: str
+    min_members_per_role: tuple[tuple[str, int], ...] = ()
+    """Sorted by role."""
 
     def difference(self, theirs: JoinSettings) -> str | None:
         """Return the first setting that differs, with both values, or None."""
         if self.min_members != theirs.min_members:
             return f"min_members is {self.min_members} here and {theirs.min_members} at the joiner"
+        if self.min_members_per_role != theirs.min_members_per_role:
+            mine, other = (str(dict(one.min_members_per_role))[:TEXT_MAX] for one in (self, theirs))
+            return f"min_members_per_role is {mine} here and {other} at the joiner"
         if self.downing != theirs.downing:
             return f"downing is {self.downing!r} here and {theirs.downing[:TEXT_MAX]!r} at the joiner"
         return None

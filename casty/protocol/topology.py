@@ -95,7 +95,7 @@ class Topology:
         self._reunion = Reunion(self.member, settings.shared, self.seeds, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
-        self._leading = LeaderActions(settings.min_members)
+        self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
         self._downing = Downing(settings.downing, settings.stable_after)
         self.view = View(self._node)
 

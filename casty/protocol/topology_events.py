@@ -24,6 +24,7 @@ class TopologySettings:
     gossip_interval: float = 1.0
     gossip_fanout: int = 3
     min_members: int = 1
+    min_members_per_role: tuple[tuple[str, int], ...] = ()
     downing: Strategy | None = KeepMajority()
     stable_after: float | None = None
     leave_timeout: float = 5.0
@@ -31,7 +32,7 @@ class TopologySettings:
     @property
     def shared(self) -> JoinSettings:
         """The settings that all nodes of a cluster must share."""
-        return JoinSettings(self.min_members, str(self.downing or "none"))
+        return JoinSettings(self.min_members, str(self.downing or "none"), self.min_members_per_role)
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,3 +345,12 @@ async def test_cancelling_a_start_leaves_nothing_running(autojump_clock):
             pytest.fail("nobody answers")
     async with ClusteredActorSystem(name="shop", host="a", port=2551, node_id="a", network=network.host("a")):
         pass
+
+
+async def test_nodes_wait_for_the_roles_that_a_cluster_needs(autojump_clock, nodes):
+    settings = ClusterSettings(min_members_per_role={"db": 1})
+    await nodes.start("a", roles={"web"}, settings=settings)
+    await trio.sleep(5)
+    await nodes.sees("a", {"a": "joining"})
+    await nodes.start("b", "a", roles={"db"}, settings=settings)
+    await nodes.all_up("a", "b")

@@ -34,6 +34,7 @@ def test_member_that_asks_again_is_let_in_again() -> None:
     ("theirs", "named"),
     [
         (JoinSettings(3, "keep_majority"), "min_members is 1 here and 3 at the joiner"),
+        (JoinSettings(1, "keep_majority", (("db", 2),)), "min_members_per_role is {} here and {'db': 2} at the joiner"),
         (JoinSettings(1, "none"), "downing is 'keep_majority' here and 'none' at the joiner"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casty.protocol.gossip import Gossip
@@ -16,6 +18,15 @@ A, B, C = (run_of(name) for name in "abc")
 def accused(state: Gossip, observer: str, subject: str) -> Gossip:
     seen = state.seen
     return state.with_row(run_of(observer), ObserverRow().accusing(run_of(subject))).seen_by(*sorted(seen))
+
+
+def test_nobody_comes_up_before_there_are_enough_of_each_role() -> None:
+    actions = LeaderActions(1, (("db", 1), ("web", 2)))
+    web = [replace(member(name, "joining"), roles=frozenset({"web"})) for name in "ab"]
+    db = replace(member("c", "joining"), roles=frozenset({"db", "web"}))
+    few, enough = gossip_of(*web), gossip_of(*web, db)
+    assert {m.status.name for m in actions.apply(few, A, (), now=9.0).ordered} == {"joining"}
+    assert {m.status.name for m in actions.apply(enough, A, (), now=9.0).ordered} == {"up"}
 
 
 def applied(state: Gossip, *, min_members: int = 1, confirmed: frozenset[str] = frozenset()) -> dict[str, str]:

@@ -27,6 +27,7 @@ ROUTERS: Any = Routers
 SUBSCRIBE: Any = EventStreamSubscribe
 EMBED: Any = embed
 MAILBOX: Any = Mailbox
+CLUSTER_SETTINGS: Any = ClusterSettings
 SYSTEM_CONFIG: Any = SystemConfig
 SYSTEM: Any = ActorSystem
 NODE: Any = ClusteredActorSystem
@@ -47,6 +48,14 @@ SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
     "a table for the settings of a system": (
         lambda: SYSTEM("a", config={"seed": 1}),
         r"ActorSystem.config must be a SystemConfig, .* got \{'seed': 1\}",
+    ),
+    "a list of numbers per role": (
+        lambda: CLUSTER_SETTINGS(min_members_per_role=[2]),
+        r"ClusterSettings.min_members_per_role must be a Mapping, such as \{\"db\": 2\}, got \[2\]",
+    ),
+    "a number per role in words": (
+        lambda: CLUSTER_SETTINGS(min_members_per_role={"db": "2"}),
+        r"min_members_per_role must hold integers of at least 1, got \{'db': '2'\}",
     ),
     "a port that cannot be advertised": (
         lambda: ClusterSettings(advertised_port=80_000),
