@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_type
+from typing import assert_never, assert_type
 
 from casty import (
     ActorContext,
@@ -112,3 +112,19 @@ async def subscribes(
     async with system.events(MemberUp) as events:
         async for event in events:
             assert_type(event, MemberUp)
+
+
+async def exhaustive(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+    match message:
+        case Get() | Add() | Terminated():
+            return Behaviors.same()
+        case _ as never:
+            assert_never(never)
+
+
+async def forgetful(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+    match message:
+        case Get() | Add():
+            return Behaviors.same()
+        case _ as never:
+            assert_never(never)  # expect-error
