@@ -12,6 +12,8 @@ from types import ModuleType
 import pytest
 
 import casty
+from casty import testing
+from casty.testing import simulation
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 OPTIONAL = ("typer", "rich", "pytest", "hypothesis", "sqlite3")
@@ -41,6 +43,16 @@ def test_public_name_exists_and_says_what_it_is(name: str) -> None:
 
 def test_every_public_name_is_in_the_reference_once() -> None:
     assert sorted(documented()) == sorted(casty.__all__)
+
+
+@pytest.mark.parametrize("package", [testing, simulation], ids=lambda package: package.__name__)
+def test_every_name_of_the_test_kit_is_in_the_reference_once_and_says_what_it_is(package: ModuleType) -> None:
+    page = (REFERENCE / f"{package.__name__.rpartition('.')[2]}.md").read_text(encoding="utf-8")
+    shown = re.findall(rf"^::: {re.escape(package.__name__)}\.(\w+)$", page, re.MULTILINE)
+    assert sorted(shown) == package.__all__
+    for name in package.__all__:
+        value = getattr(package, name)
+        assert not callable(value) or (value.__doc__ and not value.__doc__.startswith(f"{name}(")), name
 
 
 def test_nothing_but_the_public_names_and_the_packages_is_visible() -> None:

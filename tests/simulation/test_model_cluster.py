@@ -7,9 +7,9 @@ import pytest
 from casty.address import UniqueAddress
 from casty.protocol import gossip
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
-from casty.testing.invariants import Watch, check_events
-from casty.testing.model import ModelCluster, Run
 from casty.testing.samples import address
+from casty.testing.simulation.invariants import Watch, check_events
+from casty.testing.simulation.model import ModelCluster, Run
 
 FIVE = "abcde"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from casty.protocol.topology_events import TopologySettings
-from casty.testing.invariants import Watch, check_events
-from casty.testing.model import ModelCluster
+from casty.testing.simulation.invariants import Watch, check_events
+from casty.testing.simulation.model import ModelCluster
 
 ABC = ("a", "b", "c")
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {

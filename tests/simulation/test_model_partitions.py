@@ -11,8 +11,8 @@ from casty.protocol.downing import UNSTABLE_SHARE, stable_after
 from casty.protocol.reunion import ASK_EVERY
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, StaticQuorum, Strategy
 from casty.protocol.topology_events import TopologySettings
-from casty.testing.invariants import Watch, check_events
-from casty.testing.model import ModelCluster
+from casty.testing.simulation.invariants import Watch, check_events
+from casty.testing.simulation.model import ModelCluster
 
 NINE = "abcdefghi"
 SEEN_BY_ALL = 7.0

@@ -13,7 +13,7 @@ from casty.address import UniqueAddress
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, MemberStatus
-from casty.testing.model import ModelCluster, Run
+from casty.testing.simulation.model import ModelCluster, Run
 
 
 class InvariantBroken(AssertionError):
