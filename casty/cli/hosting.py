@@ -27,6 +27,7 @@ from casty import (
     SystemConfig,
 )
 from casty.cli.exits import ExitCode, run_until_signal
+from casty.runtime.system import escalated_by
 
 REJOIN_PAUSE_MIN = 1.0
 REJOIN_PAUSE_MAX = 30.0
@@ -120,14 +121,19 @@ async def host(
 
 
 async def _run_once(plan: NodePlan, guest: Guest, announce: Callable[[ClusteredActorSystem], None] | None) -> ExitCode:
-    watcher = _Watcher()
-    async with plan.system() as system, system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
-        ref = system.spawn(guest.make(), guest.name)
-        nursery.start_soon(watcher.watch, failures, ref)
-        if announce is not None:
-            announce(system)
-        await system.wait_stopped(ref)
-        nursery.cancel_scope.cancel()
+    watcher, system = _Watcher(), plan.system()
+    try:
+        async with system, system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
+            ref = system.spawn(guest.make(), guest.name)
+            nursery.start_soon(watcher.watch, failures, ref)
+            if announce is not None:
+                announce(system)
+            await system.wait_stopped(ref)
+            nursery.cancel_scope.cancel()
+    except ExceptionGroup as group:
+        if group.exceptions != escalated_by(system):
+            raise
+        watcher.failure = group.exceptions[-1]
     if watcher.failure is None:
         return ExitCode.ok
     failure = watcher.failure

@@ -40,7 +40,8 @@ class ActorSystem:
     """Actors and everything that belongs to them, for the time of an ``async with`` block.
 
     Leaving the block, however that happens, stops every actor, timer and task, in the order and within
-    the bounds of `ShutdownPhase`. A lone exception of the block leaves it as it is.
+    the bounds of `ShutdownPhase`. A lone exception of the block leaves it as it is. What actors escalate
+    beyond the root ends the block, and leaves it as an exception group that keeps every cause.
 
     >>> async with ActorSystem("shop") as system:
     ...     system.lookup("/nobody") is None
@@ -277,11 +278,8 @@ class ActorSystem:
         self._end_block()
 
     def _with_escalated(self, others: list[BaseException]) -> BaseException:
-        """Return what actors escalated and what else went wrong: bare when it is one, else a group of all."""
-        causes = [*self._escalated, *others]
-        if len(causes) == 1:
-            return causes[0]
-        return BaseExceptionGroup(f"actors of {self.name} escalated their failures", causes)
+        """Return the group of what actors escalated and what else went wrong: also of one, as a nursery does."""
+        return BaseExceptionGroup(f"actors of {self.name} escalated their failures", [*self._escalated, *others])
 
     def _end_block(self) -> None:
         """Stop the system and cancel the rest of the block."""
@@ -319,6 +317,11 @@ def kernel_of(system: ActorSystem) -> Kernel:
 def fail_system(system: ActorSystem, error: BaseException) -> None:
     """Cancel a system's block and have it raise exactly ``error``, for the layers above the runtime."""
     system._fail(error)  # pyright: ignore[reportPrivateUsage]  # the door for the layers above
+
+
+def escalated_by(system: ActorSystem) -> tuple[Exception, ...]:
+    """Return what actors have escalated beyond the root of a system, for the layers above the runtime."""
+    return tuple(system._escalated)  # pyright: ignore[reportPrivateUsage]  # as above
 
 
 def end_block(system: ActorSystem) -> None:

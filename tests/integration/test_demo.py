@@ -180,7 +180,10 @@ def test_a_node_that_ends_before_the_counting_is_reported_with_its_last_words(st
 
 
 APP = """
-from casty import Behaviors, EventStreamSubscribe, MemberLeft, MemberUp, UnreachableMember
+import trio
+from casty import (
+    Behaviors, Escalate, EventStreamSubscribe, MemberLeft, MemberUp, ShutdownPhase, UnreachableMember
+)
 
 def watcher():
     async def setup(ctx):
@@ -199,6 +202,24 @@ def failing():
     async def setup(ctx):
         raise RuntimeError("no luck")
     return Behaviors.setup(setup)
+
+def hanging():
+    async def say(ctx):
+        print("post_stop", flush=True)
+        await trio.sleep_forever()
+
+    async def count():
+        print("the guest is gone", flush=True)
+
+    async def setup(ctx):
+        ctx.system.on_shutdown(ShutdownPhase.stop_actors, trio.sleep_forever, name="drain")
+        ctx.system.on_shutdown(ShutdownPhase.leave_cluster, count)
+        return Behaviors.ignore()
+
+    return Behaviors.with_lifecycle(Behaviors.setup(setup), post_stop=say)
+
+def escalating():
+    return Behaviors.supervise(failing(), Escalate())
 """
 
 
@@ -234,10 +255,28 @@ def test_nodes_find_each_other_by_seeds_and_leave_when_asked(start: Start, tmp_p
 
 
 @pytest.mark.usefixtures("app")
-def test_a_node_whose_actor_fails_leaves_and_exits_with_1(start: Start) -> None:
-    code, errors = start("node", "watching:failing", "--node-id", "a").end()
+@pytest.mark.parametrize("guest", ["failing", "escalating"])
+def test_a_node_whose_actor_fails_leaves_and_exits_with_1(start: Start, guest: str) -> None:
+    code, errors = start("node", f"watching:{guest}", "--node-id", "a").end()
     assert code == 1
-    assert errors.splitlines()[-1] == "casty: /failing failed, so the node has left: RuntimeError: no luck"
+    assert errors.splitlines()[-1] == f"casty: /{guest} failed, so the node has left: RuntimeError: no luck"
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_runs_the_shutdown_once_and_names_what_hangs(
+    start: Start, tmp_path: Path, signal_number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "short.toml").write_text("[actors]\nstop_timeout = 0.3\n")
+    node = start("node", "watching:hanging", "--node-id", "a", "--config", "short.toml")
+    node.until("a is a member")
+    node.process.send_signal(signal_number)
+    ended, errors = node.end()
+    assert ended == code
+    assert [node.text.count(line) for line in ("post_stop", "the guest is gone")] == [1, 1]
+    assert "shutdown hooks of stop_actors did not end within 0.3 s and are cancelled: drain" in errors
+    assert "the clean-up of actor /hanging did not end within 0.3 s and was cancelled" in errors
+    assert "has left the cluster" in errors
 
 
 @pytest.mark.usefixtures("app")

@@ -738,14 +738,16 @@ async def test_a_failing_child_takes_no_sibling_down() -> None:
         assert system.lookup("/a/two") is not None
 
 
-async def test_escalation_to_the_root_leaves_the_block_bare_when_it_is_alone() -> None:
+async def test_escalation_to_the_root_leaves_the_block_as_a_group_also_of_one() -> None:
     behavior = parent_of(parent_of(ESCALATING, strategy=Escalate()), strategy=Escalate())
-    with pytest.raises(Boom, match="all the way"):
-        async with ActorSystem() as system:
+    boom = Boom("all the way")
+    with pytest.raises(ExceptionGroup, match="actors of shop escalated") as caught:
+        async with ActorSystem("shop") as system:
             ref = system.spawn(behavior, "a")
             await QUIET()
-            ref.tell(Boom("all the way"))
+            ref.tell(boom)
             await trio.sleep_forever()
+    assert caught.value.exceptions == (boom,)
 
 
 async def test_a_group_keeps_every_cause_that_was_escalated() -> None:
@@ -794,10 +796,11 @@ async def test_a_failure_while_the_system_stops_is_still_escalated() -> None:
         raise Boom("in post_stop")
 
     behavior = Behaviors.supervise(Behaviors.with_lifecycle(Behaviors.ignore(), post_stop=stop), Escalate())
-    with pytest.raises(Boom, match="in post_stop"):
+    with pytest.raises(ExceptionGroup) as caught:
         async with ActorSystem() as system:
             system.spawn(behavior, "a")
             await QUIET()
+    assert [repr(error) for error in caught.value.exceptions] == ["Boom('in post_stop')"]
 
 
 async def test_no_restart_follows_when_the_message_in_hand_fails_after_a_stop() -> None:
