@@ -64,9 +64,23 @@ def _check_on(strategy: object, on: object) -> None:
         )
 
 
+def _is_for(exception: Exception, on: Exceptions) -> bool:
+    """Whether an exception, or everything in an exception group, is of the types ``on``.
+
+    A handler that opens a nursery fails with a group, also of one, so the type of the group says
+    nothing. A group that holds something else too is as bad as that.
+    """
+    if isinstance(exception, on):
+        return True
+    if not isinstance(exception, ExceptionGroup):
+        return False
+    group = cast("ExceptionGroup[Exception]", exception)
+    return all(_is_for(member, on) for member in group.exceptions)
+
+
 @dataclass(frozen=True, slots=True)
 class Stop(SupervisionStrategy):
-    """Stop for exceptions of the types ``on``."""
+    """Stop for exceptions of the types ``on``, and for groups that hold nothing else."""
 
     on: Exceptions = Exception
 
@@ -74,12 +88,12 @@ class Stop(SupervisionStrategy):
         _check_on(self, self.on)
 
     def decide(self, exception: Exception) -> Directive | None:
-        return Directive.stop if isinstance(exception, self.on) else None
+        return Directive.stop if _is_for(exception, self.on) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Resume(SupervisionStrategy):
-    """Drop the message in hand and go on, for exceptions of the types ``on``.
+    """Drop the message in hand and go on, for exceptions of the types ``on``, or groups that hold nothing else.
 
     The state stays, so it must make sense after a handler that ended half-way. Where there is nothing
     to go on with (the first setup has failed, or the ``main`` of a task-style actor) it is a stop.
@@ -91,12 +105,12 @@ class Resume(SupervisionStrategy):
         _check_on(self, self.on)
 
     def decide(self, exception: Exception) -> Directive | None:
-        return Directive.resume if isinstance(exception, self.on) else None
+        return Directive.resume if _is_for(exception, self.on) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Escalate(SupervisionStrategy):
-    """Stop and make it the parent's failure, for exceptions of the types ``on``."""
+    """Stop and make it the parent's failure, for exceptions of the types ``on``, or groups that hold nothing else."""
 
     on: Exceptions = Exception
 
@@ -104,7 +118,7 @@ class Escalate(SupervisionStrategy):
         _check_on(self, self.on)
 
     def decide(self, exception: Exception) -> Directive | None:
-        return Directive.escalate if isinstance(exception, self.on) else None
+        return Directive.escalate if _is_for(exception, self.on) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +127,7 @@ class Restart(SupervisionStrategy):
 
     The pause doubles from ``backoff_min`` with each restart that still counts, up to ``backoff_max``.
     A failure beyond the budget is left to the strategy further out; without one, the actor stops.
-    ``on`` are the exceptions it is for.
+    ``on`` are the exceptions it is for, by themselves or in a group that holds nothing else.
     """
 
     restarts_max: int | None = 3
@@ -151,7 +165,7 @@ class Restart(SupervisionStrategy):
             raise ConfigError(f"Restart.backoff_jitter must be between 0 and 1, got {self.backoff_jitter!r}")
 
     def decide(self, exception: Exception) -> Directive | None:
-        return Directive.restart if isinstance(exception, self.on) else None
+        return Directive.restart if _is_for(exception, self.on) else None
 
     def restart(self) -> Restart:
         return self

@@ -58,6 +58,15 @@ def test_the_inner_strategy_decides_and_what_it_leaves_goes_to_the_outer() -> No
     assert directive(*row, exception=ZeroDivisionError()) is Directive.escalate
 
 
+def test_a_group_is_decided_by_what_is_in_it_as_a_nursery_raises_it() -> None:
+    row = (Escalate(), Restart(on=OSError), Resume(on=(ValueError, KeyError)))
+    inner = ExceptionGroup("inner", [KeyError()])
+    assert directive(*row, exception=ExceptionGroup("nursery", [ValueError(), inner])) is Directive.resume
+    assert directive(*row, exception=ExceptionGroup("nursery", [FileNotFoundError()])) is Directive.restart
+    assert directive(*row, exception=ExceptionGroup("nursery", [KeyError(), OSError()])) is Directive.escalate
+    assert directive(Stop(), Resume(on=ExceptionGroup), exception=inner) is Directive.resume
+
+
 def test_a_decider_that_has_no_answer_leaves_it_to_the_outer() -> None:
     assert directive(Escalate(), OneForOneStrategy(decider=lambda _: None), exception=OSError()) is Directive.escalate
 
