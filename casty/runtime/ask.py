@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 import trio
 
 from casty.errors import AskFailed, AskTimeoutError
-from casty.refs import ActorRef
+from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import AskableRef, LocalRef, OwnRef, refuse_thread
@@ -227,6 +227,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         if type(ref) is LocalRef or isinstance(ref, AskableRef):  # the first is the usual one, and quicker to see
             ref.request(request)
         else:
+            check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
         if slot.answer is WAITING:
             if timeout != math.inf:

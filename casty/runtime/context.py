@@ -21,7 +21,7 @@ from casty.runtime.mailbox import MailboxChannel
 from casty.runtime.ref import AdapterRef, OwnRef
 from casty.runtime.requests import forward
 from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
-from casty.runtime.signatures import check_behavior
+from casty.runtime.signatures import check_async_function, check_behavior
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import check_delay
 from casty.runtime.watching import Watching, unwatch, watch, watching
@@ -142,8 +142,9 @@ class ActorContext(Generic[M]):
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run ``async_fn(*args)`` beside the handlers: cancelled when the actor stops.
 
-        An exception that leaves it is a failure of the actor.
+        An exception that leaves it is a failure of the actor. Takes a function, not a coroutine.
         """
+        check_async_function(async_fn, "start_soon")
         self._cell.own_family().start_task(async_fn, args)
 
     @overload
@@ -176,8 +177,7 @@ class ActorContext(Generic[M]):
         ``mapper`` makes the message of the result, ``on_failure`` of an exception; without
         ``on_failure`` the exception is a failure of the actor. Takes a function, not a coroutine.
         """
-        if not callable(async_fn):
-            raise TypeError(f"pipe_to_self takes an async function and its arguments, got {async_fn!r}")
+        check_async_function(async_fn, "pipe_to_self")
         self._cell.own_family().start_task(_pipe, (self._cell, async_fn, args, mapper, on_failure))
 
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:

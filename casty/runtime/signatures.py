@@ -62,6 +62,13 @@ def check_behavior(value: object, maker: str) -> None:
         raise TypeError(f"{maker} needs a Behavior, made by Behaviors, got {value!r}{_brackets(value)}")
 
 
+def check_async_function(value: object, taker: str) -> None:
+    """Raise TypeError for what cannot be called, such as the coroutine that a call has made already."""
+    if not callable(value):
+        called = ": give the function and its arguments, not a call of it" if isinstance(value, CoroutineType) else ""
+        raise TypeError(f"{taker} takes an async function and its arguments, got {value!r}{called}")
+
+
 def check_end(answer: object, path: str) -> None:
     """Raise TypeError when the main function of a task has returned a behaviour, as a handler does."""
     if isinstance(answer, Behavior):

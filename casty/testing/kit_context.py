@@ -16,7 +16,7 @@ from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, I
 from casty.runtime.cell import Cell
 from casty.runtime.context import NAME_FORBIDDEN
 from casty.runtime.events import EventStreamCmd
-from casty.runtime.signatures import check_behavior
+from casty.runtime.signatures import check_async_function, check_behavior
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import SchedulerCmd, check_delay
 from casty.testing.effects import (
@@ -251,6 +251,7 @@ class KitContext(ActorContext[M]):
         self._world.effects.append(Unwatched(ref))
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        check_async_function(async_fn, "start_soon")
         self._world.effects.append(TaskStarted(async_fn, args))
 
     def pipe_to_self(
@@ -260,8 +261,7 @@ class KitContext(ActorContext[M]):
         mapper: Callable[..., object] | None = None,
         on_failure: Callable[[Exception], object] | None = None,
     ) -> None:
-        if not callable(async_fn):
-            raise TypeError(f"pipe_to_self takes an async function and its arguments, got {async_fn!r}")
+        check_async_function(async_fn, "pipe_to_self")
         self._world.effects.append(Piped(async_fn, args, mapper, on_failure))
 
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:

@@ -201,6 +201,32 @@ async def test_a_coroutine_that_is_returned_is_told_to_be_awaited() -> None:
     made[0].close()
 
 
+@pytest.mark.parametrize("taker", ["start_soon", "pipe_to_self"])
+async def test_a_coroutine_in_place_of_a_function_is_refused_where_it_is_given(taker: str) -> None:
+    async def work() -> None: ...
+
+    coroutine = work()
+
+    async def start(ctx: ActorContext[str]) -> Behavior[str]:
+        getattr(ctx, taker)(coroutine)
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system, system.events(ActorFailed) as failures:
+        system.spawn(Behaviors.setup(start), "a")
+        told = str((await anext(failures)).exception)
+    coroutine.close()
+    assert told.startswith(f"{taker} takes an async function and its arguments, got <coroutine object ")
+    assert told.endswith(": give the function and its arguments, not a call of it")
+
+
+@pytest.mark.parametrize("nobody", ["/a", None])
+async def test_asking_what_is_no_ref_says_so(nobody: Any) -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(TypeError, match=f"ask needs the ref of an actor, got {nobody!r}"):
+            await system.ask(nobody, lambda reply_to: reply_to)
+        assert system.statistics().asks_pending == 0
+
+
 async def test_a_delay_and_a_message_in_the_wrong_order_are_refused_in_words() -> None:
     swapped: tuple[Any, Any] = (1.0, "later")
 

@@ -206,6 +206,7 @@ def test_slips_at_the_context_are_found_as_in_a_system() -> None:
         (lambda ctx: ctx.schedule_once(1, -1.0), ValueError, "delay must be"),
         (lambda ctx: ctx.schedule_tick(1, 0.0), ValueError, "interval must be"),
         (lambda ctx: ctx.pipe_to_self(1), TypeError, "takes an async function"),  # type: ignore[arg-type]  # the slip
+        (lambda ctx: ctx.start_soon(1), TypeError, "takes an async function"),  # type: ignore[arg-type]  # the slip
     ]
     for does, error, text in slips:
         kit = kit_doing(does)
