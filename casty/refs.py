@@ -7,7 +7,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 from casty.address import ActorAddress
-from casty.config import NAME_LENGTH_MAX
+from casty.checks import NAME_LENGTH_MAX
 from casty.naming import wire_name
 from casty.schema import describe, reachable
 

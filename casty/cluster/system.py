@@ -11,18 +11,10 @@ from typing import Generic, Never, TypeVar
 import trio
 
 from casty.address import NodeAddress, NodeId
+from casty.checks import check_count, check_kind, check_positive, check_roles, check_seed_nodes
 from casty.cluster.cluster import Cluster
 from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
-from casty.config import (
-    ClusterConfig,
-    ClusterSettings,
-    SystemConfig,
-    check_count,
-    check_kind,
-    check_positive,
-    check_roles,
-    check_seed_nodes,
-)
+from casty.config import ClusterConfig, ClusterSettings, SystemConfig
 from casty.errors import ClusterTimeoutError
 from casty.protocol.cluster_state import ClusterState
 from casty.refs import ActorRef, ServiceKey, check_key

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from casty.address import NodeAddress, UniqueAddress, is_name
-from casty.config import NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX
+from casty.checks import NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
 from casty.protocol.membership import Member, MemberStatus

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.config import NAME_LENGTH_MAX
+from casty.checks import NAME_LENGTH_MAX
 from casty.errors import DecodeError
 
 SERVICES_PER_NODE_MAX = 10_000

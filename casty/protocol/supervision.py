@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, cast
 
-from casty.config import check_count, check_positive
+from casty.checks import check_count, check_positive
 from casty.errors import ConfigError
 from casty.protocol.backoff import backoff_delay
 from casty.protocol.effects import Rng

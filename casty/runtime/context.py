@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar, TypeVarTuple, overloa
 
 import trio
 
-from casty.config import Mailbox, check_kind
+from casty.checks import check_kind
+from casty.config import Mailbox
 from casty.errors import ActorStoppedError
 from casty.refs import ActorRef
 from casty.runtime import ask as asking

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
 import trio
 
 from casty.address import check_path, checked_system_name
-from casty.config import Mailbox, SystemConfig, check_kind
+from casty.checks import check_kind
+from casty.config import Mailbox, SystemConfig
 from casty.errors import ActorStoppedError, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime import ask as asking

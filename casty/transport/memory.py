@@ -15,7 +15,7 @@ from math import inf
 import trio
 
 from casty.address import NodeAddress
-from casty.config import check_endpoint
+from casty.checks import check_endpoint
 from casty.errors import BindError
 from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
 from casty.transport.faults import Faults

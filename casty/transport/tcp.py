@@ -18,7 +18,7 @@ import trio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from casty.address import NodeAddress
-from casty.config import PORT_MAX, check_endpoint
+from casty.checks import PORT_MAX, check_endpoint
 from casty.errors import BindError, ConfigError
 from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from casty.address import NodeAddress, UniqueAddress, is_name
-from casty.config import PORT_MAX
+from casty.checks import PORT_MAX
 from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.wire.bounds import ARRAY

@@ -10,7 +10,7 @@ from typing import Any, Never, cast
 from uuid import UUID
 
 from casty.address import ActorAddress
-from casty.config import PORT_MAX
+from casty.checks import PORT_MAX
 from casty.refs import ActorRef
 from casty.wire.bounds import ARRAY
 from casty.wire.shapes import Mismatch, Shape

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.checks import NAME_LENGTH_MAX, NODE_ID_LENGTH_MAX, ROLES_LENGTH_MAX, ROLES_MAX
 from casty.cluster.node import CONTROL_ELEMENTS_MAX
-from casty.config import NAME_LENGTH_MAX, NODE_ID_LENGTH_MAX, ROLES_LENGTH_MAX, ROLES_MAX, TransportLimits
+from casty.config import TransportLimits
 from casty.errors import DecodeError
 from casty.protocol import state_pages
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX

@@ -1,0 +1,107 @@
+"""Checks of what a setting is given, and the bounds of names.
+
+A value that makes no sense is a `ConfigError` that names the setting, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import cast
+
+from casty.address import NodeAddress, is_name
+from casty.errors import ConfigError
+
+PORT_MAX = 65_535
+NODE_ID_LENGTH_MAX = 128
+NAME_LENGTH_MAX = 255
+"""Characters of a host, a role or a service key: what names a node or a service is on all of them."""
+ROLES_MAX = 64
+ROLES_LENGTH_MAX = 1_024
+"""Characters of all roles of a node together: every node keeps them, and sends them with the membership."""
+
+
+def check_positive(owner: object, *names: str) -> None:
+    """Raise ConfigError unless each named field of ``owner`` is a finite number above zero."""
+    for name in names:
+        value: object = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ConfigError(f"{type(owner).__name__}.{name} must be a finite number above 0, got {value!r}")
+
+
+def check_count(owner: object, *names: str, least: int = 1) -> None:
+    """Raise ConfigError unless each named field of ``owner`` is an int of at least ``least``."""
+    for name in names:
+        value: object = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{type(owner).__name__}.{name} must be an integer of at least {least}, got {value!r}")
+
+
+def check_kind(name: str, value: object, kind: type[object], example: str) -> None:
+    """Raise ConfigError unless ``value``, the setting ``name``, is of a kind."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be a {kind.__name__}, such as {example}, got {value!r}")
+
+
+def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 0) -> None:
+    """Raise ConfigError unless ``host`` and ``port`` can name a listening port."""
+    if not isinstance(host, str) or not host.strip() or any(c.isspace() or c in "/@#?" for c in host):
+        raise ConfigError(f"{owner} host must be a host name or an IP address, got {host!r}")
+    if host.count(":") == 1:
+        raise ConfigError(f"{owner} host must be a host name or an IP address without a port, got {host!r}")
+    if len(host) > NAME_LENGTH_MAX:
+        raise ConfigError(f"{owner} host must have at most {NAME_LENGTH_MAX} characters, got {len(host)}")
+    if isinstance(port, bool) or not isinstance(port, int) or not port_least <= port <= PORT_MAX:
+        raise ConfigError(f"{owner} port must be an integer from {port_least} to {PORT_MAX}, got {port!r}")
+
+
+_SEEDS = "ClusterConfig.seed_nodes must be a list or tuple of (host, port) pairs"
+
+
+def check_node_id(node_id: object) -> None:
+    """Raise ConfigError unless ``node_id`` is a usable name."""
+    if not isinstance(node_id, str) or not is_name(node_id) or len(node_id) > NODE_ID_LENGTH_MAX:
+        raise ConfigError(
+            f"ClusterConfig.node_id must be a name of 1 to {NODE_ID_LENGTH_MAX} printable characters without spaces, "
+            f"such as 'web-1', got {node_id!r}"
+        )
+
+
+def check_seed_nodes(seed_nodes: object) -> None:
+    """Raise ConfigError unless every seed is a host and a port that can be dialled."""
+    if not isinstance(seed_nodes, (tuple, list)):
+        raise ConfigError(f"{_SEEDS}, such as [('127.0.0.1', 2551)], got {seed_nodes!r}")
+    seeds = cast("Sequence[object]", seed_nodes)
+    if len(seeds) == 2 and isinstance(seeds[0], str) and isinstance(seeds[1], int):
+        raise ConfigError(f"{_SEEDS}, got one pair by itself: write [{seeds!r}]")
+    for seed in seeds:
+        if not isinstance(seed, (tuple, list)):
+            raise ConfigError(f"{_SEEDS}, got {seed!r}{_as_pair(seed)}")
+        pair = cast("Sequence[object]", seed)
+        if len(pair) != 2:
+            raise ConfigError(f"{_SEEDS}, got {pair!r}")
+        check_endpoint("ClusterConfig.seed_nodes", pair[0], pair[1], port_least=1)
+
+
+def _as_pair(seed: object) -> str:
+    host, _, port = str(seed).rpartition(":") if isinstance(seed, (str, NodeAddress)) else ("", "", "")
+    return f": write ({host!r}, {port})" if host and port.isdecimal() else ""
+
+
+def check_downing_role(role: object) -> None:
+    """Raise ConfigError unless ``role`` is a name."""
+    if not isinstance(role, str) or not role.strip():
+        raise ConfigError(f"ClusterSettings.downing_role must be the name of a role, got {role!r}")
+
+
+def check_roles(roles: Collection[object]) -> None:
+    """Raise ConfigError unless every role is a name."""
+    if isinstance(roles, str) or not all(isinstance(role, str) and role.strip() for role in roles):
+        raise ConfigError(f"ClusterConfig.roles must be a set of names, got {roles!r}")
+    names = [role for role in roles if isinstance(role, str)]
+    lengths = [len(name) for name in names]
+    if len(names) > ROLES_MAX or max(lengths, default=0) > NAME_LENGTH_MAX or sum(lengths) > ROLES_LENGTH_MAX:
+        raise ConfigError(
+            f"ClusterConfig.roles must be at most {ROLES_MAX} names of at most {NAME_LENGTH_MAX} characters, together "
+            f"at most {ROLES_LENGTH_MAX}; got {len(names)} of {sum(lengths)} characters, the longest of {max(lengths)}"
+        )
