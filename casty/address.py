@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -31,6 +32,9 @@ def check_path(path: object) -> None:
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"the path of an actor begins with '/', such as '/shop/cart-1', got {path!r}")
 
+
+by_place = attrgetter("address.host", "address.port", "incarnation")
+"""The order of runs as a key for ``sorted``: comparing `UniqueAddress` one by one takes ten times as long."""
 
 URI_SCHEME = "casty"
 HOST_SHOWN_MAX = 255

@@ -23,10 +23,9 @@ from casty.protocol.leader import leader_of
 from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import (
     GossipDigest,
-    GossipSeen,
     RegistrySlots,
     RegistryVersions,
-    clock_entries,
+    seen_on_wire,
     to_wire,
 )
 from casty.protocol.paging import slot_pages
@@ -53,7 +52,7 @@ class AntiEntropy:
 
     def taken(self, state: Gossip, sender: UniqueAddress, now: float) -> list[Send]:
         """Return the sends after taking a newer version from ``sender``."""
-        seen = GossipSeen(state.cluster_id, clock_entries(state.version), tuple(sorted(state.seen)))
+        seen = seen_on_wire(state)
         informed = [sender]
         leader = leader_of(state, self.self_node)
         if leader is not None and leader not in (self.self_node, sender):
@@ -66,10 +65,16 @@ class AntiEntropy:
         peers = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
         unseen = [node for node in peers if node not in state.seen]
         chosen = self._sample(unseen, self.fanout)
-        chosen += self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
-        digest = GossipDigest(state.cluster_id, self.digest(state, registry))
-        whole = to_wire(state, now)
-        return [Send(node, digest if node in state.seen else whole) for node in chosen]
+        if len(chosen) < self.fanout:
+            chosen += self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
+        sends: list[Send] = []
+        if equal := [node for node in chosen if node in state.seen]:
+            digest = GossipDigest(state.cluster_id, self.digest(state, registry))
+            sends += [Send(node, digest) for node in equal]
+        if behind := [node for node in chosen if node not in state.seen]:
+            whole = to_wire(state, now)
+            sends += [Send(node, whole) for node in behind]
+        return sends
 
     def compare(
         self, state: Gossip, registry: Registry, digest: GossipDigest, sender: UniqueAddress, now: float
@@ -104,7 +109,8 @@ class AntiEntropy:
 
     def digest(self, state: Gossip, registry: Registry) -> bytes:
         """Return 16 bytes over all that this node knows."""
-        versions = sorted(registry.kept(state.members.keys()).versions.items())
+        slots = registry.kept(state.members.keys()).slots
+        versions = sorted((owner.incarnation, slot.version) for owner, slot in slots.items())
         return blake2b(state.digest + repr(versions).encode(), digest_size=16).digest()
 
     def _some(self, targets: Sequence[UniqueAddress], members: int) -> Sequence[UniqueAddress]:

@@ -117,15 +117,18 @@ def project_state(state: Gossip, registry: Registry, self_node: UniqueAddress) -
 
 
 def project_snapshot(
-    state: Gossip, entries: frozenset[ServiceEntry], self_node: UniqueAddress, leader: UniqueAddress | None
+    members: frozenset[Member],
+    unreachable: frozenset[UniqueAddress],
+    entries: frozenset[ServiceEntry],
+    leader: UniqueAddress | None,
 ) -> TopologySnapshot:
-    """Return the snapshot that subscribers on ``self_node`` get."""
+    """Return the snapshot that subscribers get; ``unreachable`` are the members that their node cannot reach."""
     return TopologySnapshot(
-        members=frozenset(state.ordered),
+        members=members,
         leader=None if leader is None else leader.address,
         shard_allocations={},
         allocation_epoch=0,
-        unreachable=_addresses(state.unreachable - {self_node}),
+        unreachable=_addresses(unreachable),
         registry=entries,
     )
 

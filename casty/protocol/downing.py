@@ -52,8 +52,7 @@ class Downing:
 
     def observe(self, state: Gossip, self_node: UniqueAddress, now: float) -> float | None:
         """Take note of the view; return the delay until `decide` is due, None while all is well."""
-        partition = Partition.of(state, self_node)
-        if self.strategy is None or not partition.unreachable:
+        if self.strategy is None or not Partition.of(state, self_node).unreachable:
             self._view, self._changes = (), 0
             return None
         settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)

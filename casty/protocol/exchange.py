@@ -22,9 +22,9 @@ from casty.protocol.messages import (
     RegistrySlots,
     RegistryVersions,
     check_runs,
-    clock_entries,
     clock_from,
     from_wire,
+    seen_on_wire,
     to_wire,
 )
 from casty.protocol.registry import Registry
@@ -96,7 +96,7 @@ class Exchange:
         mine, theirs = outcome.state, from_wire(message, now)
         match mine.relation_of(theirs):
             case Relation.same:
-                joined = mine.seen_by(*sorted(theirs.seen))
+                joined = mine.seen_by_all(theirs.seen)
                 return replace(outcome, state=joined, effects=self._more_seen(joined, theirs, sender))
             case Relation.older:
                 return replace(outcome, effects=(Send(sender, to_wire(mine, now)),))
@@ -115,7 +115,7 @@ class Exchange:
         check_runs(message.seen, MEMBERS_MAX, "seen")
         mine, theirs = outcome.state, clock_from(message.version)
         if mine.version == theirs:
-            return replace(outcome, state=mine.seen_by(*message.seen))
+            return replace(outcome, state=mine.seen_by_all(frozenset(message.seen)))
         if mine.version.covers(theirs):
             return outcome  # the push that is on its way, or the next round, brings the newer one
         return replace(outcome, effects=(Send(sender, to_wire(mine, now)),))
@@ -123,7 +123,7 @@ class Exchange:
     def _more_seen(self, mine: Gossip, theirs: Gossip, sender: UniqueAddress) -> tuple[Send, ...]:
         if mine.seen == theirs.seen:
             return ()
-        return (Send(sender, GossipSeen(mine.cluster_id, clock_entries(mine.version), tuple(sorted(mine.seen)))),)
+        return (Send(sender, seen_on_wire(mine)),)
 
     def _versions(self, outcome: Outcome, sender: UniqueAddress, message: RegistryVersions) -> Outcome:
         state, registry = outcome.state, outcome.registry

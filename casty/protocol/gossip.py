@@ -14,8 +14,8 @@ from enum import Enum
 from functools import cached_property
 from hashlib import blake2b
 
-from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.membership import GOING, Member, MemberStatus, furthest
+from casty.address import NodeAddress, UniqueAddress, by_place
+from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, furthest
 from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows, unreachable_in
 from casty.protocol.vector_clock import VectorClock
 
@@ -51,6 +51,7 @@ class Gossip:
 
     cluster_id: int
     members: Mapping[UniqueAddress, Member] = field(default_factory=_no_members)
+    """By address, then incarnation: whoever adds one keeps the order, so nobody has to sort."""
     tombstones: Mapping[UniqueAddress, float] = field(default_factory=_no_tombstones)
     """Removed runs and when, in monotonic seconds of this node, they were removed."""
     rows: Mapping[UniqueAddress, ObserverRow] = field(default_factory=_no_rows)
@@ -63,25 +64,40 @@ class Gossip:
     @cached_property
     def unreachable(self) -> frozenset[UniqueAddress]:
         """The members that an observer accuses who is not itself down."""
+        if not any(row.accused for row in self.rows.values()):
+            return frozenset()
         void = [unique for unique, member in self.members.items() if member.status is MemberStatus.down]
         return unreachable_in(self.rows, self.members.keys(), void)
 
     @cached_property
     def ordered(self) -> tuple[Member, ...]:
         """The members by address, then incarnation."""
-        return tuple(self.members[unique] for unique in sorted(self.members))
+        return tuple(self.members.values())
+
+    @cached_property
+    def present(self) -> frozenset[UniqueAddress]:
+        """The members as a set: of two sets Python compares stored hashes."""
+        return frozenset(self.members)
+
+    @cached_property
+    def agreeing(self) -> frozenset[UniqueAddress]:
+        """The reachable up and leaving members, in whose agreement convergence lies."""
+        voters = [unique for unique, member in self.members.items() if member.status in VOTING]
+        return frozenset(voters) - self.unreachable
 
     @cached_property
     def digest(self) -> bytes:
         """16 bytes that differ when version, content or seen differ."""
-        hasher = blake2b(digest_size=16)
-        hasher.update(repr((self.cluster_id, sorted(self.version.versions.items()))).encode())
-        for member in self.ordered:
-            row = self.rows.get(member.unique, ObserverRow())
-            facts = (member.unique, member.status.name, member.up_number, row.version, member.unique in self.seen)
-            hasher.update(repr(facts).encode())
-        hasher.update(repr(sorted(self.tombstones)).encode())
-        return hasher.digest()
+        seen = sorted(unique.incarnation for unique in self.seen)
+        return blake2b(self._content + repr(seen).encode(), digest_size=16).digest()
+
+    @cached_property
+    def _content(self) -> bytes:
+        members = [(m.incarnation, m.address.host, m.address.port, m.status.name, m.up_number) for m in self.ordered]
+        rows = sorted((observer.incarnation, row.version) for observer, row in self.rows.items())
+        removed = sorted(unique.incarnation for unique in self.tombstones)
+        facts = (self.cluster_id, sorted(self.version.versions.items()), members, rows, removed)
+        return blake2b(repr(facts).encode(), digest_size=16).digest()
 
     def others(self, self_node: UniqueAddress) -> tuple[Member, ...]:
         """The members without the asking node."""
@@ -95,7 +111,8 @@ class Gossip:
     def with_member(self, by: UniqueAddress, member: Member) -> Gossip:
         """Return the version in which ``member`` is as given, new or moved."""
         given = max(self.up_numbers_given, member.up_number)
-        return self.changed(by, members={**self.members, member.unique: member}, up_numbers_given=given)
+        members = in_order({**self.members, member.unique: member}, self.members)
+        return self.changed(by, members=members, up_numbers_given=given)
 
     def runs_at(self, address: NodeAddress) -> set[UniqueAddress]:
         """Return the members at an address: one, or while a restarted node waits, two."""
@@ -137,8 +154,18 @@ class Gossip:
 
     def seen_by(self, *nodes: UniqueAddress) -> Gossip:
         """Return the same version, known to have been seen by ``nodes`` too."""
-        seen = self.seen.union(node for node in nodes if node in self.members)
-        return self if seen == self.seen else replace(self, seen=seen)
+        return self.seen_by_all(frozenset(nodes))
+
+    def seen_by_all(self, nodes: frozenset[UniqueAddress]) -> Gossip:
+        """Return the same version, known to have been seen by the members among ``nodes`` too."""
+        seen = self.seen | (nodes & self.present)
+        return self if len(seen) == len(self.seen) else self._with_seen(seen)
+
+    def _with_seen(self, seen: frozenset[UniqueAddress]) -> Gossip:
+        same = replace(self, seen=seen)
+        # Most steps of a state change nothing but who has seen it: what does not follow from that is kept.
+        same.__dict__.update({name: self.__dict__[name] for name in _UNSEEN if name in self.__dict__})
+        return same
 
     def relation_of(self, other: Gossip) -> Relation:
         """Return how ``other`` stands to this state.
@@ -164,6 +191,7 @@ class Gossip:
         for unique, member in other.members.items():
             mine = members.get(unique)
             members[unique] = member if mine is None else furthest(mine, member)
+        members = in_order(members, self.members)
         tombstones = dict(self.tombstones)
         for unique, at in other.tombstones.items():
             tombstones[unique] = min(at, tombstones.get(unique, at))
@@ -186,14 +214,25 @@ class Gossip:
         Every reachable up or leaving member has seen it, and nobody is unreachable except members
         that are down or exiting. A node counts itself as reachable.
         """
-        unreachable = self.unreachable - {self_node}
-        if any(self.members[unique].status not in GOING for unique in unreachable):
+        if any(self.members[unique].status not in GOING for unique in self.unreachable if unique != self_node):
             return False
-        return all(
-            unique in self.seen
-            for unique, member in self.members.items()
-            if member.status in (MemberStatus.up, MemberStatus.leaving) and unique not in unreachable
-        )
+        if not self.agreeing <= self.seen:
+            return False
+        # By its own count this node is reachable, whatever others say.
+        mine = self.members.get(self_node)
+        return mine is None or mine.status not in VOTING or self_node in self.seen
+
+
+_UNSEEN = ("unreachable", "ordered", "present", "agreeing", "_content")
+
+
+def in_order(
+    members: dict[UniqueAddress, Member], ordered: Collection[UniqueAddress] = ()
+) -> dict[UniqueAddress, Member]:
+    """Return the members by address, then incarnation; as they are when they are no more than ``ordered``."""
+    if len(members) == len(ordered):
+        return members
+    return {unique: members[unique] for unique in sorted(members, key=by_place)}
 
 
 def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:
@@ -207,6 +246,13 @@ def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:
 
 def _normal(state: Gossip) -> Gossip:
     """Return the state without members that have a tombstone, and without traces of absent ones."""
+    present = state.members.keys()
+    if (
+        present.isdisjoint(state.tombstones)
+        and present >= state.rows.keys()
+        and all(present >= row.accused for row in state.rows.values() if row.accused)
+    ):
+        return state
     members = {unique: member for unique, member in state.members.items() if unique not in state.tombstones}
     rows = {
         observer: ObserverRow(row.version, row.accused & members.keys())

@@ -8,12 +8,14 @@ decides about unreachable members (`downing`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, Member, MemberStatus
+
+_LEADING = (VOTING, frozenset({MemberStatus.exiting}), frozenset({MemberStatus.joining}))
 
 
 def leader_among(members: Collection[Member], unreachable: Collection[UniqueAddress]) -> Member | None:
@@ -22,7 +24,11 @@ def leader_among(members: Collection[Member], unreachable: Collection[UniqueAddr
     Without any: among the exiting ones, then among the joining ones; None when nobody is left.
     """
     reachable = sorted((member for member in members if member.unique not in unreachable), key=lambda m: m.unique)
-    for statuses in (VOTING, {MemberStatus.exiting}, {MemberStatus.joining}):
+    return _first(reachable)
+
+
+def _first(reachable: Sequence[Member]) -> Member | None:
+    for statuses in _LEADING:
         for member in reachable:
             if member.status in statuses:
                 return member
@@ -31,7 +37,10 @@ def leader_among(members: Collection[Member], unreachable: Collection[UniqueAddr
 
 def leader_of(state: Gossip, self_node: UniqueAddress) -> UniqueAddress | None:
     """Return the leader in the eyes of ``self_node``, which counts itself as reachable."""
-    leader = leader_among(state.ordered, state.unreachable - {self_node})
+    unreachable = state.unreachable - {self_node}
+    # Of the members in their order the first is found at once; sorting them was a third of a simulation's time.
+    reachable = [m for m in state.ordered if m.unique not in unreachable] if unreachable else state.ordered
+    leader = _first(reachable)
     return None if leader is None else leader.unique
 
 

@@ -48,8 +48,15 @@ GOING = frozenset({MemberStatus.exiting, MemberStatus.down})
 """The states that need nobody's agreement any more: they block no convergence."""
 
 
+class _Known:
+    """Keeps what follows from a member's fields: it is asked for some times in each step of each member."""
+
+    __slots__ = ("_unique",)
+    _unique: UniqueAddress
+
+
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(_Known):
     """One run of a node as its cluster sees it.
 
     >>> Member(NodeAddress("10.0.0.1", 2551), MemberStatus.joining, frozenset({"web"}), "web-1").id
@@ -70,7 +77,16 @@ class Member:
     @property
     def unique(self) -> UniqueAddress:
         """Address and incarnation: what identifies this run."""
-        return UniqueAddress(self.address, self.incarnation)
+        try:
+            return self._unique
+        except AttributeError:
+            unique = UniqueAddress(self.address, self.incarnation)
+            object.__setattr__(self, "_unique", unique)
+            return unique
+
+    def __hash__(self) -> int:
+        # Copies of one run in two states are rare; hashing all fields takes ten times as long.
+        return hash(self.incarnation)
 
     def moved_to(self, status: MemberStatus, *, up_number: int | None = None) -> Member:
         """Return this member in its next state. ValueError for a move that does not exist."""

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from casty.address import UniqueAddress
+from casty.address import UniqueAddress, by_place
 from casty.errors import DecodeError
-from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
+from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, in_order
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import COUNT_MAX, SlotPage
@@ -223,16 +223,24 @@ def check_runs(nodes: Sequence[UniqueAddress], most: int, what: str) -> None:
         raise DecodeError(f"gossip: {what} must be distinct runs, at most {most}, got {len(nodes)}")
 
 
+def seen_on_wire(state: Gossip) -> GossipSeen:
+    """Return who is known to have seen this version."""
+    return GossipSeen(state.cluster_id, clock_entries(state.version), tuple(sorted(state.seen, key=by_place)))
+
+
 def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
     """Return the state as it travels: tombstones with their age instead of a local time."""
     return GossipState(
         state.cluster_id,
         state.ordered,
-        tuple((unique, max(now - state.tombstones[unique], 0.0)) for unique in sorted(state.tombstones)),
-        tuple((node, state.rows[node].version, tuple(sorted(state.rows[node].accused))) for node in sorted(state.rows)),
+        tuple((node, max(now - state.tombstones[node], 0.0)) for node in sorted(state.tombstones, key=by_place)),
+        tuple(
+            (node, state.rows[node].version, tuple(sorted(state.rows[node].accused)))
+            for node in sorted(state.rows, key=by_place)
+        ),
         state.up_numbers_given,
         clock_entries(state.version),
-        tuple(sorted(state.seen)),
+        tuple(sorted(state.seen, key=by_place)),
         welcome,
     )
 
@@ -254,7 +262,7 @@ def from_wire(message: GossipState, now: float) -> Gossip:
         raise DecodeError("gossip: a removed run is no member")
     if not all(0 <= age <= AGE_MAX for _, age in message.tombstones):
         raise DecodeError("gossip: the age of a tombstone must be a number of seconds, not negative")
-    members = {member.unique: member for member in message.members}
+    members = in_order({member.unique: member for member in message.members})
     tombstones = {unique: now - age for unique, age in message.tombstones}
     rows = {node: ObserverRow(version, frozenset(accused)) for node, version, accused in message.rows}
     if members.keys() & tombstones.keys() or not rows.keys() <= members.keys():

@@ -19,7 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import NodeAddress, UniqueAddress, by_place
 from casty.checks import NAME_LENGTH_MAX
 from casty.errors import DecodeError
 
@@ -174,7 +174,7 @@ class Registry:
     @property
     def versions(self) -> dict[UniqueAddress, int]:
         """The version of each slot."""
-        return {owner: self.slots[owner].version for owner in sorted(self.slots)}
+        return {owner: self.slots[owner].version for owner in sorted(self.slots, key=by_place)}
 
     def newer_than(self, versions: Mapping[UniqueAddress, int]) -> dict[UniqueAddress, Slot]:
         """Return the slots of which a node with ``versions`` lacks something."""

@@ -30,6 +30,8 @@ class Partition:
         """Return the two sides as ``self_node`` sees them; it counts itself as reachable."""
         lost = state.unreachable - {self_node}
         members = [member for member in state.ordered if member.status not in GOING]
+        if not lost:
+            return cls(tuple(members), ())
         return cls(
             tuple(member for member in members if member.unique not in lost),
             tuple(member for member in members if member.unique in lost),

@@ -49,7 +49,10 @@ class VectorClock(Generic[K]):
 
     def covers(self, other: VectorClock[K]) -> bool:
         """Return whether this version has seen everything that ``other`` has."""
-        return all(self.version_of(node) >= version for node, version in other.versions.items())
+        mine, theirs = self.versions, other.versions
+        if mine is theirs or mine == theirs:
+            return True  # which Python finds out in a tenth of the time
+        return all(mine.get(node, 0) >= version for node, version in theirs.items())
 
     def is_before(self, other: VectorClock[K]) -> bool:
         """Return whether ``other`` has seen all of this and more."""

@@ -7,7 +7,7 @@ UnreachableMember and ReachableMember on each edge. It does not know why anythin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
@@ -50,7 +50,8 @@ class View:
 
     self_node: UniqueAddress
     snapshot: TopologySnapshot | None = None
-    _members: dict[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
+    _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
+    _shown: frozenset[Member] = frozenset()
     _unreachable: frozenset[UniqueAddress] = frozenset()
     _told_up: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     _state: Gossip | None = None
@@ -59,25 +60,35 @@ class View:
 
     def update(self, state: Gossip, registry: Registry) -> Sequence[ViewEffect]:
         """Return what subscribers and the event stream must hear of the step to ``state``."""
-        if state is self._state and registry is self._registry:
-            return ()
-        members = dict(state.members)
-        if registry is not self._registry or members.keys() != self._members.keys():
+        before, self._state = self._state, state
+        if before is not None and registry is self._registry:
+            if state.members is before.members and state.rows is before.rows:
+                return ()  # only who has seen it, which nobody is told
+        members = state.members
+        is_changed = members is not self._members and members != self._members
+        if registry is not self._registry or is_changed:
             self._entries = registry.entries(members.keys())
-        self._state, self._registry = state, registry
+        self._registry = registry
         effects: list[ViewEffect] = []
-        if members != self._members:
+        if is_changed:
             effects.append(MembersChanged(state.ordered))
         effects.extend(self._member_events(state, members))
-        snapshot = project_snapshot(state, self._entries, self.self_node, leader_of(state, self.self_node))
+        leader = leader_of(state, self.self_node)
+        snapshot = project_snapshot(self._shown, self._unreachable, self._entries, leader)
         if snapshot != self.snapshot:
             self.snapshot = snapshot
             effects.append(SnapshotChanged(snapshot))
         return effects
 
-    def _member_events(self, state: Gossip, members: dict[UniqueAddress, Member]) -> list[ViewEffect]:
+    def _member_events(self, state: Gossip, members: Mapping[UniqueAddress, Member]) -> list[ViewEffect]:
         effects: list[ViewEffect] = []
-        fresh = [m for m in state.ordered if m.up_number and m.unique not in self._told_up]
+        old = self._members
+        changed = [member for unique, member in members.items() if old.get(unique) is not member]
+        gone = sorted(old.keys() - members.keys())
+        stale = [old[member.unique] for member in changed if member.unique in old]
+        # Only what has changed is hashed again.
+        self._shown = self._shown.difference(stale, [old[node] for node in gone]).union(changed)
+        fresh = [member for member in changed if member.up_number and member.unique not in self._told_up]
         for member in sorted(fresh, key=lambda m: m.up_number):
             self._told_up.add(member.unique)
             effects.append(Publish(MemberUp(member)))
@@ -88,7 +99,7 @@ class View:
             for node in sorted(self._unreachable - unreachable)
             if node in members
         )
-        for node in sorted(self._members.keys() - members.keys()):
+        for node in gone:
             if node in self._told_up:
                 self._told_up.discard(node)
                 effects.append(Publish(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))

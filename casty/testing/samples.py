@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.gossip import Gossip
+from casty.protocol.gossip import Gossip, in_order
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.registry import ServiceEntry
 
@@ -42,8 +42,7 @@ def gossip_of(*members: Member, seen: Iterable[str] | None = None, author: str =
     """Return a state with these members, seen by all unless given, first made by ``author``."""
     numbers = [one.up_number for one in members]
     by = run_of(author) if author else members[0].unique
-    state = Gossip(CLUSTER_ID).changed(
-        by, members={one.unique: one for one in members}, up_numbers_given=max(numbers, default=0)
-    )
+    ordered = in_order({one.unique: one for one in members})
+    state = Gossip(CLUSTER_ID).changed(by, members=ordered, up_numbers_given=max(numbers, default=0))
     nodes = [one.unique for one in members] if seen is None else [run_of(name) for name in seen]
     return state.seen_by(*nodes)

@@ -29,6 +29,7 @@ from casty.protocol.availability import (
 )
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import Heartbeat, HeartbeatAck
 from casty.protocol.topology import Topology
@@ -53,6 +54,11 @@ DIAL_TIMEOUT = 5.0
 PORT = 2551
 
 Facts = dict[NodeAddress, str]
+Action = Callable[..., None]
+Due = tuple[float, int, "Run", Action, tuple[object, ...]]
+"""When, as which of all, whose, and what: ties break by the number."""
+
+_HEARTBEATS = (Heartbeat, HeartbeatAck)
 
 
 @dataclass(slots=True)
@@ -107,9 +113,11 @@ class ModelCluster:
         self.runs: dict[str, Run] = {}
         self.past: list[Run] = []
         self._cuts: set[tuple[str, str]] = set()
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[Due] = []
         self._sequence = 0
         self._last_arrival: dict[tuple[UniqueAddress, str], float] = {}
+        self._behind: tuple[Run, Gossip | None] | None = None
+        """Who was not yet up when that was last asked, and in which state."""
 
     def start(self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None) -> Run:
         """Start a run of the node ``name``; a run that is alive there is replaced."""
@@ -140,7 +148,7 @@ class ModelCluster:
         run.alive, run.outcome = False, "crashed"
         for other in self._others(run):
             if (name, other.name) not in self._cuts:
-                self._at(self.delay, other, partial(self._judge, other, LinkLost(run.node)))
+                self._at(self.delay, other, self._judge, other, LinkLost(run.node))
 
     def leave(self, name: str) -> None:
         """Ask a node to leave gracefully."""
@@ -187,8 +195,11 @@ class ModelCluster:
         while self._heap and self._heap[0][0] <= end:
             if until is not None and until():
                 return
-            self.now, _, action = heapq.heappop(self._heap)
-            action()
+            self.now, _, run, action, values = heapq.heappop(self._heap)
+            if run.paused:
+                run.held.append(partial(action, *values))
+            elif run.alive:
+                action(*values)
         self.now = end if until is None or not until() else self.now
 
     @property
@@ -198,13 +209,14 @@ class ModelCluster:
 
     def all_up(self, count: int) -> bool:
         """Return whether every living run sees ``count`` members, all up and nobody unreachable."""
-        return all(
-            len(run.statuses) == count
-            and set(run.statuses.values()) == {"up"}
-            and run.topology.state is not None
-            and not run.topology.state.unreachable
-            for run in self.living
-        )
+        if self._behind is not None and self._behind[0].alive:
+            # Asked before each event: whoever was behind and has the same state still is.
+            run, state = self._behind
+            if run.topology.state is state:
+                return False
+        behind = next((run for run in self.living if not _sees_all_up(run.topology.state, count)), None)
+        self._behind = None if behind is None else (behind, behind.topology.state)
+        return behind is None
 
     def tell(self, run: Run, event: TopologyEvent) -> None:
         """Feed the topology machine of a run and perform what it asks for."""
@@ -262,13 +274,14 @@ class ModelCluster:
         arrival = self.now + self.delay + self.jitter * self.rng.random()
         arrival = max(arrival, self._last_arrival.get((run.node, target.name), 0.0))
         self._last_arrival[run.node, target.name] = arrival
-        self._at(arrival - self.now, target, lambda: self._receive(target, run.node, message))
+        self._sequence += 1
+        heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, (target, run.node, message)))
 
     def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
         if sender not in run.known:
             run.known.add(sender)
             self._judge(run, RunSeen(sender))
-        if isinstance(message, Heartbeat | HeartbeatAck):
+        if isinstance(message, _HEARTBEATS):
             self._judge(run, Heard(sender, message))
         else:
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
@@ -276,41 +289,42 @@ class ModelCluster:
     def _verify(self, run: Run, question: VerifyAddress) -> None:
         target = self.runs.get(question.joiner.address.host)
         found = target.node if target is not None and target.alive else None
-        self._at(self.delay, run, partial(self.tell, run, AddressAnswered(question, found)))
+        self._at(self.delay, run, self.tell, run, AddressAnswered(question, found))
 
     def _dial(self, run: Run, address: NodeAddress) -> None:
         target = self.runs.get(address.host)
         if (run.name, address.host) in self._cuts or (address.host, run.name) in self._cuts:
-            self._at(DIAL_TIMEOUT, run, lambda: self._judge(run, DialFailed(address, refused=False)))
+            self._at(DIAL_TIMEOUT, run, self._judge, run, DialFailed(address, refused=False))
         elif target is None or not target.alive:
-            self._at(self.delay, run, lambda: self._judge(run, DialFailed(address, refused=True)))
+            self._at(self.delay, run, self._judge, run, DialFailed(address, refused=True))
         else:
-            self._at(self.delay, run, lambda: self._judge(run, RunSeen(target.node)))
+            self._at(self.delay, run, self._judge, run, RunSeen(target.node))
 
     def _start_timer(self, run: Run, key: str, delay: float) -> None:
         generation = self._sequence + 1
         run.timers[key] = generation
+        self._at(delay, run, self._fire, run, key, generation)
 
-        def fire() -> None:
-            if run.timers.get(key) == generation:
-                del run.timers[key]
-                if key in ("heartbeat", "check") or key.startswith("redial "):
-                    self._judge(run, TimerFired(key))
-                else:
-                    self.tell(run, TimerFired(key))
+    def _fire(self, run: Run, key: str, generation: int) -> None:
+        if run.timers.get(key) == generation:
+            del run.timers[key]
+            if key in ("heartbeat", "check") or key.startswith("redial "):
+                self._judge(run, TimerFired(key))
+            else:
+                self.tell(run, TimerFired(key))
 
-        self._at(delay, run, fire)
-
-    def _at(self, delay: float, run: Run, action: Callable[[], None]) -> None:
+    def _at(self, delay: float, run: Run, action: Action, *values: object) -> None:
         self._sequence += 1
-
-        def act() -> None:
-            if run.paused:
-                run.held.append(action)
-            elif run.alive:
-                action()
-
-        heapq.heappush(self._heap, (self.now + delay, self._sequence, act))
+        heapq.heappush(self._heap, (self.now + delay, self._sequence, run, action, values))
 
     def _others(self, run: Run) -> list[Run]:
         return [other for other in self.living if other is not run]
+
+
+def _sees_all_up(state: Gossip | None, count: int) -> bool:
+    return (
+        state is not None
+        and len(state.members) == count
+        and all(member.status is MemberStatus.up for member in state.ordered)
+        and not state.unreachable
+    )

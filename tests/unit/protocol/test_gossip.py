@@ -139,3 +139,18 @@ def test_digest_differs_when_version_seen_or_content_differ() -> None:
     assert len(digests) == 4
     assert {len(digest) for digest in digests} == {16}
     assert changed.digest == ABC.with_member(A, ABC.members[B].moved_to(MemberStatus.leaving)).digest
+
+
+def test_members_stay_in_the_order_of_their_addresses_however_they_come() -> None:
+    left = gossip_of(member("d")).with_member(run_of("d"), member("b"))
+    right = gossip_of(member("c")).with_member(run_of("c"), member("a"))
+    for state in (left.merge(right), right.merge(left), left.merge(right).without_members(A, frozenset({B}), 1.0)):
+        assert [m.id for m in state.ordered] == sorted(m.id for m in state.ordered)
+
+
+def test_whoever_has_seen_a_version_changes_nothing_else_that_is_known_of_it() -> None:
+    state = accusing(ABC, "a", "c")
+    assert state.unreachable == {C}
+    seen = state.seen_by(B)
+    assert seen.unreachable is state.unreachable
+    assert (seen.digest, seen.agreeing) == (accusing(ABC, "a", "c").seen_by(B).digest, {A, B})

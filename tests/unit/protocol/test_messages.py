@@ -41,8 +41,8 @@ def test_welcome_is_marked() -> None:
 
 
 def test_what_is_equal_travels_equal() -> None:
-    shuffled = replace(STATE, members=dict(reversed(list(STATE.members.items()))))
-    assert to_wire(shuffled, 15.0) == WIRE
+    shuffled = replace(WIRE, members=WIRE.members[::-1])
+    assert to_wire(from_wire(shuffled, 15.0), 15.0) == WIRE
 
 
 @pytest.mark.parametrize(
