@@ -161,8 +161,9 @@ class TransportLimits:
     """The part of them that peers which are no members, joiners among them, may have opened."""
     strangers_per_host_max: int = 256
     """The same, for one remote host."""
-    stranger_idle_timeout: float = 60.0
-    """A link with a peer that is no member is closed after so long without traffic."""
+    idle_timeout: float = 60.0
+    """A link is closed after so long without traffic, and dialled again when there is something to send.
+    Heartbeats keep the control links of monitored nodes."""
     nesting_max: int = 32
     """Depth of containers inside a message."""
     elements_max: int = 65_536
@@ -177,7 +178,7 @@ class TransportLimits:
     """A write that makes no progress for this long drops the link."""
 
     def __post_init__(self) -> None:
-        durations = ("hello_timeout", "dial_timeout", "write_timeout", "stranger_idle_timeout")
+        durations = ("hello_timeout", "dial_timeout", "write_timeout", "idle_timeout")
         check_positive(self, *durations)
         check_count(self, *(f.name for f in fields(self) if f.name not in durations))
 

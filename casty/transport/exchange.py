@@ -19,7 +19,7 @@ from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.greeting import SIMULTANEOUS_DIAL
 from casty.transport.inbound import InboundHandler, Reports
-from casty.transport.link import Link, Session, SessionOwner
+from casty.transport.link import Link, Rest, Session, SessionOwner
 from casty.transport.links import Links
 from casty.transport.strangers import Strangers
 from casty.wire.frame import FrameDecoder, Lane
@@ -27,9 +27,6 @@ from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, neg
 
 SHORT_LIFE = 1.0
 """Seconds below which a lost link counts as a failure for the pace of redialling."""
-
-GOODBYE_GRACE = 5.0
-"""Seconds that the peer of an idle link has to close it after a goodbye."""
 
 ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that peers send can add to them."""
@@ -174,7 +171,8 @@ class Exchange:
             link.session = None
             lifetime = trio.current_time() - session.since
             link.failures = link.failures + 1 if lifetime < SHORT_LIFE else 0
-            if link.lane is Lane.control or graceful or self.is_closing:
+            is_kept = session.rest is not Rest.no  # ended because it was idle: what has come since is not lost
+            if self.is_closing or (not is_kept and (graceful or link.lane is Lane.control)):
                 self._give_back(link, reason)
             if not link.outbox.is_idle:
                 self.reach(link)
@@ -224,15 +222,15 @@ class Exchange:
         return None if hello.node == self.local or hello.lane is Lane.probe else self._objection(hello, remote)
 
     def close_idle(self) -> None:
-        """Say goodbye on links to strangers that nothing has crossed for long, and hang up on the deaf."""
-        now, idle_max = trio.current_time(), self.limits.stranger_idle_timeout
+        """Offer to end the links that nothing has crossed for long, and hang up on those that do not answer."""
+        now, idle_max = trio.current_time(), self.limits.idle_timeout
         self.strangers.forget_rested(now)
         with self.reports:
             for session in list(self.sessions):
                 if now >= session.closes_at:
                     session.end(f"nothing has crossed it for {idle_max:g} s", graceful=True)
-                elif self.strangers.is_one(session.link.peer) and now - session.used >= idle_max:
-                    session.finish(grace=GOODBYE_GRACE)
+                elif now - session.used >= idle_max:
+                    session.retire()
 
     def finish(self) -> None:
         """Take nothing more, write what is queued, and say goodbye on every link."""

@@ -34,16 +34,34 @@ WRITE_BYTES_MAX = 256 * 1024
 FRAMES_BEFORE_YIELD = 256
 """Frames of one link that are handled before other tasks run: a few milliseconds."""
 
+REST_GRACE = 5.0
+"""Seconds that the peer of an idle link has to answer, and to close it."""
+
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing a connection may take, also while the task is being cancelled."""
 
 GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
+IDLE_FRAME = frame(FrameKind.IDLE, b"")
+STAY_FRAME = frame(FrameKind.STAY, b"")
 
 LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
     Lane.control: frozenset({FrameKind.CONTROL}),
     Lane.ordinary: frozenset({FrameKind.ENVELOPE, FrameKind.NOTICE, FrameKind.CONTROL}),
 }
-"""Which frames a lane carries once it is up, besides GOODBYE."""
+"""Which frames a lane carries once it is up, besides those that end it."""
+
+
+class Rest(Enum):
+    """How far two nodes are with ending a link that neither needs.
+
+    Whoever asks writes nothing until it is answered, and whoever says goodbye never writes again: so no
+    frame is under way when the connection ends, and what was queued meanwhile has the next one.
+    """
+
+    no = "no"
+    wanted = "wanted"
+    asked = "asked"
+    agreed = "agreed"
 
 
 class LinkState(Enum):
@@ -148,6 +166,7 @@ class Session:
         """Whether the peer was told to wait for a dial of this node."""
         self.is_superseded = False
         self.is_over = False
+        self.rest = Rest.no
         self._connection = connection
         self._decoder = decoder
         self._write_timeout = limits.write_timeout
@@ -156,6 +175,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._unknown = 0
         self._is_finishing = False
+        self._is_to_stay = False
         self._has_said_goodbye = False
 
     @property
@@ -184,11 +204,15 @@ class Session:
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
 
-    def finish(self, *, grace: float = math.inf) -> None:
-        """Write what is queued, say goodbye, and end when the peer has closed, or after ``grace`` seconds."""
+    def finish(self) -> None:
+        """Write what is queued, say goodbye, and end when the peer has closed."""
         self._is_finishing = True
-        self.closes_at = min(self.closes_at, trio.current_time() + grace)
         self.link.outbox.wake()
+
+    def retire(self) -> None:
+        """Ask the peer whether it needs the link; without an answer it ends after REST_GRACE."""
+        if self.rest is Rest.no:
+            self._rest_as(Rest.wanted)
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
@@ -197,6 +221,13 @@ class Session:
             if self.preface:
                 await self._send(self.preface)
             while not self.is_over:
+                if self.rest is not Rest.no and not self._is_finishing:
+                    if await self._write_rest():
+                        return
+                    continue
+                if self._is_to_stay:
+                    self._is_to_stay = False
+                    await self._send(STAY_FRAME)
                 batch = outbox.take(WRITE_BYTES_MAX)
                 if batch:
                     self._unknown = len(batch)
@@ -216,6 +247,39 @@ class Session:
                     await outbox.wait()
         except ConnectionLost as error:
             self.end(str(error), graceful=False)
+
+    async def _write_rest(self) -> bool:
+        """Write what ending an idle link takes, and nothing else; whether that was the goodbye."""
+        if self.rest is Rest.agreed:
+            await self._send(GOODBYE_FRAME)
+            self._has_said_goodbye = True
+            return True
+        if self.rest is Rest.wanted:
+            self.rest = Rest.asked
+            await self._send(IDLE_FRAME)
+        if self.rest is Rest.asked:
+            await self.link.outbox.wait(only_woken=True)
+        return False
+
+    def _asked_to_rest(self) -> None:
+        """Agree to end the link, unless something is queued or half written; that crosses it first."""
+        if self.rest is Rest.no and (self._unknown or not self.link.outbox.is_idle):
+            self._is_to_stay = True
+            self.link.outbox.wake()
+        else:
+            self._rest_as(Rest.agreed)
+
+    def _rest_as(self, rest: Rest) -> None:
+        self.rest = rest
+        self.closes_at = trio.current_time() + REST_GRACE
+        self.link.outbox.wake()
+
+    def _told_to_stay(self) -> None:
+        if self.rest is not Rest.agreed:
+            self.rest = Rest.no
+            self.closes_at = math.inf
+            self.used = trio.current_time()
+            self.link.outbox.wake()
 
     async def _send(self, data: bytes) -> None:
         """Write; the session ends when WRITE_BYTES_MAX make no way within the time-out."""
@@ -285,6 +349,10 @@ class Session:
                     self.end(f"handling a {kind.name} frame failed here", graceful=False)
             elif kind is FrameKind.GOODBYE and not body:
                 self.end("the peer said goodbye", graceful=True)
+            elif kind is FrameKind.IDLE and not body:
+                self._asked_to_rest()
+            elif kind is FrameKind.STAY and not body:
+                self._told_to_stay()
             else:
                 self._fail(ProtocolError(f"unexpected {kind.name} frame on the {lane.name} lane"))
 

@@ -126,9 +126,9 @@ class Outbox:
             trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0])
         return drained
 
-    async def wait(self) -> None:
-        """Return when there may be something to take; for the one task that takes."""
-        if self._frames:
+    async def wait(self, *, only_woken: bool = False) -> None:
+        """Return when there may be something to take, or only when woken; for the one task that takes."""
+        if self._frames and not only_woken:
             return
         self._taker = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._abort)

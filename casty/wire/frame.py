@@ -42,6 +42,9 @@ class FrameKind(IntEnum):
     ENVELOPE = 5
     NOTICE = 6
     GOODBYE = 7
+    IDLE = 8
+    """Nothing has crossed this link for long: shall it end? Answered with GOODBYE or STAY."""
+    STAY = 9
 
 
 _KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}
