@@ -1,9 +1,8 @@
-"""One actor from spawn to end: a task, a kill scope, a channel, and the loop between them.
+"""One actor from spawn to end: a task, a kill scope, a mailbox, and the loop between them.
 
 The loop drains the mailbox in bounded batches with one checkpoint each. Signals (stop, timers,
 failures of tasks) wait on a list of their own that the loop looks at before each message, so they
-overtake the mailbox; a parked loop is woken by a WAKE in its channel. The end of a watched actor waits
-in the channel, behind what that actor has sent.
+overtake the mailbox. The end of a watched actor waits in the mailbox, behind what that actor has sent.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from casty.runtime.ending import end_life, finish
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE, EndNotice, MailboxChannel, Request, payload
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, EndNotice, MessageQueue, Request, payload
 from casty.runtime.ref import LocalRef
 from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
@@ -48,16 +47,14 @@ class Cell:
     home: Family
     path: str
     behavior: Behavior[Never]
-    mailbox: MailboxChannel
+    mailbox: MessageQueue
     kernel: Kernel
     uid: int
     ref: LocalRef[object] = field(init=False)
     context: ActorContext[object] = field(init=False)
     control: deque[object] | None = None
     """Signals that wait. Made for the first one: an empty deque is a tenth of an actor."""
-    held: object = WAKE
-    """A message that was taken and not handled yet, because a signal goes first."""
-    in_hand: object = WAKE
+    in_hand: object = NOTHING
     """The message that was being handled when the life ended, or that main took last."""
     request: Request | None = None
     """What brought the message in hand, if its sender waits for a reply."""
@@ -94,7 +91,7 @@ class Cell:
     """The failure that ends the present life, from when it is known until the next life begins."""
 
     def __post_init__(self) -> None:
-        self.ref = LocalRef(self, self.mailbox.sender.send_nowait, self.kernel.thread)
+        self.ref = LocalRef(self, self.mailbox, self.kernel.thread)
         self.kernel.actors += 1
 
     def __repr__(self) -> str:
@@ -166,8 +163,7 @@ class Cell:
 
     def overflow(self, message: object) -> bool:
         """Deal with a message that found the mailbox full; False when the sender must be told."""
-        if self.mailbox.make_room():
-            self.mailbox.sender.send_nowait(message)
+        if self.mailbox.make_room() and self.mailbox.offer(message):
             return True
         match self.mailbox.overflow:
             case MailboxOverflowStrategy.drop_new:
@@ -178,7 +174,7 @@ class Cell:
                     self.mailbox.notices -= 1
                     self.control = self.control or deque()
                     self.control.append(oldest.terminated)
-                elif oldest is not WAKE:
+                else:
                     self.drop_full(oldest)
             case MailboxOverflowStrategy.reject | MailboxOverflowStrategy.back_pressure:
                 return False
@@ -267,41 +263,40 @@ class Cell:
     async def _receive(self) -> None:
         """Handle messages and signals until one of them ends it."""
         kernel, mailbox, context = self.kernel, self.mailbox, self.context
-        receive_nowait, now = mailbox.source(), kernel.now
-        message, self.held = self.held, WAKE
+        task, now, source = trio.lowlevel.current_task(), kernel.now, mailbox.source()
+        message: object = NOTHING
         count, started = 0, now()
         answer: Behavior[Never]
         try:
             while (handler := self.handler) is not None:
                 if self.control:
-                    self.held, message = message, WAKE
+                    message = NOTHING
                     if not await self._handle_signals():
                         return
-                    message, self.held = self.held, WAKE
-                    receive_nowait = mailbox.source()
+                    source = mailbox.source()
                     continue
-                if message is WAKE:
-                    try:
-                        message = receive_nowait()
-                    except trio.WouldBlock:
-                        kernel.delivered += count
-                        count = 0
-                        mailbox.parked = True
-                        if self.idle is not None:
-                            self.idle.rest()
-                        message = await mailbox.receiver.receive()
-                        mailbox.parked = False
-                        started = now()
+                if not source:
+                    source = mailbox.source()
+                    if source:
                         continue
-                    if message is WAKE:
-                        continue
+                    kernel.delivered += count
+                    count = 0
+                    if self.idle is not None:
+                        self.idle.rest()
+                    await trio.lowlevel.wait_task_rescheduled(mailbox.park(task))
+                    mailbox.parked = False
+                    started = now()
+                    continue
+                message = source.popleft()
+                if mailbox.senders:
+                    mailbox.admit()
                 count += 1
                 if message is PILL:
                     return
                 kind = type(message)
                 if kind is Request or kind is EndNotice:
                     message = opened(self, message)
-                    if message is WAKE:
+                    if message is NOTHING:
                         kernel.delivered -= 1  # counted with the batch
                         answer = SAME
                     else:
@@ -312,7 +307,7 @@ class Cell:
                 if answer is not SAME:
                     if not await self._follow(answer, message):
                         return
-                message = WAKE
+                message = NOTHING
                 if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
                     kernel.delivered += count
                     count = 0
@@ -328,7 +323,7 @@ class Cell:
         """Handle every signal there is, in batches as messages; False when the actor is to stop."""
         kernel, now = self.kernel, self.kernel.now
         count, started = 0, now()
-        while (message := self.take_signal()) is not WAKE:
+        while (message := self.take_signal()) is not NOTHING:
             if message is STOP or self.handler is None:
                 return False
             kernel.delivered += 1
@@ -342,13 +337,13 @@ class Cell:
         return True
 
     def take_signal(self) -> object:
-        """Return the next message among the signals, WAKE for none, STOP; raise a task's failure."""
+        """Return the next message among the signals, NOTHING for none, STOP; raise a task's failure."""
         while self.control:
             signal = self.control.popleft()
             match signal:
                 case ActorTimer():
                     message = signal.take()
-                    if message is not WAKE:
+                    if message is not NOTHING:
                         return message
                 case Terminated():
                     if is_awaited(self, signal):
@@ -359,7 +354,7 @@ class Cell:
                     pass
                 case _:
                     return signal
-        return WAKE
+        return NOTHING
 
     async def _follow(self, answer: Behavior[Never], message: object) -> bool:
         """Do what a handler answered; False when the loop is to end."""

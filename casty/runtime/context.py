@@ -18,7 +18,7 @@ from casty.runtime import ask as asking
 from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
 from casty.runtime.family import Family
-from casty.runtime.mailbox import MailboxChannel
+from casty.runtime.mailbox import MessageQueue
 from casty.runtime.ref import AdapterRef, OwnRef
 from casty.runtime.requests import forward
 from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
@@ -337,8 +337,7 @@ def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | Non
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
     check_kind("mailbox", mailbox, Mailbox, "Mailbox(100)")
-    channel = MailboxChannel(mailbox)
-    cell = Cell(home, path, behavior, channel, kernel, kernel.next_uid())
+    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid())
     cell.context = ActorContext(cell)
     kernel.targets[path] = cell.ref
     home.add(cell)

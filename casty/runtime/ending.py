@@ -64,7 +64,7 @@ async def finish(cell: Cell) -> None:
     if cell.cut is not None:
         cell.kernel.keeper.finish(cell.cut)
     _drop_timers(cell)
-    waiting = cell.mailbox.close(cell.held)
+    waiting = cell.mailbox.close()
     if cell.family is not None or len(waiting) > DEAD_LETTERS_AT_ONCE:
         with trio.CancelScope(shield=True):
             await _finish_others(cell, waiting)

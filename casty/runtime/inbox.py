@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import trio
 
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, WAKE
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING
 from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP
 
@@ -44,62 +44,51 @@ class Inbox(Generic[M]):
         while True:
             if cell.control:
                 if cell.is_failing:
-                    cell.in_hand = WAKE
+                    cell.in_hand = NOTHING
                     await trio.lowlevel.checkpoint()  # where main is cancelled
                 message = cell.take_signal()
                 if message is STOP or self._ended:
                     self._ended = True
                     break
-                if message is not WAKE:
+                if message is not NOTHING:
                     cell.kernel.signals += 1
                     return self._taken(message)
             if self._ended:
                 break
-            if cell.held is not WAKE:
-                message, cell.held = cell.held, WAKE
-            elif mailbox.front:
-                message = mailbox.front.popleft()
-            else:
-                try:
-                    message = mailbox.receiver.receive_nowait()
-                except trio.WouldBlock:
-                    message = await self._park()
-            if message is PILL:
+            message = mailbox.take()
+            if message is NOTHING:
+                await self._park()
+            elif message is PILL:
                 self._ended = True
                 cell.kernel.delivered += 1
-            elif message is not WAKE:
-                if cell.control:
-                    cell.held = message
-                    continue
+            else:
                 message = opened(cell, message)
-                if message is WAKE:
+                if message is NOTHING:
                     self._count += 1
                     await self._end_of_batch()
-                if message is not WAKE:
+                if message is not NOTHING:
                     return self._taken(message)
-        cell.in_hand = WAKE
+        cell.in_hand = NOTHING
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 
-    async def _park(self) -> object:
+    async def _park(self) -> None:
         mailbox = self._cell.mailbox
-        self._cell.in_hand = WAKE
-        mailbox.parked = True
+        self._cell.in_hand = NOTHING
         if self._cell.idle is not None:
             self._cell.idle.rest()
         try:
-            message = await mailbox.receiver.receive()
+            await trio.lowlevel.wait_task_rescheduled(mailbox.park(trio.lowlevel.current_task()))
         finally:
             mailbox.parked = False
         self._count = 0
-        return message
 
     async def _end_of_batch(self) -> None:
         if self._count & 7 or not self._count:
             return
         now = self._cell.kernel.now
         if self._count >= BATCH_MESSAGES or now() - self._started > BATCH_SECONDS:
-            self._cell.in_hand = WAKE
+            self._cell.in_hand = NOTHING
             await trio.lowlevel.checkpoint()
             self._count = 0
 

@@ -28,7 +28,7 @@ from casty.runtime.events import (
     Terminated,
 )
 from casty.runtime.family import Family
-from casty.runtime.mailbox import WAKE, Request
+from casty.runtime.mailbox import NOTHING, Request
 from casty.runtime.ref import InlineRef, OwnRef, PathRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.statistics import SystemStatistics, statistics_of
@@ -144,7 +144,7 @@ class Kernel:
         """Count a message that nobody will handle, publish it, and refuse the asks in it."""
         if isinstance(message, Request):
             message = message.take()
-            if message is WAKE:  # it was a dead letter when it was withdrawn
+            if message is NOTHING:  # it was a dead letter when it was withdrawn
                 return
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):

@@ -1,8 +1,7 @@
 """Refs to the actors of the own system: to one actor, to a path, and to things that answer at once.
 
-``tell`` is the hottest call of the library: it tries the channel and leaves every unhappy case to an
-exception handler. The one check up front is for the thread, because a message from a foreign thread
-would be taken without anybody waking up for it.
+``tell`` is the hottest call of the library: one comparison tells the usual case from all others. The
+check up front is for the thread, because a message from a foreign thread would wake nobody.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, NO_SUCH_ACTOR
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
-    from casty.runtime.mailbox import Request
+    from casty.runtime.mailbox import MessageQueue, Request
 
 M_contra = TypeVar("M_contra", contravariant=True)
 N = TypeVar("N")
@@ -105,11 +104,11 @@ class OwnRef(AskableRef[M_contra]):
 class LocalRef(OwnRef[M_contra]):
     """A ref to one spawned actor of the own system."""
 
-    __slots__ = ("_send", "_thread", "admitted", "cell")
+    __slots__ = ("_mailbox", "_thread", "admitted", "cell")
 
-    def __init__(self, cell: Cell, send: Callable[[object], None], thread: int) -> None:
+    def __init__(self, cell: Cell, mailbox: MessageQueue, thread: int) -> None:
         self.admitted = NO_TYPES
-        self._send = send
+        self._mailbox = mailbox
         self._thread = thread
         self.cell = cell
 
@@ -131,35 +130,35 @@ class LocalRef(OwnRef[M_contra]):
     def message_type(self) -> object | None:
         return self.cell.behavior.message_type()
 
+    @trio.lowlevel.enable_ki_protection
     def tell(self, message: M_contra) -> None:
         if get_ident() != self._thread:
             refuse_thread(self)
-        try:
-            self._send(message)
-        except trio.WouldBlock:
-            if not self.cell.overflow(message):
-                self.cell.kernel.rejected += 1
-                raise MailboxFull(_refusal(self.cell)) from None
-        except trio.BrokenResourceError:
-            self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
+        mailbox = self._mailbox
+        if len(mailbox.messages) < mailbox.limit:
+            mailbox.messages.append(message)
+            if mailbox.sleeper is not None:
+                mailbox.wake()
+        else:
+            self._hand_in(message)
 
+    @trio.lowlevel.enable_ki_protection
     def request(self, request: Request) -> None:
         if get_ident() != self._thread:
             refuse_thread(self)
         request.cell, request.waits = self.cell, True
-        try:
-            self._send(request)  # not by `tell`: a call less for each ask
-        except trio.WouldBlock:
-            if not self.cell.overflow(request):
-                self.cell.kernel.rejected += 1
-                raise MailboxFull(_refusal(self.cell)) from None
-        except trio.BrokenResourceError:
-            self.cell.kernel.dead_letter(request, self, ACTOR_STOPPED)
+        mailbox = self._mailbox
+        if len(mailbox.messages) < mailbox.limit:  # not by `tell`: a call less for each ask
+            mailbox.messages.append(request)
+            if mailbox.sleeper is not None:
+                mailbox.wake()
+        else:
+            self._hand_in(request)
 
     async def send(self, message: M_contra) -> None:
         if get_ident() != self._thread:
             refuse_thread(self)
-        if self.cell.mailbox.overflow is MailboxOverflowStrategy.reject:
+        if self._mailbox.overflow is MailboxOverflowStrategy.reject:
             self.tell(message)
             await trio.lowlevel.checkpoint()
         else:
@@ -167,28 +166,38 @@ class LocalRef(OwnRef[M_contra]):
 
     async def put(self, message: object) -> None:
         """Hand over a message of the actor's own, waiting for room whatever its policy says of others."""
-        try:
-            if self.cell.mailbox.waits_for_room:
-                await self.cell.mailbox.sender.send(message)
-                return
+        if self._mailbox.overflow is MailboxOverflowStrategy.drop_oldest:  # beside it there always is room
             cast("LocalRef[object]", self).tell(message)
-        except trio.BrokenResourceError:
+        elif await self._mailbox.put(message):
+            return
+        else:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
         await trio.lowlevel.checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     def deliver(self, message: object) -> bool:
-        try:
-            self._send(message)
-        except trio.WouldBlock:
-            if not self.cell.overflow(message):
-                self.cell.drop_full(message)
-        except trio.BrokenResourceError:
+        mailbox = self._mailbox
+        if len(mailbox.messages) < mailbox.limit:
+            mailbox.messages.append(message)
+            if mailbox.sleeper is not None:
+                mailbox.wake()
+        elif mailbox.closed:
             return False
+        elif not mailbox.offer(message) and not self.cell.overflow(message):
+            self.cell.drop_full(message)
         return True
 
     def deliver_request(self, request: Request) -> bool:
         request.queue(self.cell)
         return self.deliver(request)
+
+    def _hand_in(self, message: object) -> None:
+        """Tell the first message, or one for which there is no room, or nobody any more."""
+        if self._mailbox.closed:
+            self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
+        elif not self._mailbox.offer(message) and not self.cell.overflow(message):
+            self.cell.kernel.rejected += 1
+            raise MailboxFull(_refusal(self.cell))
 
 
 def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:

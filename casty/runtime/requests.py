@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from casty.runtime.events import REQUEST_EXPIRED
-from casty.runtime.mailbox import WAKE, EndNotice, Request
+from casty.runtime.mailbox import NOTHING, EndNotice, Request
 from casty.runtime.ref import AskableRef, request_or_drop, tell_or_drop
 from casty.runtime.watching import opened_end
 
@@ -18,16 +18,16 @@ M = TypeVar("M")
 
 
 def opened(cell: Cell, wrapped: object) -> object:
-    """Return the message to be handled now; WAKE when it was withdrawn, or its time is up."""
+    """Return the message to be handled now; NOTHING when it was withdrawn, or its time is up."""
     if not isinstance(wrapped, Request):
         return opened_end(cell, wrapped) if isinstance(wrapped, EndNotice) else wrapped
     message = wrapped.message
-    if message is WAKE:
+    if message is NOTHING:
         return wrapped.take()
     wrapped.waits = False
     if wrapped.deadline <= cell.kernel.now():
         cell.kernel.dead_letter(message, cell.ref, REQUEST_EXPIRED)
-        return WAKE
+        return NOTHING
     cell.request = wrapped
     return message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from casty.runtime.mailbox import WAKE
+from casty.runtime.mailbox import NOTHING
 from casty.runtime.timers import Entry
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class ActorTimer(Entry):
         self.pending = False
 
     def take(self) -> object:
-        """Return the message that the actor sees now; WAKE if the timer was cancelled or replaced since it fired."""
+        """Return the message that the actor sees now; NOTHING if the timer was cancelled or replaced since it fired."""
         timers = self.cell.timers
         if timers is None or timers.get(self.key) is not self:
-            return WAKE
+            return NOTHING
         self.pending = False
         self.taken(timers)
         return self.message
@@ -120,7 +120,7 @@ class IdleTimer(ActorTimer):
         self._rested_at = self.cell.kernel.now()
 
     def fire(self, deadline: float) -> float:
-        if not self.cell.mailbox.is_waited_on:
+        if self.cell.mailbox.sleeper is None:
             return deadline + self.seconds
         due = self._rested_at + self.seconds
         if due > deadline:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 from casty.errors import StashOverflowError
 from casty.runtime.behavior import SAME, Behavior
 from casty.runtime.events import ACTOR_STOPPED
-from casty.runtime.mailbox import WAKE, Request, payload
+from casty.runtime.mailbox import NOTHING, Request, payload
 from casty.runtime.signals import LOOK
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class StashBuffer(Generic[M]):
 
     def __iter__(self) -> Iterator[M]:
         """Look at the messages, oldest first; they stay."""
-        messages = [message for message in map(payload, self._messages) if message is not WAKE]
+        messages = [message for message in map(payload, self._messages) if message is not NOTHING]
         return iter(cast("list[M]", messages))
 
     def stash(self, message: M) -> None:
@@ -103,7 +103,7 @@ class StashBuffer(Generic[M]):
         messages = list(self._messages)
         self._messages.clear()
         for message in messages:
-            if isinstance(message, Request) and message.message is WAKE:
+            if isinstance(message, Request) and message.message is NOTHING:
                 message.take()
             else:
                 self._messages.append(message)
@@ -127,14 +127,10 @@ class StashBuffer(Generic[M]):
 
 
 def put_back(cell: Cell, messages: list[object]) -> None:
-    """Have an actor take ``messages`` next, in this order; one that it holds for signals comes after them."""
-    if not messages:
-        return
-    if cell.held is not WAKE:
-        messages.append(cell.held)
-        cell.held = WAKE
-    cell.mailbox.put_back(messages)
-    cell.signal(LOOK)
+    """Have an actor take ``messages`` next, in this order."""
+    if messages:
+        cell.mailbox.put_back(messages)
+        cell.signal(LOOK)
 
 
 def put_back_all(cell: Cell) -> None:

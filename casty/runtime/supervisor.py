@@ -15,7 +15,7 @@ from casty.errors import ActorStoppedError, RestartRequested
 from casty.protocol.supervision import Decision, Directive, RestartBudget, decide
 from casty.runtime.ask import refuse_asks
 from casty.runtime.events import ActorFailed
-from casty.runtime.mailbox import WAKE, payload
+from casty.runtime.mailbox import NOTHING, payload
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -81,8 +81,8 @@ def escalate(cell: Cell) -> None:
 
 def refuse_in_hand(cell: Cell, verdict: Verdict | None) -> None:
     """Tell who asked that the message in hand gets no reply."""
-    message, cell.in_hand = payload(cell.in_hand), WAKE
-    if message is not WAKE:
+    message, cell.in_hand = payload(cell.in_hand), NOTHING
+    if message is not NOTHING:
         stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
         refuse_asks(cell.kernel, message, stopped if verdict is None else verdict.error)
 

@@ -10,7 +10,7 @@ import trio
 
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import Terminated
-from casty.runtime.mailbox import WAKE, EndNotice
+from casty.runtime.mailbox import NOTHING, EndNotice
 from casty.runtime.ref import InlineRef, OwnRef
 
 if TYPE_CHECKING:
@@ -109,9 +109,7 @@ def queue_end(watcher: Cell, terminated: Terminated) -> bool:
 
     What the actor sent to its watcher before it ended is there already, and is seen first.
     """
-    try:
-        watcher.mailbox.sender.send_nowait(EndNotice(terminated))
-    except trio.WouldBlock:
+    if not watcher.mailbox.offer(EndNotice(terminated)):
         return False
     watcher.mailbox.notices += 1
     return True
@@ -126,10 +124,10 @@ def is_awaited(watcher: Cell, terminated: Terminated) -> bool:
 
 
 def opened_end(watcher: Cell, notice: EndNotice) -> object:
-    """Return the Terminated to be handled now; WAKE when the watch was given up meanwhile."""
+    """Return the Terminated to be handled now; NOTHING when the watch was given up meanwhile."""
     watcher.mailbox.notices -= 1
     if not is_awaited(watcher, notice.terminated):
-        return WAKE
+        return NOTHING
     watcher.kernel.signals += 1
     return notice.terminated
 

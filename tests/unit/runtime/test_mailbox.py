@@ -117,11 +117,11 @@ async def test_signals_pass_a_full_mailbox_and_take_no_room_in_it() -> None:
     seen: list[int] = []
     gate = trio.Event()
     async with ActorSystem() as system:
-        ref = system.spawn(gated(seen, gate), "gated", mailbox=Mailbox(1))
+        ref = system.spawn(gated(seen, gate), "gated", mailbox=Mailbox(2))
         await trio.testing.wait_all_tasks_blocked()
-        ref.tell(1)  # handed to the parked actor, which has not run yet
+        ref.tell(1)
         ref.owner().signal(object.__new__(NoSignal))  # type: ignore[attr-defined]  # looks inside
-        ref.tell(2)  # finds the buffer empty
+        ref.tell(2)
         assert system.statistics().dead_letters == {}
         gate.set()
 
@@ -161,6 +161,37 @@ async def test_a_flooded_inbox_lets_others_run() -> None:
         for _ in range(20):
             await trio.lowlevel.checkpoint()
         assert 0 < len(progress) <= 21 * 64
+
+
+FLOOD = 5_000
+
+
+@pytest.mark.parametrize(("handler_seconds", "handled_max"), [(0.0, 2 * 64), (0.0001, 2 * 8)])
+async def test_a_flood_to_one_actor_delays_the_message_of_another_by_two_batches_at_most(
+    autojump_clock: trio.testing.MockClock, handler_seconds: float, handled_max: int
+) -> None:
+    handled: list[int] = []
+    before_it: list[int] = []
+
+    async def busy(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        autojump_clock.jump(handler_seconds)
+        handled.append(message)
+        return Behaviors.same()
+
+    async def other(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        before_it.append(len(handled))
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        flooded = system.spawn(Behaviors.receive(busy), "flooded")
+        quick = system.spawn(Behaviors.receive(other), "quick")
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(FLOOD):
+            flooded.tell(number)
+        quick.tell(0)
+        await trio.testing.wait_all_tasks_blocked()
+    assert before_it[0] <= handled_max
+    assert len(handled) == FLOOD
 
 
 async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works() -> None:
@@ -256,6 +287,85 @@ async def test_back_pressure_makes_tell_say_what_to_use_instead() -> None:
             gate.set()
         await trio.testing.wait_all_tasks_blocked()
     assert seen == [0, 1, 4]
+
+
+async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+
+    async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        await gate.wait()
+        seen.append(message)
+        if message == 1:  # taken out just now
+            with pytest.raises(MailboxFull):
+                ctx.self.tell(9)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(2, BACK_PRESSURE))
+        ref.tell(0)
+        await trio.testing.wait_all_tasks_blocked()
+        ref.tell(1)
+        ref.tell(2)
+        async with trio.open_nursery() as nursery:
+            for number in (3, 4):
+                nursery.start_soon(ref.send, number)
+                await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [0, 1, 2, 3, 4]
+
+
+async def test_a_sender_that_was_let_in_has_sent_even_if_it_is_cancelled_before_it_goes_on() -> None:
+    seen: list[int] = []
+    gate = trio.Event()
+    scope = trio.CancelScope()
+
+    async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        await gate.wait()
+        seen.append(message)
+        if message == 1:
+            scope.cancel()
+        return Behaviors.same()
+
+    async def send(ref: ActorRef[int]) -> None:
+        with scope:
+            await ref.send(2)
+            seen.append(-2)
+
+    async with ActorSystem() as system, trio.open_nursery() as nursery:
+        ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(1))
+        ref.tell(0)
+        await trio.testing.wait_all_tasks_blocked()
+        ref.tell(1)
+        nursery.start_soon(send, ref)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert sorted(seen) == [-2, 0, 1, 2]
+
+
+async def test_what_was_sent_to_an_actor_that_stops_before_the_sender_goes_on_is_lost_once() -> None:
+    async with ActorSystem() as system, system.events(DeadLetter) as letters:
+        ref = system.spawn(Behaviors.ignore(), "a")
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(ref)
+        await ref.send(1)
+        ref.tell(2)
+        assert [(await anext(letters)).message for _ in range(2)] == [1, 2]
+        assert system.statistics().dead_letters == {"actor stopped": 2}
+
+
+async def test_an_idle_actor_takes_as_many_messages_as_its_mailbox_holds() -> None:
+    gate = trio.Event()
+    async with ActorSystem() as system:
+        ref = system.spawn(gated([], gate), "gated", mailbox=Mailbox(2, REJECT))
+        await trio.testing.wait_all_tasks_blocked()
+        ref.tell(0)
+        ref.tell(1)
+        with pytest.raises(MailboxFull):
+            ref.tell(2)
+        gate.set()
 
 
 @pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
