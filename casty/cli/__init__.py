@@ -1,4 +1,4 @@
-"""The command line: ``casty demo`` and ``casty node``.
+"""The command line: ``casty demo``, ``casty node`` and ``casty status``.
 
 It needs the extra ``cli``. The processes of nodes import this package too, and do without.
 """

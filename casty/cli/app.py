@@ -9,13 +9,14 @@ from typing import Annotated, Never
 
 import typer
 
-from casty import ConfigError
-from casty.cli.configuration import NodeFile, NodeOptions, load_guest, plan_of, read_file
+from casty import ConfigError, NodeAddress
+from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
 from casty.cli.demo import Demo, run_demo
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain, run_node
 from casty.cli.live import LiveDisplay
 from casty.cli.progress import PlainDisplay
+from casty.cli.status import StatusOptions, run_status
 from casty.cli.tree import standard_library
 from casty.version import VERSION
 
@@ -113,6 +114,29 @@ def node_command(
     except ConfigError as error:
         _refuse(str(error))
     sys.exit(run_node(plan, guest))
+
+
+@app.command()
+def status(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Any node of the cluster.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Ask again and again, until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two questions of --watch.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each answer.")] = False,
+    system_name: Annotated[
+        str, typer.Option(help="Take no answer from a node of another name.", show_default="any")
+    ] = "",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer.")] = 5.0,
+) -> None:
+    """Ask a node for its cluster: members, who is unreachable for whom, leader, phi, age of the gossip.
+
+    It only asks: it does not join, and the node does not dial back. Exit codes: 0 there was an answer, 1 there was
+    none, 2 bad input, 130 Ctrl-C.
+    """
+    try:
+        place = NodeAddress(*parse_address(address, "the address of a node"))
+    except ConfigError as error:
+        _refuse(str(error))
+    sys.exit(run_status(StatusOptions(place, system_name, timeout, watch, interval, as_json)))
 
 
 def _refuse(text: str) -> Never:

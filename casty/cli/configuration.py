@@ -85,7 +85,7 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
     node = options.over(file.node)
     if node.node_id is None:
         raise ConfigError("a node needs a name: give --node-id, or node_id in the table [node] of the file")
-    seeds = tuple(parse_seed(seed) for seed in node.seeds or ())
+    seeds = tuple(parse_address(seed) for seed in node.seeds or ())
     return NodePlan(
         node_id=node.node_id,
         name=_said(node.name, NodePlan.name),
@@ -101,10 +101,10 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
     )
 
 
-def parse_seed(text: str) -> tuple[str, int]:
+def parse_address(text: str, what: str = "a seed") -> tuple[str, int]:
     """Return host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
 
-    >>> parse_seed("10.0.0.1:2551"), parse_seed("[::1]:2551")
+    >>> parse_address("10.0.0.1:2551"), parse_address("[::1]:2551")
     (('10.0.0.1', 2551), ('::1', 2551))
     """
     try:
@@ -113,7 +113,7 @@ def parse_seed(text: str) -> tuple[str, int]:
     except ValueError:
         host = port = None
     if not host or not port or any(c.isspace() or c in "/@?#" for c in text):
-        raise ConfigError(f"a seed is HOST:PORT, such as 127.0.0.1:2551 or [::1]:2551, got {text!r}")
+        raise ConfigError(f"{what} is HOST:PORT, such as 127.0.0.1:2551 or [::1]:2551, got {text!r}")
     return host, port
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Never, TypeAlias
 
@@ -11,6 +12,8 @@ from casty.cluster.services import ReceptionistCmd
 from casty.protocol.availability import AvailabilityEvent
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.effects import TimerFired
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import Member
 from casty.protocol.topology_events import TopologyEvent
 from casty.protocol.watch_messages import WatchMessage
 from casty.refs import ActorRef
@@ -71,6 +74,25 @@ class GetSuspicions:
     """Ask how much this node suspects those that it monitors."""
 
     reply_to: ActorRef[Suspicions]
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The whole of what a node knows of its cluster; never changed, so it is shared."""
+
+    member: Member
+    """The node itself, as it asked to be let in."""
+    state: Gossip | None
+    """None until the node is in a cluster."""
+    heard: Mapping[UniqueAddress, float]
+    """When there was gossip of a member last."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetMembership:
+    """Ask for the `Membership`, within a node."""
+
+    reply_to: ActorRef[Membership]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +174,7 @@ WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | Mail | LocalEnded | Topology
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
-TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | Mail | AddressLost
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | Mail | AddressLost
 """Everything that the topology actor takes."""
 
 

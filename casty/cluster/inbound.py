@@ -8,6 +8,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import AddressLost, PeerSaid
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
+from casty.cluster.reporting import report_frames
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
@@ -100,6 +101,10 @@ class Inbound:
         """Pass on that an address leads back to this node."""
         self._node.contacts.is_self(address)
         self._node.subsystems.topology.tell(SelfAlias(address))
+
+    async def report(self) -> bytes:
+        """Tell how this node and its cluster are doing."""
+        return await report_frames(self._node)
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
         """Make dead letters of what was for actors; control messages are repeated by their machines."""

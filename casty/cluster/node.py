@@ -32,6 +32,7 @@ from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import CONTROL_MESSAGES
 from casty.protocol.registry import ServiceEntry
+from casty.protocol.report import REPORT_TYPES
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.topology_events import Received
 from casty.protocol.watch_messages import ActorTerminated
@@ -113,7 +114,7 @@ class ClusterNode:
         self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
-        for message_type in CONTROL_MESSAGES:
+        for message_type in (*CONTROL_MESSAGES, *REPORT_TYPES):
             self.control_codec.register(message_type, name=f"casty.{message_type.__name__}")
         for public_type in REMOTE_TYPES:
             self.codec.register(public_type, name=f"casty.{public_type.__name__}")

@@ -15,6 +15,8 @@ from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.commands import (
     AddressLost,
     GetClusterState,
+    GetMembership,
+    Membership,
     ResolveNode,
     SubscribeTopology,
     TopologyCmd,
@@ -78,13 +80,20 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Effect: answer a `GetMembership`."""
+
+    query: GetMembership
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribed:
     """Effect: send a new subscriber the current snapshot, and watch it where that is possible."""
 
     subscriber: ActorRef[TopologySnapshot]
 
 
-Effect: TypeAlias = TopologyEffect | Resolved | Shown | Subscribed
+Effect: TypeAlias = TopologyEffect | Resolved | Shown | Told | Subscribed
 
 
 class TopologyDriver:
@@ -104,6 +113,7 @@ class TopologyDriver:
         self._cutter = StateCutter()
         self._was_full = False
         self._verifying: set[UniqueAddress] = set()
+        self._heard: dict[UniqueAddress, float] = {}
 
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""
@@ -114,6 +124,8 @@ class TopologyDriver:
                 return (Resolved(event),)
             case GetClusterState():
                 return (Shown(event),)
+            case GetMembership():
+                return (Told(event),)
             case SubscribeTopology(reply_to):
                 if len(self._subscribers) < SUBSCRIBERS_MAX:
                     self._subscribers[reply_to] = None
@@ -134,6 +146,8 @@ class TopologyDriver:
 
     def _received(self, letter: Received, now: float) -> Sequence[Effect]:
         """Take what a peer says."""
+        if self._machine.state is not None and letter.sender in self._machine.state.members:
+            self._heard[letter.sender] = now
         try:
             return self._machine.handle(letter, now)
         except ProtocolError as error:
@@ -165,6 +179,7 @@ class TopologyDriver:
                 watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
                 node.subsystems.heartbeat.tell(WatchMembers(watched))
             case Forget(gone):
+                self._heard.pop(gone, None)
                 if node.transport is not None:
                     node.transport.forget(gone)
             case VerifyAddress():
@@ -175,6 +190,8 @@ class TopologyDriver:
                 query.reply_to.tell(self._resolve(query.node_id))
             case Shown(query):
                 query.reply_to.tell(self._state())
+            case Told(query):
+                query.reply_to.tell(Membership(self._machine.member, self._machine.state, dict(self._heard)))
             case Joined() | JoinFailed() | Left() | Downed():
                 self._turn(effect)
             case _ as never:

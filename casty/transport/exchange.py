@@ -32,6 +32,8 @@ ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
 LANES_SERVED = frozenset({Lane.control, Lane.ordinary})
+LANES_ASKING = frozenset({Lane.probe, Lane.status})
+"""No link comes of a hello on these."""
 
 
 class Exchange:
@@ -149,9 +151,9 @@ class Exchange:
             self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
 
     def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
-        """Decide on a hello: a session, a refusal, or, for a probe or this node itself, a bare acknowledgement."""
+        """Decide on a hello: a session, a refusal, or, for who only asks or is this node, a bare acknowledgement."""
         answer = self.objection(hello, connection.remote) or negotiate(hello, own=self.local, system=self.system_name)
-        if isinstance(answer, Refused) or hello.node == self.local:
+        if isinstance(answer, Refused) or hello.node == self.local or hello.lane is Lane.status:
             return answer
         if hello.lane is Lane.probe:
             return replace(answer, nonce=hello.nonce) if self._has_sent(hello) else answer
@@ -204,7 +206,7 @@ class Exchange:
 
     def is_doubtful(self, hello: Hello, remote: str) -> bool:
         """Whether a hello from the host ``remote`` would end a link that is up, or share the name of its peer."""
-        if hello.lane is Lane.probe:
+        if hello.lane in LANES_ASKING:
             return False
         node = hello.node
         for other in self.links.at(node.address):
@@ -219,7 +221,7 @@ class Exchange:
         answer = negotiate(hello, own=self.local, system=self.system_name)
         if isinstance(answer, Refused):
             return answer
-        return None if hello.node == self.local or hello.lane is Lane.probe else self._objection(hello, remote)
+        return None if hello.node == self.local or hello.lane in LANES_ASKING else self._objection(hello, remote)
 
     def close_idle(self) -> None:
         """Offer to end the links that nothing has crossed for long, and hang up on those that do not answer."""

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class InboundHandler(Protocol):
-    """The receiver of all that happens on links; synchronous, and it must not block.
+    """The receiver of all that happens on links; synchronous but for `report`, and it must not block.
 
     The methods may call the transport. What they raise is logged; only `frame` can close a link by
     raising.
@@ -54,6 +54,10 @@ class InboundHandler(Protocol):
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """A hello or its acknowledgement came from this run: an older run there is over."""
+        ...
+
+    async def report(self) -> bytes:
+        """Return the frames that tell a stranger how this node is doing. CastyError when it cannot tell now."""
         ...
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:

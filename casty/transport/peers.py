@@ -29,6 +29,7 @@ from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate
 from casty.transport.greeting import SIMULTANEOUS_DIAL, greet, receive_hello
 from casty.transport.inbound import InboundHandler
+from casty.transport.inquiries import Inquiries
 from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Session, close
 from casty.transport.links import TransportStatistics
 from casty.wire.frame import Lane
@@ -66,6 +67,7 @@ class RemoteTransport:
         self._limits = limits
         self._rng = rng or SystemRandom()
         self._claims = Claims(network, limits)
+        self._inquiries = Inquiries()
         self._gate = Gate(total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max)
         self._listener: Listener | None = None
         self._exchange: Exchange | None = None
@@ -278,8 +280,12 @@ class RemoteTransport:
                 if isinstance(answer, Session):
                     return answer
                 if isinstance(answer, HelloAck):
-                    await connection.send(encode_hello_ack(answer))
-                    return None
+                    is_asked = hello.lane is Lane.status
+                    more = await self._inquiries.report(connection.remote, exchange) if is_asked else b""
+                    if not isinstance(more, Refused):
+                        await connection.send(encode_hello_ack(answer) + more)
+                        return None
+                    answer = more
                 refusal = answer
                 await connection.send(encode_refused(answer))
         except trio.TooSlowError:

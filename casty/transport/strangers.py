@@ -84,13 +84,14 @@ class Strangers:
 
     def pace(self, session: Session, now: float) -> Pace | None:
         """Return what a stranger's session is read by: one for its host and lane; None for a member."""
-        link, host = session.link, session.remote
-        if link.peer in self._kept:
-            return None
-        pace = self._paces.get((host, link.lane))
+        return None if session.link.peer in self._kept else self.pace_of(session.remote, session.link.lane, now)
+
+    def pace_of(self, host: str, lane: Lane, now: float) -> Pace:
+        """Return what all strangers of a host share on a lane."""
+        pace = self._paces.get((host, lane))
         if pace is None:
-            credit = control_credit(now) if link.lane is Lane.control else stranger_credit(now)
-            pace = self._paces[host, link.lane] = Pace(credit)
+            credit = control_credit(now) if lane is Lane.control else stranger_credit(now)
+            pace = self._paces[host, lane] = Pace(credit)
         return pace
 
     def forget_rested(self, now: float) -> None:

@@ -30,6 +30,8 @@ class Lane(IntEnum):
     """Reserved for the slices of large messages."""
     probe = 3
     """Carries nothing: a hello on it only asks which run is there, and the connection ends."""
+    status = 4
+    """Carries one report on the node and its cluster to whoever asks, and the connection ends."""
 
 
 class FrameKind(IntEnum):

@@ -36,6 +36,7 @@ class Hello:
     """Who dials: the versions it speaks, its system, its run, and the lane it wants.
 
     ``nonce`` tells this hello from all others. On the probe lane it is that of the hello asked about.
+    On the status lane the system may be "": whoever is there.
     """
 
     protocol_min: int
@@ -87,10 +88,10 @@ def decode_hello(body: bytes) -> Hello:
     low, high = _integer("hello", fields[0], 1, VERSION_MAX), _integer("hello", fields[1], 1, VERSION_MAX)
     if low > high:
         raise ProtocolError(f"hello: protocol versions {low} to {high} are no range")
-    system = _text("hello", fields[2], SYSTEM_LENGTH_MAX)
     lane = _LANES.get(_integer("hello", fields[6], 0, VERSION_MAX))
     if lane is None:
         raise ProtocolError(f"hello: unknown lane {fields[6]}")
+    system = _text("hello", fields[2], SYSTEM_LENGTH_MAX, least=0 if lane is Lane.status else 1)
     return Hello(low, high, system, _node("hello", fields[3:6]), lane, _nonce("hello", fields[7]))
 
 
@@ -138,7 +139,7 @@ def negotiate(
     >>> negotiate(Hello(1, 1, "till", dialler, Lane.control), own=own, system="shop").reason
     "system name 'till' does not match 'shop' of 10.0.0.2:2551"
     """
-    if hello.system != system:
+    if hello.system != system and (hello.system or hello.lane is not Lane.status):
         reason = f"system name '{printable(hello.system)}' does not match '{printable(system)}' of {own.address}"
         return Refused(reason, final=True)
     protocol = min(hello.protocol_max, own_max)

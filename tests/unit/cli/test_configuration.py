@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from casty import Behaviors, ClusterSettings, ConfigError, FailureDetectorConfig, Mailbox, MailboxOverflowStrategy
-from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_seed, plan_of, read_file
+from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -134,7 +134,7 @@ def test_a_node_without_a_name_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["a:1", "10.0.0.1:65535", "[::1]:2551", "web-1.example:80"])
 def test_a_seed_is_a_host_and_a_port(text: str) -> None:
-    host, port = parse_seed(text)
+    host, port = parse_address(text)
     assert text in (f"{host}:{port}", f"[{host}]:{port}")
 
 
@@ -144,7 +144,7 @@ def test_a_seed_is_a_host_and_a_port(text: str) -> None:
 )
 def test_anything_else_is_no_seed(text: str) -> None:
     with pytest.raises(ConfigError, match="a seed is HOST:PORT"):
-        parse_seed(text)
+        parse_address(text)
 
 
 MODULE = """

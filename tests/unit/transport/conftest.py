@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -25,6 +25,10 @@ SYSTEM = "shop"
 DEFAULT_LIMITS = TransportLimits()
 
 
+async def _no_news() -> bytes:
+    return frame(FrameKind.CONTROL, b"no news")
+
+
 class Recorder:
     """An InboundHandler that keeps everything in order."""
 
@@ -32,6 +36,7 @@ class Recorder:
         self.events: list[tuple[Any, ...]] = []
         self.bodies: list[bytes] = []
         self.on_frame: Callable[[UniqueAddress, bytes], None] | None = None
+        self.make_report: Callable[[], Awaitable[bytes]] = _no_news
         self._changed = trio.lowlevel.ParkingLot()
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
@@ -63,6 +68,10 @@ class Recorder:
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
         self._add("undelivered", to, list(body_frames), reason)
+
+    async def report(self) -> bytes:
+        self._add("report")
+        return await self.make_report()
 
     def _add(self, *event: object) -> None:
         self.events.append(event)

@@ -1,0 +1,102 @@
+"""What a node tells whoever asks how its cluster is doing.
+
+Owns the values of a report and how they follow from the replicated state. It does not know who asks
+or how often one may (`casty.transport.peers`). A report only tells: nothing of it comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from casty.address import NodeAddress, NodeId, UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.protocol.leader import leader_of
+from casty.protocol.membership import Member, MemberStatus
+
+ACCUSERS_TOLD_MAX = 16
+"""Observers that are named for each member; how many there are is told besides."""
+
+Phase: TypeAlias = Literal["joining", "member", "gone"]
+"""Whether a node waits to be let in, is in a cluster, or is in none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """The node that tells, and its cluster as a whole; a `MemberReport` for each member follows."""
+
+    node: UniqueAddress
+    id: NodeId
+    system: str
+    version: str
+    """Of casty."""
+    phase: Phase
+    seeds: str
+    """What happened last with each seed, in words."""
+    cluster_id: int
+    leader: NodeAddress | None
+    converged: bool
+    """Whether everybody who counts has seen this version, and nobody is missing."""
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReport:
+    """One member, as the node that tells sees it."""
+
+    member: Member
+    has_seen: bool
+    """Whether it is known to have the version that the node has."""
+    accusers: int
+    """How many observers say that it does not answer."""
+    accused_by: tuple[NodeAddress, ...]
+    """The first of them by address."""
+    phi: float | None
+    """How much the node suspects it; None when others monitor it."""
+    gossip_age: float | None
+    """Seconds since the node had gossip from it; None when it never had."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterReport:
+    """A whole report: the node, and the members by address."""
+
+    node: NodeReport
+    members: tuple[MemberReport, ...]
+
+
+REPORT_TYPES: tuple[type, ...] = (NodeReport, MemberReport)
+"""What travels, one in a frame, so that the size of a cluster is no matter."""
+
+
+def leader_in(state: Gossip, self_node: UniqueAddress) -> NodeAddress | None:
+    """Return where the leader is in the eyes of ``self_node``."""
+    leader = leader_of(state, self_node)
+    return None if leader is None else leader.address
+
+
+def report_members(
+    state: Gossip, phi: Mapping[NodeAddress, float], heard: Mapping[UniqueAddress, float], now: float
+) -> tuple[MemberReport, ...]:
+    """Return a report on each member; ``heard`` is when there was gossip from it last."""
+    counted = [
+        (observer, row.accused)
+        for observer, row in sorted(state.rows.items())
+        if observer in state.members and state.members[observer].status is not MemberStatus.down
+    ]
+    reports: list[MemberReport] = []
+    for member in state.ordered:
+        node = member.unique
+        accusers = [observer.address for observer, accused in counted if node in accused]
+        reports.append(
+            MemberReport(
+                member,
+                node in state.seen,
+                len(accusers),
+                tuple(accusers[:ACCUSERS_TOLD_MAX]),
+                phi.get(node.address),
+                max(now - heard[node], 0.0) if node in heard else None,
+            )
+        )
+    return tuple(reports)
