@@ -149,6 +149,9 @@ class TransportLimits:
     """Largest frame before the hello is accepted."""
     frame_bytes_max: int = 1024 * 1024 + 4096
     """Largest frame afterwards: a payload of 1 MiB and its envelope."""
+    message_bytes_max: int = 16 * 1024 * 1024
+    """Bytes of one message between actors. What is over ``frame_bytes_max`` travels in slices on a connection
+    of its own. A node puts together four such messages of members at a time, and one of all others."""
     hello_timeout: float = 5.0
     """For the whole exchange of hellos, not for each read."""
     unauthenticated_max: int = 64

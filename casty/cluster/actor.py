@@ -45,6 +45,7 @@ from casty.runtime.machine import attempt
 from casty.runtime.ref import OwnRef
 from casty.runtime.watching import add_watcher
 from casty.transport.peers import RemoteTransport
+from casty.wire.slices import KEPT_SECONDS
 
 HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
 """Peers fill it: beyond it their heartbeats are dropped, and the next ones count."""
@@ -156,11 +157,19 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
         async with trio.open_nursery() as nursery:
             await nursery.start(transport.run, node.self_node, node.system_name, inbound)
             node.subsystems.topology.tell(Start())
+            nursery.start_soon(_keep_house, node)
             async for _ in inbox:
                 pass  # nobody sends to this actor: it waits for its stop
             nursery.cancel_scope.cancel()
 
     return task(main)
+
+
+async def _keep_house(node: ClusterNode) -> None:
+    """Drop the large messages whose senders have gone."""
+    while True:
+        await trio.sleep(KEPT_SECONDS / 2)
+        node.assembler.drop_old(trio.current_time())
 
 
 def _take(node: ClusterNode, message: ClusterMessage) -> None:

@@ -30,6 +30,8 @@ from casty.version import VERSION
 INCARNATION_BITS = 63
 LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
+LARGE_TIMEOUT = 2.0
+"""Seconds for which a node that leaves waits for its large messages to arrive."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 NOT_STARTED = (
     "the cluster has not been started: enter the ClusteredActorSystem with `async with`, "
@@ -238,6 +240,9 @@ class Cluster:
             return
         self._node.board.on_end = None
         self._node.is_leaving = True
+        if self._node.holds is not None and self._node.board.joined:
+            with trio.move_on_after(LARGE_TIMEOUT):
+                await self._node.holds.wait_empty()
         with trio.move_on_after(self._settings.leave_timeout + LEAVE_SLACK):
             self._ref.tell(Leave(self.self_node))
             await self._node.board.wait_ended()

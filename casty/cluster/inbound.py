@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import AddressLost, PeerSaid
+from casty.cluster.holds import envelopes_of
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.reporting import report_frames
@@ -19,8 +20,9 @@ from casty.protocol.watch_messages import WatchMessage
 from casty.runtime.ask import ASK_PREFIX
 from casty.runtime.events import DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
-from casty.wire.frame import FrameKind, Lane
+from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
+from casty.wire.slices import arrived_frame, decode_arrived, decode_large
 
 NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
     "no_actor": "not delivered: no_actor",
@@ -53,6 +55,12 @@ class Inbound:
                     self._control(peer, lane, body)
                 case FrameKind.NOTICE:
                     self._notice(peer, self._node.codec.decode_notice(body))
+                case FrameKind.SLICE:
+                    self._slice(peer, body)
+                case FrameKind.LARGE:
+                    self._large(peer, decode_large(body))
+                case FrameKind.ARRIVED if self._node.holds is not None:
+                    self._node.holds.arrived(peer, *decode_arrived(body))
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
@@ -64,7 +72,11 @@ class Inbound:
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
         """Have a lost control link redialled: refusals are evidence."""
-        if lane is Lane.control:
+        if lane is Lane.large:
+            self._node.assembler.link_lost(peer, self._node.kernel.now())
+            if self._node.holds is not None:
+                self._node.holds.link_lost(peer, reason, graceful=graceful)
+        elif lane is Lane.control:
             self._states.forget(peer)
             if not graceful:
                 self._node.subsystems.heartbeat.tell(LinkLost(peer))
@@ -108,8 +120,11 @@ class Inbound:
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
         """Make dead letters of what was for actors; control messages are repeated by their machines."""
-        envelopes = [frame for frame in body_frames if frame[4] == FrameKind.ENVELOPE]
-        self._node.dead_frames(to, envelopes, reason)
+        if self._node.holds is not None:
+            for frame in body_frames:
+                if frame[HEADER_BYTES - 1] == FrameKind.SLICE:
+                    self._node.holds.undelivered(frame, reason)
+        self._node.dead_frames(to, envelopes_of(body_frames), reason)
 
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node
@@ -134,7 +149,7 @@ class Inbound:
 
     def _may_tell_states(self, peer: UniqueAddress) -> bool:
         members = self._node.board.members
-        return not members or any(member.unique == peer for member in members)
+        return not members or self._node.is_member(peer)
 
     def _envelope(self, peer: UniqueAddress, body: bytes) -> None:
         try:
@@ -147,6 +162,18 @@ class Inbound:
         refusal = self._local.deliver(path, uid, message, name, remaining)
         if refusal is not None:
             self._answer(peer, Notice(refusal, path, uid, type(message).__name__))
+
+    def _slice(self, peer: UniqueAddress, body: bytes) -> None:
+        node = self._node
+        whole = node.assembler.take(peer, body, node.kernel.now())
+        if whole is not None and node.transport is not None:
+            node.transport.send_if_up(peer, Lane.large, arrived_frame(*whole))
+
+    def _large(self, peer: UniqueAddress, number: int) -> None:
+        body = self._node.assembler.claim(peer, number)
+        if body is None:
+            raise DecodeError("the place of a large message came, and the message is not here any more")
+        self._envelope(peer, body)
 
     def _answer(self, peer: UniqueAddress, notice: Notice) -> None:
         transport = self._node.transport

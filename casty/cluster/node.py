@@ -25,6 +25,7 @@ from casty.cluster.commands import (
     UnsubscribeTopology,
 )
 from casty.cluster.contacts import Contacts
+from casty.cluster.holds import Holds
 from casty.cluster.letterbox import Letterbox, Mail
 from casty.config import ClusterSettings
 from casty.errors import CastyError, ProtocolError
@@ -46,7 +47,8 @@ from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.wire.codec import Codec
-from casty.wire.frame import HEADER_BYTES, Lane
+from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
+from casty.wire.slices import Assembler
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
@@ -73,6 +75,9 @@ CLOSED_PREFIX = "/_closed"
 
 LOCAL_ONLY_MAX = 4_096
 """Message types remembered as unable to travel; more are looked at again at each spawn."""
+
+END_WAITS_MAX = 3.0
+"""Seconds for which the end of an actor waits at most for large messages that were sent before it."""
 
 CONTROL_ELEMENTS_MAX = 40_960
 """Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
@@ -120,6 +125,10 @@ class ClusterNode:
             self.codec.register(public_type, name=f"casty.{public_type.__name__}")
         self.topology_mail: Letterbox[Received] = Letterbox(self._ring_topology)
         self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
+        self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
+        """Frames that are longer travel in slices."""
+        self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames)
+        self.assembler = Assembler(limits.message_bytes_max, self.is_member)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""
         self._local_only: set[object] = set()
@@ -170,6 +179,10 @@ class ClusterNode:
     def _ring_watch(self, mail: Mail) -> None:
         self.subsystems.watch.tell(mail)
 
+    def is_member(self, run: UniqueAddress) -> bool:
+        """Whether this node knows the run as a member."""
+        return any(member.unique == run for member in self.board.members)
+
     def register_spawned(self, message_type: object) -> None:
         """Let other nodes send to an actor that was spawned, if its message type can travel at all."""
         if message_type in self._local_only:
@@ -192,6 +205,8 @@ class ClusterNode:
         if message is not self._framed[0]:
             self._framed = message, self.control_codec.frame_control(message)
         lane, frame = lane_of(message), self._framed[1]
+        if lane is Lane.ordinary and self.holds is not None and self.holds.is_before(to, END_WAITS_MAX):
+            return True  # it comes again in a second, behind what is held
         if if_up:
             return self.transport.send_if_up(to, lane, frame)
         return self.transport.send(to, lane, frame)
@@ -200,6 +215,12 @@ class ClusterNode:
         """Have the transport try to connect a lane."""
         if self.transport is not None:
             self.transport.dial(address, lane)
+
+    def forget(self, gone: UniqueAddress) -> None:
+        """Drop the links of a run that was removed, and what waits for it."""
+        if self.transport is not None and self.holds is not None:
+            self.holds.forget(gone, "the node was removed")
+            self.transport.forget(gone)
 
     def dead_frames(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
         """Make dead letters of frames to actors that will never be written."""
@@ -250,17 +271,28 @@ class RemoteRef(AskableRef[M_contra]):
         node = self._node
         if get_ident() != node.kernel.thread:
             refuse_thread(self)
-        frame = self._frame(message, remaining)
-        if node.transport is None or not node.transport.send(self._to, Lane.ordinary, frame):
+        frame, holds = self._frame(message, remaining), node.holds
+        if node.transport is None or holds is None:
+            is_taken = False
+        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(self._to, self._address.path)):
+            is_taken = holds.tell(self._to, self._address.path, frame)
+        else:
+            is_taken = node.transport.send(self._to, Lane.ordinary, frame)
+        if not is_taken:
             node.kernel.dead_letter(message, self, OUTBOUND_FULL)
 
     async def send(self, message: M_contra) -> None:
         node = self._node
-        if node.transport is None:
+        holds = node.holds
+        if node.transport is None or holds is None:
             node.kernel.dead_letter(message, self, NODE_STOPPED)
             await trio.lowlevel.checkpoint()
             return
-        await node.transport.send_wait(self._to, Lane.ordinary, self._frame(message))
+        frame = self._frame(message)
+        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(self._to, self._address.path)):
+            await holds.send(self._to, self._address.path, frame)
+        else:
+            await node.transport.send_wait(self._to, Lane.ordinary, frame)
 
     def _frame(self, message: object, remaining: float | None = None) -> bytes:
         address = self._address

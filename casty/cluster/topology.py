@@ -180,8 +180,7 @@ class TopologyDriver:
                 node.subsystems.heartbeat.tell(WatchMembers(watched))
             case Forget(gone):
                 self._heard.pop(gone, None)
-                if node.transport is not None:
-                    node.transport.forget(gone)
+                node.forget(gone)
             case VerifyAddress():
                 self._verify(effect)
             case Subscribed(subscriber):

@@ -31,7 +31,6 @@ SHORT_LIFE = 1.0
 ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
-LANES_SERVED = frozenset({Lane.control, Lane.ordinary})
 LANES_ASKING = frozenset({Lane.probe, Lane.status})
 """No link comes of a hello on these."""
 
@@ -174,7 +173,7 @@ class Exchange:
             lifetime = trio.current_time() - session.since
             link.failures = link.failures + 1 if lifetime < SHORT_LIFE else 0
             is_kept = session.rest is not Rest.no  # ended because it was idle: what has come since is not lost
-            if self.is_closing or (not is_kept and (graceful or link.lane is Lane.control)):
+            if self.is_closing or (not is_kept and (graceful or link.lane is not Lane.ordinary)):
                 self._give_back(link, reason)
             if not link.outbox.is_idle:
                 self.reach(link)
@@ -197,12 +196,13 @@ class Exchange:
                 self._aliases = {alias: own for alias, own in self._aliases.items() if own != node.address}
 
     def give_up(self, address: NodeAddress, reason: str) -> None:
-        """Stop dialling an address on the ordinary lane and give back what waits for it."""
+        """Stop dialling an address for messages between actors and give back what waits for it."""
         with self.reports:
-            dial = self.dials.get((address, Lane.ordinary))
-            if dial is not None:
-                self._give_up(dial)
-                self._give_back_at(dial, reason)
+            for lane in (Lane.ordinary, Lane.large):
+                dial = self.dials.get((address, lane))
+                if dial is not None:
+                    self._give_up(dial)
+                    self._give_back_at(dial, reason)
 
     def is_doubtful(self, hello: Hello, remote: str) -> bool:
         """Whether a hello from the host ``remote`` would end a link that is up, or share the name of its peer."""
@@ -287,7 +287,7 @@ class Exchange:
         dial.failures += 1
         dial.is_requested = False
         dial.phase = DialPhase.pausing
-        is_pursued = dial.lane is Lane.ordinary and not is_hopeless and not self.is_closing
+        is_pursued = dial.lane is not Lane.control and not is_hopeless and not self.is_closing
         again = is_pursued and self.links.is_wanted(dial.address, dial.lane)
         if not again:
             self._give_back_at(dial, reason)
@@ -302,8 +302,6 @@ class Exchange:
         node, lane = hello.node, hello.lane
         if node.address == self.local.address:
             return Refused(f"{node.address} is the address of this node", final=True)
-        if lane not in LANES_SERVED:
-            return Refused(f"the {lane.name} lane is not served by this version", final=True)
         if self.is_closing:
             return Refused("this node is leaving", final=False)
         link = self.links.by_peer[lane].get(node)

@@ -173,6 +173,17 @@ class RemoteTransport:
             return
         await link.outbox.put(frame)
 
+    def send_held(self, to: UniqueAddress, lane: Lane, frames: list[bytes]) -> None:
+        """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them."""
+        exchange = self._running()
+        link = exchange.link_for(to, lane)
+        if link is None:
+            exchange.undelivered(to, frames, NOT_TAKEN)
+            return
+        link.outbox.extend(frames)
+        if link.session is None:
+            exchange.reach(link)
+
     def send_if_up(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
         """Queue a frame only where a link is up; for what is worthless when it comes late."""
         exchange = self._exchange

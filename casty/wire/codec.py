@@ -246,15 +246,14 @@ class Codec:
                 raise
             raise EncodeError(self._explain(entry, message, error, raw=False)) from None
         if len(body) >= self._limits.elements_max:
-            self._check_size(entry, body)
+            self._check_size(kind, entry, body)
         return frame(kind, body)
 
-    def _check_size(self, entry: _Entry, body: bytes) -> None:
+    def _check_size(self, kind: FrameKind, entry: _Entry, body: bytes) -> None:
         limits = self._limits
-        if len(body) + 1 > limits.frame_bytes_max:
-            raise EncodeError(
-                f"{entry.name}: {len(body)} bytes are over the limit of {limits.frame_bytes_max}: send it in parts"
-            )
+        size_max = limits.message_bytes_max if kind is FrameKind.ENVELOPE else limits.frame_bytes_max
+        if len(body) + 1 > size_max:
+            raise EncodeError(f"{entry.name}: {len(body)} bytes are over the limit of {size_max}: send it in parts")
         try:
             scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
         except DecodeError as error:

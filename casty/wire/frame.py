@@ -27,7 +27,7 @@ class Lane(IntEnum):
     ordinary = 1
     """Messages between actors, and the answers to those that could not be delivered."""
     large = 2
-    """Reserved for the slices of large messages."""
+    """The slices of messages that are too large for one frame, and the answers to them."""
     probe = 3
     """Carries nothing: a hello on it only asks which run is there, and the connection ends."""
     status = 4
@@ -47,6 +47,12 @@ class FrameKind(IntEnum):
     IDLE = 8
     """Nothing has crossed this link for long: shall it end? Answered with GOODBYE or STAY."""
     STAY = 9
+    SLICE = 10
+    """A part of a message that is too large for one frame."""
+    ARRIVED = 11
+    """What became of the slices of a message."""
+    LARGE = 12
+    """Deliver the message whose slices have arrived, here, in its place among the others."""
 
 
 _KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}

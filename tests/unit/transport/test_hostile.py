@@ -168,16 +168,6 @@ async def test_an_envelope_on_the_control_lane_closes_it(autojump_clock, world) 
     assert b.told.bodies == []
 
 
-@pytest.mark.parametrize("lane", [Lane.large])
-async def test_a_lane_that_is_not_served_is_refused(autojump_clock, world, lane: Lane) -> None:
-    b = await world.node("b")
-    evil = await world.network.host("evil").connect(b.me.address)
-    await evil.send(hello(lane))
-    await ends(evil)
-    _, said, refusal = await b.told.wait("peer_refused")
-    assert said.lane is lane and refusal.final
-
-
 async def test_links_are_bounded(autojump_clock, world) -> None:
     b = await world.node("b", limits=TransportLimits(links_max=3))
     held = []

@@ -535,13 +535,16 @@ def test_a_message_with_too_many_values_is_refused_at_both_ends(codec: Codec) ->
 
 
 def test_a_frame_over_the_limit_is_refused_at_the_sender(codec: Codec) -> None:
+    large = Add("x" * 16_000_000, 1)
+    assert codec.decode_envelope(codec.frame_envelope("/sink", 0, large)[5:]).message == large
+    with pytest.raises(EncodeError, match=r"codec\.Add: .* over the limit of 16777216: send it in parts"):
+        through(codec, Add("x" * 16_800_000, 1))
     with pytest.raises(EncodeError, match=r"codec\.Add: .* over the limit of 1052672: send it in parts"):
-        through(codec, Add("x" * 1_060_000, 1))
-    assert through(codec, Add("x" * 1_048_576, 1)) == Add("x" * 1_048_576, 1)
+        codec.frame_control(Add("x" * 1_060_000, 1))
 
 
 def test_small_limits_hold_for_small_messages_too(make_codec: Callable[..., Codec]) -> None:
-    codec = make_codec(limits=TransportLimits(elements_max=10, nesting_max=2, frame_bytes_max=30))
+    codec = make_codec(limits=TransportLimits(elements_max=10, nesting_max=2, message_bytes_max=30))
     with pytest.raises(EncodeError, match="over the limit of 30"):
         through(codec, Add("x" * 40, 1))
     with pytest.raises(DecodeError, match="more than 10 values"):

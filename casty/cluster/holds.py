@@ -1,0 +1,262 @@
+"""Messages that wait at this node for their turn at an actor of another node.
+
+Owns the order between large messages and all others to the same actor: while a large message is on
+its way over the large lane, those that come after it wait here, and only they. It decides what to
+send and when; the bytes of slices are made in `casty.wire.slices`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.transport.peers import RemoteTransport
+from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
+from casty.wire.slices import Fate, cut, large_frame, number_of
+
+OVER_WITHIN = 5.0
+"""Seconds after which slices that were written are lost with the link, however politely that has ended."""
+
+REASONS = {
+    Fate.no_room: "the other node has no room for more large messages",
+    Fate.too_large: "it is larger than the other node takes",
+}
+
+DeadFrames = Callable[[UniqueAddress, Sequence[bytes], str], None]
+
+
+class LargeFrame(bytes):
+    """What stands for a large message on the ordinary lane, with the frame that it stands for."""
+
+    envelope: bytes
+
+    @classmethod
+    def of(cls, number: int, envelope: bytes) -> LargeFrame:
+        """Return what stands for the message in ``envelope``, whose slices have a number."""
+        frame = cls(large_frame(number))
+        frame.envelope = envelope
+        return frame
+
+
+@dataclass(slots=True, eq=False)
+class _Large:
+    """A large message of which the other node does not have all slices yet."""
+
+    number: int
+    to: UniqueAddress
+    frame: bytes
+    since: float
+    has_arrived: bool = False
+    hold: _Hold | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Hold:
+    """What waits for one actor: a large message first, then all that was sent after it."""
+
+    to: UniqueAddress
+    path: str
+    since: float
+    waiting: deque[bytes | _Large] = field(default_factory=lambda: deque[bytes | _Large]())
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """What waits for all actors of one node, and the senders that wait for room."""
+
+    messages: int = 0
+    bytes: int = 0
+    room: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+
+class Holds:
+    """The holds of one node."""
+
+    def __init__(
+        self, transport: RemoteTransport, limits: TransportLimits, now: Callable[[], float], dead_frames: DeadFrames
+    ) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._now = now
+        self._dead_frames = dead_frames
+        self._number = 0
+        self.by_actor: dict[tuple[NodeAddress, str], _Hold] = {}
+        """Empty unless large messages are under way; looked at for each message."""
+        self._peers: dict[NodeAddress, _Peer] = {}
+        self._large: dict[int, _Large] = {}
+
+    def has(self, to: UniqueAddress, path: str) -> bool:
+        """Whether messages to an actor have to wait."""
+        return (to.address, path) in self.by_actor
+
+    def is_before(self, to: UniqueAddress, age_max: float) -> bool:
+        """Whether something waits for an actor of a node, for no longer than ``age_max`` seconds."""
+        since = [hold.since for (address, _), hold in self.by_actor.items() if address == to.address]
+        return bool(since) and self._now() - max(since) <= age_max
+
+    def tell(self, to: UniqueAddress, path: str, frame: bytes) -> bool:
+        """Take a frame that is large or whose actor has a hold; False when there is no room."""
+        peer = self._peers.get(to.address)
+        if peer is not None and (peer.room or not self._has_room(peer, frame)):
+            return False
+        if not self._is_large(frame):
+            self._append(to, path, frame, frame)
+            return True
+        large = self._new(to, frame)
+        if not self._transport.send(to, Lane.large, self._slices(large)):
+            del self._large[large.number]
+            return False
+        self._append(to, path, large, frame)
+        return True
+
+    async def send(self, to: UniqueAddress, path: str, frame: bytes) -> None:
+        """Take such a frame, waiting for room; cancelled, it was not taken."""
+        is_first = True
+        while (peer := self._peers.get(to.address)) is not None:
+            if (not is_first or not peer.room) and self._has_room(peer, frame):
+                break
+            is_first = False
+            await peer.room.park()
+        if self._is_large(frame):
+            large = self._new(to, frame)
+            try:
+                await self._transport.send_wait(to, Lane.large, self._slices(large))
+            except trio.Cancelled:
+                self._large.pop(large.number, None)
+                raise
+            if large.has_arrived or large.number in self._large:
+                self._append(to, path, large, frame)
+                self._advance(large.hold)
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if (to.address, path) in self.by_actor:
+                self._append(to, path, frame, frame)
+            else:
+                await self._transport.send_wait(to, Lane.ordinary, frame)
+
+    def arrived(self, peer: UniqueAddress, number: int, fate: Fate) -> None:
+        """Take note that a node has all slices of a message, or has dropped it."""
+        large = self._large.get(number)
+        if large is None or large.to.address != peer.address:
+            return
+        if fate is Fate.complete:
+            del self._large[number]
+            large.has_arrived = True
+            self._advance(large.hold)
+        else:
+            self._fail(large, REASONS[fate])
+
+    def undelivered(self, slices: bytes, reason: str) -> None:
+        """Give up the message whose slices will never be written."""
+        large = self._large.get(number_of(slices))
+        if large is not None:
+            self._fail(large, reason)
+
+    def link_lost(self, peer: UniqueAddress, reason: str, *, graceful: bool) -> None:
+        """Give up the messages whose slices were written to a link that has ended.
+
+        An idle link ends gracefully while slices for the next one may wait already.
+        """
+        latest = self._now() - (OVER_WITHIN if graceful else 0.0)
+        for large in [one for one in self._large.values() if one.to.address == peer.address and one.since <= latest]:
+            self._fail(large, reason)
+
+    def forget(self, node: UniqueAddress, reason: str) -> None:
+        """Make dead letters of what waits for a run that was removed."""
+        runs = 0, node.incarnation
+        for large in [one for one in self._large.values() if one.to.address == node.address]:
+            if large.to.incarnation in runs:
+                self._fail(large, reason)
+
+    async def wait_empty(self) -> None:
+        """Return when nothing waits here."""
+        while self._peers:
+            await next(iter(self._peers.values())).room.park()
+
+    def _is_large(self, frame: bytes) -> bool:
+        return len(frame) - LENGTH_BYTES > self._limits.frame_bytes_max
+
+    def _has_room(self, peer: _Peer, frame: bytes) -> bool:
+        limits = self._limits
+        if not peer.messages:
+            return True
+        return peer.messages < limits.outbound_messages_max and peer.bytes + len(frame) <= limits.outbound_bytes_max
+
+    def _new(self, to: UniqueAddress, frame: bytes) -> _Large:
+        self._number += 1
+        self._transport.dial(to.address, Lane.ordinary)  # it is needed the moment the slices have arrived
+        large = self._large[self._number] = _Large(self._number, to, frame, self._now())
+        return large
+
+    def _slices(self, large: _Large) -> bytes:
+        return cut(large.number, memoryview(large.frame)[HEADER_BYTES:])
+
+    def _append(self, to: UniqueAddress, path: str, item: bytes | _Large, frame: bytes) -> None:
+        key = to.address, path
+        hold = self.by_actor.get(key)
+        if hold is None:
+            hold = self.by_actor[key] = _Hold(to, path, self._now())
+        hold.waiting.append(item)
+        if isinstance(item, _Large):
+            item.hold = hold
+        peer = self._peers.setdefault(to.address, _Peer())
+        peer.messages += 1
+        peer.bytes += len(frame)
+
+    def _fail(self, large: _Large, reason: str) -> None:
+        self._large.pop(large.number, None)
+        hold = large.hold
+        if hold is not None:
+            hold.waiting.remove(large)
+            self._release(hold.to.address, 1, len(large.frame))
+        self._dead_frames(large.to, [large.frame], reason)
+        self._advance(hold)
+
+    def _advance(self, hold: _Hold | None) -> None:
+        """Send what no large message holds back any more."""
+        if hold is None:
+            return
+        frames: list[bytes] = []
+        size = 0
+        while hold.waiting:
+            head = hold.waiting[0]
+            if isinstance(head, _Large):
+                if not head.has_arrived:
+                    break
+                size += len(head.frame)
+                frames.append(LargeFrame.of(head.number, head.frame))
+            else:
+                size += len(head)
+                frames.append(head)
+            hold.waiting.popleft()
+        if not hold.waiting:
+            self.by_actor.pop((hold.to.address, hold.path), None)
+        if frames:
+            self._release(hold.to.address, len(frames), size)
+            self._transport.send_held(hold.to, Lane.ordinary, frames)
+
+    def _release(self, address: NodeAddress, messages: int, size: int) -> None:
+        peer = self._peers[address]
+        peer.messages -= messages
+        peer.bytes -= size
+        peer.room.unpark_all()
+        if not peer.messages:
+            del self._peers[address]
+
+    def __repr__(self) -> str:
+        return f"<Holds actors={len(self.by_actor)} large={len(self._large)}>"
+
+
+def envelopes_of(frames: Sequence[bytes]) -> list[bytes]:
+    """Return the frames of messages to actors among these, those of large messages whole.
+
+    >>> envelopes_of([large_frame(1)])
+    []
+    """
+    kept = [frame.envelope if isinstance(frame, LargeFrame) else frame for frame in frames]
+    return [frame for frame in kept if frame[HEADER_BYTES - 1] == FrameKind.ENVELOPE]

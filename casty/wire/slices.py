@@ -1,0 +1,202 @@
+"""How a message that is too large for one frame travels: in slices, put together at the other end.
+
+Owns the bodies of the frames SLICE, ARRIVED and LARGE, and the bounds on what is being put together.
+It knows no link and no actor.
+
+How it works: the sender numbers its large messages and cuts each into slices of at most
+`SLICE_BYTES_MAX`, which follow one another on the large lane. The receiver says ARRIVED when it has
+the last one, or why it has dropped the message. Only then does the sender put LARGE on the ordinary
+lane, in the message's place among the others to the same actor, and the receiver delivers it there.
+So a large message neither delays others nor overtakes them, and is never delivered twice.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from casty.address import UniqueAddress
+from casty.errors import FrameError
+from casty.wire.frame import FrameKind, frame
+
+SLICE_BYTES_MAX = 64 * 1024
+KEPT_SECONDS = 30.0
+"""How long a whole message waits for its LARGE; its sender has gone when that does not come."""
+ASSEMBLY_SHARES = 4
+"""Messages of the largest size that all members together may have in assembly; all others have one."""
+
+_SLICE = struct.Struct(">QB")
+_ARRIVED = struct.Struct(">QB")
+_NUMBER = struct.Struct(">Q")
+
+
+class Fate(IntEnum):
+    """What became of the slices of a message."""
+
+    complete = 0
+    no_room = 1
+    too_large = 2
+
+
+def cut(number: int, body: memoryview) -> bytes:
+    """Return the frames of all slices of one message, in one piece."""
+    parts: list[bytes | memoryview] = []
+    for start in range(0, len(body), SLICE_BYTES_MAX):
+        part = body[start : start + SLICE_BYTES_MAX]
+        is_last = start + SLICE_BYTES_MAX >= len(body)
+        parts.append(struct.pack(">IBQB", len(part) + 1 + _SLICE.size, FrameKind.SLICE, number, is_last))
+        parts.append(part)
+    return b"".join(parts)
+
+
+def number_of(slices: bytes) -> int:
+    """Return the number of the message that a frame of kind SLICE, header included, belongs to.
+
+    >>> number_of(cut(7, memoryview(b"long")))
+    7
+    """
+    number: int = _NUMBER.unpack_from(slices, 5)[0]
+    return number
+
+
+def arrived_frame(number: int, fate: Fate) -> bytes:
+    """Return the answer to the last slice."""
+    return frame(FrameKind.ARRIVED, _ARRIVED.pack(number, fate))
+
+
+def decode_arrived(body: bytes) -> tuple[int, Fate]:
+    """Return the number and the fate in the body of ARRIVED. Raises FrameError."""
+    if len(body) != _ARRIVED.size:
+        raise FrameError(f"ARRIVED has {_ARRIVED.size} bytes, got {len(body)}")
+    number, fate = _ARRIVED.unpack(body)
+    if fate not in _FATES:
+        raise FrameError(f"ARRIVED knows no fate {fate}")
+    return number, _FATES[fate]
+
+
+def large_frame(number: int) -> bytes:
+    """Return what takes the place of a large message on the ordinary lane."""
+    return frame(FrameKind.LARGE, _NUMBER.pack(number))
+
+
+def decode_large(body: bytes) -> int:
+    """Return the number in the body of LARGE. Raises FrameError."""
+    if len(body) != _NUMBER.size:
+        raise FrameError(f"LARGE has {_NUMBER.size} bytes, got {len(body)}")
+    number: int = _NUMBER.unpack(body)[0]
+    return number
+
+
+_FATES = {fate.value: fate for fate in Fate}
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """What one peer has under way, and what is whole and waits."""
+
+    is_member: bool
+    number: int = 0
+    parts: list[bytes] = field(default_factory=lambda: list[bytes]())
+    size: int = 0
+    fate: Fate = Fate.complete
+    whole: dict[int, tuple[bytes, float]] = field(default_factory=lambda: dict[int, tuple[bytes, float]]())
+
+
+class Assembler:
+    """Puts the large messages of all peers together.
+
+    >>> from casty.address import NodeAddress
+    >>> peer, assembler = UniqueAddress(NodeAddress("a", 1), 1), Assembler(1_000, lambda peer: True)
+    >>> blob = cut(7, memoryview(b"long"))
+    >>> assembler.take(peer, blob[5:], now=0.0), assembler.claim(peer, 7)
+    ((7, <Fate.complete: 0>), b'long')
+    """
+
+    def __init__(self, bytes_max: int, is_member: Callable[[UniqueAddress], bool]) -> None:
+        self._bytes_max = bytes_max
+        self._is_member = is_member
+        self._peers: dict[UniqueAddress, _Assembly] = {}
+        self._held = {True: 0, False: 0}
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept for all peers together."""
+        return sum(self._held.values())
+
+    def take(self, peer: UniqueAddress, body: bytes, now: float) -> tuple[int, Fate] | None:
+        """Take one slice; after the last, the number of the message and what has become of it.
+
+        Raises FrameError for a slice that cannot be one.
+        """
+        if not _SLICE.size < len(body) <= _SLICE.size + SLICE_BYTES_MAX:
+            raise FrameError(f"a slice has 1 to {SLICE_BYTES_MAX} bytes, got {len(body) - _SLICE.size}")
+        number, is_last = _SLICE.unpack_from(body)
+        self.drop_old(now)
+        assembly = self._peers.get(peer)
+        if assembly is None:
+            assembly = self._peers[peer] = _Assembly(self._is_member(peer))
+        if number != assembly.number:
+            self._drop_parts(assembly)
+            assembly.number, assembly.fate = number, Fate.complete
+        self._add(assembly, body[_SLICE.size :])
+        if not is_last:
+            return None
+        fate = assembly.fate
+        if fate is Fate.complete:
+            self._forget_whole(assembly, number)
+            assembly.whole[number] = b"".join(assembly.parts), now
+            assembly.parts, assembly.size = [], 0
+        else:
+            self._drop_parts(assembly)
+        assembly.number, assembly.fate = 0, Fate.complete
+        return number, fate
+
+    def claim(self, peer: UniqueAddress, number: int) -> bytes | None:
+        """Return a whole message and forget it; None where there is none of this number."""
+        assembly = self._peers.get(peer)
+        return None if assembly is None else self._forget_whole(assembly, number)
+
+    def link_lost(self, peer: UniqueAddress, now: float) -> None:
+        """Drop what was under way from a peer; what is whole waits for its LARGE."""
+        assembly = self._peers.get(peer)
+        if assembly is not None:
+            self._drop_parts(assembly)
+            self.drop_old(now)
+            if not assembly.whole:
+                del self._peers[peer]
+
+    def drop_old(self, now: float) -> None:
+        """Drop the whole messages that have waited for `KEPT_SECONDS`."""
+        for assembly in self._peers.values():
+            for number in [n for n, (_, since) in assembly.whole.items() if now - since > KEPT_SECONDS]:
+                self._forget_whole(assembly, number)
+
+    def _add(self, assembly: _Assembly, part: bytes) -> None:
+        if assembly.fate is not Fate.complete:
+            return
+        shares = ASSEMBLY_SHARES if assembly.is_member else 1
+        if assembly.size + len(part) > self._bytes_max:
+            self._drop_parts(assembly)
+            assembly.fate = Fate.too_large
+        elif self._held[assembly.is_member] + len(part) > shares * self._bytes_max:
+            self._drop_parts(assembly)
+            assembly.fate = Fate.no_room
+        else:
+            assembly.parts.append(part)
+            assembly.size += len(part)
+            self._held[assembly.is_member] += len(part)
+
+    def _drop_parts(self, assembly: _Assembly) -> None:
+        self._held[assembly.is_member] -= assembly.size
+        assembly.parts, assembly.size = [], 0
+
+    def _forget_whole(self, assembly: _Assembly, number: int) -> bytes | None:
+        body, _ = assembly.whole.pop(number, (None, 0.0))
+        if body is not None:
+            self._held[assembly.is_member] -= len(body)
+        return body
+
+    def __repr__(self) -> str:
+        return f"<Assembler peers={len(self._peers)} bytes={self.held_bytes}>"

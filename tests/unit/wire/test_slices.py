@@ -1,0 +1,125 @@
+"""Messages in slices: put together whole or dropped with a reason, within bounds, whatever comes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.errors import FrameError
+from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind
+from casty.wire.slices import (
+    ASSEMBLY_SHARES,
+    KEPT_SECONDS,
+    SLICE_BYTES_MAX,
+    Assembler,
+    Fate,
+    arrived_frame,
+    cut,
+    decode_arrived,
+    decode_large,
+    large_frame,
+    number_of,
+)
+
+LIMIT = 4 * SLICE_BYTES_MAX
+
+
+def peer(number: int) -> UniqueAddress:
+    return UniqueAddress(NodeAddress(f"h{number}", 1), number + 1)
+
+
+def bodies(blob: bytes) -> list[bytes]:
+    frames = FrameDecoder(SLICE_BYTES_MAX + 64).feed(blob)
+    assert {kind for kind, _ in frames} == {FrameKind.SLICE}
+    return [body for _, body in frames]
+
+
+def put(assembler: Assembler, who: UniqueAddress, number: int, size: int, now: float = 0.0) -> tuple[int, Fate] | None:
+    answers = [assembler.take(who, body, now) for body in bodies(cut(number, memoryview(bytes(size))))]
+    assert answers[:-1] == [None] * (len(answers) - 1)
+    return answers[-1]
+
+
+@given(size=st.integers(1, LIMIT), number=st.integers(0, 2**64 - 1))
+def test_what_was_cut_is_put_together(size: int, number: int) -> None:
+    assembler = Assembler(LIMIT, lambda _: True)
+    blob = cut(number, memoryview(bytes(range(256)) * (size // 256 + 1))[:size])
+    assert number_of(blob) == number
+    last = [assembler.take(peer(0), body, 0.0) for body in bodies(blob)][-1]
+    assert last == (number, Fate.complete)
+    whole = assembler.claim(peer(0), number)
+    assert whole is not None and whole == (bytes(range(256)) * (size // 256 + 1))[:size]
+    assert assembler.claim(peer(0), number) is None
+    assert assembler.held_bytes == 0
+
+
+def test_a_message_over_the_limit_is_dropped_and_the_next_one_is_taken() -> None:
+    assembler = Assembler(LIMIT, lambda _: True)
+    assert put(assembler, peer(0), 1, LIMIT + 1) == (1, Fate.too_large)
+    assert assembler.held_bytes == 0
+    assert put(assembler, peer(0), 2, LIMIT) == (2, Fate.complete)
+
+
+@pytest.mark.parametrize(("is_member", "shares"), [(True, ASSEMBLY_SHARES), (False, 1)])
+def test_all_peers_together_have_a_bounded_room(is_member: bool, shares: int) -> None:
+    assembler = Assembler(LIMIT, lambda _: is_member)
+    fates = [put(assembler, peer(at), at, LIMIT) for at in range(shares + 2)]
+    expected = [Fate.complete] * shares + [Fate.no_room] * 2
+    assert fates == list(enumerate(expected))
+    assert assembler.held_bytes == shares * LIMIT
+    assert assembler.claim(peer(0), 0) is not None
+    assert put(assembler, peer(9), 9, LIMIT) == (9, Fate.complete)
+
+
+def test_strangers_take_no_room_of_members() -> None:
+    assembler = Assembler(LIMIT, lambda who: who == peer(0))
+    assert put(assembler, peer(1), 1, LIMIT) == (1, Fate.complete)
+    assert put(assembler, peer(2), 2, 1) == (2, Fate.no_room)
+    assert put(assembler, peer(0), 3, LIMIT) == (3, Fate.complete)
+
+
+def test_what_was_begun_goes_with_the_link_and_what_is_whole_stays_for_a_while() -> None:
+    assembler = Assembler(LIMIT, lambda _: True)
+    put(assembler, peer(0), 1, 100)
+    assembler.take(peer(0), bodies(cut(2, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 1.0)
+    assembler.link_lost(peer(0), 1.0)
+    assert assembler.held_bytes == 100
+    assembler.drop_old(KEPT_SECONDS)
+    assert assembler.held_bytes == 100
+    assembler.drop_old(KEPT_SECONDS + 0.1)
+    assert (assembler.held_bytes, assembler.claim(peer(0), 1)) == (0, None)
+
+
+def test_a_message_that_is_broken_off_gives_way_to_the_next() -> None:
+    assembler = Assembler(LIMIT, lambda _: True)
+    assembler.take(peer(0), bodies(cut(1, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 0.0)
+    assert put(assembler, peer(0), 2, 10) == (2, Fate.complete)
+    assert assembler.held_bytes == 10
+
+
+@given(slices=st.lists(st.binary(max_size=40), max_size=30))
+def test_any_bytes_are_taken_or_refused_with_one_error_within_the_bound(slices: list[bytes]) -> None:
+    assembler = Assembler(20, lambda _: False)
+    for body in slices:
+        try:
+            assembler.take(peer(0), body, 0.0)
+        except FrameError:
+            assert len(body) < 10
+        assert 0 <= assembler.held_bytes <= 20
+
+
+@given(body=st.binary(max_size=12))
+def test_answers_are_read_or_refused_with_one_error(body: bytes) -> None:
+    for decode in (decode_arrived, decode_large):
+        try:
+            decode(body)
+        except FrameError:
+            continue
+        assert len(body) in (8, 9)
+
+
+def test_the_answers_come_back() -> None:
+    assert decode_arrived(arrived_frame(7, Fate.no_room)[HEADER_BYTES:]) == (7, Fate.no_room)
+    assert decode_large(large_frame(2**64 - 1)[HEADER_BYTES:]) == 2**64 - 1
