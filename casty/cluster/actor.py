@@ -31,11 +31,10 @@ from casty.cluster.services import Register
 from casty.cluster.topology import topology_behavior
 from casty.cluster.watch import watch_behavior
 from casty.config import Mailbox
-from casty.protocol.availability import Availability
+from casty.protocol.assembly import availability_of, topology_settings
 from casty.protocol.effects import Rng
-from casty.protocol.split_brain import strategy_of
 from casty.protocol.topology import Topology
-from casty.protocol.topology_events import DownMember, LeaveMember, Start, TopologySettings
+from casty.protocol.topology_events import DownMember, LeaveMember, Start
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
@@ -86,24 +85,8 @@ def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport
 def _spawn_subsystems(
     ctx: ActorContext[ClusterMessage], node: ClusterNode, seeds: tuple[NodeAddress, ...], rng: Rng
 ) -> Subsystems:
-    settings = node.settings
-    topology_settings = TopologySettings(
-        gossip_interval=settings.gossip_interval,
-        gossip_fanout=settings.gossip_fanout,
-        min_members=settings.min_members,
-        min_members_per_role=tuple(sorted(settings.min_members_per_role.items())),
-        downing=strategy_of(settings),
-        stable_after=settings.stable_after,
-        leave_timeout=settings.leave_timeout,
-    )
-    machine = Topology(node.member, seeds, topology_settings, rng)
-    availability = Availability(
-        node.self_node,
-        settings.heartbeat_interval,
-        settings.availability_interval,
-        settings.monitored_max,
-        settings.failure_detector,
-    )
+    machine = Topology(node.member, seeds, topology_settings(node.settings), rng)
+    availability = availability_of(node.self_node, node.settings)
     return Subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology"),
         ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=HEARTBEAT_MAILBOX),

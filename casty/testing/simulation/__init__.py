@@ -1,6 +1,48 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
+from casty.testing.simulation.faults import (
+    ClockSkew,
+    Crash,
+    Cut,
+    Delay,
+    Duplicate,
+    Fault,
+    Heal,
+    Leave,
+    Loss,
+    Pause,
+    Reorder,
+    Restart,
+    Wake,
+)
+from casty.testing.simulation.generating import partition_scenario, random_scenario
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
 from casty.testing.simulation.model import ModelCluster, Run
+from casty.testing.simulation.player import Played, play
+from casty.testing.simulation.scenario import Scenario
 
-__all__ = ["InvariantBroken", "ModelCluster", "Run", "Watch", "check_events"]
+__all__ = [
+    "ClockSkew",
+    "Crash",
+    "Cut",
+    "Delay",
+    "Duplicate",
+    "Fault",
+    "Heal",
+    "InvariantBroken",
+    "Leave",
+    "Loss",
+    "ModelCluster",
+    "Pause",
+    "Played",
+    "Reorder",
+    "Restart",
+    "Run",
+    "Scenario",
+    "Wake",
+    "Watch",
+    "check_events",
+    "partition_scenario",
+    "play",
+    "random_scenario",
+]

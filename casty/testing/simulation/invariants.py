@@ -10,14 +10,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
+from casty.protocol.downing import stable_after
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import VOTING, MemberStatus
+from casty.protocol.membership import GOING, VOTING, MemberStatus
 from casty.testing.simulation.model import ModelCluster, Run
+
+OVERLAP_MAX = 10.0
+"""Seconds, beside the time that downing takes on each side, in which a side that is lost notices that."""
 
 
 class InvariantBroken(AssertionError):
-    """Raised when a simulated cluster shows what it must never show."""
+    """Raised when a simulated cluster shows what it must never show.
+
+    ``rule`` names what was broken, in a few words that are the same for every way of breaking it.
+    """
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
 
 
 @dataclass(slots=True)
@@ -33,13 +44,16 @@ class Watch:
     """The rules, over the views of all runs of one cluster.
 
     A status only moves on; a removed run never comes back; one cluster; one up run per address and
-    one up member per node_id; numbers of up members differ.
+    one up member per node_id; numbers of up members differ; no two living runs have each other
+    down or removed, and none lives on for long that others have removed.
     """
 
     cluster: ModelCluster
     one_cluster: bool = True
     _shown: dict[str, _Shown] = field(init=False, default_factory=lambda: dict[str, _Shown]())
     _cluster_id: int = field(init=False, default=0)
+    _rejected: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
+    """Nodes that a living one has down or removed, and since when they could have known."""
 
     def check(self) -> bool:
         """Look at every living run whose state has changed; always False, so that time goes on."""
@@ -48,10 +62,14 @@ class Watch:
             shown = self._shown.get(name)
             if shown is None or shown.run is not run:
                 shown = self._shown[name] = _Shown(run)
+                self._rejected.pop(name, None)
             if state is not None and state is not shown.state:
                 self._members(run, state, shown)
                 self._identities(run, state)
+                self._rejections(run, state)
                 shown.state = state
+        if self._rejected:
+            self._overdue()
         return False
 
     def path(self, at: str, subject: UniqueAddress) -> list[str]:
@@ -70,9 +88,10 @@ class Watch:
             if before is member.status:
                 continue
             if unique in shown.gone:
-                self._fail(run, f"{unique} came back as {member.status.name}")
+                self._fail(run, "a removed run never comes back", f"{unique} is {member.status.name}")
             if before is not None and before.rank > member.status.rank:
-                self._fail(run, f"{unique} went from {before.name} back to {member.status.name}")
+                moves = f"{unique} went from {before.name} to {member.status.name}"
+                self._fail(run, "a status only moves on", moves)
             shown.status[unique] = member.status
         shown.gone.update(shown.status.keys() - state.members.keys())
 
@@ -81,17 +100,66 @@ class Watch:
         for what, values in (
             ("address", [str(member.address) for member in voters]),
             ("node_id", [member.id for member in voters if member.status is MemberStatus.up]),
+            ("up_number", [str(member.up_number) for member in voters]),
         ):
             twice = [value for value, count in Counter(values).items() if count > 1]
             if twice:
-                self._fail(run, f"two members are up with the {what} {twice[0]}")
-        if self.one_cluster and run.alive:
-            self._cluster_id = self._cluster_id or state.cluster_id
-            if state.cluster_id != self._cluster_id:
-                self._fail(run, "is in a second cluster")
+                self._fail(run, f"no two members are up with one {what}", twice[0])
+        if self.one_cluster and run.alive and state.cluster_id != self._cluster_id:
+            others = [other.topology.state for other in self.cluster.living if other is not run]
+            if any(other is not None and other.cluster_id == self._cluster_id for other in others):
+                self._fail(run, "there is one cluster", "this one is in a second")
+            self._cluster_id = state.cluster_id  # the first one, or nobody is left in the one before
 
-    def _fail(self, run: Run, what: str) -> None:
-        raise InvariantBroken(f"at {self.cluster.now:.4f} in the view of {run.name}: {what}")
+    def _rejections(self, run: Run, state: Gossip) -> None:
+        """Note whom ``run`` has down or removed; fail if one of these has it removed as well."""
+        if not _goes_on(run):
+            return
+        for other in self.cluster.runs.values():
+            if other is not run and other.alive and _rejects(state, other.node):
+                self._rejected.setdefault(other.name, self.cluster.now)
+                theirs = other.topology.state
+                if theirs is not None and _goes_on(other) and _rejects(theirs, run.node):
+                    self._fail(run, "at most one side goes on", f"{other.name} and {run.name} removed each other")
+
+    def _overdue(self) -> None:
+        """Fail for a run that was removed, could have known that its side is lost, and goes on."""
+        for name, since in list(self._rejected.items()):
+            run = self.cluster.runs[name]
+            if not run.alive:
+                del self._rejected[name]
+            elif run.paused:
+                self._rejected[name] = self.cluster.now
+            elif self.cluster.now > since + self._patience():
+                del self._rejected[name]
+                removed_by = [other.name for other in self.cluster.living if _goes_on_without(other, run.node)]
+                if removed_by and _goes_on(run):
+                    by = f"removed by {removed_by[0]} since {since:.4f}"
+                    self._fail(run, "who was removed stops", by)
+
+    def _patience(self) -> float:
+        settings = self.cluster.settings
+        return OVERLAP_MAX + 2 * (settings.stable_after or stable_after(len(self.cluster.runs)))
+
+    def _fail(self, run: Run, rule: str, what: str) -> None:
+        raise InvariantBroken(rule, f"{what}, at {self.cluster.now:.4f} in the view of {run.name}")
+
+
+def _rejects(state: Gossip, node: UniqueAddress) -> bool:
+    member = state.members.get(node)
+    return node in state.tombstones or (member is not None and member.status is MemberStatus.down)
+
+
+def _goes_on(run: Run) -> bool:
+    """Return whether a run is alive and neither on its way out nor down in its own view."""
+    state = run.topology.state
+    own = None if state is None else state.members.get(run.node)
+    return run.alive and own is not None and own.status not in GOING
+
+
+def _goes_on_without(run: Run, node: UniqueAddress) -> bool:
+    state = run.topology.state
+    return state is not None and _goes_on(run) and _rejects(state, node)
 
 
 def check_events(run: Run) -> None:
@@ -102,11 +170,11 @@ def check_events(run: Run) -> None:
             case MemberUp(member) | MemberLeft(member) | UnreachableMember(member) | ReachableMember(member):
                 told.setdefault(member.unique, []).append(type(event).__name__)
             case _:
-                raise InvariantBroken(f"{run.name} published {event!r}")
+                raise InvariantBroken("only events of members are told", f"{run.name} published {event!r}")
     for unique, kinds in told.items():
         count = Counter(kinds)
         edges = [kind for kind in kinds if kind.endswith("Member")]
         alternating = all(kind == ("UnreachableMember", "ReachableMember")[at % 2] for at, kind in enumerate(edges))
         left_last = "MemberLeft" not in kinds or ("MemberUp" in kinds and kinds[-1] == "MemberLeft")
         if count["MemberUp"] > 1 or count["MemberLeft"] > 1 or not alternating or not left_last:
-            raise InvariantBroken(f"{run.name} told of {unique}: {kinds}")
+            raise InvariantBroken("each change is told once", f"{run.name} told of {unique}: {kinds}")

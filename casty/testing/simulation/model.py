@@ -2,8 +2,8 @@
 
 Owns the simulated nodes, their clock and the network between them. Each run of a node is the real
 `Topology` and `Availability` machine; this module only performs their effects. Faults are methods:
-`crash`, `cut`, `heal`, `pause`, `resume`; loss and delay are fields. The same seed and the same
-calls give the same history.
+`crash`, `cut`, `heal`, `pause`, `resume`, `skew`; loss and delay are fields. The same seed and the
+same calls give the same history.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from casty.protocol.topology_events import (
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
 from casty.testing.samples import service_of
+from casty.testing.simulation.trace import Fact, Trace
 
 DIAL_TIMEOUT = 5.0
 PORT = 2551
@@ -79,12 +80,18 @@ class Run:
     known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
     timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    clock_offset: float = 0.0
+    clock_rate: float = 1.0
 
     @property
     def statuses(self) -> Facts:
         """Address and status name of every member in this run's view."""
         state = self.topology.state
         return {} if state is None else {member.address: member.status.name for member in state.ordered}
+
+    def clock(self, now: float) -> float:
+        """Return what the monotonic clock of this run shows at the time ``now`` of the simulation."""
+        return self.clock_offset + self.clock_rate * now
 
     def told(self, kind: type) -> list[object]:
         """Return the members of the events of one kind, in the order in which they were published."""
@@ -109,6 +116,16 @@ class ModelCluster:
         self.delay = delay
         self.jitter = 0.0
         self.loss = 0.0
+        self.held_up = 0.0
+        """The share of messages that is held up, for at most ``held_up_for`` seconds."""
+        self.held_up_for = 0.0
+        self.duplicated = 0.0
+        """The share of messages that arrives twice."""
+        self.clock_spread = 0.0
+        """Monotonic clocks of new runs differ by up to so many seconds, as those of machines do."""
+        self.availability: Callable[[UniqueAddress], Availability] = Availability
+        """Makes the failure detection of a new run."""
+        self.trace: Trace | None = None
         self.sent = 0
         self.runs: dict[str, Run] = {}
         self.past: list[Run] = []
@@ -116,8 +133,8 @@ class ModelCluster:
         self._heap: list[Due] = []
         self._sequence = 0
         self._last_arrival: dict[tuple[UniqueAddress, str], float] = {}
-        self._behind: tuple[Run, Gossip | None] | None = None
-        """Who was not yet up when that was last asked, and in which state."""
+        self._behind: tuple[Run, Gossip | None, int] | None = None
+        """Who was not yet up when that was last asked, in which state, and of how many."""
 
     def start(self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None) -> Run:
         """Start a run of the node ``name``; a run that is alive there is replaced."""
@@ -128,7 +145,9 @@ class ModelCluster:
         member = Member(node.address, MemberStatus.joining, frozenset(), node_id or name, incarnation=node.incarnation)
         rng = random.Random(self.rng.getrandbits(64))
         topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in seeds), self.settings, rng)
-        run = Run(name, node, topology, Availability(node))
+        run = Run(name, node, topology, self.availability(node))
+        if self.clock_spread:
+            run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
         self.runs[name] = run
         self.tell(run, Start())
         return run
@@ -145,14 +164,16 @@ class ModelCluster:
         run = self.runs[name]
         if not run.alive:
             return
-        run.alive, run.outcome = False, "crashed"
+        run.alive, run.paused, run.outcome = False, False, "crashed"
+        run.held.clear()
         for other in self._others(run):
             if (name, other.name) not in self._cuts:
                 self._at(self.delay, other, self._judge, other, LinkLost(run.node))
 
     def leave(self, name: str) -> None:
         """Ask a node to leave gracefully."""
-        self.tell(self.runs[name], LeaveMember(NodeAddress(name, PORT)))
+        run = self.runs[name]
+        self._do(run, self.tell, run, LeaveMember(run.node.address))
 
     def down(self, at: str, name: str) -> None:
         """Let the operator at one node declare another down."""
@@ -183,11 +204,18 @@ class ModelCluster:
             if run.alive:
                 action()
 
+    def skew(self, name: str, rate: float) -> None:
+        """Let the clock of a run go ``rate`` times as fast as time from now on."""
+        run = self.runs[name]
+        shown = run.clock(self.now)
+        run.clock_rate = rate
+        run.clock_offset = shown - rate * self.now
+
     def offer(self, name: str, *keys: str) -> None:
         """Let a node run exactly these services."""
         run = self.runs[name]
         services = frozenset(service_of(run.node, key) for key in keys)
-        self.tell(run, OwnServices(services))
+        self._do(run, self.tell, run, OwnServices(services))
 
     def run_for(self, seconds: float, *, until: Callable[[], bool] | None = None) -> None:
         """Let virtual time pass, at most ``seconds``, or until the condition holds."""
@@ -196,10 +224,7 @@ class ModelCluster:
             if until is not None and until():
                 return
             self.now, _, run, action, values = heapq.heappop(self._heap)
-            if run.paused:
-                run.held.append(partial(action, *values))
-            elif run.alive:
-                action(*values)
+            self._do(run, action, *values)
         self.now = end if until is None or not until() else self.now
 
     @property
@@ -211,19 +236,19 @@ class ModelCluster:
         """Return whether every living run sees ``count`` members, all up and nobody unreachable."""
         if self._behind is not None and self._behind[0].alive:
             # Asked before each event: whoever was behind and has the same state still is.
-            run, state = self._behind
-            if run.topology.state is state:
+            run, state, of = self._behind
+            if run.topology.state is state and of == count:
                 return False
         behind = next((run for run in self.living if not _sees_all_up(run.topology.state, count)), None)
-        self._behind = None if behind is None else (behind, behind.topology.state)
+        self._behind = None if behind is None else (behind, behind.topology.state, count)
         return behind is None
 
     def tell(self, run: Run, event: TopologyEvent) -> None:
         """Feed the topology machine of a run and perform what it asks for."""
-        self._perform(run, run.topology.handle(event, self.now))
+        self._perform(run, run.topology.handle(event, run.clock(self.now)))
 
     def _judge(self, run: Run, event: AvailabilityEvent) -> None:
-        self._perform(run, run.availability.handle(event, self.now))
+        self._perform(run, run.availability.handle(event, run.clock(self.now)))
 
     def _perform(self, run: Run, effects: Sequence[object]) -> None:
         for effect in effects:
@@ -243,10 +268,13 @@ class ModelCluster:
                     self._judge(run, WatchMembers(watched))
                 case SnapshotChanged(snapshot):
                     run.snapshots.append(snapshot)
+                    self._note(run, "sees", b"" if run.topology.state is None else run.topology.state.digest)
                 case Publish(event):
                     run.events.append((self.now, event))
+                    self._note(run, "publishes", type(event).__name__)
                 case Note(_, text):
                     run.notes.append(text)
+                    self._note(run, "notes", text)
                 case Left() | Downed() | JoinFailed():
                     self._end(run, effect)
                 case Joined() | Forget():
@@ -263,19 +291,32 @@ class ModelCluster:
                 run.outcome = "downed"
             case JoinFailed(reason):
                 run.outcome = reason
+        self._note(run, "ends", run.outcome)
+
+    def _note(self, run: Run, does: str, what: Fact) -> None:
+        if self.trace is not None:
+            self.trace.add(self.now, run.name, does, what)
 
     def _send(self, run: Run, to: UniqueAddress, message: object) -> None:
         self.sent += 1
+        if self.trace is not None:
+            self.trace.add(self.now, run.name, "sends", type(message).__name__, str(to))
         target = self.runs.get(to.address.host)
         if target is None or to.incarnation not in (0, target.node.incarnation):
             return
         if self.rng.random() < self.loss or (run.name, target.name) in self._cuts:
             return
         arrival = self.now + self.delay + self.jitter * self.rng.random()
+        if self.held_up and self.rng.random() < self.held_up:
+            arrival += self.held_up_for * self.rng.random()
         arrival = max(arrival, self._last_arrival.get((run.node, target.name), 0.0))
         self._last_arrival[run.node, target.name] = arrival
         self._sequence += 1
-        heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, (target, run.node, message)))
+        values = (target, run.node, message)
+        heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
+        if self.duplicated and self.rng.random() < self.duplicated:
+            self._sequence += 1
+            heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
 
     def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
         if sender not in run.known:
@@ -289,21 +330,30 @@ class ModelCluster:
     def _verify(self, run: Run, question: VerifyAddress) -> None:
         target = self.runs.get(question.joiner.address.host)
         found = target.node if target is not None and target.alive else None
-        self._at(self.delay, run, self.tell, run, AddressAnswered(question, found))
+        delay = self.delay
+        if self._is_silent(run, question.joiner.address):
+            found, delay = None, DIAL_TIMEOUT
+        self._at(delay, run, self.tell, run, AddressAnswered(question, found))
 
     def _dial(self, run: Run, address: NodeAddress) -> None:
         target = self.runs.get(address.host)
-        if (run.name, address.host) in self._cuts or (address.host, run.name) in self._cuts:
+        if self._is_silent(run, address):
             self._at(DIAL_TIMEOUT, run, self._judge, run, DialFailed(address, refused=False))
         elif target is None or not target.alive:
             self._at(self.delay, run, self._judge, run, DialFailed(address, refused=True))
         else:
             self._at(self.delay, run, self._judge, run, RunSeen(target.node))
 
+    def _is_silent(self, run: Run, address: NodeAddress) -> bool:
+        """Whether a dial gets no answer: the path is cut, or the process that listens there stands still."""
+        target = self.runs.get(address.host)
+        is_cut = (run.name, address.host) in self._cuts or (address.host, run.name) in self._cuts
+        return is_cut or (target is not None and target.alive and target.paused)
+
     def _start_timer(self, run: Run, key: str, delay: float) -> None:
         generation = self._sequence + 1
         run.timers[key] = generation
-        self._at(delay, run, self._fire, run, key, generation)
+        self._at(delay / run.clock_rate, run, self._fire, run, key, generation)
 
     def _fire(self, run: Run, key: str, generation: int) -> None:
         if run.timers.get(key) == generation:
@@ -316,6 +366,13 @@ class ModelCluster:
     def _at(self, delay: float, run: Run, action: Action, *values: object) -> None:
         self._sequence += 1
         heapq.heappush(self._heap, (self.now + delay, self._sequence, run, action, values))
+
+    def _do(self, run: Run, action: Action, *values: object) -> None:
+        """Let a run act now; once it wakes, if it is paused; never, if it has ended."""
+        if run.paused:
+            run.held.append(partial(action, *values))
+        elif run.alive:
+            action(*values)
 
     def _others(self, run: Run) -> list[Run]:
         return [other for other in self.living if other is not run]

@@ -1,0 +1,37 @@
+"""The settings of a node, as its machines take them.
+
+Owns which setting goes where. It knows no rule itself: those are in the machines. The driver of a
+real node and the simulation both come here, so that what is simulated is what runs.
+"""
+
+from __future__ import annotations
+
+from casty.address import UniqueAddress
+from casty.config import ClusterSettings
+from casty.protocol.availability import Availability
+from casty.protocol.split_brain import strategy_of
+from casty.protocol.topology_events import TopologySettings
+
+
+def topology_settings(settings: ClusterSettings) -> TopologySettings:
+    """Return what the membership machine needs to know of the settings of a node."""
+    return TopologySettings(
+        gossip_interval=settings.gossip_interval,
+        gossip_fanout=settings.gossip_fanout,
+        min_members=settings.min_members,
+        min_members_per_role=tuple(sorted(settings.min_members_per_role.items())),
+        downing=strategy_of(settings),
+        stable_after=settings.stable_after,
+        leave_timeout=settings.leave_timeout,
+    )
+
+
+def availability_of(self_node: UniqueAddress, settings: ClusterSettings) -> Availability:
+    """Return the failure detection of a node."""
+    return Availability(
+        self_node,
+        settings.heartbeat_interval,
+        settings.availability_interval,
+        settings.monitored_max,
+        settings.failure_detector,
+    )

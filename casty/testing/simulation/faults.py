@@ -1,0 +1,200 @@
+"""What can go wrong in a simulation, as values.
+
+Owns the faults and how they are written. A fault prints as the code that makes it. It does not know
+when a fault happens (`scenario`) or what follows from it (`player`, `tasks`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TypeAlias, cast
+
+from casty.errors import ConfigError
+
+RATE_MIN, RATE_MAX = 0.5, 2.0
+"""Clocks that differ by more than this are broken, not skewed."""
+
+SECONDS_MAX = 3600.0
+
+
+def written(value: object) -> str:
+    """Return a value as code: strings in double quotes, so that a shell takes the line in single ones."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, tuple):
+        parts = [written(part) for part in cast("tuple[object, ...]", value)]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    return repr(value)
+
+
+class _AsCode:
+    """Prints as the call that makes it: what is required by place, what differs from its default by name."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self._arguments())})"
+
+    def _arguments(self) -> Iterator[str]:
+        for one in fields(self):  # type: ignore[arg-type]  # every fault is a dataclass
+            value = getattr(self, one.name)
+            if not one.kw_only:
+                yield written(value)
+            elif value != one.default:
+                yield f"{one.name}={written(value)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Crash(_AsCode):
+    """The process of the node ends at once, as by SIGKILL."""
+
+    node: str
+
+
+@dataclass(frozen=True, repr=False)
+class Restart(_AsCode):
+    """The node starts as a new run; one that is alive there crashes first. A new name joins the cluster.
+
+    >>> Restart("b")
+    Restart("b")
+    """
+
+    node: str
+
+
+@dataclass(frozen=True, repr=False)
+class Pause(_AsCode):
+    """The process of the node stands still, as by SIGSTOP; what arrives waits."""
+
+    node: str
+
+
+@dataclass(frozen=True, repr=False)
+class Wake(_AsCode):
+    """A paused node goes on, as by SIGCONT."""
+
+    node: str
+
+
+@dataclass(frozen=True, repr=False)
+class Leave(_AsCode):
+    """The node is asked to leave gracefully."""
+
+    node: str
+
+
+@dataclass(frozen=True, repr=False)
+class Cut(_AsCode):
+    """Nothing passes between the nodes of two sides any more; ``one_way``: nothing from the first to the second.
+
+    >>> Cut(("a",), ("b", "c"), one_way=True)
+    Cut(("a",), ("b", "c"), one_way=True)
+    """
+
+    one: tuple[str, ...]
+    other: tuple[str, ...]
+    one_way: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, repr=False)
+class Heal(_AsCode):
+    """All cuts end."""
+
+
+@dataclass(frozen=True, repr=False)
+class Loss(_AsCode):
+    """This share of all messages is lost from now on; 0.0 ends it."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        _check_share(self.share, "Loss.share")
+
+
+@dataclass(frozen=True, repr=False)
+class Delay(_AsCode):
+    """Messages travel for ``seconds`` and up to ``jitter`` more from now on."""
+
+    seconds: float
+    jitter: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_seconds(self.seconds, "Delay.seconds")
+        _check_seconds(self.jitter, "Delay.jitter")
+
+
+@dataclass(frozen=True, repr=False)
+class Reorder(_AsCode):
+    """This share of all messages is held up for at most ``by`` seconds; later ones of other links overtake them.
+
+    On one link messages stay in order, as TCP keeps them: what follows waits too.
+    """
+
+    share: float
+    by: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_share(self.share, "Reorder.share")
+        _check_seconds(self.by, "Reorder.by")
+
+
+@dataclass(frozen=True, repr=False)
+class Duplicate(_AsCode):
+    """This share of all messages arrives twice from now on."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        _check_share(self.share, "Duplicate.share")
+
+
+@dataclass(frozen=True, repr=False)
+class ClockSkew(_AsCode):
+    """The clock of the node runs ``rate`` times as fast as time, until the node restarts."""
+
+    node: str
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not RATE_MIN <= self.rate <= RATE_MAX:
+            raise ConfigError(f"ClockSkew.rate must be from {RATE_MIN} to {RATE_MAX}, got {self.rate!r}")
+
+
+Fault: TypeAlias = Crash | Restart | Pause | Wake | Leave | Cut | Heal | Loss | Delay | Reorder | Duplicate | ClockSkew
+"""Everything that can happen in a `Scenario`."""
+
+FAULTS: tuple[type[Fault], ...] = (
+    Crash,
+    Restart,
+    Pause,
+    Wake,
+    Leave,
+    Cut,
+    Heal,
+    Loss,
+    Delay,
+    Reorder,
+    Duplicate,
+    ClockSkew,
+)
+
+
+def nodes_of(fault: Fault) -> tuple[str, ...]:
+    """Return the nodes that a fault names."""
+    match fault:
+        case Crash(node) | Restart(node) | Pause(node) | Wake(node) | Leave(node) | ClockSkew(node):
+            return (node,)
+        case Cut(one, other):
+            return (*one, *other)
+        case Heal() | Loss() | Delay() | Reorder() | Duplicate():
+            return ()
+
+
+def _check_share(share: float, what: str) -> None:
+    if not 0 <= share < 1:
+        raise ConfigError(f"{what} must be at least 0 and below 1, got {share!r}")
+
+
+def _check_seconds(seconds: float, what: str) -> None:
+    if not 0 <= seconds <= SECONDS_MAX:
+        raise ConfigError(f"{what} must be from 0 to {SECONDS_MAX:g} seconds, got {seconds!r}")

@@ -1,0 +1,160 @@
+"""Scenarios that follow from a seed.
+
+Owns what is likely to go wrong together. A scenario that is drawn here keeps off what only an
+operator can mend: nobody is started while paths are cut or somebody stands still, because the
+nodes on one side might form a second cluster.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from casty.testing.simulation.faults import (
+    ClockSkew,
+    Crash,
+    Cut,
+    Delay,
+    Duplicate,
+    Fault,
+    Heal,
+    Leave,
+    Loss,
+    Pause,
+    Reorder,
+    Restart,
+    Wake,
+)
+from casty.testing.simulation.scenario import Scenario, Timed
+
+SIZES = (3, 5, 9)
+NAMES = "abcdefghi"
+NEWCOMER = "z"
+STEPS_MAX = 8
+
+
+def names_for(seed: int) -> tuple[str, ...]:
+    """Return three, five or nine names."""
+    return tuple(NAMES[: SIZES[seed % len(SIZES)]])
+
+
+def sides_of(rng: random.Random, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return two sides, or sometimes three, none of them empty."""
+    count = 3 if len(names) > 3 and rng.random() < 0.25 else 2
+    shuffled = rng.sample(names, len(names))
+    cuts = sorted(rng.sample(range(1, len(names)), count - 1))
+    bounds = zip([0, *cuts], [*cuts, len(names)], strict=True)
+    return [tuple(sorted(shuffled[start:end])) for start, end in bounds]
+
+
+def cuts_between(sides: Sequence[tuple[str, ...]]) -> list[Fault]:
+    """Return the cuts that separate each side from each other one."""
+    return [Cut(one, other) for place, one in enumerate(sides) for other in sides[place + 1 :]]
+
+
+def partition_scenario(seed: int, nodes: Sequence[str] = ()) -> Scenario:
+    """Return a cluster that falls apart at a bad moment, and heals at a random one.
+
+    >>> scenario = partition_scenario(1)
+    >>> len(scenario.nodes), scenario.faults[-1]
+    (5, (24.496, Heal()))
+    """
+    rng = random.Random(seed)
+    names = tuple(nodes) or names_for(seed)
+    faults: list[Timed] = []
+    at = 0.0
+    if rng.random() < 0.5:
+        faults.append((at, Delay(0.0, jitter=0.1)))
+    if rng.random() < 0.3:
+        faults.append((at, Loss(0.05)))
+    victim = rng.choice(names)
+    trouble = rng.choice((None, Leave(victim), Crash(victim), Restart(victim), Restart(NEWCOMER)))
+    everybody = names
+    if trouble is not None:
+        faults.append((at, trouble))
+        everybody = tuple(dict.fromkeys((*names, NEWCOMER))) if trouble == Restart(NEWCOMER) else names
+    at = _after(at, rng.choice((0.0, 0.002, rng.uniform(0.0, 4.0))))
+    faults.extend((at, cut) for cut in cuts_between(sides_of(rng, everybody)))
+    at = _after(at, rng.uniform(0.5, rng.choice((20.0, 40.0))))
+    faults.append((at, Heal()))
+    return Scenario(seed, names, tuple(faults))
+
+
+def random_scenario(seed: int, nodes: Sequence[str] = ()) -> Scenario:
+    """Return a cluster in which up to eight things go wrong, one after the other.
+
+    >>> random_scenario(1) == random_scenario(1)
+    True
+    """
+    rng = random.Random(seed)
+    names = tuple(nodes) or names_for(seed)
+    draw = _Draw(rng, names)
+    faults: list[Timed] = []
+    at = 0.0
+    for _ in range(rng.randint(1, STEPS_MAX)):
+        faults.extend((at, fault) for fault in draw.next())
+        at = _after(at, rng.choice((0.0, 0.005, rng.uniform(0.0, 2.0), rng.uniform(0.0, 10.0), rng.uniform(0.0, 30.0))))
+    if draw.is_cut:
+        faults.append((at, Heal()))
+    return Scenario(seed, names, tuple(faults))
+
+
+class _Draw:
+    """Draws faults that make sense after those that were drawn."""
+
+    def __init__(self, rng: random.Random, names: tuple[str, ...]) -> None:
+        self.is_cut = False
+        self._rng = rng
+        self._names = names
+        self._running = dict.fromkeys(names, True)
+        self._paused: str | None = None
+
+    def next(self) -> Sequence[Fault]:
+        """Return what goes wrong next: one fault, or the cuts that make one partition."""
+        rng = self._rng
+        running = [name for name, runs in self._running.items() if runs]
+        ended = [name for name, runs in self._running.items() if not runs]
+        choices: list[Sequence[Fault]] = [
+            [Delay(0.0, jitter=rng.choice((0.0, 0.1, 0.3)))],
+            [rng.choice((Loss(0.1), Loss(0.3), Reorder(0.1), Duplicate(0.2), Loss(0.0)))],
+            [ClockSkew(rng.choice(running), rng.choice((0.95, 1.05)))],
+        ]
+        if len(running) > 1:
+            choices += [[Crash(rng.choice(running))], [Leave(rng.choice(running))]]
+        if self._paused is not None:
+            choices += [[Wake(self._paused)]] * 3
+        elif running:
+            choices.append([Pause(rng.choice(running))])
+        if self.is_cut:
+            choices += [[Heal()]] * 3
+        elif len(running) > 1:
+            sides = sides_of(rng, running)
+            choices += [cuts_between(sides), [Cut(sides[0], sides[1], one_way=True)]]
+        if not self.is_cut and self._paused is None:
+            choices += [[Restart(rng.choice((*ended, *running, NEWCOMER)))]] * 3
+        drawn = rng.choice(choices)
+        for fault in drawn:
+            self._note(fault)
+        return drawn
+
+    def _note(self, fault: Fault) -> None:
+        match fault:
+            case Crash(node) | Leave(node):
+                self._running[node] = False
+                self._paused = None if self._paused == node else self._paused
+            case Restart(node):
+                self._running[node] = True
+            case Pause(node):
+                self._paused = node
+            case Wake():
+                self._paused = None
+            case Cut():
+                self.is_cut = True
+            case Heal():
+                self.is_cut = False
+            case Loss() | Delay() | Reorder() | Duplicate() | ClockSkew():
+                pass
+
+
+def _after(at: float, seconds: float) -> float:
+    return round(at + seconds, 3)

@@ -1,0 +1,72 @@
+"""Scenarios that follow from seeds: every rule holds, in whatever goes wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from casty.testing.simulation import (
+    ClockSkew,
+    Crash,
+    Cut,
+    Delay,
+    Duplicate,
+    Heal,
+    Leave,
+    Loss,
+    Pause,
+    Reorder,
+    Restart,
+    Scenario,
+    Wake,
+    partition_scenario,
+    play,
+    random_scenario,
+)
+
+
+@pytest.mark.parametrize("start", range(0, 100, 20))
+def test_in_random_scenarios_everything_holds(start: int) -> None:
+    for seed in range(start, start + 20):
+        play(random_scenario(seed))
+
+
+@pytest.mark.parametrize("start", range(0, 100, 20))
+def test_at_most_one_side_goes_on_and_there_is_one_cluster_after_the_heal(start: int) -> None:
+    for seed in range(start, start + 20):
+        play(partition_scenario(seed))
+
+
+EVERYTHING = Scenario(
+    seed=5,
+    nodes=("a", "b", "c", "d", "e"),
+    faults=(
+        (0.0, Delay(0.01, jitter=0.1)),
+        (0.5, Loss(0.1)),
+        (1.0, Reorder(0.1)),
+        (1.0, Duplicate(0.1)),
+        (1.5, ClockSkew("c", 1.05)),
+        (2.0, Pause("d")),
+        (4.0, Wake("d")),
+        (5.0, Crash("b")),
+        (9.0, Restart("b")),
+        (9.5, Restart("f")),
+        (15.0, Cut(("a", "b"), ("c", "d", "e"))),
+        (16.0, Cut(("f",), ("c",), one_way=True)),
+        (45.0, Heal()),
+        (46.0, Leave("e")),
+    ),
+)
+
+
+def test_all_faults_together_are_survived() -> None:
+    assert play(EVERYTHING).seconds > 46.0
+
+
+def test_a_scenario_without_faults_ends_at_once() -> None:
+    assert play(Scenario(1, ("a", "b", "c"))).seconds < 2.0
+
+
+def test_the_same_scenario_goes_the_same_way_and_another_seed_another() -> None:
+    first = play(EVERYTHING)
+    assert play(EVERYTHING) == first
+    assert play(Scenario(6, EVERYTHING.nodes, EVERYTHING.faults)).digest != first.digest
