@@ -9,7 +9,8 @@ from casty.protocol import gossip
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.testing.samples import address
 from casty.testing.simulation.invariants import Watch, check_events
-from casty.testing.simulation.model import ModelCluster, Run
+from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.run import Run
 
 FIVE = "abcde"
 

@@ -17,8 +17,9 @@ from casty.testing.simulation.faults import (
 )
 from casty.testing.simulation.generating import partition_scenario, random_scenario
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
-from casty.testing.simulation.model import ModelCluster, Run
+from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, play
+from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
 
 __all__ = [

@@ -14,7 +14,8 @@ from casty.protocol.downing import stable_after
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import GOING, VOTING, MemberStatus
-from casty.testing.simulation.model import ModelCluster, Run
+from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.run import Run
 
 OVERLAP_MAX = 10.0
 """Seconds, beside the time that downing takes on each side, in which a side that is lost notices that."""

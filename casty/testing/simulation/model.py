@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from casty.address import NodeAddress, UniqueAddress
@@ -27,7 +26,6 @@ from casty.protocol.availability import (
     RunSeen,
     WatchMembers,
 )
-from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
@@ -49,53 +47,17 @@ from casty.protocol.topology_events import (
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
 from casty.testing.samples import service_of
+from casty.testing.simulation.run import Run
 from casty.testing.simulation.trace import Fact, Trace
 
 DIAL_TIMEOUT = 5.0
 PORT = 2551
 
-Facts = dict[NodeAddress, str]
 Action = Callable[..., None]
-Due = tuple[float, int, "Run", Action, tuple[object, ...]]
+Due = tuple[float, int, Run, Action, tuple[object, ...]]
 """When, as which of all, whose, and what: ties break by the number."""
 
 _HEARTBEATS = (Heartbeat, HeartbeatAck)
-
-
-@dataclass(slots=True)
-class Run:
-    """One run of a simulated node, and all that it has said."""
-
-    name: str
-    node: UniqueAddress
-    topology: Topology
-    availability: Availability
-    alive: bool = True
-    paused: bool = False
-    outcome: str = ""
-    """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
-    events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
-    snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())
-    notes: list[str] = field(default_factory=lambda: list[str]())
-    known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
-    held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
-    timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
-    clock_offset: float = 0.0
-    clock_rate: float = 1.0
-
-    @property
-    def statuses(self) -> Facts:
-        """Address and status name of every member in this run's view."""
-        state = self.topology.state
-        return {} if state is None else {member.address: member.status.name for member in state.ordered}
-
-    def clock(self, now: float) -> float:
-        """Return what the monotonic clock of this run shows at the time ``now`` of the simulation."""
-        return self.clock_offset + self.clock_rate * now
-
-    def told(self, kind: type) -> list[object]:
-        """Return the members of the events of one kind, in the order in which they were published."""
-        return [event for _, event in self.events if isinstance(event, kind)]
 
 
 class ModelCluster:

@@ -30,7 +30,8 @@ from casty.testing.simulation.faults import (
     Wake,
 )
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
-from casty.testing.simulation.model import ModelCluster, Run
+from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
 from casty.testing.simulation.trace import Trace
 

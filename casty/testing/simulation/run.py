@@ -1,0 +1,49 @@
+"""One run of a simulated node: its machines, its clock, and what it has shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.availability import Availability
+from casty.protocol.cluster_state import TopologySnapshot
+from casty.protocol.topology import Topology
+
+Facts = dict[NodeAddress, str]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a simulated node, and all that it has said."""
+
+    name: str
+    node: UniqueAddress
+    topology: Topology
+    availability: Availability
+    alive: bool = True
+    paused: bool = False
+    outcome: str = ""
+    """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
+    events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
+    snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())
+    notes: list[str] = field(default_factory=lambda: list[str]())
+    known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
+    timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    clock_offset: float = 0.0
+    clock_rate: float = 1.0
+
+    @property
+    def statuses(self) -> Facts:
+        """Address and status name of every member in this run's view."""
+        state = self.topology.state
+        return {} if state is None else {member.address: member.status.name for member in state.ordered}
+
+    def clock(self, now: float) -> float:
+        """Return what the monotonic clock of this run shows at the time ``now`` of the simulation."""
+        return self.clock_offset + self.clock_rate * now
+
+    def told(self, kind: type) -> list[object]:
+        """Return the members of the events of one kind, in the order in which they were published."""
+        return [event for _, event in self.events if isinstance(event, kind)]
