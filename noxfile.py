@@ -88,7 +88,8 @@ def tests(session: nox.Session) -> None:
 def tests_lowest(session: nox.Session) -> None:
     """Run the tests of the library with the oldest dependencies that pyproject allows."""
     project = PYPROJECT["project"]
-    bounds = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    extras = project["optional-dependencies"]
+    bounds = [*project["dependencies"], *extras["cli"], *extras["prometheus"]]
     oldest = [bound.replace(">=", "==") for bound in bounds]
     install(session, "tests", extra=tuple(oldest))
     pytest(session, *present(FAST_TESTS), "tests/test_exports.py")

@@ -76,6 +76,7 @@ from casty.runtime.events import (
 )
 from casty.runtime.inbox import Inbox
 from casty.runtime.interception import ReceiveTarget
+from casty.runtime.metrics import Metric, Metrics
 from casty.runtime.routing import PoolRouter
 from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.signals import PoisonPill
@@ -140,6 +141,8 @@ __all__ = [
     "MemberStatus",
     "MemberUp",
     "MemoryNetwork",
+    "Metric",
+    "Metrics",
     "Network",
     "NodeAddress",
     "NodeDowned",

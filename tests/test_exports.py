@@ -16,7 +16,7 @@ from casty import testing
 from casty.testing import simulation
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
-OPTIONAL = ("typer", "rich", "pytest", "hypothesis", "sqlite3")
+OPTIONAL = ("typer", "rich", "pytest", "hypothesis", "sqlite3", "prometheus_client")
 
 
 def documented() -> list[str]:

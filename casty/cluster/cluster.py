@@ -14,6 +14,7 @@ from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
 from casty.cluster.local_transport import LocalTransport
+from casty.cluster.meters import collect_transport
 from casty.cluster.node import ClusterNode
 from casty.cluster.services import ReceptionistCmd
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
@@ -23,6 +24,7 @@ from casty.protocol.effects import Rng
 from casty.protocol.membership import Member, MemberStatus, member_called
 from casty.refs import ActorRef
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.metrics import Metrics
 from casty.runtime.system import ActorSystem, kernel_of, spawn_system_actor
 from casty.transport.peers import RemoteTransport
 from casty.version import VERSION
@@ -194,6 +196,14 @@ class Cluster:
     def up_members(self) -> int:
         """How many members are up in this node's latest snapshot."""
         return up_members(self._running().board.snapshot)
+
+    def collect(self, metrics: Metrics) -> None:
+        """Hand over counters and gauges of the membership and the links; none before the start."""
+        if self._node is None:
+            return
+        self._node.meters.collect(metrics, self._node.board.snapshot, self._node.self_node)
+        if self._transport is not None and self._transport.is_running:
+            collect_transport(self._transport.statistics(), metrics)
 
     async def leave(self, address: NodeAddress) -> None:
         """Ask the member at ``address`` to leave gracefully; its own process ends its block then.

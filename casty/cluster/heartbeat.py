@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from casty.address import NodeAddress
 from casty.cluster.commands import GetSuspicions, HeartbeatCmd, Suspicions
 from casty.cluster.node import ClusterNode
 from casty.protocol.availability import Absolve, Accuse, Availability, AvailabilityEffect
@@ -34,13 +35,13 @@ class HeartbeatDriver:
         self._node = node
         self._machine = machine
         self._ctx = ctx
+        node.meters.suspicions = self._suspicions
 
     def handle(self, event: HeartbeatCmd, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine."""
         machine = self._machine
         if isinstance(event, GetSuspicions):
-            phi = {node.address: machine.suspicion(node, now) for node in machine.monitored}
-            return (Told(event, Suspicions(phi)),)
+            return (Told(event, Suspicions(self._suspicions())),)
         return machine.handle(event, now)
 
     def perform(self, effect: Effect) -> None:
@@ -54,11 +55,16 @@ class HeartbeatDriver:
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Accuse() | Absolve():
+                self._node.meters.accusations += isinstance(effect, Accuse)
                 self._node.subsystems.topology.tell(effect)
             case Told(query, suspicions):
                 query.reply_to.tell(suspicions)
             case _ as never:
                 assert_never(never)
+
+    def _suspicions(self) -> dict[NodeAddress, float]:
+        now, machine = self._node.kernel.now(), self._machine
+        return {node.address: machine.suspicion(node, now) for node in machine.monitored}
 
 
 def heartbeat_behavior(node: ClusterNode, machine: Availability) -> Behavior[HeartbeatCmd]:

@@ -42,7 +42,6 @@ class Inbound:
         self._local = local
         self._states = StateAssembler()
         self._complaints = node.complaints
-        self.decode_errors = 0
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
         """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
@@ -64,7 +63,7 @@ class Inbound:
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
-            self.decode_errors += 1
+            self._node.meters.decode_errors += 1
             self._complaints.warning(peer.address, str(error))
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
@@ -129,6 +128,7 @@ class Inbound:
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node
         message = node.control_codec.decode_control(body)
+        node.meters.note_received(message, HEADER_BYTES + len(body))
         if lane is not lane_of(message):
             raise DecodeError(f"{type(message).__name__} on the {lane.name} lane")
         if isinstance(message, StatePage):

@@ -27,6 +27,7 @@ from casty.cluster.commands import (
 from casty.cluster.contacts import Contacts
 from casty.cluster.holds import Holds
 from casty.cluster.letterbox import Letterbox, Mail
+from casty.cluster.meters import Meters
 from casty.config import ClusterSettings
 from casty.errors import CastyError, ProtocolError
 from casty.protocol.cluster_state import TopologySnapshot
@@ -112,6 +113,7 @@ class ClusterNode:
         """For log lines that peers cause."""
         self.board = Board()
         self.contacts = Contacts()
+        self.meters = Meters()
         self.event_stream = event_stream
         self.is_leaving = False
         """Whether the actors of the cluster end because they are to."""
@@ -207,9 +209,11 @@ class ClusterNode:
         lane, frame = lane_of(message), self._framed[1]
         if lane is Lane.ordinary and self.holds is not None and self.holds.is_before(to, END_WAITS_MAX):
             return True  # it comes again in a second, behind what is held
-        if if_up:
-            return self.transport.send_if_up(to, lane, frame)
-        return self.transport.send(to, lane, frame)
+        send = self.transport.send_if_up if if_up else self.transport.send
+        is_taken = send(to, lane, frame)
+        if is_taken:
+            self.meters.note_sent(message, len(frame))
+        return is_taken
 
     def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:
         """Have the transport try to connect a lane."""

@@ -21,6 +21,7 @@ from casty.refs import ActorRef, ServiceKey, check_key
 from casty.runtime.behavior import task
 from casty.runtime.context import ActorContext
 from casty.runtime.inbox import Inbox
+from casty.runtime.metrics import Metrics
 from casty.runtime.system import ActorSystem, end_block, spawn_system_actor
 from casty.transport.base import Network
 from casty.transport.peers import RemoteTransport
@@ -141,6 +142,11 @@ class ClusteredActorSystem(ActorSystem):
         finally:
             self.stop(ref)
         raise ClusterTimeoutError(f"{wait.seen} of {at_least} instances of {key!r} were there after {timeout:g} s")
+
+    def collect(self, metrics: Metrics) -> None:
+        """Hand over counters and gauges as they are now, those of the cluster and of its links too."""
+        super().collect(metrics)
+        self.cluster.collect(metrics)
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
         """Return a ref to an actor of another node, to be narrowed with ``.of(Message)``.

@@ -34,7 +34,7 @@ from casty.protocol.events import MemberEvent, UnreachableMember
 from casty.protocol.membership import MemberStatus, member_called
 from casty.protocol.messages import GossipState
 from casty.protocol.state_pages import StateCutter
-from casty.protocol.topology import Topology
+from casty.protocol.topology import GOSSIP, Topology
 from casty.protocol.topology_events import (
     AddressAnswered,
     Downed,
@@ -55,6 +55,8 @@ from casty.runtime.machine import drive
 from casty.runtime.system import fail_system
 
 SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
+
+GOSSIP_ROUND = TimerFired(GOSSIP)
 
 AFTER_DOWN = "its actors were stopped; start the node again, and it joins as a new one"
 
@@ -141,6 +143,7 @@ class TopologyDriver:
                 for ref in [ref for ref in self._subscribers if ref.address.node == address]:
                     self._drop(ref)
             case _:
+                self._node.meters.gossip_rounds += event == GOSSIP_ROUND
                 return self._machine.handle(event, now)
         return ()
 

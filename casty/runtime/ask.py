@@ -244,6 +244,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     if isinstance(slot.answer, Unanswered):
         if isinstance(slot.answer, Refused):
             raise slot.answer.error
+        kernel.asks_timed_out += 1
         raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s")
     return cast("R", slot.answer)
 

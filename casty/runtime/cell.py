@@ -253,6 +253,7 @@ class Cell:
         if not await become(self, self.behavior):
             return False
         if cause is not None:
+            self.kernel.restarts += 1
             for hook in list(self.hooks or ()):
                 if hook.post_restart is not None:
                     await hook.post_restart(self.context)

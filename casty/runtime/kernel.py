@@ -98,6 +98,8 @@ class Kernel:
         self.delivered = 0
         self.signals = 0
         self.rejected = 0
+        self.restarts = 0
+        self.asks_timed_out = 0
         self.actors = 0
         self.dead_letters: dict[DeadLetterReason, int] = {}
         self._uid = 0

@@ -33,6 +33,12 @@ class SystemStatistics:
     """How many of those delivered were signals: timers, and the ends of watched actors."""
     messages_rejected: int
     """Messages that were refused with MailboxFull, in total."""
+    asks: int
+    """Asks that were begun, in total."""
+    asks_timed_out: int
+    """How many of those got no reply in time, in total."""
+    restarts: int
+    """Restarts of actors, after a failure or by their own choice, in total."""
     mailboxes: dict[str, int]
     """How many messages wait, by the path of the actor, its stashes included; nobody with none is in it."""
 
@@ -53,5 +59,8 @@ def statistics_of(kernel: Kernel) -> SystemStatistics:
         timers=len(kernel.keeper),
         signals_delivered=kernel.signals,
         messages_rejected=kernel.rejected,
+        asks=kernel.ask_serial,
+        asks_timed_out=kernel.asks_timed_out,
+        restarts=kernel.restarts,
         mailboxes={path: count for path, count in waiting.items() if count},
     )

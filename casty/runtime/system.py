@@ -23,6 +23,7 @@ from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.kernel import Kernel, inside
+from casty.runtime.metrics import Metrics, collect_system
 from casty.runtime.ref import OwnRef, tell_or_drop
 from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.statistics import SystemStatistics
@@ -253,6 +254,13 @@ class ActorSystem:
     def statistics(self) -> SystemStatistics:
         """Return counters: actors, messages, dead letters by reason, pending asks, timers."""
         return self._kernel.statistics()
+
+    def collect(self, metrics: Metrics) -> None:
+        """Hand over counters and gauges as they are now; in the thread of the loop, of a system that was entered.
+
+        Nothing is counted for this alone on the way of a message, so it costs nothing while nobody calls it.
+        """
+        collect_system(self._kernel, metrics)
 
     # For subclasses and the layers above
 

@@ -239,6 +239,11 @@ class RemoteTransport:
                 await exchange.changed.park()
         exchange.close("this node has left")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether `run` has begun, so that there are statistics."""
+        return self._exchange is not None
+
     def statistics(self) -> TransportStatistics:
         """Return the state of each link and the counters of all."""
         exchange = self._running()
