@@ -109,7 +109,7 @@ def project_state(state: Gossip, registry: Registry, self_node: UniqueAddress) -
     """Return the replicated state as ``self_node`` shows it to applications."""
     return ClusterState(
         members=frozenset(state.ordered),
-        unreachable=_addresses(state.unreachable - {self_node}),
+        unreachable=_addresses(state.lost_to(self_node)),
         version=state.version,
         seen=_addresses(state.seen),
         registry=registry.entries(state.members.keys()),

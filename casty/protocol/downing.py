@@ -56,7 +56,7 @@ class Downing:
             self._view, self._changes = (), 0
             return None
         settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
-        view = (settled, tuple(sorted(state.unreachable)))
+        view = (settled, tuple(sorted(state.lost_to(self_node))))
         if view != self._view:
             patience = self._patience(len(state.members))
             if not self._changes or now - self._changed_at >= patience:

@@ -3,7 +3,8 @@
 Owns the membership state, its version and who has seen it. Only a local change makes a version;
 receiving never does, so an idle cluster changes nothing. It does not know when to send (`topology`)
 or what a leader does with it (`leader`). The form follows the gossip of Akka Cluster; deviation:
-reachability rows and tombstones are merged by their own versions and ages.
+reachability rows and tombstones are merged by their own versions and ages, and each node leaves out
+the rows of those that it accuses.
 """
 
 from __future__ import annotations
@@ -66,8 +67,24 @@ class Gossip:
         """The members that an observer accuses who is not itself down."""
         if not any(row.accused for row in self.rows.values()):
             return frozenset()
-        void = [unique for unique, member in self.members.items() if member.status is MemberStatus.down]
-        return unreachable_in(self.rows, self.members.keys(), void)
+        return unreachable_in(self.rows, self.members.keys(), self._down)
+
+    def lost_to(self, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
+        """Return the members that ``self_node`` accuses, or that somebody accuses whom it does not; never itself.
+
+        Whom it accuses is heard no more and cannot take back what it said: its accusations count for nothing.
+        """
+        if not self.unreachable:
+            return self.unreachable
+        own = self.rows.get(self_node, ObserverRow()).accused
+        if own.isdisjoint(self.rows):
+            return self.unreachable - {self_node}
+        heard = {observer: row for observer, row in self.rows.items() if observer not in own}
+        return unreachable_in(heard, self.members.keys(), self._down) - {self_node}
+
+    @cached_property
+    def _down(self) -> frozenset[UniqueAddress]:
+        return frozenset(unique for unique, member in self.members.items() if member.status is MemberStatus.down)
 
     @cached_property
     def ordered(self) -> tuple[Member, ...]:
@@ -80,10 +97,9 @@ class Gossip:
         return frozenset(self.members)
 
     @cached_property
-    def agreeing(self) -> frozenset[UniqueAddress]:
-        """The reachable up and leaving members, in whose agreement convergence lies."""
-        voters = [unique for unique, member in self.members.items() if member.status in VOTING]
-        return frozenset(voters) - self.unreachable
+    def voters(self) -> frozenset[UniqueAddress]:
+        """The up and leaving members, in whose agreement convergence lies as far as they are reachable."""
+        return frozenset(unique for unique, member in self.members.items() if member.status in VOTING)
 
     @cached_property
     def digest(self) -> bytes:
@@ -214,16 +230,13 @@ class Gossip:
         Every reachable up or leaving member has seen it, and nobody is unreachable except members
         that are down or exiting. A node counts itself as reachable.
         """
-        if any(self.members[unique].status not in GOING for unique in self.unreachable if unique != self_node):
+        lost = self.lost_to(self_node)
+        if any(self.members[unique].status not in GOING for unique in lost):
             return False
-        if not self.agreeing <= self.seen:
-            return False
-        # By its own count this node is reachable, whatever others say.
-        mine = self.members.get(self_node)
-        return mine is None or mine.status not in VOTING or self_node in self.seen
+        return (self.voters - lost if lost else self.voters) <= self.seen
 
 
-_UNSEEN = ("unreachable", "ordered", "present", "agreeing", "_content")
+_UNSEEN = ("unreachable", "ordered", "present", "voters", "_down", "_content")
 
 
 def in_order(

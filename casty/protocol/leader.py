@@ -37,7 +37,7 @@ def _first(reachable: Sequence[Member]) -> Member | None:
 
 def leader_of(state: Gossip, self_node: UniqueAddress) -> UniqueAddress | None:
     """Return the leader in the eyes of ``self_node``, which counts itself as reachable."""
-    unreachable = state.unreachable - {self_node}
+    unreachable = state.lost_to(self_node)
     # Of the members in their order the first is found at once; sorting them was a third of a simulation's time.
     reachable = [m for m in state.ordered if m.unique not in unreachable] if unreachable else state.ordered
     leader = _first(reachable)
@@ -68,7 +68,7 @@ class LeaderActions:
             or (
                 member.status is MemberStatus.exiting
                 and member.unique != self_node
-                and (member.unique in confirmed or member.unique in state.unreachable)
+                and (member.unique in confirmed or member.unique in state.lost_to(self_node))
             )
         )
         moved = self._moves(state)

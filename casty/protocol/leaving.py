@@ -37,17 +37,17 @@ def own_end(state: Gossip, self_node: UniqueAddress) -> OwnEnd:
         return OwnEnd.finished
     if own.status is not MemberStatus.leaving:
         return OwnEnd.stays
-    others = state.others(self_node)
-    return OwnEnd.leaving if any(_lets_go(state, member) for member in others) else OwnEnd.finished
+    others, lost = state.others(self_node), state.lost_to(self_node)
+    return OwnEnd.leaving if any(_lets_go(member, lost) for member in others) else OwnEnd.finished
 
 
 def confirmations(state: Gossip, self_node: UniqueAddress) -> list[Send]:
     """Return the last words of a leaving node, to those who may lead when they arrive."""
-    others = state.others(self_node)
-    leaders = [m.unique for m in others if m.status in VOTING and m.unique not in state.unreachable]
+    others, lost = state.others(self_node), state.lost_to(self_node)
+    leaders = [m.unique for m in others if m.status in VOTING and m.unique not in lost]
     return [Send(node, ExitingConfirmed()) for node in leaders[:CONFIRMED_LEADERS]]
 
 
-def _lets_go(state: Gossip, member: Member) -> bool:
+def _lets_go(member: Member, lost: frozenset[UniqueAddress]) -> bool:
     staying = member.status in (MemberStatus.joining, MemberStatus.up)
-    return staying and member.unique not in state.unreachable
+    return staying and member.unique not in lost

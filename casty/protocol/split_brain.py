@@ -28,7 +28,7 @@ class Partition:
     @classmethod
     def of(cls, state: Gossip, self_node: UniqueAddress) -> Partition:
         """Return the two sides as ``self_node`` sees them; it counts itself as reachable."""
-        lost = state.unreachable - {self_node}
+        lost = state.lost_to(self_node)
         members = [member for member in state.ordered if member.status not in GOING]
         if not lost:
             return cls(tuple(members), ())

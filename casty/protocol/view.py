@@ -92,7 +92,7 @@ class View:
         for member in sorted(fresh, key=lambda m: m.up_number):
             self._told_up.add(member.unique)
             effects.append(Publish(MemberUp(member)))
-        unreachable = state.unreachable - {self.self_node}
+        unreachable = state.lost_to(self.self_node)
         effects.extend(Publish(UnreachableMember(members[node])) for node in sorted(unreachable - self._unreachable))
         effects.extend(
             Publish(ReachableMember(members[node]))

@@ -181,6 +181,17 @@ def test_node_that_nobody_hears_goes_though_it_hears_everybody() -> None:
     assert cluster.all_up(4)
 
 
+@pytest.mark.parametrize("names", ["abc", "abcde", NINE])
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_node_that_hears_nobody_goes_alone_though_everybody_hears_it(names: str, place: int) -> None:
+    cluster, watch = formed(names, seed=3)
+    others = names.replace(names[place], "")
+    cluster.cut(others, names[place], one_way=True)
+    cluster.run_for(30.0, until=watch.check)
+    assert alive(cluster) == others
+    assert cluster.all_up(len(others))
+
+
 STRATEGIES = [KeepMajority(), StaticQuorum(3), KeepOldest(), KeepOldest(down_if_alone=False), DownAll()]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from casty.testing.simulation import (
@@ -22,6 +24,7 @@ from casty.testing.simulation import (
     play,
     random_scenario,
 )
+from casty.testing.simulation.scenario import scenario_from
 
 
 @pytest.mark.parametrize("start", range(0, 100, 20))
@@ -34,6 +37,18 @@ def test_in_random_scenarios_everything_holds(start: int) -> None:
 def test_at_most_one_side_goes_on_and_there_is_one_cluster_after_the_heal(start: int) -> None:
     for seed in range(start, start + 20):
         play(partition_scenario(seed))
+
+
+def once_failed() -> list[str]:
+    """Return the scenarios that once failed, as they stand in regressions.txt."""
+    lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
+    found = [line.partition("#")[0].partition(" ") for line in lines]
+    return [text.strip() for kind, _, text in found if kind == "scenario"]
+
+
+@pytest.mark.parametrize("text", once_failed())
+def test_scenario_that_once_failed_is_survived(text: str) -> None:
+    play(scenario_from(text))
 
 
 EVERYTHING = Scenario(

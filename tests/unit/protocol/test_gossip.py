@@ -153,4 +153,31 @@ def test_whoever_has_seen_a_version_changes_nothing_else_that_is_known_of_it() -
     assert state.unreachable == {C}
     seen = state.seen_by(B)
     assert seen.unreachable is state.unreachable
-    assert (seen.digest, seen.agreeing) == (accusing(ABC, "a", "c").seen_by(B).digest, {A, B})
+    assert (seen.digest, seen.voters) == (accusing(ABC, "a", "c").seen_by(B).digest, {A, B, C})
+
+
+def test_nobody_is_lost_where_nobody_is_accused() -> None:
+    assert ABC.lost_to(A) == frozenset()
+
+
+def test_a_member_is_lost_to_others_when_one_whom_they_hear_accuses_it_but_never_to_itself() -> None:
+    state = accusing(ABC, "b", "c")
+    assert (state.lost_to(A), state.lost_to(B), state.lost_to(C)) == ({C}, {C}, frozenset())
+
+
+def test_whoever_is_accused_by_oneself_accuses_nobody_any_more() -> None:
+    # c heard nobody, accused both, and then ended or went deaf: nobody else may be lost because of that.
+    state = accusing(accusing(accusing(ABC, "c", "a"), "c", "b"), "a", "c")
+    assert state.lost_to(A) == {C}
+    assert state.lost_to(B) == {A, C}
+    state = accusing(state, "b", "c")
+    assert state.lost_to(B) == {C}
+    assert state.lost_to(C) == {A, B}
+    assert state.unreachable == {A, B, C}
+
+
+def test_whom_an_observer_that_is_lost_accuses_may_agree() -> None:
+    state = accusing(accusing(accusing(ABC, "c", "b"), "a", "c"), "b", "c")
+    down = state.with_moved(A, {C}, MemberStatus.down)
+    assert not down.seen_by(A).is_converged(A)
+    assert down.seen_by(B).is_converged(A)
