@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -41,6 +41,49 @@ async def system_with_probes(
     """
     async with no_leaks(), ActorSystem(name, config=config) as system:
         yield system, ProbeFactory(system)
+
+
+async def beside(system: ActorSystem) -> Callable[[], Awaitable[None]]:
+    """Run a system in a task of its own; return what ends it, and raises what its block raised.
+
+    For a fixture that is no task: anyio's plugin runs fixtures and tests in one task, step by step, where
+    a nursery that a fixture keeps open while a test runs would, when it is cancelled, cancel the runner.
+    """
+    hosted = _Hosted(system)
+    trio.lowlevel.spawn_system_task(hosted.run, name=f"{system.name} (fixture)")
+    await hosted.entered.wait()
+    return hosted.end
+
+
+class _Hosted:
+    """A system in a system task, which must not raise: that would end the Trio run."""
+
+    def __init__(self, system: ActorSystem) -> None:
+        self._system = system
+        self._leaving = trio.Event()
+        self._ended = trio.Event()
+        self._error: BaseException | None = None
+        self.entered = trio.Event()
+
+    async def run(self) -> None:
+        try:
+            async with self._system:
+                self.entered.set()
+                await self._leaving.wait()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # whatever it is, `end` raises it
+            self._error = error
+        finally:
+            self.entered.set()
+            self._ended.set()
+
+    async def end(self) -> None:
+        """Leave the block of the system."""
+        self._leaving.set()
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
 
 
 def autojump_backend() -> tuple[str, dict[str, object]]:

@@ -1,8 +1,7 @@
-"""The pytest plugin, loaded where casty is installed: fixtures for tests that pytest-trio runs.
+"""The pytest plugin, loaded where casty is installed: fixtures for tests that run on Trio.
 
-Needs neither pytest-trio nor anyio's plugin, as long as no test asks for a fixture. Under anyio's
-plugin a fixture that yields a system could hang when something crashes in it: a test there enters
-`casty.testing.system_with_probes` itself. ``-p no:casty`` turns the plugin off.
+They work with pytest-trio and with anyio's plugin, and need neither as long as no test asks for them.
+``-p no:casty`` turns the plugin off.
 """
 
 from __future__ import annotations
@@ -10,23 +9,36 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 import pytest
+import trio
 
 from casty import ActorSystem
-from casty.testing.harness import ProbeFactory
+from casty.testing.harness import ProbeFactory, beside
 
-NEEDS_PYTEST_TRIO = (
-    "the fixture actor_system is for tests that pytest-trio runs (mark them with pytest.mark.trio, or set trio_mode); "
-    "elsewhere write `async with casty.testing.system_with_probes() as (system, probes):` in the test"
+NEEDS_TRIO = (
+    "the fixture actor_system is for tests on Trio: with anyio's plugin, write a fixture anyio_backend that returns "
+    "'trio', or casty.testing.autojump_backend(); with pytest-trio, mark the test with pytest.mark.trio"
 )
 
 
 @pytest.fixture
 async def actor_system(request: pytest.FixtureRequest) -> AsyncGenerator[ActorSystem]:
-    """An actor system named ``test``, running for the time of one test."""
-    if request.node.get_closest_marker("trio") is None:
-        pytest.fail(NEEDS_PYTEST_TRIO, pytrace=False)
-    async with ActorSystem("test") as system:
-        yield system
+    """An actor system named ``test``, running for the time of one test.
+
+    What makes the system fail ends a test of pytest-trio at once. With anyio's plugin the test goes on
+    without the system, and the failure is the error of its teardown.
+    """
+    if not trio.lowlevel.in_trio_run():
+        pytest.fail(NEEDS_TRIO, pytrace=False)
+    system = ActorSystem("test")
+    if request.node.get_closest_marker("trio") is not None:
+        async with system:
+            yield system
+    else:
+        end = await beside(system)
+        try:
+            yield system
+        finally:
+            await end()
 
 
 @pytest.fixture
