@@ -138,10 +138,11 @@ def pictures(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
-    """Measure beside the peers, then how fast clusters form; ``-- --short`` is only the first, in small."""
+    """Measure beside the peers, then leaks, then how fast clusters form; ``-- --short`` is only the first, in small."""
     session.install("-e", ".", "matplotlib")
     words = session.posargs
     session.run("python", "tests/benchmarks/bench.py", *words)
     if not words:
         session.run("python", "tests/benchmarks/bench.py", "plot", "build/bench.json")
+        session.run("python", "tests/benchmarks/bench_baseline.py")
         session.run("python", "tests/benchmarks/bench_cluster.py")
