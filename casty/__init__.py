@@ -7,8 +7,10 @@ from casty.behaviors import Behaviors
 from casty.cluster.cluster import Cluster
 from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.cluster.group_router import GroupRouter
+from casty.cluster.lease import SqliteLease
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.services import Deregister, Find, Listing, ReceptionistCmd, Register, ServiceInstance, Subscribe
+from casty.cluster.serving import ServingLease
 from casty.cluster.system import ClusteredActorSystem
 from casty.config import (
     ClusterConfig,
@@ -32,6 +34,7 @@ from casty.errors import (
     EncodeError,
     FrameError,
     JoinRefused,
+    LeaseError,
     MailboxFull,
     NodeDowned,
     ProtocolError,
@@ -41,6 +44,7 @@ from casty.errors import (
     UnknownTypeError,
     UnsupportedTypeError,
 )
+from casty.lease import Lease, LeaseClaim
 from casty.naming import message
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
@@ -131,6 +135,9 @@ __all__ = [
     "GroupRouter",
     "Inbox",
     "JoinRefused",
+    "Lease",
+    "LeaseClaim",
+    "LeaseError",
     "Listing",
     "LocalTransport",
     "Mailbox",
@@ -169,8 +176,10 @@ __all__ = [
     "ServiceEntry",
     "ServiceInstance",
     "ServiceKey",
+    "ServingLease",
     "ShardAllocation",
     "ShutdownPhase",
+    "SqliteLease",
     "StashBuffer",
     "StashOverflowError",
     "Stop",

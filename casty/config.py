@@ -27,14 +27,14 @@ from casty.checks import (
     check_seed_nodes,
 )
 from casty.errors import ConfigError
+from casty.lease import Lease
 
 
 class MailboxOverflowStrategy(Enum):
     """What happens to a message for a mailbox that is full.
 
-    It decides for ``tell`` and for ``await ref.send``. What comes from another node waits for room where a
-    ``send`` would, while its node holds back; where that would raise, it becomes a dead letter. So does what
-    finds no room and comes from a timer of the scheduler, which has no sender to tell.
+    It decides for ``tell`` and for ``await ref.send``. What comes from another node, or from a timer of
+    the scheduler, has no sender to tell: where these would raise or wait, it becomes a dead letter.
     """
 
     drop_new = "drop_new"
@@ -187,7 +187,9 @@ class TransportLimits:
         check_count(self, *(f.name for f in fields(self) if f.name not in durations))
 
 
-DowningStrategy: TypeAlias = Literal["keep_majority", "static_quorum", "keep_oldest", "down_all", "none"]
+DowningStrategy: TypeAlias = Literal[
+    "keep_majority", "static_quorum", "keep_oldest", "lease_majority", "down_all", "none"
+]
 DOWNING_STRATEGIES: tuple[DowningStrategy, ...] = get_args(DowningStrategy)
 WITHOUT_ROLE = ("down_all", "none")
 
@@ -218,12 +220,19 @@ class ClusterSettings:
     downing: DowningStrategy = "keep_majority"
     """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
     lowest address at a tie. ``static_quorum``: the side with at least ``quorum_size`` voters.
-    ``keep_oldest``: the side with the member that has been up for longest. ``down_all``: nobody.
-    ``none``: nobody is downed unless an operator does it."""
+    ``keep_oldest``: the side with the member that has been up for longest. ``lease_majority``: the side
+    that gets the ``lease``. ``down_all``: nobody. ``none``: nobody is downed unless an operator does it."""
     quorum_size: int | None = None
     """For ``static_quorum``: more than half of the voters that the cluster will ever have."""
     down_if_alone: bool = True
     """For ``keep_oldest``: an oldest member that is alone against several goes down, and they stay."""
+    lease: Lease | None = None
+    """For ``lease_majority``: what decides, such as a `SqliteLease`; the same store for all nodes."""
+    lease_minority_delay: float = 2.0
+    """For ``lease_majority``: how much later the side without a majority asks. Lower than the time by
+    which the sides notice the partition apart, the smaller side may win."""
+    lease_timeout: float = 5.0
+    """How long the lease may take to answer; silence is a refusal, and the side that asked goes down."""
     downing_role: str | None = None
     """Only members with this role are voters; None lets everybody vote."""
     stable_after: float | None = None
@@ -240,7 +249,8 @@ class ClusterSettings:
     limits: TransportLimits = TransportLimits()
 
     def __post_init__(self) -> None:
-        check_positive(self, "gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
+        durations = ("gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
+        check_positive(self, *durations, "lease_minority_delay", "lease_timeout")
         check_count(self, "gossip_fanout", "monitored_max", "min_members")
         check_kind("ClusterSettings.min_members_per_role", self.min_members_per_role, Mapping, '{"db": 2}')
         if any(type(count) is not int or count < 1 for count in self.min_members_per_role.values()):
@@ -267,6 +277,10 @@ class ClusterSettings:
             check_count(self, "quorum_size")
         elif self.quorum_size is not None:
             raise ConfigError(f"ClusterSettings.quorum_size is for downing='static_quorum', got {self.downing!r}")
+        if self.downing == "lease_majority":
+            check_kind("ClusterSettings.lease", self.lease, Lease, 'SqliteLease("shop-lease.db")')
+        elif self.lease is not None:
+            raise ConfigError(f"ClusterSettings.lease is for downing='lease_majority', got {self.downing!r}")
         if self.downing_role is not None:
             if self.downing in WITHOUT_ROLE:
                 raise ConfigError(f"ClusterSettings.downing_role has no meaning with downing={self.downing!r}")

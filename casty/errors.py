@@ -108,6 +108,13 @@ class ClusterTimeoutError(CastyError, TimeoutError):
     """A cluster operation did not finish in its time; what it had started is stopped."""
 
 
+class LeaseError(CastyError):
+    """The lease of the downing strategy ``lease_majority`` cannot be used; the message says why.
+
+    Raised when a node starts. Later a lease that fails is a refusal.
+    """
+
+
 class NodeDowned(CastyError):
     """This node is down, so its actors were stopped; the message says who decided that, and why.
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
-from casty import Behavior, ClusterSettings, ConfigError, SystemConfig
+from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
 from casty.cli.hosting import Guest, NodePlan
 
 T = TypeVar("T")
@@ -222,6 +222,12 @@ def _structure_choice(value: object, form: Any) -> object:  # a Literal, or an E
     return choices[value]
 
 
+def _structure_lease(value: object, _: object) -> SqliteLease:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"expected the path of a file for a SqliteLease, got {value!r}")
+    return SqliteLease(value)
+
+
 def _is_literal(form: object) -> bool:
     return get_origin(form) is Literal
 
@@ -233,6 +239,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(bool, _strict(bool))
     converter.register_structure_hook(float, _strict(float, int))
     converter.register_structure_hook_func(lambda form: form == tuple[str, ...], _structure_names)
+    converter.register_structure_hook_func(lambda form: form == Lease | None, _structure_lease)
     converter.register_structure_hook_func(_is_literal, _structure_choice)
     converter.register_structure_hook(Enum, _structure_choice)  # by its class: cattrs 25.1 looks there first
     return converter

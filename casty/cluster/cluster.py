@@ -13,15 +13,18 @@ from casty.address import NodeAddress, NodeId, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
+from casty.cluster.lease import identify_lease
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.meters import collect_transport
 from casty.cluster.node import ClusterNode
 from casty.cluster.services import ReceptionistCmd
+from casty.cluster.serving import ServingLease
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
 from casty.errors import ConfigError
 from casty.protocol.cluster_state import ClusterState
 from casty.protocol.effects import Rng
 from casty.protocol.membership import Member, MemberStatus, member_called
+from casty.protocol.topology_events import WantServing
 from casty.refs import ActorRef
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.metrics import Metrics
@@ -147,7 +150,9 @@ class Cluster:
             logger.warning("seed nodes are ignored without a remote transport: this node is a cluster of one")
             seeds = ()
         try:
+            lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             node = self._node = self._make_node(await self._bind())
+            node.lease_id = lease_id
             node.contacts.expect(seeds)
             local = self._local_transport or LocalTransport(self._system)
             self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
@@ -204,6 +209,16 @@ class Cluster:
         self._node.meters.collect(metrics, self._node.board.snapshot, self._node.self_node)
         if self._transport is not None and self._transport.is_running:
             collect_transport(self._transport.statistics(), metrics)
+
+    def serving_lease(self) -> ServingLease:
+        """Return whether this node may do work that only one node may do; it begins to ask the others then.
+
+        From the first call on this node asks every other member once a second, and serves while enough of
+        them answer. Nodes that never call it ask nobody, and answer those that do.
+        """
+        running = self._running()
+        running.subsystems.topology.tell(WantServing())
+        return running.serving
 
     async def leave(self, address: NodeAddress) -> None:
         """Ask the member at ``address`` to leave gracefully; its own process ends its block then.
@@ -296,8 +311,6 @@ class Cluster:
             self._node.is_leaving = True
         if self._transport is not None:
             await self._transport.goodbye(GOODBYE_TIMEOUT)
-            if self._node is not None and self._node.holds is not None:
-                self._node.holds.close("this node has left")
         if self._ref is not None:
             self._system.stop(self._ref)
             await self._system.wait_stopped(self._ref)

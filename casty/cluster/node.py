@@ -16,7 +16,6 @@ from typing import Never, TypeVar
 import trio
 
 from casty.address import ActorAddress, NodeAddress, UniqueAddress
-from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
     PeerSaid,
@@ -29,6 +28,7 @@ from casty.cluster.contacts import Contacts
 from casty.cluster.holds import Holds
 from casty.cluster.letterbox import Letterbox, Mail
 from casty.cluster.meters import Meters
+from casty.cluster.serving import ServingLease
 from casty.config import ClusterSettings
 from casty.errors import CastyError, ProtocolError
 from casty.protocol.cluster_state import TopologySnapshot
@@ -104,6 +104,8 @@ class ClusterNode:
         event_stream: ActorRef[EventStreamCmd] | None = None,
     ) -> None:
         self.system = system
+        self.lease_id = ""
+        """Which lease decides between the sides of a partition, where one does."""
         self.kernel: Kernel = kernel_of(system)
         self.member = member
         self.self_node: UniqueAddress = member.unique
@@ -113,6 +115,7 @@ class ClusterNode:
         self.complaints = Complaints(logger, trio.current_time) if transport is None else transport.complaints
         """For log lines that peers cause."""
         self.board = Board()
+        self.serving = ServingLease(self.board)
         self.contacts = Contacts()
         self.meters = Meters()
         self.event_stream = event_stream
@@ -131,7 +134,6 @@ class ClusterNode:
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
         self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames)
-        self.backlogs = None if transport is None else Backlogs(self.kernel, transport)
         self.assembler = Assembler(limits.message_bytes_max, self.is_member)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""

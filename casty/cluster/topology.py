@@ -22,6 +22,7 @@ from casty.cluster.commands import (
     TopologyCmd,
     UnsubscribeTopology,
 )
+from casty.cluster.lease import ask_lease
 from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
 from casty.errors import CastyError, EncodeError, JoinRefused, NodeDowned, ProtocolError
@@ -29,10 +30,12 @@ from casty.naming import printable
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import WatchMembers
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
-from casty.protocol.effects import Note, Publish, Send, Severity, StartTimer, TimerFired
+from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.events import MemberEvent, UnreachableMember
 from casty.protocol.membership import MemberStatus, member_called
 from casty.protocol.messages import GossipState
+from casty.protocol.resolver import AcquireLease
+from casty.protocol.serving_lease import Serving, WorkFree
 from casty.protocol.state_pages import StateCutter
 from casty.protocol.topology import GOSSIP, Topology
 from casty.protocol.topology_events import (
@@ -166,6 +169,14 @@ class TopologyDriver:
                     node.send_control(to, message)
             case Send(to, message):
                 node.send_control(to, message)
+            case SendIfUp(to, message):
+                node.send_control(to, message, if_up=True)
+            case Serving(until):
+                node.serving.extend(until)
+            case WorkFree(gone, at):
+                node.serving.free(gone, at)
+            case AcquireLease():
+                self._ctx.start_soon(self._acquire, effect)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Note(severity, text):
@@ -174,6 +185,7 @@ class TopologyDriver:
                 self._publish(event)
             case SnapshotChanged(snapshot):
                 node.board.show(snapshot)
+                node.serving.wake()
                 for subscriber in list(self._subscribers):
                     self._show(subscriber, snapshot)
             case MembersChanged(members):
@@ -214,6 +226,7 @@ class TopologyDriver:
                 error = NodeDowned(f"{self._node.self_node.address} {_how(reason)}; {AFTER_DOWN}")
                 board.end(error)
                 fail_system(self._node.system, error)
+        self._node.serving.wake()
 
     def _publish(self, event: object) -> None:
         if isinstance(event, MemberEvent):
@@ -267,6 +280,10 @@ class TopologyDriver:
             self._verifying.add(question.joiner)
             self._ctx.start_soon(self._identify, question)
 
+    async def _acquire(self, effect: AcquireLease) -> None:
+        settings = self._node.settings
+        self._ctx.self.tell(await ask_lease(settings.lease, effect.claim, settings.lease_timeout))
+
     async def _identify(self, question: VerifyAddress) -> None:
         transport = self._node.transport
         found = None if transport is None else await transport.identify(question.joiner.address)
@@ -289,5 +306,6 @@ def topology_behavior(node: ClusterNode, machine: Topology) -> Behavior[Topology
             await drive(driver, inbox, driver.perform)
         finally:
             node.board.close()
+            node.serving.wake()
 
     return task(main)

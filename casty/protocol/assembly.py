@@ -13,14 +13,14 @@ from casty.protocol.split_brain import strategy_of
 from casty.protocol.topology_events import TopologySettings
 
 
-def topology_settings(settings: ClusterSettings) -> TopologySettings:
-    """Return what the membership machine needs to know of the settings of a node."""
+def topology_settings(settings: ClusterSettings, lease: str = "") -> TopologySettings:
+    """Return what the membership machine needs to know of the settings of a node; ``lease`` identifies its lease."""
     return TopologySettings(
         gossip_interval=settings.gossip_interval,
         gossip_fanout=settings.gossip_fanout,
         min_members=settings.min_members,
         min_members_per_role=tuple(sorted(settings.min_members_per_role.items())),
-        downing=strategy_of(settings),
+        downing=strategy_of(settings, lease),
         stable_after=settings.stable_after,
         leave_timeout=settings.leave_timeout,
     )

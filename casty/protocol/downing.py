@@ -71,7 +71,7 @@ class Downing:
         if self.observe(state, self_node, now) is None or now < self._due(len(state.members)):
             return frozenset()
         partition = Partition.of(state, self_node)
-        if self._is_settled(state, now):
+        if self.is_settled(state, now):
             losers = partition.reachable if self._against(partition) else partition.unreachable
         else:
             losers = partition.reachable + partition.unreachable
@@ -79,7 +79,7 @@ class Downing:
 
     def why(self, state: Gossip, self_node: UniqueAddress, now: float) -> str:
         """Return why the side of ``self_node`` is lost, in words, where `decide` has just said so."""
-        if not self._is_settled(state, now):
+        if not self.is_settled(state, now):
             return f"whom it can reach has kept changing for {now - self._unstable_since:.0f} s"
         against = self._against(Partition.of(state, self_node))
         return f"for {now - self._changed_at:.0f} s it {against}"
@@ -87,7 +87,8 @@ class Downing:
     def _against(self, partition: Partition) -> str:
         return "" if self.strategy is None else self.strategy.against(partition)
 
-    def _is_settled(self, state: Gossip, now: float) -> bool:
+    def is_settled(self, state: Gossip, now: float) -> bool:
+        """Whether the view has not changed for long enough."""
         return now >= self._changed_at + self._patience(len(state.members))
 
     def _patience(self, members: int) -> float:

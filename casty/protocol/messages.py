@@ -159,6 +159,20 @@ class RegistrySlots:
 
 
 @dataclass(frozen=True, slots=True)
+class ServingRequest:
+    """Let me serve: do the work that only one node may do, for a time from now."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServingGrant:
+    """You may, as far as I am concerned: answers the request of that number."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExitingConfirmed:
     """I know that I am exiting and have finished: remove me."""
 
@@ -177,6 +191,8 @@ TopologyMessage = (
     | GossipDigest
     | RegistryVersions
     | RegistrySlots
+    | ServingRequest
+    | ServingGrant
     | ExitingConfirmed
     | JoinWithdrawn
 )
@@ -195,6 +211,8 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     GossipDigest,
     RegistryVersions,
     RegistrySlots,
+    ServingRequest,
+    ServingGrant,
     ExitingConfirmed,
     JoinWithdrawn,
     *WATCH_MESSAGES,

@@ -75,9 +75,25 @@ class Strategy(Protocol):
         """Return what speaks against this side, in words; "" when it may go on."""
         ...
 
+    def rules_out_others(self, partition: Partition) -> bool:
+        """Whether this side, with members on the other, is reason enough that no other side goes on."""
+        ...
+
+
+class _Judgement:
+    """A side of which nothing speaks against rules out all others: that is what a judgement is for."""
+
+    __slots__ = ()
+
+    def against(self, partition: Partition) -> str:
+        raise NotImplementedError
+
+    def rules_out_others(self, partition: Partition) -> bool:
+        return not self.against(partition)
+
 
 @dataclass(frozen=True, slots=True)
-class KeepMajority:
+class KeepMajority(_Judgement):
     """The side with more than half of the voters; of two halves the one with the lowest address."""
 
     role: str | None = None
@@ -97,7 +113,7 @@ class KeepMajority:
 
 
 @dataclass(frozen=True, slots=True)
-class StaticQuorum:
+class StaticQuorum(_Judgement):
     """The side with at least ``size`` voters, in a cluster that has fewer than twice as many."""
 
     size: int
@@ -117,7 +133,7 @@ class StaticQuorum:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepOldest:
+class KeepOldest(_Judgement):
     """The side with the member that has been up for longest.
 
     ``down_if_alone``: unless that one is alone on its side, and the other side has more than one.
@@ -147,7 +163,7 @@ class KeepOldest:
 
 
 @dataclass(frozen=True, slots=True)
-class DownAll:
+class DownAll(_Judgement):
     """No side: whoever loses somebody stops. For clusters that are restarted from outside."""
 
     def against(self, partition: Partition) -> str:
@@ -158,12 +174,31 @@ class DownAll:
         return "down_all"
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseMajority:
+    """The side that gets the lease; the one without a majority asks for it later."""
+
+    lease: str
+    """Which one: what `casty.Lease.identify` said."""
+    minority_delay: float = 2.0
+    role: str | None = None
+
+    def against(self, partition: Partition) -> str:
+        return KeepMajority(self.role).against(partition)
+
+    def rules_out_others(self, partition: Partition) -> bool:
+        return False  # the smaller side may get the lease
+
+    def __str__(self) -> str:
+        return f"lease_majority of {self.lease}" + _role(self.role)
+
+
 def _role(role: str | None) -> str:
     return "" if role is None else f" by role {role}"
 
 
-def strategy_of(settings: ClusterSettings) -> Strategy | None:
-    """Return the strategy that the settings of a node ask for, None for "none"."""
+def strategy_of(settings: ClusterSettings, lease: str = "") -> Strategy | None:
+    """Return the strategy that the settings of a node ask for, None for "none"; ``lease`` identifies its lease."""
     role = settings.downing_role
     match settings.downing:
         case "keep_majority":
@@ -172,6 +207,8 @@ def strategy_of(settings: ClusterSettings) -> Strategy | None:
             return StaticQuorum(settings.quorum_size or 0, role)
         case "keep_oldest":
             return KeepOldest(settings.down_if_alone, role)
+        case "lease_majority":
+            return LeaseMajority(lease, settings.lease_minority_delay, role)
         case "down_all":
             return DownAll()
         case "none":

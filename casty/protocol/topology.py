@@ -16,12 +16,11 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
 from casty.protocol.anti_entropy import HURRY, AntiEntropy
 from casty.protocol.availability import Absolve, Accuse
-from casty.protocol.downing import Downing
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
 from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
-from casty.protocol.leader import LeaderActions, leader_of
+from casty.protocol.leader import LeaderActions
 from casty.protocol.leaving import OwnEnd, confirmations, own_end
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import (
@@ -32,13 +31,17 @@ from casty.protocol.messages import (
     JoinProbe,
     JoinState,
     JoinWithdrawn,
+    ServingGrant,
+    ServingRequest,
     TopologyMessage,
     from_wire,
     to_wire,
 )
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
+from casty.protocol.resolver import LeaseAnswered, Ruling
 from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
+from casty.protocol.sides import SIDE_TIMERS, Sides
 from casty.protocol.topology_events import (
     AddressAnswered,
     Downed,
@@ -55,13 +58,12 @@ from casty.protocol.topology_events import (
     TopologyEffect,
     TopologyEvent,
     TopologySettings,
+    WantServing,
 )
 from casty.protocol.view import View
 
 GOSSIP = "gossip"
-DOWNING = "downing"
 LEAVE = "leave"
-DOWNING_RETRY = 0.5
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Topology:
     _reunion: Reunion = field(init=False)
     _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
-    _downing: Downing = field(init=False)
+    _sides: Sides = field(init=False)
     _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _exchange: Exchange = field(init=False)
     _pushed: Gossip | None = field(init=False, default=None)
@@ -96,7 +98,7 @@ class Topology:
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
-        self._downing = Downing(settings.downing, settings.stable_after)
+        self._sides = Sides(self._node, settings.downing, settings.stable_after)
         self.view = View(self._node)
 
     def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
@@ -130,7 +132,9 @@ class Topology:
             case LeaveMember(address) | DownMember(address):
                 self.gone = address == self.member.address
                 return [*self._joining.withdraw(), Left()] if self.gone else []
-            case Received() | Accuse() | Absolve() | AddressAnswered():
+            case WantServing():
+                return [*self._sides.serving.want(None, now)]
+            case Received() | Accuse() | Absolve() | AddressAnswered() | LeaseAnswered():
                 return []
             case _ as never:
                 assert_never(never)
@@ -184,6 +188,10 @@ class Topology:
             case OwnServices(services):
                 versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
                 return [*self._spread.push_slots(state, self.registry, versions, self._node)]
+            case WantServing():
+                return [*self._sides.serving.want(state, now)]
+            case LeaseAnswered():
+                return self._rule(state, self._sides.answered(state, event))
             case SelfAlias(address):
                 self._reunion.alias(address)
                 return []
@@ -194,8 +202,7 @@ class Topology:
 
     def _observe(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> list[TopologyEffect]:
         before = state.rows.get(self._node, ObserverRow())
-        if (after := change(before)) is not before:
-            self.state = state.with_row(self._node, after)
+        self.state = state if (after := change(before)) is before else state.with_row(self._node, after)
         return []
 
     def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
@@ -208,9 +215,8 @@ class Topology:
         if found == joiner:
             self.state = state.with_moved(self._node, state.runs_at(joiner.address) - {joiner}, MemberStatus.down)
             return []
-        if found not in state.members:
-            return []
-        return [Send(joiner, address_refusal(joiner.address, question.token))]
+        refusal = Send(joiner, address_refusal(joiner.address, question.token))
+        return [refusal] if found in state.members else []
 
     def _received(
         self, state: Gossip, sender: UniqueAddress, message: TopologyMessage, now: float
@@ -230,6 +236,8 @@ class Topology:
                 if sender in state.members and state.members[sender].status.rank >= MemberStatus.leaving.rank:
                     self._confirmed.add(sender)
                 return []
+            case ServingRequest() | ServingGrant():
+                return [*self._sides.received(state, sender, message)]
             case JoinAnswer():
                 return self._met(self._reunion.answered(state, sender, message))
             case _:
@@ -254,20 +262,14 @@ class Topology:
         if key == LEAVE and self._leaving:
             self.gone = True
             return [*confirmations(state, self._node), Left()]
-        if key == DOWNING:
-            lost = self._downing.decide(state, self._node, now)
-            if lost and (self._node in lost or leader_of(state, self._node) == self._node):
-                self._given_up = self._downing.why(state, self._node, now) if self._node in lost else ""
-                return self._down(state, lost)
-            due = self._downing.observe(state, self._node, now)
-            return [] if due is None else [StartTimer(DOWNING, max(due, DOWNING_RETRY))]
-        return []
+        return self._rule(state, self._sides.timer(state, key, now)) if key in SIDE_TIMERS else []
 
-    def _down(self, state: Gossip, lost: frozenset[UniqueAddress]) -> list[TopologyEffect]:
-        self.state = state.with_moved(self._node, lost, MemberStatus.down)
-        names = ", ".join(str(node.address) for node in sorted(lost))
-        cause = f"this node gives itself up: {self._given_up}" if self._given_up else "unreachable for too long"
-        return [Note(Severity.warning, f"{cause}: declared down: {names}")]
+    def _rule(self, state: Gossip, ruling: Ruling) -> list[TopologyEffect]:
+        if not ruling.lost:
+            return [*ruling.effects]
+        self._given_up = ruling.given_up
+        self.state = state.with_moved(self._node, ruling.lost, MemberStatus.down)
+        return [Note(Severity.warning, ruling.words)]
 
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
         if self.state is None or self.gone:
@@ -284,9 +286,7 @@ class Topology:
         self._pushed = state
         if state is not before:
             self._confirmed &= state.members.keys()
-            delay = self._downing.observe(state, self._node, now)
-            if delay is not None:
-                effects.append(StartTimer(DOWNING, delay))
+            effects = [*self._sides.observe(state, now), *effects]  # before anybody hears of a removal
         return [*effects, *self._own_end(state)]
 
     def _own_end(self, state: Gossip) -> list[TopologyEffect]:

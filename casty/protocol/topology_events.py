@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import Absolve, Accuse
-from casty.protocol.effects import Note, Send, StartTimer, TimerFired
+from casty.protocol.effects import Note, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.messages import JoinSettings, TopologyMessage
 from casty.protocol.registry import ServiceEntry
+from casty.protocol.resolver import AcquireLease, LeaseAnswered
+from casty.protocol.serving_lease import ServingEffect
 from casty.protocol.split_brain import KeepMajority, Strategy
 from casty.protocol.view import ViewEffect
 
@@ -93,6 +95,11 @@ class OwnServices:
 
 
 @dataclass(frozen=True, slots=True)
+class WantServing:
+    """Event: there is work on this node that only one node may do; see `serving_lease`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Effect: this node is a member of a cluster."""
 
@@ -118,6 +125,9 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | Accuse | Absolve | AddressAnswered | SelfAlias | HelloRefused
-    | LeaveMember | DownMember | OwnServices
+    | LeaveMember | DownMember | OwnServices | WantServing | LeaseAnswered
 )  # fmt: skip
-TopologyEffect = Send | StartTimer | Note | VerifyAddress | Joined | JoinFailed | Left | Downed | ViewEffect
+TopologyEffect = (
+    Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | Left | Downed | ViewEffect
+    | ServingEffect | AcquireLease
+)  # fmt: skip

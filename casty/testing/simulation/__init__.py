@@ -1,5 +1,6 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
+from casty.testing.simulation.exclusive import OneOwner
 from casty.testing.simulation.faults import (
     ClockSkew,
     Crash,
@@ -34,6 +35,7 @@ __all__ = [
     "Leave",
     "Loss",
     "ModelCluster",
+    "OneOwner",
     "Pause",
     "Played",
     "Reorder",

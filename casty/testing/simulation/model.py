@@ -30,6 +30,8 @@ from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTim
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import Heartbeat, HeartbeatAck
+from casty.protocol.resolver import AcquireLease, LeaseAnswered
+from casty.protocol.serving_lease import Serving, WorkFree
 from casty.protocol.topology import Topology
 from casty.protocol.topology_events import (
     AddressAnswered,
@@ -91,6 +93,8 @@ class ModelCluster:
         self.sent = 0
         self.runs: dict[str, Run] = {}
         self.past: list[Run] = []
+        self.lost: frozenset[str] = frozenset()
+        """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
         self._cuts: set[tuple[str, str]] = set()
         self._heap: list[Due] = []
         self._sequence = 0
@@ -239,6 +243,14 @@ class ModelCluster:
                     self._note(run, "notes", text)
                 case Left() | Downed() | JoinFailed():
                     self._end(run, effect)
+                case AcquireLease(claim):
+                    held = not self.lost & claim.side
+                    self.lost |= claim.others if held else frozenset()
+                    self._at(self.delay, run, self.tell, run, LeaseAnswered(claim, held))
+                case Serving(until):
+                    run.serving_until = until
+                case WorkFree(node, at):
+                    run.work_free_at[node] = at
                 case Joined() | Forget():
                     pass
                 case _:

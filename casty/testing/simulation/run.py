@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,6 +32,10 @@ class Run:
     known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
     timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    serving_until: float = -math.inf
+    """Until when, by its own clock, it may do exclusive work, once it was told `WantServing`."""
+    work_free_at: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
+    """From when on, by its own clock, the work of removed runs may be taken over."""
     clock_offset: float = 0.0
     clock_rate: float = 1.0
 

@@ -74,6 +74,15 @@ def test_the_file_in_the_documents_is_accepted(file: Path) -> None:
     assert plan_of(NodeOptions(), read_file(file)).settings.failure_detector.threshold == 10.0
 
 
+def test_a_lease_is_named_by_its_file(file: Path) -> None:
+    page = (DOCS / "how-to" / "choose-a-strategy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    file.write_text(block)
+    settings = read_file(file).cluster
+    assert (settings.downing, settings.lease_minority_delay) == ("lease_majority", 2.0)
+    assert repr(settings.lease).endswith("/shop-lease.db>")
+
+
 def test_what_the_command_line_says_goes_before_the_file(file: Path) -> None:
     file.write_text(EVERYTHING)
     plan = plan_of(NodeOptions(port=0, roles=("db",)), read_file(file))
@@ -104,6 +113,8 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
             "expected one of 'drop_new', 'drop_oldest', 'reject', 'back_pressure', got 'x'",
         ),
         ("[cluster]\ndowning = 'x'", "in cluster.downing: expected one of 'keep_majority', .*'none', got 'x'"),
+        ("[cluster]\nlease = 3", "in cluster.lease: expected the path of a file for a SqliteLease, got 3"),
+        ("[cluster]\ndowning = 'lease_majority'", "ClusterSettings.lease must be a Lease"),
         ("[cluster]\ngossip_interval = -1", "gossip_interval must be a finite number above 0, got -1"),
         ("[cluster]\ngossip_interval = '1'", "in cluster.gossip_interval: expected float, got '1'"),
         ("node = 3", "in node: expected a table"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from casty import ClusterSettings, ConfigError
+from casty import ClusterSettings, ConfigError, SqliteLease
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member
 from casty.protocol.reachability import ObserverRow
@@ -159,15 +159,19 @@ def test_nodes_that_ask_for_the_same_have_the_same_words_for_it() -> None:
         ClusterSettings(downing="keep_oldest"),
         ClusterSettings(downing="keep_oldest", down_if_alone=False),
         ClusterSettings(downing="keep_oldest", downing_role="web"),
+        ClusterSettings(downing="lease_majority", lease=SqliteLease("lease.db")),
+        ClusterSettings(downing="lease_majority", lease=SqliteLease("lease.db"), downing_role="web"),
         ClusterSettings(downing="down_all"),
     ]
-    assert [str(strategy_of(one)) for one in settings] == [
+    assert [str(strategy_of(one, "7f")) for one in settings] == [
         "keep_majority",
         "static_quorum of 3",
         "static_quorum of 4",
         "keep_oldest, down_if_alone",
         "keep_oldest",
         "keep_oldest, down_if_alone by role web",
+        "lease_majority of 7f",
+        "lease_majority of 7f by role web",
         "down_all",
     ]
     assert strategy_of(ClusterSettings(downing="none")) is None
@@ -180,6 +184,8 @@ def test_nodes_that_ask_for_the_same_have_the_same_words_for_it() -> None:
         ({"downing": "static_quorum", "quorum_size": 0}, "quorum_size must be an integer of at least 1"),
         ({"quorum_size": 3}, "quorum_size is for downing='static_quorum', got 'keep_majority'"),
         ({"downing": "down_all", "downing_role": "web"}, "downing_role has no meaning"),
+        ({"downing": "lease_majority"}, "ClusterSettings.lease must be a Lease"),
+        ({"lease_timeout": 0}, "lease_timeout must be a finite number above 0"),
         ({"downing_role": " "}, "downing_role must be the name of a role"),
         ({"downing": "keep_newest"}, "must be one of"),
     ],

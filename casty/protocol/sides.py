@@ -1,0 +1,60 @@
+"""What a node does about those that it cannot reach, and whether it may work alone meanwhile.
+
+Owns the two machines that must have the same notes of who knows what: `resolver`, which downs one
+side of a partition, and `serving_lease`, which keeps both from doing the same work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.awareness import Awareness
+from casty.protocol.downing import Downing
+from casty.protocol.effects import StartTimer
+from casty.protocol.gossip import Gossip
+from casty.protocol.messages import ServingGrant, ServingRequest
+from casty.protocol.resolver import CLAIM, DOWNING, LeaseAnswered, Resolver, Ruling
+from casty.protocol.serving_lease import SERVING, ServingEffect, ServingLease
+from casty.protocol.split_brain import Strategy
+
+SIDE_TIMERS = frozenset({DOWNING, CLAIM, SERVING})
+
+
+@dataclass(slots=True)
+class Sides:
+    """The machines of one node."""
+
+    self_node: UniqueAddress
+    strategy: Strategy | None
+    stable_after: float | None = None
+    resolver: Resolver = field(init=False)
+    serving: ServingLease = field(init=False)
+    _awareness: Awareness = field(init=False, default_factory=Awareness)
+
+    def __post_init__(self) -> None:
+        self.resolver = Resolver(self.self_node, Downing(self.strategy, self.stable_after), self._awareness)
+        self.serving = ServingLease(self.self_node, self.strategy, self._awareness)
+
+    def observe(self, state: Gossip, now: float) -> list[StartTimer | ServingEffect]:
+        """Take a new state."""
+        self._awareness.observe(state, now)
+        return [*self.resolver.observe(state, now), *self.serving.observe(state, now)]
+
+    def received(
+        self, state: Gossip, sender: UniqueAddress, message: ServingRequest | ServingGrant
+    ) -> list[ServingEffect]:
+        """Take what another member asks for or grants."""
+        if isinstance(message, ServingRequest):
+            return self.serving.asked(state, sender, message)
+        return self.serving.granted(state, sender, message)
+
+    def timer(self, state: Gossip, key: str, now: float) -> Ruling:
+        """Do what was planned."""
+        if key == SERVING:
+            return Ruling(effects=tuple(self.serving.ask(state, now)))
+        return self.resolver.timer(state, key, now)
+
+    def answered(self, state: Gossip, answer: LeaseAnswered) -> Ruling:
+        """Take the answer of the outside lease."""
+        return self.resolver.answered(state, answer)
