@@ -129,6 +129,13 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", "--strict")
 
 
+@nox.session(python=OLDEST)
+def pictures(session: nox.Session) -> None:
+    """Draw the pictures and tables of the explanations from the code; a test compares them."""
+    session.install("-e", ".")
+    session.run("python", "docs/pictures.py")
+
+
 @nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
     """Measure beside the peers, then leaks, then how fast clusters form; ``-- --short`` is only the first, in small."""

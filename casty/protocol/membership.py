@@ -32,7 +32,7 @@ class MemberStatus(Enum):
 
 _RANK = {status: rank for rank, status in enumerate(MemberStatus)}
 
-_MOVES: dict[MemberStatus, frozenset[MemberStatus]] = {
+MOVES: dict[MemberStatus, frozenset[MemberStatus]] = {
     MemberStatus.joining: frozenset({MemberStatus.up, MemberStatus.leaving, MemberStatus.down}),
     MemberStatus.up: frozenset({MemberStatus.leaving, MemberStatus.down}),
     MemberStatus.leaving: frozenset({MemberStatus.exiting, MemberStatus.down}),
@@ -40,6 +40,7 @@ _MOVES: dict[MemberStatus, frozenset[MemberStatus]] = {
     MemberStatus.down: frozenset({MemberStatus.removed}),
     MemberStatus.removed: frozenset(),
 }
+"""Which states may follow each one: any other move is a programmer's error."""
 
 VOTING = frozenset({MemberStatus.up, MemberStatus.leaving})
 """The states that count for convergence, leadership and majorities."""
@@ -90,7 +91,7 @@ class Member(_Known):
 
     def moved_to(self, status: MemberStatus, *, up_number: int | None = None) -> Member:
         """Return this member in its next state. ValueError for a move that does not exist."""
-        if status not in _MOVES[self.status]:
+        if status not in MOVES[self.status]:
             raise ValueError(f"member {self.id} cannot go from {self.status.name} to {status.name}")
         return replace(self, status=status, up_number=self.up_number if up_number is None else up_number)
 

@@ -1,0 +1,275 @@
+"""Draws the pictures and tables of the explanations from the code's own tables.
+
+``python docs/pictures.py`` writes them; a test compares what is committed with what the code gives,
+so a page cannot show a rule that is no longer true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from casty import FailureDetectorConfig, PhiAccrualFailureDetector
+from casty.address import NodeAddress
+from casty.protocol.availability import CROSSING_AFTER_PAUSE_MAX
+from casty.protocol.downing import STABLE_AFTER, stable_after
+from casty.protocol.membership import GOING, MOVES, VOTING, Member, MemberStatus
+from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, Partition, StaticQuorum, Strategy
+
+DOCS = Path(__file__).parent
+TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+INK, SOFT, PAPER = "#1f2933", "#9aa5b1", "#ffffff"
+FILLS = {"voting": "#d9f2e3", "going": "#fde2dd", "else": "#eef1f5"}
+CURVES = ("#0b7285", "#c2410c", "#7048e8")
+
+
+class Drawing:
+    """Lines of SVG on white paper, so that they can be read in every theme."""
+
+    def __init__(self, width: int, height: int, title: str) -> None:
+        self._lines = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
+            ' font-family="sans-serif" font-size="14">',
+            f"<title>{escape(title)}</title>",
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
+            f' orient="auto-start-reverse"><path d="M0,0 L8,4 L0,8 z" fill="{INK}"/></marker></defs>',
+            f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
+        ]
+
+    def path(self, data: str, *, colour: str = INK, width: float = 1.5, extra: str = "") -> None:
+        self._lines.append(f'<path d="{data}" fill="none" stroke="{colour}" stroke-width="{width}"{extra}/>')
+
+    def text(self, x: float, y: float, text: str, *, anchor: str = "middle", colour: str = INK) -> None:
+        self._lines.append(
+            f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+        )
+
+    def box(self, x: float, y: float, width: float, height: float, *, fill: str, dashed: bool = False) -> None:
+        dashes = ' stroke-dasharray="5 4"' if dashed else ""
+        self._lines.append(
+            f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="8" fill="{fill}"'
+            f' stroke="{INK}"{dashes}/>'
+        )
+
+    def __str__(self) -> str:
+        return "\n".join([*self._lines, "</svg>", ""])
+
+
+# The states of a member
+
+BOX_WIDTH, BOX_HEIGHT, STEP, TOP, LEFT = 92, 40, 150, 80, 20
+PLACES: dict[MemberStatus, tuple[int, int]] = {
+    MemberStatus.joining: (0, 0),
+    MemberStatus.up: (1, 0),
+    MemberStatus.leaving: (2, 0),
+    MemberStatus.exiting: (3, 0),
+    MemberStatus.removed: (4, 0),
+    MemberStatus.down: (2, 1),
+}
+"""Column and row of each state."""
+
+
+def member_states() -> str:
+    """Return the states and the moves between them, from `casty.protocol.membership.MOVES`."""
+    drawing = Drawing(LEFT * 2 + 4 * STEP + BOX_WIDTH, 270, "The states of a member")
+    for status, following in MOVES.items():
+        for other in sorted(following, key=lambda status: status.rank):
+            drawing.path(_arrow(PLACES[status], PLACES[other]), extra=' marker-end="url(#head)"')
+    for status, (column, row) in PLACES.items():
+        kind = "voting" if status in VOTING else "going" if status in GOING else "else"
+        x, y = _corner(column, row)
+        drawing.box(x, y, BOX_WIDTH, BOX_HEIGHT, fill=FILLS[kind], dashed=status is MemberStatus.removed)
+        drawing.text(x + BOX_WIDTH / 2, y + BOX_HEIGHT / 2 + 5, status.name)
+    return str(drawing)
+
+
+def _corner(column: int, row: int) -> tuple[int, int]:
+    return LEFT + column * STEP, TOP + row * 130
+
+
+def _arrow(begin: tuple[int, int], end: tuple[int, int]) -> str:
+    """Return a line between neighbours, an arc over those between, a slope to another row."""
+    (x1, y1), (x2, y2) = _corner(*begin), _corner(*end)
+    half, low = BOX_WIDTH // 2, BOX_HEIGHT
+    if begin[1] != end[1]:
+        if begin[1] < end[1]:
+            aim = x2 + half + (x1 > x2) * half // 2 - (x1 < x2) * half // 2
+            return f"M{x1 + half},{y1 + low} L{aim},{y2}"
+        return f"M{x1 + BOX_WIDTH},{y1 + low // 2} L{x2 + half},{y2 + low}"
+    if end[0] - begin[0] == 1:
+        return f"M{x1 + BOX_WIDTH},{y1 + low // 2} L{x2},{y2 + low // 2}"
+    return f"M{x1 + half},{y1} C{x1 + half + 30},{y1 - 60} {x2 + half - 30},{y2 - 60} {x2 + half},{y2}"
+
+
+# The suspicion over the silence
+
+SILENCE_MAX, PHI_MAX, CHART_X, CHART_Y, CHART_WIDTH, CHART_HEIGHT = 7.0, 16.0, 56, 24, 560, 300
+HISTORIES: tuple[tuple[str, tuple[float, ...], FailureDetectorConfig], ...] = (
+    ("regular answers, no pause forgiven", (0.5,), FailureDetectorConfig(acceptable_heartbeat_pause_ms=0.0)),
+    ("regular answers", (0.5,), FailureDetectorConfig()),
+    ("irregular answers", (0.1, 0.9), FailureDetectorConfig()),
+)
+"""Names, the intervals between answers, again and again, and the settings."""
+
+
+def phi_curve() -> str:
+    """Return how phi grows with the silence, from the detector itself, and where the accusation comes."""
+    drawing = Drawing(CHART_X + CHART_WIDTH + 24, CHART_Y + CHART_HEIGHT + 50, "Phi over the seconds of silence")
+    _axes(drawing)
+    threshold = FailureDetectorConfig().threshold
+    drawing.path(
+        f"M{_x(0)},{_y(threshold)} L{_x(SILENCE_MAX)},{_y(threshold)}", colour=SOFT, extra=' stroke-dasharray="6 4"'
+    )
+    drawing.text(CHART_X + 110, float(_y(threshold)) - 6, f"threshold {threshold:g}", anchor="start")
+    latest = FailureDetectorConfig().acceptable_heartbeat_pause_ms / 1000 + CROSSING_AFTER_PAUSE_MAX
+    drawing.path(f"M{_x(latest)},{_y(0)} L{_x(latest)},{_y(PHI_MAX)}", colour=SOFT, extra=' stroke-dasharray="2 4"')
+    drawing.text(float(_x(latest)) + 6, CHART_Y + 14, f"at the latest {latest:g} s", anchor="start")
+    for place, (name, intervals, config) in enumerate(HISTORIES):
+        detector, last = _taught(intervals, config)
+        silences = [step / 20 for step in range(int(SILENCE_MAX * 20) + 1)]
+        points = [(silence, detector.phi("peer", last + silence)) for silence in silences]
+        drawing.path(_line(points), colour=CURVES[place], width=2.5)
+        crossing = detector.crossing("peer") - last
+        drawing.text(
+            CHART_X + 110, CHART_Y + 44 + 20 * place, f"{name}: {crossing:.1f} s", anchor="start", colour=CURVES[place]
+        )
+    return str(drawing)
+
+
+def _taught(intervals: Sequence[float], config: FailureDetectorConfig) -> tuple[PhiAccrualFailureDetector[str], float]:
+    """Return a detector that has heard its peer for as long as it remembers, and when it heard it last."""
+    detector, now = PhiAccrualFailureDetector[str](config), 0.0
+    for beat in range(2 * config.max_sample_size):
+        detector.heartbeat("peer", now)
+        now += intervals[beat % len(intervals)]
+    detector.heartbeat("peer", now)
+    return detector, now
+
+
+def _line(points: Iterable[tuple[float, float]]) -> str:
+    shown: list[tuple[float, float]] = []
+    for (x1, y1), (x2, y2) in pairwise(points):
+        shown.append((x1, y1))
+        if y2 > PHI_MAX:
+            shown.append((x1 + (x2 - x1) * (PHI_MAX - y1) / (y2 - y1), PHI_MAX))
+            break
+    return "M" + " L".join(f"{_x(x)},{_y(y)}" for x, y in shown)
+
+
+def _axes(drawing: Drawing) -> None:
+    drawing.path(f"M{_x(0)},{_y(PHI_MAX)} L{_x(0)},{_y(0)} L{_x(SILENCE_MAX)},{_y(0)}")
+    for second in range(int(SILENCE_MAX) + 1):
+        drawing.text(float(_x(second)), CHART_Y + CHART_HEIGHT + 20, f"{second}")
+    for phi in range(0, int(PHI_MAX) + 1, 4):
+        drawing.text(CHART_X - 12, float(_y(phi)) + 5, f"{phi}", anchor="end")
+    drawing.text(CHART_X + CHART_WIDTH / 2, CHART_Y + CHART_HEIGHT + 42, "seconds since the last answer")
+    drawing.text(CHART_X - 40, CHART_Y + CHART_HEIGHT / 2, "phi")
+
+
+def _x(silence: float) -> str:
+    return f"{CHART_X + CHART_WIDTH * silence / SILENCE_MAX:.1f}"
+
+
+def _y(phi: float) -> str:
+    return f"{CHART_Y + CHART_HEIGHT * (1 - phi / PHI_MAX):.1f}"
+
+
+# Who goes on
+
+STRATEGIES: tuple[tuple[str, Strategy], ...] = (
+    ("keep_majority", KeepMajority()),
+    ("static_quorum of 3", StaticQuorum(3)),
+    ("keep_oldest", KeepOldest()),
+    ("keep_oldest, even alone", KeepOldest(down_if_alone=False)),
+    ("down_all", DownAll()),
+)
+SPLITS: tuple[tuple[str, str], ...] = (
+    ("abc", "de"),
+    ("ab", "cde"),
+    ("c", "abde"),
+    ("abc", "def"),
+    ("ab", "cd"),
+    ("abc", "d"),
+    ("c", "ab"),
+    ("bc", "a"),
+    ("a", "b"),
+)
+"""The two sides of each cut. Addresses are in the order of the letters, and so are ages but for the oldest."""
+
+OLDEST = "c"
+"""The member that has been up for longest, where it is there; else the one of the first letter."""
+
+
+def who_goes_on() -> str:
+    """Return which side goes on after a cut, for each strategy, from the strategies themselves."""
+    names = [name for name, _ in STRATEGIES]
+    rows = [
+        [f"{_side(one)} \\| {_side(other)}", *(_verdict(strategy, one, other) for _, strategy in STRATEGIES)]
+        for one, other in SPLITS
+    ]
+    return _table(["cut", *names], rows)
+
+
+def _side(letters: str) -> str:
+    return " ".join(f"**{letter}**" if letter == OLDEST else letter for letter in letters)
+
+
+def _verdict(strategy: Strategy, one: str, other: str) -> str:
+    here, there = _members(one), _members(other)
+    going = [
+        side
+        for side, partition in ((one, Partition(here, there)), (other, Partition(there, here)))
+        if not strategy.against(partition)
+    ]
+    return " and ".join(" ".join(side) for side in going) or "nobody"
+
+
+def _members(letters: str) -> tuple[Member, ...]:
+    return tuple(
+        Member(
+            NodeAddress(letter, 2551), MemberStatus.up, frozenset(), letter, incarnation=ord(letter),
+            up_number=1 if letter == OLDEST else 1 + ord(letter),
+        )
+        for letter in letters
+    )  # fmt: skip
+
+
+def patience() -> str:
+    """Return how long a view must be stable, by the size of the cluster."""
+    sizes = [3, *(size for size, _ in STABLE_AFTER)]
+    return _table(["members", *map(str, sizes)], [["`stable_after`", *(f"{stable_after(size):g} s" for size in sizes)]])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+PICTURES: dict[Path, Callable[[], str]] = {
+    DOCS / "explanation" / "member-states.svg": member_states,
+    DOCS / "explanation" / "phi.svg": phi_curve,
+}
+TABLES: dict[str, Callable[[], str]] = {"who-goes-on": who_goes_on, "patience": patience}
+
+
+def with_tables(text: str) -> str:
+    """Return the text of a page with its tables as the code gives them."""
+    return TABLE.sub(lambda found: found[1] + TABLES[found["name"]]() + found[3], text)
+
+
+def main() -> None:
+    """Write all pictures, and all tables into their pages."""
+    for path, draw in PICTURES.items():
+        path.write_text(draw(), encoding="utf-8")
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        if (drawn := with_tables(text)) != text:
+            page.write_text(drawn, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
