@@ -33,8 +33,9 @@ from casty.lease import Lease
 class MailboxOverflowStrategy(Enum):
     """What happens to a message for a mailbox that is full.
 
-    It decides for ``tell`` and for ``await ref.send``. What comes from another node, or from a timer of
-    the scheduler, has no sender to tell: where these would raise or wait, it becomes a dead letter.
+    It decides for ``tell`` and for ``await ref.send``. What comes from another node waits for room where a
+    ``send`` would, while its node holds back; where that would raise, it becomes a dead letter. So does what
+    finds no room and comes from a timer of the scheduler, which has no sender to tell.
     """
 
     drop_new = "drop_new"

@@ -77,6 +77,7 @@ def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport
     if node.transport is None:
         node.subsystems.topology.tell(Start())
     else:
+        local_transport.backlogs = node.backlogs
         ctx.spawn(_peers_behavior(node, node.transport, Inbound(node, local_transport)), "_peers")
     for child in ctx.children:
         ctx.watch(child)
@@ -141,6 +142,8 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
             await nursery.start(transport.run, node.self_node, node.system_name, inbound)
             node.subsystems.topology.tell(Start())
             nursery.start_soon(_keep_house, node)
+            if node.backlogs is not None:
+                node.backlogs.run_in(nursery)
             async for _ in inbox:
                 pass  # nobody sends to this actor: it waits for its stop
             nursery.cancel_scope.cancel()

@@ -311,6 +311,8 @@ class Cluster:
             self._node.is_leaving = True
         if self._transport is not None:
             await self._transport.goodbye(GOODBYE_TIMEOUT)
+            if self._node is not None and self._node.holds is not None:
+                self._node.holds.close("this node has left")
         if self._ref is not None:
             self._system.stop(self._ref)
             await self._system.wait_stopped(self._ref)

@@ -19,6 +19,9 @@ from casty.transport.peers import RemoteTransport
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
 from casty.wire.slices import Fate, cut, large_frame, number_of
 
+PAUSED_MAX = 4_096
+"""Actors for which other nodes may have this one hold messages back."""
+
 OVER_WITHIN = 5.0
 """Seconds after which slices that were written are lost with the link, however politely that has ended."""
 
@@ -57,11 +60,12 @@ class _Large:
 
 @dataclass(slots=True, eq=False)
 class _Hold:
-    """What waits for one actor: a large message first, then all that was sent after it."""
+    """What waits for one actor: all that was sent since a large message, or since its node asked to pause."""
 
     to: UniqueAddress
     path: str
     since: float
+    is_paused: bool = False
     waiting: deque[bytes | _Large] = field(default_factory=lambda: deque[bytes | _Large]())
 
 
@@ -86,7 +90,7 @@ class Holds:
         self._dead_frames = dead_frames
         self._number = 0
         self.by_actor: dict[tuple[NodeAddress, str], _Hold] = {}
-        """Empty unless large messages are under way; looked at for each message."""
+        """Empty unless large messages are under way or an actor cannot keep up; looked at for each message."""
         self._peers: dict[NodeAddress, _Peer] = {}
         self._large: dict[int, _Large] = {}
 
@@ -139,6 +143,25 @@ class Holds:
             else:
                 await self._transport.send_wait(to, Lane.ordinary, frame)
 
+    def pause(self, peer: UniqueAddress, path: str) -> None:
+        """Hold back what is for an actor of a node, until that node says otherwise or its link is lost."""
+        key = peer.address, path
+        if key in self.by_actor or len(self.by_actor) < PAUSED_MAX:
+            self._hold(peer, path).is_paused = True
+
+    def resume(self, peer: UniqueAddress, path: str) -> None:
+        """Go on with one actor."""
+        hold = self.by_actor.get((peer.address, path))
+        if hold is not None:
+            hold.is_paused = False
+            self._advance(hold)
+
+    def resume_all(self, peer: UniqueAddress) -> None:
+        """Go on with all actors of a node."""
+        for address, path in list(self.by_actor):
+            if address == peer.address:
+                self.resume(peer, path)
+
     def arrived(self, peer: UniqueAddress, number: int, fate: Fate) -> None:
         """Take note that a node has all slices of a message, or has dropped it."""
         large = self._large.get(number)
@@ -169,9 +192,14 @@ class Holds:
     def forget(self, node: UniqueAddress, reason: str) -> None:
         """Make dead letters of what waits for a run that was removed."""
         runs = 0, node.incarnation
-        for large in [one for one in self._large.values() if one.to.address == node.address]:
-            if large.to.incarnation in runs:
-                self._fail(large, reason)
+        for hold in [one for one in self.by_actor.values() if one.to.address == node.address]:
+            if hold.to.incarnation in runs:
+                self._drop(hold, reason)
+
+    def close(self, reason: str) -> None:
+        """Make dead letters of all that waits."""
+        for hold in list(self.by_actor.values()):
+            self._drop(hold, reason)
 
     async def wait_empty(self) -> None:
         """Return when nothing waits here."""
@@ -197,16 +225,20 @@ class Holds:
         return cut(large.number, memoryview(large.frame)[HEADER_BYTES:])
 
     def _append(self, to: UniqueAddress, path: str, item: bytes | _Large, frame: bytes) -> None:
-        key = to.address, path
-        hold = self.by_actor.get(key)
-        if hold is None:
-            hold = self.by_actor[key] = _Hold(to, path, self._now())
+        hold = self._hold(to, path)
         hold.waiting.append(item)
         if isinstance(item, _Large):
             item.hold = hold
         peer = self._peers.setdefault(to.address, _Peer())
         peer.messages += 1
         peer.bytes += len(frame)
+
+    def _hold(self, to: UniqueAddress, path: str) -> _Hold:
+        key = to.address, path
+        hold = self.by_actor.get(key)
+        if hold is None:
+            hold = self.by_actor[key] = _Hold(to, path, self._now())
+        return hold
 
     def _fail(self, large: _Large, reason: str) -> None:
         self._large.pop(large.number, None)
@@ -217,9 +249,20 @@ class Holds:
         self._dead_frames(large.to, [large.frame], reason)
         self._advance(hold)
 
+    def _drop(self, hold: _Hold, reason: str) -> None:
+        self.by_actor.pop((hold.to.address, hold.path), None)
+        while hold.waiting:
+            item = hold.waiting.popleft()
+            if isinstance(item, _Large):
+                self._large.pop(item.number, None)
+                item.hold = None
+            frame = item.frame if isinstance(item, _Large) else item
+            self._release(hold.to.address, 1, len(frame))
+            self._dead_frames(hold.to, [frame], reason)
+
     def _advance(self, hold: _Hold | None) -> None:
         """Send what no large message holds back any more."""
-        if hold is None:
+        if hold is None or hold.is_paused:
             return
         frames: list[bytes] = []
         size = 0

@@ -22,6 +22,7 @@ from casty.runtime.events import DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
+from casty.wire.pauses import decode_path
 from casty.wire.slices import arrived_frame, decode_arrived, decode_large
 
 NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
@@ -60,6 +61,10 @@ class Inbound:
                     self._large(peer, decode_large(body))
                 case FrameKind.ARRIVED if self._node.holds is not None:
                     self._node.holds.arrived(peer, *decode_arrived(body))
+                case FrameKind.PAUSE if self._node.holds is not None:
+                    self._node.holds.pause(peer, decode_path(body))
+                case FrameKind.RESUME if self._node.holds is not None:
+                    self._node.holds.resume(peer, decode_path(body))
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
@@ -67,11 +72,15 @@ class Inbound:
             self._complaints.warning(peer.address, str(error))
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
-        """Nothing to do: whoever has something to say has queued it."""
+        """Have a node pause again that was asked to on the link before; all else is queued already."""
+        if lane is Lane.ordinary and self._node.backlogs is not None:
+            self._node.backlogs.link_up(peer)
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
         """Have a lost control link redialled: refusals are evidence."""
-        if lane is Lane.large:
+        if lane is Lane.ordinary and self._node.holds is not None:
+            self._node.holds.resume_all(peer)
+        elif lane is Lane.large:
             self._node.assembler.link_lost(peer, self._node.kernel.now())
             if self._node.holds is not None:
                 self._node.holds.link_lost(peer, reason, graceful=graceful)
@@ -159,6 +168,9 @@ class Inbound:
             self._answer(peer, Notice(code, error.path, error.uid, error.name))
             raise
         path, uid, message, name, remaining = envelope
+        backlogs = self._node.backlogs
+        if backlogs is not None:
+            backlogs.sender, backlogs.size = peer, len(body)
         refusal = self._local.deliver(path, uid, message, name, remaining)
         if refusal is not None:
             self._answer(peer, Notice(refusal, path, uid, type(message).__name__))

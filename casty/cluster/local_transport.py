@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Never
 
 from casty.cluster.acceptance import Acceptances
+from casty.cluster.backlogs import LOOKED_AT_EVERY, Backlogs
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.runtime.ask import ASK_PREFIX
-from casty.runtime.events import ILL_TYPED
+from casty.runtime.events import ILL_TYPED, MAILBOX_FULL
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
-from casty.runtime.ref import OwnRef
+from casty.runtime.ref import LocalRef, OwnRef
 from casty.runtime.system import ActorSystem, kernel_of
 from casty.wire.envelope import NoticeCode
 
@@ -31,6 +32,8 @@ class LocalTransport:
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
         self._acceptances = Acceptances()
+        self.backlogs: Backlogs | None = None
+        """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
         self.delivered = 0
         self.refused = 0
 
@@ -50,15 +53,33 @@ class LocalTransport:
                 self.refused += 1
                 return found
             target = found
-        if remaining is None:
+        backlogs = self.backlogs
+        if backlogs is not None and path in backlogs.by_path and isinstance(target, LocalRef):
+            is_taken = None
+            if remaining is not None:
+                message = Request(message, kernel.now() + remaining)
+                message.queue(target.cell)
+        elif remaining is None:
             is_taken = target.deliver(message)
         else:
-            is_taken = target.deliver_request(Request(message, kernel.now() + remaining))
-        if not is_taken:
+            message = Request(message, kernel.now() + remaining)
+            is_taken = target.deliver_request(message)
+        if is_taken is False:
             self.refused += 1
             return "no_actor"
         self.delivered += 1
+        if is_taken is None:
+            self._set_aside(target, message)
+        elif not self.delivered % LOOKED_AT_EVERY and backlogs is not None and isinstance(target, LocalRef):
+            backlogs.look(target)
         return None
+
+    def _set_aside(self, target: OwnRef[Never], message: object) -> None:
+        """Have a message wait for room in its mailbox, where something waits at all."""
+        if self.backlogs is not None and isinstance(target, LocalRef):
+            self.backlogs.take(target, message)
+        else:
+            kernel_of(self._system).dead_letter(message, target, MAILBOX_FULL)
 
     def _find(self, kernel: Kernel, path: str, uid: int, message: object, name: str) -> OwnRef[Never] | NoticeCode:
         """Return who is to get the message, or why nobody is: the long way, for a type that is new at its actor."""

@@ -16,6 +16,7 @@ from typing import Never, TypeVar
 import trio
 
 from casty.address import ActorAddress, NodeAddress, UniqueAddress
+from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
     PeerSaid,
@@ -134,6 +135,7 @@ class ClusterNode:
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
         self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames)
+        self.backlogs = None if transport is None else Backlogs(self.kernel, transport)
         self.assembler = Assembler(limits.message_bytes_max, self.is_member)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""

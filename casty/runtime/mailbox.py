@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from casty.config import Mailbox
+from casty.config import Mailbox, MailboxOverflowStrategy
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -103,7 +103,7 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "_capacity",
+        "capacity",
         "_stashed",
         "closed",
         "front",
@@ -118,7 +118,7 @@ class MessageQueue:
     )
 
     def __init__(self, settings: Mailbox) -> None:
-        self._capacity = settings.capacity
+        self.capacity = settings.capacity
         self.overflow = settings.overflow
         self.messages: deque[object] = NO_MESSAGES
         """In order. Made for the first one: it is a sixth of the memory of an idle actor."""
@@ -141,6 +141,15 @@ class MessageQueue:
         """Requests among the messages that nobody waits for any more."""
 
     @property
+    def lets_wait(self) -> bool:
+        """Whether a sender may wait for room."""
+        match self.overflow:
+            case MailboxOverflowStrategy.drop_new | MailboxOverflowStrategy.back_pressure:
+                return True
+            case MailboxOverflowStrategy.drop_oldest | MailboxOverflowStrategy.reject:
+                return False
+
+    @property
     def stashed(self) -> dict[object, deque[object]]:
         """The messages in the actor's stashes, by stash; only those with messages are in it."""
         if self._stashed is None:
@@ -154,7 +163,7 @@ class MessageQueue:
         if len(self.messages) >= self.limit:
             if self.closed or self.limit:
                 return False
-            self.messages, self.limit = deque(), self._capacity
+            self.messages, self.limit = deque(), self.capacity
         self.messages.append(message)
         if self.sleeper is not None:
             self.wake()

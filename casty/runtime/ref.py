@@ -83,12 +83,15 @@ class OwnRef(AskableRef[M_contra]):
     def request(self, request: Request) -> None:
         cast("OwnRef[object]", self).tell(request.message)
 
-    def deliver(self, message: object) -> bool:
-        """Hand over what came from the network; False when there is nobody. Never raises MailboxFull."""
+    def deliver(self, message: object) -> bool | None:
+        """Hand over what came from the network; False when there is nobody. Never raises MailboxFull.
+
+        None when there is no room now, and senders may wait for it: then the message was not taken.
+        """
         cast("OwnRef[object]", self).tell(message)
         return True
 
-    def deliver_request(self, request: Request) -> bool:
+    def deliver_request(self, request: Request) -> bool | None:
         """Hand over a request that came from the network, as `deliver`."""
         return self.deliver(request.message)
 
@@ -174,8 +177,13 @@ class LocalRef(OwnRef[M_contra]):
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
         await trio.lowlevel.checkpoint()
 
+    @property
+    def mailbox(self) -> MessageQueue:
+        """What waits for the actor."""
+        return self._mailbox
+
     @trio.lowlevel.enable_ki_protection
-    def deliver(self, message: object) -> bool:
+    def deliver(self, message: object) -> bool | None:
         mailbox = self._mailbox
         if len(mailbox.messages) < mailbox.limit:
             mailbox.messages.append(message)
@@ -183,11 +191,14 @@ class LocalRef(OwnRef[M_contra]):
                 mailbox.wake()
         elif mailbox.closed:
             return False
-        elif not mailbox.offer(message) and not self.cell.overflow(message):
-            self.cell.drop_full(message)
+        elif not mailbox.offer(message) and not (mailbox.make_room() and mailbox.offer(message)):
+            if mailbox.lets_wait:
+                return None
+            if not self.cell.overflow(message):
+                self.cell.drop_full(message)
         return True
 
-    def deliver_request(self, request: Request) -> bool:
+    def deliver_request(self, request: Request) -> bool | None:
         request.queue(self.cell)
         return self.deliver(request)
 
@@ -353,12 +364,18 @@ class AdapterRef(PathRef[N]):
         except Exception as error:  # as in tell
             self._cell.fail_from_outside(error)
             return True
-        return self._cell.ref.deliver(adapted)
+        taken = self._cell.ref.deliver(adapted)
+        if taken is None:
+            self._cell.drop_full(adapted)
+        return taken is not False
 
-    def deliver_request(self, request: Request) -> bool:
+    def deliver_request(self, request: Request) -> bool | None:
         try:
             request.message = self._adapt(cast("N", request.message))
         except Exception as error:  # as in tell
             self._cell.fail_from_outside(error)
             return True
-        return self._cell.ref.deliver_request(request)
+        taken = self._cell.ref.deliver_request(request)
+        if taken is None:
+            self._cell.drop_full(request)
+        return taken is not False

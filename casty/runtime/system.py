@@ -21,7 +21,7 @@ from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
 from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
-from casty.runtime.events import EventStreamCmd
+from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel, inside
 from casty.runtime.metrics import Metrics, collect_system
 from casty.runtime.ref import OwnRef, tell_or_drop
@@ -298,7 +298,12 @@ class ActorSystem:
     def _deliver(self, path: str, uid: int, message: object) -> bool:
         """Hand a message from the network to a local actor; False when there is none with that uid."""
         target = self._kernel.target(path, uid)
-        return target is not None and target.deliver(message)
+        if target is None:
+            return False
+        taken = target.deliver(message)
+        if taken is None:  # there is no room, and nobody here who could wait for it
+            self._kernel.dead_letter(message, target, MAILBOX_FULL)
+        return taken is not False
 
     def _ref_for(self, path: str, uid: int) -> ActorRef[Never]:
         """Return the ref that an address of this system means."""

@@ -46,7 +46,16 @@ STAY_FRAME = frame(FrameKind.STAY, b"")
 
 LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
     Lane.control: frozenset({FrameKind.CONTROL}),
-    Lane.ordinary: frozenset({FrameKind.ENVELOPE, FrameKind.NOTICE, FrameKind.CONTROL, FrameKind.LARGE}),
+    Lane.ordinary: frozenset(
+        {
+            FrameKind.ENVELOPE,
+            FrameKind.NOTICE,
+            FrameKind.CONTROL,
+            FrameKind.LARGE,
+            FrameKind.PAUSE,
+            FrameKind.RESUME,
+        }
+    ),
     Lane.large: frozenset({FrameKind.SLICE, FrameKind.ARRIVED}),
 }
 """Which frames a lane carries once it is up, besides those that end it."""

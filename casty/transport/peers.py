@@ -194,6 +194,11 @@ class RemoteTransport:
             link = exchange.links.established(to.address, lane)
         return link is not None and link.session is not None and link.outbox.put_nowait(frame)
 
+    def is_up(self, node: UniqueAddress, lane: Lane) -> bool:
+        """Whether there is a link with this run of a node."""
+        link = None if self._exchange is None else self._exchange.links.by_peer[lane].get(node)
+        return link is not None and link.session is not None
+
     def dial(self, address: NodeAddress, lane: Lane) -> None:
         """Start one attempt now, unless there is a link or an attempt; the handler hears the outcome."""
         self._running().dial(address, lane)

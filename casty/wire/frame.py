@@ -53,6 +53,10 @@ class FrameKind(IntEnum):
     """What became of the slices of a message."""
     LARGE = 12
     """Deliver the message whose slices have arrived, here, in its place among the others."""
+    PAUSE = 13
+    """Hold back what is for one actor: it has too much to do."""
+    RESUME = 14
+    """Go on."""
 
 
 _KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}

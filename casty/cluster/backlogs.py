@@ -1,0 +1,150 @@
+"""Messages from other nodes for actors that cannot keep up, and who was asked to hold back.
+
+Owns what arrives for an actor whose mailbox is full or long, from the moment that this is noticed:
+each node that sends there is asked to pause, and what is under way meanwhile waits here, in order,
+for room in the mailbox. Once there is room again the nodes are asked to go on. So a sender's
+``await ref.send(...)`` waits for room in a mailbox on another node, and other actors, of the same link
+too, notice nothing. It decides nothing about what is dropped by local policies.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Never
+
+import trio
+
+from casty.address import UniqueAddress
+from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
+from casty.runtime.kernel import Kernel
+from casty.runtime.ref import LocalRef
+from casty.transport.credit import FRAME_COST_BYTES
+from casty.transport.peers import RemoteTransport
+from casty.wire.frame import Lane
+from casty.wire.pauses import pause_frame, resume_frame
+
+LONG = 16_384
+"""Messages in a mailbox beyond which other nodes hold back."""
+SHORT = 8_192
+"""Messages, or half of a smaller mailbox, at which they go on: a round trip's work is left."""
+LOOKED_AT_EVERY = 64
+"""Messages between two looks at how long a mailbox is; looking at each would cost 1 % of its way."""
+LOOK_AGAIN = 0.01
+"""Seconds between two looks at a mailbox that has to become shorter."""
+
+BACKLOG_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of messages that wait for one actor: more than can be under way from a node that pauses when asked."""
+BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
+"""The same, for all actors together."""
+
+
+@dataclass(slots=True, eq=False)
+class _Backlog:
+    """What waits for one actor, with its size, and the nodes that pause."""
+
+    ref: LocalRef[Never]
+    waiting: deque[tuple[object, int]] = field(default_factory=lambda: deque[tuple[object, int]]())
+    bytes: int = 0
+    paused: dict[UniqueAddress, None] = field(default_factory=lambda: dict[UniqueAddress, None]())
+
+
+class Backlogs:
+    """The backlogs of one node. ``start`` runs a function in a task that ends with the node's links."""
+
+    def __init__(self, kernel: Kernel, transport: RemoteTransport) -> None:
+        self._kernel = kernel
+        self._transport = transport
+        self._start: Callable[[_Backlog], None] | None = None
+        self.by_path: dict[str, _Backlog] = {}
+        """Empty while every actor keeps up; looked at for each message."""
+        self.bytes = 0
+        self.sender: UniqueAddress | None = None
+        """Whose frame is being handed over, noted ahead of each."""
+        self.size = 0
+        """The bytes of that frame."""
+
+    def run_in(self, nursery: trio.Nursery) -> None:
+        """Have the tasks that feed actors run there."""
+        self._start = lambda backlog: nursery.start_soon(self._feed, backlog)
+
+    def take(self, ref: LocalRef[Never], message: object) -> None:
+        """Take a message for an actor that has a backlog, or has no room and gets one."""
+        backlog = self.by_path.get(ref.path)
+        if backlog is None:
+            backlog = self._open(ref)
+        self._pause(self.sender, backlog)
+        cost = self.size + FRAME_COST_BYTES
+        if not backlog.waiting and ref.mailbox.offer(message):
+            return
+        if backlog.bytes + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
+            self._kernel.dead_letter(message, ref, MAILBOX_FULL)
+            return
+        backlog.waiting.append((message, cost))
+        backlog.bytes += cost
+        self.bytes += cost
+
+    def look(self, ref: LocalRef[Never]) -> None:
+        """Have the sender pause whose messages have made a mailbox long."""
+        if len(ref.mailbox.messages) > LONG and ref.path not in self.by_path:
+            self._pause(self.sender, self._open(ref))
+
+    def link_up(self, peer: UniqueAddress) -> None:
+        """Ask again: the end of the old link ended what was asked on it."""
+        for backlog in self.by_path.values():
+            if peer in backlog.paused:
+                del backlog.paused[peer]
+                self._pause(peer, backlog)
+
+    def _open(self, ref: LocalRef[Never]) -> _Backlog:
+        backlog = self.by_path[ref.path] = _Backlog(ref)
+        if self._start is not None:
+            self._start(backlog)
+        return backlog
+
+    def _pause(self, peer: UniqueAddress | None, backlog: _Backlog) -> None:
+        if peer is not None and peer not in backlog.paused:
+            if self._transport.send_if_up(peer, Lane.ordinary, pause_frame(backlog.ref.path)):
+                backlog.paused[peer] = None
+
+    async def _feed(self, backlog: _Backlog) -> None:
+        """Hand the actor what waits for it as it finds room, until there is plenty again, then let all go on."""
+        try:
+            await self._drain(backlog)
+            while not (backlog.ref.mailbox.closed or self._resumed(backlog)):
+                await trio.sleep(LOOK_AGAIN)  # the queue of a link is full, and nothing tells when it has room
+                await self._drain(backlog)
+        finally:
+            self.by_path.pop(backlog.ref.path, None)
+            while backlog.waiting:
+                self._kernel.dead_letter(self._popped(backlog), backlog.ref, ACTOR_STOPPED)
+        while not self._resumed(backlog):  # noqa: ASYNC110  # as above, for an actor that has stopped
+            await trio.sleep(LOOK_AGAIN)
+
+    async def _drain(self, backlog: _Backlog) -> None:
+        mailbox = backlog.ref.mailbox
+        short = min(SHORT, mailbox.capacity // 2)
+        while not mailbox.closed and (backlog.waiting or len(mailbox.messages) > short):
+            if not backlog.waiting:
+                await trio.sleep(LOOK_AGAIN)
+            elif await mailbox.put(backlog.waiting[0][0]):
+                self._popped(backlog)
+
+    def _popped(self, backlog: _Backlog) -> object:
+        message, cost = backlog.waiting.popleft()
+        backlog.bytes -= cost
+        self.bytes -= cost
+        return message
+
+    def _resumed(self, backlog: _Backlog) -> bool:
+        """Ask all to go on; whether everybody who can be asked was."""
+        for peer in list(backlog.paused):
+            if self._transport.send_if_up(peer, Lane.ordinary, resume_frame(backlog.ref.path)):
+                del backlog.paused[peer]
+            elif not self._transport.is_up(peer, Lane.ordinary):
+                del backlog.paused[peer]  # the link is lost, and with it what was asked
+        return not backlog.paused
+
+    def __repr__(self) -> str:
+        return f"<Backlogs actors={len(self.by_path)} bytes={self.bytes}>"

@@ -1,0 +1,244 @@
+"""Actors that cannot keep up with another node: it holds back, nothing is lost, and others notice nothing."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+import casty
+from casty import ActorRef, Behaviors, Mailbox, MailboxOverflowStrategy
+from casty.cluster import backlogs as backlogs_module
+from casty.wire.frame import Lane
+from casty.wire.pauses import pause_frame
+
+
+@casty.message("tests.pressure.Item")
+@dataclass(frozen=True)
+class Item:
+    number: int
+
+
+@casty.message("tests.pressure.Ping")
+@dataclass(frozen=True)
+class Ping:
+    reply_to: ActorRef[int]
+
+
+class Sink:
+    """An actor that handles nothing while its gate is closed."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.gate = trio.Event()
+
+    def behavior(self, pause: float = 0.0):
+        async def handle(ctx, message: Item | Ping):
+            await self.gate.wait()
+            if pause:
+                await trio.sleep(pause)
+            if isinstance(message, Item):
+                self.seen.append(message.number)
+            else:
+                message.reply_to.tell(len(self.seen))
+            return Behaviors.same()
+
+        return Behaviors.receive(handle)
+
+
+async def pair(nodes, sink, mailbox, pause=0.0):
+    first, second = await nodes.start("a"), await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    first.system.spawn(sink.behavior(pause), "sink", mailbox=mailbox)
+    return first, second, second.system.remote("/sink", "a").of(Item | Ping)
+
+
+async def until(condition):
+    with trio.fail_after(300):
+        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
+            await trio.sleep(0.01)
+
+
+def nothing_left(first, second) -> bool:
+    receiver, sender = first.system.cluster._node.backlogs, second.system.cluster._node.holds
+    return (receiver.by_path, receiver.bytes, sender.by_actor, sender._peers) == ({}, 0, {}, {})
+
+
+@pytest.mark.parametrize("overflow", [MailboxOverflowStrategy.drop_new, MailboxOverflowStrategy.back_pressure])
+async def test_send_waits_for_room_in_a_mailbox_of_another_node(autojump_clock, nodes, overflow):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(10, overflow))
+    sent = []
+
+    async def sending():
+        for number in range(30_000):
+            await ref.send(Item(number))
+            sent.append(number)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sending)
+        await trio.sleep(5)
+        stuck = len(sent)
+        assert 10 < stuck < 30_000
+        await trio.sleep(5)
+        assert len(sent) == stuck
+        sink.gate.set()
+    await until(lambda: len(sink.seen) == 30_000)
+    assert sink.seen == sent
+    assert first.system.statistics().dead_letters == second.system.statistics().dead_letters == {}
+    await until(lambda: nothing_left(first, second))
+
+
+async def test_tell_loses_only_what_the_queue_of_the_sender_has_no_room_for(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(10))
+    ref.tell(Item(0))
+    await trio.sleep(1)
+    for number in range(1, 100):
+        ref.tell(Item(number))
+    await trio.sleep(1)
+    for number in range(100, 6_000):
+        ref.tell(Item(number))
+    await trio.sleep(1)
+    sink.gate.set()
+    lost = second.system.statistics().dead_letters["outbound queue full"]
+    await until(lambda: len(sink.seen) == 6_000 - lost)
+    assert sink.seen == list(range(6_000 - lost))
+    assert lost == 6_000 - 100 - 4_096
+    assert first.system.statistics().dead_letters == {}
+    await until(lambda: nothing_left(first, second))
+
+
+async def test_other_actors_on_the_same_link_are_not_held_up(autojump_clock, nodes):
+    sink, other = Sink(), Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(10))
+    other.gate.set()
+    first.system.spawn(other.behavior(), "other")
+    for number in range(3_000):
+        ref.tell(Item(number))
+    with trio.fail_after(1):
+        count: int = await second.system.ask(second.system.remote("/other", "a").of(Ping), Ping)
+    assert count == 0
+    for number in range(2_000):
+        await second.system.remote("/other", "a").of(Item).send(Item(number))
+    await until(lambda: len(other.seen) == 2_000)
+    assert sink.seen == []
+    sink.gate.set()
+    await until(lambda: len(sink.seen) == 3_000)
+
+
+async def test_a_long_mailbox_makes_other_nodes_hold_back_before_it_is_full(autojump_clock, nodes, monkeypatch):
+    monkeypatch.setattr(backlogs_module, "LONG", 500)
+    monkeypatch.setattr(backlogs_module, "SHORT", 100)
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, None, pause=0.001)
+    sink.gate.set()
+    longest = 0
+
+    async def watching():
+        nonlocal longest
+        while len(sink.seen) < 5_000:
+            longest = max(longest, first.system.statistics().mailboxes.get("/sink", 0))
+            await trio.sleep(0.005)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watching)
+        for number in range(5_000):
+            await ref.send(Item(number))
+            if number % 50 == 0:
+                await trio.sleep(0.001)
+    assert sink.seen == list(range(5_000))
+    assert 500 < longest < 4_500
+    await until(lambda: nothing_left(first, second))
+
+
+async def test_requests_wait_too_and_expire_where_they_wait(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(5))
+    for number in range(50):
+        ref.tell(Item(number))
+    with pytest.raises(casty.AskTimeoutError):
+        await second.system.ask(ref, Ping, timeout=1.0)
+    sink.gate.set()
+    await until(lambda: len(sink.seen) == 50)
+    count: int = await second.system.ask(ref, Ping, timeout=1.0)
+    assert count == 50
+    assert first.system.statistics().dead_letters == {"request expired": 1}
+    await until(lambda: nothing_left(first, second))
+
+
+async def test_an_actor_that_stops_gives_back_what_waited_for_it(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(5))
+    for number in range(50):
+        ref.tell(Item(number))
+    await trio.sleep(1)
+    first.system.stop(first.system.lookup("/sink"))
+    sink.gate.set()
+    await until(lambda: nothing_left(first, second))
+    lost = sum(first.system.statistics().dead_letters.values())
+    assert len(sink.seen) + lost == 50
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_lost_link_resumes_and_order_holds(autojump_clock, nodes, seed):
+    rng = random.Random(seed)
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(20), pause=0.001)
+    sink.gate.set()
+
+    async def breaking():
+        for _ in range(5):
+            await trio.sleep(rng.uniform(0.05, 0.5))
+            nodes.network.reset("a", "b")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(breaking)
+        for number in range(1_500):
+            await ref.send(Item(number))
+            if rng.random() < 0.02:
+                await trio.sleep(rng.uniform(0.0, 0.1))
+    await trio.sleep(30)
+    assert sink.seen == sorted(set(sink.seen))
+    await ref.send(Item(10_000))
+    await until(lambda: sink.seen[-1] == 10_000)
+    await until(lambda: nothing_left(first, second))
+
+
+async def test_a_new_link_is_told_again_to_hold_back(autojump_clock, nodes):
+    sink = Sink()
+    _, _, ref = await pair(nodes, sink, Mailbox(5))
+    sent = 0
+
+    async def sending():
+        nonlocal sent
+        while sent < 100_000:
+            await ref.send(Item(sent))
+            sent += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sending)
+        await trio.sleep(2)
+        nodes.network.reset("a", "b")
+        await trio.sleep(2)
+        stuck = sent
+        await trio.sleep(2)
+        assert sent == stuck < 50_000
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_is_removed_releases_who_waits_for_it(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(5))
+    transport = first.system.cluster._transport
+    transport.send_if_up(second.system.cluster._node.self_node, Lane.ordinary, pause_frame("/sink"))
+    ref.tell(Item(0))
+    await trio.sleep(1)
+    transport.send_if_up(second.system.cluster._node.self_node, Lane.ordinary, pause_frame("/nobody"))
+    await trio.sleep(1)
+    assert set(second.system.cluster._node.holds.by_actor) == {(first.system.self_node, "/nobody")}
+    second.system.remote("/nobody", "a").of(Item).tell(Item(1))
+    await nodes.stop("a")
+    await until(lambda: not second.system.cluster._node.holds.by_actor)
