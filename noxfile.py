@@ -146,3 +146,10 @@ def bench(session: nox.Session) -> None:
         session.run("python", "tests/benchmarks/bench.py", "plot", "build/bench.json")
         session.run("python", "tests/benchmarks/bench_baseline.py")
         session.run("python", "tests/benchmarks/bench_cluster.py")
+
+
+@nox.session(python=PYTHONS[-1])
+def soak(session: nox.Session) -> None:
+    """Run five nodes on a busy machine for half an hour; an accusation is a failure. ``-- --minutes 5`` is shorter."""
+    session.install("-e", ".")
+    session.run("python", "-X", "dev", "tests/benchmarks/soak.py", *session.posargs)

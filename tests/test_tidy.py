@@ -45,6 +45,9 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 SELF = "tests/test_tidy.py"  # shows what is untidy, and so is not held to the rules about words
 REGISTRIES = [("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("debian", "org")]
 
+REAL_TIME = ("tests/integration/", "tests/benchmarks/")
+"""Where real processes take real time."""
+
 CLOCKS = {"autojump_clock", "mock_clock"}
 
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|\bfor now\b", re.IGNORECASE)
@@ -91,7 +94,7 @@ def _ignores(source: str) -> Iterator[str]:
 
 def _sleeps(path: str, source: str) -> Iterator[str]:
     virtual = "autojump" in source or "MockClock" in source
-    if path.startswith("tests/") and not path.startswith("tests/integration/") and not virtual:
+    if path.startswith("tests/") and not path.startswith(REAL_TIME) and not virtual:
         for match in SLEEP.finditer(source):
             yield f"{_line_of(source, match)}: sleeps on a real clock"
 
@@ -318,5 +321,6 @@ def test_checker_lets_tidy_code_pass() -> None:
     )
     assert violations("casty/protocol/a.py", HEADER + textwrap.dedent(body)) == []
     assert violations("tests/integration/test_a.py", "async def test_a():\n    await trio.sleep(1)\n") == []
+    assert "sleeps" in violations("tests/test_a.py", "async def test_a():\n    await trio.sleep(1)\n")[0]
     assert violations("tests/unit/test_a.py", "def test_a(autojump_clock): trio.sleep(1)\n") == []
     assert violations("tests/unit/test_a.py", "@pytest.mark.usefixtures('shop')\ndef test_a(): ...\n") == []

@@ -87,7 +87,15 @@ class Quit:
     """Make the actor stop."""
 
 
-Command = Echo | Crash | Odd | Quit
+@casty.message("integration.Block")
+@dataclass(frozen=True)
+class Block:
+    """Make the handler hold the loop of its node, as a call that is not ``async`` does."""
+
+    seconds: float
+
+
+Command = Echo | Crash | Odd | Quit | Block
 PLAIN = {"crash": Crash(), "odd": Odd(), "quit": Quit()}
 
 
@@ -104,6 +112,8 @@ def server(node_id: str) -> Behavior[Command]:
                 return Behaviors.unhandled()
             case Quit():
                 return Behaviors.stopped()
+            case Block(seconds):
+                time.sleep(seconds)  # noqa: ASYNC251  # the very mistake
         return Behaviors.same()
 
     return Behaviors.receive(handle)
@@ -183,6 +193,8 @@ class Node:
                 return await self._ask(node, path, float(command.get("timeout", 5.0)))
             case "tell":
                 self.ref(node, path).of(Command).tell(PLAIN[str(command["message"])])
+            case "block":
+                self.ref(node, path).of(Command).tell(Block(float(command["seconds"])))
             case "spawn":
                 self.system.spawn(server(self.node_id), str(command["name"]))
             case "stop":

@@ -25,6 +25,15 @@ HANG = 20.0
 END_TIMEOUT = 5.0
 POLL_PAUSE = 0.05
 LOG_TAIL = 15
+BURN = """
+import os, sys, time
+share, period, parent = float(sys.argv[1]), 0.1, os.getppid()
+while os.getppid() == parent:
+    began, used = time.monotonic(), time.process_time()
+    while time.process_time() < used + share * period:
+        pass
+    time.sleep(max(0.0, began + period - time.monotonic()))
+"""
 PROGRAM = Path(__file__).with_name("node_program.py")
 
 Event = dict[str, Any]
@@ -221,9 +230,9 @@ class Rig:
         return nodes
 
     @asynccontextmanager
-    async def burners(self, count: int) -> AsyncIterator[None]:
-        """Run processes that compete with the nodes for the cores."""
-        command = [sys.executable, "-c", "while True: pass"]
+    async def burners(self, count: int, *, share: float = 1.0) -> AsyncIterator[None]:
+        """Run processes that compete with the nodes for the cores; each takes a share of the time of one core."""
+        command = [sys.executable, "-c", BURN, str(share)]
         burning = [await trio.lowlevel.open_process(command, start_new_session=True) for _ in range(count)]
         try:
             yield
