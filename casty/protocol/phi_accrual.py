@@ -4,9 +4,9 @@ Owns the heartbeat intervals of each node and the suspicion that follows from th
 who sends heartbeats or what an accusation leads to (`availability`).
 
 Source: Hayashibara, Défago, Yared, Katayama 2004, "The phi accrual failure detector", section 4.
-Deviations: the normal tail is the logistic approximation that Akka uses, written in logarithms so
-that it never rounds to infinity and still tells a phi of 16 from one of 300; a pause is added to
-the mean; intervals beyond ``learned_interval_max`` (outages) are not learned.
+The tail of the normal distribution is computed in logarithms (Abramowitz and Stegun 1964, 26.2.12,
+where `erfc` becomes too small), so that it tells a phi of 16 from one of 50 and of 5,000. Deviations: a
+pause is added to the mean; intervals beyond ``learned_interval_max`` (outages) are not learned.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from casty.config import FailureDetectorConfig
@@ -22,7 +23,12 @@ from casty.config import FailureDetectorConfig
 N = TypeVar("N", bound=Hashable)
 
 CROSSING_STEPS = 60
+ERFC_DEVIATIONS_MAX = 30.0
+"""Beyond that the tail is below 10^-197; `erfc` of it becomes zero at 38."""
+
 _LN10 = math.log(10.0)
+_ROOT2 = math.sqrt(2.0)
+_LN_ROOT_2PI = math.log(2.0 * math.pi) / 2
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ class PhiAccrualFailureDetector(Generic[N]):
     ) -> None:
         self.config = config or FailureDetectorConfig()
         self._learned_interval_max = learned_interval_max
-        self._deviations_max = _deviations_at(self.config.threshold)
+        self._deviations_max = deviations_at(self.config.threshold)
         self._histories: dict[N, _History] = {}
 
     def heartbeat(self, node: N, now: float) -> None:
@@ -95,11 +101,15 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Return whether the suspicion is below the threshold; True for a node never heard of."""
         return self.phi(node, now) < self.config.threshold
 
-    def crossing(self, node: N) -> float:
-        """Return when the suspicion will reach the threshold if nothing is heard until then."""
+    def crossing(self, node: N, threshold: float | None = None) -> float:
+        """Return when the suspicion will reach the threshold if nothing is heard until then.
+
+        ``threshold`` is that of the configuration unless given, more than 0.
+        """
         history = self._histories[node]
         mean, deviation = self._spread(history)
-        return history.last + mean + self._deviations_max * deviation
+        deviations = self._deviations_max if threshold is None else deviations_at(threshold)
+        return history.last + mean + deviations * deviation
 
     def last_heard(self, node: N) -> float:
         """Return when the last heartbeat of a tracked node arrived, or when it was first expected."""
@@ -134,13 +144,17 @@ class PhiAccrualFailureDetector(Generic[N]):
 
 def _phi(deviations: float) -> float:
     """Return -log10 of the probability that a heartbeat comes later than this many deviations."""
-    exponent = deviations * (1.5976 + 0.070566 * deviations * deviations)
-    if exponent > 30:
-        return exponent / _LN10
-    return math.log1p(math.exp(exponent)) / _LN10
+    if deviations < 0:
+        return -math.log1p(-math.erfc(-deviations / _ROOT2) / 2) / _LN10
+    if deviations <= ERFC_DEVIATIONS_MAX:
+        return -math.log10(math.erfc(deviations / _ROOT2) / 2)
+    square = deviations * deviations
+    series = math.log1p((-1 + (3 - 15 / square) / square) / square)
+    return (square / 2 + math.log(deviations) + _LN_ROOT_2PI - series) / _LN10
 
 
-def _deviations_at(threshold: float) -> float:
+@lru_cache(maxsize=64)
+def deviations_at(threshold: float) -> float:
     """Return the number of deviations at which phi reaches ``threshold``, by halving the interval."""
     low, high = -1.0, 1.0
     while _phi(low) >= threshold:

@@ -59,6 +59,40 @@ def test_threshold_below_the_mean_is_crossed_before_it() -> None:
     assert not detector.is_available("a", crossing + 1e-6)
 
 
+# -log10 of the upper tail of the normal distribution, from its continued fraction with 50 digits.
+TAIL = {
+    1.0: 0.79954554149197,
+    3.0: 2.86969903592936,
+    6.0: 9.00586432747670,
+    8.0: 15.2061425510171,
+    25.0: 137.514747650995,
+    29.99: 197.178798162940,
+    30.01: 197.439663741893,
+    40.0: 349.437006459350,
+    150.0: 4888.38812190465,
+}
+
+
+@pytest.mark.parametrize("deviations", TAIL)
+def test_phi_is_the_tail_of_the_normal_distribution(deviations: float) -> None:
+    detector = PhiAccrualFailureDetector[str](FailureDetectorConfig(acceptable_heartbeat_pause_ms=0.0))
+    detector.expect("a", 0.0)  # in one second, give or take a quarter
+    assert detector.phi("a", 1.0 + 0.25 * deviations) == pytest.approx(TAIL[deviations], rel=1e-9)
+    assert detector.phi("a", 1.0 - 0.25 * deviations) == pytest.approx(-math.log10(1 - 10 ** -TAIL[deviations]))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0, 8.0, 12.0, 16.0, 17.0, 20.0, 30.0, 40.0, 50.0, 300.0, 5000.0])
+def test_each_threshold_is_crossed_at_a_time_of_its_own(threshold: float) -> None:
+    crossing = {
+        level: beating(0.5, config=FailureDetectorConfig(threshold=level)).crossing("a")
+        for level in (threshold, threshold * 1.01)
+    }
+    assert crossing[threshold] < crossing[threshold * 1.01]
+    detector = beating(0.5)
+    assert detector.phi("a", crossing[threshold]) == pytest.approx(threshold, rel=1e-9)
+    assert detector.crossing("a", threshold) == crossing[threshold]
+
+
 def test_phi_tells_long_silences_apart_and_stays_finite() -> None:
     detector = beating(0.5)
     levels = [detector.phi("a", 9.5 + silence) for silence in (4.0, 5.0, 10.0, 100.0, 1e6)]
