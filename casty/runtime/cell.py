@@ -31,7 +31,6 @@ from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Lo
 from casty.runtime.signatures import check_end
 from casty.runtime.supervisor import Verdict, condemn, fail_late, judge, refuse_in_hand, report_cut, restart_by_choice
 from casty.runtime.timers import Entry
-from casty.runtime.watching import is_awaited, queue_end
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
@@ -64,7 +63,8 @@ class Cell:
     """The receive time-out among the timers."""
     adapters: list[str] | None = None
     watchers: dict[int, Watcher] | None = None
-    watching: dict[ActorRef[Never], None] | None = None
+    watching: dict[ActorRef[Never], ActorRef[Never]] | None = None
+    """The refs that Terminated will name, and those that they were watched by."""
     waiters: trio.Event | None = None
     failure: Exception | None = None
     """What the actor failed with, once it is to stop."""
@@ -102,7 +102,9 @@ class Cell:
 
     def signal(self, signal: object) -> None:
         """Have the actor see ``signal`` before its next message; the end of an actor after those there are."""
-        if not self.stopping and not (type(signal) is Terminated and queue_end(self, signal)):
+        if isinstance(signal, Terminated):
+            self.mailbox.put_notice(EndNotice(signal))
+        elif not self.stopping:
             if self.control is None:
                 self.control = deque()
             self.control.append(signal)
@@ -169,13 +171,7 @@ class Cell:
             case MailboxOverflowStrategy.drop_new:
                 self.drop_full(message)
             case MailboxOverflowStrategy.drop_oldest:
-                oldest = self.mailbox.push_out_oldest(message)
-                if type(oldest) is EndNotice:
-                    self.mailbox.notices -= 1
-                    self.control = self.control or deque()
-                    self.control.append(oldest.terminated)
-                else:
-                    self.drop_full(oldest)
+                self.drop_full(self.mailbox.push_out_oldest(message))
             case MailboxOverflowStrategy.reject | MailboxOverflowStrategy.back_pressure:
                 return False
         return True
@@ -290,7 +286,7 @@ class Cell:
                     continue
                 message = source.popleft()
                 if mailbox.senders:
-                    mailbox.admit()
+                    mailbox.admit(message)
                 count += 1
                 if message is PILL:
                     return
@@ -346,9 +342,6 @@ class Cell:
                     message = signal.take()
                     if message is not NOTHING:
                         return message
-                case Terminated():
-                    if is_awaited(self, signal):
-                        return signal
                 case Failure():
                     raise signal.error
                 case Look():

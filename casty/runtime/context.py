@@ -122,7 +122,8 @@ class ActorContext(Generic[M]):
     def watch(self, ref: ActorRef[Never]) -> None:
         """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
 
-        It comes like a message, ahead of the mailbox, once. ValueError where ``ref`` cannot be watched.
+        It comes once, like a message, after all that was told before the end, and names ``ref`` itself.
+        ValueError where ``ref`` cannot be watched.
         """
         watch(self._cell, ref)
 

@@ -65,10 +65,10 @@ class UnhandledMessage:
 class Terminated:
     """A watched actor has ended; ``cause`` is the exception it failed with, None for a normal stop.
 
-    Arrives in the watcher's handler like a message, ahead of the mailbox: an actor that watches has
-    a message type such as ``Command | Terminated``. The cause of an actor that had ended before it
-    was watched is not known any more: None. A handler that answers it with ``Behaviors.unhandled()``
-    fails with DeathPactError.
+    Arrives once, in the watcher's handler, like a message and after those that were told before the end: an
+    actor that watches has a message type such as ``Command | Terminated``. It needs no room in the mailbox.
+    ``ref`` is the one that was watched. The cause of an actor that had ended before it was watched is not
+    known any more: None. A handler that answers it with ``Behaviors.unhandled()`` fails with DeathPactError.
     """
 
     ref: ActorRef[Never]

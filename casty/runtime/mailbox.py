@@ -123,8 +123,8 @@ class MessageQueue:
         self.messages: deque[object] = NO_MESSAGES
         """In order. Made for the first one: it is a sixth of the memory of an idle actor."""
         self.limit = 0
-        """How many there may be: the capacity, or 0 before the first message and after the close, so that
-        one comparison finds every case that is not the usual one."""
+        """How many there may be: the capacity and the notices, or 0 before the first message and after the
+        close, so that one comparison finds every case that is not the usual one."""
         self.closed = False
         self.sleeper: trio.lowlevel.Task | None = None
         """Who waits for a message and has not been woken; there is none while there is a message."""
@@ -136,7 +136,7 @@ class MessageQueue:
         """What was put back, to be taken before ``messages``, beyond the bound; None where nothing ever was."""
         self._stashed: dict[object, deque[object]] | None = None
         self.notices = 0
-        """Ends of watched actors among the messages."""
+        """Ends of watched actors among the messages: beyond the bound, in their place."""
         self.withdrawn = 0
         """Requests among the messages that nobody waits for any more."""
 
@@ -190,9 +190,28 @@ class MessageQueue:
 
     def push_out_oldest(self, message: object) -> object:
         """Put ``message`` into a full queue and return the oldest one, which made room for it."""
-        oldest = self.messages.popleft()
+        notices: list[object] = []
+        while type(oldest := self.messages.popleft()) is EndNotice:
+            notices.append(oldest)
+        self.messages.extendleft(reversed(notices))
         self.messages.append(message)
         return oldest
+
+    def put_notice(self, notice: EndNotice) -> None:
+        """Queue the end of a watched actor, for which there always is room; nothing happens after the close."""
+        if self.closed:
+            return
+        if not self.limit:
+            self.messages, self.limit = deque(), self.capacity
+        self.notices += 1
+        self.limit += 1
+        self.messages.append(notice)
+        self.wake()
+
+    def notice_taken(self) -> None:
+        """Take note that the actor has come to the end of another."""
+        self.notices -= 1
+        self.limit -= 1
 
     def put_back(self, messages: list[object]) -> None:
         """Have ``messages`` taken next, in this order, whatever the bound."""
@@ -211,11 +230,13 @@ class MessageQueue:
         source = self.front or self.messages
         message = source.popleft() if source else NOTHING
         if self.senders:
-            self.admit()
+            self.admit(message)
         return message
 
-    def admit(self) -> None:
-        """Let those who wait for room in, first come first served."""
+    def admit(self, taken: object) -> None:
+        """Let those who wait for room in, first come first served, now that ``taken`` is out of the queue."""
+        if type(taken) is EndNotice:
+            return  # it took no room
         while self.senders and len(self.messages) < self.limit:
             task, message = self.senders.popitem(last=False)
             self.messages.append(message)
@@ -279,5 +300,5 @@ class MessageQueue:
                 message.take()
             else:
                 self.messages.append(message)
-        self.admit()
+        self.admit(NOTHING)
         return len(self.messages) < used

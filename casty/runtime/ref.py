@@ -29,8 +29,14 @@ M_contra = TypeVar("M_contra", contravariant=True)
 N = TypeVar("N")
 
 
-def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
+def check_thread(ref: OwnRef[Never]) -> None:
     """Raise the error of a ``tell`` that comes from a thread other than the system's."""
+    if get_ident() != ref.kernel.thread:
+        refuse_thread(ref)
+
+
+def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
+    """Raise that error."""
     raise RuntimeError(
         f"tell() to {ref.path} was called from a foreign thread, expected the thread that runs the actor system; "
         "use system.tell_threadsafe(ref, message) there"
@@ -267,6 +273,7 @@ class PathRef(OwnRef[M_contra]):
         return None if target is None else target.owner()
 
     def tell(self, message: M_contra) -> None:
+        check_thread(self)
         target = self._kernel.target(self._path, self._uid)
         if target is None:
             self._kernel.dead_letter(message, self, NO_SUCH_ACTOR)
@@ -302,8 +309,7 @@ class InlineRef(PathRef[M_contra]):
         return None
 
     def tell(self, message: M_contra) -> None:
-        if get_ident() != self._kernel.thread:
-            refuse_thread(self)
+        check_thread(self)
         self._function(message)
 
     def request(self, request: Request) -> None:
@@ -334,6 +340,7 @@ class AdapterRef(PathRef[N]):
         return self._cell.ref.owner()
 
     def tell(self, message: N) -> None:
+        check_thread(self)
         try:
             adapted = self._adapt(message)
         except Exception as error:  # the function is the actor's code: its failure, not the sender's

@@ -78,13 +78,13 @@ def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
         watcher.watching = {}
     if not isinstance(ref, OwnRef):
         _watch_remote(watcher.kernel, watcher.ref, ref)
-        watcher.watching[ref] = None
+        watcher.watching[ref] = ref
         return
     actor = _actor(ref)
     if actor is watcher:
         raise ValueError(f"{watcher.path} cannot watch itself: when it ends, nobody is there to be told")
     known: ActorRef[Never] = ref if actor is None else actor.ref
-    watcher.watching[known] = None
+    watcher.watching[known] = ref
     if actor is None:
         watcher.signal(Terminated(known))
     else:
@@ -93,43 +93,40 @@ def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
 
 def unwatch(watcher: Cell, ref: ActorRef[Never]) -> None:
     """Forget a watch; a Terminated that is on its way does not arrive."""
-    actor = ref.owner() if isinstance(ref, OwnRef) else None
-    known: ActorRef[Never] = ref if actor is None else actor.ref
-    if watcher.watching is None or known not in watcher.watching:
+    known = _watched_as(watcher, ref)
+    if watcher.watching is None or known is None:
         return
     del watcher.watching[known]
-    if actor is not None and actor.watchers is not None:
+    if not isinstance(known, OwnRef):
+        _unwatch_remote(watcher.kernel, watcher.ref, known)
+    elif (actor := known.owner()) is not None and actor.watchers is not None:
         actor.watchers.pop(watcher.uid, None)
-    elif not isinstance(ref, OwnRef):
-        _unwatch_remote(watcher.kernel, watcher.ref, ref)
 
 
-def queue_end(watcher: Cell, terminated: Terminated) -> bool:
-    """Put the end of an actor behind the messages that wait; False when the mailbox has no room.
-
-    What the actor sent to its watcher before it ended is there already, and is seen first.
-    """
-    if not watcher.mailbox.offer(EndNotice(terminated)):
-        return False
-    watcher.mailbox.notices += 1
-    return True
+def _watched_as(watcher: Cell, ref: ActorRef[Never]) -> ActorRef[Never] | None:
+    """Return what the end of a watched actor names; a name or an adapter may lead to nobody, or another, by now."""
+    watching = watcher.watching or {}
+    if ref in watching:
+        return ref
+    return next((known for known, given in watching.items() if given == ref), None)
 
 
-def is_awaited(watcher: Cell, terminated: Terminated) -> bool:
-    """Whether the actor still watches the one that has ended; it does not any more then."""
+def awaited(watcher: Cell, terminated: Terminated) -> Terminated | None:
+    """Return what a watcher is told of an end, by the ref that it watched; None if it does not watch any more."""
     if watcher.watching is None or terminated.ref not in watcher.watching:
-        return False
-    del watcher.watching[terminated.ref]
-    return True
+        return None
+    given = watcher.watching.pop(terminated.ref)
+    return terminated if given == terminated.ref else Terminated(given, terminated.cause)
 
 
 def opened_end(watcher: Cell, notice: EndNotice) -> object:
     """Return the Terminated to be handled now; NOTHING when the watch was given up meanwhile."""
-    watcher.mailbox.notices -= 1
-    if not is_awaited(watcher, notice.terminated):
+    watcher.mailbox.notice_taken()
+    told = awaited(watcher, notice.terminated)
+    if told is None:
         return NOTHING
     watcher.kernel.signals += 1
-    return notice.terminated
+    return told
 
 
 def unwatch_all(watcher: Cell) -> None:

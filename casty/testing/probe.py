@@ -127,9 +127,10 @@ class TestProbe(Generic[M]):
         return self._ends.pop(end.ref)
 
     def _end_of(self, ref: ActorRef[Never]) -> Terminated | None:
-        if ref.address.uid:
-            return self._ends.get(ref)
-        return next((end for end in self._ends.values() if end.ref.path == ref.path), None)  # a ref by name
+        if ref in self._ends:
+            return self._ends[ref]
+        ends = (end for end in self._ends.values() if end.ref.path == ref.path)
+        return next((end for end in ends if 0 in (ref.address.uid, end.ref.address.uid)), None)  # one is a name
 
     async def _next(self, wanted: str, timeout: float) -> M:
         with trio.move_on_after(timeout):

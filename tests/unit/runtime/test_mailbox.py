@@ -222,6 +222,34 @@ async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works()
     assert all("tell_threadsafe" in str(error) for error in errors)
 
 
+async def test_a_foreign_thread_runs_no_adapter_and_makes_no_dead_letter() -> None:
+    errors: list[str] = []
+    adapters: list[ActorRef[int]] = []
+
+    def refuse(number: int) -> object:
+        raise ValueError(number)
+
+    async def adapted(ctx: ActorContext[object]) -> Behavior[object]:
+        adapters.append(ctx.message_adapter(refuse))
+        return Behaviors.ignore()
+
+    def work(refs: list[ActorRef[int]]) -> None:
+        for ref in refs:
+            with pytest.raises(RuntimeError, match="tell_threadsafe") as caught:
+                ref.tell(1)
+            errors.append(str(caught.value))
+
+    async with ActorSystem() as system, system.events(DeadLetter) as events:
+        system.spawn(Behaviors.setup(adapted), "adapted")
+        await trio.testing.wait_all_tasks_blocked()
+        nobody = system._ref_for("/nobody", 0).of(int)
+        await trio.to_thread.run_sync(work, [adapters[0], nobody])
+        assert system.lookup("/adapted") is not None
+        assert system.statistics().dead_letters == {}
+        assert events.dropped == 0
+    assert len(errors) == 2
+
+
 async def test_a_thread_that_overfills_a_rejecting_mailbox_makes_dead_letters() -> None:
     gate = trio.Event()
     async with ActorSystem() as system:

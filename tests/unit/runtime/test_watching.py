@@ -194,7 +194,7 @@ async def test_a_stop_overtakes_the_end_of_a_watched_actor() -> None:
 
 
 @pytest.mark.parametrize("overflow", list(MailboxOverflowStrategy))
-async def test_the_end_finds_its_way_past_a_full_mailbox(overflow: MailboxOverflowStrategy) -> None:
+async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(overflow: MailboxOverflowStrategy) -> None:
     seen: list[object] = []
     gate = trio.Event()
 
@@ -202,23 +202,139 @@ async def test_the_end_finds_its_way_past_a_full_mailbox(overflow: MailboxOverfl
         if isinstance(message, tuple):
             ctx.watch(message[1])
             await gate.wait()
-        seen.append(message)
+        else:
+            seen.append(message)
+        return Behaviors.same()
+
+    async def last_words(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        ref.tell("one")
+        ref.tell("two")
+        return Behaviors.stopped()
+
+    async with ActorSystem() as system:
+        target = system.spawn(Behaviors.receive(last_words), "target")
+        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2, overflow))
+        ref.tell(("watch", target))
+        await trio.testing.wait_all_tasks_blocked()
+        target.tell("end")
+        await system.wait_stopped(target)
+        with suppress(MailboxFull):
+            ref.tell("three")
+        assert system.statistics().mailbox_size == 2
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        ends = Terminated(target)
+        pushes_out = overflow is MailboxOverflowStrategy.drop_oldest
+        assert seen == (["two", ends, "three"] if pushes_out else ["one", "two", ends])
+
+
+async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another() -> None:
+    seen: list[object] = []
+    gate = trio.Event()
+
+    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        if isinstance(message, tuple):
+            for ref in message:
+                ctx.watch(ref)
+            await gate.wait()
+        else:
+            seen.append(message)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        targets = tuple(system.spawn(Behaviors.ignore(), f"target-{number}") for number in range(3))
+        mailbox = Mailbox(1, MailboxOverflowStrategy.drop_oldest)
+        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=mailbox)
+        ref.tell(targets)
+        await trio.testing.wait_all_tasks_blocked()
+        for target in targets:
+            system.stop(target)
+            await system.wait_stopped(target)
+        ref.tell("one")
+        ref.tell("two")
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [*map(Terminated, targets), "two"]
+        assert system.statistics().dead_letters == {"mailbox full": 1}
+
+
+async def test_the_end_of_another_lets_no_sender_in_beyond_the_bound() -> None:
+    waiting: list[int] = []
+    gate = trio.Event()
+
+    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        if isinstance(message, tuple):
+            for ref in message:
+                ctx.watch(ref)
+            await gate.wait()
+        waiting.append(ctx.system.statistics().mailboxes.get("/watcher", 0))
+        return Behaviors.same()
+
+    async with ActorSystem() as system, trio.open_nursery() as nursery:
+        targets = tuple(system.spawn(Behaviors.ignore(), f"target-{number}") for number in range(3))
+        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2))
+        ref.tell(targets)
+        await trio.testing.wait_all_tasks_blocked()
+        for target in targets:
+            system.stop(target)
+            await system.wait_stopped(target)
+        for number in range(6):
+            nursery.start_soon(ref.send, number)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiting == [2, 2, 2, 2, 2, 2, 2, 2, 1, 0]
+
+
+async def test_an_actor_watched_by_its_name_or_an_adapter_is_told_by_that_and_can_be_unwatched_by_it() -> None:
+    seen: list[object] = []
+    adapters: list[ActorRef[int]] = []
+
+    async def adapted(ctx: ActorContext[object]) -> Behavior[object]:
+        adapters.append(ctx.message_adapter(str, int))
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(watcher(seen), "watcher")
+        for round_, is_unwatched in enumerate([False, True, False]):
+            target = system.spawn(Behaviors.setup(adapted), "target")
+            await trio.testing.wait_all_tasks_blocked()
+            for known in (system._ref_for("/target", 0), adapters[-1]):
+                ref.tell(("watch", known))
+                await trio.testing.wait_all_tasks_blocked()
+                if is_unwatched:
+                    ref.tell(("unwatch", known))
+            await trio.testing.wait_all_tasks_blocked()
+            system.stop(target)
+            await trio.testing.wait_all_tasks_blocked()
+            assert seen == ([] if is_unwatched else [Terminated(adapters[-1])]), round_
+            seen.clear()
+
+
+async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name() -> None:
+    seen: list[object] = []
+    gate = trio.Event()
+
+    async def slow(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+        if isinstance(message, Terminated):
+            seen.append(message)
+        else:
+            ctx.watch(message[1])
+            await gate.wait()
+            ctx.unwatch(message[1])
         return Behaviors.same()
 
     async with ActorSystem() as system:
         target = system.spawn(Behaviors.ignore(), "target")
-        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2, overflow))
-        ref.tell(("watch", target))
+        by_name = system._ref_for("/target", 0)
+        system.spawn(Behaviors.receive(slow), "watcher").tell(("watch", by_name))
         await trio.testing.wait_all_tasks_blocked()
         system.stop(target)
         await system.wait_stopped(target)
-        ref.tell("one")
-        with suppress(MailboxFull):
-            ref.tell("two")  # pushes the notice out, or finds no room
-        assert system.statistics().mailbox_size <= 2
+        system.spawn(Behaviors.ignore(), "target")  # the name leads to another one now
         gate.set()
         await trio.testing.wait_all_tasks_blocked()
-        assert seen.count(Terminated(target)) == 1
+        assert seen == []
 
 
 async def test_a_watcher_that_ended_is_forgotten_by_whom_it_watched() -> None:

@@ -122,7 +122,7 @@ async def test_the_end_of_an_actor_can_be_awaited_by_its_path(autojump_clock: ob
         by_path: ActorRef[object] = system._kernel.ref_for("/idle", 0)
         probe.watch(by_path)
         system.stop(idle)
-        assert (await probe.expect_terminated(by_path)).ref == idle
+        assert (await probe.expect_terminated(by_path)).ref == by_path
 
 
 async def test_a_probe_can_ask_through_its_ref(autojump_clock: object) -> None:
