@@ -35,7 +35,14 @@ class Connection(Protocol):
         """Where the other end is, for limits and log lines: the host, without the port."""
         ...
 
-    async def send(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Write what can be written without waiting, and return how many bytes that was; 0 is always allowed.
+
+        ConnectionLost when the stream is seen to be broken. Not while a `send` is under way.
+        """
+        ...
+
+    async def send(self, data: bytes | memoryview) -> None:
         """Write all of ``data``. A cancelled or failed call may leave a part: close afterwards."""
         ...
 

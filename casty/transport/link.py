@@ -146,8 +146,8 @@ class SessionOwner:
 
     frame: Callable[[UniqueAddress, Lane, FrameKind, bytes], None]
     ended: Callable[[Session, str, bool], None]
-    pace: Callable[[Session, float], Pace | None]
-    """What to wait for, at that time, before frames are handed over; None where nothing is."""
+    pace: Callable[[Session], Pace | None]
+    """What to wait for, at this moment, before frames are handed over; None where nothing is."""
     complaints: Complaints
 
 
@@ -249,6 +249,8 @@ class Session:
                     traffic.frames_sent += len(batch)
                     traffic.bytes_sent += len(data)
                     self.used = trio.current_time()
+                    if len(outbox):
+                        await trio.lowlevel.checkpoint()
                 elif self._is_finishing:
                     await self._send(GOODBYE_FRAME)
                     self._has_said_goodbye = True
@@ -294,9 +296,14 @@ class Session:
     async def _send(self, data: bytes) -> None:
         """Write; the session ends when WRITE_BYTES_MAX make no way within the time-out."""
         for start in range(0, len(data), WRITE_BYTES_MAX):
-            part = data if len(data) <= WRITE_BYTES_MAX else data[start : start + WRITE_BYTES_MAX]
+            if start:
+                await trio.lowlevel.checkpoint()
+            part = data if len(data) <= WRITE_BYTES_MAX else memoryview(data)[start : start + WRITE_BYTES_MAX]
+            sent = self._connection.send_nowait(part)
+            if sent == len(part):
+                continue
             with trio.move_on_after(self._write_timeout) as scope:
-                await self._connection.send(part)
+                await self._connection.send(part[sent:])
             if scope.cancelled_caught:
                 self.end(f"a write made no progress for {self._write_timeout:g} s", graceful=False)
                 await trio.lowlevel.checkpoint()
@@ -305,7 +312,7 @@ class Session:
         try:
             await self._deliver(self._decoder.feed(b""))
             while not self.is_over:
-                is_stranger = self._pace() is not None
+                is_stranger = self._owner.pace(self) is not None
                 data = await self._connection.receive(STRANGER_READ_BYTES_MAX if is_stranger else READ_BYTES_MAX)
                 if self.is_over:
                     return
@@ -325,9 +332,12 @@ class Session:
         for start in range(0, len(frames), FRAMES_BEFORE_YIELD):
             if start:
                 await trio.lowlevel.checkpoint()
-            turn = frames[start : start + FRAMES_BEFORE_YIELD]
+            turn = frames if len(frames) <= FRAMES_BEFORE_YIELD else frames[start : start + FRAMES_BEFORE_YIELD]
+            pace = self._owner.pace(self)
+            if pace is None and self._credit is None:
+                self._hand_over(turn)
+                continue
             cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
-            pace = self._pace()
             if pace is not None:
                 with trio.move_on_after(STRANGER_PATIENCE) as scope:
                     await pace.take(cost)
@@ -338,9 +348,6 @@ class Session:
                 pause = self._credit.take(cost, now=trio.current_time())
                 if pause:
                     await trio.sleep(pause)
-
-    def _pace(self) -> Pace | None:
-        return self._owner.pace(self, trio.current_time())
 
     def _hand_over(self, frames: list[tuple[FrameKind, bytes]]) -> None:
         link = self.link

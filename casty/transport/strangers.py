@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import trio
+
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.credit import Pace, control_credit, stranger_credit
@@ -82,9 +84,11 @@ class Strangers:
         """Whether one more dial may begin."""
         return address in self._addresses or len(self._dials) < self._limits.unauthenticated_max + len(self._kept)
 
-    def pace(self, session: Session, now: float) -> Pace | None:
+    def pace(self, session: Session) -> Pace | None:
         """Return what a stranger's session is read by: one for its host and lane; None for a member."""
-        return None if session.link.peer in self._kept else self.pace_of(session.remote, session.link.lane, now)
+        if session.link.outbox.tally is self._members:
+            return None
+        return self.pace_of(session.remote, session.link.lane, trio.current_time())
 
     def pace_of(self, host: str, lane: Lane, now: float) -> Pace:
         """Return what all strangers of a host share on a lane."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from typing import cast
@@ -35,33 +36,59 @@ logger = logging.getLogger(__name__)
 
 
 class TcpConnection:
-    """One socket; the stream's errors appear as ConnectionLost."""
+    """One socket; its errors appear as ConnectionLost.
 
-    __slots__ = ("_remote", "_stream")
+    The stream opens, closes and waits for room; what needs no waiting goes past it, straight to the
+    socket: through the stream, a write that succeeds at once costs a turn of the loop, and a read begins
+    with a system call for nothing. Together with a time-out only for writes that wait, this took a
+    quarter of the processor time of an ask of another node.
+    """
+
+    __slots__ = ("_is_drained", "_remote", "_socket", "_stream")
 
     def __init__(self, stream: SocketStream, remote: str) -> None:
         self._stream = stream
+        self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)
         self._remote = remote
+        self._is_drained = False
 
     @property
     def remote(self) -> str:
         """The other end's IP address."""
         return self._remote
 
-    async def send(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """Write what the socket's buffer takes; ConnectionLost when the stream broke or was closed."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionLost(_reason(error)) from error
+
+    async def send(self, data: bytes | memoryview) -> None:
         """Write all of ``data``; ConnectionLost when the stream broke or was closed."""
         try:
-            await self._stream.send(data)
+            await self._stream.send(data)  # type: ignore[arg-type]  # it makes a memoryview of whatever it gets
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ConnectionLost(_reason(error)) from error
 
     async def receive(self, max_bytes: int) -> bytes:
         """Return the next bytes, ``b""`` at the end; ConnectionLost when the stream broke."""
         try:
-            return await self._stream.receive(max_bytes)
-        except anyio.EndOfStream:
-            return b""
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            if not self._is_drained:
+                await trio.lowlevel.checkpoint()
+            elif self._socket.fileno() >= 0:  # there was nothing more the last time: first wait, then read
+                await trio.lowlevel.wait_readable(self._socket)
+            while True:
+                try:
+                    data = self._socket.recv(max_bytes)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_readable(self._socket)
+                else:
+                    self._is_drained = 0 < len(data) < max_bytes
+                    return data
+        except (OSError, trio.ClosedResourceError) as error:
             raise ConnectionLost(_reason(error)) from error
 
     async def aclose(self) -> None:

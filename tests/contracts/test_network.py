@@ -96,6 +96,28 @@ async def test_bytes_arrive_in_order_and_then_the_end(sides: Sides) -> None:
         assert await far.receive(1) == b""
 
 
+async def test_what_is_written_at_once_and_what_waits_arrive_as_one_stream(sides: Sides) -> None:
+    blob = bytes(range(256)) * 8_000
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            for start in range(0, len(blob), 4_000):
+                part = memoryview(blob)[start : start + 4_000]
+                taken = near.send_nowait(part)
+                assert 0 <= taken <= len(part)
+                if taken < len(part):
+                    await near.send(part[taken:])
+
+        nursery.start_soon(write)
+        assert await read_exactly(far, len(blob)) == blob
+
+
+async def test_a_full_stream_takes_nothing_more_at_once(sides: Sides) -> None:
+    async with connected(sides) as (near, _):
+        taken = [near.send_nowait(b"x" * FLOOD) for _ in range(100)]
+        assert sum(taken) < FLOOD and taken[-1] == 0
+
+
 async def test_both_directions_are_independent(sides: Sides) -> None:
     async with connected(sides) as (near, far), trio.open_nursery() as nursery:
         nursery.start_soon(near.send, b"ping" * 50_000)
@@ -180,7 +202,22 @@ async def test_a_closed_connection_neither_sends_nor_receives(sides: Sides) -> N
         with pytest.raises(ConnectionLost):
             await near.send(b"x")
         with pytest.raises(ConnectionLost):
-            await near.receive(1)
+            near.send_nowait(b"x")
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await near.receive(1)
+
+
+async def test_a_connection_closed_after_it_was_read_dry_receives_nothing(sides: Sides) -> None:
+    async with connected(sides) as (near, far):
+        await far.send(b"abc")
+        assert await read_exactly(near, 3) == b"abc"
+        await far.send(b"d")
+        assert await near.receive(100) == b"d"
+        await near.aclose()
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await near.receive(100)
 
 
 async def test_writing_to_an_end_that_has_closed_fails_soon(sides: Sides) -> None:

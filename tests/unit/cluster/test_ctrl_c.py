@@ -68,7 +68,10 @@ class TrippedConnection:
     def remote(self) -> str:
         return self.inner.remote
 
-    async def send(self, data: bytes) -> None:
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return self.inner.send_nowait(data)
+
+    async def send(self, data: bytes | memoryview) -> None:
         self.wire.cross()
         await self.inner.send(data)
 
