@@ -1,9 +1,9 @@
 """Whether a hello comes from the node that it names, where believing it would hurt that node.
 
 Anybody can write the address and the run of a living node into a hello: both travel in gossip. So a
-hello that could cut or copy the link of a node is checked with that node, over a connection of its
-own to the address that it is known under: has it sent the hello with this nonce? Only the dialler
-and who was dialled know a nonce. Without encryption, who sits on the path can still do everything.
+hello that could cut or copy the link of a node, or names the address of a member that has no link, is
+checked with the node there, over a connection of its own: has it sent the hello with this nonce? Only
+the dialler and who was dialled know a nonce. Without encryption, who sits on the path can still do everything.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Claims:
             if not self._checking[address]:
                 del self._checking[address]
         if found is None:
-            return Refused(f"a link to {address} is up, and nobody answers at that address", final=False)
+            return Refused(f"a node is known at {address}, and nobody answers there", final=False)
         if found.node != hello.node:
             return Refused(f"another node is alive at {address}: choose another host or port", final=True)
         if not hello.nonce or found.nonce != hello.nonce:
-            return Refused(f"{address} is linked already and knows nothing of this hello", final=False)
+            return Refused(f"the node at {address} knows nothing of this hello", final=False)
         return None
 
     def __repr__(self) -> str:

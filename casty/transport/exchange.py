@@ -205,16 +205,21 @@ class Exchange:
                     self._give_back_at(dial, reason)
 
     def is_doubtful(self, hello: Hello, remote: str) -> bool:
-        """Whether a hello from the host ``remote`` would end a link that is up, or share the name of its peer."""
+        """Whether a hello from the host ``remote`` could end a link that is up, or speak for a node that others know.
+
+        A further lane from the host of a link that is up is that node's. Where none is up, who names the
+        address of a member could speak for it, or have it taken for gone.
+        """
         if hello.lane in LANES_ASKING:
             return False
-        node = hello.node
+        node, is_linked = hello.node, False
         for other in self.links.at(node.address):
             if other.session is None:
                 continue
             if other.peer != node or other.lane is hello.lane or other.session.remote != remote:
                 return True
-        return False
+            is_linked = True
+        return not is_linked and self.strangers.is_place_of_member(node.address)
 
     def objection(self, hello: Hello, remote: str) -> Refused | None:
         """Return why a hello is refused, whoever has sent it."""

@@ -140,6 +140,34 @@ async def test_a_new_run_at_the_address_of_a_linked_peer_takes_the_link_over(aut
     assert await a.told.wait("link_up", 2) == (again.me, Lane.control)
 
 
+@pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary])
+@pytest.mark.parametrize("incarnation", [1, 9])
+async def test_nobody_speaks_for_a_member_that_has_no_link(
+    autojump_clock, world, nursery, lane: Lane, incarnation: int
+) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    a.transport.keep([b.me])
+    thief = await claimant(world, nursery, type(b), b.me.address, incarnation)
+    thief.transport.dial(a.me.address, lane)
+    await thief.told.wait("dial_refused")
+    assert a.told.names() == ["peer_refused"]
+    b.transport.dial(a.me.address, lane)
+    assert await a.told.wait("link_up") == (b.me, lane)
+
+
+async def test_a_member_that_does_not_answer_is_not_replaced_by_who_names_it(autojump_clock, world, nursery) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    a.transport.keep([b.me])
+    world.crash(b)
+    thief = await claimant(world, nursery, type(b), b.me.address, b.me.incarnation)
+    thief.transport.dial(a.me.address, Lane.control)
+    _, refusal = await thief.told.wait("dial_refused")
+    assert refusal.reason == "a node is known at b:2551, and nobody answers there" and not refusal.final
+    again = await world.node("b", 2)
+    again.transport.dial(a.me.address, Lane.control)
+    assert await a.told.wait("link_up") == (again.me, Lane.control)
+
+
 async def test_giving_an_address_up_gives_back_what_waits_and_dials_no_more(autojump_clock, world) -> None:
     a, nobody = await world.node("a"), UniqueAddress(NodeAddress("nowhere", 2551), 7)
     frame = b"\x00\x00\x00\x02\x05x"
