@@ -49,6 +49,7 @@ from casty.runtime.ref import AskableRef, OwnRef, refuse_thread
 from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
+from casty.transport.route import Route
 from casty.wire.codec import Codec
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.slices import Assembler
@@ -70,8 +71,8 @@ REMOTE_TYPES: tuple[type, ...] = (
 )
 """What the cluster actor exchanges with actors of other nodes, and the refusal of an ask."""
 
-RUNS_MAX = 4_096
-"""Runs of nodes that are remembered for the refs that name them."""
+ROUTES_MAX = 4_096
+"""Runs of nodes to which the ways are remembered for the refs that name them."""
 
 CLOSED_PREFIX = "/_closed"
 """Nothing lives there: what is sent to a closed actor is a dead letter."""
@@ -140,8 +141,8 @@ class ClusterNode:
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""
         self._local_only: set[object] = set()
-        self._runs: dict[tuple[str, int, int], UniqueAddress] = {}
-        """One object for each run that refs have named: a ref comes with every ask, two objects less for each."""
+        self._routes: dict[tuple[str, int, int], Route] = {}
+        """One for each run that refs have named: a ref comes with every ask, and finds its link looked up."""
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""
@@ -165,15 +166,20 @@ class ClusterNode:
         host, port = address.host, address.port
         if host is None or port is None:
             return self._local(address)
-        key = host, port, address.incarnation
-        to = self._runs.get(key)
-        if to is None:
-            if len(self._runs) >= RUNS_MAX:
-                self._runs.clear()
-            to = self._runs[key] = UniqueAddress(NodeAddress(host, port), address.incarnation)
-        if to.address == self.self_node.address and to.incarnation in (0, self.self_node.incarnation):
+        own = self.self_node
+        if port == own.address.port and host == own.address.host and address.incarnation in (0, own.incarnation):
             return self._local(address)
-        return RemoteRef(self, address, to, type_form)
+        return RemoteRef(self, address, self._route(host, port, address.incarnation), type_form)
+
+    def _route(self, host: str, port: int, incarnation: int) -> Route | None:
+        key = host, port, incarnation
+        route = self._routes.get(key)
+        if route is None and self.transport is not None:
+            if len(self._routes) >= ROUTES_MAX:
+                self._routes.clear()
+            route = Route(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
+            self._routes[key] = route
+        return route
 
     def _local(self, address: ActorAddress) -> ActorRef[Never]:
         """Return a ref to an actor here; the library's own actors take no replies that a peer directs."""
@@ -252,12 +258,12 @@ def lane_of(message: object) -> Lane:
 class RemoteRef(AskableRef[M_contra]):
     """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
 
-    __slots__ = ("_address", "_node", "_to", "_type_form")
+    __slots__ = ("_address", "_node", "_route", "_type_form")
 
-    def __init__(self, node: ClusterNode, address: ActorAddress, to: UniqueAddress, type_form: object) -> None:
+    def __init__(self, node: ClusterNode, address: ActorAddress, route: Route | None, type_form: object) -> None:
         self._node = node
         self._address = address
-        self._to = to
+        self._route = route
         self._type_form = type_form
 
     @property
@@ -268,7 +274,7 @@ class RemoteRef(AskableRef[M_contra]):
         if not isinstance(self, RemoteRef):
             return ActorRef.of(self, message_type)
         self._node.codec.register(message_type)
-        return RemoteRef(self._node, self._address, self._to, message_type)
+        return RemoteRef(self._node, self._address, self._route, message_type)
 
     def tell(self, message: M_contra) -> None:
         self._tell(message, None)
@@ -278,32 +284,28 @@ class RemoteRef(AskableRef[M_contra]):
         self._tell(request.message, max(0.0, remaining) if remaining < math.inf else None)
 
     def _tell(self, message: object, remaining: float | None) -> None:
-        node = self._node
+        node, address, route = self._node, self._address, self._route
         if get_ident() != node.kernel.thread:
             refuse_thread(self)
-        frame, holds = self._frame(message, remaining), node.holds
-        if node.transport is None or holds is None:
+        frame = node.codec.frame_envelope(address.path, address.uid, message, self._type_form, remaining)
+        holds = node.holds
+        if route is None or holds is None:
             is_taken = False
-        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(self._to, self._address.path)):
-            is_taken = holds.tell(self._to, self._address.path, frame)
+        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, address.path)):
+            is_taken = holds.tell(route.to, address.path, frame)
         else:
-            is_taken = node.transport.send(self._to, Lane.ordinary, frame)
+            is_taken = route.send(frame)
         if not is_taken:
             node.kernel.dead_letter(message, self, OUTBOUND_FULL)
 
     async def send(self, message: M_contra) -> None:
-        node = self._node
-        holds = node.holds
-        if node.transport is None or holds is None:
+        node, address, route, holds = self._node, self._address, self._route, self._node.holds
+        if route is None or holds is None:
             node.kernel.dead_letter(message, self, NODE_STOPPED)
             await trio.lowlevel.checkpoint()
             return
-        frame = self._frame(message)
-        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(self._to, self._address.path)):
-            await holds.send(self._to, self._address.path, frame)
+        frame = node.codec.frame_envelope(address.path, address.uid, message, self._type_form)
+        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, address.path)):
+            await holds.send(route.to, address.path, frame)
         else:
-            await node.transport.send_wait(self._to, Lane.ordinary, frame)
-
-    def _frame(self, message: object, remaining: float | None = None) -> bytes:
-        address = self._address
-        return self._node.codec.frame_envelope(address.path, address.uid, message, self._type_form, remaining)
+            await route.send_wait(frame)

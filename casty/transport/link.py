@@ -176,6 +176,8 @@ class Session:
         """Whether the peer was told to wait for a dial of this node."""
         self.is_superseded = False
         self.is_over = False
+        self.is_finishing = False
+        """Whether nothing is taken for it any more."""
         self.rest = Rest.no
         self._connection = connection
         self._decoder = decoder
@@ -184,7 +186,6 @@ class Session:
         self._credit = control_credit(self.since) if link.lane is Lane.control else None
         self._scope = trio.CancelScope()
         self._unknown = 0
-        self._is_finishing = False
         self._is_to_stay = False
         self._has_said_goodbye = False
 
@@ -216,7 +217,7 @@ class Session:
 
     def finish(self) -> None:
         """Write what is queued, say goodbye, and end when the peer has closed."""
-        self._is_finishing = True
+        self.is_finishing = True
         self.link.outbox.wake()
 
     def retire(self) -> None:
@@ -231,7 +232,7 @@ class Session:
             if self.preface:
                 await self._send(self.preface)
             while not self.is_over:
-                if self.rest is not Rest.no and not self._is_finishing:
+                if self.rest is not Rest.no and not self.is_finishing:
                     if await self._write_rest():
                         return
                     continue
@@ -251,7 +252,7 @@ class Session:
                     self.used = trio.current_time()
                     if len(outbox):
                         await trio.lowlevel.checkpoint()
-                elif self._is_finishing:
+                elif self.is_finishing:
                     await self._send(GOODBYE_FRAME)
                     self._has_said_goodbye = True
                     return

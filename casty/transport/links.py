@@ -73,6 +73,13 @@ class Links:
                 return link
         return None
 
+    def up(self, to: UniqueAddress, lane: Lane) -> Link | None:
+        """Return the link to a run, to any run for incarnation 0, if it is up."""
+        link = self.by_peer[lane].get(to)
+        if link is None and not to.incarnation:
+            link = self.established(to.address, lane)
+        return link if link is not None and link.session is not None else None
+
     def is_wanted(self, address: NodeAddress, lane: Lane) -> bool:
         """Whether frames wait for a connection to this address."""
         return any(not link.outbox.is_idle for link in self.at(address, lane))

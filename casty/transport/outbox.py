@@ -7,6 +7,7 @@ their senders came, whether they waited or not.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -15,9 +16,10 @@ import trio
 
 @dataclass(slots=True, eq=False)
 class Tally:
-    """How much is queued in several outboxes together."""
+    """How much is queued in several outboxes together, and beyond what nothing is queued without being asked for."""
 
     bytes: int = 0
+    bytes_max: float = math.inf
 
 
 class Outbox:
@@ -54,12 +56,12 @@ class Outbox:
 
     def put_nowait(self, frame: bytes) -> bool:
         """Queue ``frame``; False when there is no room or others wait for it."""
-        if self._waiting or not self._has_room(frame):
+        frames, size = self._frames, self.bytes + len(frame)
+        if frames and (len(frames) >= self._messages_max or size > self._bytes_max or self._waiting):
             return False
-        self._frames.append(frame)
-        size = len(frame)
-        self.bytes += size
-        self.tally.bytes += size
+        frames.append(frame)
+        self.tally.bytes += len(frame)
+        self.bytes = size
         if self._taker is not None:
             self.wake()
         return True

@@ -30,7 +30,7 @@ from casty.transport.gate import Gate
 from casty.transport.greeting import SIMULTANEOUS_DIAL, greet, receive_hello
 from casty.transport.inbound import InboundHandler
 from casty.transport.inquiries import Inquiries
-from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Session, close
+from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
 from casty.transport.links import TransportStatistics
 from casty.wire.frame import Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused, encode_hello_ack, encode_refused
@@ -186,13 +186,13 @@ class RemoteTransport:
 
     def send_if_up(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
         """Queue a frame only where a link is up; for what is worthless when it comes late."""
+        link = self.link_up(to, lane)
+        return link is not None and link.outbox.put_nowait(frame)
+
+    def link_up(self, to: UniqueAddress, lane: Lane) -> Link | None:
+        """Return the link to a run, if it is up and something may be sent."""
         exchange = self._exchange
-        if exchange is None or exchange.is_closing:
-            return False
-        link = exchange.links.by_peer[lane].get(to)
-        if link is None and not to.incarnation:
-            link = exchange.links.established(to.address, lane)
-        return link is not None and link.session is not None and link.outbox.put_nowait(frame)
+        return None if exchange is None or exchange.is_closing else exchange.links.up(to, lane)
 
     def is_up(self, node: UniqueAddress, lane: Lane) -> bool:
         """Whether there is a link with this run of a node."""

@@ -45,7 +45,7 @@ class Strangers:
         self._kept: frozenset[UniqueAddress] = frozenset()
         self._addresses: frozenset[NodeAddress] = frozenset()
         self._members = Tally()
-        self._queued = Tally()
+        self._queued = Tally(bytes_max=OUTBOUND_SHARES * limits.outbound_bytes_max)
         self._paces: dict[tuple[str, Lane], Pace] = {}
 
     def keep(self, nodes: Iterable[UniqueAddress]) -> None:
@@ -82,7 +82,7 @@ class Strangers:
 
     @property
     def _has_room(self) -> bool:
-        return self._queued.bytes < OUTBOUND_SHARES * self._limits.outbound_bytes_max
+        return self._queued.bytes < self._queued.bytes_max
 
     def may_dial(self, address: NodeAddress) -> bool:
         """Whether one more dial may begin."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgpack
@@ -23,7 +23,7 @@ from casty.schema import SCALARS, Form, Kind, check, describe, is_generic, is_un
 from casty.wire.bounds import ARRAY, is_deeper_than, scan
 from casty.wire.compiler import Compiler, is_recursive
 from casty.wire.envelope import NOTICE_CODES, Envelope, Notice, NoticeCode
-from casty.wire.frame import FrameKind, frame
+from casty.wire.frame import HEADER, FrameKind, frame
 from casty.wire.names import canonical_name
 from casty.wire.scalars import ExportRef, ImportRef
 from casty.wire.shapes import Mismatch, Shape, find_fault
@@ -33,6 +33,8 @@ ENVELOPE_NESTING = 1
 TYPE_NAME_LENGTH_MAX = 1_024
 """Names of composed types are longer than those of classes."""
 
+ENVELOPE = FrameKind.ENVELOPE
+_header = HEADER.pack
 _unpackb = msgpack.unpackb  # by default it refuses keys of a map that are neither str nor bytes
 _new: Callable[..., Envelope] = vars(tuple)["__new__"]
 """Makes an Envelope in half the time of its class, which calls this from a function of Python's: 6 % of decoding."""
@@ -48,6 +50,11 @@ class _Entry:
     form: Form
     shape: Shape
     is_recursive: bool
+    encode: Callable[[Any], Any] = field(init=False)
+    decode: Callable[[Any], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.encode, self.decode = self.shape.encode, self.shape.decode
 
 
 class Codec:
@@ -64,7 +71,8 @@ class Codec:
     def __init__(self, *, export_ref: ExportRef, import_ref: ImportRef, limits: TransportLimits | None = None) -> None:
         self._limits = limits or TransportLimits()
         self._compiler = Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref)
-        self._packer = msgpack.Packer()
+        self._elements_max = self._limits.elements_max
+        self._pack: Callable[[object], bytes] = msgpack.Packer().pack
         self._own_names: dict[type, str] = {}
         self._by_name: dict[str, _Entry] = {}
         self._by_form: dict[object, _Entry] = {}
@@ -125,7 +133,7 @@ class Codec:
         EncodeError, which names the field, or UnsupportedTypeError.
         """
         entry = self._by_class.get(type(message)) or self._entry_for(message, as_type)
-        return self._frame(FrameKind.ENVELOPE, [path, uid, entry.name], entry, message, remaining)
+        return self._frame(ENVELOPE, [path, uid, entry.name], entry, message, remaining)
 
     def frame_notice(self, notice: Notice) -> bytes:
         """Return the whole frame that answers an envelope which could not be delivered."""
@@ -142,19 +150,32 @@ class Codec:
         A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,
         ``uid`` and ``name``, once those could be read.
         """
-        parts = self._unpack(body, 4, more=1)
-        remaining = parts.pop() if len(parts) > 4 else None
+        if len(body) >= self._elements_max:
+            self._scan(body)
+        try:
+            parts: Any = _unpackb(body)
+        except _FOREIGN as error:
+            raise _invalid(error) from None
+        if type(parts) is not ARRAY or not 4 <= len(parts) <= 5:
+            raise DecodeError("expected an array of 4 items, or of 5")
+        remaining = parts.pop() if len(parts) == 5 else None
         path, uid, name, payload = parts
         if type(path) is not str or type(uid) is not int or uid < 0:
             raise _ill_typed_target(path, uid)
+        entry: _Entry | None = None
         try:
             if remaining is not None:
                 _check_remaining(remaining)
             entry = (self._by_name.get(name) if type(name) is str else None) or self._entry_named(name)
-            return _new(Envelope, (path, uid, self._decode(entry, payload), entry.name, remaining))
-        except DecodeError as error:
-            error.path, error.uid, error.name = path, uid, name if type(name) is str else ""
+            message = entry.decode(payload) if not entry.is_recursive else self._decode(entry, payload)
+            return _new(Envelope, (path, uid, message, entry.name, remaining))
+        except MemoryError:
             raise
+        except Exception as error:  # as in _decode, which would be a call more for each message
+            fault = error if entry is None else self._undecodable(entry, payload, error)
+            if isinstance(fault, DecodeError):
+                fault.path, fault.uid, fault.name = path, uid, name if type(name) is str else ""
+            raise fault from None
 
     def decode_notice(self, body: bytes | memoryview) -> Notice:
         """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
@@ -234,20 +255,21 @@ class Codec:
         self, kind: FrameKind, head: list[object], entry: _Entry, message: object, remaining: float | None = None
     ) -> bytes:
         try:
-            payload = entry.shape.encode(message)
+            payload = entry.encode(message)
             if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):
                 raise EncodeError(f"{entry.name}: nested deeper than {self._limits.nesting_max}")
             head.append(payload)
             if remaining is not None:
                 head.append(remaining)
-            body: bytes = self._packer.pack(head)
+            body = self._pack(head)
         except (Mismatch, *_FOREIGN) as error:
             if isinstance(error, CastyError):
                 raise
             raise EncodeError(self._explain(entry, message, error, raw=False)) from None
-        if len(body) >= self._limits.elements_max:
+        size = len(body)
+        if size >= self._elements_max:
             self._check_size(kind, entry, body)
-        return frame(kind, body)
+        return _header(size + 1, kind) + body
 
     def _check_size(self, kind: FrameKind, entry: _Entry, body: bytes) -> None:
         limits = self._limits
@@ -255,21 +277,23 @@ class Codec:
         if len(body) + 1 > size_max:
             raise EncodeError(f"{entry.name}: {len(body)} bytes are over the limit of {size_max}: send it in parts")
         try:
-            scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
+            self._scan(body)
         except DecodeError as error:
             raise EncodeError(f"{entry.name}: {error}") from None
 
-    def _unpack(self, body: bytes | memoryview, count: int, *, more: int = 0) -> Any:
-        limits = self._limits
-        if len(body) >= limits.elements_max:
-            scan(body, elements_max=limits.elements_max, nesting_max=limits.nesting_max + ENVELOPE_NESTING)
+    def _unpack(self, body: bytes | memoryview, count: int) -> Any:
+        if len(body) >= self._elements_max:
+            self._scan(body)
         try:
             parts: Any = _unpackb(body)
         except _FOREIGN as error:
-            raise DecodeError(f"not valid msgpack ({type(error).__name__})") from None
-        if type(parts) is not ARRAY or not count <= len(parts) <= count + more:
+            raise _invalid(error) from None
+        if type(parts) is not ARRAY or len(parts) != count:
             raise DecodeError(f"expected an array of {count} items")
         return parts
+
+    def _scan(self, body: bytes | memoryview) -> None:
+        scan(body, elements_max=self._elements_max, nesting_max=self._limits.nesting_max + ENVELOPE_NESTING)
 
     def _entry_named(self, name: object) -> _Entry:
         if type(name) is not str:
@@ -294,11 +318,16 @@ class Codec:
         if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):
             raise DecodeError(f"{entry.name}: nested deeper than {self._limits.nesting_max}")
         try:
-            return entry.shape.decode(payload)
-        except (ProtocolError, MemoryError):
+            return entry.decode(payload)
+        except MemoryError:
             raise
         except Exception as error:  # Checks and hashes of the message's own classes may raise anything.
-            raise DecodeError(self._explain(entry, payload, error, raw=True)) from None
+            raise self._undecodable(entry, payload, error) from None
+
+    def _undecodable(self, entry: _Entry, payload: Any, error: Exception) -> ProtocolError:
+        if isinstance(error, ProtocolError):
+            return error
+        return DecodeError(self._explain(entry, payload, error, raw=True))
 
     def _explain(self, entry: _Entry, value: object, error: BaseException, *, raw: bool) -> str:
         reason = str(error) if isinstance(error, Mismatch) else f"{type(error).__name__}"
@@ -315,6 +344,10 @@ class Codec:
 def _check_remaining(remaining: object) -> None:
     if type(remaining) not in (float, int) or not 0 <= cast("float", remaining) < math.inf:
         raise DecodeError(f"expected the seconds that the sender waits, got {type(remaining).__name__}")
+
+
+def _invalid(error: Exception) -> DecodeError:
+    return DecodeError(f"not valid msgpack ({type(error).__name__})")
 
 
 def _ill_typed_target(path: object, uid: object) -> DecodeError:

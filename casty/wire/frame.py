@@ -15,7 +15,8 @@ from casty.errors import FrameError
 HEADER_BYTES = 5
 LENGTH_BYTES = 4
 
-_HEADER = struct.Struct(">IB")
+HEADER = struct.Struct(">IB")
+"""The length, which counts the kind too, and the kind."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -68,7 +69,7 @@ def frame(kind: FrameKind, body: bytes) -> bytes:
     >>> frame(FrameKind.GOODBYE, b"")
     b'\\x00\\x00\\x00\\x01\\x07'
     """
-    return _HEADER.pack(len(body) + 1, kind) + body
+    return HEADER.pack(len(body) + 1, kind) + body
 
 
 class FrameDecoder:
