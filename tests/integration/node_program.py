@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Never
 
 import trio
+from exclusive_work import ExclusiveWork  # lies beside this program
 
 import casty
 from casty import (
@@ -28,11 +29,13 @@ from casty import (
     Behaviors,
     ClusteredActorSystem,
     ClusterSettings,
+    FailureDetectorConfig,
     MemberLeft,
     MemberUp,
     NodeAddress,
     ReachableMember,
     ResolveNode,
+    SqliteLease,
     SubscribeTopology,
     TcpNetwork,
     TopologySnapshot,
@@ -158,7 +161,7 @@ class Node:
         self.monitoring = trio.CancelScope()
         self.leaving = trio.Event()
 
-    async def run(self) -> None:
+    async def run(self, *, exclusive: bool) -> None:
         """Obey until the input ends, or somebody wants this node to leave."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._show_events)
@@ -166,6 +169,8 @@ class Node:
             self.system.spawn(server(self.node_id), "echo")
             self.watch("own", self.system.cluster.ref)
             emit("entered")
+            if exclusive:
+                nursery.start_soon(ExclusiveWork(self.system, emit).run)
             nursery.start_soon(self._read, nursery)
             await self.leaving.wait()
             nursery.cancel_scope.cancel()
@@ -297,7 +302,6 @@ class Node:
 
 async def main(spec: dict[str, object]) -> None:
     """Run the node that the settings describe."""
-    settings = ClusterSettings(**spec.get("settings", {}))
     insecure = bool(spec.get("insecure", False))
     system = ClusteredActorSystem(
         name=str(spec.get("name", "integration")),
@@ -306,18 +310,31 @@ async def main(spec: dict[str, object]) -> None:
         node_id=str(spec["node_id"]),
         seed_nodes=[(host, port) for host, port in spec.get("seeds", [])],
         required_quorum=spec.get("quorum"),
-        settings=settings,
+        settings=settings_of(spec.get("settings", {})),
         insecure=insecure,
         join_timeout=float(spec.get("join_timeout", 30.0)),
         network=AnnouncedTcp(insecure=insecure),
     )
     async with system:
-        await Node(system, str(spec["node_id"])).run()
+        await Node(system, str(spec["node_id"])).run(exclusive=bool(spec.get("exclusive", False)))
+
+
+def settings_of(given: dict[str, object]) -> ClusterSettings:
+    """Return the settings that JSON describes; a lease is named by its file."""
+    settings = dict(given)
+    if "lease" in settings:
+        settings["lease"] = SqliteLease(str(settings["lease"]))
+    if "failure_detector" in settings:
+        settings["failure_detector"] = FailureDetectorConfig(**settings["failure_detector"])
+    return ClusterSettings(**settings)
 
 
 def run(spec: dict[str, object]) -> int:
     """Run the node to its end, show how it ended, and return the exit code."""
     code = 1
+    if spec.get("held"):
+        emit("held")
+        os.read(sys.stdin.fileno(), 1)  # a newline lets it go
     try:
         trio.run(main, spec)
         code = 0

@@ -145,6 +145,11 @@ class NodeProcess:
         await self.process.wait()
         return at
 
+    async def let_go(self) -> None:
+        """Let a process that is held become a node."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(b"\n")
+
     async def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to this process alone."""
         self.process.send_signal(number)
@@ -205,6 +210,12 @@ class Rig:
         node = NodeProcess(process, node_id)
         self.nodes.append(node)
         self._nursery.start_soon(node.read)
+        return node
+
+    async def hold(self, node_id: str, **spec: Any) -> NodeProcess:
+        """Start a node's process that does nothing until `let_go`, but then at once."""
+        node = await self.launch(node_id, held=True, **spec)
+        await node.wait_for("held")
         return node
 
     async def start(self, node_id: str, **spec: Any) -> NodeProcess:
