@@ -98,7 +98,7 @@ def tests_lowest(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def simulation(session: nox.Session) -> None:
     """Run the seeded simulations: whole clusters in virtual time."""
-    run_folder(session, "tests/simulation")
+    run_folder(session, "tests/simulation", "--numprocesses=auto")
 
 
 @nox.session(python=OLDEST)
@@ -107,12 +107,12 @@ def integration(session: nox.Session) -> None:
     run_folder(session, "tests/integration")
 
 
-def run_folder(session: nox.Session, folder: str) -> None:
-    """Run one folder of tests, or skip the session while the folder has none."""
+def run_folder(session: nox.Session, folder: str, *arguments: str) -> None:
+    """Run one folder of tests with arguments for pytest, or skip the session while the folder has none."""
     if not present([folder]):
         session.skip(f"no tests in {folder} yet")
     install(session, "tests")
-    pytest(session, folder)
+    pytest(session, *arguments, folder)
 
 
 @nox.session(python=OLDEST)

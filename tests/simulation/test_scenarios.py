@@ -20,7 +20,7 @@ from casty.testing.simulation import (
     Restart,
     Scenario,
     Wake,
-    partition_scenario,
+    check,
     play,
     random_scenario,
 )
@@ -29,14 +29,7 @@ from casty.testing.simulation.scenario import scenario_from
 
 @pytest.mark.parametrize("start", range(0, 100, 20))
 def test_in_random_scenarios_everything_holds(start: int) -> None:
-    for seed in range(start, start + 20):
-        play(random_scenario(seed))
-
-
-@pytest.mark.parametrize("start", range(0, 100, 20))
-def test_at_most_one_side_goes_on_and_there_is_one_cluster_after_the_heal(start: int) -> None:
-    for seed in range(start, start + 20):
-        play(partition_scenario(seed))
+    check(map(random_scenario, range(start, start + 20)))
 
 
 def once_failed() -> list[str]:

@@ -1,5 +1,6 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
+from casty.testing.simulation.checking import Play, ScenarioFailed, check
 from casty.testing.simulation.exclusive import OneOwner
 from casty.testing.simulation.faults import (
     ClockSkew,
@@ -37,13 +38,16 @@ __all__ = [
     "ModelCluster",
     "OneOwner",
     "Pause",
+    "Play",
     "Played",
     "Reorder",
     "Restart",
     "Run",
     "Scenario",
+    "ScenarioFailed",
     "Wake",
     "Watch",
+    "check",
     "check_events",
     "partition_scenario",
     "play",

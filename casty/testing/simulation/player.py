@@ -33,7 +33,7 @@ from casty.testing.simulation.invariants import InvariantBroken, Watch, check_ev
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
-from casty.testing.simulation.trace import Trace
+from casty.testing.simulation.trace import Show, Trace
 
 FORM_WITHIN = 10.0
 AGREE_WITHIN = 45.0
@@ -57,15 +57,15 @@ class Played:
     """The same for the same scenario, everywhere; another for a scenario that goes another way."""
 
 
-def play(scenario: Scenario) -> Played:
-    """Play a scenario once. InvariantBroken when a rule does not hold.
+def play(scenario: Scenario, *, show: Show | None = None) -> Played:
+    """Play a scenario once. InvariantBroken when a rule does not hold; ``show`` is told each thing that happens.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> scenario = Scenario(seed=7, nodes=("a", "b", "c"), faults=((1.5, Crash("b")),))
     >>> play(scenario) == play(scenario)
     True
     """
-    stage = _Stage(scenario)
+    stage = _Stage(scenario, Trace(show))
     stage.form()
     stage.suffer()
     stage.recover()
@@ -78,9 +78,9 @@ def play(scenario: Scenario) -> Played:
 class _Stage:
     """One play of a scenario."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace) -> None:
         self.scenario = scenario
-        self.trace = Trace()
+        self.trace = trace
         self.cluster = ModelCluster(scenario.seed, settings=topology_settings(scenario.settings), delay=DELAY)
         self.cluster.clock_spread = CLOCK_SPREAD
         self.cluster.availability = partial(availability_of, settings=scenario.settings)

@@ -1,0 +1,72 @@
+"""Play one scenario again, or those of a range of seeds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from casty.errors import ConfigError
+from casty.testing.simulation.checking import Play
+from casty.testing.simulation.player import play
+from casty.testing.simulation.scenario import Scenario, scenario_from
+from casty.testing.simulation.searching import draw_at, failures, play_at
+from casty.testing.simulation.trace import Fact
+
+
+def search(seeds: range, draw: str, player: str | None, jobs: int) -> int:
+    """Play the scenarios of all seeds and print each failure; return the exit code, 0 when everything held."""
+    began, count = time.monotonic(), 0
+    for failure in failures(seeds, draw, player, jobs):
+        count += 1
+        print(failure, end="\n\n", flush=True)
+    print(f"{len(seeds)} scenarios, draw {draw}: {count or 'no'} failures, {time.monotonic() - began:.0f} s")
+    return 1 if count else 0
+
+
+def show(facts: tuple[Fact, ...]) -> None:
+    """Print what happened at one moment."""
+    at, *words = facts
+    shown = (word.hex()[:8] if isinstance(word, bytes) else str(word) for word in words)
+    print(f"{float(at):10.4f}  {' '.join(shown)}")
+
+
+def replay(scenario: Scenario, player: Play) -> int:
+    """Play one scenario and print how it went; what it raises comes with its traceback."""
+    print(scenario)
+    print(player(scenario))
+    return 0
+
+
+def seeds_from(text: str) -> range:
+    """Return the seeds of ``7`` or ``0:500``."""
+    first, colon, end = text.partition(":")
+    return range(int(first), int(end) if colon else int(first) + 1)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; 2 when the words make no sense."""
+    parser = argparse.ArgumentParser(prog="python -m casty.testing.simulation", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--replay", metavar="SCENARIO", help="play this scenario, as a failure prints it")
+    what.add_argument("--seeds", metavar="FROM:TO", type=seeds_from, help="play the scenarios of these seeds")
+    parser.add_argument("--draw", default="random", help="makes scenarios: partition, random, or file.py:function")
+    parser.add_argument("--play", metavar="FILE.PY:FUNCTION", help="plays a scenario, instead of the protocol alone")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that play the seeds")
+    parser.add_argument("--show", action="store_true", help="print all that happens in the scenario that is replayed")
+    given = parser.parse_args(words)
+    try:
+        draw_at(given.draw)
+        player = play_at(given.play)
+        scenario = None if given.replay is None else scenario_from(given.replay)
+    except ConfigError as error:
+        parser.error(str(error))
+    if scenario is None:
+        return search(given.seeds, given.draw, given.play, given.jobs)
+    return replay(scenario, partial(play, show=show) if given.show and player is play else player)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Plays scenarios, and reports one that fails so that somebody can work on it.
+
+Owns what a failure says: the rule, the smallest scenario that breaks it in the same way, and the
+command that plays that one again. It does not know how scenarios are drawn (`generating`), played
+(`player`, `tasks`) or made smaller (`shrinking`).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.player import Played, play
+from casty.testing.simulation.scenario import Scenario
+from casty.testing.simulation.shrinking import shrunk
+
+COMMAND = "python -m casty.testing.simulation"
+
+
+class Play(Protocol):
+    """A function that plays a scenario once, and raises when something does not hold."""
+
+    def __call__(self, scenario: Scenario, /) -> Played: ...
+
+
+class ScenarioFailed(AssertionError):
+    """Raised when a scenario fails; its text has the smallest one and the command that plays it again.
+
+    The failure of that smallest scenario is its ``__cause__``.
+    """
+
+    def __init__(self, original: Scenario, smallest: Scenario, rule: str, command: str) -> None:
+        before, after = len(original.faults), len(smallest.faults)
+        super().__init__(
+            f"seed {original.seed}: {rule}\n{smallest!r}\n"
+            f"made smaller: {before} to {after} faults, {len(original.nodes)} to {len(smallest.nodes)} nodes\n"
+            f"play it again: {command}"
+        )
+        self.original = original
+        self.smallest = smallest
+        self.rule = rule
+        """What was broken, or the name of an error that came instead."""
+        self.command = command
+
+
+def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> list[Played]:
+    """Play scenarios and return what came of them. ScenarioFailed at the first that fails.
+
+    ``play`` is the function that plays one of them; with one of your own, at the top level of a
+    module, the printed command calls that.
+
+    >>> from casty.testing.simulation import partition_scenario
+    >>> played = check(partition_scenario(seed) for seed in range(2))
+    >>> len(played)
+    2
+    """
+    played: list[Played] = []
+    for scenario in [scenarios] if isinstance(scenarios, Scenario) else scenarios:
+        try:
+            played.append(play(scenario))
+        except Exception as error:
+            failure, cause = _reported(scenario, error, play)
+            raise failure from cause
+    return played
+
+
+def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[ScenarioFailed, Exception]:
+    """Return the failure that says how the smallest scenario fails, and how it does."""
+    rule = rule_of(error)
+    last = error
+
+    def fails(candidate: Scenario) -> bool:
+        nonlocal last
+        found = _failure(candidate, play)
+        if found is None or rule_of(found) != rule:
+            return False
+        last = found
+        return True
+
+    smallest = shrunk(scenario, fails)
+    lone = _lone(last)
+    text = str(lone) if str(lone).startswith(rule) else f"{rule}: {lone}"
+    return ScenarioFailed(scenario, smallest, text, replay_command(smallest, play)), last
+
+
+def _failure(scenario: Scenario, play: Play) -> Exception | None:
+    try:
+        play(scenario)
+    except Exception as error:
+        return error
+    return None
+
+
+def rule_of(error: Exception) -> str:
+    """Return what two failures have in common that are of one kind: the broken rule, or the name of the error."""
+    lone = _lone(error)
+    return lone.rule if isinstance(lone, InvariantBroken) else type(lone).__name__
+
+
+def _lone(error: BaseException) -> BaseException:
+    """Return the one error that is in groups of one."""
+    match error:
+        case BaseExceptionGroup(exceptions=(BaseException() as only,)):
+            return _lone(only)
+        case _:
+            return error
+
+
+def replay_command(scenario: Scenario, play_of_it: Play = play) -> str:
+    """Return the command that plays a scenario, for a shell: with ``--play`` when the function is not `play`.
+
+    >>> from casty.testing.simulation import Crash, Scenario
+    >>> print(replay_command(Scenario(7, ("a", "b"), ((1.5, Crash("b")),))))
+    python -m casty.testing.simulation --replay 'Scenario(seed=7, nodes=("a", "b"), faults=((1.5, Crash("b")),))'
+    """
+    command = f"{COMMAND} --replay {shlex.quote(scenario.on_one_line())}"
+    return command if play_of_it is play else f"{command} --play {shlex.quote(place_of(play_of_it))}"
+
+
+def place_of(function: Callable[..., object]) -> str:
+    """Return where a function stands, as ``--play`` and ``--draw`` take it: ``path/of/file.py:name``."""
+    module = sys.modules.get(function.__module__)
+    file = getattr(module, "__file__", None)
+    name = getattr(function, "__qualname__", repr(function))
+    return f"{os.path.relpath(file)}:{name}" if isinstance(file, str) else f"{function.__module__}:{name}"

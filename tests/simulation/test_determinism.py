@@ -1,0 +1,61 @@
+"""The same scenario goes the same way: in every process, with every hash seed, on every Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("3.11", "3.12", "3.13")
+
+PLAYS = """
+from casty.testing.simulation import partition_scenario, play, random_scenario
+for draw in (random_scenario, partition_scenario):
+    for seed in range(2):
+        print(draw.__name__, seed, play(draw(seed)))
+"""
+
+
+def run(python: Sequence[str], program: str, hash_seed: str = "random", **variables: str) -> str:
+    """Run a program with the packages of this interpreter; the pure ones serve every version."""
+    packages = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
+    environment = {**os.environ, "PYTHONPATH": packages, "PYTHONHASHSEED": hash_seed, **variables}
+    words = [*python, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=environment, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@cache
+def expected(program: str) -> str:
+    return run([sys.executable], program, "0")
+
+
+def skip_unless_starts(version: str) -> None:
+    """Skip the test unless ``pythonX.Y`` is on the path and really runs: a version manager's shim may be dead."""
+    try:
+        words = [f"python{version}", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        found = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        pytest.skip(f"python{version} does not start here")
+    if found.stdout.strip() != version:
+        pytest.skip(f"python{version} does not start here: {found.stderr.strip()[:80]}")
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
+def test_hashes_of_strings_change_nothing(hash_seed: str) -> None:
+    assert expected(PLAYS).count("digest=") == 4
+    assert run([sys.executable], PLAYS, hash_seed) == expected(PLAYS)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_version_of_python_changes_nothing(version: str) -> None:
+    skip_unless_starts(version)
+    assert run([f"python{version}"], PLAYS) == expected(PLAYS)
