@@ -58,10 +58,7 @@ class Acceptances:
         With ``remember`` an actor notes the class, where that says it all, and need not be asked about it again.
         """
         if isinstance(target, AskRef):
-            promised = target.promised
-            if type(message) is ErrorReply or not promised:
-                return True
-            return any(_known(self._of_replies, form, form).admits(message, name) for form in promised)
+            return self._admits_reply(target.promised, message, name)
         acceptance = self._of_actors.get(target.uid)
         if acceptance is None:
             acceptance = _known(self._of_actors, target.uid, target.message_type())
@@ -69,6 +66,14 @@ class Acceptances:
             target.admitted |= {type(message)}
             return True
         return acceptance.admits(message, name)
+
+    def _admits_reply(self, promised: tuple[object, ...], message: object, name: str) -> bool:
+        if type(message) is ErrorReply or not promised:
+            return True
+        for form in promised:
+            if _known(self._of_replies, form, form).admits(message, name):
+                return True
+        return False
 
 
 def _known(table: dict[Any, Acceptance], key: object, type_form: object) -> Acceptance:

@@ -15,7 +15,7 @@ from typing import Never, TypeVar
 
 import trio
 
-from casty.address import ActorAddress, NodeAddress, UniqueAddress
+from casty.address import ActorAddress, NodeAddress, Place, UniqueAddress
 from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
@@ -151,25 +151,24 @@ class ClusterNode:
         self.board.end(error)
         fail_system(self.system, error)
 
-    def export_ref(self, ref: ActorRef[Never], type_form: object) -> ActorAddress:
-        """Return the address under which other nodes reach ``ref``; an ask notes what it is promised."""
+    def export_ref(self, ref: ActorRef[Never], type_form: object) -> Place:
+        """Return where other nodes reach ``ref``; an ask notes what it is promised."""
         if type(ref) is AskRef and type_form not in ref.promised:
             ref.promised = (*ref.promised, type_form)
         if not isinstance(ref, OwnRef):
-            return ref.address
-        # Made in one step: the ref's own address, made only to be copied, was 7 % of the asking node's work.
-        place, run = self.self_node.address, self.self_node.incarnation
-        return ActorAddress(self.system_name, ref.path, place.host, place.port, run, ref.uid)
-
-    def import_ref(self, address: ActorAddress, type_form: object) -> ActorRef[Never]:
-        """Return a ref to an actor of this or of another node."""
-        host, port = address.host, address.port
-        if host is None or port is None:
-            return self._local(address)
+            return ref.address.place
         own = self.self_node
-        if port == own.address.port and host == own.address.host and address.incarnation in (0, own.incarnation):
-            return self._local(address)
-        return RemoteRef(self, address, self._route(host, port, address.incarnation), type_form)
+        return (self.system_name, ref.path, own.address.host, own.address.port, own.incarnation, ref.uid)
+
+    def import_ref(self, place: Place, type_form: object) -> ActorRef[Never]:
+        """Return a ref to an actor of this or of another node."""
+        _, path, host, port, incarnation, uid = place
+        if host is None or port is None:
+            return self._local(path, uid)
+        own = self.self_node
+        if port == own.address.port and host == own.address.host and incarnation in (0, own.incarnation):
+            return self._local(path, uid)
+        return RemoteRef(self, place, self._route(host, port, incarnation), type_form)
 
     def _route(self, host: str, port: int, incarnation: int) -> Route | None:
         key = host, port, incarnation
@@ -181,11 +180,11 @@ class ClusterNode:
             self._routes[key] = route
         return route
 
-    def _local(self, address: ActorAddress) -> ActorRef[Never]:
+    def _local(self, path: str, uid: int) -> ActorRef[Never]:
         """Return a ref to an actor here; the library's own actors take no replies that a peer directs."""
-        if address.path.startswith("/_") and not address.path.startswith(ASK_PREFIX):
-            return self.kernel.ref_for(CLOSED_PREFIX + address.path, address.uid)
-        return self.kernel.ref_for(address.path, address.uid)
+        if path.startswith("/_") and not path.startswith(ASK_PREFIX):
+            return self.kernel.ref_for(CLOSED_PREFIX + path, uid)
+        return self.kernel.ref_for(path, uid)
 
     def _ring_topology(self, mail: Mail) -> None:
         self.subsystems.topology.tell(mail)
@@ -209,8 +208,7 @@ class ClusterNode:
 
     def remote(self, path: str, node: NodeAddress, *, incarnation: int = 0) -> ActorRef[Never]:
         """Return a ref to whoever has ``path`` on another node."""
-        address = ActorAddress(self.system_name, path, node.host, node.port, incarnation)
-        return self.import_ref(address, Never)
+        return self.import_ref((self.system_name, path, node.host, node.port, incarnation, 0), Never)
 
     def send_control(self, to: UniqueAddress, message: object, *, if_up: bool = False) -> bool:
         """Hand a control message to the transport; False when it was not taken."""
@@ -258,23 +256,30 @@ def lane_of(message: object) -> Lane:
 class RemoteRef(AskableRef[M_contra]):
     """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
 
-    __slots__ = ("_address", "_node", "_route", "_type_form")
+    __slots__ = ("_address", "_node", "_place", "_route", "_type_form")
 
-    def __init__(self, node: ClusterNode, address: ActorAddress, route: Route | None, type_form: object) -> None:
+    def __init__(self, node: ClusterNode, place: Place, route: Route | None, type_form: object) -> None:
         self._node = node
-        self._address = address
+        self._place = place
+        self._address: ActorAddress | None = None
         self._route = route
         self._type_form = type_form
 
     @property
     def address(self) -> ActorAddress:
+        if self._address is None:
+            self._address = ActorAddress(*self._place)
         return self._address
+
+    @property
+    def path(self) -> str:
+        return self._place[1]
 
     def of(self: ActorRef[Never], message_type: type[T]) -> ActorRef[T]:
         if not isinstance(self, RemoteRef):
             return ActorRef.of(self, message_type)
         self._node.codec.register(message_type)
-        return RemoteRef(self._node, self._address, self._route, message_type)
+        return RemoteRef(self._node, self._place, self._route, message_type)
 
     def tell(self, message: M_contra) -> None:
         self._tell(message, None)
@@ -284,28 +289,28 @@ class RemoteRef(AskableRef[M_contra]):
         self._tell(request.message, max(0.0, remaining) if remaining < math.inf else None)
 
     def _tell(self, message: object, remaining: float | None) -> None:
-        node, address, route = self._node, self._address, self._route
+        node, route, (_, path, _, _, _, uid) = self._node, self._route, self._place
         if get_ident() != node.kernel.thread:
             refuse_thread(self)
-        frame = node.codec.frame_envelope(address.path, address.uid, message, self._type_form, remaining)
+        frame = node.codec.frame_envelope(path, uid, message, self._type_form, remaining)
         holds = node.holds
         if route is None or holds is None:
             is_taken = False
-        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, address.path)):
-            is_taken = holds.tell(route.to, address.path, frame)
+        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
+            is_taken = holds.tell(route.to, path, frame)
         else:
             is_taken = route.send(frame)
         if not is_taken:
             node.kernel.dead_letter(message, self, OUTBOUND_FULL)
 
     async def send(self, message: M_contra) -> None:
-        node, address, route, holds = self._node, self._address, self._route, self._node.holds
+        node, route, (_, path, _, _, _, uid), holds = self._node, self._route, self._place, self._node.holds
         if route is None or holds is None:
             node.kernel.dead_letter(message, self, NODE_STOPPED)
             await trio.lowlevel.checkpoint()
             return
-        frame = node.codec.frame_envelope(address.path, address.uid, message, self._type_form)
-        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, address.path)):
-            await holds.send(route.to, address.path, frame)
+        frame = node.codec.frame_envelope(path, uid, message, self._type_form)
+        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
+            await holds.send(route.to, path, frame)
         else:
             await route.send_wait(frame)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias, assert_never
 
-from casty.address import ActorAddress
 from casty.cluster.commands import SubscribeTopology
 from casty.cluster.node import ClusterNode
 from casty.cluster.services import (
@@ -163,8 +162,8 @@ class ReceptionistDriver:
 
     def _instance(self, key: ServiceKey[Any], entry: ServiceEntry) -> ServiceInstance[Any]:
         place = entry.node
-        address = ActorAddress(self._node.system_name, entry.path, place.host, place.port, entry.incarnation, entry.uid)
-        return ServiceInstance(self._node.import_ref(address, key.message_type), place)
+        found = (self._node.system_name, entry.path, place.host, place.port, entry.incarnation, entry.uid)
+        return ServiceInstance(self._node.import_ref(found, key.message_type), place)
 
     def _service(self, key: ServiceKey[Any], ref: ActorRef[Never]) -> ServiceEntry:
         place, run = self._node.self_node.address, self._node.self_node.incarnation

@@ -12,7 +12,7 @@ from typing import Never
 
 import trio
 
-from casty.address import ActorAddress, NodeAddress, UniqueAddress
+from casty.address import NodeAddress, Place, UniqueAddress
 from casty.cluster.commands import GetMembership, GetSuspicions, Membership, Suspicions
 from casty.cluster.node import ClusterNode
 from casty.config import TransportLimits
@@ -136,9 +136,9 @@ async def _read(connection: Connection, decoder: FrameDecoder, limits: Transport
         frames = decoder.feed(data)
 
 
-def _no_export(ref: ActorRef[Never], type_form: object) -> ActorAddress:
+def _no_export(ref: ActorRef[Never], type_form: object) -> Place:
     raise CastyError("a report has no refs")
 
 
-def _no_import(address: ActorAddress, type_form: object) -> ActorRef[Never]:
+def _no_import(place: Place, type_form: object) -> ActorRef[Never]:
     raise CastyError("a report has no refs")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
 
 logger = logging.getLogger("casty.runtime")
 
@@ -67,7 +68,7 @@ EXPIRED: Final = Unanswered()
 CLOSED: Final = Unanswered()
 
 
-class AskRef(OwnRef[R]):
+class AskRef(OwnRef[R_contra]):
     """The ref of one ask. The first message is the reply; there is no second."""
 
     __slots__ = ("_kernel", "_serial", "_uid", "answer", "asked", "bucket", "promised", "task")
@@ -96,7 +97,7 @@ class AskRef(OwnRef[R]):
         """A random number: the path can be guessed, and whoever was not asked must not answer."""
         return self._uid
 
-    def tell(self, message: R) -> None:
+    def tell(self, message: object) -> None:
         if get_ident() != self._kernel.thread:
             refuse_thread(self)
         if self.answer is not WAITING:
@@ -106,7 +107,7 @@ class AskRef(OwnRef[R]):
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
 
-    async def send(self, message: R) -> None:
+    async def send(self, message: R_contra) -> None:
         self.tell(message)
         await trio.lowlevel.checkpoint()
 
@@ -114,7 +115,7 @@ class AskRef(OwnRef[R]):
         if type(message) is ErrorReply:
             self.refuse(AskFailed(message.reason))
         else:
-            cast("AskRef[object]", self).tell(message)
+            self.tell(message)
         return True
 
     def refuse(self, error: AskFailed) -> None:
@@ -128,10 +129,11 @@ class AskRef(OwnRef[R]):
         """Take an answer, or a mark for none, and leave the table and the wheel."""
         self.answer = answer
         del self._kernel.asks[self._serial]
-        if self.bucket is not None:
-            del self.bucket.slots[self._serial]
-            if not self.bucket.slots:
-                self.bucket.wheel.drop_unused(self.bucket)
+        bucket = self.bucket
+        if bucket is not None:
+            del bucket.slots[self._serial]
+            if not bucket.slots and bucket is not bucket.wheel.newest:
+                bucket.wheel.drop_unused(bucket)
 
     def expire(self) -> None:
         """End the wait without a reply."""
@@ -158,7 +160,7 @@ class Bucket(Entry):
         super().__init__()
         self.wheel = wheel
         self.number = number
-        self.slots: dict[int, AskRef[object]] = {}
+        self.slots: dict[int, AskRef[Never]] = {}
 
     def fire(self, deadline: float) -> float | None:
         self.wheel.forget(self)
@@ -174,20 +176,20 @@ class AskWheel:
     there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
     """
 
-    __slots__ = ("_buckets", "_keeper", "_newest")
+    __slots__ = ("_buckets", "_keeper", "newest")
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._buckets: dict[int, Bucket] = {}
-        self._newest: Bucket | None = None
+        self.newest: Bucket | None = None
 
     def bucket(self, deadline: float) -> Bucket:
         """Return the bucket that expires at the first slice boundary after ``deadline``."""
         number = int(deadline / SLICE) + 1
         bucket = self._buckets.get(number)
         if bucket is None:
-            older, self._newest = self._newest, Bucket(self, number)
-            bucket = self._buckets[number] = self._newest
+            older, self.newest = self.newest, Bucket(self, number)
+            bucket = self._buckets[number] = self.newest
             self._keeper.add(bucket, number * SLICE)
             if older is not None and not older.slots:
                 self.drop_unused(older)
@@ -196,12 +198,12 @@ class AskWheel:
     def forget(self, bucket: Bucket) -> None:
         """Let go of a bucket that fires now."""
         del self._buckets[bucket.number]
-        if self._newest is bucket:
-            self._newest = None
+        if self.newest is bucket:
+            self.newest = None
 
     def drop_unused(self, bucket: Bucket) -> None:
         """Drop an empty bucket before its time, unless it is the newest, or fires now."""
-        if bucket is not self._newest and self._buckets.get(bucket.number) is bucket:
+        if bucket is not self.newest and self._buckets.get(bucket.number) is bucket:
             del self._buckets[bucket.number]
             self._keeper.finish(bucket)
 
@@ -220,7 +222,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         )
     kernel.ask_serial = serial = kernel.ask_serial + 1
     slot: AskRef[R] = AskRef(kernel, serial, kernel.tokens.take())
-    kernel.asks[serial] = cast("AskRef[object]", slot)
+    kernel.asks[serial] = slot
     deadline = kernel.now() + timeout
     try:
         slot.asked = request = Request(factory(slot), deadline)
@@ -232,7 +234,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         if slot.answer is WAITING:
             if timeout != math.inf:
                 slot.bucket = kernel.wheel.bucket(deadline)
-                slot.bucket.slots[serial] = cast("AskRef[object]", slot)
+                slot.bucket.slots[serial] = slot
             slot.task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(slot.abort)
         else:

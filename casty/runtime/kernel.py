@@ -91,7 +91,7 @@ class Kernel:
         self.scheduler = Scheduler(self.keeper)
         self.targets: dict[str, OwnRef[Never]] = {}
         """Everything with a path that messages can be told to, asks excepted."""
-        self.asks: dict[int, AskRef[object]] = {}
+        self.asks: dict[int, AskRef[Never]] = {}
         self.ask_serial = 0
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False
@@ -174,7 +174,7 @@ class Kernel:
         """Return the counters."""
         return statistics_of(self)
 
-    def _slot(self, serial: str) -> AskRef[object] | None:
+    def _slot(self, serial: str) -> AskRef[Never] | None:
         if not serial.isascii() or not serial.isdigit() or len(serial) > ASK_SERIAL_DIGITS_MAX:
             return None
         return self.asks.get(int(serial))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Never, Self, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, TypeVarTuple, cast
 
 import trio
 
@@ -210,14 +210,17 @@ class ActorSystem:
         else:
             await self._stopped.wait()
 
-    async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
+    def ask(
+        self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
+    ) -> Coroutine[Any, Any, R]:
         """Tell ``ref`` the message that ``factory`` makes of a reply ref, and return the reply.
 
         AskTimeoutError when none has come in ``timeout`` seconds; a later one is a dead letter.
         AskFailed as soon as it is known that none will come: the handler failed with the request in
         hand or answered with an error, or the request became a dead letter.
         """
-        return await asking.ask(self._kernel, ref, factory, timeout)
+        # Not async itself: a coroutine around the other is 2 % of an ask.
+        return asking.ask(self._kernel, ref, factory, timeout)
 
     async def ask_or_none(
         self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0

@@ -60,8 +60,8 @@ class _Entry:
 class Codec:
     """Encodes and decodes the messages of one node. Not for use by several threads at a time.
 
-    ``export_ref`` gives the full address under which a ref is known to other nodes, ``import_ref``
-    makes a ref of such an address; both are told the type form M of the field's ``ActorRef[M]``.
+    ``export_ref`` gives the place under which a ref is known to other nodes, ``import_ref``
+    makes a ref of such a place; both are told the type form M of the field's ``ActorRef[M]``.
 
     The type of a whole message is found by its class. A reply can be any value, such as
     ``{"a": 1}``; then ``as_type``, the M of the ref it is sent to, says what it is, and its

@@ -9,14 +9,14 @@ from enum import Enum
 from typing import Any, Never, cast
 from uuid import UUID
 
-from casty.address import ActorAddress
+from casty.address import Place
 from casty.checks import PORT_MAX
 from casty.refs import ActorRef
 from casty.wire.bounds import ARRAY
 from casty.wire.shapes import Mismatch, Shape
 
-ExportRef = Callable[[ActorRef[Never], object], ActorAddress]
-ImportRef = Callable[[ActorAddress, object], ActorRef[Never]]
+ExportRef = Callable[[ActorRef[Never], object], Place]
+ImportRef = Callable[[Place, object], ActorRef[Never]]
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 _EPOCH = datetime(1970, 1, 1)
@@ -234,24 +234,19 @@ class RefShape(Shape):
     def encode(self, value: Any) -> Any:
         if not isinstance(value, ActorRef):
             raise Mismatch(self.label, value)
-        address = self.export_ref(cast("ActorRef[Never]", value), self.message_type)
-        place = [address.system, address.path, address.host, address.port]
-        return [*place, address.incarnation, address.uid]
+        return self.export_ref(cast("ActorRef[Never]", value), self.message_type)
 
     def decode(self, raw: Any, _: object = None) -> Any:
         if type(raw) is not ARRAY or len(raw) != 6:
             raise Mismatch("ActorRef as 6 items", raw)
         system, path, host, port, incarnation, uid = raw
-        named = type(system) is str and type(path) is str and path.startswith("/")
-        if not named or not (_is_count(incarnation) and _is_count(uid)):
+        named = type(system) is str and type(path) is str and path[:1] == "/"
+        if not named or type(incarnation) is not int or incarnation < 0 or type(uid) is not int or uid < 0:
             raise Mismatch(self.label, raw, "ill-formed address of an actor")
-        if not (host is None and port is None) and not (type(host) is str and _is_count(port) and 0 < port <= PORT_MAX):
+        has_node = type(host) is str and type(port) is int and 0 < port <= PORT_MAX
+        if not has_node and not (host is None and port is None):
             raise Mismatch(self.label, raw, "ill-formed node of an actor")
-        return self.import_ref(ActorAddress(system, path, host, port, incarnation, uid), self.message_type)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+        return self.import_ref((system, path, host, port, incarnation, uid), self.message_type)
 
 
 def scalar_shape(origin: type) -> Shape:

@@ -157,7 +157,10 @@ HASHABLE = st.recursive(
 
 
 def new_codec() -> Codec:
-    return Codec(export_ref=lambda ref, form: ref.address, import_ref=AddressRef)
+    return Codec(
+        export_ref=lambda ref, form: ref.address.place,
+        import_ref=lambda place, form: AddressRef(ActorAddress(*place), form),
+    )
 
 
 def through(value: object, as_type: object) -> object:

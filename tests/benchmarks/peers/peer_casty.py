@@ -180,7 +180,7 @@ async def fan_in(count: int) -> Figures:
 
 
 async def codec(count: int) -> Figures:
-    codec = Codec(export_ref=lambda ref, form: ref.address, import_ref=lambda address, form: None)  # type: ignore[arg-type,return-value]  # no refs travel here
+    codec = Codec(export_ref=lambda ref, form: ref.address.place, import_ref=lambda place, form: None)  # type: ignore[arg-type,return-value]  # no refs travel here
     codec.register(Item)
     with measured() as timed:
         for _ in range(count):

@@ -98,7 +98,7 @@ async def test_a_message_that_the_cluster_does_not_know_ends_nothing(autojump_cl
 async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joining(autojump_clock, nodes):
     await nodes.start("a")
     stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control)
-    codec = Codec(export_ref=lambda ref: ref.address, import_ref=lambda address, form: None)
+    codec = Codec(export_ref=lambda ref: ref.address.place, import_ref=lambda place, form: None)
     codec.register(JoinAnswer, name="casty.JoinAnswer")
     flood = codec.frame_control(JoinAnswer(7, JoinState.retry, "wait")) * 1_000
     joined = trio.Event()

@@ -87,7 +87,7 @@ def target_of(a: ClusteredActorSystem, ref: ActorRef[Fail]) -> ActorRef[Fail]:
     found = a.cluster._running()
     owner = next(member for member in found.board.members if member.id == "b")
     address = ref.address.at(owner.unique)
-    return found.import_ref(address, Fail).of(Fail)
+    return found.import_ref(address.place, Fail).of(Fail)
 
 
 def watchers_of(ref: ActorRef[Fail]) -> int:

@@ -30,7 +30,11 @@ class PlainRef(ActorRef[Any]):
 
 
 def new_codec(**options: Any) -> Codec:
-    return Codec(export_ref=lambda ref, form: ref.address, import_ref=PlainRef, **options)
+    return Codec(
+        export_ref=lambda ref, form: ref.address.place,
+        import_ref=lambda place, form: PlainRef(ActorAddress(*place), form),
+        **options,
+    )
 
 
 @pytest.fixture
