@@ -10,7 +10,7 @@ from casty.address import NodeAddress
 from casty.cluster.commands import GetSuspicions, HeartbeatCmd, Suspicions
 from casty.cluster.node import ClusterNode
 from casty.protocol.availability import Absolve, Accuse, Availability, AvailabilityEffect
-from casty.protocol.effects import Dial, SendIfUp, StartTimer, TimerFired
+from casty.protocol.effects import Dial, Send, SendIfUp, StartTimer, TimerFired
 from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
 from casty.runtime.inbox import Inbox
@@ -47,6 +47,8 @@ class HeartbeatDriver:
     def perform(self, effect: Effect) -> None:
         """Do what the machine asks for."""
         match effect:
+            case Send(to, message):
+                self._node.send_control(to, message)
             case SendIfUp(to, message):
                 if not self._node.send_control(to, message, if_up=True):
                     self._node.dial(to.address)

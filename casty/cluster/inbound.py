@@ -13,7 +13,8 @@ from casty.cluster.reporting import report_frames
 from casty.errors import DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
-from casty.protocol.messages import Heartbeat, HeartbeatAck, JoinAnswer, StatePage, TopologyMessage
+from casty.protocol.liveness_messages import LivenessMessage
+from casty.protocol.messages import JoinAnswer, StatePage, TopologyMessage
 from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
@@ -145,7 +146,7 @@ class Inbound:
             if state is None:
                 return
             message = state
-        if isinstance(message, Heartbeat | HeartbeatAck):
+        if isinstance(message, LivenessMessage):
             node.subsystems.heartbeat.tell(Heard(peer, message))
         elif isinstance(message, TopologyMessage):
             if isinstance(message, JoinAnswer):

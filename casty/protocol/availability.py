@@ -5,31 +5,36 @@ It does not know what the cluster makes of an accusation (`reachability`, `downi
 
 How it works: each node monitors its successors on a ring of hashes, so that the number of
 heartbeats grows with the nodes and not with their square. A silence is judged by phi; the time at
-which phi crosses the threshold is computed and a timer set for it. A lost connection is redialled
-at once: two refused dials at least `REFUSAL_GAP` apart, or an answer by another run of the node,
-are evidence and act at once. Only measured lateness of this node's own loop delays an accusation.
+which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others are asked
+whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused
+dials at least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at
+once. Only measured lateness of this node's own loop (`local_health`) withholds an accusation.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import assert_never
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
-from casty.protocol.effects import Dial, SendIfUp, StartTimer, TimerFired
-from casty.protocol.messages import Heartbeat, HeartbeatAck
+from casty.protocol.effects import Dial, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.indirect_probes import IndirectProbes
+from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, LivenessMessage, ProbeAnswer, ProbeRequest
+from casty.protocol.local_health import LocalHealth
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 
 REFUSAL_GAP = 0.2
 LEARNED_INTERVALS_MAX = 4
 CROSSING_AFTER_PAUSE_MAX = 2.0
-LATENESS_MIN = 0.5
-LATENESS_FORGIVEN_MAX = 3.0
+PROBE_PHI = 1.0
 
 HEARTBEAT = "heartbeat"
+REPEAT = "repeat"
 CHECK = "check"
 REDIAL = "redial "
 
@@ -43,10 +48,10 @@ class WatchMembers:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Event: a message of the heartbeat protocol came from a node."""
+    """Event: a message of the failure detection came from a node."""
 
     sender: UniqueAddress
-    message: Heartbeat | HeartbeatAck
+    message: LivenessMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,12 @@ class Absolve:
 
 
 AvailabilityEvent = WatchMembers | Heard | LinkLost | DialFailed | RunSeen | TimerFired
-AvailabilityEffect = SendIfUp | Dial | StartTimer | Accuse | Absolve
+AvailabilityEffect = Send | SendIfUp | Dial | StartTimer | Accuse | Absolve
+
+
+def is_availability_timer(key: str) -> bool:
+    """Return whether a timer of that key was started by `Availability`."""
+    return key in (HEARTBEAT, REPEAT, CHECK) or key.startswith(REDIAL)
 
 
 def ring_position(node: UniqueAddress) -> bytes:
@@ -113,9 +123,12 @@ class Availability:
     detector: PhiAccrualFailureDetector[UniqueAddress] = field(init=False)
     monitored: list[UniqueAddress] = field(init=False, default_factory=lambda: list[UniqueAddress]())
     accused: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _members: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    _heard_at: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
+    """When each monitored node has really answered last."""
+    _health: LocalHealth = field(init=False, default_factory=LocalHealth)
+    _probes: IndirectProbes = field(init=False, default_factory=IndirectProbes)
     _sequence: int = field(init=False, default=0)
-    _tick_due: float | None = field(init=False, default=None)
-    _forgiven_until: float = field(init=False, default=0.0)
     _refused_at: dict[NodeAddress, float] = field(init=False, default_factory=lambda: dict[NodeAddress, float]())
 
     def __post_init__(self) -> None:
@@ -149,38 +162,60 @@ class Availability:
         return self.detector.phi(node, now)
 
     def _watch(self, members: tuple[UniqueAddress, ...], now: float) -> list[AvailabilityEffect]:
+        is_first = not self._members
+        self._members = frozenset(members)
         ring = successors(self.self_node, members, self.monitored_max)
-        present = set(members)
         # Whoever is accused stays monitored, or nobody would notice that it answers again.
-        wanted = ring + [node for node in sorted(self.accused) if node in present and node not in ring]
+        wanted = ring + [node for node in sorted(self.accused) if node in self._members and node not in ring]
         gone = [node for node in self.monitored if node not in wanted]
         new = [node for node in wanted if node not in self.monitored]
         self.monitored = wanted
         for node in gone:
             self.detector.remove(node)
+            self._probes.ended(node)
+            self._heard_at.pop(node, None)
             self._refused_at.pop(node.address, None)
         for node in new:
             self.detector.expect(node, now)
         # Whoever is gone and accused is down or removed: the accusation ends with the member.
         self.accused.difference_update(gone)
-        effects: list[AvailabilityEffect] = []
-        if self._tick_due is None:
-            self._tick_due = now
-            effects.append(StartTimer(HEARTBEAT, 0.0))
-        effects.extend(self._beat(new))
-        return [*effects, *self._plan_check(now)]
+        first = [StartTimer(HEARTBEAT, 0.0)] if is_first else []
+        return [*first, *self._beat(new), *self._plan_check(now)]
 
-    def _heard(self, sender: UniqueAddress, message: Heartbeat | HeartbeatAck, now: float) -> list[AvailabilityEffect]:
-        if isinstance(message, Heartbeat):
-            return [SendIfUp(sender, HeartbeatAck(message.sequence))]
+    def _heard(self, sender: UniqueAddress, message: LivenessMessage, now: float) -> list[AvailabilityEffect]:
+        match message:
+            case Heartbeat(sequence):
+                return [SendIfUp(sender, HeartbeatAck(sequence))]
+            case HeartbeatAck(sequence):
+                return [*self._probes.acked(sender, sequence), *self._acked(sender, now)]
+            case ProbeRequest():
+                return [*self._asked(sender, message, now)]
+            case ProbeAnswer():
+                self._probes.answered(sender, message, now)
+                return []
+            case _ as never:
+                assert_never(never)
+
+    def _acked(self, sender: UniqueAddress, now: float) -> list[AvailabilityEffect]:
         if sender not in self.monitored:
             return []
         self.detector.heartbeat(sender, now)
+        self._heard_at[sender] = now
+        self._probes.ended(sender)
         self._refused_at.pop(sender.address, None)
         if sender not in self.accused:
             return []
         self.accused.discard(sender)
         return [Absolve(sender), *self._plan_check(now)]
+
+    def _asked(self, sender: UniqueAddress, request: ProbeRequest, now: float) -> list[Send]:
+        # Between members only: a stranger could have this node dial whatever address it names.
+        if not {sender, request.subject} <= self._members or request.subject == self.self_node:
+            return []
+        heard_at = self._heard_at.get(request.subject)
+        known = [] if heard_at is None else [Send(sender, ProbeAnswer(request.sequence, now - heard_at))]
+        self._sequence += 1
+        return [*known, self._probes.requested(sender, request, self._sequence)]
 
     def _dial_failed(self, address: NodeAddress, refused: bool, now: float) -> list[AvailabilityEffect]:
         judged = [node for node in self.monitored if node.address == address and node not in self.accused]
@@ -194,11 +229,11 @@ class Availability:
 
     def _timer(self, key: str, now: float) -> list[AvailabilityEffect]:
         if key == HEARTBEAT:
-            late = now - (now if self._tick_due is None else self._tick_due)
-            if late > LATENESS_MIN:
-                self._forgiven_until = now + min(late, LATENESS_FORGIVEN_MAX)
-            self._tick_due = now + self.heartbeat_interval
-            return [*self._beat(self.monitored), StartTimer(HEARTBEAT, self.heartbeat_interval)]
+            self._health.ticked(now, self.heartbeat_interval)
+            again = [StartTimer(REPEAT, self.heartbeat_interval / 2)] if self._late(now) else []
+            return [*self._beat(self.monitored), *again, StartTimer(HEARTBEAT, self.heartbeat_interval)]
+        if key == REPEAT:
+            return [*self._beat(self._late(now))]
         if key == CHECK:
             return self._check(now)
         return [Dial(node.address) for node in self.monitored if key == REDIAL + str(node.address)]
@@ -207,33 +242,53 @@ class Availability:
         self._sequence += 1
         return [SendIfUp(node, Heartbeat(self._sequence)) for node in nodes]
 
+    def _late(self, now: float) -> list[UniqueAddress]:
+        """Return those whose last answer is overdue: they are asked twice as often, in case one was lost."""
+        since = now - self.heartbeat_interval
+        return [n for n in self.monitored if n not in self.accused and self.detector.last_heard(n) < since]
+
     def _check(self, now: float) -> list[AvailabilityEffect]:
-        late = now - (now if self._tick_due is None else self._tick_due)
-        if late > LATENESS_MIN:
-            # This loop stood still, and the heartbeat timer has not run yet to say so.
-            self._forgiven_until = max(self._forgiven_until, now + min(late, LATENESS_FORGIVEN_MAX))
+        self._health.look(now)  # this loop may have stood still, and the tick that says so may be yet to come
         effects: list[AvailabilityEffect] = []
-        if now >= self._forgiven_until:
-            for node in self.monitored:
-                if node not in self.accused and now >= self._crossing(node):
-                    effects.extend(self._accuse(node))
+        for node in self.monitored:
+            if node in self.accused:
+                continue
+            if now >= self._accused_at(node):
+                effects.extend(self._accuse(node))
+            elif now >= self._probed_at(node):
+                effects.extend(self._probes.ask(node, self._helpers(node, now), self.detector.last_heard(node)))
         return [*effects, *self._plan_check(now)]
 
     def _accuse(self, node: UniqueAddress) -> list[AvailabilityEffect]:
         if node in self.accused:
             return []
         self.accused.add(node)
+        self._probes.ended(node)
         return [Accuse(node)]
 
-    def _crossing(self, node: UniqueAddress) -> float:
-        """Return when the node's silence becomes an accusation."""
-        last_heard = self.detector.last_heard(node)
+    def _crossing(self, node: UniqueAddress, threshold: float) -> float:
+        """Return when phi reaches the threshold, if this node has listened all the time."""
+        heard = self.detector.last_heard(node)
         longest = self.detector_config.acceptable_heartbeat_pause_ms / 1000 + CROSSING_AFTER_PAUSE_MAX
-        return min(self.detector.crossing(node), last_heard + longest)
+        return min(self.detector.crossing(node, threshold), heard + longest) + self._health.lost_since(heard)
+
+    def _accused_at(self, node: UniqueAddress) -> float:
+        """Return when the node's silence becomes an accusation."""
+        at = self._crossing(node, self.detector_config.threshold) + self._probes.postponed(node)
+        return max(at, self._health.withheld_until)
+
+    def _probed_at(self, node: UniqueAddress) -> float:
+        """Return when others are asked about the node's silence: infinity if they were."""
+        return math.inf if self._probes.is_asked(node) else self._crossing(node, PROBE_PHI)
+
+    def _helpers(self, subject: UniqueAddress, now: float) -> list[UniqueAddress]:
+        """Return whom to ask, the best first: those next before it on the ring, who monitor it; silent ones last."""
+        around = successors(subject, self._members - self.accused - {self.self_node}, len(self._members))
+        return sorted(reversed(around), key=lambda node: self.detector.phi(node, now) >= PROBE_PHI)
 
     def _plan_check(self, now: float) -> list[StartTimer]:
-        judged = [self._crossing(node) for node in self.monitored if node not in self.accused]
+        judged = [node for node in self.monitored if node not in self.accused]
         if not judged:
             return []
-        due = max(min(judged), self._forgiven_until)
+        due = min(min(self._accused_at(node), self._probed_at(node)) for node in judged)
         return [StartTimer(CHECK, min(max(due - now, 0.001), self.availability_interval))]

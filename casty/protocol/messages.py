@@ -13,6 +13,7 @@ from enum import Enum
 from casty.address import UniqueAddress, by_place
 from casty.errors import DecodeError
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, in_order
+from casty.protocol.liveness_messages import LIVENESS_MESSAGES, LivenessMessage
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import COUNT_MAX, SlotPage
@@ -22,20 +23,6 @@ from casty.protocol.watch_messages import WATCH_MESSAGES, WatchMessage
 AGE_MAX = 10 * 365 * 24 * 3600.0
 TEXT_MAX = 64
 TOKEN_BITS = 63
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """Are you there?"""
-
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class HeartbeatAck:
-    """I am; answers the heartbeat of that number."""
-
-    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +184,10 @@ TopologyMessage = (
     | JoinWithdrawn
 )
 
-ControlMessage = TopologyMessage | StatePage | WatchMessage | Heartbeat | HeartbeatAck
+ControlMessage = TopologyMessage | StatePage | WatchMessage | LivenessMessage
 
 CONTROL_MESSAGES: tuple[type, ...] = (
-    Heartbeat,
-    HeartbeatAck,
+    *LIVENESS_MESSAGES,
     JoinProbe,
     JoinAnswer,
     Join,

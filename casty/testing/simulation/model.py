@@ -25,11 +25,12 @@ from casty.protocol.availability import (
     LinkLost,
     RunSeen,
     WatchMembers,
+    is_availability_timer,
 )
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.gossip import Gossip
+from casty.protocol.liveness_messages import LIVENESS_MESSAGES
 from casty.protocol.membership import Member, MemberStatus
-from casty.protocol.messages import Heartbeat, HeartbeatAck
 from casty.protocol.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.serving_lease import Serving, WorkFree
 from casty.protocol.topology import Topology
@@ -58,8 +59,6 @@ PORT = 2551
 Action = Callable[..., None]
 Due = tuple[float, int, Run, Action, tuple[object, ...]]
 """When, as which of all, whose, and what: ties break by the number."""
-
-_HEARTBEATS = (Heartbeat, HeartbeatAck)
 
 
 class ModelCluster:
@@ -296,7 +295,7 @@ class ModelCluster:
         if sender not in run.known:
             run.known.add(sender)
             self._judge(run, RunSeen(sender))
-        if isinstance(message, _HEARTBEATS):
+        if isinstance(message, LIVENESS_MESSAGES):
             self._judge(run, Heard(sender, message))
         else:
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
@@ -332,7 +331,7 @@ class ModelCluster:
     def _fire(self, run: Run, key: str, generation: int) -> None:
         if run.timers.get(key) == generation:
             del run.timers[key]
-            if key in ("heartbeat", "check") or key.startswith("redial "):
+            if is_availability_timer(key):
                 self._judge(run, TimerFired(key))
             else:
                 self.tell(run, TimerFired(key))

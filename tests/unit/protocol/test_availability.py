@@ -5,8 +5,8 @@ from __future__ import annotations
 from casty.protocol.availability import (
     CHECK,
     HEARTBEAT,
-    LATENESS_FORGIVEN_MAX,
     REFUSAL_GAP,
+    REPEAT,
     Absolve,
     Accuse,
     Availability,
@@ -18,7 +18,8 @@ from casty.protocol.availability import (
     successors,
 )
 from casty.protocol.effects import Dial, SendIfUp, StartTimer, TimerFired
-from casty.protocol.messages import Heartbeat, HeartbeatAck
+from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck
+from casty.protocol.local_health import STALL_FORGIVEN_MAX
 from casty.testing.samples import address, run_of
 
 A, B, C = (run_of(name) for name in "abc")
@@ -104,9 +105,9 @@ def test_own_lateness_withholds_accusations_for_a_bounded_time() -> None:
     machine = watching("b")
     machine.handle(TimerFired(HEARTBEAT), 0.0)
     assert accusations(machine, 60.0) == []
-    ticked(machine, 60.0, 60.0 + LATENESS_FORGIVEN_MAX + 0.5)
+    ticked(machine, 60.0, 60.0 + STALL_FORGIVEN_MAX + 0.5)
     assert accusations(machine, 60.5) == []
-    assert accusations(machine, 60.5 + LATENESS_FORGIVEN_MAX) == [Accuse(B)]
+    assert accusations(machine, 60.5 + STALL_FORGIVEN_MAX) == [Accuse(B)]
 
 
 def test_lost_link_is_dialled_at_once_if_the_node_is_monitored() -> None:
@@ -172,3 +173,14 @@ def test_node_that_is_gone_is_forgotten() -> None:
     machine.handle(RunSeen(run_of("b", 999)), 1.0)
     machine.handle(WatchMembers((A,)), 2.0)
     assert (machine.monitored, machine.accused, machine.suspicion(B, 99.0)) == ([], set(), 0.0)
+
+
+def test_late_answers_are_asked_for_twice_as_often_until_they_come() -> None:
+    machine = watching("b")
+    machine.handle(Heard(B, HeartbeatAck(1)), 0.0)
+    assert StartTimer(REPEAT, 0.25) not in machine.handle(TimerFired(HEARTBEAT), 0.5)
+    assert StartTimer(REPEAT, 0.25) in machine.handle(TimerFired(HEARTBEAT), 1.0)
+    (beat,) = machine.handle(TimerFired(REPEAT), 1.25)
+    assert beat == SendIfUp(B, Heartbeat(4))
+    machine.handle(Heard(B, HeartbeatAck(4)), 1.3)
+    assert machine.handle(TimerFired(REPEAT), 1.75) == []
