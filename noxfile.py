@@ -103,8 +103,8 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def integration(session: nox.Session) -> None:
-    """Run real processes on loopback sockets."""
-    run_folder(session, "tests/integration")
+    """Run real processes, two tests at one time: they wait more than they compute."""
+    run_folder(session, "tests/integration", "--numprocesses=2")
 
 
 def run_folder(session: nox.Session, folder: str, *arguments: str) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
@@ -200,10 +200,18 @@ class Rig:
         self._nursery = nursery
         self.nodes: list[NodeProcess] = []
 
-    async def launch(self, node_id: str, *, seeds: Iterable[NodeProcess] = (), **spec: object) -> NodeProcess:
-        """Start a node's process, and wait for nothing."""
-        spec = {"node_id": node_id, "seeds": [seed.address for seed in seeds], **spec}
-        command = [sys.executable, str(PROGRAM), json.dumps(spec)]
+    async def launch(
+        self,
+        node_id: str,
+        *,
+        seeds: Iterable[NodeProcess | tuple[str, int]] = (),
+        within: Sequence[str] = (),
+        **spec: object,
+    ) -> NodeProcess:
+        """Start a node's process, and wait for nothing. ``within`` comes before the command."""
+        addresses = [seed.address if isinstance(seed, NodeProcess) else seed for seed in seeds]
+        spec = {"node_id": node_id, "seeds": addresses, **spec}
+        command = [*within, sys.executable, str(PROGRAM), json.dumps(spec)]
         process = await trio.lowlevel.open_process(
             command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
         )
