@@ -255,6 +255,31 @@ def test_nodes_find_each_other_by_seeds_and_leave_when_asked(start: Start, tmp_p
 
 
 @pytest.mark.usefixtures("app")
+def test_a_node_that_stood_still_for_too_long_joins_again_by_itself(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "soon.toml").write_text("[cluster]\nstable_after = 1.0\n")
+    node = "node", "watching:watcher", "--config", "soon.toml"
+    first = start(*node, "--node-id", "first")
+    seed = "--seed", "127.0.0.1:" + first.until(r"first is a member of casty at 127\.0\.0\.1:(\d+)")[1]
+    start(*node, "--node-id", "second", *seed).until("second is a member")
+    third = start(*node, "--node-id", "third", *seed)
+    third.until("third is a member")
+    first.until("MemberUp third")
+
+    third.process.send_signal(signal.SIGSTOP)
+    first.until("UnreachableMember third")
+    first.until("MemberLeft third")
+    third.process.send_signal(signal.SIGCONT)
+    first.until("MemberUp third")
+    third.until("third is a member")
+    third.process.terminate()
+    code, errors = third.end()
+    assert code == 0
+    assert "was declared down by its cluster" in errors
+    assert "casty: joining again in 1 s\n" in errors
+    first.until("MemberLeft third")
+
+
+@pytest.mark.usefixtures("app")
 @pytest.mark.parametrize("guest", ["failing", "escalating"])
 def test_a_node_whose_actor_fails_leaves_and_exits_with_1(start: Start, guest: str) -> None:
     code, errors = start("node", f"watching:{guest}", "--node-id", "a").end()

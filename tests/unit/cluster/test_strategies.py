@@ -1,0 +1,143 @@
+"""Five nodes and a partition, by every downing strategy: who goes on, what the others raise, and the heal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+
+from casty import ClusterSettings, NodeDowned
+
+NAMES = "abcde"
+"""``a`` is the lowest address and the oldest member."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cut into sides, and what follows by the strategy."""
+
+    name: str
+    settings: ClusterSettings
+    sides: tuple[str, ...]
+    stays: str
+    says: dict[str, str]
+    """What the error of a node that goes says."""
+    roles: dict[str, str] = field(default_factory=dict)
+
+
+QUORUM = ClusterSettings(downing="static_quorum", quorum_size=3)
+OLDEST = ClusterSettings(downing="keep_oldest")
+CASES = [
+    Case(
+        "the larger side",
+        ClusterSettings(),
+        ("ab", "cde"),
+        stays="cde",
+        says=dict.fromkeys("ab", "could not reach a majority (saw 2 of 5)"),
+    ),
+    Case(
+        "the side with most voters of the role",
+        ClusterSettings(downing_role="core"),
+        ("ab", "cde"),
+        stays="ab",
+        says=dict.fromkeys("cde", "could not reach a majority (saw 1 of 3)"),
+        roles=dict.fromkeys("abc", "core"),
+    ),
+    Case(
+        "the side with the quorum",
+        QUORUM,
+        ("ab", "cde"),
+        stays="cde",
+        says=dict.fromkeys("ab", "could not reach a quorum of 3 (saw 2 of 5)"),
+    ),
+    Case(
+        "nobody, of three sides without a quorum",
+        QUORUM,
+        ("ab", "cd", "e"),
+        stays="",
+        says={**dict.fromkeys("abcd", "could not reach a quorum of 3 (saw 2 of 5)"), "e": "(saw 1 of 5)"},
+    ),
+    Case(
+        "the side of the oldest",
+        OLDEST,
+        ("ab", "cde"),
+        stays="ab",
+        says=dict.fromkeys("cde", "could not reach the oldest member, a:2551"),
+    ),
+    Case(
+        "the others, when the oldest is alone",
+        OLDEST,
+        ("a", "bcde"),
+        stays="bcde",
+        says={"a": "was left alone with the oldest member (saw 1 of 5)"},
+    ),
+    Case(
+        "the oldest, however alone",
+        ClusterSettings(downing="keep_oldest", down_if_alone=False),
+        ("a", "bcde"),
+        stays="a",
+        says=dict.fromkeys("bcde", "could not reach the oldest member, a:2551"),
+    ),
+    Case(
+        "nobody, when whoever loses somebody stops",
+        ClusterSettings(downing="down_all"),
+        ("abcd", "e"),
+        stays="",
+        says={
+            **dict.fromkeys("abcd", "could not reach e:2551, and downing is down_all"),
+            "e": "a:2551, b:2551, c:2551",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+async def test_at_most_one_side_goes_on_and_the_heal_ends_in_one_cluster(autojump_clock, nodes, case: Case) -> None:
+    for name in NAMES:
+        await start(nodes, name, case)
+    await nodes.all_up(*NAMES)
+    for one in case.sides:
+        for other in case.sides:
+            for a, b in [(a, b) for a in one for b in other if one < other]:
+                nodes.network.cut(a, b)
+    goes = sorted(set(NAMES) - set(case.stays))
+    with trio.fail_after(60):
+        for name in goes:
+            await nodes.handles[name].ended.wait()
+    for name in goes:
+        error = nodes.handles[name].error
+        assert isinstance(error, NodeDowned)
+        assert case.says[name] in str(error)
+    for name in case.stays:
+        await nodes.sees(name, dict.fromkeys(case.stays, "up"))
+
+    nodes.network.heal_all()
+    async with trio.open_nursery() as nursery:
+        for name in goes:
+            nursery.start_soon(start, nodes, name, case)
+    await nodes.all_up(*NAMES)
+    assert all(nodes.handles[name].error is None for name in NAMES)
+
+
+async def start(nodes, name: str, case: Case) -> None:
+    """Start a node that knows the other places."""
+    seeds = [] if name == "a" and name not in nodes.handles else list(NAMES)
+    await nodes.start(name, seeds, settings=case.settings, roles=case.roles.get(name, "other").split())
+
+
+@pytest.mark.parametrize("settings", [QUORUM, OLDEST, ClusterSettings(downing="down_all")], ids=lambda s: s.downing)
+async def test_a_partition_that_ends_before_the_decision_takes_nobody(autojump_clock, nodes, settings) -> None:
+    case = Case("short", settings, ("ab", "cde"), stays=NAMES, says={})
+    for name in NAMES:
+        await start(nodes, name, case)
+    await nodes.all_up(*NAMES)
+    runs = {member.incarnation for member in (await nodes.handles["a"].system.get_cluster_state()).members}
+    for a in "ab":
+        for b in "cde":
+            nodes.network.cut(a, b)
+    await trio.sleep(8.0)
+    assert (await nodes.handles["a"].system.get_cluster_state()).unreachable
+    nodes.network.heal_all()
+    await nodes.all_up(*NAMES)
+    assert {member.incarnation for member in (await nodes.handles["e"].system.get_cluster_state()).members} == runs
