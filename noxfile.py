@@ -137,6 +137,13 @@ def pictures(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[-1])
+def bench_membership(session: nox.Session) -> None:
+    """Measure how membership spreads in simulated clusters of up to 1,000 nodes; ``-- --nodes 100`` is shorter."""
+    session.install("-e", ".")
+    session.run("python", "tests/benchmarks/bench_membership.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
     """Measure beside the peers, then leaks, then how fast clusters form; ``-- --short`` is only the first, in small."""
     session.install("-e", ".", "matplotlib")

@@ -1,37 +1,42 @@
-"""How versions spread: pushed at once, repaired by rounds.
+"""How versions spread: pushed at once, repaired by rounds, and never sent to who has them.
 
-Owns whom to send what, for the membership and for the service registry. It keeps no state: it is
-given what a node knows and returns what to send. It does not know what a received state changes
-(`topology`).
+Owns whom to send what, for the membership and for the service registry. Beside the last versions that this node had
+(`recent_versions`) it keeps no state: it is given what a node knows and returns what to send. It does not know what a
+received state changes (`topology`).
 
-How it works: the author of a change pushes it to everybody, in a cluster of more than `PUSH_ALL_MAX`
-to a few, who push it on. Whoever takes a version tells its sender and the leader that it has seen
-it, so that the leader can prove agreement without waiting for a round. Each round a few peers are
-asked: those that are believed equal by a digest of 16 bytes, the others with the whole state.
+How it works: the author of a change pushes it to everybody, in a cluster of more than `PUSH_ALL_MAX` to a few, who
+push it on, several changes together when they come within `PUSH_GAP`. Whoever takes a version tells its sender and
+the leader that it has seen it, so that the leader can prove agreement without waiting for a round. Each round a few
+peers are asked: those that are believed equal by a digest of 16 bytes, which they answer with their versions if
+theirs differs.
+
+A peer that is known to have had a version which this node remembers is sent what has changed since. Any other is told
+the own versions, and asks in return for what it lacks: only then, and only when its version is not remembered, does a
+whole state travel. Source: delta-state CRDTs, Almeida, Shoker and Baquero 2018; deviation: the bases of differences are
+versions that were acknowledged, not intervals of a log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from casty.address import UniqueAddress
-from casty.protocol.effects import Rng, Send
+from casty.protocol.effects import Rng, Send, StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import leader_of
 from casty.protocol.membership import MemberStatus
-from casty.protocol.messages import (
-    GossipDigest,
-    RegistrySlots,
-    RegistryVersions,
-    seen_on_wire,
-    to_wire,
-)
+from casty.protocol.messages import GossipDelta, GossipDigest, GossipState, GossipVersions, RegistrySlots
 from casty.protocol.paging import slot_pages
+from casty.protocol.recent_versions import RecentVersions
 from casty.protocol.registry import Registry
+from casty.protocol.state_on_wire import clock_entries, difference, seen_on_wire, to_wire
 
 PUSH_ALL_MAX = 10
+PUSH = "push"
+PUSH_GAP = 0.1
+"""Seconds between two pushes of one node of a larger cluster, where many changes may come at one time."""
 HURRY = 3
 """Rounds come this much faster while fewer than half of the members have seen the version."""
 
@@ -43,46 +48,48 @@ class AntiEntropy:
     self_node: UniqueAddress
     fanout: int
     rng: Rng
+    recent: RecentVersions = field(default_factory=RecentVersions)
 
-    def push(self, state: Gossip, now: float) -> list[Send]:
-        """Return the sends that spread a version which this node made or merged."""
+    def push(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
+        """Return the sends that spread a version which this node made, merged, or passes on."""
         targets = [m.unique for m in state.others(self.self_node) if m.unique not in state.seen]
-        message = to_wire(state, now)
-        return [Send(node, message) for node in self._some(targets, len(state.members))]
+        return self._news(state, registry, self._some(targets, len(state.members)), now)
 
-    def taken(self, state: Gossip, sender: UniqueAddress, now: float) -> list[Send]:
-        """Return the sends after taking a newer version from ``sender``."""
+    def taken(self, state: Gossip, sender: UniqueAddress) -> list[Send]:
+        """Return the acknowledgements after taking a newer version from ``sender``."""
         seen = seen_on_wire(state)
-        informed = [sender]
         leader = leader_of(state, self.self_node)
-        if leader is not None and leader not in (self.self_node, sender):
-            informed.append(leader)
-        sends = [Send(node, seen) for node in informed]
-        return sends if len(state.members) <= PUSH_ALL_MAX else [*sends, *self.push(state, now)]
+        informed = [sender] if leader in (None, self.self_node, sender) else [sender, leader]
+        return [Send(node, seen) for node in informed]
+
+    def welcome(self, state: Gossip, joiner: UniqueAddress, now: float) -> Send:
+        """Return what a member that was let in begins with. Its first changes are to that version: it is remembered."""
+        self.recent.note(state)
+        return Send(joiner, to_wire(state, now, welcome=True))
 
     def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
         """Return the sends of one round of gossip: unseen peers first."""
         peers = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
         unseen = [node for node in peers if node not in state.seen]
         chosen = self._sample(unseen, self.fanout)
+        sends = self._news(state, registry, chosen, now)
         if len(chosen) < self.fanout:
-            chosen += self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
-        sends: list[Send] = []
-        if equal := [node for node in chosen if node in state.seen]:
+            equal = self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
             digest = GossipDigest(state.cluster_id, self.digest(state, registry))
             sends += [Send(node, digest) for node in equal]
-        if behind := [node for node in chosen if node not in state.seen]:
-            whole = to_wire(state, now)
-            sends += [Send(node, whole) for node in behind]
         return sends
 
-    def compare(
-        self, state: Gossip, registry: Registry, digest: GossipDigest, sender: UniqueAddress, now: float
-    ) -> list[Send]:
+    def compare(self, state: Gossip, registry: Registry, digest: GossipDigest, sender: UniqueAddress) -> list[Send]:
         """Return the answer to a digest: nothing when both know the same."""
         if digest.digest == self.digest(state, registry):
             return []
-        return [Send(sender, to_wire(state, now)), Send(sender, self.versions(state, registry))]
+        return [Send(sender, self.versions(state, registry))]
+
+    def lacking(self, state: Gossip, digest: bytes, now: float) -> GossipDelta | GossipState:
+        """Return what a node with the older version of that digest lacks."""
+        base = self.recent.find(digest)
+        delta = None if base is None else difference(base, state, now)
+        return to_wire(state, now) if delta is None else delta
 
     def push_slots(
         self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], source: UniqueAddress
@@ -103,9 +110,11 @@ class AntiEntropy:
         """Return the sends that bring a node with ``versions`` what it lacks, in pages."""
         return [Send(node, RegistrySlots(state.cluster_id, pages)) for pages in slot_pages(registry, versions)]
 
-    def versions(self, state: Gossip, registry: Registry) -> RegistryVersions:
-        """Return the question which slots a peer has that this node lacks."""
-        return RegistryVersions(state.cluster_id, tuple(registry.kept(state.members.keys()).versions.items()))
+    def versions(self, state: Gossip, registry: Registry) -> GossipVersions:
+        """Return how far this node is, which is also the question what it lacks."""
+        slots = registry.kept(state.members.keys()).versions
+        numbered = tuple((owner.incarnation, version) for owner, version in slots.items())
+        return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, numbered)
 
     def digest(self, state: Gossip, registry: Registry) -> bytes:
         """Return 16 bytes over all that this node knows."""
@@ -113,8 +122,53 @@ class AntiEntropy:
         versions = sorted((owner.incarnation, slot.version) for owner, slot in slots.items())
         return blake2b(state.digest + repr(versions).encode(), digest_size=16).digest()
 
+    def _news(self, state: Gossip, registry: Registry, nodes: Sequence[UniqueAddress], now: float) -> list[Send]:
+        """Return what brings the state to nodes that may lack it."""
+        made: dict[bytes | None, GossipDelta | GossipState | GossipVersions] = {}
+        sends: list[Send] = []
+        for node in nodes:
+            base = self.recent.base_of(node)
+            digest = None if base is None else base.version_digest
+            if digest not in made:
+                made[digest] = self.versions(state, registry) if digest is None else self.lacking(state, digest, now)
+            sends.append(Send(node, made[digest]))
+        return sends
+
     def _some(self, targets: Sequence[UniqueAddress], members: int) -> Sequence[UniqueAddress]:
         return targets if members <= PUSH_ALL_MAX else self._sample(targets, self.fanout)
 
     def _sample(self, nodes: Sequence[UniqueAddress], count: int) -> list[UniqueAddress]:
         return self.rng.sample(nodes, min(max(count, 0), len(nodes)))
+
+
+@dataclass(slots=True)
+class Pushes:
+    """When a node pushes: each new version at once, in a larger cluster several together."""
+
+    spread: AntiEntropy
+    _pushed: Gossip | None = None
+    _waits: bool = False
+    _next_at: float = 0.0
+
+    def take(self, state: Gossip) -> None:
+        """Take note of a version that came from its author, who pushes it to all in a small cluster."""
+        if len(state.members) <= PUSH_ALL_MAX:
+            self._pushed = state
+
+    def settle(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
+        """Return what follows from the state at the end of a step."""
+        before, self._pushed = self._pushed, state
+        self.spread.recent.note(state)
+        if before is not None and before.version == state.version:
+            return []
+        if len(state.members) <= PUSH_ALL_MAX or now >= self._next_at:
+            return self.push(state, registry, now)
+        if self._waits:
+            return []
+        self._waits = True
+        return [StartTimer(PUSH, self._next_at - now)]
+
+    def push(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
+        """Push what there is: the timer fired, or nothing was pushed lately."""
+        self._waits, self._next_at = False, now + PUSH_GAP
+        return [*self.spread.push(state, registry, now)]

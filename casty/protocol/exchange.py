@@ -14,24 +14,21 @@ from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send, Severity
-from casty.protocol.gossip import MEMBERS_MAX, Gossip, Relation
+from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, Relation
 from casty.protocol.messages import (
+    GossipDelta,
     GossipDigest,
     GossipSeen,
     GossipState,
+    GossipVersions,
     RegistrySlots,
-    RegistryVersions,
-    check_runs,
-    clock_from,
-    from_wire,
-    seen_on_wire,
-    to_wire,
 )
 from casty.protocol.registry import Registry
+from casty.protocol.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
 
 FOREIGN_NOTED_MAX = 64
 
-ExchangeMessage = GossipState | GossipSeen | GossipDigest | RegistryVersions | RegistrySlots
+ExchangeMessage = GossipState | GossipDelta | GossipSeen | GossipDigest | GossipVersions | RegistrySlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +65,14 @@ class Exchange:
         match message:
             case GossipState():
                 return self._state(outcome, sender, message, now)
+            case GossipDelta():
+                return self._delta(outcome, sender, message, now)
             case GossipSeen():
-                return self._seen(outcome, sender, message, now)
+                return self._seen(outcome, sender, message)
             case GossipDigest():
-                return replace(outcome, effects=tuple(self.spread.compare(state, registry, message, sender, now)))
-            case RegistryVersions():
-                return self._versions(outcome, sender, message)
+                return replace(outcome, effects=tuple(self.spread.compare(state, registry, message, sender)))
+            case GossipVersions():
+                return self._versions(outcome, sender, message, now)
             case RegistrySlots():
                 check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
                 # Nobody but this node writes its own slot, whatever a peer says.
@@ -96,40 +95,74 @@ class Exchange:
         mine, theirs = outcome.state, from_wire(message, now)
         match mine.relation_of(theirs):
             case Relation.same:
-                joined = mine.seen_by_all(theirs.seen)
-                return replace(outcome, state=joined, effects=self._more_seen(joined, theirs, sender))
+                return self._same(outcome, sender, theirs.seen)
             case Relation.older:
-                return replace(outcome, effects=(Send(sender, to_wire(mine, now)),))
+                return self._behind(outcome, sender, theirs.version_digest, now)
             case Relation.newer:
                 if self.self_node not in theirs.members and self.self_node not in theirs.tombstones:
                     raise DecodeError(f"gossip from {sender}: newer, and this node is neither member nor removed in it")
-                taken = theirs.seen_by(self.self_node)
-                return replace(outcome, state=taken, effects=tuple(self.spread.taken(taken, sender, now)), taken=True)
+                return self._take(outcome, sender, theirs)
             case Relation.concurrent:
                 # The merged version is new to the sender too; the push that follows brings it back.
                 return replace(outcome, state=mine.merge(theirs).seen_by(self.self_node))
             case _ as never:
                 assert_never(never)
 
-    def _seen(self, outcome: Outcome, sender: UniqueAddress, message: GossipSeen, now: float) -> Outcome:
-        check_runs(message.seen, MEMBERS_MAX, "seen")
-        mine, theirs = outcome.state, clock_from(message.version)
-        if mine.version == theirs:
-            return replace(outcome, state=mine.seen_by_all(frozenset(message.seen)))
-        if mine.version.covers(theirs):
+    def _delta(self, outcome: Outcome, sender: UniqueAddress, message: GossipDelta, now: float) -> Outcome:
+        mine, base = outcome.state, self.spread.recent.find(message.base)
+        if base is None or not base.tombstones.keys() <= mine.tombstones.keys():
+            # Never had, forgotten, or pruned since: the sender learns where this node stands.
+            return replace(outcome, effects=(Send(sender, self.spread.versions(mine, outcome.registry)),))
+        theirs = changes_from(message, base, now)
+        merged = mine.merge(theirs)
+        if len(merged.members) > MEMBERS_MAX or len(merged.tombstones) > 2 * TOMBSTONES_MAX:
+            raise DecodeError(f"gossip from {sender}: its changes lead to more than {MEMBERS_MAX} members")
+        if theirs.version == merged.version:
+            seen = merged.named_by(message.seen)
+            if merged.version == mine.version:
+                return self._same(outcome, sender, seen)
+            return self._take(outcome, sender, merged.seen_by_all(seen))
+        if merged.version == mine.version:
+            return self._behind(outcome, sender, theirs.version_digest, now)
+        return replace(outcome, state=merged.seen_by(self.self_node))
+
+    def _same(self, outcome: Outcome, sender: UniqueAddress, seen: frozenset[UniqueAddress]) -> Outcome:
+        joined = outcome.state.seen_by_all(seen)
+        effects = () if joined.seen == seen else (Send(sender, seen_on_wire(joined)),)
+        return replace(outcome, state=joined, effects=effects)
+
+    def _take(self, outcome: Outcome, sender: UniqueAddress, theirs: Gossip) -> Outcome:
+        taken = theirs.seen_by(self.self_node)
+        return replace(outcome, state=taken, effects=tuple(self.spread.taken(taken, sender)), taken=True)
+
+    def _behind(self, outcome: Outcome, sender: UniqueAddress, digest: bytes, now: float) -> Outcome:
+        return replace(outcome, effects=(Send(sender, self.spread.lacking(outcome.state, digest, now)),))
+
+    def _seen(self, outcome: Outcome, sender: UniqueAddress, message: GossipSeen) -> Outcome:
+        mine = outcome.state
+        if message.version == mine.version_digest:
+            return replace(outcome, state=mine.seen_by_all(mine.named_by(message.seen)))
+        if self.spread.recent.was_seen(message.version, message.seen):
             return outcome  # the push that is on its way, or the next round, brings the newer one
-        return replace(outcome, effects=(Send(sender, to_wire(mine, now)),))
+        # A newer version or another: the sender learns where this node stands, and brings what it lacks.
+        return replace(outcome, effects=(Send(sender, self.spread.versions(mine, outcome.registry)),))
 
-    def _more_seen(self, mine: Gossip, theirs: Gossip, sender: UniqueAddress) -> tuple[Send, ...]:
-        if mine.seen == theirs.seen:
-            return ()
-        return (Send(sender, seen_on_wire(mine)),)
-
-    def _versions(self, outcome: Outcome, sender: UniqueAddress, message: RegistryVersions) -> Outcome:
+    def _versions(self, outcome: Outcome, sender: UniqueAddress, message: GossipVersions, now: float) -> Outcome:
         state, registry = outcome.state, outcome.registry
-        check_runs([owner for owner, _ in message.versions], MEMBERS_MAX, "owners")
-        versions = dict(message.versions)
+        if len(message.slots) > MEMBERS_MAX:
+            raise DecodeError(f"gossip: at most {MEMBERS_MAX} slots have versions, got {len(message.slots)}")
+        theirs, slots = clock_from(message.version), dict(message.slots)
+        covers, is_covered = state.version.covers(theirs), theirs.covers(state.version)
+        if covers and is_covered:
+            outcome = self._same(outcome, sender, state.named_by(message.seen))
+        elif covers:
+            digest = Gossip(state.cluster_id, version=theirs).version_digest
+            self.spread.recent.was_seen(digest, message.seen)
+            outcome = self._behind(outcome, sender, digest, now)
+        elif not is_covered:
+            outcome = replace(outcome, effects=(Send(sender, to_wire(state, now)),))
+        versions = {owner: slots[owner.incarnation] for owner in state.members if owner.incarnation in slots}
         sends = self.spread.send_slots(state, registry.kept(state.members.keys()), versions, sender)
-        if registry.lacks(versions, state.members.keys()):
-            sends.append(Send(sender, self.spread.versions(state, registry)))
-        return replace(outcome, effects=tuple(sends))
+        if (is_covered and not covers) or registry.lacks(versions, state.members.keys()):
+            sends.append(Send(sender, self.spread.versions(outcome.state, registry)))
+        return replace(outcome, effects=(*outcome.effects, *sends))

@@ -15,8 +15,9 @@ from enum import Enum
 from functools import cached_property
 from hashlib import blake2b
 
-from casty.address import NodeAddress, UniqueAddress, by_place
-from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, furthest
+from casty.address import NodeAddress, UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, furthest, in_order
 from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows, unreachable_in
 from casty.protocol.vector_clock import VectorClock
 
@@ -104,15 +105,44 @@ class Gossip:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes that differ when version, content or seen differ."""
-        seen = sorted(unique.incarnation for unique in self.seen)
-        return blake2b(self._content + repr(seen).encode(), digest_size=16).digest()
+        return blake2b(self._content + self.seen_bits, digest_size=16).digest()
+
+    @cached_property
+    def version_digest(self) -> bytes:
+        """16 bytes that differ when the version differs: its name, where both sides may know it."""
+        return blake2b(repr(sorted(self.version.versions.items())).encode(), digest_size=16).digest()
+
+    @cached_property
+    def seen_bits(self) -> bytes:
+        """Who has seen it, as it travels: a bit for each member, in their order, the first in the lowest."""
+        places, bits = self._places, bytearray((len(self.members) + 7) // 8)
+        for unique in self.seen:
+            place = places[unique]
+            bits[place >> 3] |= 1 << (place & 7)
+        return bytes(bits)
+
+    @cached_property
+    def _places(self) -> Mapping[UniqueAddress, int]:
+        return {unique: place for place, unique in enumerate(self.members)}
+
+    def named_by(self, bits: bytes) -> frozenset[UniqueAddress]:
+        """Return the members that ``bits`` stand for. DecodeError for bits that no state with these members has."""
+        number, order = int.from_bytes(bits, "little"), tuple(self.members)
+        if len(bits) != (len(order) + 7) // 8 or number >> len(order):
+            raise DecodeError(f"gossip: seen must have a bit for each of {len(order)} members, got {len(bits)} bytes")
+        named: list[UniqueAddress] = []
+        while number:
+            lowest = number & -number
+            named.append(order[lowest.bit_length() - 1])
+            number ^= lowest
+        return frozenset(named)
 
     @cached_property
     def _content(self) -> bytes:
         members = [(m.incarnation, m.address.host, m.address.port, m.status.name, m.up_number) for m in self.ordered]
         rows = sorted((observer.incarnation, row.version) for observer, row in self.rows.items())
         removed = sorted(unique.incarnation for unique in self.tombstones)
-        facts = (self.cluster_id, sorted(self.version.versions.items()), members, rows, removed)
+        facts = (self.cluster_id, self.version_digest, members, rows, removed)
         return blake2b(repr(facts).encode(), digest_size=16).digest()
 
     def others(self, self_node: UniqueAddress) -> tuple[Member, ...]:
@@ -236,16 +266,7 @@ class Gossip:
         return (self.voters - lost if lost else self.voters) <= self.seen
 
 
-_UNSEEN = ("unreachable", "ordered", "present", "voters", "_down", "_content")
-
-
-def in_order(
-    members: dict[UniqueAddress, Member], ordered: Collection[UniqueAddress] = ()
-) -> dict[UniqueAddress, Member]:
-    """Return the members by address, then incarnation; as they are when they are no more than ``ordered``."""
-    if len(members) == len(ordered):
-        return members
-    return {unique: members[unique] for unique in sorted(members, key=by_place)}
+_UNSEEN = ("unreachable", "ordered", "present", "voters", "version_digest", "_down", "_content", "_places")
 
 
 def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:

@@ -13,6 +13,7 @@ from casty.protocol.effects import Send
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, Member, MemberStatus
 from casty.protocol.messages import ExitingConfirmed
+from casty.protocol.state_on_wire import to_wire
 
 CONFIRMED_LEADERS = 2
 
@@ -41,11 +42,15 @@ def own_end(state: Gossip, self_node: UniqueAddress) -> OwnEnd:
     return OwnEnd.leaving if any(_lets_go(member, lost) for member in others) else OwnEnd.finished
 
 
-def confirmations(state: Gossip, self_node: UniqueAddress) -> list[Send]:
-    """Return the last words of a leaving node, to those who may lead when they arrive."""
+def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send]:
+    """Return the last words of a leaving node, to those who may lead when they arrive.
+
+    The whole state is among them: nobody can ask this node any more for what a difference was made to.
+    """
     others, lost = state.others(self_node), state.lost_to(self_node)
     leaders = [m.unique for m in others if m.status in VOTING and m.unique not in lost]
-    return [Send(node, ExitingConfirmed()) for node in leaders[:CONFIRMED_LEADERS]]
+    words = (to_wire(state, now), ExitingConfirmed())
+    return [Send(node, word) for node in leaders[:CONFIRMED_LEADERS] for word in words]
 
 
 def _lets_go(member: Member, lost: frozenset[UniqueAddress]) -> bool:

@@ -7,11 +7,12 @@ of Akka Cluster's membership lifecycle; `removed` is kept as a tombstone, not as
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from casty.address import NodeAddress, NodeId, UniqueAddress
+from casty.address import NodeAddress, NodeId, UniqueAddress, by_place
 
 
 class MemberStatus(Enum):
@@ -114,3 +115,20 @@ def member_called(members: Iterable[Member], node_id: NodeId) -> Member | None:
     """
     named = (member for member in members if member.id == node_id and member.status is not MemberStatus.down)
     return min(named, key=lambda member: (member.status is MemberStatus.joining, member.unique), default=None)
+
+
+def in_order(
+    members: dict[UniqueAddress, Member], ordered: Collection[UniqueAddress] = ()
+) -> dict[UniqueAddress, Member]:
+    """Return the members by address, then incarnation; those that are ``ordered`` come first and are in order."""
+    if len(members) == len(ordered):
+        return members
+    known = len(ordered)
+    order = list(members)
+    order, new = order[:known], order[known:]
+    if len(new) > known:
+        order = sorted(members, key=by_place)
+    else:
+        for unique in new:  # one or a few among many: finding their places takes less than sorting all
+            order.insert(bisect_left(order, by_place(unique), key=by_place), unique)
+    return {unique: members[unique] for unique in order}

@@ -1,26 +1,20 @@
 """What the cluster machines of two nodes say to each other.
 
-Owns the values that travel on the control lane and their checked translation to and from machine
-state. The sender of a message is the run that said hello on the link, never a field of the message.
+Owns the values that travel on the control lane. It does not know how a state becomes such values, and they become a
+state (`state_on_wire`). The sender of a message is the run that said hello on the link, never a field of the message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from casty.address import UniqueAddress, by_place
-from casty.errors import DecodeError
-from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, in_order
+from casty.address import UniqueAddress
 from casty.protocol.liveness_messages import LIVENESS_MESSAGES, LivenessMessage
-from casty.protocol.membership import Member, MemberStatus
-from casty.protocol.reachability import ObserverRow
-from casty.protocol.registry import COUNT_MAX, SlotPage
-from casty.protocol.vector_clock import VectorClock
+from casty.protocol.membership import Member
+from casty.protocol.registry import SlotPage
 from casty.protocol.watch_messages import WATCH_MESSAGES, WatchMessage
 
-AGE_MAX = 10 * 365 * 24 * 3600.0
 TEXT_MAX = 64
 TOKEN_BITS = 63
 
@@ -98,7 +92,8 @@ class GossipState:
     rows: tuple[tuple[UniqueAddress, int, tuple[UniqueAddress, ...]], ...]
     up_numbers_given: int
     version: tuple[tuple[int, int], ...]
-    seen: tuple[UniqueAddress, ...]
+    seen: bytes
+    """A bit for each member, in their order by address and incarnation, the first in the lowest."""
     welcome: bool = False
 
 
@@ -113,12 +108,29 @@ class StatePage:
 
 
 @dataclass(frozen=True, slots=True)
-class GossipSeen:
-    """I have seen this version, and know that these have too."""
+class GossipDelta:
+    """What has changed since a version that you have: the one whose digest is ``base``.
+
+    ``version`` has only the counts that have grown; ``seen`` is that of the version which comes of it.
+    """
 
     cluster_id: int
+    base: bytes
+    members: tuple[Member, ...]
+    tombstones: tuple[tuple[UniqueAddress, float], ...]
+    rows: tuple[tuple[UniqueAddress, int, tuple[UniqueAddress, ...]], ...]
+    up_numbers_given: int
     version: tuple[tuple[int, int], ...]
-    seen: tuple[UniqueAddress, ...]
+    seen: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GossipSeen:
+    """I have seen the version of this digest, and know that these have too."""
+
+    cluster_id: int
+    version: bytes
+    seen: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +142,16 @@ class GossipDigest:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryVersions:
-    """The version of each service slot that I have."""
+class GossipVersions:
+    """How far I am: the version of the membership, who has seen it, and the version of each service slot.
+
+    The slots are named by the incarnation of their owner.
+    """
 
     cluster_id: int
-    versions: tuple[tuple[UniqueAddress, int], ...]
+    version: tuple[tuple[int, int], ...]
+    seen: bytes
+    slots: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +191,10 @@ TopologyMessage = (
     | JoinAnswer
     | Join
     | GossipState
+    | GossipDelta
     | GossipSeen
     | GossipDigest
-    | RegistryVersions
+    | GossipVersions
     | RegistrySlots
     | ServingRequest
     | ServingGrant
@@ -193,9 +211,10 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     Join,
     GossipState,
     StatePage,
+    GossipDelta,
     GossipSeen,
     GossipDigest,
-    RegistryVersions,
+    GossipVersions,
     RegistrySlots,
     ServingRequest,
     ServingGrant,
@@ -203,74 +222,3 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     JoinWithdrawn,
     *WATCH_MESSAGES,
 )
-
-
-def clock_entries(version: VectorClock[int]) -> tuple[tuple[int, int], ...]:
-    """Return a clock as it travels, sorted."""
-    return tuple(sorted(version.versions.items()))
-
-
-def clock_from(entries: tuple[tuple[int, int], ...]) -> VectorClock[int]:
-    """Return the clock that travelled as ``entries``. DecodeError for a count that cannot be."""
-    if len(entries) > MEMBERS_MAX + 2 * TOMBSTONES_MAX or any(not 1 <= count <= COUNT_MAX for _, count in entries):
-        raise DecodeError(f"gossip version: too many entries, or a count below 1 or above {COUNT_MAX}")
-    return VectorClock(dict(entries))
-
-
-def check_runs(nodes: Sequence[UniqueAddress], most: int, what: str) -> None:
-    """Raise DecodeError unless there are at most ``most`` runs, no incarnation twice.
-
-    To be called before they become keys: runs of one incarnation share one hash, and a table of
-    thousands of them would hold the loop for seconds.
-    """
-    if len(nodes) > most or len({node.incarnation for node in nodes}) != len(nodes):
-        raise DecodeError(f"gossip: {what} must be distinct runs, at most {most}, got {len(nodes)}")
-
-
-def seen_on_wire(state: Gossip) -> GossipSeen:
-    """Return who is known to have seen this version."""
-    return GossipSeen(state.cluster_id, clock_entries(state.version), tuple(sorted(state.seen, key=by_place)))
-
-
-def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
-    """Return the state as it travels: tombstones with their age instead of a local time."""
-    return GossipState(
-        state.cluster_id,
-        state.ordered,
-        tuple((node, max(now - state.tombstones[node], 0.0)) for node in sorted(state.tombstones, key=by_place)),
-        tuple(
-            (node, state.rows[node].version, tuple(sorted(state.rows[node].accused)))
-            for node in sorted(state.rows, key=by_place)
-        ),
-        state.up_numbers_given,
-        clock_entries(state.version),
-        tuple(sorted(state.seen, key=by_place)),
-        welcome,
-    )
-
-
-def from_wire(message: GossipState, now: float) -> Gossip:
-    """Return the state that travelled. DecodeError when it contradicts itself or exceeds a bound."""
-    check_runs([member.unique for member in message.members], MEMBERS_MAX, "members")
-    check_runs([node for node, _ in message.tombstones], 2 * TOMBSTONES_MAX, "tombstones")
-    check_runs([node for node, _, _ in message.rows], MEMBERS_MAX, "observers")
-    check_runs(message.seen, MEMBERS_MAX, "seen")
-    for _, version, accused in message.rows:
-        check_runs(accused, MEMBERS_MAX, "accused")
-        if not 0 <= version <= COUNT_MAX:
-            raise DecodeError(f"gossip: the version of a row must be from 0 to {COUNT_MAX}, got {version}")
-    numbers = [message.up_numbers_given, *(member.up_number for member in message.members)]
-    if not all(0 <= number <= COUNT_MAX for number in numbers):
-        raise DecodeError(f"gossip: up numbers must be from 0 to {COUNT_MAX}")
-    if any(member.status is MemberStatus.removed for member in message.members):
-        raise DecodeError("gossip: a removed run is no member")
-    if not all(0 <= age <= AGE_MAX for _, age in message.tombstones):
-        raise DecodeError("gossip: the age of a tombstone must be a number of seconds, not negative")
-    members = in_order({member.unique: member for member in message.members})
-    tombstones = {unique: now - age for unique, age in message.tombstones}
-    rows = {node: ObserverRow(version, frozenset(accused)) for node, version, accused in message.rows}
-    if members.keys() & tombstones.keys() or not rows.keys() <= members.keys():
-        raise DecodeError("gossip: a member is removed and present, or an observer is no member")
-    seen = frozenset(message.seen) & members.keys()
-    clock = clock_from(message.version)
-    return Gossip(message.cluster_id, members, tombstones, rows, message.up_numbers_given, clock, seen)

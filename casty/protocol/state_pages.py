@@ -42,7 +42,6 @@ class _Part:
     tombstones: list[tuple[UniqueAddress, float]] = field(default_factory=lambda: list[tuple[UniqueAddress, float]]())
     rows: list[Row] = field(default_factory=lambda: list[Row]())
     version: list[tuple[int, int]] = field(default_factory=lambda: list[tuple[int, int]]())
-    seen: list[UniqueAddress] = field(default_factory=lambda: list[UniqueAddress]())
 
 
 @dataclass(slots=True)
@@ -124,8 +123,6 @@ def _cut(state: GossipState) -> list[_Part]:
             part_for(_row_weight(piece)).rows.append(piece)
     for entry in state.version:
         part_for(_CLOCK_ENTRY).version.append(entry)
-    for node in state.seen:
-        part_for(run_weight(node)).seen.append(node)
     return parts
 
 
@@ -136,7 +133,6 @@ def _content(state: GossipState, part: _Part) -> GossipState:
         tombstones=tuple(part.tombstones),
         rows=tuple(part.rows),
         version=tuple(part.version),
-        seen=tuple(part.seen),
     )
 
 
@@ -147,7 +143,6 @@ def _joined(parts: Sequence[GossipState]) -> GossipState:
         tombstones=tuple(tombstone for part in parts for tombstone in part.tombstones),
         rows=_whole_rows([row for part in parts for row in part.rows]),
         version=tuple(entry for part in parts for entry in part.version),
-        seen=tuple(node for part in parts for node in part.seen),
     )
 
 

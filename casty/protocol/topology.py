@@ -14,14 +14,14 @@ from typing import assert_never
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
-from casty.protocol.anti_entropy import HURRY, AntiEntropy
+from casty.protocol.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
 from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
 from casty.protocol.leader import LeaderActions
-from casty.protocol.leaving import OwnEnd, confirmations, own_end
+from casty.protocol.leaving import OwnEnd, last_words, own_end
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import (
     ExitingConfirmed,
@@ -34,14 +34,13 @@ from casty.protocol.messages import (
     ServingGrant,
     ServingRequest,
     TopologyMessage,
-    from_wire,
-    to_wire,
 )
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
 from casty.protocol.resolver import LeaseAnswered, Ruling
 from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
 from casty.protocol.sides import SIDE_TIMERS, Sides
+from casty.protocol.state_on_wire import from_wire
 from casty.protocol.topology_events import (
     AddressAnswered,
     Downed,
@@ -86,7 +85,7 @@ class Topology:
     _sides: Sides = field(init=False)
     _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _exchange: Exchange = field(init=False)
-    _pushed: Gossip | None = field(init=False, default=None)
+    _pushes: Pushes = field(init=False)
     _leaving: bool = field(init=False, default=False)
     _given_up: str = field(init=False, default="")
 
@@ -97,6 +96,7 @@ class Topology:
         self._reunion = Reunion(self.member, settings.shared, self.seeds, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
+        self._pushes = Pushes(self._spread)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
         self._sides = Sides(self._node, settings.downing, settings.stable_after)
         self.view = View(self._node)
@@ -164,7 +164,7 @@ class Topology:
         self.state = state.seen_by(self._node)
         return [
             *self._begin(),
-            *self._spread.taken(self.state, sender, now),
+            *self._spread.taken(self.state, sender),
             Send(sender, self._spread.versions(self.state, self.registry)),
             *self._spread.push_slots(self.state, self.registry, {}, self._node),
         ]
@@ -228,7 +228,7 @@ class Topology:
                     return [*verdict.answer(state, joiner, sender, token)]
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
-                return [Send(sender, to_wire(state, now, welcome=True))]
+                return [self._spread.welcome(state, sender, now)]
             case JoinWithdrawn():
                 self.state = state.with_moved(self._node, {sender}, MemberStatus.down)
                 return []
@@ -244,7 +244,7 @@ class Topology:
                 outcome = self._exchange.receive(state, self.registry, sender, message, now)
                 self.state, self.registry = outcome.state, outcome.registry
                 if outcome.taken:
-                    self._pushed = outcome.state
+                    self._pushes.take(outcome.state)
                 return list(outcome.effects)
 
     def _met(self, effects: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
@@ -257,11 +257,13 @@ class Topology:
             hurried = 2 * len(state.seen) < len(state.members)
             delay = self.settings.gossip_interval / (HURRY if hurried else 1)
             return [*self._spread.round(state, self.registry, now), StartTimer(GOSSIP, delay)]
+        if key == PUSH:
+            return [*self._pushes.push(state, self.registry, now)]
         if key == REUNION:
             return [*self._reunion.ask(state)]
         if key == LEAVE and self._leaving:
             self.gone = True
-            return [*confirmations(state, self._node), Left()]
+            return [*last_words(state, self._node, now), Left()]
         return self._rule(state, self._sides.timer(state, key, now)) if key in SIDE_TIMERS else []
 
     def _rule(self, state: Gossip, ruling: Ruling) -> list[TopologyEffect]:
@@ -281,15 +283,13 @@ class Topology:
             effects.extend(self.view.update(moved, self.registry))
             state = moved
         self.state = state
-        if state.version != (self._pushed.version if self._pushed else None):
-            effects.extend(self._spread.push(state, now))
-        self._pushed = state
+        effects.extend(self._pushes.settle(state, self.registry, now))
         if state is not before:
             self._confirmed &= state.members.keys()
             effects = [*self._sides.observe(state, now), *effects]  # before anybody hears of a removal
-        return [*effects, *self._own_end(state)]
+        return [*effects, *self._own_end(state, now)]
 
-    def _own_end(self, state: Gossip) -> list[TopologyEffect]:
+    def _own_end(self, state: Gossip, now: float) -> list[TopologyEffect]:
         end = own_end(state, self._node)
         if end is OwnEnd.stays or (end is OwnEnd.leaving and self._leaving):
             return []
@@ -297,4 +297,4 @@ class Topology:
             self._leaving = True
             return [StartTimer(LEAVE, self.settings.leave_timeout)]
         self.gone = True
-        return [Downed(self._given_up)] if end is OwnEnd.downed else [*confirmations(state, self._node), Left()]
+        return [Downed(self._given_up)] if end is OwnEnd.downed else [*last_words(state, self._node, now), Left()]

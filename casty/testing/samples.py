@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.gossip import Gossip, in_order
-from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import Member, MemberStatus, in_order
 from casty.protocol.registry import ServiceEntry
 
 PORT = 2551

@@ -18,12 +18,12 @@ from casty.protocol.cluster_state import ClusterState, project_state
 from casty.protocol.gossip import Gossip, Relation
 from casty.protocol.leader import LeaderActions
 from casty.protocol.membership import Member, MemberStatus, furthest
-from casty.protocol.messages import from_wire, to_wire
 from casty.protocol.paging import FRAME_BYTES, slot_pages
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.reachability import ObserverRow, Rows, merge_rows
 from casty.protocol.registry import Registry, Slot, SlotPage
 from casty.protocol.shard_allocation import ShardAllocation
+from casty.protocol.state_on_wire import changes_from, difference, from_wire, to_wire
 from casty.protocol.vector_clock import VectorClock
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
@@ -76,8 +76,16 @@ class Nodes:
     states: dict[UniqueAddress, Gossip] = field(default_factory=lambda: dict.fromkeys(RUNS, START))
     removed: set[UniqueAddress] = field(default_factory=set)
     now: float = 1.0
+    had: dict[UniqueAddress, list[Gossip]] = field(default_factory=lambda: {run: [START] for run in RUNS})
+    """Every state that each has had."""
 
     def step(self, by: UniqueAddress, kind: str, subject: UniqueAddress) -> None:
+        self.act(by, kind, subject)
+        for run, state in self.states.items():
+            if state is not self.had[run][-1]:
+                self.had[run].append(state)
+
+    def act(self, by: UniqueAddress, kind: str, subject: UniqueAddress) -> None:
         state = self.states[by]
         self.now += 1.0
         if by not in state.members:
@@ -239,6 +247,28 @@ def test_states_of_one_version_are_one_state(
         assert replace(a, seen=frozenset()) == replace(b, seen=frozenset())
     elif a.relation_of(b) is Relation.newer:
         assert replace(a.merge(b), seen=b.seen) == b
+
+
+def told(state: Gossip) -> object:
+    """Return all that a state says but the moments of removals, which travel as ages."""
+    return replace(state, tombstones={}), state.tombstones.keys()
+
+
+@given(STEPS, st.permutations(RUNS), st.integers(0, 10))
+def test_difference_merges_like_the_whole_into_whatever_contains_its_base(
+    steps: list[tuple[UniqueAddress, str, UniqueAddress]], runs: list[UniqueAddress], place: int
+) -> None:
+    nodes = after(steps)
+    (sender, receiver), now = runs[:2], nodes.now
+    common = [base for base in nodes.had[sender] if any(base.version == one.version for one in nodes.had[receiver])]
+    base, state, mine = common[place % len(common)], nodes.states[sender], nodes.states[receiver]
+    delta = difference(base, state, now)
+    assert delta is not None
+    changes = changes_from(delta, base, now)
+    assert changes.version == state.version
+    unseen, whole = replace(mine, seen=frozenset()), replace(state, seen=frozenset())
+    assert told(unseen.merge(changes)) == told(unseen.merge(whole))
+    assert told(base.merge(changes).seen_by_all(state.named_by(delta.seen))) == told(state)
 
 
 @given(STEPS)

@@ -89,6 +89,8 @@ class ModelCluster:
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
         self.trace: Trace | None = None
+        self.on_send: Callable[[Run, object], None] | None = None
+        """Called with each message and its sender, also when it gets lost: to weigh or to count."""
         self.sent = 0
         self.runs: dict[str, Run] = {}
         self.past: list[Run] = []
@@ -272,6 +274,8 @@ class ModelCluster:
 
     def _send(self, run: Run, to: UniqueAddress, message: object) -> None:
         self.sent += 1
+        if self.on_send is not None:
+            self.on_send(run, message)
         if self.trace is not None:
             self.trace.add(self.now, run.name, "sends", type(message).__name__, str(to))
         target = self.runs.get(to.address.host)

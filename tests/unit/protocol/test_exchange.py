@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
 from casty.errors import DecodeError
+from casty.protocol import exchange as exchange_module
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send
 from casty.protocol.exchange import Exchange, ExchangeMessage, Outcome
 from casty.protocol.gossip import TOMBSTONE_AGE_MAX, Gossip, Relation
 from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import (
+    GossipDelta,
     GossipDigest,
     GossipSeen,
     GossipState,
+    GossipVersions,
     RegistrySlots,
-    RegistryVersions,
-    clock_entries,
-    to_wire,
 )
 from casty.protocol.paging import slot_pages
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry, SlotPage
+from casty.protocol.state_on_wire import CHANGES_MAX, clock_entries, difference, seen_on_wire, to_wire
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
 A, B, C = (run_of(name) for name in "abc")
@@ -32,9 +34,17 @@ CART = service_of(A, "cart")
 
 
 def received(
-    message: ExchangeMessage, state: Gossip = STATE, registry: Registry | None = None, *, sender: str = "b"
+    message: ExchangeMessage,
+    state: Gossip = STATE,
+    registry: Registry | None = None,
+    *,
+    sender: str = "b",
+    had: Sequence[Gossip] = (),
 ) -> Outcome:
+    """Return what follows at node a, which has ``had`` these versions before ``state``."""
     exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    for version in (*had, state):
+        exchange.spread.recent.note(version)
     return exchange.receive(state, registry or Registry(), run_of(sender), message, 1.0)
 
 
@@ -42,8 +52,14 @@ def leaving(state: Gossip, by: str, subject: str) -> Gossip:
     return state.with_member(run_of(by), state.members[run_of(subject)].moved_to(MemberStatus.leaving))
 
 
-def seen_of(state: Gossip) -> GossipSeen:
-    return GossipSeen(state.cluster_id, clock_entries(state.version), tuple(sorted(state.seen)))
+def delta_of(base: Gossip, state: Gossip) -> GossipDelta:
+    delta = difference(base, state, 1.0)
+    assert delta is not None
+    return delta
+
+
+def versions_of(state: Gossip, *slots: tuple[int, int]) -> GossipVersions:
+    return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, slots)
 
 
 def test_state_of_another_cluster_is_noted_once_and_ignored() -> None:
@@ -62,7 +78,7 @@ def test_stranger_is_ignored() -> None:
 
 def test_removed_run_that_still_talks_is_told() -> None:
     state = STATE.without_members(A, frozenset({B}), now=0.0)
-    outcome = received(seen_of(STATE), state)
+    outcome = received(seen_on_wire(STATE), state)
     assert outcome.effects == (Send(B, to_wire(state, 1.0)),)
 
 
@@ -70,7 +86,7 @@ def test_same_version_joins_who_has_seen() -> None:
     one = leaving(STATE, "c", "c").seen_by(A)
     outcome = received(to_wire(leaving(STATE, "c", "c").seen_by(B), 1.0), one)
     assert outcome.state.seen == {A, B, C}
-    assert outcome.effects == (Send(B, seen_of(outcome.state)),)
+    assert outcome.effects == (Send(B, seen_on_wire(outcome.state)),)
     assert received(to_wire(outcome.state, 1.0), outcome.state).effects == ()
 
 
@@ -108,21 +124,122 @@ def test_pruned_version_is_taken_for_good() -> None:
 def test_state_that_contradicts_itself_changes_nothing() -> None:
     wire = to_wire(STATE, 1.0)
     with pytest.raises(DecodeError):
-        received(GossipState(wire.cluster_id, wire.members, ((A, 1.0),), (), 0, wire.version, ()))
+        received(GossipState(wire.cluster_id, wire.members, ((A, 1.0),), (), 0, wire.version, b""))
 
 
 def test_acknowledgement_of_the_same_version_is_joined() -> None:
     mine = leaving(STATE, "a", "c")
-    outcome = received(seen_of(mine.seen_by(B, C)), mine)
+    outcome = received(seen_on_wire(mine.seen_by(B, C)), mine)
     assert (outcome.state.seen, outcome.effects) == ({A, B, C}, ())
 
 
 def test_acknowledgement_of_an_older_version_is_left_to_the_push() -> None:
-    assert received(seen_of(STATE), leaving(STATE, "a", "c")).effects == ()
+    mine = leaving(STATE, "a", "c")
+    assert received(seen_on_wire(STATE), mine, had=[STATE]).effects == ()
 
 
-def test_acknowledgement_of_an_unknown_version_asks_by_sending_the_own_state() -> None:
-    assert received(seen_of(leaving(STATE, "b", "c"))).effects == (Send(B, to_wire(STATE, 1.0)),)
+def test_who_acknowledged_an_older_version_is_sent_the_changes_since() -> None:
+    old = leaving(STATE, "a", "b")
+    mine = leaving(old, "a", "c")
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange.spread.recent.note(old)
+    exchange.spread.recent.note(mine)
+    exchange.receive(mine, Registry(), B, seen_on_wire(old.seen_by(B)), 1.0)
+    assert exchange.spread.push(mine, Registry(), 1.0)[0] == Send(B, delta_of(old, mine))
+
+
+def test_acknowledgement_of_an_unknown_version_is_answered_with_the_own_versions() -> None:
+    assert received(seen_on_wire(leaving(STATE, "b", "c"))).effects == (Send(B, versions_of(STATE)),)
+
+
+@pytest.mark.parametrize("bits", [b"", b"\x00\x00", b"\x08"])
+def test_acknowledgement_by_who_cannot_be_a_member_is_a_decode_error(bits: bytes) -> None:
+    with pytest.raises(DecodeError, match="a bit for each of 3 members"):
+        received(GossipSeen(STATE.cluster_id, STATE.version_digest, bits))
+
+
+def test_difference_is_taken_and_acknowledged_like_the_whole() -> None:
+    newer = leaving(STATE, "b", "c")
+    outcome, whole = received(delta_of(STATE, newer)), received(to_wire(newer, 1.0))
+    assert outcome == whole
+    assert outcome.taken
+
+
+def test_difference_brings_removed_members_and_accusations() -> None:
+    newer = STATE.with_row(B, ObserverRow().accusing(A)).without_members(B, frozenset({C}), now=0.5)
+    assert received(delta_of(STATE, newer)).state == newer.seen_by(A)
+
+
+def test_difference_to_a_version_that_this_node_is_past_of_is_merged_into_its_own() -> None:
+    mine, theirs = leaving(STATE, "a", "c"), leaving(STATE, "b", "b")
+    outcome = received(delta_of(STATE, theirs), mine, had=[STATE])
+    assert outcome == received(to_wire(theirs, 1.0), mine)
+    assert not outcome.taken
+
+
+def test_difference_that_brings_nothing_new_is_answered_with_what_its_sender_lacks() -> None:
+    first = leaving(STATE, "b", "b")
+    mine = leaving(first, "a", "c")
+    outcome = received(delta_of(STATE, first), mine, had=[STATE, first])
+    assert (outcome.state, outcome.effects) == (mine, (Send(B, delta_of(first, mine)),))
+
+
+def test_difference_to_the_own_version_joins_who_has_seen() -> None:
+    mine = leaving(STATE, "b", "c").seen_by(A)
+    outcome = received(delta_of(STATE, mine.seen_by(C)), mine, had=[STATE])
+    assert outcome.state.seen == {A, B, C}
+
+
+def test_difference_to_a_version_that_this_node_never_had_is_answered_with_its_versions() -> None:
+    first = leaving(STATE, "b", "b")
+    outcome = received(delta_of(first, leaving(first, "b", "c")))
+    assert (outcome.state, outcome.effects) == (STATE, (Send(B, versions_of(STATE)),))
+
+
+def test_difference_to_a_version_from_before_a_pruning_is_not_merged() -> None:
+    full = STATE.without_members(B, frozenset({C}), now=0.0)
+    pruned = full.without_old_tombstones(A, TOMBSTONE_AGE_MAX + 1.0)
+    outcome = received(delta_of(full, leaving(full, "b", "b")), pruned, had=[full])
+    assert (outcome.state, outcome.effects) == (pruned, (Send(B, versions_of(pruned)),))
+
+
+def test_no_difference_is_made_where_something_was_pruned_or_too_much_has_changed() -> None:
+    full = STATE.without_members(B, frozenset({C}), now=0.0)
+    assert difference(full, full.without_old_tombstones(B, TOMBSTONE_AGE_MAX + 1.0), 1.0) is None
+    joined = STATE
+    for number in range(CHANGES_MAX):
+        joined = joined.with_member(A, member(f"n{number:03}", "joining"))
+    assert difference(STATE, joined, 1.0) is not None
+    assert difference(STATE, joined.with_member(A, member("z", "joining")), 1.0) is None
+
+
+def test_changes_to_more_members_than_there_may_be_are_a_decode_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "MEMBERS_MAX", 3)
+    with pytest.raises(DecodeError, match="more than 3 members"):
+        received(delta_of(STATE, STATE.with_member(B, member("d", "joining"))))
+
+
+def test_older_version_is_brought_what_it_lacks() -> None:
+    mine = leaving(STATE, "a", "c")
+    assert received(versions_of(STATE), mine, had=[STATE]).effects == (Send(B, delta_of(STATE, mine)),)
+    assert received(versions_of(STATE), mine).effects == (Send(B, to_wire(mine, 1.0)),)
+
+
+def test_newer_version_is_asked_for() -> None:
+    assert received(versions_of(leaving(STATE, "b", "c"))).effects == (Send(B, versions_of(STATE)),)
+
+
+def test_version_beside_the_own_is_sent_the_whole_to_merge() -> None:
+    mine = leaving(STATE, "a", "c")
+    assert received(versions_of(leaving(STATE, "b", "b")), mine).effects == (Send(B, to_wire(mine, 1.0)),)
+
+
+def test_versions_of_equals_join_who_has_seen() -> None:
+    mine = leaving(STATE, "c", "c").seen_by(A)
+    outcome = received(versions_of(leaving(STATE, "c", "c").seen_by(B)), mine)
+    assert outcome.state.seen == {A, B, C}
+    assert outcome.effects == (Send(B, seen_on_wire(outcome.state)),)
+    assert received(versions_of(outcome.state), outcome.state).effects == ()
 
 
 def pages_of(*names: str) -> tuple[SlotPage, ...]:
@@ -146,10 +263,19 @@ def test_one_slot_twice_in_a_message_is_a_decode_error() -> None:
 
 def test_question_for_slots_is_answered_and_returned_where_this_node_lacks_some() -> None:
     registry = Registry().with_own(A, frozenset({CART}))
-    question = RegistryVersions(STATE.cluster_id, ((B, 4),))
-    outcome = received(question, registry=registry)
+    outcome = received(versions_of(STATE, (B.incarnation, 4)), registry=registry)
     assert outcome.effects == (
         Send(B, RegistrySlots(STATE.cluster_id, pages_of("a"))),
-        Send(B, RegistryVersions(STATE.cluster_id, ((A, 1),))),
+        Send(B, versions_of(STATE, (A.incarnation, 1))),
     )
-    assert received(RegistryVersions(STATE.cluster_id, ((A, 1),)), registry=registry).effects == ()
+    assert received(versions_of(STATE, (A.incarnation, 1)), registry=registry).effects == ()
+
+
+def test_slots_of_whom_nobody_knows_are_not_asked_for() -> None:
+    assert received(versions_of(STATE, (12345, 4))).effects == ()
+
+
+def test_more_slots_than_members_are_a_decode_error() -> None:
+    slots = [(number, 1) for number in range(1, 2_000)]
+    with pytest.raises(DecodeError, match="slots"):
+        received(versions_of(STATE, *slots))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from casty.protocol.effects import Send
-from casty.protocol.leaving import OwnEnd, confirmations, own_end
+from casty.protocol.leaving import OwnEnd, last_words, own_end
 from casty.protocol.membership import Member
 from casty.protocol.messages import ExitingConfirmed
 from casty.protocol.reachability import ObserverRow
+from casty.protocol.state_on_wire import to_wire
 from casty.testing.samples import gossip_of, member, run_of
 
 A, B, C, D = (run_of(name) for name in "abcd")
@@ -44,5 +45,11 @@ def test_unreachable_member_cannot_let_a_node_go() -> None:
 
 def test_last_words_go_to_the_next_two_leaders() -> None:
     state = gossip_of(member("a", "exiting"), member("b", "joining"), member("c"), member("d"), member("e"))
-    assert confirmations(state, A) == [Send(C, ExitingConfirmed()), Send(D, ExitingConfirmed())]
-    assert confirmations(state.with_row(A, ObserverRow().accusing(C)), A)[0].to == D
+    whole = to_wire(state, 1.0)
+    assert last_words(state, A, 1.0) == [
+        Send(C, whole),
+        Send(C, ExitingConfirmed()),
+        Send(D, whole),
+        Send(D, ExitingConfirmed()),
+    ]
+    assert last_words(state.with_row(A, ObserverRow().accusing(C)), A, 1.0)[0].to == D

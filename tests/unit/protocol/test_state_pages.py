@@ -14,14 +14,14 @@ from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import (
     CONTROL_MESSAGES,
-    COUNT_MAX,
     GossipSeen,
     GossipState,
-    RegistryVersions,
+    GossipVersions,
     StatePage,
-    to_wire,
 )
 from casty.protocol.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
+from casty.protocol.registry import COUNT_MAX
+from casty.protocol.state_on_wire import to_wire
 from casty.protocol.state_pages import ASSEMBLIES_MAX, PARTS_MAX, StateAssembler, StateCutter
 from casty.testing.samples import gossip_of, member, run_of
 from casty.wire.codec import Codec
@@ -67,6 +67,7 @@ def longest(node: UniqueAddress) -> Member:
 
 
 MEMBERS, GONE = runs(MEMBERS_MAX), runs(TOMBSTONES_MAX, MEMBERS_MAX)
+SEEN = b"\xff" * (MEMBERS_MAX // 8)
 CLOCK = tuple((node.incarnation, COUNT_MAX) for node in (*MEMBERS, *GONE))
 
 
@@ -80,7 +81,7 @@ def largest() -> GossipState:
         tuple((node, COUNT_MAX, tuple(MEMBERS if node is MEMBERS[7] else MEMBERS[:9])) for node in MEMBERS),
         COUNT_MAX,
         CLOCK,
-        tuple(MEMBERS),
+        SEEN,
         welcome=True,
     )
 
@@ -105,8 +106,8 @@ def test_largest_state_arrives_whole_in_pages_that_each_fit(largest: GossipState
 
 def test_largest_acknowledgement_fits_into_one_frame() -> None:
     for message in (
-        GossipSeen(COUNT_MAX, CLOCK, tuple(MEMBERS)),
-        RegistryVersions(COUNT_MAX, tuple((node, COUNT_MAX) for node in MEMBERS)),
+        GossipSeen(COUNT_MAX, b"d" * 16, SEEN),
+        GossipVersions(COUNT_MAX, CLOCK, SEEN, tuple((node.incarnation, COUNT_MAX) for node in MEMBERS)),
     ):
         assert CONTROL.decode_control(CONTROL.frame_control(message)[HEADER:]) == message
 

@@ -18,6 +18,7 @@ from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE
 from casty.protocol.messages import (
     ExitingConfirmed,
+    GossipDelta,
     GossipState,
     Join,
     JoinAnswer,
@@ -25,8 +26,8 @@ from casty.protocol.messages import (
     JoinState,
     RegistrySlots,
     TopologyMessage,
-    to_wire,
 )
+from casty.protocol.state_on_wire import to_wire
 from casty.protocol.topology import GOSSIP, LEAVE, Topology
 from casty.protocol.topology_events import (
     AddressAnswered,
@@ -215,11 +216,25 @@ def test_newcomer_tries_again_when_nobody_answers_at_its_address() -> None:
 
 def test_accusation_and_its_end_are_pushed_as_changes_of_the_own_row() -> None:
     one, _ = pair()
-    assert [to for to, _ in sent(one.handle(Accuse(B), 5.0), GossipState)] == ["b"]
+    assert [to for to, _ in sent(one.handle(Accuse(B), 5.0), GossipDelta)] == ["b"]
     assert state_of(one).unreachable == {B}
     assert not one.handle(Accuse(B), 5.1)
     one.handle(Absolve(B), 5.2)
     assert state_of(one).unreachable == frozenset()
+
+
+def test_joiner_that_leaves_at_once_is_removed_though_its_words_are_changes_to_its_welcome() -> None:
+    one, other = formed(), topology("b", "a")
+    other.handle(Start(), 0.0)
+    other.handle(Received(A, JoinAnswer(token_of(other), JoinState.in_cluster)), 0.1)
+    settings = SETTINGS.shared
+    welcome = one.handle(Received(B, Join(other.member, settings, TOKEN)), 0.1)
+    ((_, message), *_) = sent(welcome, GossipState)
+    other.handle(Received(A, message), 0.2)  # type: ignore[arg-type]  # it is one
+    leaving = other.handle(LeaveMember(address("b")), 0.2)
+    assert [to for to, _ in sent(leaving, GossipDelta)] == ["a"]
+    talk({A: one}, B, leaving)
+    assert statuses(one) == {"a": "up", "b": "leaving"}
 
 
 def test_leaving_node_waits_and_stops_when_it_is_let_go() -> None:
@@ -277,7 +292,7 @@ def test_services_offered_before_joining_are_told_after_it() -> None:
 def test_state_that_contradicts_itself_leaves_the_machine_as_it_was() -> None:
     one, _ = pair()
     before, wire = state_of(one), to_wire(state_of(one), 1.0)
-    broken = GossipState(wire.cluster_id, wire.members, ((A, 1.0),), (), 0, wire.version, ())
+    broken = GossipState(wire.cluster_id, wire.members, ((A, 1.0),), (), 0, wire.version, b"")
     with pytest.raises(DecodeError):
         one.handle(Received(B, broken), 2.0)
     assert one.state is before
