@@ -58,6 +58,8 @@ class AskTimeoutError(CastyError, TimeoutError):
 class AskFailed(CastyError):
     """An ask will get no reply: the asked actor answered with an error, failed, or did not get the request.
 
+    Also where actors of one node would wait for each other in a circle: the last one to ask is told.
+
     On the actor's own node, ``__cause__`` is the exception that says why.
     """
 

@@ -6,6 +6,9 @@ reply is a dead letter and nothing stays behind.
 
 A request that nobody will answer any more is refused: its handler has failed, or it became a dead
 letter. Nothing is kept for that while all is well; the slots are found in the fields of the message.
+
+An actor takes no message while its handler asks. So actors that ask in a circle are found by going from
+each to whom it waits for, through the slot that its task sleeps on; see `_refuse_circle`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from casty.runtime.ref import AskableRef, LocalRef, OwnRef, refuse_thread
 from casty.runtime.timers import Entry, Keeper
 
 if TYPE_CHECKING:
+    from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
 
 M = TypeVar("M")
@@ -37,6 +41,8 @@ logger = logging.getLogger("casty.runtime")
 
 ASK_PREFIX: Final = "/_ask/"
 REASON_LENGTH_MAX: Final = 1_024
+TRAIL_MAX: Final = 16
+"""Actors in a row, each of which waits for the next, that are looked at."""
 SLICE: Final = 0.02
 """Seconds per slot of the wheel: a time-out comes at most this much late."""
 
@@ -71,7 +77,7 @@ CLOSED: Final = Unanswered()
 class AskRef(OwnRef[R_contra]):
     """The ref of one ask. The first message is the reply; there is no second."""
 
-    __slots__ = ("_kernel", "_serial", "_uid", "answer", "asked", "bucket", "promised", "task")
+    __slots__ = ("_kernel", "_serial", "_uid", "answer", "asked", "bucket", "promised", "task", "trail")
 
     def __init__(self, kernel: Kernel, serial: int, uid: int) -> None:
         self._kernel = kernel
@@ -83,6 +89,8 @@ class AskRef(OwnRef[R_contra]):
         self.task: trio.lowlevel.Task | None = None
         self.bucket: Bucket | None = None
         self.asked: Request | None = None
+        self.trail = ""
+        """For whom the asked actor waited itself when the time was up."""
 
     @property
     def kernel(self) -> Kernel:
@@ -139,6 +147,7 @@ class AskRef(OwnRef[R_contra]):
         """End the wait without a reply."""
         self.close(EXPIRED)
         if self.asked is not None:
+            self.trail = _trail(self.asked.cell)
             self.asked.withdraw(REQUEST_EXPIRED)
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
@@ -166,6 +175,7 @@ class Bucket(Entry):
         self.wheel.forget(self)
         for slot in list(self.slots.values()):
             slot.expire()
+        self.wheel.give_back()
         return None
 
 
@@ -176,10 +186,11 @@ class AskWheel:
     there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
     """
 
-    __slots__ = ("_buckets", "_keeper", "newest")
+    __slots__ = ("_asks", "_buckets", "_keeper", "newest")
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, asks: dict[int, AskRef[Never]]) -> None:
         self._keeper = keeper
+        self._asks = asks
         self._buckets: dict[int, Bucket] = {}
         self.newest: Bucket | None = None
 
@@ -201,6 +212,11 @@ class AskWheel:
         if self.newest is bucket:
             self.newest = None
 
+    def give_back(self) -> None:
+        """Free the memory that the table of all asks has kept from a busier time, now that none is left."""
+        if not self._asks:
+            self._asks.clear()
+
     def drop_unused(self, bucket: Bucket) -> None:
         """Drop an empty bucket before its time, unless it is the newest, or fires now."""
         if bucket is not self.newest and self._buckets.get(bucket.number) is bucket:
@@ -213,21 +229,27 @@ class AskWheel:
 
 async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
     """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
-    if not timeout > 0:
-        raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+    if not isinstance(cast("object", timeout), (int, float)) or not timeout > 0:
+        raise ValueError(f"timeout must be a number of seconds above 0, math.inf for no limit, got {timeout!r}")
     if not callable(factory):
         raise TypeError(
             "ask needs a function that makes the message of a ref for the reply, such as Get or "
             f"lambda reply_to: Get('key', reply_to); got the message itself, {factory!r}"
         )
+    task = trio.lowlevel.current_task()
+    kind: object = type(ref)
+    if kind is LocalRef:  # the usual one
+        asked = cast("LocalRef[M]", ref).cell
+        if asked.task is task or (asked.task is not None and type(asked.task.custom_sleep_data) is AskRef):
+            _refuse_circle(asked, task)
     kernel.ask_serial = serial = kernel.ask_serial + 1
     slot: AskRef[R] = AskRef(kernel, serial, kernel.tokens.take())
     kernel.asks[serial] = slot
     deadline = kernel.now() + timeout
     try:
         slot.asked = request = Request(factory(slot), deadline)
-        if type(ref) is LocalRef or isinstance(ref, AskableRef):  # the first is the usual one, and quicker to see
-            ref.request(request)
+        if kind is LocalRef or isinstance(ref, AskableRef):  # the first is quicker to see
+            cast("AskableRef[M]", ref).request(request)
         else:
             check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
@@ -235,7 +257,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
             if timeout != math.inf:
                 slot.bucket = kernel.wheel.bucket(deadline)
                 slot.bucket.slots[serial] = slot
-            slot.task = trio.lowlevel.current_task()
+            slot.task, task.custom_sleep_data = task, slot
             await trio.lowlevel.wait_task_rescheduled(slot.abort)
         else:
             await trio.lowlevel.checkpoint()
@@ -247,8 +269,48 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         if isinstance(slot.answer, Refused):
             raise slot.answer.error
         kernel.asks_timed_out += 1
-        raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s")
+        raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s{slot.trail}")
     return cast("R", slot.answer)
+
+
+def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
+    """Raise AskFailed when a request could be taken only after its reply.
+
+    That is so for an actor that asks itself in a handler, and for one that asks another whose own request
+    waits, directly or through others, in its mailbox. A request that was taken is no proof: somebody
+    else may answer it. Nor is a task-style actor, because another of its tasks may read the inbox.
+    """
+    cell, trail = asked, [asked.path]
+    while cell.main is None and len(trail) <= TRAIL_MAX:
+        if cell.task is asker:
+            waits = ", which waits for ".join(trail)
+            raise AskFailed(
+                f"{cell.path} asks {waits}, and takes no message before its handler ends, so no reply can come: "
+                "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later"
+            )
+        request = _waits_for(cell)
+        if request is None or request.cell is None or not request.waits:
+            return
+        cell = request.cell
+        trail.append(cell.path)
+
+
+def _waits_for(cell: Cell) -> Request | None:
+    """Return the request whose reply the own task of an actor sleeps for."""
+    slot: object = None if cell.task is None else cell.task.custom_sleep_data
+    return cast("AskRef[object]", slot).asked if isinstance(slot, AskRef) else None
+
+
+def _trail(cell: Cell | None) -> str:
+    """Say for whom an actor waits itself, and that one, for the text of a time-out."""
+    trail: list[str] = []
+    while cell is not None and cell.path not in trail and len(trail) <= TRAIL_MAX:
+        trail.append(cell.path)
+        request = _waits_for(cell)
+        cell = None if request is None else request.cell
+    if cell is not None:
+        trail.append(cell.path)
+    return f": {', which waits for a reply of '.join(trail)}" if len(trail) > 1 else ""
 
 
 def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str) -> None:

@@ -271,7 +271,10 @@ class ActorContext(Generic[M]):
         return ref
 
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
-        """Ask as with ``system.ask``. The actor takes no message while it waits: never ask each other."""
+        """Ask as with ``system.ask``. The actor takes no message while it waits in a handler.
+
+        AskFailed at once where it asks itself, or would be the last in a circle of actors that wait.
+        """
         return await asking.ask(self._cell.kernel, ref, factory, timeout)
 
     def forward(self, ref: ActorRef[O], message: O) -> None:

@@ -86,12 +86,12 @@ class Kernel:
         self.context = contextvars.Context()
         self.context.run(inside.set, self)
         self.keeper = Keeper()
-        self.wheel = AskWheel(self.keeper)
+        self.asks: dict[int, AskRef[Never]] = {}
+        self.wheel = AskWheel(self.keeper, self.asks)
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.keeper)
         self.targets: dict[str, OwnRef[Never]] = {}
         """Everything with a path that messages can be told to, asks excepted."""
-        self.asks: dict[int, AskRef[Never]] = {}
         self.ask_serial = 0
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False

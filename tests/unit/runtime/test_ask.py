@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -92,11 +94,11 @@ async def test_a_factory_that_raises_leaves_no_slot() -> None:
         assert system.statistics().asks_pending == 0
 
 
-@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan])
-async def test_a_time_out_must_be_above_zero(timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, None, "5"])
+async def test_a_time_out_must_be_above_zero(timeout: Any) -> None:
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(answer), "a")
-        with pytest.raises(ValueError, match="timeout must be"):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0, math.inf for no limit, got"):
             await system.ask(ref, lambda reply_to: Ask(0.0, reply_to), timeout=timeout)
 
 
@@ -172,6 +174,19 @@ async def test_quick_asks_with_a_long_time_out_keep_no_timers(autojump_clock: ob
             await system.ask(ref, lambda reply_to: Ask(61.0, reply_to), timeout=60.0)
         await trio.sleep(100)
         assert (len(system._kernel.wheel), system.statistics().timers) == (0, 0)
+
+
+async def test_the_table_of_many_asks_gives_its_memory_back(autojump_clock: object) -> None:
+    async def one(system: ActorSystem, ref: ActorRef[Ask]) -> None:
+        await system.ask(ref, lambda reply_to: Ask(0.0, reply_to), timeout=1.0)
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        async with trio.open_nursery() as nursery:
+            for _ in range(10_000):
+                nursery.start_soon(one, system, ref)
+        await trio.sleep(2)
+        assert sys.getsizeof(system._kernel.asks) == sys.getsizeof({})
 
 
 async def test_asks_that_time_out_together_and_those_that_are_answered_leave_the_wheel(autojump_clock: object) -> None:
