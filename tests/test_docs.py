@@ -42,7 +42,7 @@ MODULES = [
     for path in sorted((ROOT / "casty").rglob("*.py"))
     if path.name != "__main__.py" and ">>>" in path.read_text(encoding="utf-8")
 ]
-RUN_SECONDS_MAX = 30
+RUN_SECONDS_MAX = 90
 
 FENCE = re.compile(
     r"^(?P<indent> *)```(?:\{ *\.)?(?P<language>[\w+-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S
