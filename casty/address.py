@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from urllib.parse import urlsplit
 
 NodeId: TypeAlias = str
@@ -13,7 +13,7 @@ NodeId: TypeAlias = str
 
 def checked_system_name(name: str) -> str:
     """Return the name of a system, which is a part of addresses. ValueError when it could not be told apart there."""
-    if not name or any(c in "/@#?:" or c.isspace() for c in name):
+    if not isinstance(cast("object", name), str) or not name or any(c in "/@#?:" or c.isspace() for c in name):
         raise ValueError(f"a system's name must be a word without any of '/@#?:', got {name!r}")
     return name
 

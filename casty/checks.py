@@ -43,6 +43,12 @@ def check_kind(name: str, value: object, kind: type[object], example: str) -> No
         raise ConfigError(f"{name} must be a {kind.__name__}, such as {example}, got {value!r}")
 
 
+def check_callable(taker: str, value: object, what: str) -> None:
+    """Raise TypeError unless ``value``, which ``taker`` is given for ``what``, can be called."""
+    if not callable(value):
+        raise TypeError(f"{taker} needs {what}, got {value!r}")
+
+
 def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 0) -> None:
     """Raise ConfigError unless ``host`` and ``port`` can name a listening port."""
     if not isinstance(host, str) or not host.strip() or any(c.isspace() or c in "/@#?" for c in host):

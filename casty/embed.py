@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Generic, ParamSpec, TypeVar, TypeVarTuple
+from types import CoroutineType
+from typing import Generic, ParamSpec, TypeVar, TypeVarTuple, cast
 
 import trio
 from anyio.from_thread import start_blocking_portal
@@ -22,6 +23,7 @@ from casty.config import Mailbox
 from casty.errors import ActorStoppedError, AskFailed
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
+from casty.runtime.signatures import check_async_function
 from casty.runtime.system import ActorSystem
 
 __all__ = ["AsyncEmbedded", "Embedded", "start", "start_async"]
@@ -71,10 +73,11 @@ class Embedded(Generic[S]):
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
-        return _result(self._host.call(partial(fn, *args, **kwargs)))
+        return _result(self._host.call(partial(_called, fn, *args, **kwargs)))
 
     def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return ``await async_fn(*args)``, run as a Trio task beside the system."""
+        check_async_function(async_fn, "run")
         return _result(self._host.run(partial(async_fn, *args)))
 
     def wait_stopped(self, timeout: float | None = None) -> bool:
@@ -118,10 +121,11 @@ class AsyncEmbedded(Generic[S]):
 
     async def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
-        return await asyncio.wrap_future(self._host.call(partial(fn, *args, **kwargs)))
+        return await asyncio.wrap_future(self._host.call(partial(_called, fn, *args, **kwargs)))
 
     async def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return ``await async_fn(*args)``, run as a Trio task beside the system: Trio's functions, not asyncio's."""
+        check_async_function(async_fn, "run")
         return await asyncio.wrap_future(self._host.run(partial(async_fn, *args)))
 
     async def wait_stopped(self) -> None:
@@ -330,6 +334,17 @@ class _Host(Generic[S]):
         else:  # Ctrl-C and cancellation have to stay what they are
             logger.error("the embedded system failed: %s", type(failure).__name__, exc_info=failure)
             raise body
+
+
+def _called(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what a function returns, unless it was an async one, which nobody would await."""
+    if not callable(fn):
+        raise TypeError(f"call takes a function and its arguments, got {fn!r}")
+    result = fn(*args, **kwargs)
+    if isinstance(result, CoroutineType):
+        cast("CoroutineType[object, object, object]", result).close()
+        raise TypeError(f"call takes a function that is not async, got {fn!r}: give async ones to run")
+    return result
 
 
 def _says_stopped(error: BaseException) -> bool:

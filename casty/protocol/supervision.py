@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, cast
 
-from casty.checks import check_count, check_positive
+from casty.checks import check_callable, check_count, check_positive
 from casty.errors import ConfigError
 from casty.protocol.backoff import backoff_delay
 from casty.protocol.effects import Rng
@@ -184,6 +184,8 @@ class OneForOneStrategy(SupervisionStrategy):
 
     def __post_init__(self) -> None:
         Restart(self.max_restarts, self.within)
+        if self.decider is not None:
+            check_callable("OneForOneStrategy.decider", self.decider, "a function of the exception")
 
     def decide(self, exception: Exception) -> Directive | None:
         return Directive.restart if self.decider is None else self.decider(exception)

@@ -236,6 +236,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
             "ask needs a function that makes the message of a ref for the reply, such as Get or "
             f"lambda reply_to: Get('key', reply_to); got the message itself, {factory!r}"
         )
+    kernel.check_thread("ask")
     task = trio.lowlevel.current_task()
     kind: object = type(ref)
     if kind is LocalRef:  # the usual one

@@ -13,7 +13,7 @@ import typing
 import weakref
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
 
 from casty.protocol.supervision import SupervisionStrategy
@@ -38,6 +38,10 @@ class Behavior(Generic[M_contra]):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        values: list[object] = [getattr(self, field.name) for field in fields(self)] if is_dataclass(self) else []
+        return f"{type(self).__name__}({', '.join(_shown(value) for value in values if value is not None)})"
+
     def message_type(self) -> object | None:
         """Return the message type from the annotations of the user's function, None if unreadable.
 
@@ -53,6 +57,11 @@ class Behavior(Generic[M_contra]):
                 f"{self!r} is no answer to wait for: the handler or factory that returned it must be async, "
                 "such as `async def handler(ctx, message)`, and no lambda"
             )
+
+
+def _shown(value: object) -> str:
+    """Return the name of a function or class, and what anything else prints as."""
+    return str(getattr(value, "__qualname__", None) or repr(value))
 
 
 class Composed(Behavior[M]):
@@ -91,7 +100,7 @@ RESTART: Final = Signal("restart")
 UNHANDLED: Final = Signal("unhandled")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Receive(Behavior[object]):
     """Answer each message with a call of ``handler``."""
 
@@ -101,7 +110,7 @@ class Receive(Behavior[object]):
         return annotated(self.handler, position=1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Setup(Behavior[object]):
     """Make the behaviour in the actor itself, where there is a context."""
 
@@ -115,7 +124,7 @@ class Setup(Behavior[object]):
         return made if made is not None else _argument(annotated(factory, position=0))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Task(Behavior[object]):
     """Run ``main``, which takes its messages from an inbox."""
 
@@ -125,7 +134,7 @@ class Task(Behavior[object]):
         return _argument(annotated(self.main, position=1))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Lifecycle(Behavior[object]):
     """Run hooks at the beginnings and ends of the actor's lives."""
 
@@ -139,7 +148,7 @@ class Lifecycle(Behavior[object]):
         return self.inner.message_type()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Supervised(Behavior[object]):
     """Ask ``strategy`` what follows from a failure, before those further out."""
 
@@ -150,7 +159,7 @@ class Supervised(Behavior[object]):
         return self.inner.message_type()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Intercepted(Behavior[object]):
     """Have ``interceptor`` called with each message, inside of those further out."""
 
@@ -161,7 +170,7 @@ class Intercepted(Behavior[object]):
         return self.inner.message_type()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Discoverable(Behavior[object]):
     """Be listed under ``key`` where the system has a receptionist."""
 

@@ -189,6 +189,7 @@ class Cell:
     def own_family(self) -> Family:
         """Return the family, founding it first where there is none."""
         if self.family is None:
+            self.kernel.check_thread(f"found a family of {self.path}")
             self.family = Family(self.kernel, self)
             if self.stopping or self.task is None:
                 self.family.closed = True

@@ -53,6 +53,9 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
         super().__init__(logger, {"actor_path": path})
         self._path = path
 
+    def __repr__(self) -> str:
+        return f"<ActorLog {self.logger.name} of {self._path}>"
+
     def process(self, msg: object, kwargs: MutableMapping[str, object]) -> tuple[object, MutableMapping[str, object]]:
         return f"[{self._path}] {msg}", {**kwargs, "extra": self.extra}
 
@@ -298,6 +301,7 @@ class ActorContext(Generic[M]):
 
     def _schedule(self, timer: ActorTimer, delay: float) -> Hashable:
         cell = self._cell
+        cell.kernel.check_thread(f"set a timer of {cell.path}")
         self.cancel_timer(timer.key)
         if not cell.stopping:
             if cell.timers is None:

@@ -101,12 +101,22 @@ class Events(Generic[E]):
     """
 
     def __init__(self, kernel: Kernel, event_type: type[E], capacity: int) -> None:
+        kernel.check_thread("events")
+        if capacity < 1:
+            raise ValueError(f"the capacity of events must be at least 1, got {capacity!r}")
         self._kernel = kernel
         self._event_type = event_type
         self._sender, self._receiver = trio.open_memory_channel[E](capacity)
         self._ref: ActorRef[E] = InlineRef(kernel, "/_events", kernel.next_uid(), self._take)
+        self._subscription = EventStreamSubscribe(event_type, self._ref)
         self._subscribed = False
         self.dropped = 0
+
+    def __repr__(self) -> str:
+        kind = getattr(self._event_type, "__name__", repr(self._event_type))
+        waiting = self._receiver.statistics().current_buffer_used
+        state = "open" if self._subscribed else "not entered"
+        return f"<Events {kind} {state} waiting={waiting} dropped={self.dropped}>"
 
     def _take(self, event: E) -> None:
         try:
@@ -118,7 +128,7 @@ class Events(Generic[E]):
 
     async def __aenter__(self) -> Events[E]:
         self._subscribed = True
-        self._kernel.event_stream.handle(EventStreamSubscribe(self._event_type, self._ref))
+        self._kernel.event_stream.handle(self._subscription)
         self._kernel.readers[self._ref.address.uid] = self._sender.close
         if self._kernel.closed:
             self._sender.close()

@@ -77,7 +77,7 @@ class Family:
         serial = self.kernel.next_uid()
         self._tasks[serial] = trio.CancelScope()
         name = f"{parent.path} ({getattr(async_fn, '__qualname__', repr(async_fn))})"
-        self._start(self._run_task, (parent, serial, async_fn, args), name)
+        self._start(self.run_task, (parent, serial, async_fn, args), name)
 
     def remove(self, path: str) -> None:
         """Forget a child that has ended."""
@@ -126,6 +126,8 @@ class Family:
             self._released.set()
 
     def check_open(self, what: str) -> None:
+        """Raise when nobody new can be taken in: the actor is stopping, or the caller in a foreign thread."""
+        self.kernel.check_thread(what)
         if self.closed:
             raise ActorStoppedError(f"cannot {what}: it is stopping")
 
@@ -151,9 +153,10 @@ class Family:
                 await released.wait()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_task(
+    async def run_task(
         self, parent: Cell, serial: int, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]
     ) -> None:
+        """Be a task beside the actor's own."""
         try:
             with self._tasks[serial]:
                 await async_fn(*args)

@@ -31,6 +31,10 @@ class Inbox(Generic[M]):
         self._ended = False
         self.used = False
 
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else f"queued={len(self._cell.mailbox)}"
+        return f"<{type(self).__name__} of {self._cell.path} {state}>"
+
     def __aiter__(self) -> Inbox[M]:
         return self
 

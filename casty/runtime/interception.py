@@ -77,6 +77,9 @@ class InterceptedInbox(Inbox[M]):
         self._chain = intercept_handler(self._pass, interceptors, ctx)
         self._done = False
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
     async def __anext__(self) -> M:
         while not self._passed:
             if self._done:

@@ -116,6 +116,14 @@ class Kernel:
         self.targets[path] = ref
         return ref
 
+    def check_thread(self, what: str) -> None:
+        """Raise RuntimeError when a foreign thread does what only the loop's own thread may do."""
+        if get_ident() != self.thread:
+            raise RuntimeError(
+                f"{what} in a foreign thread, expected the thread that runs the actor system; go through casty.embed "
+                "there, or tell with system.tell_threadsafe(ref, message)"
+            )
+
     def next_uid(self) -> int:
         """Return a serial number that nothing else in this system has."""
         self._uid += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Never, Self, TypeVar, cast
 
+from casty.checks import check_callable
 from casty.protocol.effects import Rng
 from casty.protocol.routing import VIRTUAL_NODES, ConsistentHashing, RandomRouting, RoundRobin, Routing
 from casty.refs import ActorRef
@@ -53,12 +54,14 @@ class Router(Composed[M], Generic[M]):
         The choice is the same in every process. A routee that comes or goes moves only its own share of
         the keys; ``virtual_nodes`` more places of each routee on the ring make the shares more even.
         """
+        check_callable("with_consistent_hashing_routing", mapping, "a function of the message, which makes its key")
         if virtual_nodes < 1:
             raise ValueError(f"virtual_nodes must be at least 1, got {virtual_nodes!r}")
         return replace(self, routing=partial(_hashing, mapping, virtual_nodes))
 
     def with_broadcast_predicate(self, predicate: Callable[[M], bool]) -> Self:
         """Hand messages for which ``predicate(message)`` is true to all routees, the others as before."""
+        check_callable("with_broadcast_predicate", predicate, "a function of the message, which makes a bool")
         return replace(self, broadcasts=predicate)
 
 

@@ -22,10 +22,12 @@ from casty.runtime.cell import Cell
 from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
 from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
+from casty.runtime.family import Family
 from casty.runtime.kernel import Kernel, inside
 from casty.runtime.metrics import Metrics, collect_system
 from casty.runtime.ref import OwnRef, tell_or_drop
 from casty.runtime.shutdown import ShutdownPhase
+from casty.runtime.signatures import check_async_function
 from casty.runtime.statistics import SystemStatistics
 from casty.runtime.timers import SchedulerCmd
 from casty.runtime.watchdog import Watchdog
@@ -135,7 +137,7 @@ class ActorSystem:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, kernel: Kernel) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
-        watchdog = Watchdog(kernel, Cell.run.__code__)
+        watchdog = Watchdog(kernel, {Cell.run.__code__: "self", Family.run_task.__code__: "parent"})
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
@@ -167,6 +169,7 @@ class ActorSystem:
     def stop(self, ref: ActorRef[Never]) -> None:
         """Have a local actor stop after its message in hand; nothing happens if it has stopped."""
         check_ref(ref, "stop")
+        self._kernel.check_thread(f"stop {ref.path}")
         if not isinstance(ref, OwnRef):
             raise ValueError(f"cannot stop {ref.address}: only actors of this system can be stopped")
         cell = ref.owner()
@@ -175,6 +178,7 @@ class ActorSystem:
 
     async def wait_stopped(self, ref: ActorRef[Never] | None = None) -> None:
         """Wait until a local actor, or without a ref the whole system, has stopped; watch those of other nodes."""
+        self._kernel.check_thread("wait_stopped")
         if ref is None:
             await self._stopped.wait()
             return
@@ -195,6 +199,8 @@ class ActorSystem:
         The hooks of a phase run at the same time, for at most ``config.stop_timeout`` seconds; what hangs
         is named and cancelled, what fails is logged. ActorStoppedError when the shutdown has begun.
         """
+        check_async_function(async_fn, "on_shutdown")
+        self._kernel.check_thread("on_shutdown")
         label = name or str(getattr(async_fn, "__qualname__", repr(async_fn)))
         self._kernel.shutdown.add(phase, partial(async_fn, *args), label)
 
@@ -204,6 +210,7 @@ class ActorSystem:
         Idempotent.
         """
         kernel = self._kernel
+        kernel.check_thread("shutdown")
         self._shutdown_requested.set()
         if inside.get() is kernel:
             await trio.lowlevel.checkpoint()
@@ -233,6 +240,7 @@ class ActorSystem:
 
     def tell_threadsafe(self, ref: ActorRef[M], message: M) -> None:
         """Tell from any thread. ActorStoppedError when the loop of the system has ended."""
+        check_ref(ref, "tell_threadsafe")
         try:
             self._kernel.token.run_sync_soon(self._tell_from_thread, ref, message)
         except trio.RunFinishedError:

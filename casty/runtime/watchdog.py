@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -29,9 +30,10 @@ WARNING_INTERVAL: Final = 5.0
 class Watchdog:
     """Watches one system from `start` to `stop`."""
 
-    def __init__(self, kernel: Kernel, actor_code: CodeType) -> None:
+    def __init__(self, kernel: Kernel, own: Mapping[CodeType, str]) -> None:
+        """``own`` are the functions that run an actor's code, with the variable that holds the actor."""
         self._kernel = kernel
-        self._actor_code = actor_code
+        self._own = own
         self._limit = kernel.config.slow_handler_after
         self._ended = threading.Event()
         self._alive = threading.Event()
@@ -74,9 +76,9 @@ class Watchdog:
         innermost = sys._current_frames().get(self._kernel.thread)  # pyright: ignore[reportPrivateUsage]  # documented
         frame: FrameType | None = innermost
         while frame is not None and innermost is not None:
-            if frame.f_code is self._actor_code:
+            if (variable := self._own.get(frame.f_code)) is not None:
                 where = f"{innermost.f_code.co_filename}:{innermost.f_lineno} in {innermost.f_code.co_name}"
-                return str(frame.f_locals["self"].path), where
+                return str(frame.f_locals[variable].path), where
             frame = frame.f_back
         return None
 

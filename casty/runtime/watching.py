@@ -74,6 +74,7 @@ def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
 
     ValueError for a ref without an actor to watch, and for another node where nothing watches those.
     """
+    watcher.kernel.check_thread(f"watch {ref!r}")
     if watcher.watching is None:
         watcher.watching = {}
     if not isinstance(ref, OwnRef):

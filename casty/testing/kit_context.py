@@ -353,6 +353,9 @@ class KitInbox(Inbox[M]):
     def __init__(self) -> None:
         """Have no cell behind it."""
 
+    def __repr__(self) -> str:
+        return "<Inbox of a BehaviorTestKit>"
+
     async def __anext__(self) -> M:
         message = await pause()
         if message is END:

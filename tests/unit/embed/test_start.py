@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -208,6 +209,21 @@ async def no_ask_is_pending(system: ActorSystem) -> None:
     with trio.fail_after(5):
         while system.statistics().asks_pending:
             await trio.lowlevel.checkpoint()
+
+
+def test_slips_at_the_border_say_what_to_write() -> None:
+    async def seven() -> int:
+        return 7
+
+    given: Any = 7
+    with embed.start(shop) as app:
+        with pytest.raises(TypeError, match="function that is not async, got .*seven.*: give async ones to run"):
+            app.call(seven)
+        with pytest.raises(TypeError, match="call takes a function and its arguments, got 7"):
+            app.call(given)
+        with pytest.raises(TypeError, match="run takes an async function and its arguments, got 7"):
+            app.run(given)
+        assert app.run(seven) == 7
 
 
 def test_repr_tells_the_state() -> None:

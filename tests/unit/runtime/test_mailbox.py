@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trio
@@ -243,7 +244,8 @@ async def test_a_foreign_thread_runs_no_adapter_and_makes_no_dead_letter() -> No
         system.spawn(Behaviors.setup(adapted), "adapted")
         await trio.testing.wait_all_tasks_blocked()
         nobody = system._ref_for("/nobody", 0).of(int)
-        await trio.to_thread.run_sync(work, [adapters[0], nobody])
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(work, [adapters[0], nobody]).result()
         assert system.lookup("/adapted") is not None
         assert system.statistics().dead_letters == {}
         assert events.dropped == 0

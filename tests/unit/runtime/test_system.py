@@ -15,9 +15,11 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.errors import CastyError
+from casty.protocol.supervision import Stop
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe, EventStreamUnsubscribe, Publish
+from casty.runtime.inbox import Inbox
 from casty.runtime.system import ActorSystem, fail_system
 
 
@@ -323,6 +325,33 @@ async def test_a_failed_system_raises_its_error_without_the_cancellation_that_br
             fail_system(system, Downed("by the others"))
             await trio.sleep_forever()
     assert caught.value.__suppress_context__
+
+
+async def test_what_an_actor_sees_prints_as_what_it_is() -> None:
+    printed: list[str] = []
+
+    async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
+        printed.extend([repr(ctx), repr(ctx.log), repr(inbox)])
+        async for _ in inbox:
+            break
+
+    behavior = Behaviors.supervise(Behaviors.task(main), Stop())
+    async with ActorSystem("shop") as system, system.events(DeadLetter, capacity=2) as events:
+        ref = system.spawn(behavior, "a")
+        ref.tell(1)
+        await system.wait_stopped(ref)
+        for number in range(3):
+            ref.tell(number)
+        printed.extend([repr(events), repr(system.events(ActorStopped)), repr(behavior)])
+    name = "test_what_an_actor_sees_prints_as_what_it_is.<locals>.main"
+    assert printed == [
+        "<ActorContext of /a>",
+        "<ActorLog casty.actor of /a>",
+        "<Inbox of /a queued=1>",
+        "<Events DeadLetter open waiting=2 dropped=1>",
+        "<Events ActorStopped not entered waiting=0 dropped=0>",
+        f"Supervised(Task({name}), Stop(on=<class 'Exception'>))",
+    ]
 
 
 async def test_the_repr_tells_the_state() -> None:

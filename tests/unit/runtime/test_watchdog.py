@@ -7,6 +7,7 @@ import time
 
 import pytest
 import trio
+import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
@@ -41,6 +42,30 @@ async def test_only_a_handler_that_holds_the_loop_is_named(
     for message in messages:
         assert message.startswith("actor /suspect holds the loop for more than 0.05 s, at ")
         assert "in hold_the_loop" in message
+
+
+@pytest.mark.parametrize("starts", ["start_soon", "pipe_to_self"])
+async def test_a_task_of_an_actor_that_holds_the_loop_is_named_with_its_actor(
+    starts: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def compute() -> None:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            pass
+
+    async def make(ctx: ActorContext[None]) -> Behavior[None]:
+        if starts == "start_soon":
+            ctx.start_soon(compute)
+        else:
+            ctx.pipe_to_self(compute)
+        return Behaviors.ignore()
+
+    async with ActorSystem(config=SystemConfig(slow_handler_after=0.05)) as system:
+        system.spawn(Behaviors.setup(make), "suspect")
+        await trio.testing.wait_all_tasks_blocked()
+    (message,) = [record.getMessage() for record in caplog.records if "holds the loop" in record.getMessage()]
+    assert message.startswith("actor /suspect holds the loop for more than 0.05 s, at ")
+    assert "in compute" in message
 
 
 async def test_the_watchdog_ends_with_its_system() -> None:

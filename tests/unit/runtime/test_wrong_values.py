@@ -14,11 +14,12 @@ from casty.cluster.cluster import Cluster
 from casty.cluster.system import ClusteredActorSystem
 from casty.config import ClusterConfig, ClusterSettings, Mailbox, SystemConfig
 from casty.errors import ConfigError
-from casty.protocol.supervision import Escalate, Restart, Resume, Stop
+from casty.protocol.supervision import Directive, Escalate, OneForOneStrategy, Restart, Resume, Stop
 from casty.routers import Routers
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import ActorFailed, DeadLetter, EventStreamSubscribe
+from casty.runtime.shutdown import ShutdownPhase
 from casty.runtime.system import ActorSystem
 from casty.transport.memory import MemoryNetwork
 
@@ -30,6 +31,7 @@ MAILBOX: Any = Mailbox
 CLUSTER_SETTINGS: Any = ClusterSettings
 SYSTEM_CONFIG: Any = SystemConfig
 SYSTEM: Any = ActorSystem
+ONE_FOR_ONE: Any = OneForOneStrategy
 NODE: Any = ClusteredActorSystem
 
 SETTINGS: dict[str, tuple[Callable[[], object], str]] = {
@@ -115,6 +117,30 @@ WRONG: dict[str, tuple[Callable[[ActorSystem], object], str]] = {
     ),
     "a group in words": (lambda system: ROUTERS.group("clocks"), "group needs a ServiceKey, such as"),
     "a spy that is no actor": (lambda system: UNTYPED.spy(print, Behaviors.ignore()), "spy needs the ref of an actor"),
+    "a path from a thread": (
+        lambda system: untyped(system).tell_threadsafe("/a", 1),
+        "tell_threadsafe needs the ref of an actor, got '/a'",
+    ),
+    "a hook that is no function": (
+        lambda system: untyped(system).on_shutdown(ShutdownPhase.stop_actors, "close"),
+        "on_shutdown takes an async function and its arguments, got 'close'",
+    ),
+    "an event to listen to in words": (
+        lambda system: untyped(system).events("DeadLetter"),
+        "EventStreamSubscribe needs a class of events, such as DeadLetter, got 'DeadLetter'",
+    ),
+    "a key for a router": (
+        lambda system: ROUTERS.pool(2, Behaviors.ignore()).with_consistent_hashing_routing("user"),
+        "with_consistent_hashing_routing needs a function of the message, which makes its key, got 'user'",
+    ),
+    "a message for a router": (
+        lambda system: ROUTERS.pool(2, Behaviors.ignore()).with_broadcast_predicate("all"),
+        "with_broadcast_predicate needs a function of the message, which makes a bool, got 'all'",
+    ),
+    "a directive for a decider": (
+        lambda system: ONE_FOR_ONE(decider=Directive.stop),
+        "OneForOneStrategy.decider needs a function of the exception, got <Directive.stop",
+    ),
     "a path to stop": (lambda system: untyped(system).stop("/a"), "stop needs the ref of an actor, got '/a'"),
 }
 
@@ -155,6 +181,17 @@ async def test_a_path_without_its_slash_is_refused() -> None:
     async with ActorSystem() as system:
         with pytest.raises(ValueError, match=r"the path of an actor begins with '/', such as '/shop/cart-1', got 'a'"):
             system.lookup("a")
+
+
+async def test_a_place_for_no_event_is_refused() -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(ValueError, match="the capacity of events must be at least 1, got 0"):
+            system.events(DeadLetter, capacity=0)
+
+
+def test_a_name_of_a_system_is_text() -> None:
+    with pytest.raises(ValueError, match="a system's name must be a word without any of .*, got 3"):
+        SYSTEM(3)
 
 
 async def test_events_outside_of_their_block_raise_and_do_not_wait_for_ever() -> None:
