@@ -189,12 +189,16 @@ class BehaviorTestKit(Generic[M]):
             self._alive = await self._become(answer)
 
     async def _restart(self) -> bool:
-        """Begin again, as the behaviour has asked for itself."""
+        """Begin again, as the behaviour has asked for itself; its children are stopped first."""
         self._interceptors = []
+        for child in self._context.children:
+            self._context.stop(child)
+            del self._world.children[child.path]
         hooks, self._hooks = self._hooks, []
         for hook in reversed(hooks):
             if hook.pre_restart is not None:
                 await hook.pre_restart(self._context, RestartRequested(f"{self._world.path} asked for a restart"))
+        self._world.end_life()
         alive = await self._become(self._behavior)
         for hook in self._hooks:
             if alive and hook.post_restart is not None:

@@ -111,6 +111,7 @@ class World:
         self.children: dict[str, ActorRef[Never]] = {}
         self.watched: dict[ActorRef[Never], None] = {}
         self.timers: dict[Hashable, Scheduled] = {}
+        self.stashes: list[KitStash[object]] = []
         self._serial = 0
         self.ref: ActorRef[object] = self.ref_at(self.path, self.own_messages.append)
         self.system = KitSystem(self)
@@ -129,6 +130,14 @@ class World:
     def silent_ref(self, path: str, take: Callable[[N], None]) -> ActorRef[N]:
         """Return a new ref without effects of its own."""
         return KitRef(self._address(path), take)
+
+    def end_life(self) -> None:
+        """Forget what ends with a life, and put back what waits in its stashes."""
+        self.timers.clear()
+        self.watched.clear()
+        for stash in self.stashes:
+            stash.unstash_all()
+        self.stashes.clear()
 
     def next_serial(self) -> int:
         """Return a number that nothing else in this world has."""
@@ -301,7 +310,9 @@ class KitContext(ActorContext[M]):
         self._world.effects.append(ReceiveTimeoutSet(None))
 
     def stash_buffer(self, capacity: int) -> StashBuffer[M]:
-        return KitStash(self._world, capacity)
+        stash: KitStash[M] = KitStash(self._world, capacity)
+        self._world.stashes.append(cast("KitStash[object]", stash))
+        return stash
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
         world = self._world

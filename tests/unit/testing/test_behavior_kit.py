@@ -527,3 +527,34 @@ def test_nobody_in_a_kit_waits_for_a_reply() -> None:
 
     BehaviorTestKit(Behaviors.receive(handle)).run("a")
     assert seen == [float("inf")]
+
+
+def test_a_restart_by_choice_ends_what_belongs_to_a_life() -> None:
+    async def make(ctx: ActorContext[str]) -> Behavior[str]:
+        stash = ctx.stash_buffer(10)
+        ctx.watch(ctx.spawn(Behaviors.ignore(), "child"))
+        ctx.schedule_tick("tick", 1.0, key="tick")
+
+        async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
+            if message == "again":
+                return Behaviors.restart()
+            handled.append((message, ctx.is_timer_active("old")))
+            if message == "later":
+                ctx.schedule_once("old", 1.0, key="old")
+                stash.stash(message)
+            return Behaviors.same()
+
+        return Behaviors.receive(handle)
+
+    handled: list[tuple[str, bool]] = []
+    kit: BehaviorTestKit[str] = BehaviorTestKit(Behaviors.setup(make))
+    first = kit.expect_effect(Spawned).ref
+    kit.run("later")
+    kit.effects()
+    kit.run("again")
+    assert [type(effect) for effect in kit.effects()] == [Stopped, Spawned, Watched, Scheduled]
+    assert len(kit.children) == 1 and first not in kit.children
+    assert kit.run_own() == 1
+    assert handled == [("later", False), ("later", False)]
+    with pytest.raises(AssertionError, match="is not watched"):
+        kit.run(Terminated(first))
