@@ -1,0 +1,89 @@
+"""Two nodes over real sockets, cancelled before a step of any task, leave no task, socket or port, in bounded time."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from casty import (
+    ActorContext,
+    ActorRef,
+    Behavior,
+    Behaviors,
+    ClusteredActorSystem,
+    ClusterSettings,
+    ServiceKey,
+    SystemConfig,
+    message,
+)
+from casty.testing import no_leaks
+
+ENDS_WITHIN = 20.0
+"""Seconds for one run, a busy machine included: the bounds of its phases add up to less."""
+STEPS_MAX = 100_000
+CONFIG = SystemConfig(stop_timeout=1.0, shutdown_timeout=3.0)
+SETTINGS = ClusterSettings(gossip_interval=0.1, heartbeat_interval=0.1, leave_timeout=1.0)
+
+
+@message("test.cancellation_over_tcp.Count")
+@dataclass(frozen=True)
+class Count:
+    reply_to: ActorRef[int]
+
+
+COUNTER = ServiceKey[Count]("counter")
+
+
+async def count(ctx: ActorContext[Count], message: Count) -> Behavior[Count]:
+    message.reply_to.tell(1)
+    return Behaviors.same()
+
+
+def node(node_id: str, *seeds: tuple[str, int]) -> ClusteredActorSystem:
+    return ClusteredActorSystem(
+        name="shop", host="127.0.0.1", port=0, node_id=node_id, seed_nodes=seeds, config=CONFIG, settings=SETTINGS
+    )
+
+
+async def two_nodes(ports: list[int]) -> None:
+    async with node("a") as first:
+        ports.append(first.self_node.port)
+        first.spawn(Behaviors.discoverable(Behaviors.receive(count), key=COUNTER), "counter")
+        async with node("b", ("127.0.0.1", ports[0])) as second:
+            ports.append(second.self_node.port)
+            (found,) = (await second.find(COUNTER, at_least=1)).instances
+            counted: int = await second.ask(found.ref, Count)
+            assert counted == 1
+
+
+def steps() -> Iterator[int]:
+    """Every step at the beginning, where sockets are opened; then fewer and fewer, to the end."""
+    step = 1
+    while step < STEPS_MAX:
+        yield step
+        step = max(step + 1, step * 21 // 20)
+
+
+async def test_two_nodes_that_are_cancelled_anywhere_leave_no_socket_and_no_port(cancel_at) -> None:
+    walked = 0
+    for step in steps():
+        ports: list[int] = []
+        complete, began = False, time.monotonic()
+        async with no_leaks():
+            with trio.CancelScope() as scope, cancel_at(step, scope):
+                await two_nodes(ports)
+                complete = True
+        assert time.monotonic() - began < ENDS_WITHIN, step
+        for port in ports:
+            socket.create_server(("127.0.0.1", port)).close()
+        if complete and not scope.cancel_called:
+            break
+        walked += 1
+    else:
+        pytest.fail(f"not over after {STEPS_MAX} steps")
+    assert walked > 50
