@@ -254,6 +254,8 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         else:
             check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
+        if slot.answer is WAITING and kernel.closed:
+            slot.refuse(AskFailed(f"no reply from {ref.path}: the system {kernel.name!r} has ended"))
         if slot.answer is WAITING:
             if timeout != math.inf:
                 slot.bucket = kernel.wheel.bucket(deadline)

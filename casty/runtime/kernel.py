@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Never, cast
 import trio
 
 from casty.config import SystemConfig
-from casty.errors import ActorStoppedError, MailboxFull
+from casty.errors import ActorStoppedError, AskFailed, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel, refuse_asks
@@ -171,12 +171,15 @@ class Kernel:
         elif isinstance(watcher, OwnRef) and (cell := watcher.owner()) is not None:
             cell.signal(told)
 
-    def close_readers(self) -> None:
-        """End the iterations of ``system.events()``, those that begin later too."""
+    def close(self) -> None:
+        """End the iterations of ``system.events()`` and the asks, those that begin later too."""
         self.closed = True
         for close in list(self.readers.values()):
             close()
         self.readers.clear()
+        # Tasks outside of the system may ask through it, and nobody is left who would end their wait.
+        for slot in list(self.asks.values()):
+            slot.refuse(AskFailed(f"no reply in time: the system {self.name!r} has ended"))
 
     def statistics(self) -> SystemStatistics:
         """Return the counters."""

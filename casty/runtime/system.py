@@ -149,7 +149,7 @@ class ActorSystem:
                     nursery.cancel_scope.cancel()
         finally:
             watchdog.stop()
-            kernel.close_readers()
+            kernel.close()
             self._stopped.set()
 
     # Actors
@@ -224,7 +224,7 @@ class ActorSystem:
 
         AskTimeoutError when none has come in ``timeout`` seconds; a later one is a dead letter.
         AskFailed as soon as it is known that none will come: the handler failed with the request in
-        hand or answered with an error, or the request became a dead letter.
+        hand or answered with an error, the request became a dead letter, or this system has ended.
         """
         # Not async itself: a coroutine around the other is 2 % of an ask.
         return asking.ask(self._kernel, ref, factory, timeout)

@@ -13,7 +13,7 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
-from casty.errors import AskTimeoutError
+from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
@@ -236,3 +236,23 @@ async def test_the_address_of_an_ask_is_random_and_with_a_seed_repeatable() -> N
 async def answer_now(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
     message.reply_to.tell("answer")
     return Behaviors.same()
+
+
+async def test_an_ask_does_not_outlive_its_system(autojump_clock: object) -> None:
+    failures: list[str] = []
+
+    async def ask(system: ActorSystem, ref: ActorRef[Ask]) -> None:
+        with pytest.raises(AskFailed) as failed:
+            await system.ask(ref, lambda reply_to: Ask(0.0, reply_to), timeout=60.0)
+        failures.append(str(failed.value))
+
+    async with ActorSystem("other") as other, trio.open_nursery() as nursery:
+        silent = other.spawn(Behaviors.ignore(), "silent")
+        async with ActorSystem("mine") as mine:
+            nursery.start_soon(ask, mine, silent)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+        assert failures == ["no reply in time: the system 'mine' has ended"]
+        await ask(mine, silent)
+        assert failures[1:] == ["no reply from /silent: the system 'mine' has ended"]
+        assert mine.statistics().asks_pending == 0
