@@ -14,6 +14,7 @@ from casty import (
     EventStreamSubscribe,
     EventStreamUnsubscribe,
     MemberUp,
+    Restart,
     Terminated,
     UnreachableMember,
 )
@@ -58,8 +59,16 @@ async def run(ctx: ActorContext[Add], inbox: Inbox[Add]) -> None:
     ctx.pipe_to_self(fetch, "1", mapper=lambda text: Add(len(text)))  # expect-error
 
 
+def length(text: str) -> Add:
+    return Add(len(text))
+
+
 async def make(ctx: ActorContext[Add]) -> Behavior[Add]:
     assert_type(ctx.message_adapter(lambda number: Add(number), int), ActorRef[int])
+    ctx.message_adapter(lambda number: Add(number), int).tell("1")  # expect-error
+    ctx.message_adapter(len, str)  # expect-error
+    ctx.message_adapter(length).tell("text")
+    ctx.message_adapter(length).tell(4)  # expect-error
     return Behaviors.task(run)
 
 
@@ -79,6 +88,10 @@ async def spawns(system: ActorSystem) -> None:
     ref.tell(Add(1))
     adds_only(ref, system.spawn(Behaviors.ignore(), "b"))
     system.spawn(Behaviors.setup(make), "c").tell(Add(1))
+    texts: ActorRef[str] = system.spawn(Behaviors.receive(handle), "d")  # expect-error
+    system.spawn(handle, "e")  # expect-error
+    system.spawn(Behaviors.supervise(Behaviors.receive(handle), Restart()), "f").tell(texts)  # expect-error
+    system.spawn(Behaviors.receive(handle), "g", mailbox=100)  # expect-error
     Behaviors.receive(run)  # expect-error
     Behaviors.task(handle)  # expect-error
 
@@ -86,9 +99,18 @@ async def spawns(system: ActorSystem) -> None:
 async def asks(system: ActorSystem, ref: ActorRef[Command]) -> int:
     one: int = await system.ask(ref, lambda reply_to: Get("one", reply_to), timeout=1.0)
     text: str = await system.ask(ref, lambda reply_to: Get("one", reply_to))  # expect-error
+    await system.ask(ref, lambda reply_to: "one")  # expect-error
+    await system.ask(ref, Get("one", ref))  # expect-error
     assert_type(await system.ask(ref, get_one), int)
     assert_type(await system.ask_or_none(ref, get_one), int | None)
     return one + len(text)
+
+
+async def asks_inside(ctx: ActorContext[Add], ref: ActorRef[Command], adds: ActorRef[Add]) -> int:
+    assert_type(await ctx.ask(ref, get_one), int)
+    text: str = await ctx.ask(ref, get_one)  # expect-error
+    await ctx.ask(adds, get_one)  # expect-error
+    return len(text)
 
 
 async def looks_up(system: ActorSystem) -> None:

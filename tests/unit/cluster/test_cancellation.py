@@ -121,10 +121,9 @@ async def cancelled_at(step: int, scenario, cancel_at) -> Life:
         with trio.CancelScope() as scope, cancel_at(step, scope):
             try:
                 await scenario(life)
-                life.complete = True
             except (Fault, BaseExceptionGroup) as error:
                 life.take(error)
-        life.complete = life.complete or not scope.cancel_called
+        life.complete = not scope.cancel_called  # a cancelled leaving, which is shielded, ends well too
     assert trio.current_time() - began < ENDS_WITHIN
     assert life.came_out == life.raised
     return life
@@ -142,6 +141,6 @@ async def test_a_system_with_everything_in_it(autojump_clock, cancel_at):
 async def test_two_nodes_of_a_cluster(autojump_clock, cancel_at):
     step = 1
     while not (await cancelled_at(step, among_others, cancel_at)).complete:
-        step += 7  # every step takes a quarter of a minute
+        step += 7  # every step takes half a minute
         assert step < STEPS_MAX
-    assert step > 100
+    assert step > 250  # to the end of both blocks, not only into the first
