@@ -145,7 +145,7 @@ def bench_membership(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
-    """Measure beside the peers, then leaks, then how fast clusters form; ``-- --short`` is only the first, in small."""
+    """Measure beside the peers, then leaks, then clusters of processes; ``-- --short`` is only the first, in small."""
     session.install("-e", ".", "matplotlib")
     words = session.posargs
     session.run("python", "tests/benchmarks/bench.py", *words)
@@ -153,6 +153,7 @@ def bench(session: nox.Session) -> None:
         session.run("python", "tests/benchmarks/bench.py", "plot", "build/bench.json")
         session.run("python", "tests/benchmarks/bench_baseline.py")
         session.run("python", "tests/benchmarks/bench_cluster.py")
+        session.run("python", "tests/benchmarks/bench_failover.py")
 
 
 @nox.session(python=PYTHONS[-1])
