@@ -124,9 +124,11 @@ class ServingLease:
             if at > now:
                 effects.append(WorkFree(node, at))
         self._granted = {node: sequence for node, sequence in self._granted.items() if node in state.members}
-        if self._wanted and not self._rounds:
-            return [*effects, *self.ask(state, now)]
-        return [*effects, *self._changed(self._latest(state))]
+        until = self._latest(state)
+        if until < self.until or not self._rounds:
+            # Whoever has just joined was never asked: to wait for the next round would be a gap in the work.
+            return [*effects, *self.ask(state, now), *self._changed(self._latest(state))]
+        return [*effects, *self._changed(until)]
 
     def _doom(self, state: Gossip) -> None:
         """Remember since when all of this side have known of each who may be removed."""
