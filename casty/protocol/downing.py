@@ -1,7 +1,14 @@
 """When the sides of a partition decide.
 
-Owns the timing: the view must be stable first. It does not know which side goes on (`split_brain`),
-how a decision travels (`gossip`) or what a downed node does.
+Owns the timing: the view must be stable first; and who is on no side at all. It does not know which
+side goes on (`split_brain`), how a decision travels (`gossip`) or what a downed node does.
+
+How it works: two members that accuse each other, and have both seen the state that says so, are
+connected indirectly: the link between them is bad, but gossip finds a way round. Each would decide that
+the other is lost, on a side with all the rest. So both count as lost, for everybody and for themselves.
+Of the sides of a partition nobody has seen what the other side accuses, so nobody there is at odds.
+That is the rule of Akka's split brain resolver; deviation: the two go on counting as voters of another
+side, so that what is left must be a side by its strategy without them.
 """
 
 from __future__ import annotations
@@ -12,6 +19,7 @@ from dataclasses import dataclass, field
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
+from casty.protocol.reachability import accusing_each_other
 from casty.protocol.split_brain import KeepMajority, Partition, Strategy
 
 STABLE_AFTER = ((5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
@@ -49,14 +57,17 @@ class Downing:
     _changed_at: float = field(init=False, default=0.0)
     _changes: int = field(init=False, default=0)
     _unstable_since: float = field(init=False, default=0.0)
+    _aware: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    """Who is known to have seen a state of this view."""
 
     def observe(self, state: Gossip, self_node: UniqueAddress, now: float) -> float | None:
         """Take note of the view; return the delay until `decide` is due, None while all is well."""
         if self.strategy is None or not Partition.of(state, self_node).unreachable:
-            self._view, self._changes = (), 0
+            self._view, self._changes, self._aware = (), 0, frozenset()
             return None
         settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
-        view = (settled, tuple(sorted(state.lost_to(self_node))))
+        view = (settled, tuple(sorted(state.lost_to(self_node))), tuple(sorted(state.at_odds)))
+        self._aware = state.seen if view != self._view else self._aware | state.seen
         if view != self._view:
             patience = self._patience(len(state.members))
             if not self._changes or now - self._changed_at >= patience:
@@ -70,9 +81,10 @@ class Downing:
         """Return the members to down: the lost side, the own side, or, of an unstable view, all."""
         if self.observe(state, self_node, now) is None or now < self._due(len(state.members)):
             return frozenset()
-        partition = Partition.of(state, self_node)
+        partition = self.partition(state, self_node)
         if self.is_settled(state, now):
-            losers = partition.reachable if self._against(partition) else partition.unreachable
+            given_up = partition.reachable + partition.indirect
+            losers = given_up if self._against(partition) else partition.unreachable
         else:
             losers = partition.reachable + partition.unreachable
         return frozenset(member.unique for member in losers)
@@ -81,8 +93,16 @@ class Downing:
         """Return why the side of ``self_node`` is lost, in words, where `decide` has just said so."""
         if not self.is_settled(state, now):
             return f"whom it can reach has kept changing for {now - self._unstable_since:.0f} s"
-        against = self._against(Partition.of(state, self_node))
-        return f"for {now - self._changed_at:.0f} s it {against}"
+        since = f"for {now - self._changed_at:.0f} s it"
+        if against := self._against(self.partition(state, self_node)):
+            return f"{since} {against}"
+        accused = state.rows[self_node].accused & state.at_odds
+        names = ", ".join(str(node.address) for node in sorted(accused))
+        return f"{since} could not reach {names}, and the other way round, though others reach both"
+
+    def partition(self, state: Gossip, self_node: UniqueAddress) -> Partition:
+        """Return the sides of the view that was observed last; two who are at odds, and aware of it, are on none."""
+        return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware))
 
     def _against(self, partition: Partition) -> str:
         return "" if self.strategy is None else self.strategy.against(partition)

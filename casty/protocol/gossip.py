@@ -18,7 +18,7 @@ from hashlib import blake2b
 from casty.address import NodeAddress, UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, furthest, in_order
-from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows, unreachable_in
+from casty.protocol.reachability import ObserverRow, accusing_each_other, kept_rows, merge_rows, unreachable_in
 from casty.protocol.vector_clock import VectorClock
 
 TOMBSTONE_AGE_MAX = 24 * 3600.0
@@ -82,6 +82,11 @@ class Gossip:
             return self.unreachable - {self_node}
         heard = {observer: row for observer, row in self.rows.items() if observer not in own}
         return unreachable_in(heard, self.members.keys(), self._down) - {self_node}
+
+    @cached_property
+    def at_odds(self) -> frozenset[UniqueAddress]:
+        """The members that accuse one which accuses them too."""
+        return accusing_each_other(self.rows, self.present - self._down) if self.unreachable else frozenset()
 
     @cached_property
     def _down(self) -> frozenset[UniqueAddress]:
@@ -266,7 +271,7 @@ class Gossip:
         return (self.voters - lost if lost else self.voters) <= self.seen
 
 
-_UNSEEN = ("unreachable", "ordered", "present", "voters", "version_digest", "_down", "_content", "_places")
+_UNSEEN = ("unreachable", "at_odds", "ordered", "present", "voters", "version_digest", "_down", "_content", "_places")
 
 
 def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:

@@ -59,3 +59,14 @@ def unreachable_in(
     """Return the members that somebody accuses; accusations by the ``void`` observers do not count."""
     accused = (row.accused for observer, row in rows.items() if observer not in void)
     return frozenset(subject for subjects in accused for subject in subjects if subject in members)
+
+
+def accusing_each_other(rows: Rows, among: Collection[UniqueAddress]) -> frozenset[UniqueAddress]:
+    """Return who accuses another one that accuses it too, both of them ``among`` the given."""
+    return frozenset(
+        observer
+        for observer, row in rows.items()
+        if observer in among
+        for subject in row.accused
+        if subject in among and subject in rows and observer in rows[subject].accused
+    )

@@ -24,7 +24,7 @@ from casty.protocol.effects import StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import leader_of
 from casty.protocol.serving_lease import ServingEffect
-from casty.protocol.split_brain import LeaseMajority, Partition
+from casty.protocol.split_brain import LeaseMajority
 
 DOWNING = "downing"
 CLAIM = "claim"
@@ -67,6 +67,7 @@ class Ruling:
 class _Claimed:
     claim: LeaseClaim
     side: frozenset[UniqueAddress]
+    """Who goes down if the claim fails, those on no side among them."""
     others: frozenset[UniqueAddress]
 
 
@@ -96,7 +97,8 @@ class Resolver:
         strategy = self.downing.strategy
         if not lost:
             return self._again(state, now)
-        if isinstance(strategy, LeaseMajority) and self.downing.is_settled(state, now):
+        has_side = self.downing.partition(state, self.self_node).reachable
+        if isinstance(strategy, LeaseMajority) and has_side and self.downing.is_settled(state, now):
             return self._contend(strategy, state, waited, now)
         if self.self_node in lost:
             return Ruling(lost, self.downing.why(state, self.self_node, now))
@@ -116,13 +118,16 @@ class Resolver:
         return Ruling(claimed.side & state.members.keys(), f"it did not get the lease: {answer.why}")
 
     def _contend(self, strategy: LeaseMajority, state: Gossip, waited: _Claimed | None, now: float) -> Ruling:
-        partition = Partition.of(state, self.self_node)
-        mine, others = (frozenset(m.unique for m in part) for part in (partition.reachable, partition.unreachable))
+        partition = self.downing.partition(state, self.self_node)
+        mine, others, indirect = (
+            frozenset(member.unique for member in part)
+            for part in (partition.reachable, partition.unreachable, partition.indirect)
+        )
         leads = leader_of(state, self.self_node) == self.self_node
         if self._claimed is not None or not leads or not self._is_known(state, others):
             return self._again(state, now)
         claim = LeaseClaim(f"{state.cluster_id:016x}", frozenset(map(str, mine)), frozenset(map(str, others)))
-        claimed = _Claimed(claim, mine, others)
+        claimed = _Claimed(claim, mine | indirect, others)
         again = self._again(state, now).effects
         if strategy.against(partition) and claimed != waited:
             if claimed == self._waiting:
@@ -134,7 +139,8 @@ class Resolver:
 
     def _is_known(self, state: Gossip, lost: frozenset[UniqueAddress]) -> bool:
         """Whether all that this side counts on are known to know whom it has lost."""
-        side = [m.unique for m in Partition.of(state, self.self_node).reachable if m.unique not in lost]
+        partition = self.downing.partition(state, self.self_node)
+        side = [member.unique for member in partition.reachable if member.unique not in lost]
         return all(self.awareness.known_since(node, side) is not None for node in lost)
 
     def _again(self, state: Gossip, now: float) -> Ruling:

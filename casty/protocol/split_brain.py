@@ -24,17 +24,22 @@ class Partition:
 
     reachable: tuple[Member, ...]
     unreachable: tuple[Member, ...]
+    indirect: tuple[Member, ...] = ()
+    """Those of the unreachable that are heard of all the same: they accuse each other. They are on no side."""
 
     @classmethod
-    def of(cls, state: Gossip, self_node: UniqueAddress) -> Partition:
-        """Return the two sides as ``self_node`` sees them; it counts itself as reachable."""
-        lost = state.lost_to(self_node)
+    def of(
+        cls, state: Gossip, self_node: UniqueAddress, indirect: Collection[UniqueAddress] = frozenset()
+    ) -> Partition:
+        """Return the two sides as ``self_node`` sees them; it counts itself as reachable unless ``indirect``."""
+        lost = state.lost_to(self_node).union(indirect)
         members = [member for member in state.ordered if member.status not in GOING]
         if not lost:
             return cls(tuple(members), ())
         return cls(
             tuple(member for member in members if member.unique not in lost),
             tuple(member for member in members if member.unique in lost),
+            tuple(member for member in members if member.unique in indirect),
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
+from casty.address import UniqueAddress
 from casty.protocol.downing import Downing, stable_after
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
@@ -140,3 +142,48 @@ def test_a_side_that_never_settled_is_told_so() -> None:
     for second in range(8):
         downing.decide(one if second % 2 else other, A, second)
     assert downing.why(one, A, 7.0) == "whom it can reach has kept changing for 7 s"
+
+
+AT_ODDS = split(split(FIVE, "b", "d"), "d", "b")
+
+
+def decided(state: Gossip, at: UniqueAddress, *later: Gossip) -> frozenset[UniqueAddress]:
+    downing = Downing()
+    for second, step in enumerate((state, *later)):
+        downing.observe(step, at, float(second))
+    return downing.decide((state, *later)[-1], at, 20.0)
+
+
+@pytest.mark.parametrize("at", [A, B, C, D, E])
+def test_two_that_accuse_each_other_and_know_it_are_lost_to_all_and_to_themselves(at: UniqueAddress) -> None:
+    assert decided(AT_ODDS.seen_by(A, B, C, D, E), at) == {B, D}
+    assert decided(AT_ODDS.seen_by(A, D), at, AT_ODDS.seen_by(B, D)) == {B, D}
+
+
+def test_accusation_by_who_does_not_know_of_the_other_one_is_no_sign_of_life() -> None:
+    assert decided(replace(AT_ODDS, seen=frozenset({A, B, C, E})), B) == {D}
+
+
+def test_what_was_seen_of_an_earlier_view_is_no_sign_of_life() -> None:
+    worse = split(AT_ODDS, "b", "de")
+    assert decided(AT_ODDS.seen_by(A, B, C, D, E), B, worse.seen_by(A, B, C)) == {D, E}
+
+
+def test_accusation_by_a_member_that_is_down_is_void() -> None:
+    state = AT_ODDS.with_moved(A, {D}, MemberStatus.down).seen_by(A, B, C, D, E)
+    assert decided(state, A) == frozenset()
+
+
+def test_those_who_are_on_no_side_go_down_with_the_side_that_is_given_up() -> None:
+    three = split(split(gossip_of(*members("abc")), "a", "b"), "b", "a").seen_by(A, B, C)
+    for node in (A, B, C):
+        assert decided(three, node) == {A, B, C}
+
+
+def test_end_of_a_bad_link_says_why_it_gives_itself_up() -> None:
+    downing, state = Downing(), AT_ODDS.seen_by(A, B, C, D, E)
+    downing.observe(state, B, 0.0)
+    assert (
+        downing.why(state, B, 8.0)
+        == "for 8 s it could not reach d:2551, and the other way round, though others reach both"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows, unreachable_in
+from casty.protocol.reachability import ObserverRow, accusing_each_other, kept_rows, merge_rows, unreachable_in
 from casty.testing.samples import run_of
 
 A, B, C, D = (run_of(name) for name in "abcd")
@@ -49,3 +49,9 @@ def test_accusations_of_an_absent_subject_do_not_count() -> None:
 
 def test_rows_of_absent_observers_go() -> None:
     assert kept_rows({A: ObserverRow(), D: ObserverRow().accusing(A)}, MEMBERS) == {A: ObserverRow()}
+
+
+def test_two_are_at_odds_when_each_accuses_the_other_and_both_count() -> None:
+    rows = {A: ObserverRow().accusing(B).accusing(C), B: ObserverRow().accusing(A), C: ObserverRow().accusing(B)}
+    assert accusing_each_other(rows, MEMBERS) == {A, B}
+    assert accusing_each_other(rows, {B, C}) == accusing_each_other(rows, {A, C}) == frozenset()

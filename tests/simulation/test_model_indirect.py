@@ -1,0 +1,123 @@
+"""Two members that cannot reach each other, though gossip finds a way round, both go down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
+from casty.protocol.topology_events import TopologySettings
+from casty.testing.simulation.invariants import Watch, check_events
+from casty.testing.simulation.model import ModelCluster
+
+FIVE = "abcde"
+BY_MAJORITY = KeepMajority()
+NOTICED_AND_DECIDED = 6.0 + 7.0 + 2.0
+
+
+def formed(strategy: Strategy | None = BY_MAJORITY, names: str = FIVE, seed: int = 1) -> tuple[ModelCluster, Watch]:
+    cluster = ModelCluster(seed, settings=TopologySettings(downing=strategy))
+    cluster.form(names)
+    assert cluster.all_up(len(names))
+    watch = Watch(cluster)
+    watch.check()
+    return cluster, watch
+
+
+def outcomes(cluster: ModelCluster) -> dict[str, str]:
+    for run in cluster.runs.values():
+        check_events(run)
+    return {run.name: run.outcome for run in cluster.runs.values() if run.outcome}
+
+
+def downed(names: Iterable[str]) -> dict[str, str]:
+    return dict.fromkeys(names, "downed")
+
+
+@pytest.mark.parametrize("strategy", [KeepMajority(), StaticQuorum(3), KeepOldest(), LeaseMajority("one")], ids=str)
+@pytest.mark.parametrize("pair", ["de", "bd", "ce"])
+@pytest.mark.parametrize("one_way", [False, True])
+def test_both_ends_of_a_bad_link_go_down_and_the_rest_goes_on(strategy: Strategy, pair: str, one_way: bool) -> None:
+    cluster, watch = formed(strategy)
+    cluster.cut(pair[0], pair[1], one_way=one_way)
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed(pair)
+    assert cluster.all_up(3)
+
+
+@pytest.mark.parametrize("strategy", [KeepMajority(), StaticQuorum(3), LeaseMajority("one")], ids=str)
+@pytest.mark.parametrize("other", "bcde")
+def test_the_leader_is_no_exception(strategy: Strategy, other: str) -> None:
+    cluster, watch = formed(strategy)
+    cluster.cut("a", other)
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed("a" + other)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "names", "pair"),
+    [
+        (KeepMajority(), "abc", "bc"),  # one of three is no majority
+        (StaticQuorum(4), FIVE, "de"),
+        (KeepOldest(), FIVE, "ab"),  # the oldest is an end
+        (DownAll(), FIVE, "de"),
+    ],
+    ids=str,
+)
+def test_what_is_left_must_be_a_side_by_its_strategy(strategy: Strategy, names: str, pair: str) -> None:
+    cluster, watch = formed(strategy, names)
+    cluster.cut(pair[0], pair[1])
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed(names)
+
+
+def test_nobody_decides_without_a_strategy_and_the_members_return_when_the_link_heals() -> None:
+    cluster, watch = formed(None)
+    cluster.cut("a", "b")
+    cluster.run_for(60.0, until=watch.check)
+    assert not cluster.all_up(5)
+    cluster.heal()
+    cluster.run_for(10.0, until=watch.check)
+    assert cluster.all_up(5)
+    assert outcomes(cluster) == {}
+
+
+def test_link_that_heals_in_time_costs_nobody() -> None:
+    cluster, watch = formed()
+    cluster.cut("d", "e")
+    cluster.run_for(9.0, until=watch.check)
+    cluster.heal()
+    cluster.run_for(20.0, until=watch.check)
+    assert cluster.all_up(5)
+    assert outcomes(cluster) == {}
+
+
+def test_a_bridge_of_one_between_two_sides_stops_all() -> None:
+    cluster, watch = formed()
+    cluster.cut("ab", "de")
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed(FIVE)
+
+
+def test_one_bad_link_beside_a_partition_costs_its_ends_and_the_minority() -> None:
+    names = "abcdefghi"
+    cluster, watch = formed(names=names)
+    cluster.cut("hi", names[:-2])
+    cluster.cut("b", "c")
+    cluster.run_for(30.0, until=watch.check)
+    assert outcomes(cluster) == downed("bchi")
+    assert cluster.all_up(5)
+
+
+def test_sides_that_only_hear_of_earlier_accusations_are_a_partition_and_nobody_is_at_odds() -> None:
+    cluster, watch = formed()
+    for _ in range(2):
+        cluster.cut("abc", "de")
+        cluster.run_for(5.0, until=watch.check)
+        cluster.heal()
+        cluster.run_for(2.0, until=watch.check)
+    cluster.cut("abc", "de")
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed("de")
+    assert cluster.all_up(3)
