@@ -99,6 +99,11 @@ class FrameDecoder:
         """How many bytes of unfinished frames are held; never more than a frame and one feed."""
         return len(self._buffer)
 
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes are still to come of the frame that has begun; 0 while its length is not known."""
+        return max(0, self._needed - len(self._buffer))
+
     def feed(self, data: bytes, *, frames_max: int | None = None) -> list[tuple[FrameKind, bytes]]:
         """Take the next bytes and return the frames that are complete now.
 

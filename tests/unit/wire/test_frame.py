@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -78,3 +79,14 @@ def test_an_unfinished_frame_is_all_that_is_held() -> None:
     decoder.feed(THREE + struct.pack(">IB", 500, 4) + b"half")
     assert decoder.buffered_bytes == 9
     assert repr(decoder) == "<FrameDecoder limit=1000 buffered=9>"
+
+
+def test_what_is_missing_of_a_frame_is_known_once_its_length_is() -> None:
+    decoder = FrameDecoder(1000)
+    data = THREE + frame(FrameKind.CONTROL, b"x" * 499)
+    missing: list[int] = []
+    ends = [0, len(THREE), len(THREE) + 3, len(THREE) + 4, len(data) - 1, len(data)]
+    for start, end in pairwise(ends):
+        decoder.feed(data[start:end])
+        missing.append(decoder.missing_bytes)
+    assert missing == [0, 0, 500, 1, 0]

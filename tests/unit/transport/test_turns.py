@@ -1,0 +1,110 @@
+"""A session gives way to other tasks, however much there is to write or to read."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.transport.base import Connection
+from casty.transport.complaints import Complaints
+from casty.transport.link import FRAMES_BEFORE_YIELD, WRITE_BYTES_MAX, Link, Session, SessionOwner
+from casty.transport.outbox import Tally
+from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
+from tests.unit.transport.conftest import DEFAULT_LIMITS
+
+PEER = UniqueAddress(NodeAddress("b", 2551), 2)
+
+
+class Turns:
+    """How many times another task has run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def run(self) -> None:
+        while True:
+            self.count += 1
+            await trio.lowlevel.checkpoint()
+
+
+class Bottomless:
+    """A connection that takes whatever is written and has endless bytes to read."""
+
+    remote = "b"
+
+    def __init__(self, turns: Turns, data: bytes = b"") -> None:
+        self.turns = turns
+        self.data = data
+        self.reads: list[int] = []
+        self.writes: list[tuple[int, int]] = []
+        """For each write, how often another task had run, and the size."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self.writes.append((self.turns.count, len(data)))
+        return len(data)
+
+    async def send(self, data: bytes | memoryview) -> None:
+        raise AssertionError("everything was taken at once")
+
+    async def receive(self, max_bytes: int) -> bytes:
+        self.reads.append(max_bytes)
+        if not self.data:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        taken, self.data = self.data[:max_bytes], self.data[max_bytes:]
+        return taken
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def session(connection: Connection, taken: list[int], turns: Turns, *, limit: int = 4096) -> Session:
+    def take(peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
+        taken.append(turns.count)
+
+    owner = SessionOwner(take, lambda *_: None, lambda _: None, Complaints(None, trio.current_time))  # type: ignore[arg-type]  # nothing is complained of
+    link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), Tally())
+    link.session = Session(link, connection, FrameDecoder(limit), limits=DEFAULT_LIMITS, owner=owner)
+    return link.session
+
+
+async def test_a_writer_whose_bytes_are_all_taken_gives_way_after_each_write(autojump_clock) -> None:
+    turns = Turns()
+    connection = Bottomless(turns)
+    writing = session(connection, [], turns)
+    frames = [bytes(WRITE_BYTES_MAX // 2)] * 6 + [bytes(3 * WRITE_BYTES_MAX)]
+    writing.link.outbox.extend(frames)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.run)
+        nursery.start_soon(writing.run)
+        while sum(size for _, size in connection.writes) < sum(map(len, frames)):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert [size for _, size in connection.writes] == [WRITE_BYTES_MAX] * 6
+    ran = [count for count, _ in connection.writes]
+    assert all(before < after for before, after in zip(ran, ran[2:], strict=False)), "two turns may meet, three cannot"
+
+
+async def test_a_reader_gives_way_between_many_small_frames(autojump_clock) -> None:
+    turns, taken = Turns(), list[int]()
+    count = 5 * FRAMES_BEFORE_YIELD
+    connection = Bottomless(turns, frame(FrameKind.ENVELOPE, b"") * count)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.run)
+        nursery.start_soon(session(connection, taken, turns).run)
+        while len(taken) < count:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert max(taken.count(turn) for turn in set(taken)) <= 2 * FRAMES_BEFORE_YIELD
+
+
+async def test_the_rest_of_a_large_frame_is_read_at_once(autojump_clock) -> None:
+    turns, taken = Turns(), list[int]()
+    connection = Bottomless(turns, frame(FrameKind.ENVELOPE, bytes(1_000_000)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session(connection, taken, turns, limit=2**21).run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert len(taken) == 1
+    assert connection.reads == [65_536, 65_536 + 1_000_005 - 65_536, 65_536]
