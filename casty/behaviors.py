@@ -174,6 +174,7 @@ class Behaviors:
         swallows it. It sees all that the behaviour would: Terminated and timers too. Nests: the
         outermost sees a message first. An exception is a failure of the actor. The interceptors stay when
         the behaviour is replaced, until a handler returns another ``intercept`` or the actor restarts.
+        What was stashed passes again, as it was stashed, when it is taken again.
         """
         check_behavior(behavior, "intercept")
         check_function(interceptor, INTERCEPT)

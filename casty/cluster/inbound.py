@@ -10,7 +10,7 @@ from casty.cluster.holds import envelopes_of
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.reporting import report_frames
-from casty.errors import DecodeError, UnknownTypeError
+from casty.errors import ActorStoppedError, DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
 from casty.protocol.liveness_messages import LivenessMessage
@@ -18,8 +18,8 @@ from casty.protocol.messages import JoinAnswer, StatePage, TopologyMessage
 from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
-from casty.runtime.ask import ASK_PREFIX
-from casty.runtime.events import DeadLetterReason
+from casty.runtime.ask import ASK_PREFIX, refuse_asks
+from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
@@ -175,6 +175,11 @@ class Inbound:
         refusal = self._local.deliver(path, uid, message, name, remaining)
         if refusal is not None:
             self._answer(peer, Notice(refusal, path, uid, type(message).__name__))
+            if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):
+                # Members only: a stranger could have this node dial the addresses of its choice.
+                refuse_asks(
+                    self._node.kernel, message, ActorStoppedError(f"{path} did not get the request: {NO_SUCH_ACTOR}")
+                )
 
     def _slice(self, peer: UniqueAddress, body: bytes) -> None:
         node = self._node

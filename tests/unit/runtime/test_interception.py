@@ -14,6 +14,7 @@ from casty.runtime.context import ActorContext
 from casty.runtime.events import ActorFailed, Terminated
 from casty.runtime.inbox import Inbox
 from casty.runtime.interception import ReceiveTarget
+from casty.runtime.stash import StashBuffer
 from casty.runtime.system import ActorSystem
 from casty.testing import BehaviorTestKit, TestProbe
 
@@ -77,6 +78,33 @@ async def test_an_interceptor_makes_two_messages_of_one(task: bool) -> None:
         system.spawn(marking("+", seen, noting(seen, task=task)), "a").tell("twice")
         await settle()
     assert seen == ["+(twice)", "first+", "twice+"]
+
+
+async def test_what_was_stashed_passes_the_interceptor_again_as_it_was_stashed() -> None:
+    seen: list[int] = []
+
+    async def double(ctx: ActorContext[int], message: int, target: ReceiveTarget[int]) -> Behavior[int]:
+        return await target(message * 2)
+
+    async def door(stash: StashBuffer[int]) -> Behavior[int]:
+        async def closed(ctx: ActorContext[int], message: int) -> Behavior[int]:
+            if not message:
+                return stash.unstash_all(Behaviors.receive(opened))
+            stash.stash(message)
+            return Behaviors.same()
+
+        async def opened(ctx: ActorContext[int], message: int) -> Behavior[int]:
+            seen.append(message)
+            return Behaviors.same()
+
+        return Behaviors.receive(closed)
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.intercept(double, Behaviors.with_stash(10, door)), "door")
+        for message in (1, 0, 5):
+            ref.tell(message)
+        await trio.testing.wait_all_tasks_blocked()
+    assert seen == [4, 10]
 
 
 @pytest.mark.parametrize("task", [False, True], ids=["handler", "task"])
