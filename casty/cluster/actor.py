@@ -11,6 +11,7 @@ from casty.address import NodeAddress
 from casty.cluster.commands import (
     ClusterCmd,
     Down,
+    Finish,
     GetClusterState,
     GetReceptionist,
     GetSuspicions,
@@ -34,7 +35,7 @@ from casty.config import Mailbox
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.protocol.effects import Rng
 from casty.protocol.topology import Topology
-from casty.protocol.topology_events import DownMember, LeaveMember, Start
+from casty.protocol.topology_events import DownMember, LeaveMember, Start, WorkFinished
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
@@ -50,7 +51,7 @@ HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
 """Peers fill it: beyond it their heartbeats are dropped, and the next ones count."""
 
 
-ClusterMessage: TypeAlias = ClusterCmd | Terminated
+ClusterMessage: TypeAlias = ClusterCmd | Finish | Terminated
 
 
 def cluster_behavior(
@@ -169,6 +170,8 @@ def _take(node: ClusterNode, message: ClusterMessage) -> None:
             reply_to.tell(node.subsystems.receptionist)
         case Leave(address):
             topology.tell(LeaveMember(address))
+        case Finish():
+            topology.tell(WorkFinished())
         case Down(address):
             topology.tell(DownMember(address))
         case Terminated(ref, cause):

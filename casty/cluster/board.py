@@ -48,6 +48,13 @@ class Board:
             if self.on_end is not None:
                 self.on_end()
 
+    def ask_to_leave(self) -> bool:
+        """Have this node's work come to its end, if somebody sees to that; return whether."""
+        if self.on_end is None:
+            return False
+        self.on_end()
+        return True
+
     def close(self) -> None:
         """Have nobody wait any more: the actor that writes here has ended, for whatever reason."""
         self.ended = True

@@ -12,7 +12,7 @@ import trio
 from casty.address import NodeAddress, NodeId, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
-from casty.cluster.commands import ClusterCmd, Down, GetClusterState, GetReceptionist, Leave
+from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterState, GetReceptionist, Leave
 from casty.cluster.lease import identify_lease
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.meters import collect_transport
@@ -37,6 +37,8 @@ LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
 LARGE_TIMEOUT = 2.0
 """Seconds for which a node that leaves waits for its large messages to arrive."""
+ADDRESSES_TOLD_MAX = 16
+"""Members that an error names."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 NOT_STARTED = (
     "the cluster has not been started: enter the ClusteredActorSystem with `async with`, "
@@ -94,7 +96,7 @@ class Cluster:
         )
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
-        self._ref: ActorRef[ClusterCmd] | None = None
+        self._ref: ActorRef[ClusterCmd | Finish] | None = None
         self._is_starting = False
         self._is_shut_down = False
 
@@ -184,7 +186,11 @@ class Cluster:
         await self._running().board.wait_ended()
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called when this node's membership ends other than by `shutdown`."""
+        """Have ``callback`` called when this node's membership ends other than by `shutdown`.
+
+        Also when others ask the node to leave: it stays a member until `shutdown` says that its work is finished.
+        Without a callback nobody has work to finish, and the node goes at once.
+        """
         self._running().board.on_end = callback
 
     @property
@@ -223,17 +229,17 @@ class Cluster:
     async def leave(self, address: NodeAddress) -> None:
         """Ask the member at ``address`` to leave gracefully; its own process ends its block then.
 
-        An address where no member is changes nothing, and the log says so.
+        Raises LookupError, and changes nothing, when this node knows no member at ``address``.
         """
-        self.ref.tell(Leave(address))
+        self.ref.tell(Leave(self._of_a_member(address)))
         await trio.lowlevel.checkpoint()
 
     async def down(self, address: NodeAddress) -> None:
         """Declare the member at ``address`` down: for an operator who knows that it is gone for good.
 
-        An address where no member is changes nothing, and the log says so.
+        Raises LookupError, and changes nothing, when this node knows no member at ``address``.
         """
-        self.ref.tell(Down(address))
+        self.ref.tell(Down(self._of_a_member(address)))
         await trio.lowlevel.checkpoint()
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
@@ -269,7 +275,7 @@ class Cluster:
             with trio.move_on_after(LARGE_TIMEOUT):
                 await self._node.holds.wait_empty()
         with trio.move_on_after(self._settings.leave_timeout + LEAVE_SLACK):
-            self._ref.tell(Leave(self.self_node))
+            self._ref.tell(Finish())
             await self._node.board.wait_ended()
         await self._stop()
 
@@ -318,6 +324,16 @@ class Cluster:
             await self._system.wait_stopped(self._ref)
         if self._transport is not None:  # it may be bound and never have run
             await self._transport.aclose()
+
+    def _of_a_member(self, address: object) -> NodeAddress:
+        if not isinstance(address, NodeAddress):
+            raise TypeError(f"expected an address such as NodeAddress('10.0.0.1', 2551), got {address!r}")
+        known = sorted({self.self_node, *(member.address for member in self._running().board.members)})
+        if address not in known:
+            more = f" and {len(known) - ADDRESSES_TOLD_MAX} more" if len(known) > ADDRESSES_TOLD_MAX else ""
+            told = ", ".join(map(str, known[:ADDRESSES_TOLD_MAX]))
+            raise LookupError(f"no member is at {address}; members are at {told}{more}")
+        return address
 
     def _running(self) -> ClusterNode:
         if self._node is None:

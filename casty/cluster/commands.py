@@ -116,6 +116,11 @@ class Down:
     address: NodeAddress
 
 
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """This node's actors have finished: it may leave, or go, when it is leaving already."""
+
+
 ClusterCmd: TypeAlias = (
     ResolveNode
     | SubscribeTopology

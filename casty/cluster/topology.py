@@ -32,6 +32,7 @@ from casty.protocol.availability import WatchMembers
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
 from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.events import MemberEvent, UnreachableMember
+from casty.protocol.leaving import AskedToLeave
 from casty.protocol.membership import MemberStatus, member_called
 from casty.protocol.messages import GossipState
 from casty.protocol.resolver import AcquireLease
@@ -46,6 +47,7 @@ from casty.protocol.topology_events import (
     Left,
     Received,
     TopologyEffect,
+    WorkFinished,
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
 from casty.refs import ActorRef
@@ -206,6 +208,10 @@ class TopologyDriver:
                 query.reply_to.tell(self._state())
             case Told(query):
                 query.reply_to.tell(Membership(self._machine.member, self._machine.state, dict(self._heard)))
+            case AskedToLeave():
+                self._ctx.log.info("%s was asked to leave the cluster", node.self_node.address)
+                if not node.board.ask_to_leave():
+                    self._ctx.self.tell(WorkFinished())
             case Joined() | JoinFailed() | Left() | Downed():
                 self._turn(effect)
             case _ as never:

@@ -1,21 +1,31 @@
 """How this node's own membership ends.
 
-Owns the judgement whether this node stays, waits for the others to let it go, or is done. It does
-not know who asked it to leave (`topology`) or what its actors still have to finish.
+Owns the judgement whether this node stays, has work to finish, waits for the others to let it go, or is done. It does
+not know who asked it to leave (`topology`) or what its actors have to finish.
+
+How it works: a node may be asked to leave by others, and then may already be exiting when its actors are still at work.
+It remains a member, and reachable, until it is told that they have finished; only then does it say its last words.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 from casty.address import UniqueAddress
-from casty.protocol.effects import Send
+from casty.protocol.effects import Send, StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, Member, MemberStatus
 from casty.protocol.messages import ExitingConfirmed
 from casty.protocol.state_on_wire import to_wire
 
+LEAVE = "leave"
 CONFIRMED_LEADERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AskedToLeave:
+    """Effect: somebody has this node leave. It is to finish its work, and to say `WorkFinished` then."""
 
 
 class OwnEnd(Enum):
@@ -40,6 +50,31 @@ def own_end(state: Gossip, self_node: UniqueAddress) -> OwnEnd:
         return OwnEnd.stays
     others, lost = state.others(self_node), state.lost_to(self_node)
     return OwnEnd.leaving if any(_lets_go(member, lost) for member in others) else OwnEnd.finished
+
+
+@dataclass(slots=True)
+class OwnLeave:
+    """The leave of this node: what it was told, and whether its work is finished."""
+
+    self_node: UniqueAddress
+    timeout: float
+    is_finished: bool = False
+    _was_asked: bool = False
+    _waits: bool = False
+
+    def settle(self, state: Gossip) -> tuple[OwnEnd, list[AskedToLeave | StartTimer]]:
+        """Return where the node stands after a step, and what it has to do first."""
+        end = own_end(state, self.self_node)
+        if end is OwnEnd.stays or end is OwnEnd.downed:
+            return end, []
+        if not self.is_finished:
+            effects = [] if self._was_asked else [AskedToLeave()]
+            self._was_asked = True
+            return OwnEnd.leaving, [*effects]
+        if end is OwnEnd.finished or self._waits:
+            return end, []
+        self._waits = True
+        return end, [StartTimer(LEAVE, self.timeout)]
 
 
 def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send]:

@@ -1,9 +1,8 @@
 """The membership of one node: the owner of the cluster's state here.
 
-Owns the phase of this node (joining, member, gone), the replicated state and the service registry.
-Everybody else asks or subscribes. It does not know how messages travel, who monitors whom
-(`availability`), or what time it is. The rules live in the machines and values it is made of:
-`joining`, `admission`, `gossip`, `anti_entropy`, `leader`, `downing`, `registry`, `view`.
+Owns the phase of this node (joining, member, gone), the replicated state and the service registry. Everybody else asks
+or subscribes. It does not know how messages travel, who monitors whom (`availability`), or what time it is. The rules
+are in its parts: `joining`, `admission`, `gossip`, `anti_entropy`, `leader`, `downing`, `leaving`, `registry`, `view`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
 from casty.protocol.leader import LeaderActions
-from casty.protocol.leaving import OwnEnd, last_words, own_end
+from casty.protocol.leaving import LEAVE, OwnEnd, OwnLeave, last_words
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import (
     ExitingConfirmed,
@@ -58,11 +57,11 @@ from casty.protocol.topology_events import (
     TopologyEvent,
     TopologySettings,
     WantServing,
+    WorkFinished,
 )
 from casty.protocol.view import View
 
 GOSSIP = "gossip"
-LEAVE = "leave"
 
 
 @dataclass(slots=True)
@@ -86,7 +85,7 @@ class Topology:
     _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _exchange: Exchange = field(init=False)
     _pushes: Pushes = field(init=False)
-    _leaving: bool = field(init=False, default=False)
+    _leave: OwnLeave = field(init=False)
     _given_up: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -99,6 +98,7 @@ class Topology:
         self._pushes = Pushes(self._spread)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
         self._sides = Sides(self._node, settings.downing, settings.stable_after)
+        self._leave = OwnLeave(self._node, settings.leave_timeout)
         self.view = View(self._node)
 
     def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
@@ -129,12 +129,12 @@ class Topology:
             case OwnServices(services):
                 self.registry = self.registry.with_own(self._node, services)
                 return []
-            case LeaveMember(address) | DownMember(address):
-                self.gone = address == self.member.address
-                return [*self._joining.withdraw(), Left()] if self.gone else []
+            case WorkFinished() | LeaveMember(self.member.address) | DownMember(self.member.address):
+                self.gone = True
+                return [*self._joining.withdraw(), Left()]
             case WantServing():
                 return [*self._sides.serving.want(None, now)]
-            case Received() | Accuse() | Absolve() | AddressAnswered() | LeaseAnswered():
+            case Received() | Accuse() | Absolve() | AddressAnswered() | LeaseAnswered() | LeaveMember() | DownMember():
                 return []
             case _ as never:
                 assert_never(never)
@@ -144,8 +144,7 @@ class Topology:
         for effect in effects:
             match effect:
                 case Form():
-                    # Up to 63 bits: the wire carries signed 64-bit integers everywhere.
-                    formed = Gossip(self.rng.getrandbits(63) | 1)
+                    formed = Gossip(self.rng.getrandbits(63) | 1)  # the wire carries signed 64-bit integers
                     self.state = formed.with_member(self._node, self.member)
                     done.extend(self._begin())
                 case Refused(by, reason):
@@ -183,6 +182,10 @@ class Topology:
                 return self._verified(state, question, found)
             case LeaveMember(address):
                 return self._move(state, address, MemberStatus.leaving)
+            case WorkFinished():
+                self._leave.is_finished = True
+                self.state = state.with_moved(self._node, {self._node}, MemberStatus.leaving)
+                return []
             case DownMember(address):
                 return self._move(state, address, MemberStatus.down)
             case OwnServices(services):
@@ -261,7 +264,7 @@ class Topology:
             return [*self._pushes.push(state, self.registry, now)]
         if key == REUNION:
             return [*self._reunion.ask(state)]
-        if key == LEAVE and self._leaving:
+        if key == LEAVE:
             self.gone = True
             return [*last_words(state, self._node, now), Left()]
         return self._rule(state, self._sides.timer(state, key, now)) if key in SIDE_TIMERS else []
@@ -290,11 +293,8 @@ class Topology:
         return [*effects, *self._own_end(state, now)]
 
     def _own_end(self, state: Gossip, now: float) -> list[TopologyEffect]:
-        end = own_end(state, self._node)
-        if end is OwnEnd.stays or (end is OwnEnd.leaving and self._leaving):
-            return []
-        if end is OwnEnd.leaving:
-            self._leaving = True
-            return [StartTimer(LEAVE, self.settings.leave_timeout)]
+        end, effects = self._leave.settle(state)
+        if end is OwnEnd.stays or end is OwnEnd.leaving:
+            return [*effects]
         self.gone = True
         return [Downed(self._given_up)] if end is OwnEnd.downed else [*last_words(state, self._node, now), Left()]

@@ -11,6 +11,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.leaving import AskedToLeave
 from casty.protocol.messages import JoinSettings, TopologyMessage
 from casty.protocol.registry import ServiceEntry
 from casty.protocol.resolver import AcquireLease, LeaseAnswered
@@ -81,6 +82,11 @@ class LeaveMember:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkFinished:
+    """Event: this node's actors have finished, and it shall leave if it is not leaving yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class DownMember:
     """Event: an operator declares the member at this address down."""
 
@@ -125,9 +131,9 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | Accuse | Absolve | AddressAnswered | SelfAlias | HelloRefused
-    | LeaveMember | DownMember | OwnServices | WantServing | LeaseAnswered
+    | LeaveMember | WorkFinished | DownMember | OwnServices | WantServing | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (
-    Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | Left | Downed | ViewEffect
-    | ServingEffect | AcquireLease
+    Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | AskedToLeave | Left | Downed
+    | ViewEffect | ServingEffect | AcquireLease
 )  # fmt: skip

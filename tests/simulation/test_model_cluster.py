@@ -105,6 +105,53 @@ def test_graceful_leave_is_seen_step_by_step_and_by_no_failure_detector(names: s
     check_all(cluster)
 
 
+@pytest.mark.parametrize("name", "ae")
+def test_member_with_work_to_finish_is_a_member_until_it_has_and_others_lead_meanwhile(name: str) -> None:
+    cluster, watch = formed()
+    cluster.work = 20.0
+    gone = cluster.runs[name].node
+    cluster.send_away("c", name)
+    cluster.run_for(19.0, until=watch.check)
+    others = [run for run in cluster.living if run.name != name]
+    assert len(others) == 4
+    for run in cluster.living:
+        assert run.statuses[gone.address] == "exiting"
+        assert run.topology.view.snapshot is not None
+        assert run.topology.view.snapshot.leader == address("b" if name == "a" else "a")
+    cluster.run_for(1.5, until=watch.check)
+    assert cluster.runs[name].outcome == "left"
+    assert cluster.all_up(4)
+    for run in others:
+        assert watch.path(run.name, gone)[-4:] == ["up", "leaving", "exiting", "removed"]
+        assert subjects(run, UnreachableMember) == []
+    check_all(cluster)
+
+
+def test_member_that_dies_at_its_last_work_is_removed_without_a_confirmation() -> None:
+    cluster, watch = formed()
+    cluster.work = 60.0
+    cluster.send_away("a", "c")
+    cluster.run_for(5.0, until=watch.check)
+    cluster.crash("c")
+    cluster.run_for(5.0, until=watch.check)
+    assert cluster.all_up(4)
+    check_all(cluster)
+
+
+@pytest.mark.parametrize("name", "ae")
+def test_leaving_member_whose_last_words_are_lost_is_removed_when_it_is_gone(name: str) -> None:
+    cluster, watch = formed()
+    cluster.work = 5.0
+    cluster.send_away("c", name)
+    cluster.run_for(4.9, until=watch.check)
+    cluster.cut(name, [other for other in FIVE if other != name])
+    cluster.run_for(0.2, until=watch.check)
+    assert cluster.runs[name].outcome == "left"
+    cluster.run_for(15.0, until=watch.check)
+    assert cluster.all_up(4)
+    check_all(cluster)
+
+
 @pytest.mark.parametrize("names", ["a", "ab", FIVE])
 def test_all_may_leave_at_once(names: str) -> None:
     cluster, watch = formed(names)

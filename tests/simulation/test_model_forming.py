@@ -69,6 +69,22 @@ def test_node_that_starts_late_joins(layout: str) -> None:
         come_up(cluster, watch, 12.0, 3)
 
 
+@pytest.mark.parametrize("listed", ["in order", "last first", "own first"])
+@pytest.mark.parametrize("gap", [0.0, 0.03, 1.0])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_up_to_four_seeds_form_one_cluster_in_every_order_of_starting(count: int, gap: float, listed: str) -> None:
+    names = ("a", "b", "c", "d")[:count]
+    lists = {
+        "in order": dict.fromkeys(names, names),
+        "last first": dict.fromkeys(names, names[::-1]),
+        "own first": {name: (name, *(other for other in names if other != name)) for name in names},
+    }[listed]
+    for number, order in enumerate(permutations(names)):
+        cluster = ModelCluster(seed=number)
+        watch = started(cluster, lists, {name: place * gap for place, name in enumerate(order)})
+        come_up(cluster, watch, 12.0, count)
+
+
 @pytest.mark.parametrize("order", ["ab", "ba"])
 def test_two_nodes_that_list_each_other_form_one_cluster(order: str) -> None:
     for gap in (0.0, 0.0005, 0.04, 3.0, 30.0):
@@ -180,6 +196,46 @@ def test_nobody_is_up_before_the_required_number_has_joined() -> None:
     from_three.start("c", seeds=("a",))
     from_three.run_for(1.0)
     assert from_three.all_up(3)
+
+
+def test_nobody_is_up_before_there_are_enough_of_each_role() -> None:
+    settings = TopologySettings(min_members=3, min_members_per_role=(("db", 2), ("web", 1)))
+    cluster = ModelCluster(seed=11, settings=settings)
+    for name, role in (("a", "web"), ("b", "db"), ("c", "web"), ("d", "web")):
+        cluster.start(name, seeds=("a",), roles=(role,))
+    cluster.run_for(20.0)
+    assert {status for run in cluster.living for status in run.statuses.values()} == {"joining"}
+    cluster.start("e", seeds=("a",), roles=("db",))
+    cluster.run_for(1.0)
+    assert cluster.all_up(5)
+
+
+def test_minimum_for_each_role_must_be_the_same_at_both() -> None:
+    cluster = ModelCluster(seed=12, settings=TopologySettings(min_members_per_role=(("db", 1),)))
+    cluster.start("a", roles=("db",))
+    cluster.run_for(1.0)
+    cluster.settings = TopologySettings(min_members_per_role=(("db", 2),))
+    joiner = cluster.start("b", seeds=("a",), roles=("db",))
+    cluster.run_for(1.0)
+    assert "min_members_per_role is {'db': 1} here and {'db': 2} at the joiner" in joiner.outcome
+    assert joiner.outcome.partition("settings")[2] in cluster.runs["a"].notes[-1]
+
+
+def test_joiner_is_seen_as_joining_while_somebody_is_unreachable_and_comes_up_after() -> None:
+    cluster = ModelCluster(seed=13, settings=TopologySettings(downing=None))
+    cluster.form("abcd")
+    watch = Watch(cluster)
+    cluster.cut("d", "abc")
+    cluster.run_for(8.0, until=watch.check)
+    cluster.start("e", seeds=("a",))
+    cluster.run_for(20.0, until=watch.check)
+    for name in "abce":
+        snapshot = cluster.runs[name].topology.view.snapshot
+        assert snapshot is not None
+        assert {member.id: member.status.name for member in snapshot.members}["e"] == "joining"
+        assert [lost.host for lost in snapshot.unreachable] == ["d"]
+    cluster.heal()
+    come_up(cluster, watch, 15.0, 5)
 
 
 def three_at_least() -> TopologySettings:

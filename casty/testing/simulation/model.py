@@ -29,6 +29,7 @@ from casty.protocol.availability import (
 )
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.gossip import Gossip
+from casty.protocol.leaving import AskedToLeave
 from casty.protocol.liveness_messages import LIVENESS_MESSAGES
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.resolver import AcquireLease, LeaseAnswered
@@ -47,6 +48,7 @@ from casty.protocol.topology_events import (
     Start,
     TopologyEvent,
     TopologySettings,
+    WorkFinished,
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
 from casty.testing.samples import service_of
@@ -91,6 +93,8 @@ class ModelCluster:
         self.trace: Trace | None = None
         self.on_send: Callable[[Run, object], None] | None = None
         """Called with each message and its sender, also when it gets lost: to weigh or to count."""
+        self.work = 0.0
+        """Seconds that a node which is asked to leave goes on working."""
         self.sent = 0
         self.runs: dict[str, Run] = {}
         self.past: list[Run] = []
@@ -103,13 +107,16 @@ class ModelCluster:
         self._behind: tuple[Run, Gossip | None, int] | None = None
         """Who was not yet up when that was last asked, in which state, and of how many."""
 
-    def start(self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None) -> Run:
+    def start(
+        self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None, roles: Iterable[str] = ()
+    ) -> Run:
         """Start a run of the node ``name``; a run that is alive there is replaced."""
         if name in self.runs:
             self.crash(name)
             self.past.append(self.runs[name])
         node = UniqueAddress(NodeAddress(name, PORT), self.rng.getrandbits(63) | 1)
-        member = Member(node.address, MemberStatus.joining, frozenset(), node_id or name, incarnation=node.incarnation)
+        status, identity = MemberStatus.joining, node_id or name
+        member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation)
         rng = random.Random(self.rng.getrandbits(64))
         topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in seeds), self.settings, rng)
         run = Run(name, node, topology, self.availability(node))
@@ -138,9 +145,13 @@ class ModelCluster:
                 self._at(self.delay, other, self._judge, other, LinkLost(run.node))
 
     def leave(self, name: str) -> None:
-        """Ask a node to leave gracefully."""
+        """Let a node leave gracefully, with its work finished."""
         run = self.runs[name]
-        self._do(run, self.tell, run, LeaveMember(run.node.address))
+        self._do(run, self.tell, run, WorkFinished())
+
+    def send_away(self, at: str, name: str) -> None:
+        """Let one node ask another to leave; that one has ``work`` seconds to do before."""
+        self.tell(self.runs[at], LeaveMember(NodeAddress(name, PORT)))
 
     def down(self, at: str, name: str) -> None:
         """Let the operator at one node declare another down."""
@@ -242,6 +253,8 @@ class ModelCluster:
                 case Note(_, text):
                     run.notes.append(text)
                     self._note(run, "notes", text)
+                case AskedToLeave():
+                    self._at(self.work, run, self.tell, run, WorkFinished())
                 case Left() | Downed() | JoinFailed():
                     self._end(run, effect)
                 case AcquireLease(claim):

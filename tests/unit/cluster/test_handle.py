@@ -30,6 +30,7 @@ from casty import (
     ServiceKey,
     message,
 )
+from casty.cluster.commands import Down
 
 
 @message("test.handle.Ping")
@@ -126,13 +127,35 @@ async def test_who_is_down_has_no_name_any_more(autojump_clock, nodes):
     assert a.remote("/x", "c").address.node == NodeAddress("c", 2551)
 
 
-@pytest.mark.parametrize(("act", "status"), [("leave", "leaving"), ("down", "down")])
-async def test_acting_on_an_address_where_nobody_is_changes_nothing_and_is_logged(
-    autojump_clock, system, caplog, act, status
-):
+@pytest.mark.parametrize("act", ["leave", "down"])
+async def test_acting_on_an_address_where_nobody_is_raises_and_changes_nothing(autojump_clock, nodes, act):
+    for name in "abc":
+        await nodes.start(name, "a" if name != "a" else "")
+    await nodes.all_up("a", "b", "c")
+    cluster = nodes.handles["b"].system.cluster
+    for wrong in (NodeAddress("elsewhere", 2551), NodeAddress("c", 2552)):
+        with pytest.raises(LookupError, match=f"no member is at {wrong}; members are at a:2551, b:2551, c:2551"):
+            await getattr(cluster, act)(wrong)
+    with pytest.raises(TypeError, match=r"expected an address such as NodeAddress\('10.0.0.1', 2551\), got 'c:2551'"):
+        await getattr(cluster, act)("c:2551")
+    await trio.sleep(5)
+    await nodes.all_up("a", "b", "c")
+
+
+async def test_a_command_for_an_address_where_nobody_is_is_logged(autojump_clock, system, caplog):
     cluster = Cluster(system, config("a"))
     await cluster.start()
-    before = await cluster.get_state()
-    await getattr(cluster, act)(NodeAddress("elsewhere", 2551))
-    assert await cluster.get_state() == before
-    assert f"no member is at elsewhere:2551: nobody is {status} there" in caplog.text
+    cluster.ref.tell(Down(NodeAddress("elsewhere", 2551)))
+    await cluster.get_state()
+    assert "no member is at elsewhere:2551: nobody is down there" in caplog.text
+
+
+@pytest.mark.parametrize("act", ["leave", "down"])
+async def test_a_member_that_is_gone_cannot_be_sent_away_again(autojump_clock, nodes, act):
+    for name in "abc":
+        await nodes.start(name, "a" if name != "a" else "")
+    await nodes.all_up("a", "b", "c")
+    await getattr(nodes.handles["a"].system.cluster, act)(NodeAddress("c", 2551))
+    await nodes.all_up("a", "b")
+    with pytest.raises(LookupError, match="members are at a:2551, b:2551"):
+        await getattr(nodes.handles["b"].system.cluster, act)(NodeAddress("c", 2551))

@@ -23,6 +23,7 @@ from casty import (
     NodeAddress,
     NodeDowned,
     ReachableMember,
+    ShutdownPhase,
     UnreachableMember,
 )
 
@@ -189,6 +190,31 @@ async def test_a_member_that_others_ask_to_leave_ends_its_block_without_an_error
     assert nodes.handles["b"].error is None
     await nodes.sees("a", {"a": "up"})
     assert nodes.handles["a"].told(UnreachableMember) == []
+
+
+@pytest.mark.parametrize("leaver", ["a", "c"])
+async def test_a_member_that_others_ask_to_leave_finishes_its_work_as_a_member(autojump_clock, nodes, leaver):
+    for name in "abc":
+        await nodes.start(name, "a" if name != "a" else "")
+    await nodes.all_up("a", "b", "c")
+    system, finished = nodes.handles[leaver].system, []
+
+    async def work() -> None:
+        await trio.sleep(3)
+        state = await nodes.handles["b"].system.get_cluster_state()
+        finished.append({member.id: member.status.name for member in state.members})
+
+    system.on_shutdown(ShutdownPhase.stop_actors, work)
+    await nodes.handles["b"].system.cluster.leave(NodeAddress(leaver, 2551))
+    with trio.fail_after(10):
+        await nodes.handles[leaver].ended.wait()
+    assert finished == [{**dict.fromkeys("abc", "up"), leaver: "exiting"}]
+    assert nodes.handles[leaver].error is None
+    rest = dict.fromkeys(set("abc") - {leaver}, "up")
+    for name in rest:
+        await nodes.sees(name, rest)
+        assert nodes.handles[name].told(MemberLeft) == [leaver]
+        assert nodes.handles[name].told(UnreachableMember) == []
 
 
 async def test_another_system_name_is_refused_with_a_reason_on_both_sides(autojump_clock, nodes, caplog):

@@ -16,6 +16,7 @@ from casty.protocol.effects import Note, Publish, Send, StartTimer, TimerFired
 from casty.protocol.events import MemberUp
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE
+from casty.protocol.leaving import LEAVE, AskedToLeave
 from casty.protocol.messages import (
     ExitingConfirmed,
     GossipDelta,
@@ -28,7 +29,7 @@ from casty.protocol.messages import (
     TopologyMessage,
 )
 from casty.protocol.state_on_wire import to_wire
-from casty.protocol.topology import GOSSIP, LEAVE, Topology
+from casty.protocol.topology import GOSSIP, Topology
 from casty.protocol.topology_events import (
     AddressAnswered,
     Downed,
@@ -44,6 +45,7 @@ from casty.protocol.topology_events import (
     Start,
     TopologyEvent,
     TopologySettings,
+    WorkFinished,
 )
 from casty.protocol.view import SnapshotChanged
 from casty.testing.samples import address, gossip_of, member, run_of, service_of
@@ -74,15 +76,18 @@ def pair() -> tuple[Topology, Topology]:
 
 def talk(
     nodes: dict[UniqueAddress, Topology], sender: UniqueAddress, effects: Sequence[object], lost: type = NoneType
-) -> None:
-    """Deliver what was sent but ``lost``, and what follows from it, until nobody says anything."""
+) -> list[tuple[UniqueAddress, object]]:
+    """Deliver what was sent but ``lost``, and what follows from it, until nobody says anything; return that."""
+    followed: list[tuple[UniqueAddress, object]] = []
     waiting = [(sender, effect) for effect in effects if isinstance(effect, Send)]
     while waiting:
         source, send = waiting.pop(0)
         if send.to in nodes and not isinstance(send.message, lost):
             target = nodes[send.to]
             answers = target.handle(Received(source, send.message), 1.0)  # type: ignore[arg-type]  # machines send control messages
+            followed += [(target.member.unique, effect) for effect in answers]
             waiting += [(target.member.unique, effect) for effect in answers if isinstance(effect, Send)]
+    return followed
 
 
 def state_of(machine: Topology) -> Gossip:
@@ -185,7 +190,7 @@ def test_welcome_of_a_node_that_was_not_asked_is_ignored() -> None:
 def test_confirmation_of_a_member_that_is_not_leaving_is_not_kept() -> None:
     one, other = pair()
     one.handle(Received(B, ExitingConfirmed()), 2.0)
-    talk({A: one, B: other}, B, other.handle(LeaveMember(B.address), 3.0), lost=ExitingConfirmed)
+    talk({A: one, B: other}, B, other.handle(WorkFinished(), 3.0), lost=ExitingConfirmed)
     assert statuses(one) == {"a": "up", "b": "exiting"}
 
 
@@ -231,7 +236,7 @@ def test_joiner_that_leaves_at_once_is_removed_though_its_words_are_changes_to_i
     welcome = one.handle(Received(B, Join(other.member, settings, TOKEN)), 0.1)
     ((_, message), *_) = sent(welcome, GossipState)
     other.handle(Received(A, message), 0.2)  # type: ignore[arg-type]  # it is one
-    leaving = other.handle(LeaveMember(address("b")), 0.2)
+    leaving = other.handle(WorkFinished(), 0.2)
     assert [to for to, _ in sent(leaving, GossipDelta)] == ["a"]
     talk({A: one}, B, leaving)
     assert statuses(one) == {"a": "up", "b": "leaving"}
@@ -239,23 +244,37 @@ def test_joiner_that_leaves_at_once_is_removed_though_its_words_are_changes_to_i
 
 def test_leaving_node_waits_and_stops_when_it_is_let_go() -> None:
     one, other = pair()
-    effects = other.handle(LeaveMember(address("b")), 5.0)
+    effects = other.handle(WorkFinished(), 5.0)
     assert StartTimer(LEAVE, 5.0) in effects
     talk({A: one, B: other}, B, effects)
     assert other.gone
     assert statuses(one) == {"a": "up"}
 
 
+@pytest.mark.parametrize("leaver", [A, B])
+def test_member_that_is_asked_to_leave_goes_when_its_work_is_finished(leaver: UniqueAddress) -> None:
+    one, other = pair()
+    nodes = {A: one, B: other}
+    away, stays = nodes[leaver], nodes[B if leaver == A else A]
+    followed = talk(nodes, stays.member.unique, stays.handle(LeaveMember(leaver.address), 5.0))
+    assert [node for node, effect in followed if effect == AskedToLeave()] == [leaver]
+    assert not away.gone
+    assert statuses(stays)[away.member.id] == "exiting"
+    talk(nodes, leaver, away.handle(WorkFinished(), 9.0))
+    assert away.gone
+    assert statuses(stays) == {stays.member.id: "up"}
+
+
 def test_leaving_node_stops_anyway_when_time_is_up() -> None:
     _, other = pair()
-    other.handle(LeaveMember(address("b")), 5.0)
+    other.handle(WorkFinished(), 5.0)
     effects = other.handle(TimerFired(LEAVE), 10.0)
     assert Left() in effects
     assert sent(effects, ExitingConfirmed)
     assert not other.handle(Start(), 11.0)
 
 
-@pytest.mark.parametrize("event", [LeaveMember(address("b")), DownMember(address("b"))])
+@pytest.mark.parametrize("event", [LeaveMember(address("b")), DownMember(address("b")), WorkFinished()])
 def test_node_that_has_not_joined_leaves_at_once(event: TopologyEvent) -> None:
     machine = topology("b", "a")
     assert machine.handle(event, 1.0) == [Left()]
@@ -264,8 +283,9 @@ def test_node_that_has_not_joined_leaves_at_once(event: TopologyEvent) -> None:
 
 def test_leaving_twice_changes_nothing_more() -> None:
     _, other = pair()
-    other.handle(LeaveMember(address("b")), 5.0)
-    assert not other.handle(LeaveMember(address("b")), 5.1)
+    for event in (LeaveMember(address("b")), WorkFinished()):
+        other.handle(event, 5.0)
+        assert not other.handle(event, 5.1)
 
 
 def test_downed_node_learns_it_with_its_next_round_and_hears_nothing_more() -> None:
