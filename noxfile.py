@@ -161,3 +161,12 @@ def soak(session: nox.Session) -> None:
     """Run five nodes on a busy machine for half an hour; an accusation is a failure. ``-- --minutes 5`` is shorter."""
     session.install("-e", ".")
     session.run("python", "-X", "dev", "tests/benchmarks/soak.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def growth(session: nox.Session) -> None:
+    """Measure how cost grows and what one unlucky part costs the rest, and draw the pictures of the documents."""
+    session.install("-e", ".", "matplotlib")
+    session.run("python", "tests/benchmarks/bench_growth.py", *session.posargs)
+    session.run("python", "tests/benchmarks/plot_growth.py", "build/growth.json", "docs/explanation")
+    session.run("python", "tests/benchmarks/bench_unlucky.py")
