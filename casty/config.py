@@ -322,7 +322,7 @@ class ClusterConfig:
     seed_nodes: tuple[tuple[str, int], ...] = ()
     """Initial contact points. None: this node forms a new cluster at once. List several: a sole seed
     that restarts looks like a first start."""
-    roles: frozenset[str] = field(default_factory=lambda: frozenset[str]())
+    roles: frozenset[str] = frozenset()
     """What this node is for; services and placement can ask for a role. At most 64 names of at most 255
     characters, together at most 1,024."""
 

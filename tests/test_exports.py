@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -81,3 +82,83 @@ def test_cluster_page_shows_the_heart_of_the_product_in_order() -> None:
         "SubscribeTopology",
         "UnsubscribeTopology",
     ]
+
+
+PROMISED = {
+    "Cluster": (
+        "(system, config, *, remote_transport=None, local_transport=None, system_name='', gossip_interval=1.0, "
+        "gossip_fanout=3, heartbeat_interval=0.5, availability_interval=2.0, failure_detector_config=None, "
+        "event_stream=None)"
+    ),
+    "Cluster.start": "()",
+    "Cluster.get_state": "(*, timeout=5.0)",
+    "Cluster.get_receptionist": "(*, timeout=5.0)",
+    "Cluster.shutdown": "()",
+    "Cluster.leave": "(address)",
+    "Cluster.down": "(address)",
+    "ClusterConfig": "(host, port, node_id, seed_nodes=(), roles=frozenset())",
+    "ResolveNode": "(node_id, reply_to)",
+    "TopologySnapshot": (
+        "(members, leader, shard_allocations, allocation_epoch, unreachable=frozenset(), registry=frozenset())"
+    ),
+    "SubscribeTopology": "(reply_to)",
+    "UnsubscribeTopology": "(subscriber)",
+    "FailureDetectorConfig": (
+        "(threshold=8.0, max_sample_size=200, min_std_deviation_ms=100.0, "
+        "acceptable_heartbeat_pause_ms=3000.0, first_heartbeat_estimate_ms=1000.0)"
+    ),
+    "PhiAccrualFailureDetector.heartbeat": "(node, now)",
+    "PhiAccrualFailureDetector.phi": "(node, now)",
+    "PhiAccrualFailureDetector.is_available": "(node, now)",
+    "PhiAccrualFailureDetector.remove": "(node)",
+    "NodeAddress": "(host, port)",
+    "ShardAllocation": "(primary, replicas=())",
+    "ServiceEntry": "(key, node, path, *, incarnation=0, uid=0, accepts=())",
+    "ClusteredActorSystem.get_cluster_state": "(timeout=5.0)",
+    "ClusteredActorSystem.wait_for": "(n, timeout=60.0)",
+    "ClusteredActorSystem.remote": "(path, node)",
+    "ActorSystem": "(name='casty-system', *, config=None)",
+    "ActorSystem.spawn": "(behavior, name, *, mailbox=None)",
+    "ActorSystem.lookup": "(path)",
+    "ActorSystem.ask": "(ref, factory, *, timeout=5.0)",
+    "ActorSystem.ask_or_none": "(ref, factory, *, timeout=5.0)",
+    "ActorSystem.stop": "(ref)",
+    "ActorSystem.shutdown": "()",
+    "ActorSystem.tell_threadsafe": "(ref, message)",
+    "ActorRef.tell": "(message)",
+    "ActorRef.send": "(message)",
+    "Behaviors.receive": "(handler)",
+    "Behaviors.setup": "(factory)",
+    "Behaviors.task": "(main)",
+    "Behaviors.same": "()",
+    "Behaviors.stopped": "()",
+    "Behaviors.unhandled": "()",
+    "Behaviors.restart": "()",
+    "Behaviors.ignore": "()",
+    "Behaviors.with_lifecycle": "(behavior, *, pre_start=None, post_stop=None, pre_restart=None, post_restart=None)",
+    "Behaviors.supervise": "(behavior, strategy)",
+    "Behaviors.discoverable": "(behavior, *, key)",
+    "ActorContext.spawn": "(behavior, name, *, mailbox=None)",
+    "ActorContext.stop": "(ref)",
+    "ActorContext.watch": "(ref)",
+    "ActorContext.unwatch": "(ref)",
+    "ActorContext.watching": "(ref)",
+    "ActorContext.ask": "(ref, factory, *, timeout=5.0)",
+    "ActorContext.pipe_to_self": "(async_fn, *args, mapper=None, on_failure=None)",
+    "ActorContext.start_soon": "(async_fn, *args)",
+    "OneForOneStrategy": "(max_restarts=3, within=60.0, decider=None)",
+    "Terminated": "(ref, cause=None)",
+    "EventStreamSubscribe": "(event_type, handler)",
+    "EventStreamUnsubscribe": "(event_type, handler)",
+    "Publish": "(event)",
+}
+"""What programs are written against: names, order and defaults of parameters do not change."""
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_what_is_promised_can_be_called_as_promised(name: str) -> None:
+    owner, _, method = name.partition(".")
+    found: Any = getattr(casty, owner)
+    signature = inspect.signature(getattr(found, method) if method else found)
+    plain = [each.replace(annotation=each.empty) for each in signature.parameters.values() if each.name != "self"]
+    assert str(signature.replace(parameters=plain, return_annotation=signature.empty)) == PROMISED[name]
