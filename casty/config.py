@@ -238,7 +238,8 @@ class ClusterSettings:
     """Only members with this role are voters; None lets everybody vote."""
     stable_after: float | None = None
     """How long reachability must be unchanged before downing decides. None chooses by cluster size:
-    7 s up to 5 nodes, 10 s at 10, 20 s at 100. Lower fails over sooner and risks deciding twice."""
+    7 s up to 5 nodes, 10 s at 10, 20 s at 100. Lower fails over sooner and risks deciding twice. A member
+    that comes and goes must answer for as long before it is reachable again."""
     on_downed: Literal["stop", "rejoin"] | None = None
     """For ``casty node``, when its node was downed: ``rejoin``, which None means too, starts it again
     as a new run; ``stop`` ends the process. A block ends with NodeDowned in any case."""

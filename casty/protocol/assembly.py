@@ -34,4 +34,5 @@ def availability_of(self_node: UniqueAddress, settings: ClusterSettings) -> Avai
         settings.availability_interval,
         settings.monitored_max,
         settings.failure_detector,
+        settings.stable_after,
     )

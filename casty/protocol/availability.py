@@ -8,25 +8,27 @@ heartbeats grows with the nodes and not with their square. A silence is judged b
 which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others are asked
 whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused
 dials at least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at
-once. Only measured lateness of this node's own loop (`local_health`) withholds an accusation.
+once. Only measured lateness of this node's own loop (`local_health`) withholds an accusation. Whoever
+answers again is taken back, unless it comes and goes (`flapping`).
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import assert_never
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
+from casty.protocol.downing import stable_after
 from casty.protocol.effects import Dial, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.flapping import Flapping
 from casty.protocol.indirect_probes import IndirectProbes
 from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, LivenessMessage, ProbeAnswer, ProbeRequest
 from casty.protocol.local_health import LocalHealth
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
+from casty.protocol.ring import successors
 
 REFUSAL_GAP = 0.2
 LEARNED_INTERVALS_MAX = 4
@@ -99,18 +101,6 @@ def is_availability_timer(key: str) -> bool:
     return key in (HEARTBEAT, REPEAT, CHECK) or key.startswith(REDIAL)
 
 
-def ring_position(node: UniqueAddress) -> bytes:
-    """Return where a node stands on the ring: a hash, the same in every process."""
-    return blake2b(str(node).encode(), digest_size=8).digest()
-
-
-def successors(self_node: UniqueAddress, members: Collection[UniqueAddress], count: int) -> list[UniqueAddress]:
-    """Return the next ``count`` members after ``self_node`` on the ring, without itself."""
-    ring = sorted((ring_position(node), node) for node in members if node != self_node)
-    start = bisect_right(ring, (ring_position(self_node), self_node))
-    return [node for _, node in (ring[start:] + ring[:start])[:count]]
-
-
 @dataclass(slots=True)
 class Availability:
     """The machine; feed it `AvailabilityEvent` values."""
@@ -120,6 +110,8 @@ class Availability:
     availability_interval: float = 2.0
     monitored_max: int = 9
     detector_config: FailureDetectorConfig = FailureDetectorConfig()
+    stable_after: float | None = None
+    """How long a member that comes and goes must answer before it is taken back; None: by the size."""
     detector: PhiAccrualFailureDetector[UniqueAddress] = field(init=False)
     monitored: list[UniqueAddress] = field(init=False, default_factory=lambda: list[UniqueAddress]())
     accused: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
@@ -127,6 +119,7 @@ class Availability:
     _heard_at: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
     """When each monitored node has really answered last."""
     _health: LocalHealth = field(init=False, default_factory=LocalHealth)
+    _flapping: Flapping = field(init=False, default_factory=Flapping)
     _probes: IndirectProbes = field(init=False, default_factory=IndirectProbes)
     _sequence: int = field(init=False, default=0)
     _refused_at: dict[NodeAddress, float] = field(init=False, default_factory=lambda: dict[NodeAddress, float]())
@@ -173,6 +166,7 @@ class Availability:
         for node in gone:
             self.detector.remove(node)
             self._probes.ended(node)
+            self._flapping.forget(node)
             self._heard_at.pop(node, None)
             self._refused_at.pop(node.address, None)
         for node in new:
@@ -199,11 +193,15 @@ class Availability:
     def _acked(self, sender: UniqueAddress, now: float) -> list[AvailabilityEffect]:
         if sender not in self.monitored:
             return []
+        was_silent = now >= self._crossing(sender, self.detector_config.threshold)
         self.detector.heartbeat(sender, now)
         self._heard_at[sender] = now
         self._probes.ended(sender)
         self._refused_at.pop(sender.address, None)
         if sender not in self.accused:
+            return []
+        steady_for = stable_after(len(self._members)) if self.stable_after is None else self.stable_after
+        if not self._flapping.answered(sender, now, was_silent=was_silent, steady_for=steady_for):
             return []
         self.accused.discard(sender)
         return [Absolve(sender), *self._plan_check(now)]
@@ -263,6 +261,7 @@ class Availability:
         if node in self.accused:
             return []
         self.accused.add(node)
+        self._flapping.accused(self.accused, len(self.monitored))
         self._probes.ended(node)
         return [Accuse(node)]
 

@@ -13,7 +13,6 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
 from casty.protocol import paging as paging_module
 from casty.protocol import registry as registry_module
-from casty.protocol.availability import successors
 from casty.protocol.cluster_state import ClusterState, project_state
 from casty.protocol.gossip import Gossip, Relation
 from casty.protocol.leader import LeaderActions
@@ -22,6 +21,7 @@ from casty.protocol.paging import FRAME_BYTES, slot_pages
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.reachability import ObserverRow, Rows, merge_rows
 from casty.protocol.registry import Registry, Slot, SlotPage
+from casty.protocol.ring import successors
 from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.state_on_wire import changes_from, difference, from_wire, to_wire
 from casty.protocol.vector_clock import VectorClock

@@ -15,11 +15,11 @@ from casty.protocol.availability import (
     LinkLost,
     RunSeen,
     WatchMembers,
-    successors,
 )
 from casty.protocol.effects import Dial, SendIfUp, StartTimer, TimerFired
 from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck
 from casty.protocol.local_health import STALL_FORGIVEN_MAX
+from casty.protocol.ring import successors
 from casty.testing.samples import address, run_of
 
 A, B, C = (run_of(name) for name in "abc")
