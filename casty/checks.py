@@ -17,6 +17,9 @@ NODE_ID_LENGTH_MAX = 128
 NAME_LENGTH_MAX = 255
 """Characters of a host, a role or a service key: what names a node or a service is on all of them."""
 ROLES_MAX = 64
+EXTRA_MAX = 16
+EXTRA_BYTES_MAX = 1_024
+"""Of names and values together, of what a member of a later version says of itself."""
 ROLES_LENGTH_MAX = 1_024
 """Characters of all roles of a node together: every node keeps them, and sends them with the membership."""
 

@@ -75,6 +75,8 @@ class Member(_Known):
     """The order in which members became up, from 1; 0 before that. The oldest has the lowest."""
     version: str = field(default="", kw_only=True)
     """The version of casty that the node runs."""
+    extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)
+    """What nodes of later versions say of themselves, by name: kept and passed on, not read."""
 
     @property
     def unique(self) -> UniqueAddress:

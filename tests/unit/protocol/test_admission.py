@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from casty.checks import EXTRA_BYTES_MAX
 from casty.protocol import admission
 from casty.protocol.admission import ADMITTED, Verdict, judge
 from casty.protocol.gossip import Gossip
@@ -52,6 +53,14 @@ def test_joiner_whose_name_would_break_a_line_of_the_log_is_refused() -> None:
     answer = verdict(replace(member("c", "joining"), id="c\nFAKE LINE"))
     assert answer.state is JoinState.refused
     assert "a node_id without spaces" in answer.reason
+
+
+@pytest.mark.parametrize("extra", [(("zone", b"x" * EXTRA_BYTES_MAX),), tuple((f"{n}", b"") for n in range(17))])
+def test_joiner_that_says_too_much_of_itself_is_refused(extra: tuple[tuple[str, bytes], ...]) -> None:
+    assert verdict(replace(member("c", "joining"), extra=(("zone", b"x" * 1_000),))) is ADMITTED
+    answer = verdict(replace(member("c", "joining"), extra=extra))
+    assert answer.state is JoinState.refused
+    assert "at most 16 more things of itself" in answer.reason
 
 
 def test_joiner_that_claims_to_be_up_is_refused() -> None:

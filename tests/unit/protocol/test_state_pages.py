@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.checks import NAME_LENGTH_MAX, NODE_ID_LENGTH_MAX, ROLES_LENGTH_MAX, ROLES_MAX
+from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, NODE_ID_LENGTH_MAX, ROLES_LENGTH_MAX, ROLES_MAX
 from casty.cluster.node import CONTROL_ELEMENTS_MAX
 from casty.config import TransportLimits
 from casty.errors import DecodeError
@@ -63,6 +63,7 @@ def longest(node: UniqueAddress) -> Member:
         incarnation=node.incarnation,
         up_number=COUNT_MAX,
         version="v" * NAME_LENGTH_MAX,
+        extra=tuple((f"{number:02}", b"e" * (EXTRA_BYTES_MAX // EXTRA_MAX - 2)) for number in range(EXTRA_MAX)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from types import NoneType
 
 import pytest
@@ -240,6 +241,18 @@ def test_joiner_that_leaves_at_once_is_removed_though_its_words_are_changes_to_i
     assert [to for to, _ in sent(leaving, GossipDelta)] == ["a"]
     talk({A: one}, B, leaving)
     assert statuses(one) == {"a": "up", "b": "leaving"}
+
+
+def test_what_a_later_version_says_of_itself_is_kept_and_passed_on_through_every_move() -> None:
+    later = replace(member("b", "joining"), extra=(("zone", b"\xc4\x02eu"),))
+    one, other, third = formed(), Topology(later, (A.address,), SETTINGS, random.Random(1)), topology("c", "a")
+    nodes = {A: one, B: other, C: third, UniqueAddress(A.address, 0): one}
+    for node, machine in ((B, other), (C, third)):
+        talk(nodes, node, machine.handle(Start(), 0.0))
+    talk(nodes, C, third.handle(LeaveMember(B.address), 1.0))
+    for machine in nodes.values():
+        assert state_of(machine).members[B].extra == later.extra
+        assert statuses(machine) == {"a": "up", "b": "exiting", "c": "up"}
 
 
 def test_leaving_node_waits_and_stops_when_it_is_let_go() -> None:
