@@ -93,7 +93,7 @@ def _ignores(source: str) -> Iterator[str]:
 
 
 def _sleeps(path: str, source: str) -> Iterator[str]:
-    virtual = "autojump" in source or "MockClock" in source
+    virtual = "autojump" in source or "MockClock" in source or "testing.simulation" in source
     if path.startswith("tests/") and not path.startswith(REAL_TIME) and not virtual:
         for match in SLEEP.finditer(source):
             yield f"{_line_of(source, match)}: sleeps on a real clock"

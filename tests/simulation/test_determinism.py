@@ -16,10 +16,19 @@ ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
 
 PLAYS = """
-from casty.testing.simulation import partition_scenario, play, random_scenario
-for draw in (random_scenario, partition_scenario):
+import logging
+from casty import Behaviors
+from casty.testing.simulation import partition_scenario, play, random_scenario, simulate
+
+async def on_node(node):
+    node.spawn(Behaviors.ignore(), "cart")
+
+logging.disable()
+without = lambda seed, nodes=(): random_scenario(seed, nodes, clocks=False)
+for draw in (without, partition_scenario):
     for seed in range(2):
         print(draw.__name__, seed, play(draw(seed)))
+        print(draw.__name__, seed, simulate(draw(seed, ("a", "b", "c")), on_node=on_node))
 """
 
 
@@ -51,7 +60,7 @@ def skip_unless_starts(version: str) -> None:
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4711"])
 def test_hashes_of_strings_change_nothing(hash_seed: str) -> None:
-    assert expected(PLAYS).count("digest=") == 4
+    assert expected(PLAYS).count("digest=") == 8
     assert run([sys.executable], PLAYS, hash_seed) == expected(PLAYS)
 
 

@@ -23,6 +23,8 @@ from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, play
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
+from casty.testing.simulation.silence import SilenceNoticed
+from casty.testing.simulation.tasks import OnNode, Simulation, simulate
 
 __all__ = [
     "ClockSkew",
@@ -36,6 +38,7 @@ __all__ = [
     "Leave",
     "Loss",
     "ModelCluster",
+    "OnNode",
     "OneOwner",
     "Pause",
     "Play",
@@ -45,6 +48,8 @@ __all__ = [
     "Run",
     "Scenario",
     "ScenarioFailed",
+    "SilenceNoticed",
+    "Simulation",
     "Wake",
     "Watch",
     "check",
@@ -52,4 +57,5 @@ __all__ = [
     "partition_scenario",
     "play",
     "random_scenario",
+    "simulate",
 ]

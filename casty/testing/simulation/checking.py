@@ -82,8 +82,8 @@ def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[Scenari
         return True
 
     smallest = shrunk(scenario, fails)
-    lone = _lone(last)
-    text = str(lone) if str(lone).startswith(rule) else f"{rule}: {lone}"
+    only = lone(last)
+    text = str(only) if str(only).startswith(rule) else f"{rule}: {only}"
     return ScenarioFailed(scenario, smallest, text, replay_command(smallest, play)), last
 
 
@@ -97,15 +97,15 @@ def _failure(scenario: Scenario, play: Play) -> Exception | None:
 
 def rule_of(error: Exception) -> str:
     """Return what two failures have in common that are of one kind: the broken rule, or the name of the error."""
-    lone = _lone(error)
-    return lone.rule if isinstance(lone, InvariantBroken) else type(lone).__name__
+    only = lone(error)
+    return only.rule if isinstance(only, InvariantBroken) else type(only).__name__
 
 
-def _lone(error: BaseException) -> BaseException:
+def lone(error: BaseException) -> BaseException:
     """Return the one error that is in groups of one."""
     match error:
         case BaseExceptionGroup(exceptions=(BaseException() as only,)):
-            return _lone(only)
+            return lone(only)
         case _:
             return error
 
@@ -118,12 +118,17 @@ def replay_command(scenario: Scenario, play_of_it: Play = play) -> str:
     python -m casty.testing.simulation --replay 'Scenario(seed=7, nodes=("a", "b"), faults=((1.5, Crash("b")),))'
     """
     command = f"{COMMAND} --replay {shlex.quote(scenario.on_one_line())}"
-    return command if play_of_it is play else f"{command} --play {shlex.quote(place_of(play_of_it))}"
+    if play_of_it is play:
+        return command
+    place = place_of(play_of_it)
+    return f"{command} --play {shlex.quote(place)}" if place else "check() with the same function, and this scenario"
 
 
 def place_of(function: Callable[..., object]) -> str:
-    """Return where a function stands, as ``--play`` and ``--draw`` take it: ``path/of/file.py:name``."""
+    """Return where a function stands, as ``--play`` takes it: ``path/of/file.py:name``; "" for a nameless one."""
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
-    name = getattr(function, "__qualname__", repr(function))
+    name = getattr(function, "__qualname__", "<none>")
+    if not name.isidentifier():
+        return ""
     return f"{os.path.relpath(file)}:{name}" if isinstance(file, str) else f"{function.__module__}:{name}"

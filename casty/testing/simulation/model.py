@@ -169,6 +169,10 @@ class ModelCluster:
         """End all cuts."""
         self._cuts.clear()
 
+    def is_cut(self, one: str, other: str) -> bool:
+        """Return whether nothing passes between two nodes, in at least one direction."""
+        return (one, other) in self._cuts or (other, one) in self._cuts
+
     def pause(self, name: str) -> None:
         """Stop a run's loop; what arrives meanwhile waits."""
         self.runs[name].paused = True
@@ -337,8 +341,8 @@ class ModelCluster:
     def _is_silent(self, run: Run, address: NodeAddress) -> bool:
         """Whether a dial gets no answer: the path is cut, or the process that listens there stands still."""
         target = self.runs.get(address.host)
-        is_cut = (run.name, address.host) in self._cuts or (address.host, run.name) in self._cuts
-        return is_cut or (target is not None and target.alive and target.paused)
+        stands_still = target is not None and target.alive and target.paused
+        return stands_still or self.is_cut(run.name, address.host)
 
     def _start_timer(self, run: Run, key: str, delay: float) -> None:
         generation = self._sequence + 1

@@ -14,6 +14,7 @@ from functools import partial
 from typing import assert_never
 
 from casty.protocol.assembly import availability_of, topology_settings
+from casty.testing.simulation.exclusive import OneOwner
 from casty.testing.simulation.faults import (
     ClockSkew,
     Crash,
@@ -33,6 +34,7 @@ from casty.testing.simulation.invariants import InvariantBroken, Watch, check_ev
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
+from casty.testing.simulation.silence import SilenceNoticed
 from casty.testing.simulation.trace import Show, Trace
 
 FORM_WITHIN = 10.0
@@ -57,15 +59,18 @@ class Played:
     """The same for the same scenario, everywhere; another for a scenario that goes another way."""
 
 
-def play(scenario: Scenario, *, show: Show | None = None) -> Played:
-    """Play a scenario once. InvariantBroken when a rule does not hold; ``show`` is told each thing that happens.
+def play(scenario: Scenario, *, exclusive: bool = False, show: Show | None = None) -> Played:
+    """Play a scenario once. InvariantBroken when a rule does not hold.
+
+    With ``exclusive`` every node wants to do work that only one node may do, and `OneOwner` is a rule
+    too. ``show`` is told each thing that happens.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> scenario = Scenario(seed=7, nodes=("a", "b", "c"), faults=((1.5, Crash("b")),))
     >>> play(scenario) == play(scenario)
     True
     """
-    stage = _Stage(scenario, Trace(show))
+    stage = _Stage(scenario, Trace(show), exclusive=exclusive)
     stage.form()
     stage.suffer()
     stage.recover()
@@ -78,7 +83,7 @@ def play(scenario: Scenario, *, show: Show | None = None) -> Played:
 class _Stage:
     """One play of a scenario."""
 
-    def __init__(self, scenario: Scenario, trace: Trace) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace, *, exclusive: bool) -> None:
         self.scenario = scenario
         self.trace = trace
         self.cluster = ModelCluster(scenario.seed, settings=topology_settings(scenario.settings), delay=DELAY)
@@ -87,7 +92,9 @@ class _Stage:
         self.cluster.trace = self.trace
         restarts = any(isinstance(fault, Restart) for _, fault in scenario.faults)
         # A node that restarts while it is cut off may form a cluster of one, which dissolves later.
-        self.watch = Watch(self.cluster, one_cluster=not restarts)
+        watch = Watch(self.cluster, one_cluster=not restarts)
+        owner = [OneOwner(self.cluster).check] if exclusive else []
+        self.checks: list[Callable[[], bool]] = [watch.check, SilenceNoticed(self.cluster).check, *owner]
         self.offered: dict[str, tuple[str, ...]] = {}
         self._rng = random.Random(scenario.seed)
 
@@ -169,7 +176,7 @@ class _Stage:
                 cluster.skew(node, rate)
             case _ as never:
                 assert_never(never)
-        self.watch.check()
+        self._check()
 
     def _end_faults(self) -> None:
         cluster = self.cluster
@@ -181,7 +188,12 @@ class _Stage:
             cluster.skew(name, 1.0)
 
     def _pass(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
-        self.cluster.run_for(max(seconds, 0.0), until=lambda: self.watch.check() or until())
+        self.cluster.run_for(max(seconds, 0.0), until=lambda: self._check() or until())
+
+    def _check(self) -> bool:
+        for check in self.checks:
+            check()
+        return False
 
     def _is_agreed(self) -> bool:
         """Return whether whoever lives is in one cluster that has nobody else; true when no member is left."""
@@ -206,7 +218,11 @@ class _Stage:
 
     def _fail(self, rule: str, seconds: float) -> None:
         views = "; ".join(
-            f"{run.name} {run.outcome or ('paused' if run.paused else 'alive')} sees {run.statuses}"
+            f"{run.name} {run.outcome or ('paused' if run.paused else 'alive')} sees {_in_words(run)}"
             for run in self.cluster.runs.values()
         )
         raise InvariantBroken(rule, f"not so after {seconds:g} s, at {self.cluster.now:.4f}: {views}")
+
+
+def _in_words(run: Run) -> str:
+    return ", ".join(f"{address.host} {status}" for address, status in run.statuses.items()) or "nobody"

@@ -57,7 +57,10 @@ def draw_at(place: str) -> Draw:
 
 
 def function_at(place: str) -> Callable[..., object]:
-    """Return the function at ``path/of/file.py:name`` or ``package.module:name``. ConfigError when there is none."""
+    """Return the function at ``path/of/file.py:name`` or ``package.module:name``. ConfigError when there is none.
+
+    A file may import its neighbours, as a program may that Python runs.
+    """
     where, _, name = place.rpartition(":")
     try:
         found: object = getattr(_loaded(where) if where.endswith(".py") else importlib.import_module(where), name)
@@ -72,6 +75,9 @@ def _loaded(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {path!r}")
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # as an import does: what the file defines looks itself up there
     spec.loader.exec_module(module)

@@ -1,0 +1,35 @@
+"""Trio with a seed: which of the tasks that can run runs first.
+
+Owns the one place that reaches into Trio. It uses what Hypothesis and pytest-trio use, which Trio
+does not promise to keep; `tests/unit/testing/test_scheduling.py` fails when it goes away.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+
+SCHEDULER = "trio._core._run"
+IS_ORDERED = "_ALLOW_DETERMINISTIC_SCHEDULING"
+
+
+@contextmanager
+def seeded_scheduling(seed: int) -> Generator[None]:
+    """Have Trio runs of this block schedule their tasks in an order that follows from ``seed``.
+
+    RuntimeError when this version of Trio cannot.
+    """
+    scheduler = importlib.import_module(SCHEDULER)
+    rng: object = getattr(scheduler, "_r", None)
+    if not isinstance(rng, random.Random) or not hasattr(scheduler, IS_ORDERED):
+        raise RuntimeError("this version of Trio cannot be given a seed: simulate() needs one that Hypothesis can seed")
+    before: tuple[object, object] = getattr(scheduler, IS_ORDERED), rng.getstate()
+    setattr(scheduler, IS_ORDERED, True)
+    rng.seed(seed)
+    try:
+        yield
+    finally:
+        setattr(scheduler, IS_ORDERED, before[0])
+        rng.setstate(before[1])  # type: ignore[arg-type]  # what getstate has just returned

@@ -1,0 +1,204 @@
+"""Known bugs, planted one at a time: each is found from a seed, so the rules have teeth.
+
+Each is one line that a hand may slip on, and was in some cluster once. The seeds at which they are
+found are printed by ``python tests/simulation/test_planted_bugs.py``.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from zlib import crc32
+
+import pytest
+
+from casty.address import UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol import availability, exchange, gossip, split_brain
+from casty.protocol.gossip import Gossip
+from casty.protocol.leader import LeaderActions
+from casty.protocol.membership import VOTING, Member, MemberStatus
+from casty.protocol.registry import Slot, SlotPage
+from casty.protocol.split_brain import KeepMajority, Partition, Votes
+from casty.testing.simulation import (
+    Cut,
+    Fault,
+    Heal,
+    InvariantBroken,
+    Scenario,
+    model,
+    partition_scenario,
+    play,
+    random_scenario,
+)
+from casty.testing.simulation.searching import Draw
+
+SEEDS_MAX = 200
+"""Most are found at one of the first thirty."""
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def alive_beats_dead(patch: pytest.MonkeyPatch) -> None:
+    """Of two copies of a member the one that is less far along wins."""
+
+    def furthest(one: Member, other: Member) -> Member:
+        return min(one, other, key=lambda member: member.status.rank)
+
+    patch.setattr(gossip, "furthest", furthest)
+
+
+def registry_is_a_union(patch: pytest.MonkeyPatch) -> None:
+    """A deregistration does not travel: copies are only added up."""
+    taking = Slot.taking
+
+    def union(slot: Slot, page: SlotPage) -> Slot:
+        return taking(slot, replace(page, changes=tuple(change for change in page.changes if change[-1])))
+
+    patch.setattr(Slot, "taking", union)
+
+
+def up_number_is_reused(patch: pytest.MonkeyPatch) -> None:
+    """The next number is that of those who are there, not of all who ever were."""
+    moves = LeaderActions._moves
+
+    def counting(actions: LeaderActions, state: Gossip) -> list[Member]:
+        present = sum(member.status in VOTING for member in state.ordered)
+        return moves(actions, replace(state, up_numbers_given=present))
+
+    patch.setattr(LeaderActions, "_moves", counting)
+
+
+def outage_is_learned(patch: pytest.MonkeyPatch) -> None:
+    """The time in which a node was cut off counts as one of its intervals."""
+    patch.setattr(availability, "LEARNED_INTERVALS_MAX", 10_000)
+    patch.setattr(availability, "CROSSING_AFTER_PAUSE_MAX", 10_000.0)
+
+
+def restart_keeps_the_incarnation(patch: pytest.MonkeyPatch) -> None:
+    """A node that starts again says that it is the run before."""
+
+    def unique(address: model.NodeAddress, _: int) -> UniqueAddress:
+        return UniqueAddress(address, crc32(address.host.encode()))
+
+    patch.setattr(model, "UniqueAddress", unique)
+
+
+def tombstones_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    """Whoever was removed comes back with the next state of somebody who did not hear of it."""
+    merge = Gossip.merge
+
+    def forgetful(mine: Gossip, other: Gossip) -> Gossip:
+        return replace(merge(replace(mine, tombstones={}), replace(other, tombstones={})), tombstones={})
+
+    patch.setattr(Gossip, "merge", forgetful)
+
+
+def joining_counts_on_the_own_side(patch: pytest.MonkeyPatch) -> None:
+    """A majority is sought with the help of those who are not up yet."""
+    votes_of = split_brain.votes_of
+
+    def generous(partition: Partition, role: str | None = None) -> tuple[Votes, Votes]:
+        joining = tuple(m for m in partition.reachable if m.status is MemberStatus.joining)
+        known, worst = votes_of(partition, role)
+        return replace(known, mine=known.mine + joining), replace(worst, mine=worst.mine + joining)
+
+    patch.setattr(split_brain, "votes_of", generous)
+
+
+def majority_of_the_reachable(patch: pytest.MonkeyPatch) -> None:
+    """More than half of those who can be reached: always so."""
+
+    def against(_: KeepMajority, partition: Partition) -> str:
+        return "" if partition.reachable else "nobody is here"
+
+    patch.setattr(KeepMajority, "against", against)
+
+
+def both_halves_go_on(patch: pytest.MonkeyPatch) -> None:
+    """Half of the voters are taken for a majority."""
+
+    def against(strategy: KeepMajority, partition: Partition) -> str:
+        less = any(len(votes.mine) < len(votes.theirs) for votes in split_brain.votes_of(partition, strategy.role))
+        return "too few" if less else ""
+
+    patch.setattr(KeepMajority, "against", against)
+
+
+def receiving_makes_a_version(patch: pytest.MonkeyPatch) -> None:
+    """A newer state that is taken is changed by that, and is newer once more."""
+    state = exchange.Exchange._state
+
+    def counting(rules: exchange.Exchange, *arguments: object) -> exchange.Outcome:
+        outcome = state(rules, *arguments)
+        return replace(outcome, state=outcome.state.changed(rules.self_node)) if outcome.taken else outcome
+
+    patch.setattr(exchange.Exchange, "_state", counting)
+
+
+def seen_is_kept_over_a_change(patch: pytest.MonkeyPatch) -> None:
+    """Who has seen the last version is taken to have seen the new one."""
+    changed = Gossip.changed
+
+    def hasty(state: Gossip, by: UniqueAddress, **updates: object) -> Gossip:
+        return replace(changed(state, by, **updates), seen=state.seen | {by})
+
+    patch.setattr(Gossip, "changed", hasty)
+
+
+def outages(seed: int) -> Scenario:
+    """Return a cluster in which one node is cut off again and again, each time for too short to be downed."""
+    rng = random.Random(seed)
+    faults: list[tuple[float, Fault]] = []
+    at = 0.0
+    for _ in range(rng.randint(2, 5)):
+        faults.append((at, Cut(("a",), ("b", "c"))))
+        at = round(at + rng.uniform(8.0, 11.0), 3)
+        faults.append((at, Heal()))
+        at = round(at + rng.uniform(1.0, 5.0), 3)
+    at = round(at + 30.0, 3)
+    return Scenario(seed, ("a", "b", "c"), (*faults, (at - 30.0, Cut(("a",), ("b", "c"))), (at, Heal())))
+
+
+BUGS: list[tuple[Plant, Draw]] = [
+    (alive_beats_dead, random_scenario),
+    (registry_is_a_union, random_scenario),
+    (up_number_is_reused, random_scenario),
+    (outage_is_learned, outages),
+    (restart_keeps_the_incarnation, random_scenario),
+    (tombstones_are_ignored, random_scenario),
+    (joining_counts_on_the_own_side, partition_scenario),
+    (majority_of_the_reachable, partition_scenario),
+    (both_halves_go_on, partition_scenario),
+    (receiving_makes_a_version, random_scenario),
+    (seen_is_kept_over_a_change, partition_scenario),
+]
+
+
+def found_at(plant: Plant, draw: Draw) -> tuple[int, str]:
+    """Return the first seed whose scenario breaks a rule with the bug, and what it says; -1 for none."""
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        for seed in range(SEEDS_MAX):
+            try:
+                play(draw(seed))
+            except (InvariantBroken, DecodeError) as broken:  # the second: a node says what none can
+                return seed, str(broken)
+    return -1, ""
+
+
+@pytest.mark.parametrize(("plant", "draw"), BUGS, ids=[plant.__name__ for plant, _ in BUGS])
+def test_planted_bug_is_found(plant: Plant, draw: Draw) -> None:
+    seed, text = found_at(plant, draw)
+    assert seed >= 0, f"no rule was broken in {SEEDS_MAX} scenarios"
+    assert text
+    play(draw(seed))  # without the bug it holds
+
+
+if __name__ == "__main__":
+    for bug in BUGS:
+        began = time.process_time()
+        seed, text = found_at(*bug)
+        print(f"{bug[0].__name__:34} seed {seed:3} {time.process_time() - began:6.1f} s  {text[:90]}", flush=True)  # noqa: T201  # a program, too

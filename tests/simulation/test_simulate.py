@@ -1,0 +1,212 @@
+"""Scenarios with real nodes: actors, drivers and bytes, from one seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import trio
+
+import casty
+from casty import ActorContext, ActorRef, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, ConfigError
+from casty.testing.simulation import (
+    ClockSkew,
+    Crash,
+    Cut,
+    Delay,
+    Duplicate,
+    Heal,
+    InvariantBroken,
+    Leave,
+    Loss,
+    Pause,
+    Played,
+    Reorder,
+    Restart,
+    Scenario,
+    Simulation,
+    Wake,
+    check,
+    partition_scenario,
+    random_scenario,
+    simulate,
+)
+
+ABC = ("a", "b", "c")
+
+
+async def idle(_: ClusteredActorSystem) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def play(scenario: Scenario) -> Played:
+    return simulate(scenario, on_node=idle)
+
+
+EVERYTHING = Scenario(
+    seed=5,
+    nodes=("a", "b", "c", "d", "e"),
+    faults=(
+        (0.0, Delay(0.01, jitter=0.1)),
+        (0.5, Loss(0.1)),
+        (1.0, Reorder(0.1)),
+        (1.0, Duplicate(0.1)),
+        (2.0, Pause("d")),
+        (4.0, Wake("d")),
+        (5.0, Crash("b")),
+        (9.0, Restart("b")),
+        (9.5, Restart("f")),
+        (15.0, Cut(("a", "b"), ("c", "d", "e"))),
+        (16.0, Cut(("f",), ("c",), one_way=True)),
+        (45.0, Heal()),
+        (46.0, Leave("e")),
+    ),
+)
+
+
+def test_all_faults_together_are_survived_in_the_same_way_each_time() -> None:
+    first = play(EVERYTHING)
+    assert first.seconds > 46.0
+    assert play(EVERYTHING) == first
+    assert play(replace(EVERYTHING, seed=6)).digest != first.digest
+
+
+def test_there_is_one_cluster_after_partitions_of_real_nodes() -> None:
+    check(map(partition_scenario, range(3)), play=play)  # five, nine and three nodes
+    check((partition_scenario(seed, ABC) for seed in range(3, 10)), play=play)
+
+
+def test_there_is_one_cluster_after_whatever_befalls_real_nodes() -> None:
+    check((random_scenario(seed, ABC, clocks=False) for seed in range(10)), play=play)
+
+
+def test_the_program_of_a_node_runs_at_each_of_its_starts() -> None:
+    started: list[str] = []
+    ended: list[str] = []
+
+    async def on_node(node: ClusteredActorSystem) -> None:
+        started.append(node.cluster_config.node_id)
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(node.cluster_config.node_id)
+
+    async def main(simulation: Simulation) -> None:
+        assert sorted(simulation.systems) == ["a", "b", "c"]
+        await trio.sleep(1.5)
+        assert Counter(started) == Counter("abc")
+        assert ended == ["b"]
+        assert sorted(simulation.systems) == ["a", "c"]
+        assert not simulation.is_recovered
+        await simulation.wait_recovered()
+        assert sorted(simulation.systems) == ["a", "b", "c"]
+
+    simulate(Scenario(1, ABC, ((1.0, Crash("b")), (2.0, Restart("b")))), on_node=on_node, main=main)
+    assert Counter(started) == Counter("abbc")
+    assert Counter(ended) == Counter(started)
+
+
+@pytest.mark.parametrize("hinder", [Pause("b"), Cut(("a",), ("b",))])
+def test_nothing_reaches_a_node_that_is_paused_or_cut_off_until_that_ends(hinder: Pause | Cut) -> None:
+    got: list[float] = []
+
+    async def count(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        got.append(trio.current_time())
+        return Behaviors.same()
+
+    async def on_node(node: ClusteredActorSystem) -> None:
+        node.spawn(Behaviors.receive(count), "counter")
+
+    async def main(simulation: Simulation) -> None:
+        await trio.sleep(1.5)
+        counter: ActorRef[int] = simulation.systems["a"].remote("/counter", "b").of(int)
+        counter.tell(1)
+        await trio.sleep(1.0)
+        assert got == []
+        await trio.sleep(1.0)
+        assert len(got) == 1
+
+    end = Wake("b") if isinstance(hinder, Pause) else Heal()
+    simulate(Scenario(1, ABC, ((1.0, hinder), (3.0, end))), on_node=on_node, main=main)
+
+
+def test_an_ask_across_a_cut_times_out_and_does_not_hang_when_the_asking_node_is_downed() -> None:
+    failures: list[str] = []
+
+    async def on_node(node: ClusteredActorSystem) -> None:
+        node.spawn(Behaviors.ignore(), "silent")
+
+    async def main(simulation: Simulation) -> None:
+        await trio.sleep(1.0)
+        node = simulation.systems["c"]
+        silent: ActorRef[int] = node.remote("/silent", "a").of(int)
+        for timeout in (1.0, 600.0):
+            with pytest.raises((AskTimeoutError, casty.AskFailed)) as failed:
+                await node.ask(silent, lambda reply_to: 1, timeout=timeout)
+            failures.append(type(failed.value).__name__)
+
+    simulate(Scenario(1, ABC, ((0.5, Cut(("a", "b"), ("c",))), (40.0, Heal()))), on_node=on_node, main=main)
+    assert failures == ["AskTimeoutError", "AskFailed"]
+
+
+def test_what_the_program_raises_is_raised_alone() -> None:
+    async def main(simulation: Simulation) -> None:
+        await trio.sleep(1.0)
+        raise KeyError("main")
+
+    with pytest.raises(KeyError, match="main"):
+        simulate(Scenario(1, ABC), on_node=idle, main=main)
+
+
+def test_what_the_program_of_a_node_raises_is_raised_alone() -> None:
+    async def on_node(node: ClusteredActorSystem) -> None:
+        if node.cluster_config.node_id == "b":
+            raise KeyError("on b")
+
+    with pytest.raises(KeyError, match="on b"):
+        simulate(Scenario(1, ABC), on_node=on_node)
+
+
+def test_a_broken_rule_says_when() -> None:
+    async def main(simulation: Simulation) -> None:
+        await trio.sleep(1.0)
+        simulation.fail("nothing happens", "something did")
+
+    with pytest.raises(InvariantBroken, match=r"nothing happens: something did, at \d+\.\d{4}"):
+        simulate(Scenario(1, ABC), on_node=idle, main=main)
+
+
+def test_a_program_that_does_not_end_is_a_failure() -> None:
+    async def main(simulation: Simulation) -> None:
+        await trio.sleep_forever()
+
+    with pytest.raises(InvariantBroken, match="the program ends"):
+        simulate(Scenario(1, ABC), on_node=idle, main=main)
+
+
+def test_notes_are_part_of_the_digest() -> None:
+    def noting(what: str) -> str:
+        async def main(simulation: Simulation) -> None:
+            simulation.note("main", what)
+            await simulation.wait_recovered()
+
+        return simulate(Scenario(1, ABC), on_node=idle, main=main).digest
+
+    assert noting("one") == noting("one") != noting("other")
+
+
+def test_what_happens_is_shown() -> None:
+    facts: list[tuple[object, ...]] = []
+    simulate(Scenario(1, ABC, ((1.0, Crash("b")),)), on_node=idle, show=facts.append)
+    assert any(fact[1:] == ('Crash("b")',) for fact in facts)
+    assert any(fact[1:] == ("b", "ends", "crashed") for fact in facts)
+    assert any(fact[1:] == ("a", "tells", "MemberLeft", "b") for fact in facts)
+
+
+def test_skewed_clocks_are_refused() -> None:
+    with pytest.raises(ConfigError, match="share one clock"):
+        play(Scenario(1, ABC, ((1.0, ClockSkew("a", 1.05)),)))
+    assert not any(
+        isinstance(fault, ClockSkew) for seed in range(50) for _, fault in random_scenario(seed, clocks=False).faults
+    )
