@@ -1,13 +1,15 @@
-"""How two clusters that should be one find out about each other.
+"""How two clusters that should be one find out about each other, and a joiner that nobody knows is let in.
 
 Owns the questions that the leader goes on asking where a member should be and is none: at seeds,
-and at the addresses of removed runs. It does not know how a node joins (`joining`).
+and at the addresses of removed runs; and those of a member that is not up. It does not know how a
+node joins (`joining`).
 
 How it works: every `ASK_EVERY` one such address is probed as a joiner would. A cluster of one that
 hears of a larger cluster dissolves, so that its node can be started again and join; of two clusters
 of one, that of the higher address. Two larger ones are for an operator to sort out. An answer is
 believed only with the token of the question: nobody can talk a node into giving up without having
-been asked.
+been asked. A joiner that reaches both sides of a partition may have been let in by the side that is
+lost, and the other never heard of it: as long as it is not up it asks one of the members, as often.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import leader_of
-from casty.protocol.membership import Member
-from casty.protocol.messages import TOKEN_BITS, JoinAnswer, JoinProbe, JoinSettings, JoinState
+from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.messages import TOKEN_BITS, Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
 
 REUNION = "reunion"
 ASK_EVERY = 10.0
@@ -54,8 +56,11 @@ class Reunion:
             self._aliases.add(address)
 
     def ask(self, state: Gossip) -> list[Send | StartTimer]:
-        """Ask at one address without a member, if this node leads; and again later."""
+        """Ask at an address without a member, if this node leads; to be let in, if it is not up; and again later."""
         again = StartTimer(REUNION, ASK_EVERY)
+        own = state.members.get(self.member.unique)
+        if own is not None and own.status is MemberStatus.joining:
+            return [*self._join(state), again]
         if leader_of(state, self.member.unique) != self.member.unique:
             return [again]
         present = {member.address for member in state.ordered} | self._aliases
@@ -64,6 +69,14 @@ class Reunion:
             return [again]
         (address,) = self.rng.sample(missing, 1)
         return [Send(UniqueAddress(address, 0), JoinProbe(self.member, self.settings, self._token)), again]
+
+    def _join(self, state: Gossip) -> list[Send]:
+        """Ask one member to let this node in: whoever did may have been lost before others heard of it."""
+        lost = state.lost_to(self.member.unique)
+        heard = sorted(state.voters - lost)
+        return [
+            Send(to, Join(self.member, self.settings, self._token)) for to in self.rng.sample(heard, min(1, len(heard)))
+        ]
 
     def answered(self, state: Gossip, sender: UniqueAddress, answer: JoinAnswer) -> list[Dissolve | Note]:
         """Take the answer of whoever was found there."""

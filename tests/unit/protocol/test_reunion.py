@@ -9,7 +9,8 @@ import pytest
 from casty.address import NodeAddress
 from casty.protocol.effects import Note, Send, StartTimer
 from casty.protocol.gossip import Gossip
-from casty.protocol.messages import JoinAnswer, JoinProbe, JoinSettings, JoinState
+from casty.protocol.messages import Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
+from casty.protocol.reachability import ObserverRow
 from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
 from casty.testing.samples import CLUSTER_ID, address, gossip_of, member, run_of
 
@@ -45,6 +46,23 @@ def test_seeds_and_addresses_of_removed_runs_without_a_member_are_asked_in_turn(
 
 def test_only_the_leader_asks() -> None:
     assert asked(reunion("c", "a"), PAIR) == []
+
+
+def test_a_joiner_goes_on_asking_members_that_it_hears_to_let_it_in() -> None:
+    waiting = gossip_of(
+        member("b"), member("c"), member("d", "leaving"), member("e", "joining"), member("z", "joining")
+    )
+    machine = reunion("z", "a")
+    assert asked(machine, waiting) == [address("b"), address("c"), address("d")]
+    (request, _) = machine.ask(waiting)
+    assert isinstance(request, Send)
+    assert request.message == Join(member("z", "joining"), SETTINGS, machine._token)
+    deaf = waiting.with_row(run_of("z"), ObserverRow(1, frozenset({run_of("b"), run_of("c")})))
+    assert asked(machine, deaf) == [address("d")]
+
+
+def test_a_joiner_waits_while_there_is_no_member_to_ask() -> None:
+    assert asked(reunion("z", "a"), gossip_of(member("e", "joining"), member("z", "joining"))) == []
 
 
 def test_another_name_of_this_node_is_not_asked_again() -> None:
