@@ -144,6 +144,13 @@ def bench_membership(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[-1])
+def bench_detection(session: nox.Session) -> None:
+    """Measure how fast losses are noticed in simulated clusters, and that nobody else is accused; ``-- --short``."""
+    session.install("-e", ".")
+    session.run("python", "tests/benchmarks/bench_detection.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
     """Measure beside the peers, then leaks, then clusters of processes; ``-- --short`` is only the first, in small."""
     session.install("-e", ".", "matplotlib")

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from casty import FailureDetectorConfig, PhiAccrualFailureDetector
 from casty.address import NodeAddress
-from casty.protocol.availability import CROSSING_AFTER_PAUSE_MAX
+from casty.protocol.availability import CROSSING_AFTER_PAUSE_MAX, PROBE_PHI
 from casty.protocol.downing import STABLE_AFTER, stable_after
 from casty.protocol.membership import GOING, MOVES, VOTING, Member, MemberStatus
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, Partition, StaticQuorum, Strategy
@@ -121,10 +121,8 @@ def phi_curve() -> str:
     drawing = Drawing(CHART_X + CHART_WIDTH + 24, CHART_Y + CHART_HEIGHT + 50, "Phi over the seconds of silence")
     _axes(drawing)
     threshold = FailureDetectorConfig().threshold
-    drawing.path(
-        f"M{_x(0)},{_y(threshold)} L{_x(SILENCE_MAX)},{_y(threshold)}", colour=SOFT, extra=' stroke-dasharray="6 4"'
-    )
-    drawing.text(CHART_X + 110, float(_y(threshold)) - 6, f"threshold {threshold:g}", anchor="start")
+    _level(drawing, threshold, f"threshold {threshold:g}")
+    _level(drawing, PROBE_PHI, f"at {PROBE_PHI:g} others are asked")
     latest = FailureDetectorConfig().acceptable_heartbeat_pause_ms / 1000 + CROSSING_AFTER_PAUSE_MAX
     drawing.path(f"M{_x(latest)},{_y(0)} L{_x(latest)},{_y(PHI_MAX)}", colour=SOFT, extra=' stroke-dasharray="2 4"')
     drawing.text(float(_x(latest)) + 6, CHART_Y + 14, f"at the latest {latest:g} s", anchor="start")
@@ -138,6 +136,11 @@ def phi_curve() -> str:
             CHART_X + 110, CHART_Y + 44 + 20 * place, f"{name}: {crossing:.1f} s", anchor="start", colour=CURVES[place]
         )
     return str(drawing)
+
+
+def _level(drawing: Drawing, phi: float, text: str) -> None:
+    drawing.path(f"M{_x(0)},{_y(phi)} L{_x(SILENCE_MAX)},{_y(phi)}", colour=SOFT, extra=' stroke-dasharray="6 4"')
+    drawing.text(CHART_X + 110, float(_y(phi)) - 6, text, anchor="start")
 
 
 def _taught(intervals: Sequence[float], config: FailureDetectorConfig) -> tuple[PhiAccrualFailureDetector[str], float]:
