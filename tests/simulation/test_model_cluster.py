@@ -437,3 +437,13 @@ def history(seed: int) -> list[object]:
 def test_same_seed_gives_the_same_history_and_another_seed_another() -> None:
     assert history(1) == history(1)
     assert history(1) != history(2)
+
+
+def test_two_hundred_nodes_form_one_cluster_and_see_a_crash() -> None:
+    cluster = ModelCluster(seed=1)
+    names = [f"n{number:03}" for number in range(200)]
+    cluster.form(names)
+    assert cluster.all_up(200)
+    cluster.crash("n100")
+    cluster.run_for(8.0, until=lambda: see_unreachable(cluster, "n100"))
+    assert see_unreachable(cluster, "n100")

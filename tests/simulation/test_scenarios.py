@@ -16,6 +16,7 @@ from casty.testing.simulation import (
     Leave,
     Loss,
     Pause,
+    Played,
     Reorder,
     Restart,
     Scenario,
@@ -30,6 +31,14 @@ from casty.testing.simulation.scenario import scenario_from
 @pytest.mark.parametrize("start", range(0, 100, 20))
 def test_in_random_scenarios_everything_holds(start: int) -> None:
     check(map(random_scenario, range(start, start + 20)))
+
+
+def play_exclusive(scenario: Scenario) -> Played:
+    return play(scenario, exclusive=True)
+
+
+def test_exclusive_work_has_one_owner_in_random_scenarios() -> None:
+    check(map(random_scenario, range(200, 220)), play=play_exclusive)
 
 
 def once_failed() -> list[str]:
