@@ -193,7 +193,7 @@ class Availability:
     def _acked(self, sender: UniqueAddress, now: float) -> list[AvailabilityEffect]:
         if sender not in self.monitored:
             return []
-        was_silent = now >= self._crossing(sender, self.detector_config.threshold)
+        was_silent = sender in self.accused and now >= self._crossing(sender, self.detector_config.threshold)
         self.detector.heartbeat(sender, now)
         self._heard_at[sender] = now
         self._probes.ended(sender)
