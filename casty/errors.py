@@ -65,7 +65,10 @@ class AskFailed(CastyError):
 
 
 class MailboxFull(CastyError):
-    """A mailbox with the policy ``reject`` or ``back_pressure`` had no room; the message was not taken."""
+    """A mailbox with the policy ``reject`` or ``back_pressure`` had no room; the message was not taken.
+
+    With the others too, where an actor would wait in its handler for room in its own mailbox.
+    """
 
 
 class StashOverflowError(CastyError):

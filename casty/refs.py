@@ -47,7 +47,10 @@ class ActorRef(Generic[M_contra]):
 
     @abstractmethod
     async def send(self, message: M_contra) -> None:
-        """Hand over a message, waiting for room where there is none, on another node too; a checkpoint."""
+        """Hand over a message, waiting for room where there is none, on another node too; a checkpoint.
+
+        MailboxFull for an actor that would wait for the end of its own handler.
+        """
 
     def of(self: ActorRef[Never], message_type: type[M]) -> ActorRef[M]:
         """Return this ref typed for ``M``: for refs that came from a path, whose type is unknown."""

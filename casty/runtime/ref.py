@@ -170,8 +170,20 @@ class LocalRef(OwnRef[M_contra]):
         if self._mailbox.overflow is MailboxOverflowStrategy.reject:
             self.tell(message)
             await trio.lowlevel.checkpoint()
+        elif self._waits_for_itself():
+            self.cell.kernel.rejected += 1
+            raise MailboxFull(
+                f"the mailbox of {self.path} is full, and only its own handler, which sends, can make room: "
+                "tell, or send in a task of its own, with ctx.start_soon"
+            )
         else:
             await self.put(message)
+
+    def _waits_for_itself(self) -> bool:
+        """Whether an actor that sends now would wait for the end of its own handler."""
+        mailbox, cell = self._mailbox, self.cell
+        is_full = 0 < mailbox.limit <= len(mailbox.messages) and mailbox.lets_wait
+        return is_full and cell.main is None and trio.lowlevel.current_task() is cell.task
 
     async def put(self, message: object) -> None:
         """Hand over a message of the actor's own, waiting for room whatever its policy says of others."""

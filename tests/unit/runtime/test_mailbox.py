@@ -400,6 +400,33 @@ async def test_an_idle_actor_takes_as_many_messages_as_its_mailbox_holds() -> No
 
 
 @pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
+async def test_an_actor_that_would_wait_for_room_in_its_own_mailbox_is_told(overflow: MailboxOverflowStrategy) -> None:
+    seen: list[object] = []
+
+    async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        if message == 0:
+            for number in range(1, 4):
+                try:
+                    await ctx.self.send(number)
+                except MailboxFull as error:
+                    seen.append(str(error))
+            ctx.start_soon(ctx.self.send, 4)
+        seen.append(message)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(2, overflow))
+        ref.tell(0)
+        await trio.testing.wait_all_tasks_blocked()
+        told = (
+            "the mailbox of /a is full, and only its own handler, which sends, can make room: "
+            "tell, or send in a task of its own, with ctx.start_soon"
+        )
+        assert seen == [told, 0, 1, 2, 4]
+        assert system.statistics().messages_rejected == 1
+
+
+@pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
 async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing(overflow: MailboxOverflowStrategy) -> None:
     seen: list[int] = []
     gate = trio.Event()
