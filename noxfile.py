@@ -104,7 +104,7 @@ def simulation(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def integration(session: nox.Session) -> None:
     """Run real processes, two tests at one time: they wait more than they compute."""
-    run_folder(session, "tests/integration", "--numprocesses=2")
+    run_folder(session, "tests/integration", "--numprocesses=2", "--dist=worksteal")
 
 
 def run_folder(session: nox.Session, folder: str, *arguments: str) -> None:
