@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from casty.runtime.events import DeadLetterReason, Terminated
 
 BATCH_MESSAGES: Final = 64
-"""Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer."""
+"""Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer. With a
+checkpoint after each, a tell takes 7 times the processor time, and a forwarded message 2.4 times."""
 BATCH_SECONDS: Final = 0.0005
 """The same in time, looked at every eighth message."""
 
@@ -97,9 +98,9 @@ class MessageQueue:
     """The messages of one actor, bounded. Only the actor takes; it parks only when there is nothing to take.
 
     A deque and the task that sleeps on it. Whoever puts a message in does two comparisons and an append,
-    and the actor takes it out without a call. A Trio memory channel in its place takes 1.3 times the
-    processor time for tells and hops between two actors, 1.7 times for what is forwarded, 1.5 times for a
-    spawn, and an idle actor is 6,400 bytes instead of 3,600.
+    and the actor takes it out without a call. A Trio memory channel in its place takes 1.4 times the
+    processor time for tells, 1.5 times for hops between two actors, 1.7 times for what is forwarded, 1.2
+    times for asks and 1.5 times for a spawn, and an idle actor is 6,400 bytes instead of 3,300.
     """
 
     __slots__ = (
