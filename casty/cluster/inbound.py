@@ -20,6 +20,7 @@ from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
 from casty.runtime.ask import ASK_PREFIX, refuse_asks
 from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason
+from casty.transport.greeting import LEAVING
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
@@ -102,7 +103,8 @@ class Inbound:
 
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""
-        self._complaints.warning(address, f"refused the connection: {refusal.reason}")
+        say = self._complaints.info if refusal == LEAVING else self._complaints.warning
+        say(address, f"refused the connection: {refusal.reason}")
         self._node.contacts.refused(address, refusal.reason)
         if refusal.final:
             self._node.subsystems.topology.tell(HelloRefused(address, printable(refusal.reason)))
@@ -110,7 +112,8 @@ class Inbound:
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
         who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
-        self._complaints.warning(host, f"connection refused: {refusal.reason}{who}")
+        say = self._complaints.info if refusal is LEAVING else self._complaints.warning
+        say(host, f"connection refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """Pass on which run answers at an address."""

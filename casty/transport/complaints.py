@@ -31,8 +31,14 @@ class _Source:
     since: float
     lines: int = 0
     held: int = 0
+    held_level: int = logging.NOTSET
+    """The highest level of what was held back."""
     latest: float = 0.0
     told: dict[str, float] = field(default_factory=lambda: dict[str, float]())
+
+    def hold(self, level: int) -> None:
+        self.held += 1
+        self.held_level = max(self.held_level, level)
 
     def may_say(self, now: float, lines_max: int) -> bool:
         if now - self.since >= 1.0:
@@ -51,17 +57,11 @@ class Complaints:
 
     def warning(self, source: object, text: str) -> None:
         """Log what a peer has done; not again within REPEAT_AFTER if it is the same."""
-        now = self._clock()
-        name, words = printable(str(source)), printable(text)
-        origin = self._source(name, now)
-        if now - origin.told.get(words, float("-inf")) < REPEAT_AFTER:
-            origin.held += 1
-            return
-        if self._log(logging.WARNING, name, origin, words):
-            while len(origin.told) >= LINES_PER_SECOND_MAX:
-                del origin.told[next(iter(origin.told))]
-            origin.told.pop(words, None)
-            origin.told[words] = now
+        self._say(logging.WARNING, source, text)
+
+    def info(self, source: object, text: str) -> None:
+        """The same for what is in the order of things."""
+        self._say(logging.INFO, source, text)
 
     def error(self, source: object, text: str, error: BaseException) -> None:
         """Log a failure of this node while it handled what a peer has sent, with its traceback."""
@@ -81,6 +81,19 @@ class Complaints:
             if now - origin.latest >= REPEAT_AFTER:
                 del self._sources[name]
 
+    def _say(self, level: int, source: object, text: str) -> None:
+        now = self._clock()
+        name, words = printable(str(source)), printable(text)
+        origin = self._source(name, now)
+        if now - origin.told.get(words, float("-inf")) < REPEAT_AFTER:
+            origin.hold(level)
+            return
+        if self._log(level, name, origin, words):
+            while len(origin.told) >= LINES_PER_SECOND_MAX:
+                del origin.told[next(iter(origin.told))]
+            origin.told.pop(words, None)
+            origin.told[words] = now
+
     def _source(self, name: str, now: float) -> _Source:
         if name not in self._sources and len(self._sources) >= SOURCES_MAX:
             self.flush()
@@ -95,7 +108,7 @@ class Complaints:
     def _log(self, level: int, name: str, origin: _Source, text: str, error: BaseException | None = None) -> bool:
         now = origin.latest
         if not origin.may_say(now, LINES_PER_SECOND_MAX) or not self._all.may_say(now, LINES_PER_SECOND_TOTAL):
-            origin.held += 1
+            origin.hold(level)
             return False
         if origin.held:
             self._count(name, origin)
@@ -105,8 +118,9 @@ class Complaints:
         return True
 
     def _count(self, name: str, origin: _Source) -> None:
-        held, origin.held = origin.held, 0
-        self._logger.warning("%s: ... %d more lines like this", name, held)
+        held, level = origin.held, origin.held_level
+        origin.held, origin.held_level = 0, logging.NOTSET
+        self._logger.log(level, "%s: ... %d more lines like this", name, held)
 
     def __repr__(self) -> str:
         return f"<Complaints sources={len(self._sources)} held={sum(s.held for s in self._sources.values())}>"

@@ -17,7 +17,7 @@ from casty.config import TransportLimits
 from casty.transport.base import Connection
 from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
-from casty.transport.greeting import SIMULTANEOUS_DIAL
+from casty.transport.greeting import LEAVING, SIMULTANEOUS_DIAL
 from casty.transport.inbound import InboundHandler, Reports
 from casty.transport.link import Link, Rest, Session, SessionOwner
 from casty.transport.links import Links
@@ -205,10 +205,9 @@ class Exchange:
                     self._give_back_at(dial, reason)
 
     def is_doubtful(self, hello: Hello, remote: str) -> bool:
-        """Whether a hello from the host ``remote`` could end a link that is up, or speak for a node that others know.
+        """Whether a hello from the host ``remote`` could end a link that is up, or speak for a member without one.
 
-        A further lane from the host of a link that is up is that node's. Where none is up, who names the
-        address of a member could speak for it, or have it taken for gone.
+        A further lane from the host of a link that is up is taken for that node's.
         """
         if hello.lane in LANES_ASKING:
             return False
@@ -248,7 +247,7 @@ class Exchange:
             for dial in list(self.dials.values()):
                 if not self.links.is_wanted(dial.address, dial.lane) or dial.phase is DialPhase.pausing:
                     self._give_up(dial)
-                    self._give_back_at(dial, "this node is leaving")
+                    self._give_back_at(dial, LEAVING.reason)
 
     def close(self, reason: str) -> None:
         """Drop everything."""
@@ -308,7 +307,7 @@ class Exchange:
         if node.address == self.local.address:
             return Refused(f"{node.address} is the address of this node", final=True)
         if self.is_closing:
-            return Refused("this node is leaving", final=False)
+            return LEAVING
         link = self.links.by_peer[lane].get(node)
         session = None if link is None else link.session
         if session is None and len(self.sessions) >= self.limits.links_max:

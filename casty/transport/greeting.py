@@ -26,6 +26,17 @@ GREETING_READ_BYTES = 4096
 SIMULTANEOUS_DIAL = Refused("simultaneous dial: wait for mine", final=False)
 """The answer to a hello from a node that is being dialled itself: its own connection is on the way."""
 
+LEAVING = Refused("this node is leaving", final=False)
+"""The answer of a node that takes nobody any more: in the order of things, at both ends."""
+
+
+class TurnedAway(Exception):
+    """The answer to the hello was no."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
 
 async def greet(
     connection: Connection, hello: Hello, limits: TransportLimits

@@ -27,7 +27,7 @@ from casty.transport.descriptors import links_affordable
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate
-from casty.transport.greeting import SIMULTANEOUS_DIAL, greet, receive_hello
+from casty.transport.greeting import SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
 from casty.transport.inbound import InboundHandler
 from casty.transport.inquiries import Inquiries
 from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
@@ -313,6 +313,8 @@ class RemoteTransport:
             what = "no hello" if hello is None else "no decision about the hello"
             refusal = Refused(f"{what} within {self._limits.hello_timeout:g} s", final=False)
         except (ConnectionLost, ProtocolError) as error:
+            if hello is not None:
+                return None  # the dialler has given up: it has got another link, or it ends
             refusal = Refused(printable(str(error)), final=False)
         if refusal is not SIMULTANEOUS_DIAL:
             with exchange.reports:
@@ -353,7 +355,7 @@ class RemoteTransport:
             return None, exchange.attempt_failed(dial, refused=False, reason=reason)
         except trio.TooSlowError:
             return None, exchange.attempt_failed(dial, refused=False, reason=self._lateness(dial))
-        except _TurnedAway as error:
+        except TurnedAway as error:
             return None, exchange.attempt_refused(dial, error.refusal)
 
     async def _attempt(self, dial: Dial, exchange: Exchange) -> Session | None:
@@ -376,7 +378,7 @@ class RemoteTransport:
         if answer == SIMULTANEOUS_DIAL:
             dial.phase = DialPhase.yielding
             await trio.sleep_forever()
-        raise _TurnedAway(answer)
+        raise TurnedAway(answer)
 
     def _lateness(self, dial: Dial) -> str:
         match dial.phase:
@@ -387,11 +389,3 @@ class RemoteTransport:
             case DialPhase.connecting | DialPhase.pausing:
                 what = f"{dial.address} did not answer the dial"
         return f"{what} within {self._limits.dial_timeout:g} s"
-
-
-class _TurnedAway(Exception):
-    """The answer to the hello was no."""
-
-    def __init__(self, refusal: Refused) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal

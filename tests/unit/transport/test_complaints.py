@@ -64,6 +64,24 @@ def test_the_same_words_come_once_a_minute(caplog, complaints, clock) -> None:
     assert caplog.messages == [told, "10.0.0.9: ... 59 more lines like this", told]
 
 
+def test_what_is_in_the_order_of_things_is_no_warning_and_neither_is_its_count(caplog, complaints, clock) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        complaints.info("10.0.0.9", "it leaves")
+    clock.now = 1.0
+    complaints.flush()
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.INFO, "10.0.0.9: it leaves"),
+        (logging.INFO, "10.0.0.9: ... 2 more lines like this"),
+    ]
+    complaints.info("10.0.0.9", "it leaves")
+    complaints.warning("10.0.0.9", "bad frame")
+    complaints.warning("10.0.0.9", "bad frame")
+    clock.now = 2.0
+    complaints.flush()
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
 def test_a_thousand_different_texts_are_never_the_last(caplog, complaints, clock) -> None:
     for number in range(1000):
         clock.now = number * 0.1
