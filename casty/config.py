@@ -157,13 +157,14 @@ class TransportLimits:
     hello_timeout: float = 5.0
     """For the whole exchange of hellos, not for each read."""
     unauthenticated_max: int = 64
-    """Connections at one time that have not said hello yet."""
+    """Connections at one time that have not said hello yet. The next one takes the place of the longest silent one."""
     unauthenticated_per_host_max: int = 16
     """The same, for one remote host."""
     links_max: int = 4_096
     """Established links over all peers and lanes; beyond it newcomers are refused for a while."""
     strangers_max: int = 1_024
-    """The part of them that peers which are no members, joiners among them, may have opened."""
+    """The part of them that peers which are no members, joiners among them, may have opened. The next one takes the
+    place of the longest one."""
     strangers_per_host_max: int = 256
     """The same, for one remote host."""
     idle_timeout: float = 60.0

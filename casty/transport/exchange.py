@@ -157,6 +157,8 @@ class Exchange:
         if hello.lane is Lane.probe:
             return replace(answer, nonce=hello.nonce) if self._has_sent(hello) else answer
         with self.reports:
+            if (link := self.strangers.displaced_by(hello, connection.remote)) is not None:
+                self._drop(link, "it is no member, and others have come", graceful=True)
             session = self._establish(hello.node, hello.lane, connection, decoder)
             session.preface = encode_hello_ack(answer)
         return session
@@ -312,7 +314,7 @@ class Exchange:
         session = None if link is None else link.session
         if session is None and len(self.sessions) >= self.limits.links_max:
             return Refused(f"this node has as many links as it may: {self.limits.links_max}", final=False)
-        if session is None and self.strangers.is_one(node) and self.strangers.is_crowded(remote):
+        if session is None and not self.strangers.has_room(node, remote):
             return Refused("this node has as many links to nodes that are no members as it may", final=False)
         if node < self.local:
             return None

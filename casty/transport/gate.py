@@ -1,36 +1,78 @@
-"""How many strangers may stand at the door: connections that have not said hello yet."""
+"""How many strangers may stand at the door: connections that have not said hello yet.
+
+Whoever comes when all places are taken gets that of the one that has stood there silently for the
+longest. So nobody can keep others out by saying nothing; it takes hundreds of connections a second.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+
+import trio
+
+SILENCE_GRANTED = 0.1
+"""Seconds in which nobody is shown out for others. A hello comes right behind the connection, however long its way."""
+
+
+class Place:
+    """One connection at the door. ``scope`` is cancelled when it has to make room."""
+
+    __slots__ = ("host", "is_silent", "scope", "since")
+
+    def __init__(self, host: str, since: float) -> None:
+        self.host = host
+        self.since = since
+        self.is_silent = True
+        """Whether it has not said a whole hello yet; who has is not shown out."""
+        self.scope = trio.CancelScope()
 
 
 class Gate:
     """Counts connections before their hello, in all and per remote host.
 
     >>> gate = Gate(total_max=2, per_host_max=1)
-    >>> gate.enter("10.0.0.9"), gate.enter("10.0.0.9"), gate.enter("10.0.0.8")
-    (True, False, True)
+    >>> first, second, third = [gate.enter("10.0.0.9", at) for at in (0.0, 0.05, 0.1)]
+    >>> first.scope.cancel_called, second, third is None, gate.inside
+    (True, None, False, 1)
     """
 
-    __slots__ = ("_per_host", "_per_host_max", "_total_max", "inside")
+    __slots__ = ("_at", "_per_host_max", "_total_max", "inside")
 
     def __init__(self, *, total_max: int, per_host_max: int) -> None:
         self.inside = 0
         self._total_max = total_max
         self._per_host_max = per_host_max
-        self._per_host: dict[str, int] = {}
+        self._at: dict[str, dict[Place, None]] = {}
 
-    def enter(self, host: str) -> bool:
-        """Count one more; False when there is no place, then nothing was counted."""
-        count = self._per_host.get(host, 0)
-        if self.inside >= self._total_max or count >= self._per_host_max:
-            return False
+    def enter(self, host: str, now: float) -> Place | None:
+        """Return a place; None when there is none, and nobody who has been silent for long enough to be shown out."""
+        there = self._at.get(host, {})
+        if len(there) >= self._per_host_max:
+            candidates: Collection[Place] = there
+        elif self.inside >= self._total_max:
+            candidates = max(self._at.values(), key=len)
+        else:
+            candidates = ()
+        if candidates:
+            silent = next((place for place in candidates if place.is_silent), None)
+            if silent is None or now - silent.since < SILENCE_GRANTED:
+                return None
+            self.leave(silent)
+            silent.scope.cancel()
+        place = Place(host, now)
         self.inside += 1
-        self._per_host[host] = count + 1
-        return True
+        self._at.setdefault(host, {})[place] = None
+        return place
 
-    def leave(self, host: str) -> None:
-        """Uncount what `enter` has counted."""
+    def leave(self, place: Place) -> None:
+        """Give a place back; again changes nothing."""
+        there = self._at.get(place.host, {})
+        if place not in there:
+            return
         self.inside -= 1
-        self._per_host[host] -= 1
-        if not self._per_host[host]:
-            del self._per_host[host]
+        del there[place]
+        if not there:
+            del self._at[place.host]
+
+    def __repr__(self) -> str:
+        return f"<Gate inside={self.inside}>"

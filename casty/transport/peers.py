@@ -26,7 +26,7 @@ from casty.transport.complaints import Complaints
 from casty.transport.descriptors import links_affordable
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
-from casty.transport.gate import Gate
+from casty.transport.gate import Gate, Place
 from casty.transport.greeting import SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
 from casty.transport.inbound import InboundHandler
 from casty.transport.inquiries import Inquiries
@@ -44,6 +44,7 @@ once. Giving way each time, every frame was a write of its own: 7 times the proc
 HOUSEKEEPING_INTERVAL = 1.0
 
 NOT_TAKEN = "another run of the node is there, it is no member and too much waits for such, or this node is leaving"
+CROWDED = Refused("too many connections have not said hello", final=False)
 
 logger = logging.getLogger("casty.transport")
 
@@ -273,27 +274,29 @@ class RemoteTransport:
     async def _accept(self, connection: Connection) -> None:
         exchange = self._running()
         host, session = connection.remote, None
-        if not self._gate.enter(host):
-            with exchange.reports:
-                refusal = Refused("too many connections have not said hello", final=False)
-                exchange.reports.add(exchange.handler.peer_refused, host, None, refusal)
-            await close(connection)
-            return
+        place = self._gate.enter(host, trio.current_time())
         try:
-            session = await self._let_in(connection, exchange)
+            if place is not None:
+                with place.scope:
+                    session = await self._let_in(connection, place, exchange)
         finally:
-            self._gate.leave(host)
+            if place is not None:
+                self._gate.leave(place)
+            if place is None or place.scope.cancelled_caught:
+                with exchange.reports:
+                    exchange.reports.add(exchange.handler.peer_refused, host, None, CROWDED)
             if session is None:
                 await close(connection)
         if session is not None:
             await session.run()
 
-    async def _let_in(self, connection: Connection, exchange: Exchange) -> Session | None:
+    async def _let_in(self, connection: Connection, place: Place, exchange: Exchange) -> Session | None:
         """Return the session that a hello has led to; everybody else is turned away."""
         hello: Hello | None = None
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
+                place.is_silent = False
                 doubt = exchange.objection(hello, connection.remote) or await self._claims.doubt(
                     hello, connection.remote, exchange
                 )

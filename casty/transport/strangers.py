@@ -18,9 +18,13 @@ from casty.transport.link import Link, Session
 from casty.transport.links import Links
 from casty.transport.outbox import Tally
 from casty.wire.frame import Lane
+from casty.wire.handshake import Hello
 
 OUTBOUND_SHARES = 2
 """What waits for all strangers together is at most as much as what may wait for so many members."""
+
+STAY_GRANTED = 1.0
+"""Seconds in which the link of a stranger is not given to another: a node that joins needs some round trips."""
 
 RUNS_WAITED_FOR_MAX = 4
 """Runs of one address, on one lane, for which frames wait at one time while none of them is linked."""
@@ -106,10 +110,39 @@ class Strangers:
         """Drop what would be the same if it were made anew."""
         self._paces = {place: pace for place, pace in self._paces.items() if not pace.is_rested(now)}
 
-    def is_crowded(self, remote: str) -> bool:
-        """Whether there are as many links with strangers as may be, in all or from this host."""
-        hosts = [session.remote for session in self._sessions if self.is_one(session.link.peer)]
-        return len(hosts) >= self._limits.strangers_max or hosts.count(remote) >= self._limits.strangers_per_host_max
+    def has_room(self, node: UniqueAddress, remote: str) -> bool:
+        """Whether a node may have one more link from this host, if need be in the place of another one."""
+        places = self._crowd(remote)
+        return not self.is_one(node) or places is None or self._longest_of(places) is not None
+
+    def displaced_by(self, hello: Hello, remote: str) -> Link | None:
+        """Return the link whose place the one that a hello leads to takes, if it takes any.
+
+        That of the stranger of its host, or of the host with the most, which was let in first: so nobody
+        can keep others out by staying.
+        """
+        known = self._links.by_peer[hello.lane].get(hello.node)
+        if not self.is_one(hello.node) or (known is not None and known.session is not None):
+            return None
+        session = self._longest_of(self._crowd(remote) or [])
+        return None if session is None else session.link
+
+    def _crowd(self, remote: str) -> list[Session] | None:
+        """Return the sessions of which one must go for a stranger from this host; None when there is room."""
+        by_host: dict[str, list[Session]] = {}
+        for session in self._sessions:
+            if self.is_one(session.link.peer):
+                by_host.setdefault(session.remote, []).append(session)
+        there = by_host.get(remote, [])
+        if len(there) >= self._limits.strangers_per_host_max:
+            return there
+        if sum(map(len, by_host.values())) >= self._limits.strangers_max:
+            return max(by_host.values(), key=len)
+        return None
+
+    def _longest_of(self, sessions: list[Session]) -> Session | None:
+        latest = trio.current_time() - STAY_GRANTED
+        return next((found for found in sessions if found.since <= latest and not found.was_dialled), None)
 
     def __repr__(self) -> str:
         return f"<Strangers members={len(self._kept)} queued={self._queued.bytes}>"

@@ -12,6 +12,7 @@ import trio.testing
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.base import Connection, ConnectionLost
+from casty.transport.gate import SILENCE_GRANTED
 from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello, encode_hello_ack, encode_refused
 
@@ -106,6 +107,29 @@ async def test_strangers_are_bounded_per_host_and_in_all(autojump_clock, world) 
     c.say(b, b"z")
     await b.told.wait("frame", 3)
     assert b.transport.statistics().unauthenticated == 0
+
+
+async def test_who_says_nothing_keeps_nobody_out(autojump_clock, world) -> None:
+    limits = TransportLimits(unauthenticated_max=5, unauthenticated_per_host_max=3)
+    a, b = await world.node("evil"), await world.node("b", limits=limits)
+    held: list[Connection] = []
+    for host in ("evil", "evil", "evil", "evil2", "evil2"):
+        held.append(await world.network.host(host).connect(b.me.address))
+        await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(SILENCE_GRANTED)
+    a.say(b, b"let me in")
+    assert await a.told.wait("link_up") == (b.me, Lane.ordinary)
+    assert await ends(held[0]) == pytest.approx(SILENCE_GRANTED)  # the first of its host
+    held += [await world.network.host("evil").connect(b.me.address)]
+    await trio.sleep(SILENCE_GRANTED)
+    c = await world.node("c")
+    c.say(b, b"me too")
+    assert await c.told.wait("link_up") == (b.me, Lane.ordinary)
+    assert await ends(held[1]) == pytest.approx(2 * SILENCE_GRANTED)  # the first of the host with the most
+    assert b.transport.statistics().unauthenticated == 4
+    assert [(host, refusal.reason) for host, _, refusal in b.told.all("peer_refused")] == [
+        ("evil", "too many connections have not said hello")
+    ] * 2
 
 
 async def established(world, victim, lane: Lane = Lane.ordinary) -> Connection:

@@ -21,7 +21,7 @@ from casty.transport.credit import (
 )
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
 from casty.transport.link import FRAMES_BEFORE_YIELD, STRANGER_PATIENCE
-from casty.transport.strangers import RUNS_WAITED_FOR_MAX
+from casty.transport.strangers import RUNS_WAITED_FOR_MAX, STAY_GRANTED
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
 
@@ -110,6 +110,27 @@ async def test_strangers_are_bounded_and_members_find_room(autojump_clock, world
     b.transport.keep([a.me])
     a.transport.dial(b.me.address, Lane.control)
     await a.told.wait("link_up")
+
+
+async def test_strangers_that_stay_keep_no_others_out(autojump_clock, world) -> None:
+    b = await world.node("b", limits=TransportLimits(strangers_max=5, strangers_per_host_max=3))
+    held = [await stranger(world, b, port) for port in range(1, 4)]
+    held += [await stranger(world, b, port, host="evil2") for port in range(10, 12)]
+    assert [await answer(connection) for connection in held] == [FrameKind.HELLO_ACK] * 5
+    dialled = await world.node("dialled")
+    b.transport.dial(dialled.me.address, Lane.control)
+    await b.told.wait("link_up", 6)
+    await trio.sleep(STAY_GRANTED)
+    same_host = await stranger(world, b, 4)
+    assert await answer(same_host) is FrameKind.HELLO_ACK
+    assert await ends(held[0]) == b""
+    newcomer = await world.node("a")
+    newcomer.transport.dial(b.me.address, Lane.control)
+    await newcomer.told.wait("link_up")
+    assert await ends(held[1]) == b""  # of the host with the most
+    links = b.transport.statistics().links
+    strangers = {run_at(port) for port in (3, 4, 10, 11)}
+    assert {link.peer for link in links} == {*strangers, newcomer.me, dialled.me}
 
 
 @pytest.mark.parametrize(("soft", "most"), [(1024, 1024 - DESCRIPTORS_RESERVED), (100_000, 4096), (10, 1)])
