@@ -161,8 +161,8 @@ class Inbound:
             raise DecodeError(f"{type(message).__name__} is no control message")
 
     def _may_tell_states(self, peer: UniqueAddress) -> bool:
-        members = self._node.board.members
-        return not members or self._node.is_member(peer)
+        node = self._node
+        return node.is_member(peer) if node.board.members else node.may_welcome(peer)
 
     def _envelope(self, peer: UniqueAddress, body: bytes) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import get_ident
 from typing import Never, TypeVar
@@ -121,6 +121,8 @@ class ClusterNode:
         self.contacts = Contacts()
         self.meters = Meters()
         self.event_stream = event_stream
+        self.may_welcome: Callable[[UniqueAddress], bool] = _nobody
+        """Whether a node was asked to let this one in; the topology actor puts it here."""
         self.is_leaving = False
         """Whether the actors of the cluster end because they are to."""
         limits = settings.limits
@@ -246,6 +248,10 @@ class ClusterNode:
                 continue
             ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
             self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
+
+
+def _nobody(_: UniqueAddress) -> bool:
+    return False
 
 
 def lane_of(message: object) -> Lane:

@@ -68,6 +68,9 @@ AFTER_DOWN = "its actors were stopped; start the node again, and it joins as a n
 NOTE_LENGTH_MAX = 1_024
 """Characters of a note of the machine: its own words, and names of nodes, which peers choose."""
 
+VERIFYING_MAX = 16
+"""Addresses of joiners that are dialled at one time; a joiner that is told to wait asks again."""
+
 SUBSCRIBERS_MAX = 4_096
 """Actors that are told of each change; other nodes add to them, so there must be an end."""
 
@@ -121,6 +124,7 @@ class TopologyDriver:
         self._was_full = False
         self._verifying: set[UniqueAddress] = set()
         self._heard: dict[UniqueAddress, float] = {}
+        node.may_welcome = machine.joining.may_welcome
 
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""
@@ -181,8 +185,10 @@ class TopologyDriver:
                 self._ctx.start_soon(self._acquire, effect)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
-            case Note(severity, text):
+            case Note(severity, text, None):
                 node.complaints.log(SEVERITIES[severity], self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
+            case Note(severity, text, about):
+                node.complaints.say(SEVERITIES[severity], about, text, length_max=NOTE_LENGTH_MAX)
             case Publish(event):
                 self._publish(event)
             case SnapshotChanged(snapshot):
@@ -282,7 +288,8 @@ class TopologyDriver:
         self._outgrown.discard(subscriber)
 
     def _verify(self, question: VerifyAddress) -> None:
-        if question.joiner not in self._verifying and self._node.transport is not None:
+        known, transport = self._verifying, self._node.transport
+        if question.joiner not in known and len(known) < VERIFYING_MAX and transport is not None:
             self._verifying.add(question.joiner)
             self._ctx.start_soon(self._identify, question)
 

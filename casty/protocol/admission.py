@@ -48,7 +48,7 @@ class Verdict:
         effects: list[Send | Note | VerifyAddress] = [Send(to, answer)]
         if self.state is JoinState.refused:
             text = f"refused to let {joiner.id!r} at {joiner.address} join: {self.reason}"
-            effects.append(Note(Severity.warning, text))
+            effects.append(Note(Severity.warning, text, about=to.address))
         if self.verify:
             effects.append(VerifyAddress(to, token))
         return effects

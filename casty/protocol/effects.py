@@ -85,7 +85,8 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One line for the operator's log."""
+    """One line for the operator's log; ``about`` names the peer that causes it and can cause many."""
 
     severity: Severity
     text: str
+    about: NodeAddress | None = None

@@ -7,6 +7,7 @@ another cluster. It does not know how this node came to its state or what follow
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -27,6 +28,9 @@ from casty.protocol.registry import Registry
 from casty.protocol.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
 
 FOREIGN_NOTED_MAX = 64
+TELL_REMOVED_EVERY = 0.5
+"""Seconds between two states for one removed run that goes on talking."""
+REMOVED_TOLD_MAX = 64
 
 ExchangeMessage = GossipState | GossipDelta | GossipSeen | GossipDigest | GossipVersions | RegistrySlots
 
@@ -48,7 +52,8 @@ class Exchange:
 
     self_node: UniqueAddress
     spread: AntiEntropy
-    _foreign: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _foreign: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
+    _told: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
 
     def receive(
         self, state: Gossip, registry: Registry, sender: UniqueAddress, message: ExchangeMessage, now: float
@@ -59,7 +64,7 @@ class Exchange:
             return replace(outcome, effects=self._foreign_note(sender, message.cluster_id))
         if sender in state.tombstones:
             # A removed run that still talks has to learn that it is removed.
-            return replace(outcome, effects=(Send(sender, to_wire(state, now)),))
+            return replace(outcome, effects=self._tell_removed(state, sender, now))
         if sender not in state.members:
             return outcome
         match message:
@@ -82,14 +87,26 @@ class Exchange:
             case _ as never:
                 assert_never(never)
 
-    def _foreign_note(self, sender: UniqueAddress, cluster_id: int) -> tuple[Note, ...]:
-        if sender in self._foreign or len(self._foreign) >= FOREIGN_NOTED_MAX:
+    def _tell_removed(self, state: Gossip, sender: UniqueAddress, now: float) -> tuple[Send, ...]:
+        """Send the whole state, now and then: it is large, and who talks without end need not read it."""
+        if now - self._told.get(sender, -math.inf) < TELL_REMOVED_EVERY:
             return ()
-        self._foreign.add(sender)
+        self._told.pop(sender, None)
+        self._told[sender] = now
+        while len(self._told) > REMOVED_TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        return (Send(sender, to_wire(state, now)),)
+
+    def _foreign_note(self, sender: UniqueAddress, cluster_id: int) -> tuple[Note, ...]:
+        if sender in self._foreign:
+            return ()
+        self._foreign[sender] = None
+        while len(self._foreign) > FOREIGN_NOTED_MAX:
+            del self._foreign[next(iter(self._foreign))]
         text = (
             f"{sender.address} gossips for another cluster ({cluster_id:016x}); two clusters share seeds or addresses"
         )
-        return (Note(Severity.error, text),)
+        return (Note(Severity.error, text, about=sender.address),)
 
     def _state(self, outcome: Outcome, sender: UniqueAddress, message: GossipState, now: float) -> Outcome:
         mine, theirs = outcome.state, from_wire(message, now)

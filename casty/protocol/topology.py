@@ -77,7 +77,7 @@ class Topology:
     view: View = field(init=False)
     gone: bool = field(init=False, default=False)
     _node: UniqueAddress = field(init=False)
-    _joining: Joining = field(init=False)
+    joining: Joining = field(init=False)
     _reunion: Reunion = field(init=False)
     _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
@@ -91,7 +91,7 @@ class Topology:
     def __post_init__(self) -> None:
         settings = self.settings
         self._node = self.member.unique
-        self._joining = Joining(self.member, settings.shared, self.seeds, self.rng)
+        self.joining = Joining(self.member, settings.shared, self.seeds, self.rng)
         self._reunion = Reunion(self.member, settings.shared, self.seeds, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
@@ -112,18 +112,18 @@ class Topology:
     def _before_membership(self, event: TopologyEvent, now: float) -> list[TopologyEffect]:
         match event:
             case Start():
-                return self._joining_step(self._joining.start(now), now)
+                return self._joining_step(self.joining.start(now), now)
             case TimerFired(key):
-                return self._joining_step(self._joining.tick(now), now) if key == PROBE else []
+                return self._joining_step(self.joining.tick(now), now) if key == PROBE else []
             case Received(sender, JoinProbe(joiner, _, token)) if joiner.unique == sender:
                 answer = Send(sender, JoinAnswer(token, JoinState.not_in_cluster))
-                return [answer, *self._joining_step(self._joining.probed(sender, now), now)]
+                return [answer, *self._joining_step(self.joining.probed(sender, now), now)]
             case Received(sender, JoinAnswer() as answer):
-                return self._joining_step(self._joining.answered(sender, answer, now), now)
-            case Received(sender, GossipState(welcome=True) as welcome) if self._joining.may_welcome(sender):
+                return self._joining_step(self.joining.answered(sender, answer, now), now)
+            case Received(sender, GossipState(welcome=True) as welcome) if self.joining.may_welcome(sender):
                 return self._welcomed(sender, welcome, now)
             case SelfAlias(address):
-                return self._joining_step(self._joining.alias(address, now), now)
+                return self._joining_step(self.joining.alias(address, now), now)
             case HelloRefused(address, reason):
                 return [JoinFailed(f"{address} refused the connection: {reason}")] if address in self.seeds else []
             case OwnServices(services):
@@ -131,7 +131,7 @@ class Topology:
                 return []
             case WorkFinished() | LeaveMember(self.member.address) | DownMember(self.member.address):
                 self.gone = True
-                return [*self._joining.withdraw(), Left()]
+                return [*self.joining.withdraw(), Left()]
             case WantServing():
                 return [*self._sides.serving.want(None, now)]
             case Received() | Accuse() | Absolve() | AddressAnswered() | LeaseAnswered() | LeaveMember() | DownMember():

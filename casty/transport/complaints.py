@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from casty.naming import printable
+from casty.naming import LOG_TEXT_MAX, printable
 
 LINES_PER_SECOND_MAX = 20
 """Lines of one source."""
@@ -54,36 +54,21 @@ class Complaints:
         self._clock = clock
         self._sources: dict[str, _Source] = {}
         self._all = _Source(float("-inf"))
+        self._own = _Source(float("-inf"))
+        """For the texts of this library: peers must not use up its lines."""
 
     def warning(self, source: object, text: str) -> None:
         """Log what a peer has done; not again within REPEAT_AFTER if it is the same."""
-        self._say(logging.WARNING, source, text)
+        self.say(logging.WARNING, source, text)
 
     def info(self, source: object, text: str) -> None:
         """The same for what is in the order of things."""
-        self._say(logging.INFO, source, text)
+        self.say(logging.INFO, source, text)
 
-    def error(self, source: object, text: str, error: BaseException) -> None:
-        """Log a failure of this node while it handled what a peer has sent, with its traceback."""
-        name = printable(str(source))
-        self._log(logging.ERROR, name, self._source(name, self._clock()), printable(text), error)
-
-    def log(self, level: int, source: str, text: str, *, length_max: int) -> None:
-        """Log a text of this library that may name peers, at whatever length is right for it."""
-        self._log(level, source, self._source(source, self._clock()), printable(text, length_max))
-
-    def flush(self) -> None:
-        """Log how many lines were held back from sources that may speak again, and forget quiet ones."""
+    def say(self, level: int, source: object, text: str, *, length_max: int = LOG_TEXT_MAX) -> None:
+        """Log what a peer causes at any level, and at whatever length is right for it."""
         now = self._clock()
-        for name, origin in list(self._sources.items()):
-            if origin.held and now - origin.since >= 1.0:
-                self._count(name, origin)
-            if now - origin.latest >= REPEAT_AFTER:
-                del self._sources[name]
-
-    def _say(self, level: int, source: object, text: str) -> None:
-        now = self._clock()
-        name, words = printable(str(source)), printable(text)
+        name, words = printable(str(source)), printable(text, length_max)
         origin = self._source(name, now)
         if now - origin.told.get(words, float("-inf")) < REPEAT_AFTER:
             origin.hold(level)
@@ -93,6 +78,25 @@ class Complaints:
                 del origin.told[next(iter(origin.told))]
             origin.told.pop(words, None)
             origin.told[words] = now
+
+    def error(self, source: object, text: str, error: BaseException) -> None:
+        """Log a failure of this node while it handled what a peer has sent, with its traceback."""
+        name = printable(str(source))
+        self._log(logging.ERROR, name, self._source(name, self._clock()), printable(text), error)
+
+    def log(self, level: int, source: str, text: str, *, length_max: int) -> None:
+        """Log a text of this library, which peers may be named in, but which they do not cause at will."""
+        self._own.latest = self._clock()
+        self._log(level, source, self._own, printable(text, length_max))
+
+    def flush(self) -> None:
+        """Log how many lines were held back from sources that may speak again, and forget quiet ones."""
+        now = self._clock()
+        for name, origin in list(self._sources.items()):
+            if origin.held and now - origin.since >= 1.0:
+                self._count(name, origin)
+            if now - origin.latest >= REPEAT_AFTER:
+                del self._sources[name]
 
     def _source(self, name: str, now: float) -> _Source:
         if name not in self._sources and len(self._sources) >= SOURCES_MAX:
@@ -107,13 +111,15 @@ class Complaints:
 
     def _log(self, level: int, name: str, origin: _Source, text: str, error: BaseException | None = None) -> bool:
         now = origin.latest
-        if not origin.may_say(now, LINES_PER_SECOND_MAX) or not self._all.may_say(now, LINES_PER_SECOND_TOTAL):
+        is_over = origin is not self._own and not self._all.may_say(now, LINES_PER_SECOND_TOTAL)
+        if is_over or not origin.may_say(now, LINES_PER_SECOND_MAX):
             origin.hold(level)
             return False
         if origin.held:
             self._count(name, origin)
         origin.lines += 1
-        self._all.lines += 1
+        if origin is not self._own:
+            self._all.lines += 1
         self._logger.log(level, "%s: %s", name, text, exc_info=error)
         return True
 

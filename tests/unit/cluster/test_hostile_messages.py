@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+import trio.testing
 
 from casty import (
     ActorAddress,
@@ -13,6 +14,8 @@ from casty import (
     ActorRef,
     Behavior,
     Behaviors,
+    ClusteredActorSystem,
+    ClusterTimeoutError,
     Mailbox,
     MailboxOverflowStrategy,
     NodeAddress,
@@ -22,8 +25,9 @@ from casty import (
     SubscribeTopology,
     message,
 )
-from casty.protocol.messages import JoinAnswer, JoinState, JoinWithdrawn
-from casty.testing.samples import run_of
+from casty.protocol.messages import JoinAnswer, JoinState, JoinWithdrawn, StatePage
+from casty.protocol.state_on_wire import to_wire
+from casty.testing.samples import gossip_of, member, run_of
 from casty.wire.codec import Codec
 from casty.wire.frame import Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
@@ -118,6 +122,38 @@ async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joini
         await nodes.start("b", "a")
         await nodes.handles["b"].system.wait_for(2)
         joined.set()
+
+
+async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autojump_clock, nodes):
+    network = nodes.network.host("b")
+    system = ClusteredActorSystem(
+        name="shop", host="b", port=2551, node_id="b", seed_nodes=[("a", 2551)], network=network, join_timeout=10
+    )
+    codec = Codec(export_ref=lambda ref: ref.address, import_ref=lambda address, form: None)
+    codec.register(StatePage, name="casty.StatePage")
+    part = to_wire(gossip_of(member("m")), 0.0, welcome=True)
+
+    async def tell_pages() -> None:
+        link = await nodes.network.host("stranger").connect(NodeAddress("b", 2551))
+        await link.send(
+            encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control))
+            + b"".join(codec.frame_control(StatePage(1, index, 4, part)) for index in range(3))
+        )
+        await trio.sleep(1)
+        inbound = system.cluster._running().transport._exchange.handler
+        assert system.cluster._running().meters.received["StatePage"] == 3
+        assert inbound._states._open == {}
+        await link.aclose()
+
+    async with trio.open_nursery() as nursery:
+
+        async def wait_in_vain() -> None:
+            with pytest.raises(ClusterTimeoutError):
+                await system.__aenter__()
+
+        nursery.start_soon(wait_in_vain)
+        await trio.testing.wait_all_tasks_blocked()
+        await tell_pages()
 
 
 async def test_membership_on_the_lane_of_messages_is_refused_and_the_link_lives(autojump_clock, nodes, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from casty.errors import DecodeError
 from casty.protocol import exchange as exchange_module
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send
-from casty.protocol.exchange import Exchange, ExchangeMessage, Outcome
+from casty.protocol.exchange import FOREIGN_NOTED_MAX, TELL_REMOVED_EVERY, Exchange, ExchangeMessage, Outcome
 from casty.protocol.gossip import TOMBSTONE_AGE_MAX, Gossip, Relation
 from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import (
@@ -69,6 +70,24 @@ def test_state_of_another_cluster_is_noted_once_and_ignored() -> None:
     again = exchange.receive(STATE, Registry(), B, message, 1.0)
     assert [type(effect) for effect in first.effects] == [Note]
     assert (first.state, again.effects) == (STATE, ())
+
+
+def test_many_foreign_clusters_do_not_keep_the_next_from_being_noted() -> None:
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    for number in range(3 * FOREIGN_NOTED_MAX):
+        outcome = exchange.receive(STATE, Registry(), run_of(f"z{number}"), GossipDigest(12345, b""), 1.0)
+        assert [type(effect) for effect in outcome.effects] == [Note]
+
+
+def test_a_removed_run_that_talks_without_end_is_told_now_and_then() -> None:
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    state = gossip_of(member("a"), member("b"))
+    state = replace(state, tombstones={C: 0.0})
+    told = 0
+    for step in range(1_000):
+        outcome = exchange.receive(state, Registry(), C, GossipDigest(state.cluster_id, b""), 1.0 + step / 100)
+        told += len(outcome.effects)
+    assert told == 10 / TELL_REMOVED_EVERY
 
 
 def test_stranger_is_ignored() -> None:

@@ -128,3 +128,17 @@ def test_addresses_that_a_peer_has_made_up_are_one_short_line() -> None:
     assert shown == "evil\\nFAKE LINE:1"
     assert len(str(NodeAddress("e" * 100_000, 1))) < 300
     assert str(ActorAddress("shop", "/a\nb", "h", 1)).isprintable()
+
+
+def test_peers_do_not_use_up_the_lines_of_the_library(caplog, complaints, clock) -> None:
+    for number in range(10 * SOURCES_MAX):
+        complaints.warning(f"node-{number}", f"text {number}")
+        complaints.warning("/_cluster/_topology", f"text {number}")
+    complaints.log(logging.WARNING, "/_cluster/_topology", "declared down", length_max=100)
+    assert caplog.messages[-1] == "/_cluster/_topology: declared down"
+
+
+def test_what_a_peer_causes_may_be_longer_and_comes_once_a_minute(caplog, complaints) -> None:
+    for _ in range(2):
+        complaints.say(logging.ERROR, NodeAddress("evil", 1), "n" * 500, length_max=1_000)
+    assert caplog.messages == ["evil:1: " + "n" * 500]
