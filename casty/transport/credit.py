@@ -12,6 +12,9 @@ STRANGER_BYTES_PER_SECOND = 1024 * 1024
 STRANGER_BYTES_BURST = 1024 * 1024
 """Frames to actors, from all links with strangers of one host together."""
 
+STRANGER_SHARES = 4
+"""What the strangers of all hosts together may send is at most as much as those of so many hosts."""
+
 FRAME_COST_BYTES = 64
 """What handling any frame costs, however small it is."""
 
@@ -47,11 +50,16 @@ class Credit:
 
 
 class Pace:
-    """A credit of several links, whose turns come first in, first out, each when it is paid for."""
+    """A credit of several links, whose turns come first in, first out, each when it is paid for.
 
-    __slots__ = ("_credit", "_turns")
+    With ``beyond`` what is taken is paid for there too. One turn of each pace waits there at a time, so those
+    that share it have their turns one after the other, however much each of them wants.
+    """
 
-    def __init__(self, credit: Credit) -> None:
+    __slots__ = ("_beyond", "_credit", "_turns")
+
+    def __init__(self, credit: Credit, *, beyond: Pace | None = None) -> None:
+        self._beyond = beyond
         self._credit = credit
         self._turns = trio.Lock()
 
@@ -61,6 +69,8 @@ class Pace:
             pause = self._credit.take(cost, now=trio.current_time())
             if pause:
                 await trio.sleep(pause)
+            if self._beyond is not None:
+                await self._beyond.take(cost)
 
     def is_rested(self, now: float) -> bool:
         """Whether nobody waits and nothing is missing."""
@@ -70,11 +80,11 @@ class Pace:
         return f"<Pace {self._credit!r} waiting={self._turns.statistics().tasks_waiting}>"
 
 
-def control_credit(now: float) -> Credit:
-    """Return the credit of a new control link."""
-    return Credit(per_second=CONTROL_BYTES_PER_SECOND, burst=CONTROL_BYTES_BURST, now=now)
+def control_credit(now: float, *, shares: int = 1) -> Credit:
+    """Return the credit of a new control link, or of all strangers of so many hosts."""
+    return Credit(per_second=shares * CONTROL_BYTES_PER_SECOND, burst=shares * CONTROL_BYTES_BURST, now=now)
 
 
-def stranger_credit(now: float) -> Credit:
-    """Return the credit that all strangers of one host have for frames to actors."""
-    return Credit(per_second=STRANGER_BYTES_PER_SECOND, burst=STRANGER_BYTES_BURST, now=now)
+def stranger_credit(now: float, *, shares: int = 1) -> Credit:
+    """Return the credit that all strangers of so many hosts have for frames to actors."""
+    return Credit(per_second=shares * STRANGER_BYTES_PER_SECOND, burst=shares * STRANGER_BYTES_BURST, now=now)

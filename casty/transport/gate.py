@@ -23,7 +23,7 @@ class Place:
         self.host = host
         self.since = since
         self.is_silent = True
-        """Whether it has not said a whole hello yet; who has is not shown out."""
+        """Whether it may be shown out: it has not said a whole hello yet, or only asks and waits for the answer."""
         self.scope = trio.CancelScope()
 
 

@@ -296,7 +296,7 @@ class RemoteTransport:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
-                place.is_silent = False
+                place.is_silent = hello.lane is Lane.status
                 doubt = exchange.objection(hello, connection.remote) or await self._claims.doubt(
                     hello, connection.remote, exchange
                 )

@@ -13,7 +13,7 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.credit import Pace, control_credit, stranger_credit
+from casty.transport.credit import STRANGER_SHARES, Pace, control_credit, stranger_credit
 from casty.transport.link import Link, Session
 from casty.transport.links import Links
 from casty.transport.outbox import Tally
@@ -33,7 +33,18 @@ RUNS_WAITED_FOR_MAX = 4
 class Strangers:
     """The bounds of one transport. ``dials`` are all that are under way, ``sessions`` all that are up."""
 
-    __slots__ = ("_addresses", "_dials", "_kept", "_limits", "_links", "_members", "_paces", "_queued", "_sessions")
+    __slots__ = (
+        "_addresses",
+        "_dials",
+        "_kept",
+        "_limits",
+        "_links",
+        "_members",
+        "_paces",
+        "_queued",
+        "_sessions",
+        "_shared",
+    )
 
     def __init__(
         self,
@@ -51,6 +62,7 @@ class Strangers:
         self._members = Tally()
         self._queued = Tally(bytes_max=OUTBOUND_SHARES * limits.outbound_bytes_max)
         self._paces: dict[tuple[str, Lane], Pace] = {}
+        self._shared: dict[Lane, Pace] = {}
 
     def keep(self, nodes: Iterable[UniqueAddress]) -> None:
         """Take these runs for members, and only these; nobody is one at first."""
@@ -99,11 +111,14 @@ class Strangers:
         return self.pace_of(session.remote, session.link.lane, trio.current_time())
 
     def pace_of(self, host: str, lane: Lane, now: float) -> Pace:
-        """Return what all strangers of a host share on a lane."""
+        """Return what all strangers of a host share on a lane; it is a part of what those of all hosts share."""
         pace = self._paces.get((host, lane))
         if pace is None:
-            credit = control_credit(now) if lane is Lane.control else stranger_credit(now)
-            pace = self._paces[host, lane] = Pace(credit)
+            make = control_credit if lane is Lane.control else stranger_credit
+            shared = self._shared.get(lane)
+            if shared is None:
+                shared = self._shared[lane] = Pace(make(now, shares=STRANGER_SHARES))
+            pace = self._paces[host, lane] = Pace(make(now), beyond=shared)
         return pace
 
     def forget_rested(self, now: float) -> None:

@@ -11,7 +11,9 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.errors import AskTimeoutError
 from casty.transport.base import ConnectionLost
 from casty.transport.credit import STRANGER_BYTES_BURST
+from casty.transport.gate import SILENCE_GRANTED
 from casty.transport.inquiries import REPORT_AGE_MAX, REPORT_COST_BYTES_MIN
+from casty.transport.peers import DEFAULT_LIMITS
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, Refused, decode_refused, encode_hello
 
@@ -137,3 +139,16 @@ async def test_a_node_that_takes_too_long_closes_the_connection(autojump_clock, 
     assert await asked(world, a) == []
     assert trio.current_time() - began == pytest.approx(5.0, abs=0.1)
     assert a.transport.statistics().unauthenticated == 0
+
+
+async def test_who_waits_for_an_answer_keeps_no_node_of_its_host_out(autojump_clock, world) -> None:
+    a = await world.node("a")
+    a.told.make_report = trio.sleep_forever
+    for _ in range(DEFAULT_LIMITS.unauthenticated_per_host_max):
+        connection = await world.network.host("evil").connect(a.me.address)
+        await connection.send(encode_hello(Hello(1, 1, "", UniqueAddress(NodeAddress("evil", 1), 9), Lane.status)))
+    await trio.sleep(SILENCE_GRANTED)
+    node = await world.node("evil")
+    node.transport.dial(a.me.address, Lane.control)
+    await node.told.wait("link_up")
+    assert trio.current_time() == pytest.approx(SILENCE_GRANTED, abs=0.01)

@@ -17,6 +17,7 @@ from casty.transport.credit import (
     FRAME_COST_BYTES,
     STRANGER_BYTES_BURST,
     STRANGER_BYTES_PER_SECOND,
+    STRANGER_SHARES,
     Credit,
 )
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
@@ -285,6 +286,37 @@ async def test_all_strangers_of_a_host_are_read_at_one_pace_and_members_there_at
         nursery.cancel_scope.cancel()
     taken = 1024 * (len(b.told.bodies) - 10)
     assert 0.9 <= taken / (burst + 10 * per_second) <= 1.1
+
+
+async def test_strangers_of_all_hosts_share_what_those_of_four_may_send_in_fair_turns(autojump_clock, world) -> None:
+    b = await world.node("b")
+    floods = [await stranger(world, b, port, Lane.control, host=f"evil{port}") for port in range(1, 13)]
+    assert [await answer(flood) for flood in floods] == [FrameKind.HELLO_ACK] * 12
+    one = frame(FrameKind.CONTROL, b"x" * (8192 - FRAME_COST_BYTES))
+    heard: list[float] = []
+
+    def note(peer: UniqueAddress, body: bytes) -> None:
+        if body == b"let me in":
+            heard.append(trio.current_time())
+
+    async def pour(flood: Connection) -> None:
+        while True:
+            await flood.send(one)
+
+    b.told.on_frame = note
+    async with trio.open_nursery() as nursery:
+        for flood in floods:
+            nursery.start_soon(pour, flood)
+        await trio.sleep(30)
+        newcomer = await world.node("a")
+        for _ in range(5):
+            newcomer.say(b, b"let me in", lane=Lane.control)
+            asked = trio.current_time()
+            await trio.sleep(1)
+            assert heard.pop() - asked < 0.5
+        nursery.cancel_scope.cancel()
+    allowed = STRANGER_SHARES * (CONTROL_BYTES_BURST + CONTROL_BYTES_PER_SECOND * trio.current_time())
+    assert 0.9 <= 8192 * len(b.told.bodies) / allowed <= 1.1
 
 
 async def test_a_stranger_whose_turn_does_not_come_is_hung_up_on(autojump_clock, world) -> None:
