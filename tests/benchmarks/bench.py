@@ -3,7 +3,7 @@
     python tests/benchmarks/bench.py --short --json now.json
     python tests/benchmarks/bench.py --workloads R1 R3 --peers casty asyncio --rounds 9
     python tests/benchmarks/bench.py compare before.json after.json
-    python tests/benchmarks/bench.py plot now.json
+    python tests/benchmarks/bench.py plot now.json docs/explanation/speed.svg
 
 Judges nothing by its exit code: numbers depend on the machine, only ratios of one run can be compared.
 """
@@ -56,17 +56,24 @@ def run(chosen: argparse.Namespace) -> None:
         groups = [[name for name in group if name in chosen.workloads] for group in groups]
     count = chosen.rounds or (3 if chosen.short else 5)
     scale = chosen.scale or (0.1 if chosen.short else 1.0)
-    began, runs = time.monotonic(), list[rounds.Run]()
+    began, runs, origin = time.monotonic(), list[rounds.Run](), environment()
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
     for done in rounds.interleaved(programs, groups, rounds=count, scale=scale):
+        if runs and runs[-1].round != done.round:
+            keep(chosen.json, origin, scale, runs)
         runs.append(done)
         if sys.stdout.isatty():
             line = f"{time.monotonic() - began:5.0f} s  round {done.round + 1} of {count}: {done.peer} {done.workload}"
             print(f"\r{line:<70}", end="", flush=True)
+    keep(chosen.json, origin, scale, runs)
     print(f"\n{report.results(runs)}\n\n{report.goals(runs)}\n\n{report.calibration(runs)}")
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"environment": environment(), "scale": scale, "runs": rounds.as_json(runs)}
-    chosen.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(f"{time.monotonic() - began:.0f} s; figures are in {chosen.json}")
+
+
+def keep(path: Path, origin: dict[str, Any], scale: float, runs: Sequence[rounds.Run]) -> None:
+    """Write the figures there are; after each round, so that a run that is cut short was not for nothing."""
+    kept = {"environment": origin, "scale": scale, "runs": rounds.as_json(runs)}
+    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def environment() -> dict[str, Any]:
@@ -77,6 +84,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -92,8 +100,8 @@ def main(arguments: Sequence[str]) -> None:
             print(report.comparison(load(Path(before)), load(Path(after))))
         case ["show", path]:
             print(f"{report.results(load(Path(path)))}\n\n{report.goals(load(Path(path)))}")
-        case ["plot", path]:
-            picture = Path(path).with_suffix(".png")
+        case ["plot", path, *rest] if len(rest) <= 1:
+            picture = Path(rest[0]) if rest else Path(path).with_suffix(".png")
             importlib.import_module("plot").draw(load(Path(path)), picture)  # needs matplotlib, nothing else here does
             print(f"drawn: {picture}")
         case _:
