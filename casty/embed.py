@@ -24,7 +24,7 @@ from casty.errors import ActorStoppedError, AskFailed
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.signatures import check_async_function
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 
 __all__ = ["AsyncEmbedded", "Embedded", "start", "start_async"]
 
@@ -292,6 +292,10 @@ class _Host(Generic[S]):
             future.add_done_callback(partial(self._withdraw, scope))
             try:
                 result = await async_fn()
+            except AskFailed as raised:
+                if kernel_of(self.system).closed:
+                    await trio.sleep_forever()  # until the end of the block, which tells the cause
+                error = raised
             except Exception as raised:  # the caller's, who is in another thread
                 error = raised
             else:

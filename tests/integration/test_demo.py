@@ -194,7 +194,7 @@ def watcher():
 
 async def show(ctx, event: object):
     print(type(event).__name__, event.member.id, flush=True)
-    if event.member.id == "unwanted":
+    if isinstance(event, MemberUp) and event.member.id == "unwanted":
         await ctx.system.cluster.down(event.member.address)
     return Behaviors.same()
 
@@ -250,7 +250,8 @@ def test_nodes_find_each_other_by_seeds_and_leave_when_asked(start: Start, tmp_p
     assert "was declared down by its cluster" in errors.splitlines()[-1]
 
     first.process.send_signal(signal.SIGINT)
-    assert first.end()[0] == 130
+    code, errors = first.end()
+    assert code == 130, errors
     assert not is_open(int(port))
 
 
