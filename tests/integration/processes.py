@@ -146,7 +146,8 @@ class NodeProcess:
         return at
 
     async def let_go(self) -> None:
-        """Let a process that is held become a node."""
+        """Let a process that is held become a node, once it has come so far."""
+        await self.wait_for("held")
         assert self.process.stdin is not None
         await self.process.stdin.send_all(b"\n")
 
@@ -221,10 +222,8 @@ class Rig:
         return node
 
     async def hold(self, node_id: str, **spec: Any) -> NodeProcess:
-        """Start a node's process that does nothing until `let_go`, but then at once."""
-        node = await self.launch(node_id, held=True, **spec)
-        await node.wait_for("held")
-        return node
+        """Start a node's process, which gets ready (event ``held``) and becomes a node at `let_go`."""
+        return await self.launch(node_id, held=True, **spec)
 
     async def start(self, node_id: str, **spec: Any) -> NodeProcess:
         """Start a node and wait until its port is bound."""

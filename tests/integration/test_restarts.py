@@ -51,6 +51,7 @@ async def test_a_node_that_is_back_on_its_address_at_once_is_a_new_member(rig: R
     await a.wait_for("worked")
     old = incarnation(a)
     again = await rig.hold("a", port=a.address[1], seeds=[b, c], **SPEC)
+    await again.wait_for("held")
     killed_at = await a.kill()
     await again.let_go()
     await rig.bound(again)
@@ -72,10 +73,11 @@ async def test_a_node_that_is_back_on_its_address_at_once_is_a_new_member(rig: R
 async def test_a_rolling_restart_keeps_one_cluster_and_accuses_nobody(rig: Rig) -> None:
     nodes = await rig.cluster(*NAMES, **SPEC)
     await nodes[0].wait_for("worked")
+    held = [await rig.hold(node.node_id, port=node.address[1], seeds=nodes, **SPEC) for node in nodes]
     began = time.monotonic()
-    for place, node in enumerate(nodes):
+    for place, again in enumerate(held):
+        node = nodes[place]
         stay = [other for other in nodes if other is not node]
-        again = await rig.hold(node.node_id, port=node.address[1], seeds=stay, **SPEC)
         marks = {other.node_id: other.mark() for other in stay}
         await node.begin("leave")
         assert await node.wait_ended() == 0, node.story()
@@ -101,6 +103,8 @@ async def test_a_whole_cluster_that_is_killed_and_starts_in_any_order_is_one_clu
     await nodes[0].wait_for("worked")
     old = {node.node_id: incarnation(node) for node in nodes}
     again = [await rig.hold(node.node_id, port=node.address[1], seeds=nodes, **SPEC) for node in nodes]
+    for node in again:
+        await node.wait_for("held")
     for node in nodes:
         node.process.kill()
     for node in nodes:
