@@ -1,6 +1,6 @@
 """The way to one run of a node on one lane, for those who send there again and again.
 
-Looking the link up for each frame, under the name of a run or of any run, was a quarter of the sender's
+Looking the link up for each frame, under the name of a run or of any run, was a fifth of the sender's
 part of a tell: a route remembers the link for as long as it is up.
 """
 
