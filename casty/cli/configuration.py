@@ -26,6 +26,7 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
+from casty.checks import check_node_id, check_roles
 from casty.cli.hosting import Guest, NodePlan
 
 T = TypeVar("T")
@@ -72,19 +73,37 @@ def read_file(path: Path) -> NodeFile:
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     try:
-        return CONVERTER.structure(table, NodeFile)
+        file = CONVERTER.structure(table, NodeFile)
     except cattrs.BaseValidationError as error:
         first = cattrs.transform_error(error, path="", format_exception=_explain)[0]
         text, _, place = first.rpartition(" @ ")
         where = place.lstrip(".")
         raise ConfigError(f"{path}: {f'in {where}: ' if where else ''}{text}") from None
+    _check_node(path, file.node)
+    return file
+
+
+def _check_node(path: Path, node: NodeOptions) -> None:
+    """Find in the file what would be refused later, where nobody knows any more that it came from there."""
+    checks: dict[str, Callable[[], object]] = {
+        "seeds": lambda: [parse_address(seed) for seed in node.seeds or ()],
+        "node_id": lambda: None if node.node_id is None else check_node_id(node.node_id),
+        "roles": lambda: None if node.roles is None else check_roles(frozenset(node.roles)),
+    }
+    for name, check in checks.items():
+        try:
+            check()
+        except ConfigError as error:
+            raise ConfigError(f"{path}: in node.{name}: {error}") from None
 
 
 def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
     """Return the plan of a node; ConfigError when it has no name, or a seed cannot be dialled."""
     node = options.over(file.node)
     if node.node_id is None:
-        raise ConfigError("a node needs a name: give --node-id, or node_id in the table [node] of the file")
+        raise ConfigError(
+            "a node needs a name: give --node-id, or node_id in the table [node] of the file that --config names"
+        )
     seeds = tuple(parse_address(seed) for seed in node.seeds or ())
     return NodePlan(
         node_id=node.node_id,

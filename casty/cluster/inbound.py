@@ -113,7 +113,7 @@ class Inbound:
         """Log whom this node has refused."""
         who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
         say = self._complaints.info if refusal is LEAVING else self._complaints.warning
-        say(host, f"connection refused: {refusal.reason}{who}")
+        say(host, f"a connection from there was refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """Pass on which run answers at an address."""

@@ -232,7 +232,8 @@ class TopologyDriver:
             case JoinFailed(reason):
                 board.end(JoinRefused(reason))
             case Left():
-                self._ctx.log.info("%s has left the cluster", self._node.self_node.address)
+                how = "has left the cluster" if board.joined else "stops, and was in no cluster"
+                self._ctx.log.info("%s %s", self._node.self_node.address, how)
                 board.end()
             case Downed(reason):
                 error = NodeDowned(f"{self._node.self_node.address} {_how(reason)}; {AFTER_DOWN}")

@@ -103,7 +103,7 @@ class BehaviorTestKit(Generic[M]):
         return self._returned
 
     def run_own(self) -> int:
-        """Have the behaviour handle what it has told itself, adapted messages too; return how many."""
+        """Have the behaviour handle what it has told itself, adapted and unstashed messages too; return how many."""
         own = self._world.own_messages
         for handled in range(OWN_MESSAGES_MAX):
             if not own or not self._alive:

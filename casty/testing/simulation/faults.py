@@ -95,6 +95,11 @@ class Cut(_AsCode):
     other: tuple[str, ...]
     one_way: bool = field(default=False, kw_only=True)
 
+    def __post_init__(self) -> None:
+        for side in (self.one, self.other):
+            if isinstance(side, str):  # which is a sequence of names too, of one letter each
+                raise ConfigError(f"a side of a Cut is a tuple of names: write ({side!r},)")
+
 
 @dataclass(frozen=True, repr=False)
 class Heal(_AsCode):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import trio
 from orders import ORDERS, Desk, Place
 
@@ -18,7 +16,8 @@ async def place(simulation: Simulation, number: int) -> int:
             try:
                 listing = await node.find(ORDERS, at_least=1)
                 ref = listing.refs[number % len(listing.refs)]
-                return await node.ask(ref, partial(Place, number), timeout=1.0)
+                accepted: int = await node.ask(ref, lambda reply_to: Place(number, reply_to), timeout=1.0)
+                return accepted
             except CastyError:
                 continue  # no answer in time, or the node has just ended: the next one may know better
         await trio.sleep(0.1)

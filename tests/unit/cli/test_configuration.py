@@ -107,6 +107,9 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
         ("[node]\ninsecure = 1", "in node.insecure: expected bool, got 1"),
         ("[node]\nroles = 'web'", "in node.roles: expected a list of strings, got 'web'"),
         ("[node]\nseeds = [1]", r"in node.seeds: expected a list of strings, got \[1\]"),
+        ("[node]\nseeds = ['127.0.0.1']", r"casty.toml: in node.seeds: a seed is HOST:PORT.* got '127.0.0.1'"),
+        ("[node]\nnode_id = 'g 1'", r"casty.toml: in node.node_id: .*without spaces.* got 'g 1'"),
+        ("[node]\nroles = ['']", "casty.toml: in node.roles: "),
         ("[actors.mailbox]\ncapacity = true", "in actors.mailbox.capacity: expected int, got True"),
         (
             "[actors.mailbox]\noverflow = 'x'",

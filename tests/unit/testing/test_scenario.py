@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from casty import ClusterSettings, ConfigError
@@ -131,3 +133,8 @@ def test_a_fault_that_cannot_be_is_refused(make: object) -> None:
     assert callable(make)
     with pytest.raises(ConfigError):
         make()
+
+
+def test_a_side_of_a_cut_is_not_one_name() -> None:
+    with pytest.raises(ConfigError, match=re.escape("write ('web-1',)")):
+        Cut("web-1", ("web-2",))  # type: ignore[arg-type]  # the slip this is about
