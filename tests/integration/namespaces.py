@@ -6,11 +6,13 @@ Everything lives in namespaces of its own, and goes with them. It needs root, ``
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 
 SERIAL = count(1)
 PORT = 2551
@@ -24,6 +26,7 @@ def why_not() -> str:
     if missing:
         return f"network namespaces need {' and '.join(missing)}"
     try:
+        remove_left()
         with lan("probe", names="a") as found:
             found.drop("a", ["a"])
     except subprocess.CalledProcessError as error:
@@ -95,6 +98,13 @@ class Lan:
         for name in (*self.addresses, "lan"):
             if self.namespace(name) in there:
                 run(["ip", "netns", "delete", self.namespace(name)])
+
+
+def remove_left() -> None:
+    """Remove what tests have left that were killed before they could."""
+    for namespace in re.findall(r"^casty-\d+-\S+", run(["ip", "netns", "list"]), re.MULTILINE):
+        if not Path("/proc", namespace.split("-")[1]).exists():
+            run(["ip", "netns", "delete", namespace])
 
 
 @contextmanager
