@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -104,7 +104,8 @@ def remove_left() -> None:
     """Remove what tests have left that were killed before they could."""
     for namespace in re.findall(r"^casty-\d+-\S+", run(["ip", "netns", "list"]), re.MULTILINE):
         if not Path("/proc", namespace.split("-")[1]).exists():
-            run(["ip", "netns", "delete", namespace])
+            with suppress(subprocess.CalledProcessError):  # another worker was faster
+                run(["ip", "netns", "delete", namespace])
 
 
 @contextmanager
