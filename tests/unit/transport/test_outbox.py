@@ -152,14 +152,18 @@ async def test_a_cancelled_taker_can_be_followed_by_another() -> None:
 
 def test_the_gate_counts_in_all_and_per_host() -> None:
     gate = Gate(total_max=3, per_host_max=2)
-    assert [gate.enter(host) for host in "aaabb"] == [True, True, False, True, False]
-    gate.leave("a")
-    assert gate.enter("b")
+    places = [gate.enter(host, 0.0) for host in "aaabb"]
+    assert [place is not None for place in places] == [True, True, False, True, False]
+    kept = [place for place in places if place is not None]
+    gate.leave(kept[0])
+    gate.leave(kept[0])  # the second time changes nothing
+    last = gate.enter("b", 0.0)
+    assert last is not None
     assert gate.inside == 3
-    for host in "abb":
-        gate.leave(host)
+    for place in (*kept[1:], last):
+        gate.leave(place)
     assert gate.inside == 0
-    assert gate.enter("c")
+    assert gate.enter("c", 0.0)
 
 
 async def test_a_tally_is_what_its_outboxes_hold_whatever_happens_to_them(autojump_clock, nursery) -> None:
