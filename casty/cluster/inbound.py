@@ -169,7 +169,7 @@ class Inbound:
             envelope = self._node.codec.decode_envelope(body)
         except DecodeError as error:
             code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
-            self._answer(peer, Notice(code, error.path, error.uid, error.name))
+            self._not_delivered(peer, Notice(code, error.path, error.uid, error.name))
             raise
         path, uid, message, name, remaining = envelope
         backlogs = self._node.backlogs
@@ -177,7 +177,7 @@ class Inbound:
             backlogs.sender, backlogs.size = peer, len(body)
         refusal = self._local.deliver(path, uid, message, name, remaining)
         if refusal is not None:
-            self._answer(peer, Notice(refusal, path, uid, type(message).__name__))
+            self._not_delivered(peer, Notice(refusal, path, uid, type(message).__name__))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):
                 # Members only: a stranger could have this node dial the addresses of its choice.
                 refuse_asks(
@@ -187,8 +187,9 @@ class Inbound:
     def _slice(self, peer: UniqueAddress, body: bytes) -> None:
         node = self._node
         whole = node.assembler.take(peer, body, node.kernel.now())
-        if whole is not None and node.transport is not None:
-            node.transport.send_if_up(peer, Lane.large, arrived_frame(*whole))
+        if whole is not None and node.transport is not None and node.transport.is_up(peer, Lane.large):
+            # Also behind large messages that fill the queue: the peer waits for it, and may fill its own with them.
+            node.transport.send_held(peer, Lane.large, [arrived_frame(*whole)])
 
     def _large(self, peer: UniqueAddress, number: int) -> None:
         body = self._node.assembler.claim(peer, number)
@@ -196,11 +197,15 @@ class Inbound:
             raise DecodeError("the place of a large message came, and the message is not here any more")
         self._envelope(peer, body)
 
-    def _answer(self, peer: UniqueAddress, notice: Notice) -> None:
-        transport = self._node.transport
-        if transport is not None and notice.path:
-            # Whoever has gone since is not dialled for this: the address may be a stranger's invention.
-            transport.send_if_up(peer, Lane.ordinary, self._node.codec.frame_notice(notice))
+    def _not_delivered(self, peer: UniqueAddress, notice: Notice) -> None:
+        """Have the sender's node make a dead letter; where its link has no room for the notice, it is one here."""
+        node = self._node
+        if not notice.path or node.transport is None:
+            return
+        # Whoever has gone since is not dialled for this: the address may be a stranger's invention.
+        if not node.transport.send_if_up(peer, Lane.ordinary, node.codec.frame_notice(notice)):
+            ref = node.remote(notice.path, node.self_node.address)
+            node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
 
     def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
         ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)

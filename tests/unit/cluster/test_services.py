@@ -47,6 +47,8 @@ class Fail:
 
 M = TypeVar("M")
 ECHO = ServiceKey[Echo | Fail]("echo")
+SENT_TO_NOBODY = 20_000
+"""Far more than fit into the queue of a link."""
 
 
 def echo(prefix: str) -> Behavior[Echo | Fail]:
@@ -325,3 +327,17 @@ async def test_an_ask_that_subscribes_gets_the_first_answer_only(autojump_clock,
     await nodes.start("d", "a")
     await nodes.all_up("a", "b", "c", "d")
     assert a.statistics().dead_letters == {}
+
+
+async def test_what_finds_no_room_for_its_notice_is_a_dead_letter_where_it_came(autojump_clock, nodes):
+    a = (await nodes.start("a")).system
+    b = (await nodes.start("b", ["a"])).system
+    await nodes.all_up("a", "b")
+    nodes.network.delay("b", "a", 0.05, one_way=True)
+    ref = a.remote("/nobody", "b").of(Fail)
+    for _ in range(SENT_TO_NOBODY):
+        await ref.send(Fail())
+    await trio.sleep(60)
+    there, here = a.statistics().dead_letters, b.statistics().dead_letters
+    assert set(there) == set(here) == {"not delivered: no_actor"}
+    assert sum(there.values()) + sum(here.values()) == SENT_TO_NOBODY
