@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from itertools import count
+
 import trio
 
 CONTROL_BYTES_PER_SECOND = 256 * 1024
@@ -14,6 +17,12 @@ STRANGER_BYTES_BURST = 1024 * 1024
 
 STRANGER_SHARES = 4
 """What the strangers of all hosts together may send is at most as much as those of so many hosts."""
+
+STRANGER_PATIENCE = 5.0
+"""Seconds for which the frames of a stranger wait for their turn; then the link is closed."""
+
+TURN_BYTES_MAX = 8 * 1024
+"""What is paid for in one turn of a pace: whoever comes first waits for so much of the others, 32 ms."""
 
 FRAME_COST_BYTES = 64
 """What handling any frame costs, however small it is."""
@@ -50,34 +59,68 @@ class Credit:
 
 
 class Pace:
-    """A credit of several links, whose turns come first in, first out, each when it is paid for.
+    """A credit of several links, which pay in small turns: the lowest rank first, then first in, first out.
 
     With ``beyond`` what is taken is paid for there too. One turn of each pace waits there at a time, so those
     that share it have their turns one after the other, however much each of them wants.
     """
 
-    __slots__ = ("_beyond", "_credit", "_turns")
+    __slots__ = ("_beyond", "_credit", "_is_taken", "_order", "_waiting")
 
     def __init__(self, credit: Credit, *, beyond: Pace | None = None) -> None:
         self._beyond = beyond
         self._credit = credit
-        self._turns = trio.Lock()
+        self._is_taken = False
+        self._order = count()
+        self._waiting: list[tuple[tuple[float, int], trio.Event]] = []
 
-    async def take(self, cost: float) -> None:
-        """Return when it is this caller's turn and what it takes is paid for."""
-        async with self._turns:
-            pause = self._credit.take(cost, now=trio.current_time())
-            if pause:
-                await trio.sleep(pause)
-            if self._beyond is not None:
-                await self._beyond.take(cost)
+    async def take(self, cost: float, *, rank: float = 0.0) -> None:
+        """Return when all of it is paid for; between two turns whoever has a lower rank goes before."""
+        place = (rank, next(self._order))
+        while cost > 0:
+            await self._enter(place)
+            try:
+                while cost > 0 and not (self._waiting and self._waiting[0][0] < place):
+                    await self._pay(min(cost, TURN_BYTES_MAX))
+                    cost -= TURN_BYTES_MAX
+            finally:
+                self._leave()
+
+    async def _pay(self, cost: float) -> None:
+        pause = self._credit.take(cost, now=trio.current_time())
+        if pause:
+            await trio.sleep(pause)
+        if self._beyond is not None:
+            await self._beyond.take(cost)
+
+    async def _enter(self, place: tuple[float, int]) -> None:
+        if not self._is_taken:
+            self._is_taken = True
+            return
+        its_turn = trio.Event()
+        insort(self._waiting, (place, its_turn))
+        try:
+            await its_turn.wait()
+        except trio.Cancelled:
+            if its_turn.is_set():  # it was cancelled first, and handed the turn before it ran again
+                self._leave()
+            else:
+                self._waiting.remove((place, its_turn))
+            raise
+
+    def _leave(self) -> None:
+        """Hand the turn over to whoever comes first, if anybody waits."""
+        if self._waiting:
+            self._waiting.pop(0)[1].set()
+        else:
+            self._is_taken = False
 
     def is_rested(self, now: float) -> bool:
         """Whether nobody waits and nothing is missing."""
-        return not self._turns.locked() and self._credit.is_full(now)
+        return not self._is_taken and self._credit.is_full(now)
 
     def __repr__(self) -> str:
-        return f"<Pace {self._credit!r} waiting={self._turns.statistics().tasks_waiting}>"
+        return f"<Pace {self._credit!r} waiting={len(self._waiting)}>"
 
 
 def control_credit(now: float, *, shares: int = 1) -> Credit:

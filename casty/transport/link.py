@@ -19,7 +19,7 @@ from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.complaints import Complaints
-from casty.transport.credit import FRAME_COST_BYTES, Pace, control_credit
+from casty.transport.credit import FRAME_COST_BYTES, STRANGER_PATIENCE, Pace, control_credit
 from casty.transport.outbox import Outbox, Tally
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
@@ -29,8 +29,6 @@ LARGE_READ_BYTES_MAX = 1024 * 1024
 processor time for 1 MiB."""
 STRANGER_READ_BYTES_MAX = 8 * 1024
 """There may be a thousand links with strangers, and what was read waits for its turn."""
-STRANGER_PATIENCE = 5.0
-"""Seconds for which the frames of a stranger wait for their turn; then the link is closed."""
 WRITE_BYTES_MAX = 256 * 1024
 """What one write may carry: many small frames, or a part of one that is larger."""
 
@@ -187,6 +185,7 @@ class Session:
         self._write_timeout = limits.write_timeout
         self._owner = owner
         self._credit = control_credit(self.since) if link.lane is Lane.control else None
+        self._taken = 0
         self._scope = trio.CancelScope()
         self._unknown = 0
         self._is_to_stay = False
@@ -344,8 +343,9 @@ class Session:
                 continue
             cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
             if pace is not None:
+                self._taken += cost
                 with trio.move_on_after(STRANGER_PATIENCE) as scope:
-                    await pace.take(cost)
+                    await pace.take(cost, rank=self._taken)
                 if scope.cancelled_caught:
                     self.end("strangers of its host send too much", graceful=False)
             self._hand_over(turn)

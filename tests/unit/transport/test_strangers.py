@@ -17,11 +17,12 @@ from casty.transport.credit import (
     FRAME_COST_BYTES,
     STRANGER_BYTES_BURST,
     STRANGER_BYTES_PER_SECOND,
+    STRANGER_PATIENCE,
     STRANGER_SHARES,
     Credit,
 )
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
-from casty.transport.link import FRAMES_BEFORE_YIELD, STRANGER_PATIENCE
+from casty.transport.link import FRAMES_BEFORE_YIELD
 from casty.transport.strangers import RUNS_WAITED_FOR_MAX, STAY_GRANTED
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
@@ -332,3 +333,36 @@ async def test_a_stranger_whose_turn_does_not_come_is_hung_up_on(autojump_clock,
         nursery.cancel_scope.cancel()
     assert trio.current_time() - began == pytest.approx(STRANGER_PATIENCE, abs=0.5)
     assert len(b.told.bodies) >= 2, "whoever came first was heard"
+
+
+@pytest.mark.parametrize("size", [700, 60_000, 1_000_000])
+async def test_a_node_that_joins_is_heard_at_once_beside_floods_from_its_own_host(autojump_clock, world, size) -> None:
+    b = await world.node("b")
+    flood = frame(FrameKind.CONTROL, bytes(size)) * max(140_000 // size, 1)
+    heard: list[float] = []
+
+    def note(peer: UniqueAddress, body: bytes) -> None:
+        if body == b"let me in":
+            heard.append(trio.current_time())
+
+    async def pour(port: int) -> None:
+        while True:
+            with suppress(ConnectionLost):
+                connection = await stranger(world, b, port, Lane.control)
+                while True:
+                    await connection.send(flood)
+            await trio.sleep(0.01)
+
+    b.told.on_frame = note
+    async with trio.open_nursery() as nursery:
+        for port in range(1, 41):
+            nursery.start_soon(pour, port)
+        await trio.sleep(20)
+        newcomer = await world.node("evil")
+        for _ in range(5):
+            newcomer.say(b, b"let me in", lane=Lane.control)
+            asked = trio.current_time()
+            await trio.sleep(1)
+            assert heard, "the frame was not heard within a second"
+            assert heard.pop() - asked < 0.1
+        nursery.cancel_scope.cancel()
