@@ -231,8 +231,6 @@ class _Host(Generic[S]):
                     self._failure = error
                 self._calls = None
                 calls.cancel_scope.cancel()
-        except BaseExceptionGroup as group:  # SystemExit and its kin, raised by a call
-            self._failure = group
         finally:
             self._calls = None
             if not self.entered.done():
@@ -268,7 +266,7 @@ class _Host(Generic[S]):
             return
         try:
             result = fn()
-        except Exception as error:  # the caller's, who is in another thread
+        except BaseException as error:  # the caller's, who is in another thread: SystemExit and its kin too
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -287,7 +285,7 @@ class _Host(Generic[S]):
             future.set_exception(self._stopped_error())
 
     async def _run_task(self, async_fn: Callable[[], Awaitable[T]], future: Future[T]) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         with trio.CancelScope() as scope:
             future.add_done_callback(partial(self._withdraw, scope))
             try:
@@ -296,8 +294,10 @@ class _Host(Generic[S]):
                 if kernel_of(self.system).closed:
                     await trio.sleep_forever()  # until the end of the block, which tells the cause
                 error = raised
-            except Exception as raised:  # the caller's, who is in another thread
-                error = raised
+            except BaseException as raised:  # the caller's, who is in another thread: SystemExit and its kin too
+                cancelled, error = _split(raised)
+                if cancelled is not None:
+                    raise cancelled from None
             else:
                 if future.set_running_or_notify_cancel():
                     future.set_result(result)
@@ -349,6 +349,13 @@ def _called(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         cast("CoroutineType[object, object, object]", result).close()
         raise TypeError(f"call takes a function that is not async, got {fn!r}: give async ones to run")
     return result
+
+
+def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Return what of an error belongs to Trio's cancel scopes, and what to the caller."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
 
 
 def _says_stopped(error: BaseException) -> bool:

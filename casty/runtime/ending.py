@@ -50,39 +50,47 @@ async def end_life(cell: Cell, verdict: Verdict) -> Exception | None:
         _drop_timers(cell)
         _drop_adapters(cell)
         unwatch_all(cell)
-        if error is None:
+    try:
+        if error is None:  # not shielded: once SystemExit or its kin ends the system, no life follows
             await _pause(cell, verdict.decision.delay)
-    if cell.control:
-        cell.control = deque(signal for signal in cell.control if signal is STOP)  # a stop counts for all lives
-    put_back_all(cell)
+    finally:
+        if cell.control:
+            cell.control = deque(signal for signal in cell.control if signal is STOP)  # a stop counts for all lives
+        put_back_all(cell)
     return error
 
 
 async def finish(cell: Cell) -> None:
-    """End the actor for good. The last step of its task."""
+    """End the actor for good, whatever is raised on the way. The last step of its task."""
     cell.stopping = True
     if cell.cut is not None:
         cell.kernel.keeper.finish(cell.cut)
     _drop_timers(cell)
     waiting = cell.mailbox.close()
-    if cell.family is not None or len(waiting) > DEAD_LETTERS_AT_ONCE:
-        with trio.CancelScope(shield=True):
-            await _finish_others(cell, waiting)
-    else:
-        _make_dead_letters(cell, waiting)
-    ending = [partial(hook.post_stop, cell.context) for hook in reversed(cell.hooks or ()) if hook.post_stop]
-    if ending:
-        with trio.CancelScope(shield=True):
-            await _bounded(cell, ending)
-    _end(cell)
+    try:
+        if cell.family is not None or len(waiting) > DEAD_LETTERS_AT_ONCE:
+            with trio.CancelScope(shield=True):
+                await _finish_others(cell, waiting)
+        else:
+            _make_dead_letters(cell, waiting)
+    finally:
+        try:
+            ending = [partial(hook.post_stop, cell.context) for hook in reversed(cell.hooks or ()) if hook.post_stop]
+            if ending:
+                with trio.CancelScope(shield=True):
+                    await _bounded(cell, ending)
+        finally:  # the parent waits for it, and nothing bounds that wait
+            _end(cell)
 
 
 async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -> Exception | None:
     """Run all hooks, in order, for at most ``stop_timeout`` seconds; return what the first failed with.
 
-    Once the shutdown is over its bound, they are cancelled at their first checkpoint.
+    Once the shutdown is over its bound, they are cancelled at their first checkpoint. SystemExit and
+    its kin are raised, after all hooks had their turn.
     """
     failed: Exception | None = None
+    leaving: list[BaseException] = []
     is_late = cell.kernel.shutdown.is_cut_off(cell)
     with trio.CancelScope() as cell.cleanup_scope:
         if is_late:
@@ -96,7 +104,13 @@ async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -
                     failed = error
                 else:
                     fail_late(cell, error)
+            except BaseException as error:  # raised below, inside the scope, which knows its own Cancelled
+                leaving.append(error)
+                if cell.cleanup_scope.cancel_called:
+                    break
         cell.kernel.keeper.finish(bound)
+        if leaving:
+            raise leaving[0] if len(leaving) == 1 else BaseExceptionGroup(f"hooks of {cell.path}", leaving)
     if cell.cleanup_scope.cancelled_caught:
         report_cut(cell, "the clean-up", is_late=is_late)
     return failed
@@ -127,11 +141,13 @@ def _drop_adapters(cell: Cell) -> None:
 
 
 async def _finish_others(cell: Cell, waiting: list[object]) -> None:
-    for first in range(0, len(waiting), DEAD_LETTERS_AT_ONCE):
-        _make_dead_letters(cell, waiting[first : first + DEAD_LETTERS_AT_ONCE])
-        await trio.lowlevel.checkpoint()
-    if cell.family is not None:
-        await cell.family.stop()
+    try:
+        for first in range(0, len(waiting), DEAD_LETTERS_AT_ONCE):
+            _make_dead_letters(cell, waiting[first : first + DEAD_LETTERS_AT_ONCE])
+            await trio.lowlevel.checkpoint()
+    finally:
+        if cell.family is not None:
+            await cell.family.stop()
 
 
 def _make_dead_letters(cell: Cell, messages: list[object]) -> None:
@@ -150,12 +166,16 @@ def _end(cell: Cell) -> None:
         cell.family.release()
     kernel.event_stream.forget(cell.ref)
     unwatch_all(cell)
-    if cell.started and kernel.event_stream.wants(ActorStopped):
-        kernel.event_stream.publish(ActorStopped(cell.ref))
-    for watcher in list((cell.watchers or {}).values()):
-        watcher.signal(Terminated(cell.ref, cell.failure))
-    if cell.waiters is not None:
-        cell.waiters.set()
-    cell.home.remove(cell.path)
-    escalate(cell)
-    cell.forget_all()
+    try:
+        if cell.started and kernel.event_stream.wants(ActorStopped):
+            kernel.event_stream.publish(ActorStopped(cell.ref))
+    finally:  # an adapter that hears of it may raise SystemExit, and so may the parent's strategy
+        for watcher in list((cell.watchers or {}).values()):
+            watcher.signal(Terminated(cell.ref, cell.failure))
+        if cell.waiters is not None:
+            cell.waiters.set()
+        cell.home.remove(cell.path)
+        try:
+            escalate(cell)
+        finally:
+            cell.forget_all()

@@ -62,12 +62,14 @@ class EventStream:
         if not self._handlers:
             return
         outer, self.publishing = self.publishing, True
-        for handler in self._receivers_of(type(event)):
-            try:
-                tell_or_drop(cast("ActorRef[object]", handler), event)
-            except Exception:  # what a subscriber cannot be told must not hurt who published
-                logger.exception("event %s could not be told to %s", type(event).__name__, handler.path)
-        self.publishing = outer
+        try:
+            for handler in self._receivers_of(type(event)):
+                try:
+                    tell_or_drop(cast("ActorRef[object]", handler), event)
+                except Exception:  # what a subscriber cannot be told must not hurt who published
+                    logger.exception("event %s could not be told to %s", type(event).__name__, handler.path)
+        finally:
+            self.publishing = outer
 
     def forget(self, handler: ActorRef[Never]) -> None:
         """End every subscription of an actor that has stopped."""

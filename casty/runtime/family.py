@@ -126,9 +126,12 @@ class Family:
             self._released.set()
 
     def check_open(self, what: str) -> None:
-        """Raise when nobody new can be taken in: the actor is stopping, or the caller in a foreign thread."""
+        """Raise when nobody new can be taken in: the actor is stopping, or the caller in a foreign thread.
+
+        A nursery that SystemExit or its kin has cancelled would never start anybody who is waited for later.
+        """
         self.kernel.check_thread(what)
-        if self.closed:
+        if self.closed or (self._nursery is not None and self._nursery.cancel_scope.cancel_called):
             raise ActorStoppedError(f"cannot {what}: it is stopping")
 
     def _start(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str) -> None:

@@ -141,12 +141,16 @@ class ActorSystem:
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as nursery:
-                    kernel.start(nursery, kernel.keeper.run, (), f"{self.name} (keeper)")
-                    kernel.roots.open(nursery)
-                    await self._shutdown_requested.wait()
-                    await kernel.shutdown.run()
-                    nursery.cancel_scope.cancel()
+                async with trio.open_nursery() as outer:  # clean-ups need the keeper also when an actor has raised
+                    kernel.start(outer, kernel.keeper.run, (), f"{self.name} (keeper)")
+                    try:
+                        async with trio.open_nursery() as nursery:
+                            kernel.roots.open(nursery)
+                            await self._shutdown_requested.wait()
+                            await kernel.shutdown.run()
+                            nursery.cancel_scope.cancel()
+                    finally:
+                        outer.cancel_scope.cancel()
         finally:
             watchdog.stop()
             kernel.close()
