@@ -20,7 +20,7 @@ from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
 from casty.runtime.ask import ASK_PREFIX, refuse_asks
 from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason
-from casty.transport.greeting import LEAVING
+from casty.transport.greeting import HUNG_UP, LEAVING
 from casty.wire.envelope import Notice, NoticeCode
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
@@ -112,7 +112,7 @@ class Inbound:
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
         who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
-        say = self._complaints.info if refusal is LEAVING else self._complaints.warning
+        say = self._complaints.info if refusal in (LEAVING, HUNG_UP) else self._complaints.warning
         say(host, f"a connection from there was refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:

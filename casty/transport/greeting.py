@@ -27,6 +27,8 @@ SIMULTANEOUS_DIAL = Refused("simultaneous dial: wait for mine", final=False)
 """The answer to a hello from a node that is being dialled itself: its own connection is on the way."""
 
 LEAVING = Refused("this node is leaving", final=False)
+HUNG_UP = Refused("it was closed again before its hello", final=False)
+"""Nothing to warn of: a probe of the port, or a node that ends while it dials."""
 """The answer of a node that takes nobody any more: in the order of things, at both ends."""
 
 

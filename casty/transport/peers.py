@@ -27,7 +27,7 @@ from casty.transport.descriptors import links_affordable
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate, Place
-from casty.transport.greeting import SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
+from casty.transport.greeting import HUNG_UP, SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
 from casty.transport.inbound import InboundHandler
 from casty.transport.inquiries import Inquiries
 from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
@@ -318,7 +318,8 @@ class RemoteTransport:
         except (ConnectionLost, ProtocolError) as error:
             if hello is not None:
                 return None  # the dialler has given up: it has got another link, or it ends
-            refusal = Refused(printable(str(error)), final=False)
+            is_gone = isinstance(error, ConnectionLost)
+            refusal = HUNG_UP if is_gone else Refused(printable(str(error)), final=False)
         if refusal is not SIMULTANEOUS_DIAL:
             with exchange.reports:
                 exchange.reports.add(exchange.handler.peer_refused, connection.remote, hello, refusal)
