@@ -45,6 +45,8 @@ class Reunion:
     rng: Rng
     _token: int = field(init=False)
     _aliases: set[NodeAddress] = field(init=False, default_factory=lambda: set[NodeAddress]())
+    _round: list[NodeAddress] = field(init=False, default_factory=lambda: list[NodeAddress]())
+    """Who is still to be asked before anybody is asked again: the dead must not hide the living."""
     _noted: set[int] = field(init=False, default_factory=lambda: set[int]())
 
     def __post_init__(self) -> None:
@@ -67,7 +69,8 @@ class Reunion:
         missing = sorted({*self.seeds, *(run.address for run in state.tombstones)} - present)
         if not missing:
             return [again]
-        (address,) = self.rng.sample(missing, 1)
+        self._round = [one for one in self._round if one in missing] or self.rng.sample(missing, len(missing))
+        address = self._round.pop()
         return [Send(UniqueAddress(address, 0), JoinProbe(self.member, self.settings, self._token)), again]
 
     def _join(self, state: Gossip) -> list[Send]:

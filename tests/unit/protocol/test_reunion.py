@@ -44,6 +44,13 @@ def test_seeds_and_addresses_of_removed_runs_without_a_member_are_asked_in_turn(
     assert asked(reunion("b"), removed) == [address("c")]
 
 
+def test_nobody_is_asked_again_before_all_have_been() -> None:
+    machine = reunion("b", "a", "c", "d", "e")
+    for _ in range(10):
+        sends = [effect for _ in range(4) for effect in machine.ask(ALONE) if isinstance(effect, Send)]
+        assert sorted(send.to.address for send in sends) == [address(name) for name in "acde"]
+
+
 def test_only_the_leader_asks() -> None:
     assert asked(reunion("c", "a"), PAIR) == []
 
