@@ -85,13 +85,10 @@ class Strategy(Protocol):
         ...
 
 
-class _Judgement:
+class _Judgement(Strategy, Protocol):
     """A side of which nothing speaks against rules out all others: that is what a judgement is for."""
 
     __slots__ = ()
-
-    def against(self, partition: Partition) -> str:
-        raise NotImplementedError
 
     def rules_out_others(self, partition: Partition) -> bool:
         return not self.against(partition)

@@ -21,7 +21,7 @@ from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
 from casty.runtime.context import spawn
 from casty.runtime.event_stream import EVENTS_BUFFERED_MAX, Events
-from casty.runtime.events import MAILBOX_FULL, EventStreamCmd
+from casty.runtime.events import EventStreamCmd
 from casty.runtime.family import Family
 from casty.runtime.kernel import Kernel, inside
 from casty.runtime.metrics import Metrics, collect_system
@@ -309,27 +309,6 @@ class ActorSystem:
         """Stop the system and cancel the rest of the block."""
         self._shutdown_requested.set()
         self._body_scope.cancel()
-
-    def _deliver(self, path: str, uid: int, message: object) -> bool:
-        """Hand a message from the network to a local actor; False when there is none with that uid."""
-        target = self._kernel.target(path, uid)
-        if target is None:
-            return False
-        taken = target.deliver(message)
-        if taken is None:  # there is no room, and nobody here who could wait for it
-            self._kernel.dead_letter(message, target, MAILBOX_FULL)
-        return taken is not False
-
-    def _ref_for(self, path: str, uid: int) -> ActorRef[Never]:
-        """Return the ref that an address of this system means."""
-        return self._kernel.ref_for(path, uid)
-
-    def _publish(self, event: object) -> None:
-        self._kernel.event_stream.publish(event)
-
-    def _terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
-        """Tell a local watcher that a watched actor of another node has ended."""
-        self._kernel.terminated(watcher, ref, cause)
 
     def _tell_from_thread(self, ref: ActorRef[M], message: M) -> None:
         try:

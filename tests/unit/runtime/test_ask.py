@@ -12,13 +12,14 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
+from casty.cluster.local_transport import LocalTransport
 from casty.config import SystemConfig
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,18 @@ async def test_the_slot_is_reached_by_its_path_once() -> None:
         await trio.testing.wait_all_tasks_blocked()
         address = slots[0].address
         assert address.path.startswith("/_ask/")
-        assert not system._deliver(address.path, address.uid ^ 1, "wrong number")
-        assert not system._deliver(address.path, 0, "no number")
+        assert LocalTransport(system).deliver(address.path, address.uid ^ 1, "wrong number") is not None
+        assert LocalTransport(system).deliver(address.path, 0, "no number") is not None
         assert system.lookup(address.path) is None
-        assert system._deliver(address.path, address.uid, "from afar")
-        assert not system._deliver(address.path, address.uid, "again")
-        assert system._ref_for(address.path, address.uid) == slots[0]
+        assert LocalTransport(system).deliver(address.path, address.uid, "from afar") is None
+        assert LocalTransport(system).deliver(address.path, address.uid, "again") is not None
+        assert kernel_of(system).ref_for(address.path, address.uid) == slots[0]
 
 
 @pytest.mark.parametrize("path", ["/_ask/", "/_ask/x", "/_ask/-1", "/_ask/²", "/_ask/" + "9" * 10_000, "/nobody"])
 async def test_a_path_from_the_network_that_means_nobody_is_refused(path: str) -> None:
     async with ActorSystem() as system:
-        assert not system._deliver(path, 0, "x")
+        assert LocalTransport(system).deliver(path, 0, "x") is not None
         assert system.statistics().dead_letters == {}
 
 

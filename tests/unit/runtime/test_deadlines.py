@@ -19,7 +19,7 @@ from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter, UnhandledMessage
 from casty.runtime.inbox import Inbox
 from casty.runtime.stash import StashBuffer
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ async def test_a_request_through_an_adapter_or_a_path_can_be_withdrawn_too(autoj
         with trio.move_on_after(0.5):
             await system.ask(adapters[0], bare)
         with trio.move_on_after(0.5):
-            await system.ask(system._ref_for("/a", 0).of(Get), Get)
+            await system.ask(kernel_of(system).ref_for("/a", 0).of(Get), Get)
         assert system.statistics().dead_letters == {"request withdrawn": 2}
         await trio.sleep(5)
         assert started == ["Get", "Work"]

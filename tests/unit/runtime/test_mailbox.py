@@ -10,13 +10,14 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
+from casty.cluster.local_transport import LocalTransport
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
 from casty.errors import ActorStoppedError, ConfigError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter, EventStreamSubscribe, Publish
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 from casty.runtime.timers import ScheduleOnce
 
 DROP_NEW, DROP_OLDEST, REJECT, BACK_PRESSURE = MailboxOverflowStrategy
@@ -76,7 +77,7 @@ async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar() ->
         with pytest.raises(MailboxFull, match="the mailbox of /gated is full"):
             ref.tell(3)
         assert system.statistics().dead_letters == {}
-        assert system._deliver("/gated", 0, 4)
+        assert LocalTransport(system).deliver("/gated", 0, 4) is None
         assert system.statistics().dead_letters == {"mailbox full": 1}
         gate.set()
         await trio.testing.wait_all_tasks_blocked()
@@ -213,7 +214,9 @@ async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works()
     async with ActorSystem() as system:
         ref = system.spawn(gated(seen, gate), "gated")
         await trio.testing.wait_all_tasks_blocked()
-        thread = threading.Thread(target=work, args=(system, [ref, system._ref_for("/gated", 0), system.event_stream]))
+        thread = threading.Thread(
+            target=work, args=(system, [ref, kernel_of(system).ref_for("/gated", 0), system.event_stream])
+        )
         thread.start()
         thread.join()
         await trio.testing.wait_all_tasks_blocked()
@@ -244,7 +247,7 @@ async def test_a_foreign_thread_runs_no_adapter_and_makes_no_dead_letter() -> No
     async with ActorSystem() as system, system.events(DeadLetter) as events:
         system.spawn(Behaviors.setup(adapted), "adapted")
         await trio.testing.wait_all_tasks_blocked()
-        nobody = system._ref_for("/nobody", 0).of(int)
+        nobody = kernel_of(system).ref_for("/nobody", 0).of(int)
         with ThreadPoolExecutor(1) as threads:
             threads.submit(work, [adapters[0], nobody]).result()
         assert system.lookup("/adapted") is not None
@@ -310,7 +313,7 @@ async def test_back_pressure_makes_tell_say_what_to_use_instead() -> None:
         ref = await filled(system, seen, gate, Mailbox(1, BACK_PRESSURE))
         with pytest.raises(MailboxFull, match=r"use `await ref.send\(message\)`, which waits for room"):
             ref.tell(2)
-        assert system._deliver("/gated", 0, 3)
+        assert LocalTransport(system).deliver("/gated", 0, 3) is None
         assert system.statistics().dead_letters == {"mailbox full": 1}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ref.send, 4)

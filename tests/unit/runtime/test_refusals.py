@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
+from casty.cluster.local_transport import LocalTransport
 from casty.config import Mailbox, SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, MailboxFull
 from casty.protocol.supervision import Restart, Resume
@@ -20,7 +21,7 @@ from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter
 from casty.runtime.inbox import Inbox
 from casty.runtime.signals import PoisonPill
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 
 QUIET = trio.testing.wait_all_tasks_blocked
 
@@ -186,7 +187,7 @@ async def test_asking_a_stopped_actor_fails_at_once() -> None:
         with pytest.raises(AskFailed, match="/a did not get the request: actor stopped") as caught:
             await system.ask(ref, asking("x"), timeout=1000.0)
         assert isinstance(caught.value.__cause__, ActorStoppedError)
-        by_path = system._ref_for("/nobody", 0).of(object)
+        by_path = kernel_of(system).ref_for("/nobody", 0).of(object)
         with pytest.raises(AskFailed, match="/nobody did not get the request: no such actor"):
             await system.ask(by_path, asking("x"), timeout=1000.0)
         assert system.statistics().asks_pending == 0
@@ -270,8 +271,8 @@ async def test_a_refusal_from_afar_ends_the_ask() -> None:
         nursery.start_soon(ask)
         await QUIET()
         address = slots[0].address
-        assert system._deliver(address.path, address.uid, ErrorReply("from afar"))
-        assert not system._deliver(address.path, address.uid, ErrorReply("again"))
+        assert LocalTransport(system).deliver(address.path, address.uid, ErrorReply("from afar")) is None
+        assert LocalTransport(system).deliver(address.path, address.uid, ErrorReply("again")) is not None
 
 
 async def test_ten_thousand_refused_and_cancelled_asks_leave_nothing_behind() -> None:

@@ -16,7 +16,7 @@ from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ async def test_subscribers_that_stopped_are_told_nothing_more() -> None:
         await system.wait_stopped(ref)
         await trio.testing.wait_all_tasks_blocked()
         before = system.statistics().dead_letters
-        system._publish("event")
+        kernel_of(system).event_stream.publish("event")
         assert system.statistics().dead_letters == before
 
 

@@ -14,13 +14,14 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
+from casty.cluster.local_transport import LocalTransport
 from casty.errors import CastyError
 from casty.protocol.supervision import Stop
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe, EventStreamUnsubscribe, Publish
 from casty.runtime.inbox import Inbox
-from casty.runtime.system import ActorSystem, fail_system
+from casty.runtime.system import ActorSystem, fail_system, kernel_of
 
 
 class Downed(CastyError):
@@ -244,22 +245,22 @@ async def test_refs_by_path_and_by_uid_mean_whom_they_name() -> None:
         first = system.spawn(Behaviors.ignore(), "a")
         uid = first.address.uid
         assert uid > 0
-        assert system._ref_for("/a", uid) == first
-        by_path = system._ref_for("/a", 0)
+        assert kernel_of(system).ref_for("/a", uid) == first
+        by_path = kernel_of(system).ref_for("/a", 0)
         assert system.lookup("/nobody") is None
         system.stop(first)
         await system.wait_stopped(first)
         by_path.of(object).tell("nobody there")
         assert system.statistics().dead_letters == {"no such actor": 1}
         second = system.spawn(Behaviors.ignore(), "a")
-        assert not system._deliver("/a", uid, "for the first")
-        assert system._deliver("/a", second.address.uid, "for the second")
-        assert system._deliver("/a", 0, "for anyone")
+        assert LocalTransport(system).deliver("/a", uid, "for the first") is not None
+        assert LocalTransport(system).deliver("/a", second.address.uid, "for the second") is None
+        assert LocalTransport(system).deliver("/a", 0, "for anyone") is None
         await by_path.of(object).send("there again")
         await trio.testing.wait_all_tasks_blocked()
         assert system.statistics().messages_delivered == 3
-        assert hash(system._ref_for("/a", uid)) == hash(first)
-        assert system._ref_for("/a", uid) == first
+        assert hash(kernel_of(system).ref_for("/a", uid)) == hash(first)
+        assert kernel_of(system).ref_for("/a", uid) == first
         assert first != second
 
 
@@ -287,7 +288,7 @@ async def test_events_are_matched_by_type_and_base_and_end_with_unsubscription()
 async def test_events_beyond_the_buffer_are_counted() -> None:
     async with ActorSystem() as system, system.events(str, capacity=2) as events:
         for text in ("a", "b", "c", "d"):
-            system._publish(text)
+            kernel_of(system).event_stream.publish(text)
         assert [await anext(events), await anext(events)] == ["a", "b"]
         assert events.dropped == 2
 
@@ -296,7 +297,7 @@ async def test_events_end_with_the_system_also_when_entered_late() -> None:
     async with ActorSystem() as system:
         events = system.events(str)
         async with system.events(str) as early:
-            system._publish("last")
+            kernel_of(system).event_stream.publish("last")
             await system.shutdown()
             assert [event async for event in early] == ["last"]
         async with events as late:

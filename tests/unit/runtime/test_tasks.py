@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
+from casty.cluster.local_transport import LocalTransport
 from casty.config import SystemConfig
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
@@ -258,7 +259,7 @@ async def test_an_adapter_maps_for_its_actor_and_ends_with_it() -> None:
         numbers = ctx.message_adapter(str, int)
         numbers.tell(1)
         await numbers.send(2)
-        assert ctx.system._deliver(numbers.path, numbers.address.uid, 3)
+        assert LocalTransport(ctx.system).deliver(numbers.path, numbers.address.uid, 3) is None
         paths.append(numbers.path)
         return Behaviors.receive(handle)
 

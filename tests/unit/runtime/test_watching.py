@@ -17,7 +17,7 @@ from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import Terminated
-from casty.runtime.system import ActorSystem
+from casty.runtime.system import ActorSystem, kernel_of
 
 
 class ForeignRef(ActorRef[Never]):
@@ -299,7 +299,7 @@ async def test_an_actor_watched_by_its_name_or_an_adapter_is_told_by_that_and_ca
         for round_, is_unwatched in enumerate([False, True, False]):
             target = system.spawn(Behaviors.setup(adapted), "target")
             await trio.testing.wait_all_tasks_blocked()
-            for known in (system._ref_for("/target", 0), adapters[-1]):
+            for known in (kernel_of(system).ref_for("/target", 0), adapters[-1]):
                 ref.tell(("watch", known))
                 await trio.testing.wait_all_tasks_blocked()
                 if is_unwatched:
@@ -326,7 +326,7 @@ async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name(
 
     async with ActorSystem() as system:
         target = system.spawn(Behaviors.ignore(), "target")
-        by_name = system._ref_for("/target", 0)
+        by_name = kernel_of(system).ref_for("/target", 0)
         system.spawn(Behaviors.receive(slow), "watcher").tell(("watch", by_name))
         await trio.testing.wait_all_tasks_blocked()
         system.stop(target)
@@ -376,7 +376,7 @@ async def test_a_remote_watch_goes_through_the_hook_and_comes_back() -> None:
         ref = system.spawn(watcher(seen), "watcher")
         ref.tell(("watch", foreign))
         await trio.testing.wait_all_tasks_blocked()
-        system._terminated(ref, foreign)
+        kernel_of(system).terminated(ref, foreign)
         await trio.testing.wait_all_tasks_blocked()
         assert seen == [Terminated(foreign)]
         ref.tell(("watch", foreign))
