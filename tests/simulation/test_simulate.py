@@ -14,15 +14,10 @@ from casty.testing.simulation import (
     ClockSkew,
     Crash,
     Cut,
-    Delay,
-    Duplicate,
     Heal,
     InvariantBroken,
-    Leave,
-    Loss,
     Pause,
     Played,
-    Reorder,
     Restart,
     Scenario,
     Simulation,
@@ -44,32 +39,13 @@ def play(scenario: Scenario) -> Played:
     return simulate(scenario, on_node=idle)
 
 
-EVERYTHING = Scenario(
-    seed=5,
-    nodes=("a", "b", "c", "d", "e"),
-    faults=(
-        (0.0, Delay(0.01, jitter=0.1)),
-        (0.5, Loss(0.1)),
-        (1.0, Reorder(0.1)),
-        (1.0, Duplicate(0.1)),
-        (2.0, Pause("d")),
-        (4.0, Wake("d")),
-        (5.0, Crash("b")),
-        (9.0, Restart("b")),
-        (9.5, Restart("f")),
-        (15.0, Cut(("a", "b"), ("c", "d", "e"))),
-        (16.0, Cut(("f",), ("c",), one_way=True)),
-        (45.0, Heal()),
-        (46.0, Leave("e")),
-    ),
-)
-
-
-def test_all_faults_together_are_survived_in_the_same_way_each_time() -> None:
-    first = play(EVERYTHING)
+def test_all_faults_together_are_survived_in_the_same_way_each_time(everything: Scenario) -> None:
+    faults = tuple((at, fault) for at, fault in everything.faults if not isinstance(fault, ClockSkew))
+    scenario = replace(everything, faults=faults)
+    first = play(scenario)
     assert first.seconds > 46.0
-    assert play(EVERYTHING) == first
-    assert play(replace(EVERYTHING, seed=6)).digest != first.digest
+    assert play(scenario) == first
+    assert play(replace(scenario, seed=6)).digest != first.digest
 
 
 def test_there_is_one_cluster_after_partitions_of_real_nodes() -> None:
