@@ -19,7 +19,8 @@ from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
 from casty.runtime.family import Family
 from casty.runtime.mailbox import MessageQueue
-from casty.runtime.ref import AdapterRef, OwnRef
+from casty.runtime.named_refs import AdapterRef
+from casty.runtime.ref import OwnRef
 from casty.runtime.requests import forward
 from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
 from casty.runtime.signatures import check_async_function, check_behavior

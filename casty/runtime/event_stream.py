@@ -14,7 +14,8 @@ import trio
 
 from casty.refs import ActorRef
 from casty.runtime.events import EventStreamCmd, EventStreamSubscribe, EventStreamUnsubscribe, Publish
-from casty.runtime.ref import InlineRef, tell_or_drop
+from casty.runtime.named_refs import InlineRef
+from casty.runtime.ref import tell_or_drop
 
 if TYPE_CHECKING:
     from casty.runtime.kernel import Kernel

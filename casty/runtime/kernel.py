@@ -29,7 +29,8 @@ from casty.runtime.events import (
 )
 from casty.runtime.family import Family
 from casty.runtime.mailbox import NOTHING, Request
-from casty.runtime.ref import InlineRef, OwnRef, PathRef
+from casty.runtime.named_refs import InlineRef, PathRef
+from casty.runtime.ref import OwnRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.statistics import SystemStatistics, statistics_of
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd

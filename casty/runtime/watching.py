@@ -11,7 +11,8 @@ import trio
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import Terminated
 from casty.runtime.mailbox import NOTHING, EndNotice
-from casty.runtime.ref import InlineRef, OwnRef
+from casty.runtime.named_refs import InlineRef
+from casty.runtime.ref import OwnRef
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell

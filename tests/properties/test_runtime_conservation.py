@@ -20,7 +20,8 @@ from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter, EventStreamSubscribe
 from casty.runtime.inbox import Inbox
-from casty.runtime.ref import InlineRef, LocalRef
+from casty.runtime.named_refs import InlineRef
+from casty.runtime.ref import LocalRef
 from casty.runtime.stash import StashBuffer
 from casty.runtime.system import ActorSystem, kernel_of
 
