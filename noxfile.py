@@ -153,7 +153,7 @@ def bench_detection(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])
 def bench(session: nox.Session) -> None:
     """Measure beside the peers, then leaks, then clusters of processes; ``-- --short`` is only the first, in small."""
-    session.install("-e", ".", "matplotlib")
+    session.install("-e", ".", "cattrs", "matplotlib")
     words = session.posargs
     session.run("python", "tests/benchmarks/bench.py", *words)
     if not words:

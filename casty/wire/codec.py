@@ -54,7 +54,7 @@ class _Entry:
     decode: Callable[[Any], Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.encode, self.decode = self.shape.encode, self.shape.decode
+        self.encode, self.decode = self.shape.hooks
 
 
 class Codec:

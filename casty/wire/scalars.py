@@ -32,6 +32,9 @@ class PlainShape(Shape):
         super().__init__(label)
         self.origin = origin
 
+    def kept_kind(self) -> type | None:
+        return self.origin
+
     def is_bare(self) -> bool:
         return True
 
@@ -43,7 +46,7 @@ class PlainShape(Shape):
             raise Mismatch(self.label, value)
         return value
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not self.origin:
             raise Mismatch(self.label, raw)
         return raw
@@ -79,6 +82,9 @@ class FloatShape(Shape):
 
     __slots__ = ()
 
+    def kept_kind(self) -> type | None:
+        return float
+
     def is_bare(self) -> bool:
         return True
 
@@ -92,7 +98,7 @@ class FloatShape(Shape):
                 raise Mismatch(self.label, value, "an int too large for a float") from None
         raise Mismatch(self.label, value)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not float:
             raise Mismatch(self.label, raw)
         return raw
@@ -108,7 +114,7 @@ class DecimalShape(Shape):
             raise Mismatch(self.label, value)
         return str(value)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not str:
             raise Mismatch(self.label, raw)
         try:
@@ -130,7 +136,7 @@ class UuidShape(Shape):
             raise Mismatch(self.label, value)
         return value.bytes
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not bytes or len(raw) != 16:
             raise Mismatch("the 16 bytes of a UUID", raw)
         return UUID(bytes=raw)
@@ -154,7 +160,7 @@ class DatetimeShape(Shape):
             raise Mismatch(self.label, value, "a UTC offset must be whole seconds")
         return [(value.replace(tzinfo=None) - _EPOCH) // _MICROSECOND, offset // timedelta(seconds=1)]
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) is not int:
             raise Mismatch("datetime as [microseconds, offset]", raw)
         try:
@@ -182,7 +188,7 @@ class EnumShape(Shape):
             raise Mismatch(self.label, value)
         return value.name
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not str:
             raise Mismatch(self.label, raw)
         try:
@@ -213,7 +219,7 @@ class LiteralShape(Shape):
             raise Mismatch(self.label, value, f"expected {self.label}, got another value")
         return raw
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         value = self.inner.decode(raw)
         if value not in self.values:
             raise Mismatch(self.label, raw, f"expected {self.label}, got another value")
@@ -236,7 +242,7 @@ class RefShape(Shape):
             raise Mismatch(self.label, value)
         return self.export_ref(cast("ActorRef[Never]", value), self.message_type)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY or len(raw) != 6:
             raise Mismatch("ActorRef as 6 items", raw)
         system, path, host, port, incarnation, uid = raw

@@ -10,7 +10,7 @@ a `Mismatch`, except that an int given for a float is sent as that float.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from casty.wire.bounds import ARRAY, MAP, TUPLE, has_colliding_keys
@@ -40,7 +40,7 @@ class Shape:
         """Return ``value`` as msgpack can write it. Raises Mismatch."""
         raise NotImplementedError
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         """Return the value of decoded msgpack. Raises Mismatch, or what a class's own checks raise."""
         raise NotImplementedError
 
@@ -63,6 +63,15 @@ class Shape:
     def children(self) -> tuple[Shape, ...]:
         """Return the shapes of what is inside, for finding recursive types."""
         return ()
+
+    @property
+    def hooks(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """What to call in place of `encode` and `decode`: for a record, functions of its own."""
+        return self.encode, self.decode
+
+    def kept_kind(self) -> type | None:
+        """Return the class of the values that `encode` and `decode` return as they are, if there is one."""
+        return None
 
     def is_bare(self) -> bool:
         """Whether values stand in a union without a tag, told apart by their msgpack kind."""
@@ -89,13 +98,13 @@ class ItemsShape(Shape):
     def encode(self, value: Any) -> Any:
         if type(value) is not self.origin:
             raise Mismatch(self.label, value)
-        encode = self.item.encode
+        encode, _ = self.item.hooks
         return [encode(item) for item in value]
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
-        decode = self.item.decode
+        _, decode = self.item.hooks
         items = [decode(item) for item in raw]
         return items if self.origin is list else tuple(items)
 
@@ -125,7 +134,7 @@ class PlainItemsShape(ItemsShape):
         self._compare(value)
         return list(value)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
         self._compare(raw)
@@ -143,10 +152,10 @@ class SetShape(ItemsShape):
 
     __slots__ = ()
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
-        decode = self.item.decode
+        _, decode = self.item.hooks
         items = [decode(item) for item in raw]
         if not self.item.is_hash_safe() and has_colliding_keys(items):
             raise Mismatch(self.label, raw, "too many values with one hash")
@@ -170,7 +179,7 @@ class TupleShape(Shape):
             raise self._refusal(value)
         return [item.encode(part) for item, part in zip(self.items, value, strict=True)]
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY or len(raw) != len(self.items):
             raise self._refusal(raw)
         return tuple([item.decode(part) for item, part in zip(self.items, raw, strict=True)])
@@ -205,13 +214,13 @@ class TextDictShape(Shape):
     def encode(self, value: Any) -> Any:
         if type(value) is not MAP:
             raise Mismatch(self.label, value)
-        key, item = self.key.encode, self.item.encode
+        (key, _), (item, _) = self.key.hooks, self.item.hooks
         return {key(k): item(v) for k, v in value.items()}
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not MAP:
             raise Mismatch(self.label, raw)
-        key, item = self.key.decode, self.item.decode
+        (_, key), (_, item) = self.key.hooks, self.item.hooks
         return {key(k): item(v) for k, v in raw.items()}
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
@@ -239,15 +248,15 @@ class PairsDictShape(Shape):
     def encode(self, value: Any) -> Any:
         if type(value) is not MAP:
             raise Mismatch(self.label, value)
-        key, item = self.key.encode, self.item.encode
+        (key, _), (item, _) = self.key.hooks, self.item.hooks
         return [[key(k), item(v)] for k, v in value.items()]
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is not ARRAY:
             raise Mismatch(self.label, raw)
         if not _are_pairs(raw):
             raise Mismatch(self.label, raw, "expected pairs of key and value")
-        key, item = self.key.decode, self.item.decode
+        (_, key), (_, item) = self.key.hooks, self.item.hooks
         keys = [key(pair[0]) for pair in raw]
         if not self.key.is_hash_safe() and has_colliding_keys(keys):
             raise Mismatch(self.label, raw, "too many keys with one hash")
@@ -316,7 +325,7 @@ class LaterShape(Shape):
     def encode(self, value: Any) -> Any:
         return self.target.encode(value)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         return self.target.decode(raw)
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:

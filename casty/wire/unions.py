@@ -26,13 +26,16 @@ class OptionalShape(Shape):
         super().__init__(label)
         self.inner = inner
 
+    def kept_kind(self) -> type | None:
+        return self.inner.kept_kind()
+
     def is_hash_safe(self) -> bool:
         return self.inner.is_hash_safe()
 
     def encode(self, value: Any) -> Any:
         return None if value is None else self.inner.encode(value)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         return None if raw is None else self.inner.decode(raw)
 
     def misfit(self, value: Any, *, raw: bool) -> str | None:
@@ -90,7 +93,7 @@ class UnionShape(Shape):
             return "", self.bare_by_type[float]
         raise Mismatch(self.label, value)
 
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode(self, raw: Any) -> Any:
         if type(raw) is ARRAY:
             if len(raw) != 2 or type(raw[0]) is not str or raw[0] not in self.tagged_by_name:
                 raise Mismatch(self.label, raw, f"expected {self.label}, got no variant of it")
