@@ -221,9 +221,12 @@ class Rig:
         self._nursery.start_soon(node.read)
         return node
 
-    async def hold(self, node_id: str, **spec: Any) -> NodeProcess:
-        """Start a node's process, which gets ready (event ``held``) and becomes a node at `let_go`."""
-        return await self.launch(node_id, held=True, **spec)
+    async def hold(self, node_id: str, *, at: str = "start", **spec: Any) -> NodeProcess:
+        """Start a node's process, which gets ready (event ``held``) and becomes a node at `let_go`.
+
+        It waits before the ``start`` of its event loop, or in it, with no more to do before the ``bind`` of its port.
+        """
+        return await self.launch(node_id, held=at, **spec)
 
     async def start(self, node_id: str, **spec: Any) -> NodeProcess:
         """Start a node and wait until its port is bound."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 
 import trio
 from exclusive_work import next_owner, turns
@@ -17,6 +18,9 @@ NAMES = ("a", "b", "c", "d", "e")
 ALL_UP = dict.fromkeys(NAMES, "up")
 QUICK = {"stable_after": 1.5}
 SPEC = {"settings": QUICK, "exclusive": True}
+AT_ONCE = 0.1
+"""Seconds between the end of one run and the start of the next on its address: what the scenario is about."""
+RESTARTS_MAX = 5
 
 
 async def all_up(nodes: list[NodeProcess], since: dict[str, int] | None = None) -> float:
@@ -28,6 +32,12 @@ async def all_up(nodes: list[NodeProcess], since: dict[str, int] | None = None) 
 def incarnation(node: NodeProcess) -> int:
     """Return which run this process is."""
     return int(node.seen("snapshot", source="own")[-1]["incarnations"][node.node_id])
+
+
+def shows(node: NodeProcess, node_id: str, incarnation: int) -> bool:
+    """Return whether the last view of a node has all up, and this run of one of them."""
+    last = node.seen("snapshot", source="own")[-1]
+    return (last["members"], last["unreachable"], last["incarnations"][node_id]) == (ALL_UP, [], incarnation)
 
 
 async def test_the_work_of_a_killed_node_is_done_by_the_next_one(rig: Rig) -> None:
@@ -47,27 +57,42 @@ async def test_the_work_of_a_killed_node_is_done_by_the_next_one(rig: Rig) -> No
 
 
 async def test_a_node_that_is_back_on_its_address_at_once_is_a_new_member(rig: Rig) -> None:
-    a, b, c, d, e = await rig.cluster(*NAMES, **SPEC)
+    a, *others = await rig.cluster(*NAMES, **SPEC)
     await a.wait_for("worked")
-    old = incarnation(a)
-    again = await rig.hold("a", port=a.address[1], seeds=[b, c], **SPEC)
+    for _ in range(RESTARTS_MAX):  # until the machine was quick enough for the scenario to be the one that is meant
+        gap, a = await back_at_once(rig, a, others)
+        if gap <= AT_ONCE:
+            break
+    else:
+        raise AssertionError(f"no run bound its port within {AT_ONCE} s of the end of the one before")
+    heir, _ = await next_owner(others)
+    assert [name for name, *_ in turns(rig.nodes)] == ["a", heir], "the new run is the youngest"
+
+
+async def back_at_once(rig: Rig, node: NodeProcess, others: list[NodeProcess]) -> tuple[float, NodeProcess]:
+    """Kill a node and start it again; return the seconds without any of its runs, and the new one, a member by now."""
+    old = incarnation(node)
+    again = await rig.hold(node.node_id, at="bind", port=node.address[1], seeds=others[:2], **SPEC)
     await again.wait_for("held")
-    killed_at = await a.kill()
+    marks = {other.node_id: other.mark() for other in others}
+    killed_at = await node.kill()
     await again.let_go()
     await rig.bound(again)
-    bound = again.seen("bound")[0]["at"] - killed_at
-    assert again.address == a.address
-    marks = {node.node_id: node.mark() for node in (b, c, d, e)}
+    gap = again.seen("bound")[0]["at"] - killed_at
+    assert again.address == node.address
     up = await all_up([again])
-    show(f"bound again {bound:.3f} s after the kill, all up after {up - killed_at:.2f} s")
-    for node in (b, c, d, e):
-        await node.wait_for("MemberUp", marks[node.node_id], member="a", incarnation=incarnation(again))
-        left = node.seen("MemberLeft")
+    show(f"bound again {gap:.3f} s after the kill, all up after {up - killed_at:.2f} s")
+    new = incarnation(again)
+    assert new != old
+    for other in others:
+        since = marks[other.node_id]
+        await other.wait_for("MemberUp", since, member=node.node_id, incarnation=new)
+        left = other.seen("MemberLeft", since)
         assert [event["incarnation"] for event in left] == [old]
-        assert left[0]["at"] <= node.seen("MemberUp", marks[node.node_id], member="a")[-1]["at"]
-        assert not node.seen("UnreachableMember", incarnation=incarnation(again))
-    heir, _ = await next_owner([b, c, d, e])
-    assert [name for name, *_ in turns(rig.nodes)] == ["a", heir], "the new run is the youngest"
+        assert left[0]["at"] <= other.seen("MemberUp", since, member=node.node_id)[-1]["at"]
+        assert not other.seen("UnreachableMember", incarnation=new)
+        await other.wait_until(partial(shows, other, node.node_id, new), f"view of run {new}, all up")
+    return gap, again
 
 
 async def test_a_rolling_restart_keeps_one_cluster_and_accuses_nobody(rig: Rig) -> None:
