@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.commands import AddressLost, PeerSaid
-from casty.cluster.holds import envelopes_of
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.reporting import report_frames
@@ -26,6 +25,7 @@ from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
 from casty.wire.pauses import decode_path
 from casty.wire.slices import arrived_frame, decode_arrived, decode_large
+from casty.wire.withdrawals import decode_withdraw
 
 NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
     "no_actor": "not delivered: no_actor",
@@ -67,6 +67,8 @@ class Inbound:
                     self._node.holds.pause(peer, decode_path(body))
                 case FrameKind.RESUME if self._node.holds is not None:
                     self._node.holds.resume(peer, decode_path(body))
+                case FrameKind.WITHDRAW:
+                    self._local.withdraw(decode_withdraw(body))
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
@@ -136,7 +138,7 @@ class Inbound:
             for frame in body_frames:
                 if frame[HEADER_BYTES - 1] == FrameKind.SLICE:
                     self._node.holds.undelivered(frame, reason)
-        self._node.dead_frames(to, envelopes_of(body_frames), reason)
+        self._node.dead_frames(to, body_frames, reason)
 
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node
@@ -171,11 +173,11 @@ class Inbound:
             code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
             self._not_delivered(peer, Notice(code, error.path, error.uid, error.name))
             raise
-        path, uid, message, name, remaining = envelope
+        path, uid, message, name, wait = envelope
         backlogs = self._node.backlogs
         if backlogs is not None:
             backlogs.sender, backlogs.size = peer, len(body)
-        refusal = self._local.deliver(path, uid, message, name, remaining)
+        refusal = self._local.deliver(path, uid, message, name, wait)
         if refusal is not None:
             self._not_delivered(peer, Notice(refusal, path, uid, type(message).__name__))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):

@@ -8,12 +8,12 @@ from casty.cluster.acceptance import Acceptances
 from casty.cluster.backlogs import LOOKED_AT_EVERY, Backlogs
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.runtime.ask import ASK_PREFIX
-from casty.runtime.events import ILL_TYPED, MAILBOX_FULL
+from casty.runtime.events import ILL_TYPED, MAILBOX_FULL, REQUEST_WITHDRAWN
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import LocalRef, OwnRef
 from casty.runtime.system import ActorSystem, kernel_of
-from casty.wire.envelope import NoticeCode
+from casty.wire.envelope import NoticeCode, Wait
 
 OPEN_PATHS: dict[str, tuple[type, ...]] = {"/_cluster": (ResolveNode, SubscribeTopology, UnsubscribeTopology)}
 """Actors of the library that other nodes may send to, and what; the tree under ``/_`` is closed else.
@@ -38,12 +38,11 @@ class LocalTransport:
         self.refused = 0
 
     def deliver(
-        self, path: str, uid: int, message: object, name: str = "", remaining: float | None = None
+        self, path: str, uid: int, message: object, name: str = "", wait: Wait | None = None
     ) -> NoticeCode | None:
         """Hand a message to the actor at ``path``; None, or why not: there is none, or it takes other types.
 
-        ``name`` is what the type of the message is called on the wire, ``remaining`` how many seconds the
-        sender waits for a reply, if it does.
+        ``name`` is what the type of the message is called on the wire; ``wait`` is there for an ask.
         """
         kernel = kernel_of(self._system)
         target = kernel.targets.get(path)
@@ -56,13 +55,13 @@ class LocalTransport:
         backlogs = self.backlogs
         if backlogs is not None and path in backlogs.by_path and isinstance(target, LocalRef):
             is_taken = None
-            if remaining is not None:
-                message = Request(message, kernel.now() + remaining)
+            if wait is not None:
+                message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
                 message.queue(target.cell)
-        elif remaining is None:
+        elif wait is None:
             is_taken = target.deliver(message)
         else:
-            message = Request(message, kernel.now() + remaining)
+            message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
             is_taken = target.deliver_request(message)
         if is_taken is False:
             self.refused += 1
@@ -73,6 +72,12 @@ class LocalTransport:
         elif not self.delivered % LOOKED_AT_EVERY and backlogs is not None and isinstance(target, LocalRef):
             backlogs.look(target)
         return None
+
+    def withdraw(self, ask: int) -> None:
+        """Do not start the request of another node's ask, if it still waits."""
+        request = kernel_of(self._system).requests.get(ask)
+        if request is not None:
+            request.withdraw(REQUEST_WITHDRAWN)
 
     def _set_aside(self, target: OwnRef[Never], message: object) -> None:
         """Have a message wait for room in its mailbox, where something waits at all."""

@@ -7,7 +7,6 @@ about the cluster.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import get_ident
@@ -26,7 +25,7 @@ from casty.cluster.commands import (
     UnsubscribeTopology,
 )
 from casty.cluster.contacts import Contacts
-from casty.cluster.holds import Holds
+from casty.cluster.holds import Holds, envelopes_of
 from casty.cluster.letterbox import Letterbox, Mail
 from casty.cluster.meters import Meters
 from casty.cluster.serving import ServingLease
@@ -51,8 +50,10 @@ from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.transport.route import Route
 from casty.wire.codec import Codec
+from casty.wire.envelope import Wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.slices import Assembler
+from casty.wire.withdrawals import withdraw_frame
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
@@ -240,7 +241,7 @@ class ClusterNode:
 
     def dead_frames(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
         """Make dead letters of frames to actors that will never be written."""
-        for frame in frames:
+        for frame in envelopes_of(frames):
             try:
                 envelope = self.codec.decode_envelope(memoryview(frame)[HEADER_BYTES:])
             except ProtocolError as error:
@@ -291,14 +292,23 @@ class RemoteRef(AskableRef[M_contra]):
         self._tell(message, None)
 
     def request(self, request: Request) -> None:
-        remaining = request.deadline - self._node.kernel.now()
-        self._tell(request.message, max(0.0, remaining) if remaining < math.inf else None)
+        request.far = self
+        self._tell(request.message, (max(0.0, request.deadline - self._node.kernel.now()), request.ask))
 
-    def _tell(self, message: object, remaining: float | None) -> None:
+    def withdraw(self, ask: int) -> None:
+        node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
+        if route is None or node.holds is None:
+            return
+        # Where there is no room for it, the deadline that went with the request ends it.
+        route.send(frame)
+        if node.holds.by_actor and node.holds.has(route.to, path):
+            node.holds.tell(route.to, path, frame)  # the request may wait here too: then once more, behind it
+
+    def _tell(self, message: object, wait: Wait | None) -> None:
         node, route, (_, path, _, _, _, uid) = self._node, self._route, self._place
         if get_ident() != node.kernel.thread:
             refuse_thread(self)
-        frame = node.codec.frame_envelope(path, uid, message, self._type_form, remaining)
+        frame = node.codec.frame_envelope(path, uid, message, self._type_form, wait)
         holds = node.holds
         if route is None or holds is None:
             is_taken = False

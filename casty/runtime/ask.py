@@ -155,8 +155,11 @@ class AskRef(OwnRef[R_contra]):
     def abort(self, _raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         """Close the slot because the asking task was cancelled."""
         self.close(CLOSED)
-        if self.asked is not None:
-            self.asked.withdraw(REQUEST_WITHDRAWN)
+        asked = self.asked
+        if asked is not None:
+            asked.withdraw(REQUEST_WITHDRAWN)
+            if asked.far is not None:
+                asked.far.withdraw(asked.ask)
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -245,11 +248,12 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         if asked.task is task or (asked.task is not None and type(asked.task.custom_sleep_data) is AskRef):
             _refuse_circle(asked, task)
     kernel.ask_serial = serial = kernel.ask_serial + 1
-    slot: AskRef[R] = AskRef(kernel, serial, kernel.tokens.take())
+    number = kernel.tokens.take()
+    slot: AskRef[R] = AskRef(kernel, serial, number)
     kernel.asks[serial] = slot
     deadline = kernel.now() + timeout
     try:
-        slot.asked = request = Request(factory(slot), deadline)
+        slot.asked = request = Request(factory(slot), deadline, number)
         if isinstance(ref, AskableRef):
             ref.request(request)
         else:

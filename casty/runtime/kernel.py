@@ -89,6 +89,8 @@ class Kernel:
         self.keeper = Keeper()
         self.asks: dict[int, AskRef[Never]] = {}
         self.wheel = AskWheel(self.keeper, self.asks)
+        self.requests: dict[int, Request] = {}
+        """The requests of asks on other nodes that wait for actors here, by the numbers of those asks."""
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.keeper)
         self.targets: dict[str, OwnRef[Never]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Never
 
 import trio
 
@@ -13,6 +13,7 @@ from casty.config import Mailbox, MailboxOverflowStrategy
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
     from casty.runtime.events import DeadLetterReason, Terminated
+    from casty.runtime.ref import AskableRef
 
 BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer. With a
@@ -41,15 +42,21 @@ NO_MESSAGES: Final = deque[object](maxlen=0)
 class Request:
     """A message whose sender waits for a reply, for as long as it waits in a mailbox itself."""
 
-    __slots__ = ("cell", "deadline", "message", "waits")
+    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "waits")
 
-    def __init__(self, message: object, deadline: float) -> None:
+    def __init__(self, message: object, deadline: float, ask: int, listed: dict[int, Request] | None = None) -> None:
         self.message = message
         """NOTHING once it was withdrawn."""
         self.deadline = deadline
         """When the sender gives up, on the clock of this system; infinity if it never does."""
+        self.ask = ask
+        """The number of the ask, which only those know who were sent the ref for its reply."""
+        self.listed = listed
+        """Where a request of another node is found by that number while it waits; None for one of this node."""
         self.cell: Cell | None = None
         self.waits = False
+        self.far: AskableRef[Never] | None = None
+        """The ref to an actor of another node to which it went."""
 
     def __repr__(self) -> str:
         return f"<Request {self.message!r}>"
@@ -58,18 +65,26 @@ class Request:
         """Take note that it waits in the mailbox, or in a stash, of ``cell``."""
         self.cell = cell
         self.waits = True
+        if self.listed is not None:
+            self.listed[self.ask] = self
+
+    def leave(self) -> None:
+        """Take note that it waits no longer."""
+        self.waits = False
+        if self.listed is not None and self.listed.get(self.ask) is self:
+            del self.listed[self.ask]
 
     def take(self) -> object:
         """Return the message, which cannot be withdrawn any more; NOTHING if it was."""
         if self.message is NOTHING and self.cell is not None:
             self.cell.mailbox.withdrawn -= 1
-        self.waits = False
+        self.leave()
         return self.message
 
     def withdraw(self, reason: DeadLetterReason) -> None:
         """Make a dead letter of the message if nobody has taken it."""
         if self.waits and self.cell is not None:
-            self.waits = False
+            self.leave()
             message, self.message = self.message, NOTHING
             self.cell.mailbox.note_withdrawn()
             self.cell.kernel.dead_letter(message, self.cell.ref, reason)

@@ -53,6 +53,9 @@ class AskableRef(ActorRef[M_contra]):
     def request(self, request: Request) -> None:
         """Tell the message of ``request``, with its deadline where that can be taken."""
 
+    def withdraw(self, ask: int) -> None:
+        """Have the node of the actor not start a request any more; one of the own node is withdrawn itself."""
+
 
 class OwnRef(AskableRef[M_contra]):
     """The common part: a ref without a node, equal to every other ref with its path and uid."""
@@ -216,7 +219,10 @@ class LocalRef(OwnRef[M_contra]):
 
     def deliver_request(self, request: Request) -> bool | None:
         request.queue(self.cell)
-        return self.deliver(request)
+        taken = self.deliver(request)
+        if taken is False:
+            request.leave()
+        return taken
 
     def _hand_in(self, message: object) -> None:
         """Tell the first message, or one for which there is no room, or nobody any more."""

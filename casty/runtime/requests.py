@@ -25,6 +25,8 @@ def opened(cell: Cell, wrapped: object) -> object:
     if message is NOTHING:
         return wrapped.take()
     wrapped.waits = False
+    if wrapped.listed is not None:
+        wrapped.leave()
     if wrapped.deadline <= cell.kernel.now():
         cell.kernel.dead_letter(message, cell.ref, REQUEST_EXPIRED)
         return NOTHING
@@ -39,5 +41,7 @@ def forward(cell: Cell, ref: ActorRef[M], message: M) -> None:
         tell_or_drop(ref, message)
         return
     if request.waits:  # it was handed on before: the slot of the ask can withdraw one of them
-        request = Request(message, request.deadline)
+        request = Request(message, request.deadline, request.ask)
     request_or_drop(ref, request)
+    if request.waits and request.cell is not None:
+        request.queue(request.cell)  # where the other node's withdrawal finds it

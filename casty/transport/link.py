@@ -21,7 +21,7 @@ from casty.transport.base import Connection, ConnectionLost
 from casty.transport.complaints import Complaints
 from casty.transport.credit import FRAME_COST_BYTES, STRANGER_PATIENCE, Pace, control_credit
 from casty.transport.outbox import Outbox, Tally
-from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
+from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
 
 READ_BYTES_MAX = 64 * 1024
 LARGE_READ_BYTES_MAX = 1024 * 1024
@@ -44,22 +44,6 @@ CLOSE_TIMEOUT = 1.0
 GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
 IDLE_FRAME = frame(FrameKind.IDLE, b"")
 STAY_FRAME = frame(FrameKind.STAY, b"")
-
-LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
-    Lane.control: frozenset({FrameKind.CONTROL}),
-    Lane.ordinary: frozenset(
-        {
-            FrameKind.ENVELOPE,
-            FrameKind.NOTICE,
-            FrameKind.CONTROL,
-            FrameKind.LARGE,
-            FrameKind.PAUSE,
-            FrameKind.RESUME,
-        }
-    ),
-    Lane.large: frozenset({FrameKind.SLICE, FrameKind.ARRIVED}),
-}
-"""Which frames a lane carries once it is up, besides those that end it."""
 
 
 class Rest(Enum):

@@ -8,10 +8,9 @@ those tables and nowhere else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 
@@ -22,7 +21,7 @@ from casty.refs import ActorRef
 from casty.schema import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
 from casty.wire.bounds import ARRAY, is_deeper_than, scan
 from casty.wire.compiler import Compiler, is_recursive
-from casty.wire.envelope import NOTICE_CODES, Envelope, Notice, NoticeCode
+from casty.wire.envelope import NOTICE_CODES, Envelope, Notice, NoticeCode, Wait
 from casty.wire.frame import HEADER, FrameKind, frame
 from casty.wire.names import canonical_name
 from casty.wire.scalars import ExportRef, ImportRef
@@ -124,16 +123,15 @@ class Codec:
         return self._frame(FrameKind.CONTROL, [entry.name], entry, message)
 
     def frame_envelope(
-        self, path: str, uid: int, message: object, as_type: object = None, remaining: float | None = None
+        self, path: str, uid: int, message: object, as_type: object = None, wait: Wait | None = None
     ) -> bytes:
         """Return the whole frame of a message to an actor.
 
         ``as_type`` is the message type of the ref, where it is known; it decides for values that are
-        no dataclass. ``remaining`` is how many seconds the sender waits for a reply, if it does. Raises
-        EncodeError, which names the field, or UnsupportedTypeError.
+        no dataclass. ``wait`` is there for an ask. Raises EncodeError, which names the field, or UnsupportedTypeError.
         """
         entry = self._by_class.get(type(message)) or self._entry_for(message, as_type)
-        return self._frame(ENVELOPE, [path, uid, entry.name], entry, message, remaining)
+        return self._frame(ENVELOPE, [path, uid, entry.name], entry, message, wait)
 
     def frame_notice(self, notice: Notice) -> bytes:
         """Return the whole frame that answers an envelope which could not be delivered."""
@@ -158,17 +156,17 @@ class Codec:
             raise _invalid(error) from None
         if type(parts) is not ARRAY or not 4 <= len(parts) <= 5:
             raise DecodeError("expected an array of 4 items, or of 5")
-        remaining = parts.pop() if len(parts) == 5 else None
+        wait = parts.pop() if len(parts) == 5 else None
         path, uid, name, payload = parts
         if type(path) is not str or type(uid) is not int or uid < 0:
             raise _ill_typed_target(path, uid)
         entry: _Entry | None = None
         try:
-            if remaining is not None:
-                _check_remaining(remaining)
+            if wait is not None:
+                wait = _wait_of(wait)
             entry = (self._by_name.get(name) if type(name) is str else None) or self._entry_named(name)
             message = entry.decode(payload) if not entry.is_recursive else self._decode(entry, payload)
-            return _new(Envelope, (path, uid, message, entry.name, remaining))
+            return _new(Envelope, (path, uid, message, entry.name, wait))
         except MemoryError:
             raise
         except Exception as error:  # as in _decode, which would be a call more for each message
@@ -252,15 +250,15 @@ class Codec:
         return entry
 
     def _frame(
-        self, kind: FrameKind, head: list[object], entry: _Entry, message: object, remaining: float | None = None
+        self, kind: FrameKind, head: list[object], entry: _Entry, message: object, wait: Wait | None = None
     ) -> bytes:
         try:
             payload = entry.encode(message)
             if entry.is_recursive and is_deeper_than(payload, self._limits.nesting_max):
                 raise EncodeError(f"{entry.name}: nested deeper than {self._limits.nesting_max}")
             head.append(payload)
-            if remaining is not None:
-                head.append(remaining)
+            if wait is not None:
+                head.append(wait)
             body = self._pack(head)
         except (Mismatch, *_FOREIGN) as error:
             if isinstance(error, CastyError):
@@ -341,9 +339,12 @@ class Codec:
         return f"<Codec types={len(self._by_name)}>"
 
 
-def _check_remaining(remaining: object) -> None:
-    if type(remaining) not in (float, int) or not 0 <= cast("float", remaining) < math.inf:
-        raise DecodeError(f"expected the seconds that the sender waits, got {type(remaining).__name__}")
+def _wait_of(wait: Any) -> Wait:
+    if type(wait) is ARRAY and len(wait) == 2:
+        remaining, ask = wait
+        if type(remaining) is float and remaining >= 0 and type(ask) is int and ask > 0:
+            return remaining, ask
+    raise DecodeError(f"expected how long the sender waits and the number of its ask, got {type(wait).__name__}")
 
 
 def _invalid(error: Exception) -> DecodeError:

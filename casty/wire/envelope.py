@@ -11,6 +11,10 @@ NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed"]
 NOTICE_CODES: tuple[NoticeCode, ...] = ("unknown_type", "no_actor", "ill_typed")
 
 
+Wait: TypeAlias = tuple[float, int]
+"""How many seconds the sender of a request waits for a reply, and the number by which it can withdraw it."""
+
+
 class Envelope(NamedTuple):
     """A message for the actor at ``path``; ``uid`` 0 means whichever actor has the path now.
 
@@ -22,8 +26,8 @@ class Envelope(NamedTuple):
     message: object
     name: str
     """How the type of the message is called on the wire."""
-    remaining: float | None = None
-    """How many seconds the sender waits for a reply, if this is an ask."""
+    wait: Wait | None = None
+    """Of an ask; None for any other message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,26 @@ class FrameKind(IntEnum):
     """Hold back what is for one actor: it has too much to do."""
     RESUME = 14
     """Go on."""
+    WITHDRAW = 15
+    """Do not start a request: who asked waits no longer."""
+
+
+LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
+    Lane.control: frozenset({FrameKind.CONTROL}),
+    Lane.ordinary: frozenset(
+        {
+            FrameKind.ENVELOPE,
+            FrameKind.NOTICE,
+            FrameKind.CONTROL,
+            FrameKind.LARGE,
+            FrameKind.PAUSE,
+            FrameKind.RESUME,
+            FrameKind.WITHDRAW,
+        }
+    ),
+    Lane.large: frozenset({FrameKind.SLICE, FrameKind.ARRIVED}),
+}
+"""Which frames a lane carries once it is up, besides those that end it."""
 
 
 _KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}

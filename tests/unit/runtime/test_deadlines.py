@@ -95,7 +95,7 @@ async def test_a_request_from_afar_whose_time_is_up_is_not_started(autojump_cloc
         nobody = system.spawn(Behaviors.ignore(), "nobody")
         ref.tell(Work(2.0))
         for remaining in (1.0, 3.0):
-            assert LocalTransport(system).deliver("/a", 0, Get(nobody), remaining=remaining) is None
+            assert LocalTransport(system).deliver("/a", 0, Get(nobody), wait=(remaining, 7)) is None
         await trio.sleep(5)
         assert started == ["Work", "Get"]
         assert system.statistics().dead_letters == {"request expired": 1}
@@ -270,7 +270,7 @@ async def test_an_actor_with_many_expired_requests_lets_others_run(task: bool) -
         await trio.testing.wait_all_tasks_blocked()
         transport = LocalTransport(system)
         for _ in range(1_000):
-            transport.deliver("/a", 0, Get(nobody), remaining=0.0)
+            transport.deliver("/a", 0, Get(nobody), wait=(0.0, 7))
         for _ in range(4):
             await trio.lowlevel.checkpoint()
         assert 0 < system.statistics().dead_letters["request expired"] <= 5 * 64

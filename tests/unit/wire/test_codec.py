@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -181,15 +182,23 @@ def test_a_message_is_written_as_a_map_under_its_wire_name(codec: Codec) -> None
 
 
 def test_an_envelope_of_an_ask_says_how_long_the_sender_waits(codec: Codec) -> None:
-    found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), remaining=1.5))
-    assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, 1.5]
-    assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add", 1.5)
+    found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), wait=(1.5, 7)))
+    assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, [1.5, 7]]
+    assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add", (1.5, 7))
 
 
-@pytest.mark.parametrize("remaining", [-1, float("nan"), float("inf"), "1", True, [1]])
-def test_an_envelope_with_a_wait_that_makes_no_sense_is_a_decode_error(codec: Codec, remaining: object) -> None:
-    found = msgpack.packb(["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, remaining])
-    with pytest.raises(DecodeError, match="the seconds that the sender waits") as caught:
+def test_an_ask_without_a_time_out_waits_for_ever(codec: Codec) -> None:
+    found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), wait=(math.inf, 7)))
+    assert codec.decode_envelope(found).wait == (math.inf, 7)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [1.5, "1", True, [1.5], [-1.0, 7], [float("nan"), 7], [1, 7], [1.5, 0], [1.5, True], [1.5, "7"], [1.5, 7, 7]],
+)
+def test_an_envelope_with_a_wait_that_makes_no_sense_is_a_decode_error(codec: Codec, wait: object) -> None:
+    found = msgpack.packb(["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, wait])
+    with pytest.raises(DecodeError, match="how long the sender waits and the number of its ask") as caught:
         codec.decode_envelope(found)
     assert (caught.value.path, caught.value.uid) == ("/user/shop", 5)
 
