@@ -274,7 +274,7 @@ class Cell:
                     source = mailbox.source()
                     continue
                 if not source:
-                    source = mailbox.source()
+                    source = mailbox.front or mailbox.messages
                     if source:
                         continue
                     kernel.delivered += count

@@ -158,10 +158,11 @@ class LocalRef(OwnRef[M_contra]):
             refuse_thread(self)
         request.cell, request.waits = self.cell, True
         mailbox = self._mailbox
-        if len(mailbox.messages) < mailbox.limit:  # not by `tell`: a call less for each ask
+        if len(mailbox.messages) < mailbox.limit:  # not by `tell`: a call less for each ask, 0.3 %
             mailbox.messages.append(request)
-            if mailbox.sleeper is not None:
-                mailbox.wake()
+            if mailbox.sleeper is not None:  # and not by `wake` either
+                sleeper, mailbox.sleeper = mailbox.sleeper, None
+                trio.lowlevel.reschedule(sleeper)
         else:
             self._hand_in(request)
 

@@ -187,3 +187,28 @@ async def test_schedules_that_come_and_go_leave_no_timers(autojump_clock: object
         assert system.statistics().messages_delivered == 1001
         assert system.statistics().timers == 0
         assert len(system._kernel.keeper._heap) < 600
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_an_ask_that_is_over_is_freed_without_the_collector(autojump_clock: object, is_answered: bool) -> None:
+    asked: list[weakref.ref[Work]] = []
+
+    def work(reply_to: ActorRef[int]) -> Work:
+        message = Work(0, reply_to)
+        asked.append(weakref.ref(message))
+        return message
+
+    async def handle(ctx: ActorContext[Work], message: Work) -> Behavior[Work]:
+        if is_answered:
+            message.reply_to.tell(1)
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(handle), "a")
+        gc.collect()
+        gc.disable()
+        try:
+            assert await system.ask_or_none(ref, work) == (1 if is_answered else None)
+            assert asked[0]() is None
+        finally:
+            gc.enable()
