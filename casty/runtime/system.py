@@ -315,6 +315,8 @@ class ActorSystem:
             tell_or_drop(ref, message)
         except Exception:  # raised here it would end the whole Trio run
             logger.exception("a message from another thread could not be told to %s", ref.path)
+        except BaseException as error:  # an adapter's sys.exit() ends the system's block, as that of a handler does
+            self._fail(error)
 
 
 def kernel_of(system: ActorSystem) -> Kernel:

@@ -235,6 +235,30 @@ def test_an_adapter_that_raises_when_it_hears_of_the_end_keeps_nobody_waiting() 
         assert isinstance(raised, Leaving)
 
 
+def test_an_adapter_that_leaves_over_a_message_of_a_thread_ends_the_block_and_not_the_run() -> None:
+    cleaned: list[bool] = []
+
+    def leave(message: int) -> object:
+        raise Leaving
+
+    async def make(ctx: ActorContext[object]) -> Behavior[object]:
+        adapter = ctx.message_adapter(leave)
+        await trio.to_thread.run_sync(ctx.system.tell_threadsafe, adapter, 1)
+        return Behaviors.ignore()
+
+    async def main() -> None:
+        try:
+            async with ActorSystem() as system:
+                system.spawn(Behaviors.setup(make), "a")
+                await trio.sleep_forever()
+        finally:
+            await trio.lowlevel.checkpoint()
+            cleaned.append(True)
+
+    assert isinstance(outcome(main), Leaving)
+    assert cleaned
+
+
 def test_the_clean_ups_of_the_others_stay_bounded() -> None:
     async def leave(ctx: ActorContext[object], message: object) -> Behavior[object]:
         raise Leaving
