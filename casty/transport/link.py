@@ -32,8 +32,10 @@ STRANGER_READ_BYTES_MAX = 8 * 1024
 WRITE_BYTES_MAX = 256 * 1024
 """What one write may carry: many small frames, or a part of one that is larger."""
 
-FRAMES_BEFORE_YIELD = 256
-"""Frames of one link that are handled before other tasks run: a few milliseconds."""
+FRAMES_BEFORE_YIELD = 64
+"""Frames of one link that are handled before other tasks run: as many as an actor takes at once. With more, messages
+come faster than their actor handles them, its mailbox grows until the sender has to pause, and all that comes by lies
+in no cache any more: with 256, tells take 1.25 times the processor time, and `send` twice as long."""
 
 REST_GRACE = 5.0
 """Seconds that the peer of an idle link has to answer, and to close it."""
