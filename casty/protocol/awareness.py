@@ -66,6 +66,10 @@ class Awareness:
         for times in self._down.values():
             _note(times, state, now)
 
+    def know_down(self, node: UniqueAddress) -> Collection[UniqueAddress]:
+        """Return who is known to know that ``node`` is down."""
+        return self._down.get(node, {}).keys()
+
     def known_since(self, node: UniqueAddress, by: Collection[UniqueAddress]) -> float | None:
         """Return since when all of ``by`` have known that ``node`` is accused or down, None while one may not."""
         accused = self._accused[node].known if node in self._accused else {}

@@ -17,10 +17,12 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
+from casty.protocol.awareness import Awareness
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.reachability import accusing_each_other
 from casty.protocol.split_brain import KeepMajority, Partition, Strategy
+from casty.protocol.verdicts import still_counting
 
 STABLE_AFTER = ((5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
 UNSTABLE_SHARE = 0.75
@@ -53,6 +55,8 @@ class Downing:
 
     strategy: Strategy | None = KeepMajority()
     stable_after: float | None = None
+    awareness: Awareness = field(default_factory=Awareness)
+    """Kept by whoever owns this machine."""
     _view: tuple[object, ...] = field(init=False, default=())
     _changed_at: float = field(init=False, default=0.0)
     _changes: int = field(init=False, default=0)
@@ -102,7 +106,8 @@ class Downing:
 
     def partition(self, state: Gossip, self_node: UniqueAddress) -> Partition:
         """Return the sides of the view that was observed last; two who are at odds, and aware of it, are on none."""
-        return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware))
+        down = still_counting(state, self.strategy, self.awareness)
+        return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware), down)
 
     def _against(self, partition: Partition) -> str:
         return "" if self.strategy is None else self.strategy.against(partition)

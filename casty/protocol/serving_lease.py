@@ -34,6 +34,7 @@ from casty.protocol.gossip import Gossip
 from casty.protocol.membership import GOING, Member, MemberStatus
 from casty.protocol.messages import ServingGrant, ServingRequest
 from casty.protocol.split_brain import Partition, Strategy
+from casty.protocol.verdicts import still_counting
 
 SERVING_TIME = 4.0
 TAKEOVER_AFTER = 4.4
@@ -154,7 +155,7 @@ class ServingLease:
 
     def _suffices(self, state: Gossip, granters: Collection[UniqueAddress]) -> bool:
         mine: list[Member] = []
-        others: list[Member] = []
+        others = [*still_counting(state, self.strategy, self.awareness)]
         for member in state.ordered:
             if member.status not in GOING:
                 here = member.unique in granters or member.unique == self.self_node

@@ -33,7 +33,8 @@ class Sides:
     _awareness: Awareness = field(init=False, default_factory=Awareness)
 
     def __post_init__(self) -> None:
-        self.resolver = Resolver(self.self_node, Downing(self.strategy, self.stable_after), self._awareness)
+        downing = Downing(self.strategy, self.stable_after, self._awareness)
+        self.resolver = Resolver(self.self_node, downing, self._awareness)
         self.serving = ServingLease(self.self_node, self.strategy, self._awareness)
 
     def observe(self, state: Gossip, now: float) -> list[StartTimer | ServingEffect]:

@@ -29,16 +29,23 @@ class Partition:
 
     @classmethod
     def of(
-        cls, state: Gossip, self_node: UniqueAddress, indirect: Collection[UniqueAddress] = frozenset()
+        cls,
+        state: Gossip,
+        self_node: UniqueAddress,
+        indirect: Collection[UniqueAddress] = frozenset(),
+        down: Sequence[Member] = (),
     ) -> Partition:
-        """Return the two sides as ``self_node`` sees them; it counts itself as reachable unless ``indirect``."""
+        """Return the two sides as ``self_node`` sees them; it counts itself as reachable unless ``indirect``.
+
+        ``down`` are members that are down and count all the same (`verdicts`), on the other side.
+        """
         lost = state.lost_to(self_node).union(indirect)
         members = [member for member in state.ordered if member.status not in GOING]
         if not lost:
-            return cls(tuple(members), ())
+            return cls(tuple(members), tuple(down))
         return cls(
             tuple(member for member in members if member.unique not in lost),
-            tuple(member for member in members if member.unique in lost),
+            (*(member for member in members if member.unique in lost), *down),
             tuple(member for member in members if member.unique in indirect),
         )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from casty.address import UniqueAddress
+from casty.protocol.awareness import Awareness
 from casty.protocol.downing import Downing, stable_after
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
@@ -178,6 +179,23 @@ def test_those_who_are_on_no_side_go_down_with_the_side_that_is_given_up() -> No
     three = split(split(gossip_of(*members("abc")), "a", "b"), "b", "a").seen_by(A, B, C)
     for node in (A, B, C):
         assert decided(three, node) == {A, B, C}
+
+
+def in_secret(*knowing: UniqueAddress) -> frozenset[UniqueAddress]:
+    """Return what a decides that has downed d and e, and then lost c, when ``knowing`` are known to know it."""
+    awareness = Awareness()
+    downing = Downing(awareness=awareness)
+    downed = FIVE.with_moved(A, {D, E}, MemberStatus.down).seen_by(*knowing)
+    awareness.observe(downed, 0.0)
+    lost = split(downed, "a", "c")
+    downing.observe(lost, A, 1.0)
+    return downing.decide(lost, A, 8.0)
+
+
+def test_who_was_downed_counts_until_a_side_knows_it() -> None:
+    assert in_secret(A, B) == {A, B}
+    assert in_secret(A, B, C) >= {C}
+    assert A not in in_secret(A, B, C)
 
 
 def test_end_of_a_bad_link_says_why_it_gives_itself_up() -> None:

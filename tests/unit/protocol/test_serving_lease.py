@@ -150,6 +150,18 @@ def test_a_cluster_that_grows_needs_more_grants_at_once() -> None:
     assert Serving(-math.inf) in machine.observe(grown, 11.0)
 
 
+@pytest.mark.parametrize(("knowing", "until"), [("b", -math.inf), ("bc", 14.0)])
+def test_who_was_downed_is_needed_until_a_side_knows_that_it_is_down(knowing: str, until: float) -> None:
+    awareness = Awareness()
+    downed = FIVE.with_moved(A, {*map(run_of, "de")}, MemberStatus.down).seen_by(*map(run_of, knowing))
+    awareness.observe(downed, 9.0)
+    machine = ServingLease(A, KeepMajority(), awareness)
+    machine.observe(downed, 9.0)
+    machine.want(downed, 10.0)
+    machine.granted(downed, B, ServingGrant(1))
+    assert machine.until == until
+
+
 def answers(state: Gossip, asker: str) -> Sequence[object]:
     return lease(KeepMajority(), state=state, own="b").asked(state, run_of(asker), ServingRequest(7))
 
