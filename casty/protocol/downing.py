@@ -8,7 +8,10 @@ connected indirectly: the link between them is bad, but gossip finds a way round
 the other is lost, on a side with all the rest. So both count as lost, for everybody and for themselves.
 Of the sides of a partition nobody has seen what the other side accuses, so nobody there is at odds.
 That is the rule of Akka's split brain resolver; deviation: the two go on counting as voters of another
-side, so that what is left must be a side by its strategy without them.
+side, so that what is left must be a side by its strategy without them. Where it is none, as of three nodes,
+but were one with the other end of each bad link, one end goes (`bad_links`). It is downed by nobody but
+itself: if the link heals, and the rest is cut off at that very time, there are no two sides that have each
+other down. If it has not gone after a while, all give up.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.awareness import Awareness
+from casty.protocol.bad_links import bad_links, ends_to_go, without_links
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.reachability import accusing_each_other
-from casty.protocol.split_brain import KeepMajority, Partition, Strategy
+from casty.protocol.split_brain import KeepMajority, LeaseMajority, Partition, Strategy
 from casty.protocol.verdicts import still_counting
 
 STABLE_AFTER = ((5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
@@ -86,11 +90,17 @@ class Downing:
         if self.observe(state, self_node, now) is None or now < self._due(len(state.members)):
             return frozenset()
         partition = self.partition(state, self_node)
-        if self.is_settled(state, now):
-            given_up = partition.reachable + partition.indirect
-            losers = given_up if self._against(partition) else partition.unreachable
-        else:
+        if not self.is_settled(state, now):
             losers = partition.reachable + partition.unreachable
+        elif not self._against(partition):
+            losers = partition.unreachable
+        elif ends := self._ends_to_go(state, self_node):
+            if self_node in ends:
+                return frozenset({self_node})
+            waited = now >= self._changed_at + self._patience(len(state.members)) * (1 + UNSTABLE_SHARE)
+            losers = partition.reachable + partition.indirect if waited else ()
+        else:
+            losers = partition.reachable + partition.indirect
         return frozenset(member.unique for member in losers)
 
     def why(self, state: Gossip, self_node: UniqueAddress, now: float) -> str:
@@ -98,7 +108,8 @@ class Downing:
         if not self.is_settled(state, now):
             return f"whom it can reach has kept changing for {now - self._unstable_since:.0f} s"
         since = f"for {now - self._changed_at:.0f} s it"
-        if against := self._against(self.partition(state, self_node)):
+        against = self._against(self.partition(state, self_node))
+        if against and self_node not in self._ends_to_go(state, self_node):
             return f"{since} {against}"
         accused = state.rows[self_node].accused & state.at_odds
         names = ", ".join(str(node.address) for node in sorted(accused))
@@ -108,6 +119,16 @@ class Downing:
         """Return the sides of the view that was observed last; two who are at odds, and aware of it, are on none."""
         down = still_counting(state, self.strategy, self.awareness)
         return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware), down)
+
+    def _ends_to_go(self, state: Gossip, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
+        """Return the ends of bad links without which the rest is a side; nobody where it is none all the same."""
+        links = bad_links(state.rows, state.at_odds & self._aware)
+        if not links or isinstance(self.strategy, LeaseMajority):  # the lease keeps somebody in any case
+            return frozenset()
+        ends = ends_to_go(links, state.members)
+        down = still_counting(state, self.strategy, self.awareness)
+        rest = Partition.of(without_links(state, links), self_node, ends, down)
+        return frozenset() if self._against(rest) else ends
 
     def _against(self, partition: Partition) -> str:
         return "" if self.strategy is None else self.strategy.against(partition)

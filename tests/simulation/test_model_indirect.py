@@ -1,4 +1,4 @@
-"""Two members that cannot reach each other, though gossip finds a way round, both go down."""
+"""Two members that cannot reach each other, though gossip finds a way round: both go, or one if the rest needs it."""
 
 from __future__ import annotations
 
@@ -56,20 +56,44 @@ def test_the_leader_is_no_exception(strategy: Strategy, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "names", "pair"),
+    ("strategy", "names", "pair", "goes"),
     [
-        (KeepMajority(), "abc", "bc"),  # one of three is no majority
-        (StaticQuorum(4), FIVE, "de"),
-        (KeepOldest(), FIVE, "ab"),  # the oldest is an end
-        (DownAll(), FIVE, "de"),
+        (KeepMajority(), "abc", "bc", "c"),  # one of three is no majority
+        (KeepMajority(), "abc", "ab", "b"),
+        (KeepMajority(), "abcd", "ad", "d"),
+        (StaticQuorum(4), FIVE, "de", "e"),
+        (KeepOldest(), FIVE, "ab", "b"),  # the oldest is an end
+        (LeaseMajority("one"), "abc", "bc", "bc"),  # the lease keeps somebody
     ],
     ids=str,
 )
-def test_what_is_left_must_be_a_side_by_its_strategy(strategy: Strategy, names: str, pair: str) -> None:
+@pytest.mark.parametrize("one_way", [False, True])
+def test_the_younger_end_goes_alone_where_the_rest_is_no_side_without_the_other(
+    strategy: Strategy, names: str, pair: str, goes: str, one_way: bool
+) -> None:
     cluster, watch = formed(strategy, names)
-    cluster.cut(pair[0], pair[1])
+    cluster.cut(pair[0], pair[1], one_way=one_way)
+    cluster.run_for(NOTICED_AND_DECIDED + 2.0, until=watch.check)
+    assert outcomes(cluster) == downed(goes)
+    assert cluster.all_up(len(names) - len(goes))
+
+
+def test_all_go_where_no_side_is_left_by_the_strategy() -> None:
+    cluster, watch = formed(DownAll())
+    cluster.cut("d", "e")
     cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
-    assert outcomes(cluster) == downed(names)
+    assert outcomes(cluster) == downed(FIVE)
+
+
+def test_the_rest_gives_up_when_the_end_that_has_to_go_does_not() -> None:
+    cluster, watch = formed(names="abc")
+    cluster.cut("a", "b")
+    cluster.run_for(11.0, until=watch.check)
+    cluster.skew("b", 0.2)  # its time passes too slowly
+    cluster.run_for(2.0, until=watch.check)
+    assert outcomes(cluster) == {}
+    cluster.run_for(7.0, until=watch.check)
+    assert outcomes(cluster) == downed("abc")
 
 
 def test_nobody_decides_without_a_strategy_and_the_members_return_when_the_link_heals() -> None:
@@ -93,11 +117,20 @@ def test_link_that_heals_in_time_costs_nobody() -> None:
     assert outcomes(cluster) == {}
 
 
-def test_a_bridge_of_one_between_two_sides_stops_all() -> None:
+def test_of_two_sides_that_one_node_bridges_the_younger_one_goes() -> None:
     cluster, watch = formed()
     cluster.cut("ab", "de")
     cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
-    assert outcomes(cluster) == downed(FIVE)
+    assert outcomes(cluster) == downed("de")
+    assert cluster.all_up(3)
+
+
+def test_a_node_with_bad_links_to_many_goes_alone() -> None:
+    cluster, watch = formed()
+    cluster.cut("b", "ade")
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed("b")
+    assert cluster.all_up(4)
 
 
 def test_one_bad_link_beside_a_partition_costs_its_ends_and_the_minority() -> None:

@@ -13,6 +13,7 @@ from casty.protocol.downing import Downing, stable_after
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
+from casty.protocol.split_brain import StaticQuorum
 from casty.testing.samples import gossip_of, member, run_of
 
 A, B, C, D, E = (run_of(name) for name in "abcde")
@@ -175,10 +176,30 @@ def test_accusation_by_a_member_that_is_down_is_void() -> None:
     assert decided(state, A) == frozenset()
 
 
+THREE_AT_ODDS = split(split(gossip_of(*members("abc")), "a", "b"), "b", "a").seen_by(A, B, C)
+
+
 def test_those_who_are_on_no_side_go_down_with_the_side_that_is_given_up() -> None:
-    three = split(split(gossip_of(*members("abc")), "a", "b"), "b", "a").seen_by(A, B, C)
     for node in (A, B, C):
-        assert decided(three, node) == {A, B, C}
+        downing = Downing(StaticQuorum(3))
+        downing.observe(THREE_AT_ODDS, node, 0.0)
+        assert downing.decide(THREE_AT_ODDS, node, 7.0) == {A, B, C}
+
+
+def test_the_younger_end_goes_by_itself_where_the_rest_is_a_side_with_the_other_one() -> None:
+    assert decided(THREE_AT_ODDS, B) == {B}
+    downing = Downing()
+    downing.observe(THREE_AT_ODDS, B, 0.0)
+    assert downing.why(THREE_AT_ODDS, B, 7.0).startswith("for 7 s it could not reach a:2551, and the other way round")
+
+
+@pytest.mark.parametrize("node", [A, C])
+def test_the_others_wait_for_the_end_that_has_to_go_and_then_give_up(node: UniqueAddress) -> None:
+    downing = Downing()
+    downing.observe(THREE_AT_ODDS, node, 0.0)
+    assert downing.decide(THREE_AT_ODDS, node, 12.0) == frozenset()
+    assert downing.decide(THREE_AT_ODDS, node, 12.25) == {A, B, C}
+    assert downing.why(THREE_AT_ODDS, node, 12.25) == "for 12 s it could not reach a majority (saw 1 of 3)"
 
 
 def in_secret(*knowing: UniqueAddress) -> frozenset[UniqueAddress]:
