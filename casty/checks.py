@@ -19,9 +19,14 @@ NAME_LENGTH_MAX = 255
 ROLES_MAX = 64
 EXTRA_MAX = 16
 EXTRA_BYTES_MAX = 1_024
-"""Of names and values together, of what a member of a later version says of itself."""
+"""Of names and values together, of what a later version says of a member or a service."""
 ROLES_LENGTH_MAX = 1_024
 """Characters of all roles of a node together: every node keeps them, and sends them with the membership."""
+
+
+def is_extra(extra: Sequence[tuple[str, bytes]]) -> bool:
+    """Whether what a later version says of a member or a service is little enough to be kept."""
+    return len(extra) <= EXTRA_MAX and sum(len(name) + len(value) for name, value in extra) <= EXTRA_BYTES_MAX
 
 
 def check_positive(owner: object, *names: str) -> None:

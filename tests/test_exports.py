@@ -113,7 +113,7 @@ PROMISED = {
     "PhiAccrualFailureDetector.remove": "(node)",
     "NodeAddress": "(host, port)",
     "ShardAllocation": "(primary, replicas=())",
-    "ServiceEntry": "(key, node, path, *, incarnation=0, uid=0, accepts=())",
+    "ServiceEntry": "(key, node, path, *, incarnation=0, uid=0, accepts=(), extra=())",
     "ClusteredActorSystem.get_cluster_state": "(timeout=5.0)",
     "ClusteredActorSystem.wait_for": "(n, timeout=60.0)",
     "ClusteredActorSystem.remote": "(path, node)",

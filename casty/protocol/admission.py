@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from casty.address import NodeAddress, UniqueAddress, is_name
-from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX
+from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX, is_extra
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
 from casty.protocol.membership import Member, MemberStatus
@@ -65,7 +65,7 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
         return _refused(f"a joiner has no up_number, and no name in it is longer than {TEXT_MAX} characters")
     if len(joiner.roles) > ROLES_MAX or sum(map(len, joiner.roles)) > ROLES_LENGTH_MAX:
         return _refused(f"a joiner has at most {ROLES_MAX} roles, together of at most {ROLES_LENGTH_MAX} characters")
-    if len(joiner.extra) > EXTRA_MAX or sum(len(name) + len(value) for name, value in joiner.extra) > EXTRA_BYTES_MAX:
+    if not is_extra(joiner.extra):
         return _refused(f"a joiner says at most {EXTRA_MAX} more things of itself, of at most {EXTRA_BYTES_MAX} bytes")
     if not 0 < joiner.address.port <= PORT_MAX or not is_name(joiner.id):
         return _refused("a joiner has a port that can be dialled, and a node_id without spaces")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
-from casty.protocol.registry import Change, Registry, ServiceEntry, Slot, SlotPage
+from casty.protocol.registry import Change, Kind, Registry, ServiceEntry, Slot, SlotPage
 
 PAGE_BYTES_MAX = 256 * 1024
 PAGE_ELEMENTS_MAX = 16_384
@@ -64,6 +64,12 @@ def run_weight(node: UniqueAddress) -> Weight:
     return Weight(64 + text_bytes(node.address.host), 10)
 
 
+def extra_weight(extra: tuple[tuple[str, bytes], ...]) -> Weight:
+    """Return the weight of what later versions say of a member or a service."""
+    said = sum(text_bytes(name) + HEAD_BYTES + len(value) + 1 for name, value in extra)
+    return Weight(HEAD_BYTES + said, 1 + 3 * len(extra))
+
+
 @dataclass(slots=True)
 class _Cut:
     """One slot on its way into pages: the part of it that the current page holds."""
@@ -72,36 +78,37 @@ class _Cut:
     slot: Slot
     after: int
     upto: int = field(init=False)
-    types: dict[tuple[str, ...], int] = field(default_factory=lambda: dict[tuple[str, ...], int]())
+    kinds: dict[Kind, int] = field(default_factory=lambda: dict[Kind, int]())
     changes: list[Change] = field(default_factory=lambda: list[Change]())
 
     def __post_init__(self) -> None:
         self.upto = self.after
 
     def weight_of(self, entry: ServiceEntry) -> Weight:
-        """Return what one more change takes, with its types if the table of this page lacks them."""
+        """Return what one more change takes, with its kind if the table of this page lacks it."""
         key, path = entry.key, entry.path
         characters = len(key) + len(path)  # as text_bytes says, in a third of the time
         bytes_most = characters if key.isascii() and path.isascii() else 4 * characters
         weight = Weight(3 * NUMBER_BYTES + 3 + 2 * HEAD_BYTES + bytes_most, 7)
-        if entry.accepts in self.types:
+        if (entry.accepts, entry.extra) in self.kinds:
             return weight
-        return weight + Weight(HEAD_BYTES + text_bytes(*entry.accepts), 1 + len(entry.accepts))
+        types = Weight(2 * HEAD_BYTES + text_bytes(*entry.accepts), 2 + len(entry.accepts))
+        return weight + types + extra_weight(entry.extra)
 
     def add(self, version: int, entry: ServiceEntry, offered: bool) -> None:
         """Put one more change into the page."""
-        types = self.types.setdefault(entry.accepts, len(self.types))
-        self.changes.append((version, entry.key, entry.path, entry.uid, types, offered))
+        kind = self.kinds.setdefault((entry.accepts, entry.extra), len(self.kinds))
+        self.changes.append((version, entry.key, entry.path, entry.uid, kind, offered))
         self.upto = version
 
     def page(self) -> SlotPage:
         """Return a page of what was added, which does not end the slot."""
-        return SlotPage(self.owner, self.after, self.upto, 0, tuple(self.types), tuple(self.changes))
+        return SlotPage(self.owner, self.after, self.upto, 0, tuple(self.kinds), tuple(self.changes))
 
     def last_page(self) -> SlotPage:
         """Return a page of what was added, which ends the slot."""
         slot = self.slot
-        return SlotPage(self.owner, self.after, slot.version, slot.floor, tuple(self.types), tuple(self.changes))
+        return SlotPage(self.owner, self.after, slot.version, slot.floor, tuple(self.kinds), tuple(self.changes))
 
 
 def slot_pages(registry: Registry, versions: Mapping[UniqueAddress, int]) -> Iterator[tuple[SlotPage, ...]]:

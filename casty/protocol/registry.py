@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from casty.address import NodeAddress, UniqueAddress, by_place
-from casty.checks import NAME_LENGTH_MAX
+from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, is_extra
 from casty.errors import DecodeError
 
 SERVICES_PER_NODE_MAX = 10_000
@@ -46,6 +46,8 @@ class ServiceEntry:
     uid: int = field(default=0, kw_only=True)
     accepts: tuple[str, ...] = field(default=(), kw_only=True)
     """The wire names of the types of message that its key promises; sorted."""
+    extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)
+    """What nodes of later versions say of it, by name: kept and passed on, not read."""
 
     def __hash__(self) -> int:
         # A third of the time of hashing all fields; registering a service hashes it a dozen times.
@@ -53,7 +55,10 @@ class ServiceEntry:
 
 
 Change = tuple[int, str, str, int, int, bool]
-"""Version, key, path, uid, the place of its types in the page's table, and whether it is offered."""
+"""Version, key, path, uid, the place of its kind in the page's table, and whether it is offered."""
+
+Kind = tuple[tuple[str, ...], tuple[tuple[str, bytes], ...]]
+"""What services have in common with others as a rule: what they accept, and what later versions say of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class SlotPage:
     after: int
     upto: int
     floor: int
-    types: tuple[tuple[str, ...], ...]
+    kinds: tuple[Kind, ...]
     changes: tuple[Change, ...]
 
 
@@ -105,9 +110,10 @@ class Slot:
             return self
         place, run = page.owner.address, page.owner.incarnation
         changes = (
-            (version, ServiceEntry(key, place, path, incarnation=run, uid=uid, accepts=page.types[types]), offered)
-            for version, key, path, uid, types, offered in page.changes
+            (version, ServiceEntry(key, place, path, incarnation=run, uid=uid, accepts=accepts, extra=extra), offered)
+            for version, key, path, uid, kind, offered in page.changes
             if version > self.version
+            for accepts, extra in (page.kinds[kind],)
         )
         slot = replace(self._after(changes), version=page.upto)
         if page.floor > self.floor:
@@ -198,16 +204,20 @@ class Registry:
 def _check(page: SlotPage) -> None:
     if not 0 <= page.after < page.upto <= COUNT_MAX or not 0 <= page.floor <= page.upto:
         raise DecodeError(f"registry: a page holds the versions up to {COUNT_MAX}, and a floor below its end")
-    if any(sum(map(len, names)) > TYPES_LENGTH_MAX or len(names) > TYPES_LENGTH_MAX for names in page.types):
+    if any(sum(map(len, names)) > TYPES_LENGTH_MAX or len(names) > TYPES_LENGTH_MAX for names, _ in page.kinds):
         raise DecodeError(f"registry: the names of a service's types have at most {TYPES_LENGTH_MAX} characters")
+    if any(not is_extra(extra) for _, extra in page.kinds):
+        raise DecodeError(
+            f"registry: a service says at most {EXTRA_MAX} more things, of at most {EXTRA_BYTES_MAX} bytes"
+        )
     before = page.after
-    for version, key, path, uid, types, _ in page.changes:
+    for version, key, path, uid, kind, _ in page.changes:
         if not 0 < len(key) <= NAME_LENGTH_MAX or not 0 < len(path) <= PATH_LENGTH_MAX:
             raise DecodeError(
                 f"registry: a key or a path is empty, or longer than {NAME_LENGTH_MAX} or {PATH_LENGTH_MAX}"
             )
-        if not before < version <= page.upto or not 0 <= types < len(page.types) or uid < 0:
-            raise DecodeError("registry: the changes of a page must be in order, of types in its table")
+        if not before < version <= page.upto or not 0 <= kind < len(page.kinds) or uid < 0:
+            raise DecodeError("registry: the changes of a page must be in order, of kinds in its table")
         before = version
 
 
@@ -219,5 +229,5 @@ def _newest(changes: dict[ServiceEntry, int], after: int) -> Iterator[tuple[Serv
     return takewhile(lambda change: change[1] > after, reversed(changes.items()))
 
 
-def _place(entry: ServiceEntry) -> tuple[str, str, int, tuple[str, ...]]:
-    return entry.key, entry.path, entry.uid, entry.accepts
+def _place(entry: ServiceEntry) -> tuple[str, str, int, Kind]:
+    return entry.key, entry.path, entry.uid, (entry.accepts, entry.extra)

@@ -17,7 +17,7 @@ from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.membership import Member
 from casty.protocol.messages import GossipState, StatePage
-from casty.protocol.paging import HEAD_BYTES, NUMBER_BYTES, Room, Weight, run_weight, text_bytes
+from casty.protocol.paging import NUMBER_BYTES, Room, Weight, extra_weight, run_weight, text_bytes
 
 ACCUSED_PER_PART = 64
 """A row of more accusations is split, so that none is larger than a page."""
@@ -164,8 +164,7 @@ def _whole_rows(pieces: Sequence[Row]) -> tuple[Row, ...]:
 
 def _member_weight(member: Member) -> Weight:
     texts = text_bytes(member.address.host, member.id, member.version, *member.roles)
-    extra = sum(text_bytes(name) + HEAD_BYTES + len(value) + 1 for name, value in member.extra)
-    return Weight(208 + texts + extra, 22 + len(member.roles) + 3 * len(member.extra))
+    return Weight(208 + texts, 22 + len(member.roles)) + extra_weight(member.extra)
 
 
 def _row_weight(row: Row) -> Weight:

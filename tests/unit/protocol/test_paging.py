@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casty.address import NodeAddress, UniqueAddress
@@ -54,7 +56,21 @@ def test_small_slots_share_a_page() -> None:
 def test_services_of_one_type_name_it_once_in_a_page() -> None:
     services = frozenset(service_of(A, "cart", uid=uid) for uid in range(1, 100))
     ((page,),) = slot_pages(Registry().with_own(A, services), {})
-    assert page.types == (("cart.Do",),)
+    assert page.kinds == ((("cart.Do",), ()),)
+
+
+def test_what_a_later_version_says_of_a_service_is_kept_and_passed_on() -> None:
+    said = tuple((f"more-{place}", b"x" * 50) for place in range(16))
+    services = frozenset(replace(service_of(A, "cart", uid=uid), extra=said[: uid % 17]) for uid in range(1, 2_000))
+    sent = Registry().with_own(A, services)
+    received = Registry()
+    for message in slot_pages(sent, {}):
+        received = received.taking(over_the_wire(message), ())
+    assert received == sent
+    again = Registry()
+    for message in slot_pages(received, {}):
+        again = again.taking(message, ())
+    assert again.entries({A}) == services
 
 
 @pytest.mark.parametrize("count", [SERVICES_PER_NODE_MAX, 3])
