@@ -148,7 +148,7 @@ class FrameDecoder:
         return frames
 
     def _take_first(self, frames: list[tuple[FrameKind, bytes]]) -> bytes:
-        """Take the frame that has become whole, if its length was known, and return what is behind it: one copy each."""
+        """Take the frame that is whole now, if its length was known, and return what is behind it: one copy each."""
         buffer, end = self._buffer, self._needed
         with memoryview(buffer) as view:
             if end:
