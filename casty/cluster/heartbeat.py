@@ -57,7 +57,7 @@ class HeartbeatDriver:
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Accuse() | Absolve():
-                self._node.meters.accusations += isinstance(effect, Accuse)
+                self._node.meters.accusations += isinstance(effect, Accuse) and not effect.held_for
                 self._node.subsystems.topology.tell(effect)
             case Told(query, suspicions):
                 query.reply_to.tell(suspicions)

@@ -30,6 +30,8 @@ from casty.protocol.local_health import LocalHealth
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.ring import successors
 
+HELD_LONGER = 1.0
+"""Seconds that the next answer, after which a held member is taken back, and the news of it may take."""
 REFUSAL_GAP = 0.2
 LEARNED_INTERVALS_MAX = 4
 CROSSING_AFTER_PAUSE_MAX = 2.0
@@ -80,9 +82,10 @@ class RunSeen:
 
 @dataclass(frozen=True, slots=True)
 class Accuse:
-    """Effect: the member does not answer."""
+    """Effect: the member does not answer; or it does again, and will be taken back after ``held_for`` seconds."""
 
     subject: UniqueAddress
+    held_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +204,9 @@ class Availability:
         if sender not in self.accused:
             return []
         steady_for = stable_after(len(self._members)) if self.stable_after is None else self.stable_after
+        was_held = self._flapping.is_held(sender)
         if not self._flapping.answered(sender, now, was_silent=was_silent, steady_for=steady_for):
-            return []
+            return [] if was_held else [Accuse(sender, steady_for + HELD_LONGER)]
         self.accused.discard(sender)
         return [Absolve(sender), *self._plan_check(now)]
 

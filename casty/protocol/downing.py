@@ -67,11 +67,13 @@ class Downing:
     _unstable_since: float = field(init=False, default=0.0)
     _aware: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Who is known to have seen a state of this view."""
+    _held: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
 
     def observe(self, state: Gossip, self_node: UniqueAddress, now: float) -> float | None:
         """Take note of the view; return the delay until `decide` is due, None while all is well."""
         if self.strategy is None or not Partition.of(state, self_node).unreachable:
             self._view, self._changes, self._aware = (), 0, frozenset()
+            self._held.clear()
             return None
         settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
         view = (settled, tuple(sorted(state.lost_to(self_node))), tuple(sorted(state.at_odds)))
@@ -85,6 +87,10 @@ class Downing:
             self._changes += 1
         return max(self._due(len(state.members)) - now, 0.0)
 
+    def hold(self, node: UniqueAddress, until: float) -> None:
+        """Take note that this node hears a member again, and will take it back by then: it is not downed from here."""
+        self._held[node] = until
+
     def decide(self, state: Gossip, self_node: UniqueAddress, now: float) -> frozenset[UniqueAddress]:
         """Return the members to down: the lost side, the own side, or, of an unstable view, all."""
         if self.observe(state, self_node, now) is None or now < self._due(len(state.members)):
@@ -93,7 +99,7 @@ class Downing:
         if not self.is_settled(state, now):
             losers = partition.reachable + partition.unreachable
         elif not self._against(partition):
-            losers = partition.unreachable
+            losers = tuple(one for one in partition.unreachable if now >= self._held.get(one.unique, now))
         elif ends := self._ends_to_go(state, self_node):
             if self_node in ends:
                 return frozenset({self_node})

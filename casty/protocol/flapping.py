@@ -5,9 +5,10 @@ It does not know why a member was accused (`availability`).
 
 How it works: a member that comes back for the `FLAPS_MAX`th time within `FLAPS_WITHIN` is held: it stays
 accused until it has answered for as long as a decision takes (`downing.stable_after`) without a silence
-that would be an accusation. A return counts only where less than half of those that this node monitors
-were accused with it: else it is the network that flaps, or this node's own link, and no member is to
-blame.
+that would be an accusation. Who hears it again does not down it until it should have been taken back; if it
+falls silent once more, that is no second delay. A return counts only where less than half of those that this
+node monitors were accused with it: else it is the network that flaps, or this node's own link, and no member
+is to blame.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ class Flapping:
             return True
         self._steady_since[node] = now
         return False
+
+    def is_held(self, node: UniqueAddress) -> bool:
+        """Return whether a member came back too often, and has not been taken back since."""
+        return node in self._steady_since
 
     def forget(self, node: UniqueAddress) -> None:
         """Begin anew with a member, or forget one that is gone."""

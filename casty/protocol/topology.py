@@ -1,8 +1,7 @@
 """The membership of one node: the owner of the cluster's state here.
 
-Owns the phase of this node (joining, member, gone), the replicated state and the service registry. Everybody else asks
-or subscribes. It does not know how messages travel, who monitors whom (`availability`), or what time it is. The rules
-are in its parts: `joining`, `admission`, `gossip`, `anti_entropy`, `leader`, `downing`, `leaving`, `registry`, `view`.
+Owns the phase of this node, the replicated state and the service registry. It does not know how messages travel, who
+monitors whom (`availability`), or what time it is; the rules are in its parts, `joining`, `admission` and the others.
 """
 
 from __future__ import annotations
@@ -174,7 +173,8 @@ class Topology:
                 return self._received(state, sender, message, now)
             case TimerFired(key):
                 return self._timer(state, key, now)
-            case Accuse(subject) if subject in state.members:
+            case Accuse(subject, held_for) if subject in state.members:
+                self._sides.resolver.downing.hold(subject, now + held_for)
                 return self._observe(state, lambda row: row.accusing(subject))
             case Absolve(subject):
                 return self._observe(state, lambda row: row.absolving(subject))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casty.protocol.events import ReachableMember, UnreachableMember
-from casty.protocol.split_brain import KeepMajority
+from casty.protocol.split_brain import KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
 from casty.protocol.topology_events import TopologySettings
 from casty.testing.simulation.invariants import Watch, check_events
 from casty.testing.simulation.model import ModelCluster
@@ -51,6 +51,18 @@ def test_member_that_flaps_is_unreachable_until_it_has_been_steady() -> None:
         found = edges(cluster, name, "c")
         assert [kind for _, kind in found] == ["UnreachableMember", "ReachableMember"] * 3
         assert healed_at + 7.0 < found[-1][0] < healed_at + 10.0
+
+
+@pytest.mark.parametrize("strategy", [KeepMajority(), StaticQuorum(3), KeepOldest(), LeaseMajority("one")], ids=str)
+@pytest.mark.parametrize("flaps", ["c", "a", "e"])
+def test_member_that_is_steady_after_it_flapped_is_not_lost(strategy: Strategy, flaps: str) -> None:
+    cluster, watch = formed(TopologySettings(downing=strategy))
+    others = FIVE.replace(flaps, "")
+    healed_at = flap(cluster, watch, flaps, others, times=3)
+    cluster.run_for(10.0, until=watch.check)
+    assert cluster.all_up(5)
+    for name in others:
+        assert healed_at + 7.0 < edges(cluster, name, flaps)[-1][0] < healed_at + 8.0
 
 
 def test_member_that_flaps_on_and_on_is_lost_where_that_is_decided() -> None:

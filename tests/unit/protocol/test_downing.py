@@ -46,6 +46,14 @@ def test_minority_is_downed_when_the_view_was_stable_for_long_enough() -> None:
     assert downing.decide(state, A, 8.0) == {D, E}
 
 
+def test_a_lost_member_that_is_heard_again_is_not_downed_until_it_should_have_been_taken_back() -> None:
+    downing, state = Downing(), split(FIVE, "a", "de")
+    downing.observe(state, A, 1.0)
+    downing.hold(D, 9.0)
+    assert downing.decide(state, A, 8.0) == {E}
+    assert downing.decide(state, A, 9.0) == {D, E}
+
+
 def test_minority_downs_itself_by_the_same_clock() -> None:
     downing, state = Downing(), split(FIVE, "d", "abc")
     downing.observe(state, D, 1.0)
