@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 NodeId: TypeAlias = str
@@ -35,6 +35,24 @@ def check_path(path: object) -> None:
 
 Place: TypeAlias = tuple[str, str, str | None, int | None, int, int]
 """The fields of an `ActorAddress` in their order, as which refs cross the network: no object is made in between."""
+
+ASK_PREFIX: Final = "/_ask/"
+"""How the path of the ref for the reply to an ask begins; its serial number follows."""
+SERIAL_DIGITS_MAX: Final = 19
+"""So that it fits into 64 bits. Longer numbers in a path from the network are no slot: int() of a long text is slow."""
+
+
+def serial_of(path: str) -> int | None:
+    """Return the serial number of the ask with this path; None for any other path.
+
+    >>> serial_of("/_ask/17"), serial_of("/_ask/017"), serial_of("/shop")
+    (17, None, None)
+    """
+    digits = path[len(ASK_PREFIX) :]
+    if not path.startswith(ASK_PREFIX) or not digits.isascii() or not digits.isdigit():
+        return None
+    return int(digits) if len(digits) <= SERIAL_DIGITS_MAX and digits[0] != "0" else None
+
 
 by_place = attrgetter("address.host", "address.port", "incarnation")
 """The order of runs as a key for ``sorted``: comparing `UniqueAddress` one by one takes ten times as long."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Never
 
+from casty.address import ASK_PREFIX
 from casty.cluster.acceptance import Acceptances
 from casty.cluster.backlogs import LOOKED_AT_EVERY, Backlogs
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
-from casty.runtime.ask import ASK_PREFIX
 from casty.runtime.events import ILL_TYPED, MAILBOX_FULL, REQUEST_WITHDRAWN
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
@@ -30,7 +30,7 @@ class LocalTransport:
     """
 
     def __init__(self, system: ActorSystem) -> None:
-        self._system = system
+        self._kernel = kernel_of(system)
         self._acceptances = Acceptances()
         self.backlogs: Backlogs | None = None
         """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
@@ -44,7 +44,7 @@ class LocalTransport:
 
         ``name`` is what the type of the message is called on the wire; ``wait`` is there for an ask.
         """
-        kernel = kernel_of(self._system)
+        kernel = self._kernel
         target = kernel.targets.get(path)
         if target is None or type(message) not in target.admitted or (uid and uid != target.uid):
             found = self._find(kernel, path, uid, message, name)
@@ -73,9 +73,18 @@ class LocalTransport:
             backlogs.look(target)
         return None
 
+    def reply(self, serial: int, uid: int, message: object, name: str) -> bool:
+        """Hand a reply to the ask that waits for it; False, and nothing has happened, if there is none for it."""
+        slot = self._kernel.asks.get(serial)
+        if slot is None or slot.uid != uid or not self._acceptances.admits(slot, message, name, remember=False):
+            return False
+        slot.deliver(message)
+        self.delivered += 1
+        return True
+
     def withdraw(self, ask: int) -> None:
         """Do not start the request of another node's ask, if it still waits."""
-        request = kernel_of(self._system).requests.get(ask)
+        request = self._kernel.requests.get(ask)
         if request is not None:
             request.withdraw(REQUEST_WITHDRAWN)
 
@@ -84,7 +93,7 @@ class LocalTransport:
         if self.backlogs is not None and isinstance(target, LocalRef):
             self.backlogs.take(target, message)
         else:
-            kernel_of(self._system).dead_letter(message, target, MAILBOX_FULL)
+            self._kernel.dead_letter(message, target, MAILBOX_FULL)
 
     def _find(self, kernel: Kernel, path: str, uid: int, message: object, name: str) -> OwnRef[Never] | NoticeCode:
         """Return who is to get the message, or why nobody is: the long way, for a type that is new at its actor."""
@@ -100,4 +109,4 @@ class LocalTransport:
         return target
 
     def __repr__(self) -> str:
-        return f"<LocalTransport {self._system.name} delivered={self.delivered} refused={self.refused}>"
+        return f"<LocalTransport {self._kernel.name} delivered={self.delivered} refused={self.refused}>"

@@ -14,7 +14,7 @@ from typing import Never, TypeVar
 
 import trio
 
-from casty.address import ActorAddress, NodeAddress, Place, UniqueAddress
+from casty.address import ASK_PREFIX, ActorAddress, NodeAddress, Place, UniqueAddress, serial_of
 from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
@@ -40,17 +40,17 @@ from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.topology_events import Received
 from casty.protocol.watch_messages import ActorTerminated
 from casty.refs import ActorRef
-from casty.runtime.ask import ASK_PREFIX, AskRef, ErrorReply
+from casty.runtime.ask import AskRef, ErrorReply
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, EventStreamCmd
 from casty.runtime.kernel import Kernel
-from casty.runtime.mailbox import Request
+from casty.runtime.mailbox import Nothing, Request
 from casty.runtime.ref import AskableRef, OwnRef, refuse_thread
 from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.transport.route import Route
-from casty.wire.codec import Codec
-from casty.wire.envelope import Wait
+from casty.wire.codec import Codec, Write
+from casty.wire.envelope import encode_slot, encode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.slices import Assembler
 from casty.wire.withdrawals import withdraw_frame
@@ -75,6 +75,9 @@ REMOTE_TYPES: tuple[type, ...] = (
 ROUTES_MAX = 4_096
 """Runs of nodes to which the ways are remembered for the refs that name them."""
 
+REPLY_WRITERS_MAX = 4_096
+"""Types of replies, and classes of theirs, whose writers are kept."""
+
 CLOSED_PREFIX = "/_closed"
 """Nothing lives there: what is sent to a closed actor is a dead letter."""
 
@@ -87,6 +90,9 @@ END_WAITS_MAX = 3.0
 CONTROL_ELEMENTS_MAX = 40_960
 """Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
 version by as many members and tombstones as there may be. States and slots travel in pages."""
+
+NOTHING_TOLD: tuple[type, Write] = (Nothing, bytes)
+"""Where nothing was told yet: no message is of this class."""
 
 logger = logging.getLogger("casty.cluster")
 
@@ -110,6 +116,7 @@ class ClusterNode:
         self.lease_id = ""
         """Which lease decides between the sides of a partition, where one does."""
         self.kernel: Kernel = kernel_of(system)
+        self.thread = self.kernel.thread
         self.member = member
         self.self_node: UniqueAddress = member.unique
         self.system_name = system_name
@@ -144,6 +151,7 @@ class ClusterNode:
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""
         self._local_only: set[object] = set()
+        self._reply_writers: dict[tuple[object, type], Write] = {}
         self._routes: dict[tuple[str, int, int], Route] = {}
         """One for each run that refs have named: a ref comes with every ask, and finds its link looked up."""
 
@@ -209,6 +217,17 @@ class ClusterNode:
             if len(self._local_only) < LOCAL_ONLY_MAX:
                 self._local_only.add(message_type)
 
+    def reply_writer(self, message: object, type_form: object) -> Write:
+        """Return what makes frames of replies of this one's class, made once for all asks: a sixth of a reply's way."""
+        key = type_form, type(message)
+        write = self._reply_writers.get(key)
+        if write is None:
+            if len(self._reply_writers) >= REPLY_WRITERS_MAX:
+                self._reply_writers.clear()
+            write = self.codec.writer(ASK_PREFIX, 0, message, type_form, has_tail=True)
+            self._reply_writers[key] = write
+        return write
+
     def remote(self, path: str, node: NodeAddress, *, incarnation: int = 0) -> ActorRef[Never]:
         """Return a ref to whoever has ``path`` on another node."""
         return self.import_ref((self.system_name, path, node.host, node.port, incarnation, 0), Never)
@@ -243,7 +262,7 @@ class ClusterNode:
         """Make dead letters of frames to actors that will never be written."""
         for frame in envelopes_of(frames):
             try:
-                envelope = self.codec.decode_envelope(memoryview(frame)[HEADER_BYTES:])
+                envelope = self.codec.decode_envelope(frame[HEADER_BYTES:])
             except ProtocolError as error:
                 self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
                 continue
@@ -263,7 +282,7 @@ def lane_of(message: object) -> Lane:
 class RemoteRef(AskableRef[M_contra]):
     """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
 
-    __slots__ = ("_address", "_node", "_place", "_route", "_type_form")
+    __slots__ = ("_address", "_asked", "_node", "_place", "_route", "_tail", "_told", "_type_form")
 
     def __init__(self, node: ClusterNode, place: Place, route: Route | None, type_form: object) -> None:
         self._node = node
@@ -271,6 +290,11 @@ class RemoteRef(AskableRef[M_contra]):
         self._address: ActorAddress | None = None
         self._route = route
         self._type_form = type_form
+        self._told: tuple[type, Write] = NOTHING_TOLD
+        """The class of the last message that was told, and what makes frames of such: half of the encoding."""
+        self._asked: tuple[type, Write] = NOTHING_TOLD
+        self._tail = b""
+        """Of the ref for a reply: which ask it is for, since all replies of a class have one head."""
 
     @property
     def address(self) -> ActorAddress:
@@ -289,11 +313,23 @@ class RemoteRef(AskableRef[M_contra]):
         return RemoteRef(self._node, self._place, self._route, message_type)
 
     def tell(self, message: M_contra) -> None:
-        self._tell(message, None)
+        node, (cls, write) = self._node, self._told
+        if get_ident() != node.thread:
+            refuse_thread(self)
+        if cls is not type(message):
+            write = self._writer(message)
+        self._post(message, write(message, self._tail))
 
     def request(self, request: Request) -> None:
+        node, message, (cls, write) = self._node, request.message, self._asked
+        if get_ident() != node.thread:
+            refuse_thread(self)
         request.far = self
-        self._tell(request.message, (max(0.0, request.deadline - self._node.kernel.now()), request.ask))
+        if cls is not type(message):
+            write = node.codec.writer(self._place[1], self._place[5], message, self._type_form, has_tail=True)
+            self._asked = type(message), write
+        remaining = request.deadline - node.kernel.now()
+        self._post(message, write(message, encode_wait(remaining if remaining > 0 else 0.0, request.ask)))
 
     def withdraw(self, ask: int) -> None:
         node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
@@ -304,11 +340,18 @@ class RemoteRef(AskableRef[M_contra]):
         if node.holds.by_actor and node.holds.has(route.to, path):
             node.holds.tell(route.to, path, frame)  # the request may wait here too: then once more, behind it
 
-    def _tell(self, message: object, wait: Wait | None) -> None:
-        node, route, (_, path, _, _, _, uid) = self._node, self._route, self._place
-        if get_ident() != node.kernel.thread:
-            refuse_thread(self)
-        frame = node.codec.frame_envelope(path, uid, message, self._type_form, wait)
+    def _writer(self, message: object) -> Write:
+        node, (_, path, _, _, _, uid) = self._node, self._place
+        serial = serial_of(path)
+        if serial is None:
+            write = node.codec.writer(path, uid, message, self._type_form)
+        else:
+            write, self._tail = node.reply_writer(message, self._type_form), encode_slot(serial, uid)
+        self._told = type(message), write
+        return write
+
+    def _post(self, message: object, frame: bytes) -> None:
+        node, route, path = self._node, self._route, self._place[1]
         holds = node.holds
         if route is None or holds is None:
             is_taken = False
@@ -320,12 +363,14 @@ class RemoteRef(AskableRef[M_contra]):
             node.kernel.dead_letter(message, self, OUTBOUND_FULL)
 
     async def send(self, message: M_contra) -> None:
-        node, route, (_, path, _, _, _, uid), holds = self._node, self._route, self._place, self._node.holds
+        node, route, path, holds, (cls, write) = self._node, self._route, self._place[1], self._node.holds, self._told
         if route is None or holds is None:
             node.kernel.dead_letter(message, self, NODE_STOPPED)
             await trio.lowlevel.checkpoint()
             return
-        frame = node.codec.frame_envelope(path, uid, message, self._type_form)
+        if cls is not type(message):
+            write = self._writer(message)
+        frame = write(message, self._tail)
         if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
             await holds.send(route.to, path, frame)
         else:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 
 import trio
 
+from casty.address import ASK_PREFIX
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
@@ -39,7 +40,6 @@ R_contra = TypeVar("R_contra", contravariant=True)
 
 logger = logging.getLogger("casty.runtime")
 
-ASK_PREFIX: Final = "/_ask/"
 REASON_LENGTH_MAX: Final = 1_024
 TRAIL_MAX: Final = 16
 """Actors in a row, each of which waits for the next, that are looked at."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Never, cast
 
 import trio
 
+from casty.address import ASK_PREFIX, serial_of
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.ask import ASK_PREFIX, AskRef, AskWheel, refuse_asks
+from casty.runtime.ask import AskRef, AskWheel, refuse_asks
 from casty.runtime.event_stream import EventStream
 from casty.runtime.events import (
     ACTOR_STOPPED,
@@ -38,9 +39,6 @@ from casty.runtime.tokens import Tokens
 
 if TYPE_CHECKING:
     from casty.runtime.system import ActorSystem
-
-ASK_SERIAL_DIGITS_MAX = 19
-"""Longer numbers in a path from the network are no slot: int() of a long text is slow."""
 
 LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     ACTOR_STOPPED: ActorStoppedError,
@@ -141,7 +139,8 @@ class Kernel:
     def target(self, path: str, uid: int) -> OwnRef[Never] | None:
         """Return who has the path, if it is the one with ``uid``; 0 is any, except for the slot of an ask."""
         if path.startswith(ASK_PREFIX):
-            slot = self._slot(path[len(ASK_PREFIX) :])
+            serial = serial_of(path)
+            slot = None if serial is None else self.asks.get(serial)
             return slot if slot is not None and uid == slot.uid else None
         found = self.targets.get(path)
         return found if found is not None and uid in (0, found.uid) else None
@@ -187,8 +186,3 @@ class Kernel:
     def statistics(self) -> SystemStatistics:
         """Return the counters."""
         return statistics_of(self)
-
-    def _slot(self, serial: str) -> AskRef[Never] | None:
-        if not serial.isascii() or not serial.isdigit() or len(serial) > ASK_SERIAL_DIGITS_MAX:
-            return None
-        return self.asks.get(int(serial))

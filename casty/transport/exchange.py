@@ -65,7 +65,9 @@ class Exchange:
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
-        self._owner = SessionOwner(handler.frame, self.session_ended, self.strangers.pace, complaints)
+        self._owner = SessionOwner(
+            handler.frame, handler.envelopes, self.session_ended, self.strangers.pace, complaints
+        )
 
     def link_for(self, to: UniqueAddress, lane: Lane) -> Link | None:
         """Return where frames for a peer are queued; None when they cannot be written any more."""
@@ -349,13 +351,7 @@ class Exchange:
         if link.session is not None:
             link.session.is_superseded = True
             link.session.end("replaced by a newer connection", graceful=False)
-        session = link.session = Session(
-            link,
-            connection,
-            decoder,
-            limits=self.limits,
-            owner=self._owner,
-        )
+        session = link.session = Session(link, connection, decoder, limits=self.limits, owner=self._owner)
         self.sessions[session] = None
         self._adopt(link, node.address)
         self.reports.add(self.handler.link_up, node, lane)

@@ -20,12 +20,16 @@ logger = logging.getLogger(__name__)
 class InboundHandler(Protocol):
     """The receiver of all that happens on links; synchronous but for `report`, and it must not block.
 
-    The methods may call the transport. What they raise is logged; only `frame` can close a link by
-    raising.
+    The methods may call the transport. What they raise is logged; only `frame` and `envelopes` can close
+    a link by raising.
     """
 
+    def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
+        """Take ENVELOPE frames that follow one another from ``start`` on, at least one; return the next place."""
+        ...
+
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
-        """Take a CONTROL, ENVELOPE or NOTICE frame; whatever this raises closes that link."""
+        """Take one frame of any other kind."""
         ...
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:

@@ -48,6 +48,9 @@ IDLE_FRAME = frame(FrameKind.IDLE, b"")
 STAY_FRAME = frame(FrameKind.STAY, b"")
 
 
+Frames = list[tuple[FrameKind, bytes]]
+
+
 class Rest(Enum):
     """How far two nodes are with ending a link that neither needs.
 
@@ -132,6 +135,8 @@ class SessionOwner:
     """Whom a session reports to: each frame of the lane, and, once, the moment at which it is over."""
 
     frame: Callable[[UniqueAddress, Lane, FrameKind, bytes], None]
+    envelopes: Callable[[UniqueAddress, Frames, int], int]
+    """Takes those from a place on that follow one another, and returns the next place: 0.1 us less for each."""
     ended: Callable[[Session, str, bool], None]
     pace: Callable[[Session], Pace | None]
     """What to wait for, at this moment, before frames are handed over; None where nothing is."""
@@ -317,7 +322,7 @@ class Session:
         except ProtocolError as error:
             self._fail(error)
 
-    async def _deliver(self, frames: list[tuple[FrameKind, bytes]]) -> None:
+    async def _deliver(self, frames: Frames) -> None:
         """Hand frames over, giving way in between; nothing more is read meanwhile."""
         for start in range(0, len(frames), FRAMES_BEFORE_YIELD):
             if start:
@@ -340,21 +345,25 @@ class Session:
                 if pause:
                     await trio.sleep(pause)
 
-    def _hand_over(self, frames: list[tuple[FrameKind, bytes]]) -> None:
+    def _hand_over(self, frames: Frames) -> None:
         link = self.link
         peer, lane, allowed = link.peer, link.lane, LANE_KINDS[link.lane]
-        for kind, body in frames:
-            if self.is_over:
-                return
+        position = 0
+        while position < len(frames) and not self.is_over:
+            kind, body = frames[position]
+            start, position = position, position + 1
             if kind in allowed:
-                link.traffic.frames_received += 1
                 try:
-                    self._owner.frame(peer, lane, kind, body)
+                    if kind is FrameKind.ENVELOPE:
+                        position = self._owner.envelopes(peer, frames, start)
+                    else:
+                        self._owner.frame(peer, lane, kind, body)
                 except ProtocolError as error:
                     self._fail(error)
                 except Exception as error:
                     self._owner.complaints.error(peer.address, "handling a frame failed; the link is closed", error)
                     self.end(f"handling a {kind.name} frame failed here", graceful=False)
+                link.traffic.frames_received += position - start
             elif kind is FrameKind.GOODBYE and not body:
                 self.end("the peer said goodbye", graceful=True)
             elif kind is FrameKind.IDLE and not body:

@@ -44,6 +44,11 @@ def packed(kind: FrameKind, *fields: object) -> bytes:
     return frame(kind, msgpack.packb(list(fields)))
 
 
+def envelope(*head: object, payload: object, tail: bytes = b"") -> bytes:
+    start = msgpack.packb(list(head))
+    return frame(FrameKind.ENVELOPE, len(start).to_bytes(2, "big") + start + tail + msgpack.packb(payload))
+
+
 async def throw(address: tuple[str, int], data: bytes) -> None:
     """Write everything, then read until the node closes; whatever the socket says is fine."""
     try:
@@ -110,12 +115,10 @@ async def envelopes_with_wrong_fields(address: tuple[str, int], rng: random.Rand
     values = [None, [], {}, ["x"], {"text": 1, "reply_to": None}, "text", -1, {"text": "x", "reply_to": "nowhere"}]
     paths = ["/echo", "/nobody", "/_cluster", "/_cluster/_topology", "/_ask/1", "/_ask/" + "9" * 900, "", 7, None]
     names = ["integration.Echo", "str", "casty.ResolveNode", 7, "os.system"]
-    frames = [
-        packed(
-            FrameKind.ENVELOPE, rng.choice(paths), rng.choice([0, 1, -1, "x"]), rng.choice(names), rng.choice(values)
-        )
-        for _ in range(50)
-    ]
+    heads = [[rng.choice(paths), rng.choice([0, 1, -1, "x"]), rng.choice(names)] for _ in range(50)]
+    frames = [envelope(*head, payload=rng.choice(values)) for head in heads]
+    frames += [envelope(*head, True, payload=rng.choice(values), tail=rng.randbytes(16)) for head in heads]
+    frames += [frame(FrameKind.ENVELOPE, rng.randbytes(rng.randrange(80))) for _ in range(50)]
     frames += [packed(FrameKind.NOTICE, "no_actor", rng.choice(["/echo", "/x" * 100]), 0, "y" * 200) for _ in range(50)]
     await throw(address, hello(Lane.ordinary) + b"".join(frames))
 
@@ -124,7 +127,7 @@ async def messages_for_somebody_else(address: tuple[str, int], rng: random.Rando
     """Send well-formed values of types that the actors there do not take."""
     paths = ["/_cluster", "/_cluster/_topology", "/_cluster/_receptionist", "/_event_stream", "/_scheduler"]
     names = {"str": "text", "int": 7, "NoneType": None, "casty.NodeAddress": ["127.0.0.1", 9]}
-    frames = [packed(FrameKind.ENVELOPE, path, 0, name, value) for path in paths for name, value in names.items()]
+    frames = [envelope(path, 0, name, payload=value) for path in paths for name, value in names.items()]
     rng.shuffle(frames)
     await throw(address, hello(Lane.ordinary) + b"".join(frames))
 
@@ -151,7 +154,7 @@ ATTACKS: tuple[Attack, ...] = (
 
 async def unknown_envelopes(address: tuple[str, int]) -> None:
     """Say a proper hello, then send messages that no node knows, and read the answers."""
-    one = packed(FrameKind.ENVELOPE, "/echo", 0, "newer.Message", {"field": 1})
+    one = envelope("/echo", 0, "newer.Message", payload={"field": 1})
     async with await trio.open_tcp_stream(*address) as stream, trio.open_nursery() as nursery:
         await stream.send_all(hello(Lane.ordinary, port=10))
         nursery.start_soon(stream.send_all, one * UNKNOWN_ENVELOPES)
@@ -271,12 +274,11 @@ async def test_subscribers_at_invented_addresses_are_dropped(rig: Rig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]  # closed again below: whoever dials it is refused
     subscribe = [
-        packed(
-            FrameKind.ENVELOPE,
+        envelope(
             "/_cluster",
             0,
             "casty.SubscribeTopology",
-            {"reply_to": ["integration", f"/invented-{number}", "127.0.0.1", port, 77, 1]},
+            payload={"reply_to": ["integration", f"/invented-{number}", "127.0.0.1", port, 77, 1]},
         )
         for number in range(100)
     ]

@@ -23,6 +23,7 @@ from casty.naming import message
 from casty.refs import ActorRef
 from casty.wire.bounds import is_deeper_than, scan
 from casty.wire.codec import Codec
+from casty.wire.envelope import encode_head, encode_slot, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import (
     Hello,
@@ -266,11 +267,21 @@ PLAIN = st.recursive(
 NAMES = st.sampled_from(
     ["law.Sample", "law.Branch", "dict[str,int]", "frozenset[tuple[int,int]]", "none", "datetime", "x"]
 )
+TAILS = st.builds(encode_wait, st.floats(), st.integers(0, 2**64 - 1))
+HEADS = st.builds(
+    lambda path, uid, name, has_tail: encode_head(path, uid, name, has_tail=has_tail, pack=msgpack.packb),
+    TEXTS | st.just("/_ask/"),
+    st.integers(-1, 9),
+    NAMES,
+    st.booleans(),
+)
 BODIES = (
     st.binary(max_size=60)
     | PLAIN.map(msgpack.packb)
     | st.tuples(NAMES, PLAIN).map(msgpack.packb)
-    | st.tuples(TEXTS, st.integers(0, 9), NAMES, PLAIN).map(msgpack.packb)
+    | st.builds(
+        lambda *parts: b"".join(parts), HEADS, st.sampled_from([b"", bytes(16)]) | TAILS, PLAIN.map(msgpack.packb)
+    )
 )
 DECODERS: list[Callable[[bytes], object]] = [
     CODEC.decode_control,
@@ -298,11 +309,25 @@ def test_any_body_parses_or_is_a_protocol_error(body: bytes) -> None:
 
 @given(st.data())
 def test_a_damaged_message_parses_or_is_a_protocol_error(data: st.DataObject) -> None:
-    body = bytearray(CODEC.frame_envelope("/user/x", 3, data.draw(SAMPLES | BRANCHES))[5:])
+    wait = data.draw(st.none() | st.tuples(st.floats(0), st.integers(1, 2**64 - 1)))
+    body = bytearray(CODEC.frame_envelope("/user/x", 3, data.draw(SAMPLES | BRANCHES), wait=wait)[5:])
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     parses(CODEC.decode_envelope, bytes(body))
     parses(CODEC.decode_envelope, bytes(body[: data.draw(st.integers(0, len(body)))]))
+
+
+@given(SAMPLES | BRANCHES, st.text(max_size=30), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_envelopes_asks_and_replies_say_for_whom_they_are(value: Any, path: str, uid: int, number: int) -> None:
+    told = CODEC.decode_envelope(CODEC.frame_envelope("/" + path, uid, value)[5:])
+    assert told == ("/" + path, uid, value, told.name, None)
+    wait = (1.5, number or 1)
+    assert CODEC.decode_envelope(CODEC.frame_envelope("/" + path, uid, value, wait=wait)[5:]) == told._replace(
+        wait=wait
+    )
+    write = CODEC.writer("/_ask/", 0, value, None, has_tail=True)
+    reply = CODEC.decode_envelope(write(value, encode_slot(number, uid))[5:])
+    assert reply == (f"/_ask/{number}", uid, value, told.name, None)
 
 
 def frames_or_fault(chunks: list[bytes], limit: int) -> tuple[list[tuple[FrameKind, bytes]], str]:

@@ -63,7 +63,11 @@ def session(connection: Connection, taken: list[int], turns: Turns, *, limit: in
     def take(peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
         taken.append(turns.count)
 
-    owner = SessionOwner(take, lambda *_: None, lambda _: None, Complaints(None, trio.current_time))  # type: ignore[arg-type]  # nothing is complained of
+    def take_next(peer: UniqueAddress, frames: object, start: int) -> int:
+        taken.append(turns.count)
+        return start + 1
+
+    owner = SessionOwner(take, take_next, lambda *_: None, lambda _: None, Complaints(None, trio.current_time))  # type: ignore[arg-type]  # nothing is complained of
     link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), Tally())
     link.session = Session(link, connection, FrameDecoder(limit), limits=DEFAULT_LIMITS, owner=owner)
     return link.session

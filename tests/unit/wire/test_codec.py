@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -22,7 +23,7 @@ from casty.errors import DecodeError, EncodeError, ProtocolError, UnknownTypeErr
 from casty.naming import message
 from casty.refs import ActorRef
 from casty.wire.codec import Codec
-from casty.wire.envelope import Envelope, Notice
+from casty.wire.envelope import Envelope, Notice, decode_head, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
 
 T = TypeVar("T")
@@ -161,29 +162,37 @@ def body(data: bytes) -> bytes:
     return found
 
 
+def head(*fields: object) -> bytes:
+    packed = msgpack.packb(list(fields))
+    return len(packed).to_bytes(2, "big") + packed
+
+
 def through(codec: Codec, value: object, as_type: object = None) -> object:
     return codec.decode_envelope(body(codec.frame_envelope("/user/x", 5, value, as_type))).message
 
 
 def raw_of(codec: Codec, value: object, as_type: object = None) -> Any:
-    return msgpack.unpackb(body(codec.frame_envelope("/x", 0, value, as_type)))[2:]
+    found = body(codec.frame_envelope("/x", 0, value, as_type))
+    end, _, _, name, _ = decode_head(found)
+    return [name, msgpack.unpackb(found[end:])]
 
 
 def decode_raw(codec: Codec, name: str, payload: object) -> object:
-    return codec.decode_envelope(msgpack.packb(["/user/x", 5, name, payload])).message
+    return codec.decode_envelope(head("/user/x", 5, name) + msgpack.packb(payload)).message
 
 
 def test_a_message_is_written_as_a_map_under_its_wire_name(codec: Codec) -> None:
     data = codec.frame_envelope("/user/shop", 5, Add("pen", 2))
     ((kind, found),) = FrameDecoder(4096).feed(data)
     assert kind is FrameKind.ENVELOPE
-    assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}]
-    assert codec.decode_envelope(memoryview(found)) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add")
+    assert found == head("/user/shop", 5, "codec.Add") + msgpack.packb({"item": "pen", "quantity": 2})
+    assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add")
 
 
 def test_an_envelope_of_an_ask_says_how_long_the_sender_waits(codec: Codec) -> None:
     found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), wait=(1.5, 7)))
-    assert msgpack.unpackb(found) == ["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, [1.5, 7]]
+    payload = msgpack.packb({"item": "pen", "quantity": 2})
+    assert found == head("/user/shop", 5, "codec.Add", True) + struct.pack(">dQ", 1.5, 7) + payload
     assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add", (1.5, 7))
 
 
@@ -192,15 +201,76 @@ def test_an_ask_without_a_time_out_waits_for_ever(codec: Codec) -> None:
     assert codec.decode_envelope(found).wait == (math.inf, 7)
 
 
+@pytest.mark.parametrize("wait", [(-1.0, 7), (math.nan, 7), (1.5, 0)])
+def test_an_envelope_with_a_wait_that_makes_no_sense_is_a_decode_error(codec: Codec, wait: tuple[float, int]) -> None:
+    payload = msgpack.packb({"item": "pen", "quantity": 2})
+    with pytest.raises(DecodeError, match="makes no sense") as caught:
+        codec.decode_envelope(head("/user/shop", 5, "codec.Add", True) + struct.pack(">dQ", *wait) + payload)
+    assert (caught.value.path, caught.value.uid, caught.value.name) == ("/user/shop", 5, "codec.Add")
+
+
+@pytest.mark.parametrize("path", ["/user/shop", "/_ask/"])
+def test_a_tail_that_is_cut_off_is_a_decode_error(codec: Codec, path: str) -> None:
+    with pytest.raises(DecodeError, match="expected 16 bytes behind the head, got 15"):
+        codec.decode_envelope(head(path, 0, "codec.Add", True) + bytes(15))
+
+
+def test_a_reply_names_its_ask_by_number(codec: Codec) -> None:
+    write = codec.writer("/_ask/", 0, Add("pen", 2), None, has_tail=True)
+    found = body(write(Add("pen", 2), encode_slot(17, 2**64 - 1)))
+    assert codec.decode_envelope(found) == Envelope("/_ask/17", 2**64 - 1, Add("pen", 2), "codec.Add")
+
+
+def test_what_was_made_for_one_class_writes_all_its_messages_as_one_by_one(codec: Codec) -> None:
+    write = codec.writer("/user/shop", 5, Add("pen", 2), None)
+    for order in (Add("pen", 2), Add("", 0), Add("x" * 70_000, 2**63)):
+        assert write(order) == codec.frame_envelope("/user/shop", 5, order)
+    with pytest.raises(EncodeError, match=r"codec\.Add\.quantity: expected int, got str"):
+        write(Add("pen", "2"))  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(EncodeError, match=r"expected codec\.Add, got Order"):
+        write(Order(()))
+
+
 @pytest.mark.parametrize(
-    "wait",
-    [1.5, "1", True, [1.5], [-1.0, 7], [float("nan"), 7], [1, 7], [1.5, 0], [1.5, True], [1.5, "7"], [1.5, 7, 7]],
+    ("start", "told"),
+    [
+        (b"", "expected a head of at most 16384 bytes, got 0 of 0"),
+        (b"\0", "got 0 of 1"),
+        (b"\0\0\xc0", "got 0 of 3"),
+        (b"\xff\xff" + bytes(65_535), "got 65535"),
+        (head("/x", 0, "codec.Add")[:-1], "got 15 of 16"),
+        (head(), "a head of path, uid and name"),
+        (head("/x", 0), "a head of path, uid and name"),
+        (head("/x", 0, "codec.Add", 1), "a head of path, uid and name"),
+        (head("/x", 0, "codec.Add", False), "a head of path, uid and name"),
+        (head("/x", 0, "codec.Add", True, None), "a head of path, uid and name"),
+        (b"\0\1\x80", "a head of path, uid and name"),
+        (b"\0\1\xc1", "not valid msgpack"),
+        (head("/x", 0, "codec.Add")[:1] + b"\x10" + head("/x", 0, "codec.Add")[2:] + b"\0", "not valid msgpack"),
+        (head(b"/x", 0, "codec.Add"), "a path, a uid and the name of a message type, got bytes, int, str"),
+        (head("/x", True, "codec.Add"), "got str, bool, str"),
+        (head("/x", -1, "codec.Add"), "a path, a uid and the name"),
+        (head("/x", 0, None), "got str, int, NoneType"),
+    ],
 )
-def test_an_envelope_with_a_wait_that_makes_no_sense_is_a_decode_error(codec: Codec, wait: object) -> None:
-    found = msgpack.packb(["/user/shop", 5, "codec.Add", {"item": "pen", "quantity": 2}, wait])
-    with pytest.raises(DecodeError, match="how long the sender waits and the number of its ask") as caught:
-        codec.decode_envelope(found)
-    assert (caught.value.path, caught.value.uid) == ("/user/shop", 5)
+def test_an_ill_formed_head_is_a_decode_error_for_nobody(codec: Codec, start: bytes, told: str) -> None:
+    with pytest.raises(DecodeError, match=told) as caught:
+        codec.decode_envelope(start)
+    assert not caught.value.path
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", msgpack.packb({"item": "pen", "quantity": 2}) + b"\0"])
+def test_a_payload_that_is_not_one_value_tells_for_whom_it_was(codec: Codec, payload: bytes) -> None:
+    with pytest.raises(DecodeError, match="not valid msgpack") as caught:
+        codec.decode_envelope(head("/user/shop", 5, "codec.Add") + payload)
+    assert (caught.value.path, caught.value.uid, caught.value.name) == ("/user/shop", 5, "codec.Add")
+
+
+def test_a_path_that_cannot_be_in_a_head_is_an_encode_error(codec: Codec) -> None:
+    with pytest.raises(EncodeError, match="make the path shorter"):
+        codec.frame_envelope("/" + "x" * 16_384, 0, Add("pen", 2))
+    with pytest.raises(EncodeError, match="cannot be written"):
+        codec.frame_envelope("/\ud800", 0, Add("pen", 2))
 
 
 def test_a_control_message_has_no_address(codec: Codec) -> None:
@@ -381,7 +451,7 @@ def test_a_reply_of_any_type_is_named_by_the_type_of_its_ref(
     receiver.register(Box[str])
     receiver.register(as_type if as_type is not Never else int)
     data = sender.frame_envelope("/r", 1, value, as_type)
-    assert msgpack.unpackb(body(data))[2] == name
+    assert decode_head(body(data))[3] == name
     assert receiver.decode_envelope(body(data)).message == value
 
 
@@ -595,7 +665,7 @@ def test_an_enum_can_be_declared_and_sent_alone(codec: Codec) -> None:
 
 def test_a_name_of_endless_length_is_unknown_and_cut(codec: Codec) -> None:
     with pytest.raises(UnknownTypeError) as caught:
-        decode_raw(codec, "n" * 100_000, None)
+        decode_raw(codec, "n" * 16_000, None)
     assert len(str(caught.value)) < 250
 
 

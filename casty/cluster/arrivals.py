@@ -1,0 +1,178 @@
+"""The quick way of a message from its frame into a mailbox, or into the slot of an ask.
+
+Owns what is remembered of heads that have come before: how their messages are made, and whose mailbox
+they go to. A head is compared as bytes, so a message under a known head costs no look at its path, the
+name of its type, or what the actor takes. Whatever is not as usual (a new head, a message that cannot be
+made, no room, an actor that has stopped) goes the long way, which decides and explains: nothing is
+refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Never, TypeVar
+
+import msgpack
+import trio
+
+from casty.address import ASK_PREFIX, UniqueAddress
+from casty.cluster.backlogs import LOOKED_AT_EVERY
+from casty.cluster.local_transport import LocalTransport
+from casty.cluster.node import ClusterNode
+from casty.runtime.mailbox import MessageQueue
+from casty.runtime.ref import LocalRef, OwnRef
+from casty.wire.envelope import SIZE_BYTES, TAIL_BYTES, Envelope, decode_slot, decode_wait, end_of_head
+from casty.wire.frame import FrameKind
+from casty.wire.hooks import Hook
+
+P = TypeVar("P")
+
+HEADS_MAX = 8_192
+"""Heads of a kind that are remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""
+
+ENVELOPE = FrameKind.ENVELOPE
+_unpackb = msgpack.unpackb
+
+
+class Place:
+    """Where the messages under one head go, and what makes them."""
+
+    __slots__ = ("decode", "envelope", "mailbox", "path")
+
+    def __init__(self, decode: Hook, mailbox: MessageQueue, envelope: Envelope) -> None:
+        self.decode = decode
+        self.mailbox = mailbox
+        self.path = envelope.path
+        self.envelope = envelope._replace(message=None)
+
+
+class Arrivals:
+    """The quick way of one node.
+
+    ``take_frame`` is the long way from its start, for the body of an ENVELOPE; ``deliver`` is its end, for a
+    message that was made already, and the size of the body.
+    """
+
+    def __init__(
+        self,
+        node: ClusterNode,
+        local: LocalTransport,
+        *,
+        take_frame: Callable[[UniqueAddress, bytes], None],
+        deliver: Callable[[UniqueAddress, Envelope, int], bool],
+    ) -> None:
+        self._node = node
+        self._local = local
+        self._take_frame = take_frame
+        self._deliver = deliver
+        self._elements_max = node.settings.limits.elements_max
+        self._places: dict[bytes, Place] = {}
+        self._asks: dict[bytes, tuple[Hook, Envelope]] = {}
+        self._replies: dict[bytes, tuple[Hook, str]] = {}
+
+    @trio.lowlevel.enable_ki_protection
+    def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
+        """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
+        places, elements_max, backlogs = self._places, self._elements_max, self._node.backlogs
+        by_path = {} if backlogs is None else backlogs.by_path
+        position, count, path = start, 0, ""
+        try:
+            for kind, body in islice(frames, start, None):
+                if kind is not ENVELOPE:
+                    break
+                position += 1
+                size = len(body)
+                if not SIZE_BYTES < size < elements_max:
+                    self._take_frame(peer, body)
+                    continue
+                end = (body[0] << 8 | body[1]) + SIZE_BYTES  # `end_of_head`, without the call
+                place = places.get(body[:end])
+                if place is None:
+                    self._take_other(peer, body, end)
+                    continue
+                try:
+                    message = place.decode(_unpackb(body[end:]))
+                except Exception:  # the long way makes of it what there is to say
+                    self._take_frame(peer, body)
+                    continue
+                mailbox = place.mailbox
+                if len(mailbox.messages) < mailbox.limit and place.path not in by_path:
+                    mailbox.messages.append(message)
+                    if mailbox.sleeper is not None:
+                        mailbox.wake()
+                    count, path = count + 1, place.path
+                else:
+                    self._deliver(peer, place.envelope._replace(message=message), size)
+        finally:
+            if count:
+                self._note(peer, count, path)
+        return position
+
+    def learn(self, body: bytes, envelope: Envelope) -> None:
+        """Remember the head of a message that was delivered, if all messages under it can go the same way."""
+        path, uid, message, name, wait = envelope
+        decode = self._node.codec.reader(name)
+        if decode is None:
+            return
+        head = body[: end_of_head(body)]
+        if path.startswith(ASK_PREFIX):
+            remember(self._replies, head, (decode, name))
+            return
+        ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
+        # What an actor takes is known by class, once it has been found out; an actor of the library never lists any.
+        if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
+            return
+        if wait is not None:
+            remember(self._asks, head, (decode, envelope._replace(message=None)))
+        else:
+            if len(self._places) >= HEADS_MAX:
+                for old in [old for old, place in self._places.items() if place.mailbox.closed]:
+                    del self._places[old]
+            remember(self._places, head, Place(decode, ref.mailbox, envelope))
+
+    def _take_other(self, peer: UniqueAddress, body: bytes, end: int) -> None:
+        """Take an ask, a reply, or a message whose head is new."""
+        head = body[:end]
+        ask, reply = self._asks.get(head), self._replies.get(head)
+        try:
+            if ask is not None:
+                decode, known = ask
+                message = decode(_unpackb(body[end + TAIL_BYTES :]))
+                envelope = Envelope(known.path, known.uid, message, known.name, decode_wait(body, end))
+            elif reply is not None:
+                decode, name = reply
+                serial, uid = decode_slot(body, end)
+                message = decode(_unpackb(body[end + TAIL_BYTES :]))
+                if self._local.reply(serial, uid, message, name):
+                    return
+                envelope = Envelope(f"{ASK_PREFIX}{serial}", uid, message, name)
+            else:
+                envelope = None
+        except Exception:  # as in take
+            envelope = None
+        if envelope is None:
+            self._take_frame(peer, body)
+        else:
+            self._deliver(peer, envelope, len(body))
+
+    def _note(self, peer: UniqueAddress, count: int, path: str) -> None:
+        """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""
+        local, backlogs = self._local, self._node.backlogs
+        before = local.delivered
+        local.delivered += count
+        if backlogs is not None and before // LOOKED_AT_EVERY < local.delivered // LOOKED_AT_EVERY:
+            ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
+            if isinstance(ref, LocalRef):
+                backlogs.sender = peer
+                backlogs.look(ref)
+
+    def __repr__(self) -> str:
+        return f"<Arrivals places={len(self._places)} asks={len(self._asks)} replies={len(self._replies)}>"
+
+
+def remember(table: dict[bytes, P], head: bytes, what: P) -> None:
+    """Put something under a head, in place of all others when there are HEADS_MAX."""
+    if len(table) >= HEADS_MAX:
+        table.clear()
+    table[head] = what

@@ -1,0 +1,237 @@
+"""The quick way from a frame to an actor: what comes under a known head ends where the long way would end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import pytest
+import trio
+
+import casty
+from casty import ActorRef, Behaviors, DeadLetter, Mailbox
+from casty.cluster import arrivals as arrivals_module
+from casty.wire.envelope import encode_head, encode_slot
+from casty.wire.frame import FrameKind, Lane, frame
+
+
+@casty.message("tests.arrivals.Item")
+@dataclass(frozen=True)
+class Item:
+    number: int
+
+
+@casty.message("tests.arrivals.Other")
+@dataclass(frozen=True)
+class Other:
+    number: int
+
+
+@casty.message("tests.arrivals.Get")
+@dataclass(frozen=True)
+class Get:
+    number: int
+    reply_to: ActorRef[int]
+
+
+@casty.message("tests.arrivals.Positive")
+@dataclass(frozen=True)
+class Positive:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise ValueError("below 0")
+
+
+Message = Item | Other | Get | Positive
+
+
+def recorder(seen: list[Any], gate: trio.Event | None = None):
+    async def handle(ctx, message: Message):
+        if gate is not None:
+            await gate.wait()
+        seen.append(message)
+        if isinstance(message, Get):
+            message.reply_to.tell(message.number)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+class Pair:
+    """An actor on one node, and a ref to it on another, after ``Item(0)`` has made its head known."""
+
+    async def start(self, nodes, **options: Any) -> None:
+        self.first = (await nodes.start("a")).system
+        self.second = (await nodes.start("b", "a")).system
+        await nodes.all_up("a", "b")
+        self.seen: list[Any] = []
+        self.local = self.first.spawn(recorder(self.seen, options.pop("gate", None)), "sink", **options)
+        self.ref: Any = self.second.remote("/sink", "a").of(Message)
+        self.node: Any = self.second.cluster._node
+        self.to = self.first.cluster._node.self_node
+        self.ref.tell(Item(0))
+        await trio.sleep(1)
+
+    def throw(self, name: str, payload: object, *, path: str = "/sink", tail: bytes = b"") -> None:
+        """Send a message that no codec would write."""
+        head = encode_head(path, 0, name, has_tail=bool(tail), pack=msgpack.packb)
+        data = frame(FrameKind.ENVELOPE, head + tail + msgpack.packb(payload))
+        assert self.node.transport.send(self.to, Lane.ordinary, data)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+async def test_messages_of_several_classes_and_asks_keep_their_order(autojump_clock, nodes, pair):
+    await pair.start(nodes)
+    answers: list[int] = []
+
+    async def ask(number: int) -> None:
+        answers.append(await pair.second.ask(pair.ref, lambda reply_to: Get(number, reply_to)))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1, 400):
+            pair.ref.tell((Item, Other, Positive)[number % 3](number))
+            if not number % 50:
+                nursery.start_soon(ask, number)
+                await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(1)
+    assert [message.number for message in pair.seen if not isinstance(message, Get)] == list(range(400))
+    assert sorted(answers) == list(range(50, 400, 50))
+    places = [position for position, message in enumerate(pair.seen) if isinstance(message, Get)]
+    assert all(pair.seen[place - 1].number == pair.seen[place].number for place in places)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "reason"),
+    [
+        ("tests.arrivals.Item", {"number": "1"}, "ill_typed"),
+        ("tests.arrivals.Item", {"number": 1, "more": 2}, "ill_typed"),
+        ("tests.arrivals.Item", [1], "ill_typed"),
+        ("tests.arrivals.Positive", {"number": -1}, "ill_typed"),
+        ("tests.arrivals.None", {"number": 1}, "unknown_type"),
+    ],
+)
+async def test_what_cannot_be_made_is_answered_and_what_follows_arrives(
+    autojump_clock, nodes, pair, caplog, name, payload, reason
+):
+    await pair.start(nodes)
+    pair.ref.tell(Positive(0))
+    async with pair.second.events(DeadLetter) as letters:
+        pair.throw(name, payload)
+        pair.ref.tell(Item(1))
+        letter = await anext(aiter(letters))
+    await trio.sleep(1)
+    assert letter.reason == f"not delivered: {reason}"
+    assert pair.seen == [Item(0), Positive(0), Item(1)]
+
+
+async def test_a_new_actor_of_the_same_path_gets_what_is_for_whoever_has_it(autojump_clock, nodes, pair):
+    await pair.start(nodes)
+    pair.first.stop(pair.local)
+    await pair.first.wait_stopped(pair.local)
+    async with pair.second.events(DeadLetter) as letters:
+        pair.ref.tell(Item(1))
+        letter = await anext(aiter(letters))
+    assert letter.reason == "not delivered: no_actor"
+    later: list[Any] = []
+    pair.first.spawn(recorder(later), "sink")
+    for number in (2, 3):
+        pair.ref.tell(Item(number))
+        await trio.sleep(1)
+    assert (pair.seen, later) == ([Item(0)], [Item(2), Item(3)])
+
+
+async def test_a_type_that_the_actor_does_not_take_is_refused_each_time(autojump_clock, nodes, pair):
+    await pair.start(nodes)
+
+    async def only_other(ctx, message: Other):
+        pair.seen.append(message)
+        return Behaviors.same()
+
+    pair.first.spawn(Behaviors.receive(only_other), "strict")
+    async with pair.second.events(DeadLetter) as letters:
+        for _ in range(3):
+            pair.throw("tests.arrivals.Other", {"number": 1}, path="/strict")
+            pair.throw("tests.arrivals.Item", {"number": 1}, path="/strict")
+            letter = await anext(aiter(letters))
+            assert letter.reason == "not delivered: ill_typed"
+    await trio.sleep(1)
+    assert pair.seen == [Item(0), Other(1), Other(1), Other(1)]
+
+
+async def test_what_finds_no_room_waits_for_it_in_order(autojump_clock, nodes, pair):
+    gate = trio.Event()
+    await pair.start(nodes, mailbox=Mailbox(3), gate=gate)
+    for number in range(1, 200):
+        pair.ref.tell((Item, Other)[number % 2](number))
+    await trio.sleep(1)
+    gate.set()
+    await trio.sleep(5)
+    assert [message.number for message in pair.seen] == list(range(200))
+
+
+async def test_a_reply_for_another_ask_or_of_another_type_reaches_nobody(autojump_clock, nodes, pair, caplog):
+    await pair.start(nodes)
+    got: list[int] = []
+    gate = trio.Event()
+
+    async def late(ctx, message: Get):
+        refs.append(message.reply_to)
+        await gate.wait()
+        message.reply_to.tell(message.number)
+        return Behaviors.same()
+
+    refs: list[Any] = []
+    pair.second.spawn(Behaviors.receive(late), "late")
+    ref: Any = pair.first.remote("/late", "b").of(Get)
+    assert await pair.first.ask(pair.first.remote("/sink", "a").of(Get), lambda reply_to: Get(0, reply_to)) == 0
+
+    async def ask() -> None:
+        got.append(await pair.first.ask(ref, lambda reply_to: Get(7, reply_to)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        serial, uid = int(refs[0].path.rpartition("/")[2]), refs[0].address.uid
+        for name, payload, slot in (
+            ("int", 1, (serial, uid ^ 1)),
+            ("int", 2, (serial + 1, uid)),
+            ("str", "3", (serial, uid)),
+        ):
+            for _ in range(2):
+                pair.throw(name, payload, path="/_ask/", tail=encode_slot(*slot))
+        await trio.sleep(1)
+        assert got == []
+        gate.set()
+    assert got == [7]
+
+
+async def test_only_so_many_heads_are_remembered(autojump_clock, nodes, pair, monkeypatch):
+    monkeypatch.setattr(arrivals_module, "HEADS_MAX", 4)
+    await pair.start(nodes)
+    seen: list[Any] = []
+    refs = []
+    for number in range(20):
+        pair.first.spawn(recorder(seen), f"sink-{number}")
+        ref: Any = pair.second.remote(f"/sink-{number}", "a").of(Message)
+        refs.append(ref)
+    for turn in range(3):
+        for ref in refs:
+            ref.tell(Item(turn))
+            assert await pair.second.ask(ref, lambda reply_to: Get(5, reply_to)) == 5
+    assert len(seen) == 120
+
+
+def test_the_table_of_heads_is_bounded(monkeypatch):
+    monkeypatch.setattr(arrivals_module, "HEADS_MAX", 4)
+    table: dict[bytes, int] = {}
+    for number in range(10):
+        arrivals_module.remember(table, b"%d" % number, number)
+        assert len(table) <= 4
+        assert table[b"%d" % number] == number
