@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,10 +11,10 @@ from casty.testing.simulation import Cut, Delay, Fault, Heal, Loss, Played, Scen
 from casty.testing.simulation.generating import cuts_between, names_for, sides_of
 
 
-def moving_cuts(seed: int) -> Scenario:
+def moving_cuts(seed: int, nodes: Sequence[str] = ()) -> Scenario:
     """Return a cluster with bad links, or in parts, which falls apart otherwise about when that is decided."""
     rng = random.Random(seed)
-    names = names_for(seed)
+    names = tuple(nodes) or names_for(seed)
     faults: list[tuple[float, Fault]] = []
     if rng.random() < 0.5:
         faults.append((0.0, Delay(0.0, jitter=0.1)))
@@ -26,7 +27,7 @@ def moving_cuts(seed: int) -> Scenario:
     else:
         faults.extend((0.0, cut) for cut in cuts_between(sides_of(rng, names)))
     decided = 12.0 if len(names) < 9 else 15.0
-    at = round(rng.choice((rng.uniform(0.0, 2.0 * decided), decided + rng.uniform(-1.0, 1.5))), 3)
+    at = round(rng.choice((rng.uniform(0.0, 2.0 * decided), decided + rng.uniform(-5.0, 1.5))), 3)
     if rng.random() < 0.8:
         faults.append((at, Heal()))
     faults.extend((at, cut) for cut in cuts_between(sides_of(rng, names)))

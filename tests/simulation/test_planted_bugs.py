@@ -16,7 +16,7 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol import availability, exchange, gossip, split_brain
+from casty.protocol import availability, downing, exchange, gossip, split_brain
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import LeaderActions
 from casty.protocol.membership import VOTING, Member, MemberStatus
@@ -148,6 +148,11 @@ def seen_is_kept_over_a_change(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gossip, "changed", hasty)
 
 
+def verdict_counts_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Who is down is out of the count before anybody else knows of it."""
+    patch.setattr(downing, "still_counting", lambda *_: ())
+
+
 def outages(seed: int) -> Scenario:
     """Return a cluster in which one node is cut off again and again, each time for too short to be downed."""
     rng = random.Random(seed)
@@ -160,6 +165,16 @@ def outages(seed: int) -> Scenario:
         at = round(at + rng.uniform(1.0, 5.0), 3)
     at = round(at + 30.0, 3)
     return Scenario(seed, ("a", "b", "c"), (*faults, (at - 30.0, Cut(("a",), ("b", "c"))), (at, Heal())))
+
+
+def met_again(seed: int) -> Scenario:
+    """Return a cluster of which two are cut off, and met again by one of the rest shortly before they are downed."""
+    rng = random.Random(seed)
+    names = rng.sample("abcde", 5)
+    lost, kept = tuple(names[:2]), tuple(names[2:])
+    at = round(rng.uniform(7.0, 12.0), 3)
+    moved = (at, Cut((*lost, kept[0]), kept[1:]))
+    return Scenario(seed, tuple(sorted(names)), ((0.0, Cut(lost, kept)), (at, Heal()), moved, (at + 30.0, Heal())))
 
 
 def three_nodes(seed: int) -> Scenario:
@@ -182,6 +197,7 @@ BUGS: list[tuple[Plant, Draw]] = [
     (both_halves_go_on, four_nodes_cut),
     (receiving_makes_a_version, three_nodes),
     (seen_is_kept_over_a_change, partition_scenario),
+    (verdict_counts_at_once, met_again),
 ]
 
 

@@ -45,8 +45,9 @@ class Watch:
     """The rules, over the views of all runs of one cluster.
 
     A status only moves on; a removed run never comes back; one cluster; one up run per address and
-    one up member per node_id; numbers of up members differ; no two living runs have each other
-    down or removed, and none lives on for long that others have removed.
+    one up member per node_id; numbers of up members differ; no two living runs have removed each
+    other, and none lives on for long that others have down or removed. Who is down counts until that
+    is agreed (`verdicts`), so two sides may have each other down until one of them gives up.
     """
 
     cluster: ModelCluster
@@ -113,14 +114,15 @@ class Watch:
             self._cluster_id = state.cluster_id  # the first one, or nobody is left in the one before
 
     def _rejections(self, run: Run, state: Gossip) -> None:
-        """Note whom ``run`` has down or removed; fail if one of these has it removed as well."""
+        """Note whom ``run`` has down or removed; fail if it and one of these have removed each other."""
         if not _goes_on(run):
             return
         for other in self.cluster.runs.values():
             if other is not run and other.alive and _rejects(state, other.node):
                 self._rejected.setdefault(other.name, self.cluster.now)
                 theirs = other.topology.state
-                if theirs is not None and _goes_on(other) and _rejects(theirs, run.node):
+                removed = theirs is not None and run.node in theirs.tombstones and other.node in state.tombstones
+                if removed and _goes_on(other):
                     self._fail(run, "at most one side goes on", f"{other.name} and {run.name} removed each other")
 
     def _overdue(self) -> None:
