@@ -109,13 +109,13 @@ class Arrivals:
                 self._note(peer, count, path)
         return position
 
-    def learn(self, body: bytes, envelope: Envelope) -> None:
+    def learn(self, body: bytes | memoryview, envelope: Envelope) -> None:
         """Remember the head of a message that was delivered, if all messages under it can go the same way."""
         path, uid, message, name, wait = envelope
         decode = self._node.codec.reader(name)
         if decode is None:
             return
-        head = body[: end_of_head(body)]
+        head = bytes(body[: end_of_head(body)])
         if path.startswith(ASK_PREFIX):
             remember(self._replies, head, (decode, name))
             return

@@ -49,12 +49,14 @@ class Inbound:
         """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""
         return self._arrivals.take(peer, frames, start)
 
-    def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
+    def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
         """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
         try:
             match kind:
                 case FrameKind.ENVELOPE:
                     self._envelope(peer, body)
+                case _ if isinstance(body, memoryview):
+                    self.frame(peer, lane, kind, bytes(body))
                 case FrameKind.CONTROL:
                     self._control(peer, lane, body)
                 case FrameKind.NOTICE:
@@ -168,7 +170,7 @@ class Inbound:
         node = self._node
         return node.is_member(peer) if node.board.members else node.may_welcome(peer)
 
-    def _envelope(self, peer: UniqueAddress, body: bytes) -> None:
+    def _envelope(self, peer: UniqueAddress, body: bytes | memoryview) -> None:
         try:
             envelope = self._node.codec.decode_envelope(body)
         except DecodeError as error:

@@ -31,7 +31,8 @@ from casty.protocol.report import (
 from casty.refs import ActorRef
 from casty.transport.base import Connection, ConnectionLost, Network
 from casty.transport.greeting import greet
-from casty.transport.link import READ_BYTES_MAX, close
+from casty.transport.link import close
+from casty.transport.reading import READ_BYTES_MAX
 from casty.version import VERSION
 from casty.wire.codec import Codec
 from casty.wire.frame import FrameDecoder, FrameKind, Lane

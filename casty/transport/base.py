@@ -50,6 +50,13 @@ class Connection(Protocol):
         """Return the next bytes, at least one; ``b""`` once the other end has closed."""
         ...
 
+    async def receive_into(self, place: memoryview) -> int:
+        """Read the next bytes to where ``place`` begins and return how many; 0 once the other end has closed.
+
+        All of ``place`` is wanted: it may wait a little for more bytes than the first.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close at once; a receive at the other end returns what was sent, then ``b""``."""
         ...

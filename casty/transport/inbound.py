@@ -28,8 +28,8 @@ class InboundHandler(Protocol):
         """Take ENVELOPE frames that follow one another from ``start`` on, at least one; return the next place."""
         ...
 
-    def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
-        """Take one frame of any other kind."""
+    def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
+        """Take one frame of any other kind, or a large one, whose body is a view that is valid until this returns."""
         ...
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:

@@ -271,6 +271,12 @@ class MemoryConnection:
                 return data
             await self._wait(min(self._incoming.reset_at, self._incoming.next_at()))
 
+    async def receive_into(self, place: memoryview) -> int:
+        """Do the same, and put them there."""
+        data = await self.receive(len(place))
+        place[: len(data)] = data
+        return len(data)
+
     async def aclose(self) -> None:
         """Close this end; the other one reads what was sent, then the end."""
         if not self.is_closed:

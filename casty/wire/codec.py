@@ -183,7 +183,7 @@ class Codec:
         name, payload = self._unpack_array(body, 2)
         return self._decode(self._entry_named(name), payload)
 
-    def decode_envelope(self, body: bytes) -> Envelope:
+    def decode_envelope(self, body: bytes | memoryview) -> Envelope:
         """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below.
 
         A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,

@@ -77,12 +77,12 @@ def encode_head(path: str, uid: int, name: str, *, has_tail: bool, pack: Callabl
     return _size(len(packed)) + packed
 
 
-def end_of_head(body: bytes) -> int:
+def end_of_head(body: bytes | memoryview) -> int:
     """Return where a head would end, by the size that the body begins with."""
     return SIZE_BYTES + int.from_bytes(body[:SIZE_BYTES], "big")
 
 
-def decode_head(body: bytes) -> tuple[int, str, int, str, bool]:
+def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, bool]:
     """Return where the head in the body of an ENVELOPE ends, path, uid, name, and whether there is a tail.
 
     Raises only DecodeError, or what msgpack raises.
@@ -106,7 +106,7 @@ encode_slot = _SLOT.pack
 """Takes the serial number of an ask and the uid of its ref; the tail of a reply, whose head has only the prefix."""
 
 
-def decode_wait(body: bytes, start: int) -> Wait:
+def decode_wait(body: bytes | memoryview, start: int) -> Wait:
     """Return how long the sender waits, and the number of its ask. Raises DecodeError."""
     remaining: float
     ask: int
@@ -116,7 +116,7 @@ def decode_wait(body: bytes, start: int) -> Wait:
     return remaining, ask
 
 
-def decode_slot(body: bytes, start: int) -> tuple[int, int]:
+def decode_slot(body: bytes | memoryview, start: int) -> tuple[int, int]:
     """Return the serial number of the ask that a reply is for, and the uid of its ref. Raises DecodeError."""
     serial: int
     uid: int
@@ -124,7 +124,7 @@ def decode_slot(body: bytes, start: int) -> tuple[int, int]:
     return serial, uid
 
 
-def _tail(form: struct.Struct, body: bytes, start: int) -> tuple[Any, ...]:
+def _tail(form: struct.Struct, body: bytes | memoryview, start: int) -> tuple[Any, ...]:
     if len(body) < start + TAIL_BYTES:
         raise DecodeError(f"expected {TAIL_BYTES} bytes behind the head, got {len(body) - start}")
     return form.unpack_from(body, start)

@@ -124,6 +124,17 @@ class FrameDecoder:
         """How many bytes are still to come of the frame that has begun; 0 while its length is not known."""
         return max(0, self._needed - len(self._buffer))
 
+    def move_begun(self, place: memoryview) -> int:
+        """Move the frame that has begun to ``place``, as far as it has come, and return how many bytes that is.
+
+        The caller reads the `missing_bytes` itself; what is fed next is what comes behind them.
+        """
+        count = len(self._buffer)
+        place[:count] = self._buffer
+        self._buffer.clear()
+        self._needed = 0
+        return count
+
     def feed(self, data: bytes, *, frames_max: int | None = None) -> list[tuple[FrameKind, bytes]]:
         """Take the next bytes and return the frames that are complete now.
 

@@ -78,6 +78,15 @@ async def read_all(connection: Connection, chunk: int = 65_536) -> bytes:
     return b"".join(parts)
 
 
+async def read_into(connection: Connection, size: int) -> bytes:
+    place, count = memoryview(bytearray(size)), 0
+    while count < size:
+        more = await connection.receive_into(place[count:])
+        assert 0 < more <= size - count, f"ended after {count} of {size} bytes"
+        count += more
+    return bytes(place)
+
+
 async def read_exactly(connection: Connection, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
@@ -147,6 +156,68 @@ async def test_a_sender_waits_while_nobody_reads(sides: Sides) -> None:
         assert not finished
         await read_exactly(far, FLOOD)
     assert finished
+
+
+async def test_bytes_are_read_into_their_place_and_none_behind_it(sides: Sides) -> None:
+    blob = bytes(range(256)) * 20_000
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+        nursery.start_soon(near.send, blob)
+        assert await read_into(far, 1_000) == blob[:1_000]
+        assert await read_into(far, 2_000_000) == blob[1_000:2_001_000]
+        assert await far.receive(1) == blob[2_001_000:2_001_001]
+        assert await read_into(far, len(blob) - 2_001_001) == blob[2_001_001:]
+
+
+async def test_a_place_is_filled_by_bytes_that_come_one_at_a_time(sides: Sides) -> None:
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+
+        async def trickle() -> None:
+            for number in range(200):
+                await near.send(bytes([number]))
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(trickle)
+        assert await read_into(far, 200) == bytes(range(200))
+
+
+async def test_a_place_that_is_never_filled_shows_what_has_come_and_then_the_end(sides: Sides) -> None:
+    place = memoryview(bytearray(1_000_000))
+    async with connected(sides) as (near, far):
+        await near.send(b"some")
+        assert await far.receive_into(place) == 4
+        assert place[:4] == b"some"
+        await near.send(b"more")
+        await near.aclose()
+        assert await far.receive_into(place) == 4
+        assert await far.receive_into(place) == 0
+
+
+async def test_reading_into_a_place_is_lost_when_its_own_end_closes(sides: Sides) -> None:
+    lost: list[ConnectionLost] = []
+
+    async def read(connection: Connection) -> None:
+        try:
+            await connection.receive_into(memoryview(bytearray(100_000)))
+        except ConnectionLost as error:
+            lost.append(error)
+
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+        nursery.start_soon(read, far)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await far.aclose()
+        await near.aclose()
+        with pytest.raises(ConnectionLost):
+            await far.receive_into(memoryview(bytearray(10)))
+    assert len(lost) == 1 and str(lost[0])
+
+
+async def test_after_a_cancelled_read_into_a_place_the_first_byte_wakes_the_reader(sides: Sides) -> None:
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+        with trio.move_on_after(0.01) as scope:
+            await far.receive_into(memoryview(bytearray(1_000_000)))
+        assert scope.cancelled_caught
+        nursery.start_soon(near.send, b"x")
+        assert await far.receive(10) == b"x"
 
 
 async def test_receive_returns_at_most_what_was_asked(sides: Sides) -> None:

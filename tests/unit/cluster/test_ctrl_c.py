@@ -79,6 +79,10 @@ class TrippedConnection:
         self.wire.cross()
         return await self.inner.receive(max_bytes)
 
+    async def receive_into(self, place: memoryview) -> int:
+        self.wire.cross()
+        return await self.inner.receive_into(place)
+
 
 def node(network: Network, name: str, **options: object) -> ClusteredActorSystem:
     make: Callable[..., ClusteredActorSystem] = ClusteredActorSystem

@@ -1,0 +1,124 @@
+"""How the frames of one connection are read: many small ones at a time, a large one straight into its place.
+
+Owns the sizes of reads and the memory for large frames. It knows no lane and no message; `Session` asks it for
+the next frames, hands them over, and says when it is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from casty.transport.base import Connection
+from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameDecoder, FrameKind
+
+READ_BYTES_MAX: Final = 64 * 1024
+STRANGER_READ_BYTES_MAX: Final = 8 * 1024
+"""There may be a thousand links with strangers, and what was read waits for its turn."""
+LARGE_READ_BYTES_MAX: Final = 1024 * 1024
+"""So much more is read at once of a frame that has begun, where it has no place."""
+PLACE_BYTES_MAX: Final = 1024 * 1024 + 64 * 1024
+"""Frames up to here have a place, which is made on the word of their length: only for who is no stranger."""
+PLACE_PART_BYTES_MIN: Final = 32 * 1024
+"""So much of a frame must have come before it has a place, and so much be missing, or it does not pay."""
+PLACES_KEPT_MAX: Final = 4
+"""Places that wait for the next frame. In use is one for each link that reads a large frame at this moment."""
+
+Frames = Sequence[tuple[FrameKind, bytes | memoryview]]
+
+
+class Places:
+    """The memory for the large frames of all links of one node, used again and again.
+
+    New memory for each frame of 1 MiB was given back to the system each time and taken anew page by page, which was
+    half of the processor time of the receiver.
+
+    >>> places = Places()
+    >>> place = places.take(100_000)
+    >>> places.give_back(place)
+    >>> places.take(70_000) is place
+    True
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray:
+        """Return a place of at least ``size`` bytes, with anything in it."""
+        if self._kept and len(place := self._kept.pop()) >= size:
+            return place
+        return bytearray(size)
+
+    def give_back(self, place: bytearray) -> None:
+        """Take a place back to which nobody refers any more."""
+        if len(self._kept) < PLACES_KEPT_MAX:
+            self._kept.append(place)
+
+    def __repr__(self) -> str:
+        return f"<Places kept={len(self._kept)}>"
+
+
+class FrameReader:
+    """Reads the frames of one connection."""
+
+    __slots__ = ("_begun", "_body", "_connection", "_count", "_decoder", "_place", "_places")
+
+    def __init__(self, connection: Connection, decoder: FrameDecoder, places: Places) -> None:
+        self._connection = connection
+        self._decoder = decoder
+        self._places = places
+        self._place: bytearray | None = None
+        """Of the frame that is being read straight into it."""
+        self._begun = memoryview(b"")
+        """That frame, of which the first ``_count`` bytes have come."""
+        self._body = self._begun
+        self._count = 0
+
+    def left(self) -> Frames:
+        """Return the frames that came with the hello. Raises FrameError, as `read`."""
+        return self._decoder.feed(b"")
+
+    async def read(self, *, is_stranger: bool) -> tuple[int, Frames]:
+        """Read once; return how many bytes have come, 0 at the end, and the frames that are complete now.
+
+        Call `done` before the next one. The body of a large frame is a view, which is valid until then.
+        """
+        if self._place is None:
+            size = self._next_size(is_stranger=is_stranger)
+            if size:
+                data = await self._connection.receive(size)
+                return len(data), self._decoder.feed(data)
+            self._begin_place()
+        more = await self._connection.receive_into(self._begun[self._count :])
+        self._count += more
+        if self._count < len(self._begun):
+            return more, ()
+        self._body = self._begun[HEADER_BYTES:]
+        return more, [(FrameKind(self._begun[LENGTH_BYTES]), self._body)]
+
+    def done(self) -> None:
+        """Use the memory of a large frame, which has been handed over, for the next one."""
+        if self._place is not None and self._count == len(self._begun):
+            self._body.release()  # whoever has kept it gets an error, and not the bytes of another frame
+            self._places.give_back(self._place)
+            self._place = None
+
+    def _next_size(self, *, is_stranger: bool) -> int:
+        """Return how much to read next; 0 for the rest of a frame that is to have a place."""
+        if is_stranger:
+            return STRANGER_READ_BYTES_MAX
+        missing, begun = self._decoder.missing_bytes, self._decoder.buffered_bytes
+        if missing < PLACE_PART_BYTES_MIN or missing + begun > PLACE_BYTES_MAX:
+            return READ_BYTES_MAX + min(missing, LARGE_READ_BYTES_MAX)
+        return READ_BYTES_MAX if begun < PLACE_PART_BYTES_MIN else 0
+
+    def _begin_place(self) -> None:
+        size = self._decoder.buffered_bytes + self._decoder.missing_bytes
+        self._place = self._places.take(size)
+        self._begun = memoryview(self._place)[:size]
+        self._count = self._decoder.move_begun(self._begun)
+
+    def __repr__(self) -> str:
+        return f"<FrameReader {self._decoder!r}>"

@@ -1,0 +1,162 @@
+"""A large frame is read into memory that was there before, whoever is no stranger sends it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import trio
+
+from casty.errors import FrameError
+from casty.transport.reading import (
+    PLACE_BYTES_MAX,
+    PLACE_PART_BYTES_MIN,
+    PLACES_KEPT_MAX,
+    READ_BYTES_MAX,
+    STRANGER_READ_BYTES_MAX,
+    FrameReader,
+    Frames,
+    Places,
+)
+from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind, frame
+
+LARGE = frame(FrameKind.ENVELOPE, bytes(range(256)) * 3_000)
+SMALL = frame(FrameKind.CONTROL, b"small")
+
+
+class Script:
+    """A connection whose bytes come in chunks of at most ``chunk``, and which notes how they were asked for."""
+
+    remote = "b"
+
+    def __init__(self, data: bytes, *, chunk: int = 10**9) -> None:
+        self.data = data
+        self.chunk = chunk
+        self.asked: list[tuple[str, int]] = []
+        self.position = 0
+
+    def _take(self, size: int) -> bytes:
+        taken = self.data[self.position : self.position + min(size, self.chunk)]
+        self.position += len(taken)
+        return taken
+
+    async def receive(self, max_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(("receive", max_bytes))
+        return self._take(max_bytes)
+
+    async def receive_into(self, place: memoryview) -> int:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(("place", len(place)))
+        data = self._take(len(place))
+        place[: len(data)] = data
+        return len(data)
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return 0
+
+    async def send(self, data: bytes | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def read_all(
+    script: Script, *, places: Places | None = None, is_stranger: bool = False, limit: int = 2**22
+) -> list[tuple[FrameKind, bytes]]:
+    reader, found, size = FrameReader(script, FrameDecoder(limit), places or Places()), [], len(script.data)
+    total = 0
+    while True:
+        count, frames = await reader.read(is_stranger=is_stranger)
+        total += count
+        found += [(kind, bytes(body)) for kind, body in frames]
+        reader.done()
+        if not count:
+            assert total == size
+            return found
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_frames_come_out_the_same_however_their_bytes_come(seed: int) -> None:
+    rng = Random(seed)
+    bodies = [
+        rng.randbytes(rng.choice([0, 10, 5_000, 65_536, 65_550, 100_000, 900_000, PLACE_BYTES_MAX - 5, 1_300_000]))
+        for _ in range(12)
+    ]
+    frames = [(rng.choice([FrameKind.ENVELOPE, FrameKind.SLICE]), body) for body in bodies]
+    script = Script(b"".join(frame(*one) for one in frames), chunk=rng.choice([20_001, 65_536, 10**9]))
+    assert await read_all(script) == frames
+
+
+async def test_a_large_frame_is_read_into_its_place_and_nothing_behind_it() -> None:
+    script = Script(SMALL + LARGE + SMALL)
+    assert [kind for kind, _ in await read_all(script)] == [FrameKind.CONTROL, FrameKind.ENVELOPE, FrameKind.CONTROL]
+    rest = len(SMALL + LARGE) - READ_BYTES_MAX
+    assert script.asked == [("receive", READ_BYTES_MAX), ("place", rest)] + [("receive", READ_BYTES_MAX)] * 2
+
+
+async def test_the_place_of_one_frame_is_that_of_the_next() -> None:
+    places = Places()
+    await read_all(Script(LARGE), places=places)
+    kept = places.take(1)
+    places.give_back(kept)
+    await read_all(Script(LARGE * 3), places=places)
+    assert places.take(1) is kept
+
+
+async def test_at_most_a_few_places_are_kept() -> None:
+    places = Places()
+    used = [places.take(100_000) for _ in range(PLACES_KEPT_MAX + 3)]
+    for place in used:
+        places.give_back(place)
+    assert len({id(places.take(1)) for _ in range(PLACES_KEPT_MAX + 3)} & set(map(id, used))) == PLACES_KEPT_MAX
+
+
+async def test_a_body_that_is_kept_against_the_rules_shows_no_other_frame() -> None:
+    reader = FrameReader(Script(LARGE), FrameDecoder(2**22), Places())
+    frames: Frames = ()
+    while not frames:
+        _, frames = await reader.read(is_stranger=False)
+    ((_, body),) = frames
+    assert body == LARGE[HEADER_BYTES:]
+    reader.done()
+    with pytest.raises(ValueError, match="released"):
+        body[0]
+
+
+@pytest.mark.parametrize("come", [HEADER_BYTES, PLACE_PART_BYTES_MIN - 1])
+async def test_no_place_is_made_on_the_word_of_a_length_alone(come: int) -> None:
+    script = Script(LARGE[:come])
+    await read_all(script)
+    assert {how for how, _ in script.asked} == {"receive"}
+
+
+async def test_a_stranger_has_no_place() -> None:
+    script = Script(LARGE + SMALL)
+    assert len(await read_all(script, is_stranger=True)) == 2
+    assert set(script.asked) == {("receive", STRANGER_READ_BYTES_MAX)}
+
+
+async def test_a_frame_that_is_too_large_for_a_place_is_collected() -> None:
+    script = Script(frame(FrameKind.ENVELOPE, bytes(PLACE_BYTES_MAX)) + SMALL, chunk=100_000)
+    assert len(await read_all(script)) == 2
+    assert {how for how, _ in script.asked} == {"receive"}
+
+
+async def test_what_came_with_the_hello_is_there_at_once_and_a_large_frame_in_it_goes_on() -> None:
+    decoder = FrameDecoder(4_096)
+    cut = 50_000
+    assert decoder.feed(SMALL + SMALL + LARGE[:cut], frames_max=1) == [(FrameKind.CONTROL, b"small")]
+    decoder.limit_bytes = 2**22
+    script = Script(LARGE[cut:])
+    reader = FrameReader(script, decoder, Places())
+    assert reader.left() == [(FrameKind.CONTROL, b"small")]
+    _, ((kind, body),) = await reader.read(is_stranger=False)
+    assert (kind, bytes(body)) == (FrameKind.ENVELOPE, LARGE[HEADER_BYTES:])
+    assert script.asked == [("place", len(LARGE) - cut)]
+
+
+async def test_a_length_over_the_limit_is_refused_and_no_place_is_made() -> None:
+    with pytest.raises(FrameError, match="is not within"):
+        await read_all(Script(LARGE), limit=100_000)
