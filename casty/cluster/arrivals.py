@@ -32,6 +32,8 @@ HEADS_MAX = 8_192
 """Heads of a kind that are remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""
 
 ENVELOPE = FrameKind.ENVELOPE
+NO_HEAD = b"\0"
+"""What no first bytes of a body are equal to, if there are none."""
 _unpackb = msgpack.unpackb
 
 
@@ -76,20 +78,19 @@ class Arrivals:
         """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
         places, elements_max, backlogs = self._places, self._elements_max, self._node.backlogs
         by_path = {} if backlogs is None else backlogs.by_path
-        position, count, path = start, 0, ""
+        position, count, head, end, place = start, 0, NO_HEAD, 0, None
         try:
             for kind, body in islice(frames, start, None):
                 if kind is not ENVELOPE:
                     break
                 position += 1
-                size = len(body)
-                if not SIZE_BYTES < size < elements_max:
-                    self._take_frame(peer, body)
-                    continue
-                end = (body[0] << 8 | body[1]) + SIZE_BYTES  # `end_of_head`, without the call
-                place = places.get(body[:end])
-                if place is None:
-                    self._take_other(peer, body, end)
+                if body[:end] != head:  # most are like the one before: no size to read, no hash of a head to make
+                    end = int.from_bytes(body[:SIZE_BYTES]) + SIZE_BYTES
+                    head = body[:end]
+                    place = places.get(head)
+                if place is None or len(body) >= elements_max:
+                    self._take_other(peer, body, head)
+                    head, end = NO_HEAD, 0  # it may be known now
                     continue
                 try:
                     message = place.decode(_unpackb(body[end:]))
@@ -97,16 +98,16 @@ class Arrivals:
                     self._take_frame(peer, body)
                     continue
                 mailbox = place.mailbox
-                if len(mailbox.messages) < mailbox.limit and place.path not in by_path:
+                if len(mailbox.messages) < mailbox.limit and (not by_path or place.path not in by_path):
                     mailbox.messages.append(message)
                     if mailbox.sleeper is not None:
                         mailbox.wake()
-                    count, path = count + 1, place.path
+                    count += 1
                 else:
-                    self._deliver(peer, place.envelope._replace(message=message), size)
+                    self._deliver(peer, place.envelope._replace(message=message), len(body))
         finally:
             if count:
-                self._note(peer, count, path)
+                self._note(peer, count, place)
         return position
 
     def learn(self, body: bytes | memoryview, envelope: Envelope) -> None:
@@ -131,10 +132,12 @@ class Arrivals:
                     del self._places[old]
             remember(self._places, head, Place(decode, ref.mailbox, envelope))
 
-    def _take_other(self, peer: UniqueAddress, body: bytes, end: int) -> None:
-        """Take an ask, a reply, or a message whose head is new."""
-        head = body[:end]
+    def _take_other(self, peer: UniqueAddress, body: bytes, head: bytes) -> None:
+        """Take an ask, a reply, a message whose head is new, or one that is to be looked at first."""
+        end = len(head)
         ask, reply = self._asks.get(head), self._replies.get(head)
+        if len(body) >= self._elements_max:
+            ask = reply = None
         try:
             if ask is not None:
                 decode, known = ask
@@ -156,13 +159,13 @@ class Arrivals:
         else:
             self._deliver(peer, envelope, len(body))
 
-    def _note(self, peer: UniqueAddress, count: int, path: str) -> None:
+    def _note(self, peer: UniqueAddress, count: int, place: Place | None) -> None:
         """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""
         local, backlogs = self._local, self._node.backlogs
         before = local.delivered
         local.delivered += count
-        if backlogs is not None and before // LOOKED_AT_EVERY < local.delivered // LOOKED_AT_EVERY:
-            ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
+        if backlogs and place is not None and before // LOOKED_AT_EVERY < local.delivered // LOOKED_AT_EVERY:
+            ref: OwnRef[Never] | None = self._node.kernel.targets.get(place.path)
             if isinstance(ref, LocalRef):
                 backlogs.sender = peer
                 backlogs.look(ref)

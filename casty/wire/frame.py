@@ -81,6 +81,7 @@ LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
 
 
 _KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}
+_BY_NUMBER: list[FrameKind | None] = [_KINDS.get(number) for number in range(256)]
 
 
 def frame(kind: FrameKind, body: bytes) -> bytes:
@@ -176,13 +177,15 @@ class FrameDecoder:
         """
         position, size, limit = 0, len(data), self.limit_bytes
         length: int
-        last, kinds, append = size - HEADER_BYTES, _KINDS, frames.append
+        number: int
+        last, kinds, append = size - HEADER_BYTES, _BY_NUMBER, frames.append
         while position <= last:
             length, number = _header(data, position)
             end = position + LENGTH_BYTES + length
-            if end > size or number not in kinds or not 0 < length <= limit:
+            kind = kinds[number]
+            if end > size or kind is None or not 0 < length <= limit:
                 break
-            append((kinds[number], data[position + HEADER_BYTES : end]))
+            append((kind, data[position + HEADER_BYTES : end]))
             position = end
             if frames_max is not None and len(frames) >= frames_max:
                 return position
