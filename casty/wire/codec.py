@@ -299,7 +299,7 @@ class Codec:
                 payload = pack(encode(message))
             except (Mismatch, *_FOREIGN) as error:
                 raise self._unencodable(entry, message, error) from None
-            size = head_size + len(tail) + len(payload)
+            size = head_size + len(payload) + len(tail)
             if size >= elements_max:
                 self._check_size(kind, entry, payload if kind is ENVELOPE else head + payload, size)
             return _header(size + 1, kind) + head + tail + payload
