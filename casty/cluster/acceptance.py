@@ -51,6 +51,8 @@ class Acceptances:
     def __init__(self) -> None:
         self._of_actors: dict[int, Acceptance] = {}
         self._of_replies: dict[object, Acceptance] = {}
+        self._fitting: set[tuple[tuple[object, ...], type]] = set()
+        """Types of replies, and classes all of whose instances are of them."""
 
     def admits(self, target: OwnRef[Any], message: object, name: str, *, remember: bool) -> bool:
         """Whether ``target`` takes the message: by its handler's type, for an ask by what was promised.
@@ -70,6 +72,15 @@ class Acceptances:
     def _admits_reply(self, promised: tuple[object, ...], message: object, name: str) -> bool:
         if type(message) is ErrorReply or not promised:
             return True
+        fitting = promised, type(message)
+        if fitting in self._fitting:
+            return True
+        for form in promised:
+            if _known(self._of_replies, form, form).admits_all_like(message):
+                if len(self._fitting) >= REMEMBERED_MAX:
+                    self._fitting.clear()
+                self._fitting.add(fitting)
+                return True
         for form in promised:
             if _known(self._of_replies, form, form).admits(message, name):
                 return True

@@ -20,9 +20,9 @@ from casty.address import ASK_PREFIX, UniqueAddress
 from casty.cluster.backlogs import LOOKED_AT_EVERY
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode
-from casty.runtime.mailbox import MessageQueue
+from casty.runtime.mailbox import MessageQueue, Request
 from casty.runtime.ref import LocalRef, OwnRef
-from casty.wire.envelope import SIZE_BYTES, TAIL_BYTES, Envelope, decode_slot, decode_wait, end_of_head
+from casty.wire.envelope import SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
 from casty.wire.frame import FrameKind
 from casty.wire.hooks import Hook
 
@@ -70,7 +70,7 @@ class Arrivals:
         self._deliver = deliver
         self._elements_max = node.settings.limits.elements_max
         self._places: dict[bytes, Place] = {}
-        self._asks: dict[bytes, tuple[Hook, Envelope]] = {}
+        self._asks: dict[bytes, Place] = {}
         self._replies: dict[bytes, tuple[Hook, str]] = {}
 
     @trio.lowlevel.enable_ki_protection
@@ -124,51 +124,57 @@ class Arrivals:
         # What an actor takes is known by class, once it has been found out; an actor of the library never lists any.
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
-        if wait is not None:
-            remember(self._asks, head, (decode, envelope._replace(message=None)))
-        else:
-            if len(self._places) >= HEADS_MAX:
-                for old in [old for old, place in self._places.items() if place.mailbox.closed]:
-                    del self._places[old]
-            remember(self._places, head, Place(decode, ref.mailbox, envelope))
+        places = self._places if wait is None else self._asks
+        if len(places) >= HEADS_MAX:
+            for old in [old for old, place in places.items() if place.mailbox.closed]:
+                del places[old]
+        remember(places, head, Place(decode, ref.mailbox, envelope))
 
     def _take_other(self, peer: UniqueAddress, body: bytes, head: bytes) -> None:
         """Take an ask, a reply, a message whose head is new, or one that is to be looked at first."""
-        end = len(head)
-        ask, reply = self._asks.get(head), self._replies.get(head)
-        if len(body) >= self._elements_max:
-            ask = reply = None
-        try:
-            if ask is not None:
-                decode, known = ask
-                message = decode(_unpackb(body[end + TAIL_BYTES :]))
-                envelope = Envelope(known.path, known.uid, message, known.name, decode_wait(body, end))
-            elif reply is not None:
-                decode, name = reply
-                serial, uid = decode_slot(body, end)
-                message = decode(_unpackb(body[end + TAIL_BYTES :]))
-                if self._local.reply(serial, uid, message, name):
-                    return
-                envelope = Envelope(f"{ASK_PREFIX}{serial}", uid, message, name)
-            else:
-                envelope = None
-        except Exception:  # as in take
-            envelope = None
-        if envelope is None:
+        end, ask, reply = len(head), self._asks.get(head), self._replies.get(head)
+        is_taken = False
+        if len(body) < self._elements_max and (ask is not None or reply is not None):
+            try:
+                if ask is not None:
+                    wait = decode_wait(body, end)
+                    is_taken = self._put(peer, ask, ask.decode(_unpackb(body[end + TAIL_BYTES :])), wait)
+                elif reply is not None:
+                    decode, name = reply
+                    serial, uid = decode_slot(body, end)
+                    is_taken = self._local.reply(serial, uid, decode(_unpackb(body[end + TAIL_BYTES :])), name)
+            except Exception:  # as in take
+                is_taken = False
+        if not is_taken:
             self._take_frame(peer, body)
-        else:
-            self._deliver(peer, envelope, len(body))
+
+    def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait) -> bool:
+        """Put a request into its mailbox; False, and nothing has happened, unless all is as usual."""
+        kernel, mailbox, backlogs = self._node.kernel, place.mailbox, self._node.backlogs
+        ref: OwnRef[Never] | None = kernel.targets.get(place.path)
+        if not isinstance(ref, LocalRef) or ref.mailbox is not mailbox or len(mailbox.messages) >= mailbox.limit:
+            return False
+        if backlogs is not None and place.path in backlogs.by_path:
+            return False
+        request = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
+        request.queue(ref.cell)
+        mailbox.messages.append(request)
+        if mailbox.sleeper is not None:
+            mailbox.wake()
+        self._note(peer, 1, place)
+        return True
 
     def _note(self, peer: UniqueAddress, count: int, place: Place | None) -> None:
         """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""
         local, backlogs = self._local, self._node.backlogs
         before = local.delivered
         local.delivered += count
-        if backlogs and place is not None and before // LOOKED_AT_EVERY < local.delivered // LOOKED_AT_EVERY:
-            ref: OwnRef[Never] | None = self._node.kernel.targets.get(place.path)
-            if isinstance(ref, LocalRef):
-                backlogs.sender = peer
-                backlogs.look(ref)
+        if before // LOOKED_AT_EVERY == local.delivered // LOOKED_AT_EVERY or backlogs is None or place is None:
+            return
+        ref: OwnRef[Never] | None = self._node.kernel.targets.get(place.path)
+        if isinstance(ref, LocalRef):
+            backlogs.sender = peer
+            backlogs.look(ref)
 
     def __repr__(self) -> str:
         return f"<Arrivals places={len(self._places)} asks={len(self._asks)} replies={len(self._replies)}>"

@@ -119,6 +119,7 @@ class ClusterNode:
         self.thread = self.kernel.thread
         self.member = member
         self.self_node: UniqueAddress = member.unique
+        self._own_node = (member.unique.address.host, member.unique.address.port, member.unique.incarnation)
         self.system_name = system_name
         self.settings = settings
         self.transport = transport
@@ -152,7 +153,7 @@ class ClusterNode:
         """The last control message and its frame: a push goes to many peers."""
         self._local_only: set[object] = set()
         self._reply_writers: dict[tuple[object, type], Write] = {}
-        self._routes: dict[tuple[str, int, int], Route] = {}
+        self._routes: dict[tuple[str | None, int | None, int], Route] = {}
         """One for each run that refs have named: a ref comes with every ask, and finds its link looked up."""
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
@@ -164,32 +165,27 @@ class ClusterNode:
 
     def export_ref(self, ref: ActorRef[Never], type_form: object) -> Place:
         """Return where other nodes reach ``ref``; an ask notes what it is promised."""
-        if type(ref) is AskRef and type_form not in ref.promised:
-            ref.promised = (*ref.promised, type_form)
-        if not isinstance(ref, OwnRef):
+        if type(ref) is AskRef:
+            if type_form not in ref.promised:
+                ref.promised = (*ref.promised, type_form)
+        elif not isinstance(ref, OwnRef):
             return ref.address.place
-        own = self.self_node
-        return (self.system_name, ref.path, own.address.host, own.address.port, own.incarnation, ref.uid)
+        return (self.system_name, ref.path, *self._own_node, ref.uid)
 
     def import_ref(self, place: Place, type_form: object) -> ActorRef[Never]:
         """Return a ref to an actor of this or of another node."""
         _, path, host, port, incarnation, uid = place
-        if host is None or port is None:
-            return self._local(path, uid)
-        own = self.self_node
-        if port == own.address.port and host == own.address.host and incarnation in (0, own.incarnation):
-            return self._local(path, uid)
-        return RemoteRef(self, place, self._route(host, port, incarnation), type_form)
-
-    def _route(self, host: str, port: int, incarnation: int) -> Route | None:
         key = host, port, incarnation
         route = self._routes.get(key)
-        if route is None and self.transport is not None:
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.clear()
-            route = Route(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
-            self._routes[key] = route
-        return route
+        if route is None:
+            if host is None or port is None or key == self._own_node or key == (*self._own_node[:2], 0):
+                return self._local(path, uid)
+            if self.transport is not None:
+                if len(self._routes) >= ROUTES_MAX:
+                    self._routes.clear()
+                route = Route(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
+                self._routes[key] = route
+        return RemoteRef(self, place, route, type_form)
 
     def _local(self, path: str, uid: int) -> ActorRef[Never]:
         """Return a ref to an actor here; the library's own actors take no replies that a peer directs."""
