@@ -3,6 +3,10 @@
 Owns the last snapshot and the events already published, so that each change is told exactly once:
 MemberUp when a run is first seen up or beyond, MemberLeft at its removal if MemberUp was published,
 UnreachableMember and ReachableMember on each edge. It does not know why anything changed.
+
+Who is told to be unreachable stays so in two cases in which nobody heard from it again and yet nobody's
+accusation counts any more: the accusers went down, this node perhaps among them, and are out of the count; or
+it is down itself, with those it accused. Its removal is the next news then, or the end of this node.
 """
 
 from __future__ import annotations
@@ -92,7 +96,7 @@ class View:
         for member in sorted(fresh, key=lambda m: m.up_number):
             self._told_up.add(member.unique)
             effects.append(Publish(MemberUp(member)))
-        unreachable = state.lost_to(self.self_node)
+        unreachable = self._lost(state)
         effects.extend(Publish(UnreachableMember(members[node])) for node in sorted(unreachable - self._unreachable))
         effects.extend(
             Publish(ReachableMember(members[node]))
@@ -106,3 +110,12 @@ class View:
             effects.append(Forget(node))
         self._members, self._unreachable = members, unreachable
         return effects
+
+    def _lost(self, state: Gossip) -> frozenset[UniqueAddress]:
+        own = state.members.get(self.self_node)
+        if own is None or own.status is MemberStatus.down:
+            return self._unreachable & state.present
+        lost, told = state.lost_to(self.self_node), self._unreachable
+        if not told:
+            return lost
+        return lost.union(n for n in told if n in state.members and state.members[n].status is MemberStatus.down)

@@ -139,6 +139,19 @@ async def test_the_smaller_side_of_a_partition_is_downed_and_its_block_raises(au
     await nodes.sees("a", {"a": "up", "b": "up"})
 
 
+async def test_a_node_that_gives_itself_up_does_not_tell_of_dead_members_that_they_answer_again(autojump_clock, nodes):
+    for name in "abc":
+        await nodes.start(name, "a" if name != "a" else "")
+    await nodes.all_up("a", "b", "c")
+    nodes.crash("a")
+    nodes.crash("b")
+    with trio.fail_after(60):
+        await nodes.handles["c"].ended.wait()
+    assert isinstance(nodes.handles["c"].error, NodeDowned)
+    assert sorted(nodes.handles["c"].told(UnreachableMember)) == ["a", "b"]
+    assert nodes.handles["c"].told(ReachableMember) == []
+
+
 async def test_a_node_that_the_others_declare_down_is_told_that_they_did(autojump_clock, nodes):
     for name in "abc":
         await nodes.start(name, "a" if name != "a" else "")

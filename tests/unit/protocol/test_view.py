@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from casty.protocol.effects import Publish
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
@@ -87,6 +89,30 @@ def test_removed_member_does_not_become_reachable() -> None:
     accused = STATE.with_row(A, ObserverRow().accusing(B))
     view.update(accused, Registry())
     assert [type(e) for e in told(view, accused.without_members(A, frozenset({B}), now=1.0))] == [MemberLeft]
+
+
+@pytest.mark.parametrize("end", ["downed", "removed"])
+def test_nobody_becomes_reachable_because_the_node_that_accused_them_has_ended(end: str) -> None:
+    view, accused = View(A), STATE.with_row(A, ObserverRow().accusing(B).accusing(C))
+    view.update(STATE, Registry())
+    view.update(accused, Registry())
+    downed = accused.with_moved(A, {A}, MemberStatus.down)
+    ended = downed if end == "downed" else accused.without_members(B, frozenset({A}), now=1.0)
+    assert [kind for kind in map(type, told(view, ended)) if kind is not MemberLeft] == []
+    assert view.snapshot is not None
+    assert view.snapshot.unreachable == {address("b"), address("c")}
+
+
+def test_members_that_accused_each_other_and_were_downed_do_not_become_reachable() -> None:
+    view = View(A)
+    at_odds = STATE.with_row(B, ObserverRow().accusing(C)).with_row(C, ObserverRow().accusing(B))
+    view.update(STATE, Registry())
+    assert [type(event) for event in told(view, at_odds)] == [UnreachableMember, UnreachableMember]
+    downed = at_odds.with_moved(A, {B, C}, MemberStatus.down)
+    assert told(view, downed) == []
+    assert view.snapshot is not None
+    assert view.snapshot.unreachable == {address("b"), address("c")}
+    assert [type(event) for event in told(view, downed.without_members(A, frozenset({B, C}), 1.0))] == [MemberLeft]
 
 
 def test_a_node_is_never_unreachable_in_its_own_view() -> None:
