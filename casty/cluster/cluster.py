@@ -155,7 +155,7 @@ class Cluster:
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             node = self._node = self._make_node(await self._bind())
             node.lease_id = lease_id
-            node.contacts.expect(seeds)
+            node.contacts.expect(seeds, self.self_node)
             local = self._local_transport or LocalTransport(self._system)
             self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
             guard(node, self._ref)

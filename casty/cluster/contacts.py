@@ -11,6 +11,7 @@ import trio
 from casty.address import NodeAddress
 from casty.cluster.board import Board
 from casty.naming import printable
+from casty.protocol.joining import FORM_AFTER
 from casty.protocol.messages import JoinAnswer, JoinState
 
 WARN_AFTER = 2.0
@@ -25,9 +26,9 @@ logger = logging.getLogger("casty.cluster")
 class Contacts:
     """The seeds of this node. News of other addresses are not kept.
 
-    >>> seed = NodeAddress("10.0.0.7", 2551)
+    >>> node, seed = NodeAddress("10.0.0.8", 2551), NodeAddress("10.0.0.7", 2551)
     >>> contacts = Contacts()
-    >>> contacts.expect([seed])
+    >>> contacts.expect([seed], node)
     >>> str(contacts)
     '10.0.0.7:2551 has not answered yet'
     >>> contacts.failed(seed, "cannot connect to 10.0.0.7:2551: Connection refused")
@@ -38,9 +39,13 @@ class Contacts:
     def __init__(self) -> None:
         self._last: dict[NodeAddress, str] = {}
 
-    def expect(self, seeds: Sequence[NodeAddress]) -> None:
-        """Begin with these seeds, of which nothing is known."""
-        self._last = {seed: f"{seed} has not answered yet" for seed in seeds}
+    def expect(self, seeds: Sequence[NodeAddress], self_node: NodeAddress) -> None:
+        """Begin with these seeds, of which nothing is known; ``self_node`` may be one of them."""
+        self._last = {seed: f"{seed} has not answered yet" for seed in seeds if seed != self_node}
+        if seeds and seeds[0] == self_node:
+            self._last[self_node] = (
+                f"this node is the first seed, and forms a cluster if no other seed answers for {FORM_AFTER:g} s"
+            )
 
     def failed(self, seed: NodeAddress, reason: str) -> None:
         """Nobody could be reached there."""

@@ -67,7 +67,7 @@ async def report_frames(node: ClusterNode) -> bytes:
         node.system_name,
         VERSION,
         phase,
-        str(node.contacts),
+        str(node.contacts) if phase == "joining" else "",
         state.cluster_id if state else 0,
         leader_in(state, node.self_node) if state else None,
         state.is_converged(node.self_node) if state else False,

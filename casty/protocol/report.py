@@ -33,7 +33,7 @@ class NodeReport:
     """Of casty."""
     phase: Phase
     seeds: str
-    """What happened last with each seed, in words."""
+    """What happened last with each seed, in words, until the node is in a cluster; then empty."""
     cluster_id: int
     leader: NodeAddress | None
     converged: bool

@@ -9,7 +9,7 @@ from casty import ClusterTimeoutError, NodeAddress
 from casty.cluster.contacts import Contacts
 from casty.protocol.messages import JoinAnswer, JoinState
 
-SEED = NodeAddress("seed", 2551)
+SEED, NODE = NodeAddress("seed", 2551), NodeAddress("node", 2551)
 
 
 def warnings(caplog):
@@ -46,6 +46,20 @@ async def test_the_error_says_what_happened_last_with_each_seed(autojump_clock, 
     )
 
 
+async def test_a_first_seed_says_that_it_forms_a_cluster_and_nothing_of_its_own_silence(autojump_clock, nodes, caplog):
+    await nodes.start("a", ["a", "nowhere"])
+    assert warnings(caplog) == [
+        "no seed has let this node in for 2 s: cannot connect to nowhere:2551: nobody listens there; "
+        "this node is the first seed, and forms a cluster if no other seed answers for 5 s"
+    ]
+
+
+async def test_a_later_seed_does_not_wait_for_itself(autojump_clock, nodes):
+    with pytest.raises(ClusterTimeoutError) as caught:
+        await nodes.start("a", ["nowhere", "a"], join_timeout=20)
+    assert str(caught.value).endswith(": no seed let it in: cannot connect to nowhere:2551: nobody listens there")
+
+
 async def test_a_node_that_is_let_in_at_once_warns_of_nothing(autojump_clock, nodes, caplog):
     await nodes.start("a")
     await nodes.start("b", "a")
@@ -73,14 +87,14 @@ async def test_a_seed_that_waits_for_others_itself_is_shown_as_such(autojump_clo
 )
 def test_each_answer_has_its_words(state, text):
     contacts = Contacts()
-    contacts.expect([SEED])
+    contacts.expect([SEED], NODE)
     contacts.answered(SEED, JoinAnswer(7, state, "because"))
     assert str(contacts) == text
 
 
 def test_news_of_other_addresses_are_not_kept_and_a_reason_cannot_fake_a_line():
     contacts = Contacts()
-    contacts.expect([SEED])
+    contacts.expect([SEED], NODE)
     contacts.failed(NodeAddress("other", 1), "gone")
     contacts.refused(SEED, "no\nFAKE LINE")
     assert str(contacts) == r"seed:2551 refused the connection: no\nFAKE LINE"
@@ -88,7 +102,7 @@ def test_news_of_other_addresses_are_not_kept_and_a_reason_cannot_fake_a_line():
 
 def test_the_latest_news_replaces_what_was_known():
     contacts = Contacts()
-    contacts.expect([SEED])
+    contacts.expect([SEED], NODE)
     contacts.failed(SEED, "reset by peer")
     assert str(contacts) == "seed:2551: reset by peer"
     contacts.is_self(SEED)

@@ -81,6 +81,13 @@ async def test_a_node_that_waits_to_be_let_in_says_what_its_seeds_did(autojump_c
     assert [(one.member.id, one.member.status.name) for one in report.members] == [("a", "joining")]
 
 
+async def test_a_node_in_a_cluster_says_nothing_of_its_seeds(autojump_clock, nodes) -> None:
+    await nodes.start("a", seeds=["a", "b"])  # alone: it forms the cluster
+    await nodes.start("b", seeds=["a", "b"])
+    await nodes.all_up("a", "b")
+    assert [(await ask(nodes, name)).node.seeds for name in "ab"] == ["", ""]
+
+
 async def test_a_node_of_another_name_does_not_tell(autojump_clock, nodes) -> None:
     await nodes.start("a")
     assert (await ask(nodes, "a", system_name="shop")).node.id == "a"
