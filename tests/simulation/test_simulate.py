@@ -10,6 +10,7 @@ import trio
 
 import casty
 from casty import ActorContext, ActorRef, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, ConfigError
+from casty.protocol.split_brain import KeepMajority
 from casty.testing.simulation import (
     ClockSkew,
     Crash,
@@ -55,6 +56,12 @@ def test_there_is_one_cluster_after_partitions_of_real_nodes() -> None:
 
 def test_there_is_one_cluster_after_whatever_befalls_real_nodes() -> None:
     check((random_scenario(seed, ABC, clocks=False) for seed in range(10)), play=play)
+
+
+def test_two_sides_of_real_nodes_that_both_go_on_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KeepMajority, "against", lambda *_: "")
+    with pytest.raises(InvariantBroken, match="at most one side goes on"):
+        play(Scenario(1, ABC, ((1.0, Cut(("a",), ("b", "c"))), (30.0, Heal()))))
 
 
 def test_the_program_of_a_node_runs_at_each_of_its_starts() -> None:

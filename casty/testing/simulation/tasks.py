@@ -24,12 +24,8 @@ from casty import (
     ClusteredActorSystem,
     ConfigError,
     JoinRefused,
-    MemberLeft,
-    MemberUp,
     NodeDowned,
-    ReachableMember,
     SystemConfig,
-    UnreachableMember,
 )
 from casty.testing.simulation.checking import lone
 from casty.testing.simulation.faults import (
@@ -53,14 +49,13 @@ from casty.testing.simulation.paths import DELAY, SeededNetwork
 from casty.testing.simulation.player import AGREE_WITHIN, FORM_WITHIN, REJOIN_WITHIN, RESTART_EVERY, Played
 from casty.testing.simulation.scenario import Scenario
 from casty.testing.simulation.scheduling import seeded_scheduling
+from casty.testing.simulation.told import MembershipEvent, Told
 from casty.testing.simulation.trace import Fact, Show, Trace
 
 PORT = 2551
 LOOK_EVERY = 0.25
 MAIN_WITHIN = 60.0
 """Seconds that the program has to end once there is one cluster again."""
-
-MEMBERSHIP = (MemberUp, MemberLeft, UnreachableMember, ReachableMember)
 
 
 class OnNode(Protocol):
@@ -82,7 +77,9 @@ def simulate(
     spawn your actors there. ``main`` uses the cluster from outside; it begins once all nodes are up,
     and has to end within 60 s after `Simulation.wait_recovered`. What either raises is raised here, alone,
     without the groups of its nurseries. InvariantBroken when the nodes do not come up, do not agree
-    after the faults, or are not one cluster again. ConfigError for a scenario with `ClockSkew`.
+    after the faults, or are not one cluster again; when a node tells something of a member that cannot
+    follow on what it told before; and when two of them have removed each other. ConfigError for a scenario
+    with `ClockSkew`.
 
     Call it where no Trio runs: it starts one. Threads have no part in virtual time, so actors that use
     them, or files, or sockets, make one run differ from the next.
@@ -117,6 +114,10 @@ class _Node:
     is_up: bool = False
     """Whether its block is entered."""
     outcome: str = ""
+    told: Told = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.told = Told(self.name)
 
 
 class Simulation:
@@ -129,6 +130,7 @@ class Simulation:
         self._network = SeededNetwork(Random(self._rng.getrandbits(64)), trace)
         self._nodes: dict[str, _Node] = {}
         self._recovered = trio.Event()
+        self._is_broken = False
 
     @property
     def systems(self) -> dict[str, ClusteredActorSystem]:
@@ -194,10 +196,21 @@ class Simulation:
         self.note(node.name, "ends", node.outcome)
 
     def _take(self, node: _Node, event: object) -> None:
-        if isinstance(event, MEMBERSHIP):
+        if isinstance(event, MembershipEvent):
             self.note(node.name, "tells", type(event).__name__, event.member.id)
+            self._judge(node, event)
         else:
             self.note(node.name, "tells", type(event).__name__)
+
+    def _judge(self, node: _Node, event: MembershipEvent) -> None:
+        if self._is_broken:
+            return  # one failure is enough: others follow from it, and would come as a group
+        self._is_broken = True
+        node.told.take(event, trio.current_time())
+        for other in self._living:
+            if not node.outcome and node.told.has_removed(other.told) and other.told.has_removed(node.told):
+                self.fail("at most one side goes on", f"{node.name} and {other.name} removed each other")
+        self._is_broken = False
 
     def _start(self, start: Callable[[_Node], None], name: str, seeds: Iterable[str]) -> None:
         self._crash(name)
@@ -300,6 +313,7 @@ class Simulation:
             state = await node.system.get_cluster_state()
         except (CastyError, RuntimeError):
             return {}  # it has just ended
+        node.told.node = next((m.unique for m in state.members if m.address == node.system.self_node), None)
         lost = {member.address for member in state.members if member.address in state.unreachable}
         return {m.id: "unreachable" if m.address in lost else m.status.name for m in state.members}
 
