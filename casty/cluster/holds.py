@@ -118,6 +118,11 @@ class Holds:
         self._append(to, path, large, frame)
         return True
 
+    def follow(self, to: UniqueAddress, path: str, frame: bytes) -> None:
+        """Put a small frame behind what waits for an actor, however much that is: there is one for each ask at most."""
+        if self.has(to, path):
+            self._append(to, path, frame, frame)
+
     async def send(self, to: UniqueAddress, path: str, frame: bytes) -> None:
         """Take such a frame, waiting for room; cancelled, it was not taken."""
         is_first = True

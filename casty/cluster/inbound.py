@@ -72,7 +72,7 @@ class Inbound:
                 case FrameKind.RESUME if self._node.holds is not None:
                     self._node.holds.resume(peer, decode_path(body))
                 case FrameKind.WITHDRAW:
-                    self._local.withdraw(decode_withdraw(body))
+                    self._node.kernel.withdraw(decode_withdraw(body))
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Never
 
-from casty.address import ASK_PREFIX
+from casty.address import ASK_PREFIX, serial_of
 from casty.cluster.acceptance import Acceptances
 from casty.cluster.backlogs import LOOKED_AT_EVERY, Backlogs
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
-from casty.runtime.events import ILL_TYPED, MAILBOX_FULL, REQUEST_WITHDRAWN
+from casty.runtime.ask import ErrorReply
+from casty.runtime.events import ASK_FINISHED, ILL_TYPED, MAILBOX_FULL
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import LocalRef, OwnRef
@@ -48,7 +49,7 @@ class LocalTransport:
         target = kernel.targets.get(path)
         if target is None or type(message) not in target.admitted or (uid and uid != target.uid):
             found = self._find(kernel, path, uid, message, name)
-            if not isinstance(found, OwnRef):
+            if found is None or isinstance(found, str):
                 self.refused += 1
                 return found
             target = found
@@ -82,12 +83,6 @@ class LocalTransport:
         self.delivered += 1
         return True
 
-    def withdraw(self, ask: int) -> None:
-        """Do not start the request of another node's ask, if it still waits."""
-        request = self._kernel.requests.get(ask)
-        if request is not None:
-            request.withdraw(REQUEST_WITHDRAWN)
-
     def _set_aside(self, target: OwnRef[Never], message: object) -> None:
         """Have a message wait for room in its mailbox, where something waits at all."""
         if self.backlogs is not None and isinstance(target, LocalRef):
@@ -95,12 +90,21 @@ class LocalTransport:
         else:
             self._kernel.dead_letter(message, target, MAILBOX_FULL)
 
-    def _find(self, kernel: Kernel, path: str, uid: int, message: object, name: str) -> OwnRef[Never] | NoticeCode:
-        """Return who is to get the message, or why nobody is: the long way, for a type that is new at its actor."""
+    def _find(
+        self, kernel: Kernel, path: str, uid: int, message: object, name: str
+    ) -> OwnRef[Never] | NoticeCode | None:
+        """Return who is to get the message, or why nobody is: the long way, for a type that is new at its actor.
+
+        None for a reply that comes too late: it is a dead letter here, and no matter of the node that answers.
+        """
         hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
         if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
             return "no_actor"
         target = kernel.target(path, uid)
+        if target is None and serial_of(path) is not None:
+            if type(message) is not ErrorReply:
+                kernel.dead_letter(message, kernel.ref_for(path, uid), ASK_FINISHED)
+            return None
         if target is None:
             return "no_actor"
         if not self._acceptances.admits(target, message, name, remember=not hidden):

@@ -324,7 +324,7 @@ class RemoteRef(AskableRef[M_contra]):
         node, message, (cls, write) = self._node, request.message, self._asked
         if get_ident() != node.thread:
             refuse_thread(self)
-        request.far = self
+        request.far += (self,)
         if cls is not type(message):
             write = node.codec.writer(self._place[1], self._place[5], message, self._type_form, has_tail=True)
             self._asked = type(message), write
@@ -337,8 +337,7 @@ class RemoteRef(AskableRef[M_contra]):
             return
         # Where there is no room for it, the deadline that went with the request ends it.
         route.send(frame)
-        if node.holds.by_actor and node.holds.has(route.to, path):
-            node.holds.tell(route.to, path, frame)  # the request may wait here too: then once more, behind it
+        node.holds.follow(route.to, path, frame)  # the request may wait here too: then once more, behind it
 
     def _writer(self, message: object) -> Write:
         node, (_, path, _, _, _, uid) = self._node, self._place
@@ -360,7 +359,18 @@ class RemoteRef(AskableRef[M_contra]):
         else:
             is_taken = route.send(frame)
         if not is_taken:
-            node.kernel.dead_letter(message, self, OUTBOUND_FULL)
+            self._drop(message)
+
+    def _drop(self, message: object) -> None:
+        """Make a dead letter of a message that was not taken."""
+        kernel, route = self._node.kernel, self._route
+        refusal = None if route is None else route.refusal()
+        if route is None:
+            kernel.dead_letter(message, self, NODE_STOPPED)
+        elif refusal is None:
+            kernel.dead_letter(message, self, OUTBOUND_FULL)
+        else:
+            kernel.dead_letter(message, self, NOT_SENT, refusal)
 
     async def send(self, message: M_contra) -> None:
         node, route, path, holds, (cls, write) = self._node, self._route, self._place[1], self._node.holds, self._told

@@ -166,8 +166,8 @@ class AskRef(OwnRef[R_contra]):
         self.close(CLOSED)
         if asked is not None:
             asked.withdraw(REQUEST_WITHDRAWN)
-            if asked.far is not None:
-                asked.far.withdraw(asked.ask)
+            for ref in asked.far:
+                ref.withdraw(asked.ask)
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -243,7 +243,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
     # Hardly any `cast` where every ask comes by: at run time it is a call, and three of them were 1 % of an ask.
     if not isinstance(timeout, (float, int)) or not timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # unchecked callers
-        raise ValueError(f"timeout must be a number of seconds above 0, math.inf for no limit, got {timeout!r}")
+        await _refuse_time(kernel, ref, timeout)
     if not callable(factory):
         raise TypeError(
             "ask needs a function that makes the message of a ref for the reply, such as Get or "
@@ -294,6 +294,16 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         kernel.asks_timed_out += 1
         raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s{slot.trail}")
     return cast("R", answer)
+
+
+async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) -> None:
+    """Raise AskTimeoutError for an ask whose time is over already: what is left of a deadline can be below 0."""
+    if not isinstance(timeout, (float, int)) or math.isnan(timeout):
+        raise ValueError(f"timeout must be a number of seconds, math.inf for no limit, got {timeout!r}")
+    check_ref(ref, "ask")
+    await trio.lowlevel.checkpoint()
+    kernel.asks_timed_out += 1
+    raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was over {-timeout:.3g} s before")
 
 
 def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Never, cast
+from typing import TYPE_CHECKING, Final, Never, cast
 
 import trio
 
@@ -23,6 +24,10 @@ from casty.runtime.events import (
     MAILBOX_FULL,
     NO_ROUTEE,
     NO_SUCH_ACTOR,
+    NODE_STOPPED,
+    NOT_SENT,
+    OUTBOUND_FULL,
+    REQUEST_WITHDRAWN,
     DeadLetter,
     DeadLetterReason,
     EventStreamCmd,
@@ -31,7 +36,7 @@ from casty.runtime.events import (
 from casty.runtime.family import Family
 from casty.runtime.mailbox import NOTHING, Request
 from casty.runtime.named_refs import InlineRef, PathRef
-from casty.runtime.ref import OwnRef
+from casty.runtime.ref import AskableRef, OwnRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.statistics import SystemStatistics, statistics_of
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
@@ -46,9 +51,15 @@ LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     NO_ROUTEE: ActorStoppedError,
     MAILBOX_FULL: MailboxFull,
     ILL_TYPED: TypeError,
+    OUTBOUND_FULL: MailboxFull,
+    NODE_STOPPED: ActorStoppedError,
+    NOT_SENT: ActorStoppedError,
 }
-"""What an asker is told about a request that became a dead letter, by the reason. What was lost between
-nodes is not here: a link that broke does not know what arrived, so those asks time out."""
+"""What an asker is told about a request that became a dead letter, by the reason. What was written to a link that
+broke is no dead letter: nobody knows what arrived, so those asks time out."""
+
+RELAYED_MAX: Final = 4_096
+"""Requests of other nodes of which is remembered where they were handed on to: the latest."""
 
 inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)
 """The kernel whose actor the current task belongs to."""
@@ -89,6 +100,7 @@ class Kernel:
         self.wheel = AskWheel(self.keeper, self.asks)
         self.requests: dict[int, Request] = {}
         """The requests of asks on other nodes that wait for actors here, by the numbers of those asks."""
+        self._relayed: OrderedDict[int, tuple[AskableRef[Never], ...]] = OrderedDict()
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.keeper)
         self.targets: dict[str, OwnRef[Never]] = {}
@@ -164,6 +176,20 @@ class Kernel:
         error = LOST_REQUESTS.get(reason)
         if error is not None:
             refuse_asks(self, message, error(f"{ref.path} did not get the request: {reason}"))
+
+    def note_relayed(self, request: Request) -> None:
+        """Remember for some time where a request of another node went that an actor here has handed on."""
+        self._relayed[request.ask] = request.far
+        if len(self._relayed) > RELAYED_MAX:
+            self._relayed.popitem(last=False)
+
+    def withdraw(self, ask: int) -> None:
+        """Do not start the request of another node's ask, if it still waits here or where it was handed on to."""
+        waiting, relayed = self.requests.get(ask), self._relayed.pop(ask, ())
+        if waiting is not None:
+            waiting.withdraw(REQUEST_WITHDRAWN)
+        for ref in relayed:
+            ref.withdraw(ask)
 
     def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
         """Tell a local watcher that the watched actor ``ref`` of another node has ended."""

@@ -55,8 +55,8 @@ class Request:
         """Where a request of another node is found by that number while it waits; None for one of this node."""
         self.cell: Cell | None = None
         self.waits = False
-        self.far: AskableRef[Never] | None = None
-        """The ref to an actor of another node to which it went."""
+        self.far: tuple[AskableRef[Never], ...] = ()
+        """The refs to actors of other nodes to which it went."""
 
     def __repr__(self) -> str:
         return f"<Request {self.message!r}>"

@@ -45,3 +45,5 @@ def forward(cell: Cell, ref: ActorRef[M], message: M) -> None:
     request_or_drop(ref, request)
     if request.waits and request.cell is not None:
         request.queue(request.cell)  # where the other node's withdrawal finds it
+    elif request.listed is not None and request.far:
+        cell.kernel.note_relayed(request)

@@ -31,6 +31,8 @@ SHORT_LIFE = 1.0
 ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
+TOO_MANY = "it is no member, and too much waits for such"
+
 LANES_ASKING = frozenset({Lane.probe, Lane.status})
 """No link comes of a hello on these."""
 
@@ -69,18 +71,18 @@ class Exchange:
             handler.frame, handler.envelopes, self.session_ended, self.strangers.pace, complaints
         )
 
-    def link_for(self, to: UniqueAddress, lane: Lane) -> Link | None:
-        """Return where frames for a peer are queued; None when they cannot be written any more."""
+    def link_for(self, to: UniqueAddress, lane: Lane) -> Link | str:
+        """Return where frames for a peer are queued, or why none are taken, however much room there is."""
         if self.is_closing:
-            return None
+            return "this node is leaving"
         link = self.links.by_peer[lane].get(to)
         if link is None:
             link = self.links.established(self._aliases.get(to.address, to.address), lane)
             if link is not None and to.incarnation not in (0, link.peer.incarnation):
-                return None
+                return "another run of the node is there"
         if link is None:
-            return self._add_link(to, lane) if self.strangers.may_wait_for(to, lane) else None
-        return link if self.strangers.may_queue(link) else None
+            return self._add_link(to, lane) if self.strangers.may_wait_for(to, lane) else TOO_MANY
+        return link if self.strangers.may_queue(link) else TOO_MANY
 
     def reach(self, link: Link) -> None:
         """See to it that a link with frames gets a connection."""

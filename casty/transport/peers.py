@@ -43,7 +43,7 @@ once. Giving way each time, every frame was a write of its own: 7 times the proc
 
 HOUSEKEEPING_INTERVAL = 1.0
 
-NOT_TAKEN = "another run of the node is there, it is no member and too much waits for such, or this node is leaving"
+NO_LINKS = "this node has no links any more"
 CROWDED = Refused("too many connections have not said hello", final=False)
 
 logger = logging.getLogger("casty.transport")
@@ -144,12 +144,17 @@ class RemoteTransport:
         if exchange is None:
             return False
         link = exchange.link_for(to, lane)
-        if link is None or not link.outbox.put_nowait(frame):
+        if isinstance(link, str) or not link.outbox.put_nowait(frame):
             exchange.frames_rejected += 1
             return False
         if link.session is None:
             exchange.reach(link)
         return True
+
+    def refusal(self, to: UniqueAddress, lane: Lane) -> str | None:
+        """Return why nothing is queued for a peer, however much room there is; None where that is not so."""
+        link = NO_LINKS if self._exchange is None else self._exchange.link_for(to, lane)
+        return link if isinstance(link, str) else None
 
     async def send_wait(self, to: UniqueAddress, lane: Lane, frame: bytes) -> None:
         """Queue a whole frame, waiting for room first in, first out.
@@ -165,8 +170,8 @@ class RemoteTransport:
             await trio.lowlevel.checkpoint()
         exchange = self._running()
         link = exchange.link_for(to, lane)
-        if link is None:
-            exchange.undelivered(to, [frame], NOT_TAKEN)
+        if isinstance(link, str):
+            exchange.undelivered(to, [frame], link)
             return
         if link.outbox.put_nowait(frame):
             if link.session is None:
@@ -178,8 +183,8 @@ class RemoteTransport:
         """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them."""
         exchange = self._running()
         link = exchange.link_for(to, lane)
-        if link is None:
-            exchange.undelivered(to, frames, NOT_TAKEN)
+        if isinstance(link, str):
+            exchange.undelivered(to, frames, link)
             return
         link.outbox.extend(frames)
         if link.session is None:

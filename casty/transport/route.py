@@ -38,6 +38,10 @@ class Route:
         self._link = self._transport.link_up(self.to, self._lane)
         return is_taken
 
+    def refusal(self) -> str | None:
+        """Return what `RemoteTransport.refusal` does."""
+        return self._transport.refusal(self.to, self._lane)
+
     async def send_wait(self, frame: bytes) -> None:
         """Do what `RemoteTransport.send_wait` does."""
         await self._transport.send_wait(self.to, self._lane, frame)

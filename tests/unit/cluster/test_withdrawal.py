@@ -34,6 +34,14 @@ class Get:
     reply_to: ActorRef[int]
 
 
+@dataclass(frozen=True)
+class Large:
+    """Ask for a number with much to say."""
+
+    text: bytes
+    reply_to: ActorRef[int]
+
+
 @message("withdrawal.Wanted")
 @dataclass(frozen=True)
 class Wanted:
@@ -104,8 +112,10 @@ async def test_a_request_that_was_started_there_is_not_interrupted(autojump_cloc
     asked.spawn(Behaviors.receive(slow), "slow")
     with trio.move_on_after(1.0):
         await asker.ask(asker.remote("/slow", "a").of(Get), Get)
-    await trio.sleep(5)
-    assert asked.statistics().dead_letters == {"not delivered: no_actor": 1}
+    async with asker.events(DeadLetter) as letters:
+        letter = await anext(letters)
+    assert (letter.message, letter.reason) == (1, "ask finished")
+    assert not asked.statistics().dead_letters
     assert waiting(asked) == 0
 
 
@@ -208,6 +218,67 @@ async def test_an_ask_that_an_actor_here_hands_on_to_another_node_is_withdrawn_t
     door = asker.spawn(Behaviors.receive(hand_on), "door")
     with trio.move_on_after(1.0):
         await asker.ask(door, Get)
+    await trio.sleep(10)
+    assert started == ["Busy"]
+    assert asked.statistics().dead_letters == {"request withdrawn": 1}
+
+
+async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(autojump_clock, nodes):
+    asked, asker = await two_nodes(nodes)
+    third = (await nodes.start("c", "a")).system
+    await nodes.all_up("a", "b", "c")
+    started: list[str] = []
+    asked.spawn(answering(started), "slow").tell(Busy(5.0))
+    far = third.remote("/slow", "a").of(Get | Busy)
+
+    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
+        ctx.forward(far, get)
+        return Behaviors.same()
+
+    third.spawn(Behaviors.receive(hand_on), "door")
+    with trio.move_on_after(1.0):
+        await asker.ask(asker.remote("/door", "c").of(Get), Get)
+    await trio.sleep(10)
+    assert started == ["Busy"]
+    assert asked.statistics().dead_letters == {"request withdrawn": 1}
+
+
+async def test_of_requests_that_were_handed_on_only_the_latest_are_remembered(autojump_clock, nodes, monkeypatch):
+    monkeypatch.setattr("casty.runtime.kernel.RELAYED_MAX", 3)
+    asked, asker = await two_nodes(nodes)
+    far = asked.remote("/nobody", "b").of(Get | Busy)
+
+    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
+        ctx.forward(far, get)
+        return Behaviors.same()
+
+    asked.spawn(Behaviors.receive(hand_on), "door")
+    door = asker.remote("/door", "a").of(Get)
+    for _ in range(10):
+        with pytest.raises(AskFailed, match="no such actor"):
+            await asker.ask(door, Get)
+    assert len(kernel_of(asked)._relayed) == 3
+
+
+@pytest.mark.parametrize("after", [0.0, 0.001, 0.1, 1.0])
+async def test_a_large_request_is_withdrawn_wherever_it_has_come_to(autojump_clock, nodes, after):
+    asked, asker = await two_nodes(nodes)
+    started: list[str] = []
+
+    async def handle(ctx: ActorContext[Large | Busy], message: Large | Busy) -> Behavior[Large | Busy]:
+        started.append(type(message).__name__)
+        if isinstance(message, Busy):
+            await trio.sleep(message.seconds)
+        return Behaviors.same()
+
+    asked.spawn(Behaviors.receive(handle), "slow").tell(Busy(5.0))
+    ref = asker.remote("/slow", "a").of(Large | Busy)
+
+    def large(reply_to: ActorRef[int]) -> Large:
+        return Large(bytes(12_000_000), reply_to)
+
+    with trio.move_on_after(after):
+        await asker.ask(ref, large)
     await trio.sleep(10)
     assert started == ["Busy"]
     assert asked.statistics().dead_letters == {"request withdrawn": 1}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,12 +97,40 @@ async def test_a_factory_that_raises_leaves_no_slot() -> None:
         assert system.statistics().asks_pending == 0
 
 
-@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, None, "5"])
-async def test_a_time_out_must_be_above_zero(timeout: Any) -> None:
+@pytest.mark.parametrize("timeout", [math.nan, None, "5"])
+async def test_a_time_out_must_be_a_number(timeout: Any) -> None:
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(answer), "a")
-        with pytest.raises(ValueError, match="timeout must be a number of seconds above 0, math.inf for no limit, got"):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds, math.inf for no limit, got"):
             await system.ask(ref, lambda reply_to: Ask(0.0, reply_to), timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.0, -1.5, -math.inf])
+async def test_an_ask_whose_time_is_over_before_is_not_sent(timeout: float) -> None:
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(answer), "a")
+        with pytest.raises(AskTimeoutError, match=r"/a was not asked: the time for its reply was over .* s before"):
+            await system.ask(ref, lambda reply_to: Ask(0.0, reply_to), timeout=timeout)
+        assert await system.ask_or_none(ref, lambda reply_to: Ask(0.0, reply_to), timeout=timeout) is None
+        await trio.testing.wait_all_tasks_blocked()
+        statistics = system.statistics()
+        assert (statistics.asks_timed_out, statistics.asks_pending, statistics.messages_delivered) == (2, 0, 0)
+
+
+async def test_what_is_left_of_a_deadline_can_be_given_as_a_time_out(autojump_clock: object) -> None:
+    async def relay(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+        await trio.sleep(message.delay)
+        with suppress(AskTimeoutError):
+            left = ctx.deadline - trio.current_time()
+            message.reply_to.tell(await ctx.ask(back, lambda reply_to: Ask(0.0, reply_to), timeout=left))
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        back = system.spawn(Behaviors.receive(answer), "back")
+        front = system.spawn(Behaviors.receive(relay), "front")
+        for delay, found in ((0.1, "answer"), (0.4, None), (0.1, "answer")):
+            assert await system.ask_or_none(front, partial(Ask, delay), timeout=0.3) == found
+            await trio.sleep(1)
 
 
 async def test_an_endless_time_out_waits(autojump_clock: object) -> None:
@@ -140,11 +170,12 @@ async def test_the_slot_is_reached_by_its_path_once() -> None:
         await trio.testing.wait_all_tasks_blocked()
         address = slots[0].address
         assert address.path.startswith("/_ask/")
-        assert LocalTransport(system).deliver(address.path, address.uid ^ 1, "wrong number") is not None
-        assert LocalTransport(system).deliver(address.path, 0, "no number") is not None
+        assert LocalTransport(system).deliver(address.path, address.uid ^ 1, "wrong number") is None
+        assert LocalTransport(system).deliver(address.path, 0, "no number") is None
         assert system.lookup(address.path) is None
         assert LocalTransport(system).deliver(address.path, address.uid, "from afar") is None
-        assert LocalTransport(system).deliver(address.path, address.uid, "again") is not None
+        assert LocalTransport(system).deliver(address.path, address.uid, "again") is None
+        assert system.statistics().dead_letters == {"ask finished": 3}
         assert kernel_of(system).ref_for(address.path, address.uid) == slots[0]
 
 

@@ -1,0 +1,88 @@
+"""An ask whose request certainly never leaves this node fails at once, and the dead letter says why it did not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from casty import ActorRef, AskFailed, Behaviors, DeadLetter
+from casty.config import ClusterSettings, TransportLimits
+
+
+@dataclass(frozen=True)
+class Get:
+    """Ask for a number."""
+
+    reply_to: ActorRef[int]
+
+
+@dataclass(frozen=True)
+class Who:
+    """Ask an actor for its ref, which names the run of its node."""
+
+    reply_to: ActorRef[ActorRef[Get]]
+
+
+async def introduce(ctx, message: Who | Get):
+    if isinstance(message, Who):
+        message.reply_to.tell(ctx.self)
+    return Behaviors.same()
+
+
+async def silent(ctx, message: Get):
+    return Behaviors.same()
+
+
+async def reasons(system, count, send):
+    """Return why the first dead letters were none, once ``send`` has been called."""
+    async with system.events(DeadLetter) as letters:
+        await send()
+        return [(await anext(letters)).reason for _ in range(count)]
+
+
+async def test_a_request_to_an_earlier_run_fails_at_once_and_the_reason_names_the_run(autojump_clock, nodes):
+    asker = (await nodes.start("a")).system
+    old = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    old.system.spawn(Behaviors.receive(introduce), "x")
+    stale = await asker.ask(asker.remote("/x", "b").of(Who | Get), Who)
+    await nodes.stop("b")
+    await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    started = trio.current_time()
+
+    async def ask() -> None:
+        stale.tell(Get(stale))
+        with pytest.raises(AskFailed, match="/x did not get the request: not sent"):
+            await asker.ask(stale, Get, timeout=60.0)
+        await stale.send(Get(stale))
+
+    found = await reasons(asker, 3, ask)
+    assert all(reason.startswith("not sent: another run of the node") for reason in found), found
+    assert trio.current_time() - started < 5
+
+
+async def test_requests_beyond_the_queue_to_another_node_fail_at_once(autojump_clock, nodes):
+    limits = TransportLimits(outbound_messages_max=10)
+    asker = (await nodes.start("a", settings=ClusterSettings(limits=limits))).system
+    asked = (await nodes.start("b", "a")).system
+    await nodes.all_up("a", "b")
+    asked.spawn(Behaviors.receive(silent), "silent")
+    ref = asker.remote("/silent", "b").of(Get)
+    failed: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await asker.ask(ref, Get, timeout=5.0)
+        except AskFailed as error:
+            failed.append(str(error))
+
+    with trio.move_on_after(1.0):
+        async with trio.open_nursery() as nursery:
+            for _ in range(200):
+                nursery.start_soon(ask)
+    assert failed
+    assert all("/silent did not get the request: outbound queue full" in text for text in failed)
+    assert asker.statistics().dead_letters == {"outbound queue full": len(failed)}
