@@ -9,7 +9,6 @@ those tables and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -19,9 +18,9 @@ from casty.config import TransportLimits
 from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError, UnknownTypeError, UnsupportedTypeError
 from casty.naming import declared, wire_name
 from casty.refs import ActorRef
-from casty.schema import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
-from casty.wire.bounds import ARRAY, is_deeper_than, scan
-from casty.wire.compiler import Compiler, is_recursive
+from casty.schema import SCALARS, Kind, check, describe, is_generic, is_untyped, parse, strip
+from casty.wire.bounds import ARRAY, scan
+from casty.wire.compiler import Compiler
 from casty.wire.envelope import (
     NOTICE_CODES,
     TAIL_BYTES,
@@ -39,7 +38,8 @@ from casty.wire.frame import HEADER, FrameKind, frame
 from casty.wire.hooks import Hook
 from casty.wire.names import canonical_name
 from casty.wire.scalars import ExportRef, ImportRef
-from casty.wire.shapes import Mismatch, Shape, find_fault
+from casty.wire.shapes import Mismatch, find_fault
+from casty.wire.type_entry import TypeEntry
 
 CONTROL_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
@@ -55,34 +55,6 @@ _new: Callable[..., Envelope] = vars(tuple)["__new__"]
 """Makes an Envelope in half the time of its class, which calls this from a function of Python's: 6 % of decoding."""
 _FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
 """What msgpack raises for values it cannot write and for bytes it cannot read."""
-
-
-@dataclass(slots=True, eq=False)
-class TypeEntry:
-    """One type of message: its name, and its shape's hooks, bounded where values nest without end."""
-
-    name: str
-    form: Form
-    shape: Shape
-    nesting_max: int
-    encode: Hook = field(init=False)
-    decode: Hook = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.encode, self.decode = self.shape.hooks
-        if is_recursive(self.shape):
-            self.encode, self.decode = self._encode_bounded, self._decode_bounded
-
-    def _encode_bounded(self, value: Any) -> Any:
-        raw = self.shape.encode(value)
-        if is_deeper_than(raw, self.nesting_max):
-            raise EncodeError(f"{self.name}: nested deeper than {self.nesting_max}")
-        return raw
-
-    def _decode_bounded(self, raw: Any) -> Any:
-        if is_deeper_than(raw, self.nesting_max):
-            raise DecodeError(f"{self.name}: nested deeper than {self.nesting_max}")
-        return self.shape.decode(raw)
 
 
 Write = Callable[..., bytes]

@@ -1,0 +1,41 @@
+"""What the codec knows of one type of message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from casty.errors import DecodeError, EncodeError
+from casty.schema import Form
+from casty.wire.bounds import is_deeper_than
+from casty.wire.compiler import is_recursive
+from casty.wire.hooks import Hook
+from casty.wire.shapes import Shape
+
+
+@dataclass(slots=True, eq=False)
+class TypeEntry:
+    """One type of message: its name, and its shape's hooks, bounded where values nest without end."""
+
+    name: str
+    form: Form
+    shape: Shape
+    nesting_max: int
+    encode: Hook = field(init=False)
+    decode: Hook = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.encode, self.decode = self.shape.hooks
+        if is_recursive(self.shape):
+            self.encode, self.decode = self._encode_bounded, self._decode_bounded
+
+    def _encode_bounded(self, value: Any) -> Any:
+        raw = self.shape.encode(value)
+        if is_deeper_than(raw, self.nesting_max):
+            raise EncodeError(f"{self.name}: nested deeper than {self.nesting_max}")
+        return raw
+
+    def _decode_bounded(self, raw: Any) -> Any:
+        if is_deeper_than(raw, self.nesting_max):
+            raise DecodeError(f"{self.name}: nested deeper than {self.nesting_max}")
+        return self.shape.decode(raw)
