@@ -23,6 +23,8 @@ class TypeEntry:
     nesting_max: int
     encode: Hook = field(init=False)
     decode: Hook = field(init=False)
+    is_large: bool = False
+    """Whether the last message of the type was large."""
 
     def __post_init__(self) -> None:
         self.encode, self.decode = self.shape.hooks

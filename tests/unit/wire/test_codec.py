@@ -622,6 +622,34 @@ def test_a_frame_over_the_limit_is_refused_at_the_sender(codec: Codec) -> None:
         codec.frame_control(Add("x" * 1_060_000, 1))
 
 
+def test_a_frame_is_the_same_whatever_the_size_of_the_one_before(make_codec: Callable[..., Codec]) -> None:
+    codec = make_codec()
+    for size in [10, 70_000, 70_001, 10, 3_000_000, 3_000_001, 70_000, 70_001, 3_000_000, 10, 11]:
+        message, tail = Add("x" * size, 1), (2.5, 7)
+        assert codec.frame_envelope("/sink", 1, message) == make_codec().frame_envelope("/sink", 1, message)
+        assert codec.frame_envelope("/sink", 1, message, None, tail) == make_codec().frame_envelope(
+            "/sink", 1, message, None, tail
+        )
+        if size < 1_000_000:
+            assert codec.frame_control(message) == make_codec().frame_control(message)
+
+
+def test_a_large_message_that_is_refused_leaves_nothing_for_the_next(make_codec: Callable[..., Codec]) -> None:
+    codec, large = make_codec(limits=TransportLimits(message_bytes_max=100_000)), Add("x" * 70_000, 1)
+    ill_typed: Any = "many"
+    expected = codec.frame_envelope("/sink", 0, large)
+    for refused, match in [
+        (Add("x" * 100_000, 1), "over the limit of 100000"),
+        (Add("x" * 70_000, 2**70), r"codec\.Add"),
+        (Add("x" * 70_000, ill_typed), r"codec\.Add\.quantity: expected int, got str"),
+        (Add("\ud800" * 70_000, 1), r"codec\.Add"),
+    ]:
+        with pytest.raises(EncodeError, match=match):
+            codec.frame_envelope("/sink", 0, refused)
+        assert codec.frame_envelope("/sink", 0, large) == expected
+        assert codec.frame_envelope("/sink", 0, large) == expected
+
+
 def test_small_limits_hold_for_small_messages_too(make_codec: Callable[..., Codec]) -> None:
     codec = make_codec(limits=TransportLimits(elements_max=10, nesting_max=2, message_bytes_max=30))
     with pytest.raises(EncodeError, match="over the limit of 30"):
