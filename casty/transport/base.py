@@ -50,6 +50,13 @@ class Connection(Protocol):
         """Return the next bytes, at least one; ``b""`` once the other end has closed."""
         ...
 
+    def receive_into_nowait(self, place: memoryview) -> int:
+        """Read what is there to where ``place`` begins, and return how many bytes; 0 is always allowed, and no end.
+
+        ConnectionLost when the stream is seen to be broken.
+        """
+        ...
+
     async def receive_into(self, place: memoryview) -> int:
         """Read the next bytes to where ``place`` begins and return how many; 0 once the other end has closed.
 

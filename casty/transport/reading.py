@@ -85,18 +85,23 @@ class FrameReader:
 
         Call `done` before the next one. The body of a large frame is a view, which is valid until then.
         """
-        if self._place is None:
-            size = self._next_size(is_stranger=is_stranger)
-            if size:
-                data = await self._connection.receive(size)
-                return len(data), self._decoder.feed(data)
-            self._begin_place()
-        more = await self._connection.receive_into(self._begun[self._count :])
+        if self._place is not None:
+            count = more = await self._connection.receive_into(self._begun[self._count :])
+        else:
+            data = await self._connection.receive(STRANGER_READ_BYTES_MAX if is_stranger else self._next_size())
+            count, frames = len(data), self._decoder.feed(data)
+            if not is_stranger and self._is_place_due():
+                self._begin_place()
+            if self._place is None or frames:
+                return count, frames
+            # Mostly the rest is there by now: a turn of the loop less is 6 % of an ask with 1 MiB.
+            more = self._connection.receive_into_nowait(self._begun[self._count :])
+            count += more
         self._count += more
         if self._count < len(self._begun):
-            return more, ()
+            return count, ()
         self._body = self._begun[HEADER_BYTES:]
-        return more, [(FrameKind(self._begun[LENGTH_BYTES]), self._body)]
+        return count, [(FrameKind(self._begun[LENGTH_BYTES]), self._body)]
 
     def done(self) -> None:
         """Use the memory of a large frame, which has been handed over, for the next one."""
@@ -105,14 +110,18 @@ class FrameReader:
             self._places.give_back(self._place)
             self._place = None
 
-    def _next_size(self, *, is_stranger: bool) -> int:
-        """Return how much to read next; 0 for the rest of a frame that is to have a place."""
-        if is_stranger:
-            return STRANGER_READ_BYTES_MAX
-        missing, begun = self._decoder.missing_bytes, self._decoder.buffered_bytes
-        if missing < PLACE_PART_BYTES_MIN or missing + begun > PLACE_BYTES_MAX:
-            return READ_BYTES_MAX + min(missing, LARGE_READ_BYTES_MAX)
-        return READ_BYTES_MAX if begun < PLACE_PART_BYTES_MIN else 0
+    def _next_size(self) -> int:
+        """Return how much to read next of frames that have no place."""
+        missing = self._decoder.missing_bytes
+        return READ_BYTES_MAX + (0 if self._is_for_a_place(missing) else min(missing, LARGE_READ_BYTES_MAX))
+
+    def _is_place_due(self) -> bool:
+        """Whether enough has come of a frame that is to have a place."""
+        begun = self._decoder.buffered_bytes
+        return begun >= PLACE_PART_BYTES_MIN and self._is_for_a_place(self._decoder.missing_bytes)
+
+    def _is_for_a_place(self, missing: int) -> bool:
+        return missing >= PLACE_PART_BYTES_MIN and missing + self._decoder.buffered_bytes <= PLACE_BYTES_MAX
 
     def _begin_place(self) -> None:
         size = self._decoder.buffered_bytes + self._decoder.missing_bytes

@@ -97,6 +97,16 @@ class TcpConnection:
         except (OSError, trio.ClosedResourceError) as error:
             raise ConnectionLost(_reason(error)) from error
 
+    def receive_into_nowait(self, place: memoryview) -> int:
+        """Read what is there; 0 when that is nothing, or the end; ConnectionLost when the stream broke."""
+        self._is_drained = True
+        try:
+            return self._socket.recv_into(place)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionLost(_reason(error)) from error
+
     async def receive_into(self, place: memoryview) -> int:
         """Read the next bytes into ``place``, all of them if they come soon; ConnectionLost as `receive`.
 

@@ -168,6 +168,25 @@ async def test_bytes_are_read_into_their_place_and_none_behind_it(sides: Sides) 
         assert await read_into(far, len(blob) - 2_001_001) == blob[2_001_001:]
 
 
+async def test_what_is_read_at_once_and_what_waits_is_one_stream(sides: Sides) -> None:
+    blob = bytes(range(256)) * 8_000
+    place, count = memoryview(bytearray(len(blob))), 0
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+        assert far.receive_into_nowait(place) == 0
+        nursery.start_soon(near.send, blob)
+        while count < len(blob):
+            more = far.receive_into_nowait(place[count:]) or await far.receive_into(place[count:])
+            assert 0 < more <= len(blob) - count
+            count += more
+        assert place == blob
+        await near.aclose()
+        assert far.receive_into_nowait(place) == 0
+        assert await far.receive_into(place) == 0
+        await far.aclose()
+        with pytest.raises(ConnectionLost):
+            far.receive_into_nowait(place)
+
+
 async def test_a_place_is_filled_by_bytes_that_come_one_at_a_time(sides: Sides) -> None:
     async with connected(sides) as (near, far), trio.open_nursery() as nursery:
 

@@ -79,6 +79,9 @@ class TrippedConnection:
         self.wire.cross()
         return await self.inner.receive(max_bytes)
 
+    def receive_into_nowait(self, place: memoryview) -> int:
+        return self.inner.receive_into_nowait(place)
+
     async def receive_into(self, place: memoryview) -> int:
         self.wire.cross()
         return await self.inner.receive_into(place)

@@ -62,6 +62,9 @@ class Bottomless:
         taken, self.data = self.data[:max_bytes], self.data[max_bytes:]
         return taken
 
+    def receive_into_nowait(self, place: memoryview) -> int:
+        return 0
+
     async def receive_into(self, place: memoryview) -> int:
         data = await self.receive(len(place))
         place[: len(data)] = data
