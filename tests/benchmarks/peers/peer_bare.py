@@ -1,12 +1,13 @@
 """The limits: what the pieces below an actor library cost, with nothing around them.
 
 Local: trio tasks and memory channels, drained in batches as a mailbox is. Remote: an anyio stream
-pair with a length before each frame, ready-made bytes as messages, and one write per batch. The
-codec: msgpack and cattrs alone.
+pair with a length before each frame, ready-made bytes as messages, and one write per batch; the rest of
+a large frame is read past it. The codec: msgpack and cattrs alone.
 """
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,13 +18,14 @@ import anyio
 import msgpack
 import trio
 import workload
-from anyio.abc import SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 from cattrs.preconf.msgpack import make_converter
 from trio.lowlevel import checkpoint
 from workload import FORWARDERS, IN_FLIGHT, LARGE_TEXT, TEXT, Figures, batches, measured, resident_bytes
 
 LENGTH = struct.Struct(">I")
 READ_BYTES = 64 * 1024
+PLACE_BYTES = 2 * 1024 * 1024
 BATCH = 64
 CHANNEL = 1_000_000
 
@@ -209,10 +211,15 @@ REPLY = frame(b"r" + bytes(20))
 
 @dataclass
 class Stream:
-    """One end of the pair: a writer task that joins what is queued, and a reader that cuts frames."""
+    """One end of the pair: a writer task that joins what is queued, and a reader that cuts frames.
+
+    The rest of a large frame goes past the stream, into memory that is used again, and the system wakes the
+    reader when all of it is there. Through the stream, R4 takes three times the processor time.
+    """
 
     socket: SocketStream
-    handle: Callable[[bytes], None]
+    handle: Callable[[bytes | memoryview], None]
+    place: bytearray = field(default_factory=lambda: bytearray(PLACE_BYTES))
     queue: list[bytes] = field(default_factory=list)
     more: trio.Event = field(default_factory=trio.Event)
 
@@ -242,6 +249,20 @@ class Stream:
                 self.handle(bytes(buffer[position + LENGTH.size : end]))
                 position = end
             del buffer[:position]
+            if len(buffer) >= LENGTH.size and (end := LENGTH.size + LENGTH.unpack_from(buffer)[0]) > READ_BYTES:
+                await self.read_rest(buffer, end)
+                buffer.clear()
+
+    async def read_rest(self, start: bytearray, end: int) -> None:
+        raw, count = self.socket.extra(SocketAttribute.raw_socket), len(start)
+        with memoryview(self.place) as view:
+            view[:count] = start
+            while count < end:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, end - count)
+                await trio.lowlevel.wait_readable(raw)
+                count += raw.recv_into(view[count:end]) or end
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self.handle(view[LENGTH.size : end])
 
 
 @dataclass
@@ -251,7 +272,7 @@ class Counting:
     stream: Stream | None = None
     count: int = 0
 
-    def handle(self, body: bytes) -> None:
+    def handle(self, body: bytes | memoryview) -> None:
         assert self.stream is not None
         if body[0] == ord("t"):
             self.count += 1
@@ -272,7 +293,7 @@ async def serve() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(multi.serve, answer)
-        workload.announce(port=multi.extra(anyio.abc.SocketAttribute.local_port))
+        workload.announce(port=multi.extra(SocketAttribute.local_port))
         await trio.to_thread.run_sync(workload.until_abandoned)
         nursery.cancel_scope.cancel()
 
@@ -284,7 +305,7 @@ class Remote:
     waiting: list[trio.lowlevel.Task] = field(default_factory=list)
     stream: Stream | None = None
 
-    def handle(self, body: bytes) -> None:
+    def handle(self, body: bytes | memoryview) -> None:
         trio.lowlevel.reschedule(self.waiting.pop(0))
 
     async def ask(self, data: bytes = ASK) -> None:
