@@ -13,10 +13,12 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from casty import FailureDetectorConfig, PhiAccrualFailureDetector
-from casty.address import NodeAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.availability import CROSSING_AFTER_PAUSE_MAX, PROBE_PHI
-from casty.protocol.downing import STABLE_AFTER, stable_after
+from casty.protocol.downing import STABLE_AFTER, Downing, stable_after
+from casty.protocol.gossip import Gossip
 from casty.protocol.membership import GOING, MOVES, VOTING, Member, MemberStatus
+from casty.protocol.reachability import ObserverRow
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, Partition, StaticQuorum, Strategy
 
 DOCS = Path(__file__).parent
@@ -241,6 +243,45 @@ def _members(letters: str) -> tuple[Member, ...]:
     )  # fmt: skip
 
 
+BAD_LINKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("abcde", ("de",)),
+    ("abcde", ("ce",)),
+    ("abd", ("ab",)),
+    ("bcd", ("cd",)),
+    ("abcd", ("ad",)),
+    ("abcde", ("ba", "bd", "be")),
+    ("abcde", ("ad", "ae", "bd", "be")),
+)
+"""The members of each cluster, and the links that are bad while gossip finds a way round."""
+
+
+def bad_links() -> str:
+    """Return who goes on beside bad links, for each strategy, from what each member decides."""
+    names = [name for name, _ in STRATEGIES]
+    rows = [
+        [_side(letters), ", ".join(_side(link).replace(" ", "–") for link in links)]
+        + [_left(strategy, letters, links) for _, strategy in STRATEGIES]
+        for letters, links in BAD_LINKS
+    ]
+    return _table(["cluster", "bad links", *names], rows)
+
+
+def _left(strategy: Strategy, letters: str, links: Sequence[str]) -> str:
+    members = {member.unique: member for member in _members(letters)}
+    runs = {node.address.host: node for node in members}
+    rows = {
+        node: ObserverRow(1, frozenset(runs[link.replace(name, "")] for link in links if name in link))
+        for name, node in runs.items()
+    }
+    state = Gossip(1, members, rows=rows, seen=frozenset(members))
+    gone = set[UniqueAddress]()
+    for node in members:
+        downing = Downing(strategy)
+        downing.observe(state, node, 0.0)
+        gone |= downing.decide(state, node, stable_after(len(members)))
+    return " ".join(name for name, node in runs.items() if node not in gone) or "nobody"
+
+
 def patience() -> str:
     """Return how long a view must be stable, by the size of the cluster."""
     sizes = [3, *(size for size, _ in STABLE_AFTER)]
@@ -256,7 +297,7 @@ PICTURES: dict[Path, Callable[[], str]] = {
     DOCS / "explanation" / "member-states.svg": member_states,
     DOCS / "explanation" / "phi.svg": phi_curve,
 }
-TABLES: dict[str, Callable[[], str]] = {"who-goes-on": who_goes_on, "patience": patience}
+TABLES: dict[str, Callable[[], str]] = {"who-goes-on": who_goes_on, "bad-links": bad_links, "patience": patience}
 
 
 def with_tables(text: str) -> str:
