@@ -49,6 +49,28 @@ def stable_after(members: int) -> float:
     return low + (high - low) * (members - less) / (more - less)
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What has to stay as it is for a while: the members without the joining ones, and whom this node has lost."""
+
+    settled: tuple[tuple[UniqueAddress, MemberStatus], ...] = ()
+    lost: frozenset[UniqueAddress] = frozenset()
+    at_odds: frozenset[UniqueAddress] = frozenset()
+
+    @classmethod
+    def of(cls, state: Gossip, self_node: UniqueAddress) -> _View:
+        settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
+        return cls(settled, state.lost_to(self_node), state.at_odds)
+
+    def is_less_than(self, before: _View, state: Gossip) -> bool:
+        """Whether an end of a bad link has gone, and nobody else is lost: that begins nothing anew for the others."""
+        down = [m.unique for m in state.ordered if m.status is MemberStatus.down]
+        return self.lost <= before.lost and not before.at_odds.isdisjoint(down)
+
+
+_NOTHING = _View()
+
+
 @dataclass(slots=True)
 class Downing:
     """The machine of one node; without a strategy it never decides.
@@ -61,7 +83,7 @@ class Downing:
     stable_after: float | None = None
     awareness: Awareness = field(default_factory=Awareness)
     """Kept by whoever owns this machine."""
-    _view: tuple[object, ...] = field(init=False, default=())
+    _view: _View = field(init=False, default=_NOTHING)
     _changed_at: float = field(init=False, default=0.0)
     _changes: int = field(init=False, default=0)
     _unstable_since: float = field(init=False, default=0.0)
@@ -72,19 +94,20 @@ class Downing:
     def observe(self, state: Gossip, self_node: UniqueAddress, now: float) -> float | None:
         """Take note of the view; return the delay until `decide` is due, None while all is well."""
         if self.strategy is None or not Partition.of(state, self_node).unreachable:
-            self._view, self._changes, self._aware = (), 0, frozenset()
+            self._view, self._changes, self._aware = _NOTHING, 0, frozenset()
             self._held.clear()
             return None
-        settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
-        view = (settled, tuple(sorted(state.lost_to(self_node))), tuple(sorted(state.at_odds)))
-        self._aware = state.seen if view != self._view else self._aware | state.seen
-        if view != self._view:
+        view = _View.of(state, self_node)
+        is_new = view != self._view and not view.is_less_than(self._view, state)
+        self._aware = state.seen if is_new else self._aware | state.seen
+        if is_new:
             patience = self._patience(len(state.members))
             if not self._changes or now - self._changed_at >= patience:
                 # The first change; or the view was stable, though the leader who had to decide was lost.
                 self._changes, self._unstable_since = 0, now
-            self._view, self._changed_at = view, now
+            self._changed_at = now
             self._changes += 1
+        self._view = view
         return max(self._due(len(state.members)) - now, 0.0)
 
     def hold(self, node: UniqueAddress, until: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
@@ -117,11 +118,32 @@ def test_link_that_heals_in_time_costs_nobody() -> None:
     assert outcomes(cluster) == {}
 
 
-def test_of_two_sides_that_one_node_bridges_the_younger_one_goes() -> None:
-    cluster, watch = formed()
+def age(cluster: ModelCluster, name: str) -> int:
+    """Return the place of a member in the order in which they came up."""
+    state = cluster.runs["c"].topology.state
+    return 0 if state is None else state.members[cluster.runs[name].node].up_number
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_sides_that_one_node_bridges_the_younger_one_goes(seed: int) -> None:
+    cluster, watch = formed(seed=seed)
+    cluster.jitter = 0.05
     cluster.cut("ab", "de")
+    youngest = max("abde", key=partial(age, cluster))
     cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
-    assert outcomes(cluster) == downed("de")
+    assert outcomes(cluster) == downed("ab" if youngest in "ab" else "de")
+    assert cluster.all_up(3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_bad_links_each_costs_one_end(seed: int) -> None:
+    cluster, watch = formed(StaticQuorum(3), seed=seed)
+    cluster.jitter = 0.05
+    cluster.cut("a", "d")
+    cluster.cut("b", "e")
+    goes = [max(pair, key=partial(age, cluster)) for pair in ("ad", "be")]
+    cluster.run_for(NOTICED_AND_DECIDED, until=watch.check)
+    assert outcomes(cluster) == downed(goes)
     assert cluster.all_up(3)
 
 

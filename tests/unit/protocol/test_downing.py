@@ -210,6 +210,20 @@ def test_the_others_wait_for_the_end_that_has_to_go_and_then_give_up(node: Uniqu
     assert downing.why(THREE_AT_ODDS, node, 12.25) == "for 12 s it could not reach a majority (saw 1 of 3)"
 
 
+def test_an_end_that_goes_does_not_start_the_time_again_for_the_others() -> None:
+    everybody = {A, B, C, D, E}
+    two_links = FIVE
+    for one, other in ("ad", "da", "be", "eb"):
+        two_links = split(two_links, one, other)
+    awareness = Awareness()
+    downing = Downing(StaticQuorum(3), awareness=awareness)
+    downing.observe(two_links.seen_by(*everybody), E, 0.0)
+    one_gone = two_links.with_moved(D, {D}, MemberStatus.down).seen_by(D, E)
+    awareness.observe(one_gone, 6.9)
+    assert downing.observe(one_gone, E, 6.9) == pytest.approx(0.1)
+    assert downing.decide(one_gone, E, 7.0) == {E}, "what all have known of the link before counts still"
+
+
 def in_secret(*knowing: UniqueAddress) -> frozenset[UniqueAddress]:
     """Return what a decides that has downed d and e, and then lost c, when ``knowing`` are known to know it."""
     awareness = Awareness()
