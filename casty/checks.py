@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from inspect import iscoroutinefunction
 from typing import cast
 
 from casty.address import NodeAddress, is_name
@@ -52,9 +53,11 @@ def check_kind(name: str, value: object, kind: type[object], example: str) -> No
 
 
 def check_callable(taker: str, value: object, what: str) -> None:
-    """Raise TypeError unless ``value``, which ``taker`` is given for ``what``, can be called."""
+    """Raise TypeError unless ``value``, which ``taker`` is given for ``what``, can be called and is not async."""
     if not callable(value):
         raise TypeError(f"{taker} needs {what}, got {value!r}")
+    if iscoroutinefunction(value):
+        raise TypeError(f"{taker} needs {what}, got an async function, which nobody would await: {value!r}")
 
 
 def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 0) -> None:

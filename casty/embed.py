@@ -11,19 +11,20 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
-from types import CoroutineType
 from typing import Generic, ParamSpec, TypeVar, TypeVarTuple, cast
 
 import trio
 from anyio.from_thread import start_blocking_portal
 
+from casty.checks import check_callable
 from casty.config import Mailbox
 from casty.errors import ActorStoppedError, AskFailed
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
-from casty.runtime.signatures import check_async_function
+from casty.runtime.blocks import AsyncBlock, SyncBlock
+from casty.runtime.signatures import call_plain, check_async_function
 from casty.runtime.system import ActorSystem, kernel_of
 
 __all__ = ["AsyncEmbedded", "Embedded", "start", "start_async"]
@@ -73,7 +74,7 @@ class Embedded(Generic[S]):
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
-        return _result(self._host.call(partial(_called, fn, *args, **kwargs)))
+        return _result(self._host.call(partial(call_plain, fn, *args, **kwargs)))
 
     def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return ``await async_fn(*args)``, run as a Trio task beside the system."""
@@ -121,7 +122,7 @@ class AsyncEmbedded(Generic[S]):
 
     async def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
-        return await asyncio.wrap_future(self._host.call(partial(_called, fn, *args, **kwargs)))
+        return await asyncio.wrap_future(self._host.call(partial(call_plain, fn, *args, **kwargs)))
 
     async def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return ``await async_fn(*args)``, run as a Trio task beside the system: Trio's functions, not asyncio's."""
@@ -133,8 +134,7 @@ class AsyncEmbedded(Generic[S]):
         await asyncio.shield(asyncio.wrap_future(self._host.ended))
 
 
-@contextmanager
-def start(factory: Callable[[], S]) -> Generator[Embedded[S]]:
+def start(factory: Callable[[], S]) -> AbstractContextManager[Embedded[S], bool | None]:
     """Run the system that ``factory`` makes for the time of a ``with`` block, for hosts without a loop.
 
     Returns once the block of the system is entered; leaving stops it, as ``async with`` does. What
@@ -148,6 +148,14 @@ def start(factory: Callable[[], S]) -> Generator[Embedded[S]]:
     ...     app.call(app.system.statistics).actors
     1
     """
+    instead = (
+        "write `with embed.start(...)`; on asyncio `async with embed.start_async(...)`, which does not block the loop"
+    )
+    return SyncBlock(_started(factory), instead)
+
+
+@contextmanager
+def _started(factory: Callable[[], S]) -> Generator[Embedded[S]]:
     if trio.lowlevel.in_trio_run():
         raise RuntimeError("embed.start is for programs without a loop; on Trio write `async with ActorSystem(...)`")
     host = _Host(factory)
@@ -164,13 +172,18 @@ def start(factory: Callable[[], S]) -> Generator[Embedded[S]]:
     host.raise_outcome(body)
 
 
-@asynccontextmanager
-async def start_async(factory: Callable[[], S]) -> AsyncGenerator[AsyncEmbedded[S]]:
+def start_async(factory: Callable[[], S]) -> AbstractAsyncContextManager[AsyncEmbedded[S], bool | None]:
     """Run the system that ``factory`` makes for the time of an ``async with`` block, on asyncio.
 
     As `start`, without blocking the loop. When the block is cancelled while the system stops, it
     stops all the same, within its ``shutdown_timeout``, and the cancellation goes on after that.
     """
+    instead = "write `async with embed.start_async(...)`; in a program without a loop `with embed.start(...)`"
+    return AsyncBlock(_started_async(factory), instead)
+
+
+@asynccontextmanager
+async def _started_async(factory: Callable[[], S]) -> AsyncGenerator[AsyncEmbedded[S]]:
     if trio.lowlevel.in_trio_run():
         raise RuntimeError("embed.start_async is for asyncio; on Trio write `async with ActorSystem(...)`")
     host = _Host(factory)
@@ -194,8 +207,7 @@ class _Host(Generic[S]):
     """The main task of the Trio thread: it owns the system's block, and a nursery for the calls."""
 
     def __init__(self, factory: Callable[[], S]) -> None:
-        if not callable(factory):
-            raise TypeError(f"embed needs a function that makes the system: write `lambda: ...`, got {factory!r}")
+        check_callable("embed", factory, "a function that makes the system: write `lambda: ...`")
         self._factory = factory
         self._system: S | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -238,7 +250,10 @@ class _Host(Generic[S]):
             self.ended.set_result(None)
 
     async def _run_block(self) -> None:
-        async with self._factory() as self._system:
+        made = cast("object", self._factory())
+        if not isinstance(made, ActorSystem):
+            raise TypeError(f"embed needs a function that makes the system, and {self._factory!r} returned {made!r}")
+        async with cast("S", made) as self._system:
             self.entered.set_result(True)
             await self._stopping.wait()
 
@@ -338,17 +353,6 @@ class _Host(Generic[S]):
         else:  # Ctrl-C and cancellation have to stay what they are
             logger.error("the embedded system failed: %s", type(failure).__name__, exc_info=failure)
             raise body
-
-
-def _called(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a function returns, unless it was an async one, which nobody would await."""
-    if not callable(fn):
-        raise TypeError(f"call takes a function and its arguments, got {fn!r}")
-    result = fn(*args, **kwargs)
-    if isinstance(result, CoroutineType):
-        cast("CoroutineType[object, object, object]", result).close()
-        raise TypeError(f"call takes a function that is not async, got {fn!r}: give async ones to run")
-    return result
 
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Never
 
 import trio
 
 from casty.address import NodeAddress, NodeId, check_path, checked_system_name
+from casty.checks import check_callable
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterState, GetReceptionist, Leave
@@ -37,7 +38,7 @@ LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
 LARGE_TIMEOUT = 2.0
 """Seconds for which a node that leaves waits for its large messages to arrive."""
-ADDRESSES_TOLD_MAX = 16
+MEMBERS_TOLD_MAX = 16
 """Members that an error names."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 NOT_STARTED = (
@@ -191,6 +192,7 @@ class Cluster:
         Also when others ask the node to leave: it stays a member until `shutdown` says that its work is finished.
         Without a callback nobody has work to finish, and the node goes at once.
         """
+        check_callable("on_end", callback, "a function without parameters")
         self._running().board.on_end = callback
 
     @property
@@ -254,7 +256,8 @@ class Cluster:
             return running.remote(path, node)
         member = member_called(running.board.members, node)
         if member is None:
-            raise LookupError(f"no member has the node_id {node!r}")
+            names = sorted(one.id for one in running.board.members if one.status is not MemberStatus.down)
+            raise LookupError(f"no member has the node_id {node!r}; members are {_some_of(names)}")
         return running.remote(path, member.address, incarnation=member.incarnation)
 
     async def shutdown(self) -> None:
@@ -330,9 +333,7 @@ class Cluster:
             raise TypeError(f"expected an address such as NodeAddress('10.0.0.1', 2551), got {address!r}")
         known = sorted({self.self_node, *(member.address for member in self._running().board.members)})
         if address not in known:
-            more = f" and {len(known) - ADDRESSES_TOLD_MAX} more" if len(known) > ADDRESSES_TOLD_MAX else ""
-            told = ", ".join(map(str, known[:ADDRESSES_TOLD_MAX]))
-            raise LookupError(f"no member is at {address}; members are at {told}{more}")
+            raise LookupError(f"no member is at {address}; members are at {_some_of([*map(str, known)])}")
         return address
 
     def _running(self) -> ClusterNode:
@@ -345,3 +346,8 @@ class Cluster:
             return f"<Cluster of {self._system_name} {self._config.node_id!r} not started>"
         state = "stopped" if self._is_shut_down else "member" if self._node.board.joined else "joining"
         return f"<Cluster of {self._system_name} {self._config.node_id!r} {self.self_node} {state}>"
+
+
+def _some_of(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MEMBERS_TOLD_MAX} more" if len(names) > MEMBERS_TOLD_MAX else ""
+    return ", ".join(names[:MEMBERS_TOLD_MAX]) + more

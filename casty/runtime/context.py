@@ -23,7 +23,7 @@ from casty.runtime.named_refs import AdapterRef
 from casty.runtime.ref import OwnRef
 from casty.runtime.requests import forward
 from casty.runtime.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
-from casty.runtime.signatures import check_async_function, check_behavior
+from casty.runtime.signatures import check_adapter, check_async_function, check_behavior, check_piped, expect_awaitable
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import check_delay
 from casty.runtime.watching import Watching, unwatch, watch, watching
@@ -183,7 +183,7 @@ class ActorContext(Generic[M]):
         ``mapper`` makes the message of the result, ``on_failure`` of an exception; without
         ``on_failure`` the exception is a failure of the actor. Takes a function, not a coroutine.
         """
-        check_async_function(async_fn, "pipe_to_self")
+        check_piped(async_fn, mapper, on_failure)
         self._cell.own_family().start_task(_pipe, (self._cell, async_fn, args, mapper, on_failure))
 
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
@@ -265,6 +265,7 @@ class ActorContext(Generic[M]):
         and must not wait or look at the actor's state; its exception is a failure of this actor.
         ``message_type`` says ``N`` where the annotation of ``fn`` does not.
         """
+        check_adapter(fn)
         cell = self._cell
         if cell.stopping:
             raise ActorStoppedError(f"cannot make an adapter of {cell.path}: it is stopping")
@@ -320,7 +321,7 @@ async def _pipe(
     on_failure: Callable[[Exception], object] | None,
 ) -> None:
     try:
-        result = await async_fn(*args)
+        result = await expect_awaitable(async_fn(*args), async_fn, "pipe_to_self")
     except Exception as error:  # handed to the function that the actor gave for it
         if on_failure is None:
             raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from casty.errors import ActorStoppedError
+from casty.runtime.signatures import expect_awaitable
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -162,7 +163,7 @@ class Family:
         """Be a task beside the actor's own."""
         try:
             with self._tasks[serial]:
-                await async_fn(*args)
+                await expect_awaitable(async_fn(*args), async_fn, "start_soon")
         except Exception as error:  # the task's failure is its actor's failure
             parent.fail_from_outside(error)
         finally:

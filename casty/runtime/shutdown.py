@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 import trio
 
 from casty.errors import ActorStoppedError
+from casty.runtime.signatures import expect_awaitable
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -131,7 +132,7 @@ class Shutdown:
     @trio.lowlevel.enable_ki_protection
     async def _run_hook(self, number: int, hook: Hook) -> None:
         try:
-            await hook()
+            await expect_awaitable(hook(), self._running[number], "on_shutdown")
         except Exception:  # one hook's failure keeps nobody from stopping
             logger.exception("shutdown hook %s failed", self._running[number])
         finally:

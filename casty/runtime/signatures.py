@@ -1,4 +1,4 @@
-"""The shapes of what users hand in for a behaviour, checked where it is handed in.
+"""The shapes of the functions that users hand in, for a behaviour above all, checked where they are handed in.
 
 A mistake is a TypeError at the line that has it, instead of a failure of an actor later. What cannot
 be known before a call, such as what a lambda returns, is left to the call.
@@ -7,12 +7,19 @@ be known before a call, such as what a lambda returns, is left to the call.
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import CodeType, CoroutineType
-from typing import Final, cast, get_origin
+from functools import partial
+from types import BuiltinFunctionType, CodeType, CoroutineType
+from typing import Final, ParamSpec, TypeVar, cast, get_origin
 
+from casty.checks import check_callable
 from casty.runtime.behavior import SAME, Behavior, annotated
 from casty.runtime.inbox import Inbox
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +32,7 @@ class Shape:
 
     def refusal(self, function: object, fault: str) -> TypeError:
         """Return the error: what is wrong with ``function``, and what was expected."""
-        name = getattr(function, "__qualname__", None) or repr(function)
-        return TypeError(f"{self.maker} needs `{self.text}`, and {name} {fault}")
+        return TypeError(f"{self.maker} needs `{self.text}`, and {_name_of(function)} {fault}")
 
 
 RECEIVE: Final = Shape("Behaviors.receive", 2, "async def handler(ctx, message) -> Behavior")
@@ -49,8 +55,9 @@ def check_function(function: object, shape: Shape) -> None:
     code: object = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return
-    if not code.co_flags & inspect.CO_COROUTINE:
-        _check_plain(function, code, shape)
+    fault = _plain_fault(function, code)
+    if fault:
+        raise shape.refusal(function, fault)
     _check_count(function, code, bound, shape)
     if shape.parameters == 2 and code.co_argcount > bound + 1:
         _check_kind(function, code.co_varnames[bound + 1], shape)
@@ -63,10 +70,51 @@ def check_behavior(value: object, maker: str) -> None:
 
 
 def check_async_function(value: object, taker: str) -> None:
-    """Raise TypeError for what cannot be called, such as the coroutine that a call has made already."""
+    """Raise TypeError for what is no async function, such as the coroutine that a call has made already."""
     if not callable(value):
         called = ": give the function and its arguments, not a call of it" if isinstance(value, CoroutineType) else ""
         raise TypeError(f"{taker} takes an async function and its arguments, got {value!r}{called}")
+    function: object = value
+    while isinstance(function, partial):
+        function = cast("partial[object]", function).func
+    code: object = getattr(function, "__code__", None)
+    fault = _plain_fault(function, code) if isinstance(code, CodeType) else _builtin_fault(function)
+    if fault:
+        raise TypeError(f"{taker} takes an async function and its arguments, and {_name_of(function)} {fault}")
+
+
+def expect_awaitable(value: object, function: object, taker: str) -> Awaitable[object]:
+    """Return ``value``, which a call of ``function`` has made. TypeError where it cannot be awaited."""
+    if not isinstance(value, Awaitable):
+        returned = f"returned {value!r}, which cannot be awaited"
+        raise TypeError(f"{taker} takes an async function and its arguments, and {_name_of(function)} {returned}")
+    return cast("Awaitable[object]", value)
+
+
+def check_piped(async_fn: object, mapper: object, on_failure: object) -> None:
+    """Raise TypeError unless ``pipe_to_self`` can be given these."""
+    check_async_function(async_fn, "pipe_to_self")
+    if mapper is not None:
+        check_callable("pipe_to_self", mapper, "as mapper a function of the result, which makes the message")
+    if on_failure is not None:
+        what = "as on_failure a function of the exception, which makes the message"
+        check_callable("pipe_to_self", on_failure, what)
+
+
+def check_adapter(fn: object) -> None:
+    """Raise TypeError unless ``message_adapter`` can be given this."""
+    check_callable("message_adapter", fn, "a function of a message, which makes one of the actor's own")
+
+
+def call_plain(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what a function returns, unless it was an async one, which nobody would await."""
+    if not callable(fn):
+        raise TypeError(f"call takes a function and its arguments, got {fn!r}")
+    result = fn(*args, **kwargs)
+    if isinstance(result, CoroutineType):
+        cast("CoroutineType[object, object, object]", result).close()
+        raise TypeError(f"call takes a function that is not async, got {fn!r}: give async ones to run")
+    return result
 
 
 def check_end(answer: object, path: str) -> None:
@@ -100,14 +148,29 @@ def _is_result(value: object) -> bool:
     return isinstance(value, (Behavior, CoroutineType))
 
 
-def _check_plain(function: object, code: CodeType, shape: Shape) -> None:
-    """Refuse a function that is not async, unless it may return something to await."""
+def _name_of(function: object) -> str:
+    return str(getattr(function, "__qualname__", None) or repr(function))
+
+
+def _plain_fault(function: object, code: CodeType) -> str:
+    """Return what is wrong with a function that is not async; "" for one that may return something to await."""
+    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
+        return ""
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        raise shape.refusal(function, "contains a yield: tell what there is to say to a ref instead")
+        return "contains a yield: tell what there is to say to a ref instead"
     returned = str(_annotations(function).get("return", ""))
     may_be_awaited = "Awaitable" in returned or "Coroutine" in returned
-    if not may_be_awaited and code.co_name != "<lambda>" and not hasattr(function, "__wrapped__"):
-        raise shape.refusal(function, "is not async: write async def")
+    if may_be_awaited or code.co_name == "<lambda>" or hasattr(function, "__wrapped__"):
+        return ""
+    return "is not async: write async def"
+
+
+def _builtin_fault(function: object) -> str:
+    """Return what is wrong with a function of Python's own that is written in C: none of those is async."""
+    if not isinstance(function, BuiltinFunctionType):
+        return ""
+    module = str(function.__module__ or "builtins").partition(".")[0]
+    return "is not async: call it in an async def" if module in sys.stdlib_module_names else ""
 
 
 def _check_count(function: object, code: CodeType, bound: int, shape: Shape) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 
 from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, Terminated
+from casty.checks import check_callable
 from casty.runtime import behavior as forms
 from casty.runtime.becoming import BEHAVIOR_DEPTH_MAX
 from casty.runtime.interception import intercept_handler, intercept_main
@@ -84,6 +85,8 @@ class BehaviorTestKit(Generic[M]):
 
         ``replies: TestInbox[int] = kit.inbox("replies")`` says of what type its messages are.
         """
+        if respond is not None:
+            check_callable("inbox", respond, "as respond a function of a message")
         return TestInbox(lambda take: self._world.ref_at(f"/{name}", take), respond)
 
     def run(self, message: M | Terminated | PoisonPill) -> Behavior[Never]:

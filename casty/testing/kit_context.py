@@ -16,7 +16,7 @@ from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, I
 from casty.runtime.cell import Cell
 from casty.runtime.context import NAME_FORBIDDEN
 from casty.runtime.events import EventStreamCmd
-from casty.runtime.signatures import check_async_function, check_behavior
+from casty.runtime.signatures import check_adapter, check_async_function, check_behavior, check_piped
 from casty.runtime.stash import StashBuffer
 from casty.runtime.timers import SchedulerCmd, check_delay
 from casty.testing.effects import (
@@ -270,7 +270,7 @@ class KitContext(ActorContext[M]):
         mapper: Callable[..., object] | None = None,
         on_failure: Callable[[Exception], object] | None = None,
     ) -> None:
-        check_async_function(async_fn, "pipe_to_self")
+        check_piped(async_fn, mapper, on_failure)
         self._world.effects.append(Piped(async_fn, args, mapper, on_failure))
 
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
@@ -315,6 +315,7 @@ class KitContext(ActorContext[M]):
         return stash
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
+        check_adapter(fn)
         world = self._world
 
         def adapt(message: N) -> None:

@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 import trio
 
 from casty import ActorContext, ActorRef, ActorSystem, Inbox, Terminated
+from casty.checks import check_callable
 from casty.runtime import behavior as forms
 from casty.runtime.ref import LocalRef
 
@@ -94,6 +95,7 @@ class TestProbe(Generic[M]):
 
         AssertionError, with the messages that were dropped, after ``timeout`` seconds.
         """
+        check_callable("fish_for", predicate, "a function of a message, which makes a bool")
         dropped: list[M] = []
         with trio.move_on_after(timeout):
             while True:

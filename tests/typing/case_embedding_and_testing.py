@@ -41,6 +41,13 @@ def script(behavior: Behavior[Add | Get]) -> None:
         app.call(len, 4)  # expect-error
 
 
+async def wrong_blocks() -> None:
+    async with embed.start(lambda: ActorSystem("shop")):  # expect-error
+        pass
+    with embed.start_async(lambda: ActorSystem("shop")):  # expect-error
+        pass
+
+
 async def application(ref: ActorRef[Add | Get], make: type[ClusteredActorSystem]) -> None:
     async with embed.start_async(lambda: ActorSystem("shop")) as app:
         count: int = await app.ask(ref, lambda reply_to: Get(reply_to))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from casty.checks import check_callable
 from casty.testing.simulation.invariants import InvariantBroken
 from casty.testing.simulation.player import Played, play
 from casty.testing.simulation.scenario import Scenario
@@ -58,6 +59,7 @@ def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> lis
     >>> len(played)
     2
     """
+    check_callable("check", play, "as play a function of a scenario")
     played: list[Played] = []
     for scenario in [scenarios] if isinstance(scenarios, Scenario) else scenarios:
         try:

@@ -27,6 +27,7 @@ from casty import (
     NodeDowned,
     SystemConfig,
 )
+from casty.runtime.signatures import check_async_function
 from casty.testing.simulation.checking import lone
 from casty.testing.simulation.faults import (
     SECONDS_MAX,
@@ -92,6 +93,9 @@ def simulate(
     >>> simulate(scenario, on_node=on_node) == simulate(scenario, on_node=on_node)
     True
     """
+    check_async_function(on_node, "simulate(on_node=...)")
+    if main is not None:
+        check_async_function(main, "simulate(main=...)")
     for _, fault in scenario.faults:
         if isinstance(fault, ClockSkew):
             raise ConfigError(f"{fault!r}: all nodes of simulate() share one clock; only play() knows skewed ones")

@@ -59,6 +59,22 @@ def shop() -> ActorSystem:
     return ActorSystem("shop")
 
 
+async def shop_later() -> ActorSystem:
+    return ActorSystem("shop")
+
+
+UNTYPED: Any = embed
+
+
+def test_a_function_that_makes_no_system_is_named() -> None:
+    with pytest.raises(TypeError, match="embed needs a function that makes the system, and <.*lambda.*> returned 5"):
+        with UNTYPED.start(lambda: 5):
+            pass
+    with pytest.raises(TypeError, match="embed needs a function that makes the system: .* got an async function"):
+        with UNTYPED.start(shop_later):
+            pass
+
+
 def test_a_script_spawns_tells_and_asks() -> None:
     with embed.start(shop) as app:
         ref = app.spawn(counter(), "counter")

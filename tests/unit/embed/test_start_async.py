@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -52,6 +53,27 @@ def test_an_application_asks_many_at_once_and_its_loop_stays_free() -> None:
 
     assert asyncio.run(main()) == [n**2 for n in range(100)]
     assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+def test_a_block_of_the_wrong_kind_says_which_is_right() -> None:
+    untyped: Any = embed
+
+    async def asynchronous() -> None:
+        async with untyped.start(shop):
+            pass
+
+    async def awaited() -> None:
+        await untyped.start_async(shop)
+
+    told = r"write `with embed.start\(...\)`; on asyncio `async with embed.start_async\(...\)`, which does not block"
+    with pytest.raises(TypeError, match=told):
+        asyncio.run(asynchronous())
+    told = r"write `async with embed.start_async\(...\)`; in a program without a loop `with embed.start\(...\)`"
+    with pytest.raises(TypeError, match=told):
+        asyncio.run(awaited())
+    with pytest.raises(TypeError, match=told):
+        with untyped.start_async(shop):
+            pass
 
 
 def test_messages_of_one_task_arrive_in_order() -> None:
