@@ -1,6 +1,6 @@
 """What a user writes to describe a node: ``casty.toml``, seeds, and the name of a behaviour factory.
 
-Whatever makes no sense is a ConfigError of one line that says where it stands and what was expected.
+Whatever makes no sense is a ConfigError that says, in one line for each mistake, where it stands and what was expected.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
 import tomllib
 import traceback
@@ -26,13 +27,18 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
-from casty.checks import check_node_id, check_roles
+from casty.checks import check_endpoint, check_node_id, check_roles
 from casty.cli.hosting import Guest, NodePlan
 
 T = TypeVar("T")
 
 NOT_THE_USERS = ("<frozen", importlib.__file__, __file__)
 """How the files of frames begin that lead to the user's code and are not part of it."""
+
+
+KEYS_IN_PLACE = re.compile(r"\.(\w+)|\['(.*?)'\]")
+KEY_IN_TEXT = re.compile(r"unknown key '(.*?)'|\w+\.(\w+)")
+"""How a mistake names a key of a table: casty's own checks begin with the class that the table becomes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,40 +71,72 @@ class NodeFile:
 
 
 def read_file(path: Path) -> NodeFile:
-    """Return what a configuration file says. ConfigError for an unknown key or a value of the wrong kind."""
+    """Return what a configuration file says. ConfigError for unknown keys and values that make no sense, all in one."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    try:
-        file = CONVERTER.structure(table, NodeFile)
-    except cattrs.BaseValidationError as error:
-        first = cattrs.transform_error(error, path="", format_exception=_explain)[0]
-        text, _, place = first.rpartition(" @ ")
-        where = place.lstrip(".")
-        raise ConfigError(f"{path}: {f'in {where}: ' if where else ''}{text}") from None
-    _check_node(path, file.node)
+    file, mistakes = _structured(table)
+    mistakes += _mistakes_of_node(file.node)
+    if mistakes:
+        head = f"{path}: {len(mistakes)} mistakes:\n  " if len(mistakes) > 1 else f"{path}: "
+        raise ConfigError(head + "\n  ".join(mistakes))
     return file
 
 
-def _check_node(path: Path, node: NodeOptions) -> None:
-    """Find in the file what would be refused later, where nobody knows any more that it came from there."""
+def _structured(table: dict[str, Any]) -> tuple[NodeFile, list[str]]:
+    """Return what the tables become, and what is wrong with them: without that, the rest is looked at again."""
+    mistakes = list[str]()
+    while True:
+        try:
+            return CONVERTER.structure(table, NodeFile), mistakes
+        except cattrs.BaseValidationError as error:
+            for line in cattrs.transform_error(error, path="", format_exception=_explain):
+                texts, _, place = line.rpartition(" @ ")
+                where = f"in {place.lstrip('.')}: " if place.lstrip(".") else ""
+                for text in texts.split("\n"):
+                    mistakes.append(where + text)
+                    _cut(table, [dotted or quoted for dotted, quoted in KEYS_IN_PLACE.findall(place)], text)
+
+
+def _cut(table: dict[str, Any], keys: list[str], text: str) -> None:
+    """Take out what a mistake is about: the key that the text names in the table that the keys lead to, or that."""
+    outer, value = table, cast("object", table)
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return  # it went with another mistake
+        outer, value = cast("dict[str, Any]", value), cast("object", value[key])
+    named = KEY_IN_TEXT.match(text)
+    if named is not None and isinstance(value, dict) and (named[1] or named[2]) in value:
+        del value[named[1] or named[2]]
+    elif keys:
+        del outer[keys[-1]]
+    else:
+        table.clear()
+
+
+def _mistakes_of_node(node: NodeOptions) -> list[str]:
+    """Return what would be refused later, where nobody knows any more that it came from the file."""
     checks: dict[str, Callable[[], object]] = {
+        "host": lambda: None if node.host is None else check_endpoint("the", node.host, 0),
+        "port": lambda: None if node.port is None else check_endpoint("the", NodePlan.host, node.port),
         "seeds": lambda: [parse_address(seed) for seed in node.seeds or ()],
         "node_id": lambda: None if node.node_id is None else check_node_id(node.node_id),
         "roles": lambda: None if node.roles is None else check_roles(frozenset(node.roles)),
     }
+    mistakes = list[str]()
     for name, check in checks.items():
         try:
             check()
         except ConfigError as error:
-            raise ConfigError(f"{path}: in node.{name}: {error}") from None
+            mistakes.append(f"in node.{name}: {error}")
+    return mistakes
 
 
 def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
-    """Return the plan of a node; ConfigError when it has no name, or a seed cannot be dialled."""
+    """Return the plan of a node; ConfigError when it has no name or a seed cannot be dialled."""
     node = options.over(file.node)
     if node.node_id is None:
         raise ConfigError(
@@ -208,12 +246,15 @@ def _said(value: T | None, default: T) -> T:
 
 def _explain(error: BaseException, expected: type | None) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
-        key = sorted(error.extra_fields)[0]
-        near = difflib.get_close_matches(key, [f.name for f in fields(error.cl)], n=1, cutoff=0.0)
-        return f"unknown key {key!r}; the nearest that exists is {near[0]!r}"
+        return "\n".join(_explain_key(key, error.cl) for key in sorted(error.extra_fields))
     if is_dataclass(expected) and isinstance(error, (AttributeError, TypeError)):
         return "expected a table"
     return str(error)
+
+
+def _explain_key(key: str, table: type) -> str:
+    near = difflib.get_close_matches(key, [f.name for f in fields(table)], n=1, cutoff=0.0)
+    return f"unknown key {key!r}; the nearest that exists is {near[0]!r}"
 
 
 def _strict(kind: type, *also: type) -> Callable[[object, object], object]:

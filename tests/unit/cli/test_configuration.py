@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from casty import Behaviors, ClusterSettings, ConfigError, FailureDetectorConfig, Mailbox, MailboxOverflowStrategy
+from casty import (
+    Behaviors,
+    ClusterSettings,
+    ConfigError,
+    FailureDetectorConfig,
+    Mailbox,
+    MailboxOverflowStrategy,
+    SystemConfig,
+    TransportLimits,
+)
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -110,6 +120,8 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
         ("[node]\nseeds = ['127.0.0.1']", r"casty.toml: in node.seeds: a seed is HOST:PORT.* got '127.0.0.1'"),
         ("[node]\nnode_id = 'g 1'", r"casty.toml: in node.node_id: .*without spaces.* got 'g 1'"),
         ("[node]\nroles = ['']", "casty.toml: in node.roles: "),
+        ("[node]\nhost = 'a b'", "casty.toml: in node.host: the host must be a host name .* got 'a b'"),
+        ("[node]\nport = 70000", "casty.toml: in node.port: the port must be an integer from 0 to 65535, got 70000"),
         ("[actors.mailbox]\ncapacity = true", "in actors.mailbox.capacity: expected int, got True"),
         (
             "[actors.mailbox]\noverflow = 'x'",
@@ -131,6 +143,72 @@ def test_a_file_that_makes_no_sense_is_refused_with_the_place(file: Path, text: 
         read_file(file)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(file))
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(file: Path) -> None:
+    file.write_text("""
+        top = 1
+        [node]
+        node_id = "a b"
+        seeds = ["nowhere"]
+        roles = [""]
+        [cluster]
+        gosip_interval = 1
+        downin = "none"
+        [cluster.limits]
+        nesting_max = "deep"
+        [actors]
+        stop_timeout = -1
+        slow_handler_after = -2
+        [actors.mailbox]
+        capacity = 0
+    """)
+    with pytest.raises(ConfigError) as caught:
+        read_file(file)
+    first, *mistakes = str(caught.value).split("\n")
+    assert first == f"{file}: {len(mistakes)} mistakes:"
+    assert sorted(line.strip().split(" must be ")[0].split("; ")[0] for line in mistakes) == [
+        "in actors.mailbox: Mailbox.capacity",
+        "in actors: SystemConfig.slow_handler_after",
+        "in actors: SystemConfig.stop_timeout",
+        "in cluster.limits.nesting_max: expected int, got 'deep'",
+        "in cluster: unknown key 'downin'",
+        "in cluster: unknown key 'gosip_interval'",
+        "in node.node_id: ClusterConfig.node_id",
+        "in node.roles: ClusterConfig.roles",
+        "in node.seeds: a seed is HOST:PORT, such as 127.0.0.1:2551 or [::1]:2551, got 'nowhere'",
+        "unknown key 'top'",
+    ]
+
+
+@pytest.mark.parametrize("value", ["-1", "'?'", "[]", "{}", "true", "{x = 1}", "[{}]", "nan"])
+def test_every_key_of_a_file_can_be_wrong_at_the_same_time(file: Path, value: str) -> None:
+    keys = {
+        "node": NodeOptions,
+        "cluster": ClusterSettings,
+        "cluster.limits": TransportLimits,
+        "cluster.failure_detector": FailureDetectorConfig,
+        "actors": SystemConfig,
+        "actors.mailbox": Mailbox,
+    }
+    tables = [f"more = {value}"]
+    for table, kind in keys.items():
+        inner = {name.rpartition(".")[2] for name in keys if name.startswith(f"{table}.")}
+        lines = [f"{f.name} = {value}" for f in fields(kind) if f.name not in inner]
+        tables += [f"[{table}]", *lines]
+    file.write_text("\n".join(tables))
+    with pytest.raises(ConfigError) as caught:
+        read_file(file)
+    text = str(caught.value)
+    assert re.match(rf"{re.escape(str(file))}: \d\d mistakes:\n", text)
+    assert all(place in text for place in ("unknown key 'more'", "node.port", "nesting_max", "threshold", "capacity"))
+
+
+def test_a_mistake_in_the_kind_of_one_key_of_a_node_hides_no_other_table(file: Path) -> None:
+    file.write_text("[node]\nport = 'x'\ninsecure = 1\n[cluster]\nfoo = 1")
+    with pytest.raises(ConfigError, match=r"3 mistakes:\n") as caught:
+        read_file(file)
+    assert all(place in str(caught.value) for place in ("in node.port: ", "in node.insecure: ", "in cluster: "))
 
 
 def test_a_file_that_cannot_be_read_or_is_no_text_is_refused(file: Path) -> None:
