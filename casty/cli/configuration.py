@@ -29,6 +29,7 @@ from cattrs.errors import ForbiddenExtraKeysError
 from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
 from casty.checks import check_endpoint, check_node_id, check_roles
 from casty.cli.hosting import Guest, NodePlan
+from casty.transport.tcp import is_loopback, reachable
 
 T = TypeVar("T")
 
@@ -136,18 +137,23 @@ def _mistakes_of_node(node: NodeOptions) -> list[str]:
 
 
 def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
-    """Return the plan of a node; ConfigError when it has no name or a seed cannot be dialled."""
+    """Return the plan of a node; ConfigError when it has no name, a seed cannot be dialled, or others can reach it."""
     node = options.over(file.node)
     if node.node_id is None:
         raise ConfigError(
             "a node needs a name: give --node-id, or node_id in the table [node] of the file that --config names"
         )
     seeds = tuple(parse_address(seed) for seed in node.seeds or ())
+    host, port = _said(node.host, NodePlan.host), _said(node.port, NodePlan.port)
+    check_endpoint("the", host, port)
+    if not node.insecure and not is_loopback(host):
+        allow = "add --insecure" if options.host is not None else "set insecure = true beside host in the file"
+        raise ConfigError(f"{reachable(host)}, or {allow} on a network that you trust")
     return NodePlan(
         node_id=node.node_id,
         name=_said(node.name, NodePlan.name),
-        host=_said(node.host, NodePlan.host),
-        port=_said(node.port, NodePlan.port),
+        host=host,
+        port=port,
         seed_nodes=seeds,
         roles=frozenset(node.roles or ()),
         required_quorum=node.required_quorum,

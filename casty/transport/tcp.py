@@ -201,10 +201,7 @@ class TcpNetwork:
         check_endpoint("listening", host, port)
         if not is_loopback(host):
             if not self._insecure:
-                raise ConfigError(
-                    f"listening on {host!r} would be reachable from other machines without encryption: bind a "
-                    "loopback address such as '127.0.0.1', or pass insecure=True on a network that you trust"
-                )
+                raise ConfigError(f"{reachable(host)}, or pass insecure=True on a network that you trust")
             logger.warning("listening on %s without encryption or authentication (insecure=True)", host)
         try:
             multi = await anyio.create_tcp_listener(local_host=host, local_port=port)
@@ -228,6 +225,14 @@ class TcpNetwork:
             await stream.aclose()
             raise ConnectFailed(address, NOBODY, refused=True)
         return TcpConnection(stream, _remote_host(stream))
+
+
+def reachable(host: str) -> str:
+    """Say what is wrong with listening on ``host``, and what to do instead."""
+    return (
+        f"listening on {host!r} would be reachable from other machines without encryption: bind a loopback address "
+        "such as '127.0.0.1'"
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -211,6 +211,23 @@ def test_a_mistake_in_the_kind_of_one_key_of_a_node_hides_no_other_table(file: P
     assert all(place in str(caught.value) for place in ("in node.port: ", "in node.insecure: ", "in cluster: "))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "shop.example"])
+def test_a_host_that_others_can_reach_is_allowed_where_it_was_given(file: Path, host: str) -> None:
+    said = f"listening on '{host}' would be reachable .*, or "
+    with pytest.raises(ConfigError, match=f"{said}add --insecure on a network"):
+        plan_of(NodeOptions(node_id="a", host=host), NodeFile())
+    file.write_text(f"[node]\nnode_id = 'a'\nhost = '{host}'")
+    with pytest.raises(ConfigError, match=f"{said}set insecure = true beside host in the file"):
+        plan_of(NodeOptions(), read_file(file))
+    assert plan_of(NodeOptions(insecure=True), read_file(file)).host == host
+    assert plan_of(NodeOptions(host="127.0.0.1"), read_file(file)).host == "127.0.0.1"
+
+
+def test_a_host_with_its_port_is_refused_as_that() -> None:
+    with pytest.raises(ConfigError, match="without a port, got '10.0.0.1:80'"):
+        plan_of(NodeOptions(node_id="a", host="10.0.0.1:80"), NodeFile())
+
+
 def test_a_file_that_cannot_be_read_or_is_no_text_is_refused(file: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_file(file)
