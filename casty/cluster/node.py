@@ -317,8 +317,8 @@ class RemoteRef(AskableRef[M_contra]):
         frame, route, holds = write(message, self._tail), self._route, node.holds
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
             self._post(message, frame)
-        elif not route.send(frame):  # the usual case of `_post`, without the call
-            node.kernel.dead_letter(message, self, OUTBOUND_FULL)
+        elif not (route.put(frame) or route.send(frame)):  # the usual case of `_post`, without two calls
+            self._drop(message)
 
     def request(self, request: Request) -> None:
         node, message, (cls, write) = self._node, request.message, self._asked

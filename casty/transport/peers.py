@@ -74,7 +74,7 @@ class RemoteTransport:
         self._exchange: Exchange | None = None
         self._scope = trio.CancelScope()
         self._is_closed = False
-        self._sends = 0
+        self.sends = 0
 
     async def bind(self, host: str, port: int) -> NodeAddress:
         """Open the port and return where it is; BindError when it cannot be had."""
@@ -163,8 +163,8 @@ class RemoteTransport:
         given to ``handler.undelivered``. Always a point of cancellation; other tasks run at every
         SENDS_BEFORE_YIELD-th call, and while it waits.
         """
-        self._sends += 1
-        if self._sends % SENDS_BEFORE_YIELD:
+        self.sends += 1
+        if self.sends % SENDS_BEFORE_YIELD:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()

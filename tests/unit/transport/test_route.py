@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import trio
+import trio.testing
 
 from casty.address import UniqueAddress
+from casty.transport.peers import SENDS_BEFORE_YIELD
 from casty.transport.route import Route
 from casty.wire.frame import Lane
 from tests.unit.transport.conftest import DEFAULT_LIMITS, Node, World, packed
@@ -79,3 +82,54 @@ async def test_what_waits_for_strangers_is_bounded_on_a_route_too(autojump_clock
     assert not ways[2].send(packed(b"small"))
     a.transport.keep([others[2].me])
     assert ways[2].send(packed(b"small"))
+
+
+async def test_those_who_wait_for_room_keep_their_order_with_those_who_find_some(autojump_clock, world: World) -> None:
+    limits = replace(DEFAULT_LIMITS, outbound_messages_max=2)
+    a, b = await world.node("a", limits=limits), await world.node("b")
+    way = route(a, b.me)
+    await way.send_wait(packed(b"first"))
+    await b.told.wait("frame")
+    world.network.cut("a", "b")
+    bodies = [bytes(1_000_000), *(bytes([number]) for number in range(20))]
+    assert way.send(packed(bodies[0]))  # keeps the writer busy, and more than two have to wait
+    await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as nursery:
+        for body in bodies[1:]:
+            nursery.start_soon(way.send_wait, packed(body))
+            await trio.testing.wait_all_tasks_blocked()
+        assert not way.send(packed(b"pushes in"))
+        world.network.heal("a", "b")
+    await b.told.wait("frame", 22)
+    assert b.told.bodies == [b"first", *bodies]
+
+
+async def test_each_send_that_waits_is_a_point_of_cancellation_and_some_give_way(autojump_clock, world: World) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    way = route(a, b.me)
+    await way.send_wait(packed(b"first"))
+    await b.told.wait("frame")
+    for _ in range(2 * SENDS_BEFORE_YIELD):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await way.send_wait(packed(b"never"))
+        assert scope.cancelled_caught
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await trio.lowlevel.checkpoint()
+        turns = 0
+        for _ in range(10 * SENDS_BEFORE_YIELD):
+            await way.send_wait(packed(b"more"))
+        sending = turns
+        nursery.cancel_scope.cancel()
+    await b.told.wait("frame", 10 * SENDS_BEFORE_YIELD)
+    assert 8 <= sending <= 12
+    assert b"never" not in b.told.bodies
