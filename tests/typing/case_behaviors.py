@@ -14,12 +14,14 @@ from casty import (
     Behaviors,
     PoolRouter,
     ReceiveTarget,
+    Register,
     Routers,
     ServiceKey,
     StashBuffer,
     SystemConfig,
     TimerScheduler,
 )
+from casty.testing import BehaviorTestKit
 
 
 @dataclass(frozen=True)
@@ -127,3 +129,24 @@ async def subscribes(system: ActorSystem) -> None:
     waiting: str = system.statistics().mailbox_size  # expect-error
     assert waiting
     SystemConfig(mailboxes={"/a": 5})  # expect-error
+
+
+def whole() -> Behavior[Command]:
+    return Behaviors.receive(handle)
+
+
+def public(key: ServiceKey[Add]) -> Behavior[Add]:
+    return Behaviors.discoverable(whole(), key=key)
+
+
+def not_narrowed(key: ServiceKey[Add]) -> Behavior[Command]:
+    return Behaviors.discoverable(whole(), key=key)  # expect-error
+
+
+def keeps_private(system: ActorSystem, key: ServiceKey[Add], get: Get) -> None:
+    ref = system.spawn(public(key), "a")
+    assert_type(ref, ActorRef[Add])
+    ref.tell(get)  # expect-error
+    Register(key, system.spawn(whole(), "b"))
+    BehaviorTestKit(whole()).run(get)
+    BehaviorTestKit(public(key)).run(get)  # expect-error
