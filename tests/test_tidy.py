@@ -29,9 +29,8 @@ TYPE_IGNORES_MAX = 10
 EXAMPLE_LINES_MAX = 60
 
 IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
-    # (module, imported name): the reason. Only optional extras belong here, and what must not be imported first.
+    # (module, imported name): the reason. Only optional extras belong here.
     ("casty/cli/__init__.py", "casty.cli.app"): "says what to install when the extra cli is missing",
-    ("casty_command.py", "casty.cli"): "Ctrl-C is taken care of before it",
     ("casty/cluster/lease.py", "sqlite3"): "a part of Python that some builds lack, and few nodes need",
 }
 PARAMETERS_EXEMPT = {

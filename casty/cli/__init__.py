@@ -24,6 +24,5 @@ def main() -> None:
         print(message, file=sys.stderr)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
-        print("casty: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     run()

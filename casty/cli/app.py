@@ -33,7 +33,6 @@ def run() -> None:
     try:
         app()
     except KeyboardInterrupt:  # before or after the loop that takes signals
-        complain("interrupted")
         sys.exit(ExitCode.interrupted)
 
 
