@@ -103,6 +103,10 @@ class Arrivals:
                     if mailbox.sleeper is not None:
                         mailbox.wake()
                     count += 1
+                elif mailbox.closed:  # its actor has ended, and another may have the path: the long way learns of it
+                    del places[head]
+                    self._take_frame(peer, body)
+                    head, end = NO_HEAD, 0
                 else:
                     self._deliver(peer, place.envelope._replace(message=message), len(body))
         finally:

@@ -147,6 +147,29 @@ async def test_a_new_actor_of_the_same_path_gets_what_is_for_whoever_has_it(auto
     assert (pair.seen, later) == ([Item(0)], [Item(2), Item(3)])
 
 
+async def test_the_messages_of_a_new_actor_of_the_same_path_go_the_quick_way_too(
+    autojump_clock, nodes, pair, monkeypatch
+):
+    await pair.start(nodes)
+    pair.first.stop(pair.local)
+    await pair.first.wait_stopped(pair.local)
+    later: list[Any] = []
+    pair.first.spawn(recorder(later), "sink")
+    codec = pair.first.cluster._node.codec
+    long_ways: list[bytes] = []
+
+    def decode(body: bytes) -> object:
+        long_ways.append(body)
+        return type(codec).decode_envelope(codec, body)
+
+    monkeypatch.setattr(codec, "decode_envelope", decode)
+    for number in range(5):
+        pair.ref.tell(Item(number))
+        await trio.sleep(1)
+    assert later == [Item(number) for number in range(5)]
+    assert len(long_ways) == 1
+
+
 async def test_a_type_that_the_actor_does_not_take_is_refused_each_time(autojump_clock, nodes, pair):
     await pair.start(nodes)
 
