@@ -49,7 +49,11 @@ class DeadLetter:
     """
 
     message: object
+    """What was told. For ``not delivered: ...`` a `Notice` of the node that could not deliver it, with ``code``,
+    ``path``, ``uid`` and ``name``: the message itself was not kept. For ``error reply without an ask`` an
+    `ErrorReply`, with the text of the error as ``reason``."""
     intended_ref: ActorRef[Never]
+    """Whom it was for."""
     reason: str
 
 
