@@ -27,7 +27,7 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
-from casty.checks import check_endpoint, check_node_id, check_roles
+from casty.checks import PORT_MAX, check_endpoint, check_node_id, check_roles
 from casty.cli.hosting import Guest, NodePlan
 from casty.transport.tcp import is_loopback, reachable
 
@@ -37,6 +37,7 @@ NOT_THE_USERS = ("<frozen", importlib.__file__, __file__)
 """How the files of frames begin that lead to the user's code and are not part of it."""
 
 
+NO_TABLE = "expected a table"
 KEYS_IN_PLACE = re.compile(r"\.(\w+)|\['(.*?)'\]")
 KEY_IN_TEXT = re.compile(r"unknown key '(.*?)'|\w+\.(\w+)")
 """How a mistake names a key of a table: casty's own checks begin with the class that the table becomes."""
@@ -97,9 +98,20 @@ def _structured(table: dict[str, Any]) -> tuple[NodeFile, list[str]]:
             for line in cattrs.transform_error(error, path="", format_exception=_explain):
                 texts, _, place = line.rpartition(" @ ")
                 where = f"in {place.lstrip('.')}: " if place.lstrip(".") else ""
+                keys = [dotted or quoted for dotted, quoted in KEYS_IN_PLACE.findall(place)]
                 for text in texts.split("\n"):
-                    mistakes.append(where + text)
-                    _cut(table, [dotted or quoted for dotted, quoted in KEYS_IN_PLACE.findall(place)], text)
+                    mistakes.append(where + text + (_found(table, keys) if text == NO_TABLE else ""))
+                    _cut(table, keys, text)
+
+
+def _found(table: dict[str, Any], keys: list[str]) -> str:
+    """Return what stands where the table should that the keys lead to."""
+    value = cast("object", table)
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return ""  # it went with another mistake
+        value = cast("object", value[key])
+    return f", [{'.'.join(keys)}] and below it a line for each setting, got {value!r}"
 
 
 def _cut(table: dict[str, Any], keys: list[str], text: str) -> None:
@@ -175,6 +187,9 @@ def parse_address(text: str, what: str = "a seed") -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
+    number = text.rpartition(":")[2]
+    if number.isdecimal() and (len(number) > len(str(PORT_MAX)) or not 0 < int(number) <= PORT_MAX):
+        raise ConfigError(f"the port of {what} must be an integer from 1 to {PORT_MAX}, got {text!r}")
     if not host or not port or any(c.isspace() or c in "/@?#" for c in text):
         raise ConfigError(f"{what} is HOST:PORT, such as 127.0.0.1:2551 or [::1]:2551, got {text!r}")
     return host, port
@@ -254,7 +269,7 @@ def _explain(error: BaseException, expected: type | None) -> str:
     if isinstance(error, ForbiddenExtraKeysError):
         return "\n".join(_explain_key(key, error.cl) for key in sorted(error.extra_fields))
     if is_dataclass(expected) and isinstance(error, (AttributeError, TypeError)):
-        return "expected a table"
+        return NO_TABLE
     return str(error)
 
 

@@ -132,8 +132,13 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
         ("[cluster]\ndowning = 'lease_majority'", "ClusterSettings.lease must be a Lease"),
         ("[cluster]\ngossip_interval = -1", "gossip_interval must be a finite number above 0, got -1"),
         ("[cluster]\ngossip_interval = '1'", "in cluster.gossip_interval: expected float, got '1'"),
-        ("node = 3", "in node: expected a table"),
-        ("cluster = []", "in cluster: expected a table"),
+        ("node = 3", r"in node: expected a table, \[node\] and below it a line for each setting, got 3$"),
+        ("cluster = []", r"in cluster: expected a table, \[cluster\] and below it .*, got \[\]$"),
+        ("[actors]\nmailbox = 5", r"in actors.mailbox: expected a table, \[actors.mailbox\] and below it .*, got 5$"),
+        (
+            "[node]\nseeds = ['a:70000']",
+            r"in node.seeds: the port of a seed must be an integer from 1 to 65535, got 'a:7",
+        ),
         ("[node", "is not valid TOML"),
     ],
 )
@@ -249,7 +254,7 @@ def test_a_seed_is_a_host_and_a_port(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "a:", ":1", "a:x", "a:0", "a:65536", "::1", "a b:1", " a:1", "x@a:1", "tcp://a:1", "a:1/b", "[a:1"],
+    ["", "a", "a:", ":1", "a:x", "::1", "a b:1", " a:1", "x@a:1", "tcp://a:1", "a:1/b", "[a:1"],
 )
 def test_anything_else_is_no_seed(text: str) -> None:
     with pytest.raises(ConfigError, match="a seed is HOST:PORT"):

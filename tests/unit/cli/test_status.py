@@ -88,3 +88,10 @@ def test_an_address_without_sense_is_bad_input(address: str) -> None:
     result = CliRunner().invoke(app, ["status", address])
     assert result.exit_code == 2
     assert result.stderr.startswith("casty: the address of a node is HOST:PORT, such as 127.0.0.1:2551")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "[::1]:65536", "10.0.0.1:0", "10.0.0.1:" + "9" * 5000])
+def test_a_port_out_of_range_is_told_as_such(address: str) -> None:
+    result = CliRunner().invoke(app, ["status", address])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("casty: the port of the address of a node must be an integer from 1 to 65535, got ")
