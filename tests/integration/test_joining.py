@@ -76,7 +76,7 @@ async def test_strangers_and_doubles_are_refused_with_a_reason_on_both_sides(rig
         assert not node.seen("UnreachableMember")
         await node.wait_members(a="up", b="up")
 
-    impatient = await rig.launch("c", seeds=[a], quorum=4, join_timeout=1.0)
+    impatient = await rig.launch("c", seeds=[a], quorum=4, join_timeout=4.0)
     error = await impatient.wait_for("error")
     assert await impatient.wait_ended() == 1
     assert error["is_timeout"]
