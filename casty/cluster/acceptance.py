@@ -37,8 +37,10 @@ class Acceptance:
         self._names = frozenset(names)
 
     def admits_all_like(self, message: object) -> bool:
-        """Whether every message of this one's class is of the type."""
-        return self._is_open or isinstance(message, self._classes)
+        """Whether every message of this one's class is of the type. A bool is no number, as in a field."""
+        if self._is_open or type(message) is not bool:
+            return self._is_open or isinstance(message, self._classes)
+        return bool in self._classes or object in self._classes
 
     def admits(self, message: object, name: str) -> bool:
         """Whether a message, under its name on the wire, is of the type."""

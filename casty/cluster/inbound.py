@@ -68,7 +68,8 @@ class Inbound:
                 case FrameKind.ARRIVED if self._node.holds is not None:
                     self._node.holds.arrived(peer, *decode_arrived(body))
                 case FrameKind.PAUSE if self._node.holds is not None:
-                    self._node.holds.pause(peer, decode_path(body))
+                    if self._node.is_member(peer):  # a stranger could take up what there is room for
+                        self._node.holds.pause(peer, decode_path(body))
                 case FrameKind.RESUME if self._node.holds is not None:
                     self._node.holds.resume(peer, decode_path(body))
                 case FrameKind.WITHDRAW:

@@ -8,7 +8,8 @@ from casty.address import ASK_PREFIX, serial_of
 from casty.cluster.acceptance import Acceptances
 from casty.cluster.backlogs import LOOKED_AT_EVERY, Backlogs
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
-from casty.runtime.ask import ErrorReply
+from casty.errors import AskFailed
+from casty.runtime.ask import AskRef, ErrorReply
 from casty.runtime.events import ASK_FINISHED, ILL_TYPED, MAILBOX_FULL
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
@@ -109,6 +110,8 @@ class LocalTransport:
             return "no_actor"
         if not self._acceptances.admits(target, message, name, remember=not hidden):
             kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
+            if isinstance(target, AskRef):
+                target.refuse(AskFailed(f"the reply is of another type than was asked for: {type(message).__name__}"))
             return "ill_typed"
         return target
 

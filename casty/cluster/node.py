@@ -331,6 +331,13 @@ class RemoteRef(AskableRef[M_contra]):
         remaining = request.deadline - node.kernel.now()
         self._post(message, write(message, encode_wait(remaining if remaining > 0 else 0.0, request.ask)))
 
+    def is_known(self) -> bool:
+        node, route = self._node, self._route
+        if route is None or node.transport is None:
+            return False
+        is_member = any(member.address == route.to.address for member in node.board.members)
+        return is_member or node.transport.link_up(route.to, Lane.ordinary) is not None
+
     def withdraw(self, ask: int) -> None:
         node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
         if route is None or node.holds is None:

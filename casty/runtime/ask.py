@@ -357,7 +357,7 @@ def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str) ->
             failed = AskFailed(reason)
             failed.__cause__ = error if isinstance(error, Exception) else None
             slot.refuse(failed)
-    else:
+    elif not isinstance(reply_to, AskableRef) or reply_to.is_known():  # else a stranger could choose whom to dial
         try:
             reply_to.of(ErrorReply).tell(ErrorReply(reason))
         except Exception:  # on the way out of a failure, another one must not take its place

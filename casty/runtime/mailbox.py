@@ -77,7 +77,7 @@ class Request:
     def take(self) -> object:
         """Return the message, which cannot be withdrawn any more; NOTHING if it was."""
         if self.message is NOTHING and self.cell is not None:
-            self.cell.mailbox.withdrawn -= 1
+            self.cell.mailbox.withdrawn_taken()
         self.leave()
         return self.message
 
@@ -121,6 +121,7 @@ class MessageQueue:
     __slots__ = (
         "capacity",
         "_stashed",
+        "_withdrawn_elsewhere",
         "closed",
         "front",
         "limit",
@@ -155,6 +156,8 @@ class MessageQueue:
         """Ends of watched actors among the messages: beyond the bound, in their place."""
         self.withdrawn = 0
         """Requests among the messages that nobody waits for any more."""
+        self._withdrawn_elsewhere = 0
+        """How many of them may be in a stash, where looking through the queue again would be in vain."""
 
     @property
     def lets_wait(self) -> bool:
@@ -299,15 +302,21 @@ class MessageQueue:
         waiting = len(self.messages) + len(self.front or ()) + stashed
         return max(0, waiting - self.withdrawn - self.notices)  # those of a closed queue are counted off later
 
+    def withdrawn_taken(self) -> None:
+        """Take note that one of the withdrawn requests is in none of the queues any more."""
+        self.withdrawn -= 1
+        self._withdrawn_elsewhere = min(self._withdrawn_elsewhere, self.withdrawn)
+
     def note_withdrawn(self) -> None:
         """Count a request that was withdrawn where it waits, and make room when there are many."""
         self.withdrawn += 1
-        if self.withdrawn > WITHDRAWN_MAX and self.withdrawn * 2 > len(self.messages):
+        here = self.withdrawn - self._withdrawn_elsewhere
+        if here > WITHDRAWN_MAX and here * 2 > len(self.messages):
             self.make_room()
 
     def make_room(self) -> bool:
         """Take withdrawn requests out of the queue; False when that made no room."""
-        if not self.withdrawn:
+        if self.withdrawn <= self._withdrawn_elsewhere:
             return False
         waiting, used = list(self.messages), len(self.messages)
         self.messages.clear()
@@ -316,5 +325,6 @@ class MessageQueue:
                 message.take()
             else:
                 self.messages.append(message)
+        self._withdrawn_elsewhere = self.withdrawn
         self.admit(NOTHING)
         return len(self.messages) < used

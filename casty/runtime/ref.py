@@ -53,6 +53,10 @@ class AskableRef(ActorRef[M_contra]):
     def request(self, request: Request) -> None:
         """Tell the message of ``request``, with its deadline where that can be taken."""
 
+    def is_known(self) -> bool:
+        """Whether the node of the actor is one that this node has to do with, and not only named in a message."""
+        return True
+
     def withdraw(self, ask: int) -> None:
         """Have the node of the actor not start a request any more; one of the own node is withdrawn itself."""
 

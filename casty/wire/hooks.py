@@ -11,6 +11,7 @@ process, and a field whose name is no identifier is refused.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
@@ -61,6 +62,9 @@ def make_decode(
     guard = "type(raw) is not MAP" + (f" or len(raw) != {len(fields)}" if is_exact else "")
     lines = ["def decode(raw, _=None):", f"    if {guard}:", "        raise refuse(raw)", "    try:"]
     arguments: list[str] = []
+    in_order = _takes_in_order(
+        cls, [field.init_name for field in fields if not (field.is_optional or field.keyword_only)]
+    )
     for number, field in sorted(enumerate(fields), key=lambda pair: pair[1].keyword_only):
         init_name = _identifier(cls, field.init_name)
         indent = "        "
@@ -71,13 +75,23 @@ def make_decode(
         if field.is_optional:
             lines.append(f"{indent}rest[{init_name!r}] = v{number}")
         else:
-            arguments.append(f"{init_name}=v{number}" if field.keyword_only else f"v{number}")
+            arguments.append(f"v{number}" if in_order and not field.keyword_only else f"{init_name}=v{number}")
     if any(field.is_optional for field in fields):
         lines.insert(4, "        rest = {}")
         arguments.append("**rest")
     lines += [f"        return cls({', '.join(arguments)})", "    except Exception as error:"]
     lines += ["        explain(raw, error)", "        raise"]
     return _compile("decode", lines, fields, cls, refuse, explain)
+
+
+def _takes_in_order(cls: type[Any], names: list[str]) -> bool:
+    """Whether a call of the class takes values in the order of its fields: a constructor of its own need not."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    ordered = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return ordered[: len(names)] == names
 
 
 def _convert(indent: str, way: str, number: int, field: FieldHooks) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import casty
-from casty import ActorRef, Behaviors, DeadLetter, Mailbox
+from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
 from casty.cluster import arrivals as arrivals_module
 from casty.wire.envelope import encode_head, encode_slot
 from casty.wire.frame import FrameKind, Lane, frame
@@ -199,7 +199,7 @@ async def test_what_finds_no_room_waits_for_it_in_order(autojump_clock, nodes, p
     assert [message.number for message in pair.seen] == list(range(200))
 
 
-async def test_a_reply_for_another_ask_or_of_another_type_reaches_nobody(autojump_clock, nodes, pair, caplog):
+async def test_a_reply_for_another_ask_reaches_nobody(autojump_clock, nodes, pair, caplog):
     await pair.start(nodes)
     got: list[int] = []
     gate = trio.Event()
@@ -225,7 +225,6 @@ async def test_a_reply_for_another_ask_or_of_another_type_reaches_nobody(autojum
         for name, payload, slot in (
             ("int", 1, (serial, uid ^ 1)),
             ("int", 2, (serial + 1, uid)),
-            ("str", "3", (serial, uid)),
         ):
             for _ in range(2):
                 pair.throw(name, payload, path="/_ask/", tail=encode_slot(*slot))
@@ -233,6 +232,29 @@ async def test_a_reply_for_another_ask_or_of_another_type_reaches_nobody(autojum
         assert got == []
         gate.set()
     assert got == [7]
+
+
+async def test_a_reply_of_another_type_under_a_known_head_fails_the_ask(autojump_clock, nodes, pair):
+    await pair.start(nodes)
+    refs: list[Any] = []
+
+    async def keep(ctx, message: Get):
+        refs.append(message.reply_to)
+        return Behaviors.same()
+
+    pair.second.spawn(Behaviors.receive(keep), "keep")
+    ref: Any = pair.first.remote("/keep", "b").of(Get)
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails, pair.first, ref)
+            await trio.sleep(1)
+            slot = int(refs[-1].path.rpartition("/")[2]), refs[-1].address.uid
+            pair.throw("str", "3", path="/_ask/", tail=encode_slot(*slot))
+
+
+async def fails(system, ref) -> None:
+    with pytest.raises(AskFailed, match="of another type than was asked for: str"):
+        await system.ask(ref, lambda reply_to: Get(7, reply_to))
 
 
 async def test_only_so_many_heads_are_remembered(autojump_clock, nodes, pair, monkeypatch):

@@ -25,11 +25,14 @@ from casty import (
     SubscribeTopology,
     message,
 )
+from casty.cluster.inbound import Inbound
+from casty.cluster.local_transport import LocalTransport
 from casty.protocol.messages import JoinAnswer, JoinState, JoinWithdrawn, StatePage
 from casty.protocol.state_on_wire import to_wire
+from casty.runtime.ask import refuse
 from casty.testing.samples import gossip_of, member, run_of
 from casty.wire.codec import Codec
-from casty.wire.frame import Lane
+from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
 
 
@@ -165,3 +168,23 @@ async def test_membership_on_the_lane_of_messages_is_refused_and_the_link_lives(
         await trio.sleep(1)
     await nodes.all_up("a", "b")
     assert "JoinWithdrawn on the ordinary lane" in caplog.text
+
+
+async def test_a_stranger_has_nobody_pause(autojump_clock, nodes):
+    a, b = await two(nodes)
+    inbound = Inbound(a.cluster._node, LocalTransport(a))
+    inbound.frame(run_of("z"), Lane.ordinary, FrameKind.PAUSE, b"/sink")
+    assert not a.cluster._node.holds.by_actor
+    inbound.frame(b.cluster._node.self_node, Lane.ordinary, FrameKind.PAUSE, b"/sink")
+    assert len(a.cluster._node.holds.by_actor) == 1
+
+
+async def test_a_message_names_nobody_who_would_be_dialled_for_its_refusal(autojump_clock, nodes):
+    a, b = await two(nodes)
+    node = a.cluster._node
+    member = b.cluster._node.self_node
+    for place in (("shop", "/_ask/1", "nowhere", 4711, 0, 5), ("shop", "/_ask/1", "b", 2551, member.incarnation, 5)):
+        refuse(node.kernel, node.import_ref(place, int), "no")
+    assert NodeAddress("nowhere", 4711) not in {address for address, _ in node.transport._exchange.dials}
+    await trio.sleep(1)
+    assert {peer.address.host for peer in node.transport._exchange.links.by_peer[Lane.ordinary]} == {"b"}

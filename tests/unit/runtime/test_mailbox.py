@@ -17,6 +17,7 @@ from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter, EventStreamSubscribe, Publish
+from casty.runtime.mailbox import MessageQueue
 from casty.runtime.system import ActorSystem, kernel_of
 from casty.runtime.timers import ScheduleOnce
 
@@ -539,3 +540,24 @@ def test_a_configuration_does_not_change_with_what_it_was_made_of() -> None:
     assert config.mailbox_for("/a") == Mailbox(1)
     assert config == SystemConfig(mailboxes={"/a": Mailbox(1)})
     assert hash(config) == hash(SystemConfig(mailboxes={"/a": Mailbox(1)}))
+
+
+def test_requests_withdrawn_in_a_stash_have_the_queue_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    make_room = MessageQueue.make_room
+
+    def counted(queue: MessageQueue) -> bool:
+        looked.append(len(queue.messages))
+        return make_room(queue)
+
+    monkeypatch.setattr(MessageQueue, "make_room", counted)
+    queue = MessageQueue(Mailbox(capacity=1_000))
+    for number in range(500):
+        assert queue.offer(number)
+    for _ in range(2_000):  # what a stash holds is not among the messages
+        queue.note_withdrawn()
+    assert len(looked) <= 8
+    for _ in range(2_000):
+        queue.withdrawn_taken()
+    assert queue.withdrawn == 0
+    assert len(queue) == 500

@@ -15,7 +15,7 @@ from casty.config import Mailbox, SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, MailboxFull
 from casty.protocol.supervision import Restart, Resume
 from casty.refs import ActorRef
-from casty.runtime.ask import REASON_LENGTH_MAX, ErrorReply
+from casty.runtime.ask import REASON_LENGTH_MAX, AskRef, ErrorReply
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter
@@ -274,6 +274,28 @@ async def test_a_refusal_from_afar_ends_the_ask() -> None:
         assert LocalTransport(system).deliver(address.path, address.uid, ErrorReply("from afar")) is None
         assert LocalTransport(system).deliver(address.path, address.uid, ErrorReply("again")) is None
         assert not system.statistics().dead_letters
+
+
+async def test_a_reply_of_another_type_from_afar_ends_the_ask(autojump_clock: object) -> None:
+    slots: list[ActorRef[str]] = []
+
+    async def keep(ctx: ActorContext[Ask], message: Ask) -> Behavior[Ask]:
+        slots.append(message.reply_to)
+        return Behaviors.same()
+
+    async with ActorSystem() as system, trio.open_nursery() as nursery:
+        ref = system.spawn(Behaviors.receive(keep), "a")
+
+        async def ask() -> None:
+            with pytest.raises(AskFailed, match="the reply is of another type than was asked for: float"):
+                await system.ask(ref, lambda reply_to: Ask("", reply_to))
+
+        nursery.start_soon(ask)
+        await QUIET()
+        slot = kernel_of(system).target(slots[0].address.path, slots[0].address.uid)
+        assert isinstance(slot, AskRef)
+        slot.promised = (str,)
+        assert LocalTransport(system).deliver(slot.path, slot.uid, 1.5, "float") == "ill_typed"
 
 
 async def test_ten_thousand_refused_and_cancelled_asks_leave_nothing_behind() -> None:

@@ -34,6 +34,18 @@ class Hidden:
     open: int = attrs.field(kw_only=True)
 
 
+@dataclass(frozen=True, init=False)
+class Turned:
+    """Its constructor takes the fields in an order of its own."""
+
+    amount: int
+    price: int
+
+    def __init__(self, price: int, amount: int) -> None:
+        object.__setattr__(self, "amount", amount)
+        object.__setattr__(self, "price", price)
+
+
 def refuse(value: object) -> TypeError:
     return TypeError(f"refused {value!r}")
 
@@ -69,6 +81,13 @@ def test_a_field_is_given_under_the_name_that_the_class_takes_it_by() -> None:
     encode, decode = both(Hidden, number("open", keyword_only=True), number("_secret", "secret"))
     assert encode(Hidden(1, open=2)) == {"open": 2, "_secret": 1}
     assert decode({"open": 2, "_secret": 1}) == Hidden(1, open=2)
+
+
+def test_a_constructor_with_another_order_gets_each_value_under_its_name() -> None:
+    encode, decode = both(Turned, number("amount"), number("price"))
+    one = Turned(amount=3, price=5)
+    assert encode(one) == {"amount": 3, "price": 5}
+    assert decode({"amount": 3, "price": 5}) == one
 
 
 def test_what_is_of_another_kind_is_given_to_the_hook_of_the_field() -> None:
