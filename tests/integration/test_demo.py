@@ -157,7 +157,7 @@ def test_ctrl_c_ends_every_process_and_frees_every_port(start: Start, moment: st
     code, errors = demo.end()
     took = time.monotonic() - pressed
     assert (code, errors) == (130, "casty: interrupted; the processes that it had started have ended\n")
-    assert took < 2.0
+    assert took < 10.0  # a second on an idle machine; what hangs takes longer than any load makes it
     assert not any(is_running(pid) for pid in nodes)
     assert not any(is_open(port) for port in demo.ports)
 
