@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
+from casty.runtime.ask import refuse_asks
 from casty.runtime.behavior import annotated
 from casty.runtime.events import NO_SUCH_ACTOR
+from casty.runtime.mailbox import NOTHING
 from casty.runtime.ref import OwnRef, check_thread
 
 if TYPE_CHECKING:
@@ -115,35 +117,25 @@ class AdapterRef(PathRef[N]):
 
     def tell(self, message: N) -> None:
         check_thread(self)
-        try:
-            adapted = self._adapt(message)
-        except Exception as error:  # the function is the actor's code: its failure, not the sender's
-            self._cell.fail_from_outside(error)
-        else:
+        adapted = self._adapted(message)
+        if adapted is not NOTHING:
             self._cell.ref.tell(adapted)
 
     def request(self, request: Request) -> None:
-        try:
-            request.message = self._adapt(cast("N", request.message))
-        except Exception as error:  # as in tell
-            self._cell.fail_from_outside(error)
-        else:
+        request.message = self._adapted(request.message)
+        if request.message is not NOTHING:
             self._cell.ref.request(request)
 
     async def send(self, message: N) -> None:
-        try:
-            adapted = self._adapt(message)
-        except Exception as error:  # as in tell
-            self._cell.fail_from_outside(error)
+        adapted = self._adapted(message)
+        if adapted is NOTHING:
             await trio.lowlevel.checkpoint()
         else:
             await self._cell.ref.send(adapted)
 
     def deliver(self, message: object) -> bool:
-        try:
-            adapted = self._adapt(cast("N", message))
-        except Exception as error:  # as in tell
-            self._cell.fail_from_outside(error)
+        adapted = self._adapted(message)
+        if adapted is NOTHING:
             return True
         taken = self._cell.ref.deliver(adapted)
         if taken is None:
@@ -151,12 +143,19 @@ class AdapterRef(PathRef[N]):
         return taken is not False
 
     def deliver_request(self, request: Request) -> bool | None:
-        try:
-            request.message = self._adapt(cast("N", request.message))
-        except Exception as error:  # as in tell
-            self._cell.fail_from_outside(error)
+        request.message = self._adapted(request.message)
+        if request.message is NOTHING:
             return True
         taken = self._cell.ref.deliver_request(request)
         if taken is None:
             self._cell.drop_full(request)
         return taken is not False
+
+    def _adapted(self, message: object) -> object:
+        """Return what the actor gets; NOTHING when the function has failed, which is the actor's failure."""
+        try:
+            return self._adapt(cast("N", message))
+        except Exception as error:  # not the sender's; who asked is told, as when the handler fails
+            self._cell.fail_from_outside(error)
+            refuse_asks(self._kernel, message, error)
+            return NOTHING

@@ -276,6 +276,33 @@ async def test_a_refusal_from_afar_ends_the_ask() -> None:
         assert not system.statistics().dead_letters
 
 
+@pytest.mark.parametrize("from_afar", [False, True])
+async def test_an_asker_is_told_when_the_adapter_fails(autojump_clock: object, from_afar: bool) -> None:
+    adapters: list[ActorRef[Ask]] = []
+
+    def broken(message: Ask) -> Ask:
+        raise LookupError("no such thing")
+
+    async def make(ctx: ActorContext[Ask]) -> Behavior[Ask]:
+        adapters.append(ctx.message_adapter(broken))
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.setup(make), "a")
+        await QUIET()
+        inner = system.spawn(Behaviors.ignore(), "b")
+
+        def through(reply_to: ActorRef[str]) -> Ask:
+            message = Ask("", reply_to)
+            if from_afar:
+                address = adapters[0].address
+                assert LocalTransport(system).deliver(address.path, address.uid, message, "Ask", (5.0, 7)) is None
+            return message
+
+        with pytest.raises(AskFailed, match="LookupError: no such thing"):
+            await system.ask(inner if from_afar else adapters[0], through)
+
+
 async def test_a_reply_of_another_type_from_afar_ends_the_ask(autojump_clock: object) -> None:
     slots: list[ActorRef[str]] = []
 
