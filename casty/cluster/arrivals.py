@@ -2,9 +2,9 @@
 
 Owns what is remembered of heads that have come before: how their messages are made, and whose mailbox
 they go to. A head is compared as bytes, so a message under a known head costs no look at its path, the
-name of its type, or what the actor takes. Whatever is not as usual (a new head, a message that cannot be
-made, no room, an actor that has stopped) goes the long way, which decides and explains: nothing is
-refused here.
+name of its type, or what the actor takes. Whatever is not as usual (a new head, no room, an actor that has
+stopped) goes the long way, which decides and explains. Only a message that cannot be made is refused from
+here: making it once more would give a hostile peer twice the time for the same bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from casty.address import ASK_PREFIX, UniqueAddress
 from casty.cluster.backlogs import LOOKED_AT_EVERY
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode
+from casty.errors import DecodeError
 from casty.runtime.mailbox import MessageQueue, Request
 from casty.runtime.ref import LocalRef, OwnRef
 from casty.wire.envelope import SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
 from casty.wire.frame import FrameKind
 from casty.wire.hooks import Hook
+from casty.wire.type_entry import FOREIGN, TypeEntry
 
 P = TypeVar("P")
 
@@ -40,10 +42,11 @@ _unpackb = msgpack.unpackb
 class Place:
     """Where the messages under one head go, and what makes them."""
 
-    __slots__ = ("decode", "envelope", "mailbox", "path")
+    __slots__ = ("decode", "entry", "envelope", "mailbox", "path")
 
-    def __init__(self, decode: Hook, mailbox: MessageQueue, envelope: Envelope) -> None:
-        self.decode = decode
+    def __init__(self, entry: TypeEntry, mailbox: MessageQueue, envelope: Envelope) -> None:
+        self.entry = entry
+        self.decode: Hook = entry.decode
         self.mailbox = mailbox
         self.path = envelope.path
         self.envelope = envelope._replace(message=None)
@@ -53,7 +56,7 @@ class Arrivals:
     """The quick way of one node.
 
     ``take_frame`` is the long way from its start, for the body of an ENVELOPE; ``deliver`` is its end, for a
-    message that was made already, and the size of the body.
+    message that was made already, and the size of the body; ``refuse`` is its end for one that cannot be made.
     """
 
     def __init__(
@@ -63,15 +66,17 @@ class Arrivals:
         *,
         take_frame: Callable[[UniqueAddress, bytes], None],
         deliver: Callable[[UniqueAddress, Envelope, int], bool],
+        refuse: Callable[[UniqueAddress, DecodeError], None],
     ) -> None:
         self._node = node
         self._local = local
         self._take_frame = take_frame
         self._deliver = deliver
+        self._refuse = refuse
         self._elements_max = node.settings.limits.elements_max
         self._places: dict[bytes, Place] = {}
         self._asks: dict[bytes, Place] = {}
-        self._replies: dict[bytes, tuple[Hook, str]] = {}
+        self._replies: dict[bytes, TypeEntry] = {}
 
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
@@ -94,8 +99,8 @@ class Arrivals:
                     continue
                 try:
                     message = place.decode(_unpackb(body[end:]))
-                except Exception:  # the long way makes of it what there is to say
-                    self._take_frame(peer, body)
+                except Exception as error:  # a class may raise anything when it is made
+                    self._fail(peer, body, end, place.entry, place.envelope, error)
                     continue
                 mailbox = place.mailbox
                 if len(mailbox.messages) < mailbox.limit and (not by_path or place.path not in by_path):
@@ -117,12 +122,12 @@ class Arrivals:
     def learn(self, body: bytes | memoryview, envelope: Envelope) -> None:
         """Remember the head of a message that was delivered, if all messages under it can go the same way."""
         path, uid, message, name, wait = envelope
-        decode = self._node.codec.reader(name)
-        if decode is None:
+        entry = self._node.codec.entry_of(name)
+        if entry is None:
             return
         head = bytes(body[: end_of_head(body)])
         if path.startswith(ASK_PREFIX):
-            remember(self._replies, head, (decode, name))
+            remember(self._replies, head, entry)
             return
         ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
         # What an actor takes is known by class, once it has been found out; an actor of the library never lists any.
@@ -132,25 +137,60 @@ class Arrivals:
         if len(places) >= HEADS_MAX:
             for old in [old for old, place in places.items() if place.mailbox.closed]:
                 del places[old]
-        remember(places, head, Place(decode, ref.mailbox, envelope))
+        remember(places, head, Place(entry, ref.mailbox, envelope))
 
     def _take_other(self, peer: UniqueAddress, body: bytes, head: bytes) -> None:
         """Take an ask, a reply, a message whose head is new, or one that is to be looked at first."""
-        end, ask, reply = len(head), self._asks.get(head), self._replies.get(head)
         is_taken = False
-        if len(body) < self._elements_max and (ask is not None or reply is not None):
-            try:
-                if ask is not None:
-                    wait = decode_wait(body, end)
-                    is_taken = self._put(peer, ask, ask.decode(_unpackb(body[end + TAIL_BYTES :])), wait)
-                elif reply is not None:
-                    decode, name = reply
-                    serial, uid = decode_slot(body, end)
-                    is_taken = self._local.reply(serial, uid, decode(_unpackb(body[end + TAIL_BYTES :])), name)
-            except Exception:  # as in take
-                is_taken = False
+        if len(body) < self._elements_max:
+            if (ask := self._asks.get(head)) is not None:
+                is_taken = self._take_ask(peer, body, len(head), ask)
+            elif (reply := self._replies.get(head)) is not None:
+                is_taken = self._take_reply(peer, body, len(head), reply)
         if not is_taken:
             self._take_frame(peer, body)
+
+    def _take_ask(self, peer: UniqueAddress, body: bytes, end: int, place: Place) -> bool:
+        """Take an ask; False, and nothing has happened, where that is for the long way."""
+        start = end + TAIL_BYTES
+        try:
+            wait = decode_wait(body, end)
+            message = place.decode(_unpackb(body[start:]))
+        except Exception as error:  # as in take
+            self._fail(peer, body, start, place.entry, place.envelope, error)
+            return True
+        return self._put(peer, place, message, wait)
+
+    def _take_reply(self, peer: UniqueAddress, body: bytes, end: int, entry: TypeEntry) -> bool:
+        """The same for a reply."""
+        start, serial, uid = end + TAIL_BYTES, 0, 0
+        try:
+            serial, uid = decode_slot(body, end)
+            message = entry.decode(_unpackb(body[start:]))
+        except Exception as error:  # as in take
+            self._fail(peer, body, start, entry, Envelope(f"{ASK_PREFIX}{serial}", uid, None, entry.name), error)
+            return True
+        return self._local.reply(serial, uid, message, entry.name)
+
+    def _fail(
+        self, peer: UniqueAddress, body: bytes, start: int, entry: TypeEntry, envelope: Envelope, error: Exception
+    ) -> None:
+        """Refuse a message that could not be made, with what was raised.
+
+        The long way makes it of what is no message, and of a type that was declared anew since its head was learned.
+        """
+        if isinstance(error, MemoryError):
+            raise error
+        try:
+            raw = _unpackb(body[start:])
+            fault = entry.decode_fault(raw, error)
+        except FOREIGN:
+            fault = None
+        if not isinstance(fault, DecodeError) or self._node.codec.entry_of(entry.name) is not entry:
+            self._take_frame(peer, body)
+            return
+        fault.path, fault.uid, fault.name = envelope.path, envelope.uid, entry.name
+        self._refuse(peer, fault)
 
     def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait) -> bool:
         """Put a request into its mailbox; False, and nothing has happened, unless all is as usual."""

@@ -43,7 +43,9 @@ class Inbound:
         self._local = local
         self._states = StateAssembler()
         self._complaints = node.complaints
-        self._arrivals = Arrivals(node, local, take_frame=self._envelope_frame, deliver=self._deliver)
+        self._arrivals = Arrivals(
+            node, local, take_frame=self._envelope_frame, deliver=self._deliver, refuse=self._refuse
+        )
 
     def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""
@@ -77,8 +79,7 @@ class Inbound:
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
-            self._node.meters.decode_errors += 1
-            self._complaints.warning(peer.address, str(error))
+            self._complain(peer, error)
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         """Have a node pause again that was asked to on the link before; all else is queued already."""
@@ -175,11 +176,20 @@ class Inbound:
         try:
             envelope = self._node.codec.decode_envelope(body)
         except DecodeError as error:
-            code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
-            self._not_delivered(peer, Notice(code, error.path, error.uid, error.name))
-            raise
+            self._refuse(peer, error)
+            return
         if self._deliver(peer, envelope, len(body)):
             self._arrivals.learn(body, envelope)
+
+    def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
+        """Have the sender of a message told that it cannot be made here, and why not in this node's log."""
+        code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
+        self._not_delivered(peer, Notice(code, error.path, error.uid, error.name))
+        self._complain(peer, error)
+
+    def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
+        self._node.meters.decode_errors += 1
+        self._complaints.warning(peer.address, str(error))
 
     def _envelope_frame(self, peer: UniqueAddress, body: bytes) -> None:
         self.frame(peer, Lane.ordinary, FrameKind.ENVELOPE, body)

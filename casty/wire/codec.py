@@ -15,7 +15,7 @@ import msgpack
 
 from casty.address import ASK_PREFIX
 from casty.config import TransportLimits
-from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError, UnknownTypeError, UnsupportedTypeError
+from casty.errors import DecodeError, EncodeError, UnknownTypeError, UnsupportedTypeError
 from casty.naming import declared, wire_name
 from casty.refs import ActorRef
 from casty.schema import SCALARS, Kind, check, describe, is_generic, is_untyped, parse, strip
@@ -35,11 +35,10 @@ from casty.wire.envelope import (
     encode_wait,
 )
 from casty.wire.frame import HEADER, HEADER_BYTES, FrameKind, frame
-from casty.wire.hooks import Hook
 from casty.wire.names import canonical_name
 from casty.wire.scalars import ExportRef, ImportRef
-from casty.wire.shapes import Mismatch, find_fault
-from casty.wire.type_entry import TypeEntry
+from casty.wire.shapes import Mismatch
+from casty.wire.type_entry import FOREIGN, TypeEntry
 
 CONTROL_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
@@ -55,8 +54,6 @@ _header = HEADER.pack
 _unpackb = msgpack.unpackb  # by default it refuses keys of a map that are neither str nor bytes
 _new: Callable[..., Envelope] = vars(tuple)["__new__"]
 """Makes an Envelope in half the time of its class, which calls this from a function of Python's: 6 % of decoding."""
-_FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
-"""What msgpack raises for values it cannot write and for bytes it cannot read."""
 
 
 Write = Callable[..., bytes]
@@ -166,7 +163,7 @@ class Codec:
         """
         try:
             start, path, uid, name, has_tail = decode_head(body)
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise _invalid(error) from None
         wait: Wait | None = None
         try:
@@ -183,13 +180,10 @@ class Codec:
             error.path, error.uid, error.name = path, uid, name
             raise
 
-    def reader(self, name: str) -> Hook | None:
-        """Return what makes messages of decoded msgpack, where all of a type are of one class.
-
-        What it raises is for `decode_envelope` to explain.
-        """
+    def entry_of(self, name: str) -> TypeEntry | None:
+        """Return what makes messages of decoded msgpack, where all of a type are of one class."""
         entry = self._by_name.get(name)
-        return None if entry is None or entry.form.kind in (Kind.literal, Kind.ref) else entry.decode
+        return None if entry is None or entry.form.kind in (Kind.literal, Kind.ref) else entry
 
     def decode_notice(self, body: bytes | memoryview) -> Notice:
         """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
@@ -274,8 +268,8 @@ class Codec:
                 return self._frame_large(kind, head + tail, entry, message)
             try:
                 payload = pack(encode(message))
-            except (Mismatch, *_FOREIGN) as error:
-                raise self._unencodable(entry, message, error) from None
+            except (Mismatch, *FOREIGN) as error:
+                raise entry.encode_fault(message, error) from None
             size = head_size + len(payload) + len(tail)
             start = _header(size + 1, kind) + head + tail
             return start + payload if size < elements_max else self._checked(kind, entry, start, payload)
@@ -303,15 +297,10 @@ class Codec:
                 if size >= self._elements_max:
                     self._check_size(kind, entry, head, payload)
                 return b"".join((_header(size + 1, kind), head, payload))
-        except (Mismatch, *_FOREIGN) as error:
-            raise self._unencodable(entry, message, error) from None
+        except (Mismatch, *FOREIGN) as error:
+            raise entry.encode_fault(message, error) from None
         finally:
             packer.reset()
-
-    def _unencodable(self, entry: TypeEntry, message: object, error: Exception) -> Exception:
-        if isinstance(error, CastyError):
-            return error
-        return EncodeError(self._explain(entry, message, error, raw=False))
 
     def _check_size(self, kind: FrameKind, entry: TypeEntry, head: bytes, payload: bytes | memoryview) -> None:
         limits, size = self._limits, len(head) + len(payload)
@@ -332,7 +321,7 @@ class Codec:
             self._scan(packed, around)
         try:
             return _unpackb(packed)
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise _invalid(error) from None
 
     def _unpack_array(self, body: bytes | memoryview, count: int) -> Any:
@@ -369,20 +358,7 @@ class Codec:
         except MemoryError:
             raise
         except Exception as error:  # Checks and hashes of the message's own classes may raise anything.
-            raise self._undecodable(entry, payload, error) from None
-
-    def _undecodable(self, entry: TypeEntry, payload: Any, error: Exception) -> ProtocolError:
-        if isinstance(error, ProtocolError):
-            return error
-        return DecodeError(self._explain(entry, payload, error, raw=True))
-
-    def _explain(self, entry: TypeEntry, value: object, error: BaseException, *, raw: bool) -> str:
-        reason = str(error) if isinstance(error, Mismatch) else f"{type(error).__name__}"
-        try:
-            found = find_fault(entry.shape, value, entry.name, raw=raw)
-        except (Mismatch, *_FOREIGN):
-            found = None
-        return found or f"{entry.name}: {reason}"
+            raise entry.decode_fault(payload, error) from None
 
     def __repr__(self) -> str:
         return f"<Codec types={len(self._by_name)}>"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from casty.errors import DecodeError, EncodeError
+from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError
 from casty.schema import Form
 from casty.wire.bounds import is_deeper_than
 from casty.wire.compiler import is_recursive
 from casty.wire.hooks import Hook
-from casty.wire.shapes import Shape
+from casty.wire.shapes import Mismatch, Shape, find_fault
+
+FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
+"""What msgpack raises for values it cannot write and for bytes it cannot read."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +33,22 @@ class TypeEntry:
         self.encode, self.decode = self.shape.hooks
         if is_recursive(self.shape):
             self.encode, self.decode = self._encode_bounded, self._decode_bounded
+
+    def encode_fault(self, message: object, error: Exception) -> Exception:
+        """Return what to raise where ``encode``, or msgpack, has raised ``error`` for a message."""
+        return error if isinstance(error, CastyError) else EncodeError(self._explain(message, error, raw=False))
+
+    def decode_fault(self, raw: object, error: Exception) -> ProtocolError:
+        """Return what to raise where ``decode`` has raised ``error`` for decoded msgpack."""
+        return error if isinstance(error, ProtocolError) else DecodeError(self._explain(raw, error, raw=True))
+
+    def _explain(self, value: object, error: Exception, *, raw: bool) -> str:
+        reason = str(error) if isinstance(error, Mismatch) else f"{type(error).__name__}"
+        try:
+            found = find_fault(self.shape, value, self.name, raw=raw)
+        except (Mismatch, *FOREIGN):
+            found = None
+        return found or f"{self.name}: {reason}"
 
     def _encode_bounded(self, value: Any) -> Any:
         raw = self.shape.encode(value)

@@ -185,8 +185,9 @@ async def codec(count: int) -> Figures:
     """Do what two nodes do for each message after the first of a class to an actor."""
     codec = Codec(export_ref=lambda ref, form: ref.address.place, import_ref=lambda place, form: None)  # type: ignore[arg-type,return-value]  # no refs travel here
     codec.register(Item)
-    write, read = codec.writer("/server", 0, ITEM, None), codec.reader("bench.Item")
-    assert read is not None
+    write, entry = codec.writer("/server", 0, ITEM, None), codec.entry_of("bench.Item")
+    assert entry is not None
+    read = entry.decode
     start = HEADER_BYTES + end_of_head(write(ITEM)[HEADER_BYTES:])
     with measured() as timed:
         for _ in range(count):

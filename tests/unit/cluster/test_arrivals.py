@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgpack
 import pytest
@@ -11,8 +11,9 @@ import trio
 
 import casty
 from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
+from casty.address import ASK_PREFIX
 from casty.cluster import arrivals as arrivals_module
-from casty.wire.envelope import encode_head, encode_slot
+from casty.wire.envelope import encode_head, encode_slot, encode_wait
 from casty.wire.frame import FrameKind, Lane, frame
 
 
@@ -45,7 +46,20 @@ class Positive:
             raise ValueError("below 0")
 
 
-Message = Item | Other | Get | Positive
+@casty.message("tests.arrivals.Counted")
+@dataclass(frozen=True)
+class Counted:
+    made: ClassVar[int] = 0
+    number: int
+    reply_to: ActorRef[Counted] | None = None
+
+    def __post_init__(self) -> None:
+        Counted.made += 1
+        if self.number < 0:
+            raise ValueError("below 0")
+
+
+Message = Item | Other | Get | Positive | Counted
 
 
 def recorder(seen: list[Any], gate: trio.Event | None = None):
@@ -55,6 +69,8 @@ def recorder(seen: list[Any], gate: trio.Event | None = None):
         seen.append(message)
         if isinstance(message, Get):
             message.reply_to.tell(message.number)
+        if isinstance(message, Counted) and message.reply_to is not None:
+            message.reply_to.tell(Counted(message.number))
         return Behaviors.same()
 
     return Behaviors.receive(handle)
@@ -129,6 +145,64 @@ async def test_what_cannot_be_made_is_answered_and_what_follows_arrives(
     await trio.sleep(1)
     assert letter.reason == f"not delivered: {reason}"
     assert pair.seen == [Item(0), Positive(0), Item(1)]
+
+
+@pytest.mark.parametrize("kind", ["message", "ask", "reply"])
+async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clock, nodes, pair, caplog, kind):
+    await pair.start(nodes)
+    pair.ref.tell(Counted(0))
+    reply: Counted = await pair.second.ask(pair.ref, lambda reply_to: Counted(0, reply_to))
+    assert reply == Counted(0)
+    pair.second.spawn(recorder([]), "back")
+    there = pair.first.remote("/back", "b").of(Counted)
+    reply = await pair.first.ask(there, lambda reply_to: Counted(1, reply_to))
+    assert reply == Counted(1)
+    Counted.made = 0
+    payload = {"number": -1, "reply_to": None}
+    match kind:
+        case "message":
+            pair.throw("tests.arrivals.Counted", payload)
+        case "ask":
+            pair.throw("tests.arrivals.Counted", payload, tail=encode_wait(1.0, 7))
+        case _:
+            pair.throw("tests.arrivals.Counted", payload, path=ASK_PREFIX, tail=encode_slot(1, 7))
+    await trio.sleep(1)
+    assert Counted.made == 1
+    assert pair.first.cluster._node.meters.decode_errors == 1
+    assert "tests.arrivals.Counted refuses the values: ValueError" in caplog.text
+    expected = {"not delivered: ill_typed": 1}
+    assert pair.second.statistics().dead_letters == expected
+
+
+async def test_a_class_that_is_declared_anew_is_made_in_place_of_the_one_that_refuses(autojump_clock, nodes, pair):
+    def declare(limit: int) -> type:
+        @casty.message("tests.arrivals.Reloaded")
+        @dataclass(frozen=True)
+        class Reloaded:
+            number: int
+
+            def __post_init__(self) -> None:
+                if self.number > limit:
+                    raise ValueError("too much")
+
+        return Reloaded
+
+    await pair.start(nodes)
+    seen: list[Any] = []
+
+    async def handle(ctx: Any, message: object) -> Any:
+        seen.append(message)
+        return Behaviors.same()
+
+    pair.first.spawn(Behaviors.receive(handle), "open")
+    codec = pair.first.cluster._node.codec
+    codec.register(old := declare(1))
+    pair.throw("tests.arrivals.Reloaded", {"number": 1}, path="/open")
+    await trio.sleep(1)
+    codec.register(new := declare(2))
+    pair.throw("tests.arrivals.Reloaded", {"number": 2}, path="/open")
+    await trio.sleep(1)
+    assert [type(message) for message in seen] == [old, new]
 
 
 async def test_a_new_actor_of_the_same_path_gets_what_is_for_whoever_has_it(autojump_clock, nodes, pair):
