@@ -23,13 +23,9 @@ from casty.transport.complaints import Complaints
 from casty.transport.credit import FRAME_COST_BYTES, STRANGER_PATIENCE, Pace, control_credit
 from casty.transport.outbox import Outbox, Tally
 from casty.transport.reading import FrameReader, Frames, Places
+from casty.transport.traffic import Traffic
+from casty.transport.writing import FrameWriter
 from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
-
-WRITE_BYTES_MAX = 256 * 1024
-"""What one write may carry of many small frames, and what is to make its way within the time-out."""
-LARGE_WRITE_BYTES_MAX = 1024 * 1024 + 64 * 1024
-"""What is offered to the system at once of a frame that is larger: an ask with 1 MiB takes 1.1 times the
-processor time in four pieces."""
 
 FRAMES_BEFORE_YIELD = 64
 """Frames of one link that are handled before other tasks run: as many as an actor takes at once. With more, messages
@@ -66,30 +62,6 @@ class LinkState(Enum):
     idle = "idle"
     dialling = "dialling"
     up = "up"
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What went over one link, or over several."""
-
-    frames_sent: int = 0
-    """Handed to the network whole."""
-    bytes_sent: int = 0
-    frames_received: int = 0
-    bytes_received: int = 0
-    frames_unknown: int = 0
-    """In a write that was interrupted: they may have arrived or not."""
-    frames_undelivered: int = 0
-    """Given back, because they will never be written."""
-
-    def add(self, other: Traffic) -> None:
-        """Count the other's traffic too."""
-        self.frames_sent += other.frames_sent
-        self.bytes_sent += other.bytes_sent
-        self.frames_received += other.frames_received
-        self.bytes_received += other.bytes_received
-        self.frames_unknown += other.frames_unknown
-        self.frames_undelivered += other.frames_undelivered
 
 
 class Link:
@@ -170,12 +142,11 @@ class Session:
         self.rest = Rest.no
         self._connection = connection
         self._reader = FrameReader(connection, decoder, owner.places)
-        self._write_timeout = limits.write_timeout
+        self._writer = FrameWriter(connection, link.outbox, link.traffic, timeout=limits.write_timeout)
         self._owner = owner
         self._credit = control_credit(self.since) if link.lane is Lane.control else None
         self._taken = 0
         self._scope = trio.CancelScope()
-        self._unknown = 0
         self._is_to_stay = False
         self._has_said_goodbye = False
 
@@ -201,7 +172,7 @@ class Session:
         if self.is_over:
             return
         self.is_over = True
-        self.link.traffic.frames_unknown += self._unknown
+        self._writer.give_up()
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
 
@@ -217,56 +188,50 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
-        outbox, traffic = self.link.outbox, self.link.traffic
+        outbox, writer = self.link.outbox, self._writer
         try:
             if self.preface:
-                await self._send(self.preface)
+                await writer.write(self.preface)
             while not self.is_over:
+                if not writer.is_idle:  # an early write has left something, which goes before all else
+                    await writer.write_queued()
+                    continue
                 if self.rest is not Rest.no and not self.is_finishing:
                     if await self._write_rest():
                         return
                     continue
                 if self._is_to_stay:
                     self._is_to_stay = False
-                    await self._send(STAY_FRAME)
-                batch = outbox.take(WRITE_BYTES_MAX)
-                if batch:
-                    self._unknown = len(batch)
-                    data = batch[0] if len(batch) == 1 else b"".join(batch)
-                    await self._send(data)
-                    if self.is_over:
-                        return  # counted as unknown by whoever ended the session
-                    self._unknown = 0
-                    traffic.frames_sent += len(batch)
-                    traffic.bytes_sent += len(data)
+                    await writer.write(STAY_FRAME)
+                if await writer.write_queued():
                     self.used = trio.current_time()
                     if len(outbox):
                         await trio.lowlevel.checkpoint()
                 elif self.is_finishing:
-                    await self._send(GOODBYE_FRAME)
+                    await writer.write(GOODBYE_FRAME)
                     self._has_said_goodbye = True
                     return
                 else:
-                    await outbox.wait()
+                    await outbox.wait(writer.write_early)
         except ConnectionLost as error:
             self.end(str(error), graceful=False)
 
     async def _write_rest(self) -> bool:
         """Write what ending an idle link takes, and nothing else; whether that was the goodbye."""
         if self.rest is Rest.agreed:
-            await self._send(GOODBYE_FRAME)
+            await self._writer.write(GOODBYE_FRAME)
             self._has_said_goodbye = True
             return True
         if self.rest is Rest.wanted:
             self.rest = Rest.asked
-            await self._send(IDLE_FRAME)
+            await self._writer.write(IDLE_FRAME)
         if self.rest is Rest.asked:
             await self.link.outbox.wait(only_woken=True)
         return False
 
     def _asked_to_rest(self) -> None:
         """Agree to end the link, unless something is queued or half written; that crosses it first."""
-        if self.rest is Rest.no and (self._unknown or not self.link.outbox.is_idle):
+        if self.rest is Rest.no and not (self._writer.is_idle and self.link.outbox.is_idle):
             self._is_to_stay = True
             self.link.outbox.wake()
         else:
@@ -283,27 +248,6 @@ class Session:
             self.closes_at = math.inf
             self.used = trio.current_time()
             self.link.outbox.wake()
-
-    async def _send(self, data: bytes) -> None:
-        """Write; the session ends when WRITE_BYTES_MAX make no way within the time-out."""
-        rest: bytes | memoryview = data
-        while True:
-            part = rest if len(rest) <= LARGE_WRITE_BYTES_MAX else memoryview(rest)[:LARGE_WRITE_BYTES_MAX]
-            sent = self._connection.send_nowait(part)
-            if sent == len(rest):
-                return
-            rest = memoryview(rest)[sent:]
-            if sent == len(part):
-                await trio.lowlevel.checkpoint()
-                continue
-            with trio.move_on_after(self._write_timeout) as scope:
-                await self._connection.send(rest[:WRITE_BYTES_MAX])
-            if scope.cancelled_caught:
-                self.end(f"a write made no progress for {self._write_timeout:g} s", graceful=False)
-                await trio.lowlevel.checkpoint()
-            rest = rest[WRITE_BYTES_MAX:]
-            if not rest:
-                return
 
     async def _read(self) -> None:
         reader = self._reader

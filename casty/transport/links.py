@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.transport.link import Link, LinkState, Traffic
+from casty.transport.link import Link, LinkState
+from casty.transport.traffic import Traffic
 from casty.wire.frame import Lane
 
 

@@ -8,10 +8,18 @@ their senders came, whether they waited or not.
 from __future__ import annotations
 
 import math
+import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
+
+EARLY_FRAMES = 32
+"""Frames that are written before the writer's turn comes, when so many have been queued since it was woken: the
+other node begins with them while this one makes the rest. 64 asks in flight take 0.62 of the time by the clock, and
+1.02 of the processor time. With 16, each node has more turns: 0.7 and 1.14."""
+NEVER = sys.maxsize
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +38,17 @@ class Outbox:
     (True, False)
     """
 
-    __slots__ = ("_bytes_max", "_frames", "_messages_max", "_taker", "_waiting", "bytes", "tally")
+    __slots__ = (
+        "_bytes_max",
+        "_early",
+        "_frames",
+        "_messages_max",
+        "_taker",
+        "_waiting",
+        "_write_early",
+        "bytes",
+        "tally",
+    )
 
     def __init__(self, *, messages_max: int, bytes_max: int, tally: Tally | None = None) -> None:
         self.bytes = 0
@@ -40,6 +58,9 @@ class Outbox:
         self._frames: list[bytes] = []
         self._waiting: OrderedDict[trio.lowlevel.Task, bytes] = OrderedDict()
         self._taker: trio.lowlevel.Task | None = None
+        self._write_early: Callable[[], None] | None = None
+        self._early = NEVER
+        """At how many frames they are written at once; only from the moment at which one has woken the writer."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -64,6 +85,13 @@ class Outbox:
         self.bytes = size
         if self._taker is not None:
             self.wake()
+            self._early = EARLY_FRAMES
+        elif len(frames) >= self._early:
+            self._early = (
+                NEVER  # once in a turn: with a write for each 32 frames, tells take 1.03 of the processor time
+            )
+            if self._write_early is not None:
+                self._write_early()
         return True
 
     async def put(self, frame: bytes) -> None:
@@ -128,12 +156,19 @@ class Outbox:
             trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0])
         return drained
 
-    async def wait(self, *, only_woken: bool = False) -> None:
-        """Return when there may be something to take, or only when woken; for the one task that takes."""
+    async def wait(self, write_early: Callable[[], None] | None = None, *, only_woken: bool = False) -> None:
+        """Return when there may be something to take, or only when woken; for the one task that takes.
+
+        ``write_early`` is called, at most once, when `EARLY_FRAMES` have been queued between the frame that wakes
+        the task and its turn.
+        """
         if self._frames and not only_woken:
             return
-        self._taker = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        self._taker, self._write_early = trio.lowlevel.current_task(), write_early
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        finally:
+            self._write_early, self._early = None, NEVER
 
     def wake(self) -> None:
         """Let the taking task look again."""

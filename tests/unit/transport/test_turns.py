@@ -8,15 +8,9 @@ import trio.testing
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.base import Connection
 from casty.transport.complaints import Complaints
-from casty.transport.link import (
-    FRAMES_BEFORE_YIELD,
-    LARGE_WRITE_BYTES_MAX,
-    WRITE_BYTES_MAX,
-    Link,
-    Session,
-    SessionOwner,
-)
+from casty.transport.link import FRAMES_BEFORE_YIELD, Link, Session, SessionOwner
 from casty.transport.outbox import Tally
+from casty.transport.writing import LARGE_WRITE_BYTES_MAX, WRITE_BYTES_MAX
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from tests.unit.transport.conftest import DEFAULT_LIMITS
 

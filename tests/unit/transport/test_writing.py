@@ -1,0 +1,182 @@
+"""What is written when: in one piece what is queued, and early the first of many frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casty.transport.base import ConnectionLost
+from casty.transport.outbox import EARLY_FRAMES, Outbox
+from casty.transport.traffic import Traffic
+from casty.transport.writing import FrameWriter
+
+
+@dataclass
+class Socket:
+    """Takes ``room`` bytes without waiting, and all when waited for."""
+
+    room: int = 10**9
+    is_broken: bool = False
+    written: list[bytes] = field(default_factory=list)
+    remote: str = "somewhere"
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self.is_broken:
+            raise ConnectionLost("broken")
+        taken = bytes(data[: self.room])
+        self.room -= len(taken)
+        if taken:
+            self.written.append(taken)
+        return len(taken)
+
+    async def send(self, data: bytes | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.written.append(bytes(data))
+
+    async def receive(self, max_bytes: int) -> bytes:
+        raise NotImplementedError
+
+    def receive_into_nowait(self, place: memoryview) -> int:
+        raise NotImplementedError
+
+    async def receive_into(self, place: memoryview) -> int:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@dataclass
+class Writing:
+    socket: Socket = field(default_factory=Socket)
+    outbox: Outbox = field(default_factory=lambda: Outbox(messages_max=4_096, bytes_max=10**9))
+    traffic: Traffic = field(default_factory=Traffic)
+    failures: list[str] = field(default_factory=list)
+    turns: int = 0
+
+    def __post_init__(self) -> None:
+        self.writer = FrameWriter(self.socket, self.outbox, self.traffic, timeout=1)
+
+    async def run(self) -> None:
+        try:
+            while True:
+                if not await self.writer.write_queued():
+                    await self.outbox.wait(self.writer.write_early)
+                    self.turns += 1
+        except ConnectionLost as error:
+            self.failures.append(str(error))
+
+    def put(self, count: int, start: int = 0) -> bytes:
+        """Queue frames without giving way, and return them in one piece."""
+        frames = [b"<%d>" % number for number in range(start, start + count)]
+        assert all(self.outbox.put_nowait(frame) for frame in frames)
+        return b"".join(frames)
+
+
+async def test_few_frames_wait_for_the_writers_turn_and_go_in_one_piece(nursery: trio.Nursery) -> None:
+    writing = Writing()
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    frames = writing.put(EARLY_FRAMES - 1)
+    assert writing.socket.written == []
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.socket.written == [frames]
+
+
+async def test_the_first_of_many_frames_are_written_before_the_writers_turn_once(
+    nursery: trio.Nursery,
+) -> None:
+    writing = Writing()
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    first = writing.put(EARLY_FRAMES)
+    assert writing.socket.written == [first]
+    rest = writing.put(5 * EARLY_FRAMES, EARLY_FRAMES)
+    assert writing.socket.written == [first]
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.socket.written == [first, rest]
+    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (6 * EARLY_FRAMES, len(first + rest))
+    assert writing.turns == 1
+    third = writing.put(EARLY_FRAMES)
+    assert writing.socket.written == [first, rest, third], "and again in the next turn"
+
+
+async def test_nothing_is_written_early_before_the_writer_waits(nursery: trio.Nursery) -> None:
+    writing = Writing()
+    frames = writing.put(2 * EARLY_FRAMES)
+    nursery.start_soon(writing.run)
+    assert writing.socket.written == []
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.socket.written == [frames]
+
+
+async def test_what_the_socket_does_not_take_early_goes_before_all_that_comes_later(nursery: trio.Nursery) -> None:
+    writing = Writing(Socket(room=7))
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    frames = writing.put(EARLY_FRAMES)
+    assert not writing.writer.is_idle
+    frames += writing.put(2 * EARLY_FRAMES, EARLY_FRAMES)
+    assert b"".join(writing.socket.written) == frames[:7]
+    await trio.testing.wait_all_tasks_blocked()
+    assert b"".join(writing.socket.written) == frames
+    assert writing.writer.is_idle
+    assert writing.traffic.frames_sent == 3 * EARLY_FRAMES
+
+
+async def test_a_sender_meets_no_error_of_the_connection_and_the_writer_does(nursery: trio.Nursery) -> None:
+    writing = Writing(Socket(is_broken=True))
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writing.put(EARLY_FRAMES)
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.failures == ["broken"]
+    writing.writer.give_up()
+    assert (writing.traffic.frames_sent, writing.traffic.frames_unknown) == (0, EARLY_FRAMES)
+
+
+@pytest.mark.parametrize("is_woken_by_frame", [True, False])
+async def test_who_has_given_up_writes_nothing_early(is_woken_by_frame: bool, nursery: trio.Nursery) -> None:
+    writing = Writing()
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    if is_woken_by_frame:
+        writing.put(1)
+    else:
+        writing.outbox.wake()
+    writing.writer.give_up()
+    writing.put(2 * EARLY_FRAMES, 1)
+    assert writing.socket.written == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3 * EARLY_FRAMES), st.integers(0, 400)), max_size=8),
+    st.booleans(),
+)
+def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], ends_broken: bool) -> None:
+    async def main() -> None:
+        writing, expected, count = Writing(), b"", 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writing.run)
+            for frames, room in turns:
+                await trio.testing.wait_all_tasks_blocked()
+                writing.socket.room = room
+                expected += writing.put(frames, count)
+                count += frames
+            await trio.testing.wait_all_tasks_blocked()
+            assert b"".join(writing.socket.written) == expected
+            assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (count, len(expected))
+            if ends_broken:
+                writing.socket.is_broken = True
+                writing.put(2 * EARLY_FRAMES, count)
+                await trio.testing.wait_all_tasks_blocked()
+                writing.writer.give_up()
+                assert writing.traffic.frames_unknown == EARLY_FRAMES
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
