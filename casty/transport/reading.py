@@ -21,6 +21,8 @@ PLACE_BYTES_MAX: Final = 1024 * 1024 + 64 * 1024
 """Frames up to here have a place, which is made on the word of their length: only for who is no stranger."""
 PLACE_PART_BYTES_MIN: Final = 32 * 1024
 """So much of a frame must have come before it has a place, and so much be missing, or it does not pay."""
+READS_AT_ONCE_MAX: Final = 16
+"""Reads of a large frame without waiting, one after the other, while each finds something: 1 MiB takes two to four."""
 PLACES_KEPT_MAX: Final = 4
 """Places that wait for the next frame. In use is one for each link that reads a large frame at this moment."""
 
@@ -86,7 +88,8 @@ class FrameReader:
         Call `done` before the next one. The body of a large frame is a view, which is valid until then.
         """
         if self._place is not None:
-            count = more = await self._connection.receive_into(self._begun[self._count :])
+            count = await self._connection.receive_into(self._begun[self._count :])
+            self._count += count
         else:
             data = await self._connection.receive(STRANGER_READ_BYTES_MAX if is_stranger else self._next_size())
             count, frames = len(data), self._decoder.feed(data)
@@ -94,14 +97,25 @@ class FrameReader:
                 self._begin_place()
             if self._place is None or frames:
                 return count, frames
-            # Mostly the rest is there by now: a turn of the loop less is 6 % of an ask with 1 MiB.
-            more = self._connection.receive_into_nowait(self._begun[self._count :])
-            count += more
-        self._count += more
+            count += self._follow()
         if self._count < len(self._begun):
             return count, ()
         self._body = self._begun[HEADER_BYTES:]
         return count, [(FrameKind(self._begun[LENGTH_BYTES]), self._body)]
+
+    def _follow(self) -> int:
+        """Read the rest of a large frame as fast as it comes, as long as it does; return how many bytes that was.
+
+        Its sender writes while this reads, on another core. Waiting for the rest after the first of these reads, which
+        wakes this node once more, an ask with 1 MiB takes 1.07 times the time, by the clock and of the processors.
+        """
+        start = self._count
+        for _ in range(READS_AT_ONCE_MAX):
+            more = self._connection.receive_into_nowait(self._begun[self._count :])
+            self._count += more
+            if not more or self._count == len(self._begun):
+                break
+        return self._count - start
 
     def done(self) -> None:
         """Use the memory of a large frame, which has been handed over, for the next one."""

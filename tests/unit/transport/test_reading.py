@@ -13,6 +13,7 @@ from casty.transport.reading import (
     PLACE_PART_BYTES_MIN,
     PLACES_KEPT_MAX,
     READ_BYTES_MAX,
+    READS_AT_ONCE_MAX,
     STRANGER_READ_BYTES_MAX,
     FrameReader,
     Frames,
@@ -111,9 +112,26 @@ async def test_a_large_frame_is_read_into_its_place_and_nothing_behind_it() -> N
 async def test_what_is_there_of_a_large_frame_is_read_without_waiting() -> None:
     script = Script(LARGE + LARGE[:100_000], is_quick=True)
     assert len(await read_all(script)) == 1
-    rest = len(LARGE) - READ_BYTES_MAX
+    rest, after = len(LARGE) - READ_BYTES_MAX, len(LARGE) - 100_000
     assert script.asked[:3] == [("receive", READ_BYTES_MAX), ("place, at once", rest), ("receive", READ_BYTES_MAX)]
-    assert script.asked[3:] == [("place, at once", rest), ("place", rest - 100_000 + READ_BYTES_MAX)]
+    assert script.asked[3:] == [("place, at once", rest), ("place, at once", after), ("place", after)]
+
+
+async def test_a_large_frame_that_comes_while_it_is_read_is_not_waited_for() -> None:
+    script = Script(LARGE, chunk=READ_BYTES_MAX, is_quick=True)
+    assert len(await read_all(script)) == 1
+    assert "place" not in {how for how, _ in script.asked}
+
+
+async def test_a_large_frame_that_comes_in_drops_is_waited_for_after_some_reads() -> None:
+    script = Script(LARGE, chunk=PLACE_PART_BYTES_MIN, is_quick=True)
+    reader = FrameReader(script, FrameDecoder(2**22), Places())
+    await reader.read(is_stranger=False)
+    how = [how for how, _ in script.asked]
+    assert how.count("place, at once") == READS_AT_ONCE_MAX
+    script.asked.clear()
+    await reader.read(is_stranger=False)
+    assert [how for how, _ in script.asked] == ["place"]
 
 
 async def test_the_place_of_one_frame_is_that_of_the_next() -> None:
