@@ -71,9 +71,7 @@ class Backlogs:
 
     def take(self, ref: LocalRef[Never], message: object) -> None:
         """Take a message for an actor that has a backlog, or has no room and gets one."""
-        backlog = self.by_path.get(ref.path)
-        if backlog is None:
-            backlog = self._open(ref)
+        backlog = self._of(ref)
         self._pause(self.sender, backlog)
         cost = self.size + FRAME_COST_BYTES
         if not backlog.waiting and ref.mailbox.offer(message):
@@ -97,6 +95,16 @@ class Backlogs:
                 del backlog.paused[peer]
                 self._pause(peer, backlog)
 
+    def _of(self, ref: LocalRef[Never]) -> _Backlog:
+        """Return the backlog of an actor. That of an actor which had its path before hands over who pauses."""
+        known = self.by_path.get(ref.path)
+        if known is not None and known.ref.mailbox is ref.mailbox:
+            return known
+        backlog = self._open(ref)
+        if known is not None:
+            backlog.paused, known.paused = known.paused, backlog.paused
+        return backlog
+
     def _open(self, ref: LocalRef[Never]) -> _Backlog:
         backlog = self.by_path[ref.path] = _Backlog(ref)
         if self._start is not None:
@@ -116,7 +124,8 @@ class Backlogs:
                 await trio.sleep(LOOK_AGAIN)  # the queue of a link is full, and nothing tells when it has room
                 await self._drain(backlog)
         finally:
-            self.by_path.pop(backlog.ref.path, None)
+            if self.by_path.get(backlog.ref.path) is backlog:
+                del self.by_path[backlog.ref.path]
             while backlog.waiting:
                 self._kernel.dead_letter(self._popped(backlog), backlog.ref, ACTOR_STOPPED)
         while not self._resumed(backlog):  # noqa: ASYNC110  # as above, for an actor that has stopped

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+import trio.testing
 
 import casty
 from casty import ActorRef, Behaviors, Mailbox, MailboxOverflowStrategy
@@ -180,6 +181,42 @@ async def test_an_actor_that_stops_gives_back_what_waited_for_it(autojump_clock,
     await until(lambda: nothing_left(first, second))
     lost = sum(first.system.statistics().dead_letters.values())
     assert len(sink.seen) + lost == 50
+
+
+async def test_an_actor_that_takes_a_path_over_is_told_nothing_by_the_backlog_before(
+    autojump_clock, nodes, monkeypatch
+):
+    monkeypatch.setattr(backlogs_module, "LONG", 50)
+    monkeypatch.setattr(backlogs_module, "SHORT", 10)
+    before, after = Sink(), Sink()
+    first, second, ref = await pair(nodes, before, None)
+    third = await nodes.start("c", "a")
+    await nodes.all_up("a", "b", "c")
+    for number in range(500):
+        ref.tell(Item(number))
+    await trio.sleep(1)
+    backlogs = first.system.cluster._node.backlogs
+    old = backlogs.by_path["/sink"]
+    assert set(old.paused) == {second.system.cluster._node.self_node}
+    local = first.system.lookup("/sink")
+    first.system.stop(local)
+    before.gate.set()
+    await first.system.wait_stopped(local)
+    first.system.spawn(after.behavior(), "sink", mailbox=Mailbox(2))
+    lost = first.system.statistics().dead_letters
+    for number in range(20):
+        third.system.remote("/sink", "a").of(Item).tell(Item(number))
+    await trio.testing.wait_all_tasks_blocked()  # no time passes: the old one looks again later
+    backlog = backlogs.by_path["/sink"]
+    assert (old.paused, len(backlog.waiting)) == ({}, 17)
+    assert set(backlog.paused) == {handle.system.cluster._node.self_node for handle in (second, third)}
+    await trio.sleep(1)
+    assert backlogs.by_path["/sink"] is backlog
+    after.gate.set()
+    await until(lambda: len(after.seen) == 20)
+    assert after.seen == list(range(20))
+    assert first.system.statistics().dead_letters == lost
+    await until(lambda: nothing_left(first, second) and nothing_left(first, third))
 
 
 @pytest.mark.parametrize("seed", range(10))
