@@ -17,7 +17,7 @@ import msgpack
 import trio
 
 from casty.address import ASK_PREFIX, UniqueAddress
-from casty.cluster.backlogs import LOOKED_AT_EVERY
+from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError
@@ -74,6 +74,7 @@ class Arrivals:
         self._deliver = deliver
         self._refuse = refuse
         self._elements_max = node.settings.limits.elements_max
+        self._small_max = min(LARGE_BYTES_MIN, self._elements_max)
         self._places: dict[bytes, Place] = {}
         self._asks: dict[bytes, Place] = {}
         self._replies: dict[bytes, TypeEntry] = {}
@@ -81,7 +82,7 @@ class Arrivals:
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
-        places, elements_max, backlogs = self._places, self._elements_max, self._node.backlogs
+        places, small_max, backlogs = self._places, self._small_max, self._node.backlogs
         by_path = {} if backlogs is None else backlogs.by_path
         position, count, head, end, place = start, 0, NO_HEAD, 0, None
         try:
@@ -93,7 +94,7 @@ class Arrivals:
                     end = int.from_bytes(body[:SIZE_BYTES]) + SIZE_BYTES
                     head = body[:end]
                     place = places.get(head)
-                if place is None or len(body) >= elements_max:
+                if place is None or len(body) >= small_max:
                     self._take_other(peer, body, head)
                     head, end = NO_HEAD, 0  # it may be known now
                     continue
@@ -140,18 +141,20 @@ class Arrivals:
         remember(places, head, Place(entry, ref.mailbox, envelope))
 
     def _take_other(self, peer: UniqueAddress, body: bytes, head: bytes) -> None:
-        """Take an ask, a reply, a message whose head is new, or one that is to be looked at first."""
+        """Take an ask, a reply, a message whose head is new, or one that is large."""
         is_taken = False
         if len(body) < self._elements_max:
             if (ask := self._asks.get(head)) is not None:
                 is_taken = self._take_ask(peer, body, len(head), ask)
             elif (reply := self._replies.get(head)) is not None:
                 is_taken = self._take_reply(peer, body, len(head), reply)
+            elif (place := self._places.get(head)) is not None:
+                is_taken = self._take_large(peer, body, len(head), place)
         if not is_taken:
             self._take_frame(peer, body)
 
     def _take_ask(self, peer: UniqueAddress, body: bytes, end: int, place: Place) -> bool:
-        """Take an ask; False, and nothing has happened, where that is for the long way."""
+        """Take an ask; False, and nothing has happened, where its actor has ended, as the long way has to tell."""
         start = end + TAIL_BYTES
         try:
             wait = decode_wait(body, end)
@@ -159,7 +162,16 @@ class Arrivals:
         except Exception as error:  # as in take
             self._fail(peer, body, start, place.entry, place.envelope, error)
             return True
-        return self._put(peer, place, message, wait)
+        return self._put(peer, place, message, wait, len(body))
+
+    def _take_large(self, peer: UniqueAddress, body: bytes, end: int, place: Place) -> bool:
+        """The same for a message whose size counts."""
+        try:
+            message = place.decode(_unpackb(body[end:]))
+        except Exception as error:  # as in take
+            self._fail(peer, body, end, place.entry, place.envelope, error)
+            return True
+        return self._put(peer, place, message, None, len(body))
 
     def _take_reply(self, peer: UniqueAddress, body: bytes, end: int, entry: TypeEntry) -> bool:
         """The same for a reply."""
@@ -192,20 +204,26 @@ class Arrivals:
         fault.path, fault.uid, fault.name = envelope.path, envelope.uid, entry.name
         self._refuse(peer, fault)
 
-    def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait) -> bool:
-        """Put a request into its mailbox; False, and nothing has happened, unless all is as usual."""
+    def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait | None, size: int) -> bool:
+        """Put a message into its mailbox, or where it waits for room; False, and nothing has happened, at its end."""
         kernel, mailbox, backlogs = self._node.kernel, place.mailbox, self._node.backlogs
+        if mailbox.closed:
+            return False
         ref: OwnRef[Never] | None = kernel.targets.get(place.path)
-        if not isinstance(ref, LocalRef) or ref.mailbox is not mailbox or len(mailbox.messages) >= mailbox.limit:
-            return False
-        if backlogs is not None and place.path in backlogs.by_path:
-            return False
-        request = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
-        request.queue(ref.cell)
-        mailbox.messages.append(request)
+        has_room = len(mailbox.messages) < mailbox.limit and (backlogs is None or place.path not in backlogs.by_path)
+        if not has_room or not isinstance(ref, LocalRef) or ref.mailbox is not mailbox:
+            self._deliver(peer, place.envelope._replace(message=message, wait=wait), size)
+            return True
+        if wait is not None:
+            message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
+            message.queue(ref.cell)
+        mailbox.messages.append(message)
         if mailbox.sleeper is not None:
             mailbox.wake()
         self._note(peer, 1, place)
+        if size >= LARGE_BYTES_MIN and backlogs is not None:
+            backlogs.sender, backlogs.size = peer, size
+            backlogs.weigh(ref, message)
         return True
 
     def _note(self, peer: UniqueAddress, count: int, place: Place | None) -> None:

@@ -1,6 +1,6 @@
 """Messages from other nodes for actors that cannot keep up, and who was asked to hold back.
 
-Owns what arrives for an actor whose mailbox is full or long, from the moment that this is noticed:
+Owns what arrives for an actor whose mailbox is full, long or heavy, from the moment that this is noticed:
 each node that sends there is asked to pause, and what is under way meanwhile waits here, in order,
 for room in the mailbox. Once there is room again the nodes are asked to go on. So a sender's
 ``await ref.send(...)`` waits for room in a mailbox on another node, and other actors, of the same link
@@ -17,9 +17,12 @@ from typing import Never
 import trio
 
 from casty.address import UniqueAddress
+from casty.config import TransportLimits
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
 from casty.runtime.kernel import Kernel
+from casty.runtime.mailbox import MessageQueue
 from casty.runtime.ref import LocalRef
+from casty.runtime.weights import Weights
 from casty.transport.credit import FRAME_COST_BYTES
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import Lane
@@ -29,6 +32,10 @@ LONG = 16_384
 """Messages in a mailbox beyond which other nodes hold back."""
 SHORT = 8_192
 """Messages, or half of a smaller mailbox, at which they go on: a round trip's work is left."""
+LARGE_BYTES_MIN = 4_096
+"""Messages from here on are counted in bytes too. `LONG` smaller ones are at most 64 MiB, and cost nothing more."""
+HEAVY_LOOKS = 8
+"""How often the large messages of a mailbox are looked through until they can be too many bytes."""
 LOOKED_AT_EVERY = 64
 """Messages between two looks at how long a mailbox is; looking at each would cost 1 % of its way."""
 LOOK_AGAIN = 0.01
@@ -53,9 +60,11 @@ class _Backlog:
 class Backlogs:
     """The backlogs of one node. ``start`` runs a function in a task that ends with the node's links."""
 
-    def __init__(self, kernel: Kernel, transport: RemoteTransport) -> None:
+    def __init__(self, kernel: Kernel, transport: RemoteTransport, limits: TransportLimits) -> None:
         self._kernel = kernel
         self._transport = transport
+        self._heavy = max(limits.message_bytes_max, limits.outbound_bytes_max)
+        """Bytes of large messages in a mailbox beyond which other nodes hold back; they go on at half of it."""
         self._start: Callable[[_Backlog], None] | None = None
         self.by_path: dict[str, _Backlog] = {}
         """Empty while every actor keeps up; looked at for each message."""
@@ -75,6 +84,7 @@ class Backlogs:
         self._pause(self.sender, backlog)
         cost = self.size + FRAME_COST_BYTES
         if not backlog.waiting and ref.mailbox.offer(message):
+            self._note_size(ref.mailbox, message, self.size)
             return
         if backlog.bytes + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
             self._kernel.dead_letter(message, ref, MAILBOX_FULL)
@@ -87,6 +97,14 @@ class Backlogs:
         """Have the sender pause whose messages have made a mailbox long."""
         if len(ref.mailbox.messages) > LONG and ref.path not in self.by_path:
             self._pause(self.sender, self._open(ref))
+
+    def weigh(self, ref: LocalRef[Never], message: object) -> None:
+        """Count a large message that found room, and have its sender pause when those that wait are too many bytes."""
+        mailbox = ref.mailbox
+        self._note_size(mailbox, message, self.size)
+        if mailbox.weights is not None and mailbox.weights.unseen * HEAVY_LOOKS > self._heavy:
+            if self._is_long(mailbox, messages=LONG, size=self._heavy):
+                self._pause(self.sender, self._of(ref))
 
     def link_up(self, peer: UniqueAddress) -> None:
         """Ask again: the end of the old link ended what was asked on it."""
@@ -133,12 +151,25 @@ class Backlogs:
 
     async def _drain(self, backlog: _Backlog) -> None:
         mailbox = backlog.ref.mailbox
-        short = min(SHORT, mailbox.capacity // 2)
-        while not mailbox.closed and (backlog.waiting or len(mailbox.messages) > short):
+        short, light = min(SHORT, mailbox.capacity // 2), self._heavy // 2
+        while not mailbox.closed and (backlog.waiting or self._is_long(mailbox, messages=short, size=light)):
             if not backlog.waiting:
                 await trio.sleep(LOOK_AGAIN)
             elif await mailbox.put(backlog.waiting[0][0]):
+                self._note_size(mailbox, *backlog.waiting[0])
                 self._popped(backlog)
+
+    def _is_long(self, mailbox: MessageQueue, *, messages: int, size: int) -> bool:
+        """Whether more than so many messages, or bytes of large ones, wait in a mailbox."""
+        if len(mailbox.messages) > messages:
+            return True
+        return mailbox.weights is not None and mailbox.weights.waiting(mailbox.messages) > size
+
+    def _note_size(self, mailbox: MessageQueue, message: object, size: int) -> None:
+        if size >= LARGE_BYTES_MIN:
+            if mailbox.weights is None:
+                mailbox.weights = Weights()
+            mailbox.weights.add(message, size)
 
     def _popped(self, backlog: _Backlog) -> object:
         message, cost = backlog.waiting.popleft()

@@ -6,7 +6,7 @@ from typing import Never
 
 from casty.address import ASK_PREFIX, serial_of
 from casty.cluster.acceptance import Acceptances
-from casty.cluster.backlogs import LOOKED_AT_EVERY, Backlogs
+from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY, Backlogs
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import AskFailed
 from casty.runtime.ask import AskRef, ErrorReply
@@ -71,8 +71,11 @@ class LocalTransport:
         self.delivered += 1
         if is_taken is None:
             self._set_aside(target, message)
-        elif not self.delivered % LOOKED_AT_EVERY and backlogs is not None and isinstance(target, LocalRef):
-            backlogs.look(target)
+        elif backlogs is not None and isinstance(target, LocalRef):
+            if not self.delivered % LOOKED_AT_EVERY:
+                backlogs.look(target)
+            if backlogs.size >= LARGE_BYTES_MIN:
+                backlogs.weigh(target, message)
         return None
 
     def reply(self, serial: int, uid: int, message: object, name: str) -> bool:

@@ -147,7 +147,7 @@ class ClusterNode:
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
         self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames)
-        self.backlogs = None if transport is None else Backlogs(self.kernel, transport)
+        self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits)
         self.assembler = Assembler(limits.message_bytes_max, self.is_member)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""

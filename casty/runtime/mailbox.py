@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from casty.runtime.cell import Cell
     from casty.runtime.events import DeadLetterReason, Terminated
     from casty.runtime.ref import AskableRef
+    from casty.runtime.weights import Weights
 
 BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer. With a
@@ -131,6 +132,7 @@ class MessageQueue:
         "parked",
         "senders",
         "sleeper",
+        "weights",
         "withdrawn",
     )
 
@@ -156,6 +158,8 @@ class MessageQueue:
         """Ends of watched actors among the messages: beyond the bound, in their place."""
         self.withdrawn = 0
         """Requests among the messages that nobody waits for any more."""
+        self.weights: Weights | None = None
+        """Of the large messages from other nodes among the messages; None where none ever came."""
         self._withdrawn_elsewhere = 0
         """How many of them may be in a stash, where looking through the queue again would be in vain."""
 
@@ -294,7 +298,7 @@ class MessageQueue:
         self.front, self.messages, self.limit, self.closed = None, NO_MESSAGES, 0, True
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
             trio.lowlevel.reschedule(task)
-        self.senders = None
+        self.senders = self.weights = None
         return [message for message in waiting if not isinstance(message, EndNotice)]
 
     def __len__(self) -> int:

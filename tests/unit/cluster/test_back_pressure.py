@@ -10,8 +10,10 @@ import trio
 import trio.testing
 
 import casty
-from casty import ActorRef, Behaviors, Mailbox, MailboxOverflowStrategy
+from casty import ActorRef, Behaviors, ClusterSettings, Mailbox, MailboxOverflowStrategy
 from casty.cluster import backlogs as backlogs_module
+from casty.cluster.backlogs import LARGE_BYTES_MIN
+from casty.config import TransportLimits
 from casty.wire.frame import Lane
 from casty.wire.pauses import pause_frame
 
@@ -28,6 +30,20 @@ class Ping:
     reply_to: ActorRef[int]
 
 
+@casty.message("tests.pressure.Blob")
+@dataclass(frozen=True)
+class Blob:
+    number: int
+    data: bytes
+
+
+@casty.message("tests.pressure.Keep")
+@dataclass(frozen=True)
+class Keep:
+    data: bytes
+    reply_to: ActorRef[int]
+
+
 class Sink:
     """An actor that handles nothing while its gate is closed."""
 
@@ -36,11 +52,11 @@ class Sink:
         self.gate = trio.Event()
 
     def behavior(self, pause: float = 0.0):
-        async def handle(ctx, message: Item | Ping):
+        async def handle(ctx, message: Item | Ping | Blob | Keep):
             await self.gate.wait()
             if pause:
                 await trio.sleep(pause)
-            if isinstance(message, Item):
+            if isinstance(message, Item | Blob):
                 self.seen.append(message.number)
             else:
                 message.reply_to.tell(len(self.seen))
@@ -49,11 +65,11 @@ class Sink:
         return Behaviors.receive(handle)
 
 
-async def pair(nodes, sink, mailbox, pause=0.0):
-    first, second = await nodes.start("a"), await nodes.start("b", "a")
+async def pair(nodes, sink, mailbox, pause=0.0, **options):
+    first, second = await nodes.start("a", **options), await nodes.start("b", "a", **options)
     await nodes.all_up("a", "b")
     first.system.spawn(sink.behavior(pause), "sink", mailbox=mailbox)
-    return first, second, second.system.remote("/sink", "a").of(Item | Ping)
+    return first, second, second.system.remote("/sink", "a").of(Item | Ping | Blob | Keep)
 
 
 async def until(condition):
@@ -153,6 +169,102 @@ async def test_a_long_mailbox_makes_other_nodes_hold_back_before_it_is_full(auto
     assert sink.seen == list(range(5_000))
     assert 500 < longest < 4_500
     await until(lambda: nothing_left(first, second))
+
+
+SMALL_LIMITS = {
+    "settings": ClusterSettings(
+        limits=TransportLimits(
+            frame_bytes_max=70 * 1024,
+            message_bytes_max=512 * 1024,
+            outbound_bytes_max=256 * 1024,
+            elements_max=32 * 1024,
+        )
+    )
+}
+"""Half a mebibyte of large messages makes a mailbox heavy, and what has 70 KiB travels in slices."""
+
+
+@pytest.mark.parametrize("size", [LARGE_BYTES_MIN, 50_000, 100_000])
+@pytest.mark.parametrize("kind", ["tell", "ask"])
+async def test_a_heavy_mailbox_makes_other_nodes_hold_back_though_it_is_short(autojump_clock, nodes, size, kind):
+    count = (3_000_000 if kind == "tell" else 700_000) // size  # for an ask the sender has to have room
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, None, **SMALL_LIMITS)
+    sent = 0
+
+    async def sending():
+        nonlocal sent
+        for number in range(count):
+            await ref.send(Blob(number, bytes(size)))
+            sent += 1
+
+    async def asking(number):
+        nonlocal sent
+        await second.system.ask(ref, lambda reply_to: Keep(bytes(size), reply_to), timeout=1_000)
+        sent += 1
+
+    async with trio.open_nursery() as nursery:
+        if kind == "tell":
+            nursery.start_soon(sending)
+        else:
+            for number in range(count):
+                nursery.start_soon(asking, number)
+                await trio.sleep(0.01)
+        await trio.sleep(5)
+        mailbox = first.system.lookup("/sink").mailbox
+        waiting = len(mailbox.messages)
+        # What is heavy, an eighth of it until that is seen, and what was in the queue, or a write, of who heard of it.
+        assert 512 * 1024 < waiting * (size + 100) < 512 * 1024 * 9 / 8 + 3 * 256 * 1024
+        assert set(second.system.cluster._node.holds.by_actor) == {(first.system.self_node, "/sink")}
+        await trio.sleep(5)
+        assert len(mailbox.messages) == waiting
+        sink.gate.set()
+        await until(lambda: sent == count)
+    if kind == "tell":
+        await until(lambda: len(sink.seen) == count)
+        assert sink.seen == list(range(count))
+    assert first.system.statistics().dead_letters == second.system.statistics().dead_letters == {}
+    await until(lambda: nothing_left(first, second))
+    assert mailbox.weights.waiting(mailbox.messages) == 0
+
+
+async def test_what_a_mailbox_drops_makes_it_heavy_no_more(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(10, MailboxOverflowStrategy.drop_oldest), **SMALL_LIMITS)
+    for number in range(500):
+        ref.tell(Blob(number, bytes(10_000)))
+        await trio.sleep(0.01)
+    assert second.system.cluster._node.holds.by_actor == {}
+    assert first.system.statistics().dead_letters == {"mailbox full": 489}
+    sink.gate.set()
+    await until(lambda: len(sink.seen) == 11)
+    assert sink.seen == [0, *range(490, 500)]
+
+
+async def test_messages_of_the_largest_size_come_through_one_after_the_other(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, None, pause=0.1, **SMALL_LIMITS)
+    sink.gate.set()
+    for number in range(5):
+        await ref.send(Blob(number, bytes(512 * 1024 - 100)))
+    await until(lambda: len(sink.seen) == 5)
+    assert sink.seen == [0, 1, 2, 3, 4]
+    await until(lambda: nothing_left(first, second))
+
+
+async def test_nothing_is_noted_of_actors_that_get_small_messages(autojump_clock, nodes):
+    sink = Sink()
+    first, second, ref = await pair(nodes, sink, None)
+    for number in range(100):
+        ref.tell(Blob(number, bytes(LARGE_BYTES_MIN - 200)))
+    await trio.sleep(1)
+    mailbox = first.system.lookup("/sink").mailbox
+    assert (len(mailbox.messages), mailbox.weights) == (99, None)
+    ref.tell(Blob(100, bytes(LARGE_BYTES_MIN)))
+    await trio.sleep(1)
+    assert mailbox.weights.waiting(mailbox.messages) > LARGE_BYTES_MIN
+    sink.gate.set()
+    await until(lambda: len(sink.seen) == 101)
 
 
 async def test_requests_wait_too_and_expire_where_they_wait(autojump_clock, nodes):

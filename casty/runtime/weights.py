@@ -1,0 +1,46 @@
+"""How many bytes of large messages wait in a mailbox, found out only when it matters.
+
+Owns the sizes of the large messages that went into a mailbox. Nobody tells it when a message is taken, which
+would be on the way of all messages: it looks which of them are still there, when it is asked. It keeps no
+message alive, so it knows them by where they are in memory. Of a message that has been taken, another may have
+the place; if that one is small and waits too, it counts with the size of the one that has gone until it is
+taken itself. So too much can be counted for a while, and never too little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Weights:
+    """The large messages of one mailbox.
+
+    >>> weights, messages = Weights(), ["large", "small"]
+    >>> weights.add(messages[0], 5_000)
+    >>> weights.unseen, weights.waiting(messages), weights.unseen
+    (5000, 5000, 0)
+    >>> weights.waiting(messages[1:])
+    0
+    """
+
+    __slots__ = ("_sizes", "unseen")
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self.unseen = 0
+        """Bytes that were added since `waiting` was asked for."""
+
+    def add(self, message: object, size: int) -> None:
+        """Take note of a message of ``size`` bytes that is in the mailbox now."""
+        self._sizes[id(message)] = size
+        self.unseen += size
+
+    def waiting(self, messages: Iterable[object]) -> int:
+        """Return the bytes of those that are among ``messages``, which are all that wait, and forget all others."""
+        sizes = self._sizes
+        self._sizes = {key: sizes[key] for key in map(id, messages) if key in sizes}
+        self.unseen = 0
+        return sum(self._sizes.values())
+
+    def __repr__(self) -> str:
+        return f"<Weights messages={len(self._sizes)} unseen={self.unseen}>"
