@@ -249,6 +249,9 @@ class ClusterSettings:
     advertised_host: str | None = None
     """The host that peers dial, where it differs from the one that is bound."""
     advertised_port: int | None = None
+    busy_poll: bool = True
+    """Whether whoever has just read from a peer looks for more for about 0.1 ms before sleeping, as long as that
+    pays; False saves processor time where others wait for it."""
     limits: TransportLimits = TransportLimits()
 
     def __post_init__(self) -> None:
@@ -261,6 +264,7 @@ class ClusterSettings:
         if self.stable_after is not None:
             check_positive(self, "stable_after")
         self._check_downing()
+        check_kind("ClusterSettings.busy_poll", self.busy_poll, bool, "False")
         if self.on_downed not in (None, "stop", "rejoin"):
             raise ConfigError(f"ClusterSettings.on_downed must be 'stop' or 'rejoin', got {self.on_downed!r}")
         host, port = self.advertised_host, self.advertised_port

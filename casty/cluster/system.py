@@ -77,7 +77,7 @@ class ClusteredActorSystem(ActorSystem):
         self._find_serial = count(1)
         self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
         transport = RemoteTransport(
-            network or TcpNetwork(insecure=insecure),
+            network or TcpNetwork(insecure=insecure, busy_poll=self.settings.busy_poll),
             limits=self.settings.limits,
             rng=None if self.config.seed is None else Random(self.config.seed),
         )

@@ -23,6 +23,7 @@ from casty.address import NodeAddress
 from casty.checks import PORT_MAX, check_endpoint
 from casty.errors import BindError, ConfigError
 from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
+from casty.transport.polling import Polling, usable_cores
 
 ACCEPT_PAUSE = 0.1
 """Seconds between two accepts after one failed: when descriptors run out, hurrying does not help."""
@@ -50,13 +51,14 @@ class TcpConnection:
     quarter of the processor time of an ask of another node.
     """
 
-    __slots__ = ("_is_drained", "_remote", "_socket", "_stream")
+    __slots__ = ("_is_drained", "_polling", "_remote", "_socket", "_stream")
 
-    def __init__(self, stream: SocketStream, remote: str) -> None:
+    def __init__(self, stream: SocketStream, remote: str, *, busy_poll: bool = False) -> None:
         self._stream = stream
         self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)
         self._remote = remote
         self._is_drained = False
+        self._polling = Polling() if busy_poll else None
 
     @property
     def remote(self) -> str:
@@ -84,6 +86,9 @@ class TcpConnection:
         try:
             if not self._is_drained:
                 await trio.lowlevel.checkpoint()
+            elif (data := await self._poll(max_bytes)) is not None:
+                self._is_drained = 0 < len(data) < max_bytes
+                return data
             elif self._socket.fileno() >= 0:  # there was nothing more the last time: first wait, then read
                 await trio.lowlevel.wait_readable(self._socket)
             while True:
@@ -96,6 +101,22 @@ class TcpConnection:
                     return data
         except (OSError, trio.ClosedResourceError) as error:
             raise ConnectionLost(_reason(error)) from error
+
+    async def _poll(self, max_bytes: int) -> bytes | None:
+        """Look for bytes over some turns of the loop, if that has paid of late; None when there were none."""
+        polling = self._polling
+        if polling is None or not (turns := polling.turns()):
+            return None
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+            try:
+                data = self._socket.recv(max_bytes)
+            except BlockingIOError:
+                continue
+            polling.hit()
+            return data
+        polling.missed()
+        return None
 
     def receive_into_nowait(self, place: memoryview) -> int:
         """Read what is there; 0 when that is nothing, or the end; ConnectionLost when the stream broke."""
@@ -144,10 +165,11 @@ class TcpConnection:
 class TcpListener:
     """A bound port: one socket for each address that the host name has on this machine."""
 
-    __slots__ = ("_address", "_listeners")
+    __slots__ = ("_address", "_busy_poll", "_listeners")
 
-    def __init__(self, address: NodeAddress, listeners: Sequence[SocketListener]) -> None:
+    def __init__(self, address: NodeAddress, listeners: Sequence[SocketListener], *, busy_poll: bool = False) -> None:
         self._address = address
+        self._busy_poll = busy_poll
         self._listeners = listeners
 
     @property
@@ -178,7 +200,8 @@ class TcpListener:
                 logger.warning("cannot accept a connection on %s: %s", self._address, _reason(error))
                 await trio.sleep(ACCEPT_PAUSE)
             else:
-                nursery.start_soon(_isolated, TcpConnection(stream, _remote_host(stream)), handler)
+                connection = TcpConnection(stream, _remote_host(stream), busy_poll=self._busy_poll)
+                nursery.start_soon(_isolated, connection, handler)
 
     def __repr__(self) -> str:
         return f"<TcpListener {self._address}>"
@@ -188,13 +211,15 @@ class TcpNetwork:
     """Listen and dial over TCP.
 
     ``insecure=True`` allows to listen beyond loopback although the traffic is neither encrypted nor
-    authenticated: for networks in which every machine is trusted.
+    authenticated: for networks in which every machine is trusted. With ``busy_poll=False``, readers sleep at
+    once; so they do where the process may use one core only.
     """
 
-    __slots__ = ("_insecure",)
+    __slots__ = ("_busy_poll", "_insecure")
 
-    def __init__(self, *, insecure: bool = False) -> None:
+    def __init__(self, *, insecure: bool = False, busy_poll: bool = True) -> None:
         self._insecure = insecure
+        self._busy_poll = busy_poll and usable_cores() > 1
 
     async def listen(self, host: str, port: int) -> TcpListener:
         """Open the port; BindError when it cannot be had, ConfigError when it must not be."""
@@ -209,7 +234,7 @@ class TcpNetwork:
             raise BindError(f"cannot listen on {NodeAddress(host, port)}: {_bind_advice(error)}") from error
         listeners = [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
         bound: int = listeners[0].extra(SocketAttribute.local_port)
-        return TcpListener(NodeAddress(host, bound), listeners)
+        return TcpListener(NodeAddress(host, bound), listeners, busy_poll=self._busy_poll)
 
     async def connect(self, address: NodeAddress) -> TcpConnection:
         """Dial; ConnectFailed says whether it was refused."""
@@ -224,7 +249,7 @@ class TcpNetwork:
             # A dial to a free port of the ephemeral range can be given that very port and meet itself.
             await stream.aclose()
             raise ConnectFailed(address, NOBODY, refused=True)
-        return TcpConnection(stream, _remote_host(stream))
+        return TcpConnection(stream, _remote_host(stream), busy_poll=self._busy_poll)
 
 
 def reachable(host: str) -> str:
