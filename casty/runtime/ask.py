@@ -29,6 +29,7 @@ from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQU
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import AskableRef, LocalRef, OwnRef, refuse_thread
 from casty.runtime.timers import Entry, Keeper
+from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -119,7 +120,7 @@ class AskRef(OwnRef[R_contra]):
             return
         self.close(message)
         if self.task is not None:
-            trio.lowlevel.reschedule(self.task)
+            trio.lowlevel.reschedule(self.task, WOKEN)
 
     async def send(self, message: R_contra) -> None:
         self.tell(message)
@@ -137,7 +138,7 @@ class AskRef(OwnRef[R_contra]):
         if self.answer is WAITING:
             self.close(Refused(error))
             if self.task is not None:
-                trio.lowlevel.reschedule(self.task)
+                trio.lowlevel.reschedule(self.task, WOKEN)
 
     def close(self, answer: object) -> None:
         """Take an answer, or a mark for none, and leave the table and the wheel."""
@@ -158,7 +159,7 @@ class AskRef(OwnRef[R_contra]):
         if asked is not None:
             asked.withdraw(REQUEST_EXPIRED)
         if self.task is not None:
-            trio.lowlevel.reschedule(self.task)
+            trio.lowlevel.reschedule(self.task, WOKEN)
 
     def abort(self, _raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
         """Close the slot because the asking task was cancelled."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Never
 import trio
 
 from casty.config import Mailbox, MailboxOverflowStrategy
+from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -263,7 +264,7 @@ class MessageQueue:
         while self.senders and len(self.messages) < self.limit:
             task, message = self.senders.popitem(last=False)
             self.messages.append(message)
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     def park(self, task: trio.lowlevel.Task) -> Callable[[trio.lowlevel.RaiseCancelT], trio.lowlevel.Abort]:
         """Have ``task``, which is to sleep now, woken by the next message or signal; return how that is aborted."""
@@ -275,7 +276,7 @@ class MessageQueue:
         """Make the actor look at its signals and messages, if it is not about to do so anyway."""
         task, self.sleeper = self.sleeper, None
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self.sleeper = None
@@ -297,7 +298,7 @@ class MessageQueue:
         waiting = [*self.empty_stashes(), *(self.front or ()), *self.messages]
         self.front, self.messages, self.limit, self.closed = None, NO_MESSAGES, 0, True
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
         self.senders = self.weights = None
         return [message for message in waiting if not isinstance(message, EndNotice)]
 

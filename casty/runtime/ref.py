@@ -17,6 +17,7 @@ from casty.config import MailboxOverflowStrategy
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
+from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
@@ -166,7 +167,7 @@ class LocalRef(OwnRef[M_contra]):
             mailbox.messages.append(request)
             if mailbox.sleeper is not None:  # and not by `wake` either
                 sleeper, mailbox.sleeper = mailbox.sleeper, None
-                trio.lowlevel.reschedule(sleeper)
+                trio.lowlevel.reschedule(sleeper, WOKEN)
         else:
             self._hand_in(request)
 

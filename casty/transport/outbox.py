@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import trio
 
+from casty.runtime.waking import WOKEN
+
 EARLY_FRAMES = 32
 """Frames that are written before the writer's turn comes, when so many have been queued since it was woken: the
 other node begins with them while this one makes the rest. 64 asks in flight take 0.62 of the time by the clock, and
@@ -153,7 +155,7 @@ class Outbox:
         self.tally.bytes -= self.bytes
         self._frames, self.bytes = [], 0
         while self._waiting:
-            trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0])
+            trio.lowlevel.reschedule(self._waiting.popitem(last=False)[0], WOKEN)
         return drained
 
     async def wait(self, write_early: Callable[[], None] | None = None, *, only_woken: bool = False) -> None:
@@ -174,7 +176,7 @@ class Outbox:
         """Let the taking task look again."""
         taker, self._taker = self._taker, None
         if taker is not None:
-            trio.lowlevel.reschedule(taker)
+            trio.lowlevel.reschedule(taker, WOKEN)
 
     def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._taker = None
@@ -194,7 +196,7 @@ class Outbox:
             self._frames.append(frame)
             self.bytes += len(frame)
             self.tally.bytes += len(frame)
-            trio.lowlevel.reschedule(sender)
+            trio.lowlevel.reschedule(sender, WOKEN)
 
     def __repr__(self) -> str:
         return f"<Outbox queued={len(self._frames)} bytes={self.bytes} waiting={len(self._waiting)}>"
