@@ -1,0 +1,147 @@
+"""Refs to actors of other nodes: what is told to one becomes a frame at once, and is queued for its node."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Never, TypeVar
+
+import trio
+
+from casty.address import ActorAddress, Place, serial_of
+from casty.refs import ActorRef
+from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL
+from casty.runtime.mailbox import Nothing, Request
+from casty.runtime.ref import AskableRef, refuse_thread
+from casty.transport.route import Route
+from casty.wire.codec import Write
+from casty.wire.envelope import encode_slot, encode_wait
+from casty.wire.frame import Lane
+from casty.wire.withdrawals import withdraw_frame
+
+if TYPE_CHECKING:
+    from casty.cluster.node import ClusterNode
+
+M_contra = TypeVar("M_contra", contravariant=True)
+T = TypeVar("T")
+
+NOTHING_TOLD: tuple[type, Write] = (Nothing, bytes)
+"""Where nothing was told yet: no message is of this class."""
+
+
+class RemoteRef(AskableRef[M_contra]):
+    """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
+
+    __slots__ = ("_address", "_asked", "_node", "_place", "_route", "_tail", "_told", "_type_form")
+
+    def __init__(self, node: ClusterNode, place: Place, route: Route | None, type_form: object) -> None:
+        self._node = node
+        self._place = place
+        self._address: ActorAddress | None = None
+        self._route = route
+        self._type_form = type_form
+        self._told: tuple[type, Write] = NOTHING_TOLD
+        """The class of the last message that was told, and what makes frames of such: half of the encoding."""
+        self._asked: tuple[type, Write] = NOTHING_TOLD
+        self._tail = b""
+        """Of the ref for a reply: which ask it is for, since all replies of a class have one head."""
+
+    @property
+    def address(self) -> ActorAddress:
+        if self._address is None:
+            self._address = ActorAddress(*self._place)
+        return self._address
+
+    @property
+    def path(self) -> str:
+        return self._place[1]
+
+    def of(self: ActorRef[Never], message_type: type[T]) -> ActorRef[T]:
+        if not isinstance(self, RemoteRef):
+            return ActorRef.of(self, message_type)
+        self._node.codec.register(message_type)
+        return RemoteRef(self._node, self._place, self._route, message_type)
+
+    def tell(self, message: M_contra) -> None:
+        node, (cls, write) = self._node, self._told
+        if get_ident() != node.thread:
+            refuse_thread(self)
+        if cls is not type(message):
+            write = self._writer(message)
+        frame, route, holds = write(message, self._tail), self._route, node.holds
+        if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
+            self._post(message, frame)
+        elif not (route.put(frame) or route.send(frame)):  # the usual case of `_post`, without two calls
+            self._drop(message)
+
+    def request(self, request: Request) -> None:
+        node, message, (cls, write) = self._node, request.message, self._asked
+        if get_ident() != node.thread:
+            refuse_thread(self)
+        request.far += (self,)
+        if cls is not type(message):
+            write = node.codec.writer(self._place[1], self._place[5], message, self._type_form, has_tail=True)
+            self._asked = type(message), write
+        remaining = request.deadline - node.kernel.now()
+        self._post(message, write(message, encode_wait(remaining if remaining > 0 else 0.0, request.ask)))
+
+    def is_known(self) -> bool:
+        node, route = self._node, self._route
+        if route is None or node.transport is None:
+            return False
+        is_member = any(member.address == route.to.address for member in node.board.members)
+        return is_member or node.transport.link_up(route.to, Lane.ordinary) is not None
+
+    def withdraw(self, ask: int) -> None:
+        node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
+        if route is None or node.holds is None:
+            return
+        # Where there is no room for it, the deadline that went with the request ends it.
+        route.send(frame)
+        node.holds.follow(route.to, path, frame)  # the request may wait here too: then once more, behind it
+
+    def _writer(self, message: object) -> Write:
+        node, (_, path, _, _, _, uid) = self._node, self._place
+        serial = serial_of(path)
+        if serial is None:
+            write = node.codec.writer(path, uid, message, self._type_form)
+        else:
+            write, self._tail = node.reply_writer(message, self._type_form), encode_slot(serial, uid)
+        self._told = type(message), write
+        return write
+
+    def _post(self, message: object, frame: bytes) -> None:
+        node, route, path = self._node, self._route, self._place[1]
+        holds = node.holds
+        if route is None or holds is None:
+            is_taken = False
+        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
+            is_taken = holds.tell(route.to, path, frame)
+        else:
+            is_taken = route.send(frame)
+        if not is_taken:
+            self._drop(message)
+
+    def _drop(self, message: object) -> None:
+        """Make a dead letter of a message that was not taken."""
+        kernel, route = self._node.kernel, self._route
+        refusal = None if route is None else route.refusal()
+        if route is None:
+            kernel.dead_letter(message, self, NODE_STOPPED)
+        elif refusal is None:
+            kernel.dead_letter(message, self, OUTBOUND_FULL)
+        else:
+            kernel.dead_letter(message, self, NOT_SENT, refusal)
+
+    async def send(self, message: M_contra) -> None:
+        node, route, path, holds, (cls, write) = self._node, self._route, self._place[1], self._node.holds, self._told
+        if route is None or holds is None:
+            node.kernel.dead_letter(message, self, NODE_STOPPED)
+            await trio.lowlevel.checkpoint()
+            return
+        if cls is not type(message):
+            write = self._writer(message)
+        frame = write(message, self._tail)
+        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
+            await holds.send(route.to, path, frame)
+        else:
+            await route.send_wait(frame)
