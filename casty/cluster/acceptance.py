@@ -53,7 +53,7 @@ class Acceptances:
     def __init__(self) -> None:
         self._of_actors: dict[int, Acceptance] = {}
         self._of_replies: dict[object, Acceptance] = {}
-        self._fitting: set[tuple[tuple[object, ...], type]] = set()
+        self.fitting: set[tuple[tuple[object, ...], type]] = set()
         """Types of replies, and classes all of whose instances are of them."""
 
     def admits(self, target: OwnRef[Any], message: object, name: str, *, remember: bool) -> bool:
@@ -75,13 +75,13 @@ class Acceptances:
         if type(message) is ErrorReply or not promised:
             return True
         fitting = promised, type(message)
-        if fitting in self._fitting:
+        if fitting in self.fitting:
             return True
         for form in promised:
             if _known(self._of_replies, form, form).admits_all_like(message):
-                if len(self._fitting) >= REMEMBERED_MAX:
-                    self._fitting.clear()
-                self._fitting.add(fitting)
+                if len(self.fitting) >= REMEMBERED_MAX:
+                    self.fitting.clear()
+                self.fitting.add(fitting)
                 return True
         for form in promised:
             if _known(self._of_replies, form, form).admits(message, name):

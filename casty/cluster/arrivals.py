@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Never, TypeVar
+from typing import Never
 
 import msgpack
 import trio
@@ -28,10 +28,8 @@ from casty.wire.frame import FrameKind
 from casty.wire.hooks import Hook
 from casty.wire.type_entry import FOREIGN, TypeEntry
 
-P = TypeVar("P")
-
 HEADS_MAX = 8_192
-"""Heads of a kind that are remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""
+"""Heads that are remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""
 
 ENVELOPE = FrameKind.ENVELOPE
 NO_HEAD = b"\0"
@@ -40,14 +38,15 @@ _unpackb = msgpack.unpackb
 
 
 class Place:
-    """Where the messages under one head go, and what makes them."""
+    """Where the messages, or the requests, under one head go, and what makes them."""
 
-    __slots__ = ("decode", "entry", "envelope", "mailbox", "path")
+    __slots__ = ("decode", "entry", "envelope", "is_asked", "mailbox", "path")
 
     def __init__(self, entry: TypeEntry, mailbox: MessageQueue, envelope: Envelope) -> None:
         self.entry = entry
         self.decode: Hook = entry.decode
         self.mailbox = mailbox
+        self.is_asked = envelope.wait is not None
         self.path = envelope.path
         self.envelope = envelope._replace(message=None)
 
@@ -75,16 +74,17 @@ class Arrivals:
         self._refuse = refuse
         self._elements_max = node.settings.limits.elements_max
         self._small_max = min(LARGE_BYTES_MIN, self._elements_max)
-        self._places: dict[bytes, Place] = {}
-        self._asks: dict[bytes, Place] = {}
-        self._replies: dict[bytes, TypeEntry] = {}
+        self._ways: dict[bytes, Place | TypeEntry] = {}
+        """What is known of heads; for that of replies, which are found by their tails, what makes them."""
 
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
-        places, small_max, backlogs = self._places, self._small_max, self._node.backlogs
+        ways, small_max, backlogs = self._ways, self._small_max, self._node.backlogs
         by_path = {} if backlogs is None else backlogs.by_path
-        position, count, head, end, place = start, 0, NO_HEAD, 0, None
+        position, count, head, end = start, 0, NO_HEAD, 0
+        way: Place | TypeEntry | None = None
+        place: Place | None = None
         try:
             for kind, body in islice(frames, start, None):
                 if kind is not ENVELOPE:
@@ -93,10 +93,11 @@ class Arrivals:
                 if body[:end] != head:  # most are like the one before: no size to read, no hash of a head to make
                     end = int.from_bytes(body[:SIZE_BYTES]) + SIZE_BYTES
                     head = body[:end]
-                    place = places.get(head)
+                    way = ways.get(head)
+                    place = way if type(way) is Place and not way.is_asked else None
                 if place is None or len(body) >= small_max:
-                    self._take_other(peer, body, head)
-                    head, end = NO_HEAD, 0  # it may be known now
+                    if not self._take_other(peer, body, end, way):
+                        head, end = NO_HEAD, 0  # it may be known now
                     continue
                 try:
                     message = place.decode(_unpackb(body[end:]))
@@ -110,7 +111,7 @@ class Arrivals:
                         mailbox.wake()
                     count += 1
                 elif mailbox.closed:  # its actor has ended, and another may have the path: the long way learns of it
-                    del places[head]
+                    del ways[head]
                     self._take_frame(peer, body)
                     head, end = NO_HEAD, 0
                 else:
@@ -122,36 +123,33 @@ class Arrivals:
 
     def learn(self, body: bytes | memoryview, envelope: Envelope) -> None:
         """Remember the head of a message that was delivered, if all messages under it can go the same way."""
-        path, uid, message, name, wait = envelope
+        path, uid, message, name, _ = envelope
         entry = self._node.codec.entry_of(name)
         if entry is None:
             return
         head = bytes(body[: end_of_head(body)])
         if path.startswith(ASK_PREFIX):
-            remember(self._replies, head, entry)
+            remember(self._ways, head, entry)
             return
         ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
         # What an actor takes is known by class, once it has been found out; an actor of the library never lists any.
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
-        places = self._places if wait is None else self._asks
-        if len(places) >= HEADS_MAX:
-            for old in [old for old, place in places.items() if place.mailbox.closed]:
-                del places[old]
-        remember(places, head, Place(entry, ref.mailbox, envelope))
+        remember(self._ways, head, Place(entry, ref.mailbox, envelope))
 
-    def _take_other(self, peer: UniqueAddress, body: bytes, head: bytes) -> None:
-        """Take an ask, a reply, a message whose head is new, or one that is large."""
-        is_taken = False
-        if len(body) < self._elements_max:
-            if (ask := self._asks.get(head)) is not None:
-                is_taken = self._take_ask(peer, body, len(head), ask)
-            elif (reply := self._replies.get(head)) is not None:
-                is_taken = self._take_reply(peer, body, len(head), reply)
-            elif (place := self._places.get(head)) is not None:
-                is_taken = self._take_large(peer, body, len(head), place)
-        if not is_taken:
-            self._take_frame(peer, body)
+    def _take_other(self, peer: UniqueAddress, body: bytes, end: int, way: Place | TypeEntry | None) -> bool:
+        """Take an ask, a reply, a message whose head is new, or one that is large; whether it went the quick way."""
+        if way is not None and len(body) < self._elements_max:
+            if isinstance(way, TypeEntry):
+                is_taken = self._take_reply(peer, body, end, way)
+            elif way.is_asked:
+                is_taken = self._take_ask(peer, body, end, way)
+            else:
+                is_taken = self._take_large(peer, body, end, way)
+            if is_taken:
+                return True
+        self._take_frame(peer, body)
+        return False
 
     def _take_ask(self, peer: UniqueAddress, body: bytes, end: int, place: Place) -> bool:
         """Take an ask; False, and nothing has happened, where its actor has ended, as the long way has to tell."""
@@ -239,11 +237,14 @@ class Arrivals:
             backlogs.look(ref)
 
     def __repr__(self) -> str:
-        return f"<Arrivals places={len(self._places)} asks={len(self._asks)} replies={len(self._replies)}>"
+        return f"<Arrivals heads={len(self._ways)}>"
 
 
-def remember(table: dict[bytes, P], head: bytes, what: P) -> None:
-    """Put something under a head, in place of all others when there are HEADS_MAX."""
-    if len(table) >= HEADS_MAX:
-        table.clear()
-    table[head] = what
+def remember(ways: dict[bytes, Place | TypeEntry], head: bytes, way: Place | TypeEntry) -> None:
+    """Put something under a head, when there are HEADS_MAX in place of those whose actors have ended, or of all."""
+    if len(ways) >= HEADS_MAX:
+        for old in [old for old, known in ways.items() if isinstance(known, Place) and known.mailbox.closed]:
+            del ways[old]
+    if len(ways) >= HEADS_MAX:
+        ways.clear()
+    ways[head] = way

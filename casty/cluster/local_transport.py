@@ -81,9 +81,14 @@ class LocalTransport:
     def reply(self, serial: int, uid: int, message: object, name: str) -> bool:
         """Hand a reply to the ask that waits for it; False, and nothing has happened, if there is none for it."""
         slot = self._kernel.asks.get(serial)
-        if slot is None or slot.uid != uid or not self._acceptances.admits(slot, message, name, remember=False):
+        if slot is None or slot.uid != uid:
             return False
-        slot.deliver(message)
+        if (slot.promised, type(message)) in self._acceptances.fitting:  # no refusal: those fit no promise
+            slot.answer_with(message)
+        elif self._acceptances.admits(slot, message, name, remember=False):
+            slot.deliver(message)
+        else:
+            return False
         self.delivered += 1
         return True
 

@@ -157,7 +157,9 @@ class ClusterNode:
     def export_ref(self, ref: ActorRef[Never], type_form: object) -> Place:
         """Return where other nodes reach ``ref``; an ask notes what it is promised."""
         if type(ref) is AskRef:
-            if type_form not in ref.promised:
+            if not ref.promised:
+                ref.promised = (type_form,)
+            elif type_form not in ref.promised:
                 ref.promised = (*ref.promised, type_form)
         elif not isinstance(ref, OwnRef):
             return ref.address.place

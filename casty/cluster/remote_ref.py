@@ -81,8 +81,14 @@ class RemoteRef(AskableRef[M_contra]):
         if cls is not type(message):
             write = node.codec.writer(self._place[1], self._place[5], message, self._type_form, has_tail=True)
             self._asked = type(message), write
-        remaining = request.deadline - node.kernel.now()
-        self._post(message, write(message, encode_wait(remaining if remaining > 0 else 0.0, request.ask)))
+        remaining = request.timeout  # of a request that has waited nowhere: no look at the clock
+        if remaining is None or request.cell is not None:
+            remaining = max(request.deadline - node.kernel.now(), 0.0)
+        frame, route, holds = write(message, encode_wait(remaining, request.ask)), self._route, node.holds
+        if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
+            self._post(message, frame)
+        elif not (route.put(frame) or route.send(frame)):  # as in `tell`
+            self._drop(message)
 
     def is_known(self) -> bool:
         node, route = self._node, self._route

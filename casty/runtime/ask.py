@@ -118,6 +118,10 @@ class AskRef(OwnRef[R_contra]):
         if self.answer is not WAITING:
             self._kernel.dead_letter(message, self, ASK_FINISHED)
             return
+        self.answer_with(message)
+
+    def answer_with(self, message: object) -> None:
+        """End the wait, which nothing has ended yet, with a reply."""
         self.close(message)
         if self.task is not None:
             trio.lowlevel.reschedule(self.task, WOKEN)
@@ -265,7 +269,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     kernel.asks[serial] = slot
     deadline = kernel.now() + timeout
     try:
-        slot.asked = request = Request(factory(slot), deadline, number)
+        slot.asked = request = Request(factory(slot), deadline, number, timeout=timeout)
         if type(ref) is LocalRef or isinstance(ref, AskableRef):
             ref.request(request)
         else:

@@ -44,13 +44,23 @@ NO_MESSAGES: Final = deque[object](maxlen=0)
 class Request:
     """A message whose sender waits for a reply, for as long as it waits in a mailbox itself."""
 
-    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "waits")
+    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "timeout", "waits")
 
-    def __init__(self, message: object, deadline: float, ask: int, listed: dict[int, Request] | None = None) -> None:
+    def __init__(
+        self,
+        message: object,
+        deadline: float,
+        ask: int,
+        listed: dict[int, Request] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
         self.message = message
         """NOTHING once it was withdrawn."""
         self.deadline = deadline
         """When the sender gives up, on the clock of this system; infinity if it never does."""
+        self.timeout = timeout
+        """The seconds until then, for who hands it over in the step in which it was made."""
         self.ask = ask
         """The number of the ask, which only those know who were sent the ref for its reply."""
         self.listed = listed

@@ -13,7 +13,10 @@ import casty
 from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
 from casty.address import ASK_PREFIX
 from casty.cluster import arrivals as arrivals_module
-from casty.wire.envelope import encode_head, encode_slot, encode_wait
+from casty.cluster.arrivals import Place
+from casty.runtime.mailbox import MessageQueue
+from casty.wire.codec import Codec
+from casty.wire.envelope import Envelope, encode_head, encode_slot, encode_wait
 from casty.wire.frame import FrameKind, Lane, frame
 
 
@@ -347,10 +350,30 @@ async def test_only_so_many_heads_are_remembered(autojump_clock, nodes, pair, mo
     assert len(seen) == 120
 
 
+def way(*, is_closed: bool) -> Place:
+    codec = Codec(export_ref=lambda ref, form: ref.address.place, import_ref=lambda place, form: None)
+    codec.register(int)
+    entry, mailbox = codec.entry_of("int"), MessageQueue(Mailbox())
+    assert entry is not None
+    if is_closed:
+        mailbox.close()
+    return Place(entry, mailbox, Envelope("/sink", 0, 1, "int"))
+
+
 def test_the_table_of_heads_is_bounded(monkeypatch):
     monkeypatch.setattr(arrivals_module, "HEADS_MAX", 4)
-    table: dict[bytes, int] = {}
+    table: dict[bytes, Any] = {}
     for number in range(10):
-        arrivals_module.remember(table, b"%d" % number, number)
+        kept = way(is_closed=False)
+        arrivals_module.remember(table, b"%d" % number, kept)
         assert len(table) <= 4
-        assert table[b"%d" % number] == number
+        assert table[b"%d" % number] is kept
+
+
+def test_heads_of_actors_that_have_ended_make_room_first(monkeypatch):
+    monkeypatch.setattr(arrivals_module, "HEADS_MAX", 4)
+    table: dict[bytes, Any] = {}
+    for number in range(4):
+        arrivals_module.remember(table, b"%d" % number, way(is_closed=number % 2 == 0))
+    arrivals_module.remember(table, b"4", way(is_closed=False))
+    assert sorted(table) == [b"1", b"3", b"4"]
