@@ -16,6 +16,7 @@ from casty.transport.route import Route
 from casty.wire.codec import Write
 from casty.wire.envelope import encode_slot, encode_wait
 from casty.wire.frame import Lane
+from casty.wire.pieces import Piece
 from casty.wire.withdrawals import withdraw_frame
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class RemoteRef(AskableRef[M_contra]):
             refuse_thread(self)
         if cls is not type(message):
             write = self._writer(message)
-        frame, route, holds = write(message, self._tail), self._route, node.holds
+        frame, route, holds = write(message, self._tail, self), self._route, node.holds
+        if not frame:
+            return  # it was large, and `write_now` has taken it
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
             self._post(message, frame)
         elif not (route.put(frame) or route.send(frame)):  # the usual case of `_post`, without two calls
@@ -84,11 +87,20 @@ class RemoteRef(AskableRef[M_contra]):
         remaining = request.timeout  # of a request that has waited nowhere: no look at the clock
         if remaining is None or request.cell is not None:
             remaining = max(request.deadline - node.kernel.now(), 0.0)
-        frame, route, holds = write(message, encode_wait(remaining, request.ask)), self._route, node.holds
+        frame, route, holds = write(message, encode_wait(remaining, request.ask), self), self._route, node.holds
+        if not frame:
+            return
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
             self._post(message, frame)
         elif not (route.put(frame) or route.send(frame)):  # as in `tell`
             self._drop(message)
+
+    def write_now(self, pieces: list[Piece]) -> bool:
+        """Write a large frame from where its pieces lie, if nothing is to go before it and it needs no slices."""
+        node, route, holds = self._node, self._route, self._node.holds
+        if route is None or holds is None or (holds.by_actor and holds.has(route.to, self._place[1])):
+            return False
+        return sum(map(len, pieces)) <= node.frame_bytes_max and route.write_now(pieces)
 
     def is_known(self) -> bool:
         node, route = self._node, self._route

@@ -35,10 +35,11 @@ class Connection(Protocol):
         """Where the other end is, for limits and log lines: the host, without the port."""
         ...
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         """Write what can be written without waiting, and return how many bytes that was; 0 is always allowed.
 
-        ConnectionLost when the stream is seen to be broken. Not while a `send` is under way.
+        ``more`` is what comes behind ``data``. ConnectionLost when the stream is seen to be broken. Not while a `send`
+        is under way.
         """
         ...
 

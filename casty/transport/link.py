@@ -26,6 +26,7 @@ from casty.transport.reading import FrameReader, Frames, Places
 from casty.transport.traffic import Traffic
 from casty.transport.writing import FrameWriter
 from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
+from casty.wire.pieces import Piece
 
 FRAMES_BEFORE_YIELD = 64
 """Frames of one link that are handled before other tasks run: as many as an actor takes at once. With more, messages
@@ -175,6 +176,13 @@ class Session:
         self._writer.give_up()
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
+
+    def write_now(self, pieces: list[Piece]) -> bool:
+        """Write a frame from where its pieces lie, past the queue; False when it has to be queued."""
+        if self.rest is not Rest.no or self.is_finishing or not self._writer.write_pieces(pieces):
+            return False
+        self.used = trio.current_time()
+        return True
 
     def finish(self) -> None:
         """Write what is queued, say goodbye, and end when the peer has closed."""

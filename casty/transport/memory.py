@@ -237,7 +237,7 @@ class MemoryConnection:
         """The name of the other host."""
         return self._incoming.source
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         """Take nothing: here every write gives way first, so that a run does not depend on how full a buffer is."""
         self._check()
         return 0

@@ -77,6 +77,11 @@ class Outbox:
         """Whether nothing is queued and nobody waits."""
         return not self._frames and not self._waiting
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether nothing is queued, and the task that takes waits for the next frame."""
+        return self._taker is not None and self._write_early is not None
+
     def put_nowait(self, frame: bytes) -> bool:
         """Queue ``frame``; False when there is no room or others wait for it."""
         frames, size = self._frames, self.bytes + len(frame)

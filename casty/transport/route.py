@@ -12,6 +12,7 @@ from casty.address import UniqueAddress
 from casty.transport.link import Link
 from casty.transport.peers import SENDS_BEFORE_YIELD, RemoteTransport
 from casty.wire.frame import Lane
+from casty.wire.pieces import Piece
 
 
 class Route:
@@ -32,6 +33,13 @@ class Route:
             return False
         outbox = link.outbox
         return outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
+
+    def write_now(self, pieces: list[Piece]) -> bool:
+        """Write a frame at once, past the queue of that link, if nothing is in it; False when it has to be queued."""
+        link = self._link
+        if link is None or link.session is None or link.outbox.tally.bytes >= link.outbox.tally.bytes_max:
+            return False
+        return link.session.write_now(pieces)
 
     def send(self, frame: bytes) -> bool:
         """Do what `RemoteTransport.send` does."""

@@ -32,6 +32,8 @@ GATHER_SECONDS = 0.1
 """How long the system may collect bytes before they are read. Linux before 5.7 could do so for ever: it closes
 the window when small packets fill the buffer before what is wanted has come."""
 GATHERS = sys.platform == "linux"
+GATHERS_WRITES = hasattr(socket.socket, "sendmsg")
+"""Whether the system writes what lies in several places at once."""
 
 UNKNOWN_HOST = "unknown"
 NOBODY = "nobody listens there"
@@ -65,10 +67,10 @@ class TcpConnection:
         """The other end's IP address."""
         return self._remote
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         """Write what the socket's buffer takes; ConnectionLost when the stream broke or was closed."""
         try:
-            return self._socket.send(data)
+            return self._socket.sendmsg((data, *more)) if more and GATHERS_WRITES else self._socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -5,17 +5,24 @@ Owns what is under way to the socket. It knows no lane and no rest; `Session` sa
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.outbox import Outbox
 from casty.transport.traffic import Traffic
+from casty.wire.pieces import Piece, rest_of
 
 WRITE_BYTES_MAX = 256 * 1024
 """What one write may carry of many small frames, and what is to make its way within the time-out."""
 LARGE_WRITE_BYTES_MAX = 1024 * 1024 + 64 * 1024
 """What is offered to the system at once of a frame that is larger: an ask with 1 MiB takes 1.1 times the
 processor time in four pieces."""
+
+EARLY_BYTES = 40 * 1024
+"""Of a large frame written first: the peer wakes up, and begins to read, while this node writes the rest. An ask with
+1 MiB takes 0.85 of the time, and 0.9 of the processor time; as much with 16 KiB, 0.88 and 0.9 with 256."""
 
 
 class FrameWriter:
@@ -83,6 +90,33 @@ class FrameWriter:
             self._done()
         else:
             self._rest = memoryview(self._rest)[sent:]
+
+    @trio.lowlevel.enable_ki_protection
+    def write_pieces(self, pieces: list[Piece]) -> bool:
+        """Write a frame that is not queued, as far as that needs no waiting; False if others would have to go first.
+
+        `write_queued` does the rest, of which a copy is made.
+        """
+        if self._is_over or self._unknown or not self._outbox.is_awaited:
+            return False
+        with memoryview(pieces[1]) as second, second[:EARLY_BYTES] as early, second[EARLY_BYTES:] as late:
+            size, count = sum(map(len, pieces)), len(pieces[0]) + len(early)
+            try:
+                sent = self._connection.send_nowait(pieces[0], early)
+            except ConnectionLost:
+                return False  # the writer meets the error
+            if not sent:
+                return False
+            if sent == count:
+                with suppress(ConnectionLost):
+                    sent += self._connection.send_nowait(late, *pieces[2:])
+        self._unknown, self._size = 1, size
+        if sent == size:
+            self._done()
+        else:
+            self._rest = rest_of(pieces, sent)
+            self._outbox.wake()
+        return True
 
     async def write(self, data: bytes | memoryview) -> None:
         """Write all of it. ConnectionLost also when WRITE_BYTES_MAX make no way within the time-out."""

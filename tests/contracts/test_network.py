@@ -121,6 +121,22 @@ async def test_what_is_written_at_once_and_what_waits_arrive_as_one_stream(sides
         assert await read_exactly(far, len(blob)) == blob
 
 
+async def test_what_lies_in_several_places_arrives_as_one_stream(sides: Sides) -> None:
+    pieces = [b"head", memoryview(bytes(range(256)) * 1_000), b"", b"between", bytes(100_000), b"tail"]
+    blob = b"".join(pieces)
+    async with connected(sides) as (near, far), trio.open_nursery() as nursery:
+
+        async def write() -> None:
+            for _ in range(20):
+                taken = near.send_nowait(pieces[0], *pieces[1:])
+                assert 0 <= taken <= len(blob)
+                if taken < len(blob):
+                    await near.send(memoryview(blob)[taken:])
+
+        nursery.start_soon(write)
+        assert await read_exactly(far, 20 * len(blob)) == 20 * blob
+
+
 async def test_a_full_stream_takes_nothing_more_at_once(sides: Sides) -> None:
     async with connected(sides) as (near, _):
         taken = [near.send_nowait(b"x" * FLOOD) for _ in range(100)]

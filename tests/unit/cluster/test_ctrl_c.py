@@ -68,8 +68,8 @@ class TrippedConnection:
     def remote(self) -> str:
         return self.inner.remote
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
-        return self.inner.send_nowait(data)
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        return self.inner.send_nowait(data, *more)
 
     async def send(self, data: bytes | memoryview) -> None:
         self.wire.cross()

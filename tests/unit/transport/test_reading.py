@@ -63,7 +63,7 @@ class Script:
         place[: len(data)] = data
         return len(data)
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         return 0
 
     async def send(self, data: bytes | memoryview) -> None:

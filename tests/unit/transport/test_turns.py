@@ -41,7 +41,7 @@ class Bottomless:
         self.writes: list[tuple[int, int]] = []
         """For each write, how often another task had run, and the size."""
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         self.writes.append((self.turns.count, len(data)))
         return len(data)
 

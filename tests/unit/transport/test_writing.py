@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from casty.transport.base import ConnectionLost
 from casty.transport.outbox import EARLY_FRAMES, Outbox
 from casty.transport.traffic import Traffic
-from casty.transport.writing import FrameWriter
+from casty.transport.writing import EARLY_BYTES, FrameWriter
+from casty.wire.pieces import Piece
 
 
 @dataclass
@@ -22,13 +23,15 @@ class Socket:
 
     room: int = 10**9
     is_broken: bool = False
+    breaks_after: int | None = None
+    """How many writes."""
     written: list[bytes] = field(default_factory=list)
     remote: str = "somewhere"
 
-    def send_nowait(self, data: bytes | memoryview) -> int:
-        if self.is_broken:
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        if self.is_broken or self.breaks_after == len(self.written):
             raise ConnectionLost("broken")
-        taken = bytes(data[: self.room])
+        taken = b"".join((data, *more))[: self.room]
         self.room -= len(taken)
         if taken:
             self.written.append(taken)
@@ -76,6 +79,11 @@ class Writing:
         frames = [b"<%d>" % number for number in range(start, start + count)]
         assert all(self.outbox.put_nowait(frame) for frame in frames)
         return b"".join(frames)
+
+
+PIECES: list[Piece] = [b"head", b"x" * (3 * EARLY_BYTES), b"between", memoryview(b"y" * 100_000), b"tail"]
+WHOLE = b"".join(PIECES)
+EARLY = WHOLE[: len(PIECES[0]) + EARLY_BYTES]
 
 
 async def test_few_frames_wait_for_the_writers_turn_and_go_in_one_piece(nursery: trio.Nursery) -> None:
@@ -180,3 +188,69 @@ def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], 
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+async def test_a_frame_in_pieces_is_written_at_once_and_its_beginning_first(nursery: trio.Nursery) -> None:
+    writing = Writing()
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2):
+        assert writing.writer.write_pieces(PIECES)
+    assert writing.socket.written == [EARLY, WHOLE[len(EARLY) :]] * 2
+    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (2, 2 * len(WHOLE))
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.turns == 0, "the writer was not needed"
+
+
+@pytest.mark.parametrize("room", [1, 4, len(EARLY) - 1, len(EARLY), len(EARLY) + 1, len(WHOLE) - 4, len(WHOLE) - 1])
+async def test_the_rest_of_a_frame_in_pieces_goes_before_all_that_comes_later(room: int, nursery: trio.Nursery) -> None:
+    writing = Writing(Socket(room=room))
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.writer.write_pieces(PIECES)
+    assert not writing.writer.is_idle
+    assert not writing.writer.write_pieces(PIECES), "it would come between"
+    frames = writing.put(2 * EARLY_FRAMES)
+    assert b"".join(writing.socket.written) == WHOLE[:room]
+    await trio.testing.wait_all_tasks_blocked()
+    assert b"".join(writing.socket.written) == WHOLE + frames
+    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (1 + 2 * EARLY_FRAMES, len(WHOLE + frames))
+
+
+async def test_a_frame_in_pieces_does_not_overtake_what_is_queued(nursery: trio.Nursery) -> None:
+    writing = Writing()
+    assert not writing.writer.write_pieces(PIECES), "nobody waits for frames yet"
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    frames = writing.put(1)
+    assert not writing.writer.write_pieces(PIECES)
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.socket.written == [frames]
+    writing.outbox.wake()
+    assert not writing.writer.write_pieces(PIECES), "the writer has something else to do"
+    writing.writer.give_up()
+    await trio.testing.wait_all_tasks_blocked()
+    assert not writing.writer.write_pieces(PIECES), "the session is over"
+    assert writing.socket.written == [frames]
+
+
+@pytest.mark.parametrize("socket", [Socket(room=0), Socket(is_broken=True)], ids=["full", "broken"])
+async def test_a_frame_of_which_nothing_was_written_is_left_to_the_queue(socket: Socket, nursery: trio.Nursery) -> None:
+    writing = Writing(socket)
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert not writing.writer.write_pieces(PIECES)
+    assert writing.writer.is_idle
+    assert socket.written == writing.failures == []
+
+
+async def test_a_frame_that_breaks_off_is_never_written_again(nursery: trio.Nursery) -> None:
+    writing = Writing(Socket(breaks_after=1))
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.writer.write_pieces(PIECES)
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.socket.written == [EARLY]
+    assert writing.failures == ["broken"]
+    writing.writer.give_up()
+    assert (writing.traffic.frames_sent, writing.traffic.frames_unknown) == (0, 1)
