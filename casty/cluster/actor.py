@@ -139,17 +139,26 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
     """Return the behaviour of ``_peers``, which runs the transport and then lets the node join."""
 
     async def main(ctx: ActorContext[Never], inbox: Inbox[Never]) -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(transport.run, node.self_node, node.system_name, inbound)
-            node.subsystems.topology.tell(Start())
-            nursery.start_soon(_keep_house, node)
-            if node.backlogs is not None:
-                node.backlogs.run_in(nursery)
-            async for _ in inbox:
-                pass  # nobody sends to this actor: it waits for its stop
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                node.dead_frames.run_in(nursery)
+                await nursery.start(transport.run, node.self_node, node.system_name, inbound)
+                await _serve_peers(node, nursery, inbox)
+        finally:
+            node.dead_frames.end()
 
     return task(main)
+
+
+async def _serve_peers(node: ClusterNode, nursery: trio.Nursery, inbox: Inbox[Never]) -> None:
+    """Let the node join, and do what is to be done beside the transport, until the actor is to stop."""
+    node.subsystems.topology.tell(Start())
+    nursery.start_soon(_keep_house, node)
+    if node.backlogs is not None:
+        node.backlogs.run_in(nursery)
+    async for _ in inbox:
+        pass  # nobody sends to this actor: it waits for its stop
+    nursery.cancel_scope.cancel()
 
 
 async def _keep_house(node: ClusterNode) -> None:

@@ -30,7 +30,7 @@ REASONS = {
     Fate.too_large: "it is larger than the other node takes",
 }
 
-DeadFrames = Callable[[UniqueAddress, Sequence[bytes], str], None]
+TakeDead = Callable[[UniqueAddress, Sequence[bytes], str], None]
 
 
 class LargeFrame(bytes):
@@ -82,7 +82,7 @@ class Holds:
     """The holds of one node."""
 
     def __init__(
-        self, transport: RemoteTransport, limits: TransportLimits, now: Callable[[], float], dead_frames: DeadFrames
+        self, transport: RemoteTransport, limits: TransportLimits, now: Callable[[], float], dead_frames: TakeDead
     ) -> None:
         self._transport = transport
         self._limits = limits

@@ -144,7 +144,7 @@ class Inbound:
             for frame in body_frames:
                 if frame[HEADER_BYTES - 1] == FrameKind.SLICE:
                     self._node.holds.undelivered(frame, reason)
-        self._node.dead_frames(to, body_frames, reason)
+        self._node.dead_frames.take(to, body_frames, reason)
 
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node

@@ -7,7 +7,7 @@ about the cluster.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Never
 
@@ -24,7 +24,8 @@ from casty.cluster.commands import (
     UnsubscribeTopology,
 )
 from casty.cluster.contacts import Contacts
-from casty.cluster.holds import Holds, envelopes_of
+from casty.cluster.dead_frames import DeadFrames
+from casty.cluster.holds import Holds
 from casty.cluster.letterbox import Letterbox, Mail
 from casty.cluster.meters import Meters
 from casty.cluster.remote_ref import RemoteRef
@@ -137,7 +138,8 @@ class ClusterNode:
         self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
-        self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames)
+        self.dead_frames = DeadFrames(self._show_dead)
+        self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames.take)
         self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits)
         self.assembler = Assembler(limits.message_bytes_max, self.is_member)
         self._framed: tuple[object, bytes] = (None, b"")
@@ -247,16 +249,15 @@ class ClusterNode:
             self.holds.forget(gone, "the node was removed")
             self.transport.forget(gone)
 
-    def dead_frames(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
-        """Make dead letters of frames to actors that will never be written."""
-        for frame in envelopes_of(frames):
-            try:
-                envelope = self.codec.decode_envelope(frame[HEADER_BYTES:])
-            except ProtocolError as error:
-                self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
-                continue
-            ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
-            self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
+    def _show_dead(self, to: UniqueAddress, frame: bytes, reason: str) -> None:
+        """Make a dead letter of a frame to an actor."""
+        try:
+            envelope = self.codec.decode_envelope(frame[HEADER_BYTES:])
+        except ProtocolError as error:
+            self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
+            return
+        ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
+        self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
 
 
 def _nobody(_: UniqueAddress) -> bool:

@@ -1,0 +1,103 @@
+"""What was for a node that nobody reaches becomes dead letters, all of it, in order, and without holding the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+import casty
+from casty import ActorRef, AskFailed, DeadLetter, NodeAddress
+from casty.cluster.dead_frames import TURN_BYTES_MAX, DeadFrames
+from casty.testing.samples import run_of
+from casty.wire.frame import FrameKind, frame
+
+SIZE = 2_000
+NOBODY = NodeAddress("nowhere", 1)
+
+
+@casty.message("tests.dead.Item")
+@dataclass(frozen=True)
+class Item:
+    number: int
+    data: bytes
+
+
+@casty.message("tests.dead.Get")
+@dataclass(frozen=True)
+class Get:
+    data: bytes
+    reply_to: ActorRef[int]
+
+
+def frames_of(count: int, size: int = SIZE) -> list[bytes]:
+    return [frame(FrameKind.ENVELOPE, number.to_bytes(4, "big") + bytes(size)) for number in range(count)]
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(0, TURN_BYTES_MAX // 64), (SIZE, TURN_BYTES_MAX // SIZE), (10**6, 1)])
+async def test_other_tasks_run_while_many_become_dead_letters(size, at_once):
+    shown: list[bytes] = []
+    dead = DeadFrames(lambda to, frame, reason: shown.append(frame))
+    frames, steps = frames_of(3_000 if size < 10**6 else 8, size), list[int]()
+    async with trio.open_nursery() as nursery:
+        dead.run_in(nursery)
+        dead.take(run_of("b"), frames[:-1], "it is gone")
+        dead.take(run_of("b"), frames[-1:], "it is gone")
+        while len(shown) < len(frames):
+            before = len(shown)
+            await trio.lowlevel.checkpoint()
+            steps.append(len(shown) - before)
+    assert shown == frames
+    assert len(steps) >= len(frames) // at_once // 2
+    assert max(steps) <= 2 * at_once  # who of two tasks goes first in a turn of the loop is left to chance
+
+
+async def test_they_are_taken_at_once_where_nobody_takes_turns():
+    shown: list[bytes] = []
+    dead, frames = DeadFrames(lambda to, frame, reason: shown.append(frame)), frames_of(3_000)
+    dead.take(run_of("b"), frames[:1_000], "it is gone")
+    assert shown == frames[:1_000]
+    async with trio.open_nursery() as nursery:
+        dead.run_in(nursery)
+        dead.take(run_of("b"), frames[1_000:2_000], "it is gone")
+        assert len(shown) < 2_000
+        nursery.cancel_scope.cancel()
+    assert shown == frames[:2_000]
+    dead.end()
+    dead.take(run_of("b"), frames[2_000:], "it is gone")
+    assert shown == frames
+
+
+async def test_a_full_queue_becomes_dead_letters_in_its_order(autojump_clock, nodes):
+    system = (await nodes.start("a")).system
+    ref = system.remote("/sink", NOBODY).of(Item)
+    for number in range(4_000):
+        ref.tell(Item(number, bytes(SIZE)))
+    await trio.sleep(60)
+    assert system.statistics().dead_letters == {"not sent": 4_000}
+    letters = [event for _, event in nodes.handles["a"].events if isinstance(event, DeadLetter)]
+    numbers = [letter.message.number for letter in letters]
+    assert len(numbers) > 100
+    assert numbers == sorted(numbers)
+
+
+async def test_an_ask_at_the_end_of_a_full_queue_fails_too(autojump_clock, nodes):
+    system = (await nodes.start("a")).system
+    for number in range(2_000):
+        system.remote("/sink", NOBODY).of(Item).tell(Item(number, bytes(SIZE)))
+    with pytest.raises(AskFailed, match="did not get the request: not sent"):
+        await system.ask(system.remote("/sink", NOBODY).of(Get), lambda reply_to: Get(b"", reply_to), timeout=30)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5, 20])
+async def test_a_node_that_ends_loses_none_of_them(autojump_clock, nodes, turns):
+    system = (await nodes.start("a")).system
+    ref = system.remote("/sink", NOBODY).of(Item)
+    for number in range(4_000):
+        ref.tell(Item(number, bytes(SIZE)))
+    for _ in range(turns):
+        await trio.lowlevel.checkpoint()
+    await nodes.stop("a")
+    assert sum(system.statistics().dead_letters.values()) == 4_000
+    assert not system.cluster._node.dead_frames._waiting
