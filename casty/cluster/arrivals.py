@@ -23,10 +23,10 @@ from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError
 from casty.runtime.mailbox import MessageQueue, Request
 from casty.runtime.ref import LocalRef, OwnRef
-from casty.wire.envelope import SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
+from casty.wire.envelope import FOREIGN, SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
 from casty.wire.frame import FrameKind
 from casty.wire.hooks import Hook
-from casty.wire.type_entry import FOREIGN, TypeEntry
+from casty.wire.type_entry import TypeEntry
 
 HEADS_MAX = 8_192
 """Heads that are remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""

@@ -19,6 +19,7 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
+from casty.transport.charges import JOINED_LOOK, charge
 from casty.transport.complaints import Complaints
 from casty.transport.credit import FRAME_COST_BYTES, STRANGER_PATIENCE, Pace, control_credit
 from casty.transport.outbox import Outbox, Tally
@@ -287,18 +288,27 @@ class Session:
             if pace is None and self._credit is None:
                 self._hand_over(turn)
                 continue
-            cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
             if pace is not None:
-                self._taken += cost
-                with trio.move_on_after(STRANGER_PATIENCE) as scope:
-                    await pace.take(cost, rank=self._taken)
-                if scope.cancelled_caught:
-                    self.end("strangers of its host send too much", graceful=False)
+                await self._wait_turn(pace, turn)
             self._hand_over(turn)
             if pace is None and self._credit is not None:
+                cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
                 pause = self._credit.take(cost, now=trio.current_time())
                 if pause:
                     await trio.sleep(pause)
+
+    async def _wait_turn(self, pace: Pace, turn: Frames) -> None:
+        """Return when the frames of a stranger may be handed over; what it may send only as a member waits for that."""
+        cost, is_for_members = charge(turn)
+        self._taken += cost
+        reason = "strangers of its host send too much"
+        with trio.move_on_after(STRANGER_PATIENCE) as scope:
+            await pace.take(cost, rank=self._taken)
+            reason = "it is no member, and sends a message that is too large for such"
+            while is_for_members and self._owner.pace(self) is not None:  # noqa: ASYNC110  # a session is not told of it
+                await trio.sleep(JOINED_LOOK)
+        if scope.cancelled_caught:
+            self.end(reason, graceful=False)
 
     def _hand_over(self, frames: Frames) -> None:
         link = self.link

@@ -57,8 +57,8 @@ def _tables() -> tuple[list[int], list[int], list[int], list[int]]:
 _OPENS, _FIXED, _LENGTH_BYTES, _SHORT = _tables()
 
 
-def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> None:
-    """Raise DecodeError when the msgpack value in ``body`` has too many values or is too deep.
+def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> int:
+    """Return how many values the msgpack value in ``body`` has; raise DecodeError when they are too many or too deep.
 
     Reads headers only and makes no objects; what is not valid msgpack is left to the decoder.
     """
@@ -69,7 +69,7 @@ def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> No
             remaining.pop()
             continue
         if position >= size:
-            return
+            return elements
         remaining[-1] -= 1
         elements += 1
         if elements > elements_max:
@@ -87,6 +87,7 @@ def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> No
         if len(remaining) > nesting_max:
             raise DecodeError(f"message nested deeper than {nesting_max}")
         remaining.append(count * opens)
+    return elements
 
 
 def is_deeper_than(raw: Any, nesting_max: int) -> bool:

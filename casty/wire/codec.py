@@ -22,6 +22,7 @@ from casty.schema import SCALARS, Kind, check, describe, is_generic, is_untyped,
 from casty.wire.bounds import ARRAY, scan
 from casty.wire.compiler import Compiler
 from casty.wire.envelope import (
+    FOREIGN,
     NOTICE_CODES,
     TAIL_BYTES,
     Envelope,
@@ -39,7 +40,7 @@ from casty.wire.names import canonical_name
 from casty.wire.pieces import Cutter, Outlet, Piece
 from casty.wire.scalars import ExportRef, ImportRef
 from casty.wire.shapes import Mismatch
-from casty.wire.type_entry import FOREIGN, TypeEntry
+from casty.wire.type_entry import TypeEntry
 
 CONTROL_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgpack
 
 from casty.errors import DecodeError, EncodeError
-from casty.wire.bounds import ARRAY
+from casty.wire.bounds import ARRAY, scan
 
 HEAD_BYTES_MAX = 16_384
 """Enough for the longest names; a head is unpacked whole, whatever is in it."""
@@ -26,6 +26,9 @@ _unpackb = msgpack.unpackb
 _WAIT = struct.Struct(">dQ")
 _SLOT = struct.Struct(">QQ")
 TAIL_BYTES = _WAIT.size
+
+FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
+"""What msgpack raises for values it cannot write and for bytes it cannot read."""
 
 NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed"]
 """Why an envelope was not delivered."""
@@ -98,6 +101,21 @@ def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, bool]:
         found = ", ".join(type(field).__name__ for field in fields[:3])
         raise DecodeError(f"expected a path, a uid and the name of a message type, got {found}")
     return end, path, uid, name, len(fields) == 4
+
+
+def count_values(body: bytes | memoryview, values_max: int) -> int:
+    """Return how many values are in the message in the body of an ENVELOPE; one more than ``values_max`` for more.
+
+    0 where the body is none: whoever decodes it finds out what is wrong, and makes no message.
+    """
+    try:
+        end, _, _, _, has_tail = decode_head(body)
+    except (DecodeError, *FOREIGN):
+        return 0
+    try:
+        return scan(body[end + TAIL_BYTES if has_tail else end :], elements_max=values_max, nesting_max=values_max)
+    except DecodeError:
+        return values_max + 1
 
 
 encode_wait = _WAIT.pack

@@ -9,11 +9,9 @@ from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError
 from casty.schema import Form
 from casty.wire.bounds import is_deeper_than
 from casty.wire.compiler import is_recursive
+from casty.wire.envelope import FOREIGN
 from casty.wire.hooks import Hook
 from casty.wire.shapes import Mismatch, Shape, find_fault
-
-FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
-"""What msgpack raises for values it cannot write and for bytes it cannot read."""
 
 
 @dataclass(slots=True, eq=False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 
+import msgpack
 import pytest
 import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.base import Connection, ConnectionLost
+from casty.transport.charges import STRANGER_VALUES_MAX, VALUE_COST_BYTES, charge
 from casty.transport.credit import (
     CONTROL_BYTES_BURST,
     CONTROL_BYTES_PER_SECOND,
@@ -24,12 +26,19 @@ from casty.transport.credit import (
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
 from casty.transport.link import FRAMES_BEFORE_YIELD
 from casty.transport.strangers import RUNS_WAITED_FOR_MAX, STAY_GRANTED
+from casty.wire.envelope import encode_head, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
 
 
 def packed(body: bytes) -> bytes:
     return frame(FrameKind.ENVELOPE, body)
+
+
+def message(payload: object, *, tail: bytes = b"") -> bytes:
+    """Return the frame of a message that a codec would take."""
+    head = encode_head("/sink", 0, "test.Items", has_tail=bool(tail), pack=msgpack.packb)
+    return packed(head + tail + msgpack.packb(payload))
 
 
 def run_at(port: int) -> UniqueAddress:
@@ -318,6 +327,80 @@ async def test_strangers_of_all_hosts_share_what_those_of_four_may_send_in_fair_
         nursery.cancel_scope.cancel()
     allowed = STRANGER_SHARES * (CONTROL_BYTES_BURST + CONTROL_BYTES_PER_SECOND * trio.current_time())
     assert 0.9 <= 8192 * len(b.told.bodies) / allowed <= 1.1
+
+
+@pytest.mark.parametrize("tail", [b"", encode_wait(1.0, 7)])
+def test_the_values_in_a_message_are_charged_and_too_many_are_for_members(tail) -> None:
+    def charged(*frames: bytes) -> tuple[int, bool]:
+        return charge(FrameDecoder(2**21).feed(b"".join(frames)))
+
+    few, most = message([{}, 1, "text"], tail=tail), message([{}] * (STRANGER_VALUES_MAX - 1), tail=tail)
+    over = message([[]] * STRANGER_VALUES_MAX, tail=tail)
+    header = 5 - FRAME_COST_BYTES
+    assert charged(few) == (len(few) - header + 4 * VALUE_COST_BYTES, False)
+    assert charged(most) == (len(most) - header + STRANGER_VALUES_MAX * VALUE_COST_BYTES, False)
+    assert charged(over) == (len(over) - header + (STRANGER_VALUES_MAX + 1) * VALUE_COST_BYTES, True)
+    assert charged(few, most, few) == (sum(charged(one)[0] for one in (few, most, few)), False)
+    assert charged(few, over, few)[1]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\0", b"\0\0", b"\xff\xff", b"\0\x01\x90", b"\0\x05\x93", b"\x7f\xff" + bytes(2**15)]
+)
+def test_what_is_no_message_is_charged_by_its_bytes(body) -> None:
+    assert charge([(FrameKind.ENVELOPE, body)]) == (len(body) + FRAME_COST_BYTES, False)
+
+
+async def test_strangers_that_send_many_values_are_read_no_faster_than_that_costs(autojump_clock, world) -> None:
+    b = await world.node("b")
+    flood = await stranger(world, b)
+    assert await answer(flood) is FrameKind.HELLO_ACK
+    one = message([{}] * 4_000)
+
+    async def pour() -> None:
+        while True:
+            await flood.send(one)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pour)
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    cost, _ = charge(FrameDecoder(2**20).feed(one))
+    assert cost > 10 * len(one)
+    allowed = STRANGER_BYTES_BURST + 20 * STRANGER_BYTES_PER_SECOND
+    assert 0.9 <= cost * len(b.told.bodies) / allowed <= 1.1
+
+
+@pytest.mark.parametrize("kind", ["many values", "slices"])
+async def test_what_only_a_member_may_send_waits_until_its_sender_is_one(autojump_clock, world, kind) -> None:
+    b = await world.node("b")
+    evil = await stranger(world, b)
+    assert await answer(evil) is FrameKind.HELLO_ACK
+    small, last = message([1]), message([2])
+    large = message([[]] * STRANGER_VALUES_MAX) if kind == "many values" else frame(FrameKind.LARGE, bytes(8))
+    await evil.send(small)
+    await b.told.wait("frame")
+    await evil.send(large)
+    await trio.sleep(0.1)
+    await evil.send(last)
+    await trio.sleep(STRANGER_PATIENCE - 1)
+    assert b.told.bodies == [small[5:]]
+    b.transport.keep([run_at(666)])
+    await b.told.wait("frame", 3)
+    assert b.told.bodies == [small[5:], large[5:], last[5:]]
+
+
+async def test_a_stranger_that_does_not_become_a_member_is_hung_up_on_for_it(autojump_clock, world) -> None:
+    b = await world.node("b")
+    evil = await stranger(world, b)
+    assert await answer(evil) is FrameKind.HELLO_ACK
+    began = trio.current_time()
+    await evil.send(message([[]] * STRANGER_VALUES_MAX))
+    await ends(evil)
+    assert STRANGER_PATIENCE <= trio.current_time() - began < STRANGER_PATIENCE + 1
+    [(_, _, reason, graceful)] = b.told.all("link_lost")
+    assert (reason, graceful) == ("it is no member, and sends a message that is too large for such", False)
+    assert b.told.bodies == []
 
 
 async def test_a_stranger_whose_turn_does_not_come_is_hung_up_on(autojump_clock, world) -> None:

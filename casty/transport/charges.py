@@ -1,0 +1,43 @@
+"""What the frames of a peer that is no member cost, beyond their bytes.
+
+A value of one byte can take as long to make as a text of a kilobyte to copy, so messages are charged by their
+values too: 65,000 empty containers in 64 KiB took up to 50 ms. They are counted before anything is made of
+them, and no further than needed; a message with more than a stranger may send at all has to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from casty.transport.credit import FRAME_COST_BYTES
+from casty.wire.envelope import count_values
+from casty.wire.frame import FrameKind
+
+VALUE_COST_BYTES = 16
+"""What making one value costs at most, 1 us, is so many bytes of the pace of strangers: a sixteenth of the time."""
+
+STRANGER_VALUES_MAX = 4_096
+"""Values in one message that is made while its sender is no member: some milliseconds."""
+
+JOINED_LOOK = 0.25
+"""Seconds between two looks whether the sender of a larger one has become a member."""
+
+
+def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int, bool]:
+    """Return what these frames cost, and whether there is a message for which their sender has to be a member.
+
+    That is one of more than `STRANGER_VALUES_MAX` values, or one that has come in slices.
+
+    >>> charge([(FrameKind.ENVELOPE, b"no head")]), charge([(FrameKind.LARGE, bytes(8))])
+    ((71, False), (72, True))
+    """
+    cost, is_for_members = 0, False
+    for kind, body in frames:
+        cost += len(body) + FRAME_COST_BYTES
+        if kind is FrameKind.ENVELOPE:
+            values = count_values(body, STRANGER_VALUES_MAX)
+            cost += VALUE_COST_BYTES * values
+            is_for_members = is_for_members or values > STRANGER_VALUES_MAX
+        elif kind is FrameKind.LARGE:
+            is_for_members = True
+    return cost, is_for_members
