@@ -154,25 +154,31 @@ class Arrivals:
     def _take_ask(self, peer: UniqueAddress, body: bytes, end: int, place: Place) -> bool:
         """Take an ask; False, and nothing has happened, where its actor has ended, as the long way has to tell."""
         start = end + TAIL_BYTES
+        if place.mailbox.closed:
+            return False
         try:
             wait = decode_wait(body, end)
             message = place.decode(_unpackb(body[start:]))
         except Exception as error:  # as in take
             self._fail(peer, body, start, place.entry, place.envelope, error)
-            return True
-        return self._put(peer, place, message, wait, len(body))
+        else:
+            self._put(peer, place, message, wait, len(body))
+        return True
 
     def _take_large(self, peer: UniqueAddress, body: bytes, end: int, place: Place) -> bool:
         """The same for a message whose size counts."""
+        if place.mailbox.closed:
+            return False
         try:
             message = place.decode(_unpackb(body[end:]))
         except Exception as error:  # as in take
             self._fail(peer, body, end, place.entry, place.envelope, error)
-            return True
-        return self._put(peer, place, message, None, len(body))
+        else:
+            self._put(peer, place, message, None, len(body))
+        return True
 
     def _take_reply(self, peer: UniqueAddress, body: bytes, end: int, entry: TypeEntry) -> bool:
-        """The same for a reply."""
+        """Take a reply; False, and nothing has happened, where its class was declared anew."""
         start, serial, uid = end + TAIL_BYTES, 0, 0
         try:
             serial, uid = decode_slot(body, end)
@@ -180,7 +186,12 @@ class Arrivals:
         except Exception as error:  # as in take
             self._fail(peer, body, start, entry, Envelope(f"{ASK_PREFIX}{serial}", uid, None, entry.name), error)
             return True
-        return self._local.reply(serial, uid, message, entry.name)
+        if self._local.reply(serial, uid, message, entry.name):
+            return True
+        if self._node.codec.entry_of(entry.name) is not entry:
+            return False
+        self._deliver(peer, Envelope(f"{ASK_PREFIX}{serial}", uid, message, entry.name), len(body))
+        return True
 
     def _fail(
         self, peer: UniqueAddress, body: bytes, start: int, entry: TypeEntry, envelope: Envelope, error: Exception
@@ -202,16 +213,14 @@ class Arrivals:
         fault.path, fault.uid, fault.name = envelope.path, envelope.uid, entry.name
         self._refuse(peer, fault)
 
-    def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait | None, size: int) -> bool:
-        """Put a message into its mailbox, or where it waits for room; False, and nothing has happened, at its end."""
+    def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait | None, size: int) -> None:
+        """Put a message into its mailbox, or where it waits for room."""
         kernel, mailbox, backlogs = self._node.kernel, place.mailbox, self._node.backlogs
-        if mailbox.closed:
-            return False
         ref: OwnRef[Never] | None = kernel.targets.get(place.path)
         has_room = len(mailbox.messages) < mailbox.limit and (backlogs is None or place.path not in backlogs.by_path)
         if not has_room or not isinstance(ref, LocalRef) or ref.mailbox is not mailbox:
             self._deliver(peer, place.envelope._replace(message=message, wait=wait), size)
-            return True
+            return
         if wait is not None:
             message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
             message.queue(ref.cell)
@@ -222,7 +231,6 @@ class Arrivals:
         if size >= LARGE_BYTES_MIN and backlogs is not None:
             backlogs.sender, backlogs.size = peer, size
             backlogs.weigh(ref, message)
-        return True
 
     def _note(self, peer: UniqueAddress, count: int, place: Place | None) -> None:
         """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""

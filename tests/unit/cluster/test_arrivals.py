@@ -14,6 +14,7 @@ from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
 from casty.address import ASK_PREFIX
 from casty.cluster import arrivals as arrivals_module
 from casty.cluster.arrivals import Place
+from casty.cluster.backlogs import LARGE_BYTES_MIN
 from casty.runtime.mailbox import MessageQueue
 from casty.wire.codec import Codec
 from casty.wire.envelope import Envelope, encode_head, encode_slot, encode_wait
@@ -55,6 +56,7 @@ class Counted:
     made: ClassVar[int] = 0
     number: int
     reply_to: ActorRef[Counted] | None = None
+    padding: bytes = b""
 
     def __post_init__(self) -> None:
         Counted.made += 1
@@ -161,7 +163,7 @@ async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clo
     reply = await pair.first.ask(there, lambda reply_to: Counted(1, reply_to))
     assert reply == Counted(1)
     Counted.made = 0
-    payload = {"number": -1, "reply_to": None}
+    payload = {"number": -1, "reply_to": None, "padding": b""}
     match kind:
         case "message":
             pair.throw("tests.arrivals.Counted", payload)
@@ -175,6 +177,33 @@ async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clo
     assert "tests.arrivals.Counted refuses the values: ValueError" in caplog.text
     expected = {"not delivered: ill_typed": 1}
     assert pair.second.statistics().dead_letters == expected
+
+
+@pytest.mark.parametrize("kind", ["large", "ask", "reply"])
+async def test_what_nobody_is_there_for_any_more_is_made_no_second_time_either(autojump_clock, nodes, pair, kind):
+    await pair.start(nodes)
+    pair.ref.tell(Counted(0))
+    await pair.second.ask(pair.ref, lambda reply_to: Counted(0, reply_to))
+    pair.second.spawn(recorder([]), "back")
+    await pair.first.ask(pair.first.remote("/back", "b").of(Counted), lambda reply_to: Counted(1, reply_to))
+    pair.first.stop(pair.local)
+    await pair.first.wait_stopped(pair.local)
+    before = pair.first.statistics().dead_letters, pair.second.statistics().dead_letters
+    for number in range(1, 4):
+        Counted.made = 0
+        payload = {"number": 1, "reply_to": None, "padding": bytes(LARGE_BYTES_MIN if kind == "large" else 0)}
+        match kind:
+            case "large":
+                pair.throw("tests.arrivals.Counted", payload)
+            case "ask":
+                pair.throw("tests.arrivals.Counted", payload, tail=encode_wait(1.0, 7))
+            case _:
+                pair.throw("tests.arrivals.Counted", payload, path=ASK_PREFIX, tail=encode_slot(1, 7))
+        await trio.sleep(1)
+        assert Counted.made == 1
+        expected = ({"ask finished": number}, {}) if kind == "reply" else ({}, {"not delivered: no_actor": number})
+        letters = pair.first.statistics().dead_letters, pair.second.statistics().dead_letters
+        assert (before, letters) == (({}, {}), expected)
 
 
 async def test_a_class_that_is_declared_anew_is_made_in_place_of_the_one_that_refuses(autojump_clock, nodes, pair):
