@@ -572,6 +572,13 @@ def test_keys_chosen_to_collide_are_refused(codec: Codec) -> None:
         decode_raw(codec, "codec.Grid", {"cells": [], "marks": [[key, ""] for key in same]})
 
 
+def test_of_a_key_that_a_map_has_twice_the_last_value_counts(codec: Codec) -> None:
+    pairs = [("item", "a"), ("quantity", 1), ("item", "b")]
+    packed = msgpack.packb("codec.Add") + msgpack.Packer().pack_map_header(3)
+    packed += b"".join(msgpack.packb(key) + msgpack.packb(value) for key, value in pairs)
+    assert codec.decode_control(b"\x92" + packed) == Add("b", 1)
+
+
 def test_a_repeated_value_in_a_set_or_key_in_a_dict_is_refused(codec: Codec) -> None:
     with pytest.raises(DecodeError, match="repeated in a set"):
         decode_raw(codec, "codec.Grid", {"cells": [[1, 1], [1, 1]], "marks": []})
