@@ -143,6 +143,10 @@ class FailureDetectorConfig:
             )
 
 
+FRAME_BYTES_LEAST = 256 * 1024
+"""What nodes send of their own accord: a page of the membership has so much, a slice a quarter of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
     """Bounds that keep a hostile or broken peer from costing more than a connection."""
@@ -150,7 +154,8 @@ class TransportLimits:
     hello_frame_bytes_max: int = 4 * 1024
     """Largest frame before the hello is accepted."""
     frame_bytes_max: int = 1024 * 1024 + 4096
-    """Largest frame afterwards: a payload of 1 MiB and its envelope."""
+    """Largest frame afterwards: a payload of 1 MiB and its envelope. At least 256 KiB, which pages of the membership
+    have, and the same on all nodes: one with less hangs up on those that send more."""
     message_bytes_max: int = 16 * 1024 * 1024
     """Bytes of one message between actors. What is over ``frame_bytes_max`` travels in slices on a connection
     of its own. A node puts together four such messages of members at a time, and one of all others."""
@@ -187,6 +192,11 @@ class TransportLimits:
         durations = ("hello_timeout", "dial_timeout", "write_timeout", "idle_timeout")
         check_positive(self, *durations)
         check_count(self, *(f.name for f in fields(self) if f.name not in durations))
+        if self.frame_bytes_max < FRAME_BYTES_LEAST:
+            raise ConfigError(
+                f"TransportLimits.frame_bytes_max must be at least {FRAME_BYTES_LEAST}, got {self.frame_bytes_max!r}: "
+                "pages of the membership and slices of large messages have to fit"
+            )
 
 
 DowningStrategy: TypeAlias = Literal[

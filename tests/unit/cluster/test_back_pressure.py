@@ -174,20 +174,20 @@ async def test_a_long_mailbox_makes_other_nodes_hold_back_before_it_is_full(auto
 SMALL_LIMITS = {
     "settings": ClusterSettings(
         limits=TransportLimits(
-            frame_bytes_max=70 * 1024,
-            message_bytes_max=512 * 1024,
-            outbound_bytes_max=256 * 1024,
+            frame_bytes_max=256 * 1024,
+            message_bytes_max=1024 * 1024,
+            outbound_bytes_max=512 * 1024,
             elements_max=32 * 1024,
         )
     )
 }
-"""Half a mebibyte of large messages makes a mailbox heavy, and what has 70 KiB travels in slices."""
+"""A mebibyte of large messages makes a mailbox heavy, and what has 256 KiB travels in slices."""
 
 
-@pytest.mark.parametrize("size", [LARGE_BYTES_MIN, 50_000, 100_000])
+@pytest.mark.parametrize("size", [LARGE_BYTES_MIN, 50_000, 280_000])
 @pytest.mark.parametrize("kind", ["tell", "ask"])
 async def test_a_heavy_mailbox_makes_other_nodes_hold_back_though_it_is_short(autojump_clock, nodes, size, kind):
-    count = (3_000_000 if kind == "tell" else 700_000) // size  # for an ask the sender has to have room
+    count = (6_000_000 if kind == "tell" else 1_400_000) // size  # for an ask the sender has to have room
     sink = Sink()
     first, second, ref = await pair(nodes, sink, None, **SMALL_LIMITS)
     sent = 0
@@ -214,7 +214,7 @@ async def test_a_heavy_mailbox_makes_other_nodes_hold_back_though_it_is_short(au
         mailbox = first.system.lookup("/sink").mailbox
         waiting = len(mailbox.messages)
         # What is heavy, an eighth of it until that is seen, and what was in the queue, or a write, of who heard of it.
-        assert 512 * 1024 < waiting * (size + 100) < 512 * 1024 * 9 / 8 + 3 * 256 * 1024
+        assert 1024 * 1024 < waiting * (size + 100) < 1024 * 1024 * 9 / 8 + 3 * 512 * 1024
         assert set(second.system.cluster._node.holds.by_actor) == {(first.system.self_node, "/sink")}
         await trio.sleep(5)
         assert len(mailbox.messages) == waiting
@@ -246,7 +246,7 @@ async def test_messages_of_the_largest_size_come_through_one_after_the_other(aut
     first, second, ref = await pair(nodes, sink, None, pause=0.1, **SMALL_LIMITS)
     sink.gate.set()
     for number in range(5):
-        await ref.send(Blob(number, bytes(512 * 1024 - 100)))
+        await ref.send(Blob(number, bytes(1024 * 1024 - 100)))
     await until(lambda: len(sink.seen) == 5)
     assert sink.seen == [0, 1, 2, 3, 4]
     await until(lambda: nothing_left(first, second))

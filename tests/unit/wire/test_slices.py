@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.errors import FrameError
+from casty.config import FRAME_BYTES_LEAST, TransportLimits
+from casty.errors import ConfigError, FrameError
+from casty.protocol.paging import PAGE_BYTES_MAX
 from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind
 from casty.wire.slices import (
     ASSEMBLY_SHARES,
@@ -118,6 +120,15 @@ def test_answers_are_read_or_refused_with_one_error(body: bytes) -> None:
         except FrameError:
             continue
         assert len(body) in (8, 9)
+
+
+def test_frames_are_never_too_small_for_a_slice_or_a_page_of_the_membership() -> None:
+    assert FRAME_BYTES_LEAST == PAGE_BYTES_MAX
+    *_, last = FrameDecoder(FRAME_BYTES_LEAST).feed(cut(1, memoryview(bytes(2 * SLICE_BYTES_MAX))))
+    assert last[0] is FrameKind.SLICE
+    assert TransportLimits(frame_bytes_max=FRAME_BYTES_LEAST).frame_bytes_max == FRAME_BYTES_LEAST
+    with pytest.raises(ConfigError, match=r"frame_bytes_max must be at least 262144, got 262143: pages .* have to fit"):
+        TransportLimits(frame_bytes_max=FRAME_BYTES_LEAST - 1)
 
 
 def test_the_answers_come_back() -> None:
