@@ -43,9 +43,7 @@ class Inbound:
         self._local = local
         self._states = StateAssembler()
         self._complaints = node.complaints
-        self._arrivals = Arrivals(
-            node, local, take_frame=self._envelope_frame, deliver=self._deliver, refuse=self._refuse
-        )
+        self._arrivals = Arrivals(node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse)
 
     def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""
@@ -55,6 +53,8 @@ class Inbound:
         """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
         try:
             match kind:
+                case FrameKind.ENVELOPE if isinstance(body, memoryview):
+                    self._arrivals.take_view(peer, body)
                 case FrameKind.ENVELOPE:
                     self._envelope(peer, body)
                 case _ if isinstance(body, memoryview):
@@ -190,9 +190,6 @@ class Inbound:
     def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
         self._node.meters.decode_errors += 1
         self._complaints.warning(peer.address, str(error))
-
-    def _envelope_frame(self, peer: UniqueAddress, body: bytes) -> None:
-        self.frame(peer, Lane.ordinary, FrameKind.ENVELOPE, body)
 
     def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int) -> bool:
         """Hand a message over, or have its sender told why not; whether somebody got it."""

@@ -22,6 +22,7 @@ Piece: TypeAlias = bytes | memoryview
 LARGE_VALUE_MIN = 65_536
 """Characters of a text, or bytes, that stay where they lie. From here on msgpack has lengths of 32 bits."""
 
+_CUT: tuple[object, ...] = (str, bytes)
 _NIL = b"\xc0"
 _TEXT, _BYTES = 0xDB, 0xC6
 """Of msgpack, each before a length of 32 bits."""
@@ -75,9 +76,11 @@ class Cutter:
         What is large by many small values is one piece, in the packer where it was made: with bytes of its own it
         would be new memory from the system each time, and making the frame take eight times as long.
         """
-        if type(raw) is MAP and any(map(_is_large, raw.values())):
-            return self._cut_map(raw)
-        if _is_large(raw):
+        if type(raw) is MAP:
+            large = {key for key, value in raw.items() if type(value) in _CUT and len(value) >= LARGE_VALUE_MIN}
+            if large:
+                return self._cut_map(raw, large)
+        elif type(raw) in _CUT and len(raw) >= LARGE_VALUE_MIN:
             view = _view_of(raw)
             return Pieces([_head_of(raw, view), view], _NIL)
         self._packer.reset()
@@ -85,13 +88,13 @@ class Cutter:
         view = self._packer.getbuffer()
         return Pieces([view], view)
 
-    def _cut_map(self, raw: dict[str, Any]) -> Pieces:
+    def _cut_map(self, raw: dict[str, Any], large: set[str]) -> Pieces:
         parts: list[Piece] = []
         skeleton: list[bytes] = []
         small = [self._map_header(len(raw))]
         for key, value in raw.items():
             small.append(self._pack(key))
-            if _is_large(value):
+            if key in large:
                 view = _view_of(value)
                 skeleton += [*small, _NIL]
                 parts += [b"".join((*small, _head_of(value, view))), view]
@@ -118,10 +121,6 @@ def rest_of(pieces: list[Piece], start: int) -> bytes:
             rest.append(memoryview(piece)[start:])
         start = max(0, start - len(piece))
     return b"".join(rest)
-
-
-def _is_large(value: object) -> bool:
-    return (type(value) is str or type(value) is bytes) and len(value) >= LARGE_VALUE_MIN
 
 
 def _head_of(value: str | bytes, view: memoryview) -> bytes:
