@@ -14,6 +14,10 @@ from typing import Final
 TURNS: Final = 30
 """Turns of the loop for which a reader looks: about 0.1 ms, in which a node answers that is awake itself. With 16,
 two nodes that both sleep come too late for each other, and never begin."""
+BYTES_A_TURN: Final = 16 * 1024
+"""For so many bytes that were sent, a reader looks for a turn longer: the other end has to read them before it answers.
+An ask with 1 MiB takes 0.7 of the time by the clock, and 1.15 times the processor time."""
+MORE_TURNS_MAX: Final = 100
 PAUSE_MAX: Final = 1_023
 """Waits without a look, at most: then looking in vain costs 0.1 us for each."""
 
@@ -51,6 +55,15 @@ class Polling:
 
     def __repr__(self) -> str:
         return f"<Polling pause={self._pause} left={self._left}>"
+
+
+def more_turns(sent: int) -> int:
+    """Return for how many turns longer to look after ``sent`` bytes, to which the answer is awaited.
+
+    >>> more_turns(200), more_turns(1024 * 1024)
+    (0, 64)
+    """
+    return min(sent // BYTES_A_TURN, MORE_TURNS_MAX)
 
 
 def usable_cores() -> int:

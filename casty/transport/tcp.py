@@ -23,7 +23,7 @@ from casty.address import NodeAddress
 from casty.checks import PORT_MAX, check_endpoint
 from casty.errors import BindError, ConfigError
 from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
-from casty.transport.polling import Polling, usable_cores
+from casty.transport.polling import Polling, more_turns, usable_cores
 
 ACCEPT_PAUSE = 0.1
 """Seconds between two accepts after one failed: when descriptors run out, hurrying does not help."""
@@ -53,7 +53,7 @@ class TcpConnection:
     quarter of the processor time of an ask of another node.
     """
 
-    __slots__ = ("_is_drained", "_polling", "_remote", "_socket", "_stream")
+    __slots__ = ("_is_drained", "_polling", "_remote", "_sent", "_socket", "_stream")
 
     def __init__(self, stream: SocketStream, remote: str, *, busy_poll: bool = False) -> None:
         self._stream = stream
@@ -61,6 +61,8 @@ class TcpConnection:
         self._remote = remote
         self._is_drained = False
         self._polling = Polling() if busy_poll else None
+        self._sent = 0
+        """Bytes since the last ones came: what the other end has to read before it can answer."""
 
     @property
     def remote(self) -> str:
@@ -70,15 +72,18 @@ class TcpConnection:
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         """Write what the socket's buffer takes; ConnectionLost when the stream broke or was closed."""
         try:
-            return self._socket.sendmsg((data, *more)) if more and GATHERS_WRITES else self._socket.send(data)
+            sent = self._socket.sendmsg((data, *more)) if more and GATHERS_WRITES else self._socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
             raise ConnectionLost(_reason(error)) from error
+        self._sent += sent
+        return sent
 
     async def send(self, data: bytes | memoryview) -> None:
         """Write all of ``data``; ConnectionLost when the stream broke or was closed."""
         try:
+            self._sent += len(data)
             await self._stream.send(data)  # type: ignore[arg-type]  # it makes a memoryview of whatever it gets
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise ConnectionLost(_reason(error)) from error
@@ -100,6 +105,7 @@ class TcpConnection:
                     await trio.lowlevel.wait_readable(self._socket)
                 else:
                     self._is_drained = 0 < len(data) < max_bytes
+                    self._sent = 0
                     return data
         except (OSError, trio.ClosedResourceError) as error:
             raise ConnectionLost(_reason(error)) from error
@@ -109,13 +115,16 @@ class TcpConnection:
         polling = self._polling
         if polling is None or not (turns := polling.turns()):
             return None
-        for _ in range(turns):
+        looked = 0
+        while looked < turns + more_turns(self._sent):  # what is sent meanwhile counts too
+            looked += 1
             await trio.lowlevel.checkpoint()
             try:
                 data = self._socket.recv(max_bytes)
             except BlockingIOError:
                 continue
             polling.hit()
+            self._sent = 0
             return data
         polling.missed()
         return None

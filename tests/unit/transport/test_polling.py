@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from casty.config import ClusterSettings
 from casty.errors import ConfigError
 from casty.transport.base import ConnectionLost
-from casty.transport.polling import PAUSE_MAX, TURNS, Polling, usable_cores
+from casty.transport.polling import PAUSE_MAX, TURNS, Polling, more_turns, usable_cores
 from casty.transport.tcp import TcpConnection, TcpNetwork
 
 
@@ -77,6 +77,18 @@ async def test_a_reader_that_looked_in_vain_sleeps_and_does_not_look_the_next_ti
         nursery.start_soon(once_asleep, far, b"later")
         assert await connection.receive(100) == b"later"
         assert counting.turns < turns + TURNS
+
+
+async def test_a_reader_looks_longer_for_the_answer_to_much(nursery: trio.Nursery) -> None:
+    async with connected(busy_poll=True) as (connection, far, counting):
+        more = more_turns(connection.send_nowait(bytes(200_000)))
+        assert more >= 4
+        nursery.start_soon(after_turns, TURNS + more - 2, far, b"answer")
+        assert await connection.receive(100) == b"answer"
+        assert counting.sleeps == 0
+        nursery.start_soon(after_turns, TURNS + 2, far, b"more")
+        assert await connection.receive(100) == b"more"
+        assert counting.sleeps == 1, "what was sent before the last bytes came counts no more"
 
 
 async def test_without_busy_poll_a_reader_sleeps_at_once(nursery: trio.Nursery) -> None:
