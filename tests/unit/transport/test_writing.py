@@ -74,8 +74,9 @@ class Writing:
         except ConnectionLost as error:
             self.failures.append(str(error))
 
-    def put(self, count: int, start: int = 0) -> bytes:
-        """Queue frames without giving way, and return them in one piece."""
+    def put(self, count: int, start: int = 0, *, heard: int = 1) -> bytes:
+        """Queue frames without giving way, after some bytes have come, and return them in one piece."""
+        self.traffic.bytes_received += heard
         frames = [b"<%d>" % number for number in range(start, start + count)]
         assert all(self.outbox.put_nowait(frame) for frame in frames)
         return b"".join(frames)
@@ -112,6 +113,18 @@ async def test_the_first_of_many_frames_are_written_before_the_writers_turn_once
     assert writing.turns == 1
     third = writing.put(EARLY_FRAMES)
     assert writing.socket.written == [first, rest, third], "and again in the next turn"
+
+
+async def test_nothing_is_written_early_to_a_peer_that_only_listens(nursery: trio.Nursery) -> None:
+    writing = Writing()
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    first = writing.put(EARLY_FRAMES)
+    await trio.testing.wait_all_tasks_blocked()
+    second = writing.put(2 * EARLY_FRAMES, EARLY_FRAMES, heard=0)
+    assert writing.socket.written == [first]
+    await trio.testing.wait_all_tasks_blocked()
+    assert writing.socket.written == [first, second]
 
 
 async def test_nothing_is_written_early_before_the_writer_waits(nursery: trio.Nursery) -> None:
