@@ -182,8 +182,9 @@ class Backlogs:
         for peer in list(backlog.paused):
             if self._transport.send_if_up(peer, Lane.ordinary, resume_frame(backlog.ref.path)):
                 del backlog.paused[peer]
-            elif not self._transport.is_up(peer, Lane.ordinary):
-                del backlog.paused[peer]  # the link is lost, and with it what was asked
+            elif not self._transport.is_up(peer, Lane.ordinary, or_awaited=True):
+                # The link is lost, and with it what was asked, unless that waits for the next one: then so does this.
+                del backlog.paused[peer]
         return not backlog.paused
 
     def __repr__(self) -> str:

@@ -200,10 +200,10 @@ class RemoteTransport:
         exchange = self._exchange
         return None if exchange is None or exchange.is_closing else exchange.links.up(to, lane)
 
-    def is_up(self, node: UniqueAddress, lane: Lane) -> bool:
-        """Whether there is a link with this run of a node."""
+    def is_up(self, node: UniqueAddress, lane: Lane, *, or_awaited: bool = False) -> bool:
+        """Whether there is a link with this run of a node; with ``or_awaited`` also whether frames wait for one."""
         link = None if self._exchange is None else self._exchange.links.by_peer[lane].get(node)
-        return link is not None and link.session is not None
+        return link is not None and (or_awaited or link.session is not None)
 
     def dial(self, address: NodeAddress, lane: Lane) -> None:
         """Start one attempt now, unless there is a link or an attempt; the handler hears the outcome."""

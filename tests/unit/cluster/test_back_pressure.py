@@ -378,6 +378,38 @@ async def test_a_new_link_is_told_again_to_hold_back(autojump_clock, nodes):
         nursery.cancel_scope.cancel()
 
 
+async def test_what_was_asked_of_a_link_that_is_lost_before_it_was_written_is_taken_back_on_the_next(
+    autojump_clock, nodes
+):
+    sink, other = Sink(), Sink()
+    first, second, ref = await pair(nodes, sink, Mailbox(5))
+    second.system.spawn(other.behavior(), "other")
+    there = first.system.remote("/other", "b").of(Blob)
+    there.tell(Blob(0, b""))
+    ref.tell(Item(0))
+    await trio.sleep(1)
+    nodes.network.cut("a", "b", one_way=True)
+    for number in range(1, 9):
+        there.tell(Blob(number, bytes(60_000)))
+    await trio.sleep(0.1)
+    for number in range(1, 50):
+        ref.tell(Item(number))
+    await trio.sleep(0.1)
+    transport, peer = first.system.cluster._transport, second.system.cluster._node.self_node
+    assert [link.queued_messages for link in transport.statistics().links if link.lane is Lane.ordinary] == [1]
+    nodes.network.reset("a", "b")
+    sink.gate.set()
+    await until(lambda: len(sink.seen) == 50)
+    await trio.sleep(0.1)
+    assert not transport.is_up(peer, Lane.ordinary)
+    nodes.network.heal("a", "b")
+    await trio.sleep(1)
+    assert transport.is_up(peer, Lane.ordinary)
+    assert nothing_left(first, second)
+    await ref.send(Item(50))
+    await until(lambda: len(sink.seen) == 51)
+
+
 async def test_a_node_that_is_removed_releases_who_waits_for_it(autojump_clock, nodes):
     sink = Sink()
     first, second, ref = await pair(nodes, sink, Mailbox(5))
