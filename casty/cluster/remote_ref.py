@@ -62,6 +62,7 @@ class RemoteRef(AskableRef[M_contra]):
         self._node.codec.register(message_type)
         return RemoteRef(self._node, self._place, self._route, message_type)
 
+    @trio.lowlevel.enable_ki_protection  # as of `LocalRef`
     def tell(self, message: M_contra) -> None:
         node, (cls, write) = self._node, self._told
         if get_ident() != node.thread:
@@ -76,6 +77,7 @@ class RemoteRef(AskableRef[M_contra]):
         elif not (route.put(frame) or route.send(frame)):  # the usual case of `_post`, without two calls
             self._drop(message)
 
+    @trio.lowlevel.enable_ki_protection
     def request(self, request: Request) -> None:
         node, message, (cls, write) = self._node, request.message, self._asked
         if get_ident() != node.thread:

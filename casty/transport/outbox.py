@@ -82,6 +82,7 @@ class Outbox:
         """Whether nothing is queued, and the task that takes waits for the next frame."""
         return self._taker is not None and self._write_early is not None
 
+    @trio.lowlevel.enable_ki_protection  # it costs nothing, and whoever sends may be the program's own task
     def put_nowait(self, frame: bytes) -> bool:
         """Queue ``frame``; False when there is no room or others wait for it."""
         frames, size = self._frames, self.bytes + len(frame)
@@ -101,6 +102,7 @@ class Outbox:
                 self._write_early()
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def put(self, frame: bytes) -> None:
         """Queue ``frame``, waiting for room first in, first out.
 

@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from casty import ClusteredActorSystem, MemoryNetwork, NodeAddress
+from casty import AskTimeoutError, ClusteredActorSystem, MemoryNetwork, NodeAddress
 from casty.transport.base import Connection, ConnectionHandler, Listener, Network
+from casty.transport.route import Route
 
 
 class Tripwire:
@@ -103,3 +104,24 @@ def test_ctrl_c_at_any_call_of_the_network_leaves_the_block_alone(at: int) -> No
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_ctrl_c_comes_before_or_after_a_tell_to_another_node_and_never_in_it(autojump_clock, monkeypatch) -> None:
+    memory, protected = MemoryNetwork(), []
+    put = Route.put
+
+    def watched(route: Route, frame: bytes) -> bool:
+        protected.append(trio.lowlevel.currently_ki_protected())
+        return put(route, frame)
+
+    monkeypatch.setattr(Route, "put", watched)
+    async with node(memory.host("a"), "a"), node(memory.host("b"), "b", seed_nodes=[("a", 2551)]) as system:
+        await system.wait_for(2)
+        nobody = system.remote("/nobody", "a").of(int)
+        protected.clear()
+        assert not trio.lowlevel.currently_ki_protected()
+        nobody.tell(1)
+        with pytest.raises(AskTimeoutError):
+            await system.ask(nobody, lambda _: 2, timeout=0.1)
+        assert len(protected) >= 2
+        assert all(protected)
