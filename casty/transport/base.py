@@ -30,6 +30,9 @@ class ConnectionLost(CastyError):
 class Connection(Protocol):
     """One ordered byte stream between two nodes."""
 
+    is_eager: bool
+    """Whether `receive` may spend processor time on being quick, which is for members: False at first."""
+
     @property
     def remote(self) -> str:
         """Where the other end is, for limits and log lines: the host, without the port."""

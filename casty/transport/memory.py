@@ -229,6 +229,7 @@ class MemoryConnection:
         self.host = host
         self.changed = changed
         self.is_closed = False
+        self.is_eager = False
         self._incoming = incoming
         self._outgoing = outgoing
 

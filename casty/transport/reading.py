@@ -91,6 +91,7 @@ class FrameReader:
             count = await self._connection.receive_into(self._begun[self._count :])
             self._count += count
         else:
+            self._connection.is_eager = not is_stranger
             data = await self._connection.receive(STRANGER_READ_BYTES_MAX if is_stranger else self._next_size())
             count, frames = len(data), self._decoder.feed(data)
             if not is_stranger and self._is_place_due():

@@ -23,7 +23,7 @@ from casty.address import NodeAddress
 from casty.checks import PORT_MAX, check_endpoint
 from casty.errors import BindError, ConfigError
 from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
-from casty.transport.polling import Polling, more_turns, usable_cores
+from casty.transport.polling import Looking, Polling, more_turns, usable_cores
 
 ACCEPT_PAUSE = 0.1
 """Seconds between two accepts after one failed: when descriptors run out, hurrying does not help."""
@@ -53,14 +53,15 @@ class TcpConnection:
     quarter of the processor time of an ask of another node.
     """
 
-    __slots__ = ("_is_drained", "_polling", "_remote", "_sent", "_socket", "_stream")
+    __slots__ = ("_is_drained", "_polling", "_remote", "_sent", "_socket", "_stream", "is_eager")
 
-    def __init__(self, stream: SocketStream, remote: str, *, busy_poll: bool = False) -> None:
+    def __init__(self, stream: SocketStream, remote: str, *, looking: Looking | None = None) -> None:
+        self.is_eager = False
         self._stream = stream
         self._socket: socket.socket = stream.extra(SocketAttribute.raw_socket)
         self._remote = remote
         self._is_drained = False
-        self._polling = Polling() if busy_poll else None
+        self._polling = None if looking is None else Polling(looking)
         self._sent = 0
         """Bytes since the last ones came: what the other end has to read before it can answer."""
 
@@ -113,19 +114,23 @@ class TcpConnection:
     async def _poll(self, max_bytes: int) -> bytes | None:
         """Look for bytes over some turns of the loop, if that has paid of late; None when there were none."""
         polling = self._polling
-        if polling is None or not (turns := polling.turns()):
+        if polling is None or not self.is_eager or not (turns := polling.turns()):
             return None
         looked = 0
-        while looked < turns + more_turns(self._sent):  # what is sent meanwhile counts too
-            looked += 1
-            await trio.lowlevel.checkpoint()
-            try:
-                data = self._socket.recv(max_bytes)
-            except BlockingIOError:
-                continue
-            polling.hit()
-            self._sent = 0
-            return data
+        polling.looking.count += 1
+        try:
+            while looked < turns + more_turns(self._sent):  # what is sent meanwhile counts too
+                looked += 1
+                await trio.lowlevel.checkpoint()
+                try:
+                    data = self._socket.recv(max_bytes)
+                except BlockingIOError:
+                    continue
+                polling.hit()
+                self._sent = 0
+                return data
+        finally:
+            polling.looking.count -= 1
         polling.missed()
         return None
 
@@ -176,11 +181,13 @@ class TcpConnection:
 class TcpListener:
     """A bound port: one socket for each address that the host name has on this machine."""
 
-    __slots__ = ("_address", "_busy_poll", "_listeners")
+    __slots__ = ("_address", "_listeners", "_looking")
 
-    def __init__(self, address: NodeAddress, listeners: Sequence[SocketListener], *, busy_poll: bool = False) -> None:
+    def __init__(
+        self, address: NodeAddress, listeners: Sequence[SocketListener], *, looking: Looking | None = None
+    ) -> None:
         self._address = address
-        self._busy_poll = busy_poll
+        self._looking = looking
         self._listeners = listeners
 
     @property
@@ -211,7 +218,7 @@ class TcpListener:
                 logger.warning("cannot accept a connection on %s: %s", self._address, _reason(error))
                 await trio.sleep(ACCEPT_PAUSE)
             else:
-                connection = TcpConnection(stream, _remote_host(stream), busy_poll=self._busy_poll)
+                connection = TcpConnection(stream, _remote_host(stream), looking=self._looking)
                 nursery.start_soon(_isolated, connection, handler)
 
     def __repr__(self) -> str:
@@ -226,11 +233,11 @@ class TcpNetwork:
     once; so they do where the process may use one core only.
     """
 
-    __slots__ = ("_busy_poll", "_insecure")
+    __slots__ = ("_insecure", "_looking")
 
     def __init__(self, *, insecure: bool = False, busy_poll: bool = True) -> None:
         self._insecure = insecure
-        self._busy_poll = busy_poll and usable_cores() > 1
+        self._looking = Looking() if busy_poll and usable_cores() > 1 else None
 
     async def listen(self, host: str, port: int) -> TcpListener:
         """Open the port; BindError when it cannot be had, ConfigError when it must not be."""
@@ -245,7 +252,7 @@ class TcpNetwork:
             raise BindError(f"cannot listen on {NodeAddress(host, port)}: {_bind_advice(error)}") from error
         listeners = [listener for listener in multi.listeners if isinstance(listener, SocketListener)]
         bound: int = listeners[0].extra(SocketAttribute.local_port)
-        return TcpListener(NodeAddress(host, bound), listeners, busy_poll=self._busy_poll)
+        return TcpListener(NodeAddress(host, bound), listeners, looking=self._looking)
 
     async def connect(self, address: NodeAddress) -> TcpConnection:
         """Dial; ConnectFailed says whether it was refused."""
@@ -260,7 +267,7 @@ class TcpNetwork:
             # A dial to a free port of the ephemeral range can be given that very port and meet itself.
             await stream.aclose()
             raise ConnectFailed(address, NOBODY, refused=True)
-        return TcpConnection(stream, _remote_host(stream), busy_poll=self._busy_poll)
+        return TcpConnection(stream, _remote_host(stream), looking=self._looking)
 
 
 def reachable(host: str) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from casty.config import ClusterSettings
 from casty.errors import ConfigError
 from casty.transport.base import ConnectionLost
-from casty.transport.polling import PAUSE_MAX, TURNS, Polling, more_turns, usable_cores
+from casty.transport.polling import LOOKING_MAX, PAUSE_MAX, TURNS, Looking, Polling, more_turns, usable_cores
 from casty.transport.tcp import TcpConnection, TcpNetwork
 
 
@@ -34,12 +34,16 @@ class Sleeps(trio.abc.Instrument):
 
 
 @asynccontextmanager
-async def connected(*, busy_poll: bool) -> AsyncIterator[tuple[TcpConnection, socket.socket, Sleeps]]:
+async def connected(
+    *, busy_poll: bool, is_eager: bool = True, looking: Looking | None = None
+) -> AsyncIterator[tuple[TcpConnection, socket.socket, Sleeps]]:
     """Yield a connection that has just read all there was, the other end, and what the loop does from now on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         stream: SocketStream = await anyio.connect_tcp("127.0.0.1", server.getsockname()[1])
         far, _ = server.accept()
-    connection, counting = TcpConnection(stream, "127.0.0.1", busy_poll=busy_poll), Sleeps()
+    looking = looking or Looking() if busy_poll else None
+    connection, counting = TcpConnection(stream, "127.0.0.1", looking=looking), Sleeps()
+    connection.is_eager = is_eager
     with far:
         far.send(b"before")
         assert await connection.receive(100) == b"before"
@@ -98,6 +102,28 @@ async def test_without_busy_poll_a_reader_sleeps_at_once(nursery: trio.Nursery) 
         assert counting.turns < TURNS
 
 
+async def test_who_reads_what_a_stranger_sends_sleeps_at_once(nursery: trio.Nursery) -> None:
+    async with connected(busy_poll=True, is_eager=False) as (connection, far, counting):
+        for data in (b"late", b"later"):
+            nursery.start_soon(once_asleep, far, data)
+            assert await connection.receive(100) == data
+        assert counting.turns < TURNS
+
+
+async def test_only_a_few_readers_look_at_a_time(nursery: trio.Nursery) -> None:
+    looking = Looking()
+    async with connected(busy_poll=True, looking=looking) as (connection, far, counting):
+        looking.count = LOOKING_MAX
+        nursery.start_soon(once_asleep, far, b"late")
+        assert await connection.receive(100) == b"late"
+        assert (counting.turns < TURNS, looking.count) == (True, LOOKING_MAX)
+        looking.count -= 1
+        nursery.start_soon(after_turns, TURNS // 2, far, b"soon")
+        sleeps = counting.sleeps
+        assert await connection.receive(100) == b"soon"
+        assert (counting.sleeps, looking.count) == (sleeps, LOOKING_MAX - 1), "it looked, and makes room again"
+
+
 async def test_the_end_of_the_stream_is_seen_while_a_reader_looks(nursery: trio.Nursery) -> None:
     async with connected(busy_poll=True) as (connection, far, _):
         far.shutdown(socket.SHUT_WR)
@@ -112,11 +138,12 @@ async def test_a_connection_that_is_closed_while_its_reader_looks_is_lost(nurser
 
 
 async def test_a_reader_that_looks_can_be_cancelled() -> None:
-    async with connected(busy_poll=True) as (connection, far, _):
+    looking = Looking()
+    async with connected(busy_poll=True, looking=looking) as (connection, far, _):
         with trio.CancelScope() as scope:
             scope.cancel()
             await connection.receive(100)
-        assert scope.cancelled_caught
+        assert (scope.cancelled_caught, looking.count) == (True, 0)
         far.send(b"kept")
         assert await connection.receive(100) == b"kept"
 
@@ -131,7 +158,7 @@ def waits_without_a_look(polling: Polling) -> int:
 
 @given(st.integers(1, 15))
 def test_each_look_in_vain_doubles_the_pause_up_to_a_bound(misses: int) -> None:
-    polling = Polling()
+    polling = Polling(Looking())
     for missed in range(misses):
         assert waits_without_a_look(polling) == min(2**missed - 1, PAUSE_MAX)
         polling.missed()
@@ -141,7 +168,7 @@ def test_each_look_in_vain_doubles_the_pause_up_to_a_bound(misses: int) -> None:
 
 
 def test_at_last_hardly_anybody_looks_where_nothing_comes() -> None:
-    polling, looked = Polling(), 0
+    polling, looked = Polling(Looking()), 0
     for _ in range(100_000):
         if polling.turns():
             looked += 1
@@ -150,7 +177,7 @@ def test_at_last_hardly_anybody_looks_where_nothing_comes() -> None:
 
 
 def test_one_hit_among_many_misses_does_not_bring_looking_back() -> None:
-    polling, looked = Polling(), 0
+    polling, looked = Polling(Looking()), 0
     for number in range(100_000):
         if polling.turns():
             looked += 1
@@ -164,7 +191,7 @@ def test_nobody_looks_on_a_single_core() -> None:
     os.sched_setaffinity(0, {min(cores)})
     try:
         assert usable_cores() == 1
-        assert not TcpNetwork()._busy_poll
+        assert TcpNetwork()._looking is None
     finally:
         os.sched_setaffinity(0, cores)
 

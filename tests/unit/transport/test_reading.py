@@ -29,6 +29,7 @@ class Script:
     """A connection whose bytes come in chunks of at most ``chunk``, and which notes how they were asked for."""
 
     remote = "b"
+    is_eager = False
 
     def __init__(self, data: bytes, *, chunk: int = 10**9, is_quick: bool = False) -> None:
         self.data = data
@@ -100,6 +101,15 @@ async def test_frames_come_out_the_same_however_their_bytes_come(seed: int) -> N
         b"".join(frame(*one) for one in frames), chunk=rng.choice([20_001, 65_536, 10**9]), is_quick=seed % 2 == 0
     )
     assert await read_all(script) == frames
+
+
+async def test_a_reader_is_eager_for_what_members_send_from_the_moment_at_which_they_are() -> None:
+    script = Script(SMALL * 4, chunk=len(SMALL))
+    reader = FrameReader(script, FrameDecoder(100), Places())
+    for is_stranger in (True, False, True, False):
+        await reader.read(is_stranger=is_stranger)
+        assert script.is_eager is not is_stranger
+        reader.done()
 
 
 async def test_a_large_frame_is_read_into_its_place_and_nothing_behind_it() -> None:
