@@ -212,6 +212,7 @@ class Session:
                 if self._is_to_stay:
                     self._is_to_stay = False
                     await writer.write(STAY_FRAME)
+                    continue  # meanwhile it may be over, and what is queued be for the next one
                 if await writer.write_queued():
                     self.used = trio.current_time()
                     if len(outbox):

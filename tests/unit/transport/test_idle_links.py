@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import pytest
@@ -9,6 +10,9 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
+from casty.transport.complaints import Complaints
+from casty.transport.link import STAY_FRAME, Link, Session, SessionOwner
+from casty.transport.outbox import Tally
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
 
@@ -81,3 +85,47 @@ async def test_two_nodes_that_ask_at_once_agree(autojump_clock, world) -> None:
     with trio.fail_after(IDLE + 3):
         for node in (a, b):
             assert (await node.told.wait("link_lost"))[3]
+
+
+class Ending:
+    """A connection to a peer that asks to end the link, over which a session ends while it answers."""
+
+    remote = "b"
+    is_eager = False
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.written: list[bytes] = []
+
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        return 0
+
+    async def send(self, data: bytes | memoryview) -> None:
+        self.written.append(bytes(data))
+        assert self.session is not None
+        self.session.end("it ends", graceful=False)
+
+    async def receive(self, max_bytes: int) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_session_that_ends_while_it_asks_the_peer_to_stay_leaves_the_queue_to_the_next() -> None:
+    link = Link(UniqueAddress(NodeAddress("b", 1), 1), Lane.ordinary, TransportLimits(), (), Tally())
+    owner = SessionOwner(
+        frame=lambda *_: None,
+        envelopes=lambda *_: 0,
+        ended=lambda *_: None,
+        pace=lambda _: None,
+        complaints=Complaints(logging.getLogger("test"), trio.current_time),
+    )
+    connection = Ending()
+    session = connection.session = Session(link, connection, FrameDecoder(1000), limits=TransportLimits(), owner=owner)
+    link.outbox.put_nowait(b"queued")
+    session._asked_to_rest()
+    await session.run()
+    assert connection.written == [STAY_FRAME]
+    assert link.outbox.drain() == [b"queued"]
