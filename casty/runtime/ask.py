@@ -267,9 +267,10 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     number = kernel.tokens.take()
     slot: AskRef[R] = AskRef(kernel, serial, number)
     kernel.asks[serial] = slot
-    deadline = kernel.now() + timeout
     try:
-        slot.asked = request = Request(factory(slot), deadline, number, timeout=timeout)
+        message = factory(slot)
+        deadline = kernel.now() + timeout  # not before: another node is told of the whole time-out, in this step
+        slot.asked = request = Request(message, deadline, number, timeout=timeout)
         if type(ref) is LocalRef or isinstance(ref, AskableRef):
             ref.request(request)
         else:
