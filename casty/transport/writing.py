@@ -51,7 +51,8 @@ class FrameWriter:
         self._size = 0
         """Of these together."""
         self._rest: bytes | memoryview = b""
-        """What an early write has left of them."""
+        """What is to be written of them. It stays until the next: the memory of large frames that is freed at once goes
+        back to the system and comes anew, page by page, and an ask with 2 MiB takes 1.7 times the processor time."""
         self._was_early = False
         self._heard = traffic.bytes_received
         """Bytes that the peer had sent at the last early write. One that only listens is busy with what came before:
@@ -159,7 +160,7 @@ class FrameWriter:
     def _done(self) -> None:
         self._traffic.frames_sent += self._unknown
         self._traffic.bytes_sent += self._size
-        self._unknown, self._rest = 0, b""
+        self._unknown = 0
 
     def __repr__(self) -> str:
         return f"<FrameWriter unknown={self._unknown}>"
