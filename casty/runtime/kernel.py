@@ -171,11 +171,12 @@ class Kernel:
             if message is NOTHING:  # it was a dead letter when it was withdrawn
                 return
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+        said = f"{reason}: {particulars}" if particulars else reason
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
-            self.event_stream.publish(DeadLetter(message, ref, f"{reason}: {particulars}" if particulars else reason))
+            self.event_stream.publish(DeadLetter(message, ref, said))
         error = LOST_REQUESTS.get(reason)
         if error is not None:
-            refuse_asks(self, message, error(f"{ref.path} did not get the request: {reason}"))
+            refuse_asks(self, message, error(f"{ref.path} did not get the request: {said}"))
 
     def note_relayed(self, request: Request) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""

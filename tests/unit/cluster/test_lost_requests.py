@@ -55,7 +55,7 @@ async def test_a_request_to_an_earlier_run_fails_at_once_and_the_reason_names_th
 
     async def ask() -> None:
         stale.tell(Get(stale))
-        with pytest.raises(AskFailed, match="/x did not get the request: not sent"):
+        with pytest.raises(AskFailed, match="/x did not get the request: not sent: another run of the node"):
             await asker.ask(stale, Get, timeout=60.0)
         await stale.send(Get(stale))
 
