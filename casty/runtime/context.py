@@ -285,8 +285,9 @@ class ActorContext(Generic[M]):
     def forward(self, ref: ActorRef[O], message: O) -> None:
         """Tell ``ref`` the message in hand, with what came with it: the deadline of the one who asks.
 
-        The request can still be withdrawn there. A full mailbox that would raise makes a dead letter:
-        whoever passes on has nobody to tell. Another message is told as it is.
+        The request can still be withdrawn there. A full mailbox that would raise makes a dead letter, and
+        so does what cannot be encoded for another node: whoever passes on has nobody to tell. Another message
+        is told as it is.
         """
         forward(self._cell, ref, message)
 

@@ -126,6 +126,7 @@ DeadLetterReason: TypeAlias = Literal[
     "outbound queue full",
     "cluster stopped",
     "not sent",
+    "cannot be encoded",
     "not of the actor's type",
     "not delivered: no_actor",
     "not delivered: unknown_type",
@@ -144,4 +145,5 @@ NOT_AN_ASK: Final = "error reply without an ask"
 OUTBOUND_FULL: Final = "outbound queue full"
 NODE_STOPPED: Final = "cluster stopped"
 NOT_SENT: Final = "not sent"
+NOT_ENCODABLE: Final = "cannot be encoded"
 ILL_TYPED: Final = "not of the actor's type"

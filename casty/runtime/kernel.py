@@ -13,7 +13,7 @@ import trio
 
 from casty.address import ASK_PREFIX, serial_of
 from casty.config import SystemConfig
-from casty.errors import ActorStoppedError, AskFailed, MailboxFull
+from casty.errors import ActorStoppedError, AskFailed, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.ask import AskRef, AskWheel, refuse_asks
@@ -25,6 +25,7 @@ from casty.runtime.events import (
     NO_ROUTEE,
     NO_SUCH_ACTOR,
     NODE_STOPPED,
+    NOT_ENCODABLE,
     NOT_SENT,
     OUTBOUND_FULL,
     REQUEST_WITHDRAWN,
@@ -54,6 +55,7 @@ LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     OUTBOUND_FULL: MailboxFull,
     NODE_STOPPED: ActorStoppedError,
     NOT_SENT: ActorStoppedError,
+    NOT_ENCODABLE: EncodeError,
 }
 """What an asker is told about a request that became a dead letter, by the reason. What was written to a link that
 broke is no dead letter: nobody knows what arrived, so those asks time out."""

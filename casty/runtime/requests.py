@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from casty.runtime.events import REQUEST_EXPIRED
+from casty.errors import UnsupportedTypeError
+from casty.runtime.events import NOT_ENCODABLE, REQUEST_EXPIRED
 from casty.runtime.mailbox import NOTHING, EndNotice, Request
 from casty.runtime.ref import AskableRef, request_or_drop, tell_or_drop
 from casty.runtime.watching import opened_end
@@ -35,7 +36,17 @@ def opened(cell: Cell, wrapped: object) -> object:
 
 
 def forward(cell: Cell, ref: ActorRef[M], message: M) -> None:
-    """Hand the message in hand of ``cell`` on to ``ref``, as a request if it came as one."""
+    """Hand the message in hand of ``cell`` on to ``ref``, as a request if it came as one.
+
+    What cannot be encoded is a dead letter: the fault is its sender's, and raising here ended a router for all others.
+    """
+    try:
+        _hand_on(cell, ref, message)
+    except (UnsupportedTypeError, ValueError) as error:  # EncodeError, and ValueError where its name is another's
+        cell.kernel.dead_letter(message, ref, NOT_ENCODABLE, str(error))
+
+
+def _hand_on(cell: Cell, ref: ActorRef[M], message: M) -> None:
     request = cell.request
     if request is None or request.message is not message or not isinstance(ref, AskableRef):
         tell_or_drop(ref, message)

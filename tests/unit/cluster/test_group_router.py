@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import pytest
 import trio
 
-from casty import Behaviors, Routers, ServiceKey
+from casty import ActorFailed, ActorRef, AskFailed, Behaviors, DeadLetter, EncodeError, Routers, ServiceKey
 
 KEY = ServiceKey[str]("work")
+
+
+@dataclass(frozen=True)
+class Count:
+    number: int
+    reply_to: ActorRef[int]
+
+
+COUNTERS = ServiceKey[Count]("counters")
 
 
 def worker(seen, name):
@@ -71,3 +83,45 @@ async def test_messages_before_the_first_listing_wait_for_it(autojump_clock, nod
         group.tell(str(number))
     await trio.sleep(1)
     assert seen == [("a", "0"), ("a", "1"), ("a", "2")]
+
+
+async def count(ctx, message: Count):
+    message.reply_to.tell(message.number)
+    return Behaviors.same()
+
+
+async def test_a_message_that_cannot_be_encoded_is_a_dead_letter_and_the_group_goes_on(autojump_clock, nodes):
+    first = await nodes.start("a")
+    second = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    ref = second.system.spawn(Behaviors.discoverable(Behaviors.receive(count), key=COUNTERS), "counter")
+    system = first.system
+    group = system.spawn(Routers.group(COUNTERS), "group")
+    await trio.sleep(5)
+    async with system.events(DeadLetter | ActorFailed) as events:
+        with pytest.raises(AskFailed, match=r"/counter did not get the request: cannot be encoded: .*number") as failed:
+            await system.ask(group, lambda reply_to: Count(1 << 70, reply_to))
+        assert isinstance(failed.value.__cause__, EncodeError)
+        letter = await anext(events)
+        assert isinstance(letter, DeadLetter)
+        assert await system.ask(group, lambda reply_to: Count(7, reply_to)) == 7
+    assert letter.message.number == 1 << 70
+    assert letter.intended_ref.path == ref.path
+    assert letter.reason.startswith("cannot be encoded: ")
+    assert system.statistics().dead_letters == {"cannot be encoded": 1}
+
+
+async def test_a_broadcast_that_cannot_be_encoded_reaches_those_who_need_no_bytes(autojump_clock, nodes):
+    first = await nodes.start("a")
+    second = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    seen = []
+    for name, node in (("a", first), ("b", second)):
+        node.system.spawn(worker(seen, name), "worker")
+    group = first.system.spawn(Routers.group(KEY).with_broadcast_predicate(lambda _: True), "group")
+    await trio.sleep(5)
+    for message in ("\ud800", "sound"):
+        group.tell(message)
+        await trio.sleep(1)
+    assert sorted(seen) == [("a", "sound"), ("a", "\ud800"), ("b", "sound")]
+    assert first.system.statistics().dead_letters == {"cannot be encoded": 1}

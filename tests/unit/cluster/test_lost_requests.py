@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from casty import ActorRef, AskFailed, Behaviors, DeadLetter
+from casty import ActorRef, AskFailed, Behaviors, DeadLetter, EncodeError, Resume
 from casty.config import ClusterSettings, TransportLimits
 
 
@@ -86,3 +86,32 @@ async def test_requests_beyond_the_queue_to_another_node_fail_at_once(autojump_c
     assert failed
     assert all("/silent did not get the request: outbound queue full" in text for text in failed)
     assert asker.statistics().dead_letters == {"outbound queue full": len(failed)}
+
+
+@dataclass(frozen=True)
+class Double:
+    """Ask for twice a number."""
+
+    number: int
+    reply_to: ActorRef[int]
+
+
+async def double(ctx, message: Double):
+    message.reply_to.tell(2 * message.number)
+    return Behaviors.same()
+
+
+async def test_a_reply_that_cannot_be_encoded_fails_its_ask_and_a_supervised_actor_goes_on(autojump_clock, nodes):
+    asker = (await nodes.start("a")).system
+    other = (await nodes.start("b", "a")).system
+    await nodes.all_up("a", "b")
+    plain = Behaviors.receive(double)
+    for name, behavior in (("kept", Behaviors.supervise(plain, Resume(on=EncodeError))), ("plain", plain)):
+        other.spawn(behavior, name)
+        ref = asker.remote(f"/{name}", "b").of(Double)
+        with pytest.raises(AskFailed, match="EncodeError: .*64 bits"):
+            await asker.ask(ref, lambda reply_to: Double(1 << 63, reply_to))
+    kept, ended = (asker.remote(path, "b").of(Double) for path in ("/kept", "/plain"))
+    assert await asker.ask(kept, lambda reply_to: Double(4, reply_to)) == 8
+    with pytest.raises(AskFailed):
+        await asker.ask(ended, lambda reply_to: Double(4, reply_to))
