@@ -86,6 +86,8 @@ class Arrivals:
         position, count, head, end = start, 0, NO_HEAD, 0
         way: Place | TypeEntry | None = None
         place: Place | None = None
+        told: Place | None = None
+        """The last place: what ends a batch may have none."""
         try:
             for kind, body in islice(frames, start, None):
                 if kind is not ENVELOPE:
@@ -96,6 +98,7 @@ class Arrivals:
                     head = body[:end]
                     way = ways.get(head)
                     place = way if type(way) is Place and not way.is_asked else None
+                    told = place or told
                 if place is None or len(body) >= small_max:
                     if not self._take_other(peer, body, end, way):
                         head, end = NO_HEAD, 0  # it may be known now
@@ -119,7 +122,7 @@ class Arrivals:
                     self._deliver(peer, place.envelope._replace(message=message), len(body))
         finally:
             if count:
-                self._note(peer, count, place)
+                self._note(peer, count, told)
         return position
 
     @trio.lowlevel.enable_ki_protection

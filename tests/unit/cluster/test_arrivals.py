@@ -14,7 +14,7 @@ from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
 from casty.address import ASK_PREFIX
 from casty.cluster import arrivals as arrivals_module
 from casty.cluster.arrivals import Place
-from casty.cluster.backlogs import LARGE_BYTES_MIN
+from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY, Backlogs
 from casty.runtime.mailbox import MessageQueue
 from casty.wire.codec import Codec
 from casty.wire.envelope import Envelope, encode_head, encode_slot, encode_wait
@@ -361,6 +361,19 @@ async def test_a_reply_of_another_type_under_a_known_head_fails_the_ask(autojump
 async def fails(system, ref) -> None:
     with pytest.raises(AskFailed, match="of another type than was asked for: str"):
         await system.ask(ref, lambda reply_to: Get(7, reply_to))
+
+
+async def test_a_mailbox_is_looked_at_though_a_request_ends_each_batch(autojump_clock, nodes, pair, monkeypatch):
+    await pair.start(nodes)
+    await pair.second.ask(pair.ref, lambda reply_to: Get(0, reply_to))
+    looked: list[str] = []
+    monkeypatch.setattr(Backlogs, "look", lambda _, ref: looked.append(ref.path))
+    for _ in range(4):
+        async with trio.open_nursery() as nursery:
+            for number in range(LOOKED_AT_EVERY - 1):
+                pair.ref.tell(Item(number))
+            nursery.start_soon(pair.second.ask, pair.ref, lambda reply_to: Get(0, reply_to))
+    assert looked == ["/sink"] * 4
 
 
 async def test_only_so_many_heads_are_remembered(autojump_clock, nodes, pair, monkeypatch):
