@@ -153,9 +153,9 @@ class FrameWriter:
         self._traffic.frames_unknown += self._unknown
 
     def _begin(self, batch: list[bytes]) -> None:
-        self._unknown = len(batch)
         self._rest = batch[0] if len(batch) == 1 else b"".join(batch)
         self._size = len(self._rest)
+        self._unknown = len(batch)
 
     def _done(self) -> None:
         self._traffic.frames_sent += self._unknown
