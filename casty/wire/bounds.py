@@ -73,7 +73,7 @@ def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> in
         remaining[-1] -= 1
         elements += 1
         if elements > elements_max:
-            raise DecodeError(f"message of more than {elements_max} values")
+            raise DecodeError(f"message of more than {elements_max} values (elements_max)")
         first = body[position]
         position += 1
         count, width = _SHORT[first], _LENGTH_BYTES[first]
@@ -85,7 +85,7 @@ def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> in
             position += _FIXED[first] + count
             continue
         if len(remaining) > nesting_max:
-            raise DecodeError(f"message nested deeper than {nesting_max}")
+            raise DecodeError(f"message nested deeper than {nesting_max} (nesting_max)")
         remaining.append(count * opens)
     return elements
 

@@ -310,17 +310,20 @@ class Codec:
 
     def _check_size(self, kind: FrameKind, entry: TypeEntry, head: bytes, size: int, skeleton: Piece) -> None:
         """Refuse a body of ``size`` bytes that is too large, or has too many values or too deep ones."""
-        limits = self._limits
-        size_max = limits.message_bytes_max if kind is ENVELOPE else limits.frame_bytes_max
+        if kind is ENVELOPE:
+            size_max, name = self._limits.message_bytes_max, "message_bytes_max"
+            advice = "send it in parts, or raise that limit of TransportLimits on all nodes"
+        else:
+            size_max, name, advice = self._limits.frame_bytes_max, "frame_bytes_max", "send it in parts"
         if size + 1 > size_max:
-            raise EncodeError(f"{entry.name}: {size} bytes are over the limit of {size_max}: send it in parts")
+            raise EncodeError(f"{entry.name}: {size} bytes are over the limit of {size_max} ({name}): {advice}")
         try:
             if kind is ENVELOPE:
                 self._scan(skeleton, 0)
             else:
                 self._scan(head + skeleton, CONTROL_NESTING)
         except DecodeError as error:
-            raise EncodeError(f"{entry.name}: {error}") from None
+            raise EncodeError(f"{entry.name}: {error}: {advice}") from None
 
     def _unpack(self, packed: bytes | memoryview, size: int, around: int = 0) -> Any:
         """Return the value that is, or belongs to, a body of ``size`` bytes, with arrays ``around`` the message."""

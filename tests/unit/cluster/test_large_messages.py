@@ -105,7 +105,7 @@ async def test_questions_and_answers_may_be_large(autojump_clock, nodes):
 
 async def test_what_is_over_the_limit_is_refused_where_it_is_sent(autojump_clock, nodes):
     _, _, ref = await pair(nodes, [])
-    with pytest.raises(EncodeError, match=r"over the limit of 16777216: send it in parts"):
+    with pytest.raises(EncodeError, match=r"over the limit of 16777216 \(message_bytes_max\): send it in parts"):
         ref.tell(Text(0, "x" * 17 * MIB))
 
 
