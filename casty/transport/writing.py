@@ -32,6 +32,7 @@ class FrameWriter:
         "_connection",
         "_heard",
         "_is_over",
+        "_is_torn",
         "_outbox",
         "_rest",
         "_size",
@@ -58,6 +59,8 @@ class FrameWriter:
         """Bytes that the peer had sent at the last early write. One that only listens is busy with what came before:
         then an early write is one system call more for nothing, and `send` takes 1.05 times the processor time."""
         self._is_over = False
+        self._is_torn = False
+        """Whether what is left of a frame, part of which was written, is nowhere."""
 
     @property
     def is_idle(self) -> bool:
@@ -69,6 +72,8 @@ class FrameWriter:
 
         Raises ConnectionLost, as `write`.
         """
+        if self._is_torn:
+            raise ConnectionLost("there was no memory for the rest of a frame")
         if not self._unknown:
             batch = self._outbox.take(WRITE_BYTES_MAX)
             if not batch:
@@ -123,8 +128,10 @@ class FrameWriter:
         if sent == size:
             self._done()
         else:
-            self._rest = rest_of(pieces, sent)
             self._outbox.wake()
+            self._is_torn = True  # without memory for the copy, nothing may follow: the peer would take it for the rest
+            self._rest = rest_of(pieces, sent)
+            self._is_torn = False
         return True
 
     async def write(self, data: bytes | memoryview) -> None:

@@ -10,6 +10,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casty.transport import writing as writing_module
 from casty.transport.base import ConnectionLost
 from casty.transport.outbox import EARLY_FRAMES, Outbox
 from casty.transport.traffic import Traffic
@@ -255,6 +256,24 @@ async def test_a_frame_of_which_nothing_was_written_is_left_to_the_queue(socket:
     assert not writing.writer.write_pieces(PIECES)
     assert writing.writer.is_idle
     assert socket.written == writing.failures == []
+
+
+async def test_nothing_follows_a_frame_for_whose_rest_there_was_no_memory(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pieces: list[Piece], start: int) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(writing_module, "rest_of", refuse)
+    writing = Writing(Socket(room=20))
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(MemoryError):
+        writing.writer.write_pieces(PIECES)
+    writing.put(2 * EARLY_FRAMES)
+    await trio.testing.wait_all_tasks_blocked()
+    assert sum(map(len, writing.socket.written)) == 20
+    assert writing.failures == ["there was no memory for the rest of a frame"]
 
 
 async def test_a_frame_that_breaks_off_is_never_written_again(nursery: trio.Nursery) -> None:
