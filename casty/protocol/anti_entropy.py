@@ -33,7 +33,10 @@ from casty.protocol.recent_versions import RecentVersions
 from casty.protocol.registry import Registry
 from casty.protocol.state_on_wire import clock_entries, difference, seen_on_wire, to_wire
 
-PUSH_ALL_MAX = 10
+PUSH_ALL_MAX = 16
+"""Members up to which an author pushes to all. A change then costs 0.75 of the bytes that passing it on costs, and
+nobody waits for a round. Where many come at once, more members would cost: a hundred that form a cluster send 1.4 times
+the bytes with 24."""
 PUSH = "push"
 PUSH_GAP = 0.1
 """Seconds between two pushes of one node of a larger cluster, where many changes may come at one time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from string import ascii_lowercase
 
 from casty.address import UniqueAddress
 from casty.protocol.anti_entropy import PUSH, PUSH_ALL_MAX, PUSH_GAP, AntiEntropy, Pushes
@@ -55,8 +56,7 @@ def test_small_cluster_is_told_of_a_change_at_once() -> None:
 
 
 def test_large_cluster_is_told_by_a_few() -> None:
-    names = "abcdefghijk"
-    assert len(names) == PUSH_ALL_MAX + 1
+    names = ascii_lowercase[: PUSH_ALL_MAX + 1]
     before = of(len(names), seen=names)
     after = leaving(before, "d")
     assert len(set(to(spread_of(before, after).push(after, NOTHING, 1.0), GossipDelta))) == 3
@@ -183,7 +183,7 @@ def test_what_has_not_changed_is_pushed_to_nobody() -> None:
 
 
 def test_slot_that_arrives_in_a_large_cluster_is_passed_on() -> None:
-    sends = SPREAD.push_slots(of(12), offered_by(B), {}, B)
+    sends = SPREAD.push_slots(of(PUSH_ALL_MAX + 1), offered_by(B), {}, B)
     assert len(sends) == 3
     assert "b" not in to(sends, RegistrySlots)
 
