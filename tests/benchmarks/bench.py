@@ -24,9 +24,9 @@ from typing import Any
 
 import report
 import rounds
-from environments import BASELINE, ERLANG, LIMIT, OURS, RUST, find
+from environments import BASELINE, ERLANG, ERLANG_PLAIN, LIMIT, OURS, RUST, find
 
-PEERS = (OURS, BASELINE, RUST, ERLANG, LIMIT)
+PEERS = (OURS, BASELINE, RUST, ERLANG, ERLANG_PLAIN, LIMIT)
 LOCAL = ("L1", "L1burst", "L2", "L3", "L4-10k", "L5", "codec")
 REMOTE = ("R1", "R1send", "R2", "R3", "R4")
 SHORT = [LOCAL, REMOTE]

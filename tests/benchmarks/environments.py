@@ -13,6 +13,9 @@ from pathlib import Path
 
 PROGRAMS = Path(__file__).with_name("peers")
 OURS, BASELINE, RUST, ERLANG, LIMIT = "casty", "asyncio", "rust", "erlang", "bare"
+ERLANG_PLAIN = "erlang-plain"
+SPINNING = (ERLANG, ERLANG_PLAIN)
+"""Peers whose processor time says nothing: their schedulers spin while they wait."""
 PEER_PYTHON_MIN = (3, 12)
 
 
@@ -30,6 +33,8 @@ class _Kind:
     name: str
     title: str
     find_python: Callable[[Path], str | None]
+    program: str = ""
+    arguments: Sequence[str] = ()
 
 
 def find(folder: Path, wanted: Sequence[str]) -> list[Program]:
@@ -38,7 +43,8 @@ def find(folder: Path, wanted: Sequence[str]) -> list[Program]:
         _Kind(OURS, "this library", lambda _: sys.executable),
         _Kind(BASELINE, "casty 0.16.2, asyncio", lambda folder: installed(folder, "casty==0.16.2")),
         _Kind(RUST, "casty 0.30.2, Rust under asyncio", lambda folder: installed(folder, "casty==0.30.2")),
-        _Kind(ERLANG, "Erlang/OTP", lambda _: sys.executable if shutil.which("erl") and shutil.which("erlc") else None),
+        _Kind(ERLANG, "Erlang/OTP", with_erlang),
+        _Kind(ERLANG_PLAIN, "Erlang/OTP, asks that notice no end", with_erlang, ERLANG, ("--plain",)),
         _Kind(LIMIT, "bare trio, anyio, msgpack and cattrs", lambda _: sys.executable),
     ]
     found = list[Program]()
@@ -49,9 +55,14 @@ def find(folder: Path, wanted: Sequence[str]) -> list[Program]:
         if python is None:
             print(f"skipped {kind.name}: {kind.title} is not to be had here", flush=True)
         else:
-            program = str(PROGRAMS / f"peer_{kind.name}.py")
-            found.append(Program(kind.name, kind.title, (python, program)))
+            program = str(PROGRAMS / f"peer_{kind.program or kind.name}.py")
+            found.append(Program(kind.name, kind.title, (python, program, *kind.arguments)))
     return found
+
+
+def with_erlang(_: Path) -> str | None:
+    """Return this interpreter, which starts Erlang, where that is installed."""
+    return sys.executable if shutil.which("erl") and shutil.which("erlc") else None
 
 
 def installed(folder: Path, requirement: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from environments import BASELINE, ERLANG
+from environments import BASELINE, SPINNING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from report import Figure as Measure
@@ -37,7 +37,7 @@ def bars(axes: Axes, runs: Sequence[Run], workloads: Sequence[str], measure: Mea
     peers = [name for name in names(runs, "peer") if name != BASELINE]
     width = 0.8 / max(1, len(peers))
     for number, peer in enumerate(peers):
-        shown = measure is seconds or peer != ERLANG
+        shown = measure is seconds or peer not in SPINNING
         ratios = [ratio(runs, name, peer, BASELINE, measure) or float("nan") for name in workloads] if shown else []
         places = [place + number * width for place in range(len(ratios))]
         axes.bar(places, ratios, width, label=peer, color=f"C{number}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
-from environments import BASELINE, ERLANG, LIMIT, OURS, RUST
+from environments import BASELINE, ERLANG, LIMIT, OURS, RUST, SPINNING
 from rounds import Run
 
 NOISE = 0.10
@@ -127,9 +127,9 @@ def results(runs: Sequence[Run]) -> str:
                     f"{micros(min(walls))} - {micros(max(walls))}",
                     micros(median(cpus)) if cpus else "",
                     times(ratio(runs, workload, peer, BASELINE)),
-                    times(ratio(runs, workload, peer, BASELINE, cpu_seconds)) if peer != ERLANG else "",
+                    times(ratio(runs, workload, peer, BASELINE, cpu_seconds)) if peer not in SPINNING else "",
                     times(ratio(runs, workload, peer, LIMIT)),
-                    times(ratio(runs, workload, peer, LIMIT, cpu_seconds)) if peer != ERLANG else "",
+                    times(ratio(runs, workload, peer, LIMIT, cpu_seconds)) if peer not in SPINNING else "",
                     extras(chosen),
                 ]
             )
@@ -157,7 +157,7 @@ def goals(runs: Sequence[Run]) -> str:
     for goal in GOALS:
         reached = ratio(runs, goal.workload, OURS, goal.other)
         if reached is not None:
-            by_cpu = ratio(runs, goal.workload, OURS, goal.other, cpu_seconds) if goal.other != ERLANG else None
+            by_cpu = ratio(runs, goal.workload, OURS, goal.other, cpu_seconds) if goal.other not in SPINNING else None
             verdict = "reached" if reached >= goal.least else "missed"
             rows.append([goal.workload, goal.other, f"{goal.least:.2f}", times(reached), times(by_cpu), verdict])
     memory = ratio(runs, "L4-10k", OURS, BASELINE, bytes_per_actor)

@@ -1,31 +1,45 @@
-%% The workloads on Erlang/OTP: peer_erlang:main(["client" | "server" | ...]), started by peer_erlang.py.
-%% A process stands for an actor. Messages are tuples with an integer and a binary.
+%% The workloads on Erlang/OTP: peer_erlang:main(["serve"]), or [Node, Style | Workloads]; started by peer_erlang.py.
+%% A process stands for an actor. Messages are tuples with an integer and a binary. Tells are plain messages. An ask is
+%% what OTP has for it, gen_server:call, which has a time-out, notices that the other ends, and drops a late reply; in
+%% the style "plain" it is a message there and one back, which has the time-out only.
 -module(peer_erlang).
--export([main/1, sink/2]).
+-behaviour(gen_server).
+-export([main/1, sink/2, init/1, handle_call/3, handle_cast/2]).
 
 -define(TEXT, <<"the quick brown fox jumps over the lazy dog and then once more">>).
 -define(YIELD_EVERY, 100).
 -define(FORWARDERS, 100).
 -define(IN_FLIGHT, 64).
+-define(ASK_TIMEOUT, 60000).
 
 main(["serve"]) ->
     register(server, spawn(?MODULE, sink, [0, none])),
+    {ok, _} = gen_server:start({local, answering}, ?MODULE, [], []),
     io:format("{\"node\": \"~s\"}~n", [node()]),
     io:get_line(""),
     halt(0);
-main([Server | Workloads]) ->
+main([Server, StyleName | Workloads]) ->
+    Style = list_to_atom(StyleName),
     case Server of
         "none" -> ok;
         _ -> pong = net_adm:ping(list_to_atom(Server))
     end,
-    Target = {server, list_to_atom(Server)},
+    Target = {server(Style), list_to_atom(Server)},
     lists:foreach(
         fun(Text) ->
             [Name, Count] = string:split(Text, ":"),
-            show(Name, run(Name, list_to_integer(Count), Target))
+            show(Name, run(Name, list_to_integer(Count), Style, Target))
         end,
         Workloads),
     halt(0).
+
+server(call) -> answering;
+server(plain) -> server.
+
+%% The gen_server that is asked with gen_server:call.
+init([]) -> {ok, none}.
+handle_call({ask, Number, _}, _, State) -> {reply, Number, State}.
+handle_cast(_, State) -> {noreply, State}.
 
 show(Name, {Operations, Seconds, Cpu, Extra}) ->
     io:format("{\"workload\": \"~s\", \"operations\": ~b, \"seconds\": ~.9f, \"cpu_seconds\": ~.6f~s}~n",
@@ -41,42 +55,43 @@ timed(Count, Fun) ->
     {CpuAfter, _} = statistics(runtime),
     {Count, Seconds, (CpuAfter - Cpu) / 1000, Extra}.
 
-run("L1", Count, _) -> tell(Count, ?YIELD_EVERY);
-run("L1burst", Count, _) -> tell(Count, Count + 1);
-run("L2", Count, _) ->
-    Pid = spawn(fun() -> answer() end),
-    asks(fun() -> ask(Pid, ?TEXT) end, Count, 50);
-run("L3", Count, _) ->
+run("L1", Count, _, _) -> tell(Count, ?YIELD_EVERY);
+run("L1burst", Count, _, _) -> tell(Count, Count + 1);
+run("L2", Count, Style, _) ->
+    Pid = start_answering(Style),
+    asks(fun() -> ask(Style, Pid, ?TEXT) end, Count, 50);
+run("L3", Count, _, _) ->
     Self = self(),
     One = spawn(fun() -> receive {other, Pid} -> hop(Count div 2, Pid, Self) end end),
     Two = spawn(fun() -> hop(Count div 2, One, Self) end),
     One ! {other, Two},
     timed(Count, fun() -> One ! {item, 1, ?TEXT}, wait(done), [] end);
-run("L4" ++ _, Count, _) ->
+run("L4" ++ _, Count, _, _) ->
     Self = self(),
     Before = erlang:memory(total),
     {Operations, Seconds, Cpu, _} = timed(Count, fun() -> spawn_all(Count, Self), wait_many(Count), [] end),
     {Operations, Seconds, Cpu, [{"bytes_per_actor", (erlang:memory(total) - Before) / Count}]};
-run("L5", Count, _) ->
+run("L5", Count, _, _) ->
     Self = self(),
     Target = spawn(fun() -> count_down(Count, Self) end),
     Forwarders = [spawn(fun() -> forward(Target) end) || _ <- lists:seq(1, ?FORWARDERS)],
     timed(Count, fun() -> fan(Forwarders, Count), wait(done), [] end);
-run("R1", Count, Target) ->
-    ask(Target, ?TEXT),
+run("R1", Count, _, {_, Node}) ->
+    Target = {server, Node},
+    ask(plain, Target, ?TEXT),
     timed(Count, fun() -> send(Target, Count, ?YIELD_EVERY), Target ! {drained, Count, self()}, wait(drained), [] end);
-run("R2", Count, Target) -> asks(fun() -> ask(Target, ?TEXT) end, Count, 50);
-run("R3", Count, Target) ->
+run("R2", Count, Style, Target) -> asks(fun() -> ask(Style, Target, ?TEXT) end, Count, 50);
+run("R3", Count, Style, Target) ->
     Self = self(),
-    ask(Target, ?TEXT),
+    ask(Style, Target, ?TEXT),
     Each = Count div ?IN_FLIGHT,
     timed(Each * ?IN_FLIGHT, fun() ->
-        [spawn(fun() -> repeat(fun() -> ask(Target, ?TEXT) end, Each), Self ! started end)
+        [spawn(fun() -> repeat(fun() -> ask(Style, Target, ?TEXT) end, Each), Self ! started end)
             || _ <- lists:seq(1, ?IN_FLIGHT)],
         wait_many(?IN_FLIGHT), [] end);
-run("R4", Count, Target) ->
+run("R4", Count, Style, Target) ->
     Large = binary:copy(<<"x">>, 1024 * 1024),
-    asks(fun() -> ask(Target, Large) end, Count, 1).
+    asks(fun() -> ask(Style, Target, Large) end, Count, 1).
 
 tell(Count, Every) ->
     Self = self(),
@@ -92,12 +107,16 @@ send(Target, Count, Every) ->
 count_down(0, Owner) -> Owner ! done;
 count_down(Left, Owner) -> receive {item, _, _} -> count_down(Left - 1, Owner) end.
 
+start_answering(call) -> {ok, Pid} = gen_server:start(?MODULE, [], []), Pid;
+start_answering(plain) -> spawn(fun() -> answer() end).
+
 answer() -> receive {ask, From, Ref, Number, _} -> From ! {Ref, Number}, answer() end.
 
-ask(Target, Text) ->
+ask(call, Target, Text) -> gen_server:call(Target, {ask, 1, Text}, ?ASK_TIMEOUT);
+ask(plain, Target, Text) ->
     Ref = make_ref(),
     Target ! {ask, self(), Ref, 1, Text},
-    receive {Ref, Number} -> Number after 60000 -> exit(timeout) end.
+    receive {Ref, Number} -> Number after ?ASK_TIMEOUT -> exit(timeout) end.
 
 asks(Ask, Count, WarmUp) ->
     repeat(Ask, WarmUp),
