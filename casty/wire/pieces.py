@@ -44,6 +44,9 @@ class Pieces:
     parts: list[Piece]
     skeleton: Piece
     """The same without what is in its large values: as many values, as deep."""
+    raw: object = None
+    """What was cut. The view of a text does not keep that alive, and nobody else may: the text of a `Decimal` is made
+    for the message, and the field of a class can make its value anew each time."""
 
     @property
     def size(self) -> int:
@@ -82,7 +85,7 @@ class Cutter:
                 return self._cut_map(raw, large)
         elif type(raw) in _CUT and len(raw) >= LARGE_VALUE_MIN:
             view = _view_of(raw)
-            return Pieces([_head_of(raw, view), view], _NIL)
+            return Pieces([_head_of(raw, view), view], _NIL, raw)
         self._packer.reset()
         self._packer.pack(raw)
         view = self._packer.getbuffer()
@@ -103,7 +106,7 @@ class Cutter:
                 small.append(self._pack(value))
         if small:
             parts.append(b"".join(small))
-        return Pieces(parts, b"".join((*skeleton, *small)))
+        return Pieces(parts, b"".join((*skeleton, *small)), raw)
 
     def __repr__(self) -> str:
         return "<Cutter>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import msgpack
@@ -119,6 +120,34 @@ def test_a_large_text_is_not_copied_to_be_written(codec: Codec) -> None:
         tracemalloc.stop()
     assert counter.size > 3 * MIB
     assert peak < MIB // 10
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_text_that_nobody_else_refers_to_stays_as_long_as_its_pieces(is_whole: bool) -> None:
+    def make(text: str) -> object:
+        return text if is_whole else {"amount": text, "note": "x"}
+
+    expected, cutter = msgpack.packb(make("7" * 200_000)), Cutter()
+    for _ in range(3):
+        with cutter.cut(make("7" * 200_000)) as pieces:
+            _others = ["x" * 200_000 for _ in range(8)]  # where the text was, if it were freed
+            assert b"".join(pieces.parts) == expected
+
+
+def test_a_large_decimal_is_written_whole(codec: Codec) -> None:
+    @message("pieces.Amounts")
+    @dataclass(frozen=True)
+    class Amounts:
+        first: Decimal
+        second: Decimal
+
+    amounts, taker = Amounts(Decimal("7" * 200_000), Decimal("8" * 300_000)), Taker()
+    write = codec.writer("/sink", 0, amounts, None)
+    expected = write(amounts)
+    assert [write(amounts), write(amounts)] == [expected, expected]
+    assert write(amounts, b"", taker) == b""
+    assert taker.frames == [expected]
+    assert codec.decode_envelope(expected[5:]).message == amounts
 
 
 def test_the_limits_of_a_message_hold_beside_its_large_text(make_codec: Callable[..., Codec]) -> None:
