@@ -17,13 +17,17 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
-from casty.wire.slices import Fate, cut, large_frame, number_of
+from casty.wire.slices import KEPT_SECONDS, Fate, cut, large_frame, number_of
 
 PAUSED_MAX = 4_096
 """Actors for which other nodes may have this one hold messages back."""
 
 OVER_WITHIN = 5.0
 """Seconds after which slices that were written are lost with the link, however politely that has ended."""
+
+STALE_AFTER = KEPT_SECONDS / 2
+"""Seconds after which a large message that the other node has goes there once more, before its LARGE: the actor has
+asked to hold back meanwhile, and the node may have dropped it. The half is for LARGE to get there."""
 
 REASONS = {
     Fate.no_room: "the other node has no room for more large messages",
@@ -54,6 +58,7 @@ class _Large:
     to: UniqueAddress
     frame: bytes
     since: float
+    """When its slices were made, or, once they have arrived, when that was heard."""
     has_arrived: bool = False
     hold: _Hold | None = None
 
@@ -174,7 +179,7 @@ class Holds:
             return
         if fate is Fate.complete:
             del self._large[number]
-            large.has_arrived = True
+            large.has_arrived, large.since = True, self._now()
             self._advance(large.hold)
         else:
             self._fail(large, REASONS[fate])
@@ -221,9 +226,13 @@ class Holds:
         return peer.messages < limits.outbound_messages_max and peer.bytes + len(frame) <= limits.outbound_bytes_max
 
     def _new(self, to: UniqueAddress, frame: bytes) -> _Large:
-        self._number += 1
         self._transport.dial(to.address, Lane.ordinary)  # it is needed the moment the slices have arrived
-        large = self._large[self._number] = _Large(self._number, to, frame, self._now())
+        return self._numbered(_Large(0, to, frame, 0.0))
+
+    def _numbered(self, large: _Large) -> _Large:
+        self._number += 1
+        large.number, large.since, large.has_arrived = self._number, self._now(), False
+        self._large[self._number] = large
         return large
 
     def _slices(self, large: _Large) -> bytes:
@@ -270,11 +279,11 @@ class Holds:
         if hold is None or hold.is_paused:
             return
         frames: list[bytes] = []
-        size = 0
+        size, oldest = 0, self._now() - STALE_AFTER
         while hold.waiting:
             head = hold.waiting[0]
             if isinstance(head, _Large):
-                if not head.has_arrived:
+                if not head.has_arrived or head.since < oldest:
                     break
                 size += len(head.frame)
                 frames.append(LargeFrame.of(head.number, head.frame))
@@ -287,6 +296,17 @@ class Holds:
         if frames:
             self._release(hold.to.address, len(frames), size)
             self._transport.send_held(hold.to, Lane.ordinary, frames)
+        self._send_again(hold, oldest)
+
+    def _send_again(self, hold: _Hold, oldest: float) -> None:
+        """Send the slices of what has arrived, and waited here since, for so long that the node may have dropped it.
+
+        No LARGE has gone out for them, and none will under the old number: they are delivered once at most.
+        """
+        large = [one for one in hold.waiting if isinstance(one, _Large) and one.has_arrived and one.since < oldest]
+        if large:
+            slices = [self._slices(self._numbered(one)) for one in large]
+            self._transport.send_held(hold.to, Lane.large, slices)
 
     def _release(self, address: NodeAddress, messages: int, size: int) -> None:
         peer = self._peers[address]

@@ -9,7 +9,17 @@ import pytest
 import trio
 
 import casty
-from casty import ActorContext, ActorRef, Behaviors, ClusterSettings, DeadLetter, EncodeError, Inbox, Terminated
+from casty import (
+    ActorContext,
+    ActorRef,
+    Behaviors,
+    ClusterSettings,
+    DeadLetter,
+    EncodeError,
+    Inbox,
+    Mailbox,
+    Terminated,
+)
 from casty.config import TransportLimits
 from casty.wire.slices import KEPT_SECONDS
 
@@ -209,6 +219,69 @@ async def test_the_end_of_an_actor_comes_after_the_large_messages_that_it_sent(a
     ref.tell(End())
     await until(lambda: len(order) == 2)
     assert order == ["Text", "Terminated"]
+
+
+@pytest.mark.parametrize("wait", [KEPT_SECONDS / 2 + 1, KEPT_SECONDS + 1, 10 * KEPT_SECONDS])
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_large_messages_outlast_an_actor_that_has_their_sender_hold_back(autojump_clock, nodes, wait, is_reset):
+    seen, others, gate = [], [], trio.Event()
+    first, second, _ = await pair(nodes, [])
+
+    async def wait_at_the_gate(ctx, message: Text):
+        await gate.wait()
+        seen.append((message.number, len(message.text)))
+        return Behaviors.same()
+
+    first.system.spawn(Behaviors.receive(wait_at_the_gate), "slow", mailbox=Mailbox(2))
+    first.system.spawn(collecting(others), "other")
+    slow, other = (second.system.remote(path, "a").of(Text) for path in ("/slow", "/other"))
+    for number in range(5):
+        slow.tell(Text(number))
+    await trio.sleep(1)
+    slow.tell(Text(5, "x" * 2 * MIB))
+    slow.tell(Text(6))
+    slow.tell(Text(7, "x" * 3 * MIB))
+    slow.tell(Text(8))
+    await trio.sleep(wait)
+    other.tell(Text(0, "x" * 2 * MIB))  # before it is taken, what has waited for too long is dropped
+    await until(lambda: others)
+    if is_reset:
+        nodes.network.reset("a", "b")
+    gate.set()
+    await until(lambda: seen and seen[-1][0] == 8)
+    lost = second.system.statistics().dead_letters.get("not sent", 0)
+    assert lost == 0 or is_reset  # a link that is cut loses what is on its way once more
+    sizes = [(number, {5: 2 * MIB, 7: 3 * MIB}.get(number, 0)) for number in range(9)]
+    assert [size for size in sizes if size in seen] == seen
+    assert len(seen) + lost == len(sizes)
+    assert first.system.statistics().dead_letters == {}
+    node = second.system.cluster._node
+    await until(lambda: (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {}))
+    await trio.sleep(KEPT_SECONDS + 1)
+    other.tell(Text(1, "x" * 2 * MIB))
+    await until(lambda: len(others) == 2)
+    assert first.system.cluster._node.assembler.held_bytes == 0
+
+
+async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_is_lost(autojump_clock, nodes):
+    first, second, _ = await pair(nodes, [])
+
+    async def never(ctx, message: Text):
+        await trio.sleep_forever()
+        return Behaviors.same()
+
+    first.system.spawn(Behaviors.receive(never), "slow", mailbox=Mailbox(2))
+    slow = second.system.remote("/slow", "a").of(Text)
+    for number in range(5):
+        slow.tell(Text(number))
+    await trio.sleep(1)
+    for number in range(5, 8):
+        slow.tell(Text(number, "x" * 2 * MIB))
+    await trio.sleep(KEPT_SECONDS)
+    nodes.crash("a")
+    await until(lambda: second.system.statistics().dead_letters.get("not sent") == 3)
+    node = second.system.cluster._node
+    await until(lambda: (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {}))
 
 
 async def test_a_node_that_leaves_sends_its_large_messages_first(autojump_clock, nodes):
