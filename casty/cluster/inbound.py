@@ -81,6 +81,10 @@ class Inbound:
         except DecodeError as error:
             self._complain(peer, error)
 
+    def asking(self) -> int:
+        """Return how many asks of this node are open."""
+        return len(self._node.kernel.asks)
+
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         """Have a node pause again that was asked to on the link before; all else is queued already."""
         if lane is Lane.ordinary and self._node.backlogs is not None:

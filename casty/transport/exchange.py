@@ -68,7 +68,7 @@ class Exchange:
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
         self._owner = SessionOwner(
-            handler.frame, handler.envelopes, self.session_ended, self.strangers.pace, complaints
+            handler.frame, handler.envelopes, self.session_ended, self.strangers.pace, handler.asking, complaints
         )
 
     def link_for(self, to: UniqueAddress, lane: Lane) -> Link | str:

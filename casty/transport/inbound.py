@@ -32,6 +32,10 @@ class InboundHandler(Protocol):
         """Take one frame of any other kind, or a large one, whose body is a view that is valid until this returns."""
         ...
 
+    def asking(self) -> int:
+        """Return how many replies this node waits for, from whomever."""
+        ...
+
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         """A link is established; always followed by one `link_lost`."""
         ...

@@ -110,6 +110,7 @@ class SessionOwner:
     ended: Callable[[Session, str, bool], None]
     pace: Callable[[Session], Pace | None]
     """What to wait for, at this moment, before frames are handed over; None where nothing is."""
+    asking: Callable[[], int]
     complaints: Complaints
     places: Places = field(default_factory=Places)
 
@@ -144,7 +145,9 @@ class Session:
         self.rest = Rest.no
         self._connection = connection
         self._reader = FrameReader(connection, decoder, owner.places)
-        self._writer = FrameWriter(connection, link.outbox, link.traffic, timeout=limits.write_timeout)
+        self._writer = FrameWriter(
+            connection, link.outbox, link.traffic, timeout=limits.write_timeout, asking=owner.asking
+        )
         self._owner = owner
         self._credit = control_credit(self.since) if link.lane is Lane.control else None
         self._taken = 0
@@ -222,7 +225,7 @@ class Session:
                     self._has_said_goodbye = True
                     return
                 else:
-                    await outbox.wait(writer.write_early)
+                    await writer.wait()
         except ConnectionLost as error:
             self.end(str(error), graceful=False)
 
@@ -272,6 +275,7 @@ class Session:
                     return
                 self.link.traffic.bytes_received += count
                 self.used = trio.current_time()
+                self._writer.keep_pace(len(frames))
                 await self._deliver(frames)
                 reader.done()
         except ConnectionLost as error:

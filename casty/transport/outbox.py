@@ -17,10 +17,6 @@ import trio
 
 from casty.runtime.waking import WOKEN
 
-EARLY_FRAMES = 32
-"""Frames that are written before the writer's turn comes, when so many have been queued since it was woken: the
-other node begins with them while this one makes the rest. 64 asks in flight take 0.62 of the time by the clock, and
-1.02 of the processor time. With 16, each node has more turns: 0.7 and 1.14."""
 NEVER = sys.maxsize
 
 
@@ -42,18 +38,21 @@ class Outbox:
 
     __slots__ = (
         "_bytes_max",
-        "_early",
+        "_early_at",
         "_frames",
         "_messages_max",
         "_taker",
         "_waiting",
         "_write_early",
         "bytes",
+        "early",
         "tally",
     )
 
     def __init__(self, *, messages_max: int, bytes_max: int, tally: Tally | None = None) -> None:
         self.bytes = 0
+        self.early = NEVER
+        """How many frames, queued between the one that wakes the task that takes and its turn, are written at once."""
         self.tally = tally or Tally()
         self._messages_max = messages_max
         self._bytes_max = bytes_max
@@ -61,8 +60,8 @@ class Outbox:
         self._waiting: OrderedDict[trio.lowlevel.Task, bytes] = OrderedDict()
         self._taker: trio.lowlevel.Task | None = None
         self._write_early: Callable[[], None] | None = None
-        self._early = NEVER
-        """At how many frames they are written at once; only from the moment at which one has woken the writer."""
+        self._early_at = NEVER
+        """The same, but only from the moment at which a frame has woken that task."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -93,11 +92,10 @@ class Outbox:
         self.bytes = size
         if self._taker is not None:
             self.wake()
-            self._early = EARLY_FRAMES
-        elif len(frames) >= self._early:
-            self._early = (
-                NEVER  # once in a turn: with a write for each 32 frames, tells take 1.03 of the processor time
-            )
+            self._early_at = self.early
+        elif len(frames) >= self._early_at:
+            # Once in a turn: with a write for each 32 frames, tells take 1.03 of the processor time.
+            self._early_at = NEVER
             if self._write_early is not None:
                 self._write_early()
         return True
@@ -168,8 +166,8 @@ class Outbox:
     async def wait(self, write_early: Callable[[], None] | None = None, *, only_woken: bool = False) -> None:
         """Return when there may be something to take, or only when woken; for the one task that takes.
 
-        ``write_early`` is called, at most once, when `EARLY_FRAMES` have been queued between the frame that wakes
-        the task and its turn.
+        ``write_early`` is called, at most once, when ``early`` have been queued between the frame that wakes the task
+        and its turn.
         """
         if self._frames and not only_woken:
             return
@@ -177,7 +175,7 @@ class Outbox:
         try:
             await trio.lowlevel.wait_task_rescheduled(self._abort)
         finally:
-            self._write_early, self._early = None, NEVER
+            self._write_early, self._early_at = None, NEVER
 
     def wake(self) -> None:
         """Let the taking task look again."""

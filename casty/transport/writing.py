@@ -5,6 +5,7 @@ Owns what is under way to the socket. It knows no lane and no rest; `Session` sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -20,6 +21,11 @@ LARGE_WRITE_BYTES_MAX = 1024 * 1024 + 64 * 1024
 """What is offered to the system at once of a frame that is larger: an ask with 1 MiB takes 1.1 times the
 processor time in four pieces."""
 
+EARLY_FRAMES_MIN, EARLY_FRAMES_MAX = 4, 32
+"""Frames that are written before the writer's turn comes, when so many have been queued since it was woken: the other
+node begins with them while this one makes the rest. With 32, 64 asks in flight take 0.62 of the time by the clock, and
+1.02 of the processor time; with 16, each node has more turns: 0.7 and 1.14. With fewer in flight: `keep_pace`."""
+
 EARLY_BYTES = 40 * 1024
 """Of a large frame written first: the peer wakes up, and begins to read, while this node writes the rest. An ask with
 1 MiB takes 0.85 of the time, and 0.9 of the processor time; as much with 16 KiB, 0.88 and 0.9 with 256."""
@@ -29,10 +35,13 @@ class FrameWriter:
     """Writes the frames of one queue to one connection, for one task."""
 
     __slots__ = (
+        "_asking",
         "_connection",
+        "_half",
         "_heard",
         "_is_over",
         "_is_torn",
+        "_most",
         "_outbox",
         "_rest",
         "_size",
@@ -42,11 +51,19 @@ class FrameWriter:
         "_was_early",
     )
 
-    def __init__(self, connection: Connection, outbox: Outbox, traffic: Traffic, *, timeout: float) -> None:
+    def __init__(
+        self, connection: Connection, outbox: Outbox, traffic: Traffic, *, timeout: float, asking: Callable[[], int]
+    ) -> None:
+        """Write for a node that waits for ``asking`` replies."""
         self._connection = connection
         self._outbox = outbox
         self._traffic = traffic
         self._timeout = timeout
+        self._asking = asking
+        self._most = 0
+        """Replies that were waited for at a time, lately."""
+        self._half = outbox.early = EARLY_FRAMES_MAX
+        """Of these, or of what is early at most."""
         self._unknown = 0
         """Frames that were taken out of the queue, and are not written whole."""
         self._size = 0
@@ -84,6 +101,21 @@ class FrameWriter:
         if not self._is_over:  # else they were counted as unknown
             self._done()
         return True
+
+    def keep_pace(self, frames: int) -> None:
+        """Take note that the peer has sent so many frames at once: about as many make what this node sends next.
+
+        Half of the asks in flight are written early, so that both nodes have something to do at any time; and replies
+        with the last one, because nothing comes after it. By the clock, 8 asks in flight take 0.53 of the time, 16 take
+        0.51 and 32 take 0.55, for 1.03, 1.04 and 1.1 of the processor time. With the halves alone it is 0.57 and 1.14.
+        """
+        self._outbox.early = max(EARLY_FRAMES_MIN, min(self._half, frames))
+
+    async def wait(self) -> None:
+        """Return when there may be something to write."""
+        self._most = most = max(self._asking(), self._most - 1)  # those whose replies are here already are not counted
+        self._half = min(most // 2, EARLY_FRAMES_MAX) if most >= 2 * EARLY_FRAMES_MIN else EARLY_FRAMES_MAX
+        await self._outbox.wait(self.write_early)
 
     @trio.lowlevel.enable_ki_protection  # Ctrl-C in whoever sends must not come between the queue and the socket
     def write_early(self) -> None:

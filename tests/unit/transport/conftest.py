@@ -50,6 +50,9 @@ class Recorder:
         if self.on_frame is not None:
             self.on_frame(peer, body)
 
+    def asking(self) -> int:
+        return 0
+
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         self._add("link_up", peer, lane)
 

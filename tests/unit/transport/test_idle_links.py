@@ -120,6 +120,7 @@ async def test_a_session_that_ends_while_it_asks_the_peer_to_stay_leaves_the_que
         envelopes=lambda *_: 0,
         ended=lambda *_: None,
         pace=lambda _: None,
+        asking=lambda: 0,
         complaints=Complaints(logging.getLogger("test"), trio.current_time),
     )
     connection = Ending()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -68,15 +69,32 @@ class Bottomless:
         await trio.lowlevel.checkpoint()
 
 
-def session(connection: Connection, taken: list[int], turns: Turns, *, limit: int = 4096) -> Session:
+class Later(Bottomless):
+    """Such a connection, whose bytes come when they are let."""
+
+    def __init__(self, turns: Turns, data: bytes) -> None:
+        super().__init__(turns, data)
+        self.come = trio.Event()
+
+    async def receive(self, max_bytes: int) -> bytes:
+        await self.come.wait()
+        return await super().receive(max_bytes)
+
+
+def session(
+    connection: Connection, taken: list[int], turns: Turns, *, limit: int = 4096, answers: bool = False, asks: int = 0
+) -> Session:
     def take(peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
         taken.append(turns.count)
 
     def take_next(peer: UniqueAddress, frames: object, start: int) -> int:
         taken.append(turns.count)
+        if answers:
+            link.outbox.put_nowait(b"answer")
         return start + 1
 
-    owner = SessionOwner(take, take_next, lambda *_: None, lambda _: None, Complaints(None, trio.current_time))  # type: ignore[arg-type]  # nothing is complained of
+    complaints = Complaints(None, trio.current_time)  # type: ignore[arg-type]  # nothing is complained of
+    owner = SessionOwner(take, take_next, lambda *_: None, lambda _: None, lambda: asks, complaints)
     link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), Tally())
     link.session = Session(link, connection, FrameDecoder(limit), limits=DEFAULT_LIMITS, owner=owner)
     return link.session
@@ -121,3 +139,23 @@ async def test_the_rest_of_a_large_frame_is_read_at_once(autojump_clock) -> None
         nursery.cancel_scope.cancel()
     assert len(taken) == 1
     assert connection.reads == [65_536, 1_000_005 - 65_536, 65_536]
+
+
+@pytest.mark.parametrize(("asks", "size"), [(0, 6), (8, 4), (12, 6)])
+async def test_answers_are_written_once_there_are_as_many_as_the_peer_has_asked_for(
+    asks: int, size: int, autojump_clock
+) -> None:
+    turns = Turns()
+    connection = Later(turns, frame(FrameKind.ENVELOPE, b"") * 6)
+    answering = session(connection, [], turns, answers=True, asks=asks)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answering.run)
+        await trio.testing.wait_all_tasks_blocked()
+        connection.come.set()
+        while not connection.writes:
+            assert len(answering.link.outbox) < size, "the writer has had no turn, and must not have to"
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    sizes = [written // len(b"answer") for _, written in connection.writes]
+    assert sizes == ([size] if size == 6 else [size, 6 - size])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from casty.transport import writing as writing_module
 from casty.transport.base import ConnectionLost
-from casty.transport.outbox import EARLY_FRAMES, Outbox
+from casty.transport.outbox import Outbox
 from casty.transport.traffic import Traffic
-from casty.transport.writing import EARLY_BYTES, FrameWriter
+from casty.transport.writing import EARLY_BYTES, EARLY_FRAMES_MAX, EARLY_FRAMES_MIN, FrameWriter
 from casty.wire.pieces import Piece
 
 
@@ -62,15 +62,16 @@ class Writing:
     traffic: Traffic = field(default_factory=Traffic)
     failures: list[str] = field(default_factory=list)
     turns: int = 0
+    asks: int = 0
 
     def __post_init__(self) -> None:
-        self.writer = FrameWriter(self.socket, self.outbox, self.traffic, timeout=1)
+        self.writer = FrameWriter(self.socket, self.outbox, self.traffic, timeout=1, asking=lambda: self.asks)
 
     async def run(self) -> None:
         try:
             while True:
                 if not await self.writer.write_queued():
-                    await self.outbox.wait(self.writer.write_early)
+                    await self.writer.wait()
                     self.turns += 1
         except ConnectionLost as error:
             self.failures.append(str(error))
@@ -92,7 +93,7 @@ async def test_few_frames_wait_for_the_writers_turn_and_go_in_one_piece(nursery:
     writing = Writing()
     nursery.start_soon(writing.run)
     await trio.testing.wait_all_tasks_blocked()
-    frames = writing.put(EARLY_FRAMES - 1)
+    frames = writing.put(EARLY_FRAMES_MAX - 1)
     assert writing.socket.written == []
     await trio.testing.wait_all_tasks_blocked()
     assert writing.socket.written == [frames]
@@ -104,25 +105,66 @@ async def test_the_first_of_many_frames_are_written_before_the_writers_turn_once
     writing = Writing()
     nursery.start_soon(writing.run)
     await trio.testing.wait_all_tasks_blocked()
-    first = writing.put(EARLY_FRAMES)
+    first = writing.put(EARLY_FRAMES_MAX)
     assert writing.socket.written == [first]
-    rest = writing.put(5 * EARLY_FRAMES, EARLY_FRAMES)
+    rest = writing.put(5 * EARLY_FRAMES_MAX, EARLY_FRAMES_MAX)
     assert writing.socket.written == [first]
     await trio.testing.wait_all_tasks_blocked()
     assert writing.socket.written == [first, rest]
-    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (6 * EARLY_FRAMES, len(first + rest))
+    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (6 * EARLY_FRAMES_MAX, len(first + rest))
     assert writing.turns == 1
-    third = writing.put(EARLY_FRAMES)
+    third = writing.put(EARLY_FRAMES_MAX)
     assert writing.socket.written == [first, rest, third], "and again in the next turn"
+
+
+@pytest.mark.parametrize(
+    ("asks", "read", "early"),
+    [
+        (64, 64, 32),
+        (1_000, 64, 32),
+        (16, 16, 8),
+        (16, 5, 5),
+        (16, 1, EARLY_FRAMES_MIN),
+        (8, 8, 4),
+        (7, 20, 20),
+        (0, 20, 20),
+        (0, 100, 32),
+    ],
+)
+async def test_half_of_the_asks_in_flight_are_written_early_or_as_much_as_the_peer_has_sent(
+    asks: int, read: int, early: int, nursery: trio.Nursery
+) -> None:
+    writing = Writing(asks=asks)
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writing.writer.keep_pace(read)
+    first = writing.put(early - 1)
+    assert writing.socket.written == []
+    first += writing.put(1, early - 1)
+    assert writing.socket.written == [first]
+
+
+async def test_asks_whose_replies_have_just_come_still_count(nursery: trio.Nursery) -> None:
+    writing = Writing(asks=16)
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writing.asks = 0
+    for early in (8, 7, 7, 6):
+        writing.writer.keep_pace(16)
+        writing.put(early - 1)
+        written = len(writing.socket.written)
+        writing.put(1)
+        assert len(writing.socket.written) == written + 1
+        await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_nothing_is_written_early_to_a_peer_that_only_listens(nursery: trio.Nursery) -> None:
     writing = Writing()
     nursery.start_soon(writing.run)
     await trio.testing.wait_all_tasks_blocked()
-    first = writing.put(EARLY_FRAMES)
+    first = writing.put(EARLY_FRAMES_MAX)
     await trio.testing.wait_all_tasks_blocked()
-    second = writing.put(2 * EARLY_FRAMES, EARLY_FRAMES, heard=0)
+    second = writing.put(2 * EARLY_FRAMES_MAX, EARLY_FRAMES_MAX, heard=0)
     assert writing.socket.written == [first]
     await trio.testing.wait_all_tasks_blocked()
     assert writing.socket.written == [first, second]
@@ -130,7 +172,7 @@ async def test_nothing_is_written_early_to_a_peer_that_only_listens(nursery: tri
 
 async def test_nothing_is_written_early_before_the_writer_waits(nursery: trio.Nursery) -> None:
     writing = Writing()
-    frames = writing.put(2 * EARLY_FRAMES)
+    frames = writing.put(2 * EARLY_FRAMES_MAX)
     nursery.start_soon(writing.run)
     assert writing.socket.written == []
     await trio.testing.wait_all_tasks_blocked()
@@ -141,25 +183,25 @@ async def test_what_the_socket_does_not_take_early_goes_before_all_that_comes_la
     writing = Writing(Socket(room=7))
     nursery.start_soon(writing.run)
     await trio.testing.wait_all_tasks_blocked()
-    frames = writing.put(EARLY_FRAMES)
+    frames = writing.put(EARLY_FRAMES_MAX)
     assert not writing.writer.is_idle
-    frames += writing.put(2 * EARLY_FRAMES, EARLY_FRAMES)
+    frames += writing.put(2 * EARLY_FRAMES_MAX, EARLY_FRAMES_MAX)
     assert b"".join(writing.socket.written) == frames[:7]
     await trio.testing.wait_all_tasks_blocked()
     assert b"".join(writing.socket.written) == frames
     assert writing.writer.is_idle
-    assert writing.traffic.frames_sent == 3 * EARLY_FRAMES
+    assert writing.traffic.frames_sent == 3 * EARLY_FRAMES_MAX
 
 
 async def test_a_sender_meets_no_error_of_the_connection_and_the_writer_does(nursery: trio.Nursery) -> None:
     writing = Writing(Socket(is_broken=True))
     nursery.start_soon(writing.run)
     await trio.testing.wait_all_tasks_blocked()
-    writing.put(EARLY_FRAMES)
+    writing.put(EARLY_FRAMES_MAX)
     await trio.testing.wait_all_tasks_blocked()
     assert writing.failures == ["broken"]
     writing.writer.give_up()
-    assert (writing.traffic.frames_sent, writing.traffic.frames_unknown) == (0, EARLY_FRAMES)
+    assert (writing.traffic.frames_sent, writing.traffic.frames_unknown) == (0, EARLY_FRAMES_MAX)
 
 
 @pytest.mark.parametrize("is_woken_by_frame", [True, False])
@@ -172,12 +214,12 @@ async def test_who_has_given_up_writes_nothing_early(is_woken_by_frame: bool, nu
     else:
         writing.outbox.wake()
     writing.writer.give_up()
-    writing.put(2 * EARLY_FRAMES, 1)
+    writing.put(2 * EARLY_FRAMES_MAX, 1)
     assert writing.socket.written == []
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 3 * EARLY_FRAMES), st.integers(0, 400)), max_size=8),
+    st.lists(st.tuples(st.integers(1, 3 * EARLY_FRAMES_MAX), st.integers(0, 400)), max_size=8),
     st.booleans(),
 )
 def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], ends_broken: bool) -> None:
@@ -195,10 +237,10 @@ def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], 
             assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (count, len(expected))
             if ends_broken:
                 writing.socket.is_broken = True
-                writing.put(2 * EARLY_FRAMES, count)
+                writing.put(2 * EARLY_FRAMES_MAX, count)
                 await trio.testing.wait_all_tasks_blocked()
                 writing.writer.give_up()
-                assert writing.traffic.frames_unknown == EARLY_FRAMES
+                assert writing.traffic.frames_unknown == EARLY_FRAMES_MAX
             nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -224,11 +266,11 @@ async def test_the_rest_of_a_frame_in_pieces_goes_before_all_that_comes_later(ro
     assert writing.writer.write_pieces(PIECES)
     assert not writing.writer.is_idle
     assert not writing.writer.write_pieces(PIECES), "it would come between"
-    frames = writing.put(2 * EARLY_FRAMES)
+    frames = writing.put(2 * EARLY_FRAMES_MAX)
     assert b"".join(writing.socket.written) == WHOLE[:room]
     await trio.testing.wait_all_tasks_blocked()
     assert b"".join(writing.socket.written) == WHOLE + frames
-    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (1 + 2 * EARLY_FRAMES, len(WHOLE + frames))
+    assert (writing.traffic.frames_sent, writing.traffic.bytes_sent) == (1 + 2 * EARLY_FRAMES_MAX, len(WHOLE + frames))
 
 
 async def test_a_frame_in_pieces_does_not_overtake_what_is_queued(nursery: trio.Nursery) -> None:
@@ -270,7 +312,7 @@ async def test_nothing_follows_a_frame_for_whose_rest_there_was_no_memory(
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(MemoryError):
         writing.writer.write_pieces(PIECES)
-    writing.put(2 * EARLY_FRAMES)
+    writing.put(2 * EARLY_FRAMES_MAX)
     await trio.testing.wait_all_tasks_blocked()
     assert sum(map(len, writing.socket.written)) == 20
     assert writing.failures == ["there was no memory for the rest of a frame"]
