@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from casty import ActorFailed, ActorRef, AskFailed, Behaviors, DeadLetter, EncodeError, Routers, ServiceKey
+from casty import (
+    ActorFailed,
+    ActorRef,
+    AskFailed,
+    AskTimeoutError,
+    Behaviors,
+    DeadLetter,
+    Deregister,
+    EncodeError,
+    Routers,
+    ServiceKey,
+    ShutdownPhase,
+)
 
 KEY = ServiceKey[str]("work")
 
@@ -125,3 +137,41 @@ async def test_a_broadcast_that_cannot_be_encoded_reaches_those_who_need_no_byte
         await trio.sleep(1)
     assert sorted(seen) == [("a", "sound"), ("a", "\ud800"), ("b", "sound")]
     assert first.system.statistics().dead_letters == {"cannot be encoded": 1}
+
+
+@pytest.mark.parametrize("is_drained", [False, True])
+async def test_no_ask_fails_where_a_service_is_withdrawn_a_moment_before_its_end(autojump_clock, nodes, is_drained):
+    asking = (await nodes.start("a")).system
+    leaving = (await nodes.start("b", "a")).system
+    staying = (await nodes.start("c", "a")).system
+    await nodes.all_up("a", "b", "c")
+    for other in ("b", "c"):
+        nodes.network.delay("a", other, 0.005)
+    staying.spawn(Behaviors.discoverable(Behaviors.receive(count), key=COUNTERS), "counter")
+    ref = leaving.spawn(Behaviors.discoverable(Behaviors.receive(count), key=COUNTERS), "counter")
+
+    async def drain():
+        leaving.receptionist.tell(Deregister(COUNTERS, ref))
+        await trio.sleep(0.5)
+
+    if is_drained:
+        leaving.on_shutdown(ShutdownPhase.stop_actors, drain)
+    await asking.find(COUNTERS, at_least=2)
+    group = asking.spawn(Routers.group(COUNTERS), "group")
+    failed, has_left = [], trio.Event()
+
+    async def ask_on():
+        while not has_left.is_set():
+            try:
+                assert await asking.ask(group, lambda reply_to: Count(7, reply_to), timeout=1.0) == 7
+            except (AskFailed, AskTimeoutError) as error:
+                failed.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(ask_on)
+        await trio.sleep(1)
+        await nodes.stop("b")
+        await trio.sleep(1)
+        has_left.set()
+    assert bool(failed) is not is_drained
