@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from functools import reduce
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 import trio
 
 from casty.refs import ActorRef
-from casty.runtime.events import EventStreamCmd, EventStreamSubscribe, EventStreamUnsubscribe, Publish
+from casty.runtime.events import (
+    EventStreamCmd,
+    EventStreamSubscribe,
+    EventStreamUnsubscribe,
+    Publish,
+    check_event_type,
+)
 from casty.runtime.named_refs import InlineRef
 from casty.runtime.ref import tell_or_drop
 
@@ -98,13 +105,14 @@ class EventStream:
 
 
 class Events(Generic[E]):
-    """The events of one type as they happen: ``async with system.events(T) as events``.
+    """The events of some types as they happen: ``async with system.events(T) as events``.
 
     ``dropped`` counts events that came while the buffer was full. The iteration ends with the system.
     """
 
-    def __init__(self, kernel: Kernel, event_type: type[E], capacity: int) -> None:
+    def __init__(self, kernel: Kernel, event_types: tuple[type[E], ...], capacity: int) -> None:
         kernel.check_thread("events")
+        event_type = _union_of(event_types)
         if capacity < 1:
             raise ValueError(f"the capacity of events must be at least 1, got {capacity!r}")
         self._kernel = kernel
@@ -153,3 +161,12 @@ class Events(Generic[E]):
             return await self._receiver.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
+
+
+def _union_of(event_types: tuple[type[E], ...]) -> type[E]:
+    """Return what an event of any of these types is an instance of."""
+    if not event_types:
+        raise TypeError("events needs a class of events, such as DeadLetter, got none")
+    for event_type in event_types:
+        check_event_type(event_type, "events")
+    return reduce(lambda one, other: cast("type[E]", one | other), event_types)

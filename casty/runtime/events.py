@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Final, Generic, Literal, Never, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Literal, Never, TypeAlias, TypeVar
 
 from casty.refs import ActorRef, check_ref
 
@@ -79,6 +79,12 @@ class Terminated:
     cause: BaseException | None = None
 
 
+def check_event_type(event_type: object, who: str) -> None:
+    """Raise TypeError for what is no class, nor a union of classes."""
+    if not isinstance(event_type, (type, UnionType)):
+        raise TypeError(f"{who} needs a class of events, such as DeadLetter, got {event_type!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class EventStreamSubscribe(Generic[E]):
     """Have ``handler`` told every event that is an instance of ``event_type``.
@@ -91,10 +97,7 @@ class EventStreamSubscribe(Generic[E]):
 
     def __post_init__(self) -> None:
         check_ref(self.handler, "EventStreamSubscribe")
-        if not isinstance(cast("object", self.event_type), (type, UnionType)):
-            raise TypeError(
-                f"EventStreamSubscribe needs a class of events, such as DeadLetter, got {self.event_type!r}"
-            )
+        check_event_type(self.event_type, "EventStreamSubscribe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, TypeVarTuple, cast, overload
 
 import trio
 
@@ -36,6 +36,9 @@ M = TypeVar("M")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 E = TypeVar("E")
+E2 = TypeVar("E2")
+E3 = TypeVar("E3")
+E4 = TypeVar("E4")
 
 logger = logging.getLogger("casty.runtime")
 
@@ -263,9 +266,36 @@ class ActorSystem:
         """The ref that takes ScheduleOnce, ScheduleTick and CancelSchedule."""
         return self._kernel.scheduler_ref
 
-    def events(self, event_type: type[E], *, capacity: int = EVENTS_BUFFERED_MAX) -> Events[E]:
-        """Return the events of a type for code outside of actors: enter it, then iterate over it."""
-        return Events(self._kernel, event_type, capacity)
+    @overload
+    def events(self, event_type: type[E], /, *, capacity: int = ...) -> Events[E]: ...
+
+    @overload
+    def events(self, first: type[E], second: type[E2], /, *, capacity: int = ...) -> Events[E | E2]: ...
+
+    @overload
+    def events(
+        self, first: type[E], second: type[E2], third: type[E3], /, *, capacity: int = ...
+    ) -> Events[E | E2 | E3]: ...
+
+    @overload
+    def events(
+        self, first: type[E], second: type[E2], third: type[E3], fourth: type[E4], /, *, capacity: int = ...
+    ) -> Events[E | E2 | E3 | E4]: ...
+
+    def events(self, *event_types: type[Any], capacity: int = EVENTS_BUFFERED_MAX) -> Events[Any]:
+        """Return the events of some types, in the order in which they happen, for code outside of actors.
+
+        Enter it, then iterate over it. Type checkers take up to four types; a base class stands for all of its
+        subclasses, and ``object`` for every event.
+
+        >>> from casty import ActorFailed, DeadLetter, Publish
+        >>> async with system.events(DeadLetter, ActorFailed) as troubles:
+        ...     system.event_stream.tell(Publish(ActorFailed(system.event_stream, OSError("no route"))))
+        ...     trouble = await anext(troubles)
+        >>> trouble.exception
+        OSError('no route')
+        """
+        return Events(self._kernel, event_types, capacity)
 
     def statistics(self) -> SystemStatistics:
         """Return counters: actors, messages, dead letters by reason, pending asks, timers."""

@@ -134,6 +134,14 @@ async def subscribes(
     async with system.events(MemberUp) as events:
         async for event in events:
             assert_type(event, MemberUp)
+    async with system.events(MemberUp, UnreachableMember, capacity=8) as several:
+        async for one in several:
+            assert_type(one, MemberUp | UnreachableMember)
+    async with system.events(MemberUp, UnreachableMember, Terminated, Add) as many:
+        assert_type(await anext(many), MemberUp | UnreachableMember | Terminated | Add)
+    system.events("MemberUp")  # expect-error
+    system.events(MemberUp, 1)  # expect-error
+    system.events()  # expect-error
 
 
 async def exhaustive(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:

@@ -110,7 +110,7 @@ async def test_a_message_that_cannot_be_encoded_is_a_dead_letter_and_the_group_g
     system = first.system
     group = system.spawn(Routers.group(COUNTERS), "group")
     await trio.sleep(5)
-    async with system.events(DeadLetter | ActorFailed) as events:
+    async with system.events(DeadLetter, ActorFailed) as events:
         with pytest.raises(AskFailed, match=r"/counter did not get the request: cannot be encoded: .*number") as failed:
             await system.ask(group, lambda reply_to: Count(1 << 70, reply_to))
         assert isinstance(failed.value.__cause__, EncodeError)

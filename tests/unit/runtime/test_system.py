@@ -285,6 +285,15 @@ async def test_events_are_matched_by_type_and_base_and_end_with_unsubscription()
     assert seen == [error]
 
 
+async def test_events_of_several_types_come_in_their_order() -> None:
+    async with ActorSystem() as system, system.events(KeyError, str, OSError) as events:
+        published = ["a", OSError("b"), KeyError("c"), IndexError("not asked for"), "d"]
+        for event in published:
+            system.event_stream.tell(Publish(event))
+        assert [await anext(events) for _ in range(4)] == [published[0], published[1], published[2], published[4]]
+        assert repr(events) == "<Events KeyError | str | OSError open waiting=0 dropped=0>"
+
+
 async def test_events_beyond_the_buffer_are_counted() -> None:
     async with ActorSystem() as system, system.events(str, capacity=2) as events:
         for text in ("a", "b", "c", "d"):

@@ -127,8 +127,13 @@ WRONG: dict[str, tuple[Callable[[ActorSystem], object], str]] = {
     ),
     "an event to listen to in words": (
         lambda system: untyped(system).events("DeadLetter"),
-        "EventStreamSubscribe needs a class of events, such as DeadLetter, got 'DeadLetter'",
+        "events needs a class of events, such as DeadLetter, got 'DeadLetter'",
     ),
+    "a second event in words": (
+        lambda system: untyped(system).events(ActorFailed, "DeadLetter"),
+        "events needs a class of events, such as DeadLetter, got 'DeadLetter'",
+    ),
+    "no event to listen to": (lambda system: untyped(system).events(), "events needs a class of events, such as"),
     "a key for a router": (
         lambda system: ROUTERS.pool(2, Behaviors.ignore()).with_consistent_hashing_routing("user"),
         "with_consistent_hashing_routing needs a function of the message, which makes its key, got 'user'",
