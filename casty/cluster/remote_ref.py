@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Never, TypeVar
+from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 import trio
 
 from casty.address import ActorAddress, Place, serial_of
+from casty.errors import MailboxFull
 from casty.refs import ActorRef
+from casty.runtime.ask import ErrorReply, describe
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL
 from casty.runtime.mailbox import Nothing, Request
 from casty.runtime.ref import AskableRef, refuse_thread
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
+
+REPLY_LOST: Final = (
+    f"the reply was not sent, {OUTBOUND_FULL} at the node that was asked: reply there with "
+    "`await reply_to.send(reply)`, which waits for room"
+)
 
 NOTHING_TOLD: tuple[type, Write] = (Nothing, bytes)
 """Where nothing was told yet: no message is of this class."""
@@ -149,8 +156,17 @@ class RemoteRef(AskableRef[M_contra]):
             kernel.dead_letter(message, self, NODE_STOPPED)
         elif refusal is None:
             kernel.dead_letter(message, self, OUTBOUND_FULL)
+            self._refuse_ask(message, route)
         else:
             kernel.dead_letter(message, self, NOT_SENT, refusal)
+
+    def _refuse_ask(self, message: object, route: Route) -> None:
+        """Tell who waits for a reply that found no room; the time-out ends it where this finds none."""
+        node, (_, path, _, _, _, uid) = self._node, self._place
+        serial = serial_of(path)
+        if serial is not None and type(message) is not ErrorReply:
+            refusal = ErrorReply(describe(MailboxFull(REPLY_LOST)))
+            route.send(node.reply_writer(refusal, ErrorReply)(refusal, encode_slot(serial, uid)))
 
     async def send(self, message: M_contra) -> None:
         node, route, path, holds, (cls, write) = self._node, self._route, self._place[1], self._node.holds, self._told

@@ -115,3 +115,50 @@ async def test_a_reply_that_cannot_be_encoded_fails_its_ask_and_a_supervised_act
     assert await asker.ask(kept, lambda reply_to: Double(4, reply_to)) == 8
     with pytest.raises(AskFailed):
         await asker.ask(ended, lambda reply_to: Double(4, reply_to))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Ask for a text of so many characters."""
+
+    size: int
+    reply_to: ActorRef[str]
+
+
+async def write(ctx, message: Text):
+    message.reply_to.tell("x" * message.size)
+    return Behaviors.same()
+
+
+async def write_in_turn(ctx, message: Text):
+    await message.reply_to.send("x" * message.size)
+    return Behaviors.same()
+
+
+@pytest.mark.parametrize("size", [400_000, 1_500_000], ids=["whole", "in slices"])
+async def test_replies_beyond_the_queue_fail_their_asks_and_sent_ones_wait_for_room(autojump_clock, nodes, size):
+    settings = ClusterSettings(limits=TransportLimits(outbound_bytes_max=5_000_000))
+    asker = (await nodes.start("a", settings=settings)).system
+    asked = (await nodes.start("b", "a", settings=settings)).system
+    await nodes.all_up("a", "b")
+    answers: dict[str, list[int]] = {}
+    failed: list[str] = []
+
+    async def ask(path: str) -> None:
+        ref = asker.remote(path, "b").of(Text)
+        try:
+            text = await asker.ask(ref, lambda reply_to: Text(size, reply_to), timeout=60.0)
+            answers.setdefault(path, []).append(len(text))
+        except AskFailed as error:
+            failed.append(str(error))
+
+    for name, handler in (("told", write), ("sent", write_in_turn)):
+        asked.spawn(Behaviors.receive(handler), name)
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(ask, f"/{name}")
+    assert answers["/sent"] == 30 * [size]
+    assert failed
+    assert answers["/told"] == (30 - len(failed)) * [size]
+    assert all(text.startswith("MailboxFull: the reply was not sent, outbound queue full") for text in failed)
+    assert asked.statistics().dead_letters == {"outbound queue full": len(failed)}
