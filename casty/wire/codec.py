@@ -16,7 +16,7 @@ import msgpack
 from casty.address import ASK_PREFIX
 from casty.config import TransportLimits
 from casty.errors import DecodeError, EncodeError, UnknownTypeError, UnsupportedTypeError
-from casty.naming import declared, wire_name
+from casty.naming import declared, facts_of, wire_name
 from casty.refs import ActorRef
 from casty.schema import SCALARS, Kind, check, describe, is_generic, is_untyped, parse, strip
 from casty.wire.bounds import ARRAY, scan
@@ -258,9 +258,24 @@ class Codec:
             entry = target.get(float)
         if entry is None and isinstance(message, ActorRef):
             entry = target.get(ActorRef)
-        if entry is None:
+        return entry or self._entry_of_subclass(target, cls, as_type)
+
+    def _entry_of_subclass(self, target: dict[type, TypeEntry], cls: type, as_type: object) -> TypeEntry:
+        """Register a declared class where a base class of it is asked for, whose actor takes it as a local one does.
+
+        A generic base is told by its name on the wire, so its subclasses are not of it.
+        """
+        records = [base for base in cls.__mro__[1:] if base in target and target[base].form.kind is Kind.record]
+        bases = [base for base in records if not target[base].form.arguments]
+        if not bases:
             raise EncodeError(f"expected {describe(as_type)}, got {cls.__name__}")
-        return entry
+        if facts_of(cls) is None:
+            raise EncodeError(
+                f"expected {describe(as_type)}, got {cls.__name__}, a subclass that other nodes do not know: "
+                f'name it with @casty.message("...")'
+            )
+        self.register(cls)
+        return self._by_class[cls]
 
     def _framing(self, kind: FrameKind, head: bytes, entry: TypeEntry) -> Write:
         """Return a function from a message to its frame; all that it needs is at hand in it: 0.7 of the time."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import pytest
 import trio
 
-from casty import ActorContext, ActorRef, AskFailed, Behavior, Behaviors, DeadLetter, message
+from casty import ActorContext, ActorRef, AskFailed, Behavior, Behaviors, DeadLetter, ServiceKey, message
 from casty.cluster.acceptance import Acceptance
 from casty.runtime.events import ILL_TYPED, Terminated
 
@@ -150,3 +150,34 @@ async def test_a_reply_of_another_type_than_promised_is_refused(autojump_clock, 
     with pytest.raises(AskFailed, match="the reply is of another type than was asked for: str"):
         await a.ask(a.remote("/lying", "b").of(Question), Question, timeout=2.0)
     assert a.statistics().dead_letters == {ILL_TYPED: 1}
+
+
+@message("test.acceptance.Derived")
+@dataclass(frozen=True)
+class Derived(Mine):
+    """Like `Special`, and known to a node by its declaration alone."""
+
+    note: str
+
+
+@message("test.acceptance.Find")
+@dataclass(frozen=True)
+class Find:
+    reply_to: ActorRef[Mine]
+
+
+async def test_a_ref_to_an_actor_of_another_node_takes_subclasses_as_its_type_says(autojump_clock, nodes):
+    a, b = await two(nodes)
+    seen: list[object] = []
+
+    async def answer(ctx: ActorContext[Find], message: Find) -> Behavior[Find]:
+        message.reply_to.tell(Derived(2, "two"))
+        return Behaviors.same()
+
+    key = ServiceKey[Mine]("mine")
+    b.spawn(Behaviors.discoverable(noting(seen), key=key), "noting")
+    b.spawn(Behaviors.receive(answer), "answering")
+    ref = (await a.find(key, at_least=1)).refs[0]
+    ref.tell(Derived(1, "one"))
+    assert await a.ask(a.remote("/answering", "b").of(Find), Find) == Derived(2, "two")
+    assert seen == [Derived(1, "one")]

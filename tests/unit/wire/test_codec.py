@@ -389,6 +389,40 @@ def test_an_int_for_a_float_is_sent_as_a_float_and_never_read_as_one(codec: Code
         through(codec, Priced("pen", 1, 10**400))
 
 
+@dataclass(frozen=True)
+class Unnamed(Add):
+    pass
+
+
+@message("codec.SpecialBox")
+@dataclass(frozen=True)
+class SpecialBox(Box[int]):
+    pass
+
+
+@pytest.mark.parametrize("as_type", [Add, Add | Get, Order | Add | None])
+def test_a_declared_subclass_travels_as_a_whole_message_under_its_own_name(make_codec: Any, as_type: object) -> None:
+    sender, receiver = make_codec(), make_codec()
+    frame = body(sender.frame_envelope("/x", 0, Priced("pen", 1, 2.0), as_type))
+    envelope = receiver.decode_envelope(frame)
+    assert (envelope.message, envelope.name) == (Priced("pen", 1, 2.0), "codec.Priced")
+
+
+@pytest.mark.parametrize(
+    ("value", "as_type", "told"),
+    [
+        (Unnamed("pen", 1), Add, r"Add, got Unnamed, a subclass that other nodes .*: name it with @casty\.message"),
+        (Add("pen", 1), Priced, "Priced, got Add$"),
+        (SpecialBox(1), Box[int], r"Box\[int\], got SpecialBox$"),
+        (True, int, "^expected int, got bool$"),
+        (Level.low, int | None, "got Level$"),
+    ],
+)
+def test_what_is_of_no_declared_subclass_is_refused(codec: Codec, value: object, as_type: object, told: str) -> None:
+    with pytest.raises(EncodeError, match=told):
+        codec.frame_envelope("/x", 0, value, as_type)
+
+
 def test_a_subclass_in_a_field_is_not_silently_cut_to_its_base(codec: Codec) -> None:
     with pytest.raises(EncodeError, match=r"lines\[0\]: expected codec\.Add, got Priced"):
         through(codec, Order((Priced("pen", 1, 2.0),)))
