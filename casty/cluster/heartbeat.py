@@ -56,8 +56,10 @@ class HeartbeatDriver:
                 self._node.dial(address)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
-            case Accuse() | Absolve():
-                self._node.meters.accusations += isinstance(effect, Accuse) and not effect.held_for
+            case Accuse(subjects, held_for):
+                self._node.meters.accusations += 0 if held_for else len(subjects)
+                self._node.subsystems.topology.tell(effect)
+            case Absolve():
                 self._node.subsystems.topology.tell(effect)
             case Told(query, suspicions):
                 query.reply_to.tell(suspicions)

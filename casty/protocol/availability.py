@@ -82,15 +82,17 @@ class RunSeen:
 
 @dataclass(frozen=True, slots=True)
 class Accuse:
-    """Effect: the member does not answer; or it does again, and will be taken back after ``held_for`` seconds."""
+    """Effect: these do not answer, all at one time; or one does again, and is taken back in ``held_for`` seconds."""
 
-    subject: UniqueAddress
+    subjects: tuple[UniqueAddress, ...]
     held_for: float = 0.0
+    doubted: tuple[UniqueAddress, ...] = ()
+    """Whose answer is overdue, too; `Accuse` or `Absolve` follows for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absolve:
-    """Effect: the member, accused before, answers again."""
+    """Effect: the member, accused or doubted before, answers again."""
 
     subject: UniqueAddress
 
@@ -118,6 +120,7 @@ class Availability:
     detector: PhiAccrualFailureDetector[UniqueAddress] = field(init=False)
     monitored: list[UniqueAddress] = field(init=False, default_factory=lambda: list[UniqueAddress]())
     accused: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _doubted: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _members: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _heard_at: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
     """When each monitored node has really answered last."""
@@ -144,12 +147,7 @@ class Availability:
                 return self._dial_failed(address, refused, now)
             case RunSeen(node):
                 self._refused_at.pop(node.address, None)
-                return [
-                    effect
-                    for other in self.monitored
-                    if other.address == node.address and other != node
-                    for effect in self._accuse(other)
-                ]
+                return self._accuse([n for n in self.monitored if n.address == node.address and n != node], now)
             case TimerFired(key):
                 return self._timer(key, now)
 
@@ -176,6 +174,7 @@ class Availability:
             self.detector.expect(node, now)
         # Whoever is gone and accused is down or removed: the accusation ends with the member.
         self.accused.difference_update(gone)
+        self._doubted.difference_update(gone)
         first = [StartTimer(HEARTBEAT, 0.0)] if is_first else []
         return [*first, *self._beat(new), *self._plan_check(now)]
 
@@ -201,12 +200,14 @@ class Availability:
         self._heard_at[sender] = now
         self._probes.ended(sender)
         self._refused_at.pop(sender.address, None)
+        is_doubted = sender in self._doubted
+        self._doubted.discard(sender)
         if sender not in self.accused:
-            return []
+            return [Absolve(sender)] if is_doubted else []
         steady_for = stable_after(len(self._members)) if self.stable_after is None else self.stable_after
         was_held = self._flapping.is_held(sender)
         if not self._flapping.answered(sender, now, was_silent=was_silent, steady_for=steady_for):
-            return [] if was_held else [Accuse(sender, steady_for + HELD_LONGER)]
+            return [] if was_held else [Accuse((sender,), steady_for + HELD_LONGER)]
         self.accused.discard(sender)
         return [Absolve(sender), *self._plan_check(now)]
 
@@ -226,7 +227,7 @@ class Availability:
             return []
         due = self._refused_at.setdefault(address, now) + REFUSAL_GAP
         if now >= due:  # not now - first: rounded, that can miss the gap for ever at the very time of the timer
-            return [effect for node in judged for effect in self._accuse(node)]
+            return self._accuse(judged, now)
         return [StartTimer(REDIAL + str(address), due - now)]
 
     def _timer(self, key: str, now: float) -> list[AvailabilityEffect]:
@@ -251,23 +252,24 @@ class Availability:
 
     def _check(self, now: float) -> list[AvailabilityEffect]:
         self._health.look(now)  # this loop may have stood still, and the tick that says so may be yet to come
-        effects: list[AvailabilityEffect] = []
-        for node in self.monitored:
-            if node in self.accused:
-                continue
-            if now >= self._accused_at(node):
-                effects.extend(self._accuse(node))
-            elif now >= self._probed_at(node):
+        judged = [node for node in self.monitored if node not in self.accused]
+        effects = self._accuse([node for node in judged if now >= self._accused_at(node)], now)
+        for node in judged:
+            if node not in self.accused and now >= self._probed_at(node):
                 effects.extend(self._probes.ask(node, self._helpers(node, now), self.detector.last_heard(node)))
         return [*effects, *self._plan_check(now)]
 
-    def _accuse(self, node: UniqueAddress) -> list[AvailabilityEffect]:
-        if node in self.accused:
+    def _accuse(self, nodes: Sequence[UniqueAddress], now: float) -> list[AvailabilityEffect]:
+        lost = [node for node in nodes if node not in self.accused]
+        for node in lost:
+            self.accused.add(node)
+            self._flapping.accused(self.accused, len(self.monitored))
+            self._probes.ended(node)
+        if not lost:
             return []
-        self.accused.add(node)
-        self._flapping.accused(self.accused, len(self.monitored))
-        self._probes.ended(node)
-        return [Accuse(node)]
+        doubted = self._late(now)
+        self._doubted.update(doubted)
+        return [Accuse(tuple(lost), doubted=tuple(doubted))]
 
     def _crossing(self, node: UniqueAddress, threshold: float) -> float:
         """Return when phi reaches the threshold, if this node has listened all the time."""

@@ -20,9 +20,11 @@ class ObserverRow:
     version: int = 0
     accused: frozenset[UniqueAddress] = frozenset()
 
-    def accusing(self, subject: UniqueAddress) -> ObserverRow:
-        """Return the row that accuses ``subject`` too, or this row when it does already."""
-        return self if subject in self.accused else ObserverRow(self.version + 1, self.accused | {subject})
+    def accusing(self, *subjects: UniqueAddress) -> ObserverRow:
+        """Return the row that accuses the ``subjects`` too, or this row when it does already."""
+        return (
+            self if self.accused.issuperset(subjects) else ObserverRow(self.version + 1, self.accused.union(subjects))
+        )
 
     def absolving(self, subject: UniqueAddress) -> ObserverRow:
         """Return the row without an accusation of ``subject``, or this row when there is none."""

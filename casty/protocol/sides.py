@@ -6,6 +6,7 @@ side of a partition, and `serving_lease`, which keeps both from doing the same w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
@@ -14,6 +15,7 @@ from casty.protocol.downing import Downing
 from casty.protocol.effects import StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.messages import ServingGrant, ServingRequest
+from casty.protocol.reachability import ObserverRow
 from casty.protocol.resolver import CLAIM, DOWNING, LeaseAnswered, Resolver, Ruling
 from casty.protocol.serving_lease import SERVING, ServingEffect, ServingLease
 from casty.protocol.split_brain import Strategy
@@ -41,6 +43,21 @@ class Sides:
         """Take a new state."""
         self._awareness.observe(state, now)
         return [*self.resolver.observe(state, now), *self.serving.observe(state, now)]
+
+    def accuse(self, state: Gossip, subjects: Sequence[UniqueAddress], until: float) -> Gossip:
+        """Return the state in which this node accuses ``subjects``; it may take them back ``until`` then."""
+        lost = [subject for subject in subjects if subject in state.members]
+        for subject in lost:
+            self.resolver.downing.hold(subject, until)
+        return self._observing(state, lambda row: row.accusing(*lost))
+
+    def absolve(self, state: Gossip, subject: UniqueAddress) -> Gossip:
+        """Return the state in which this node does not accuse ``subject``."""
+        return self._observing(state, lambda row: row.absolving(subject))
+
+    def _observing(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> Gossip:
+        before = state.rows.get(self.self_node, ObserverRow())
+        return state if (after := change(before)) is before else state.with_row(self.self_node, after)
 
     def received(
         self, state: Gossip, sender: UniqueAddress, message: ServingRequest | ServingGrant

@@ -6,7 +6,7 @@ monitors whom (`availability`), or what time it is; the rules are in its parts, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -33,7 +33,6 @@ from casty.protocol.messages import (
     ServingRequest,
     TopologyMessage,
 )
-from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
 from casty.protocol.resolver import LeaseAnswered, Ruling
 from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
@@ -173,11 +172,14 @@ class Topology:
                 return self._received(state, sender, message, now)
             case TimerFired(key):
                 return self._timer(state, key, now)
-            case Accuse(subject, held_for) if subject in state.members:
-                self._sides.resolver.downing.hold(subject, now + held_for)
-                return self._observe(state, lambda row: row.accusing(subject))
+            case Accuse(subjects, held_for, doubted):
+                self.view.doubt(doubted)
+                self.state = self._sides.accuse(state, subjects, now + held_for)
+                return []
             case Absolve(subject):
-                return self._observe(state, lambda row: row.absolving(subject))
+                self.view.trust(subject)
+                self.state = self._sides.absolve(state, subject)
+                return []
             case AddressAnswered(question, found):
                 return self._verified(state, question, found)
             case LeaveMember(address):
@@ -198,15 +200,10 @@ class Topology:
             case SelfAlias(address):
                 self._reunion.alias(address)
                 return []
-            case Start() | HelloRefused() | Accuse():
+            case Start() | HelloRefused():
                 return []
             case _ as never:
                 assert_never(never)
-
-    def _observe(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> list[TopologyEffect]:
-        before = state.rows.get(self._node, ObserverRow())
-        self.state = state if (after := change(before)) is before else state.with_row(self._node, after)
-        return []
 
     def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
         runs = state.runs_at(address)

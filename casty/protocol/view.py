@@ -4,14 +4,15 @@ Owns the last snapshot and the events already published, so that each change is 
 MemberUp when a run is first seen up or beyond, MemberLeft at its removal if MemberUp was published,
 UnreachableMember and ReachableMember on each edge. It does not know why anything changed.
 
-Who is told to be unreachable stays so in two cases in which nobody heard from it again and yet nobody's
-accusation counts any more: the accusers went down, this node perhaps among them, and are out of the count; or
-it is down itself, with those it accused. Its removal is the next news then, or the end of this node.
+Who is told to be unreachable stays so in three cases in which nobody heard from it again and yet nobody's
+accusation counts any more. The accusers went down, this node perhaps among them, and are out of the count; or
+it is down itself, with those it accused: its removal is the next news then, or the end of this node. Or this node
+accuses the accusers, and waits for the next answer of that member too: it answers or is accused within seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
@@ -57,10 +58,22 @@ class View:
     _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
     _shown: frozenset[Member] = frozenset()
     _unreachable: frozenset[UniqueAddress] = frozenset()
+    _doubted: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    """Whose next answer this node waits for."""
     _told_up: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     _state: Gossip | None = None
     _registry: Registry | None = None
     _entries: frozenset[ServiceEntry] = frozenset()
+
+    def doubt(self, nodes: Collection[UniqueAddress]) -> None:
+        """Take note that the next answers of these members are overdue."""
+        self._doubted.update(nodes)
+
+    def trust(self, node: UniqueAddress) -> None:
+        """Take note that a member answers; `update` says what follows, though the state may be the same."""
+        if node in self._doubted:
+            self._doubted.discard(node)
+            self._state = None
 
     def update(self, state: Gossip, registry: Registry) -> Sequence[ViewEffect]:
         """Return what subscribers and the event stream must hear of the step to ``state``."""
@@ -108,6 +121,7 @@ class View:
                 self._told_up.discard(node)
                 effects.append(Publish(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))
             effects.append(Forget(node))
+        self._doubted.difference_update(gone)
         self._members, self._unreachable = members, unreachable
         return effects
 
@@ -115,7 +129,9 @@ class View:
         own = state.members.get(self.self_node)
         if own is None or own.status is MemberStatus.down:
             return self._unreachable & state.present
-        lost, told = state.lost_to(self.self_node), self._unreachable
-        if not told:
+        lost = state.lost_to(self.self_node)
+        returning = self._unreachable & state.present - lost
+        if not returning:
             return lost
-        return lost.union(n for n in told if n in state.members and state.members[n].status is MemberStatus.down)
+        doubted = self._doubted & state.unreachable
+        return lost.union(n for n in returning if n in doubted or state.members[n].status is MemberStatus.down)

@@ -219,7 +219,7 @@ def downed_by_hand_while_cut_off() -> Shop:
 def accused_by_one_and_then_cut_off_from_all() -> Shop:
     shop = Shop(9, "abcde")
     others = set("abcde") - {shop.oldest}
-    shop.cluster.tell(shop.cluster.runs[shop.last], Accuse(shop.cluster.runs[shop.oldest].node))
+    shop.cluster.tell(shop.cluster.runs[shop.last], Accuse((shop.cluster.runs[shop.oldest].node,)))
     shop.run(stable_after(5) - 0.5)
     shop.cluster.cut(shop.oldest, others)
     shop.run(8.0)

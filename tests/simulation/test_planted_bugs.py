@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from zlib import crc32
 
@@ -22,12 +22,15 @@ import pytest
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol import availability, downing, exchange, gossip, split_brain
+from casty.protocol.availability import Availability
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import LeaderActions
 from casty.protocol.membership import VOTING, Member, MemberStatus
 from casty.protocol.registry import Slot, SlotPage
 from casty.protocol.split_brain import KeepMajority, Partition, Votes
+from casty.protocol.view import View
 from casty.testing.simulation import (
+    Crash,
     Cut,
     Delay,
     Fault,
@@ -166,6 +169,23 @@ def verdict_counts_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(downing, "still_counting", lambda *_: ())
 
 
+def silent_ones_are_accused_one_by_one(patch: pytest.MonkeyPatch) -> None:
+    """Of two that are lost at one time the second is reachable for an instant, as its accuser is lost first."""
+    accuse = availability.Availability._accuse
+
+    def singly(
+        machine: Availability, nodes: Sequence[UniqueAddress], now: float
+    ) -> list[availability.AvailabilityEffect]:
+        return [replace(effect, doubted=()) for node in nodes for effect in accuse(machine, [node], now)]
+
+    patch.setattr(Availability, "_accuse", singly)
+
+
+def overdue_answers_do_not_matter(patch: pytest.MonkeyPatch) -> None:
+    """A member is reachable again as soon as nobody whom this node hears accuses it."""
+    patch.setattr(View, "doubt", lambda *_: None)
+
+
 def outages(seed: int) -> Scenario:
     """Return a cluster in which one node is cut off again and again, each time for too short to be downed."""
     rng = random.Random(seed)
@@ -198,6 +218,15 @@ def met_again(seed: int) -> Scenario:
     return Scenario(seed, tuple(sorted(names)), ((0.0, Cut(lost, kept)), (at, Heal()), moved, (at + 30.0, Heal())))
 
 
+def mute_and_crash(seed: int) -> Scenario:
+    """Return a cluster in which one node is heard by nobody, so that none answers it, and soon another one ends."""
+    rng = random.Random(seed)
+    names = rng.sample("abcde", 5)
+    cut = Cut((names[0],), tuple(sorted(names[1:])), one_way=True)
+    at = round(rng.uniform(0.0, 4.0), 3)
+    return Scenario(seed, tuple(sorted(names)), ((0.0, cut), (at, Crash(names[1])), (30.0, Heal())))
+
+
 def three_nodes(seed: int) -> Scenario:
     return random_scenario(seed, ("a", "b", "c"))
 
@@ -213,6 +242,8 @@ BUGS: list[tuple[Plant, Draw]] = [
     (outage_is_learned, outages),
     (restart_keeps_the_incarnation, random_scenario),
     (tombstones_are_ignored, three_nodes),
+    (silent_ones_are_accused_one_by_one, random_scenario),
+    (overdue_answers_do_not_matter, mute_and_crash),
     (joining_counts_on_the_own_side, partition_scenario),
     (majority_of_the_reachable, partition_scenario),
     (both_halves_go_on, four_nodes_cut),

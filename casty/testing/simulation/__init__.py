@@ -21,6 +21,7 @@ from casty.testing.simulation.generating import partition_scenario, random_scena
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, play
+from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
 from casty.testing.simulation.silence import SilenceNoticed
@@ -45,6 +46,7 @@ __all__ = [
     "Played",
     "Reorder",
     "Restart",
+    "ReturnHeard",
     "Run",
     "Scenario",
     "ScenarioFailed",

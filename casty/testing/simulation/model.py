@@ -98,6 +98,10 @@ class ModelCluster:
         self.sent = 0
         self.runs: dict[str, Run] = {}
         self.past: list[Run] = []
+        self.heard_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
+        """When each run has taken a message of another for the last time, by receiver and sender."""
+        self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
+        """When each observer has accused a run for the last time, by observer and run."""
         self.lost: frozenset[str] = frozenset()
         """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
         self._cuts: set[tuple[str, str]] = set()
@@ -199,6 +203,12 @@ class ModelCluster:
         services = frozenset(service_of(run.node, key) for key in keys)
         self._do(run, self.tell, run, OwnServices(services))
 
+    def is_unheard(self, subject: UniqueAddress, by: Run) -> bool:
+        """Return whether ``subject`` cannot answer ``by``: it has ended or stands still, or the path is cut."""
+        run = self.runs.get(subject.address.host)
+        gone = run is None or run.node != subject or not run.alive or run.paused
+        return gone or self.is_cut(by.name, subject.address.host)
+
     def run_for(self, seconds: float, *, until: Callable[[], bool] | None = None) -> None:
         """Let virtual time pass, at most ``seconds``, or until the condition holds."""
         end = self.now + seconds
@@ -243,7 +253,10 @@ class ModelCluster:
                     self._dial(run, address)
                 case VerifyAddress():
                     self._verify(run, effect)
-                case Accuse() | Absolve():
+                case Accuse(subjects):
+                    self.accused_at.update(((run.node, subject), self.now) for subject in subjects)
+                    self.tell(run, effect)
+                case Absolve():
                     self.tell(run, effect)
                 case MembersChanged(members):
                     watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
@@ -313,6 +326,7 @@ class ModelCluster:
             heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
 
     def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        self.heard_at[run.node, sender] = self.now
         if sender not in run.known:
             run.known.add(sender)
             self._judge(run, RunSeen(sender))

@@ -32,6 +32,7 @@ from casty.testing.simulation.faults import (
 )
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
 from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
 from casty.testing.simulation.silence import SilenceNoticed
@@ -94,7 +95,12 @@ class _Stage:
         # A node that restarts while it is cut off may form a cluster of one, which dissolves later.
         watch = Watch(self.cluster, one_cluster=not restarts)
         owner = [OneOwner(self.cluster).check] if exclusive else []
-        self.checks: list[Callable[[], bool]] = [watch.check, SilenceNoticed(self.cluster).check, *owner]
+        self.checks: list[Callable[[], bool]] = [
+            watch.check,
+            SilenceNoticed(self.cluster).check,
+            ReturnHeard(self.cluster).check,
+            *owner,
+        ]
         self.offered: dict[str, tuple[str, ...]] = {}
         self._rng = random.Random(scenario.seed)
 

@@ -52,10 +52,5 @@ class SilenceNoticed:
         return [
             (observer.node, subject)
             for subject in monitoring.monitored
-            if subject not in monitoring.accused and self._is_silent(observer, subject)
+            if subject not in monitoring.accused and self.cluster.is_unheard(subject, observer)
         ]
-
-    def _is_silent(self, observer: Run, subject: UniqueAddress) -> bool:
-        run = self.cluster.runs.get(subject.address.host)
-        gone = run is None or run.node != subject or not run.alive or run.paused
-        return gone or self.cluster.is_cut(observer.name, subject.address.host)

@@ -22,7 +22,7 @@ from casty.protocol.local_health import STALL_FORGIVEN_MAX
 from casty.protocol.ring import successors
 from casty.testing.samples import address, run_of
 
-A, B, C = (run_of(name) for name in "abc")
+A, B, C, D = (run_of(name) for name in "abcd")
 
 
 def watching(*names: str, **options: int) -> Availability:
@@ -39,6 +39,24 @@ def ticked(machine: Availability, start: float, end: float) -> None:
 
 def accusations(machine: Availability, now: float) -> list[object]:
     return [effect for effect in machine.handle(TimerFired(CHECK), now) if isinstance(effect, Accuse)]
+
+
+def test_all_who_are_silent_at_one_time_are_accused_together() -> None:
+    machine = watching("b", "c", "d")
+    ticked(machine, 0.0, 6.0)
+    (accusation,) = accusations(machine, 6.0)
+    assert isinstance(accusation, Accuse)
+    assert sorted(accusation.subjects) == [B, C, D]
+
+
+def test_accusation_says_whose_answer_is_overdue_and_the_answer_is_told_once() -> None:
+    machine = watching("b", "c", "d")
+    machine.handle(Heard(C, HeartbeatAck(1)), 1.0)
+    machine.handle(Heard(D, HeartbeatAck(1)), 1.8)
+    (accusation,) = machine.handle(RunSeen(run_of("b", 999)), 2.0)
+    assert accusation == Accuse((B,), doubted=(C,))
+    assert Absolve(C) in machine.handle(Heard(C, HeartbeatAck(2)), 2.1)
+    assert Absolve(C) not in machine.handle(Heard(C, HeartbeatAck(3)), 2.6)
 
 
 def test_successors_go_round_the_ring_and_leave_oneself_out() -> None:
@@ -63,7 +81,7 @@ def test_heartbeat_is_answered_even_to_a_stranger() -> None:
 def test_silent_node_is_accused_once() -> None:
     machine = watching("b")
     ticked(machine, 0.0, 6.0)
-    assert accusations(machine, 6.0) == [Accuse(B)]
+    assert accusations(machine, 6.0) == [Accuse((B,))]
     assert accusations(machine, 6.1) == []
 
 
@@ -89,7 +107,7 @@ def test_crossing_is_never_later_than_two_seconds_after_the_pause() -> None:
         machine.handle(Heard(B, HeartbeatAck(beat)), beat * 1.99)
     last = 19 * 1.99
     ticked(machine, 0.0, last + 5.0)
-    assert accusations(machine, last + 5.0) == [Accuse(B)]
+    assert accusations(machine, last + 5.0) == [Accuse((B,))]
 
 
 def test_accused_node_that_answers_is_absolved_and_judged_again() -> None:
@@ -98,7 +116,7 @@ def test_accused_node_that_answers_is_absolved_and_judged_again() -> None:
     accusations(machine, 6.0)
     assert machine.handle(Heard(B, HeartbeatAck(1)), 6.5)[0] == Absolve(B)
     ticked(machine, 6.5, 13.0)
-    assert accusations(machine, 13.0) == [Accuse(B)]
+    assert accusations(machine, 13.0) == [Accuse((B,))]
 
 
 def test_own_lateness_withholds_accusations_for_a_bounded_time() -> None:
@@ -107,7 +125,7 @@ def test_own_lateness_withholds_accusations_for_a_bounded_time() -> None:
     assert accusations(machine, 60.0) == []
     ticked(machine, 60.0, 60.0 + STALL_FORGIVEN_MAX + 0.5)
     assert accusations(machine, 60.5) == []
-    assert accusations(machine, 60.5 + STALL_FORGIVEN_MAX) == [Accuse(B)]
+    assert accusations(machine, 60.5 + STALL_FORGIVEN_MAX) == [Accuse((B,))]
 
 
 def test_lost_link_is_dialled_at_once_if_the_node_is_monitored() -> None:
@@ -120,7 +138,7 @@ def test_two_refused_dials_apart_are_evidence() -> None:
     (again,) = machine.handle(DialFailed(B.address, refused=True), 1.0)
     assert isinstance(again, StartTimer)
     assert machine.handle(TimerFired(again.key), 1.0 + REFUSAL_GAP) == [Dial(B.address)]
-    assert machine.handle(DialFailed(B.address, refused=True), 1.0 + REFUSAL_GAP + 0.001) == [Accuse(B)]
+    assert machine.handle(DialFailed(B.address, refused=True), 1.0 + REFUSAL_GAP + 0.001) == [Accuse((B,))]
 
 
 def test_the_second_refusal_counts_at_the_very_time_of_the_timer() -> None:
@@ -132,7 +150,7 @@ def test_the_second_refusal_counts_at_the_very_time_of_the_timer() -> None:
             if not isinstance(effect, StartTimer):
                 break
             now += effect.delay
-        assert effect == Accuse(B), start
+        assert effect == Accuse((B,)), start
 
 
 def test_two_refused_dials_at_one_time_are_not() -> None:
@@ -155,7 +173,7 @@ def test_refused_dial_of_an_unmonitored_address_means_nothing() -> None:
 
 def test_another_run_at_the_address_is_evidence_at_once() -> None:
     machine = watching("b")
-    assert machine.handle(RunSeen(run_of("b", 999)), 1.0) == [Accuse(B)]
+    assert machine.handle(RunSeen(run_of("b", 999)), 1.0) == [Accuse((B,))]
     assert machine.handle(RunSeen(run_of("b", 999)), 1.1) == []
 
 

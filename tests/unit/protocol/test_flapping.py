@@ -84,9 +84,9 @@ def test_held_member_is_neither_taken_back_nor_accused_again() -> None:
             said += [(round(now, 1), effect) for effect in machine.handle(TimerFired(key), now)]
     verdicts = [one for one in said if isinstance(one, tuple) and isinstance(one[1], Accuse | Absolve)]
     assert [effect for _, effect in verdicts] == [
-        *([Accuse(B), Absolve(B)] * 2),
-        Accuse(B),
-        Accuse(B, 3.0 + HELD_LONGER),  # it answers again, and is not lost as long as it may be taken back
+        *([Accuse((B,)), Absolve(B)] * 2),
+        Accuse((B,)),
+        Accuse((B,), 3.0 + HELD_LONGER),  # it answers again, and is not lost as long as it may be taken back
         Absolve(B),
     ]
     assert [at for at, effect in verdicts if isinstance(effect, Absolve)] == [6.0, 12.0, 21.0]
@@ -96,7 +96,9 @@ def test_another_run_at_the_address_of_a_held_member_does_not_bring_it_back() ->
     machine = Availability(A)
     machine.handle(WatchMembers((A, B, C, D, E)), 0.0)
     for number in range(FLAPS_MAX):
-        assert machine.handle(RunSeen(run_of("b", 999)), float(number)) == [Accuse(B)]
+        (accusation,) = machine.handle(RunSeen(run_of("b", 999)), float(number))
+        assert isinstance(accusation, Accuse)
+        assert accusation.subjects == (B,)
         taken_back = Absolve(B) in machine.handle(Heard(B, HeartbeatAck(number)), number + 0.5)
         assert taken_back == (number < FLAPS_MAX - 1)
     assert machine.handle(RunSeen(run_of("b", 999)), 9.0) == []

@@ -75,5 +75,6 @@ def test_however_many_are_silent_all_are_accused() -> None:
     machine.handle(WatchMembers((A, *OTHERS)), 0.0)
     for beat in range(12):
         machine.handle(TimerFired(HEARTBEAT), beat * 0.5)
-    accused = [effect.subject for effect in machine.handle(TimerFired(CHECK), 5.5) if isinstance(effect, Accuse)]
+    effects = machine.handle(TimerFired(CHECK), 5.5)
+    accused = [node for effect in effects if isinstance(effect, Accuse) for node in effect.subjects]
     assert sorted(accused) == sorted(OTHERS)

@@ -222,9 +222,9 @@ def test_newcomer_tries_again_when_nobody_answers_at_its_address() -> None:
 
 def test_accusation_and_its_end_are_pushed_as_changes_of_the_own_row() -> None:
     one, _ = pair()
-    assert [to for to, _ in sent(one.handle(Accuse(B), 5.0), GossipDelta)] == ["b"]
+    assert [to for to, _ in sent(one.handle(Accuse((B,)), 5.0), GossipDelta)] == ["b"]
     assert state_of(one).unreachable == {B}
-    assert not one.handle(Accuse(B), 5.1)
+    assert not one.handle(Accuse((B,)), 5.1)
     one.handle(Absolve(B), 5.2)
     assert state_of(one).unreachable == frozenset()
 

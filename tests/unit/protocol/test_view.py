@@ -91,6 +91,33 @@ def test_removed_member_does_not_become_reachable() -> None:
     assert [type(e) for e in told(view, accused.without_members(A, frozenset({B}), now=1.0))] == [MemberLeft]
 
 
+def test_member_whose_accuser_is_lost_becomes_reachable_once_this_node_hears_it() -> None:
+    view, accused = View(A), STATE.with_row(B, ObserverRow().accusing(C))
+    lost = accused.with_row(A, ObserverRow().accusing(B))
+    view.update(accused, Registry())
+    view.doubt([C])
+    assert told(view, lost) == [UnreachableMember(STATE.members[B])]
+    assert view.snapshot is not None
+    assert view.snapshot.unreachable == {address("b"), address("c")}
+    view.trust(C)
+    assert told(view, lost) == [ReachableMember(STATE.members[C])]
+    assert view.snapshot.unreachable == {address("b")}
+
+
+def test_member_that_is_heard_becomes_reachable_as_its_accuser_is_lost() -> None:
+    view, accused = View(A), STATE.with_row(B, ObserverRow().accusing(C))
+    view.update(accused, Registry())
+    lost = accused.with_row(A, ObserverRow().accusing(B))
+    assert told(view, lost) == [UnreachableMember(STATE.members[B]), ReachableMember(STATE.members[C])]
+
+
+def test_member_that_is_accused_no_more_becomes_reachable_though_its_next_answer_is_overdue() -> None:
+    view, accused = View(A), STATE.with_row(B, ObserverRow().accusing(C))
+    view.update(accused, Registry())
+    view.doubt([C])
+    assert told(view, accused.with_row(B, accused.rows[B].absolving(C))) == [ReachableMember(STATE.members[C])]
+
+
 @pytest.mark.parametrize("end", ["downed", "removed"])
 def test_nobody_becomes_reachable_because_the_node_that_accused_them_has_ended(end: str) -> None:
     view, accused = View(A), STATE.with_row(A, ObserverRow().accusing(B).accusing(C))
