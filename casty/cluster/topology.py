@@ -260,7 +260,7 @@ class TopologyDriver:
         machine = self._machine
         if machine.state is None:
             return ClusterState(frozenset({machine.member}))
-        return project_state(machine.state, machine.registry, self._node.self_node)
+        return project_state(machine.state, machine.registry, machine.view.unreachable)
 
     def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
         snapshot = self._machine.view.snapshot

@@ -29,6 +29,7 @@ class TopologySnapshot:
 
     members: frozenset[Member]
     leader: NodeAddress | None
+    """Never one of the unreachable; None when no other can lead, as in the last snapshot of a node that is downed."""
     shard_allocations: dict[str, dict[int, ShardAllocation]]
     """Shard type -> shard id -> where it lives."""
     allocation_epoch: int
@@ -105,11 +106,11 @@ class ClusterState:
         return frozenset(m.unique for m in self.members if m.address in self.unreachable and m.status not in going)
 
 
-def project_state(state: Gossip, registry: Registry, self_node: UniqueAddress) -> ClusterState:
-    """Return the replicated state as ``self_node`` shows it to applications."""
+def project_state(state: Gossip, registry: Registry, unreachable: frozenset[UniqueAddress]) -> ClusterState:
+    """Return the replicated state as a node shows it to applications that cannot reach the ``unreachable`` members."""
     return ClusterState(
         members=frozenset(state.ordered),
-        unreachable=_addresses(state.lost_to(self_node)),
+        unreachable=_addresses(unreachable),
         version=state.version,
         seen=_addresses(state.seen),
         registry=registry.entries(state.members.keys()),

@@ -37,9 +37,13 @@ def _first(reachable: Sequence[Member]) -> Member | None:
 
 def leader_of(state: Gossip, self_node: UniqueAddress) -> UniqueAddress | None:
     """Return the leader in the eyes of ``self_node``, which counts itself as reachable."""
-    unreachable = state.lost_to(self_node)
+    return leader_without(state, state.lost_to(self_node))
+
+
+def leader_without(state: Gossip, lost: Collection[UniqueAddress]) -> UniqueAddress | None:
+    """Return the leader in the eyes of a node that holds the ``lost`` members for unreachable."""
     # Of the members in their order the first is found at once; sorting them was a third of a simulation's time.
-    reachable = [m for m in state.ordered if m.unique not in unreachable] if unreachable else state.ordered
+    reachable = [m for m in state.ordered if m.unique not in lost] if lost else state.ordered
     leader = _first(reachable)
     return None if leader is None else leader.unique
 

@@ -20,7 +20,7 @@ from casty.protocol.cluster_state import TopologySnapshot, project_snapshot
 from casty.protocol.effects import Publish
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
-from casty.protocol.leader import leader_of
+from casty.protocol.leader import leader_without
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.registry import Registry, ServiceEntry
 
@@ -55,9 +55,10 @@ class View:
 
     self_node: UniqueAddress
     snapshot: TopologySnapshot | None = None
+    unreachable: frozenset[UniqueAddress] = frozenset()
+    """Who is told to be unreachable: the newer of UnreachableMember and ReachableMember was the first."""
     _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
     _shown: frozenset[Member] = frozenset()
-    _unreachable: frozenset[UniqueAddress] = frozenset()
     _doubted: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     """Whose next answer this node waits for."""
     _told_up: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
@@ -90,8 +91,9 @@ class View:
         if is_changed:
             effects.append(MembersChanged(state.ordered))
         effects.extend(self._member_events(state, members))
-        leader = leader_of(state, self.self_node)
-        snapshot = project_snapshot(self._shown, self._unreachable, self._entries, leader)
+        # By what is told, not by whose accusations count: a node that is down would name one that it cannot reach.
+        leader = leader_without(state, self.unreachable)
+        snapshot = project_snapshot(self._shown, self.unreachable, self._entries, leader)
         if snapshot != self.snapshot:
             self.snapshot = snapshot
             effects.append(SnapshotChanged(snapshot))
@@ -110,10 +112,10 @@ class View:
             self._told_up.add(member.unique)
             effects.append(Publish(MemberUp(member)))
         unreachable = self._lost(state)
-        effects.extend(Publish(UnreachableMember(members[node])) for node in sorted(unreachable - self._unreachable))
+        effects.extend(Publish(UnreachableMember(members[node])) for node in sorted(unreachable - self.unreachable))
         effects.extend(
             Publish(ReachableMember(members[node]))
-            for node in sorted(self._unreachable - unreachable)
+            for node in sorted(self.unreachable - unreachable)
             if node in members
         )
         for node in gone:
@@ -122,15 +124,15 @@ class View:
                 effects.append(Publish(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))
             effects.append(Forget(node))
         self._doubted.difference_update(gone)
-        self._members, self._unreachable = members, unreachable
+        self._members, self.unreachable = members, unreachable
         return effects
 
     def _lost(self, state: Gossip) -> frozenset[UniqueAddress]:
         own = state.members.get(self.self_node)
         if own is None or own.status is MemberStatus.down:
-            return self._unreachable & state.present
+            return self.unreachable & state.present
         lost = state.lost_to(self.self_node)
-        returning = self._unreachable & state.present - lost
+        returning = self.unreachable & state.present - lost
         if not returning:
             return lost
         doubted = self._doubted & state.unreachable

@@ -65,7 +65,8 @@ tables = st.dictionaries(st.sampled_from(["cart", "stock"]), st.dictionaries(COU
 @st.composite
 def cluster_states(draw: st.DrawFn) -> ClusterState:
     """Projections of states that followed from each other, with allocations of any kind."""
-    state = project_state(draw(gossips()), draw(registries), RUNS[0])
+    gossip = draw(gossips())
+    state = project_state(gossip, draw(registries), gossip.lost_to(RUNS[0]))
     return replace(state, shard_allocations=draw(tables), allocation_epoch=draw(COUNTS))
 
 

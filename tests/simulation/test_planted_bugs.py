@@ -21,10 +21,10 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol import availability, downing, exchange, gossip, split_brain
+from casty.protocol import availability, downing, exchange, gossip, split_brain, view
 from casty.protocol.availability import Availability
 from casty.protocol.gossip import Gossip
-from casty.protocol.leader import LeaderActions
+from casty.protocol.leader import LeaderActions, leader_without
 from casty.protocol.membership import VOTING, Member, MemberStatus
 from casty.protocol.registry import Slot, SlotPage
 from casty.protocol.split_brain import KeepMajority, Partition, Votes
@@ -186,6 +186,11 @@ def overdue_answers_do_not_matter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(View, "doubt", lambda *_: None)
 
 
+def unreachable_member_is_shown_as_leader(patch: pytest.MonkeyPatch) -> None:
+    """A snapshot names the first member by address, reachable or not."""
+    patch.setattr(view, "leader_without", lambda state, _: leader_without(state, ()))
+
+
 def outages(seed: int) -> Scenario:
     """Return a cluster in which one node is cut off again and again, each time for too short to be downed."""
     rng = random.Random(seed)
@@ -244,6 +249,7 @@ BUGS: list[tuple[Plant, Draw]] = [
     (tombstones_are_ignored, three_nodes),
     (silent_ones_are_accused_one_by_one, random_scenario),
     (overdue_answers_do_not_matter, mute_and_crash),
+    (unreachable_member_is_shown_as_leader, three_nodes),
     (joining_counts_on_the_own_side, partition_scenario),
     (majority_of_the_reachable, partition_scenario),
     (both_halves_go_on, four_nodes_cut),

@@ -18,7 +18,7 @@ from casty.testing.simulation.faults import (
     Wake,
 )
 from casty.testing.simulation.generating import partition_scenario, random_scenario
-from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
+from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, play
 from casty.testing.simulation.returning import ReturnHeard
@@ -56,6 +56,7 @@ __all__ = [
     "Watch",
     "check",
     "check_events",
+    "check_snapshots",
     "partition_scenario",
     "play",
     "random_scenario",

@@ -165,6 +165,17 @@ def _goes_on_without(run: Run, node: UniqueAddress) -> bool:
     return state is not None and _goes_on(run) and _rejects(state, node)
 
 
+def check_snapshots(run: Run) -> None:
+    """Fail unless each snapshot of ``run`` names as leader a member that it does not show as unreachable, or nobody."""
+    for snapshot in run.snapshots:
+        leader = snapshot.leader
+        led = [member for member in snapshot.members if member.address == leader]
+        if leader is not None and (leader in snapshot.unreachable or all(m.status is MemberStatus.down for m in led)):
+            shown = f"{leader} is {', '.join(member.status.name for member in led) or 'no member'}"
+            is_lost = " and unreachable" if leader in snapshot.unreachable else ""
+            raise InvariantBroken("the leader can be reached", f"in a snapshot of {run.name} {shown}{is_lost}")
+
+
 def check_events(run: Run) -> None:
     """Fail unless ``run`` has told each change once: up before left, reachable after unreachable."""
     told: dict[UniqueAddress, list[str]] = {}

@@ -30,7 +30,7 @@ from casty.testing.simulation.faults import (
     Restart,
     Wake,
 )
-from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events
+from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.run import Run
@@ -78,6 +78,7 @@ def play(scenario: Scenario, *, exclusive: bool = False, show: Show | None = Non
     cluster = stage.cluster
     for run in [*cluster.past, *cluster.runs.values()]:
         check_events(run)
+        check_snapshots(run)
     return Played(cluster.now, cluster.sent, stage.trace.digest)
 
 

@@ -130,6 +130,18 @@ def test_nobody_becomes_reachable_because_the_node_that_accused_them_has_ended(e
     assert view.snapshot.unreachable == {address("b"), address("c")}
 
 
+def test_a_node_that_is_down_names_no_leader_that_it_cannot_reach() -> None:
+    state = gossip_of(member("a"), member("b"), member("c"))
+    view, accused = View(C), state.with_row(C, ObserverRow().accusing(A).accusing(B))
+    view.update(state, Registry())
+    assert view.snapshot is not None
+    assert view.snapshot.leader == address("a")
+    view.update(accused, Registry())
+    assert view.snapshot.leader == address("c")
+    view.update(accused.with_moved(C, {C}, MemberStatus.down), Registry())
+    assert view.snapshot.leader is None
+
+
 def test_members_that_accused_each_other_and_were_downed_do_not_become_reachable() -> None:
     view = View(A)
     at_odds = STATE.with_row(B, ObserverRow().accusing(C)).with_row(C, ObserverRow().accusing(B))
