@@ -35,12 +35,14 @@ class FrameError(ProtocolError):
 class DecodeError(ProtocolError):
     """A well-framed message has an unknown name, or a missing or ill-typed field; the link lives.
 
-    For an envelope, ``path``, ``uid`` and ``name`` tell for whom it was and what it was called.
+    For an envelope, ``path``, ``uid`` and ``name`` tell for whom it was and what it was called, ``ask`` the number of
+    the ask that it is the request of, 0 for none.
     """
 
     path: str = ""
     uid: int = 0
     name: str = ""
+    ask: int = 0
 
 
 class UnknownTypeError(DecodeError):

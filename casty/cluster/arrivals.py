@@ -176,14 +176,14 @@ class Arrivals:
 
     def _take_ask(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: Place) -> bool:
         """Take an ask; False, and nothing has happened, where its actor has ended, as the long way has to tell."""
-        start = end + TAIL_BYTES
+        start, wait = end + TAIL_BYTES, None
         if place.mailbox.closed:
             return False
         try:
             wait = decode_wait(body, end)
             message = place.decode(_unpackb(body[start:]))
         except Exception as error:  # as in take
-            self._fail(peer, body, start, place.entry, place.envelope, error)
+            self._fail(peer, body, start, place.entry, place.envelope._replace(wait=wait), error)
         else:
             self._put(peer, place, message, wait, len(body))
         return True
@@ -240,6 +240,7 @@ class Arrivals:
             self._take_frame(peer, body)
             return
         fault.path, fault.uid, fault.name = envelope.path, envelope.uid, entry.name
+        fault.ask = 0 if envelope.wait is None else envelope.wait[1]
         self._refuse(peer, fault)
 
     def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait | None, size: int) -> None:

@@ -10,7 +10,7 @@ from casty.cluster.commands import AddressLost, PeerSaid
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.reporting import report_frames
-from casty.errors import ActorStoppedError, DecodeError, UnknownTypeError
+from casty.errors import ActorStoppedError, AskFailed, DecodeError, UnknownTypeError
 from casty.naming import printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
 from casty.protocol.liveness_messages import LivenessMessage
@@ -18,7 +18,7 @@ from casty.protocol.messages import JoinAnswer, StatePage, TopologyMessage
 from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
-from casty.runtime.ask import refuse_asks
+from casty.runtime.ask import AskRef, refuse_asks
 from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason
 from casty.transport.greeting import HUNG_UP, LEAVING
 from casty.wire.envelope import Envelope, Notice, NoticeCode
@@ -33,6 +33,12 @@ NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
     "unknown_type": "not delivered: unknown_type",
     "ill_typed": "not delivered: ill_typed",
 }
+
+UNREADABLE: dict[NoticeCode, str] = {
+    "unknown_type": "does not know this type of message, and has to import the module that declares it",
+    "ill_typed": "could not read this message, and its log says why",
+}
+"""What is told to an ask whose request another node cannot read."""
 
 
 class Inbound:
@@ -188,8 +194,11 @@ class Inbound:
     def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
         """Have the sender of a message told that it cannot be made here, and why not in this node's log."""
         code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
-        self._not_delivered(peer, Notice(code, error.path, error.uid, error.name))
+        self._not_delivered(peer, Notice(code, error.path, error.uid, error.name, error.ask))
         self._complain(peer, error)
+        slot = self._node.kernel.target(error.path, error.uid)
+        if isinstance(slot, AskRef):
+            slot.refuse(AskFailed(f"the reply of {peer.address} cannot be read: {error}"))
 
     def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
         self._node.meters.decode_errors += 1
@@ -239,3 +248,13 @@ class Inbound:
         self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
             self._complaints.warning(peer.address, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
+        if notice.ask and notice.code in UNREADABLE and self._node.is_member(peer):
+            told = f"{notice.path} did not get the request: {peer.address} {UNREADABLE[notice.code]}: {notice.name}"
+            self._refuse_ask(notice.ask, AskFailed(told))
+
+    def _refuse_ask(self, number: int, error: AskFailed) -> None:
+        """Fail an ask of this node by its number, which only those know who were sent its request."""
+        for slot in self._node.kernel.asks.values():
+            if slot.uid == number:
+                slot.refuse(error)
+                break

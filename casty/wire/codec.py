@@ -9,6 +9,7 @@ those tables and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 import msgpack
@@ -151,7 +152,7 @@ class Codec:
 
     def frame_notice(self, notice: Notice) -> bytes:
         """Return the whole frame that answers an envelope which could not be delivered."""
-        return frame(FrameKind.NOTICE, msgpack.packb([notice.code, notice.path, notice.uid, notice.name]))
+        return frame(FrameKind.NOTICE, msgpack.packb(astuple(notice)))
 
     def decode_control(self, body: bytes | memoryview) -> object:
         """Return the message in a CONTROL frame's body. Raises only ProtocolError and below."""
@@ -180,7 +181,7 @@ class Codec:
             message = self._decode(entry, self._unpack(payload, len(body)))
             return _new(Envelope, (path, uid, message, entry.name, wait))
         except DecodeError as error:
-            error.path, error.uid, error.name = path, uid, name
+            error.path, error.uid, error.name, error.ask = path, uid, name, 0 if wait is None else wait[1]
             raise
 
     def entry_of(self, name: str) -> TypeEntry | None:
@@ -190,13 +191,13 @@ class Codec:
 
     def decode_notice(self, body: bytes | memoryview) -> Notice:
         """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
-        code, path, uid, name = self._unpack_array(body, 4)
+        code, path, uid, name, ask = self._unpack_array(body, 5)
         if type(path) is not str or type(uid) is not int or uid < 0:
             raise _ill_typed_target(path, uid)
-        if type(code) is not str or code not in NOTICE_CODES or type(name) is not str:
-            raise DecodeError("notice: unknown code or ill-typed name")
+        if type(code) is not str or code not in NOTICE_CODES or type(name) is not str or type(ask) is not int:
+            raise DecodeError("notice: unknown code, or ill-typed name or ask")
         known: NoticeCode = code
-        return Notice(known, path, uid, name)
+        return Notice(known, path, uid, name, ask)
 
     def _give_name(self, type_form: object, name: str) -> None:
         if not isinstance(type_form, type):

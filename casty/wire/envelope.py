@@ -57,12 +57,16 @@ class Envelope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The answer to an envelope that could not be delivered: why, for whom, and its wire name."""
+    """The answer to an envelope that could not be delivered: why, for whom, its wire name, and of which ask it is.
+
+    ``ask`` is the number of the ask that will get no other answer, as in `Wait`; 0 for none.
+    """
 
     code: NoticeCode
     path: str
     uid: int
     name: str
+    ask: int = 0
 
 
 def encode_head(path: str, uid: int, name: str, *, has_tail: bool, pack: Callable[[object], bytes]) -> bytes:

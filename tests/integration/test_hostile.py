@@ -119,7 +119,9 @@ async def envelopes_with_wrong_fields(address: tuple[str, int], rng: random.Rand
     frames = [envelope(*head, payload=rng.choice(values)) for head in heads]
     frames += [envelope(*head, True, payload=rng.choice(values), tail=rng.randbytes(16)) for head in heads]
     frames += [frame(FrameKind.ENVELOPE, rng.randbytes(rng.randrange(80))) for _ in range(50)]
-    frames += [packed(FrameKind.NOTICE, "no_actor", rng.choice(["/echo", "/x" * 100]), 0, "y" * 200) for _ in range(50)]
+    frames += [
+        packed(FrameKind.NOTICE, "no_actor", rng.choice(["/echo", "/x" * 100]), 0, "y" * 200, 7) for _ in range(50)
+    ]
     await throw(address, hello(Lane.ordinary) + b"".join(frames))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pytest
 import trio
 
-from casty import ActorRef, AskFailed, Behaviors, DeadLetter, EncodeError, Resume
+from casty import ActorRef, AskFailed, Behaviors, DeadLetter, EncodeError, Resume, Routers, ServiceKey
 from casty.config import ClusterSettings, TransportLimits
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -162,3 +165,92 @@ async def test_replies_beyond_the_queue_fail_their_asks_and_sent_ones_wait_for_r
     assert answers["/told"] == (30 - len(failed)) * [size]
     assert all(text.startswith("MailboxFull: the reply was not sent, outbound queue full") for text in failed)
     assert asked.statistics().dead_letters == {"outbound queue full": len(failed)}
+
+
+@dataclass(frozen=True)
+class Boxed(Generic[T]):
+    """Ask with a value of some type; each node knows the types that are named on it."""
+
+    value: T
+    reply_to: ActorRef[int]
+
+
+@dataclass(frozen=True)
+class Even:
+    """Ask with an even number, as the node sees it that gets it."""
+
+    value: int
+    reply_to: ActorRef[int]
+    is_here = False
+
+    def __post_init__(self):
+        if self.is_here and self.value % 2:
+            raise ValueError(f"{self.value} is odd")
+
+
+NUMBERS = ServiceKey[Boxed[int] | Even]("numbers")
+
+
+async def number(ctx, message: Boxed[int] | Even):
+    message.reply_to.tell(message.value)
+    return Behaviors.same()
+
+
+@pytest.mark.parametrize("by_router", [False, True])
+async def test_a_request_that_the_other_node_cannot_read_fails_at_once_and_no_other(
+    autojump_clock, nodes, monkeypatch, by_router
+):
+    asker = (await nodes.start("a")).system
+    asked = (await nodes.start("b", "a")).system
+    await nodes.all_up("a", "b")
+    asked.spawn(Behaviors.discoverable(Behaviors.receive(number), key=NUMBERS), "number")
+    asked.spawn(Behaviors.receive(silent), "silent")
+    (direct,) = (await asker.find(NUMBERS, at_least=1)).refs
+    router = asker.spawn(Routers.group(NUMBERS), "router")
+    await trio.sleep(1)
+    unread: Any = asker.remote("/number", "b").of(Boxed[str])
+    ref: Any = router if by_router else direct
+    started, failed = trio.current_time(), []
+
+    async def wait_for_nobody() -> None:
+        with pytest.raises(AskFailed, match="has ended"):
+            await asker.ask(asker.remote("/silent", "b").of(Get), Get, timeout=3600.0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for_nobody)
+        with pytest.raises(AskFailed, match=r"/number .* b:2551 does not know this type .*Boxed\[str\]"):
+            await asker.ask(unread, lambda reply_to: Boxed("x", reply_to))
+        for value in (1, 2):  # the second under a head that is known
+            assert await asker.ask(ref, lambda reply_to, value=value: Boxed(value, reply_to)) == value
+        assert await asker.ask(ref, lambda reply_to: Even(3, reply_to)) == 3
+        for name in ("once", "again"):
+            monkeypatch.setattr(Even, "is_here", False)
+            with pytest.raises(AskFailed, match="/number .* b:2551 could not read this message, .*Even"):
+                await asker.ask(ref, lambda reply_to: made_here(monkeypatch, reply_to))
+            failed.append(name)
+        assert trio.current_time() - started < 1
+        await asker.shutdown()
+    assert failed == ["once", "again"]
+
+
+def made_here(monkeypatch, reply_to):
+    """Return a message that cannot be made a second time."""
+    message = Even(5, reply_to)
+    monkeypatch.setattr(Even, "is_here", True)
+    return message
+
+
+async def test_a_reply_that_cannot_be_read_fails_its_ask_at_once(autojump_clock, nodes):
+    asker = (await nodes.start("a")).system
+    asked = (await nodes.start("b", "a")).system
+    await nodes.all_up("a", "b")
+
+    async def answer(ctx, message: Get):
+        message.reply_to.of(Boxed[str]).tell(Boxed("x", ctx.self))
+        return Behaviors.same()
+
+    asked.spawn(Behaviors.receive(answer), "answering")
+    started = trio.current_time()
+    with pytest.raises(AskFailed, match=r"the reply of b:2551 cannot be read: unknown message type .*Boxed\[str\]"):
+        await asker.ask(asker.remote("/answering", "b").of(Get), Get)
+    assert trio.current_time() - started < 1

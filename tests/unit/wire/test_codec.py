@@ -281,7 +281,7 @@ def test_a_control_message_has_no_address(codec: Codec) -> None:
 
 
 def test_a_notice_comes_back_whole(codec: Codec) -> None:
-    notice = Notice("no_actor", "/user/x", 7, "codec.Add")
+    notice = Notice("no_actor", "/user/x", 7, "codec.Add", 2**64 - 1)
     ((kind, found),) = FrameDecoder(4096).feed(codec.frame_notice(notice))
     assert kind is FrameKind.NOTICE
     assert codec.decode_notice(found) == notice
@@ -290,11 +290,13 @@ def test_a_notice_comes_back_whole(codec: Codec) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        ["lost", "/x", 0, "n"],
-        ["no_actor", 1, 0, "n"],
-        ["no_actor", "/x", -1, "n"],
-        ["no_actor", "/x", 0, None],
-        [[], "/x", 0, ""],
+        ["lost", "/x", 0, "n", 0],
+        ["no_actor", 1, 0, "n", 0],
+        ["no_actor", "/x", -1, "n", 0],
+        ["no_actor", "/x", 0, None, 0],
+        ["no_actor", "/x", 0, "n", None],
+        ["no_actor", "/x", 0, "n"],
+        [[], "/x", 0, "", 0],
     ],
 )
 def test_an_ill_typed_notice_is_refused(codec: Codec, fields: list[object]) -> None:
