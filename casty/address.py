@@ -163,3 +163,12 @@ class ActorAddress:
     def __str__(self) -> str:
         uri = self.to_uri()
         return uri if uri.isprintable() else ascii(uri)[1:-1]
+
+
+def in_words(address: ActorAddress) -> str:
+    """Return where an actor is, as a text for people.
+
+    >>> in_words(ActorAddress("shop", "/cart", "10.0.0.1", 2551)), in_words(ActorAddress("shop", "/cart"))
+    ('/cart on 10.0.0.1:2551', '/cart')
+    """
+    return address.path if address.node is None else f"{address.path} on {address.node}"

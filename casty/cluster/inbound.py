@@ -35,8 +35,8 @@ NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
 }
 
 UNREADABLE: dict[NoticeCode, str] = {
-    "unknown_type": "does not know this type of message, and has to import the module that declares it",
-    "ill_typed": "could not read this message, and its log says why",
+    "unknown_type": "that node does not know this type of message, and has to import the module that declares it",
+    "ill_typed": "that node could not read this message, and its log says why",
 }
 """What is told to an ask whose request another node cannot read."""
 
@@ -215,9 +215,9 @@ class Inbound:
             self._not_delivered(peer, Notice(refusal, path, uid, type(message).__name__))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):
                 # Members only: a stranger could have this node dial the addresses of its choice.
-                refuse_asks(
-                    self._node.kernel, message, ActorStoppedError(f"{path} did not get the request: {NO_SUCH_ACTOR}")
-                )
+                whom = f"{path} on {self._node.self_node.address}"
+                error = ActorStoppedError(f"{whom} did not get the request: {NO_SUCH_ACTOR}")
+                refuse_asks(self._node.kernel, message, error)
         return refusal is None
 
     def _slice(self, peer: UniqueAddress, body: bytes) -> None:
@@ -249,7 +249,8 @@ class Inbound:
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
             self._complaints.warning(peer.address, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
         if notice.ask and notice.code in UNREADABLE and self._node.is_member(peer):
-            told = f"{notice.path} did not get the request: {peer.address} {UNREADABLE[notice.code]}: {notice.name}"
+            whom = f"{notice.path} on {peer.address}"
+            told = f"{whom} did not get the request: {UNREADABLE[notice.code]}: {notice.name}"
             self._refuse_ask(notice.ask, AskFailed(told))
 
     def _refuse_ask(self, number: int, error: AskFailed) -> None:

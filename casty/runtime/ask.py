@@ -97,7 +97,7 @@ class AskRef(OwnRef[R_contra]):
         """What was asked, until the end of the wait: its message holds this slot, and a circle of the two would
         keep both until Python's collector comes by: 3 % of an ask."""
         self.trail = ""
-        """For whom the asked actor waited itself when the time was up."""
+        """For whom the asked actor waited itself when the time was up, or to which nodes the request went."""
 
     @property
     def kernel(self) -> Kernel:
@@ -158,7 +158,7 @@ class AskRef(OwnRef[R_contra]):
         """End the wait without a reply."""
         asked = self.asked
         if asked is not None:
-            self.trail = _trail(asked.cell)
+            self.trail = _trail(asked.cell) or asked.sent_to()
         self.close(EXPIRED)
         if asked is not None:
             asked.withdraw(REQUEST_EXPIRED)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Never, cast
 
 import trio
 
-from casty.address import ASK_PREFIX, serial_of
+from casty.address import ASK_PREFIX, in_words, serial_of
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
@@ -178,7 +178,8 @@ class Kernel:
             self.event_stream.publish(DeadLetter(message, ref, said))
         error = LOST_REQUESTS.get(reason)
         if error is not None:
-            refuse_asks(self, message, error(f"{ref.path} did not get the request: {said}"))
+            whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
+            refuse_asks(self, message, error(f"{whom} did not get the request: {said}"))
 
     def note_relayed(self, request: Request) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""

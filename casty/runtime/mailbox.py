@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Never
 
 import trio
 
+from casty.address import in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.runtime.waking import WOKEN
 
@@ -23,6 +24,9 @@ checkpoint after each, a tell takes 7 times the processor time, and a forwarded 
 BATCH_SECONDS: Final = 0.0005
 """The same in time, looked at every eighth message."""
 
+
+FAR_TOLD_MAX: Final = 8
+"""Actors of other nodes that the text of a time-out names."""
 
 WITHDRAWN_MAX: Final = 256
 """Withdrawn requests that stay in a mailbox until the actor comes to them, as long as they are fewer than half."""
@@ -72,6 +76,11 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.message!r}>"
+
+    def sent_to(self) -> str:
+        """Say which actors of other nodes it went to, for the text of a time-out."""
+        said = ", ".join(in_words(ref.address) for ref in self.far[:FAR_TOLD_MAX])
+        return f": it was sent to {said}" if said else ""
 
     def queue(self, cell: Cell) -> None:
         """Take note that it waits in the mailbox, or in a stash, of ``cell``."""

@@ -111,7 +111,7 @@ async def test_a_message_that_cannot_be_encoded_is_a_dead_letter_and_the_group_g
     group = system.spawn(Routers.group(COUNTERS), "group")
     await trio.sleep(5)
     async with system.events(DeadLetter, ActorFailed) as events:
-        with pytest.raises(AskFailed, match=r"/counter did not get the request: cannot be encoded: .*number") as failed:
+        with pytest.raises(AskFailed, match=r"/counter on b:2551 did not .*: cannot be encoded: .*number") as failed:
             await system.ask(group, lambda reply_to: Count(1 << 70, reply_to))
         assert isinstance(failed.value.__cause__, EncodeError)
         letter = await anext(events)
@@ -121,6 +121,21 @@ async def test_a_message_that_cannot_be_encoded_is_a_dead_letter_and_the_group_g
     assert letter.intended_ref.path == ref.path
     assert letter.reason.startswith("cannot be encoded: ")
     assert system.statistics().dead_letters == {"cannot be encoded": 1}
+
+
+async def silent(ctx, message: Count):
+    return Behaviors.same()
+
+
+async def test_a_time_out_names_the_actor_and_the_node_that_the_group_chose(autojump_clock, nodes):
+    first = (await nodes.start("a")).system
+    second = (await nodes.start("b", "a")).system
+    await nodes.all_up("a", "b")
+    second.spawn(Behaviors.discoverable(Behaviors.receive(silent), key=COUNTERS), "silent")
+    await first.find(COUNTERS, at_least=1)
+    group = first.spawn(Routers.group(COUNTERS), "group")
+    with pytest.raises(AskTimeoutError, match=r"^no reply from /group within 1.0 s: it was sent to /silent on b:2551$"):
+        await first.ask(group, lambda reply_to: Count(7, reply_to), timeout=1.0)
 
 
 async def test_a_broadcast_that_cannot_be_encoded_reaches_those_who_need_no_bytes(autojump_clock, nodes):

@@ -58,7 +58,7 @@ async def test_a_request_to_an_earlier_run_fails_at_once_and_the_reason_names_th
 
     async def ask() -> None:
         stale.tell(Get(stale))
-        with pytest.raises(AskFailed, match="/x did not get the request: not sent: another run of the node"):
+        with pytest.raises(AskFailed, match="/x on b:2551 did not get the request: not sent: another run of the node"):
             await asker.ask(stale, Get, timeout=60.0)
         await stale.send(Get(stale))
 
@@ -87,7 +87,7 @@ async def test_requests_beyond_the_queue_to_another_node_fail_at_once(autojump_c
             for _ in range(200):
                 nursery.start_soon(ask)
     assert failed
-    assert all("/silent did not get the request: outbound queue full" in text for text in failed)
+    assert all("/silent on b:2551 did not get the request: outbound queue full" in text for text in failed)
     assert asker.statistics().dead_letters == {"outbound queue full": len(failed)}
 
 
@@ -218,14 +218,14 @@ async def test_a_request_that_the_other_node_cannot_read_fails_at_once_and_no_ot
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait_for_nobody)
-        with pytest.raises(AskFailed, match=r"/number .* b:2551 does not know this type .*Boxed\[str\]"):
+        with pytest.raises(AskFailed, match=r"/number on b:2551 did not .*that node does not know .*Boxed\[str\]"):
             await asker.ask(unread, lambda reply_to: Boxed("x", reply_to))
         for value in (1, 2):  # the second under a head that is known
             assert await asker.ask(ref, lambda reply_to, value=value: Boxed(value, reply_to)) == value
         assert await asker.ask(ref, lambda reply_to: Even(3, reply_to)) == 3
         for name in ("once", "again"):
             monkeypatch.setattr(Even, "is_here", False)
-            with pytest.raises(AskFailed, match="/number .* b:2551 could not read this message, .*Even"):
+            with pytest.raises(AskFailed, match="/number on b:2551 did not .*that node could not read .*Even"):
                 await asker.ask(ref, lambda reply_to: made_here(monkeypatch, reply_to))
             failed.append(name)
         assert trio.current_time() - started < 1
