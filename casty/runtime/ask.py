@@ -1,4 +1,4 @@
-"""Ask: a slot for one reply or refusal, and a timing wheel for the time-outs of all slots.
+"""Ask: a slot for one reply or refusal.
 
 A slot is the ref that the asked actor replies to. The asking task sleeps on it directly; whatever ends
 the wait (the reply, the time-out, a cancellation) closes the slot in the same step, so that a later
@@ -28,10 +28,10 @@ from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import AskableRef, LocalRef, OwnRef, refuse_thread
-from casty.runtime.timers import Entry, Keeper
 from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
+    from casty.runtime.ask_wheel import Bucket
     from casty.runtime.cell import Cell
     from casty.runtime.kernel import Kernel
 
@@ -44,8 +44,6 @@ logger = logging.getLogger("casty.runtime")
 REASON_LENGTH_MAX: Final = 1_024
 TRAIL_MAX: Final = 16
 """Actors in a row, each of which waits for the next, that are looked at."""
-SLICE: Final = 0.02
-"""Seconds per slot of the wheel: a time-out comes at most this much late."""
 
 
 class Unanswered:
@@ -174,74 +172,6 @@ class AskRef(OwnRef[R_contra]):
             for ref in asked.far:
                 ref.withdraw(asked.ask)
         return trio.lowlevel.Abort.SUCCEEDED
-
-
-class Bucket(Entry):
-    """The open slots whose time-outs fall into one slice of time."""
-
-    __slots__ = ("end", "number", "slots", "start", "wheel")
-
-    def __init__(self, wheel: AskWheel, number: int) -> None:
-        super().__init__()
-        self.wheel = wheel
-        self.number = number
-        self.start, self.end = (number - 1) * SLICE, number * SLICE
-        self.slots: dict[int, AskRef[Never]] = {}
-
-    def fire(self, deadline: float) -> float | None:
-        self.wheel.forget(self)
-        for slot in list(self.slots.values()):
-            slot.expire()
-        self.wheel.give_back()
-        return None
-
-
-class AskWheel:
-    """Buckets of slots by time-out, each with one entry at the keeper.
-
-    An empty bucket does not wait for its time: a long time-out would keep one for every slice in which
-    there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
-    """
-
-    __slots__ = ("_asks", "_buckets", "_keeper", "newest")
-
-    def __init__(self, keeper: Keeper, asks: dict[int, AskRef[Never]]) -> None:
-        self._keeper = keeper
-        self._asks = asks
-        self._buckets: dict[int, Bucket] = {}
-        self.newest: Bucket | None = None
-
-    def bucket(self, deadline: float) -> Bucket:
-        """Return the bucket that expires at the first slice boundary after ``deadline``."""
-        number = int(deadline / SLICE) + 1
-        bucket = self._buckets.get(number)
-        if bucket is None:
-            older, self.newest = self.newest, Bucket(self, number)
-            bucket = self._buckets[number] = self.newest
-            self._keeper.add(bucket, bucket.end)
-            if older is not None and not older.slots:
-                self.drop_unused(older)
-        return bucket
-
-    def forget(self, bucket: Bucket) -> None:
-        """Let go of a bucket that fires now."""
-        del self._buckets[bucket.number]
-        if self.newest is bucket:
-            self.newest = None
-
-    def give_back(self) -> None:
-        """Free the memory that the table of all asks has kept from a busier time, now that none is left."""
-        if not self._asks:
-            self._asks.clear()
-
-    def drop_unused(self, bucket: Bucket) -> None:
-        """Drop an empty bucket before its time, unless it is the newest, or fires now."""
-        if bucket is not self.newest and self._buckets.get(bucket.number) is bucket:
-            del self._buckets[bucket.number]
-            self._keeper.finish(bucket)
-
-    def __len__(self) -> int:
-        return len(self._buckets)
 
 
 async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:

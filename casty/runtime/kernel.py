@@ -16,7 +16,8 @@ from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.ask import AskRef, AskWheel, refuse_asks
+from casty.runtime.ask import AskRef, refuse_asks
+from casty.runtime.ask_wheel import AskWheel
 from casty.runtime.event_stream import EventStream
 from casty.runtime.events import (
     ACTOR_STOPPED,

@@ -88,6 +88,17 @@ class Dial:
         self.phase = DialPhase.connecting
         self._resumed = trio.Event()
 
+    def lateness(self, timeout: float) -> str:
+        """Say what has not happened within so many seconds."""
+        match self.phase:
+            case DialPhase.yielding:
+                what = f"{self.address} said that it dials this node, but no connection came"
+            case DialPhase.greeting:
+                what = f"{self.address} did not answer the hello"
+            case DialPhase.connecting | DialPhase.pausing:
+                what = f"{self.address} did not answer the dial"
+        return f"{what} within {timeout:g} s"
+
     def __repr__(self) -> str:
         return f"<Dial {self.address} {self.lane.name} {self.phase.value} failures={self.failures}>"
 

@@ -363,7 +363,7 @@ class RemoteTransport:
             reason = f"{dial.address} does not answer like a casty node: {printable(str(error))}"
             return None, exchange.attempt_failed(dial, refused=False, reason=reason)
         except trio.TooSlowError:
-            return None, exchange.attempt_failed(dial, refused=False, reason=self._lateness(dial))
+            return None, exchange.attempt_failed(dial, refused=False, reason=dial.lateness(self._limits.dial_timeout))
         except TurnedAway as error:
             return None, exchange.attempt_refused(dial, error.refusal)
 
@@ -388,13 +388,3 @@ class RemoteTransport:
             dial.phase = DialPhase.yielding
             await trio.sleep_forever()
         raise TurnedAway(answer)
-
-    def _lateness(self, dial: Dial) -> str:
-        match dial.phase:
-            case DialPhase.yielding:
-                what = f"{dial.address} said that it dials this node, but no connection came"
-            case DialPhase.greeting:
-                what = f"{dial.address} did not answer the hello"
-            case DialPhase.connecting | DialPhase.pausing:
-                what = f"{dial.address} did not answer the dial"
-        return f"{what} within {self._limits.dial_timeout:g} s"
