@@ -54,7 +54,10 @@ class UnknownTypeError(DecodeError):
 
 
 class AskTimeoutError(CastyError, TimeoutError):
-    """No reply came within the time-out; a reply that comes later is a dead letter."""
+    """No reply came within the time-out; a reply that comes later is a dead letter.
+
+    Where the request found no room in the queue to another node in that time, the message says so: nothing was sent.
+    """
 
 
 class AskFailed(CastyError):

@@ -15,9 +15,11 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
+from casty.transport.outbox import REQUEST_PARTS
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
 from casty.wire.slices import KEPT_SECONDS, Fate, cut, large_frame, number_of
+from casty.wire.time_left import with_time_left
 
 PAUSED_MAX = 4_096
 """Actors for which other nodes may have this one hold messages back."""
@@ -81,6 +83,8 @@ class _Peer:
     messages: int = 0
     bytes: int = 0
     room: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    senders: int = 0
+    """How many of those have no request, and did not look since they were woken: nobody is refused because of one."""
 
 
 class Holds:
@@ -111,7 +115,7 @@ class Holds:
     def tell(self, to: UniqueAddress, path: str, frame: bytes) -> bool:
         """Take a frame that is large or whose actor has a hold; False when there is no room."""
         peer = self._peers.get(to.address)
-        if peer is not None and (peer.room or not self._has_room(peer, frame)):
+        if peer is not None and (peer.senders or not self._has_room(peer, frame)):
             return False
         if not self._is_large(frame):
             self._append(to, path, frame, frame)
@@ -128,18 +132,26 @@ class Holds:
         if self.has(to, path):
             self._append(to, path, frame, frame)
 
-    async def send(self, to: UniqueAddress, path: str, frame: bytes) -> None:
-        """Take such a frame, waiting for room; cancelled, it was not taken."""
-        is_first = True
+    async def send(self, to: UniqueAddress, path: str, frame: bytes, deadline: float | None = None) -> None:
+        """Take such a frame, waiting for room; cancelled, it was not taken. For ``deadline`` see `Outbox.put`."""
+        is_first, is_request = True, deadline is not None
         while (peer := self._peers.get(to.address)) is not None:
-            if (not is_first or not peer.room) and self._has_room(peer, frame):
+            is_behind = is_first and (peer.room if is_request else peer.senders)
+            parts = REQUEST_PARTS if is_request and not is_first and not peer.senders else 1
+            if not is_behind and self._has_room(peer, frame, parts=parts):
                 break
             is_first = False
-            await peer.room.park()
+            peer.senders += not is_request
+            try:
+                await peer.room.park()
+            finally:
+                peer.senders -= not is_request
+        if deadline is not None and not is_first:
+            frame = with_time_left(frame, deadline - self._now())
         if self._is_large(frame):
             large = self._new(to, frame)
             try:
-                await self._transport.send_wait(to, Lane.large, self._slices(large))
+                await self._transport.send_wait(to, Lane.large, self._slices(large), deadline)
             except trio.Cancelled:
                 self._large.pop(large.number, None)
                 raise
@@ -151,7 +163,7 @@ class Holds:
             if (to.address, path) in self.by_actor:
                 self._append(to, path, frame, frame)
             else:
-                await self._transport.send_wait(to, Lane.ordinary, frame)
+                await self._transport.send_wait(to, Lane.ordinary, frame, deadline)
 
     def pause(self, peer: UniqueAddress, path: str) -> None:
         """Hold back what is for an actor of a node, until that node says otherwise or its link is lost."""
@@ -219,11 +231,12 @@ class Holds:
     def _is_large(self, frame: bytes) -> bool:
         return len(frame) - LENGTH_BYTES > self._limits.frame_bytes_max
 
-    def _has_room(self, peer: _Peer, frame: bytes) -> bool:
-        limits = self._limits
+    def _has_room(self, peer: _Peer, frame: bytes, *, parts: int = 1) -> bool:
+        """Whether there is room, in one of so many parts of what there may be."""
         if not peer.messages:
             return True
-        return peer.messages < limits.outbound_messages_max and peer.bytes + len(frame) <= limits.outbound_bytes_max
+        messages_max, bytes_max = self._limits.outbound_messages_max // parts, self._limits.outbound_bytes_max // parts
+        return peer.messages < messages_max and peer.bytes + len(frame) <= bytes_max
 
     def _new(self, to: UniqueAddress, frame: bytes) -> _Large:
         self._transport.dial(to.address, Lane.ordinary)  # it is needed the moment the slices have arrived

@@ -13,7 +13,7 @@ from casty.refs import ActorRef
 from casty.runtime.ask import ErrorReply, describe
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL
 from casty.runtime.mailbox import Nothing, Request
-from casty.runtime.ref import AskableRef, refuse_thread
+from casty.runtime.ref import AskableRef, UnsentRequest, refuse_thread
 from casty.transport.route import Route
 from casty.wire.codec import Write
 from casty.wire.envelope import encode_slot, encode_wait
@@ -80,12 +80,12 @@ class RemoteRef(AskableRef[M_contra]):
         if not frame:
             return  # it was large, and `write_now` has taken it
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
-            self._post(message, frame)
-        elif not (route.put(frame) or route.send(frame)):  # the usual case of `_post`, without two calls
+            self.post(message, frame)
+        elif not (route.put(frame) or route.send(frame)):  # the usual case of `post`, without two calls
             self._drop(message)
 
     @trio.lowlevel.enable_ki_protection
-    def request(self, request: Request) -> None:
+    def request(self, request: Request) -> UnsentRequest | None:
         node, message, (cls, write) = self._node, request.message, self._asked
         if get_ident() != node.thread:
             refuse_thread(self)
@@ -98,11 +98,12 @@ class RemoteRef(AskableRef[M_contra]):
             remaining = max(request.deadline - node.kernel.now(), 0.0)
         frame, route, holds = write(message, encode_wait(remaining, request.ask), self), self._route, node.holds
         if not frame:
-            return
+            return None
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
-            self._post(message, frame)
-        elif not (route.put(frame) or route.send(frame)):  # as in `tell`
-            self._drop(message)
+            is_taken = route is not None and not self.has_to_wait(frame) and route.put_request(frame)
+        else:
+            is_taken = route.put_request(frame)  # as in `tell`
+        return None if is_taken else _Unsent(self, request, frame)
 
     def write_now(self, pieces: list[Piece]) -> bool:
         """Write a large frame from where its pieces lie, if nothing is to go before it and it needs no slices."""
@@ -136,17 +137,34 @@ class RemoteRef(AskableRef[M_contra]):
         self._told = type(message), write
         return write
 
-    def _post(self, message: object, frame: bytes) -> None:
-        node, route, path = self._node, self._route, self._place[1]
-        holds = node.holds
+    def has_to_wait(self, frame: bytes) -> bool:
+        """Whether a frame goes by way of the holds: it is large, or they hold back what is for its actor."""
+        node, route, holds = self._node, self._route, self._node.holds
+        if route is None or holds is None:
+            return False
+        return len(frame) > node.frame_bytes_max or (bool(holds.by_actor) and holds.has(route.to, self._place[1]))
+
+    def post(self, message: object, frame: bytes) -> None:
+        """Have a frame queued where it has to wait, or make a dead letter of its message."""
+        route, holds = self._route, self._node.holds
         if route is None or holds is None:
             is_taken = False
-        elif len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
-            is_taken = holds.tell(route.to, path, frame)
+        elif self.has_to_wait(frame):
+            is_taken = holds.tell(route.to, self._place[1], frame)
         else:
             is_taken = route.send(frame)
         if not is_taken:
             self._drop(message)
+
+    async def post_in_time(self, message: object, frame: bytes, deadline: float) -> None:
+        """Do the same with a request, waiting for room where that is all that is missing."""
+        route, holds = self._route, self._node.holds
+        if route is None or holds is None:
+            self.post(message, frame)
+        elif self.has_to_wait(frame):
+            await holds.send(route.to, self._place[1], frame, deadline)
+        else:
+            await route.queue(frame, deadline)
 
     def _drop(self, message: object) -> None:
         """Make a dead letter of a message that was not taken."""
@@ -181,3 +199,20 @@ class RemoteRef(AskableRef[M_contra]):
             await holds.send(route.to, path, frame)
         else:
             await route.send_wait(frame)
+
+
+class _Unsent(UnsentRequest):
+    """A request that has its frame, and no room yet."""
+
+    __slots__ = ("_frame", "_ref", "_request")
+
+    def __init__(self, ref: RemoteRef[Never], request: Request, frame: bytes) -> None:
+        self._ref = ref
+        self._request = request
+        self._frame = frame
+
+    def tell(self) -> None:
+        self._ref.post(self._request.message, self._frame)
+
+    async def send(self) -> None:
+        await self._ref.post_in_time(self._request.message, self._frame, self._request.deadline)

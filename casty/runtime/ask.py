@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 
 import trio
 
-from casty.address import ASK_PREFIX
+from casty.address import ASK_PREFIX, in_words
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
 from casty.runtime.mailbox import Request
-from casty.runtime.ref import AskableRef, LocalRef, OwnRef, refuse_thread
+from casty.runtime.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
 from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class AskRef(OwnRef[R_contra]):
         """What was asked, until the end of the wait: its message holds this slot, and a circle of the two would
         keep both until Python's collector comes by: 3 % of an ask."""
         self.trail = ""
-        """For whom the asked actor waited itself when the time was up, or to which nodes the request went."""
+        """For whom the asked actor waited itself when the time was up, or where the request went, or did not go."""
 
     @property
     def kernel(self) -> Kernel:
@@ -202,7 +202,9 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         deadline = kernel.now() + timeout  # not before: another node is told of the whole time-out, in this step
         slot.asked = request = Request(message, deadline, number, timeout=timeout)
         if type(ref) is LocalRef or isinstance(ref, AskableRef):
-            ref.request(request)
+            unsent = ref.request(request)
+            if unsent is not None:
+                await _send_in_time(unsent, slot, cast("ActorRef[Never]", ref), deadline)
         else:
             check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
@@ -230,6 +232,15 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         kernel.asks_timed_out += 1
         raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s{slot.trail}")
     return cast("R", answer)
+
+
+async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRef[Never], deadline: float) -> None:
+    """Hand a request over that has to go to another node; close its slot if there is no room before ``deadline``."""
+    with trio.CancelScope(deadline=deadline) as scope:
+        await unsent.send()
+    if scope.cancelled_caught and slot.answer is WAITING:
+        slot.trail = f": for lack of room in the queue it was not sent to {in_words(ref.address)}"
+        slot.close(EXPIRED)
 
 
 async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) -> None:

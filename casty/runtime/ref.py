@@ -6,7 +6,7 @@ check up front is for the thread, because a message from a foreign thread would 
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Never, NoReturn, TypeVar, cast
 
@@ -45,14 +45,28 @@ def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
 NO_TYPES: Final[frozenset[type]] = frozenset()
 
 
+class UnsentRequest(ABC):
+    """A request to an actor of another node that did not find its way at once; one of the two is to be called."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def tell(self) -> None:
+        """Hand it over; it is a dead letter where there is no room."""
+
+    @abstractmethod
+    async def send(self) -> None:
+        """Hand it over, waiting for room; cancelled, it was not handed over."""
+
+
 class AskableRef(ActorRef[M_contra]):
     """A ref that can hand over how long the sender of a request waits for the reply."""
 
     __slots__ = ()
 
     @abstractmethod
-    def request(self, request: Request) -> None:
-        """Tell the message of ``request``, with its deadline where that can be taken."""
+    def request(self, request: Request) -> UnsentRequest | None:
+        """Tell the message of ``request``, with its deadline where that can be taken; return what is left to do."""
 
     def is_known(self) -> bool:
         """Whether the node of the actor is one that this node has to do with, and not only named in a message."""
@@ -253,7 +267,9 @@ def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
 def request_or_drop(ref: AskableRef[Never], request: Request) -> None:
     """Do the same with a request."""
     try:
-        ref.request(request)
+        unsent = ref.request(request)
+        if unsent is not None:
+            unsent.tell()
     except MailboxFull:
         if not isinstance(ref, OwnRef):
             raise

@@ -230,7 +230,8 @@ class ActorSystem:
         """Tell ``ref`` the message that ``factory`` makes of a reply ref, and return the reply.
 
         AskTimeoutError when none has come in ``timeout`` seconds; a later one is a dead letter. With 0 or less, as
-        what is left of a deadline can be, it is raised without asking.
+        what is left of a deadline can be, it is raised without asking. On the way to another node it waits for room
+        in these seconds too, as ``send`` does; cancelled, or late, while it waits, nothing was sent.
         AskFailed as soon as it is known that none will come: the handler failed with the request in
         hand or answered with an error, the request became a dead letter, or this system has ended.
         """

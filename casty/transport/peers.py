@@ -156,28 +156,33 @@ class RemoteTransport:
         link = NO_LINKS if self._exchange is None else self._exchange.link_for(to, lane)
         return link if isinstance(link, str) else None
 
-    async def send_wait(self, to: UniqueAddress, lane: Lane, frame: bytes) -> None:
+    async def send_wait(self, to: UniqueAddress, lane: Lane, frame: bytes, deadline: float | None = None) -> None:
         """Queue a whole frame, waiting for room first in, first out.
 
         Cancelled: the frame was not taken. Where `send` would return False for good, the frame is
         given to ``handler.undelivered``. Always a point of cancellation; other tasks run at every
-        SENDS_BEFORE_YIELD-th call, and while it waits.
+        SENDS_BEFORE_YIELD-th call, and while it waits. For ``deadline`` see `Outbox.put`.
         """
         self.sends += 1
         if self.sends % SENDS_BEFORE_YIELD:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()
+        await self.queue(to, lane, frame, deadline)
+
+    async def queue(self, to: UniqueAddress, lane: Lane, frame: bytes, deadline: float | None) -> None:
+        """Do the same, and suspend only once the frame has its place in the line."""
         exchange = self._running()
         link = exchange.link_for(to, lane)
         if isinstance(link, str):
             exchange.undelivered(to, [frame], link)
             return
-        if link.outbox.put_nowait(frame):
+        outbox = link.outbox
+        if (deadline is None or not outbox.line) and outbox.put_nowait(frame):
             if link.session is None:
                 exchange.reach(link)
             return
-        await link.outbox.put(frame)
+        await outbox.put(frame, deadline)
 
     def send_held(self, to: UniqueAddress, lane: Lane, frames: list[bytes]) -> None:
         """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them."""

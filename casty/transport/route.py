@@ -34,6 +34,14 @@ class Route:
         outbox = link.outbox
         return outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
 
+    def put_request(self, frame: bytes) -> bool:
+        """Do the same with a request: as it may wait, it does not pass those who do."""
+        link = self._link
+        if link is None or (session := link.session) is None or session.is_finishing:
+            return False
+        outbox = link.outbox
+        return not outbox.line and outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
+
     def write_now(self, pieces: list[Piece]) -> bool:
         """Write a frame at once, past the queue of that link, if nothing is in it; False when it has to be queued."""
         link = self._link
@@ -64,6 +72,11 @@ class Route:
         if not self.put(frame):
             await transport.send_wait(self.to, self._lane, frame)
             self._link = transport.link_up(self.to, self._lane)
+
+    async def queue(self, frame: bytes, deadline: float) -> None:
+        """Do what `RemoteTransport.queue` does."""
+        await self._transport.queue(self.to, self._lane, frame, deadline)
+        self._link = self._transport.link_up(self.to, self._lane)
 
     def __repr__(self) -> str:
         return f"<Route {self.to} {self._lane.name}>"

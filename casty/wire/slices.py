@@ -28,6 +28,8 @@ ASSEMBLY_SHARES = 4
 """Messages of the largest size that all members together may have in assembly; all others have one."""
 
 _SLICE = struct.Struct(">QB")
+SLICE_HEAD_BYTES = _SLICE.size
+"""What stands in the body of SLICE before its part of the message."""
 _ARRIVED = struct.Struct(">QB")
 _NUMBER = struct.Struct(">Q")
 

@@ -67,30 +67,6 @@ async def test_a_request_to_an_earlier_run_fails_at_once_and_the_reason_names_th
     assert trio.current_time() - started < 5
 
 
-async def test_requests_beyond_the_queue_to_another_node_fail_at_once(autojump_clock, nodes):
-    limits = TransportLimits(outbound_messages_max=10)
-    asker = (await nodes.start("a", settings=ClusterSettings(limits=limits))).system
-    asked = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
-    asked.spawn(Behaviors.receive(silent), "silent")
-    ref = asker.remote("/silent", "b").of(Get)
-    failed: list[str] = []
-
-    async def ask() -> None:
-        try:
-            await asker.ask(ref, Get, timeout=5.0)
-        except AskFailed as error:
-            failed.append(str(error))
-
-    with trio.move_on_after(1.0):
-        async with trio.open_nursery() as nursery:
-            for _ in range(200):
-                nursery.start_soon(ask)
-    assert failed
-    assert all("/silent on b:2551 did not get the request: outbound queue full" in text for text in failed)
-    assert asker.statistics().dead_letters == {"outbound queue full": len(failed)}
-
-
 @dataclass(frozen=True)
 class Double:
     """Ask for twice a number."""

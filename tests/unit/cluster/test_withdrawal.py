@@ -281,7 +281,7 @@ async def test_a_large_request_is_withdrawn_wherever_it_has_come_to(autojump_clo
         await asker.ask(ref, large)
     await trio.sleep(10)
     assert started == ["Busy"]
-    assert asked.statistics().dead_letters == {"request withdrawn": 1}
+    assert asked.statistics().dead_letters == ({"request withdrawn": 1} if after else {})  # that one was never sent
 
 
 async def test_requests_of_another_node_leave_nothing_behind_when_their_actor_stops(autojump_clock, nodes):

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from casty.address import ActorAddress
 from casty.behaviors import Behaviors
 from casty.cluster.local_transport import LocalTransport
 from casty.config import SystemConfig
@@ -21,6 +22,8 @@ from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
 from casty.runtime.events import DeadLetter
+from casty.runtime.mailbox import Request
+from casty.runtime.ref import AskableRef, UnsentRequest
 from casty.runtime.system import ActorSystem, kernel_of
 
 
@@ -288,3 +291,62 @@ async def test_an_ask_does_not_outlive_its_system(autojump_clock: object) -> Non
         await ask(mine, silent)
         assert failures[1:] == ["no reply from /silent: the system 'mine' has ended"]
         assert mine.statistics().asks_pending == 0
+
+
+@dataclass
+class Far(AskableRef[Ask], UnsentRequest):
+    """A ref to an actor of another node, to which there is room after so many seconds."""
+
+    room_after: float
+    sent: list[float]
+
+    @property
+    def address(self) -> ActorAddress:
+        return ActorAddress("elsewhere", "/far", "host", 1)
+
+    def request(self, request: Request) -> UnsentRequest:
+        return self
+
+    def tell(self, message: object = None) -> None:
+        raise AssertionError("an ask waits")
+
+    async def send(self, message: object = None) -> None:
+        await trio.sleep(self.room_after)
+        self.sent.append(trio.current_time())
+
+
+async def test_an_ask_waits_for_room_and_for_the_reply_in_one_time_out(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        began = trio.current_time()
+        for room_after, more in ((0.5, ""), (2.0, ": for lack of room in the queue it was not sent to /far on host:1")):
+            far = Far(room_after, [])
+            with pytest.raises(AskTimeoutError, match=rf"^no reply from /far within 1\.0 s{more}$"):
+                await system.ask(far, partial(Ask, 0.0), timeout=1.0)
+            assert len(far.sent) == (room_after < 1)
+        assert 2.0 <= trio.current_time() - began <= 2.05
+        assert (system.statistics().asks_timed_out, system.statistics().asks_pending) == (2, 0)
+
+
+async def test_an_ask_that_is_cancelled_before_there_was_room_leaves_nothing(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+        far = Far(2.0, [])
+        with trio.move_on_after(0.5) as scope:
+            await system.ask(far, partial(Ask, 0.0), timeout=math.inf)
+        assert scope.cancelled_caught
+        assert (far.sent, system.statistics().asks_pending) == ([], 0)
+        assert (len(system._kernel.wheel), system.statistics().timers) == (0, 0)
+
+
+async def test_an_ask_that_is_refused_while_it_waits_for_room_is_not_late(autojump_clock: object) -> None:
+    async with ActorSystem() as system:
+
+        async def later() -> None:
+            await trio.sleep(0.5)
+            for slot in list(kernel_of(system).asks.values()):
+                slot.refuse(AskFailed("for another cause"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(later)
+            with pytest.raises(AskFailed, match="for another cause"):
+                await system.ask(Far(9.0, []), partial(Ask, 0.0), timeout=1.0)
+        assert system.statistics().asks_pending == 0

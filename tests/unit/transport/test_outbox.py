@@ -15,6 +15,8 @@ import trio.testing
 from casty.transport import outbox as outbox_module
 from casty.transport.gate import Gate
 from casty.transport.outbox import Outbox, Tally
+from casty.wire.envelope import decode_wait, encode_wait
+from casty.wire.frame import HEADER_BYTES, FrameKind, frame
 
 
 async def test_frames_leave_in_order_and_within_the_size_of_one_write() -> None:
@@ -102,6 +104,85 @@ async def test_a_large_frame_at_the_head_of_the_line_is_not_overtaken_by_small_o
         assert outbox.take(10) == [b"L" * 8, b"s"]
 
 
+def request(number: int, size: int = 0) -> bytes:
+    """Return the frame of a request with a short head, whose sender waits for a minute."""
+    return frame(FrameKind.ENVELOPE, b"\0\1" + bytes([number]) + encode_wait(60.0, 1) + bytes(size))
+
+
+def number_in(data: bytes) -> int:
+    return data[HEADER_BYTES + 2]
+
+
+def left_in(data: bytes) -> float:
+    return decode_wait(data, HEADER_BYTES + 3)[0]
+
+
+async def test_requests_wait_in_the_line_of_all_and_keep_out_only_one_another(autojump_clock, nursery) -> None:
+    outbox = Outbox(messages_max=4, bytes_max=1000)
+    outbox.extend([request(number) for number in range(4)])
+    for number in (10, 11, 12):
+        nursery.start_soon(outbox.put, request(number), trio.current_time() + 5)
+        await trio.testing.wait_all_tasks_blocked()
+    assert outbox.waiting == 3
+    assert not outbox.put_nowait(request(20))
+    order = outbox.take(30)
+    assert outbox.put_nowait(request(21)), "what cannot wait has the room that was left to it"
+    nursery.start_soon(outbox.put, request(13), trio.current_time() + 5)
+    nursery.start_soon(outbox.put, request(30))
+    await trio.testing.wait_all_tasks_blocked()
+    assert not outbox.put_nowait(request(22)), "now somebody waits who would be passed"
+    while frames := outbox.take(30):
+        order += frames
+    numbers = [number_in(data) for data in order]
+    assert [number for number in numbers if number < 20] == [0, 1, 2, 3, 10, 11, 12, 13]
+    assert numbers.index(21) < numbers.index(10)
+    assert 30 in numbers and outbox.is_idle
+
+
+async def test_requests_that_wait_alone_take_half_of_the_queue(autojump_clock, nursery) -> None:
+    outbox = Outbox(messages_max=100, bytes_max=1000)
+    outbox.extend([request(0, 900)])
+    for number in range(20):
+        nursery.start_soon(outbox.put, request(number, 70), trio.current_time() + 5)
+    await trio.testing.wait_all_tasks_blocked()
+    outbox.take(2000)
+    assert (len(outbox), outbox.waiting) == (5, 15)
+    assert outbox.bytes <= 500
+    nursery.start_soon(outbox.put, request(50, 400))
+    nursery.start_soon(outbox.put, request(51, 400))
+    await trio.testing.wait_all_tasks_blocked()
+    assert outbox.waiting == 16, "who sends finds room, and then waits behind the requests"
+    outbox.take(100)
+    assert outbox.bytes > 900, "and behind those there is no reason to leave any"
+
+
+async def test_a_request_that_is_too_large_for_its_part_is_let_in_to_an_empty_queue(autojump_clock, nursery) -> None:
+    outbox = Outbox(messages_max=1, bytes_max=100)
+    outbox.extend([request(0), request(1)])
+    nursery.start_soon(outbox.put, request(2, 500), trio.current_time() + 5)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [number_in(data) for data in outbox.take(10)] == [0]
+    assert outbox.waiting == 1
+    outbox.take(10)
+    assert (len(outbox), outbox.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("is_drained", [False, True])
+async def test_a_request_that_has_waited_tells_what_time_is_left(autojump_clock, nursery, is_drained: bool) -> None:
+    outbox = Outbox(messages_max=1, bytes_max=1000)
+    outbox.extend([request(0)])
+    nursery.start_soon(outbox.put, request(1), trio.current_time() + 60)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(outbox.put, request(2))
+    await trio.sleep(20)
+    if is_drained:
+        told = outbox.drain()
+    else:
+        told = [frame for _ in range(3) for frame in outbox.take(10)]
+    assert [(number_in(data), left_in(data)) for data in told] == [(0, 60.0), (1, 40.0), (2, 60.0)]
+    assert outbox.is_idle and outbox.put_nowait(request(3))
+
+
 async def test_draining_wakes_those_who_wait_and_returns_their_frames() -> None:
     outbox = Outbox(messages_max=1, bytes_max=10)
     outbox.put_nowait(b"0")
@@ -117,13 +198,14 @@ async def test_random_cancellation_loses_no_frame_and_sends_none_twice() -> None
     rng = random.Random(7)
     outbox = Outbox(messages_max=3, bytes_max=1000)
     taken: list[bytes] = []
-    queued: list[bytes] = []
+    queued: list[int] = []
+    """The sizes of frames, by which they are told apart: a request that has waited is another frame."""
 
     async def put(number: int, scope: trio.CancelScope) -> None:
-        frame = b"%d" % number
+        frame = request(0, size=number)
         with scope:
-            await outbox.put(frame)
-            queued.append(frame)
+            await outbox.put(frame, trio.current_time() + 60 if number % 3 else None)
+            queued.append(len(frame))
 
     async with trio.open_nursery() as nursery:
         for number in range(500):
@@ -138,8 +220,9 @@ async def test_random_cancellation_loses_no_frame_and_sends_none_twice() -> None
         while not outbox.is_idle:
             taken += outbox.take(100)
             await trio.lowlevel.checkpoint()
-    assert sorted(taken) == sorted(queued)
-    assert len(set(taken)) == len(taken)
+    assert sorted(map(len, taken)) == sorted(queued)
+    assert len(set(queued)) == len(queued)
+    assert outbox._senders == 0
 
 
 async def test_a_cancelled_taker_can_be_followed_by_another() -> None:
