@@ -131,7 +131,8 @@ class Inbound:
         """Log whom this node has refused."""
         who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
         say = self._complaints.info if refusal in (LEAVING, HUNG_UP) else self._complaints.warning
-        say(host, f"a connection from there was refused: {refusal.reason}{who}")
+        outcome = "ended" if refusal == HUNG_UP else "was refused"
+        say(host, f"a connection from there {outcome}: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """Pass on which run answers at an address."""
