@@ -9,6 +9,7 @@ too, notice nothing. It decides nothing about what is dropped by local policies.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ LOOKED_AT_EVERY = 64
 """Messages between two looks at how long a mailbox is; looking at each would cost 1 % of its way."""
 LOOK_AGAIN = 0.01
 """Seconds between two looks at a mailbox that has to become shorter."""
+ASK_AGAIN = 0.5
+"""Seconds after which a node that goes on sending is asked to pause once more."""
 
 BACKLOG_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of messages that wait for one actor: more than can be under way from a node that pauses when asked."""
@@ -54,7 +57,8 @@ class _Backlog:
     ref: LocalRef[Never]
     waiting: deque[tuple[object, int]] = field(default_factory=lambda: deque[tuple[object, int]]())
     bytes: int = 0
-    paused: dict[UniqueAddress, None] = field(default_factory=lambda: dict[UniqueAddress, None]())
+    paused: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
+    """When each of them was asked for the last time."""
 
 
 class Backlogs:
@@ -130,9 +134,11 @@ class Backlogs:
         return backlog
 
     def _pause(self, peer: UniqueAddress | None, backlog: _Backlog) -> None:
-        if peer is not None and peer not in backlog.paused:
+        # Again while its messages come: a node does not listen to whom it has not heard of yet as a member.
+        now = self._kernel.now()
+        if peer is not None and now >= backlog.paused.get(peer, -math.inf) + ASK_AGAIN:
             if self._transport.send_if_up(peer, Lane.ordinary, pause_frame(backlog.ref.path)):
-                backlog.paused[peer] = None
+                backlog.paused[peer] = now
 
     async def _feed(self, backlog: _Backlog) -> None:
         """Hand the actor what waits for it as it finds room, until there is plenty again, then let all go on."""

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 import casty
-from casty import ActorRef, Behaviors, ClusterSettings, Mailbox, MailboxOverflowStrategy
+from casty import ActorRef, Behaviors, ClusterSettings, Inbox, Mailbox, MailboxOverflowStrategy
 from casty.cluster import backlogs as backlogs_module
 from casty.cluster.backlogs import LARGE_BYTES_MIN
 from casty.config import TransportLimits
@@ -44,6 +44,16 @@ class Keep:
     reply_to: ActorRef[int]
 
 
+@casty.message("tests.pressure.Flood")
+@dataclass(frozen=True)
+class Flood:
+    to: ActorRef[Blob]
+
+
+FLOOD = 1_000
+"""Blobs of which the first are far more than a node takes that nobody holds back for."""
+
+
 class Sink:
     """An actor that handles nothing while its gate is closed."""
 
@@ -63,6 +73,18 @@ class Sink:
             return Behaviors.same()
 
         return Behaviors.receive(handle)
+
+
+def flooding():
+    """Return an actor that sends blobs without end to whom it is told, one each 20 ms."""
+
+    async def main(ctx, inbox: Inbox[Flood]):
+        async for flood in inbox:
+            for number in range(FLOOD):
+                await flood.to.send(Blob(number, bytes(60_000)))
+                await trio.sleep(0.02)
+
+    return Behaviors.task(main)
 
 
 async def pair(nodes, sink, mailbox, pause=0.0, **options):
@@ -423,3 +445,29 @@ async def test_a_node_that_is_removed_releases_who_waits_for_it(autojump_clock, 
     second.system.remote("/nobody", "a").of(Item).tell(Item(1))
     await nodes.stop("a")
     await until(lambda: not second.system.cluster._node.holds.by_actor)
+
+
+async def test_a_node_holds_back_for_one_that_it_gets_to_know_as_a_member_only_later(autojump_clock, nodes):
+    sink = Sink()
+    rare = ClusterSettings(gossip_interval=30.0)
+    await nodes.start("a", settings=rare)
+    second = await nodes.start("b", "a", settings=rare)
+    await nodes.all_up("a", "b")
+    second.system.spawn(flooding(), "source")
+    nodes.network.cut("a", "b")  # that "c" joins is not heard of on "b"
+    third = await nodes.start("c", "a", settings=rare)
+    here = third.system.spawn(sink.behavior(), "sink", mailbox=Mailbox(10))
+    third.system.remote("/source", "b").of(Flood).tell(Flood(here))
+    backlogs, sender = third.system.cluster._node.backlogs, second.system.cluster._node
+    await until(lambda: backlogs.by_path)
+    assert not sender.is_member(third.system.cluster._node.self_node)
+    nodes.network.heal("a", "b")
+    await until(lambda: sender.is_member(third.system.cluster._node.self_node))
+    await until(lambda: sender.holds.by_actor)
+    waiting = backlogs.bytes
+    await trio.sleep(10)
+    assert backlogs.bytes == waiting
+    sink.gate.set()
+    await until(lambda: len(sink.seen) == FLOOD)
+    assert third.system.statistics().dead_letters == second.system.statistics().dead_letters == {}
+    await until(lambda: nothing_left(third, second))
