@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from casty.protocol.anti_entropy import PUSH_ALL_MAX
 from casty.testing.simulation import (
     Played,
     Scenario,
     check,
+    partition_scenario,
     play,
     random_scenario,
 )
@@ -20,6 +22,12 @@ from casty.testing.simulation.scenario import scenario_from
 @pytest.mark.parametrize("start", range(0, 100, 20))
 def test_in_random_scenarios_everything_holds(start: int) -> None:
     check(map(random_scenario, range(start, start + 20)))
+
+
+@pytest.mark.parametrize("count", range(PUSH_ALL_MAX - 5, PUSH_ALL_MAX + 3))
+def test_everything_holds_in_clusters_of_about_as_many_as_changes_are_pushed_to(count: int) -> None:
+    names = "abcdefghijklmnopqr"[:count]
+    check([random_scenario(count, tuple(names)), partition_scenario(count, tuple(names))])
 
 
 def play_exclusive(scenario: Scenario) -> Played:

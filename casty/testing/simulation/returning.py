@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from casty.address import UniqueAddress
 from casty.protocol.events import ReachableMember
 from casty.protocol.gossip import Gossip
+from casty.protocol.membership import MemberStatus
 from casty.testing.simulation.invariants import InvariantBroken
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.run import Run
@@ -37,7 +38,8 @@ class ReturnHeard:
     """The rule: nobody is told to be reachable again who is silent, and was when the accusation was made.
 
     Silent is who has ended, stands still, or is cut off from whoever tells it and from all that this one can reach.
-    An accusation that was taken back is no accusation: then the member was heard.
+    An accusation that was taken back is no accusation, as the member was heard then, nor is that of a member that is
+    down. And whoever tells it watches the member: among more than ten, others believe those who do.
     """
 
     cluster: ModelCluster
@@ -59,7 +61,7 @@ class ReturnHeard:
 
     def _judge(self, run: Run, subject: UniqueAddress, before: Gossip | None) -> None:
         after, cluster = run.topology.state, self.cluster
-        if before is None or after is None:
+        if before is None or after is None or subject not in run.availability.monitored:
             return
         side = [run, *self._heard_by(run, after)]
         if not all(cluster.is_unheard(subject, one) for one in side if one.node != subject):
@@ -77,8 +79,9 @@ class ReturnHeard:
         return [one for one in self.cluster.living if one.node in heard and not self.cluster.is_unheard(one.node, run)]
 
     def _standing(self, before: Gossip, after: Gossip, subject: UniqueAddress) -> Iterator[tuple[UniqueAddress, float]]:
-        """Yield who accused a member and has not taken that back, and when that was."""
+        """Yield who accused a member, is not down and has not taken that back, and when that was."""
         for observer, row in before.rows.items():
+            is_down = observer not in after.members or after.members[observer].status is MemberStatus.down
             took_back = observer in after.rows and subject not in after.rows[observer].accused
-            if subject in row.accused and not took_back:
+            if subject in row.accused and not took_back and not is_down:
                 yield observer, self.cluster.accused_at[observer, subject]
