@@ -138,7 +138,11 @@ class Simulation:
 
     @property
     def systems(self) -> dict[str, ClusteredActorSystem]:
-        """The nodes that run and are members now, by name."""
+        """The nodes that have joined and not ended, by name.
+
+        One that is ending, after it was downed for example, is here until its block is left, two seconds after its
+        actors have stopped if its peers cannot be reached: asks may fail, and ``lookup`` may find nobody.
+        """
         return {node.name: node.system for node in self._living if node.is_up}
 
     @property
