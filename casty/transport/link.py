@@ -160,6 +160,11 @@ class Session:
         """The host at the other end of the connection."""
         return self._connection.remote
 
+    @property
+    def under_way(self) -> int:
+        """How many frames are inside a write."""
+        return self._writer.under_way
+
     async def run(self) -> None:
         """Write and read until the session is over, then close the connection."""
         try:

@@ -20,6 +20,7 @@ class LinkStatistics:
     state: LinkState
     queued_messages: int
     queued_bytes: int
+    frames_under_way: int
     waiting_senders: int
     frames_sent: int
     bytes_sent: int
@@ -33,7 +34,7 @@ class LinkStatistics:
 class TransportStatistics:
     """A transport at one moment. The counters include links that are gone.
 
-    Frames that were taken are sent, undelivered, unknown, or still queued.
+    Frames that were taken are sent, undelivered, unknown, still queued, or under way: in a write that is not over.
     """
 
     links: tuple[LinkStatistics, ...]
@@ -43,6 +44,7 @@ class TransportStatistics:
     bytes_sent: int
     frames_received: int
     bytes_received: int
+    frames_under_way: int
     frames_unknown: int
     frames_undelivered: int
     frames_rejected: int
@@ -108,14 +110,16 @@ class Links:
         total.add(self.gone)
         for link in self:
             total.add(link.traffic)
+        links = tuple(_statistics_of(link) for link in self)
         return TransportStatistics(
-            links=tuple(_statistics_of(link) for link in self),
+            links=links,
             dials=dials,
             unauthenticated=unauthenticated,
             frames_sent=total.frames_sent,
             bytes_sent=total.bytes_sent,
             frames_received=total.frames_received,
             bytes_received=total.bytes_received,
+            frames_under_way=sum(link.frames_under_way for link in links),
             frames_unknown=total.frames_unknown,
             frames_undelivered=total.frames_undelivered,
             frames_rejected=frames_rejected,
@@ -129,6 +133,7 @@ def _statistics_of(link: Link) -> LinkStatistics:
         state=link.state,
         queued_messages=len(link.outbox),
         queued_bytes=link.outbox.bytes,
+        frames_under_way=0 if link.session is None else link.session.under_way,
         waiting_senders=link.outbox.waiting,
         frames_sent=link.traffic.frames_sent,
         bytes_sent=link.traffic.bytes_sent,

@@ -84,6 +84,11 @@ class FrameWriter:
         """Whether no frame is half written."""
         return not self._unknown
 
+    @property
+    def under_way(self) -> int:
+        """How many frames were taken out of the queue, and are neither written nor given up."""
+        return 0 if self._is_over else self._unknown
+
     async def write_queued(self) -> bool:
         """Write what an early write has left, or else the next frames; whether anything was written since.
 

@@ -110,7 +110,7 @@ class Chaos:
             self.check_turns(node)
         for node in self.nodes.values():
             now = node.transport.statistics()
-            queued = sum(link.queued_messages for link in now.links)
+            queued = sum(link.queued_messages for link in now.links) + now.frames_under_way
             accounted = now.frames_sent + now.frames_unknown + now.frames_undelivered + queued
             assert accounted == self.taken[node.me], f"{node.me}: {now}"
 

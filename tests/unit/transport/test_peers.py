@@ -496,11 +496,17 @@ async def test_a_stuck_write_drops_the_link(autojump_clock, world) -> None:
     for _ in range(6):
         a.say(b, b"y" * 100_000, lane=Lane.control)
     start = trio.current_time()
+    await trio.sleep(1)
+    stuck = a.transport.statistics()
+    [link] = [link for link in stuck.links if link.lane is Lane.control]
+    assert link.frames_under_way == stuck.frames_under_way > 0
+    assert stuck.frames_sent + stuck.frames_under_way + link.queued_messages == 7
     _, _, reason, graceful = await a.told.wait("link_lost")
     assert "no progress for 3 s" in reason and not graceful
     assert trio.current_time() - start == pytest.approx(3.0)
     stats = a.transport.statistics()
     assert stats.frames_sent + stats.frames_unknown + stats.frames_undelivered == 7
+    assert (stats.frames_under_way, stats.frames_unknown) == (0, stuck.frames_under_way)
 
 
 async def test_a_slow_write_that_makes_progress_lives(autojump_clock, world) -> None:
