@@ -19,6 +19,10 @@ from casty.transport.credit import FRAME_COST_BYTES
 TURN_BYTES_MAX = 64 * 1024
 """What is decoded before other tasks run, each frame with what handling it costs; one that is larger comes alone."""
 
+WAITING_BYTES_MAX = 32 * 1024 * 1024
+"""What waits for its turn at most. Whoever goes on sending to where nobody answers is faster than the turns, at 100 kB
+a message a hundred times, and holds the loop for what is over."""
+
 
 class DeadFrames:
     """The dead frames of one node; ``show`` makes a dead letter of one, with the reason."""
@@ -26,6 +30,8 @@ class DeadFrames:
     def __init__(self, show: Callable[[UniqueAddress, bytes, str], None]) -> None:
         self._show = show
         self._waiting: deque[tuple[UniqueAddress, bytes, str]] = deque()
+        self._cost = 0
+        """Of those together."""
         self._start: Callable[[], None] | None = None
         self._is_running = False
 
@@ -40,7 +46,11 @@ class DeadFrames:
 
     def take(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
         """Take frames for one peer, as they were given to the transport; few of them become dead letters at once."""
-        self._waiting += [(to, frame, reason) for frame in envelopes_of(frames)]
+        for frame in envelopes_of(frames):
+            self._waiting.append((to, frame, reason))
+            self._cost += len(frame) + FRAME_COST_BYTES
+        while self._cost > WAITING_BYTES_MAX:
+            self._take_turn()
         if self._is_running:
             return
         self._take_turn()
@@ -64,6 +74,7 @@ class DeadFrames:
         while self._waiting and (not cost or cost + len(self._waiting[0][1]) <= TURN_BYTES_MAX):
             to, frame, reason = self._waiting.popleft()
             cost += len(frame) + FRAME_COST_BYTES
+            self._cost -= len(frame) + FRAME_COST_BYTES
             self._show(to, frame, reason)
 
     def _take_all(self) -> None:

@@ -9,7 +9,8 @@ import trio
 
 import casty
 from casty import ActorRef, AskFailed, DeadLetter, NodeAddress
-from casty.cluster.dead_frames import TURN_BYTES_MAX, DeadFrames
+from casty.cluster import dead_frames as dead_frames_module
+from casty.cluster.dead_frames import TURN_BYTES_MAX, WAITING_BYTES_MAX, DeadFrames
 from casty.testing.samples import run_of
 from casty.wire.frame import FrameKind, frame
 
@@ -67,6 +68,35 @@ async def test_they_are_taken_at_once_where_nobody_takes_turns():
     dead.end()
     dead.take(run_of("b"), frames[2_000:], "it is gone")
     assert shown == frames
+
+
+@pytest.mark.parametrize("size", [SIZE, 10**6])
+async def test_those_that_wait_are_bounded_however_fast_more_come(size):
+    shown: list[bytes] = []
+    dead, counted = DeadFrames(lambda to, frame, reason: shown.append(frame)), list[int]()
+    frames = frames_of(3 * WAITING_BYTES_MAX // (size + 70), size)
+    step = len(frames) // 20 + 1
+    async with trio.open_nursery() as nursery:
+        dead.run_in(nursery)
+        for start in range(0, len(frames), step):
+            dead.take(run_of("b"), frames[start : start + step], "it is gone")
+            counted.append(sum(len(frame) for _, frame, _ in dead._waiting))
+            await trio.lowlevel.checkpoint()
+    assert shown == frames
+    assert max(counted) <= WAITING_BYTES_MAX
+    assert not dead._cost
+
+
+async def test_who_goes_on_sending_to_nobody_does_not_fill_the_memory(autojump_clock, nodes, monkeypatch):
+    monkeypatch.setattr(dead_frames_module, "WAITING_BYTES_MAX", 1_000_000)
+    system, size, waiting = (await nodes.start("a")).system, 20_000, list[int]()
+    ref = system.remote("/sink", NOBODY).of(Item)
+    for number in range(3_000):
+        await ref.send(Item(number, bytes(size)))
+        waiting.append(len(system.cluster._node.dead_frames._waiting))
+    await trio.sleep(60)
+    assert system.statistics().dead_letters == {"not sent": 3_000}
+    assert 10 < max(waiting) <= 1_000_000 // size
 
 
 async def test_a_full_queue_becomes_dead_letters_in_its_order(autojump_clock, nodes):
