@@ -244,7 +244,8 @@ class ClusterNode:
             self.transport.dial(address, lane)
 
     def forget(self, gone: UniqueAddress) -> None:
-        """Drop the links of a run that was removed, and what waits for it."""
+        """Drop the links of a run that was removed, what waits for it, and what it has sent in part."""
+        self.assembler.forget(gone)
         if self.transport is not None and self.holds is not None:
             self.holds.forget(gone, "the node was removed")
             self.transport.forget(gone)

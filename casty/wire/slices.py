@@ -165,14 +165,24 @@ class Assembler:
         assembly = self._peers.get(peer)
         if assembly is not None:
             self._drop_parts(assembly)
+            assembly.number, assembly.fate = 0, Fate.complete
             self.drop_old(now)
-            if not assembly.whole:
-                del self._peers[peer]
 
     def drop_old(self, now: float) -> None:
-        """Drop the whole messages that have waited for `KEPT_SECONDS`."""
-        for assembly in self._peers.values():
+        """Drop the whole messages that have waited for `KEPT_SECONDS`, and who has nothing else here."""
+        for peer, assembly in list(self._peers.items()):
             for number in [n for n, (_, since) in assembly.whole.items() if now - since > KEPT_SECONDS]:
+                self._forget_whole(assembly, number)
+            has_begun = assembly.number or assembly.parts or assembly.fate is not Fate.complete
+            if not (assembly.whole or has_begun):
+                del self._peers[peer]
+
+    def forget(self, peer: UniqueAddress) -> None:
+        """Drop all that there is of a run that was removed: no LARGE will come from it."""
+        assembly = self._peers.pop(peer, None)
+        if assembly is not None:
+            self._drop_parts(assembly)
+            for number in list(assembly.whole):
                 self._forget_whole(assembly, number)
 
     def _add(self, assembly: _Assembly, part: bytes) -> None:

@@ -284,6 +284,26 @@ async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_i
     await until(lambda: (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {}))
 
 
+async def test_the_large_messages_of_a_removed_node_are_not_kept(autojump_clock, nodes):
+    first, second, _ = await pair(nodes, [])
+    gate = trio.Event()
+
+    async def wait_at_the_gate(ctx, message: Text):
+        await gate.wait()
+        return Behaviors.same()
+
+    first.system.spawn(Behaviors.receive(wait_at_the_gate), "slow", mailbox=Mailbox(2))
+    slow, assembler = second.system.remote("/slow", "a").of(Text), first.system.cluster._node.assembler
+    for number in range(5):
+        slow.tell(Text(number))
+    await trio.sleep(1)
+    slow.tell(Text(5, "x" * 2 * MIB))
+    await until(lambda: assembler.held_bytes > 2 * MIB)
+    nodes.crash("b")
+    await nodes.sees("a", {"a": "up"})
+    assert (assembler.held_bytes, assembler._peers) == (0, {})
+
+
 async def test_a_node_that_leaves_sends_its_large_messages_first(autojump_clock, nodes):
     seen = []
     _, _, ref = await pair(nodes, seen)

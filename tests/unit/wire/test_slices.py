@@ -94,6 +94,20 @@ def test_what_was_begun_goes_with_the_link_and_what_is_whole_stays_for_a_while()
     assert (assembler.held_bytes, assembler.claim(peer(0), 1)) == (0, None)
 
 
+def test_nothing_stays_of_peers_that_have_gone() -> None:
+    assembler = Assembler(LIMIT, lambda _: True)
+    for number in range(3):
+        put(assembler, peer(number), 1, 10 + number)
+        assembler.take(peer(number), bodies(cut(2, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 0.0)
+    for number in (0, 2):
+        assembler.link_lost(peer(number), 1.0)
+    assembler.forget(peer(1))
+    assert (len(assembler._peers), assembler.held_bytes) == (2, 22)
+    assembler.drop_old(KEPT_SECONDS + 0.1)
+    assert (len(assembler._peers), assembler.held_bytes) == (0, 0)
+    assembler.forget(peer(0))
+
+
 def test_a_message_that_is_broken_off_gives_way_to_the_next() -> None:
     assembler = Assembler(LIMIT, lambda _: True)
     assembler.take(peer(0), bodies(cut(1, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 0.0)
