@@ -150,6 +150,38 @@ async def test_tell_loses_only_what_the_queue_of_the_sender_has_no_room_for(auto
     await until(lambda: nothing_left(first, second))
 
 
+async def test_a_mailbox_that_becomes_no_shorter_is_looked_at_seldom(autojump_clock, nodes, monkeypatch):
+    seen, permits, looks = list[int](), trio.Semaphore(0), list[float]()
+    is_long = backlogs_module.Backlogs._is_long
+
+    def look(backlogs, mailbox, **bounds):
+        looks.append(trio.current_time())
+        return is_long(backlogs, mailbox, **bounds)
+
+    async def handle(ctx, message: Item):
+        await permits.acquire()
+        seen.append(message.number)
+        return Behaviors.same()
+
+    first, second, _ = await pair(nodes, Sink(), Mailbox(10))
+    first.system.spawn(Behaviors.receive(handle), "slow", mailbox=Mailbox(10))
+    slow = second.system.remote("/slow", "a").of(Item)
+    for number in range(12):  # one in hand, ten in the mailbox, one beside it
+        slow.tell(Item(number))
+    await trio.sleep(1)
+    permits.release()
+    monkeypatch.setattr(backlogs_module.Backlogs, "_is_long", look)
+    await trio.sleep(50)
+    assert seen == [0]
+    assert 50 < len(looks) < 250
+    for _ in range(99):
+        permits.release()
+    opened = trio.current_time()
+    await until(lambda: not second.system.cluster._node.holds.by_actor)
+    assert trio.current_time() - opened < 2 * backlogs_module.LOOK_AGAIN_MAX
+    await until(lambda: seen == list(range(12)))
+
+
 async def test_other_actors_on_the_same_link_are_not_held_up(autojump_clock, nodes):
     sink, other = Sink(), Sink()
     first, second, ref = await pair(nodes, sink, Mailbox(10))
