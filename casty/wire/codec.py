@@ -268,7 +268,7 @@ class Codec:
         """
         records = [base for base in cls.__mro__[1:] if base in target and target[base].form.kind is Kind.record]
         bases = [base for base in records if not target[base].form.arguments]
-        if not bases:
+        if not bases or is_generic(cls):
             raise EncodeError(f"expected {describe(as_type)}, got {cls.__name__}")
         if facts_of(cls) is None:
             raise EncodeError(

@@ -402,6 +402,12 @@ class SpecialBox(Box[int]):
     pass
 
 
+@message("codec.Tagged")
+@dataclass(frozen=True)
+class Tagged(Add, Generic[T]):
+    tag: T
+
+
 @pytest.mark.parametrize("as_type", [Add, Add | Get, Order | Add | None])
 def test_a_declared_subclass_travels_as_a_whole_message_under_its_own_name(make_codec: Any, as_type: object) -> None:
     sender, receiver = make_codec(), make_codec()
@@ -415,6 +421,7 @@ def test_a_declared_subclass_travels_as_a_whole_message_under_its_own_name(make_
     [
         (Unnamed("pen", 1), Add, r"Add, got Unnamed, a subclass that other nodes .*: name it with @casty\.message"),
         (Add("pen", 1), Priced, "Priced, got Add$"),
+        (Tagged("pen", 1, "blue"), Add, "Add, got Tagged$"),
         (SpecialBox(1), Box[int], r"Box\[int\], got SpecialBox$"),
         (True, int, "^expected int, got bool$"),
         (Level.low, int | None, "got Level$"),
