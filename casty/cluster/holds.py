@@ -152,7 +152,7 @@ class Holds:
             large = self._new(to, frame)
             try:
                 await self._transport.send_wait(to, Lane.large, self._slices(large), deadline)
-            except trio.Cancelled:
+            except BaseException:  # Ctrl-C too
                 self._large.pop(large.number, None)
                 raise
             if large.has_arrived or large.number in self._large:
@@ -240,12 +240,8 @@ class Holds:
 
     def _new(self, to: UniqueAddress, frame: bytes) -> _Large:
         self._transport.dial(to.address, Lane.ordinary)  # it is needed the moment the slices have arrived
-        return self._numbered(_Large(0, to, frame, 0.0))
-
-    def _numbered(self, large: _Large) -> _Large:
         self._number += 1
-        large.number, large.since, large.has_arrived = self._number, self._now(), False
-        self._large[self._number] = large
+        large = self._large[self._number] = _Large(self._number, to, frame, self._now())
         return large
 
     def _slices(self, large: _Large) -> bytes:
@@ -314,12 +310,15 @@ class Holds:
     def _send_again(self, hold: _Hold, oldest: float) -> None:
         """Send the slices of what has arrived, and waited here since, for so long that the node may have dropped it.
 
-        No LARGE has gone out for them, and none will under the old number: they are delivered once at most.
+        No LARGE has gone out for them, so they are delivered once at most. The number stays: what the node has of it
+        gives its room to what comes.
         """
-        large = [one for one in hold.waiting if isinstance(one, _Large) and one.has_arrived and one.since < oldest]
-        if large:
-            slices = [self._slices(self._numbered(one)) for one in large]
-            self._transport.send_held(hold.to, Lane.large, slices)
+        stale = [one for one in hold.waiting if isinstance(one, _Large) and one.has_arrived and one.since < oldest]
+        for large in stale:
+            large.has_arrived, large.since = False, self._now()
+            self._large[large.number] = large
+        if stale:
+            self._transport.send_held(hold.to, Lane.large, [self._slices(large) for large in stale])
 
     def _release(self, address: NodeAddress, messages: int, size: int) -> None:
         peer = self._peers[address]

@@ -141,13 +141,13 @@ class Assembler:
             assembly = self._peers[peer] = _Assembly(self._is_member(peer))
         if number != assembly.number:
             self._drop_parts(assembly)
+            self._forget_whole(assembly, number)  # it comes once more, and needs the room
             assembly.number, assembly.fate = number, Fate.complete
         self._add(assembly, body[_SLICE.size :])
         if not is_last:
             return None
         fate = assembly.fate
         if fate is Fate.complete:
-            self._forget_whole(assembly, number)
             assembly.whole[number] = b"".join(assembly.parts), now
             assembly.parts, assembly.size = [], 0
         else:

@@ -263,6 +263,33 @@ async def test_large_messages_outlast_an_actor_that_has_their_sender_hold_back(a
     assert first.system.cluster._node.assembler.held_bytes == 0
 
 
+async def test_large_messages_go_once_more_to_a_node_that_has_no_room_but_for_them(autojump_clock, nodes):
+    seen, gate = [], trio.Event()
+    limits = TransportLimits(message_bytes_max=2 * MIB)
+    first = await nodes.start("a", settings=ClusterSettings(limits=limits))
+    second = await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+
+    async def wait_at_the_gate(ctx, message: Text):
+        await gate.wait()
+        seen.append((message.number, len(message.text)))
+        return Behaviors.same()
+
+    first.system.spawn(Behaviors.receive(wait_at_the_gate), "slow", mailbox=Mailbox(2))
+    slow = second.system.remote("/slow", "a").of(Text)
+    for number in range(5):
+        slow.tell(Text(number))
+    await trio.sleep(1)
+    for number in range(5, 9):
+        await slow.send(Text(number, "x" * (2 * MIB - 1_000)))
+    await until(lambda: first.system.cluster._node.assembler.held_bytes > 4 * 2 * MIB - 10_000)
+    await trio.sleep(KEPT_SECONDS / 2 + 1)
+    gate.set()
+    await until(lambda: seen and seen[-1][0] == 8)
+    assert seen == [(number, 0 if number < 5 else 2 * MIB - 1_000) for number in range(9)]
+    assert first.system.cluster._node.assembler.held_bytes == 0
+
+
 async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_is_lost(autojump_clock, nodes):
     first, second, _ = await pair(nodes, [])
 

@@ -75,6 +75,15 @@ def test_all_peers_together_have_a_bounded_room(is_member: bool, shares: int) ->
     assert put(assembler, peer(9), 9, LIMIT) == (9, Fate.complete)
 
 
+def test_a_message_that_comes_once_more_takes_the_room_that_it_has_already() -> None:
+    assembler = Assembler(LIMIT, lambda _: True)
+    for _ in range(2):
+        fates = [put(assembler, peer(0), number, LIMIT) for number in range(1, ASSEMBLY_SHARES + 1)]
+        assert fates == [(number, Fate.complete) for number in range(1, ASSEMBLY_SHARES + 1)]
+        assert assembler.held_bytes == ASSEMBLY_SHARES * LIMIT
+    assert put(assembler, peer(0), 9, LIMIT) == (9, Fate.no_room)
+
+
 def test_strangers_take_no_room_of_members() -> None:
     assembler = Assembler(LIMIT, lambda who: who == peer(0))
     assert put(assembler, peer(1), 1, LIMIT) == (1, Fate.complete)
