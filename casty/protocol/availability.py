@@ -174,9 +174,10 @@ class Availability:
             self.detector.expect(node, now)
         # Whoever is gone and accused is down or removed: the accusation ends with the member.
         self.accused.difference_update(gone)
+        let_go = [Absolve(node) for node in gone if node in self._doubted and node in self._members]
         self._doubted.difference_update(gone)
         first = [StartTimer(HEARTBEAT, 0.0)] if is_first else []
-        return [*first, *self._beat(new), *self._plan_check(now)]
+        return [*first, *let_go, *self._beat(new), *self._plan_check(now)]
 
     def _heard(self, sender: UniqueAddress, message: LivenessMessage, now: float) -> list[AvailabilityEffect]:
         match message:

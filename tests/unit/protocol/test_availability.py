@@ -59,6 +59,19 @@ def test_accusation_says_whose_answer_is_overdue_and_the_answer_is_told_once() -
     assert Absolve(C) not in machine.handle(Heard(C, HeartbeatAck(3)), 2.6)
 
 
+def test_member_whose_answer_was_overdue_is_let_go_when_others_watch_it() -> None:
+    machine = Availability(A, monitored_max=2)
+    machine.handle(WatchMembers((A, B, C)), 0.0)
+    lost, late = machine.monitored
+    (accusation,) = machine.handle(RunSeen(run_of(lost.address.host, 999)), 2.0)
+    assert accusation == Accuse((lost,), doubted=(late,))
+    runs = [run_of(name) for name in "defghijklm"]
+    newcomer = next(run for run in runs if late not in successors(A, (A, B, C, run), 2))
+    assert Absolve(late) in machine.handle(WatchMembers((A, B, C, newcomer)), 2.1)
+    assert late not in machine.monitored
+    assert machine.handle(Heard(late, HeartbeatAck(1)), 2.2) == []
+
+
 def test_successors_go_round_the_ring_and_leave_oneself_out() -> None:
     nodes = [run_of(name) for name in "abcdefgh"]
     around = successors(nodes[0], nodes, 9)
