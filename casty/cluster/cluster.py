@@ -59,12 +59,34 @@ class Cluster:
     1
     >>> await cluster.shutdown()
 
-    ``remote_transport`` carries the traffic between nodes; without one the cluster is this node alone
-    and opens no socket. ``local_transport`` delivers what arrives for actors here; None makes one.
-    ``system_name`` is part of every address, and nodes with different names refuse each other; ""
-    means ``system.name``. ``event_stream`` is where membership events are published; None means
-    ``system.event_stream``. Durations are seconds. At the end of the system the node leaves, after the
-    users' actors have stopped; `casty.ClusteredActorSystem` does all of this in one block.
+    `start` joins or forms a cluster, `get_state` asks what this node knows of it, `shutdown` leaves it. At the end of
+    the system the node leaves by itself, after the users' actors have stopped. `casty.ClusteredActorSystem` does all
+    of this, and makes the transport, in one block.
+
+    The gossip and heartbeat parameters are those of `casty.ClusterSettings` with the same names; `from_settings` takes
+    them all. Nothing happens before `start`: the constructor opens no socket and sends nothing.
+
+    Parameters:
+        system: Running system that hosts the cluster actor, as ``/_cluster``. One cluster for one system.
+        config: Name, address, seeds and roles of this node.
+        remote_transport: Carrier of the traffic between nodes, such as ``RemoteTransport(TcpNetwork())``. None:
+            no socket, a cluster of this node alone; seeds are ignored with a warning.
+        local_transport: Deliverer of what arrives for actors of this node; None makes one.
+        system_name: Name of the system in addresses; nodes with different names refuse each other. "" means
+            ``system.name``.
+        gossip_interval: Seconds between rounds of gossip. Changes are pushed at once; a round repairs what was
+            lost.
+        gossip_fanout: Peers per round of gossip, at least 1.
+        heartbeat_interval: Seconds between heartbeats to each monitored node.
+        availability_interval: Longest gap between two checks of the failure detector, in seconds.
+        failure_detector_config: Tuning of the phi accrual failure detector; None means
+            ``FailureDetectorConfig()``.
+        event_stream: Where `MemberUp` and the other membership events are published; None means
+            ``system.event_stream``.
+
+    Raises:
+        ValueError: ``system_name`` is no word: it is empty space, or has one of ``/@#?:``.
+        ConfigError: An interval is not above 0, or ``gossip_fanout`` is below 1.
     """
 
     def __init__(
@@ -111,7 +133,19 @@ class Cluster:
         remote_transport: RemoteTransport | None = None,
         rng: Rng | None = None,
     ) -> Cluster:
-        """Return a cluster handle with all of `ClusterSettings`; ``rng`` makes its choices repeatable."""
+        """Make a handle with all of `ClusterSettings`, of which the constructor has the most used.
+
+        Parameters:
+            system: Running system that hosts the cluster actor.
+            config: Name, address, seeds and roles of this node.
+            settings: Settings, the same on all nodes of the cluster.
+            remote_transport: Carrier of the traffic between nodes; None: a cluster of this node alone.
+            rng: Source of the node's choices, for simulations; None draws from the seed of the system's config,
+                or from the operating system.
+
+        Returns:
+            A handle that has not been started.
+        """
         cluster = cls(system, config, remote_transport=remote_transport)
         cluster._settings = settings
         if rng is not None:
@@ -120,28 +154,46 @@ class Cluster:
 
     @property
     def ref(self) -> ActorRef[ClusterCmd]:
-        """The cluster actor. RuntimeError when the cluster has not been started."""
+        """The cluster actor, which takes every `ClusterCmd`.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         if self._ref is None:
             raise RuntimeError(NOT_STARTED)
         return self._ref
 
     @property
     def self_node(self) -> NodeAddress:
-        """The address of this node, with the real port. RuntimeError before the start."""
+        """The address of this node, with the real port.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         return self._running().self_node.address
 
     @property
     def receptionist(self) -> ActorRef[ReceptionistCmd]:
-        """The receptionist of this node. RuntimeError before the start."""
+        """The receptionist of this node: takes `Register`, `Deregister`, `Find` and `Subscribe`.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         return self._running().subsystems.receptionist
 
     async def start(self) -> None:
         """Join or form the cluster; on return this node is a member, gossips and monitors heartbeats.
 
-        It is ``joining`` until the leader promotes it. Waits for as long as no seed answers, so bound
-        it where that matters. Raises BindError for a port that cannot be had, JoinRefused when the
-        cluster refuses this node for good, RuntimeError when called twice; after an error or a
-        cancellation nothing is left running.
+        Its status is ``joining`` until the leader promotes it. Waits for as long as no seed answers: bound it
+        with ``trio.fail_after`` where that matters. After an error or a cancellation nothing is left running.
+
+        Raises:
+            BindError: The port cannot be had.
+            ConfigError: The host binds every interface and no advertised host is set, or is not loopback and
+                the network is not told ``insecure=True``.
+            JoinRefused: The cluster refuses this node for good; the message holds its reason.
+            LeaseError: The lease of ``lease_majority`` cannot be used.
+            RuntimeError: Started twice, or the system is in a cluster already.
         """
         if self._is_starting:
             raise RuntimeError("the cluster was started already: make another Cluster to join again")
@@ -169,28 +221,71 @@ class Cluster:
             raise
 
     async def get_state(self, *, timeout: float = 5.0) -> ClusterState:
-        """Return what this node knows of the cluster now. AskTimeoutError after ``timeout`` seconds."""
+        """Ask the topology actor for the latest state of the cluster, as this node knows it.
+
+        Parameters:
+            timeout: Seconds to wait for the answer, which comes from this node itself.
+
+        Returns:
+            Members, unreachable members, services, as this node knows them now.
+
+        Raises:
+            AskTimeoutError: No answer within ``timeout``.
+            AskFailed: The cluster has been shut down.
+            RuntimeError: The cluster has not been started.
+        """
         state: ClusterState = await self._system.ask(self.ref, GetClusterState, timeout=timeout)
         return state
 
     async def get_receptionist(self, *, timeout: float = 5.0) -> ActorRef[ReceptionistCmd]:
-        """Return the receptionist of this node, which takes Register, Deregister, Find and Subscribe."""
+        """Ask the cluster actor for the receptionist of this node.
+
+        Parameters:
+            timeout: Seconds to wait for the answer, which comes from this node itself.
+
+        Returns:
+            The ref that takes `Register`, `Deregister`, `Find` and `Subscribe`.
+
+        Raises:
+            AskTimeoutError: No answer within ``timeout``.
+            AskFailed: The cluster has been shut down.
+            RuntimeError: The cluster has not been started.
+        """
         receptionist: ActorRef[ReceptionistCmd] = await self._system.ask(self.ref, GetReceptionist, timeout=timeout)
         return receptionist
 
     async def wait_up(self, count: int) -> None:
-        """Wait until at least ``count`` members are up in this node's view."""
+        """Wait until enough members are up in this node's view. It has no time-out of its own.
+
+        Parameters:
+            count: Members to wait for, this node included.
+
+        Raises:
+            CastyError: This node left the cluster meanwhile; NodeDowned when it was downed.
+            RuntimeError: The cluster has not been started.
+        """
         await self._running().board.wait_up(count)
 
     async def wait_ended(self) -> None:
-        """Wait until this node is no member any more: it left, was asked to leave, or was downed."""
+        """Wait until this node is no member any more: it left, was asked to leave, or was downed.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         await self._running().board.wait_ended()
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called when this node's membership ends other than by `shutdown`.
+        """Have a function called when this node's membership ends other than by `shutdown`.
 
-        Also when others ask the node to leave: it stays a member until `shutdown` says that its work is finished.
-        Without a callback nobody has work to finish, and the node goes at once.
+        Also when others ask the node to leave: it stays a member until `shutdown` says that its work is
+        finished. Without a callback nobody has work to finish, and the node goes at once.
+
+        Parameters:
+            callback: Function without parameters; not async. Another call replaces it.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+            TypeError: ``callback`` cannot be called, or is an async function.
         """
         check_callable("on_end", callback, "a function without parameters")
         self._running().board.on_end = callback
@@ -202,16 +297,28 @@ class Cluster:
 
     @property
     def contacts(self) -> str:
-        """What happened last with each seed, in words."""
+        """What happened last with each seed, in words.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         return str(self._running().contacts)
 
     @property
     def up_members(self) -> int:
-        """How many members are up in this node's latest snapshot."""
+        """How many members are up in this node's latest snapshot.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         return up_members(self._running().board.snapshot)
 
     def collect(self, metrics: Metrics) -> None:
-        """Hand over counters and gauges of the membership and the links; none before the start."""
+        """Hand over counters and gauges of the membership and the links; none before the start.
+
+        Parameters:
+            metrics: Receiver of each figure.
+        """
         if self._node is None:
             return
         self._node.meters.collect(metrics, self._node.board.snapshot, self._node.self_node)
@@ -219,36 +326,65 @@ class Cluster:
             collect_transport(self._transport.statistics(), metrics)
 
     def serving_lease(self) -> ServingLease:
-        """Return whether this node may do work that only one node may do; it begins to ask the others then.
+        """Get the lease that says whether this node may do work of which only one node may do it.
 
-        From the first call on this node asks every other member once a second, and serves while enough of
-        them answer. Nodes that never call it ask nobody, and answer those that do.
+        From the first call on this node asks every other member once a second, and serves while enough of them
+        answer. Nodes that never call it ask nobody, and answer those that do.
+
+        Returns:
+            The lease of this node, the same one at each call.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
         """
         running = self._running()
         running.subsystems.topology.tell(WantServing())
         return running.serving
 
     async def leave(self, address: NodeAddress) -> None:
-        """Ask the member at ``address`` to leave gracefully; its own process ends its block then.
+        """Ask a member to leave gracefully; its own process ends its block then. Returns before it has left.
 
-        Raises LookupError, and changes nothing, when this node knows no member at ``address``.
+        Parameters:
+            address: Address of a member, this node's own included.
+
+        Raises:
+            LookupError: This node knows no member at ``address``; nothing was sent.
+            RuntimeError: The cluster has not been started.
+            TypeError: ``address`` is no `NodeAddress`.
         """
         self.ref.tell(Leave(self._of_a_member(address)))
         await trio.lowlevel.checkpoint()
 
     async def down(self, address: NodeAddress) -> None:
-        """Declare the member at ``address`` down: for an operator who knows that it is gone for good.
+        """Declare a member down: for an operator who knows that it is gone for good. Returns before the others
+        know.
 
-        Raises LookupError, and changes nothing, when this node knows no member at ``address``.
+        Parameters:
+            address: Address of a member.
+
+        Raises:
+            LookupError: This node knows no member at ``address``; nothing was declared.
+            RuntimeError: The cluster has not been started.
+            TypeError: ``address`` is no `NodeAddress`.
         """
         self.ref.tell(Down(self._of_a_member(address)))
         await trio.lowlevel.checkpoint()
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
-        """Return a ref to whoever has ``path`` on a member, to be typed with ``of``.
+        """Address an actor of another node by its path. Nothing is sent.
 
-        A name is looked up among the members that this node knows; LookupError when none has it that
-        is not down.
+        Parameters:
+            path: Path of the actor, such as ``/greeter``.
+            node: Name of a member, or the address of a node.
+
+        Returns:
+            A ref to be narrowed with ``of``; a name leads to the present run of that node only, an address to
+            any.
+
+        Raises:
+            LookupError: ``node`` is a name that no member has that is not down.
+            RuntimeError: The cluster has not been started.
+            ValueError: ``path`` does not begin with ``/``.
         """
         check_path(path)
         running = self._running()

@@ -32,7 +32,9 @@ class ResolveNode:
     """
 
     node_id: NodeId
+    """Name of the node, as its ``ClusterConfig.node_id`` says."""
     reply_to: ActorRef[NodeAddress | None]
+    """Where the reply goes: the `NodeAddress`, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class SubscribeTopology:
     """
 
     reply_to: ActorRef[TopologySnapshot]
+    """Subscriber; on this node or on another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class UnsubscribeTopology:
     """End what `SubscribeTopology` began."""
 
     subscriber: ActorRef[TopologySnapshot]
+    """The ref that `SubscribeTopology` named. One that is not subscribed changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class GroupRouter(Router[M]):
     """A router to the actors that offer a service: made by ``Routers.group``."""
 
     key: ServiceKey[M]
+    """Key of the service whose instances are the routees."""
 
     def message_type(self) -> object | None:
         return self.key.message_type

@@ -48,17 +48,39 @@ class SqliteLease:
     killed at any moment leaves a claim that is granted or one that was never made. Deleting the file
     while nodes run forgets who lost; a new file has another identity, and nodes that start with it are
     refused by those that run.
+
+    Parameters:
+        path: File of the lease, the same for all nodes; a relative path is resolved at once. The folder has to
+            exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).absolute()
 
     async def identify(self) -> str:
-        """Return the random id in the file. LeaseError when the file cannot be opened or made."""
+        """Read the random id in the file, which is made if it is not there.
+
+        Returns:
+            The id, 16 characters.
+
+        Raises:
+            LeaseError: The file cannot be opened or made.
+        """
         return await self._in_thread(_identify)
 
     async def acquire(self, claim: LeaseClaim) -> bool:
-        """Return whether the claim is granted. LeaseError when the file cannot be read or written."""
+        """Claim the right to go on without the others, in one transaction in a worker thread.
+
+        Parameters:
+            claim: The side that claims, and the members it has lost.
+
+        Returns:
+            Whether the claim is granted: no member of its side has lost an earlier one.
+
+        Raises:
+            LeaseError: The file cannot be read or written, or another process held it for 2 s; nothing is
+                granted.
+        """
         return await self._in_thread(lambda connection: _acquire(connection, claim))
 
     async def _in_thread(self, act: Callable[[sqlite3.Connection], T]) -> T:

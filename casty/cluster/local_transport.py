@@ -29,6 +29,9 @@ class LocalTransport:
 
     Actors of the library are not reachable by path from outside, except the cluster actor and the
     slots of pending asks.
+
+    Parameters:
+        system: System whose actors get what arrives.
     """
 
     def __init__(self, system: ActorSystem) -> None:
@@ -37,14 +40,24 @@ class LocalTransport:
         self.backlogs: Backlogs | None = None
         """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
         self.delivered = 0
+        """Messages and replies that reached an actor or an ask."""
         self.refused = 0
+        """Messages that no actor could take."""
 
     def deliver(
         self, path: str, uid: int, message: object, name: str = "", wait: Wait | None = None
     ) -> NoticeCode | None:
-        """Hand a message to the actor at ``path``; None, or why not: there is none, or it takes other types.
+        """Hand a message that arrived to the actor at its path. For the cluster actor.
 
-        ``name`` is what the type of the message is called on the wire; ``wait`` is there for an ask.
+        Parameters:
+            path: Path of the actor.
+            uid: Which actor of that path; 0 is whichever has it now.
+            message: The decoded message.
+            name: Wire name of the message's type, for an error.
+            wait: Time left and token of an ask; None for a tell.
+
+        Returns:
+            None when it was taken, else why not: there is no such actor, or it takes other types.
         """
         kernel = self._kernel
         target = kernel.targets.get(path)
@@ -79,7 +92,17 @@ class LocalTransport:
         return None
 
     def reply(self, serial: int, uid: int, message: object, name: str) -> bool:
-        """Hand a reply to the ask that waits for it; False, and nothing has happened, if there is none for it."""
+        """Hand a reply to the ask that waits for it. For the cluster actor.
+
+        Parameters:
+            serial: Number of the ask.
+            uid: Secret number of the ask's slot: a reply with another one is forged or late.
+            message: The decoded reply.
+            name: Wire name of the reply's type, for an error.
+
+        Returns:
+            False, and nothing has happened, when no ask waits for it.
+        """
         slot = self._kernel.asks.get(serial)
         if slot is None or slot.uid != uid:
             return False

@@ -17,7 +17,9 @@ class ServiceInstance(Generic[M]):
     """One actor that offers a service, and its node."""
 
     ref: ActorRef[M]
+    """The actor."""
     node: NodeAddress
+    """Where it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class Listing(Generic[M]):
     """Who offers a service right now: the instances on reachable members, by node and path."""
 
     key: ServiceKey[M]
+    """The key that was asked for."""
     instances: tuple[ServiceInstance[M], ...]
+    """Instances on reachable members, by node and path; empty when nobody offers the service."""
 
     @property
     def refs(self) -> tuple[ActorRef[M], ...]:
@@ -37,11 +41,14 @@ class Listing(Generic[M]):
 class Register(Generic[M]):
     """Offer an actor of this node under a key, until it stops or is deregistered.
 
-    ValueError when its path has more than 1,024 characters.
+    Raises:
+        ValueError: The path of ``ref`` has more than 1,024 characters.
     """
 
     key: ServiceKey[M]
+    """Name and message type of the service."""
     ref: ActorRef[M]
+    """The actor; one of the receptionist's own node."""
 
     def __post_init__(self) -> None:
         length = len(self.ref.path)
@@ -57,7 +64,9 @@ class Deregister(Generic[M]):
     """Offer the actor under this key no more."""
 
     key: ServiceKey[M]
+    """The key that `Register` named."""
     ref: ActorRef[M]
+    """The ref that `Register` named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,9 @@ class Find(Generic[M]):
     """Ask for the current listing of a key."""
 
     key: ServiceKey[M]
+    """Name and message type of the service."""
     reply_to: ActorRef[Listing[M]]
+    """Where the one `Listing` goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,9 @@ class Subscribe(Generic[M]):
     """Have every listing of a key told: the current one at once, then each change."""
 
     key: ServiceKey[M]
+    """Name and message type of the service."""
     reply_to: ActorRef[Listing[M]]
+    """Where each `Listing` goes, until that actor stops."""
 
 
 # Any, because a receptionist serves keys of all message types and the key is invariant in its own.

@@ -33,6 +33,9 @@ class ServingLease:
 
     The lease is for the whole node. It does not say which node the work belongs to: when that one is
     lost, ask ``wait_free`` before you begin.
+
+    Parameters:
+        board: The node's own view of its membership; ``Cluster.serving_lease`` passes it.
     """
 
     def __init__(self, board: Board) -> None:
@@ -64,7 +67,14 @@ class ServingLease:
                 await self._changed.wait()
 
     def may_take_over(self, member: Member) -> bool:
-        """Whether ``member`` is removed, and whatever it was allowed to do has lapsed."""
+        """Say whether nobody does the work of a member any more, so that it may be begun elsewhere.
+
+        Parameters:
+            member: A member as `MemberLeft` or a snapshot told it.
+
+        Returns:
+            Whether ``member`` is removed, and whatever it was allowed to do has lapsed.
+        """
         if any(present.unique == member.unique for present in self._board.members):
             return False
         return trio.current_time() >= self._free_at.get(member.unique, -math.inf)
@@ -73,6 +83,9 @@ class ServingLease:
         """Return once ``may_take_over`` holds: a few seconds after its ``MemberLeft`` at most.
 
         Work that ``member`` has handed over itself need not wait for that.
+
+        Parameters:
+            member: A member as `MemberLeft` or a snapshot told it.
         """
         while not self.may_take_over(member):
             with trio.move_on_at(self._free_at.get(member.unique, math.inf)):
@@ -80,12 +93,21 @@ class ServingLease:
         await trio.lowlevel.checkpoint()
 
     def extend(self, until: float) -> None:
-        """Serve until then, and not longer. For the topology actor."""
+        """Serve until then, and not longer. For the topology actor.
+
+        Parameters:
+            until: Time of Trio's clock.
+        """
         self._until = until
         self.wake()
 
     def free(self, node: UniqueAddress, at: float) -> None:
-        """Let nobody take over from a removed run before that time. For the topology actor."""
+        """Let nobody take over from a removed run before that time. For the topology actor.
+
+        Parameters:
+            node: The removed run.
+            at: Time of Trio's clock.
+        """
         now = trio.current_time()
         self._free_at = {other: due for other, due in self._free_at.items() if due > now} | {node: at}
         self.wake()

@@ -38,14 +38,36 @@ class ClusteredActorSystem(ActorSystem):
     ...     [member.id for member in state.members]
     ['web-1']
 
-    Without ``seed_nodes`` the node forms a new cluster. ``port=0`` takes a free port, which
-    ``self_node`` tells. ``required_quorum`` makes entering wait until that many members are up.
-    Joining and waiting together take at most ``join_timeout`` seconds; then ClusterTimeoutError (a
-    TimeoutError) is raised and nothing is left running. ``insecure`` allows a host that is not
-    loopback although the traffic is not encrypted. ``network`` replaces TCP, for tests.
+    Entering returns when the node is a member, and ``required_quorum`` members are up. Everything of `ActorSystem` is
+    there besides.
 
-    When the cluster declares this node down, the block is cancelled and raises NodeDowned. When
-    somebody else asks this node to leave, it leaves and the block is cancelled without an error.
+    When somebody else asks this node to leave, it leaves and the block is cancelled without an error.
+
+    Parameters:
+        name: Name of the system, a part of every address; nodes with another one are refused. A word without
+            ``/@#?:``.
+        host: Address to bind; peers dial it too, if ``settings.advertised_host`` names no other.
+        port: TCP port, 0 to 65,535; 0 takes a free one, which ``self_node`` tells.
+        node_id: Name of this node, unique among the living members: up to 128 printable characters, no spaces.
+        seed_nodes: Pairs of host and port to ask for entry. None: this node forms a new cluster at once.
+        roles: What this node is for, such as ``{"web"}``: at most 64 names of at most 255 characters.
+        required_quorum: Members to wait for on entering, this node included, at least 1. None waits for none.
+        settings: Settings of the cluster; None means ``ClusterSettings()``.
+        insecure: Allow a host that is not loopback, although the traffic is not encrypted.
+        join_timeout: Seconds that joining and waiting for the quorum may take together.
+        config: Settings of the actor system; None means ``SystemConfig()``.
+        network: What replaces TCP, such as a host of a `MemoryNetwork` in a test.
+
+    Raises:
+        ConfigError: A parameter makes no sense, or the host is not loopback and ``insecure`` is False. The
+            message says what to change.
+        ValueError: ``name`` is no word.
+        BindError: The port cannot be had. Raised on entering, like all that follow; nothing is left running.
+        JoinRefused: The cluster refuses this node for good: another system name or setting, a ``node_id`` or an
+            address that another member has.
+        ClusterTimeoutError: The node was not let in, or the quorum was not up, within ``join_timeout``.
+        LeaseError: The lease of ``settings`` cannot be used.
+        NodeDowned: The cluster declared this node down while the block ran; the block was cancelled.
     """
 
     def __init__(
@@ -66,9 +88,12 @@ class ClusteredActorSystem(ActorSystem):
     ) -> None:
         super().__init__(name, config=config)
         self.settings = settings or ClusterSettings()
+        """Settings of the cluster; the defaults where none were given."""
         check_kind(f"{type(self).__name__}.settings", self.settings, ClusterSettings, "ClusterSettings.lan()")
         self.required_quorum = required_quorum
+        """Members that entering waits for; None waits for none."""
         self.join_timeout = join_timeout
+        """Seconds that entering may take."""
         if required_quorum is not None:
             check_count(self, "required_quorum")
         check_positive(self, "join_timeout")
@@ -76,12 +101,14 @@ class ClusteredActorSystem(ActorSystem):
         check_seed_nodes(seed_nodes)
         self._find_serial = count(1)
         self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
+        """Name, address, seeds and roles of this node."""
         transport = RemoteTransport(
             network or TcpNetwork(insecure=insecure, busy_poll=self.settings.busy_poll),
             limits=self.settings.limits,
             rng=None if self.config.seed is None else Random(self.config.seed),
         )
         self.cluster = Cluster.from_settings(self, self.cluster_config, self.settings, remote_transport=transport)
+        """Handle of this node's membership."""
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
@@ -114,20 +141,54 @@ class ClusteredActorSystem(ActorSystem):
         return self.cluster.receptionist
 
     async def get_cluster_state(self, timeout: float = 5.0) -> ClusterState:
-        """Return what this node knows of the cluster now."""
+        """Ask this node for its view of the cluster.
+
+        Parameters:
+            timeout: Seconds to wait for the answer, which comes from this node itself.
+
+        Returns:
+            Members, unreachable members, services, as this node knows them now.
+
+        Raises:
+            AskTimeoutError: No answer within ``timeout``.
+            AskFailed: The node has left its cluster.
+            RuntimeError: The block has not been entered.
+        """
         return await self.cluster.get_state(timeout=timeout)
 
     async def wait_for(self, n: int, timeout: float = 60.0) -> None:
-        """Wait until at least ``n`` members are up. ClusterTimeoutError after ``timeout`` seconds."""
+        """Wait until enough members are up in this node's view.
+
+        Parameters:
+            n: Members, this node included.
+            timeout: Seconds to wait.
+
+        Raises:
+            ClusterTimeoutError: Fewer were up after ``timeout``; the node stays a member.
+            CastyError: This node left its cluster meanwhile; NodeDowned when it was downed.
+            RuntimeError: The block has not been entered.
+        """
         with trio.move_on_after(timeout) as scope:
             await self.cluster.wait_up(n)
         if scope.cancelled_caught:
             raise ClusterTimeoutError(f"{self.cluster.up_members} of {n} members were up after {timeout:g} s")
 
     async def find(self, key: ServiceKey[M], *, at_least: int = 0, timeout: float = 5.0) -> Listing[M]:
-        """Return who offers ``key`` right now, or as soon as ``at_least`` instances do.
+        """Look a service up, and wait for it where it is not there yet.
 
-        ClusterTimeoutError when there are fewer than that after ``timeout`` seconds.
+        Parameters:
+            key: Name and message type of the service.
+            at_least: Instances to wait for; 0 returns the current listing at once.
+            timeout: Seconds to wait.
+
+        Returns:
+            The listing: the instances on reachable members.
+
+        Raises:
+            ClusterTimeoutError: Fewer than ``at_least`` instances were there after ``timeout``.
+            AskTimeoutError: The receptionist of this node did not answer within ``timeout``.
+            RuntimeError: The block has not been entered.
+            TypeError: ``key`` is no `ServiceKey`.
         """
         check_key(key, "find")
         listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
@@ -144,15 +205,31 @@ class ClusteredActorSystem(ActorSystem):
         raise ClusterTimeoutError(f"{wait.seen} of {at_least} instances of {key!r} were there after {timeout:g} s")
 
     def collect(self, metrics: Metrics) -> None:
-        """Hand over counters and gauges as they are now, those of the cluster and of its links too."""
+        """Hand over counters and gauges as they are now, those of the cluster and of its links too.
+
+        Parameters:
+            metrics: Receiver of each figure, such as a `casty.prometheus.PrometheusCollector` passes.
+        """
         super().collect(metrics)
         self.cluster.collect(metrics)
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
-        """Return a ref to an actor of another node, to be narrowed with ``.of(Message)``.
+        """Address an actor of another node by its path; ``node.remote("/greeter", "web-2").of(Greet)`` is an
+        ``ActorRef[Greet]``.
 
-        ``node.remote("/greeter", "web-2").of(Greet)`` is an ``ActorRef[Greet]``. LookupError when
-        ``node`` is a name that no member has.
+        Nothing is sent: whether somebody has the path shows when a message gets there.
+
+        Parameters:
+            path: Path of the actor, such as ``/greeter``.
+            node: Name of a member, or the address of a node.
+
+        Returns:
+            A ref to be narrowed with ``of``; a name leads to that run of the node only, an address to any.
+
+        Raises:
+            LookupError: ``node`` is a name that no member has that is not down.
+            ValueError: ``path`` does not begin with ``/``.
+            RuntimeError: The block has not been entered.
         """
         return self.cluster.remote(path, node)
 
