@@ -43,9 +43,12 @@ class Behavior(Generic[M_contra]):
         return f"{type(self).__name__}({', '.join(_shown(value) for value in values if value is not None)})"
 
     def message_type(self) -> object | None:
-        """Return the message type from the annotations of the user's function, None if unreadable.
+        """Read the message type from the annotations of the user's function.
 
-        ``Terminated`` is left out of a union: it is never sent. Never raises.
+        ``Terminated`` is left out of a union: it is never sent.
+
+        Returns:
+            The type; None where the annotations do not tell it.
         """
         return None
 
@@ -71,7 +74,11 @@ class Composed(Behavior[M]):
 
     @abstractmethod
     def compose(self) -> Behavior[Never]:
-        """Return what the actor does."""
+        """Make the behaviour that the actor takes on. For the library.
+
+        Returns:
+            What the actor does.
+        """
 
 
 Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavior[Never]]]"

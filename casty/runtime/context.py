@@ -62,7 +62,11 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class ActorContext(Generic[M]):
-    """An actor's view of itself. For use in its own handlers and tasks only."""
+    """An actor's view of itself. For use in its own handlers and tasks only.
+
+    Parameters:
+        cell: The running actor; casty makes the context and hands it to the actor's code.
+    """
 
     __slots__ = ("_cell", "_log")
 
@@ -115,24 +119,53 @@ class ActorContext(Generic[M]):
     def spawn(self, behavior: Behavior[N], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[N]:
         """Start a child and return its ref; it runs as soon as this actor waits for anything.
 
-        ValueError for a bad or used name, ActorStoppedError when this actor is stopping.
+        Parameters:
+            behavior: What the child does.
+            name: Name among its siblings, text without ``/?#`` that does not begin with ``_``.
+            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+
+        Returns:
+            The child's ref.
+
+        Raises:
+            ValueError: The name is bad, or an actor that has not finished stopping has it.
+            ActorStoppedError: This actor is stopping.
+            TypeError: ``behavior`` is no behaviour.
+            ConfigError: ``mailbox`` is no `Mailbox`.
         """
         return spawn(self._cell.own_family(), behavior, name, mailbox, internal=self._cell.path.startswith("/_"))
 
     def stop(self, ref: ActorRef[Never]) -> None:
-        """Have a local actor stop after its message in hand: a child, another, or this one."""
+        """Have a local actor stop after its message in hand: a child, another, or this one.
+
+        Parameters:
+            ref: An actor of this system: a child, another, or this one.
+
+        Raises:
+            ValueError: ``ref`` belongs to another node.
+        """
         self.system.stop(ref)
 
     def watch(self, ref: ActorRef[Never]) -> None:
         """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
 
         It comes once, like a message, after all that was told before the end, and names ``ref`` itself.
-        ValueError where ``ref`` cannot be watched.
+
+        Parameters:
+            ref: Actor to watch, on another node too where the system is in a cluster. Watching it again changes
+                nothing.
+
+        Raises:
+            ValueError: ``ref`` is this actor's own, is no actor, or belongs to another node and there is no cluster.
         """
         watch(self._cell, ref)
 
     def unwatch(self, ref: ActorRef[Never]) -> None:
-        """Forget a watch: its Terminated does not arrive any more, though it may be on its way."""
+        """Forget a watch: its Terminated does not arrive any more, though it may be on its way.
+
+        Parameters:
+            ref: The ref that was watched; one that is not watched changes nothing.
+        """
         unwatch(self._cell, ref)
 
     def watching(self, ref: ActorRef[Never]) -> AbstractAsyncContextManager[Watching]:
@@ -140,15 +173,32 @@ class ActorContext(Generic[M]):
 
         After such an end ``block.terminated`` is the Terminated, otherwise None; the actor gets no
         message of it. Cancelled at its first checkpoint when the actor has ended before.
+
+        Parameters:
+            ref: Actor to watch, on another node too where the system is in a cluster.
+
+        Returns:
+            An async context manager, which yields a `Watching`.
+
+        Raises:
+            ValueError: ``ref`` is this actor's own; on entering, also where it cannot be watched.
         """
         if isinstance(ref, OwnRef) and ref.owner() is self._cell:
             raise ValueError(f"{self._cell.path} cannot watch itself: when it ends, nobody is there to be told")
         return watching(self._cell.kernel, ref)
 
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
-        """Run ``async_fn(*args)`` beside the handlers: cancelled when the actor stops.
+        """Run an async function beside the handlers: cancelled when the actor stops or is restarted.
 
-        An exception that leaves it is a failure of the actor. Takes a function, not a coroutine.
+        An exception that leaves it is a failure of the actor.
+
+        Parameters:
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+
+        Raises:
+            TypeError: ``async_fn`` is no async function.
+            ActorStoppedError: This actor is stopping.
         """
         check_async_function(async_fn, "start_soon")
         self._cell.own_family().start_task(async_fn, args)
@@ -178,19 +228,38 @@ class ActorContext(Generic[M]):
         mapper: Callable[..., object] | None = None,
         on_failure: Callable[[Exception], object] | None = None,
     ) -> None:
-        """Run ``async_fn(*args)`` beside the handlers and get its result as a message.
+        """Run an async function beside the handlers and get its result as a message.
 
-        ``mapper`` makes the message of the result, ``on_failure`` of an exception; without
-        ``on_failure`` the exception is a failure of the actor. Takes a function, not a coroutine.
+        Parameters:
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+            mapper: Plain function from the result to a message; None takes the result as it is.
+            on_failure: Plain function from an exception to a message; None makes the exception a failure of the
+                actor.
+
+        Raises:
+            TypeError: ``async_fn`` is no async function, or ``mapper`` or ``on_failure`` no plain one.
+            ActorStoppedError: This actor is stopping.
         """
         check_piped(async_fn, mapper, on_failure)
         self._cell.own_family().start_task(_pipe, (self._cell, async_fn, args, mapper, on_failure))
 
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
-        """Get ``message`` in ``delay`` seconds, ahead of the mailbox; return the key to cancel it with.
+        """Get ``message`` once, in ``delay`` seconds, ahead of the mailbox.
 
-        A timer replaces the one with the same key, which then never arrives; without a key it is a
-        timer of its own. Keys are private to the actor.
+        A timer replaces the one with the same key, which then never arrives. Keys are private to the actor. All
+        timers end with the life of the actor.
+
+        Parameters:
+            message: What to get.
+            delay: Seconds, at least 0.
+            key: Name of the timer; None makes it a timer of its own.
+
+        Returns:
+            The key, for `cancel_timer`.
+
+        Raises:
+            ValueError: ``delay`` is no finite number of at least 0.
         """
         check_delay("delay", delay, zero=True)
         return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, None), delay)
@@ -198,10 +267,21 @@ class ActorContext(Generic[M]):
     def schedule_tick(
         self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
     ) -> Hashable:
-        """Get ``message`` every ``interval`` seconds, at a fixed rate; otherwise as `schedule_once`.
+        """Get ``message`` again and again at a fixed rate; otherwise as `schedule_once`.
 
-        The first comes after ``initial_delay`` seconds, by default one interval. An actor that is too
-        slow for its ticks sees one, not all that were due.
+        An actor that is too slow for its ticks sees one, not all that were due.
+
+        Parameters:
+            message: What to get.
+            interval: Seconds from tick to tick, above 0.
+            initial_delay: Seconds until the first tick, at least 0; None is one interval.
+            key: Name of the timer; None makes it a timer of its own.
+
+        Returns:
+            The key, for `cancel_timer`.
+
+        Raises:
+            ValueError: ``interval`` or ``initial_delay`` makes no sense.
         """
         check_delay("interval", interval, zero=False)
         first = interval if initial_delay is None else initial_delay
@@ -211,9 +291,21 @@ class ActorContext(Generic[M]):
     def schedule_with_fixed_delay(
         self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
     ) -> Hashable:
-        """Get ``message`` again and again, ``delay`` seconds after the actor took the one before.
+        """Get ``message`` again and again, each time a delay after the actor took the one before.
 
         A slow actor is given its pause in full; otherwise as `schedule_tick`.
+
+        Parameters:
+            message: What to get.
+            delay: Seconds of pause, above 0.
+            initial_delay: Seconds until the first message, at least 0; None is one delay.
+            key: Name of the timer; None makes it a timer of its own.
+
+        Returns:
+            The key, for `cancel_timer`.
+
+        Raises:
+            ValueError: ``delay`` or ``initial_delay`` makes no sense.
         """
         check_delay("delay", delay, zero=False)
         first = delay if initial_delay is None else initial_delay
@@ -221,7 +313,11 @@ class ActorContext(Generic[M]):
         return self._schedule(DelayTimer(self._cell, self._timer_key(key), message, delay), first)
 
     def cancel_timer(self, key: Hashable) -> None:
-        """Make sure that the timer with ``key`` does not arrive any more, though it may be due already."""
+        """Cancel a timer: it does not arrive any more, though it may be due already.
+
+        Parameters:
+            key: What starting the timer returned; an unknown key changes nothing.
+        """
         timer = (self._cell.timers or {}).pop(key, None)
         if timer is not None:
             self._cell.kernel.keeper.finish(timer)
@@ -233,15 +329,28 @@ class ActorContext(Generic[M]):
                 self.cancel_timer(key)
 
     def is_timer_active(self, key: Hashable) -> bool:
-        """Return whether a timer with ``key`` will still arrive."""
+        """Look whether a timer will still arrive.
+
+        Parameters:
+            key: What starting the timer returned.
+
+        Returns:
+            False for one that has arrived, was cancelled, or never was.
+        """
         return key in (self._cell.timers or ())
 
     def set_receive_timeout(self, seconds: float, message: M) -> None:
-        """Get ``message`` whenever the actor has waited ``seconds`` for a message, until it is cancelled.
+        """Get ``message`` whenever the actor has waited for so long for a message, until that is cancelled.
 
-        The wait begins anew after each message and signal that the actor has handled, this one too, so
-        it comes again while nothing else does. Setting it replaces the one before, which then never
-        arrives. A restart cancels it.
+        The wait begins anew after each message and signal that the actor has handled, this one too, so it comes again
+        while nothing else does. Setting it replaces the one before, which then never arrives. A restart cancels it.
+
+        Parameters:
+            seconds: Seconds of quiet, above 0.
+            message: What to get.
+
+        Raises:
+            ValueError: ``seconds`` is no finite number above 0.
         """
         check_delay("seconds", seconds, zero=False)
         self.cancel_receive_timeout()
@@ -255,15 +364,35 @@ class ActorContext(Generic[M]):
         self.cancel_timer(RECEIVE_TIMEOUT)
 
     def stash_buffer(self, capacity: int) -> StashBuffer[M]:
-        """Return an empty stash of this actor: what ``Behaviors.with_stash`` gives, for tasks and setups."""
+        """Make an empty stash of this actor: what ``Behaviors.with_stash`` gives, for tasks and setups.
+
+        Parameters:
+            capacity: Messages that it holds, at least 1.
+
+        Returns:
+            The stash.
+
+        Raises:
+            ValueError: ``capacity`` is below 1.
+        """
         return StashBuffer(self._cell, capacity)
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
-        """Return a second ref of this actor, for messages that ``fn`` turns into its own.
+        """Make a second ref of this actor, for messages that a function turns into its own.
 
-        Make it once, in the setup: it lives as long as the actor. ``fn`` runs when the message is told
-        and must not wait or look at the actor's state; its exception is a failure of this actor.
-        ``message_type`` says ``N`` where the annotation of ``fn`` does not.
+        Make it once, in the setup: it lives as long as the actor.
+
+        Parameters:
+            fn: Plain function from a message to one of the actor's own. It runs when the message is told and must not
+                wait or look at the actor's state; its exception is a failure of this actor.
+            message_type: Type of what the adapter takes, where the annotation of ``fn`` does not say it.
+
+        Returns:
+            The second ref.
+
+        Raises:
+            TypeError: ``fn`` cannot be called, or is an async function.
+            ActorStoppedError: This actor is stopping.
         """
         check_adapter(fn)
         cell = self._cell
@@ -278,7 +407,20 @@ class ActorContext(Generic[M]):
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
         """Ask as with ``system.ask``. The actor takes no message while it waits in a handler.
 
-        AskFailed at once where it asks itself, or would be the last in a circle of actors that wait.
+        Parameters:
+            ref: Whom to ask, on any node.
+            factory: Function of the ref for the reply; it returns the request.
+            timeout: Seconds to wait for the reply; ``math.inf`` is no limit.
+
+        Returns:
+            The reply.
+
+        Raises:
+            AskTimeoutError: No reply came within ``timeout``.
+            AskFailed: No reply will come; at once where the actor asks itself, or would be the last in a circle of
+                actors that wait for each other.
+            TypeError: ``factory`` is the message itself, or ``ref`` no ref.
+            ValueError: ``timeout`` is no number.
         """
         return await asking.ask(self._cell.kernel, ref, factory, timeout)
 
@@ -288,14 +430,20 @@ class ActorContext(Generic[M]):
         The request can still be withdrawn there. A full mailbox that would raise makes a dead letter, and
         so does what cannot be encoded for another node: whoever passes on has nobody to tell. Another message
         is told as it is.
+
+        Parameters:
+            ref: Who is to handle it, on any node.
+            message: The message in hand.
         """
         forward(self._cell, ref, message)
 
     def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
-        """Answer an ask with an error: it raises AskFailed with this text, and this exception as its cause.
+        """Answer an ask with an error: the asker gets AskFailed with this text, and this exception as its cause.
 
-        The exception itself does not travel to another node, its type's name and text do. A
-        ``reply_to`` that belongs to no ask is told nothing: the error is a dead letter.
+        Parameters:
+            reply_to: The ref that came with the request.
+            error: What went wrong. Of an exception, the name of the type and the text travel to other nodes; a text
+                is at most 1,024 characters of one.
         """
         asking.refuse(self._cell.kernel, reply_to, error)
 

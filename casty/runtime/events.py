@@ -16,6 +16,7 @@ class ActorStarted:
     """An actor has finished its setup and takes messages."""
 
     ref: ActorRef[Never]
+    """The actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class ActorStopped:
     """An actor that had started has ended: its children too, its clean-up done, its name free."""
 
     ref: ActorRef[Never]
+    """The actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class ActorFailed:
     """An exception left an actor's code; what follows (a stop, a restart) is an event of its own."""
 
     ref: ActorRef[Never]
+    """The actor."""
     exception: BaseException
+    """What left its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,14 @@ class ActorRestarted:
     """An actor failed with ``exception`` and was started again under the same ref."""
 
     ref: ActorRef[Never]
+    """The actor, under the ref that it had before."""
     exception: BaseException
+    """The failure, or `RestartRequested`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that nobody will handle; ``reason`` says why, in words.
-
-    It begins with the reason that `casty.SystemStatistics` counts it under; particulars follow after ``": "``.
-    """
+    """A message that nobody will handle."""
 
     message: object
     """What was told. For ``not delivered: ...`` a `Notice` of the node that could not deliver it, with ``code``,
@@ -55,6 +58,7 @@ class DeadLetter:
     intended_ref: ActorRef[Never]
     """Whom it was for."""
     reason: str
+    """Why, in words: one of the reasons that `casty.SystemStatistics` counts under, particulars after ``": "``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +66,25 @@ class UnhandledMessage:
     """A message that its actor took and answered with ``Behaviors.unhandled()``."""
 
     message: object
+    """What was told."""
     ref: ActorRef[Never]
+    """The actor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """A watched actor has ended; ``cause`` is the exception it failed with, None for a normal stop.
+    """A watched actor has ended.
 
     Arrives once, in the watcher's handler, like a message and after those that were told before the end: an
     actor that watches has a message type such as ``Command | Terminated``. It needs no room in the mailbox.
-    ``ref`` is the one that was watched. The cause of an actor that had ended before it was watched is not
-    known any more: None. A handler that answers it with ``Behaviors.unhandled()`` fails with DeathPactError.
+    A handler that answers it with ``Behaviors.unhandled()`` fails with DeathPactError.
     """
 
     ref: ActorRef[Never]
+    """The ref that was watched."""
     cause: BaseException | None = None
+    """Exception that the actor failed with, a `RemoteFailure` from another node; None for a normal stop, and for an
+    actor that had ended before it was watched."""
 
 
 def check_event_type(event_type: object, who: str) -> None:
@@ -87,13 +95,18 @@ def check_event_type(event_type: object, who: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EventStreamSubscribe(Generic[E]):
-    """Have ``handler`` told every event that is an instance of ``event_type``.
+    """Have an actor told every event of a type.
 
     The subscription ends with the actor behind ``handler``. Subscribing twice is once.
+
+    Raises:
+        TypeError: ``event_type`` is no class, or ``handler`` no ref.
     """
 
     event_type: type[E]
+    """Class of events, or a union of classes; subclasses are events of it too."""
     handler: ActorRef[E]
+    """Actor to tell."""
 
     def __post_init__(self) -> None:
         check_ref(self.handler, "EventStreamSubscribe")
@@ -105,14 +118,17 @@ class EventStreamUnsubscribe(Generic[E]):
     """End what `EventStreamSubscribe` began; nothing happens when there was no such subscription."""
 
     event_type: type[E]
+    """The type that was subscribed to."""
     handler: ActorRef[E]
+    """The actor that was to be told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Hand ``event`` to everybody who subscribed to its type or a base class of it."""
+    """Hand an event to everybody who subscribed to its type or a base class of it."""
 
     event: object
+    """Any object; its class is what subscribers name."""
 
 
 EventStreamCmd: TypeAlias = EventStreamSubscribe[Any] | EventStreamUnsubscribe[Any] | Publish

@@ -20,6 +20,9 @@ class Inbox(Generic[M]):
     """The messages of one actor, signals first; ends when the actor is to stop.
 
     One task reads it. After the end, the actor's ``main`` has ``stop_timeout`` seconds to return.
+
+    Parameters:
+        cell: The running actor; casty makes the inbox and hands it to ``main``.
     """
 
     __slots__ = ("_cell", "_count", "_ended", "_started", "used")
@@ -30,6 +33,7 @@ class Inbox(Generic[M]):
         self._started = 0.0
         self._ended = False
         self.used = False
+        """Whether the inbox was read; a task that never did is cancelled at once when it is to stop."""
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"queued={len(self._cell.mailbox)}"

@@ -34,7 +34,16 @@ class ReceiveTarget(Protocol[M_contra]):
     ``same`` and handles the message afterwards.
     """
 
-    def __call__(self, message: M_contra, /) -> Awaitable[Behavior[M_contra]]: ...
+    def __call__(self, message: M_contra, /) -> Awaitable[Behavior[M_contra]]:
+        """Pass a message on to the next interceptor, or to the behaviour.
+
+        Parameters:
+            message: The message as it came, or another one in its place.
+
+        Returns:
+            The behaviour's answer, to be awaited.
+        """
+        ...
 
 
 Interceptor: TypeAlias = "Callable[[ActorContext[M], M, ReceiveTarget[M]], Awaitable[Behavior[M]]]"

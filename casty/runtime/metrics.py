@@ -24,7 +24,9 @@ class Metric:
     name: str
     """In lower case with underscores, without a prefix for the library and without a suffix for its kind."""
     help: str
+    """What the figure says, in one sentence."""
     labels: tuple[str, ...] = ()
+    """Names of the labels; a value for each comes with every figure."""
 
 
 class Metrics(Protocol):
@@ -42,11 +44,23 @@ class Metrics(Protocol):
     """
 
     def counter(self, metric: Metric, value: float, *labels: str) -> None:
-        """Take a total since the start, which only grows; one label for each name in ``metric.labels``."""
+        """Take a total since the start, which only grows.
+
+        Parameters:
+            metric: What the figure is.
+            value: The total.
+            *labels: A value for each name in ``metric.labels``.
+        """
         ...
 
     def gauge(self, metric: Metric, value: float, *labels: str) -> None:
-        """Take a value as it is now."""
+        """Take a value as it is now.
+
+        Parameters:
+            metric: What the figure is.
+            value: The value.
+            *labels: A value for each name in ``metric.labels``.
+        """
         ...
 
 

@@ -36,23 +36,45 @@ class Router(Composed[M], Generic[M]):
     """The behaviour of a router, and how it chooses. The methods return another one."""
 
     routing: Callable[[Rng], Routing[M]] = field(default=_round_robin, kw_only=True)
+    """Maker of the rule that chooses a routee for a message. In turn, if no method below said otherwise."""
     broadcasts: Callable[[M], bool] | None = field(default=None, kw_only=True)
+    """Predicate of the messages for all routees; None hands each message to one."""
 
     def with_round_robin_routing(self) -> Self:
-        """Hand the messages to each routee in turn."""
+        """Hand the messages to each routee in turn.
+
+        Returns:
+            Another router; this one stays as it is.
+        """
         return replace(self, routing=_round_robin)
 
     def with_random_routing(self) -> Self:
-        """Hand each message to any routee, with the same chance."""
+        """Hand each message to any routee, with the same chance.
+
+        Returns:
+            Another router; this one stays as it is.
+        """
         return replace(self, routing=_random)
 
     def with_consistent_hashing_routing(
         self, mapping: Callable[[M], str | bytes | int], *, virtual_nodes: int = VIRTUAL_NODES
     ) -> Self:
-        """Hand messages with the same ``mapping(message)`` to the same routee, as long as it is there.
+        """Hand messages with the same key to the same routee, as long as it is there.
 
-        The choice is the same in every process. A routee that comes or goes moves only its own share of
-        the keys; ``virtual_nodes`` more places of each routee on the ring make the shares more even.
+        The choice is the same in every process. A routee that comes or goes moves only its own share of the
+        keys.
+
+        Parameters:
+            mapping: Function of a message; it returns the key: text, bytes or a number.
+            virtual_nodes: Places of each routee on the ring, at least 1. More make the shares more even, and a
+                change dearer.
+
+        Returns:
+            Another router; this one stays as it is.
+
+        Raises:
+            TypeError: ``mapping`` cannot be called, or is an async function.
+            ValueError: ``virtual_nodes`` is below 1.
         """
         check_callable("with_consistent_hashing_routing", mapping, "a function of the message, which makes its key")
         if virtual_nodes < 1:
@@ -60,7 +82,17 @@ class Router(Composed[M], Generic[M]):
         return replace(self, routing=partial(_hashing, mapping, virtual_nodes))
 
     def with_broadcast_predicate(self, predicate: Callable[[M], bool]) -> Self:
-        """Hand messages for which ``predicate(message)`` is true to all routees, the others as before."""
+        """Hand messages for which the predicate holds to all routees, the others as before.
+
+        Parameters:
+            predicate: Function of a message; it returns a bool.
+
+        Returns:
+            Another router; this one stays as it is.
+
+        Raises:
+            TypeError: ``predicate`` cannot be called, or is an async function.
+        """
         check_callable("with_broadcast_predicate", predicate, "a function of the message, which makes a bool")
         return replace(self, broadcasts=predicate)
 
@@ -93,10 +125,16 @@ class Routees(Generic[M]):
 
 @dataclass(frozen=True, eq=False)
 class PoolRouter(Router[M]):
-    """A router that spawns its routees itself: made by ``Routers.pool``."""
+    """A router that spawns its routees itself: made by ``Routers.pool``.
+
+    Raises:
+        ValueError: ``size`` is below 1.
+    """
 
     size: int
+    """Number of routees, at least 1."""
     behavior: Behavior[M]
+    """What each routee does."""
 
     def __post_init__(self) -> None:
         if self.size < 1:

@@ -28,6 +28,13 @@ class StashBuffer(Generic[M]):
     Made by ``Behaviors.with_stash`` or ``ctx.stash_buffer``; only its actor uses it. It belongs to one
     life: at a restart the messages go back in front of the mailbox, when the actor stops they are dead
     letters.
+
+    Parameters:
+        cell: The running actor whose messages they are.
+        capacity: Messages that it holds, at least 1.
+
+    Raises:
+        ValueError: ``capacity`` is below 1.
     """
 
     __slots__ = ("_capacity", "_cell", "_messages")
@@ -66,7 +73,14 @@ class StashBuffer(Generic[M]):
         return iter(cast("list[M]", messages))
 
     def stash(self, message: M) -> None:
-        """Set a message aside. StashOverflowError when there is no room: the message was not taken."""
+        """Set a message aside.
+
+        Parameters:
+            message: The message in hand, as a rule.
+
+        Raises:
+            StashOverflowError: There is no room; the message was not taken.
+        """
         if self.is_full:
             raise StashOverflowError(
                 f"the stash of {self._cell.path} is full ({self._capacity} messages): unstash sooner, make it larger, "
@@ -83,8 +97,13 @@ class StashBuffer(Generic[M]):
     def unstash_all(self, behavior: Behavior[M] = SAME) -> Behavior[M]:
         """Have every message taken again, in the order of the stash, before all others that wait.
 
-        Returns ``behavior``, for a handler to return: ``return stash.unstash_all(open_behavior)``. What
-        is stashed from now on stays until the next call.
+        What is stashed from now on stays until the next call.
+
+        Parameters:
+            behavior: What answers them; the default keeps the present behaviour.
+
+        Returns:
+            ``behavior``, for a handler to return: ``return stash.unstash_all(open_behavior)``.
         """
         return self.unstash(len(self._messages), behavior)
 
@@ -95,7 +114,15 @@ class StashBuffer(Generic[M]):
     def unstash(self, count: int, behavior: Behavior[M]) -> Behavior[M]: ...
 
     def unstash(self, count: int, behavior: Behavior[M] = SAME) -> Behavior[M]:
-        """Have the ``count`` oldest messages taken again, or as many as there are; as `unstash_all`."""
+        """Have the oldest messages taken again, or as many as there are; as `unstash_all`.
+
+        Parameters:
+            count: Messages to take.
+            behavior: What answers them; the default keeps the present behaviour.
+
+        Returns:
+            ``behavior``, for a handler to return.
+        """
         self._give_back([self._messages.popleft() for _ in range(min(count, len(self._messages)))])
         return behavior
 

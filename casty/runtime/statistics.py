@@ -27,6 +27,7 @@ class SystemStatistics:
     dead_letters: dict[str, int]
     """Dead letters by reason, in total. The reasons are a fixed set, whatever peers do."""
     asks_pending: int
+    """Asks that wait for their reply."""
     timers: int
     """Deadlines that are kept: timers, schedules, buckets of asks, bounds of stops."""
     signals_delivered: int

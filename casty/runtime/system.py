@@ -53,11 +53,22 @@ class ActorSystem:
     >>> async with ActorSystem("shop") as system:
     ...     system.lookup("/nobody") is None
     True
+
+    Parameters:
+        name: Name of the system, a part of every address: a word without ``/@#?:``.
+        config: Settings; None means ``SystemConfig()``.
+
+    Raises:
+        ValueError: ``name`` is no word.
+        ConfigError: ``config`` is no `SystemConfig`.
+        RuntimeError: On entering: there is no Trio loop in this thread, or the system was entered before.
     """
 
     def __init__(self, name: str = "casty-system", *, config: SystemConfig | None = None) -> None:
         self.name = checked_system_name(name)
+        """Name of the system, a part of every address."""
         self.config = SystemConfig() if config is None else config
+        """Settings of the system."""
         check_kind(f"{type(self).__name__}.config", self.config, SystemConfig, "SystemConfig(stop_timeout=1.0)")
         self._kernel_or_none: Kernel | None = None
         self._manager: AbstractAsyncContextManager[None] | None = None
@@ -164,17 +175,49 @@ class ActorSystem:
     def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
         """Start an actor at ``/name`` and return its ref; it runs as soon as the caller waits.
 
-        ValueError for a bad or used name, ActorStoppedError when the system is stopping.
+        Parameters:
+            behavior: What the actor does.
+            name: Name among the actors at the root, text without ``/?#`` that does not begin with ``_``.
+            mailbox: Bound of its mailbox; None takes the one that ``config`` has for its path.
+
+        Returns:
+            The actor's ref.
+
+        Raises:
+            ValueError: The name is bad, or an actor that has not finished stopping has it.
+            ActorStoppedError: The system is stopping.
+            TypeError: ``behavior`` is no behaviour.
+            ConfigError: ``mailbox`` is no `Mailbox`.
+            RuntimeError: The system has not been entered.
         """
         return spawn(self._kernel.roots, behavior, name, mailbox, internal=False)
 
     def lookup(self, path: str) -> ActorRef[Never] | None:
-        """Return the ref of who has the path now, to be typed with ``of``; None for nobody."""
+        """Find the actor that has a path now.
+
+        Parameters:
+            path: Path of an actor of this system, such as ``/shop/cart-1``.
+
+        Returns:
+            A ref to be typed with ``of``; None when nobody has the path.
+
+        Raises:
+            ValueError: ``path`` does not begin with ``/``.
+            RuntimeError: The system has not been entered.
+        """
         check_path(path)
         return self._kernel.target(path, 0)
 
     def stop(self, ref: ActorRef[Never]) -> None:
-        """Have a local actor stop after its message in hand; nothing happens if it has stopped."""
+        """Have a local actor stop after its message in hand; nothing happens if it has stopped.
+
+        Parameters:
+            ref: An actor of this system.
+
+        Raises:
+            TypeError: ``ref`` is no ref.
+            ValueError: ``ref`` belongs to another node.
+        """
         check_ref(ref, "stop")
         self._kernel.check_thread(f"stop {ref.path}")
         if not isinstance(ref, OwnRef):
@@ -184,7 +227,15 @@ class ActorSystem:
             cell.stop()
 
     async def wait_stopped(self, ref: ActorRef[Never] | None = None) -> None:
-        """Wait until a local actor, or without a ref the whole system, has stopped; watch those of other nodes."""
+        """Wait until a local actor, or without a ref the whole system, has stopped; watch those of other nodes.
+
+        Parameters:
+            ref: An actor of this system; None waits for the end of the whole system.
+
+        Raises:
+            TypeError: ``ref`` is no ref.
+            ValueError: ``ref`` belongs to another node.
+        """
         self._kernel.check_thread("wait_stopped")
         if ref is None:
             await self._stopped.wait()
@@ -201,10 +252,21 @@ class ActorSystem:
     def on_shutdown(
         self, phase: ShutdownPhase, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts, name: str | None = None
     ) -> None:
-        """Run ``async_fn(*args)`` once in a phase of the shutdown, before the phase's own work.
+        """Run an async function once in a phase of the shutdown, before the phase's own work.
 
-        The hooks of a phase run at the same time, for at most ``config.stop_timeout`` seconds; what hangs
-        is named and cancelled, what fails is logged. ActorStoppedError when the shutdown has begun.
+        The hooks of a phase run at the same time, for at most ``config.stop_timeout`` seconds; what hangs is named
+        and cancelled, what fails is logged.
+
+        Parameters:
+            phase: When to run it.
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+            name: What the log calls it; None takes the function's name.
+
+        Raises:
+            ActorStoppedError: The shutdown has begun.
+            TypeError: ``async_fn`` is no async function.
+            ValueError: The system has 1,024 hooks already.
         """
         check_async_function(async_fn, "on_shutdown")
         self._kernel.check_thread("on_shutdown")
@@ -227,13 +289,28 @@ class ActorSystem:
     def ask(
         self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
     ) -> Coroutine[Any, Any, R]:
-        """Tell ``ref`` the message that ``factory`` makes of a reply ref, and return the reply.
+        """Tell ``ref`` the message that ``factory`` makes of a reply ref, and wait for the reply.
 
-        AskTimeoutError when none has come in ``timeout`` seconds; a later one is a dead letter. With 0 or less, as
-        what is left of a deadline can be, it is raised without asking. On the way to another node it waits for room
-        in these seconds too, as ``send`` does; cancelled, or late, while it waits, nothing was sent.
-        AskFailed as soon as it is known that none will come: the handler failed with the request in
-        hand or answered with an error, the request became a dead letter, or this system has ended.
+        On the way to another node the request waits for room within the time-out, as ``send`` does; cancelled, or
+        late, while it waits, nothing was sent. A reply that comes too late is a dead letter.
+
+        Parameters:
+            ref: Whom to ask, on any node.
+            factory: Function of the ref for the reply; it returns the request, such as ``lambda reply_to: Get("k",
+                reply_to)``.
+            timeout: Seconds to wait for the reply; ``math.inf`` is no limit. 0 or less, as what is left of a deadline
+                can be, raises AskTimeoutError without asking.
+
+        Returns:
+            The reply. For a lambda, annotate the variable: ``count: Count = await system.ask(...)``.
+
+        Raises:
+            AskTimeoutError: No reply came within ``timeout``. The request may have been handled, unless the message
+                says that it was not sent.
+            AskFailed: No reply will come: the handler failed with the request in hand or answered with an error, the
+                request became a dead letter, or this system has ended.
+            TypeError: ``factory`` is the message itself, or ``ref`` no ref.
+            ValueError: ``timeout`` is no number.
         """
         # Not async itself: a coroutine around the other is 2 % of an ask.
         return asking.ask(self._kernel, ref, factory, timeout)
@@ -241,14 +318,37 @@ class ActorSystem:
     async def ask_or_none(
         self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
     ) -> R | None:
-        """Ask, and return None instead of raising when no reply has come in time; AskFailed is raised."""
+        """Ask as with `ask`, and take the silence of the other for an answer.
+
+        Parameters:
+            ref: Whom to ask, on any node.
+            factory: Function of the ref for the reply; it returns the request.
+            timeout: Seconds to wait for the reply; ``math.inf`` is no limit.
+
+        Returns:
+            The reply; None when none came within ``timeout``.
+
+        Raises:
+            AskFailed: No reply will come.
+            TypeError: ``factory`` is the message itself, or ``ref`` no ref.
+            ValueError: ``timeout`` is no number.
+        """
         try:
             return await asking.ask(self._kernel, ref, factory, timeout)
         except AskTimeoutError:
             return None
 
     def tell_threadsafe(self, ref: ActorRef[M], message: M) -> None:
-        """Tell from any thread. ActorStoppedError when the loop of the system has ended."""
+        """Tell from any thread. What cannot be told once it is the loop's turn is a dead letter, or is logged.
+
+        Parameters:
+            ref: An actor, on any node.
+            message: A message of the actor's type.
+
+        Raises:
+            ActorStoppedError: The loop of the system has ended.
+            TypeError: ``ref`` is no ref.
+        """
         check_ref(ref, "tell_threadsafe")
         try:
             self._kernel.token.run_sync_soon(self._tell_from_thread, ref, message)
@@ -295,17 +395,35 @@ class ActorSystem:
         ...     trouble = await anext(troubles)
         >>> trouble.exception
         OSError('no route')
+
+        Parameters:
+            *event_types: Classes of events, at least one.
+            capacity: Events that wait for the reader, at least 1; further ones are dropped and counted.
+
+        Returns:
+            An async context manager, which is its own async iterator.
+
+        Raises:
+            TypeError: No type was given, or what was given is no class.
+            ValueError: ``capacity`` is below 1.
         """
         return Events(self._kernel, event_types, capacity)
 
     def statistics(self) -> SystemStatistics:
-        """Return counters: actors, messages, dead letters by reason, pending asks, timers."""
+        """Count: actors, messages, dead letters by reason, pending asks, timers.
+
+        Returns:
+            The counters as they are now.
+        """
         return self._kernel.statistics()
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges as they are now; in the thread of the loop, of a system that was entered.
 
         Nothing is counted for this alone on the way of a message, so it costs nothing while nobody calls it.
+
+        Parameters:
+            metrics: Receiver of each figure.
         """
         collect_system(self._kernel, metrics)
 

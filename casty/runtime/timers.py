@@ -116,22 +116,30 @@ class Keeper:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleOnce:
-    """Tell ``target`` the message in ``delay`` seconds; replaces what has the same key."""
+    """Tell an actor a message, once, later; replaces what has the same key."""
 
     key: Hashable
+    """Name of the schedule, shared by all who use the scheduler."""
     target: ActorRef[Never]
+    """Actor to tell, on any node."""
     message: object
+    """What to tell."""
     delay: float
+    """Seconds, at least 0; the scheduler's ``tell`` raises ValueError for less."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTick:
-    """Tell ``target`` the message every ``interval`` seconds; replaces what has the same key."""
+    """Tell an actor a message again and again; replaces what has the same key."""
 
     key: Hashable
+    """Name of the schedule, shared by all who use the scheduler."""
     target: ActorRef[Never]
+    """Actor to tell, on any node."""
     message: object
+    """What to tell."""
     interval: float
+    """Seconds from message to message, above 0; the scheduler's ``tell`` raises ValueError for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,7 @@ class CancelSchedule:
     """Forget the schedule with this key, if there is one."""
 
     key: Hashable
+    """Name of the schedule."""
 
 
 SchedulerCmd: TypeAlias = ScheduleOnce | ScheduleTick | CancelSchedule

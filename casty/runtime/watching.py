@@ -26,18 +26,28 @@ class Watcher(Protocol):
 
 
 class Watching:
-    """The block of ``ctx.watching(ref)``. ``terminated`` says that, and why, the actor has ended."""
+    """Block of ``ctx.watching(ref)``, which says whether, and why, the actor has ended.
+
+    Parameters:
+        scope: Scope to cancel; ``ctx.watching`` makes the block.
+    """
 
     __slots__ = ("_scope", "terminated")
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self._scope = scope
         self.terminated: Terminated | None = None
+        """The Terminated of the watched actor; None while it lives."""
 
     def __repr__(self) -> str:
         return f"<Watching {'until now' if self.terminated is None else self.terminated!r}>"
 
     def signal(self, signal: object) -> None:
+        """Take the end of the watched actor, and cancel the block. For the library.
+
+        Parameters:
+            signal: The Terminated.
+        """
         if isinstance(signal, Terminated) and self.terminated is None:
             self.terminated = signal
             self._scope.cancel()
