@@ -73,7 +73,9 @@ class NodeAddress:
     """
 
     host: str
+    """Host name or IP address, as peers dial it."""
     port: int
+    """TCP port, 1 to 65,535."""
 
     def __str__(self) -> str:
         # A peer may have chosen the host, and this text is what stands in log lines.
@@ -102,9 +104,6 @@ class UniqueAddress:
 class ActorAddress:
     """The full name of one actor: system, path, and, when it is known, node and run.
 
-    ``incarnation`` 0 means any run of the node; ``uid`` 0 means whichever actor has the path now,
-    any other ``uid`` means exactly one spawned actor.
-
     >>> address = ActorAddress("shop", "/cart", "10.0.0.1", 2551, incarnation=7, uid=3)
     >>> address.to_uri()
     'casty://shop@10.0.0.1:2551/cart#7.3'
@@ -113,11 +112,17 @@ class ActorAddress:
     """
 
     system: str
+    """Name of the actor system; nodes of one cluster share it."""
     path: str
+    """Place in the tree of actors, such as ``/shop/cart-1``."""
     host: str | None = None
+    """Host of the actor's node; None in an address without a node, which means the own system."""
     port: int | None = None
+    """Port of the actor's node; None in an address without a node."""
     incarnation: int = 0
+    """Run of the node; 0 is any run."""
     uid: int = 0
+    """Number of one spawned actor; 0 is whichever actor has the path now."""
 
     @property
     def place(self) -> Place:
@@ -135,12 +140,23 @@ class ActorAddress:
         return None if self.host is None or self.port is None else NodeAddress(self.host, self.port)
 
     def at(self, node: UniqueAddress) -> ActorAddress:
-        """Return the same actor's address, bound to a run of a node."""
+        """Return the same actor's address, bound to a run of a node.
+
+        Parameters:
+            node: Run of a node, its address and its incarnation.
+
+        Returns:
+            This address with host, port and incarnation of that run.
+        """
         host, port = node.address.host, node.address.port
         return replace(self, host=host, port=port, incarnation=node.incarnation)
 
     def to_uri(self) -> str:
-        """Return ``casty://system@host:port/path#incarnation.uid``, the parts that are known."""
+        """Write the address as a URI, which `from_uri` reads.
+
+        Returns:
+            ``casty://system@host:port/path#incarnation.uid``, the parts that are known.
+        """
         node = self.node
         authority = self.system if node is None else f"{self.system}@{node}"
         suffix = f"#{self.incarnation}.{self.uid}" if self.incarnation or self.uid else ""
@@ -148,7 +164,17 @@ class ActorAddress:
 
     @classmethod
     def from_uri(cls, uri: str) -> ActorAddress:
-        """Parse what `to_uri` wrote. ``ValueError`` for anything else."""
+        """Parse what `to_uri` wrote.
+
+        Parameters:
+            uri: URI of the form ``casty://system[@host:port]/path[#incarnation.uid]``.
+
+        Returns:
+            The address.
+
+        Raises:
+            ValueError: The text has another form; the message shows the expected one.
+        """
         parts = urlsplit(uri)
         incarnation, _, uid = parts.fragment.partition(".") if parts.fragment else ("0", "", "0")
         if parts.scheme != URI_SCHEME or not parts.netloc or not incarnation.isdigit() or not uid.isdigit():

@@ -52,13 +52,15 @@ class MailboxOverflowStrategy(Enum):
 class Mailbox:
     """The bound of an actor's mailbox and what happens beyond it.
 
-    ``capacity`` counts messages; system signals (stop, Terminated, timers) bypass it. Too low drops
-    in bursts, too high hides an actor that cannot keep up: a small waiting message costs about 100
-    bytes.
+    Raises:
+        ConfigError: ``capacity`` is below 1, or ``overflow`` no `MailboxOverflowStrategy`.
     """
 
     capacity: int = 1_000_000
+    """Messages that wait, at least 1; system signals (stop, Terminated, timers) bypass it. Too low drops in bursts,
+    too high hides an actor that cannot keep up: a small waiting message costs about 100 bytes."""
     overflow: MailboxOverflowStrategy = MailboxOverflowStrategy.drop_new
+    """What happens to a message that finds the mailbox full."""
 
     def __post_init__(self) -> None:
         check_count(self, "capacity")
@@ -67,7 +69,11 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class SystemConfig:
-    """Settings of an `ActorSystem`, clustered or not."""
+    """Settings of an `ActorSystem`, clustered or not.
+
+    Raises:
+        ConfigError: A field makes no sense; the message names it, and says what was expected.
+    """
 
     mailbox: Mailbox = Mailbox()
     """For actors that are spawned without a mailbox of their own, and that no pattern matches."""
@@ -103,6 +109,12 @@ class SystemConfig:
         >>> config = SystemConfig(mailboxes={"/orders/*": Mailbox(100), "/**/log": Mailbox(10)})
         >>> [config.mailbox_for(path).capacity for path in ("/orders/7", "/orders/7/log", "/log", "/orders")]
         [100, 10, 10, 1000000]
+
+        Parameters:
+            path: Path of the actor.
+
+        Returns:
+            The mailbox of the first pattern that matches, else ``mailbox``.
         """
         for pattern, mailbox in self.mailboxes.items():
             if _compiled(pattern).fullmatch(path):
@@ -118,7 +130,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class FailureDetectorConfig:
-    """Tuning of the phi accrual failure detector; the defaults tolerate pauses of three seconds."""
+    """Tuning of the phi accrual failure detector; the defaults tolerate pauses of three seconds.
+
+    Raises:
+        ConfigError: A field makes no sense; the message names it, and says what was expected.
+    """
 
     threshold: float = 8.0
     """Suspicion at which a node is unreachable. 8 is one wrong alarm in 10^8 heartbeats under the
@@ -149,7 +165,11 @@ FRAME_BYTES_LEAST = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
-    """Bounds that keep a hostile or broken peer from costing more than a connection."""
+    """Bounds that keep a hostile or broken peer from costing more than a connection.
+
+    Raises:
+        ConfigError: A field makes no sense; the message names it, and says what was expected.
+    """
 
     hello_frame_bytes_max: int = 4 * 1024
     """Largest frame before the hello is accepted."""
@@ -212,6 +232,10 @@ class ClusterSettings:
 
     >>> ClusterSettings.wan().failure_detector.threshold
     12.0
+
+    Raises:
+        ConfigError: A field makes no sense, or not together with another; the message names it, and says what was
+            expected.
     """
 
     gossip_interval: float = 1.0
@@ -223,6 +247,7 @@ class ClusterSettings:
     availability_interval: float = 2.0
     """The longest gap between two checks of the failure detector."""
     failure_detector: FailureDetectorConfig = FailureDetectorConfig()
+    """Tuning of the phi accrual failure detector."""
     monitored_max: int = 9
     """How many successors on the ring a node monitors."""
     min_members: int = 1
@@ -259,10 +284,12 @@ class ClusterSettings:
     advertised_host: str | None = None
     """The host that peers dial, where it differs from the one that is bound."""
     advertised_port: int | None = None
+    """The port that peers dial, where it differs from the one that is bound."""
     busy_poll: bool = True
     """Whether whoever has just read from a peer looks for more for about 0.1 ms before sleeping, as long as that
     pays; False saves processor time where others wait for it."""
     limits: TransportLimits = TransportLimits()
+    """Bounds of the transport."""
 
     def __post_init__(self) -> None:
         durations = ("gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
@@ -305,17 +332,29 @@ class ClusterSettings:
 
     @classmethod
     def lan(cls) -> ClusterSettings:
-        """Return the defaults: machines of one data centre."""
+        """Choose for machines of one data centre: the defaults.
+
+        Returns:
+            Settings; ``dataclasses.replace`` changes single fields.
+        """
         return cls()
 
     @classmethod
     def local(cls) -> ClusterSettings:
-        """Return settings for processes of one machine: gossip twice as often."""
+        """Choose for processes of one machine: gossip twice as often.
+
+        Returns:
+            Settings; ``dataclasses.replace`` changes single fields.
+        """
         return cls(gossip_interval=0.5)
 
     @classmethod
     def wan(cls) -> ClusterSettings:
-        """Return settings for links between data centres: more patience before an accusation."""
+        """Choose for links between data centres: more patience before an accusation.
+
+        Returns:
+            Settings; ``dataclasses.replace`` changes single fields.
+        """
         detector = replace(FailureDetectorConfig(), threshold=12.0, acceptable_heartbeat_pause_ms=6000.0)
         return cls(gossip_interval=2.0, heartbeat_interval=1.0, failure_detector=detector)
 
@@ -327,6 +366,9 @@ class ClusterConfig:
     >>> cfg = ClusterConfig("127.0.0.1", 2551, node_id="node-1", seed_nodes=(("127.0.0.1", 2552),))
     >>> cfg.host, cfg.port
     ('127.0.0.1', 2551)
+
+    Raises:
+        ConfigError: A field makes no sense; the message names it, and says what was expected.
     """
 
     host: str

@@ -35,22 +35,30 @@ class FrameError(ProtocolError):
 class DecodeError(ProtocolError):
     """A well-framed message has an unknown name, or a missing or ill-typed field; the link lives.
 
-    For an envelope, ``path``, ``uid`` and ``name`` tell for whom it was and what it was called, ``ask`` the number of
-    the ask that it is the request of, 0 for none.
+    The fields tell for whom the message was, where it was for an actor.
     """
 
     path: str = ""
+    """Path of the actor that the message was for; "" where it was not for an actor."""
     uid: int = 0
+    """Which actor of that path; 0 is whichever has it."""
     name: str = ""
+    """Wire name of the message."""
     ask: int = 0
+    """Number of the ask that the message is the request of; 0 for none."""
 
 
 class UnknownTypeError(DecodeError):
-    """A message carries a wire name that this node has not registered."""
+    """A message carries a wire name that this node has not registered.
+
+    Parameters:
+        name: Wire name that this node does not know.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown message type {name[:128]!r}: register it on this node")
         self.name = name
+        """Wire name that this node does not know."""
 
 
 class AskTimeoutError(CastyError, TimeoutError):

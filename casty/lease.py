@@ -40,16 +40,25 @@ class Lease(Protocol):
     """
 
     async def identify(self) -> str:
-        """Return what tells this store from others, up to 32 characters; nodes with different ones refuse each other.
+        """Tell this store from others; nodes with different stores refuse each other.
 
         Called once, before the node joins; what it raises keeps the node from starting.
+
+        Returns:
+            The store's identity, up to 32 characters.
         """
         ...
 
     async def acquire(self, claim: LeaseClaim) -> bool:
-        """Return whether the claim is granted. What it raises, and silence, count as a refusal.
+        """Claim the right to go on without the others. What it raises, and silence, count as a refusal.
 
-        It may be cancelled. A claim that is granted after that is safe: it rules out the others, while
-        this side has given itself up.
+        It may be cancelled. A claim that is granted after that is safe: it rules out the others, while this
+        side has given itself up.
+
+        Parameters:
+            claim: The side that claims, and the members it has lost.
+
+        Returns:
+            Whether the claim is granted.
         """
         ...

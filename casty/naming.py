@@ -42,12 +42,9 @@ class MessageFacts:
 
 
 def message(name: str, *, tolerant: bool = False) -> Callable[[type[C]], type[C]]:
-    """Give a class the wire name ``name`` and make it known to this process.
+    """Give a class a name on the wire, and make it known to this process; stands above ``@dataclass``.
 
-    The name stays when the class moves to another module, which is what makes a rolling upgrade
-    possible. A ``tolerant`` class accepts fields that it does not know and fills missing ones from
-    their defaults; any other class refuses both. Place it above ``@dataclass``. Raises
-    UnsupportedTypeError when a field cannot travel, and ValueError when another class has the name.
+    The name stays when the class moves to another module, which is what makes a rolling upgrade possible.
 
     >>> @message("till.Add")
     ... @dataclass(frozen=True)
@@ -56,6 +53,22 @@ def message(name: str, *, tolerant: bool = False) -> Callable[[type[C]], type[C]
     ...     quantity: int
     >>> wire_name(Add)
     'till.Add'
+
+    Parameters:
+        name: Wire name, such as ``"shop.Add"``: 1 to 200 printable characters without spaces, brackets, bars, commas
+            or quotes, unique among the classes of all nodes. Names that begin with ``casty.`` belong to the library.
+        tolerant: Accept fields that this node does not know, and fill missing ones from their defaults. False refuses
+            both.
+
+    Returns:
+        A decorator, which returns the class that it is given.
+
+    Raises:
+        TypeError: ``name`` is no text: the decorator was written without brackets.
+        ValueError: ``name`` has a form that cannot travel, or, where the class is decorated, belongs to another
+            class.
+        UnsupportedTypeError: A field of the decorated class cannot travel; the message names the field and what to
+            use instead.
     """
     if type(name) is not str:  # Written without brackets, the decorator is given the class itself.
         raise TypeError(f'@casty.message needs a name: write @casty.message("shop.Add"), got {name!r}')

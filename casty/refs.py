@@ -40,20 +40,49 @@ class ActorRef(Generic[M_contra]):
     def tell(self, message: M_contra) -> None:
         """Hand over a message and return at once; at most once, in order per sender and receiver.
 
-        Never blocks. What cannot be taken (a full mailbox, a stopped actor, a full outbound queue)
-        is published as a dead letter. Raises EncodeError or UnsupportedTypeError when the actor is
-        on another node and the message cannot be written as bytes.
+        Never blocks. What cannot be taken (a full mailbox, a stopped actor, a full outbound queue) is published as a
+        dead letter.
+
+        Parameters:
+            message: A message of the actor's type. What it holds is shared with an actor of the same system: do not
+                change it afterwards.
+
+        Raises:
+            MailboxFull: The mailbox is full and its policy is ``reject`` or ``back_pressure``; the message was not
+                taken.
+            EncodeError: The actor is on another node, and the message cannot be written as bytes; nothing was sent.
+            UnsupportedTypeError: The actor is on another node, and the message's type cannot travel; nothing was
+                sent.
+            RuntimeError: Called in another thread than the system's own: use ``system.tell_threadsafe``.
         """
 
     @abstractmethod
     async def send(self, message: M_contra) -> None:
         """Hand over a message, waiting for room where there is none, on another node too; a checkpoint.
 
-        MailboxFull for an actor that would wait for the end of its own handler.
+        Wait at most so long with ``trio.move_on_after``; cancelled while it waits, nothing was sent.
+
+        Parameters:
+            message: A message of the actor's type.
+
+        Raises:
+            MailboxFull: The policy of the full mailbox is ``reject``, or an actor would wait in its handler for room
+                in its own mailbox; the message was not taken.
+            EncodeError: The actor is on another node, and the message cannot be written as bytes; nothing was sent.
+            UnsupportedTypeError: The actor is on another node, and the message's type cannot travel; nothing was
+                sent.
+            RuntimeError: Called in another thread than the system's own.
         """
 
     def of(self: ActorRef[Never], message_type: type[M]) -> ActorRef[M]:
-        """Return this ref typed for ``M``: for refs that came from a path, whose type is unknown."""
+        """Narrow a ref that came from a path, whose type is unknown.
+
+        Parameters:
+            message_type: Class or union of the messages that the actor takes. Nothing is checked here.
+
+        Returns:
+            This ref, typed for ``M``.
+        """
         return cast("ActorRef[M]", self)
 
     def __eq__(self, other: object) -> bool:
@@ -93,20 +122,29 @@ class ServiceKey(Generic[M]):
 
     Write the message type at the key: it is what tells other nodes how to read the messages. Keys
     are equal when their names are; a service is found only by keys whose messages it takes all.
-    The name has at most 255 characters. Raises UnsupportedTypeError when ``M`` cannot travel, or
-    when a class in it is defined in ``__main__`` and has no name by ``@casty.message``.
 
     >>> key = ServiceKey[int | str]("echo")
     >>> key
     ServiceKey[int | str]('echo')
     >>> key == ServiceKey[bytes]("echo")
     True
+
+    Parameters:
+        name: Name of the service, 1 to 255 characters.
+
+    Raises:
+        ValueError: ``name`` is empty or too long.
+        TypeError: The brackets are missing: write ``ServiceKey[Message]("name")``.
+        UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
+            name by ``@casty.message``.
     """
 
     __slots__ = ("message_type", "name")
 
     name: str
+    """Name of the service."""
     message_type: object
+    """Type of the messages, as written in the brackets."""
 
     if not TYPE_CHECKING:
         # At run time the type in brackets has to reach the instance, which a generic alias would
