@@ -38,6 +38,16 @@ class Behaviors:
         """Answer each message with ``await handler(ctx, message)``, which returns what comes next.
 
         One message at a time. `same` keeps the behaviour, any other behaviour replaces it.
+
+        Parameters:
+            handler: Async function of the context and one message, called for one message at a time. It returns
+                the next behaviour.
+
+        Returns:
+            A behaviour to spawn or to return from a handler.
+
+        Raises:
+            TypeError: ``handler`` is no async function of two parameters.
         """
         check_function(handler, RECEIVE)
         return forms.Receive(cast("forms.Handler", handler))
@@ -47,6 +57,16 @@ class Behaviors:
         """Make the behaviour inside of the actor, where there is a context to spawn and watch with.
 
         A failure of the factory is a failure of the actor.
+
+        Parameters:
+            factory: Async function of the context, called once in each life of the actor, before its first
+                message. It returns the behaviour.
+
+        Returns:
+            A behaviour that runs the factory where it is spawned.
+
+        Raises:
+            TypeError: ``factory`` is no async function of one parameter.
         """
         check_function(factory, SETUP)
         return forms.Setup(cast("forms.Factory", factory))
@@ -57,23 +77,45 @@ class Behaviors:
 
         The actor ends when ``main`` returns. When it is to stop, the inbox ends; a ``main`` that has not
         returned ``stop_timeout`` seconds later, or never looked into the inbox, is cancelled.
+
+        Parameters:
+            main: Async function of the context and the inbox, run once in each life of the actor. State is its
+                local variables.
+
+        Returns:
+            A behaviour that runs ``main`` where it is spawned.
+
+        Raises:
+            TypeError: ``main`` is no async function of two parameters.
         """
         check_function(main, TASK)
         return forms.task(main)
 
     @staticmethod
     def same() -> Behavior[object]:
-        """Keep the behaviour."""
+        """Keep the behaviour.
+
+        Returns:
+            A marker for a handler to return.
+        """
         return forms.SAME
 
     @staticmethod
     def stopped() -> Behavior[object]:
-        """Stop: the children end, then ``post_stop`` runs, then the watchers are told."""
+        """Stop: the children end, then ``post_stop`` runs, then the watchers are told.
+
+        Returns:
+            A marker for a handler to return.
+        """
         return forms.STOPPED
 
     @staticmethod
     def unhandled() -> Behavior[object]:
-        """Keep the behaviour, and publish the message as UnhandledMessage; for Terminated, fail."""
+        """Keep the behaviour, and publish the message as UnhandledMessage; for Terminated, fail.
+
+        Returns:
+            A marker for a handler to return.
+        """
         return forms.UNHANDLED
 
     @staticmethod
@@ -82,17 +124,35 @@ class Behaviors:
 
         The message in hand counts as handled. What waits, and what is stashed, is for the next life.
         The hooks and ActorRestarted are told `RestartRequested`; no strategy and no budget is asked.
+
+        Returns:
+            A marker for a handler to return.
         """
         return forms.RESTART
 
     @staticmethod
     def ignore() -> Behavior[object]:
-        """Take every message and do nothing."""
+        """Take every message and do nothing.
+
+        Returns:
+            A behaviour that handles everything by doing nothing.
+        """
         return _IGNORE
 
     @staticmethod
     def with_timers(factory: Callable[[TimerScheduler[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
-        """Make the behaviour with ``await factory(timers)``, inside of the actor whose timers they are."""
+        """Make the behaviour with ``await factory(timers)``, inside of the actor whose timers they are.
+
+        Parameters:
+            factory: Async function of a `TimerScheduler`, called once in each life of the actor. It returns the
+                behaviour.
+
+        Returns:
+            A behaviour that runs the factory where it is spawned.
+
+        Raises:
+            TypeError: ``factory`` is no async function of one parameter.
+        """
 
         check_function(factory, TIMERS)
 
@@ -103,11 +163,23 @@ class Behaviors:
 
     @staticmethod
     def with_stash(capacity: int, factory: Callable[[StashBuffer[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
-        """Make the behaviour with ``await factory(stash)``: a place for up to ``capacity`` messages.
+        """Make the behaviour with ``await factory(stash)``: a place for messages that cannot be handled yet.
 
-        For what cannot be handled yet: ``stash.stash(message)`` sets it aside, and StashOverflowError
-        when there is no room; ``return stash.unstash_all(next_behavior)`` has all of it taken again, in
-        order, before what waits in the mailbox. See `StashBuffer` for restarts and stops.
+        ``stash.stash(message)`` sets one aside; ``return stash.unstash_all(next_behavior)`` has all of it taken
+        again, in order, before what waits in the mailbox. See `StashBuffer` for restarts and stops.
+
+        Parameters:
+            capacity: Messages that the stash holds, at least 1; one more is a StashOverflowError in the
+                handler.
+            factory: Async function of a `StashBuffer`, called once in each life of the actor. It returns the
+                behaviour.
+
+        Returns:
+            A behaviour that runs the factory where it is spawned.
+
+        Raises:
+            TypeError: ``factory`` is no async function of one parameter.
+            ValueError: ``capacity`` is below 1.
         """
 
         check_function(factory, STASH)
@@ -137,6 +209,20 @@ class Behaviors:
         ``post_restart`` runs at the beginning of each life but the first, after ``pre_start``.
 
         The hooks stay when the behaviour is replaced, until a handler returns another ``with_lifecycle``.
+
+        Parameters:
+            behavior: What the actor does between its hooks.
+            pre_start: Hook at the beginning of each life, before the first message. Its failure is a failure of
+                the actor.
+            post_stop: Hook at the end, when the actor stops, after its children have ended.
+            pre_restart: Hook at the end of a life that a restart ends, with the exception of the failure.
+            post_restart: Hook at the beginning of each life but the first, after ``pre_start``.
+
+        Returns:
+            A behaviour to spawn or to return from a handler.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour, or a hook is no async function of the parameters it gets.
         """
         check_behavior(behavior, "with_lifecycle")
         for hook, shape in ((pre_start, HOOK), (post_stop, HOOK), (pre_restart, PRE_RESTART), (post_restart, HOOK)):
@@ -158,6 +244,16 @@ class Behaviors:
         what a child escalates. Nests: the inner strategy is asked first, and what it leaves undecided
         goes to the outer. A restart begins again with the behaviour that the actor was spawned with. The
         strategies stay when the behaviour is replaced, until a handler returns another ``supervise``.
+
+        Parameters:
+            behavior: What the actor does.
+            strategy: What decides, such as `Restart`, `Resume`, `Stop`, `Escalate` or a `OneForOneStrategy`.
+
+        Returns:
+            A behaviour to spawn or to return from a handler.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour, or ``strategy`` no strategy.
         """
         check_behavior(behavior, "supervise")
         if isinstance(strategy, type) or not callable(getattr(strategy, "decide", None)):
@@ -175,6 +271,17 @@ class Behaviors:
         outermost sees a message first. An exception is a failure of the actor. The interceptors stay when
         the behaviour is replaced, until a handler returns another ``intercept`` or the actor restarts.
         What was stashed passes again, as it was stashed, when it is taken again.
+
+        Parameters:
+            interceptor: Async function of the context, the message and the target. It returns the next
+                behaviour, as a rule what ``await target(message)`` returned.
+            behavior: What the target is.
+
+        Returns:
+            A behaviour to spawn or to return from a handler.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour, or ``interceptor`` no async function of three parameters.
         """
         check_behavior(behavior, "intercept")
         check_function(interceptor, INTERCEPT)
@@ -186,6 +293,16 @@ class Behaviors:
 
         The actor does not suffer from a spy that cannot take a message: in a full mailbox it becomes a
         dead letter, and what cannot travel to the spy's node is logged.
+
+        Parameters:
+            ref: Actor to tell; local or on another node.
+            behavior: What is watched.
+
+        Returns:
+            A behaviour to spawn or to return from a handler.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour, or ``ref`` no ref.
         """
         check_behavior(behavior, "spy")
         check_ref(ref, "spy")
@@ -193,7 +310,20 @@ class Behaviors:
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:
-        """Be found under ``key`` by others while the actor lives, where the system is clustered."""
+        """Offer the actor as a service to all nodes of the cluster, for as long as it lives.
+
+        In a system without a cluster it is a behaviour like any other, and nothing is offered.
+
+        Parameters:
+            behavior: What the actor does.
+            key: Name and message type of the service, such as ``ServiceKey[Order]("orders")``.
+
+        Returns:
+            A behaviour to spawn or to return from a handler.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour, or ``key`` no `ServiceKey`.
+        """
         check_behavior(behavior, "discoverable")
         check_key(key, "discoverable")
         return forms.Discoverable(behavior, cast("ServiceKey[Never]", key))

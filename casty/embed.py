@@ -42,8 +42,11 @@ logger = logging.getLogger("casty.embed")
 class Embedded(Generic[S]):
     """A running system, seen from threads that may block. Any thread but the system's own may use it.
 
-    Every method waits until the system's thread has done what was asked, and raises what was raised
-    there; ActorStoppedError when the system has ended. Ctrl-C while a method waits cancels the call.
+    Every method waits until the system's thread has done what was asked, and raises what was raised there. Ctrl-C
+    while a method waits cancels the call.
+
+    Parameters:
+        host: The thread of the system; `start` yields what it makes.
     """
 
     def __init__(self, host: _Host[S]) -> None:
@@ -58,31 +61,96 @@ class Embedded(Generic[S]):
         return self._host.system
 
     def tell(self, ref: ActorRef[M], message: M) -> None:
-        """Hand over a message, as ``ref.tell`` does; messages of one thread arrive in order."""
+        """Hand over a message, as ``ref.tell`` does; messages of one thread arrive in order.
+
+        Parameters:
+            ref: An actor, on any node.
+            message: A message of the actor's type.
+
+        Raises:
+            ActorStoppedError: The system has ended.
+        """
         _result(self._host.call(partial(ref.tell, message)))
 
     def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
-        """Ask and return the reply. AskTimeoutError when none has come in ``timeout`` seconds.
+        """Ask, and wait for the reply. Checkers infer the reply's type from a class or an annotated function, not
+        from a lambda.
 
-        Checkers infer the reply's type from a class or an annotated function, not from a lambda.
+        Parameters:
+            ref: Whom to ask, on any node.
+            factory: Function of the ref for the reply; it returns the request.
+            timeout: Seconds to wait for the reply.
+
+        Returns:
+            The reply.
+
+        Raises:
+            AskTimeoutError: No reply came within ``timeout``.
+            AskFailed: No reply will come.
+            ActorStoppedError: The system has ended.
         """
         return _result(self._host.run(partial(self.system.ask, ref, factory, timeout=timeout)))
 
     def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
-        """Start an actor at ``/name``, as ``system.spawn`` does."""
+        """Start an actor at ``/name``, as ``system.spawn`` does.
+
+        Parameters:
+            behavior: What the actor does.
+            name: Name among the actors at the root.
+            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+
+        Returns:
+            The actor's ref.
+
+        Raises:
+            ValueError: The name is bad, or in use.
+            ActorStoppedError: The system is stopping, or has ended.
+        """
         return _result(self._host.call(partial(self.system.spawn, behavior, name, mailbox=mailbox)))
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
+        """Call a function in the system's thread, where all of the system may be touched.
+
+        Parameters:
+            fn: Plain function; it must not block.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            TypeError: ``fn`` is an async function: give it to `run`.
+            ActorStoppedError: The system has ended.
+        """
         return _result(self._host.call(partial(call_plain, fn, *args, **kwargs)))
 
     def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Return ``await async_fn(*args)``, run as a Trio task beside the system."""
+        """Run an async function as a Trio task beside the system.
+
+        Parameters:
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            TypeError: ``async_fn`` is no async function.
+            ActorStoppedError: The system has ended.
+        """
         check_async_function(async_fn, "run")
         return _result(self._host.run(partial(async_fn, *args)))
 
     def wait_stopped(self, timeout: float | None = None) -> bool:
-        """Wait until the system has ended by itself; False when it still runs after ``timeout`` seconds."""
+        """Wait until the system has ended by itself.
+
+        Parameters:
+            timeout: Seconds to wait; None waits without limit.
+
+        Returns:
+            False when it still runs.
+        """
         try:
             self._host.ended.result(timeout)
         except TimeoutError:
@@ -93,8 +161,11 @@ class Embedded(Generic[S]):
 class AsyncEmbedded(Generic[S]):
     """A running system, seen from an asyncio loop, which it never blocks.
 
-    Every method returns when the system's thread has done what was asked, and raises what was raised
-    there; ActorStoppedError when the system has ended. Cancelling the caller cancels the call.
+    Every method returns when the system's thread has done what was asked, and raises what was raised there.
+    Cancelling the caller cancels the call.
+
+    Parameters:
+        host: The thread of the system; `start_async` yields what it makes.
     """
 
     def __init__(self, host: _Host[S]) -> None:
@@ -109,23 +180,83 @@ class AsyncEmbedded(Generic[S]):
         return self._host.system
 
     async def tell(self, ref: ActorRef[M], message: M) -> None:
-        """Hand over a message, as ``ref.tell`` does; messages of one task arrive in order."""
+        """Hand over a message, as ``ref.tell`` does; messages of one task arrive in order.
+
+        Parameters:
+            ref: An actor, on any node.
+            message: A message of the actor's type.
+
+        Raises:
+            ActorStoppedError: The system has ended.
+        """
         await asyncio.wrap_future(self._host.call(partial(ref.tell, message)))
 
     async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
-        """Ask and return the reply. AskTimeoutError when none has come in ``timeout`` seconds."""
+        """Ask, and wait for the reply.
+
+        Parameters:
+            ref: Whom to ask, on any node.
+            factory: Function of the ref for the reply; it returns the request.
+            timeout: Seconds to wait for the reply.
+
+        Returns:
+            The reply.
+
+        Raises:
+            AskTimeoutError: No reply came within ``timeout``.
+            AskFailed: No reply will come.
+            ActorStoppedError: The system has ended.
+        """
         return await asyncio.wrap_future(self._host.run(partial(self.system.ask, ref, factory, timeout=timeout)))
 
     async def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
-        """Start an actor at ``/name``, as ``system.spawn`` does."""
+        """Start an actor at ``/name``, as ``system.spawn`` does.
+
+        Parameters:
+            behavior: What the actor does.
+            name: Name among the actors at the root.
+            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+
+        Returns:
+            The actor's ref.
+
+        Raises:
+            ValueError: The name is bad, or in use.
+            ActorStoppedError: The system is stopping, or has ended.
+        """
         return await asyncio.wrap_future(self._host.call(partial(self.system.spawn, behavior, name, mailbox=mailbox)))
 
     async def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``fn(*args, **kwargs)``, called in the system's thread; ``fn`` must not block."""
+        """Call a function in the system's thread, where all of the system may be touched.
+
+        Parameters:
+            fn: Plain function; it must not block.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            TypeError: ``fn`` is an async function: give it to `run`.
+            ActorStoppedError: The system has ended.
+        """
         return await asyncio.wrap_future(self._host.call(partial(call_plain, fn, *args, **kwargs)))
 
     async def run(self, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Return ``await async_fn(*args)``, run as a Trio task beside the system: Trio's functions, not asyncio's."""
+        """Run an async function as a Trio task beside the system: it uses Trio's functions, not asyncio's.
+
+        Parameters:
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            TypeError: ``async_fn`` is no async function.
+            ActorStoppedError: The system has ended.
+        """
         check_async_function(async_fn, "run")
         return await asyncio.wrap_future(self._host.run(partial(async_fn, *args)))
 
@@ -135,7 +266,7 @@ class AsyncEmbedded(Generic[S]):
 
 
 def start(factory: Callable[[], S]) -> AbstractContextManager[Embedded[S], bool | None]:
-    """Run the system that ``factory`` makes for the time of a ``with`` block, for hosts without a loop.
+    """Run a system for the time of a ``with`` block, for hosts without a loop.
 
     Returns once the block of the system is entered; leaving stops it, as ``async with`` does. What
     the system's block raises is raised here: on entry JoinRefused and its kin, at the end NodeDowned,
@@ -147,6 +278,17 @@ def start(factory: Callable[[], S]) -> AbstractContextManager[Embedded[S], bool 
     ...     app.tell(ref, "apple")
     ...     app.call(app.system.statistics).actors
     1
+
+    Parameters:
+        factory: Function that makes the system, such as ``lambda: ActorSystem("shop")``. It is called in the system's
+            thread.
+
+    Returns:
+        A context manager, which yields an `Embedded`.
+
+    Raises:
+        RuntimeError: On entering: this thread runs Trio, where ``async with`` is enough.
+        TypeError: On entering: ``factory`` is no function, or makes no system.
     """
     instead = (
         "write `with embed.start(...)`; on asyncio `async with embed.start_async(...)`, which does not block the loop"
@@ -173,10 +315,20 @@ def _started(factory: Callable[[], S]) -> Generator[Embedded[S]]:
 
 
 def start_async(factory: Callable[[], S]) -> AbstractAsyncContextManager[AsyncEmbedded[S], bool | None]:
-    """Run the system that ``factory`` makes for the time of an ``async with`` block, on asyncio.
+    """Run a system for the time of an ``async with`` block, on asyncio.
 
     As `start`, without blocking the loop. When the block is cancelled while the system stops, it
     stops all the same, within its ``shutdown_timeout``, and the cancellation goes on after that.
+
+    Parameters:
+        factory: Function that makes the system. It is called in the system's thread.
+
+    Returns:
+        An async context manager, which yields an `AsyncEmbedded`.
+
+    Raises:
+        RuntimeError: On entering: this thread runs Trio, where ``async with`` is enough.
+        TypeError: On entering: ``factory`` is no function, or makes no system.
     """
     instead = "write `async with embed.start_async(...)`; in a program without a loop `with embed.start(...)`"
     return AsyncBlock(_started_async(factory), instead)

@@ -36,6 +36,12 @@ class PrometheusCollector(Collector):
     takes all systems of a process. Each figure has the label ``system``. A scrape waits for a loop for at
     most LOOP_TIMEOUT seconds; of a system whose loop has ended or stands still ``casty_running`` alone is
     left, which is 0.
+
+    Parameters:
+        *systems: Running systems, each with a name of its own.
+
+    Raises:
+        RuntimeError: A system has not been entered.
     """
 
     def __init__(self, *systems: ActorSystem) -> None:
@@ -44,11 +50,19 @@ class PrometheusCollector(Collector):
             kernel_of(system)  # raises for one that was not entered
 
     def describe(self) -> list[Family]:
-        """Return nothing: a registry must not ask a loop for figures when it takes a collector."""
+        """Describe nothing: a registry must not ask a loop for figures when it takes a collector.
+
+        Returns:
+            An empty list.
+        """
         return []
 
     def collect(self) -> list[Family]:
-        """Return the figures as they are now. Callable in any thread."""
+        """Ask each system for its figures. Callable in any thread.
+
+        Returns:
+            A family for each figure, with the systems' values.
+        """
         families = _Families()
         for system in self._systems:
             families.system = system.name

@@ -27,6 +27,17 @@ class Routers:
 
         A child that stops is left out from then on; supervise the behaviour to have it restarted. The
         pool stops when no child is left.
+
+        Parameters:
+            size: Number of children, at least 1.
+            behavior: What each child does.
+
+        Returns:
+            A behaviour to spawn; its ``with_...`` methods change how it chooses.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour.
+            ValueError: ``size`` is below 1.
         """
         check_behavior(behavior, "pool")
         return PoolRouter(size, behavior)
@@ -37,6 +48,15 @@ class Routers:
 
         What comes before the first listing waits; while nobody offers it, messages are dead letters,
         ``no routee``. Needs a cluster in the system, be it of one node.
+
+        Parameters:
+            key: Key of the service.
+
+        Returns:
+            A behaviour to spawn; its ``with_...`` methods change how it chooses.
+
+        Raises:
+            TypeError: ``key`` is no `ServiceKey`.
         """
         check_key(key, "group")
         return GroupRouter(key)
