@@ -28,6 +28,7 @@ class TopologySnapshot:
     """The cluster at one moment, pushed whole to every subscriber on each change."""
 
     members: frozenset[Member]
+    """All members, this node included; the removed are not among them."""
     leader: NodeAddress | None
     """Never one of the unreachable; None when no other can lead, as in the last snapshot of a node that is downed."""
     shard_allocations: dict[str, dict[int, ShardAllocation]]
@@ -35,7 +36,9 @@ class TopologySnapshot:
     allocation_epoch: int
     """Grows with every change of the allocations, never shrinks."""
     unreachable: frozenset[NodeAddress] = frozenset()
+    """Members that this node cannot reach, or that others say do not answer."""
     registry: frozenset[ServiceEntry] = frozenset()
+    """Services of all members, as far as this node knows them."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,19 @@ class ClusterState:
     """
 
     members: frozenset[Member] = frozenset()
+    """All members, this node included; the removed are not among them."""
     unreachable: frozenset[NodeAddress] = frozenset()
+    """Members that this node cannot reach, or that others say do not answer."""
     version: VectorClock[int] = field(default_factory=VectorClock[int])
     """Changes per incarnation."""
     shard_allocations: dict[str, dict[int, ShardAllocation]] = field(default_factory=_no_tables)
+    """Shard type -> shard id -> where it lives."""
     allocation_epoch: int = 0
+    """Number of the allocations: grows with every change of them."""
     seen: frozenset[NodeAddress] = frozenset()
     """The nodes that are known to have this version."""
     registry: frozenset[ServiceEntry] = frozenset()
+    """Services of all members, as far as this node knows them."""
 
     @property
     def leader(self) -> NodeAddress | None:
@@ -73,10 +81,16 @@ class ClusterState:
         return all(m.address in self.seen for m in self.members if m.status in VOTING)
 
     def merge(self, other: ClusterState) -> ClusterState:
-        """Return what both views know; commutative, associative and idempotent.
+        """Merge two views into what both know; commutative, associative and idempotent.
 
-        Of two copies of a member the furthest status wins. Whoever has seen the
-        merged version, and not just a part of it, is known to have seen it.
+        Of two copies of a member the furthest status wins. Whoever has seen the merged version, and not just a part
+        of it, is known to have seen it.
+
+        Parameters:
+            other: The view of another node, or of another time.
+
+        Returns:
+            A new state; neither of the two changes.
         """
         members = {member.unique: member for member in self.members}
         for member in other.members:

@@ -12,6 +12,7 @@ class MemberUp:
     """A member is up: seen here as up, or beyond, for the first time."""
 
     member: Member
+    """The member, in its new state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class MemberLeft:
     """A member that was up has been removed, after it left or was downed."""
 
     member: Member
+    """The member, as it was last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class UnreachableMember:
     """Somebody has stopped hearing from the member; an observation, it may return."""
 
     member: Member
+    """The member; its status is what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class ReachableMember:
     """Everybody who had accused the member hears from it again."""
 
     member: Member
+    """The member; its status is what it was."""
 
 
 MemberEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember

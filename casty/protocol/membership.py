@@ -19,11 +19,17 @@ class MemberStatus(Enum):
     """Where a member is in its life."""
 
     joining = "joining"
+    """Let in, and not yet promoted by the leader: it gets no exclusive work, and has no vote."""
     up = "up"
+    """A full member."""
     leaving = "leaving"
+    """Asked to leave; it still finishes its work."""
     exiting = "exiting"
+    """Has finished; it waits for the leader to remove it."""
     down = "down"
+    """Declared gone, by a downing strategy or an operator; it never comes back as this run."""
     removed = "removed"
+    """Out of the cluster. Only events and old copies show it."""
 
     @property
     def rank(self) -> int:
@@ -66,9 +72,13 @@ class Member(_Known):
     """
 
     address: NodeAddress
+    """Where the node listens."""
     status: MemberStatus
+    """Where it is in its life."""
     roles: frozenset[str]
+    """What it is for."""
     id: NodeId
+    """Name of the node: ``ClusterConfig.node_id``."""
     incarnation: int = field(default=0, kw_only=True)
     """A large random number that tells this run of the node from earlier ones."""
     up_number: int = field(default=0, kw_only=True)
@@ -93,7 +103,18 @@ class Member(_Known):
         return hash(self.incarnation)
 
     def moved_to(self, status: MemberStatus, *, up_number: int | None = None) -> Member:
-        """Return this member in its next state. ValueError for a move that does not exist."""
+        """Copy this member into its next state.
+
+        Parameters:
+            status: The next state.
+            up_number: Its number among the members that became up; None keeps the present one.
+
+        Returns:
+            The member in that state.
+
+        Raises:
+            ValueError: No member goes from its present state to that one.
+        """
         if status not in MOVES[self.status]:
             raise ValueError(f"member {self.id} cannot go from {self.status.name} to {status.name}")
         return replace(self, status=status, up_number=self.up_number if up_number is None else up_number)

@@ -42,8 +42,6 @@ class _History:
 class PhiAccrualFailureDetector(Generic[N]):
     """Suspicion per node, from the times at which its heartbeats arrived.
 
-    ``now`` is monotonic seconds throughout; settings in milliseconds as in `FailureDetectorConfig`.
-
     >>> detector = PhiAccrualFailureDetector[str]()
     >>> for second in range(10):
     ...     detector.heartbeat("a", now=float(second))
@@ -51,6 +49,10 @@ class PhiAccrualFailureDetector(Generic[N]):
     (True, False)
     >>> detector.phi("never heard of", now=60.0)
     0.0
+
+    Parameters:
+        config: Tuning; None means ``FailureDetectorConfig()``.
+        learned_interval_max: Longest interval that is learned from, in seconds; a longer one was an outage.
     """
 
     def __init__(
@@ -60,12 +62,18 @@ class PhiAccrualFailureDetector(Generic[N]):
         learned_interval_max: float = math.inf,
     ) -> None:
         self.config = config or FailureDetectorConfig()
+        """The tuning."""
         self._learned_interval_max = learned_interval_max
         self._deviations_max = deviations_at(self.config.threshold)
         self._histories: dict[N, _History] = {}
 
     def heartbeat(self, node: N, now: float) -> None:
-        """Note that a heartbeat of ``node`` arrived."""
+        """Note that a heartbeat of ``node`` arrived.
+
+        Parameters:
+            node: Whose heartbeat it is; one never heard of is judged from then on.
+            now: Monotonic seconds.
+        """
         history = self._histories.get(node)
         if history is None:
             self.expect(node, now)
@@ -80,6 +88,10 @@ class PhiAccrualFailureDetector(Generic[N]):
 
         Its first interval is assumed to be ``first_heartbeat_estimate_ms``, with a spread of a
         quarter of that, so that a node that never answers is judged too.
+
+        Parameters:
+            node: Whom to judge; nothing changes when it is judged already.
+            now: Monotonic seconds.
         """
         if node in self._histories:
             return
@@ -90,7 +102,15 @@ class PhiAccrualFailureDetector(Generic[N]):
         self._histories[node] = history
 
     def phi(self, node: N, now: float) -> float:
-        """Return the suspicion at ``now``: 0.0 is certainly alive, 8 is wrong once in 10^8."""
+        """Compute how suspicious the silence of a node is.
+
+        Parameters:
+            node: Whom to judge.
+            now: Monotonic seconds.
+
+        Returns:
+            The suspicion: 0.0 is certainly alive, 8 is wrong once in 10^8; 0.0 for a node never heard of.
+        """
         history = self._histories.get(node)
         if history is None:
             return 0.0
@@ -98,13 +118,29 @@ class PhiAccrualFailureDetector(Generic[N]):
         return _phi((now - history.last - mean) / deviation)
 
     def is_available(self, node: N, now: float) -> bool:
-        """Return whether the suspicion is below the threshold; True for a node never heard of."""
+        """Compare the suspicion with the threshold.
+
+        Parameters:
+            node: Whom to judge.
+            now: Monotonic seconds.
+
+        Returns:
+            Whether it is below; True for a node never heard of.
+        """
         return self.phi(node, now) < self.config.threshold
 
     def crossing(self, node: N, threshold: float | None = None) -> float:
-        """Return when the suspicion will reach the threshold if nothing is heard until then.
+        """Compute when the suspicion will reach a threshold if nothing is heard until then.
 
-        ``threshold`` is that of the configuration unless given, more than 0.
+        Parameters:
+            node: A node that is judged.
+            threshold: Suspicion, above 0; None takes that of ``config``.
+
+        Returns:
+            Monotonic seconds.
+
+        Raises:
+            KeyError: ``node`` is not judged.
         """
         history = self._histories[node]
         mean, deviation = self._spread(history)
@@ -112,11 +148,25 @@ class PhiAccrualFailureDetector(Generic[N]):
         return history.last + mean + deviations * deviation
 
     def last_heard(self, node: N) -> float:
-        """Return when the last heartbeat of a tracked node arrived, or when it was first expected."""
+        """Look up when the last heartbeat of a node arrived.
+
+        Parameters:
+            node: A node that is judged.
+
+        Returns:
+            Monotonic seconds; where no heartbeat came yet, when the first was expected from.
+
+        Raises:
+            KeyError: ``node`` is not judged.
+        """
         return self._histories[node].last
 
     def remove(self, node: N) -> None:
-        """Forget a node."""
+        """Forget a node.
+
+        Parameters:
+            node: Whom to forget; one that is not judged changes nothing.
+        """
         self._histories.pop(node, None)
 
     @property

@@ -40,10 +40,15 @@ class ServiceEntry:
     """One registered service: the name of its key, its node, and the path of its actor there."""
 
     key: str
+    """Name of the service's key."""
     node: NodeAddress
+    """Where its actor runs."""
     path: str
+    """Path of its actor."""
     incarnation: int = field(default=0, kw_only=True)
+    """Run of the node."""
     uid: int = field(default=0, kw_only=True)
+    """Which actor of that path."""
     accepts: tuple[str, ...] = field(default=(), kw_only=True)
     """The wire names of the types of message that its key promises; sorted."""
     extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)

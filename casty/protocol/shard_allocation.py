@@ -12,4 +12,6 @@ class ShardAllocation:
     """The node that serves a shard and the nodes that hold copies of it."""
 
     primary: NodeAddress
+    """Node that serves the shard."""
     replicas: tuple[NodeAddress, ...] = ()
+    """Nodes that hold copies of it."""

@@ -43,11 +43,22 @@ class SupervisionStrategy(Protocol):
     """Decides what follows from a failure. Stateless: one object may supervise many actors."""
 
     def decide(self, exception: Exception) -> Directive | None:
-        """Return what to do about ``exception``; None leaves it to the strategy further out."""
+        """Decide what follows from a failure. It must be quick, and not raise.
+
+        Parameters:
+            exception: What left the actor's code.
+
+        Returns:
+            What to do; None leaves it to the strategy further out.
+        """
         ...
 
     def restart(self) -> Restart:
-        """Return how restarts are limited and spaced, for ``Directive.restart``."""
+        """Limit and space the restarts, where `decide` answers ``Directive.restart``.
+
+        Returns:
+            A `Restart`, of which the budget and the pauses count.
+        """
         return Restart()
 
 
@@ -80,9 +91,14 @@ def _is_for(exception: Exception, on: Exceptions) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stop(SupervisionStrategy):
-    """Stop for exceptions of the types ``on``, and for groups that hold nothing else."""
+    """Stop for exceptions of the types ``on``, and for groups that hold nothing else.
+
+    Raises:
+        ConfigError: ``on`` is no class of exceptions, nor a tuple of them.
+    """
 
     on: Exceptions = Exception
+    """Exceptions that it is for: a class, or a tuple of classes."""
 
     def __post_init__(self) -> None:
         _check_on(self, self.on)
@@ -97,9 +113,13 @@ class Resume(SupervisionStrategy):
 
     The state stays, so it must make sense after a handler that ended half-way. Where there is nothing
     to go on with (the first setup has failed, or the ``main`` of a task-style actor) it is a stop.
+
+    Raises:
+        ConfigError: ``on`` is no class of exceptions, nor a tuple of them.
     """
 
     on: Exceptions = Exception
+    """Exceptions that it is for: a class, or a tuple of classes."""
 
     def __post_init__(self) -> None:
         _check_on(self, self.on)
@@ -110,9 +130,14 @@ class Resume(SupervisionStrategy):
 
 @dataclass(frozen=True, slots=True)
 class Escalate(SupervisionStrategy):
-    """Stop and make it the parent's failure, for exceptions of the types ``on``, or groups that hold nothing else."""
+    """Stop and make it the parent's failure, for exceptions of the types ``on``, or groups that hold nothing else.
+
+    Raises:
+        ConfigError: ``on`` is no class of exceptions, nor a tuple of them.
+    """
 
     on: Exceptions = Exception
+    """Exceptions that it is for: a class, or a tuple of classes."""
 
     def __post_init__(self) -> None:
         _check_on(self, self.on)
@@ -127,7 +152,9 @@ class Restart(SupervisionStrategy):
 
     The pause doubles from ``backoff_min`` with each restart that still counts, up to ``backoff_max``.
     A failure beyond the budget is left to the strategy further out; without one, the actor stops.
-    ``on`` are the exceptions it is for, by themselves or in a group that holds nothing else.
+
+    Raises:
+        ConfigError: A field makes no sense; the message names it, and says what was expected.
     """
 
     restarts_max: int | None = 3
@@ -144,6 +171,8 @@ class Restart(SupervisionStrategy):
     keep_children: bool = False
     """Whether the children live on; otherwise they are stopped before the restart."""
     on: Exceptions = Exception
+    """Exceptions that it is for, by themselves or in a group that holds nothing else: a class, or a tuple of
+    classes."""
 
     def __post_init__(self) -> None:
         _check_on(self, self.on)
@@ -175,12 +204,18 @@ class Restart(SupervisionStrategy):
 class OneForOneStrategy(SupervisionStrategy):
     """Decide by a function of the exception; without one, restart.
 
-    ``decider`` returns a `Directive`, or None to leave the exception to the strategy further out.
+    Raises:
+        ConfigError: ``max_restarts`` or ``within`` makes no sense.
+        TypeError: ``decider`` cannot be called, or is an async function.
     """
 
     max_restarts: int | None = 3
+    """Restarts within ``within`` seconds, 1 to 1,024; None sets no limit."""
     within: float = 60.0
+    """Seconds for which a restart counts; infinity counts them for the actor's whole life."""
     decider: Callable[[Exception], Directive | None] | None = None
+    """Plain function of the exception. It returns a `Directive`, or None to leave the exception to the strategy
+    further out. Without one, every failure is a restart."""
 
     def __post_init__(self) -> None:
         Restart(self.max_restarts, self.within)

@@ -26,17 +26,39 @@ class VectorClock(Generic[K]):
     """
 
     versions: Mapping[K, int] = field(default_factory=lambda: dict[K, int]())
+    """Changes seen, by the node that made them; an absent node counts 0."""
 
     def version_of(self, node: K) -> int:
-        """Return how many changes of ``node`` this version has seen."""
+        """Count the changes of a node that this version has seen.
+
+        Parameters:
+            node: Who made them.
+
+        Returns:
+            The count; 0 for a node that is not in it.
+        """
         return self.versions.get(node, 0)
 
     def increment(self, node: K) -> VectorClock[K]:
-        """Return the version after one more change by ``node``."""
+        """Count one more change.
+
+        Parameters:
+            node: Who made it.
+
+        Returns:
+            The version after it; this one stays as it is.
+        """
         return VectorClock({**self.versions, node: self.version_of(node) + 1})
 
     def merge(self, other: VectorClock[K]) -> VectorClock[K]:
-        """Return the least version that has seen both."""
+        """Find the least version that has seen both.
+
+        Parameters:
+            other: Another version.
+
+        Returns:
+            That version.
+        """
         merged = dict(self.versions)
         for node, version in other.versions.items():
             if version > merged.get(node, 0):
@@ -44,22 +66,50 @@ class VectorClock(Generic[K]):
         return VectorClock(merged)
 
     def without(self, node: K) -> VectorClock[K]:
-        """Return this version without an entry: when its owner is gone for good."""
+        """Drop an entry, when its owner is gone for good.
+
+        Parameters:
+            node: Whose entry.
+
+        Returns:
+            The version without it.
+        """
         return VectorClock({key: version for key, version in self.versions.items() if key != node})
 
     def covers(self, other: VectorClock[K]) -> bool:
-        """Return whether this version has seen everything that ``other`` has."""
+        """Compare: has this version seen everything that another has?
+
+        Parameters:
+            other: Another version.
+
+        Returns:
+            True also where both are the same.
+        """
         mine, theirs = self.versions, other.versions
         if mine is theirs or mine == theirs:
             return True  # which Python finds out in a tenth of the time
         return all(mine.get(node, 0) >= version for node, version in theirs.items())
 
     def is_before(self, other: VectorClock[K]) -> bool:
-        """Return whether ``other`` has seen all of this and more."""
+        """Compare: has another version seen all of this and more?
+
+        Parameters:
+            other: Another version.
+
+        Returns:
+            False where both are the same.
+        """
         return other.covers(self) and not self.covers(other)
 
     def is_concurrent_with(self, other: VectorClock[K]) -> bool:
-        """Return whether each has seen a change that the other has not."""
+        """Compare: has each seen a change that the other has not?
+
+        Parameters:
+            other: Another version.
+
+        Returns:
+            True where neither covers the other.
+        """
         return not self.covers(other) and not other.covers(self)
 
     def __hash__(self) -> int:
