@@ -100,9 +100,31 @@ class Network(Protocol):
     """A way to listen and to dial."""
 
     async def listen(self, host: str, port: int) -> Listener:
-        """Open a port. BindError when it cannot be had, with a message that says what to change."""
+        """Open a port.
+
+        Parameters:
+            host: Address to bind.
+            port: TCP port; 0 takes a free one.
+
+        Returns:
+            A listener, which tells its address and serves connections.
+
+        Raises:
+            BindError: The port cannot be had; the message says what to change.
+            ConfigError: The port must not be had: it would be reachable for machines that are not trusted.
+        """
         ...
 
     async def connect(self, address: NodeAddress) -> Connection:
-        """Dial. ConnectFailed when that fails; waits as long as the network does, so bound it."""
+        """Dial. It waits as long as the network does, so bound it.
+
+        Parameters:
+            address: Where to connect to.
+
+        Returns:
+            An ordered stream of bytes.
+
+        Raises:
+            casty.transport.base.ConnectFailed: Nobody answers there, or somebody refuses.
+        """
         ...

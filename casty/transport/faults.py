@@ -39,13 +39,23 @@ class Faults:
 
         Bytes on it are held, and so are the ends and resets of connections; a new connection needs
         both directions and waits.
+
+        Parameters:
+            a: Name of a host.
+            b: Name of another.
+            one_way: Whether what goes from ``b`` to ``a`` still arrives.
         """
         self._cuts.add((a, b))
         if not one_way:
             self._cuts.add((b, a))
 
     def heal(self, a: str, b: str) -> None:
-        """End the cuts between ``a`` and ``b`` in both directions; what was held arrives now."""
+        """End the cuts between ``a`` and ``b`` in both directions; what was held arrives now.
+
+        Parameters:
+            a: Name of a host.
+            b: Name of another.
+        """
         self._cuts -= {(a, b), (b, a)}
         self._wake()
 
@@ -59,18 +69,32 @@ class Faults:
         """Stop a host as SIGSTOP does: its port still accepts, nothing goes in or out.
 
         The tasks of the host keep running in this process, only their bytes do not.
+
+        Parameters:
+            host: Name of the host.
         """
         self._frozen.add(host)
 
     def thaw(self, host: str) -> None:
-        """Let a frozen host continue; what was held arrives now."""
+        """Let a frozen host continue; what was held arrives now.
+
+        Parameters:
+            host: Name of the host.
+        """
         self._frozen.discard(host)
         self._wake()
 
     def delay(self, a: str, b: str, seconds: float, *, one_way: bool = False) -> None:
-        """Let bytes from ``a`` to ``b`` travel for ``seconds``, and back unless ``one_way``.
+        """Let bytes take their time on a path. Those that are under way keep theirs, and later ones stay behind them.
 
-        0 ends the delay. Bytes that are under way keep their time, and later ones stay behind them.
+        Parameters:
+            a: Name of a host.
+            b: Name of another.
+            seconds: Seconds from ``a`` to ``b``, and back; 0 ends the delay.
+            one_way: Whether the way back stays as it is.
+
+        Raises:
+            ConfigError: ``seconds`` is no finite number of at least 0.
         """
         if not 0 <= seconds < float("inf"):
             raise ConfigError(f"delay must be a finite number of at least 0, got {seconds!r}")
@@ -78,18 +102,50 @@ class Faults:
             self._delays[path] = seconds
 
     def is_held(self, source: str, target: str) -> bool:
-        """Whether bytes from ``source`` do not reach ``target`` now."""
+        """Look whether bytes do not arrive.
+
+        Parameters:
+            source: Name of the sending host.
+            target: Name of the receiving host.
+
+        Returns:
+            Whether the path is cut, or one of the two is frozen.
+        """
         return (source, target) in self._cuts or source in self._frozen or target in self._frozen
 
     def is_unreachable(self, source: str, target: str) -> bool:
-        """Whether a dial from ``source`` to ``target`` hangs; a frozen target still accepts."""
+        """Look whether a dial hangs; a frozen target still accepts.
+
+        Parameters:
+            source: Name of the dialling host.
+            target: Name of the dialled host.
+
+        Returns:
+            Whether there is a cut between them, or the source is frozen.
+        """
         return (source, target) in self._cuts or (target, source) in self._cuts or source in self._frozen
 
     def is_frozen(self, host: str) -> bool:
-        """Whether the host is stopped."""
+        """Look whether a host is stopped.
+
+        Parameters:
+            host: Name of the host.
+
+        Returns:
+            Whether it is.
+        """
         return host in self._frozen
 
     def arrival(self, source: str, target: str, now: float) -> float:
-        """Return when something that leaves ``source`` now reaches ``target``, cuts apart."""
+        """Compute when something that leaves one host reaches another, cuts apart.
+
+        Parameters:
+            source: Name of the sending host.
+            target: Name of the receiving host.
+            now: Time of Trio's clock.
+
+        Returns:
+            Time of Trio's clock.
+        """
         seconds = self._delays.get((source, target), 0.0)
         return now + seconds + next(self._serial) % TIE_BREAKS * TIE_BREAK if seconds else now

@@ -47,9 +47,20 @@ class MemoryNetwork(Faults):
         self._connection_serial = count()
         self._free_port = count(FIRST_FREE_PORT)
         self.paths_changed = trio.lowlevel.ParkingLot()
+        """Where tasks wait for a change of the paths."""
 
     def host(self, name: str) -> MemoryHost:
-        """Return the network as the host ``name`` sees it; after a crash a new one."""
+        """Show the network as one host sees it: a `Network` to start a node with. After a crash it is a new one.
+
+        Parameters:
+            name: Name of the host, which is also its address.
+
+        Returns:
+            The host's view.
+
+        Raises:
+            ConfigError: ``name`` is no host name.
+        """
         check_endpoint("memory", name, 0)
         return self._hosts.setdefault(name, MemoryHost(self, name))
 
@@ -57,6 +68,9 @@ class MemoryNetwork(Faults):
         """End a host as SIGKILL does: ports gone, connections reset; its view is dead for good.
 
         Cancel the tasks of the host as well. ``network.host(name)`` starts the host again.
+
+        Parameters:
+            host: Name of the host; an unknown one changes nothing.
         """
         self._frozen.discard(host)
         dead = self._hosts.pop(host, None)
@@ -72,7 +86,12 @@ class MemoryNetwork(Faults):
         self._wake()
 
     def reset(self, a: str, b: str) -> None:
-        """Break every connection between two hosts, as a device on the path does; both ends learn it."""
+        """Break every connection between two hosts, as a device on the path does; both ends learn it.
+
+        Parameters:
+            a: Name of a host.
+            b: Name of another.
+        """
         for ends in self._connections.values():
             if {end.host.name for end in ends} == {a, b}:
                 for end in ends:
@@ -90,7 +109,12 @@ class MemoryNetwork(Faults):
             near.changed.unpark_all()
 
     async def open_path(self, source: str, target: str) -> None:
-        """Return when a dial has made its round trip."""
+        """Wait until a dial has made its round trip. For the hosts.
+
+        Parameters:
+            source: Name of the dialling host.
+            target: Name of the dialled host.
+        """
         while True:
             while self.is_unreachable(source, target):
                 await self.paths_changed.park()
@@ -102,11 +126,29 @@ class MemoryNetwork(Faults):
                 return
 
     def listener_at(self, address: NodeAddress) -> MemoryListener | None:
-        """Return who listens there."""
+        """Look up who listens at an address. For the hosts.
+
+        Parameters:
+            address: Host and port.
+
+        Returns:
+            The listener; None for nobody.
+        """
         return self._listeners.get(address)
 
     def bind(self, host: MemoryHost, port: int) -> MemoryListener:
-        """Give a port to a host; 0 is any free one."""
+        """Give a port to a host. For the hosts.
+
+        Parameters:
+            host: The host.
+            port: The port; 0 is any free one.
+
+        Returns:
+            The listener.
+
+        Raises:
+            BindError: The port is in use.
+        """
         address = NodeAddress(host.name, port)
         while not port and (address.port == 0 or address in self._listeners):
             address = NodeAddress(host.name, next(self._free_port))
@@ -116,12 +158,24 @@ class MemoryNetwork(Faults):
         return listener
 
     def unbind(self, listener: MemoryListener) -> None:
-        """Take the port back."""
+        """Take a port back. For the hosts.
+
+        Parameters:
+            listener: Whose port it is.
+        """
         if self._listeners.get(listener.address) is listener:
             del self._listeners[listener.address]
 
     def join(self, source: MemoryHost, listener: MemoryListener) -> MemoryConnection:
-        """Make a connection, hand its far end to the listener and return the near one."""
+        """Make a connection, and hand its far end to the listener. For the hosts.
+
+        Parameters:
+            source: The dialling host.
+            listener: Who is dialled.
+
+        Returns:
+            The near end.
+        """
         serial = next(self._connection_serial)
         changed = trio.lowlevel.ParkingLot()
         there = _Pipe(self, source.name, listener.host.name)
@@ -133,7 +187,11 @@ class MemoryNetwork(Faults):
         return near
 
     def forget(self, serial: int) -> None:
-        """Drop a connection once both of its ends are closed."""
+        """Drop a connection once both of its ends are closed. For the connections.
+
+        Parameters:
+            serial: Number of the connection.
+        """
         if all(end.is_closed for end in self._connections.get(serial, ())):
             self._connections.pop(serial, None)
 

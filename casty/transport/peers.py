@@ -57,6 +57,11 @@ class RemoteTransport:
     ``handler.undelivered``, or was inside a write when its connection broke, which `statistics`
     counts as ``frames_unknown``. A frame is never written twice, and frames of one lane to one run
     of a node are written in the order in which they were sent.
+
+    Parameters:
+        network: What to listen and dial with, such as ``TcpNetwork()``.
+        limits: Bounds against hostile and broken peers.
+        rng: Source of jitter and nonces, for simulations; None draws from the operating system.
     """
 
     def __init__(
@@ -75,9 +80,23 @@ class RemoteTransport:
         self._scope = trio.CancelScope()
         self._is_closed = False
         self.sends = 0
+        """Calls of `send_wait` so far."""
 
     async def bind(self, host: str, port: int) -> NodeAddress:
-        """Open the port and return where it is; BindError when it cannot be had."""
+        """Open the port.
+
+        Parameters:
+            host: Address to bind.
+            port: TCP port; 0 takes a free one.
+
+        Returns:
+            Where it listens, with the real port.
+
+        Raises:
+            BindError: The port cannot be had.
+            ConfigError: The network must not listen on that host.
+            RuntimeError: It is bound already, or was closed.
+        """
         if self._is_closed:
             raise RuntimeError("the transport was closed: make another one")
         if self._listener is not None:
@@ -95,8 +114,16 @@ class RemoteTransport:
     ) -> None:
         """Serve until cancelled or closed; then every connection is closed and the port is free.
 
-        ``local`` is what peers are told: its address may differ from the bound one. Frames that are
-        still queued at the end are given to ``handler.undelivered``.
+        Frames that are still queued at the end are given to ``handler.undelivered``.
+
+        Parameters:
+            local: Run of this node, as peers are told; its address may differ from the bound one.
+            system_name: Name of the system; peers with another one are refused.
+            handler: Who is told of frames, links and refusals.
+            task_status: For ``nursery.start``, which returns when links can be made.
+
+        Raises:
+            RuntimeError: `bind` was not called, or `run` was before.
         """
         listener = self._listener
         if self._is_closed:
@@ -135,10 +162,16 @@ class RemoteTransport:
                 await self._listener.aclose()
 
     def send(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
-        """Queue a whole frame, dialling where there is no link; False when it was not taken.
+        """Queue a whole frame, dialling where there is no link. For the cluster.
 
-        Incarnation 0 is whoever runs at that address. Not taken: the queue is full, or that of all who
-        are no members; another run is known to be there; or the transport does not run.
+        Parameters:
+            to: Run of a node; incarnation 0 is whoever runs at that address.
+            lane: Lane to send on.
+            frame: The bytes.
+
+        Returns:
+            False when it was not taken: the queue is full, or that of all who are no members; another run is known to
+            be there; or the transport does not run.
         """
         exchange = self._exchange
         if exchange is None:
@@ -152,7 +185,15 @@ class RemoteTransport:
         return True
 
     def refusal(self, to: UniqueAddress, lane: Lane) -> str | None:
-        """Return why nothing is queued for a peer, however much room there is; None where that is not so."""
+        """Say why nothing is queued for a peer, however much room there is. For the cluster.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane to send on.
+
+        Returns:
+            The reason; None where something is.
+        """
         link = NO_LINKS if self._exchange is None else self._exchange.link_for(to, lane)
         return link if isinstance(link, str) else None
 
@@ -162,6 +203,15 @@ class RemoteTransport:
         Cancelled: the frame was not taken. Where `send` would return False for good, the frame is
         given to ``handler.undelivered``. Always a point of cancellation; other tasks run at every
         SENDS_BEFORE_YIELD-th call, and while it waits. For ``deadline`` see `Outbox.put`.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane to send on.
+            frame: The bytes.
+            deadline: When the sender of a request gives up, on Trio's clock; None for a plain message.
+
+        Raises:
+            RuntimeError: The transport does not run.
         """
         self.sends += 1
         if self.sends % SENDS_BEFORE_YIELD:
@@ -171,7 +221,18 @@ class RemoteTransport:
         await self.queue(to, lane, frame, deadline)
 
     async def queue(self, to: UniqueAddress, lane: Lane, frame: bytes, deadline: float | None) -> None:
-        """Do the same, and suspend only once the frame has its place in the line."""
+        """Queue a whole frame as `send_wait` does, and suspend only once the frame has its place in the line. For the
+        cluster.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane to send on.
+            frame: The bytes.
+            deadline: When the sender of a request gives up, on Trio's clock; None for a plain message.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
         exchange = self._running()
         link = exchange.link_for(to, lane)
         if isinstance(link, str):
@@ -185,7 +246,16 @@ class RemoteTransport:
         await outbox.put(frame, deadline)
 
     def send_held(self, to: UniqueAddress, lane: Lane, frames: list[bytes]) -> None:
-        """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them."""
+        """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane to send on.
+            frames: The bytes of each.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
         exchange = self._running()
         link = exchange.link_for(to, lane)
         if isinstance(link, str):
@@ -196,31 +266,79 @@ class RemoteTransport:
             exchange.reach(link)
 
     def send_if_up(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
-        """Queue a frame only where a link is up; for what is worthless when it comes late."""
+        """Queue a frame only where a link is up; for what is worthless when it comes late.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane to send on.
+            frame: The bytes.
+
+        Returns:
+            False when it was not taken.
+        """
         link = self.link_up(to, lane)
         return link is not None and link.outbox.put_nowait(frame)
 
     def link_up(self, to: UniqueAddress, lane: Lane) -> Link | None:
-        """Return the link to a run, if it is up and something may be sent."""
+        """Find the link to a run, if it is up and something may be sent. For the cluster.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane of the link.
+
+        Returns:
+            The link; None where there is none.
+        """
         exchange = self._exchange
         return None if exchange is None or exchange.is_closing else exchange.links.up(to, lane)
 
     def is_up(self, node: UniqueAddress, lane: Lane, *, or_awaited: bool = False) -> bool:
-        """Whether there is a link with this run of a node; with ``or_awaited`` also whether frames wait for one."""
+        """Look whether there is a link with a run of a node.
+
+        Parameters:
+            node: Run of a node.
+            lane: Lane of the link.
+            or_awaited: Whether frames that wait for a link count for one.
+
+        Returns:
+            Whether there is.
+        """
         link = None if self._exchange is None else self._exchange.links.by_peer[lane].get(node)
         return link is not None and (or_awaited or link.session is not None)
 
     def dial(self, address: NodeAddress, lane: Lane) -> None:
-        """Start one attempt now, unless there is a link or an attempt; the handler hears the outcome."""
+        """Start one attempt now, unless there is a link or an attempt; the handler hears the outcome.
+
+        Parameters:
+            address: Where to connect to.
+            lane: Lane of the link.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
         self._running().dial(address, lane)
 
     async def identify(self, address: NodeAddress) -> UniqueAddress | None:
-        """Ask which run answers at an address, over a connection of its own; None for nobody."""
+        """Ask which run answers at an address, over a connection of its own.
+
+        Parameters:
+            address: Where to ask.
+
+        Returns:
+            The run; None for nobody.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
         found = await self._claims.probe(address, self._running())
         return None if found is None else found.node
 
     def forget(self, node: UniqueAddress) -> None:
-        """Drop the links and queues of a run that was removed; queued frames are undelivered."""
+        """Drop the links and queues of a run that was removed; queued frames are undelivered.
+
+        Parameters:
+            node: The removed run.
+        """
         if self._exchange is not None:
             self._exchange.forget(node)
 
@@ -229,12 +347,20 @@ class RemoteTransport:
 
         Links to all other runs are closed after a while without traffic, and their number is bounded
         apart, so that there is always room for those to keep.
+
+        Parameters:
+            nodes: Runs of nodes, as a rule the members.
         """
         if self._exchange is not None:
             self._exchange.strangers.keep(nodes)
 
     def give_up(self, address: NodeAddress, reason: str) -> None:
-        """Stop dialling an address for messages between actors; what waits for it is undelivered."""
+        """Stop dialling an address for messages between actors; what waits for it is undelivered.
+
+        Parameters:
+            address: Where nobody answers.
+            reason: Why, for the dead letters.
+        """
         if self._exchange is not None:
             self._exchange.give_up(address, reason)
 
@@ -243,6 +369,9 @@ class RemoteTransport:
 
         From its start nothing is taken and nobody is let in any more. A transport that was bound and
         does not run yet is closed.
+
+        Parameters:
+            timeout: Seconds for all of it.
         """
         exchange = self._exchange
         if exchange is None:
@@ -261,7 +390,14 @@ class RemoteTransport:
         return self._exchange is not None
 
     def statistics(self) -> TransportStatistics:
-        """Return the state of each link and the counters of all."""
+        """Count what the links have carried, and what waits.
+
+        Returns:
+            The state of each link and the counters of all.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
         exchange = self._running()
         return exchange.links.statistics(
             dials=len(exchange.dials), unauthenticated=self._gate.inside, frames_rejected=exchange.frames_rejected

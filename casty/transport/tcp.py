@@ -228,9 +228,11 @@ class TcpListener:
 class TcpNetwork:
     """Listen and dial over TCP.
 
-    ``insecure=True`` allows to listen beyond loopback although the traffic is neither encrypted nor
-    authenticated: for networks in which every machine is trusted. With ``busy_poll=False``, readers sleep at
-    once; so they do where the process may use one core only.
+    Parameters:
+        insecure: Allow to listen beyond loopback, although the traffic is neither encrypted nor authenticated: for
+            networks in which every machine is trusted.
+        busy_poll: Let readers look for more for about 0.1 ms before they sleep, as long as that pays. Where the
+            process may use one core only, they sleep at once in any case.
     """
 
     __slots__ = ("_insecure", "_looking")
@@ -240,7 +242,19 @@ class TcpNetwork:
         self._looking = Looking() if busy_poll and usable_cores() > 1 else None
 
     async def listen(self, host: str, port: int) -> TcpListener:
-        """Open the port; BindError when it cannot be had, ConfigError when it must not be."""
+        """Open a port.
+
+        Parameters:
+            host: Address to bind.
+            port: TCP port; 0 takes a free one.
+
+        Returns:
+            The listener.
+
+        Raises:
+            BindError: The port cannot be had; the message says what to change.
+            ConfigError: ``host`` is not loopback and ``insecure`` is False, or host or port make no sense.
+        """
         check_endpoint("listening", host, port)
         if not is_loopback(host):
             if not self._insecure:
@@ -255,7 +269,17 @@ class TcpNetwork:
         return TcpListener(NodeAddress(host, bound), listeners, looking=self._looking)
 
     async def connect(self, address: NodeAddress) -> TcpConnection:
-        """Dial; ConnectFailed says whether it was refused."""
+        """Dial, over IPv6 or IPv4.
+
+        Parameters:
+            address: Where to connect to.
+
+        Returns:
+            The connection.
+
+        Raises:
+            casty.transport.base.ConnectFailed: Nobody answers there, or somebody refuses; the error says which.
+        """
         if not 0 < address.port <= PORT_MAX:
             raise ConnectFailed(address, f"the port must be from 1 to {PORT_MAX}", refused=False)
         try:
