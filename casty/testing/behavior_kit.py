@@ -26,7 +26,7 @@ class BehaviorTestKit(Generic[M]):
     """Runs one behaviour synchronously: no loop, no other actors, no time.
 
     Making a kit starts the behaviour: its setup and ``pre_start`` run. Children, timers, watches and
-    tasks are effects, they do not run. An ``await`` that really waits raises WouldWait. What the
+    tasks are effects, they do not run. An ``await`` that really waits is a WouldWait. What the
     behaviour raises leaves the call that ran it, and is the end of it: no strategy is asked.
 
     >>> from casty.testing import BehaviorTestKit, Scheduled
@@ -40,6 +40,13 @@ class BehaviorTestKit(Generic[M]):
     Scheduled(message='STOP', delay=5.0, interval=None, key=None, fixed_delay=False)
     >>> kit.run("STOP"), kit.is_alive
     (Behaviors.stopped(), False)
+
+    Parameters:
+        behavior: What to test.
+        name: Name of the actor; its path is ``/name``.
+
+    Raises:
+        WouldWait: The setup or ``pre_start`` waits for something.
     """
 
     __test__: ClassVar[bool] = False
@@ -81,19 +88,39 @@ class BehaviorTestKit(Generic[M]):
         return self._context.children
 
     def inbox(self, name: str = "inbox", respond: Callable[[N], None] | None = None) -> TestInbox[N]:
-        """Return a new inbox, whose ref goes into messages for the behaviour; telling it is a `Told`.
+        """Make an inbox, whose ref goes into messages for the behaviour; telling it is a `Told`.
 
         ``replies: TestInbox[int] = kit.inbox("replies")`` says of what type its messages are.
+
+        Parameters:
+            name: Name of the inbox; its path is ``/name``.
+            respond: Plain function, called with each message as it comes; it may answer. None keeps the messages
+                only.
+
+        Returns:
+            The inbox.
+
+        Raises:
+            TypeError: ``respond`` cannot be called, or is an async function.
         """
         if respond is not None:
             check_callable("inbox", respond, "as respond a function of a message")
         return TestInbox(lambda take: self._world.ref_at(f"/{name}", take), respond)
 
     def run(self, message: M | Terminated | PoisonPill) -> Behavior[Never]:
-        """Have the behaviour handle a message, or the end of an actor that it watches; return its answer.
+        """Have the behaviour handle a message, or the end of an actor that it watches.
 
-        A task-style behaviour runs until it wants the next message, and answers nothing but ``same``,
-        or ``stopped`` when it returned.
+        A task-style behaviour runs until it wants the next message. What the behaviour raises leaves this call.
+
+        Parameters:
+            message: A message of the actor's type; Terminated of an actor that is watched; PoisonPill.
+
+        Returns:
+            The behaviour's answer; of a task-style one ``same``, or ``stopped`` when it returned.
+
+        Raises:
+            AssertionError: The behaviour has ended, or Terminated names an actor that is not watched.
+            WouldWait: The handler waits for something.
         """
         if not self._alive:
             raise AssertionError(f"{self._world.path} has ended, so it cannot handle {message!r}")
@@ -106,7 +133,15 @@ class BehaviorTestKit(Generic[M]):
         return self._returned
 
     def run_own(self) -> int:
-        """Have the behaviour handle what it has told itself, adapted and unstashed messages too; return how many."""
+        """Have the behaviour handle what it has told itself, adapted and unstashed messages too.
+
+        Returns:
+            How many messages were handled.
+
+        Raises:
+            AssertionError: There are more than 1,000: an endless chain.
+            WouldWait: A handler waits for something.
+        """
         own = self._world.own_messages
         for handled in range(OWN_MESSAGES_MAX):
             if not own or not self._alive:
@@ -115,12 +150,20 @@ class BehaviorTestKit(Generic[M]):
         raise AssertionError(f"{self._world.path} told itself more than {OWN_MESSAGES_MAX} messages")
 
     def stop(self) -> None:
-        """Stop the behaviour as its system would: a task's inbox ends, then ``post_stop`` runs."""
+        """Stop the behaviour as its system would: a task's inbox ends, then ``post_stop`` runs.
+
+        Raises:
+            AssertionError: A task goes on after the end of its inbox.
+        """
         if self._alive:
             self._guarded(self._stop)
 
     def effects(self) -> list[Effect]:
-        """Return what the behaviour did since the last time, in order, and forget it."""
+        """Take what the behaviour did since the last time, and forget it.
+
+        Returns:
+            The effects in their order.
+        """
         done = list(self._world.effects)
         self._world.effects.clear()
         return done
@@ -132,9 +175,16 @@ class BehaviorTestKit(Generic[M]):
     def expect_effect(self, expected: E) -> E: ...
 
     def expect_effect(self, expected: object) -> object:
-        """Return the first effect of this type, or equal to this value, and forget it alone.
+        """Take the first effect of this type, or equal to this value, and forget it alone.
 
-        AssertionError, which tells what there is, when there is none.
+        Parameters:
+            expected: A class of effects, or an effect.
+
+        Returns:
+            The effect that was found.
+
+        Raises:
+            AssertionError: There is none; the message tells what there is.
         """
         for index, effect in enumerate(self._world.effects):
             if isinstance(effect, expected) if isinstance(expected, type) else effect == expected:
@@ -144,7 +194,11 @@ class BehaviorTestKit(Generic[M]):
         raise AssertionError(f"expected the effect {expected!r}, found{found}")
 
     def expect_no_effects(self) -> None:
-        """AssertionError when there is an effect that nothing has looked at."""
+        """Check that no effect is left that nothing has looked at.
+
+        Raises:
+            AssertionError: There is one; the message tells which.
+        """
         if self._world.effects:
             found = "".join(f"\n  {effect!r}" for effect in self._world.effects)
             raise AssertionError(f"expected no effects, found{found}")

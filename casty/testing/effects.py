@@ -14,9 +14,13 @@ class Spawned:
     """A child was spawned. It does not run: test its behaviour in a kit of its own."""
 
     name: str
+    """Name of the child."""
     behavior: Behavior[Never]
+    """What the child would do."""
     ref: ActorRef[Never]
+    """The child's ref."""
     mailbox: Mailbox | None = None
+    """Bound that was given for its mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Stopped:
     """An actor was asked to stop."""
 
     ref: ActorRef[Never]
+    """The actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Watched:
     """An actor is watched from now on: ``kit.run(Terminated(ref))`` says that it has ended."""
 
     ref: ActorRef[Never]
+    """The actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +44,23 @@ class Unwatched:
     """An actor is not watched any more."""
 
     ref: ActorRef[Never]
+    """The actor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A message to the actor itself, later; again every ``interval`` seconds unless that is None.
-
-    ``key`` is the one that the behaviour chose, None where it chose none. ``fixed_delay`` says that each
-    interval begins when the message before was taken.
-    """
+    """A message to the actor itself, later; once, or again and again."""
 
     message: object
+    """What the actor gets."""
     delay: float
+    """Seconds until the first time."""
     interval: float | None = None
+    """Seconds between the times; None for once."""
     key: Hashable = None
+    """The key that the behaviour chose, None where it chose none."""
     fixed_delay: bool = False
+    """Whether each interval begins when the message before was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,9 @@ class ReceiveTimeoutSet:
     """The message comes when the actor has waited for ``seconds``; None for both when it was cancelled."""
 
     seconds: float | None
+    """Seconds of quiet; None when the time-out was cancelled."""
     message: object = None
+    """What the actor gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,7 @@ class Cancelled:
     """The timer with this key was cancelled, if there was one."""
 
     key: Hashable
+    """Key of the timer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,9 @@ class Told:
     """A message was told, or sent, to a ref that the kit made: an inbox, a child, the actor itself."""
 
     ref: ActorRef[Never]
+    """Who was told."""
     message: object
+    """What was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,9 @@ class TaskStarted:
     """``start_soon`` was called. The function does not run: test it by itself."""
 
     async_fn: Callable[..., Awaitable[object]]
+    """The function."""
     args: tuple[object, ...]
+    """Its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +106,13 @@ class Piped:
     """``pipe_to_self`` was called. The function does not run; ``mapper`` and ``on_failure`` make its message."""
 
     async_fn: Callable[..., Awaitable[object]]
+    """The function."""
     args: tuple[object, ...]
+    """Its arguments."""
     mapper: Callable[..., object] | None = None
+    """Function from the result to a message."""
     on_failure: Callable[[Exception], object] | None = None
+    """Function from an exception to a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +120,7 @@ class AdapterMade:
     """A message adapter was made: what is told to ``ref`` is adapted, then told to the actor itself."""
 
     ref: ActorRef[Never]
+    """The adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +128,9 @@ class RepliedError:
     """``reply_error`` was called: the one who asked with this ref gets AskFailed."""
 
     reply_to: ActorRef[Never]
+    """Ref of the ask."""
     error: Exception | str
+    """What the asker is told."""
 
 
 Effect: TypeAlias = (

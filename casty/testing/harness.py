@@ -16,13 +16,25 @@ M = TypeVar("M")
 
 
 class ProbeFactory:
-    """Makes probes in one system: ``probe = probes(int)`` is a ``TestProbe[int]``."""
+    """Makes probes in one system: ``probe = probes(int)`` is a ``TestProbe[int]``.
+
+    Parameters:
+        system: Where the probes live.
+    """
 
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
 
     def __call__(self, message_type: type[M] | None = None, *, name: str = "") -> TestProbe[M]:
-        """Return a new probe; without ``message_type`` it takes what its annotation on the left says."""
+        """Make a probe.
+
+        Parameters:
+            message_type: Type of its messages; None takes what the annotation on the left says.
+            name: Name of its actor; "" makes one up.
+
+        Returns:
+            The probe.
+        """
         return TestProbe(self._system, message_type, name=name)
 
 
@@ -38,6 +50,16 @@ async def system_with_probes(
     ...     probe.ref.tell("hello")
     ...     await probe.expect("hello")
     'hello'
+
+    Parameters:
+        name: Name of the system.
+        config: Settings of the system.
+
+    Yields:
+        The running system, and what makes probes in it.
+
+    Raises:
+        AssertionError: At the end: something was left behind.
     """
     async with no_leaks(), ActorSystem(name, config=config) as system:
         yield system, ProbeFactory(system)
@@ -87,8 +109,11 @@ class _Hosted:
 
 
 def autojump_backend() -> tuple[str, dict[str, object]]:
-    """Return what an ``anyio_backend`` fixture returns, to run tests on Trio without waiting for time.
+    """Make what an ``anyio_backend`` fixture returns, to run tests on Trio without waiting for time.
 
     The clock jumps to the next deadline whenever all tasks wait. Make a new one for each test.
+
+    Returns:
+        The name of the backend and its options.
     """
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}

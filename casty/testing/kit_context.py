@@ -70,8 +70,11 @@ class KitRef(ActorRef[M_contra]):
 class TestInbox(Generic[M]):
     """Where messages of a behaviour under test arrive: hand ``ref`` to it, look at ``messages``.
 
-    Made by ``kit.inbox(name)``. ``respond``, if given, is called with each message as it comes, and
-    may answer it: that is how an ask of the behaviour gets its reply.
+    Made by ``kit.inbox(name)``. A ``respond`` that answers is how an ask of the behaviour gets its reply.
+
+    Parameters:
+        ref_to: Maker of the ref; ``kit.inbox`` passes it.
+        respond: Plain function, called with each message as it comes.
     """
 
     __test__: ClassVar[bool] = False
@@ -80,6 +83,7 @@ class TestInbox(Generic[M]):
         self._messages: deque[M] = deque()
         self._respond = respond
         self.ref: ActorRef[M] = ref_to(self._take)
+        """Where to tell the messages."""
 
     def __repr__(self) -> str:
         return f"<TestInbox {self.ref.path} messages={len(self._messages)}>"
@@ -90,7 +94,14 @@ class TestInbox(Generic[M]):
         return tuple(self._messages)
 
     def take(self) -> M:
-        """Return the oldest message and forget it. AssertionError where there is none."""
+        """Take the oldest message, and forget it.
+
+        Returns:
+            The message.
+
+        Raises:
+            AssertionError: There is none.
+        """
         if not self._messages:
             raise AssertionError(f"expected a message at {self.ref.path}, found none")
         return self._messages.popleft()

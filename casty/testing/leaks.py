@@ -23,16 +23,25 @@ DESCRIPTORS = Path("/dev/fd")
 
 @asynccontextmanager
 async def no_leaks(system: ActorSystem | None = None, *, settle: float = SETTLE_TIMEOUT) -> AsyncGenerator[None]:
-    """Raise AssertionError when something is left after the block that was not there before it.
+    """Check that a block leaves nothing behind that was not there before it.
 
-    Looks at the tasks of this Trio run and the sockets of this process; with ``system``, which has to
-    be running, also at its actors, timers and asks. What is left gets ``settle`` seconds to go away.
-    An error of the block leaves as it is, without a check.
+    Looks at the tasks of this Trio run and the sockets of this process. An error of the block leaves as it is, without
+    a check.
 
     >>> from casty.testing import no_leaks
     >>> async with no_leaks():
     ...     async with ActorSystem("shop") as shop:
     ...         _ = shop.spawn(Behaviors.ignore(), "cart")
+
+    Parameters:
+        system: Running system, whose actors, timers and asks are looked at too; None leaves them out.
+        settle: Seconds that what is left has to go away.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        AssertionError: At the end: something is there that was not before; the message names it.
     """
     with trio.move_on_after(settle):  # what was started before the block is not the block's
         await trio.testing.wait_all_tasks_blocked()

@@ -30,14 +30,21 @@ class TestProbe(Generic[M]):
     """A real actor in a real system, whose messages a test awaits one by one.
 
     ``ref`` goes wherever an ``ActorRef[M]`` is wanted. Times are seconds of the Trio clock: with an
-    autojump clock no test waits for real. ``message_type`` gives M its type, and makes the probe
-    known to the cluster for messages from other nodes.
+    autojump clock no test waits for real.
 
     >>> from casty.testing import TestProbe
     >>> probe = TestProbe(system, int)
     >>> probe.ref.tell(1)
     >>> await probe.expect(1)
     1
+
+    Parameters:
+        system: Running system in which the probe lives.
+        message_type: Type of its messages; it makes the probe known to the cluster for messages from other nodes.
+        name: Name of its actor; "" makes one up.
+
+    Raises:
+        ValueError: The name is bad, or in use.
     """
 
     __test__: ClassVar[bool] = False
@@ -63,7 +70,17 @@ class TestProbe(Generic[M]):
         return tuple(self._messages)
 
     async def receive(self, *, timeout: float = EXPECT_TIMEOUT) -> M:
-        """Return the next message, whatever it is. AssertionError after ``timeout`` seconds without one."""
+        """Take the next message, whatever it is.
+
+        Parameters:
+            timeout: Seconds to wait.
+
+        Returns:
+            The message.
+
+        Raises:
+            AssertionError: None came within ``timeout``.
+        """
         return await self._next("a message", timeout)
 
     @overload
@@ -73,9 +90,17 @@ class TestProbe(Generic[M]):
     async def expect(self, expected: M, *, timeout: float = EXPECT_TIMEOUT) -> M: ...
 
     async def expect(self, expected: object, *, timeout: float = EXPECT_TIMEOUT) -> object:
-        """Return the next message, which has to be of this type, or equal to this value.
+        """Take the next message, which has to be of a type, or equal to a value.
 
-        AssertionError for another message, and after ``timeout`` seconds without one.
+        Parameters:
+            expected: A class, or a message.
+            timeout: Seconds to wait.
+
+        Returns:
+            The message.
+
+        Raises:
+            AssertionError: It is another one, or none came within ``timeout``.
         """
         message = await self._next(_wanted(expected), timeout)
         if not (isinstance(message, expected) if isinstance(expected, type) else message == expected):
@@ -83,7 +108,14 @@ class TestProbe(Generic[M]):
         return message
 
     async def expect_no_message(self, for_: float = NO_MESSAGE_FOR) -> None:
-        """Wait ``for_`` seconds. AssertionError when a message is there or arrives."""
+        """Wait, and check that no message is there or arrives.
+
+        Parameters:
+            for_: Seconds of silence.
+
+        Raises:
+            AssertionError: There is one.
+        """
         with trio.move_on_after(for_):
             while not self._messages:
                 await self._arrival()
@@ -91,9 +123,18 @@ class TestProbe(Generic[M]):
             raise AssertionError(f"{self._ref.path} expected no message for {for_:g} s, got {self._messages[0]!r}")
 
     async def fish_for(self, predicate: Callable[[M], bool], *, timeout: float = EXPECT_TIMEOUT) -> M:
-        """Return the first message for which ``predicate`` holds; drop those before it.
+        """Take the first message for which a predicate holds; drop those before it.
 
-        AssertionError, with the messages that were dropped, after ``timeout`` seconds.
+        Parameters:
+            predicate: Plain function of a message; it returns a bool.
+            timeout: Seconds to wait.
+
+        Returns:
+            The message.
+
+        Raises:
+            AssertionError: None came within ``timeout``; the message tells what was dropped.
+            TypeError: ``predicate`` cannot be called, or is an async function.
         """
         check_callable("fish_for", predicate, "a function of a message, which makes a bool")
         dropped: list[M] = []
@@ -108,15 +149,29 @@ class TestProbe(Generic[M]):
         raise AssertionError(f"{self._ref.path} fished for {timeout:g} s and caught nothing but {dropped!r}")
 
     def watch(self, ref: ActorRef[Never]) -> None:
-        """Watch an actor from now on, for `expect_terminated`."""
+        """Watch an actor from now on, for `expect_terminated`.
+
+        Parameters:
+            ref: An actor, on any node.
+
+        Raises:
+            ValueError: ``ref`` cannot be watched.
+        """
         assert isinstance(self._ref, LocalRef)
         self._ref.cell.context.watch(ref)  # the context is there before the actor runs, its handler's is not
 
     async def expect_terminated(self, ref: ActorRef[Never], *, timeout: float = EXPECT_TIMEOUT) -> Terminated:
-        """Return the end of a watched actor, with the cause; an actor that is not watched is from now on.
+        """Take the end of an actor, with its cause; one that is not watched is watched from now on.
 
-        AssertionError when it lives after ``timeout`` seconds. The cause of an end before the watch is
-        not known: None.
+        Parameters:
+            ref: The actor.
+            timeout: Seconds to wait.
+
+        Returns:
+            The end. Its cause is None for a normal stop, and for an end before the watch.
+
+        Raises:
+            AssertionError: The actor lives after ``timeout``.
         """
         if self._end_of(ref) is None:
             self.watch(ref)

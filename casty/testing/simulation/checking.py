@@ -25,13 +25,28 @@ COMMAND = "python -m casty.testing.simulation"
 class Play(Protocol):
     """A function that plays a scenario once, and raises when something does not hold."""
 
-    def __call__(self, scenario: Scenario, /) -> Played: ...
+    def __call__(self, scenario: Scenario, /) -> Played:
+        """Play a scenario once. What it raises is a failure.
+
+        Parameters:
+            scenario: What to play.
+
+        Returns:
+            What came of it.
+        """
+        ...
 
 
 class ScenarioFailed(AssertionError):
     """Raised when a scenario fails; its text has the smallest one and the command that plays it again.
 
     The failure of that smallest scenario is its ``__cause__``.
+
+    Parameters:
+        original: The scenario that failed.
+        smallest: The smallest one that fails in the same way.
+        rule: What was broken, or the name of an error that came instead.
+        command: The command that plays the smallest one again.
     """
 
     def __init__(self, original: Scenario, smallest: Scenario, rule: str, command: str) -> None:
@@ -42,17 +57,29 @@ class ScenarioFailed(AssertionError):
             f"play it again: {command}"
         )
         self.original = original
+        """The scenario that failed."""
         self.smallest = smallest
+        """The smallest one that fails in the same way."""
         self.rule = rule
         """What was broken, or the name of an error that came instead."""
         self.command = command
+        """The command that plays the smallest one again."""
 
 
 def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> list[Played]:
-    """Play scenarios and return what came of them. ScenarioFailed at the first that fails.
+    """Play scenarios, one after the other. The first that fails is made smaller, and reported.
 
-    ``play`` is the function that plays one of them; with one of your own, at the top level of a
-    module, the printed command calls that.
+    Parameters:
+        scenarios: One, or an iterable of them.
+        play: Function that plays one of them. With one of your own, at the top level of a module, the printed command
+            calls that.
+
+    Returns:
+        What came of each.
+
+    Raises:
+        ScenarioFailed: One failed; the text has the smallest scenario that fails like it, and a command.
+        TypeError: ``play`` cannot be called, or is an async function.
 
     >>> from casty.testing.simulation import partition_scenario
     >>> played = check(partition_scenario(seed) for seed in range(2))

@@ -28,6 +28,7 @@ class OneOwner:
     """
 
     cluster: ModelCluster
+    """The nodes to look at."""
     acted: Counter[UniqueAddress] = field(default_factory=lambda: Counter[UniqueAddress]())
     """How often each run was found acting."""
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
@@ -35,7 +36,14 @@ class OneOwner:
     )
 
     def check(self) -> bool:
-        """Look at every run; always False, so that time goes on. InvariantBroken when two act."""
+        """Look at every run. Give it to `ModelCluster.run_for` as its ``until``.
+
+        Returns:
+            Always False, so that time goes on.
+
+        Raises:
+            InvariantBroken: Two runs of one cluster act.
+        """
         acting = self.acting
         self.acted.update(run.node for run in acting)
         clusters = Counter(run.topology.state.cluster_id for run in acting if run.topology.state is not None)

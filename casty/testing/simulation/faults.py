@@ -49,6 +49,7 @@ class Crash(_AsCode):
     """The process of the node ends at once, as by SIGKILL."""
 
     node: str
+    """Name of the node."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +61,7 @@ class Restart(_AsCode):
     """
 
     node: str
+    """Name of the node."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +69,7 @@ class Pause(_AsCode):
     """The process of the node stands still, as by SIGSTOP; what arrives waits."""
 
     node: str
+    """Name of the node."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,6 +77,7 @@ class Wake(_AsCode):
     """A paused node goes on, as by SIGCONT."""
 
     node: str
+    """Name of the node."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,6 +85,7 @@ class Leave(_AsCode):
     """The node is asked to leave gracefully."""
 
     node: str
+    """Name of the node."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,11 +94,17 @@ class Cut(_AsCode):
 
     >>> Cut(("a",), ("b", "c"), one_way=True)
     Cut(("a",), ("b", "c"), one_way=True)
+
+    Raises:
+        ConfigError: A side is a text: write a tuple of names.
     """
 
     one: tuple[str, ...]
+    """Names of the nodes of one side."""
     other: tuple[str, ...]
+    """Names of the nodes of the other side."""
     one_way: bool = field(default=False, kw_only=True)
+    """Whether what goes from the second side to the first still arrives."""
 
     def __post_init__(self) -> None:
         for side in (self.one, self.other):
@@ -108,9 +119,14 @@ class Heal(_AsCode):
 
 @dataclass(frozen=True, repr=False)
 class Loss(_AsCode):
-    """This share of all messages is lost from now on; 0.0 ends it."""
+    """This share of all messages is lost from now on; 0.0 ends it.
+
+    Raises:
+        ConfigError: ``share`` is out of its range.
+    """
 
     share: float
+    """Share of the messages, at least 0.0 and below 1.0."""
 
     def __post_init__(self) -> None:
         _check_share(self.share, "Loss.share")
@@ -118,10 +134,16 @@ class Loss(_AsCode):
 
 @dataclass(frozen=True, repr=False)
 class Delay(_AsCode):
-    """Messages travel for ``seconds`` and up to ``jitter`` more from now on."""
+    """Messages travel for ``seconds`` and up to ``jitter`` more from now on.
+
+    Raises:
+        ConfigError: A field is out of its range.
+    """
 
     seconds: float
+    """Seconds that each message travels, at most 3,600."""
     jitter: float = field(default=0.0, kw_only=True)
+    """Seconds that are added at random, at most so many."""
 
     def __post_init__(self) -> None:
         _check_seconds(self.seconds, "Delay.seconds")
@@ -133,10 +155,15 @@ class Reorder(_AsCode):
     """This share of all messages is held up for at most ``by`` seconds; later ones of other links overtake them.
 
     On one link messages stay in order, as TCP keeps them: what follows waits too.
+
+    Raises:
+        ConfigError: A field is out of its range.
     """
 
     share: float
+    """Share of the messages, at least 0.0 and below 1.0."""
     by: float = field(default=0.5, kw_only=True)
+    """Longest hold-up, in seconds."""
 
     def __post_init__(self) -> None:
         _check_share(self.share, "Reorder.share")
@@ -145,9 +172,14 @@ class Reorder(_AsCode):
 
 @dataclass(frozen=True, repr=False)
 class Duplicate(_AsCode):
-    """This share of all messages arrives twice from now on."""
+    """This share of all messages arrives twice from now on.
+
+    Raises:
+        ConfigError: ``share`` is out of its range.
+    """
 
     share: float
+    """Share of the messages, at least 0.0 and below 1.0."""
 
     def __post_init__(self) -> None:
         _check_share(self.share, "Duplicate.share")
@@ -155,10 +187,16 @@ class Duplicate(_AsCode):
 
 @dataclass(frozen=True, repr=False)
 class ClockSkew(_AsCode):
-    """The clock of the node runs ``rate`` times as fast as time, until the node restarts."""
+    """The clock of the node runs ``rate`` times as fast as time, until the node restarts.
+
+    Raises:
+        ConfigError: ``rate`` is out of its range.
+    """
 
     node: str
+    """Name of the node."""
     rate: float
+    """Seconds of its clock for each second of time, 0.5 to 2.0."""
 
     def __post_init__(self) -> None:
         if not RATE_MIN <= self.rate <= RATE_MAX:

@@ -55,7 +55,14 @@ def cuts_between(sides: Sequence[tuple[str, ...]]) -> list[Fault]:
 
 
 def partition_scenario(seed: int, nodes: Sequence[str] = ()) -> Scenario:
-    """Return a cluster that falls apart at a bad moment, and heals at a random one.
+    """Draw a cluster that falls apart at a bad moment, and heals at a random one.
+
+    Parameters:
+        seed: Number that the scenario follows from.
+        nodes: Names of the nodes; none draws three, five or nine.
+
+    Returns:
+        The scenario, the same one for the same arguments.
 
     >>> scenario = partition_scenario(1)
     >>> len(scenario.nodes), scenario.faults[-1]
@@ -83,7 +90,15 @@ def partition_scenario(seed: int, nodes: Sequence[str] = ()) -> Scenario:
 
 
 def random_scenario(seed: int, nodes: Sequence[str] = (), *, clocks: bool = True) -> Scenario:
-    """Return a cluster in which up to eight things go wrong, one after the other; without ``clocks`` no clock does.
+    """Draw a cluster in which up to eight things go wrong, one after the other.
+
+    Parameters:
+        seed: Number that the scenario follows from.
+        nodes: Names of the nodes; none draws three, five or nine.
+        clocks: Whether clocks go wrong too; `simulate` knows no skewed ones.
+
+    Returns:
+        The scenario, the same one for the same arguments.
 
     >>> random_scenario(1) == random_scenario(1)
     True

@@ -24,12 +24,15 @@ OVERLAP_MAX = 10.0
 class InvariantBroken(AssertionError):
     """Raised when a simulated cluster shows what it must never show.
 
-    ``rule`` names what was broken, in a few words that are the same for every way of breaking it.
+    Parameters:
+        rule: What was broken, in a few words that are the same for every way of breaking it.
+        text: How it was broken: the time, the nodes.
     """
 
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")
         self.rule = rule
+        """What was broken, in a few words that are the same for every way of breaking it."""
 
 
 @dataclass(slots=True)
@@ -51,14 +54,23 @@ class Watch:
     """
 
     cluster: ModelCluster
+    """The nodes to look at."""
     one_cluster: bool = True
+    """Whether a second cluster is a fault; False where a node restarts while it is cut off."""
     _shown: dict[str, _Shown] = field(init=False, default_factory=lambda: dict[str, _Shown]())
     _cluster_id: int = field(init=False, default=0)
     _rejected: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     """Nodes that a living one has down or removed, and since when they could have known."""
 
     def check(self) -> bool:
-        """Look at every living run whose state has changed; always False, so that time goes on."""
+        """Look at every living run whose state has changed. Give it to `ModelCluster.run_for` as its ``until``.
+
+        Returns:
+            Always False, so that time goes on.
+
+        Raises:
+            InvariantBroken: A rule does not hold.
+        """
         for name, run in self.cluster.runs.items():
             state = run.topology.state
             shown = self._shown.get(name)
@@ -75,7 +87,15 @@ class Watch:
         return False
 
     def path(self, at: str, subject: UniqueAddress) -> list[str]:
-        """Return the statuses in which the run at node ``at`` has shown ``subject``, in order."""
+        """List the statuses in which one run has shown another.
+
+        Parameters:
+            at: Name of the node that shows.
+            subject: The run that is shown.
+
+        Returns:
+            Names of statuses in order, each once; ``removed`` where it is gone.
+        """
         path: list[str] = []
         for snapshot in self.cluster.runs[at].snapshots:
             found = [member.status.name for member in snapshot.members if member.unique == subject]
@@ -166,7 +186,14 @@ def _goes_on_without(run: Run, node: UniqueAddress) -> bool:
 
 
 def check_snapshots(run: Run) -> None:
-    """Fail unless each snapshot of ``run`` names as leader a member that it does not show as unreachable, or nobody."""
+    """Fail unless each snapshot of ``run`` names as leader a member that it does not show as unreachable, or nobody.
+
+    Parameters:
+        run: The run whose snapshots are looked at.
+
+    Raises:
+        InvariantBroken: A snapshot is not complete in itself.
+    """
     for snapshot in run.snapshots:
         leader = snapshot.leader
         led = [member for member in snapshot.members if member.address == leader]
@@ -177,7 +204,14 @@ def check_snapshots(run: Run) -> None:
 
 
 def check_events(run: Run) -> None:
-    """Fail unless ``run`` has told each change once: up before left, reachable after unreachable."""
+    """Fail unless ``run`` has told each change once: up before left, reachable after unreachable.
+
+    Parameters:
+        run: The run whose events are looked at.
+
+    Raises:
+        InvariantBroken: An event cannot follow on those before it.
+    """
     told: dict[UniqueAddress, list[str]] = {}
     for _, event in run.events:
         match event:

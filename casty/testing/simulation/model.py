@@ -72,18 +72,30 @@ class ModelCluster:
     >>> cluster.run_for(1.0)
     >>> sorted(cluster.runs["b"].statuses.values())
     ['up', 'up', 'up']
+
+    Parameters:
+        seed: Number that delays, losses and addresses follow from.
+        settings: Settings of the membership; None means the defaults.
+        delay: Seconds that each message travels.
     """
 
     def __init__(self, seed: int, *, settings: TopologySettings | None = None, delay: float = 0.001) -> None:
         self.now = 0.0
+        """Virtual time, in seconds."""
         self.rng = random.Random(seed)
+        """Source of all that is drawn."""
         self.settings = settings or TopologySettings()
+        """Settings of the membership."""
         self.delay = delay
+        """Seconds that each message travels."""
         self.jitter = 0.0
+        """Seconds that are added to the delay at random, at most so many."""
         self.loss = 0.0
+        """Share of the messages that gets lost."""
         self.held_up = 0.0
         """The share of messages that is held up, for at most ``held_up_for`` seconds."""
         self.held_up_for = 0.0
+        """Longest hold-up, in seconds."""
         self.duplicated = 0.0
         """The share of messages that arrives twice."""
         self.clock_spread = 0.0
@@ -91,13 +103,17 @@ class ModelCluster:
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
         self.trace: Trace | None = None
+        """Where each thing that happens is noted; None notes nothing."""
         self.on_send: Callable[[Run, object], None] | None = None
         """Called with each message and its sender, also when it gets lost: to weigh or to count."""
         self.work = 0.0
         """Seconds that a node which is asked to leave goes on working."""
         self.sent = 0
+        """Messages sent so far."""
         self.runs: dict[str, Run] = {}
+        """The latest run of each node, by name."""
         self.past: list[Run] = []
+        """Runs that were replaced."""
         self.heard_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
         """When each run has taken a message of another for the last time, by receiver and sender."""
         self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
@@ -114,7 +130,17 @@ class ModelCluster:
     def start(
         self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None, roles: Iterable[str] = ()
     ) -> Run:
-        """Start a run of the node ``name``; a run that is alive there is replaced."""
+        """Start a run of a node; a run that is alive there is replaced.
+
+        Parameters:
+            name: Name of the node, and its host.
+            seeds: Names of the nodes to ask for entry.
+            node_id: Its node_id; None takes the name.
+            roles: Its roles.
+
+        Returns:
+            The run.
+        """
         if name in self.runs:
             self.crash(name)
             self.past.append(self.runs[name])
@@ -131,14 +157,23 @@ class ModelCluster:
         return run
 
     def form(self, names: Iterable[str], *, within: float = 10.0) -> None:
-        """Start these nodes, the first three of them as seeds, and let them all come up."""
+        """Start these nodes, the first three of them as seeds, and let them all come up.
+
+        Parameters:
+            names: Names of the nodes.
+            within: Seconds of virtual time that they have.
+        """
         every = list(names)
         for name in every:
             self.start(name, seeds=every[:3])
         self.run_for(within, until=lambda: self.all_up(len(every)))
 
     def crash(self, name: str) -> None:
-        """End a run at once; the others' links to it break. Nothing follows if it has ended already."""
+        """End a run at once; the others' links to it break. Nothing follows if it has ended already.
+
+        Parameters:
+            name: Name of the node.
+        """
         run = self.runs[name]
         if not run.alive:
             return
@@ -149,20 +184,40 @@ class ModelCluster:
                 self._at(self.delay, other, self._judge, other, LinkLost(run.node))
 
     def leave(self, name: str) -> None:
-        """Let a node leave gracefully, with its work finished."""
+        """Let a node leave gracefully, with its work finished.
+
+        Parameters:
+            name: Name of the node.
+        """
         run = self.runs[name]
         self._do(run, self.tell, run, WorkFinished())
 
     def send_away(self, at: str, name: str) -> None:
-        """Let one node ask another to leave; that one has ``work`` seconds to do before."""
+        """Let one node ask another to leave; that one has ``work`` seconds to do before.
+
+        Parameters:
+            at: Name of the node that asks.
+            name: Name of the node that is to leave.
+        """
         self.tell(self.runs[at], LeaveMember(NodeAddress(name, PORT)))
 
     def down(self, at: str, name: str) -> None:
-        """Let the operator at one node declare another down."""
+        """Let the operator at one node declare another down.
+
+        Parameters:
+            at: Name of the operator's node.
+            name: Name of the node that is declared down.
+        """
         self.tell(self.runs[at], DownMember(NodeAddress(name, PORT)))
 
     def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
-        """Let nothing pass from the nodes of one side to the other, or in neither direction."""
+        """Let nothing pass from the nodes of one side to the other, or in neither direction.
+
+        Parameters:
+            one: Names of the nodes of one side.
+            other: Names of the nodes of the other side.
+            one_way: Whether what goes from the second side to the first still arrives.
+        """
         for a in one:
             for b in other:
                 self._cuts.add((a, b))
@@ -174,15 +229,31 @@ class ModelCluster:
         self._cuts.clear()
 
     def is_cut(self, one: str, other: str) -> bool:
-        """Return whether nothing passes between two nodes, in at least one direction."""
+        """Look whether nothing passes between two nodes, in at least one direction.
+
+        Parameters:
+            one: Name of a node.
+            other: Name of another.
+
+        Returns:
+            Whether there is such a cut.
+        """
         return (one, other) in self._cuts or (other, one) in self._cuts
 
     def pause(self, name: str) -> None:
-        """Stop a run's loop; what arrives meanwhile waits."""
+        """Stop a run's loop; what arrives meanwhile waits.
+
+        Parameters:
+            name: Name of the node.
+        """
         self.runs[name].paused = True
 
     def resume(self, name: str) -> None:
-        """Let a paused run go on with what waits, oldest first."""
+        """Let a paused run go on with what waits, oldest first.
+
+        Parameters:
+            name: Name of the node.
+        """
         run = self.runs[name]
         run.paused = False
         held, run.held = run.held, []
@@ -191,26 +262,50 @@ class ModelCluster:
                 action()
 
     def skew(self, name: str, rate: float) -> None:
-        """Let the clock of a run go ``rate`` times as fast as time from now on."""
+        """Let the clock of a run go ``rate`` times as fast as time from now on.
+
+        Parameters:
+            name: Name of the node.
+            rate: Seconds of its clock for each second of time.
+        """
         run = self.runs[name]
         shown = run.clock(self.now)
         run.clock_rate = rate
         run.clock_offset = shown - rate * self.now
 
     def offer(self, name: str, *keys: str) -> None:
-        """Let a node run exactly these services."""
+        """Let a node run exactly these services.
+
+        Parameters:
+            name: Name of the node.
+            *keys: Names of the services.
+        """
         run = self.runs[name]
         services = frozenset(service_of(run.node, key) for key in keys)
         self._do(run, self.tell, run, OwnServices(services))
 
     def is_unheard(self, subject: UniqueAddress, by: Run) -> bool:
-        """Return whether ``subject`` cannot answer ``by``: it has ended or stands still, or the path is cut."""
+        """Look whether a run cannot answer another: it has ended or stands still, or the path is cut.
+
+        Parameters:
+            subject: The run that should answer.
+            by: The run that should hear.
+
+        Returns:
+            Whether it cannot.
+        """
         run = self.runs.get(subject.address.host)
         gone = run is None or run.node != subject or not run.alive or run.paused
         return gone or self.is_cut(by.name, subject.address.host)
 
     def run_for(self, seconds: float, *, until: Callable[[], bool] | None = None) -> None:
-        """Let virtual time pass, at most ``seconds``, or until the condition holds."""
+        """Let virtual time pass.
+
+        Parameters:
+            seconds: At most so many.
+            until: Function that is called before each event; time stops once it returns True. What it raises leaves
+                this call.
+        """
         end = self.now + seconds
         while self._heap and self._heap[0][0] <= end:
             if until is not None and until():
@@ -225,7 +320,14 @@ class ModelCluster:
         return [run for run in self.runs.values() if run.alive]
 
     def all_up(self, count: int) -> bool:
-        """Return whether every living run sees ``count`` members, all up and nobody unreachable."""
+        """Look whether every living run sees the same number of members, all up and nobody unreachable.
+
+        Parameters:
+            count: Number of members.
+
+        Returns:
+            Whether it is so.
+        """
         if self._behind is not None and self._behind[0].alive:
             # Asked before each event: whoever was behind and has the same state still is.
             run, state, of = self._behind
@@ -236,7 +338,15 @@ class ModelCluster:
         return behind is None
 
     def tell(self, run: Run, event: TopologyEvent) -> None:
-        """Feed the topology machine of a run and perform what it asks for."""
+        """Feed the topology machine of a run and perform what it asks for.
+
+        Parameters:
+            run: The run.
+            event: What its topology machine is told.
+
+        Raises:
+            TypeError: The machine wants an effect that the model does not know.
+        """
         self._perform(run, run.topology.handle(event, run.clock(self.now)))
 
     def _judge(self, run: Run, event: AvailabilityEvent) -> None:

@@ -56,15 +56,24 @@ class Played:
     seconds: float
     """Virtual time."""
     messages: int
+    """Messages that were sent."""
     digest: str
     """The same for the same scenario, everywhere; another for a scenario that goes another way."""
 
 
 def play(scenario: Scenario, *, exclusive: bool = False, show: Show | None = None) -> Played:
-    """Play a scenario once. InvariantBroken when a rule does not hold.
+    """Play a scenario once, with the protocol alone.
 
-    With ``exclusive`` every node wants to do work that only one node may do, and `OneOwner` is a rule
-    too. ``show`` is told each thing that happens.
+    Parameters:
+        scenario: What to play.
+        exclusive: Whether every node wants to do work that only one node may do, so that `OneOwner` is a rule too.
+        show: Function that is told each thing that happens; None shows nothing.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        InvariantBroken: A rule does not hold.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> scenario = Scenario(seed=7, nodes=("a", "b", "c"), faults=((1.5, Crash("b")),))

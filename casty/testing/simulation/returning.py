@@ -43,10 +43,18 @@ class ReturnHeard:
     """
 
     cluster: ModelCluster
+    """The nodes to look at."""
     _looked: dict[str, _Looked] = field(init=False, default_factory=lambda: dict[str, _Looked]())
 
     def check(self) -> bool:
-        """Look at every run; always False, so that time goes on. InvariantBroken for a return that nobody heard."""
+        """Look at every run. Give it to `ModelCluster.run_for` as its ``until``.
+
+        Returns:
+            Always False, so that time goes on.
+
+        Raises:
+            InvariantBroken: Somebody is told to be reachable again whom nobody heard.
+        """
         for name, run in self.cluster.runs.items():
             looked = self._looked.get(name)
             if looked is None or looked.run is not run:

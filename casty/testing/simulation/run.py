@@ -19,25 +19,39 @@ class Run:
     """One run of a simulated node, and all that it has said."""
 
     name: str
+    """Name of the node."""
     node: UniqueAddress
+    """Its address and incarnation."""
     topology: Topology
+    """The membership machine."""
     availability: Availability
+    """The failure detection."""
     alive: bool = True
+    """Whether it has neither ended nor crashed."""
     paused: bool = False
+    """Whether its loop stands still."""
     outcome: str = ""
     """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
     events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
+    """What it has published, each with the time."""
     snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())
+    """What its subscribers were shown."""
     notes: list[str] = field(default_factory=lambda: list[str]())
+    """What it would have logged."""
     known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    """Runs that it has had a message of."""
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
+    """What waits until it goes on."""
     timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    """Timers that are set, by key."""
     serving_until: float = -math.inf
     """Until when, by its own clock, it may do exclusive work, once it was told `WantServing`."""
     work_free_at: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
     """From when on, by its own clock, the work of removed runs may be taken over."""
     clock_offset: float = 0.0
+    """What its clock shows at time 0."""
     clock_rate: float = 1.0
+    """Seconds of its clock for each second of time."""
 
     @property
     def statuses(self) -> Facts:
@@ -46,9 +60,23 @@ class Run:
         return {} if state is None else {member.address: member.status.name for member in state.ordered}
 
     def clock(self, now: float) -> float:
-        """Return what the monotonic clock of this run shows at the time ``now`` of the simulation."""
+        """Read the monotonic clock of this run.
+
+        Parameters:
+            now: Time of the simulation.
+
+        Returns:
+            What the clock shows.
+        """
         return self.clock_offset + self.clock_rate * now
 
     def told(self, kind: type) -> list[object]:
-        """Return the members of the events of one kind, in the order in which they were published."""
+        """List the events of one kind.
+
+        Parameters:
+            kind: Class of the events.
+
+        Returns:
+            The events, in the order in which they were published.
+        """
         return [event for _, event in self.events if isinstance(event, kind)]

@@ -31,6 +31,10 @@ class Scenario:
             (3.0, Restart("b")),
         ),
     )
+
+    Raises:
+        ConfigError: There are no nodes, two have one name, the times are not in order, or a fault names an unknown
+            node.
     """
 
     seed: int
@@ -40,6 +44,7 @@ class Scenario:
     faults: tuple[Timed, ...] = ()
     """What happens, and how many seconds after the nodes have come up, in that order."""
     settings: ClusterSettings = field(default=ClusterSettings())
+    """Settings of all nodes."""
 
     def __post_init__(self) -> None:
         if not self.nodes or len(set(self.nodes)) != len(self.nodes) or not all(self.nodes):
@@ -62,7 +67,11 @@ class Scenario:
         return self.faults[-1][0] if self.faults else 0.0
 
     def on_one_line(self) -> str:
-        """Return the scenario as one line of code, as ``python -m casty.testing.simulation --replay`` takes it."""
+        """Write the scenario as one line of code, as ``python -m casty.testing.simulation --replay`` takes it.
+
+        Returns:
+            The line.
+        """
         return f"Scenario({', '.join(self._arguments(''))})"
 
     def __repr__(self) -> str:

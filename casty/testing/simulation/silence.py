@@ -27,11 +27,19 @@ class SilenceNoticed:
     """The rule: a node that one of its observers cannot hear is accused by it within 13 seconds."""
 
     cluster: ModelCluster
+    """The nodes to look at."""
     _look_at: float = field(init=False, default=0.0)
     _since: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
 
     def check(self) -> bool:
-        """Look at every observer; always False, so that time goes on. InvariantBroken for a silence of too long."""
+        """Look at every observer. Give it to `ModelCluster.run_for` as its ``until``.
+
+        Returns:
+            Always False, so that time goes on.
+
+        Raises:
+            InvariantBroken: A silence was not noticed in time.
+        """
         now = self.cluster.now
         if now < self._look_at:
             return False

@@ -62,7 +62,16 @@ MAIN_WITHIN = 60.0
 class OnNode(Protocol):
     """A function that runs on each node, from each start of it until it returns or the node ends."""
 
-    def __call__(self, node: ClusteredActorSystem, /) -> Awaitable[None]: ...
+    def __call__(self, node: ClusteredActorSystem, /) -> Awaitable[None]:
+        """Run on a node, in a task that is cancelled when the node ends.
+
+        Parameters:
+            node: The node, which has just joined.
+
+        Returns:
+            Something to await; its value is not looked at.
+        """
+        ...
 
 
 def simulate(
@@ -74,16 +83,26 @@ def simulate(
 ) -> Played:
     """Play a scenario with real nodes, in virtual time; the same scenario always goes the same way.
 
-    ``on_node`` runs on each node whenever that starts, in a task that is cancelled when the node ends:
-    spawn your actors there. ``main`` uses the cluster from outside; it begins once all nodes are up,
-    and has to end within 60 s after `Simulation.wait_recovered`. What either raises is raised here, alone,
-    without the groups of its nurseries. InvariantBroken when the nodes do not come up, do not agree
-    after the faults, or are not one cluster again; when a node tells something of a member that cannot
-    follow on what it told before; and when two of them have removed each other. ConfigError for a scenario
-    with `ClockSkew`.
-
     Call it where no Trio runs: it starts one. Threads have no part in virtual time, so actors that use
     them, or files, or sockets, make one run differ from the next.
+
+    Parameters:
+        scenario: What to play; no `ClockSkew`.
+        on_node: Async function that runs on each node whenever that starts, in a task that is cancelled when the
+            node ends: spawn your actors there.
+        main: Async function that uses the cluster from outside. It begins once all nodes are up, and has to end
+            within 60 s after `Simulation.wait_recovered`. None leaves the cluster alone.
+        show: Function that is told each thing that happens; None shows nothing.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        InvariantBroken: The nodes do not come up, do not agree after the faults, or are not one cluster again; a node
+            tells something of a member that cannot follow on what it told before; or two of them have removed each
+            other. What ``on_node`` or ``main`` raise leaves as it is, without the groups of its nurseries.
+        ConfigError: The scenario has a `ClockSkew`.
+        TypeError: ``on_node`` or ``main`` is no async function.
 
     >>> from casty import Behaviors
     >>> from casty.testing.simulation import Crash, Scenario
@@ -125,10 +144,16 @@ class _Node:
 
 
 class Simulation:
-    """A cluster that is being simulated, as ``main`` sees it."""
+    """A cluster that is being simulated, as ``main`` sees it.
+
+    Parameters:
+        scenario: What is played; `simulate` makes the simulation.
+        trace: Where each thing that happens is noted.
+    """
 
     def __init__(self, scenario: Scenario, trace: Trace) -> None:
         self.scenario = scenario
+        """What is played."""
         self._trace = trace
         self._rng = Random(scenario.seed)
         self._network = SeededNetwork(Random(self._rng.getrandbits(64)), trace)
@@ -155,15 +180,35 @@ class Simulation:
         await self._recovered.wait()
 
     def note(self, *facts: Fact) -> None:
-        """Let what happened be part of the digest, with its time; facts must not depend on hashes or identities."""
+        """Let what happened be part of the digest, with its time; facts must not depend on hashes or identities.
+
+        Parameters:
+            *facts: Texts, numbers or bytes; the same ones in each play.
+        """
         self._trace.add(trio.current_time(), *facts)
 
     def fail(self, rule: str, text: str) -> None:
-        """Raise InvariantBroken: ``rule`` names in a few words what was broken, ``text`` says how."""
+        """Say that something does not hold, which ends the play.
+
+        Parameters:
+            rule: What was broken, in a few words that are the same for every way of breaking it.
+            text: How it was broken.
+
+        Raises:
+            InvariantBroken: Always.
+        """
         raise InvariantBroken(rule, f"{text}, at {trio.current_time():.4f}")
 
     async def run(self, on_node: OnNode, main: Callable[[Simulation], Awaitable[None]] | None) -> Played:
-        """Be the play; `simulate` calls it."""
+        """Run the play; `simulate` calls it.
+
+        Parameters:
+            on_node: Function that runs on each node.
+            main: Function that uses the cluster from outside.
+
+        Returns:
+            What came of it.
+        """
         async with trio.open_nursery() as nursery:
 
             def start(node: _Node) -> None:
