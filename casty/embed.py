@@ -73,8 +73,9 @@ class Embedded(Generic[S]):
         _result(self._host.call(partial(ref.tell, message)))
 
     def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
-        """Ask, and wait for the reply. Checkers infer the reply's type from a class or an annotated function, not
-        from a lambda.
+        """Ask, and wait for the reply.
+
+        Checkers infer the reply's type from a class or an annotated function, not from a lambda.
 
         Parameters:
             ref: Whom to ask, on any node.

@@ -98,6 +98,8 @@ class Documented:
         yield from (f"{name} is raised and not told" for name in sorted(self.raised() - set(errors)))
         yield from (f"no error is called {name}" for name in errors if not is_error(name))
         yield from (f"section {each} has an empty entry" for each in told if not all(told[each].values()))
+        if "\n" in prose(self.docstring).strip().partition("\n\n")[0]:
+            yield "the first paragraph has more than one line, and lists show one"
         if re.search(r"\b[Rr]aises (`|[A-Z])", prose(self.docstring)):
             yield "the prose tells errors, which have a section"
 
@@ -271,3 +273,19 @@ def test_every_field_of_a_public_class_says_what_it_is(name: str) -> None:
     assert sorted({field for field, _ in fields(CLASSES[name])} - set(told)) == []
     if dataclasses.is_dataclass(CLASSES[name]):
         assert {each.name for each in dataclasses.fields(CLASSES[name]) if each.name[0] != "_"} <= set(told)
+
+
+TREE_LINE = re.compile(r"^(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+)(?:, also an? (?P<also>\w+))?$", re.M)
+
+
+def test_errors_stand_in_the_tree_that_the_page_draws() -> None:
+    text = (REFERENCE / "errors.md").read_text(encoding="utf-8")
+    drawn: dict[str, set[str]] = {}
+    above: list[str] = []
+    for line in TREE_LINE.finditer(text.partition("```text\n")[2].partition("```")[0]):
+        above[len(line["indent"]) // 4 :] = [line["name"]]
+        drawn[line["name"]] = {*above[-2:-1], *([line["also"]] if line["also"] else [])}
+    errors = {value for name, value in CLASSES.items() if issubclass(value, casty.CastyError) and "testing" not in name}
+    assert drawn.pop("CastyError") == set()
+    bases = {each.__name__: {base.__name__ for base in each.__bases__} for each in errors - {casty.CastyError}}
+    assert drawn == bases

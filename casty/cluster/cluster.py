@@ -356,8 +356,9 @@ class Cluster:
         await trio.lowlevel.checkpoint()
 
     async def down(self, address: NodeAddress) -> None:
-        """Declare a member down: for an operator who knows that it is gone for good. Returns before the others
-        know.
+        """Declare a member down: for an operator who knows that it is gone for good.
+
+        Returns before the others know.
 
         Parameters:
             address: Address of a member.

@@ -29,6 +29,11 @@ class GroupRouter(Router[M]):
         return self.key.message_type
 
     def compose(self) -> Behavior[Never]:
+        """Make the behaviour that asks the receptionist for the routees. For the library.
+
+        Returns:
+            What the actor does.
+        """
         return Setup(self._start)
 
     async def _start(self, ctx: ActorContext[object]) -> Behavior[Never]:

@@ -214,10 +214,10 @@ class ClusteredActorSystem(ActorSystem):
         self.cluster.collect(metrics)
 
     def remote(self, path: str, node: NodeId | NodeAddress) -> ActorRef[Never]:
-        """Address an actor of another node by its path; ``node.remote("/greeter", "web-2").of(Greet)`` is an
-        ``ActorRef[Greet]``.
+        """Address an actor of another node by its path.
 
-        Nothing is sent: whether somebody has the path shows when a message gets there.
+        ``node.remote("/greeter", "web-2").of(Greet)`` is an ``ActorRef[Greet]``. Nothing is sent: whether somebody has
+        the path shows when a message gets there.
 
         Parameters:
             path: Path of the actor, such as ``/greeter``.

@@ -144,6 +144,11 @@ class PoolRouter(Router[M]):
         return self.behavior.message_type()
 
     def compose(self) -> Behavior[Never]:
+        """Make the behaviour that spawns the routees. For the library.
+
+        Returns:
+            What the actor does.
+        """
         return Setup(self._start)
 
     async def _start(self, ctx: ActorContext[object]) -> Behavior[Never]:

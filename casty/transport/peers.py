@@ -221,8 +221,7 @@ class RemoteTransport:
         await self.queue(to, lane, frame, deadline)
 
     async def queue(self, to: UniqueAddress, lane: Lane, frame: bytes, deadline: float | None) -> None:
-        """Queue a whole frame as `send_wait` does, and suspend only once the frame has its place in the line. For the
-        cluster.
+        """Queue a whole frame as `send_wait` does, and suspend only once the frame has its place in the line.
 
         Parameters:
             to: Run of a node.
