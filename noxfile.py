@@ -124,9 +124,10 @@ def examples(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """Build the site; a dead link or a missing object is an error."""
-    install(session, "docs")
+    """Build the site, where a dead link or a missing object is an error, and look for what it should show."""
+    install(session, "docs", "tests")
     session.run("mkdocs", "build", "--strict")
+    pytest(session, "tests/site")
 
 
 @nox.session(python=OLDEST)
