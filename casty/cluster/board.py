@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import trio
 
+from casty.address import UniqueAddress
 from casty.errors import CastyError
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.membership import Member, MemberStatus
@@ -19,6 +20,8 @@ class Board:
 
     def __init__(self) -> None:
         self.snapshot: TopologySnapshot | None = None
+        self.runs: frozenset[UniqueAddress] = frozenset()
+        """The runs of the members in it."""
         self.joined = False
         self.ended = False
         self.on_end: Callable[[], None] | None = None
@@ -33,6 +36,7 @@ class Board:
     def show(self, snapshot: TopologySnapshot) -> None:
         """Show a new snapshot."""
         self.snapshot = snapshot
+        self.runs = frozenset(member.unique for member in snapshot.members)
         self._wake()
 
     def join(self) -> None:

@@ -41,7 +41,8 @@ class ResolveNode:
 class SubscribeTopology:
     """Have every `TopologySnapshot` pushed to ``reply_to``: the current one at once, then each change.
 
-    The subscriber may live on another node. It is dropped when it stops or its node is removed.
+    The subscriber may live on another member, which subscribes it itself; there it may miss snapshots between others
+    that follow too fast to be sent. It is dropped when it stops or its node is removed.
     """
 
     reply_to: ActorRef[TopologySnapshot]
@@ -50,7 +51,7 @@ class SubscribeTopology:
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeTopology:
-    """End what `SubscribeTopology` began."""
+    """End what `SubscribeTopology` began; from another node it counts for actors of that node alone."""
 
     subscriber: ActorRef[TopologySnapshot]
     """The ref that `SubscribeTopology` named. One that is not subscribed changes nothing."""
@@ -139,13 +140,6 @@ ClusterCmd: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class AddressLost:
-    """No member is at this address, and nobody answers there: its subscribers are gone."""
-
-    address: NodeAddress
-
-
-@dataclass(frozen=True, slots=True)
 class WatchRemote:
     """Have ``watcher`` told when the actor of another node behind ``ref`` ends."""
 
@@ -183,7 +177,7 @@ WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | Mail | LocalEnded | Topology
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
-TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | Mail | AddressLost
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | Mail
 """Everything that the topology actor takes."""
 
 

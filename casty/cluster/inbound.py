@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casty.address import ASK_PREFIX, NodeAddress, UniqueAddress
+from casty.cluster.access import ANYONE, RESTRICTED, RULES, Rule, admits, is_internal, is_open
 from casty.cluster.arrivals import Arrivals
-from casty.cluster.commands import AddressLost, PeerSaid
+from casty.cluster.commands import PeerSaid
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.reporting import report_frames
@@ -32,13 +33,15 @@ NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
     "no_actor": "not delivered: no_actor",
     "unknown_type": "not delivered: unknown_type",
     "ill_typed": "not delivered: ill_typed",
+    "refused": "not delivered: refused",
 }
 
-UNREADABLE: dict[NoticeCode, str] = {
+UNANSWERABLE: dict[NoticeCode, str] = {
     "unknown_type": "that node does not know this type of message, and has to import the module that declares it",
     "ill_typed": "that node could not read this message, and its log says why",
+    "refused": "only members of its cluster may send it this message, of actors of their own",
 }
-"""What is told to an ask whose request another node cannot read."""
+"""What is told to an ask whose request another node cannot read, or does not take from this one."""
 
 
 class Inbound:
@@ -59,6 +62,8 @@ class Inbound:
         """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
         try:
             match kind:
+                case _ if kind in RESTRICTED and not self._admits(peer, RULES[kind], kind, kind.name):
+                    return
                 case FrameKind.ENVELOPE if isinstance(body, memoryview):
                     self._arrivals.take_view(peer, body)
                 case FrameKind.ENVELOPE:
@@ -76,8 +81,7 @@ class Inbound:
                 case FrameKind.ARRIVED if self._node.holds is not None:
                     self._node.holds.arrived(peer, *decode_arrived(body))
                 case FrameKind.PAUSE if self._node.holds is not None:
-                    if self._node.is_member(peer):  # a stranger could take up what there is room for
-                        self._node.holds.pause(peer, decode_path(body))
+                    self._node.holds.pause(peer, decode_path(body))
                 case FrameKind.RESUME if self._node.holds is not None:
                     self._node.holds.resume(peer, decode_path(body))
                 case FrameKind.WITHDRAW:
@@ -117,7 +121,6 @@ class Inbound:
             node.subsystems.heartbeat.tell(DialFailed(address, refused))
         elif node.transport is not None and all(member.address != address for member in node.board.members):
             node.transport.give_up(address, f"no member is at {address}")
-            node.subsystems.topology.tell(AddressLost(address))
 
     def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
         """Pass on that the node there wants nothing to do with this one."""
@@ -163,8 +166,11 @@ class Inbound:
         node.meters.note_received(message, HEADER_BYTES + len(body))
         if lane is not lane_of(message):
             raise DecodeError(f"{type(message).__name__} on the {lane.name} lane")
+        rule = RULES[type(message)]
+        if rule is not ANYONE and not self._admits(peer, rule, message, type(message).__name__):
+            return
         if isinstance(message, StatePage):
-            state = self._states.take(peer, message, len(body)) if self._may_tell_states(peer) else None
+            state = self._states.take(peer, message, len(body))
             if state is None:
                 return
             message = state
@@ -179,9 +185,16 @@ class Inbound:
         else:
             raise DecodeError(f"{type(message).__name__} is no control message")
 
-    def _may_tell_states(self, peer: UniqueAddress) -> bool:
+    def _admits(self, peer: UniqueAddress, rule: Rule, message: object, name: str) -> bool:
+        """Return whether a peer may send a message; what it may not is counted and named in the log."""
         node = self._node
-        return node.is_member(peer) if node.board.members else node.may_welcome(peer)
+        is_inviter = not node.board.runs and node.may_welcome(peer)
+        if admits(rule, peer, message, is_member=node.is_member(peer), is_inviter=is_inviter):
+            return True
+        node.meters.refused[name] += 1
+        # In the order of things too: a member talks before it is known here as one, and after it was removed.
+        self._complaints.info(peer.address, f"{name} is not taken from there: only {rule.sender.value} may send it")
+        return False
 
     def _envelope(self, peer: UniqueAddress, body: bytes | memoryview) -> None:
         try:
@@ -208,6 +221,11 @@ class Inbound:
     def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int) -> bool:
         """Hand a message over, or have its sender told why not; whether somebody got it."""
         path, uid, message, name, wait = envelope
+        if is_internal(path) and is_open(path, message):
+            kind = type(message).__name__
+            if not self._admits(peer, RULES[type(message)], message, kind):
+                self._not_delivered(peer, Notice("refused", path, uid, kind, 0 if wait is None else wait[1]))
+                return False
         backlogs = self._node.backlogs
         if backlogs is not None:
             backlogs.sender, backlogs.size = peer, size
@@ -249,9 +267,9 @@ class Inbound:
         self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
             self._complaints.warning(peer.address, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
-        if notice.ask and notice.code in UNREADABLE and self._node.is_member(peer):
+        if notice.ask and notice.code in UNANSWERABLE and self._node.is_member(peer):
             whom = f"{notice.path} on {peer.address}"
-            told = f"{whom} did not get the request: {UNREADABLE[notice.code]}: {notice.name}"
+            told = f"{whom} did not get the request: {UNANSWERABLE[notice.code]}: {notice.name}"
             self._refuse_ask(notice.ask, AskFailed(told))
 
     def _refuse_ask(self, number: int, error: AskFailed) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Never
 
-from casty.address import ASK_PREFIX, serial_of
+from casty.address import serial_of
 from casty.cluster.acceptance import Acceptances
+from casty.cluster.access import is_internal, is_open
 from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY, Backlogs
-from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import AskFailed
 from casty.runtime.ask import AskRef, ErrorReply
 from casty.runtime.events import ASK_FINISHED, ILL_TYPED, MAILBOX_FULL
@@ -16,12 +16,6 @@ from casty.runtime.mailbox import Request
 from casty.runtime.ref import LocalRef, OwnRef
 from casty.runtime.system import ActorSystem, kernel_of
 from casty.wire.envelope import NoticeCode, Wait
-
-OPEN_PATHS: dict[str, tuple[type, ...]] = {"/_cluster": (ResolveNode, SubscribeTopology, UnsubscribeTopology)}
-"""Actors of the library that other nodes may send to, and what; the tree under ``/_`` is closed else.
-
-Anything else would be a bug of this node if it came from here, and would end it.
-"""
 
 
 class LocalTransport:
@@ -129,8 +123,7 @@ class LocalTransport:
 
         None for a reply that comes too late: it is a dead letter here, and no matter of the node that answers.
         """
-        hidden = path.startswith("/_") and not path.startswith(ASK_PREFIX)
-        if hidden and not isinstance(message, OPEN_PATHS.get(path, ())):
+        if not is_open(path, message):
             return "no_actor"
         target = kernel.target(path, uid)
         if target is None and serial_of(path) is not None:
@@ -139,7 +132,7 @@ class LocalTransport:
             return None
         if target is None:
             return "no_actor"
-        if not self._acceptances.admits(target, message, name, remember=not hidden):
+        if not self._acceptances.admits(target, message, name, remember=not is_internal(path)):
             kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
             if isinstance(target, AskRef):
                 target.refuse(AskFailed(f"the reply is of another type than was asked for: {type(message).__name__}"))

@@ -26,6 +26,7 @@ CONTROL_SENT_BYTES: Final = Metric("control_bytes_sent", "The bytes of those.", 
 CONTROL_RECEIVED: Final = Metric("control_messages_received", "Messages of the cluster itself, by type.", ("type",))
 CONTROL_RECEIVED_BYTES: Final = Metric("control_bytes_received", "The bytes of those.", ("type",))
 DECODE_ERRORS: Final = Metric("decode_errors", "Frames from peers that could not be decoded.")
+REFUSED: Final = Metric("refused_messages", "Messages whose sender may not send them, by their type.", ("type",))
 LINKS: Final = Metric("links", "Links that are up, by lane.", ("lane",))
 DIALS: Final = Metric("dials", "Peers that are being dialled.")
 UNAUTHENTICATED: Final = Metric("unauthenticated_connections", "Connections that have not said hello.")
@@ -53,6 +54,7 @@ CLUSTER_METRICS: Final = (
     CONTROL_RECEIVED,
     CONTROL_RECEIVED_BYTES,
     DECODE_ERRORS,
+    REFUSED,
     LINKS,
     DIALS,
     UNAUTHENTICATED,
@@ -87,6 +89,8 @@ class Meters:
         self.gossip_rounds = 0
         self.accusations = 0
         self.decode_errors = 0
+        self.refused: Counter[str] = Counter()
+        """Messages that their senders may not send, by the names of their types or frames: see `access`."""
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
         """Phi of each monitored node now; the heartbeat actor puts it here."""
 
@@ -124,6 +128,8 @@ class Meters:
             for name, count in sorted(by_type.items()):
                 metrics.counter(metric, count, name)
         metrics.counter(DECODE_ERRORS, self.decode_errors)
+        for name, count in sorted(self.refused.items()):
+            metrics.counter(REFUSED, count, name)
 
 
 def collect_transport(statistics: TransportStatistics, metrics: Metrics) -> None:

@@ -196,7 +196,7 @@ class ClusterNode:
 
     def is_member(self, run: UniqueAddress) -> bool:
         """Whether this node knows the run as a member."""
-        return any(member.unique == run for member in self.board.members)
+        return run in self.board.runs
 
     def register_spawned(self, message_type: object) -> None:
         """Let other nodes send to an actor that was spawned, if its message type can travel at all."""

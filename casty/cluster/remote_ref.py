@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 import trio
 
-from casty.address import ActorAddress, Place, serial_of
+from casty.address import ASK_PREFIX, ActorAddress, Place, serial_of
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.ask import ErrorReply, describe
@@ -16,12 +16,14 @@ from casty.runtime.mailbox import Nothing, Request
 from casty.runtime.ref import AskableRef, UnsentRequest, refuse_thread
 from casty.transport.route import Route
 from casty.wire.codec import Write
+from casty.wire.encoded import EncodedMessage
 from casty.wire.envelope import encode_slot, encode_wait
 from casty.wire.frame import Lane
 from casty.wire.pieces import Piece
 from casty.wire.withdrawals import withdraw_frame
 
 if TYPE_CHECKING:
+    from casty.cluster.holds import Holds
     from casty.cluster.node import ClusterNode
 
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -187,15 +189,29 @@ class RemoteRef(AskableRef[M_contra]):
             route.send(node.reply_writer(refusal, ErrorReply)(refusal, encode_slot(serial, uid)))
 
     async def send(self, message: M_contra) -> None:
-        node, route, path, holds, (cls, write) = self._node, self._route, self._place[1], self._node.holds, self._told
+        node, route, holds, (cls, write) = self._node, self._route, self._node.holds, self._told
         if route is None or holds is None:
             node.kernel.dead_letter(message, self, NODE_STOPPED)
             await trio.lowlevel.checkpoint()
             return
         if cls is not type(message):
             write = self._writer(message)
-        frame = write(message, self._tail)
-        if len(frame) > node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
+        await self._queue(write(message, self._tail), route, holds)
+
+    async def send_encoded(self, message: EncodedMessage) -> None:
+        """Send a message that goes to others too, and was encoded for all of them, waiting for room."""
+        route, holds, (_, path, _, _, _, uid) = self._route, self._node.holds, self._place
+        serial = serial_of(path)
+        if serial is None:
+            frame = message.frame(path, uid)
+        else:
+            frame = message.frame(ASK_PREFIX, 0, encode_slot(serial, uid))
+        if route is not None and holds is not None:
+            await self._queue(frame, route, holds)
+
+    async def _queue(self, frame: bytes, route: Route, holds: Holds) -> None:
+        path = self._place[1]
+        if len(frame) > self._node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
             await holds.send(route.to, path, frame)
         else:
             await route.send_wait(frame)

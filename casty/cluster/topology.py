@@ -13,7 +13,6 @@ from typing import Any, TypeAlias, assert_never
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.commands import (
-    AddressLost,
     GetClusterState,
     GetMembership,
     Membership,
@@ -25,7 +24,8 @@ from casty.cluster.commands import (
 from casty.cluster.lease import ask_lease
 from casty.cluster.letterbox import Mail
 from casty.cluster.node import ClusterNode
-from casty.errors import CastyError, EncodeError, JoinRefused, NodeDowned, ProtocolError
+from casty.cluster.subscribers import Subscribers
+from casty.errors import JoinRefused, NodeDowned, ProtocolError
 from casty.naming import printable
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import WatchMembers
@@ -71,9 +71,6 @@ NOTE_LENGTH_MAX = 1_024
 VERIFYING_MAX = 16
 """Addresses of joiners that are dialled at one time; a joiner that is told to wait asks again."""
 
-SUBSCRIBERS_MAX = 4_096
-"""Actors that are told of each change; other nodes add to them, so there must be an end."""
-
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -118,10 +115,8 @@ class TopologyDriver:
         self._node = node
         self._machine = machine
         self._ctx = ctx
-        self._subscribers: dict[ActorRef[TopologySnapshot], None] = {}
-        self._outgrown: set[ActorRef[TopologySnapshot]] = set()
+        self._subscribers = Subscribers(node, ctx, self._snapshot)
         self._cutter = StateCutter()
-        self._was_full = False
         self._verifying: set[UniqueAddress] = set()
         self._heard: dict[UniqueAddress, float] = {}
         node.may_welcome = machine.joining.may_welcome
@@ -138,19 +133,11 @@ class TopologyDriver:
             case GetMembership():
                 return (Told(event),)
             case SubscribeTopology(reply_to):
-                if len(self._subscribers) < SUBSCRIBERS_MAX:
-                    self._subscribers[reply_to] = None
-                    return (Subscribed(reply_to),)
-                if not self._was_full:
-                    self._was_full = True  # said once: who asks may be a stranger, and ask without end
-                    self._ctx.log.error("%d subscribers: more of them get no snapshots", SUBSCRIBERS_MAX)
+                return (Subscribed(reply_to),)
             case UnsubscribeTopology(subscriber):
                 self._drop(subscriber)
             case Terminated(ref):
                 self._drop(ref)
-            case AddressLost(address):
-                for ref in [ref for ref in self._subscribers if ref.address.node == address]:
-                    self._drop(ref)
             case _:
                 self._node.meters.gossip_rounds += event == GOSSIP_ROUND
                 return self._machine.handle(event, now)
@@ -194,8 +181,7 @@ class TopologyDriver:
             case SnapshotChanged(snapshot):
                 node.board.show(snapshot)
                 node.serving.wake()
-                for subscriber in list(self._subscribers):
-                    self._show(subscriber, snapshot)
+                self._subscribers.show(snapshot)
             case MembersChanged(members):
                 if node.transport is not None:
                     node.transport.keep(member.unique for member in members)
@@ -262,31 +248,18 @@ class TopologyDriver:
             return ClusterState(frozenset({machine.member}))
         return project_state(machine.state, machine.registry, machine.view.unreachable)
 
-    def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
-        snapshot = self._machine.view.snapshot
-        self._show(subscriber, snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0))
-        try:
-            self._ctx.watch(subscriber)
-        except ValueError:
-            self._drop(subscriber)  # it is no actor but, for example, an ask: the first snapshot was the answer
+    def _snapshot(self) -> TopologySnapshot:
+        return self._machine.view.snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0)
 
-    def _show(self, subscriber: ActorRef[TopologySnapshot], snapshot: TopologySnapshot) -> None:
-        """Tell a snapshot; what one subscriber cannot take is no other's loss."""
-        try:
-            subscriber.tell(snapshot)
-        except EncodeError as error:
-            if subscriber not in self._outgrown:
-                self._outgrown.add(subscriber)
-                self._ctx.log.error(
-                    "%s on %s gets no snapshots while the cluster is too large for one message (%s): "
-                    "subscribe to the cluster of its own node", subscriber.path, subscriber.address.node, error,
-                )  # fmt: skip
-        except CastyError as error:
-            self._ctx.log.error("%s got no snapshot: %s", subscriber.path, error)
+    def _welcome(self, subscriber: ActorRef[TopologySnapshot]) -> None:
+        if self._subscribers.add(subscriber):
+            try:
+                self._ctx.watch(subscriber)
+            except ValueError:
+                self._drop(subscriber)  # it is no actor but, for example, an ask: the first snapshot was the answer
 
     def _drop(self, subscriber: ActorRef[Any]) -> None:
-        self._subscribers.pop(subscriber, None)
-        self._outgrown.discard(subscriber)
+        self._subscribers.drop(subscriber)
 
     def _verify(self, question: VerifyAddress) -> None:
         known, transport = self._verifying, self._node.transport

@@ -150,6 +150,7 @@ DeadLetterReason: TypeAlias = Literal[
     "not delivered: no_actor",
     "not delivered: unknown_type",
     "not delivered: ill_typed",
+    "not delivered: refused",
 ]
 """What dead letters are counted under: a fixed set, because peers must not make counters."""
 

@@ -30,10 +30,10 @@ TAIL_BYTES = _WAIT.size
 FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
 """What msgpack raises for values it cannot write and for bytes it cannot read."""
 
-NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed"]
+NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed", "refused"]
 """Why an envelope was not delivered."""
 
-NOTICE_CODES: tuple[NoticeCode, ...] = ("unknown_type", "no_actor", "ill_typed")
+NOTICE_CODES: tuple[NoticeCode, ...] = ("unknown_type", "no_actor", "ill_typed", "refused")
 
 
 Wait: TypeAlias = tuple[float, int]

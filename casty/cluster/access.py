@@ -1,0 +1,145 @@
+"""Access control: which messages of the cluster's own another node may send, by one table.
+
+Owns who may say what. It does not know what follows from a message: whoever is let in is still judged by the
+machine that the message is for, in the order in which messages came. So what a run may say before its membership
+is known here (a joiner, one that was removed, one of another cluster) is let in for anyone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Never, assert_never
+
+from casty.address import ASK_PREFIX, UniqueAddress
+from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
+from casty.protocol.messages import (
+    ExitingConfirmed,
+    GossipDelta,
+    GossipDigest,
+    GossipSeen,
+    GossipState,
+    GossipVersions,
+    Join,
+    JoinAnswer,
+    JoinProbe,
+    JoinWithdrawn,
+    RegistrySlots,
+    ServingGrant,
+    ServingRequest,
+    StatePage,
+)
+from casty.protocol.watch_messages import WATCH_MESSAGES
+from casty.refs import ActorRef
+from casty.wire.frame import FrameKind
+
+INTERNAL_PREFIX: Final = "/_"
+"""How the paths of the library's own actors begin."""
+
+
+class Sender(Enum):
+    """Who may send a message; the value is for log lines."""
+
+    anyone = "anyone"
+    member = "a member"
+    inviter = "a member, or a node that was asked to let this one in"
+    host = "a member, of actors of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may send a message; ``actor`` is the field with the ref of which the sender must be the node."""
+
+    sender: Sender
+    actor: str = ""
+
+
+ANYONE, MEMBER, INVITER = Rule(Sender.anyone), Rule(Sender.member), Rule(Sender.inviter)
+
+RULES: Final[dict[type | FrameKind, Rule]] = {
+    # Answered whoever asks: the sender may know this node as a member before that is known here.
+    Heartbeat: ANYONE,
+    # Judged by their token, their sender, or their cluster; a removed run has to learn that it is.
+    JoinProbe: ANYONE,
+    JoinAnswer: ANYONE,
+    Join: ANYONE,
+    JoinWithdrawn: ANYONE,
+    GossipState: ANYONE,
+    GossipDelta: ANYONE,
+    GossipSeen: ANYONE,
+    GossipDigest: ANYONE,
+    GossipVersions: ANYONE,
+    # Kept until the last one has come.
+    StatePage: INVITER,
+    HeartbeatAck: MEMBER,
+    ProbeRequest: MEMBER,
+    ProbeAnswer: MEMBER,
+    RegistrySlots: MEMBER,
+    ServingRequest: MEMBER,
+    ServingGrant: MEMBER,
+    ExitingConfirmed: MEMBER,
+    **dict.fromkeys(WATCH_MESSAGES, MEMBER),
+    # The reply goes wherever the sender says, so a stranger could choose whom this node dials.
+    ResolveNode: MEMBER,
+    SubscribeTopology: Rule(Sender.host, "reply_to"),
+    UnsubscribeTopology: Rule(Sender.host, "subscriber"),
+    # What these are for is in them: users' actors, and asks, slices and links of the sender's own.
+    FrameKind.ENVELOPE: ANYONE,
+    FrameKind.CONTROL: ANYONE,
+    FrameKind.NOTICE: ANYONE,
+    FrameKind.SLICE: ANYONE,
+    FrameKind.LARGE: ANYONE,
+    FrameKind.ARRIVED: ANYONE,
+    FrameKind.WITHDRAW: ANYONE,
+    # A stranger could take up the room that there is for them.
+    FrameKind.PAUSE: MEMBER,
+    FrameKind.RESUME: MEMBER,
+}
+"""Each message between nodes, each that an actor of the library takes from another node, each frame of a link."""
+
+RESTRICTED: Final = frozenset(
+    kind for kind, rule in RULES.items() if isinstance(kind, FrameKind) and rule is not ANYONE
+)
+"""Frames that not everybody may send."""
+
+OPEN_PATHS: Final[dict[str, tuple[type, ...]]] = {"/_cluster": (ResolveNode, SubscribeTopology, UnsubscribeTopology)}
+"""Actors of the library that other nodes may send to, and what; the tree under ``/_`` is closed else.
+
+Anything else would be a bug of this node if it came from here, and would end it.
+"""
+
+
+def is_internal(path: str) -> bool:
+    """Return whether a path is that of an actor of the library.
+
+    >>> is_internal("/_cluster"), is_internal("/_ask/7"), is_internal("/shop")
+    (True, False, False)
+    """
+    return path.startswith(INTERNAL_PREFIX) and not path.startswith(ASK_PREFIX)
+
+
+def is_open(path: str, message: object) -> bool:
+    """Return whether other nodes may send ``message`` to ``path`` at all."""
+    return not is_internal(path) or isinstance(message, OPEN_PATHS.get(path, ()))
+
+
+def admits(rule: Rule, peer: UniqueAddress, message: object, *, is_member: bool, is_inviter: bool) -> bool:
+    """Return whether ``peer`` may send ``message``, whose rule it is."""
+    match rule.sender:
+        case Sender.anyone:
+            return True
+        case Sender.inviter:
+            return is_member or is_inviter
+        case Sender.member:
+            return is_member
+        case Sender.host:
+            return is_member and is_on(peer, getattr(message, rule.actor))
+        case _ as never:
+            assert_never(never)
+
+
+def is_on(peer: UniqueAddress, ref: ActorRef[Never]) -> bool:
+    """Return whether a ref names an actor of that run; one without an incarnation, of whichever run is there."""
+    address = ref.address
+    return address.node == peer.address and address.incarnation in (0, peer.incarnation)

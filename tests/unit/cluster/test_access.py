@@ -1,0 +1,183 @@
+"""Who may send what: by one table, at the door of the node, refused messages counted by name."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+import trio
+
+from casty import (
+    ActorContext,
+    Behavior,
+    Behaviors,
+    NodeAddress,
+    ResolveNode,
+    SubscribeTopology,
+    TopologySnapshot,
+)
+from casty.cluster.access import ANYONE, OPEN_PATHS, RULES
+from casty.protocol.liveness_messages import HeartbeatAck, ProbeAnswer, ProbeRequest
+from casty.protocol.messages import (
+    CONTROL_MESSAGES,
+    ExitingConfirmed,
+    RegistrySlots,
+    ServingGrant,
+    ServingRequest,
+    StatePage,
+)
+from casty.protocol.state_on_wire import to_wire
+from casty.protocol.watch_messages import (
+    ActorTerminated,
+    ActorUnwatched,
+    ActorWatched,
+    TerminatedNoted,
+    UnwatchActor,
+    WatchActor,
+)
+from casty.testing.samples import gossip_of, member, run_of
+from casty.wire.frame import HEADER_BYTES, FrameKind, Lane, frame
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
+
+CONTROL = (
+    StatePage(1, 0, 2, to_wire(gossip_of(member("m")), 0.0)),
+    HeartbeatAck(1),
+    ProbeRequest(run_of("b"), 1),
+    ProbeAnswer(1, 0.0),
+    RegistrySlots(1, ()),
+    ServingRequest(1),
+    ServingGrant(1),
+    ExitingConfirmed(),
+    WatchActor(1, "/x", 0),
+    ActorWatched(1),
+    UnwatchActor(1),
+    ActorUnwatched(1),
+    ActorTerminated(1, None),
+    TerminatedNoted(1),
+)
+
+HANDSHAKE = {FrameKind.HELLO, FrameKind.HELLO_ACK, FrameKind.REFUSED}
+OF_LINKS = {FrameKind.GOODBYE, FrameKind.IDLE, FrameKind.STAY}
+"""Frames that the transport takes itself, of whomever the link is with."""
+
+STRANGER = run_of("stranger")
+
+
+async def three(nodes):
+    await nodes.start("a")
+    for name in "bc":
+        await nodes.start(name, "a")
+    await nodes.all_up("a", "b", "c")
+    return tuple(nodes.handles[name].system for name in "abc")
+
+
+def inbound_of(system):
+    return system.cluster._running().transport._exchange.handler
+
+
+def recorder(seen: list[TopologySnapshot]) -> Behavior[TopologySnapshot]:
+    async def take(ctx: ActorContext[TopologySnapshot], snapshot: TopologySnapshot) -> Behavior[TopologySnapshot]:
+        seen.append(snapshot)
+        return Behaviors.same()
+
+    return Behaviors.receive(take)
+
+
+def envelope(name: str, field: str, place: tuple[object, ...]) -> bytes:
+    head = msgpack.packb(["/_cluster", 0, f"casty.{name}"])
+    return frame(FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + msgpack.packb({field: place}))
+
+
+def test_each_message_that_another_node_can_send_has_a_rule() -> None:
+    open_types = {kind for kinds in OPEN_PATHS.values() for kind in kinds}
+    assert set(RULES) == {*CONTROL_MESSAGES, *open_types, *(set(FrameKind) - HANDSHAKE - OF_LINKS)}
+    restricted = {kind for kind, rule in RULES.items() if rule is not ANYONE}
+    assert restricted == {*map(type, CONTROL), *open_types, FrameKind.PAUSE, FrameKind.RESUME}
+
+
+async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_named(autojump_clock, nodes, caplog):
+    a, b, _ = await three(nodes)
+    node = a.cluster._node
+    for message in CONTROL:
+        name, lane = type(message).__name__, Lane.ordinary if isinstance(message, ActorTerminated) else Lane.control
+        body = node.control_codec.frame_control(message)[HEADER_BYTES:]
+        before = len(node.topology_mail._letters) + len(node.watch_mail._letters)
+        inbound_of(a).frame(STRANGER, lane, FrameKind.CONTROL, body)
+        assert node.meters.refused[name] == 1, name
+        assert len(node.topology_mail._letters) + len(node.watch_mail._letters) == before, name
+        inbound_of(a).frame(b.cluster._node.self_node, lane, FrameKind.CONTROL, body)
+        assert node.meters.refused[name] == 1, name
+    for kind in (FrameKind.PAUSE, FrameKind.RESUME):
+        inbound_of(a).frame(STRANGER, Lane.ordinary, kind, b"/x")
+        assert node.meters.refused[kind.name] == 1
+    assert sum(node.meters.refused.values()) == len(CONTROL) + 2
+    await trio.sleep(1)
+    await nodes.all_up("a", "b", "c")
+
+
+@pytest.mark.parametrize("is_member", [False, True])
+async def test_only_members_subscribe_to_the_topology(autojump_clock, nodes, is_member):
+    a, b, _ = await three(nodes)
+    node = a.cluster._node
+    peer = b.cluster._node.self_node if is_member else STRANGER
+    seen = list[TopologySnapshot]()
+    subscriber = b.spawn(recorder(seen), "subscriber")
+    at = peer.address
+    for incarnation, is_taken in ((peer.incarnation + 1, False), (peer.incarnation, is_member)):
+        place = ("shop", "/subscriber", at.host, at.port, incarnation, subscriber.uid)
+        body = envelope("SubscribeTopology", "reply_to", place)[HEADER_BYTES:]
+        inbound_of(a).frame(peer, Lane.ordinary, FrameKind.ENVELOPE, body)
+        await trio.sleep(1)
+        assert len(seen) == is_taken
+    assert {link.peer.address.host for link in node.transport.statistics().links} == {"b", "c"}
+    assert node.meters.refused["SubscribeTopology"] == 2 - is_member
+
+
+async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clock, nodes):
+    a, *_ = await three(nodes)
+    link = await nodes.network.host("stranger").connect(NodeAddress("a", 2551))
+    await link.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", STRANGER, Lane.ordinary)))
+    place = ("shop", "/x", "stranger", STRANGER.address.port, STRANGER.incarnation, 7)
+    await link.send(envelope("SubscribeTopology", "reply_to", place))
+    await link.send(envelope("UnsubscribeTopology", "subscriber", place))
+    heard = b""
+    with trio.move_on_after(5):
+        while data := await link.receive(65_536):
+            heard += data
+    assert heard.count(b"refused") == 2
+    assert b"TopologySnapshot" not in heard
+    assert a.cluster._node.meters.refused == {"SubscribeTopology": 1, "UnsubscribeTopology": 1}
+    await link.aclose()
+
+
+async def test_nobody_ends_a_subscription_but_the_node_of_the_subscriber(autojump_clock, nodes):
+    a, b, c = await three(nodes)
+    here, there = list[TopologySnapshot](), list[TopologySnapshot]()
+    local, remote = a.spawn(recorder(here), "subscriber"), b.spawn(recorder(there), "subscriber")
+    a.cluster.ref.tell(SubscribeTopology(local))
+    b.remote("/_cluster", "a").of(SubscribeTopology).tell(SubscribeTopology(remote))
+    await trio.sleep(1)
+    for system, uid in ((a, local.uid), (b, remote.uid)):
+        at = system.cluster._node.self_node
+        for sender in (STRANGER, c.cluster._node.self_node, a.cluster._node.self_node):
+            for incarnation in (0, at.incarnation):
+                place = ("shop", "/subscriber", at.address.host, at.address.port, incarnation, uid)
+                body = envelope("UnsubscribeTopology", "subscriber", place)[HEADER_BYTES:]
+                inbound_of(a).frame(sender, Lane.ordinary, FrameKind.ENVELOPE, body)
+    assert a.cluster._node.meters.refused["UnsubscribeTopology"] == 12
+    await nodes.start("d", "a")
+    await nodes.all_up("a", "b", "c", "d")
+    await trio.sleep(1)
+    for seen in (here, there):
+        assert {m.id for m in seen[-1].members} == set("abcd")
+
+
+async def test_a_member_asks_where_a_node_is_and_a_stranger_has_nobody_dialled_for_it(autojump_clock, nodes):
+    a, b, _ = await three(nodes)
+    reply: NodeAddress | None = await b.ask(b.remote("/_cluster", "a").of(ResolveNode), lambda to: ResolveNode("c", to))
+    assert reply == NodeAddress("c", 2551)
+    head = msgpack.packb(["/_cluster", 0, "casty.ResolveNode"])
+    payload = msgpack.packb({"node_id": "c", "reply_to": ("shop", "/_ask/1", "victim", 80, 0, 5)})
+    inbound_of(a).frame(STRANGER, Lane.ordinary, FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + payload)
+    await trio.sleep(1)
+    assert a.cluster._node.meters.refused["ResolveNode"] == 1
+    assert not any(address.host == "victim" for address, _ in a.cluster._node.transport._exchange.dials)
