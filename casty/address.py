@@ -96,6 +96,15 @@ class UniqueAddress:
         # bits tell runs apart by themselves.
         return hash(self.incarnation)
 
+    def is_named(self, name: UniqueAddress) -> bool:
+        """Return whether ``name`` means this run: incarnation 0 there is whichever run is at the address.
+
+        >>> run = UniqueAddress(NodeAddress("a", 1), 7)
+        >>> run.is_named(run), run.is_named(UniqueAddress(run.address, 0)), run.is_named(UniqueAddress(run.address, 8))
+        (True, True, False)
+        """
+        return self.address == name.address and name.incarnation in (0, self.incarnation)
+
     def __str__(self) -> str:
         return f"{self.address}#{self.incarnation:016x}"
 

@@ -142,4 +142,4 @@ def admits(rule: Rule, peer: UniqueAddress, message: object, *, is_member: bool,
 def is_on(peer: UniqueAddress, ref: ActorRef[Never]) -> bool:
     """Return whether a ref names an actor of that run; one without an incarnation, of whichever run is there."""
     address = ref.address
-    return address.node == peer.address and address.incarnation in (0, peer.incarnation)
+    return address.node is not None and peer.is_named(UniqueAddress(address.node, address.incarnation))

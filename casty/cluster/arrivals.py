@@ -75,6 +75,9 @@ class Arrivals:
         self._refuse = refuse
         self._elements_max = node.settings.limits.elements_max
         self._small_max = min(LARGE_BYTES_MIN, self._elements_max)
+        self._asker: UniqueAddress | None = None
+        self._waiting: dict[int, Request] = {}
+        """The requests of that node, from which the last one came, that wait: it may withdraw them."""
         self._ways: dict[bytes, Place | TypeEntry] = {}
         """What is known of heads; for that of replies, which are found by their tails, what makes them."""
 
@@ -146,6 +149,12 @@ class Arrivals:
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
         remember(self._ways, head, Place(entry, ref.mailbox, envelope))
+
+    def link_lost(self, peer: UniqueAddress) -> None:
+        """Forget a node that asked over the link, unless requests of it still wait."""
+        if self._asker == peer:
+            self._asker = None
+        self._node.kernel.forget_asker(peer)
 
     def _take_other(
         self, peer: UniqueAddress, body: bytes | memoryview, end: int, way: Place | TypeEntry | None
@@ -252,7 +261,9 @@ class Arrivals:
             self._deliver(peer, place.envelope._replace(message=message, wait=wait), size)
             return
         if wait is not None:
-            message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
+            if peer is not self._asker:  # most come from whom the last one came from
+                self._asker, self._waiting = peer, kernel.requests_of(peer)
+            message = Request(message, kernel.now() + wait[0], wait[1], self._waiting)
             message.queue(ref.cell)
         mailbox.messages.append(message)
         if mailbox.sleeper is not None:

@@ -72,7 +72,8 @@ class _Hold:
     to: UniqueAddress
     path: str
     since: float
-    is_paused: bool = False
+    paused_by: UniqueAddress | None = None
+    """The run that asked to hold back, which alone ends that."""
     waiting: deque[bytes | _Large] = field(default_factory=lambda: deque[bytes | _Large]())
 
 
@@ -169,13 +170,13 @@ class Holds:
         """Hold back what is for an actor of a node, until that node says otherwise or its link is lost."""
         key = peer.address, path
         if key in self.by_actor or len(self.by_actor) < PAUSED_MAX:
-            self._hold(peer, path).is_paused = True
+            self._hold(peer, path).paused_by = peer
 
     def resume(self, peer: UniqueAddress, path: str) -> None:
         """Go on with one actor."""
         hold = self.by_actor.get((peer.address, path))
-        if hold is not None:
-            hold.is_paused = False
+        if hold is not None and hold.paused_by == peer:
+            hold.paused_by = None
             self._advance(hold)
 
     def resume_all(self, peer: UniqueAddress) -> None:
@@ -187,7 +188,7 @@ class Holds:
     def arrived(self, peer: UniqueAddress, number: int, fate: Fate) -> None:
         """Take note that a node has all slices of a message, or has dropped it."""
         large = self._large.get(number)
-        if large is None or large.to.address != peer.address:
+        if large is None or not peer.is_named(large.to):
             return
         if fate is Fate.complete:
             del self._large[number]
@@ -285,7 +286,7 @@ class Holds:
 
     def _advance(self, hold: _Hold | None) -> None:
         """Send what no large message holds back any more."""
-        if hold is None or hold.is_paused:
+        if hold is None or hold.paused_by is not None:
             return
         frames: list[bytes] = []
         size, oldest = 0, self._now() - STALE_AFTER

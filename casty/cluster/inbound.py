@@ -85,7 +85,7 @@ class Inbound:
                 case FrameKind.RESUME if self._node.holds is not None:
                     self._node.holds.resume(peer, decode_path(body))
                 case FrameKind.WITHDRAW:
-                    self._node.kernel.withdraw(decode_withdraw(body))
+                    self._node.kernel.withdraw(peer, decode_withdraw(body))
                 case _:
                     raise DecodeError(f"a frame of kind {kind.name} on an established link")
         except DecodeError as error:
@@ -102,8 +102,10 @@ class Inbound:
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
         """Have a lost control link redialled: refusals are evidence."""
-        if lane is Lane.ordinary and self._node.holds is not None:
-            self._node.holds.resume_all(peer)
+        if lane is Lane.ordinary:
+            self._arrivals.link_lost(peer)
+            if self._node.holds is not None:
+                self._node.holds.resume_all(peer)
         elif lane is Lane.large:
             self._node.assembler.link_lost(peer, self._node.kernel.now())
             if self._node.holds is not None:
@@ -229,7 +231,7 @@ class Inbound:
         backlogs = self._node.backlogs
         if backlogs is not None:
             backlogs.sender, backlogs.size = peer, size
-        refusal = self._local.deliver(path, uid, message, name, wait)
+        refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
         if refusal is not None:
             self._not_delivered(peer, Notice(refusal, path, uid, type(message).__name__))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Never
 
-from casty.address import serial_of
+from casty.address import UniqueAddress, serial_of
 from casty.cluster.acceptance import Acceptances
 from casty.cluster.access import is_internal, is_open
 from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY, Backlogs
@@ -39,7 +39,14 @@ class LocalTransport:
         """Messages that no actor could take."""
 
     def deliver(
-        self, path: str, uid: int, message: object, name: str = "", wait: Wait | None = None
+        self,
+        path: str,
+        uid: int,
+        message: object,
+        name: str = "",
+        wait: Wait | None = None,
+        *,
+        asker: UniqueAddress | None = None,
     ) -> NoticeCode | None:
         """Hand a message that arrived to the actor at its path. For the cluster actor.
 
@@ -49,6 +56,7 @@ class LocalTransport:
             message: The decoded message.
             name: Wire name of the message's type, for an error.
             wait: Time left and token of an ask; None for a tell.
+            asker: Node that asks and alone can withdraw it; None for a tell.
 
         Returns:
             None when it was taken, else why not: there is no such actor, or it takes other types.
@@ -65,12 +73,12 @@ class LocalTransport:
         if backlogs is not None and path in backlogs.by_path and isinstance(target, LocalRef):
             is_taken = None
             if wait is not None:
-                message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
+                message = self._request(message, wait, asker)
                 message.queue(target.cell)
         elif wait is None:
             is_taken = target.deliver(message)
         else:
-            message = Request(message, kernel.now() + wait[0], wait[1], kernel.requests)
+            message = self._request(message, wait, asker)
             is_taken = target.deliver_request(message)
         if is_taken is False:
             self.refused += 1
@@ -84,6 +92,10 @@ class LocalTransport:
             if backlogs.size >= LARGE_BYTES_MIN:
                 backlogs.weigh(target, message)
         return None
+
+    def _request(self, message: object, wait: Wait, asker: UniqueAddress | None) -> Request:
+        kernel = self._kernel
+        return Request(message, kernel.now() + wait[0], wait[1], None if asker is None else kernel.requests_of(asker))
 
     def reply(self, serial: int, uid: int, message: object, name: str) -> bool:
         """Hand a reply to the ask that waits for it. For the cluster actor.

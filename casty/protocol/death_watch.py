@@ -171,7 +171,7 @@ class DeathWatch(Generic[W]):
                 told = self._tell_all(serial, reason) if self._is_from(peer, serial) else []
                 return [SendIfUp(peer, TerminatedNoted(serial)), *told]
             case ActorUnwatched(serial):
-                if serial in self._closing and _answers(peer, self._closing[serial]):
+                if serial in self._closing and peer.is_named(self._closing[serial]):
                     del self._closing[serial]
                 return ()
             case TerminatedNoted(serial):
@@ -257,20 +257,16 @@ class DeathWatch(Generic[W]):
         self._unanswered.pop(serial, None)
 
     def _is_from(self, peer: UniqueAddress, serial: int) -> bool:
-        return serial in self._outgoing and _answers(peer, self._outgoing[serial].run)
+        return serial in self._outgoing and peer.is_named(self._outgoing[serial].run)
 
     def _is_member(self, run: UniqueAddress) -> bool:
-        return run in self._members or any(_answers(member, run) for member in self._members)
+        return run in self._members or any(member.is_named(run) for member in self._members)
 
     def _timed(self, effects: list[WatchEffect[W]]) -> list[WatchEffect[W]]:
         if self.pending and not self._timer_runs:
             self._timer_runs = True
             effects.append(StartTimer(RESEND, RESEND_INTERVAL))
         return effects
-
-
-def _answers(peer: UniqueAddress, asked: UniqueAddress) -> bool:
-    return peer == asked or (not asked.incarnation and peer.address == asked.address)
 
 
 def _turn(waiting: dict[K, V]) -> list[K]:

@@ -399,7 +399,8 @@ class ActorContext(Generic[M]):
         if cell.stopping:
             raise ActorStoppedError(f"cannot make an adapter of {cell.path}: it is stopping")
         uid = cell.kernel.next_uid()
-        ref: AdapterRef[N] = AdapterRef(cell, f"{cell.path}/_adapter-{uid}", uid, fn, message_type)
+        path = f"{cell.path}/_adapter-{cell.kernel.next_serial()}"
+        ref: AdapterRef[N] = AdapterRef(cell, path, uid, fn, message_type)
         cell.adapters = [*(cell.adapters or ()), ref.path]
         cell.kernel.targets[ref.path] = ref
         return ref
@@ -448,7 +449,7 @@ class ActorContext(Generic[M]):
         asking.refuse(self._cell.kernel, reply_to, error)
 
     def _timer_key(self, key: Hashable) -> Hashable:
-        return ("timer", self._cell.kernel.next_uid()) if key is None else key
+        return ("timer", self._cell.kernel.next_serial()) if key is None else key
 
     def _schedule(self, timer: ActorTimer, delay: float) -> Hashable:
         cell = self._cell

@@ -75,7 +75,7 @@ class Family:
         if parent is None:
             raise RuntimeError("only actors have tasks: this is a bug in casty")
         self.check_open(f"start a task of {parent.path}")
-        serial = self.kernel.next_uid()
+        serial = self.kernel.next_serial()
         self._tasks[serial] = trio.CancelScope()
         name = f"{parent.path} ({getattr(async_fn, '__qualname__', repr(async_fn))})"
         self._start(self.run_task, (parent, serial, async_fn, args), name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Never, cast
 
 import trio
 
-from casty.address import ASK_PREFIX, in_words, serial_of
+from casty.address import ASK_PREFIX, UniqueAddress, in_words, serial_of
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
@@ -38,7 +38,7 @@ from casty.runtime.events import (
 from casty.runtime.family import Family
 from casty.runtime.mailbox import NOTHING, Request
 from casty.runtime.named_refs import InlineRef, PathRef
-from casty.runtime.ref import AskableRef, OwnRef
+from casty.runtime.ref import OwnRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.statistics import SystemStatistics, statistics_of
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
@@ -101,9 +101,9 @@ class Kernel:
         self.keeper = Keeper()
         self.asks: dict[int, AskRef[Never]] = {}
         self.wheel = AskWheel(self.keeper, self.asks)
-        self.requests: dict[int, Request] = {}
-        """The requests of asks on other nodes that wait for actors here, by the numbers of those asks."""
-        self._relayed: OrderedDict[int, tuple[AskableRef[Never], ...]] = OrderedDict()
+        self.requests: dict[UniqueAddress, dict[int, Request]] = {}
+        """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
+        self._relayed: OrderedDict[int, Request] = OrderedDict()
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.keeper)
         self.targets: dict[str, OwnRef[Never]] = {}
@@ -118,7 +118,7 @@ class Kernel:
         self.asks_timed_out = 0
         self.actors = 0
         self.dead_letters: dict[DeadLetterReason, int] = {}
-        self._uid = 0
+        self._serial = 0
         self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
         self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
 
@@ -141,9 +141,13 @@ class Kernel:
             )
 
     def next_uid(self) -> int:
-        """Return a serial number that nothing else in this system has."""
-        self._uid += 1
-        return self._uid
+        """Return the uid of a ref: 64 random bits, since whoever can name an actor exactly can speak of it."""
+        return self.tokens.take()
+
+    def next_serial(self) -> int:
+        """Return a number that nothing else in this system has, for what is never named outside of it."""
+        self._serial += 1
+        return self._serial
 
     def start(
         self, nursery: trio.Nursery, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
@@ -184,17 +188,32 @@ class Kernel:
 
     def note_relayed(self, request: Request) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""
-        self._relayed[request.ask] = request.far
+        self._relayed[request.ask] = request
         if len(self._relayed) > RELAYED_MAX:
             self._relayed.popitem(last=False)
 
-    def withdraw(self, ask: int) -> None:
-        """Do not start the request of another node's ask, if it still waits here or where it was handed on to."""
-        waiting, relayed = self.requests.get(ask), self._relayed.pop(ask, ())
+    def requests_of(self, asker: UniqueAddress) -> dict[int, Request]:
+        """Return where the waiting requests of a node are found by the numbers of its asks."""
+        waiting = self.requests.get(asker)
+        if waiting is None:
+            waiting = self.requests[asker] = {}
+        return waiting
+
+    def forget_asker(self, asker: UniqueAddress) -> None:
+        """Drop the table of a node whose link was lost, unless a request of it still waits."""
+        if not self.requests.get(asker, True):
+            del self.requests[asker]
+
+    def withdraw(self, asker: UniqueAddress, ask: int) -> None:
+        """Do not start the request of an ask that came from a node, if it waits here or where it was handed on to."""
+        listed, relayed = self.requests.get(asker), self._relayed.get(ask)
+        waiting = None if listed is None else listed.get(ask)
         if waiting is not None:
             waiting.withdraw(REQUEST_WITHDRAWN)
-        for ref in relayed:
-            ref.withdraw(ask)
+        if relayed is not None and relayed.listed is listed:
+            del self._relayed[ask]
+            for ref in relayed.far:
+                ref.withdraw(ask)
 
     def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
         """Tell a local watcher that the watched actor ``ref`` of another node has ended."""

@@ -92,7 +92,7 @@ class OwnRef(AskableRef[M_contra]):
     @property
     @abstractmethod
     def uid(self) -> int:
-        """The serial number of the actor; 0 means whoever has the path."""
+        """The number of the actor, 64 random bits; 0 means whoever has the path."""
 
     def owner(self) -> Cell | None:
         """Return the actor behind the ref; None when it is not there, or the ref never had one."""

@@ -71,7 +71,7 @@ async def watching(kernel: Kernel, ref: ActorRef[Never]) -> AsyncGenerator[Watch
                 if actor is not None and actor.watchers is not None:
                     actor.watchers.pop(uid, None)
         else:
-            watcher: InlineRef[Terminated] = InlineRef(kernel, f"/_watching/{uid}", uid, block.signal)
+            watcher: InlineRef[Terminated] = InlineRef(kernel, f"/_watching/{kernel.next_serial()}", uid, block.signal)
             _watch_remote(kernel, watcher, ref)
             try:
                 yield block

@@ -1,7 +1,7 @@
 """How a node says that one of its asks waits no longer.
 
 The body is the number of the ask, which its request carried: 64 random bits that only those know who
-were sent the ref for the reply. So whoever can withdraw a request could have answered it.
+were sent the ref for the reply. It counts from the node alone that the request came from.
 """
 
 from __future__ import annotations

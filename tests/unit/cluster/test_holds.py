@@ -96,3 +96,25 @@ async def test_requests_compete_with_who_sends_for_all_of_the_room(holds, nurser
         assert not holds.tell(THERE, "/x", large()), "senders are not passed"
         senders.cancel_scope.cancel()
     assert all(peer.senders == 0 for peer in holds._peers.values())
+
+
+@pytest.mark.parametrize("other", [UniqueAddress(THERE.address, 2), UniqueAddress(NodeAddress("else", 1), 1)])
+async def test_only_the_run_that_asked_to_hold_back_lets_go_on(holds, other) -> None:
+    holds.pause(THERE, "/x")
+    assert holds.tell(THERE, "/x", frame(FrameKind.ENVELOPE, b"\0\1\0"))
+    holds.resume(other, "/x")
+    holds.resume_all(other)
+    assert holds._transport.held == []
+    holds.resume(THERE, "/x")
+    assert len(holds._transport.held) == 1
+
+
+async def test_only_the_run_that_a_large_message_went_to_says_what_became_of_it(holds) -> None:
+    assert holds.tell(THERE, "/x", large())
+    number = holds._transport.numbers[0]
+    for fate in Fate:
+        holds.arrived(UniqueAddress(THERE.address, 2), number, fate)
+    assert messages(holds) == 1
+    assert holds._transport.held == []
+    holds.arrived(THERE, number, Fate.complete)
+    assert len(holds._transport.held) == 1

@@ -23,7 +23,7 @@ from casty import (
 )
 from casty.errors import FrameError
 from casty.runtime.system import kernel_of
-from casty.wire.frame import FrameDecoder, FrameKind
+from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind, Lane
 from casty.wire.withdrawals import decode_withdraw, withdraw_frame
 
 
@@ -77,7 +77,7 @@ async def two_nodes(nodes, **options):
 
 
 def waiting(system) -> int:
-    return len(kernel_of(system).requests)
+    return sum(map(len, kernel_of(system).requests.values()))
 
 
 @pytest.mark.parametrize("timeout", [30.0, math.inf])
@@ -323,3 +323,39 @@ def test_the_number_of_an_ask_has_eight_bytes() -> None:
     assert decode_withdraw(body) == 2**64 - 1
     with pytest.raises(FrameError, match="has 8 bytes, got 7"):
         decode_withdraw(body[1:])
+
+
+async def test_only_the_node_that_asked_withdraws_its_request(autojump_clock, nodes):
+    asked, asker = await two_nodes(nodes)
+    other = (await nodes.start("c", "a")).system
+    await nodes.all_up("a", "b", "c")
+    started: list[str] = []
+    asked.spawn(answering(started), "slow")
+    ref = asker.remote("/slow", "a").of(Get | Busy)
+    ref.tell(Busy(5.0))
+    inbound = asked.cluster._running().transport._exchange.handler
+    replies: list[int] = []
+
+    async def ask() -> None:
+        replies.append(await asker.ask(ref, Get, timeout=30.0))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        (number,) = next(iter(kernel_of(asked).requests.values()))
+        for peer in (other.cluster._node.self_node, asked.cluster._node.self_node):
+            inbound.frame(peer, Lane.ordinary, FrameKind.WITHDRAW, withdraw_frame(number)[HEADER_BYTES:])
+        assert waiting(asked) == 1
+    assert replies == [1]
+    assert not asked.statistics().dead_letters
+
+
+async def test_nothing_is_kept_of_a_node_that_asked_and_has_gone(autojump_clock, nodes):
+    asked, asker = await two_nodes(nodes)
+    asked.spawn(answering([]), "slow")
+    assert await asker.ask(asker.remote("/slow", "a").of(Get), Get) == 1
+    assert await asker.ask(asker.remote("/slow", "a").of(Get), Get) == 1
+    assert len(kernel_of(asked).requests) == 1
+    await nodes.stop("b")
+    await nodes.all_up("a")
+    assert not kernel_of(asked).requests

@@ -311,3 +311,16 @@ def test_each_watcher_is_told_once_over_a_network_that_loses_and_repeats(
             break
     assert sorted(net.told) == sorted(f"w{uid}" for uid in watching)
     assert (net.a.pending, net.b.pending, net.a.watches, net.b.watches) == (0, 0, (0, 0), (0, 0))
+
+
+def test_only_the_node_that_watches_ends_its_watch() -> None:
+    one = machine()
+    one.hear(B, WatchActor(1, "/here", 7), exists=True)
+    for stranger in (C, run_of("b", incarnation=99), run_of("z")):
+        assert sent(one.hear(stranger, UnwatchActor(1), exists=False)) == [(stranger, ActorUnwatched(1))]
+        one.hear(stranger, TerminatedNoted(1), exists=False)
+    assert sent(one.ended(B, 1, None)) == [(B, ActorTerminated(1, None))]
+    one.hear(C, TerminatedNoted(1), exists=False)
+    assert one.pending == 1
+    one.hear(B, TerminatedNoted(1), exists=False)
+    assert one.pending == 0
