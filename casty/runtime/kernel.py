@@ -103,6 +103,8 @@ class Kernel:
         self.wheel = AskWheel(self.keeper, self.asks)
         self.requests: dict[UniqueAddress, dict[int, Request]] = {}
         """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
+        self._askers_gone: dict[UniqueAddress, None] = {}
+        """Nodes without a link whose requests still wait."""
         self._relayed: OrderedDict[int, Request] = OrderedDict()
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.keeper)
@@ -197,12 +199,16 @@ class Kernel:
         waiting = self.requests.get(asker)
         if waiting is None:
             waiting = self.requests[asker] = {}
+        elif self._askers_gone:
+            self._askers_gone.pop(asker, None)
         return waiting
 
     def forget_asker(self, asker: UniqueAddress) -> None:
-        """Drop the table of a node whose link was lost, unless a request of it still waits."""
-        if not self.requests.get(asker, True):
-            del self.requests[asker]
+        """Drop the table of a node whose link was lost, once no request of it waits."""
+        self._askers_gone[asker] = None
+        for gone in [gone for gone in self._askers_gone if not self.requests.get(gone)]:
+            del self._askers_gone[gone]
+            self.requests.pop(gone, None)
 
     def withdraw(self, asker: UniqueAddress, ask: int) -> None:
         """Do not start the request of an ask that came from a node, if it waits here or where it was handed on to."""

@@ -359,3 +359,16 @@ async def test_nothing_is_kept_of_a_node_that_asked_and_has_gone(autojump_clock,
     await nodes.stop("b")
     await nodes.all_up("a")
     assert not kernel_of(asked).requests
+
+
+async def test_what_was_kept_of_a_node_goes_once_none_of_its_requests_waits(autojump_clock, nodes):
+    asked, asker = await two_nodes(nodes)
+    kernel = kernel_of(asked)
+    gone = asker.cluster._node.self_node
+    kernel.requests_of(gone)[1] = object()  # one that waits
+    kernel.forget_asker(gone)
+    assert gone in kernel.requests
+    del kernel.requests[gone][1]
+    kernel.forget_asker(asked.cluster._node.self_node)  # another link is lost later
+    assert gone not in kernel.requests
+    assert kernel.requests_of(gone) is kernel.requests[gone]  # and it may come back
