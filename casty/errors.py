@@ -57,7 +57,7 @@ class UnknownTypeError(DecodeError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown message type {name[:128]!r}: register it on this node")
-        self.name = name
+        self.name: str = name
         """Wire name that this node does not know."""
 
 

@@ -15,6 +15,9 @@ import griffe
 PACKAGES = ("casty", "casty.testing", "casty.testing.simulation", "casty.embed", "casty.prometheus")
 """Whose names are public, the first that has one counts."""
 NAME = re.compile(r"(?<![`\w\[])`([A-Za-z_][\w.]*)`(?![`\w\]])")
+FACTORY = re.compile(r"(?:lambda: )?(dict|list|set)\[.*\]\(\)(?:\(\))?")
+EMPTY = {"dict": "{}", "list": "[]", "set": "set()"}
+"""What a default reads like whose factory names its types for the checkers."""
 RAISES = re.compile(r"^Raises:$", re.MULTILINE)
 
 
@@ -88,6 +91,10 @@ def _tabulate(cls: griffe.Class, told: dict[str, str]) -> None:
     cut = len(cls.docstring.value) if raises is None else raises.start()
     before, after = cls.docstring.value[:cut].rstrip(), cls.docstring.value[cut:]
     cls.docstring.value = f"{before}\n\n{table}\n\n{after}".rstrip()
+    for one in cls.parameters:
+        found = FACTORY.fullmatch(str(one.default))
+        if found is not None:
+            one.default = EMPTY[found[1]]
     for name in order:  # without a docstring an attribute has no place of its own on the page
         if name in cls.members:
             cls.members[name].docstring = None

@@ -16,6 +16,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -244,9 +245,18 @@ def fields(value: type) -> Iterator[tuple[str, str | None]]:
             yield from attributes(body.body, "")
 
 
+def untyped(value: type) -> Iterator[str]:
+    """Yield the public attributes of a class that its constructor sets without saying of what type they are."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+    for function in getattr(body, "body", []):
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__":
+            plain = [statement for statement in function.body if isinstance(statement, ast.Assign)]
+            yield from (name for name, _ in attributes(plain, "self."))
+
+
 def attributes(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, str | None]]:
     """Yield each public name that is set in a body, and the string beneath."""
-    for statement, following in zip(body, [*body[1:], None], strict=True):
+    for statement, following in zip_longest(body, body[1:]):
         match statement:
             case ast.AnnAssign(target=target):
                 names = [ast.unparse(target)]
@@ -270,6 +280,7 @@ CLASSES = {name: value for name, value in public() if inspect.isclass(value)}
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_field_of_a_public_class_says_what_it_is(name: str) -> None:
     told = {field: text for field, text in fields(CLASSES[name]) if text}
+    assert list(untyped(CLASSES[name])) == []
     assert sorted({field for field, _ in fields(CLASSES[name])} - set(told)) == []
     if dataclasses.is_dataclass(CLASSES[name]):
         assert {each.name for each in dataclasses.fields(CLASSES[name]) if each.name[0] != "_"} <= set(told)

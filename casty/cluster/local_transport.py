@@ -33,9 +33,9 @@ class LocalTransport:
         self._acceptances = Acceptances()
         self.backlogs: Backlogs | None = None
         """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
-        self.delivered = 0
+        self.delivered: int = 0
         """Messages and replies that reached an actor or an ask."""
-        self.refused = 0
+        self.refused: int = 0
         """Messages that no actor could take."""
 
     def deliver(

@@ -87,12 +87,12 @@ class ClusteredActorSystem(ActorSystem):
         network: Network | None = None,
     ) -> None:
         super().__init__(name, config=config)
-        self.settings = settings or ClusterSettings()
+        self.settings: ClusterSettings = settings or ClusterSettings()
         """Settings of the cluster; the defaults where none were given."""
         check_kind(f"{type(self).__name__}.settings", self.settings, ClusterSettings, "ClusterSettings.lan()")
-        self.required_quorum = required_quorum
+        self.required_quorum: int | None = required_quorum
         """Members that entering waits for; None waits for none."""
-        self.join_timeout = join_timeout
+        self.join_timeout: float = join_timeout
         """Seconds that entering may take."""
         if required_quorum is not None:
             check_count(self, "required_quorum")
@@ -100,14 +100,16 @@ class ClusteredActorSystem(ActorSystem):
         check_roles(roles)
         check_seed_nodes(seed_nodes)
         self._find_serial = count(1)
-        self.cluster_config = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
+        self.cluster_config: ClusterConfig = ClusterConfig(host, port, node_id, tuple(seed_nodes), frozenset(roles))
         """Name, address, seeds and roles of this node."""
         transport = RemoteTransport(
             network or TcpNetwork(insecure=insecure, busy_poll=self.settings.busy_poll),
             limits=self.settings.limits,
             rng=None if self.config.seed is None else Random(self.config.seed),
         )
-        self.cluster = Cluster.from_settings(self, self.cluster_config, self.settings, remote_transport=transport)
+        self.cluster: Cluster = Cluster.from_settings(
+            self, self.cluster_config, self.settings, remote_transport=transport
+        )
         """Handle of this node's membership."""
 
     @asynccontextmanager

@@ -19,10 +19,6 @@ from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.vector_clock import VectorClock
 
 
-def _no_tables() -> dict[str, dict[int, ShardAllocation]]:
-    return {}
-
-
 @dataclass(frozen=True)
 class TopologySnapshot:
     """The cluster at one moment, pushed whole to every subscriber on each change."""
@@ -58,7 +54,9 @@ class ClusterState:
     """Members that this node cannot reach, or that others say do not answer."""
     version: VectorClock[int] = field(default_factory=VectorClock[int])
     """Changes per incarnation."""
-    shard_allocations: dict[str, dict[int, ShardAllocation]] = field(default_factory=_no_tables)
+    shard_allocations: dict[str, dict[int, ShardAllocation]] = field(
+        default_factory=dict[str, dict[int, ShardAllocation]]
+    )
     """Shard type -> shard id -> where it lives."""
     allocation_epoch: int = 0
     """Number of the allocations: grows with every change of them."""

@@ -61,7 +61,7 @@ class PhiAccrualFailureDetector(Generic[N]):
         *,
         learned_interval_max: float = math.inf,
     ) -> None:
-        self.config = config or FailureDetectorConfig()
+        self.config: FailureDetectorConfig = config or FailureDetectorConfig()
         """The tuning."""
         self._learned_interval_max = learned_interval_max
         self._deviations_max = deviations_at(self.config.threshold)

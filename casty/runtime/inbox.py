@@ -32,7 +32,7 @@ class Inbox(Generic[M]):
         self._count = 0
         self._started = 0.0
         self._ended = False
-        self.used = False
+        self.used: bool = False
         """Whether the inbox was read; a task that never did is cancelled at once when it is to stop."""
 
     def __repr__(self) -> str:

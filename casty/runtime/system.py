@@ -65,9 +65,9 @@ class ActorSystem:
     """
 
     def __init__(self, name: str = "casty-system", *, config: SystemConfig | None = None) -> None:
-        self.name = checked_system_name(name)
+        self.name: str = checked_system_name(name)
         """Name of the system, a part of every address."""
-        self.config = SystemConfig() if config is None else config
+        self.config: SystemConfig = SystemConfig() if config is None else config
         """Settings of the system."""
         check_kind(f"{type(self).__name__}.config", self.config, SystemConfig, "SystemConfig(stop_timeout=1.0)")
         self._kernel_or_none: Kernel | None = None

@@ -46,7 +46,7 @@ class MemoryNetwork(Faults):
         self._connections: dict[int, tuple[MemoryConnection, MemoryConnection]] = {}
         self._connection_serial = count()
         self._free_port = count(FIRST_FREE_PORT)
-        self.paths_changed = trio.lowlevel.ParkingLot()
+        self.paths_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         """Where tasks wait for a change of the paths."""
 
     def host(self, name: str) -> MemoryHost:

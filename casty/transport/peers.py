@@ -67,7 +67,7 @@ class RemoteTransport:
     def __init__(
         self, network: Network, *, limits: TransportLimits = DEFAULT_LIMITS, rng: Random | None = None
     ) -> None:
-        self.complaints = Complaints(logger, trio.current_time)
+        self.complaints: Complaints = Complaints(logger, trio.current_time)
         """For log lines that peers cause."""
         self._network = network
         self._limits = limits
@@ -79,7 +79,7 @@ class RemoteTransport:
         self._exchange: Exchange | None = None
         self._scope = trio.CancelScope()
         self._is_closed = False
-        self.sends = 0
+        self.sends: int = 0
         """Calls of `send_wait` so far."""
 
     async def bind(self, host: str, port: int) -> NodeAddress:

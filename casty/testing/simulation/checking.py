@@ -56,13 +56,13 @@ class ScenarioFailed(AssertionError):
             f"made smaller: {before} to {after} faults, {len(original.nodes)} to {len(smallest.nodes)} nodes\n"
             f"play it again: {command}"
         )
-        self.original = original
+        self.original: Scenario = original
         """The scenario that failed."""
-        self.smallest = smallest
+        self.smallest: Scenario = smallest
         """The smallest one that fails in the same way."""
-        self.rule = rule
+        self.rule: str = rule
         """What was broken, or the name of an error that came instead."""
-        self.command = command
+        self.command: str = command
         """The command that plays the smallest one again."""
 
 

@@ -31,7 +31,7 @@ class InvariantBroken(AssertionError):
 
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")
-        self.rule = rule
+        self.rule: str = rule
         """What was broken, in a few words that are the same for every way of breaking it."""
 
 

@@ -80,25 +80,25 @@ class ModelCluster:
     """
 
     def __init__(self, seed: int, *, settings: TopologySettings | None = None, delay: float = 0.001) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         """Virtual time, in seconds."""
-        self.rng = random.Random(seed)
+        self.rng: random.Random = random.Random(seed)
         """Source of all that is drawn."""
-        self.settings = settings or TopologySettings()
+        self.settings: TopologySettings = settings or TopologySettings()
         """Settings of the membership."""
-        self.delay = delay
+        self.delay: float = delay
         """Seconds that each message travels."""
-        self.jitter = 0.0
+        self.jitter: float = 0.0
         """Seconds that are added to the delay at random, at most so many."""
-        self.loss = 0.0
+        self.loss: float = 0.0
         """Share of the messages that gets lost."""
-        self.held_up = 0.0
+        self.held_up: float = 0.0
         """The share of messages that is held up, for at most ``held_up_for`` seconds."""
-        self.held_up_for = 0.0
+        self.held_up_for: float = 0.0
         """Longest hold-up, in seconds."""
-        self.duplicated = 0.0
+        self.duplicated: float = 0.0
         """The share of messages that arrives twice."""
-        self.clock_spread = 0.0
+        self.clock_spread: float = 0.0
         """Monotonic clocks of new runs differ by up to so many seconds, as those of machines do."""
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
@@ -106,9 +106,9 @@ class ModelCluster:
         """Where each thing that happens is noted; None notes nothing."""
         self.on_send: Callable[[Run, object], None] | None = None
         """Called with each message and its sender, also when it gets lost: to weigh or to count."""
-        self.work = 0.0
+        self.work: float = 0.0
         """Seconds that a node which is asked to leave goes on working."""
-        self.sent = 0
+        self.sent: int = 0
         """Messages sent so far."""
         self.runs: dict[str, Run] = {}
         """The latest run of each node, by name."""

@@ -152,7 +152,7 @@ class Simulation:
     """
 
     def __init__(self, scenario: Scenario, trace: Trace) -> None:
-        self.scenario = scenario
+        self.scenario: Scenario = scenario
         """What is played."""
         self._trace = trace
         self._rng = Random(scenario.seed)
