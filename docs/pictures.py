@@ -32,10 +32,10 @@ CURVES = ("#0b7285", "#c2410c", "#7048e8")
 class Drawing:
     """Lines of SVG on white paper, so that they can be read in every theme."""
 
-    def __init__(self, width: int, height: int, title: str) -> None:
+    def __init__(self, width: int, height: int, title: str, *, size: int = 14) -> None:
         self._lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"'
-            ' font-family="sans-serif" font-size="14">',
+            f' font-family="sans-serif" font-size="{size}">',
             f"<title>{escape(title)}</title>",
             '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
             f' orient="auto-start-reverse"><path d="M0,0 L8,4 L0,8 z" fill="{INK}"/></marker></defs>',
@@ -59,6 +59,41 @@ class Drawing:
 
     def __str__(self) -> str:
         return "\n".join([*self._lines, "</svg>", ""])
+
+
+# A cluster, for the front page
+
+NODE_WIDTH, NODE_HEIGHT, NODE_GAP, NODE_EDGE, PILL_WIDTH, PILL_HEIGHT = 180, 170, 36, 12, 104, 36
+PILLS: tuple[tuple[str, int, int], ...] = (("gateway", 0, 52), ("orders", 1, 52), ("cart-7", 1, 118), ("orders", 2, 52))
+"""The actors: their names, the place of their node, and how far down in it they are."""
+
+
+def cluster() -> str:
+    """Return three processes with actors in them: a message, a child, a watch, and a node that is lost."""
+    width, height = 3 * NODE_WIDTH + 2 * NODE_GAP + 2 * NODE_EDGE, NODE_HEIGHT + 2 * NODE_EDGE
+    drawing = Drawing(width, height, "Three processes, one cluster", size=17)
+    for place, (name, status) in enumerate((("web-1", "up"), ("work-1", "up"), ("work-2", "lost"))):
+        left, is_lost = NODE_EDGE + place * (NODE_WIDTH + NODE_GAP), status == "lost"
+        fill = FILLS["going" if is_lost else "voting"]
+        drawing.box(left, NODE_EDGE, NODE_WIDTH, NODE_HEIGHT, fill=fill, dashed=is_lost)
+        drawing.text(left + 12, NODE_EDGE + 26, name, anchor="start")
+        drawing.text(left + NODE_WIDTH - 12, NODE_EDGE + 26, status, anchor="end")
+    corners = [_pill(place, down) for _, place, down in PILLS]
+    for (name, place, _), (x, y) in zip(PILLS, corners, strict=True):
+        drawing.box(x, y, PILL_WIDTH, PILL_HEIGHT, fill=PAPER, dashed=place == 2)
+        drawing.text(x + PILL_WIDTH / 2, y + 24, name)
+    gateway, orders, cart, lost = corners
+    head, middle = ' marker-end="url(#head)"', gateway[1] + PILL_HEIGHT // 2
+    drawing.path(f"M{gateway[0] + PILL_WIDTH},{middle} L{orders[0]},{middle}", extra=head)
+    drawing.path(
+        f"M{orders[0] + PILL_WIDTH // 2},{orders[1] + PILL_HEIGHT} l0,{cart[1] - orders[1] - PILL_HEIGHT}", extra=head
+    )
+    drawing.path(f"M{orders[0] + PILL_WIDTH},{middle} L{lost[0]},{middle}", extra=head + ' stroke-dasharray="5 4"')
+    return str(drawing)
+
+
+def _pill(place: int, down: int) -> tuple[int, int]:
+    return NODE_EDGE + place * (NODE_WIDTH + NODE_GAP) + (NODE_WIDTH - PILL_WIDTH) // 2, NODE_EDGE + down
 
 
 # The states of a member
@@ -294,6 +329,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 PICTURES: dict[Path, Callable[[], str]] = {
+    DOCS / "cluster.svg": cluster,
     DOCS / "explanation" / "member-states.svg": member_states,
     DOCS / "explanation" / "phi.svg": phi_curve,
 }
