@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -33,13 +34,13 @@ FORMS_MAX = 1_000
 SCALARS: tuple[type, ...] = (type(None), bool, int, float, str, bytes, Decimal, datetime, UUID)
 
 _ADVICE = {
-    "Sequence": "write tuple[...] or list[...]",
+    "Sequence": "say what it holds, as in Sequence[int]",
     "MutableSequence": "write list[...]",
     "Iterable": "write tuple[...] or list[...]",
     "Collection": "write tuple[...] or list[...]",
-    "Mapping": "write dict[...]",
+    "Mapping": "say what it holds, as in Mapping[str, int]",
     "MutableMapping": "write dict[...]",
-    "Set": "write frozenset[...]",
+    "Set": "say what it holds, as in Set[str]",
     "MutableSet": "write set[...]",
     "Any": "name the types it can be",
     "object": "name the types it can be",
@@ -84,12 +85,22 @@ class Form:
 
     ``origin`` is the class to look for at run time. ``arguments`` are the type forms inside: items of
     containers, variants of a union, the message type of a ref, the parameters of a generic record;
-    for a literal they are its values. ``sequence`` is ``tuple[X, ...]``.
+    for a literal they are its values. ``sequence`` is ``tuple[X, ...]``. ``also`` are classes whose
+    values are sent as one of ``origin``: an abstract container such as ``Sequence[X]`` is the builtin
+    one that cannot be changed, and takes another one from the sender.
     """
 
     kind: Kind
     origin: type
     arguments: tuple[object, ...] = ()
+    also: tuple[type, ...] = ()
+
+
+_ABSTRACT: dict[type, tuple[Kind, type, tuple[type, ...]]] = {
+    Mapping: (Kind.dict, dict, (types.MappingProxyType,)),
+    Sequence: (Kind.sequence, tuple, (list,)),
+    AbstractSet: (Kind.frozenset, frozenset, (set,)),
+}
 
 
 def parse(type_form: object, where: str = "") -> Form:
@@ -116,6 +127,9 @@ def parse(type_form: object, where: str = "") -> Form:
         return Form(Kind.ref, cls, arguments)
     if arguments and cls in (list, set, frozenset, dict, tuple) or form == tuple[()]:
         return _container(cls, arguments)
+    if arguments and cls in _ABSTRACT:
+        kind, concrete, also = _ABSTRACT[cls]
+        return Form(kind, concrete, arguments, also)
     if issubclass(cls, Enum):
         if issubclass(cls, Flag):
             raise _unsupported(form, where, "an enum.Flag has no single name: send an int or a set of names")
@@ -221,7 +235,7 @@ def describe(form: object) -> str:
         return (
             form.__name__ if form.__module__ in ("builtins", "__main__") else f"{form.__module__}.{form.__qualname__}"
         )
-    return repr(form).replace("typing.", "")
+    return repr(form).replace("typing.", "").replace("collections.abc.", "")
 
 
 def _container(cls: type, arguments: tuple[Any, ...]) -> Form:

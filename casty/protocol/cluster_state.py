@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.naming import message
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import leader_among
 from casty.protocol.membership import VOTING, Member, MemberStatus, furthest
@@ -37,6 +38,7 @@ class TopologySnapshot:
     """Services of all members, as far as this node knows them."""
 
 
+@message("casty.ClusterState")
 @dataclass(frozen=True)
 class ClusterState:
     """One node's knowledge of its cluster; two of them merge into what both know together.

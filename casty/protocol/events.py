@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from casty.naming import message
 from casty.protocol.membership import Member
 
 
+@message("casty.MemberUp")
 @dataclass(frozen=True, slots=True)
 class MemberUp:
     """A member is up: seen here as up, or beyond, for the first time."""
@@ -15,6 +17,7 @@ class MemberUp:
     """The member, in its new state."""
 
 
+@message("casty.MemberLeft")
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
     """A member that was up has been removed, after it left or was downed."""
@@ -23,6 +26,7 @@ class MemberLeft:
     """The member, as it was last."""
 
 
+@message("casty.UnreachableMember")
 @dataclass(frozen=True, slots=True)
 class UnreachableMember:
     """Somebody has stopped hearing from the member; an observation, it may return."""
@@ -31,6 +35,7 @@ class UnreachableMember:
     """The member; its status is what it was."""
 
 
+@message("casty.ReachableMember")
 @dataclass(frozen=True, slots=True)
 class ReachableMember:
     """Everybody who had accused the member hears from it again."""

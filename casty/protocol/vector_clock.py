@@ -10,9 +10,12 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from casty.naming import message
+
 K = TypeVar("K", bound=Hashable)
 
 
+@message("casty.VectorClock")
 @dataclass(frozen=True)
 class VectorClock(Generic[K]):
     """An immutable vector clock.

@@ -110,11 +110,9 @@ class Codec:
                 continue
             form = parse(key)
             variants = form.arguments if form.kind is Kind.union else (key,)
-            target: dict[type, TypeEntry] = {}
-            for variant in variants:
-                entry = self._add(variant)
-                target[entry.form.origin] = entry
-            self._by_target[key] = target
+            entries = [self._add(variant) for variant in variants]
+            target = {kind: entry for entry in entries for kind in entry.form.also}
+            self._by_target[key] = target | {entry.form.origin: entry for entry in entries}
             waiting += self._compiler.promised
             self._compiler.promised.clear()
 
@@ -220,9 +218,11 @@ class Codec:
             raise UnsupportedTypeError(f"{describe(variant)} has too long a name for a message: wrap it in a dataclass")
         if same is not None and same.form.origin is not form.origin:
             self._check_replaced(name, same.form.origin, form.origin)
-            same = None
         shape = self._compiler.shape_of(key)
-        entry = same or TypeEntry(name, form, shape, self._limits.nesting_max)
+        if same is not None and same.form == form:
+            entry = same
+        else:  # Also for Mapping[str, int] beside dict[str, int]: one name, read alike, written from other classes.
+            entry = TypeEntry(name, form, shape, self._limits.nesting_max)
         self._by_name[name] = self._by_form[key] = entry
         if form.kind in (Kind.record, Kind.enum) and not form.arguments:
             self._by_class[form.origin] = entry

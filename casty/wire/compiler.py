@@ -13,6 +13,7 @@ from casty.wire.names import scalar_name
 from casty.wire.records import RecordShape
 from casty.wire.scalars import EnumShape, ExportRef, ImportRef, LiteralShape, PlainShape, RefShape, scalar_shape
 from casty.wire.shapes import (
+    AbstractShape,
     ItemsShape,
     LaterShape,
     PairsDictShape,
@@ -69,6 +70,8 @@ class Compiler:
             return self._record(form, stripped)
         self._unfinished[stripped] = None
         shape = self._build(form, stripped)
+        if form.also:
+            shape = AbstractShape(shape.label, shape, form.origin, form.also)
         met_inside = self._unfinished.pop(stripped)
         if met_inside is not None:
             met_inside.target = shape

@@ -165,6 +165,46 @@ class SetShape(ItemsShape):
         return result
 
 
+class AbstractShape(Shape):
+    """``Sequence[X]``, ``Set[X]``, ``Mapping[K, V]``: the builtin ``kind``, which a value of ``also`` is made."""
+
+    __slots__ = ("also", "inner", "kind")
+
+    def __init__(self, label: str, inner: Shape, kind: type, also: tuple[type, ...]) -> None:
+        super().__init__(label)
+        self.inner = inner
+        self.kind: type[Any] = kind
+        self.also = also
+
+    def encode(self, value: Any) -> Any:
+        return self.inner.encode(self._concrete(value))
+
+    def decode(self, raw: Any) -> Any:
+        return self.inner.decode(raw)
+
+    def _concrete(self, value: Any) -> Any:
+        if type(value) is self.kind:
+            return value
+        if type(value) not in self.also:
+            raise Mismatch(self.label, value)
+        return self.kind(value)
+
+    def misfit(self, value: Any, *, raw: bool) -> str | None:
+        try:
+            return self.inner.misfit(value if raw else self._concrete(value), raw=raw)
+        except Mismatch as mismatch:
+            return str(mismatch)
+
+    def parts(self, value: Any) -> Iterator[Part]:
+        return self.inner.parts(self._concrete(value))
+
+    def raw_parts(self, raw: Any) -> Iterator[Part]:
+        return self.inner.raw_parts(raw)
+
+    def children(self) -> tuple[Shape, ...]:
+        return (self.inner,)
+
+
 class TupleShape(Shape):
     """``tuple[A, B]``: an array of that length."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from casty.refs import ActorRef
 from casty.wire.bounds import ARRAY
 from casty.wire.scalars import RefShape
-from casty.wire.shapes import Mismatch, Part, Shape
+from casty.wire.shapes import AbstractShape, Mismatch, Part, Shape
 
 
 class OptionalShape(Shape):
@@ -70,6 +70,10 @@ class UnionShape(Shape):
             self.tagged_by_type[origin] = (tag, shape)
             if isinstance(shape, RefShape):
                 self.ref = (tag, shape)
+        for _, tag, shape in variants:
+            if isinstance(shape, AbstractShape):
+                for kind in shape.also:
+                    self.tagged_by_type.setdefault(kind, (tag, shape))
 
     def encode(self, value: Any) -> Any:
         given: object = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -144,6 +144,8 @@ def inside(cases: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
         compose(lambda a, b: (tuple[a[0], b[0]], st.tuples(a[1], b[1]))),
         compose(lambda a, _: (dict[str, a[0]], st.dictionaries(TEXTS, a[1], max_size=4))),
         compose(lambda a, _: (dict[tuple[int, str], a[0]], st.dictionaries(st.tuples(INTS, TEXTS), a[1], max_size=4))),
+        compose(lambda a, _: (Sequence[a[0]], st.lists(a[1], max_size=4).map(tuple))),
+        compose(lambda a, _: (Mapping[str, a[0]], st.dictionaries(TEXTS, a[1], max_size=4))),
         compose(lambda a, _: (Crate[a[0]], st.builds(Crate, a[1], INTS))),
         compose(lambda a, _: (a[0] | None if a[0] is not None else None, a[1] | st.none())),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -174,6 +174,8 @@ SUPPORTED: list[Any] = [
     tuple[()],
     tuple[int, str],
     tuple[int, ...],
+    Mapping[str, Sequence[int]],
+    Set[str] | None,
     Annotated[int, "at least 1"],
     Order,
     Box[int],
@@ -192,8 +194,10 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (object, "object cannot travel between nodes: name the types it can be"),
     (Never, "Never says only of an ActorRef that its type is unknown"),
     (list, "list cannot travel between nodes: say what it holds, as in list[int]"),
-    (Sequence[int], "write tuple[...] or list[...]"),
-    (Mapping[str, int], "write dict[...]"),
+    (Iterable[int], "write tuple[...] or list[...]"),
+    (MutableMapping[str, int], "write dict[...]"),
+    (Mapping, "say what it holds, as in Mapping[str, int]"),
+    (Mapping[str, int] | dict[str, int], "Mapping[str, int] and dict[str, int] cannot be told apart in one union"),
     (date, "write datetime.datetime with a time zone"),
     (complex, "write a tuple of two floats"),
     (bytearray, "write bytes"),
@@ -210,7 +214,7 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (HoldsHolder, "HoldsHolder.orders[].lines[][value]: _socket.socket cannot travel"),
     (ActorRef[HoldsSocket], "ActorRef<reply>.lines[][value]: "),
     (Growing[int], "does a generic type contain ever larger ones?"),
-    (int | Mapping[str, int], "write dict[...]"),
+    (int | MutableMapping[str, int], "write dict[...]"),
 ]
 
 

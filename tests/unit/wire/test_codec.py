@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import Any, Generic, Literal, Never, TypeVar
 from uuid import UUID
 
@@ -21,7 +23,11 @@ from casty.address import ActorAddress, NodeAddress
 from casty.config import TransportLimits
 from casty.errors import DecodeError, EncodeError, ProtocolError, UnknownTypeError, UnsupportedTypeError
 from casty.naming import message
+from casty.protocol.cluster_state import project_state
+from casty.protocol.registry import Registry
+from casty.protocol.vector_clock import VectorClock
 from casty.refs import ActorRef
+from casty.testing.samples import gossip_of, member
 from casty.wire.codec import Codec
 from casty.wire.envelope import Envelope, Notice, decode_head, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
@@ -155,6 +161,15 @@ class Unused:
 @message("codec.Named")
 class Named(Enum):
     one = 1
+
+
+@message("codec.Abstract")
+@dataclass(frozen=True)
+class Abstract:
+    prices: Mapping[str, Sequence[int]]
+    by_number: Mapping[int, str]
+    labels: Set[str]
+    other: Sequence[int] | str | list[str] | None = None
 
 
 def body(data: bytes) -> bytes:
@@ -510,6 +525,64 @@ def test_sending_a_ref_makes_its_replies_known_at_both_ends(
         data = answerer.frame_envelope("/reply", 3, reply, as_type)
         assert asker.decode_envelope(body(data)).message == reply
     assert type(asker.decode_envelope(body(answerer.frame_envelope("/reply", 3, 2, as_type))).message) is float
+
+
+def test_an_abstract_container_takes_what_python_calls_one_and_comes_back_as_the_builtin(codec: Codec) -> None:
+    given = Abstract(MappingProxyType({"a": [1, 2]}), MappingProxyType({3: "c"}), {"x"}, (4,))
+    assert through(codec, given) == Abstract({"a": (1, 2)}, {3: "c"}, frozenset({"x"}), (4,))
+    assert through(codec, Abstract({"a": (1,)}, {}, frozenset())) == Abstract({"a": (1,)}, {}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (Abstract({"a": "text"}, {}, {"x"}), r"Abstract.prices[value]: expected Sequence[int], got str"),
+        (Abstract({"a": [1, "2"]}, {}, {"x"}), r"Abstract.prices[value][1]: expected int, got str"),
+        (Abstract([("a", (1,))], {}, {"x"}), r"Abstract.prices: expected Mapping[str, Sequence[int]], got list"),  # type: ignore[arg-type]  # wrong on purpose
+        (Abstract({}, {}, {1: "x"}), r"Abstract.labels: expected Set[str], got dict"),  # type: ignore[arg-type]  # as above
+    ],
+)
+def test_what_is_no_such_container_is_named_at_the_sender(codec: Codec, value: Abstract, told: str) -> None:
+    with pytest.raises(EncodeError, match=re.escape(told)):
+        codec.frame_envelope("/x", 0, value)
+
+
+def test_an_ill_typed_abstract_container_is_named_at_the_receiver(codec: Codec) -> None:
+    payload = {"prices": {"a": [1, "2"]}, "by_number": [], "labels": [], "other": None}
+    with pytest.raises(DecodeError, match=r"Abstract\.prices\[value\]\[1\]: expected int, got str"):
+        decode_raw(codec, "codec.Abstract", payload)
+
+
+@pytest.mark.parametrize("first", [dict[str, int], Mapping[str, int]])
+def test_a_reply_of_an_abstract_type_shares_its_name_with_the_builtin(codec: Codec, first: Any) -> None:
+    codec.register(first)
+    for as_type, value in (
+        (dict[str, int], {"a": 1}),
+        (Mapping[str, int], {"a": 1}),
+        (Mapping[str, int], MappingProxyType({"a": 1})),
+    ):
+        data = codec.frame_envelope("/r", 1, value, as_type)
+        assert decode_head(body(data))[3] == "dict[str,int]"
+        assert codec.decode_envelope(body(data)).message == {"a": 1}
+
+
+def test_in_a_union_a_class_of_its_own_comes_before_an_abstract_one(codec: Codec) -> None:
+    variants = Sequence[int] | list[str]
+    for value, back in (([], []), ((1,), (1,)), (["a"], ["a"])):
+        assert through(codec, value, variants) == back
+        assert through(codec, Abstract({}, {}, frozenset(), value)) == Abstract({}, {}, frozenset(), back)  # type: ignore[arg-type]  # list of either
+
+
+def test_a_list_goes_as_the_abstract_variant_of_a_union_that_has_no_other(codec: Codec) -> None:
+    assert through(codec, [1, 2], Sequence[int] | str) == (1, 2)
+    assert through(codec, {"a"}, Set[str] | int) == frozenset({"a"})
+
+
+def test_the_state_of_the_cluster_travels(codec: Codec) -> None:
+    state = project_state(gossip_of(member("a", up_number=1)), Registry(), frozenset())
+    assert through(codec, state) == state
+    assert through(codec, state.version, VectorClock[int]) == state.version
+    assert decode_head(body(codec.frame_envelope("/x", 0, state)))[3] == "casty.ClusterState"
 
 
 def test_a_reply_outside_of_the_refs_type_is_refused(codec: Codec) -> None:
