@@ -6,6 +6,10 @@ a block starts a new one. A block of ``>>>`` lines is checked like a doctest. ``
 ``<!-- file: docs/examples/x.py -->`` before a block says that it shows this file, which is run by
 itself: the two have to be equal.
 
+Every line of a page's blocks has to be run, the ways of failing too: an example whose refusal has never happened may be
+wrong there. A block inside of ``<!-- check ... -->``, which readers do not see, calls what the visible ones define.
+``<!-- not run: reason -->`` before a block excuses the functions in it.
+
 Pages and docstrings that use the name ``system`` without defining it get a running ActorSystem.
 """
 
@@ -23,11 +27,13 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
+from typing import Any
 
 import pytest
 import trio
@@ -48,6 +54,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?:\{ *\.)?(?P<language>[\w+-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S
 )
 FRESH = "<!-- fresh -->"
+NOT_RUN = re.compile(r"<!-- not run: [^>]+ -->\Z")
 SHOWN_FILE = re.compile(r"<!-- file: (?P<path>docs/examples/[\w/]+\.py) -->\Z")
 INCLUDE = "--8<--"  # shows a program of docs/examples, which is run by itself
 MISSPELT = {"py", "python3", "pycon", "py3", "Python"}
@@ -64,13 +71,18 @@ class Program:
     name: str
     namespace: dict[str, object] = field(default_factory=dict[str, object])
     parts: list[CodeType | doctest.Example] = field(default_factory=list[CodeType | doctest.Example])
+    owed: set[int] = field(default_factory=set[int])
+    """The lines that have to be run, by their numbers on the page."""
 
-    def add_block(self, source: str, line: int) -> None:
-        """Add a block that starts at ``line`` of its file."""
+    def add_block(self, source: str, line: int, *, is_excused: bool = False) -> None:
+        """Add a block that starts at ``line`` of its file; ``is_excused`` where its functions need not be called."""
         if source.lstrip().startswith(">>>"):
             self.add_examples(doctest.DocTestParser().get_examples(source), line)
-        else:
-            self.parts.append(_compiled("\n" * (line - 1) + source, self.name, "exec"))
+            return
+        code = _compiled("\n" * (line - 1) + source, self.name, "exec")
+        self.parts.append(code)
+        if not is_excused:
+            self.owed |= {number for number in _lines_of(code) if number >= line}
 
     def add_examples(self, examples: list[doctest.Example], line: int) -> None:
         """Add ``>>>`` examples whose line numbers count from ``line``."""
@@ -158,6 +170,35 @@ def _names(code: CodeType, *operations: str, nested: bool = True) -> Iterator[st
                 yield from _names(constant, *operations)
 
 
+def _lines_of(code: CodeType) -> Iterator[int]:
+    """Yield the lines of ``code`` that do something, with those of the functions inside it."""
+    inside = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    yield from (line for _, _, line in code.co_lines() if line)
+    for function in inside:
+        yield from set(_lines_of(function)) - {function.co_firstlineno}
+
+
+@contextlib.contextmanager
+def lines_run(name: str) -> Iterator[set[int]]:
+    """Collect the lines of the file ``name`` that are run in the block, in any thread."""
+    lines: set[int] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename != name:
+            return None
+        lines.add(frame.f_lineno)
+        return note
+
+    before = sys.gettrace()
+    threading.settrace(note)
+    sys.settrace(note)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+        threading.settrace(before)  # type: ignore[arg-type]  # None ends it, which typeshed does not know
+
+
 @contextlib.contextmanager
 def _captured() -> Iterator[io.StringIO]:
     """Collect what is printed, with values shown as the interactive prompt shows them."""
@@ -207,7 +248,8 @@ def programs_of_page(name: str, text: str) -> list[Program]:
                 continue
             if before.endswith(FRESH):
                 programs.append(Program(name))
-            programs[-1].add_block(textwrap.dedent(match["body"]), line + 1)
+            is_excused = NOT_RUN.search(before) is not None
+            programs[-1].add_block(textwrap.dedent(match["body"]), line + 1, is_excused=is_excused)
     return [program for program in programs if program.parts]
 
 
@@ -226,6 +268,16 @@ def run_as_main(program: Program) -> None:
         program.run()
 
 
+def run_whole(program: Program, text: str) -> None:
+    """Run a program of the page ``text``; raise WrongExample where a line of it has not been run."""
+    with lines_run(program.name) as lines:
+        run_as_main(program)
+    source = text.splitlines()
+    idle = [f"{program.name}:{number}: {source[number - 1].strip()}" for number in sorted(program.owed - lines)]
+    if idle:
+        raise WrongExample("\n".join(["never run: call it in a block inside of <!-- check ... -->", *idle]))
+
+
 def programs_of_module(name: str) -> list[Program]:
     """Return one program for each docstring of a module that has examples."""
     module = importlib.import_module(name)
@@ -239,8 +291,9 @@ def programs_of_module(name: str) -> list[Program]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_snippets_of_the_page_run(page: Path) -> None:
-    for program in programs_of_page(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8")):
-        run_as_main(program)
+    name, text = str(page.relative_to(ROOT)), page.read_text(encoding="utf-8")
+    for program in programs_of_page(name, text):
+        run_whole(program, text)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -324,6 +377,40 @@ def test_runner_fails_a_wrong_snippet(lines: list[str]) -> None:
     with pytest.raises((AssertionError, NameError, ValueError, SyntaxError)):
         for program in page(*lines):
             run_as_main(program)
+
+
+LESSON = ["```python", "def half(x):", "    if x % 2:", "        raise ValueError(x)", "    return x // 2", "```"]
+CHECK = [
+    "<!-- check",
+    "```python",
+    "assert half(2) == 1",
+    "try:",
+    "    half(1)",
+    "except ValueError:",
+    "    x = 1",
+    "```",
+    "-->",
+]
+UNCHECKED = {
+    "nobody calls it": LESSON,
+    "its failure does not happen": [*LESSON, "```python", "half(2)", "```"],
+    "its success does not happen": [*LESSON, *CHECK[:2], *CHECK[3:]],
+    "another block is excused": [*LESSON, "<!-- not run: no time -->", *LESSON],
+    "no reason is given": ["<!-- not run:  -->", *LESSON],
+}
+
+
+@pytest.mark.parametrize("lines", UNCHECKED.values(), ids=UNCHECKED)
+def test_runner_fails_a_snippet_of_which_a_line_was_not_run(lines: list[str]) -> None:
+    with pytest.raises(WrongExample, match="never run"):
+        for program in page(*lines):
+            run_whole(program, "\n".join(lines))
+
+
+@pytest.mark.parametrize("lines", [[*LESSON, *CHECK], ["<!-- not run: no time -->", *LESSON]])
+def test_runner_lets_a_snippet_pass_that_was_run_whole_or_is_excused(lines: list[str]) -> None:
+    for program in page(*lines):
+        run_whole(program, "\n".join(lines))
 
 
 @pytest.mark.parametrize(
