@@ -7,8 +7,9 @@ reply is a dead letter and nothing stays behind.
 A request that nobody will answer any more is refused: its handler has failed, or it became a dead
 letter. Nothing is kept for that while all is well; the slots are found in the fields of the message.
 
-An actor takes no message while its handler asks. So actors that ask in a circle are found by going from
-each to whom it waits for, through the slot that its task sleeps on; see `_refuse_circle`.
+An actor takes no message while its handler asks, or waits for the end of a child. So actors that wait in a circle are
+found by going from each to whom it waits for, through the slot or the `EndWait` that its task sleeps on; see
+`_refuse_circle`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import trio
 from casty.address import ASK_PREFIX, in_words
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef, check_ref
+from casty.runtime.end_wait import EndWait
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
@@ -174,6 +176,10 @@ class AskRef(OwnRef[R_contra]):
         return trio.lowlevel.Abort.SUCCEEDED
 
 
+SLEEPS: Final = frozenset({AskRef, EndWait})
+"""On what an actor sleeps that waits for another one."""
+
+
 async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
     """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
     # Hardly any `cast` where every ask comes by: at run time it is a call, and three of them were 1 % of an ask.
@@ -191,7 +197,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
         cell = ref.cell
         if cell.mailbox.sleeper is None:  # whoever waits for messages waits for no reply
             busy = cell.task
-            if busy is task or (busy is not None and type(busy.custom_sleep_data) is AskRef):
+            if busy is task or (busy is not None and type(busy.custom_sleep_data) in SLEEPS):
                 _refuse_circle(cell, task)
     kernel.ask_serial = serial = kernel.ask_serial + 1
     number = kernel.tokens.take()
@@ -257,22 +263,48 @@ def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
     """Raise AskFailed when a request could be taken only after its reply.
 
     That is so for an actor that asks itself in a handler, and for one that asks another whose own request
-    waits, directly or through others, in its mailbox. A request that was taken is no proof: somebody
-    else may answer it. Nor is a task-style actor, because another of its tasks may read the inbox.
+    waits, directly or through others, in its mailbox, or that waits for its end. A request that was taken is no
+    proof: somebody else may answer it. Nor is a task-style actor, because another of its tasks may read the
+    inbox; but it cannot end before its main does.
     """
-    cell, trail = asked, [asked.path]
-    while cell.main is None and len(trail) <= TRAIL_MAX:
+    cell, trail, must_read = asked, asked.path, True
+    for _ in range(TRAIL_MAX):
+        if must_read and cell.main is not None:
+            return
         if cell.task is asker:
-            waits = ", which waits for ".join(trail)
             raise AskFailed(
-                f"{cell.path} asks {waits}, and takes no message before its handler ends, so no reply can come: "
+                f"{cell.path} asks {trail}, and takes no message before its handler ends, so no reply can come: "
                 "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later"
             )
+        sleep: object = None if cell.task is None else cell.task.custom_sleep_data
+        if isinstance(sleep, EndWait):
+            cell, must_read = sleep.cell, False
+            trail += f", which waits for the end of {cell.path}"
+            continue
         request = _waits_for(cell)
         if request is None or request.cell is None or not request.waits:
             return
-        cell = request.cell
-        trail.append(cell.path)
+        cell, must_read = request.cell, True
+        trail += f", which waits for {cell.path}"
+
+
+def refuse_waiting(parent: Cell, child: Cell) -> None:
+    """Refuse the request for whose reply ``child`` waits, directly or through others, and ``parent`` would answer.
+
+    For an actor that begins to wait for the end of its child in a handler, and takes no message until then.
+    """
+    cell = child
+    for _ in range(TRAIL_MAX):
+        slot: object = None if cell.task is None else cell.task.custom_sleep_data
+        asked = slot.asked if isinstance(slot, AskRef) else None
+        if asked is None or asked.cell is None or not asked.waits:
+            return
+        if asked.cell is parent:
+            told = f"{parent.path} waits for the end of {child.path}, and takes no message until then"
+            cast("AskRef[object]", slot).refuse(AskFailed(told))
+            asked.withdraw(REQUEST_WITHDRAWN)
+            return
+        cell = asked.cell
 
 
 def _waits_for(cell: Cell) -> Request | None:

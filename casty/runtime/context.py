@@ -17,6 +17,7 @@ from casty.refs import ActorRef
 from casty.runtime import ask as asking
 from casty.runtime.behavior import Behavior
 from casty.runtime.cell import Cell
+from casty.runtime.child_end import child_of, stopped
 from casty.runtime.family import Family
 from casty.runtime.mailbox import MessageQueue
 from casty.runtime.named_refs import AdapterRef
@@ -145,6 +146,26 @@ class ActorContext(Generic[M]):
             ValueError: ``ref`` belongs to another node.
         """
         self.system.stop(ref)
+
+    async def stopped(self, child: ActorRef[Never], *, drain: float = 0.0) -> None:
+        """Stop a child and wait until it has ended, with all below it: then its name is free for another one.
+
+        In a handler, the actor takes no message while it waits: what is for the child waits with the rest, and goes
+        to the next child of that name. A request of the ending child to this actor fails at once. What the child
+        does not finish is cut off after ``stop_timeout``, so the wait is bounded unless something shields itself.
+
+        Parameters:
+            child: A child of this actor; one that has ended, or was stopped before, is waited for all the same.
+            drain: Seconds in which the child may first handle what waits in its mailbox. At 0 it stops after its
+                message in hand. What is left is dead letters.
+
+        Raises:
+            ValueError: ``child`` is no child of this actor, or ``drain`` is negative or not finite.
+        """
+        cell = child_of(self._cell, child)
+        if cell is not None and trio.lowlevel.current_task() is self._cell.task and self._cell.main is None:
+            asking.refuse_waiting(self._cell, cell)
+        await stopped(cell, drain)
 
     def watch(self, ref: ActorRef[Never]) -> None:
         """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
@@ -489,7 +510,10 @@ def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | Non
     path = f"{'' if home.parent is None else home.parent.path}/{name}"
     home.check_open(f"spawn {path}")
     if path in kernel.targets:
-        raise ValueError(f"there is an actor at {path} already; its name is free again when it has stopped")
+        raise ValueError(
+            f"there is an actor at {path} already; its name is free again when it has stopped: "
+            "a parent stops a child and waits with `await ctx.stopped(child)`"
+        )
     if kernel.on_spawn is not None:
         message_type = behavior.message_type()
         if message_type is not None:

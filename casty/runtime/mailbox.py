@@ -240,8 +240,8 @@ class MessageQueue:
         self.messages.append(message)
         return oldest
 
-    def put_notice(self, notice: EndNotice) -> None:
-        """Queue the end of a watched actor, for which there always is room; nothing happens after the close."""
+    def put_notice(self, notice: object) -> None:
+        """Queue the end of a watched actor, or the own end, for which there always is room, unless it is closed."""
         if self.closed:
             return
         if not self.limit:

@@ -308,7 +308,8 @@ class BehaviorTestKit(Generic[M]):
         if message.ref not in self._world.watched:
             raise AssertionError(f"{message.ref.path} is not watched, so its end would not be told")
         del self._world.watched[message.ref]
-        self._world.children.pop(message.ref.path, None)
+        if self._world.children.get(message.ref.path) == message.ref:  # another child may have the name by now
+            del self._world.children[message.ref.path]
 
     def _stop(self) -> None:
         if self._main is not None:

@@ -120,6 +120,8 @@ class World:
         self.effects: list[Effect] = []
         self.own_messages: deque[object] = deque()
         self.children: dict[str, ActorRef[Never]] = {}
+        self.spawned: set[ActorRef[Never]] = set()
+        """The children that there are, and those that there were."""
         self.watched: dict[ActorRef[Never], None] = {}
         self.timers: dict[Hashable, Scheduled] = {}
         self.stashes: list[KitStash[object]] = []
@@ -165,9 +167,12 @@ class World:
             raise ValueError(f"an actor's name must be a word without any of {NAME_FORBIDDEN!r}, got {name!r}")
         path = f"{parent}/{name}"
         if path in self.children:
-            raise ValueError(f"there is an actor at {path} already; run(Terminated(ref)) in the kit ends it")
+            raise ValueError(
+                f"there is an actor at {path} already; run(Terminated(ref)) in the kit, or ctx.stopped(ref), ends it"
+            )
         ref: ActorRef[N] = self.ref_at(path)
         self.children[path] = cast("ActorRef[Never]", ref)
+        self.spawned.add(self.children[path])
         self.effects.append(Spawned(name, behavior, cast("ActorRef[Never]", ref), mailbox))
         return ref
 
@@ -259,6 +264,16 @@ class KitContext(ActorContext[M]):
 
     def stop(self, ref: ActorRef[Never]) -> None:
         self._world.system.stop(ref)
+
+    async def stopped(self, child: ActorRef[Never], *, drain: float = 0.0) -> None:
+        check_delay("drain", drain, zero=True)
+        if child not in self._world.spawned or not child.path.startswith(f"{self._world.path}/"):
+            raise ValueError(
+                f"{self._world.path} waits for the end of its own children only, and {child.path} is none: watch it"
+            )
+        if self._world.children.get(child.path) == child:
+            del self._world.children[child.path]
+            self.stop(child)
 
     def watch(self, ref: ActorRef[Never]) -> None:
         if ref == self._world.ref:

@@ -197,6 +197,39 @@ def test_spawning_watching_and_stopping_a_child_are_effects() -> None:
         again.run(Terminated(ref))
 
 
+def test_waiting_for_the_end_of_a_child_frees_its_name_at_once() -> None:
+    async def replace(ctx: ActorContext[Command]) -> None:
+        for old in ctx.children:
+            await ctx.stopped(old, drain=1.0)
+            await ctx.stopped(old)
+        ctx.watch(ctx.spawn(child(), "worker"))
+
+    kit = kit_doing(replace)
+    kit.run("go")
+    first = kit.expect_effect(Spawned).ref
+    assert kit.effects() == [Watched(first)]
+    kit.run("go")
+    assert kit.expect_effect(Stopped) == Stopped(first)
+    second = kit.expect_effect(Spawned).ref
+    assert second != first
+    assert kit.effects() == [Watched(second)]
+    kit.run(Terminated(first))  # which it still is told, and which is not the end of the second
+    assert kit.children == (second,)
+
+
+def test_the_kit_too_waits_for_children_only() -> None:
+    async def slip(ctx: ActorContext[Command]) -> None:
+        await ctx.stopped(ctx.self)
+
+    async def negative(ctx: ActorContext[Command]) -> None:
+        await ctx.stopped(ctx.spawn(child(), "worker"), drain=-1.0)
+
+    with pytest.raises(ValueError, match="/tested waits for the end of its own children only"):
+        kit_doing(slip).run("go")
+    with pytest.raises(ValueError, match="drain must be a finite number"):
+        kit_doing(negative).run("go")
+
+
 def test_slips_at_the_context_are_found_as_in_a_system() -> None:
     slips: list[tuple[Does, type[Exception], str]] = [
         (lambda ctx: ctx.watch(ctx.self), ValueError, "cannot watch itself"),
