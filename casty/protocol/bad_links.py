@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import Member
+from casty.protocol.membership import Member, by_age
 from casty.protocol.reachability import ObserverRow, Rows
 
 Links = Mapping[UniqueAddress, frozenset[UniqueAddress]]
@@ -36,7 +36,7 @@ def ends_to_go(links: Links, members: Mapping[UniqueAddress, Member]) -> frozens
     left = {node: {*others} for node, others in links.items()}
     gone: list[UniqueAddress] = []
     while any(left.values()):
-        node = max(left, key=lambda end: (len(left[end]), *_youth(members[end])))
+        node = max(left, key=lambda end: (len(left[end]), by_age(members[end])))
         del left[node]
         for others in left.values():
             others.discard(node)
@@ -51,7 +51,3 @@ def without_links(state: Gossip, links: Links) -> Gossip:
         for observer, row in state.rows.items()
     }
     return replace(state, rows=rows)
-
-
-def _youth(member: Member) -> tuple[bool, int, UniqueAddress]:
-    return not member.up_number, member.up_number, member.unique

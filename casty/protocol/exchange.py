@@ -1,8 +1,8 @@
 """What a node does with the state that a peer sends.
 
-Owns the rules of receiving: same, newer, older and concurrent versions, slots of services, state of
-another cluster. It does not know how this node came to its state or what follows from the new one
-(`topology`).
+Owns the rules of receiving: same, newer, older and concurrent versions, slots of services, states of another cluster
+and of members that were given up, which change nothing. It does not know how this node came to its state or what
+follows from the new one (`topology`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from casty.errors import DecodeError
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, Relation
+from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import (
     GossipDelta,
     GossipDigest,
@@ -28,9 +29,9 @@ from casty.protocol.registry import Registry
 from casty.protocol.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
 
 FOREIGN_NOTED_MAX = 64
-TELL_REMOVED_EVERY = 0.5
-"""Seconds between two states for one removed run that goes on talking."""
-REMOVED_TOLD_MAX = 64
+TELL_EVERY = 0.5
+"""Seconds between two states for one run that is down or removed and goes on talking."""
+TOLD_MAX = 64
 
 ExchangeMessage = GossipState | GossipDelta | GossipSeen | GossipDigest | GossipVersions | RegistrySlots
 
@@ -62,10 +63,11 @@ class Exchange:
         outcome = Outcome(state, registry)
         if message.cluster_id != state.cluster_id:
             return replace(outcome, effects=self._foreign_note(sender, message.cluster_id))
-        if sender in state.tombstones:
-            # A removed run that still talks has to learn that it is removed.
-            return replace(outcome, effects=self._tell_removed(state, sender, now))
-        if sender not in state.members:
+        member = state.members.get(sender)
+        if sender in state.tombstones or (member is not None and member.status is MemberStatus.down):
+            # What it says of others is void, and that it is down or removed is what it has to learn.
+            return replace(outcome, effects=self._tell_given_up(state, sender, now))
+        if member is None:
             return outcome
         match message:
             case GossipState():
@@ -87,13 +89,13 @@ class Exchange:
             case _ as never:
                 assert_never(never)
 
-    def _tell_removed(self, state: Gossip, sender: UniqueAddress, now: float) -> tuple[Send, ...]:
+    def _tell_given_up(self, state: Gossip, sender: UniqueAddress, now: float) -> tuple[Send, ...]:
         """Send the whole state, now and then: it is large, and who talks without end need not read it."""
-        if now - self._told.get(sender, -math.inf) < TELL_REMOVED_EVERY:
+        if now - self._told.get(sender, -math.inf) < TELL_EVERY:
             return ()
         self._told.pop(sender, None)
         self._told[sender] = now
-        while len(self._told) > REMOVED_TOLD_MAX:
+        while len(self._told) > TOLD_MAX:
             del self._told[next(iter(self._told))]
         return (Send(sender, to_wire(state, now)),)
 

@@ -82,7 +82,8 @@ class Member(_Known):
     incarnation: int = field(default=0, kw_only=True)
     """A large random number that tells this run of the node from earlier ones."""
     up_number: int = field(default=0, kw_only=True)
-    """The order in which members became up, from 1; 0 before that. The oldest has the lowest."""
+    """The order in which members became up, from 1; 0 before that. It never falls. Two leaders of one moment can
+    give the same one: who is older says `is_older_than`."""
     version: str = field(default="", kw_only=True)
     """The version of casty that the node runs."""
     extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)
@@ -97,6 +98,17 @@ class Member(_Known):
             unique = UniqueAddress(self.address, self.incarnation)
             object.__setattr__(self, "_unique", unique)
             return unique
+
+    def is_older_than(self, other: Member) -> bool:
+        """Return whether this member became up before the other; of one ``up_number`` the lower address is older.
+
+        Whoever has not become up yet is younger than all that have.
+
+        >>> a, b = (Member(NodeAddress(host, 2551), MemberStatus.up, frozenset(), host, up_number=3) for host in "ab")
+        >>> a.is_older_than(b), b.is_older_than(a)
+        (True, False)
+        """
+        return by_age(self) < by_age(other)
 
     def __hash__(self) -> int:
         # Copies of one run in two states are rare; hashing all fields takes ten times as long.
@@ -120,14 +132,19 @@ class Member(_Known):
         return replace(self, status=status, up_number=self.up_number if up_number is None else up_number)
 
 
+def by_age(member: Member) -> tuple[bool, int, UniqueAddress]:
+    """Return the key that sorts members by age, the oldest first: `Member.is_older_than` compares it."""
+    return not member.up_number, member.up_number, member.unique
+
+
 def furthest(one: Member, other: Member) -> Member:
     """Return the copy of a member that is further along; commutative, associative, idempotent.
 
-    Two leaders on both sides of a partition can give different up numbers: the lower one stays.
+    Two leaders can give different up numbers, one of whom was lost before anybody heard of it: the higher one stays,
+    so that no node sees a number fall which it has told.
     """
     ahead = one if one.status.rank >= other.status.rank else other
-    numbers = [number for number in (one.up_number, other.up_number) if number]
-    up_number = min(numbers, default=0)
+    up_number = max(one.up_number, other.up_number)
     return ahead if ahead.up_number == up_number else replace(ahead, up_number=up_number)
 
 

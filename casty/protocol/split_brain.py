@@ -15,7 +15,7 @@ from typing import Protocol, assert_never
 from casty.address import UniqueAddress
 from casty.config import ClusterSettings
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import GOING, VOTING, Member, MemberStatus
+from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, by_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class KeepOldest(_Judgement):
             settled = [member for member in (*votes.mine, *votes.theirs) if member.up_number]
             if not settled:
                 return f"could not tell which member is the oldest ({votes.count})"
-            oldest = min(settled, key=lambda member: member.up_number)
+            oldest = min(settled, key=by_age)
             is_here = oldest in votes.mine
             side, other = (votes.mine, votes.theirs) if is_here else (votes.theirs, votes.mine)
             is_left = self.down_if_alone and len(side) == 1 < len(other)

@@ -21,7 +21,7 @@ from casty.protocol.effects import Publish
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import leader_without
-from casty.protocol.membership import Member, MemberStatus
+from casty.protocol.membership import Member, MemberStatus, by_age
 from casty.protocol.registry import Registry, ServiceEntry
 
 
@@ -108,7 +108,7 @@ class View:
         # Only what has changed is hashed again.
         self._shown = self._shown.difference(stale, [old[node] for node in gone]).union(changed)
         fresh = [member for member in changed if member.up_number and member.unique not in self._told_up]
-        for member in sorted(fresh, key=lambda m: m.up_number):
+        for member in sorted(fresh, key=by_age):
             self._told_up.add(member.unique)
             effects.append(Publish(MemberUp(member)))
         unreachable = self._lost(state)

@@ -59,7 +59,7 @@ class ExclusiveWork:
         if own is None or not own.up_number:
             return False
         for member in self._snapshot.members:
-            if 0 < member.up_number < own.up_number:
+            if member.up_number and member.is_older_than(own):
                 self._older[member.address, member.incarnation] = member
         return all(self._lease.may_take_over(member) for member in self._older.values())
 

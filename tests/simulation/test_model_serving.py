@@ -13,6 +13,7 @@ from casty.protocol.availability import Accuse
 from casty.protocol.downing import stable_after
 from casty.protocol.effects import Send
 from casty.protocol.gossip import Gossip
+from casty.protocol.membership import by_age
 from casty.protocol.messages import ServingGrant, ServingRequest
 from casty.protocol.serving_lease import SERVING_TIME, TAKEOVER_AFTER, ServingEffect, ServingLease
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
@@ -49,8 +50,7 @@ class Shop:
         self.run(3.0)
         state = self.cluster.runs["a"].topology.state
         assert state is not None
-        by_age = sorted(state.ordered, key=lambda member: member.up_number)
-        self.oldest, self.next, *_, self.last = (member.id for member in by_age)
+        self.oldest, self.next, *_, self.last = (member.id for member in sorted(state.ordered, key=by_age))
         assert self.acting == self.oldest
 
     @property

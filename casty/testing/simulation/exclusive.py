@@ -66,10 +66,6 @@ class OneOwner:
             return False
         own = state.members[run.node]
         older = self._older[run.node]
-        older.update(
-            member.unique
-            for member in state.ordered
-            if 0 < member.up_number and (member.up_number < own.up_number or not own.up_number)
-        )
+        older.update(member.unique for member in state.ordered if member.up_number and member.is_older_than(own))
         is_free = all(node not in state.members and run.work_free_at.get(node, -math.inf) <= now for node in older)
         return own.up_number > 0 and own.status in HOLDING and is_free and now < run.serving_until

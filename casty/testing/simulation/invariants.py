@@ -39,6 +39,7 @@ class InvariantBroken(AssertionError):
 class _Shown:
     run: Run
     state: Gossip | None = None
+    numbers: dict[UniqueAddress, int] = field(default_factory=lambda: dict[UniqueAddress, int]())
     status: dict[UniqueAddress, MemberStatus] = field(default_factory=lambda: dict[UniqueAddress, MemberStatus]())
     gone: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
 
@@ -48,9 +49,10 @@ class Watch:
     """The rules, over the views of all runs of one cluster.
 
     A status only moves on; a removed run never comes back; one cluster; one up run per address and
-    one up member per node_id; numbers of up members differ; no two living runs have removed each
-    other, and none lives on for long that others have down or removed. Who is down counts until that
-    is agreed (`verdicts`), so two sides may have each other down until one of them gives up.
+    one up member per node_id; a number that was told never falls, and nobody gives one that it knows to be
+    given, though two leaders may; no two living runs have removed each other, and none lives on for
+    long that others have down or removed. Who is down counts until that is agreed (`verdicts`), so two
+    sides may have each other down until one of them gives up.
     """
 
     cluster: ModelCluster
@@ -59,6 +61,8 @@ class Watch:
     """Whether a second cluster is a fault; False where a node restarts while it is cut off."""
     _shown: dict[str, _Shown] = field(init=False, default_factory=lambda: dict[str, _Shown]())
     _cluster_id: int = field(init=False, default=0)
+    _given: set[tuple[UniqueAddress, int]] = field(init=False, default_factory=lambda: set[tuple[UniqueAddress, int]]())
+    """The numbers that anybody has shown: whoever shows one first has given it."""
     _rejected: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     """Nodes that a living one has down or removed, and since when they could have known."""
 
@@ -79,6 +83,7 @@ class Watch:
                 self._rejected.pop(name, None)
             if state is not None and state is not shown.state:
                 self._members(run, state, shown)
+                self._numbers(run, state, shown)
                 self._identities(run, state)
                 self._rejections(run, state)
                 shown.state = state
@@ -117,12 +122,30 @@ class Watch:
             shown.status[unique] = member.status
         shown.gone.update(shown.status.keys() - state.members.keys())
 
+    def _numbers(self, run: Run, state: Gossip, shown: _Shown) -> None:
+        given: list[int] = []
+        known = max(shown.numbers.values(), default=0)
+        for unique, member in state.members.items():
+            number = member.up_number
+            before = shown.numbers.get(unique, 0)
+            if number == before:
+                continue
+            if number < before:
+                self._fail(run, "a told number never falls", f"that of {unique} went from {before} to {number}")
+            if (unique, number) in self._given:
+                known = max(known, number)
+            else:
+                given.append(number)
+                self._given.add((unique, number))
+            shown.numbers[unique] = number
+        if given and (min(given) <= known or len(given) != len(set(given))):
+            self._fail(run, "a number is given once", f"it gave {given} and knew {known}")
+
     def _identities(self, run: Run, state: Gossip) -> None:
         voters = [member for member in state.ordered if member.status in VOTING]
         for what, values in (
             ("address", [str(member.address) for member in voters]),
             ("node_id", [member.id for member in voters if member.status is MemberStatus.up]),
-            ("up_number", [str(member.up_number) for member in voters]),
         ):
             twice = [value for value, count in Counter(values).items() if count > 1]
             if twice:

@@ -26,6 +26,7 @@ class Told:
     _last: dict[UniqueAddress, str] = field(init=False, default_factory=lambda: dict[UniqueAddress, str]())
     """Of each member the last edge of its reachability."""
     _up: dict[UniqueAddress, Member] = field(init=False, default_factory=lambda: dict[UniqueAddress, Member]())
+    _numbers: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
     _left: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
 
     def take(self, event: MembershipEvent, at: float) -> None:
@@ -34,6 +35,9 @@ class Told:
         node = member.unique
         if node in self._left or (kind == self._last.get(node)) or (kind == "MemberUp" and node in self._up):
             raise InvariantBroken("each change is told once", f"{self.name} told {kind} of {node}, at {at:.4f}")
+        if member.up_number < self._numbers.get(node, 0):
+            raise InvariantBroken("a told number never falls", f"{self.name} told {kind} of {node}, at {at:.4f}")
+        self._numbers[node] = member.up_number
         match event:
             case MemberUp():
                 self._alone(member, at)
@@ -50,7 +54,7 @@ class Told:
 
     def _alone(self, member: Member, at: float) -> None:
         for other in self._up.values():
-            for what in ("address", "id", "up_number"):
+            for what in ("address", "id"):
                 if getattr(member, what) == getattr(other, what):
                     rule = f"no two members are up with one {'node_id' if what == 'id' else what}"
                     raise InvariantBroken(rule, f"{member.unique} and {other.unique} for {self.name}, at {at:.4f}")

@@ -12,7 +12,7 @@ from casty.errors import DecodeError
 from casty.protocol import exchange as exchange_module
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.effects import Note, Send
-from casty.protocol.exchange import FOREIGN_NOTED_MAX, TELL_REMOVED_EVERY, Exchange, ExchangeMessage, Outcome
+from casty.protocol.exchange import FOREIGN_NOTED_MAX, TELL_EVERY, Exchange, ExchangeMessage, Outcome
 from casty.protocol.gossip import TOMBSTONE_AGE_MAX, Gossip, Relation
 from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import (
@@ -87,7 +87,7 @@ def test_a_removed_run_that_talks_without_end_is_told_now_and_then() -> None:
     for step in range(1_000):
         outcome = exchange.receive(state, Registry(), C, GossipDigest(state.cluster_id, b""), 1.0 + step / 100)
         told += len(outcome.effects)
-    assert told == 10 / TELL_REMOVED_EVERY
+    assert told == 10 / TELL_EVERY
 
 
 def test_stranger_is_ignored() -> None:
@@ -99,6 +99,17 @@ def test_removed_run_that_still_talks_is_told() -> None:
     state = STATE.without_members(A, frozenset({B}), now=0.0)
     outcome = received(seen_on_wire(STATE), state)
     assert outcome.effects == (Send(B, to_wire(state, 1.0)),)
+
+
+def test_the_state_of_a_member_that_is_down_changes_nothing_and_it_is_told() -> None:
+    state = STATE.with_moved(A, {B}, MemberStatus.down)
+    outcome = received(to_wire(leaving(STATE, "b", "c"), 1.0), state)
+    assert outcome == Outcome(state, Registry(), (Send(B, to_wire(state, 1.0)),))
+
+
+def test_a_member_that_gives_itself_up_says_so_itself() -> None:
+    outcome = received(to_wire(STATE.with_moved(B, {B}, MemberStatus.down), 1.0))
+    assert outcome.state.members[B].status is MemberStatus.down
 
 
 def test_same_version_joins_who_has_seen() -> None:

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from casty.protocol.membership import MemberStatus, furthest, member_called
+from casty.protocol.membership import MemberStatus, by_age, furthest, member_called
 from casty.testing.samples import member, run_of
 
 ALLOWED = {
@@ -60,8 +60,24 @@ def test_up_number_survives_a_copy_that_went_down_without_one() -> None:
     assert furthest(up, down) == furthest(down, up) == replace(down, up_number=2)
 
 
-def test_lower_of_two_up_numbers_stays() -> None:
-    assert furthest(member("a", up_number=5), member("a", up_number=3)).up_number == 3
+def test_higher_of_two_up_numbers_stays() -> None:
+    assert furthest(member("a", up_number=5), member("a", up_number=3)).up_number == 5
+    assert furthest(member("a", up_number=3), member("a", up_number=5)).up_number == 5
+
+
+def test_the_oldest_came_up_first_and_of_one_number_has_the_lowest_address_and_incarnation() -> None:
+    oldest_first = [
+        member("z", up_number=1),
+        member("a", up_number=2, incarnation=7),
+        member("a", up_number=2, incarnation=8),
+        member("b", up_number=2),
+        member("a", "joining"),
+        member("b", "joining"),
+    ]
+    assert sorted(reversed(oldest_first), key=by_age) == oldest_first
+    for place, older in enumerate(oldest_first):
+        assert not older.is_older_than(older)
+        assert all(older.is_older_than(one) and not one.is_older_than(older) for one in oldest_first[place + 1 :])
 
 
 def test_a_name_is_that_of_a_member_which_stays() -> None:

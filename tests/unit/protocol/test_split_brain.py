@@ -140,6 +140,13 @@ def test_the_oldest_is_the_one_that_came_up_first_whatever_its_address() -> None
     assert keeps(KeepOldest(), Partition((oldest, member("y", up_number=4)), members("bc")))
 
 
+def test_of_two_with_one_up_number_one_is_the_oldest_on_both_sides() -> None:
+    a, b = member("a", up_number=1), member("b", up_number=1)
+    here, there = (a, member("c", up_number=3)), (b, member("d", up_number=4))
+    assert keeps(KeepOldest(), Partition(here, there))
+    assert not keeps(KeepOldest(), Partition(there, here))
+
+
 def test_down_all_keeps_nobody() -> None:
     assert not keeps(DownAll(), Partition(members("abcd"), members("e")))
 

@@ -28,6 +28,10 @@ def test_a_member_comes_and_goes_and_comes_again_as_another_run() -> None:
     telling(MemberUp(A), MemberUp(B), lost, back, lost, MemberLeft(B), MemberUp(AGAIN), UnreachableMember(AGAIN))
 
 
+def test_two_that_two_leaders_gave_one_number_are_told_of_and_a_number_may_rise() -> None:
+    telling(MemberUp(A), MemberUp(replace(B, up_number=1)), UnreachableMember(B))
+
+
 def test_whoever_listens_late_has_missed_the_beginning() -> None:
     telling(ReachableMember(B), MemberLeft(B))
 
@@ -43,7 +47,7 @@ def test_whoever_listens_late_has_missed_the_beginning() -> None:
         ([UnreachableMember(B), ReachableMember(B), ReachableMember(B)], ONCE),
         ([MemberUp(B), MemberUp(AGAIN)], "no two members are up with one address"),
         ([MemberUp(A), MemberUp(replace(B, id="a"))], "no two members are up with one node_id"),
-        ([MemberUp(A), MemberUp(replace(B, up_number=1))], "no two members are up with one up_number"),
+        ([MemberUp(B), UnreachableMember(replace(B, up_number=1))], "a told number never falls"),
     ],
 )
 def test_what_cannot_follow_is_named(events: list[MembershipEvent], rule: str) -> None:
