@@ -87,7 +87,7 @@ class Accuse:
     subjects: tuple[UniqueAddress, ...]
     held_for: float = 0.0
     doubted: tuple[UniqueAddress, ...] = ()
-    """Whose answer is overdue, too; `Accuse` or `Absolve` follows for each."""
+    """Whose next answer this node waits for; `Accuse` or `Absolve` follows for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Availability:
                 return self._dial_failed(address, refused, now)
             case RunSeen(node):
                 self._refused_at.pop(node.address, None)
-                return self._accuse([n for n in self.monitored if n.address == node.address and n != node], now)
+                return self._accuse([n for n in self.monitored if n.address == node.address and n != node])
             case TimerFired(key):
                 return self._timer(key, now)
 
@@ -228,7 +228,7 @@ class Availability:
             return []
         due = self._refused_at.setdefault(address, now) + REFUSAL_GAP
         if now >= due:  # not now - first: rounded, that can miss the gap for ever at the very time of the timer
-            return self._accuse(judged, now)
+            return self._accuse(judged)
         return [StartTimer(REDIAL + str(address), due - now)]
 
     def _timer(self, key: str, now: float) -> list[AvailabilityEffect]:
@@ -254,13 +254,13 @@ class Availability:
     def _check(self, now: float) -> list[AvailabilityEffect]:
         self._health.look(now)  # this loop may have stood still, and the tick that says so may be yet to come
         judged = [node for node in self.monitored if node not in self.accused]
-        effects = self._accuse([node for node in judged if now >= self._accused_at(node)], now)
+        effects = self._accuse([node for node in judged if now >= self._accused_at(node)])
         for node in judged:
             if node not in self.accused and now >= self._probed_at(node):
                 effects.extend(self._probes.ask(node, self._helpers(node, now), self.detector.last_heard(node)))
         return [*effects, *self._plan_check(now)]
 
-    def _accuse(self, nodes: Sequence[UniqueAddress], now: float) -> list[AvailabilityEffect]:
+    def _accuse(self, nodes: Sequence[UniqueAddress]) -> list[AvailabilityEffect]:
         lost = [node for node in nodes if node not in self.accused]
         for node in lost:
             self.accused.add(node)
@@ -268,9 +268,9 @@ class Availability:
             self._probes.ended(node)
         if not lost:
             return []
-        doubted = self._late(now)
-        self._doubted.update(doubted)
-        return [Accuse(tuple(lost), doubted=tuple(doubted))]
+        # Not only the overdue ones: of whoever is cut off at this moment the last answer has just come.
+        self._doubted = {node for node in self.monitored if node not in self.accused}
+        return [Accuse(tuple(lost), doubted=tuple(sorted(self._doubted)))]
 
     def _crossing(self, node: UniqueAddress, threshold: float) -> float:
         """Return when phi reaches the threshold, if this node has listened all the time."""

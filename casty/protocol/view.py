@@ -67,7 +67,7 @@ class View:
     _entries: frozenset[ServiceEntry] = frozenset()
 
     def doubt(self, nodes: Collection[UniqueAddress]) -> None:
-        """Take note that the next answers of these members are overdue."""
+        """Take note that this node waits for the next answers of these members."""
         self._doubted.update(nodes)
 
     def trust(self, node: UniqueAddress) -> None:

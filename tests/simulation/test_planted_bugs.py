@@ -173,10 +173,8 @@ def silent_ones_are_accused_one_by_one(patch: pytest.MonkeyPatch) -> None:
     """Of two that are lost at one time the second is reachable for an instant, as its accuser is lost first."""
     accuse = availability.Availability._accuse
 
-    def singly(
-        machine: Availability, nodes: Sequence[UniqueAddress], now: float
-    ) -> list[availability.AvailabilityEffect]:
-        return [replace(effect, doubted=()) for node in nodes for effect in accuse(machine, [node], now)]
+    def singly(machine: Availability, nodes: Sequence[UniqueAddress]) -> list[availability.AvailabilityEffect]:
+        return [replace(effect, doubted=()) for node in nodes for effect in accuse(machine, [node])]
 
     patch.setattr(Availability, "_accuse", singly)
 
