@@ -163,6 +163,10 @@ FRAME_BYTES_LEAST = 256 * 1024
 """What nodes send of their own accord: a page of the membership has so much, a slice a quarter of it."""
 
 
+STRANGER_FRAMES_LEAST = 4
+"""Frames of the largest size that strangers can have room for at least, half of it for what their links hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
     """Bounds that keep a hostile or broken peer from costing more than a connection.
@@ -178,7 +182,7 @@ class TransportLimits:
     have, and the same on all nodes: one with less hangs up on those that send more."""
     message_bytes_max: int = 16 * 1024 * 1024
     """Bytes of one message between actors. What is over ``frame_bytes_max`` travels in slices on a connection
-    of its own. A node puts together four such messages of members at a time, and one of all others."""
+    of its own. A node puts together four such messages at a time, of members only."""
     hello_timeout: float = 5.0
     """For the whole exchange of hellos, not for each read."""
     unauthenticated_max: int = 64
@@ -192,6 +196,10 @@ class TransportLimits:
     place of the longest one."""
     strangers_per_host_max: int = 256
     """The same, for one remote host."""
+    strangers_bytes_max: int = 64 * 1024 * 1024
+    """Memory that all such peers together may take up: what has come of their frames, what waits for them, and 16 KiB
+    for each of their links. Where their links hold more than half of it, the one that holds the most, of the host that
+    holds the most, is hung up on."""
     idle_timeout: float = 60.0
     """A link is closed after so long without traffic, and dialled again when there is something to send.
     Heartbeats keep the control links of monitored nodes."""
@@ -216,6 +224,12 @@ class TransportLimits:
             raise ConfigError(
                 f"TransportLimits.frame_bytes_max must be at least {FRAME_BYTES_LEAST}, got {self.frame_bytes_max!r}: "
                 "pages of the membership and slices of large messages have to fit"
+            )
+        if self.strangers_bytes_max < STRANGER_FRAMES_LEAST * self.frame_bytes_max:
+            raise ConfigError(
+                f"TransportLimits.strangers_bytes_max must be at least {STRANGER_FRAMES_LEAST} times frame_bytes_max, "
+                f"{STRANGER_FRAMES_LEAST * self.frame_bytes_max}, got {self.strangers_bytes_max!r}: a node that joins "
+                "is a stranger at first"
             )
 
 

@@ -24,20 +24,20 @@ JOINED_LOOK = 0.25
 
 
 def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int, bool]:
-    """Return what these frames cost, and whether there is a message for which their sender has to be a member.
+    """Return what these frames cost besides, and whether there is one for which their sender has to be a member.
 
-    That is one of more than `STRANGER_VALUES_MAX` values, or one that has come in slices.
+    That is a message of more than `STRANGER_VALUES_MAX` values, or one that comes in slices: no slice is kept before.
 
-    >>> charge([(FrameKind.ENVELOPE, b"no head")]), charge([(FrameKind.LARGE, bytes(8))])
-    ((71, False), (72, True))
+    >>> charge([(FrameKind.ENVELOPE, b"no head")]), charge([(FrameKind.SLICE, bytes(80))])
+    ((64, False), (64, True))
     """
     cost, is_for_members = 0, False
     for kind, body in frames:
-        cost += len(body) + FRAME_COST_BYTES
+        cost += FRAME_COST_BYTES
         if kind is FrameKind.ENVELOPE:
             values = count_values(body, STRANGER_VALUES_MAX)
             cost += VALUE_COST_BYTES * values
             is_for_members = is_for_members or values > STRANGER_VALUES_MAX
-        elif kind is FrameKind.LARGE:
+        elif kind in (FrameKind.SLICE, FrameKind.LARGE):
             is_for_members = True
     return cost, is_for_members

@@ -68,7 +68,7 @@ class Exchange:
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
         self._owner = SessionOwner(
-            handler.frame, handler.envelopes, self.session_ended, self.strangers.pace, handler.asking, complaints
+            handler.frame, handler.envelopes, self.session_ended, self.strangers, handler.asking, complaints
         )
 
     def link_for(self, to: UniqueAddress, lane: Lane) -> Link | str:
@@ -172,6 +172,7 @@ class Exchange:
         link = session.link
         with self.reports:
             del self.sessions[session]
+            self.strangers.leave(session)
             self.reports.add(self.handler.link_lost, link.peer, link.lane, reason, graceful)
             if session.is_superseded:
                 return
@@ -236,7 +237,7 @@ class Exchange:
     def close_idle(self) -> None:
         """Offer to end the links that nothing has crossed for long, and hang up on those that do not answer."""
         now, idle_max = trio.current_time(), self.limits.idle_timeout
-        self.strangers.forget_rested(now)
+        self.strangers.review(now)
         with self.reports:
             for session in list(self.sessions):
                 if now >= session.closes_at:
@@ -355,6 +356,7 @@ class Exchange:
             link.session.end("replaced by a newer connection", graceful=False)
         session = link.session = Session(link, connection, decoder, limits=self.limits, owner=self._owner)
         self.sessions[session] = None
+        self.strangers.enter(session)
         self._adopt(link, node.address)
         self.reports.add(self.handler.link_up, node, lane)
         if self.is_closing:

@@ -19,9 +19,9 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.naming import printable
 from casty.transport.base import Connection, ConnectionLost
-from casty.transport.charges import JOINED_LOOK, charge
 from casty.transport.complaints import Complaints
-from casty.transport.credit import FRAME_COST_BYTES, STRANGER_PATIENCE, Pace, control_credit
+from casty.transport.credit import FRAME_COST_BYTES, control_credit
+from casty.transport.guests import LATE, Bounds, Guest
 from casty.transport.outbox import Outbox, Tally
 from casty.transport.reading import FrameReader, Frames, Places
 from casty.transport.traffic import Traffic
@@ -108,8 +108,8 @@ class SessionOwner:
     envelopes: Callable[[UniqueAddress, Sequence[tuple[FrameKind, bytes]], int], int]
     """Takes those from a place on that follow one another, and returns the next place: 0.1 us less for each."""
     ended: Callable[[Session, str, bool], None]
-    pace: Callable[[Session], Pace | None]
-    """What to wait for, at this moment, before frames are handed over; None where nothing is."""
+    bounds: Bounds
+    """For those whose peers are no members."""
     asking: Callable[[], int]
     complaints: Complaints
     places: Places = field(default_factory=Places)
@@ -143,6 +143,8 @@ class Session:
         self.is_finishing = False
         """Whether nothing is taken for it any more."""
         self.rest = Rest.no
+        self._guest: Guest | None = None
+        """What holds while the peer is no member."""
         self._connection = connection
         self._reader = FrameReader(connection, decoder, owner.places)
         self._writer = FrameWriter(
@@ -150,7 +152,6 @@ class Session:
         )
         self._owner = owner
         self._credit = control_credit(self.since) if link.lane is Lane.control else None
-        self._taken = 0
         self._scope = trio.CancelScope()
         self._is_to_stay = False
         self._has_said_goodbye = False
@@ -159,6 +160,12 @@ class Session:
     def remote(self) -> str:
         """The host at the other end of the connection."""
         return self._connection.remote
+
+    @property
+    def held_bytes(self) -> int:
+        """What the bytes of a peer that is no member, and those for it that it does not read, take up here."""
+        in_hand = 0 if self._guest is None else self._guest.in_hand
+        return in_hand + self._reader.begun_bytes + self._writer.held_bytes
 
     @property
     def under_way(self) -> int:
@@ -174,8 +181,21 @@ class Session:
                     await self._read()
                     nursery.cancel_scope.cancel()
         finally:
-            self.end("this node is closing its links", graceful=True)
+            is_late = self._scope.deadline <= trio.current_time()
+            self.end(LATE if is_late else "this node is closing its links", graceful=True)
+            self._reader.drop()
             await close(self._connection)
+
+    def set_standing(self, *, is_stranger: bool) -> None:
+        """Take the peer for a stranger, or for a member: nobody is a stranger at first."""
+        guest = self._guest
+        if is_stranger and guest is None:
+            guest = self._guest = Guest(self, self._scope, self._owner.bounds)
+            guest.begin(self._reader.begun_bytes, is_new=True)
+            self._writer.on_wait = guest.note
+        elif guest is not None and not is_stranger:
+            guest.leave()
+            self._guest = self._writer.on_wait = None
 
     def end(self, reason: str, *, graceful: bool) -> None:
         """Let the session be over now. The first reason counts."""
@@ -272,7 +292,7 @@ class Session:
         try:
             await self._deliver(reader.left())
             while not self.is_over:
-                count, frames = await reader.read(is_stranger=self._owner.pace(self) is not None)
+                count, frames = await reader.read(is_stranger=self._guest is not None)
                 if self.is_over:
                     return
                 if not count:
@@ -281,8 +301,13 @@ class Session:
                 self.link.traffic.bytes_received += count
                 self.used = trio.current_time()
                 self._writer.keep_pace(len(frames))
+                guest = self._guest
+                if guest is not None:
+                    await guest.take_in(count, frames, reader.begun_bytes)
                 await self._deliver(frames)
                 reader.done()
+                if guest is not None:
+                    guest.in_hand = 0
         except ConnectionLost as error:
             self.end(str(error), graceful=self._has_said_goodbye)
         except ProtocolError as error:
@@ -294,31 +319,18 @@ class Session:
             if start:
                 await trio.lowlevel.checkpoint()
             turn = frames if len(frames) <= FRAMES_BEFORE_YIELD else frames[start : start + FRAMES_BEFORE_YIELD]
-            pace = self._owner.pace(self)
-            if pace is None and self._credit is None:
+            guest = self._guest
+            if guest is None and self._credit is None:
                 self._hand_over(turn)
                 continue
-            if pace is not None:
-                await self._wait_turn(pace, turn)
+            if guest is not None:
+                await guest.wait_turn(turn)
             self._hand_over(turn)
-            if pace is None and self._credit is not None:
+            if guest is None and self._credit is not None:
                 cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
                 pause = self._credit.take(cost, now=trio.current_time())
                 if pause:
                     await trio.sleep(pause)
-
-    async def _wait_turn(self, pace: Pace, turn: Frames) -> None:
-        """Return when the frames of a stranger may be handed over; what it may send only as a member waits for that."""
-        cost, is_for_members = charge(turn)
-        self._taken += cost
-        reason = "strangers of its host send too much"
-        with trio.move_on_after(STRANGER_PATIENCE) as scope:
-            await pace.take(cost, rank=self._taken)
-            reason = "it is no member, and sends a message that is too large for such"
-            while is_for_members and self._owner.pace(self) is not None:  # noqa: ASYNC110  # a session is not told of it
-                await trio.sleep(JOINED_LOOK)
-        if scope.cancelled_caught:
-            self.end(reason, graceful=False)
 
     def _hand_over(self, frames: Frames) -> None:
         link = self.link

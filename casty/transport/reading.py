@@ -78,6 +78,11 @@ class FrameReader:
         self._body = self._begun
         self._count = 0
 
+    @property
+    def begun_bytes(self) -> int:
+        """How many bytes have come of the frame that has begun."""
+        return self._decoder.buffered_bytes if self._place is None else self._count
+
     def left(self) -> Frames:
         """Return the frames that came with the hello. Raises FrameError, as `read`."""
         return self._decoder.feed(b"")
@@ -124,6 +129,12 @@ class FrameReader:
             self._body.release()  # whoever has kept it gets an error, and not the bytes of another frame
             self._places.give_back(self._place)
             self._place = None
+
+    def drop(self) -> None:
+        """Free what has come of a frame that will never be whole: the rest of a session can wait for the collector."""
+        self._decoder.drop()
+        self._body = self._begun = memoryview(b"")
+        self._place = None
 
     def _next_size(self) -> int:
         """Return how much to read next of frames that have no place."""

@@ -14,6 +14,7 @@ import trio
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.credit import STRANGER_SHARES, Pace, control_credit, stranger_credit
+from casty.transport.holdings import Holdings
 from casty.transport.link import Link, Session
 from casty.transport.links import Links
 from casty.transport.outbox import Tally
@@ -22,6 +23,10 @@ from casty.wire.handshake import Hello
 
 OUTBOUND_SHARES = 2
 """What waits for all strangers together is at most as much as what may wait for so many members."""
+
+PARTS = 4
+"""Of the bytes that all strangers together may take up, one part is for what waits to be written to them, and two for
+what their connections hold. What is left is what memory costs more than it holds: buffers that grow, pieces between."""
 
 STAY_GRANTED = 1.0
 """Seconds in which the link of a stranger is not given to another: a node that joins needs some round trips."""
@@ -44,6 +49,7 @@ class Strangers:
         "_queued",
         "_sessions",
         "_shared",
+        "holdings",
     )
 
     def __init__(
@@ -60,7 +66,10 @@ class Strangers:
         self._kept: frozenset[UniqueAddress] = frozenset()
         self._addresses: frozenset[NodeAddress] = frozenset()
         self._members = Tally()
-        self._queued = Tally(bytes_max=OUTBOUND_SHARES * limits.outbound_bytes_max)
+        part = limits.strangers_bytes_max // PARTS
+        self._queued = Tally(bytes_max=min(OUTBOUND_SHARES * limits.outbound_bytes_max, part))
+        self.holdings = Holdings(2 * part)
+        """What their connections hold."""
         self._paces: dict[tuple[str, Lane], Pace] = {}
         self._shared: dict[Lane, Pace] = {}
 
@@ -70,6 +79,17 @@ class Strangers:
         self._addresses = frozenset(node.address for node in self._kept)
         for link in self._links:
             link.outbox.count_in(self.tally_of(link.peer))
+            if link.session is not None:
+                self.enter(link.session)
+
+    def enter(self, session: Session) -> None:
+        """Take note of a new session, or of what its peer is now."""
+        is_stranger = self.is_one(session.link.peer)
+        session.set_standing(is_stranger=is_stranger)
+        if is_stranger:
+            self.holdings.note(session)
+        else:
+            self.holdings.release(session)
 
     def is_one(self, peer: UniqueAddress) -> bool:
         """Whether this run is no member."""
@@ -104,10 +124,8 @@ class Strangers:
         """Whether one more dial may begin."""
         return address in self._addresses or len(self._dials) < self._limits.unauthenticated_max + len(self._kept)
 
-    def pace(self, session: Session) -> Pace | None:
-        """Return what a stranger's session is read by: one for its host and lane; None for a member."""
-        if session.link.outbox.tally is self._members:
-            return None
+    def pace(self, session: Session) -> Pace:
+        """Return what a stranger's session is read by: one for its host and lane."""
         return self.pace_of(session.remote, session.link.lane, trio.current_time())
 
     def pace_of(self, host: str, lane: Lane, now: float) -> Pace:
@@ -121,8 +139,17 @@ class Strangers:
             pace = self._paces[host, lane] = Pace(make(now), beyond=shared)
         return pace
 
-    def forget_rested(self, now: float) -> None:
-        """Drop what would be the same if it were made anew."""
+    def note(self, session: Session) -> None:
+        """Take note of what a stranger's session holds now; who holds the most has to go where that is too much."""
+        self.holdings.note(session)
+
+    def leave(self, session: Session) -> None:
+        """Forget a session that is over."""
+        self.holdings.release(session)
+
+    def review(self, now: float) -> None:
+        """Look at all of them now and then, and drop what would be the same if it were made anew."""
+        self.holdings.review()
         self._paces = {place: pace for place, pace in self._paces.items() if not pace.is_rested(now)}
 
     def has_room(self, node: UniqueAddress, remote: str) -> bool:
@@ -160,4 +187,5 @@ class Strangers:
         return next((found for found in sessions if found.since <= latest and not found.was_dialled), None)
 
     def __repr__(self) -> str:
-        return f"<Strangers members={len(self._kept)} queued={self._queued.bytes}>"
+        held = self.holdings.bytes
+        return f"<Strangers members={len(self._kept)} queued={self._queued.bytes} held={held}>"

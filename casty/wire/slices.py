@@ -13,7 +13,6 @@ So a large message neither delays others nor overtakes them, and is never delive
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -25,7 +24,8 @@ SLICE_BYTES_MAX = 64 * 1024
 KEPT_SECONDS = 30.0
 """How long a whole message waits for its LARGE; its sender has gone when that does not come."""
 ASSEMBLY_SHARES = 4
-"""Messages of the largest size that all members together may have in assembly; all others have one."""
+"""Messages of the largest size that all peers together may have in assembly. They are members: the slices of others are
+not handed over."""
 
 _SLICE = struct.Struct(">QB")
 SLICE_HEAD_BYTES = _SLICE.size
@@ -98,7 +98,6 @@ _FATES = {fate.value: fate for fate in Fate}
 class _Assembly:
     """What one peer has under way, and what is whole and waits."""
 
-    is_member: bool
     number: int = 0
     parts: list[bytes] = field(default_factory=lambda: list[bytes]())
     size: int = 0
@@ -110,22 +109,17 @@ class Assembler:
     """Puts the large messages of all peers together.
 
     >>> from casty.address import NodeAddress
-    >>> peer, assembler = UniqueAddress(NodeAddress("a", 1), 1), Assembler(1_000, lambda peer: True)
+    >>> peer, assembler = UniqueAddress(NodeAddress("a", 1), 1), Assembler(1_000)
     >>> blob = cut(7, memoryview(b"long"))
     >>> assembler.take(peer, blob[5:], now=0.0), assembler.claim(peer, 7)
     ((7, <Fate.complete: 0>), b'long')
     """
 
-    def __init__(self, bytes_max: int, is_member: Callable[[UniqueAddress], bool]) -> None:
-        self._bytes_max = bytes_max
-        self._is_member = is_member
-        self._peers: dict[UniqueAddress, _Assembly] = {}
-        self._held = {True: 0, False: 0}
-
-    @property
-    def held_bytes(self) -> int:
+    def __init__(self, bytes_max: int) -> None:
+        self.held_bytes = 0
         """What is kept for all peers together."""
-        return sum(self._held.values())
+        self._bytes_max = bytes_max
+        self._peers: dict[UniqueAddress, _Assembly] = {}
 
     def take(self, peer: UniqueAddress, body: bytes, now: float) -> tuple[int, Fate] | None:
         """Take one slice; after the last, the number of the message and what has become of it.
@@ -138,7 +132,7 @@ class Assembler:
         self.drop_old(now)
         assembly = self._peers.get(peer)
         if assembly is None:
-            assembly = self._peers[peer] = _Assembly(self._is_member(peer))
+            assembly = self._peers[peer] = _Assembly()
         if number != assembly.number:
             self._drop_parts(assembly)
             self._forget_whole(assembly, number)  # it comes once more, and needs the room
@@ -188,26 +182,25 @@ class Assembler:
     def _add(self, assembly: _Assembly, part: bytes) -> None:
         if assembly.fate is not Fate.complete:
             return
-        shares = ASSEMBLY_SHARES if assembly.is_member else 1
         if assembly.size + len(part) > self._bytes_max:
             self._drop_parts(assembly)
             assembly.fate = Fate.too_large
-        elif self._held[assembly.is_member] + len(part) > shares * self._bytes_max:
+        elif self.held_bytes + len(part) > ASSEMBLY_SHARES * self._bytes_max:
             self._drop_parts(assembly)
             assembly.fate = Fate.no_room
         else:
             assembly.parts.append(part)
             assembly.size += len(part)
-            self._held[assembly.is_member] += len(part)
+            self.held_bytes += len(part)
 
     def _drop_parts(self, assembly: _Assembly) -> None:
-        self._held[assembly.is_member] -= assembly.size
+        self.held_bytes -= assembly.size
         assembly.parts, assembly.size = [], 0
 
     def _forget_whole(self, assembly: _Assembly, number: int) -> bytes | None:
         body, _ = assembly.whole.pop(number, (None, 0.0))
         if body is not None:
-            self._held[assembly.is_member] -= len(body)
+            self.held_bytes -= len(body)
         return body
 
     def __repr__(self) -> str:

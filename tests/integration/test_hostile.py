@@ -16,13 +16,17 @@ import trio
 from processes import HANG, NodeProcess, Rig, show
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.transport.guests import BEGUN_FRAME_SECONDS
 from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
+from casty.wire.slices import cut
 
 CONNECTIONS = 40
 """How often each attack is repeated, in turn, each over a connection of its own."""
 
 SILENT_CONNECTIONS = 100
+BEGUN_LINKS = 400
+"""With a frame of 1 MiB each: 390 MiB more on a node that kept what comes."""
 UNKNOWN_ENVELOPES = 10_000
 RISE_BYTES_MAX = 64 * 1024 * 1024
 LOG_LINES_MAX = 500
@@ -258,6 +262,48 @@ async def test_silent_and_slow_strangers_are_shown_out_in_time(siege: Siege) -> 
         f"{SILENT_CONNECTIONS} silent or slow strangers: first out after {min(closed):.3f} s, last {max(closed):.3f} s"
     )
     await siege.end()
+
+
+@pytest.mark.parametrize("lane", [Lane.ordinary, Lane.large])
+async def test_what_strangers_begin_and_do_not_end_takes_bounded_memory_and_time(siege: Siege, lane: Lane) -> None:
+    """Open links from four hosts, begin a frame of 1 MiB on each, or a large message, and wait."""
+    part = frame(FrameKind.ENVELOPE, bytes(2**20))[:-1] if lane is Lane.ordinary else cut(1, memoryview(bytes(2**21)))
+    closed, peak = list[float](), 0
+
+    async def begin(host: int, port: int) -> None:
+        stream = await trio.open_tcp_stream(*siege.target.address, local_address=f"127.0.0.{host}")
+        async with stream, trio.open_nursery() as nursery:
+            await stream.send_all(hello(lane, port=port))
+            await stream.receive_some(READ_BYTES)
+            began = trio.current_time()
+            nursery.start_soon(pour, stream, part[: 2**20])
+            try:
+                while await stream.receive_some(READ_BYTES):
+                    pass
+            except trio.BrokenResourceError:
+                pass  # a reset ends it as well
+            closed.append(trio.current_time() - began)
+            nursery.cancel_scope.cancel()
+
+    with trio.fail_after(HANG):
+        async with trio.open_nursery() as nursery:
+            for port in range(BEGUN_LINKS):
+                nursery.start_soon(begin, 1 + port % 4, 20_000 + port)
+            while len(closed) < BEGUN_LINKS:
+                await trio.sleep(0.1)
+                peak = max(peak, siege.target.resident_bytes() - siege.resident)
+    show(f"memory rose by {peak / 1024**2:.1f} MiB at most, the last link was closed after {max(closed):.1f} s")
+    assert peak < RISE_BYTES_MAX
+    assert max(closed) < BEGUN_FRAME_SECONDS + 3
+    await siege.end()
+
+
+async def pour(stream: trio.SocketStream, data: bytes) -> None:
+    """Write as much as the node takes."""
+    try:
+        await stream.send_all(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # the node has closed
 
 
 async def drop_by_drop(stream: trio.SocketStream) -> None:

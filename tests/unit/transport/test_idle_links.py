@@ -12,7 +12,9 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.complaints import Complaints
 from casty.transport.link import STAY_FRAME, Link, Session, SessionOwner
+from casty.transport.links import Links
 from casty.transport.outbox import Tally
+from casty.transport.strangers import Strangers
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
 
@@ -119,7 +121,7 @@ async def test_a_session_that_ends_while_it_asks_the_peer_to_stay_leaves_the_que
         frame=lambda *_: None,
         envelopes=lambda *_: 0,
         ended=lambda *_: None,
-        pace=lambda _: None,
+        bounds=Strangers(TransportLimits(), Links(), (), ()),
         asking=lambda: 0,
         complaints=Complaints(logging.getLogger("test"), trio.current_time),
     )

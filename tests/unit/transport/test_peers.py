@@ -514,6 +514,8 @@ async def test_a_slow_write_that_makes_progress_lives(autojump_clock, world) -> 
     a, b = await world.node("a", limits=limits), await world.node("b", limits=limits)
     world.network.delay("a", "b", 1.0)
     a.say(b, b"y" * 4_000_000)
+    await b.told.wait("link_up")
+    b.transport.keep([a.me])  # a stranger would have 10 s for a frame
     await b.told.wait("frame")
     assert trio.current_time() > 10
     assert a.told.all("link_lost") == []

@@ -24,11 +24,14 @@ from casty.transport.credit import (
     Credit,
 )
 from casty.transport.descriptors import DESCRIPTORS_RESERVED, links_affordable
+from casty.transport.guests import BEGUN_FRAME_SECONDS
+from casty.transport.holdings import LINK_COST_BYTES, REASON
 from casty.transport.link import FRAMES_BEFORE_YIELD
 from casty.transport.strangers import RUNS_WAITED_FOR_MAX, STAY_GRANTED
 from casty.wire.envelope import encode_head, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
+from casty.wire.slices import SLICE_BYTES_MAX, cut
 
 
 def packed(body: bytes) -> bytes:
@@ -336,10 +339,9 @@ def test_the_values_in_a_message_are_charged_and_too_many_are_for_members(tail) 
 
     few, most = message([{}, 1, "text"], tail=tail), message([{}] * (STRANGER_VALUES_MAX - 1), tail=tail)
     over = message([[]] * STRANGER_VALUES_MAX, tail=tail)
-    header = 5 - FRAME_COST_BYTES
-    assert charged(few) == (len(few) - header + 4 * VALUE_COST_BYTES, False)
-    assert charged(most) == (len(most) - header + STRANGER_VALUES_MAX * VALUE_COST_BYTES, False)
-    assert charged(over) == (len(over) - header + (STRANGER_VALUES_MAX + 1) * VALUE_COST_BYTES, True)
+    assert charged(few) == (FRAME_COST_BYTES + 4 * VALUE_COST_BYTES, False)
+    assert charged(most) == (FRAME_COST_BYTES + STRANGER_VALUES_MAX * VALUE_COST_BYTES, False)
+    assert charged(over) == (FRAME_COST_BYTES + (STRANGER_VALUES_MAX + 1) * VALUE_COST_BYTES, True)
     assert charged(few, most, few) == (sum(charged(one)[0] for one in (few, most, few)), False)
     assert charged(few, over, few)[1]
 
@@ -347,8 +349,8 @@ def test_the_values_in_a_message_are_charged_and_too_many_are_for_members(tail) 
 @pytest.mark.parametrize(
     "body", [b"", b"\0", b"\0\0", b"\xff\xff", b"\0\x01\x90", b"\0\x05\x93", b"\x7f\xff" + bytes(2**15)]
 )
-def test_what_is_no_message_is_charged_by_its_bytes(body) -> None:
-    assert charge([(FrameKind.ENVELOPE, body)]) == (len(body) + FRAME_COST_BYTES, False)
+def test_what_is_no_message_is_charged_as_a_frame(body) -> None:
+    assert charge([(FrameKind.ENVELOPE, body)]) == (FRAME_COST_BYTES, False)
 
 
 async def test_strangers_that_send_many_values_are_read_no_faster_than_that_costs(autojump_clock, world) -> None:
@@ -365,7 +367,7 @@ async def test_strangers_that_send_many_values_are_read_no_faster_than_that_cost
         nursery.start_soon(pour)
         await trio.sleep(20)
         nursery.cancel_scope.cancel()
-    cost, _ = charge(FrameDecoder(2**20).feed(one))
+    cost = len(one) + charge(FrameDecoder(2**20).feed(one))[0]
     assert cost > 10 * len(one)
     allowed = STRANGER_BYTES_BURST + 20 * STRANGER_BYTES_PER_SECOND
     assert 0.9 <= cost * len(b.told.bodies) / allowed <= 1.1
@@ -405,17 +407,153 @@ async def test_a_stranger_that_does_not_become_a_member_is_hung_up_on_for_it(aut
 
 async def test_a_stranger_whose_turn_does_not_come_is_hung_up_on(autojump_clock, world) -> None:
     b = await world.node("b")
-    floods = [await stranger(world, b, port, Lane.control) for port in range(1, 5)]
-    assert [await answer(flood) for flood in floods] == [FrameKind.HELLO_ACK] * 4
-    large = frame(FrameKind.CONTROL, bytes(1_000_000))
-    began = trio.current_time()
+    first = await stranger(world, b, 1, Lane.control)
+    assert await answer(first) is FrameKind.HELLO_ACK
+    await first.send(frame(FrameKind.CONTROL, bytes(1_000_000)) * 2)
+    await trio.sleep(0.1)
+    small = frame(FrameKind.CONTROL, bytes(8_000))
+
+    async def pour(port: int) -> None:
+        flood = await stranger(world, b, port, Lane.control)
+        for _ in range(200):
+            await flood.send(small)
+
     async with trio.open_nursery() as nursery:
-        for flood in floods:
-            nursery.start_soon(flood.send, large)
-        await b.told.wait("link_lost")
+        for port in range(2, 12):
+            nursery.start_soon(pour, port)
+        await trio.sleep(0.5)
+        began = trio.current_time()
+        await first.send(small)
+        peer, _, reason, _ = await b.told.wait("link_lost")
+        assert (peer, reason) == (run_at(1), "strangers of its host send too much")
+        assert trio.current_time() - began == pytest.approx(STRANGER_PATIENCE, abs=0.5)
         nursery.cancel_scope.cancel()
-    assert trio.current_time() - began == pytest.approx(STRANGER_PATIENCE, abs=0.5)
-    assert len(b.told.bodies) >= 2, "whoever came first was heard"
+    assert len(b.told.bodies) > 100, "those that have sent less were heard"
+
+
+async def test_what_strangers_have_begun_is_paid_for_as_it_comes(autojump_clock, world) -> None:
+    """All begin a frame of 1 MiB, and end none: so much as comes of them in that time, and no more, is read."""
+    b = await world.node("b")
+    begun = frame(FrameKind.ENVELOPE, bytes(1024 * 1024))[:-1]
+    links = [await stranger(world, b, port) for port in range(1, 65)]
+    assert [await answer(link) for link in links] == [FrameKind.HELLO_ACK] * 64
+    async with trio.open_nursery() as nursery:
+        for link in links:
+            nursery.start_soon(send_all, link, begun)
+        await trio.sleep(4)
+        read = sum(link.bytes_received for link in b.transport.statistics().links)
+        nursery.cancel_scope.cancel()
+    assert 0.9 <= read / (STRANGER_BYTES_BURST + 4 * STRANGER_BYTES_PER_SECOND) <= 1.1
+
+
+async def send_all(connection: Connection, data: bytes) -> None:
+    with suppress(ConnectionLost):
+        await connection.send(data)
+
+
+@pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary, Lane.large])
+async def test_a_frame_that_a_stranger_begins_has_ten_seconds_from_its_first_byte(autojump_clock, world, lane) -> None:
+    b = await world.node("b")
+    slow, member = await stranger(world, b, 1, lane), await stranger(world, b, 2, lane, host="good")
+    assert [await answer(link) for link in (slow, member)] == [FrameKind.HELLO_ACK] * 2
+    kind = {Lane.control: FrameKind.CONTROL, Lane.ordinary: FrameKind.ENVELOPE, Lane.large: FrameKind.SLICE}[lane]
+    whole = frame(kind, bytes(60))
+    began = trio.current_time()
+
+    async def drip(link: Connection) -> None:
+        with suppress(ConnectionLost):
+            for at in range(len(whole)):  # each byte comes soon after the one before
+                await link.send(whole[at : at + 1])
+                await trio.sleep(0.5)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, slow)
+        nursery.start_soon(drip, member)
+        await trio.sleep(5)
+        b.transport.keep([run_at(2)])
+        peer, _, reason, _ = await b.told.wait("link_lost")
+        assert trio.current_time() - began == pytest.approx(BEGUN_FRAME_SECONDS, abs=0.1)
+        assert peer == run_at(1) and reason.startswith("a frame that it began") and "10 s" in reason
+        await b.told.wait("frame")
+        nursery.cancel_scope.cancel()
+    assert b.told.bodies == [bytes(60)], "of the one that has become a member"
+
+
+async def test_frames_that_follow_one_another_have_ten_seconds_each(autojump_clock, world) -> None:
+    b = await world.node("b")
+    slow = await stranger(world, b)
+    assert await answer(slow) is FrameKind.HELLO_ACK
+    whole = frame(FrameKind.ENVELOPE, bytes(60))
+    await slow.send(whole[:10])
+    for _ in range(10):
+        await trio.sleep(4)
+        await slow.send(whole[10:] + whole[:10])
+    await b.told.wait("frame", 10)
+    assert b.told.all("link_lost") == []
+
+
+async def test_slices_of_a_stranger_are_not_kept_and_it_is_hung_up_on(autojump_clock, world) -> None:
+    b = await world.node("b")
+    evil = await stranger(world, b, lane=Lane.large)
+    assert await answer(evil) is FrameKind.HELLO_ACK
+    began = trio.current_time()
+    slices = cut(7, memoryview(bytes(3 * SLICE_BYTES_MAX)))
+    await send_all(evil, slices[: 2 * SLICE_BYTES_MAX])
+    await ends(evil)
+    assert trio.current_time() - began == pytest.approx(STRANGER_PATIENCE, abs=1)
+    assert b.told.bodies == []
+
+
+async def test_strangers_hold_so_much_together_and_the_largest_of_the_largest_host_goes(autojump_clock, world) -> None:
+    """Six hosts begin frames of half a mebibyte; a seventh says little, and stays."""
+    limits = TransportLimits(frame_bytes_max=600_000, strangers_bytes_max=2_400_000)
+    b = await world.node("b", limits=limits)
+    small = await stranger(world, b, 1, host="good")
+    large = [await stranger(world, b, port, host=f"evil{port % 2}") for port in range(2, 14)]
+    assert [await answer(link) for link in (small, *large)] == [FrameKind.HELLO_ACK] * 13
+    begun = frame(FrameKind.ENVELOPE, bytes(500_000))[:-1]
+    exchange = b.transport._exchange
+    assert exchange is not None
+    holdings = exchange.strangers.holdings
+    assert holdings.bytes == 13 * LINK_COST_BYTES
+    most = 0
+
+    def note() -> None:
+        nonlocal most
+        most = max(most, holdings.bytes)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_all, small, begun[:100])
+        for link in large:
+            nursery.start_soon(send_all, link, begun)
+        for _ in range(80):
+            await trio.sleep(0.1)
+            note()
+        nursery.cancel_scope.cancel()
+    assert 900_000 < most <= holdings.bytes_max == 1_200_000
+    lost = b.told.all("link_lost")
+    assert run_at(1) not in [peer for peer, *_ in lost]
+    assert {reason for _, _, reason, _ in lost} == {REASON}
+    assert len(lost) >= 8
+    await trio.sleep(10)
+    assert holdings.bytes == 0, "all frames were late by now"
+
+
+async def test_what_waits_inside_a_write_for_a_stranger_counts_too(autojump_clock, world) -> None:
+    """A stranger that reads nothing has a frame of half a mebibyte under way, which is in no queue any more."""
+    limits = TransportLimits(frame_bytes_max=600_000, strangers_bytes_max=2_400_000)
+    b = await world.node("b", limits=limits)
+    deaf = [await stranger(world, b, port) for port in range(1, 5)]
+    assert [await answer(link) for link in deaf] == [FrameKind.HELLO_ACK] * 4
+    exchange = b.transport._exchange
+    assert exchange is not None
+    for port in range(1, 5):
+        assert b.transport.send(run_at(port), Lane.ordinary, packed(bytes(590_000)))
+        await trio.sleep(0.1)
+    lost = [peer for peer, _, reason, _ in b.told.all("link_lost") if reason == REASON]
+    assert len(lost) == 3 and exchange.strangers.holdings.bytes == LINK_COST_BYTES + 590_005
+    assert (await ends(deaf[3])).startswith(packed(bytes(590_000)))
+    assert exchange.strangers.holdings.bytes == 0
 
 
 @pytest.mark.parametrize("size", [700, 60_000, 1_000_000])

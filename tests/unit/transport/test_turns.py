@@ -10,12 +10,15 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.transport.base import Connection
 from casty.transport.complaints import Complaints
 from casty.transport.link import FRAMES_BEFORE_YIELD, Link, Session, SessionOwner
+from casty.transport.links import Links
 from casty.transport.outbox import Tally
+from casty.transport.strangers import Strangers
 from casty.transport.writing import LARGE_WRITE_BYTES_MAX, WRITE_BYTES_MAX
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from tests.unit.transport.conftest import DEFAULT_LIMITS
 
 PEER = UniqueAddress(NodeAddress("b", 2551), 2)
+NO_STRANGERS = Strangers(DEFAULT_LIMITS, Links(), (), ())
 
 
 class Turns:
@@ -94,7 +97,7 @@ def session(
         return start + 1
 
     complaints = Complaints(None, trio.current_time)  # type: ignore[arg-type]  # nothing is complained of
-    owner = SessionOwner(take, take_next, lambda *_: None, lambda _: None, lambda: asks, complaints)
+    owner = SessionOwner(take, take_next, lambda *_: None, NO_STRANGERS, lambda: asks, complaints)
     link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), Tally())
     link.session = Session(link, connection, FrameDecoder(limit), limits=DEFAULT_LIMITS, owner=owner)
     return link.session

@@ -46,7 +46,7 @@ def put(assembler: Assembler, who: UniqueAddress, number: int, size: int, now: f
 
 @given(size=st.integers(1, LIMIT), number=st.integers(0, 2**64 - 1))
 def test_what_was_cut_is_put_together(size: int, number: int) -> None:
-    assembler = Assembler(LIMIT, lambda _: True)
+    assembler = Assembler(LIMIT)
     blob = cut(number, memoryview(bytes(range(256)) * (size // 256 + 1))[:size])
     assert number_of(blob) == number
     last = [assembler.take(peer(0), body, 0.0) for body in bodies(blob)][-1]
@@ -58,25 +58,24 @@ def test_what_was_cut_is_put_together(size: int, number: int) -> None:
 
 
 def test_a_message_over_the_limit_is_dropped_and_the_next_one_is_taken() -> None:
-    assembler = Assembler(LIMIT, lambda _: True)
+    assembler = Assembler(LIMIT)
     assert put(assembler, peer(0), 1, LIMIT + 1) == (1, Fate.too_large)
     assert assembler.held_bytes == 0
     assert put(assembler, peer(0), 2, LIMIT) == (2, Fate.complete)
 
 
-@pytest.mark.parametrize(("is_member", "shares"), [(True, ASSEMBLY_SHARES), (False, 1)])
-def test_all_peers_together_have_a_bounded_room(is_member: bool, shares: int) -> None:
-    assembler = Assembler(LIMIT, lambda _: is_member)
-    fates = [put(assembler, peer(at), at, LIMIT) for at in range(shares + 2)]
-    expected = [Fate.complete] * shares + [Fate.no_room] * 2
+def test_all_peers_together_have_a_bounded_room() -> None:
+    assembler = Assembler(LIMIT)
+    fates = [put(assembler, peer(at), at, LIMIT) for at in range(ASSEMBLY_SHARES + 2)]
+    expected = [Fate.complete] * ASSEMBLY_SHARES + [Fate.no_room] * 2
     assert fates == list(enumerate(expected))
-    assert assembler.held_bytes == shares * LIMIT
+    assert assembler.held_bytes == ASSEMBLY_SHARES * LIMIT
     assert assembler.claim(peer(0), 0) is not None
     assert put(assembler, peer(9), 9, LIMIT) == (9, Fate.complete)
 
 
 def test_a_message_that_comes_once_more_takes_the_room_that_it_has_already() -> None:
-    assembler = Assembler(LIMIT, lambda _: True)
+    assembler = Assembler(LIMIT)
     for _ in range(2):
         fates = [put(assembler, peer(0), number, LIMIT) for number in range(1, ASSEMBLY_SHARES + 1)]
         assert fates == [(number, Fate.complete) for number in range(1, ASSEMBLY_SHARES + 1)]
@@ -84,15 +83,8 @@ def test_a_message_that_comes_once_more_takes_the_room_that_it_has_already() -> 
     assert put(assembler, peer(0), 9, LIMIT) == (9, Fate.no_room)
 
 
-def test_strangers_take_no_room_of_members() -> None:
-    assembler = Assembler(LIMIT, lambda who: who == peer(0))
-    assert put(assembler, peer(1), 1, LIMIT) == (1, Fate.complete)
-    assert put(assembler, peer(2), 2, 1) == (2, Fate.no_room)
-    assert put(assembler, peer(0), 3, LIMIT) == (3, Fate.complete)
-
-
 def test_what_was_begun_goes_with_the_link_and_what_is_whole_stays_for_a_while() -> None:
-    assembler = Assembler(LIMIT, lambda _: True)
+    assembler = Assembler(LIMIT)
     put(assembler, peer(0), 1, 100)
     assembler.take(peer(0), bodies(cut(2, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 1.0)
     assembler.link_lost(peer(0), 1.0)
@@ -104,7 +96,7 @@ def test_what_was_begun_goes_with_the_link_and_what_is_whole_stays_for_a_while()
 
 
 def test_nothing_stays_of_peers_that_have_gone() -> None:
-    assembler = Assembler(LIMIT, lambda _: True)
+    assembler = Assembler(LIMIT)
     for number in range(3):
         put(assembler, peer(number), 1, 10 + number)
         assembler.take(peer(number), bodies(cut(2, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 0.0)
@@ -118,7 +110,7 @@ def test_nothing_stays_of_peers_that_have_gone() -> None:
 
 
 def test_a_message_that_is_broken_off_gives_way_to_the_next() -> None:
-    assembler = Assembler(LIMIT, lambda _: True)
+    assembler = Assembler(LIMIT)
     assembler.take(peer(0), bodies(cut(1, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 0.0)
     assert put(assembler, peer(0), 2, 10) == (2, Fate.complete)
     assert assembler.held_bytes == 10
@@ -126,13 +118,13 @@ def test_a_message_that_is_broken_off_gives_way_to_the_next() -> None:
 
 @given(slices=st.lists(st.binary(max_size=40), max_size=30))
 def test_any_bytes_are_taken_or_refused_with_one_error_within_the_bound(slices: list[bytes]) -> None:
-    assembler = Assembler(20, lambda _: False)
+    assembler = Assembler(20)
     for body in slices:
         try:
             assembler.take(peer(0), body, 0.0)
         except FrameError:
             assert len(body) < 10
-        assert 0 <= assembler.held_bytes <= 20
+        assert 0 <= assembler.held_bytes <= 20 * ASSEMBLY_SHARES
 
 
 @given(body=st.binary(max_size=12))

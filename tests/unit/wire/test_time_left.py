@@ -43,7 +43,7 @@ def test_who_has_no_time_left_waits_for_none() -> None:
 def test_the_slices_of_a_large_request_tell_it_too() -> None:
     codec, whole = request(3 * SLICE_BYTES_MAX)
     slices = with_time_left(cut(12, memoryview(whole)[HEADER_BYTES:]), 2.0)
-    peer, assembler = UniqueAddress(NodeAddress("a", 1), 1), Assembler(1_000_000, lambda peer: True)
+    peer, assembler = UniqueAddress(NodeAddress("a", 1), 1), Assembler(1_000_000)
     for _, body in FrameDecoder(1_000_000).feed(slices):
         assembler.take(peer, bytes(body), now=0.0)
     body = assembler.claim(peer, 12)

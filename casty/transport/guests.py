@@ -1,0 +1,96 @@
+"""What holds for one session while its peer is no member.
+
+Owns what such a peer has to wait for, and for how long: its bytes are paid for as they come, whether they make a
+frame yet or not; what only a member may send waits until it is one; and a frame that it begins has to end in time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from casty.transport.charges import JOINED_LOOK, charge
+from casty.transport.credit import STRANGER_PATIENCE, Pace
+from casty.transport.reading import Frames
+
+if TYPE_CHECKING:
+    from casty.transport.link import Session
+
+BEGUN_FRAME_SECONDS: Final = 10.0
+"""How long a frame may take to come, from its first byte: what has come of it is kept meanwhile."""
+
+LATE: Final = f"a frame that it began, as no member, did not come whole within {BEGUN_FRAME_SECONDS:g} s"
+SLOW: Final = "strangers of its host send too much"
+TOO_LARGE: Final = "it is no member, and sends a message that is too large for such"
+
+
+class Bounds(Protocol):
+    """What all strangers share."""
+
+    def pace(self, session: Session) -> Pace:
+        """Return what the session is read by at this moment."""
+        ...
+
+    def note(self, session: Session) -> None:
+        """Take note of what the session holds now, and perhaps end it, or others."""
+        ...
+
+
+class Guest:
+    """The part of one session that is over once its peer is a member."""
+
+    __slots__ = ("_bounds", "_scope", "_session", "_taken", "has_left", "in_hand")
+
+    def __init__(self, session: Session, scope: trio.CancelScope, bounds: Bounds) -> None:
+        self.in_hand = 0
+        """Bytes of frames that wait for their turn."""
+        self.has_left = False
+        self._session = session
+        self._scope = scope
+        self._bounds = bounds
+        self._taken = 0
+
+    def note(self) -> None:
+        """Have what the session holds counted."""
+        self._bounds.note(self._session)
+
+    def leave(self) -> None:
+        """Let all that holds for strangers be over."""
+        self.has_left = True
+        self._scope.deadline = math.inf
+
+    def begin(self, begun: int, *, is_new: bool) -> None:
+        """Take note of how much has come of a frame that is not whole, and whether that is another than before."""
+        if not begun:
+            self._scope.deadline = math.inf
+        elif is_new or self._scope.deadline == math.inf:
+            self._scope.deadline = trio.current_time() + BEGUN_FRAME_SECONDS
+
+    async def take_in(self, count: int, frames: Frames, begun: int) -> None:
+        """Return when the bytes that have just come are paid for."""
+        self.in_hand = sum(len(body) for _, body in frames)
+        self.begin(begun, is_new=bool(frames))
+        self.note()
+        if not self._session.is_over:
+            await self._wait(count, is_for_members=False)
+
+    async def wait_turn(self, frames: Frames) -> None:
+        """Return when these frames may be handed over."""
+        cost, is_for_members = charge(frames)
+        await self._wait(cost, is_for_members=is_for_members)
+
+    async def _wait(self, cost: int, *, is_for_members: bool) -> None:
+        self._taken += cost
+        reason = SLOW
+        with trio.move_on_after(STRANGER_PATIENCE) as scope:
+            await self._bounds.pace(self._session).take(cost, rank=self._taken)
+            reason = TOO_LARGE
+            while is_for_members and not self.has_left:  # noqa: ASYNC110  # nothing waits for it but this
+                await trio.sleep(JOINED_LOOK)
+        if scope.cancelled_caught:
+            self._session.end(reason, graceful=False)
+
+    def __repr__(self) -> str:
+        return f"<Guest in_hand={self.in_hand}>"
