@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 from hypothesis import settings
+
+from casty.address import UniqueAddress
+from casty.transport.base import Connection, Network
+from casty.wire.frame import FrameDecoder
+from casty.wire.handshake import HelloAck, decode_hello, encode_hello_ack
 
 # A deadline would fail a correct test on a busy machine. In CI a failure must be the change's own,
 # so the draws are fixed there; at a desk they differ from run to run and find new cases.
@@ -50,3 +56,33 @@ def cancelling_at(step: int, scope: trio.CancelScope) -> Generator[None]:
 def cancel_at() -> Callable[[int, trio.CancelScope], AbstractContextManager[None]]:
     """A block in which a scope is cancelled before the given step, counted over all tasks."""
     return cancelling_at
+
+
+async def confirm_hellos(nursery: trio.Nursery, network: Network, run: UniqueAddress) -> UniqueAddress:
+    """Listen at the address of a run that is no node, and confirm each hello that is said in its name.
+
+    Return it with the port that it has got, if that was 0.
+    """
+    listener = await network.listen(run.address.host, run.address.port)
+    there = replace(run, address=listener.address)
+
+    async def confirm(connection: Connection) -> None:
+        [(_, body)] = FrameDecoder(4096).feed(await connection.receive(4096))
+        await connection.send(encode_hello_ack(HelloAck(1, there, decode_hello(body).nonce)))
+        await connection.aclose()
+
+    async def serve() -> None:
+        try:
+            await listener.serve(confirm)
+        finally:
+            with trio.CancelScope(shield=True):
+                await listener.aclose()
+
+    nursery.start_soon(serve)
+    return there
+
+
+@pytest.fixture
+def vouch() -> Callable[[trio.Nursery, Network, UniqueAddress], Awaitable[UniqueAddress]]:
+    """Have a stranger who is no node taken for the run that it says it is, as long as its hellos have a nonce."""
+    return confirm_hellos

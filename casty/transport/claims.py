@@ -1,9 +1,8 @@
-"""Whether a hello comes from the node that it names, where believing it would hurt that node.
+"""Whether a hello comes from the node that it names.
 
-Anybody can write the address and the run of a living node into a hello: both travel in gossip. So a
-hello that could cut or copy the link of a node, or names the address of a member that has no link, is
-checked with the node there, over a connection of its own: has it sent the hello with this nonce? Only
-the dialler and who was dialled know a nonce. Without encryption, who sits on the path can still do everything.
+Anybody can write the address and the run of a node into a hello: both are told to whoever asks. So a hello that
+proves nothing is checked with the node there, over a connection of its own: does it wait for the answer of this node
+to the hello with this nonce? Without encryption, who sits on the path can still do everything.
 """
 
 from __future__ import annotations
@@ -25,6 +24,9 @@ from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Re
 CHECKS_PER_ADDRESS_MAX = 4
 """Checks at one time of hellos in one node's name: each is a connection to that node."""
 
+CHECK_PARTS = 0.6
+"""Of the time that there is for a hello: who named an address that is silent is to be told so within the rest."""
+
 
 class Claims:
     """Asks nodes who they are and what they have sent."""
@@ -34,9 +36,11 @@ class Claims:
         self._limits = limits
         self._checking: Counter[NodeAddress] = Counter()
 
-    async def probe(self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0) -> HelloAck | None:
+    async def probe(
+        self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0, timeout: float
+    ) -> HelloAck | None:
         """Ask who answers at an address, and whether a hello was its own; None when nobody answers."""
-        with trio.move_on_after(self._limits.dial_timeout):
+        with trio.move_on_after(timeout):
             try:
                 connection = await self._network.connect(address)
             except ConnectFailed:
@@ -51,22 +55,23 @@ class Claims:
                 await close(connection)
         return None
 
-    async def doubt(self, hello: Hello, remote: str, exchange: Exchange) -> Refused | None:
-        """Return why a hello is not believed; None when it is, or when there is nothing to lose."""
-        if not exchange.is_doubtful(hello, remote):
+    async def doubt(self, hello: Hello, exchange: Exchange) -> Refused | None:
+        """Return why a hello is not believed; None when it is, or when no link is to come of it."""
+        if not exchange.is_doubtful(hello):
             return None
         address = hello.node.address
         if self._checking[address] >= CHECKS_PER_ADDRESS_MAX:
             return Refused(f"other hellos in the name of {address} are being checked", final=False)
         self._checking[address] += 1
         try:
-            found = await self.probe(address, exchange, nonce=hello.nonce)
+            timeout = CHECK_PARTS * self._limits.hello_timeout
+            found = await self.probe(address, exchange, nonce=hello.nonce, timeout=timeout)
         finally:
             self._checking[address] -= 1
             if not self._checking[address]:
                 del self._checking[address]
         if found is None:
-            return Refused(f"a node is known at {address}, and nobody answers there", final=False)
+            return Refused(f"nobody answers at {address}: a node must be reachable where it says it is", final=False)
         if found.node != hello.node:
             return Refused(f"another node is alive at {address}: choose another host or port", final=True)
         if not hello.nonce or found.nonce != hello.nonce:

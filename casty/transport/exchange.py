@@ -18,6 +18,7 @@ from casty.transport.base import Connection
 from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.greeting import LEAVING, SIMULTANEOUS_DIAL
+from casty.transport.identity import LANES_ASKING, Identity, new_secret
 from casty.transport.inbound import InboundHandler, Reports
 from casty.transport.link import Link, Rest, Session, SessionOwner
 from casty.transport.links import Links
@@ -32,9 +33,6 @@ ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
 TOO_MANY = "it is no member, and too much waits for such"
-
-LANES_ASKING = frozenset({Lane.probe, Lane.status})
-"""No link comes of a hello on these."""
 
 
 class Exchange:
@@ -64,6 +62,8 @@ class Exchange:
         """Unparked whenever a session or a dial is over."""
         self.strangers = Strangers(limits, self.links, self.dials, self.sessions)
         """Who is no member, and the bounds for them."""
+        self.identity = Identity(local, system_name, self.links, self.dials)
+        """Who is who."""
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
         self._start = start
@@ -126,7 +126,7 @@ class Exchange:
             if ack.node.address != dial.address:
                 self._redirect(dial, ack.node)
                 return None
-            session = self._establish(ack.node, dial.lane, connection, decoder)
+            session = self._establish(ack.node, dial.lane, connection, decoder, ack.secret)
             session.was_dialled = True
         return session
 
@@ -154,17 +154,20 @@ class Exchange:
             self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
 
     def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
-        """Decide on a hello: a session, a refusal, or, for who only asks or is this node, a bare acknowledgement."""
+        """Decide on a hello: a session, a refusal, or, for who only asks or is this node, a bare acknowledgement.
+
+        Whose hello it is must be known by now (`casty.transport.claims`).
+        """
         answer = self.objection(hello, connection.remote) or negotiate(hello, own=self.local, system=self.system_name)
-        if isinstance(answer, Refused) or hello.node == self.local or hello.lane is Lane.status:
+        if isinstance(answer, Refused) or hello.node == self.local:
             return answer
-        if hello.lane is Lane.probe:
-            return replace(answer, nonce=hello.nonce) if self._has_sent(hello) else answer
+        if self.identity.only_asks(hello):
+            return self.identity.answer(hello, answer)
         with self.reports:
             if (link := self.strangers.displaced_by(hello, connection.remote)) is not None:
                 self._drop(link, "it is no member, and others have come", graceful=True)
-            session = self._establish(hello.node, hello.lane, connection, decoder)
-            session.preface = encode_hello_ack(answer)
+            session = self._establish(hello.node, hello.lane, connection, decoder, new_secret())
+            session.preface = encode_hello_ack(replace(answer, secret=session.secret))
         return session
 
     def session_ended(self, session: Session, reason: str, graceful: bool) -> None:
@@ -211,28 +214,18 @@ class Exchange:
                     self._give_up(dial)
                     self._give_back_at(dial, reason)
 
-    def is_doubtful(self, hello: Hello, remote: str) -> bool:
-        """Whether a hello from the host ``remote`` could end a link that is up, or speak for a member without one.
-
-        A further lane from the host of a link that is up is taken for that node's.
-        """
-        if hello.lane in LANES_ASKING:
-            return False
-        node, is_linked = hello.node, False
-        for other in self.links.at(node.address):
-            if other.session is None:
-                continue
-            if other.peer != node or other.lane is hello.lane or other.session.remote != remote:
-                return True
-            is_linked = True
-        return not is_linked and self.strangers.is_place_of_member(node.address)
+    def is_doubtful(self, hello: Hello) -> bool:
+        """Whether a link could come of a hello, and nothing shows yet that it is of the node that it names."""
+        only_asks = hello.node == self.local or self.identity.only_asks(hello)
+        return not only_asks and not self.identity.is_shown(hello)
 
     def objection(self, hello: Hello, remote: str) -> Refused | None:
         """Return why a hello is refused, whoever has sent it."""
         answer = negotiate(hello, own=self.local, system=self.system_name)
         if isinstance(answer, Refused):
             return answer
-        return None if hello.node == self.local or hello.lane in LANES_ASKING else self._objection(hello, remote)
+        is_outside = hello.node == self.local or hello.lane in LANES_ASKING
+        return None if is_outside else self._objection(hello, remote)
 
     def close_idle(self) -> None:
         """Offer to end the links that nothing has crossed for long, and hang up on those that do not answer."""
@@ -281,10 +274,6 @@ class Exchange:
             self.dial(node.address, dial.lane)
         self.links.remove_if_idle(link)
 
-    def _has_sent(self, hello: Hello) -> bool:
-        dials = self.dials.values()
-        return any(dial.nonce == hello.nonce and dial.phase is DialPhase.greeting for dial in dials)
-
     def _dial(self, dial: Dial) -> None:
         self.dials[dial.address, dial.lane] = dial
         self._start(dial)
@@ -315,6 +304,8 @@ class Exchange:
             return Refused(f"{node.address} is the address of this node", final=True)
         if self.is_closing:
             return LEAVING
+        if self.identity.only_asks(hello):
+            return None
         link = self.links.by_peer[lane].get(node)
         session = None if link is None else link.session
         if session is None and len(self.sessions) >= self.limits.links_max:
@@ -340,7 +331,9 @@ class Exchange:
         self.links.add(link)
         return link
 
-    def _establish(self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder) -> Session:
+    def _establish(
+        self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder, secret: bytes
+    ) -> Session:
         self.reports.add(self.handler.incarnation_seen, node)
         for other in self.links.at(node.address):
             if other.peer.incarnation not in (0, node.incarnation):
@@ -355,6 +348,7 @@ class Exchange:
             link.session.is_superseded = True
             link.session.end("replaced by a newer connection", graceful=False)
         session = link.session = Session(link, connection, decoder, limits=self.limits, owner=self._owner)
+        session.secret = secret
         self.sessions[session] = None
         self.strangers.enter(session)
         self._adopt(link, node.address)

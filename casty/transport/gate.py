@@ -1,7 +1,7 @@
-"""How many strangers may stand at the door: connections that have not said hello yet.
+"""How many strangers may stand at the door: connections that have said no hello yet, or one that is being checked.
 
-Whoever comes when all places are taken gets that of the one that has stood there silently for the
-longest. So nobody can keep others out by saying nothing; it takes hundreds of connections a second.
+Whoever comes when all places are taken gets that of the one that has stood there for the longest. So nobody can
+keep others out by saying nothing, or by naming addresses that are silent; it takes hundreds of connections a second.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ SILENCE_GRANTED = 0.1
 class Place:
     """One connection at the door. ``scope`` is cancelled when it has to make room."""
 
-    __slots__ = ("host", "is_silent", "scope", "since")
+    __slots__ = ("host", "scope", "since")
 
     def __init__(self, host: str, since: float) -> None:
         self.host = host
         self.since = since
-        self.is_silent = True
-        """Whether it may be shown out: it has not said a whole hello yet, or only asks and waits for the answer."""
         self.scope = trio.CancelScope()
 
 
@@ -45,7 +43,7 @@ class Gate:
         self._at: dict[str, dict[Place, None]] = {}
 
     def enter(self, host: str, now: float) -> Place | None:
-        """Return a place; None when there is none, and nobody who has been silent for long enough to be shown out."""
+        """Return a place; None when there is none, and nobody who has stood there for long enough to be shown out."""
         there = self._at.get(host, {})
         if len(there) >= self._per_host_max:
             candidates: Collection[Place] = there
@@ -54,11 +52,11 @@ class Gate:
         else:
             candidates = ()
         if candidates:
-            silent = next((place for place in candidates if place.is_silent), None)
-            if silent is None or now - silent.since < SILENCE_GRANTED:
+            first = next(iter(candidates))
+            if now - first.since < SILENCE_GRANTED:
                 return None
-            self.leave(silent)
-            silent.scope.cancel()
+            self.leave(first)
+            first.scope.cancel()
         place = Place(host, now)
         self.inside += 1
         self._at.setdefault(host, {})[place] = None

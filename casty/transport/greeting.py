@@ -8,7 +8,7 @@ from __future__ import annotations
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.transport.base import Connection, ConnectionLost
-from casty.wire.frame import FrameDecoder, FrameKind
+from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import (
     PROTOCOL_MAX,
     PROTOCOL_MIN,
@@ -51,6 +51,8 @@ async def greet(
             answer = decode_hello_ack(body)
             if not PROTOCOL_MIN <= answer.protocol <= PROTOCOL_MAX:
                 raise ProtocolError(f"the peer chose protocol version {answer.protocol}, which was not offered")
+            if not answer.node.incarnation and hello.lane is not Lane.status:
+                raise ProtocolError("the peer does not tell which run it is")
             return answer, decoder
         case FrameKind.REFUSED:
             return decode_refused(body), decoder

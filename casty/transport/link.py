@@ -132,6 +132,8 @@ class Session:
         self.used = self.since
         """When the last bytes came or went."""
         self.preface = b""
+        self.secret = b""
+        """What the two ends of this link alone know, while it is up; b"" for none."""
         self.closes_at = math.inf
         """When whoever keeps house ends the session, if it is not over by then."""
         self.was_dialled = False

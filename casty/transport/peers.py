@@ -26,14 +26,14 @@ from casty.transport.complaints import Complaints
 from casty.transport.descriptors import links_affordable
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
-from casty.transport.gate import Gate, Place
+from casty.transport.gate import Gate
 from casty.transport.greeting import HUNG_UP, SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
 from casty.transport.inbound import InboundHandler
 from casty.transport.inquiries import Inquiries
 from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
 from casty.transport.links import TransportStatistics
 from casty.wire.frame import Lane
-from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused, encode_hello_ack, encode_refused
+from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, encode_refused
 
 DEFAULT_LIMITS = TransportLimits()
 
@@ -329,7 +329,7 @@ class RemoteTransport:
         Raises:
             RuntimeError: The transport does not run.
         """
-        found = await self._claims.probe(address, self._running())
+        found = await self._claims.probe(address, self._running(), timeout=self._limits.dial_timeout)
         return None if found is None else found.node
 
     def forget(self, node: UniqueAddress) -> None:
@@ -423,7 +423,7 @@ class RemoteTransport:
         try:
             if place is not None:
                 with place.scope:
-                    session = await self._let_in(connection, place, exchange)
+                    session = await self._let_in(connection, exchange)
         finally:
             if place is not None:
                 self._gate.leave(place)
@@ -435,16 +435,13 @@ class RemoteTransport:
         if session is not None:
             await session.run()
 
-    async def _let_in(self, connection: Connection, place: Place, exchange: Exchange) -> Session | None:
+    async def _let_in(self, connection: Connection, exchange: Exchange) -> Session | None:
         """Return the session that a hello has led to; everybody else is turned away."""
         hello: Hello | None = None
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
-                place.is_silent = hello.lane is Lane.status
-                doubt = exchange.objection(hello, connection.remote) or await self._claims.doubt(
-                    hello, connection.remote, exchange
-                )
+                doubt = exchange.objection(hello, connection.remote) or await self._claims.doubt(hello, exchange)
                 answer = doubt or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer
@@ -513,8 +510,7 @@ class RemoteTransport:
         session = None
         try:
             dial.phase = DialPhase.greeting
-            hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, dial.lane, dial.nonce)
-            answer, decoder = await greet(connection, hello, self._limits)
+            answer, decoder = await greet(connection, exchange.identity.hello(dial), self._limits)
             if isinstance(answer, HelloAck):
                 session = exchange.acknowledged(dial, answer, connection, decoder)
                 if session is None:

@@ -95,10 +95,6 @@ class Strangers:
         """Whether this run is no member."""
         return peer not in self._kept
 
-    def is_place_of_member(self, address: NodeAddress) -> bool:
-        """Whether a member is at this address."""
-        return address in self._addresses
-
     def tally_of(self, peer: UniqueAddress) -> Tally:
         """Return where what waits for a peer is counted."""
         return self._members if peer in self._kept else self._queued

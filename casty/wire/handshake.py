@@ -6,7 +6,9 @@ array that begins with `MAGIC`, checked field by field: here the peer is still a
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import msgpack
@@ -26,6 +28,8 @@ HOST_LENGTH_MAX = 255
 REASON_LENGTH_MAX = 1_024
 INCARNATION_MAX = 2**64 - 1
 NONCE_BITS = 64
+SECRET_BYTES = 16
+PROOF_BYTES = 16
 VERSION_MAX = 65_535
 
 _LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
@@ -36,7 +40,8 @@ class Hello:
     """Who dials: the versions it speaks, its system, its run, and the lane it wants.
 
     ``nonce`` tells this hello from all others. On the probe lane it is that of the hello asked about.
-    On the status lane the system may be "": whoever is there.
+    On the status lane the system may be "": whoever is there. ``to`` is the address that was dialled; None
+    is taken for that of the acceptor. ``proof``: see `proof_of`; b"" is none.
     """
 
     protocol_min: int
@@ -45,19 +50,23 @@ class Hello:
     node: UniqueAddress
     lane: Lane
     nonce: int = 0
+    to: NodeAddress | None = None
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class HelloAck:
     """The acceptor's yes: the version that both will speak, and who answered.
 
-    On the probe lane ``nonce`` comes back when the acceptor has sent a hello with it, which waits for
-    its answer; else it is 0.
+    On the probe lane ``nonce`` comes back when the acceptor has sent a hello with it to the node that
+    asks, which waits for its answer; else it is 0. On the status lane the incarnation is 0, not told.
+    ``secret`` is for the proofs of further lanes; b"" where there is no link.
     """
 
     protocol: int
     node: UniqueAddress
     nonce: int = 0
+    secret: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,8 @@ def encode_hello(hello: Hello) -> bytes:
     node = hello.node
     versions = [hello.protocol_min, hello.protocol_max]
     names = [hello.system, node.address.host, node.address.port, node.incarnation, int(hello.lane), hello.nonce]
-    return _pack(FrameKind.HELLO, [*versions, *names])
+    to = [None, None] if hello.to is None else [hello.to.host, hello.to.port]
+    return _pack(FrameKind.HELLO, [*versions, *names, *to, hello.proof])
 
 
 def decode_hello(body: bytes) -> Hello:
@@ -84,7 +94,7 @@ def decode_hello(body: bytes) -> Hello:
     >>> decode_hello(encode_hello(hello)[5:]) == hello
     True
     """
-    fields = _unpack("hello", body, 8)
+    fields = _unpack("hello", body, 11)
     low, high = _integer("hello", fields[0], 1, VERSION_MAX), _integer("hello", fields[1], 1, VERSION_MAX)
     if low > high:
         raise ProtocolError(f"hello: protocol versions {low} to {high} are no range")
@@ -92,21 +102,24 @@ def decode_hello(body: bytes) -> Hello:
     if lane is None:
         raise ProtocolError(f"hello: unknown lane {fields[6]}")
     system = _text("hello", fields[2], SYSTEM_LENGTH_MAX, least=0 if lane is Lane.status else 1)
-    return Hello(low, high, system, _node("hello", fields[3:6]), lane, _nonce("hello", fields[7]))
+    to = None if fields[8] is None and fields[9] is None else _address("hello", fields[8], fields[9])
+    proof = _secret("hello", fields[10], PROOF_BYTES)
+    return Hello(low, high, system, _node("hello", fields[3:6]), lane, _nonce("hello", fields[7]), to, proof)
 
 
 def encode_hello_ack(ack: HelloAck) -> bytes:
     """Return the whole frame of an acknowledgement."""
     node = ack.node
     names = [node.address.host, node.address.port, node.incarnation]
-    return _pack(FrameKind.HELLO_ACK, [ack.protocol, *names, ack.nonce])
+    return _pack(FrameKind.HELLO_ACK, [ack.protocol, *names, ack.nonce, ack.secret])
 
 
 def decode_hello_ack(body: bytes) -> HelloAck:
     """Return the acknowledgement in a frame's body. Raises ProtocolError for anything else."""
-    fields = _unpack("hello ack", body, 5)
+    fields = _unpack("hello ack", body, 6)
     protocol = _integer("hello ack", fields[0], 1, VERSION_MAX)
-    return HelloAck(protocol, _node("hello ack", fields[1:4]), _nonce("hello ack", fields[4]))
+    node = _node("hello ack", fields[1:4], least=0)
+    return HelloAck(protocol, node, _nonce("hello ack", fields[4]), _secret("hello ack", fields[5], SECRET_BYTES))
 
 
 def encode_refused(refused: Refused) -> bytes:
@@ -120,6 +133,30 @@ def decode_refused(body: bytes) -> Refused:
     if type(final) is not bool:
         raise ProtocolError(f"refusal: expected bool, got {type(final).__name__}")
     return Refused(_text("refusal", reason, REASON_LENGTH_MAX, least=0), final)
+
+
+def proof_of(hello: Hello, acceptor: UniqueAddress, secret: bytes) -> bytes:
+    """Return what shows the acceptor that who says this hello knows the secret of a link between the two runs.
+
+    It is good for this lane and this nonce only, and does not tell the secret.
+    """
+    runs = [[node.address.host, node.address.port, node.incarnation] for node in (hello.node, acceptor)]
+    said: bytes = msgpack.packb([MAGIC, *runs, int(hello.lane), hello.nonce])
+    return blake2b(said, key=secret, digest_size=PROOF_BYTES).digest()
+
+
+def is_proof(hello: Hello, acceptor: UniqueAddress, secret: bytes) -> bool:
+    """Whether a hello proves that its sender knows this secret. A proof or a secret of no bytes proves nothing.
+
+    >>> dialler = UniqueAddress(NodeAddress("10.0.0.1", 2551), 7)
+    >>> own = UniqueAddress(NodeAddress("10.0.0.2", 2551), 8)
+    >>> hello = Hello(1, 1, "shop", dialler, Lane.ordinary, nonce=9)
+    >>> from dataclasses import replace
+    >>> shown = replace(hello, proof=proof_of(hello, own, b"0123456789abcdef"))
+    >>> is_proof(shown, own, b"0123456789abcdef"), is_proof(shown, own, b"fedcba9876543210")
+    (True, False)
+    """
+    return bool(secret and hello.proof) and hmac.compare_digest(hello.proof, proof_of(hello, acceptor, secret))
 
 
 def negotiate(
@@ -182,14 +219,25 @@ def _text(what: str, value: object, length_max: int, *, least: int = 1) -> str:
     return value
 
 
-def _node(what: str, fields: list[Any]) -> UniqueAddress:
+def _node(what: str, fields: list[Any], *, least: int = 1) -> UniqueAddress:
     host, port, incarnation = fields
+    return UniqueAddress(_address(what, host, port), _integer(what, incarnation, least, INCARNATION_MAX))
+
+
+def _address(what: str, host: object, port: object) -> NodeAddress:
     name = _text(what, host, HOST_LENGTH_MAX)
     if not is_name(name):
         raise ProtocolError(f"{what}: the host {printable(ascii(name))} has a space or a control character")
-    address = NodeAddress(name, _integer(what, port, 1, PORT_MAX))
-    return UniqueAddress(address, _integer(what, incarnation, 1, INCARNATION_MAX))
+    return NodeAddress(name, _integer(what, port, 1, PORT_MAX))
 
 
 def _nonce(what: str, value: object) -> int:
     return _integer(what, value, 0, 2**NONCE_BITS - 1)
+
+
+def _secret(what: str, value: object, size: int) -> bytes:
+    if type(value) is not bytes:
+        raise ProtocolError(f"{what}: expected bytes, got {type(value).__name__}")
+    if len(value) not in (0, size):
+        raise ProtocolError(f"{what}: {len(value)} bytes where there are {size} or none")
+    return value

@@ -26,6 +26,7 @@ from casty.wire.codec import Codec
 from casty.wire.envelope import encode_head, encode_slot, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import (
+    PROOF_BYTES,
     Hello,
     HelloAck,
     Refused,
@@ -369,11 +370,15 @@ NODES = st.builds(
 )
 
 
-@given(NODES, st.text(min_size=1, max_size=20), st.sampled_from(Lane), st.integers(1, 9), st.booleans())
-def test_hellos_come_back(node: UniqueAddress, text: str, lane: Lane, version: int, final: bool) -> None:
-    hello = Hello(version, version + 1, text, node, lane)
+PROOFS = st.binary(min_size=PROOF_BYTES, max_size=PROOF_BYTES) | st.just(b"")
+
+
+@given(NODES, st.text(min_size=1, max_size=20), st.sampled_from(Lane), st.integers(1, 9), st.booleans(), PROOFS)
+def test_hellos_come_back(node: UniqueAddress, text: str, lane: Lane, version: int, final: bool, proof: bytes) -> None:
+    hello = Hello(version, version + 1, text, node, lane, version, node.address if final else None, proof)
+    ack = HelloAck(version, node, version, proof)
     assert decode_hello(encode_hello(hello)[5:]) == hello
-    assert decode_hello_ack(encode_hello_ack(HelloAck(version, node))[5:]) == HelloAck(version, node)
+    assert decode_hello_ack(encode_hello_ack(ack)[5:]) == ack
     assert decode_refused(encode_refused(Refused(text, final))[5:]) == Refused(text, final)
 
 

@@ -132,10 +132,11 @@ async def test_only_members_subscribe_to_the_topology(autojump_clock, nodes, is_
     assert node.meters.refused["SubscribeTopology"] == 2 - is_member
 
 
-async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clock, nodes):
+async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clock, nodes, nursery, vouch):
     a, *_ = await three(nodes)
+    await vouch(nursery, nodes.network.host("stranger"), STRANGER)
     link = await nodes.network.host("stranger").connect(NodeAddress("a", 2551))
-    await link.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", STRANGER, Lane.ordinary)))
+    await link.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", STRANGER, Lane.ordinary, nonce=7)))
     place = ("shop", "/x", "stranger", STRANGER.address.port, STRANGER.incarnation, 7)
     await link.send(envelope("SubscribeTopology", "reply_to", place))
     await link.send(envelope("UnsubscribeTopology", "subscriber", place))

@@ -103,9 +103,12 @@ async def test_a_message_that_the_cluster_does_not_know_ends_nothing(autojump_cl
     await a.find(ServiceKey[Offer]("offer"))
 
 
-async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joining(autojump_clock, nodes):
+async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joining(
+    autojump_clock, nursery, nodes, vouch
+):
     await nodes.start("a")
-    stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control)
+    stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control, nonce=7)
+    await vouch(nursery, nodes.network.host("stranger"), stranger.node)
     codec = Codec(export_ref=lambda ref: ref.address.place, import_ref=lambda place, form: None)
     codec.register(JoinAnswer, name="casty.JoinAnswer")
     flood = codec.frame_control(JoinAnswer(7, JoinState.retry, "wait")) * 1_000
@@ -128,20 +131,21 @@ async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joini
         joined.set()
 
 
-async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autojump_clock, nodes):
+async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autojump_clock, nursery, nodes, vouch):
     network = nodes.network.host("b")
     system = ClusteredActorSystem(
         name="shop", host="b", port=2551, node_id="b", seed_nodes=[("a", 2551)], network=network, join_timeout=10
     )
     codec = Codec(export_ref=lambda ref: ref.address, import_ref=lambda address, form: None)
     codec.register(StatePage, name="casty.StatePage")
+    stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control, nonce=7)
+    await vouch(nursery, nodes.network.host("stranger"), stranger.node)
     part = to_wire(gossip_of(member("m")), 0.0, welcome=True)
 
     async def tell_pages() -> None:
         link = await nodes.network.host("stranger").connect(NodeAddress("b", 2551))
         await link.send(
-            encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control))
-            + b"".join(codec.frame_control(StatePage(1, index, 4, part)) for index in range(3))
+            encode_hello(stranger) + b"".join(codec.frame_control(StatePage(1, index, 4, part)) for index in range(3))
         )
         await trio.sleep(1)
         inbound = system.cluster._running().transport._exchange.handler

@@ -14,15 +14,20 @@ import trio.testing
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.base import Network
+from casty.transport.base import Connection, Network
 from casty.transport.memory import MemoryNetwork
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, Refused
+from casty.wire.handshake import Hello, Refused, encode_hello
 
 PORT = 2551
+NONCE = 7
+"""Of all hellos of strangers: nobody compares them."""
 SYSTEM = "shop"
 DEFAULT_LIMITS = TransportLimits()
+
+
+Vouch = Callable[[trio.Nursery, Network, UniqueAddress], Awaitable[UniqueAddress]]
 
 
 async def _no_news() -> bytes:
@@ -119,9 +124,10 @@ class Node:
 class World:
     """A memory network and the nodes on it."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, vouch: Vouch | None = None) -> None:
         self.network = MemoryNetwork()
         self._nursery = nursery
+        self._vouch = vouch
 
     async def node(
         self,
@@ -138,6 +144,15 @@ class World:
         node = Node(UniqueAddress(address, incarnation), transport)
         await self._nursery.start(node.run, system)
         return node
+
+    async def stranger(self, victim: Node, run: UniqueAddress, lane: Lane, *, host: str | None = None) -> Connection:
+        """Return a connection, from that host, that has said hello as a run which confirms it when it is asked."""
+        assert self._vouch is not None, "the fixture gives this; `worlds` does not"
+        if self.network.listener_at(run.address) is None:
+            await self._vouch(self._nursery, self.network.host(run.address.host), run)
+        connection = await self.network.host(host or run.address.host).connect(victim.me.address)
+        await connection.send(encode_hello(Hello(1, 1, SYSTEM, run, lane, NONCE)))
+        return connection
 
     def crash(self, node: Node) -> None:
         self.network.crash(node.me.address.host)
@@ -156,5 +171,5 @@ async def worlds() -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def world(nursery: trio.Nursery) -> World:
-    return World(nursery)
+async def world(nursery: trio.Nursery, vouch: Vouch) -> World:
+    return World(nursery, vouch)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.transport.claims import CHECKS_PER_ADDRESS_MAX
+from casty.transport.claims import CHECK_PARTS, CHECKS_PER_ADDRESS_MAX
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import Hello, encode_hello
@@ -109,7 +109,7 @@ async def test_checks_of_hellos_in_one_name_are_bounded(autojump_clock, world) -
     assert trio.current_time() == 0
     assert world.network.connection_count - connections <= 2 * CHECKS_PER_ADDRESS_MAX + 3
     _, _, refusal = await a.told.wait("peer_refused", CHECKS_PER_ADDRESS_MAX + 3)
-    assert trio.current_time() == pytest.approx(5.0)
+    assert trio.current_time() == pytest.approx(CHECK_PARTS * 5.0)
     assert a.told.all("link_lost") == []
     assert not a.transport._claims._checking
 
@@ -162,7 +162,7 @@ async def test_a_member_that_does_not_answer_is_not_replaced_by_who_names_it(aut
     thief = await claimant(world, nursery, type(b), b.me.address, b.me.incarnation)
     thief.transport.dial(a.me.address, Lane.control)
     _, refusal = await thief.told.wait("dial_refused")
-    assert refusal.reason == "a node is known at b:2551, and nobody answers there" and not refusal.final
+    assert refusal.reason.startswith("nobody answers at b:2551: ") and not refusal.final
     again = await world.node("b", 2)
     again.transport.dial(a.me.address, Lane.control)
     assert await a.told.wait("link_up") == (again.me, Lane.control)

@@ -43,8 +43,10 @@ GARBAGE = {
     "empty hello": frame(FrameKind.HELLO, b""),
     "garbage in a hello": frame(FrameKind.HELLO, b"\x93\x01\x02\x03"),
     "a deep hello": frame(FrameKind.HELLO, b"\x91" * 4000),
-    "no lane": hello()[:-2] + b"\x7f\x00",
-    "no nonce": hello()[:-1] + b"\xff",
+    "no lane": hello()[:-6] + b"\x7f" + hello()[-5:],
+    "no nonce": hello()[:-5] + b"\xff" + hello()[-4:],
+    "no address dialled": hello()[:-4] + b"\x01\x01" + hello()[-2:],
+    "half a proof": hello()[:-2] + b"\xc4\x01x",
 }
 
 
@@ -133,8 +135,7 @@ async def test_who_says_nothing_keeps_nobody_out(autojump_clock, world) -> None:
 
 
 async def established(world, victim, lane: Lane = Lane.ordinary) -> Connection:
-    evil = await world.network.host("evil").connect(victim.me.address)
-    await evil.send(hello(lane))
+    evil = await world.stranger(victim, STRANGER, lane)
     answer = await evil.receive(4096)
     assert answer[4] == FrameKind.HELLO_ACK
     return evil
@@ -196,8 +197,7 @@ async def test_links_are_bounded(autojump_clock, world) -> None:
     b = await world.node("b", limits=TransportLimits(links_max=3))
     held = []
     for port in range(1, 5):
-        evil = await world.network.host("evil").connect(b.me.address)
-        await evil.send(hello(node=UniqueAddress(NodeAddress("evil", port), 1)))
+        evil = await world.stranger(b, UniqueAddress(NodeAddress("evil", port), 1), Lane.ordinary)
         held.append(await evil.receive(4096))
     assert [answer[4] for answer in held] == [FrameKind.HELLO_ACK] * 3 + [FrameKind.REFUSED]
     assert len(b.transport.statistics().links) == 3

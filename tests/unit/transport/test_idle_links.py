@@ -16,7 +16,6 @@ from casty.transport.links import Links
 from casty.transport.outbox import Tally
 from casty.transport.strangers import Strangers
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
-from casty.wire.handshake import Hello, encode_hello
 
 IDLE = TransportLimits().idle_timeout
 
@@ -55,8 +54,7 @@ async def test_nothing_is_lost_or_unknown_when_idle_links_are_used_at_the_last_m
 
 async def test_a_peer_with_something_to_send_keeps_the_link(autojump_clock, world) -> None:
     b = await world.node("b")
-    connection = await world.network.host("x").connect(b.me.address)
-    await connection.send(encode_hello(Hello(1, 1, "shop", UniqueAddress(NodeAddress("x", 1), 5), Lane.ordinary)))
+    connection = await world.stranger(b, UniqueAddress(NodeAddress("x", 1), 5), Lane.ordinary)
     decoder = FrameDecoder(4096)
     seen: list[FrameKind] = []
 

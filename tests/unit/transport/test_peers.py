@@ -512,6 +512,8 @@ async def test_a_stuck_write_drops_the_link(autojump_clock, world) -> None:
 async def test_a_slow_write_that_makes_progress_lives(autojump_clock, world) -> None:
     limits = TransportLimits(write_timeout=3.0, frame_bytes_max=8_000_000)
     a, b = await world.node("a", limits=limits), await world.node("b", limits=limits)
+    a.transport.dial(b.me.address, Lane.ordinary)
+    await a.told.wait("link_up")
     world.network.delay("a", "b", 1.0)
     a.say(b, b"y" * 4_000_000)
     await b.told.wait("link_up")

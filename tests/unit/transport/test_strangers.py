@@ -30,7 +30,6 @@ from casty.transport.link import FRAMES_BEFORE_YIELD
 from casty.transport.strangers import RUNS_WAITED_FOR_MAX, STAY_GRANTED
 from casty.wire.envelope import encode_head, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
-from casty.wire.handshake import Hello, encode_hello
 from casty.wire.slices import SLICE_BYTES_MAX, cut
 
 
@@ -50,9 +49,7 @@ def run_at(port: int) -> UniqueAddress:
 
 async def stranger(world, victim, port: int = 666, lane: Lane = Lane.ordinary, host: str = "evil") -> Connection:
     """Return a connection that has said hello, and has been answered."""
-    connection = await world.network.host(host).connect(victim.me.address)
-    await connection.send(encode_hello(Hello(1, 1, "shop", run_at(port), lane)))
-    return connection
+    return await world.stranger(victim, run_at(port), lane, host=host)
 
 
 async def answer(connection: Connection) -> FrameKind:

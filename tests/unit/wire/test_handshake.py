@@ -13,6 +13,8 @@ from casty.errors import ProtocolError
 from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import (
     MAGIC,
+    PROOF_BYTES,
+    SECRET_BYTES,
     Hello,
     HelloAck,
     Refused,
@@ -22,13 +24,15 @@ from casty.wire.handshake import (
     encode_hello,
     encode_hello_ack,
     encode_refused,
+    is_proof,
     negotiate,
+    proof_of,
 )
 
 DIALLER = UniqueAddress(NodeAddress("10.0.0.1", 2551), 2**64 - 1)
 OWN = UniqueAddress(NodeAddress("::1", 2552), 9)
 HELLO = Hello(1, 3, "shop", DIALLER, Lane.ordinary, 2**64 - 1)
-FIELDS = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1, 5]
+FIELDS = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1, 5, "10.0.0.2", 2551, b"p" * PROOF_BYTES]
 
 
 def body_of(data: bytes, kind: FrameKind) -> bytes:
@@ -38,12 +42,37 @@ def body_of(data: bytes, kind: FrameKind) -> bytes:
 
 
 def test_a_hello_comes_back_whole() -> None:
-    assert decode_hello(body_of(encode_hello(HELLO), FrameKind.HELLO)) == HELLO
+    for hello in (HELLO, replace(HELLO, to=OWN.address, proof=b"p" * PROOF_BYTES)):
+        assert decode_hello(body_of(encode_hello(hello), FrameKind.HELLO)) == hello
 
 
 def test_an_acknowledgement_comes_back_whole() -> None:
-    ack = HelloAck(1, OWN, 7)
-    assert decode_hello_ack(body_of(encode_hello_ack(ack), FrameKind.HELLO_ACK)) == ack
+    for ack in (HelloAck(1, OWN, 7), HelloAck(1, OWN, secret=b"s" * SECRET_BYTES)):
+        assert decode_hello_ack(body_of(encode_hello_ack(ack), FrameKind.HELLO_ACK)) == ack
+
+
+def test_a_proof_is_good_for_one_hello_and_one_acceptor() -> None:
+    secret, other = b"s" * SECRET_BYTES, b"o" * SECRET_BYTES
+    shown = replace(HELLO, proof=proof_of(HELLO, OWN, secret))
+    assert is_proof(shown, OWN, secret)
+    assert len(shown.proof) == PROOF_BYTES
+    assert not is_proof(shown, OWN, other)
+    assert not is_proof(shown, replace(OWN, incarnation=8), secret)
+    changes: list[dict[str, Any]] = [
+        {"lane": Lane.control},
+        {"nonce": 1},
+        {"node": replace(DIALLER, incarnation=1)},
+        {"node": OWN},
+        {"proof": bytes(PROOF_BYTES)},
+        {"proof": b""},
+    ]
+    for change in changes:
+        assert not is_proof(replace(shown, **change), OWN, secret), change
+
+
+def test_without_a_secret_nothing_is_proven() -> None:
+    assert not is_proof(HELLO, OWN, b"")
+    assert not is_proof(replace(HELLO, proof=proof_of(HELLO, OWN, b"")), OWN, b"")
 
 
 def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
@@ -72,6 +101,12 @@ def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
         (7, "1", "expected int, got str"),
         (8, -1, "not within"),
         (8, None, "expected int, got NoneType"),
+        (9, None, "expected str, got NoneType"),
+        (10, None, "expected int, got NoneType"),
+        (10, 0, "0 is not within 1 and 65535"),
+        (11, None, "expected bytes, got NoneType"),
+        (11, "p" * PROOF_BYTES, "expected bytes, got str"),
+        (11, b"p", "1 bytes where there are 16 or none"),
     ],
 )
 def test_an_ill_typed_field_is_a_protocol_error(place: int, value: object, told: str) -> None:
@@ -89,7 +124,7 @@ def test_a_stranger_is_a_protocol_error(body: bytes) -> None:
 
 def test_too_few_and_too_many_fields_are_refused() -> None:
     for fields in (FIELDS[:-1], [*FIELDS, 1]):
-        with pytest.raises(ProtocolError, match="expected 8 fields"):
+        with pytest.raises(ProtocolError, match="expected 11 fields"):
             decode_hello(msgpack.packb(fields))
 
 
