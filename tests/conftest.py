@@ -67,8 +67,8 @@ async def confirm_hellos(nursery: trio.Nursery, network: Network, run: UniqueAdd
     there = replace(run, address=listener.address)
 
     async def confirm(connection: Connection) -> None:
-        [(_, body)] = FrameDecoder(4096).feed(await connection.receive(4096))
-        await connection.send(encode_hello_ack(HelloAck(1, there, decode_hello(body).nonce)))
+        for _, body in FrameDecoder(4096).feed(await connection.receive(4096)):  # none where nobody waits any more
+            await connection.send(encode_hello_ack(HelloAck(1, there, decode_hello(body).nonce)))
         await connection.aclose()
 
     async def serve() -> None:
