@@ -23,6 +23,7 @@ from casty.transport.inbound import InboundHandler, Reports
 from casty.transport.link import Link, Rest, Session, SessionOwner
 from casty.transport.links import Links
 from casty.transport.strangers import Strangers
+from casty.transport.succession import REPLACED
 from casty.wire.frame import FrameDecoder, Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, negotiate
 
@@ -174,9 +175,13 @@ class Exchange:
         """Take a session out; its queue waits for the next one, or its frames are given back."""
         link = session.link
         with self.reports:
+            if session.predecessor is not None:
+                session.predecessor.end(REPLACED, graceful=False)
             del self.sessions[session]
             self.strangers.leave(session)
             self.reports.add(self.handler.link_lost, link.peer, link.lane, reason, graceful)
+            if session.successor is not None:
+                self.reports.add(self.handler.link_up, link.peer, link.lane)
             if session.is_superseded:
                 return
             link.session = None
@@ -344,15 +349,16 @@ class Exchange:
         link = self.links.by_peer[lane].get(node)
         if link is None:
             link = self._add_link(node, lane)
-        if link.session is not None:
-            link.session.is_superseded = True
-            link.session.end("replaced by a newer connection", graceful=False)
+        old = link.session
         session = link.session = Session(link, connection, decoder, limits=self.limits, owner=self._owner)
         session.secret = secret
         self.sessions[session] = None
         self.strangers.enter(session)
         self._adopt(link, node.address)
-        self.reports.add(self.handler.link_up, node, lane)
+        if old is None:
+            self.reports.add(self.handler.link_up, node, lane)
+        else:
+            session.follow(old)  # and is told to be up when that is over
         if self.is_closing:
             session.finish()
         return session

@@ -24,6 +24,7 @@ from casty.transport.credit import FRAME_COST_BYTES, control_credit
 from casty.transport.guests import LATE, Bounds, Guest
 from casty.transport.outbox import Outbox, Tally
 from casty.transport.reading import FrameReader, Frames, Places
+from casty.transport.succession import REPLACED, read_out
 from casty.transport.traffic import Traffic
 from casty.transport.writing import FrameWriter
 from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
@@ -141,7 +142,11 @@ class Session:
         self.is_peer_waiting = False
         """Whether the peer was told to wait for a dial of this node."""
         self.is_superseded = False
+        self.predecessor: Session | None = None
+        """The connection that this one has replaced, while that is read to its end."""
+        self.successor: Session | None = None
         self.is_over = False
+        self.over = trio.Event()
         self.is_finishing = False
         """Whether nothing is taken for it any more."""
         self.rest = Rest.no
@@ -178,6 +183,8 @@ class Session:
         """Write and read until the session is over, then close the connection."""
         try:
             with self._scope:
+                if self.predecessor is not None:
+                    await self._outlast(self.predecessor)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
                     await self._read()
@@ -204,9 +211,29 @@ class Session:
         if self.is_over:
             return
         self.is_over = True
+        self.over.set()
         self._writer.give_up()
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
+
+    def follow(self, old: Session) -> None:
+        """Replace a connection of the same link that is up, of which the peer has lost its end."""
+        if old.predecessor is not None:
+            old.predecessor.end(REPLACED, graceful=False)
+        self.predecessor, old.successor = old, self
+        old.is_superseded = True
+        old._writer.give_up()
+        self.link.outbox.wake()  # for the writer there, which takes nothing any more
+
+    async def _outlast(self, old: Session) -> None:
+        """Acknowledge, and wait until nothing more comes on the connection that this one has replaced."""
+        try:
+            await self._writer.write(self.preface)
+        except ConnectionLost as error:
+            self.end(str(error), graceful=False)
+        self.preface = b""
+        await read_out(old)
+        self.predecessor = None
 
     def write_now(self, pieces: list[Piece]) -> bool:
         """Write a frame from where its pieces lie, past the queue; False when it has to be queued."""
@@ -231,7 +258,7 @@ class Session:
         try:
             if self.preface:
                 await writer.write(self.preface)
-            while not self.is_over:
+            while not (self.is_over or self.is_superseded):
                 if not writer.is_idle:  # an early write has left something, which goes before all else
                     await writer.write_queued()
                     continue
@@ -254,7 +281,8 @@ class Session:
                 else:
                     await writer.wait()
         except ConnectionLost as error:
-            self.end(str(error), graceful=False)
+            if self.successor is None:  # else it is read to its end, which may come later
+                self.end(str(error), graceful=False)
 
     async def _write_rest(self) -> bool:
         """Write what ending an idle link takes, and nothing else; whether that was the goodbye."""

@@ -202,7 +202,9 @@ class FrameWriter:
                 return
 
     def give_up(self) -> None:
-        """Count what is half written as unknown, and write nothing more."""
+        """Count what is half written as unknown, and write nothing more. Again changes nothing."""
+        if self._is_over:
+            return
         self._is_over = True
         self._traffic.frames_unknown += self._unknown
 

@@ -12,6 +12,7 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.base import Connection, Network
+from casty.transport.credit import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES
 from casty.transport.memory import MemoryNetwork
 from casty.transport.peers import RemoteTransport
 from casty.transport.tcp import TcpNetwork
@@ -171,3 +172,26 @@ async def test_messages_to_other_names_of_a_node_cost_none_of_those_under_way(ki
         for node in (a, b):
             assert (node.mailbox.ups, node.mailbox.lost, node.mailbox.undelivered_count) == (1, [], 0)
             assert node.transport.statistics().frames_unknown == 0
+
+
+@pytest.mark.parametrize("kind", ["memory", "tcp"])
+async def test_what_was_written_before_a_connection_was_lost_is_handled_before_what_comes_on_the_next(
+    kind: str,
+) -> None:
+    """The control lane is read at a bounded pace, so the end of the first connection comes long before it is read."""
+    burst = CONTROL_BYTES_BURST // (FRAME_COST_BYTES + 5 + SIZE)
+    before, after = burst + CONTROL_BYTES_PER_SECOND // 2 // (FRAME_COST_BYTES + 5 + SIZE), 10
+    async with pair(kind) as nodes:
+        a, b = nodes.a, nodes.b
+        a.transport.keep([b.me])
+        for number in range(before):
+            await b.say(a.me, b"b", number, Lane.control)
+        while b.transport.statistics().frames_sent < before:
+            await trio.lowlevel.checkpoint()
+        [session] = b.transport._exchange.sessions
+        session.end("lost", graceful=False)
+        for number in range(before, before + after):
+            await b.say(a.me, b"b", number, Lane.control)
+        await a.mailbox.wait_for(b"b", before + after)
+        assert a.mailbox.numbers == {b"b": [*range(before + after)]}
+        assert (a.mailbox.ups, a.mailbox.lost) == (2, ["the connection was closed by the peer"])

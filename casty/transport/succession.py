@@ -1,0 +1,44 @@
+"""How one connection of a link follows another of which the peer has lost its end.
+
+Owns how long the old one is read. What the peer had written there before it dialled anew is on its way or has come,
+its end behind it, and would be lost without anybody counting it if the old connection ended with the first hello of
+the new one. So that is acknowledged at once, and its frames wait.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+REPLACED = "replaced by a newer connection"
+"""Why a connection ends that does not end by itself in this time."""
+
+SILENCE_MAX = 0.5
+"""Seconds without anything new on the old connection, after which its end was lost on the way."""
+
+READ_OUT_MAX = 3.0
+"""Seconds for which it is read at most: the new one carries heartbeats too."""
+
+
+class Connected(Protocol):
+    """What there is to know of a session here."""
+
+    used: float
+    """When the last bytes came or went."""
+    over: trio.Event
+
+    def end(self, reason: str, *, graceful: bool) -> None:
+        """Let it be over now."""
+        ...
+
+
+async def read_out(old: Connected) -> None:
+    """Return when an old connection is over; it is ended when it need not be waited for any longer."""
+    silent_since = trio.current_time()
+    with trio.move_on_after(READ_OUT_MAX):
+        while not old.over.is_set() and trio.current_time() < silent_since + SILENCE_MAX:
+            with trio.move_on_at(silent_since + SILENCE_MAX):
+                await old.over.wait()
+            silent_since = max(silent_since, old.used)
+    old.end(REPLACED, graceful=False)
