@@ -23,7 +23,7 @@ from casty.naming import printable
 from casty.protocol.report import ClusterReport, MemberReport
 from casty.transport.tcp import TcpNetwork
 
-TITLES = ("member", "status", "address", "incarnation", "up no.", "phi", "gossip age", "seen", "unreachable for")
+TITLES = ("member", "status", "address", "up no.", "phi", "gossip age", "seen", "unreachable for")
 GAP = "  "
 SEEDS_LENGTH_MAX = 2_000
 
@@ -53,11 +53,11 @@ def _head(report: ClusterReport) -> list[str]:
     state = {"joining": "waits to be let into a cluster", "member": "is a member", "gone": "is no member any more"}[
         node.phase
     ]
-    who = f"{printable(node.id)} at {node.node.address}"
+    who = f"{printable(node.id)} at {node.address}"
     first = f"{who} {state} of {printable(node.system)} (casty {printable(node.version)})"
     if node.phase == "joining":
         return [first, printable(node.seeds, SEEDS_LENGTH_MAX)] if node.seeds else [first]
-    counts = Counter(member.member.status.name for member in report.members)
+    counts = Counter(member.status.name for member in report.members)
     lost = sum(member.accusers > 0 for member in report.members)
     seen = sum(member.has_seen for member in report.members)
     facts = [
@@ -70,15 +70,13 @@ def _head(report: ClusterReport) -> list[str]:
 
 
 def _row(report: MemberReport) -> tuple[str, ...]:
-    member = report.member
     accusers = ", ".join(str(address) for address in report.accused_by)
     more = report.accusers - len(report.accused_by)
     return (
-        printable(member.id) + (f" ({printable(', '.join(sorted(member.roles)))})" if member.roles else ""),
-        member.status.name,
-        str(member.address),
-        f"{member.incarnation:016x}",
-        str(member.up_number) if member.up_number else "-",
+        printable(report.id) + (f" ({printable(', '.join(sorted(report.roles)))})" if report.roles else ""),
+        report.status.name,
+        str(report.address),
+        str(report.up_number) if report.up_number else "-",
         "-" if report.phi is None else f"{report.phi:.2f}",
         "-" if report.gossip_age is None else f"{report.gossip_age:.1f} s",
         "yes" if report.has_seen else "no",
@@ -93,8 +91,7 @@ def json_of(report: ClusterReport) -> str:
         {
             "node": {
                 "id": node.id,
-                "address": str(node.node.address),
-                "incarnation": f"{node.node.incarnation:016x}",
+                "address": str(node.address),
                 "system": node.system,
                 "version": node.version,
                 "phase": node.phase,
@@ -109,15 +106,13 @@ def json_of(report: ClusterReport) -> str:
 
 
 def _json_of_member(report: MemberReport) -> dict[str, object]:
-    member = report.member
     return {
-        "id": member.id,
-        "address": str(member.address),
-        "incarnation": f"{member.incarnation:016x}",
-        "status": member.status.name,
-        "roles": sorted(member.roles),
-        "up_number": member.up_number,
-        "version": member.version,
+        "id": report.id,
+        "address": str(report.address),
+        "status": report.status.name,
+        "roles": sorted(report.roles),
+        "up_number": report.up_number,
+        "version": report.version,
         "seen": report.has_seen,
         "phi": report.phi,
         "gossip_age": report.gossip_age,

@@ -26,6 +26,7 @@ from casty.protocol.report import (
     NodeReport,
     Phase,
     leader_in,
+    report_alone,
     report_members,
 )
 from casty.refs import ActorRef
@@ -59,10 +60,13 @@ async def report_frames(node: ClusterNode) -> bytes:
     suspicions: Suspicions = await ask(subsystems.heartbeat, GetSuspicions, timeout=ANSWER_TIMEOUT)
     state, board = membership.state, node.board
     phase: Phase = "gone" if board.ended else "member" if board.joined else "joining"
-    own = (MemberReport(membership.member, True, 0, (), None, None),)
-    members = report_members(state, suspicions.phi, membership.heard, trio.current_time()) if state else own
+    members = (
+        report_members(state, suspicions.phi, membership.heard, trio.current_time())
+        if state
+        else (report_alone(membership.member),)
+    )
     head = NodeReport(
-        node.self_node,
+        node.self_node.address,
         membership.member.id,
         node.system_name,
         VERSION,

@@ -7,7 +7,7 @@ or how often one may (`casty.transport.peers`). A report only tells: nothing of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
@@ -26,7 +26,7 @@ Phase: TypeAlias = Literal["joining", "member", "gone"]
 class NodeReport:
     """The node that tells, and its cluster as a whole; a `MemberReport` for each member follows."""
 
-    node: UniqueAddress
+    address: NodeAddress
     id: NodeId
     system: str
     version: str
@@ -43,9 +43,15 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class MemberReport:
-    """One member, as the node that tells sees it."""
+    """One member, as the node that tells sees it. Which run of a node it is, is not told: who asks is a stranger."""
 
-    member: Member
+    address: NodeAddress
+    id: NodeId
+    status: MemberStatus
+    roles: frozenset[str]
+    up_number: int
+    version: str
+    """Of casty."""
     has_seen: bool
     """Whether it is known to have the version that the node has."""
     accusers: int
@@ -89,14 +95,19 @@ def report_members(
     for member in state.ordered:
         node = member.unique
         accusers = [observer.address for observer, accused in counted if node in accused]
-        reports.append(
-            MemberReport(
-                member,
-                node in state.seen,
-                len(accusers),
-                tuple(accusers[:ACCUSERS_TOLD_MAX]),
-                phi.get(node.address),
-                max(now - heard[node], 0.0) if node in heard else None,
-            )
+        report = replace(
+            report_alone(member),
+            has_seen=node in state.seen,
+            accusers=len(accusers),
+            accused_by=tuple(accusers[:ACCUSERS_TOLD_MAX]),
+            phi=phi.get(node.address),
+            gossip_age=max(now - heard[node], 0.0) if node in heard else None,
         )
+        reports.append(report)
     return tuple(reports)
+
+
+def report_alone(member: Member) -> MemberReport:
+    """Return what a node says of itself that is in no cluster yet."""
+    who = member.address, member.id, member.status, member.roles, member.up_number, member.version
+    return MemberReport(*who, has_seen=True, accusers=0, accused_by=(), phi=None, gossip_age=None)

@@ -45,7 +45,6 @@ async def test_a_status_shows_the_members_and_who_stands_still(rig: Rig) -> None
     lost = next(member for member in told["members"] if member["id"] == "c")
     assert lost["unreachable"]
     assert set(lost["accused_by"]) <= {at(a), at(b)}
-    assert lost["incarnation"] == f"{a.seen('snapshot')[-1]['incarnations']['c']:016x}"
     assert lost["gossip_age"] > 1
     await c.send_signal(signal.SIGCONT)
     for node in (a, b):

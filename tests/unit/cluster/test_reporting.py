@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 
@@ -9,10 +11,11 @@ from casty import MemoryNetwork
 from casty.address import NodeAddress, UniqueAddress
 from casty.cluster.reporting import NoStatus, ask_status
 from casty.protocol.membership import Member, MemberStatus
-from casty.protocol.report import REPORT_TYPES, ClusterReport, MemberReport, NodeReport
+from casty.protocol.report import REPORT_TYPES, ClusterReport, NodeReport, report_alone
+from casty.transport.base import ConnectionLost
 from casty.wire.codec import Codec
-from casty.wire.frame import FrameKind, frame
-from casty.wire.handshake import HelloAck, encode_hello_ack
+from casty.wire.frame import FrameKind, Lane, frame
+from casty.wire.handshake import Hello, HelloAck, encode_hello, encode_hello_ack
 
 PORT = 2551
 
@@ -28,14 +31,14 @@ async def test_a_node_tells_its_cluster(autojump_clock, nodes) -> None:
     await trio.sleep(5)
     report = await ask(nodes, "b")
     assert (report.node.id, report.node.system, report.node.phase, report.node.members) == ("b", "shop", "member", 3)
-    assert report.node.node.address == nodes.handles["b"].system.self_node
+    assert report.node.address == nodes.handles["b"].system.self_node
     assert report.node.leader == NodeAddress("a", PORT)
     assert report.node.converged
     assert report.node.cluster_id == (await ask(nodes, "c")).node.cluster_id != 0
-    assert [(r.member.id, r.member.status.name, r.has_seen, r.accusers) for r in report.members] == [
+    assert [(r.id, r.status.name, r.has_seen, r.accusers) for r in report.members] == [
         ("a", "up", True, 0), ("b", "up", True, 0), ("c", "up", True, 0),
     ]  # fmt: skip
-    assert report.members[1].member.roles == {"web"}
+    assert report.members[1].roles == {"web"}
     a, b, _ = report.members
     assert (b.phi, b.gossip_age) == (None, None)
     assert a.phi is not None
@@ -48,9 +51,24 @@ async def test_who_asks_is_no_member_is_not_linked_and_not_dialled(autojump_cloc
     await ask(nodes, "a")
     await trio.sleep(60)
     [member] = (await ask(nodes, "a")).members
-    assert member.member.id == "a"
+    assert member.id == "a"
     events = nodes.handles["a"].events
     assert {type(event).__name__ for _, event in events} <= {"MemberUp", "ActorStarted", "ActorStopped"}
+
+
+async def test_no_run_is_told_to_who_asks(autojump_clock, nodes) -> None:
+    for name in "ab":
+        await nodes.start(name, seeds=["a"])
+    await nodes.all_up("a", "b")
+    runs = [nodes.handles[name].system.cluster._running().self_node.incarnation for name in "ab"]
+    connection = await nodes.network.host("console").connect(NodeAddress("a", PORT))
+    await connection.send(encode_hello(Hello(1, 1, "", UniqueAddress(NodeAddress("status", 1), 9), Lane.status)))
+    told = b""
+    with suppress(ConnectionLost):
+        while data := await connection.receive(65_536):
+            told += data
+    assert b"MemberReport" in told
+    assert not [run for run in runs if run.to_bytes(8, "big") in told]
 
 
 async def test_a_report_says_for_whom_a_node_is_unreachable(autojump_clock, nodes) -> None:
@@ -60,14 +78,14 @@ async def test_a_report_says_for_whom_a_node_is_unreachable(autojump_clock, node
     nodes.crash("c")
     await trio.sleep(3)
     report = await ask(nodes, "a")
-    lost = next(one for one in report.members if one.member.id == "c")
+    lost = next(one for one in report.members if one.id == "c")
     assert lost.accused_by == (NodeAddress("a", PORT), NodeAddress("b", PORT))
     assert not lost.has_seen
     assert not report.node.converged
     assert lost.gossip_age is not None
     assert lost.gossip_age > 2.5
     await trio.sleep(20)
-    assert [one.member.id for one in (await ask(nodes, "a")).members] == ["a", "b"]
+    assert [one.id for one in (await ask(nodes, "a")).members] == ["a", "b"]
 
 
 async def test_a_node_that_waits_to_be_let_in_says_what_its_seeds_did(autojump_clock, nodes) -> None:
@@ -78,7 +96,7 @@ async def test_a_node_that_waits_to_be_let_in_says_what_its_seeds_did(autojump_c
         nursery.cancel_scope.cancel()
     assert (report.node.phase, report.node.leader, report.node.converged) == ("joining", None, False)
     assert "nowhere:2551" in report.node.seeds
-    assert [(one.member.id, one.member.status.name) for one in report.members] == [("a", "joining")]
+    assert [(one.id, one.status.name) for one in report.members] == [("a", "joining")]
 
 
 async def test_a_node_in_a_cluster_says_nothing_of_its_seeds(autojump_clock, nodes) -> None:
@@ -112,11 +130,10 @@ def told(*parts: object) -> bytes:
 
 
 def head(members: int) -> NodeReport:
-    node = UniqueAddress(NodeAddress("a", PORT), 1)
-    return NodeReport(node, "a", "shop", "0", "member", "", 1, None, True, members)
+    return NodeReport(NodeAddress("a", PORT), "a", "shop", "0", "member", "", 1, None, True, members)
 
 
-MEMBER = MemberReport(Member(NodeAddress("a", PORT), MemberStatus.up, frozenset(), "a"), True, 0, (), None, None)
+MEMBER = report_alone(Member(NodeAddress("a", PORT), MemberStatus.up, frozenset(), "a"))
 
 
 @pytest.mark.parametrize(
