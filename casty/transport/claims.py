@@ -7,8 +7,6 @@ to the hello with this nonce? Without encryption, who sits on the path can still
 
 from __future__ import annotations
 
-from collections import Counter
-
 import trio
 
 from casty.address import NodeAddress
@@ -22,7 +20,8 @@ from casty.wire.frame import Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused
 
 CHECKS_PER_ADDRESS_MAX = 4
-"""Checks at one time of hellos in one node's name: each is a connection to that node."""
+"""Checks at one time of hellos in one node's name: each is a connection to that node. The others wait in a line, so
+who says many of them cannot have the node's own refused."""
 
 CHECK_PARTS = 0.6
 """Of the time that there is for a hello: who named an address that is silent is to be told so within the rest."""
@@ -34,7 +33,7 @@ class Claims:
     def __init__(self, network: Network, limits: TransportLimits) -> None:
         self._network = network
         self._limits = limits
-        self._checking: Counter[NodeAddress] = Counter()
+        self._checking: dict[NodeAddress, trio.CapacityLimiter] = {}
 
     async def probe(
         self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0, timeout: float
@@ -60,16 +59,14 @@ class Claims:
         if not exchange.is_doubtful(hello):
             return None
         address = hello.node.address
-        if self._checking[address] >= CHECKS_PER_ADDRESS_MAX:
-            return Refused(f"other hellos in the name of {address} are being checked", final=False)
-        self._checking[address] += 1
+        places = self._checking.setdefault(address, trio.CapacityLimiter(CHECKS_PER_ADDRESS_MAX))
         try:
-            timeout = CHECK_PARTS * self._limits.hello_timeout
-            found = await self.probe(address, exchange, nonce=hello.nonce, timeout=timeout)
+            async with places:
+                timeout = CHECK_PARTS * self._limits.hello_timeout
+                found = await self.probe(address, exchange, nonce=hello.nonce, timeout=timeout)
         finally:
-            self._checking[address] -= 1
-            if not self._checking[address]:
-                del self._checking[address]
+            if not places.borrowed_tokens and not places.statistics().tasks_waiting:
+                self._checking.pop(address, None)
         if found is None:
             return Refused(f"nobody answers at {address}: a node must be reachable where it says it is", final=False)
         if found.node != hello.node:
@@ -79,4 +76,4 @@ class Claims:
         return None
 
     def __repr__(self) -> str:
-        return f"<Claims checking={self._checking.total()}>"
+        return f"<Claims checking={sum(places.borrowed_tokens for places in self._checking.values())}>"
