@@ -110,6 +110,27 @@ class UniqueAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class LastMembership:
+    """What a run of a node knew of its cluster when it ended: for the next run, which joins again.
+
+    It holds no more than names of runs, so that it can be kept wherever the next run finds it.
+    """
+
+    cluster_id: int
+    run: UniqueAddress
+    """The run that ended."""
+    voters: frozenset[UniqueAddress]
+    """The members that had come up and not left, the run itself among them; also those that were down."""
+    members: frozenset[UniqueAddress]
+    """The same, and those that were joining."""
+
+    @property
+    def addresses(self) -> frozenset[NodeAddress]:
+        """Where members were, other than this node."""
+        return frozenset(member.address for member in self.members if member != self.run)
+
+
+@dataclass(frozen=True, slots=True)
 class ActorAddress:
     """The full name of one actor: system, path, and, when it is known, node and run.
 

@@ -293,6 +293,11 @@ class ClusterSettings:
     on_downed: Literal["stop", "rejoin"] | None = None
     """For ``casty node``, when its node was downed: ``rejoin``, which None means too, starts it again
     as a new run; ``stop`` ends the process. A block ends with NodeDowned in any case."""
+    allow_new_cluster: bool = False
+    """Whether this node, if it is a seed or another one seeds from it, may begin a cluster alone, when no seed has
+    answered for five seconds. Without it nobody begins one without more than half of the listed seeds. For one start
+    of one node, by somebody who knows that the other seeds are gone: while they are merely out of reach, there are two
+    clusters afterwards."""
     leave_timeout: float = 5.0
     """How long a graceful leave waits for the others before the node stops anyway."""
     advertised_host: str | None = None
@@ -316,6 +321,7 @@ class ClusterSettings:
             check_positive(self, "stable_after")
         self._check_downing()
         check_kind("ClusterSettings.busy_poll", self.busy_poll, bool, "False")
+        check_kind("ClusterSettings.allow_new_cluster", self.allow_new_cluster, bool, "True")
         if self.on_downed not in (None, "stop", "rejoin"):
             raise ConfigError(f"ClusterSettings.on_downed must be 'stop' or 'rejoin', got {self.on_downed!r}")
         host, port = self.advertised_host, self.advertised_port
@@ -392,8 +398,9 @@ class ClusterConfig:
     node_id: NodeId
     """The name of this node, unique among the living members: up to 128 printable characters, no spaces."""
     seed_nodes: tuple[tuple[str, int], ...] = ()
-    """Initial contact points. None: this node forms a new cluster at once. List several: a sole seed
-    that restarts looks like a first start."""
+    """Initial contact points, the same on all nodes, the seeds themselves included. None: this node forms a new
+    cluster at once. List three: a cluster begins with more than half of them, and a sole seed that restarts looks like
+    a first start."""
     roles: frozenset[str] = frozenset()
     """What this node is for; services and placement can ask for a role. At most 64 names of at most 255
     characters, together at most 1,024."""

@@ -7,6 +7,8 @@ mistake is a `ProtocolError`, and weather (time-outs, lost nodes, refusals) is a
 
 from __future__ import annotations
 
+from casty.address import LastMembership
+
 
 class CastyError(Exception):
     """The base of all errors that casty defines."""
@@ -137,5 +139,9 @@ class NodeDowned(CastyError):
     """This node is down, so its actors were stopped; the message says who decided that, and why.
 
     Either the cluster declared it down, or it gave itself up, because it could not reach a majority. The
-    node starts again with a new ``async with`` block, and joins as a new run.
+    node starts again with a new ``async with`` block, and joins as a new run: `casty.ClusteredActorSystem` takes
+    this error as ``rejoin_after``.
     """
+
+    last: LastMembership | None = None
+    """Who this node was, and whom it knew: what ``rejoin_after`` goes by."""

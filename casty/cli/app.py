@@ -86,6 +86,10 @@ def node_command(
     join_timeout: Annotated[
         float | None, typer.Option(help="Seconds to join and to wait for the quorum.", show_default="60")
     ] = None,
+    allow_new_cluster: Annotated[
+        bool | None,
+        typer.Option("--allow-new-cluster", help="Begin a cluster alone if no seed answers: when the others are gone."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file; what the options say goes first.")] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Allow an address that others can reach, without encryption.")
@@ -105,6 +109,7 @@ def node_command(
         roles=tuple(role) if role else None,
         required_quorum=quorum,
         join_timeout=join_timeout,
+        allow_new_cluster=allow_new_cluster,
         insecure=insecure,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

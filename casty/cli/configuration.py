@@ -55,6 +55,7 @@ class NodeOptions:
     roles: tuple[str, ...] | None = None
     required_quorum: int | None = None
     join_timeout: float | None = None
+    allow_new_cluster: bool | None = None
     insecure: bool | None = None
 
     def over(self, other: NodeOptions) -> NodeOptions:
@@ -161,6 +162,9 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
     if not node.insecure and not is_loopback(host):
         allow = "add --insecure" if options.host is not None else "set insecure = true beside host in the file"
         raise ConfigError(f"{reachable(host)}, or {allow} on a network that you trust")
+    settings = file.cluster
+    if node.allow_new_cluster is not None:
+        settings = replace(settings, allow_new_cluster=node.allow_new_cluster)
     return NodePlan(
         node_id=node.node_id,
         name=_said(node.name, NodePlan.name),
@@ -171,7 +175,7 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
         required_quorum=node.required_quorum,
         join_timeout=_said(node.join_timeout, NodePlan.join_timeout),
         insecure=bool(node.insecure),
-        settings=file.cluster,
+        settings=settings,
         config=file.actors,
     )
 

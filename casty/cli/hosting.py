@@ -53,12 +53,14 @@ class NodePlan:
 
     @property
     def rejoins(self) -> bool:
-        """Whether this node starts again when it was downed; without another seed it would only form a cluster."""
-        others = [seed for seed in self.seed_nodes if seed != (self.host, self.port)]
-        return self.settings.on_downed != "stop" and bool(others)
+        """Whether this node starts again when it was downed."""
+        return self.settings.on_downed != "stop"
 
-    def system(self) -> ClusteredActorSystem:
-        """Return the system of this node, not entered yet. ConfigError for what makes no sense."""
+    def system(self, downed: NodeDowned | None = None) -> ClusteredActorSystem:
+        """Return the system of this node, not entered yet. ConfigError for what makes no sense.
+
+        ``downed``: the error with which its last run ended, if it joins again.
+        """
         try:
             return ClusteredActorSystem(
                 name=self.name,
@@ -71,6 +73,7 @@ class NodePlan:
                 settings=self.settings,
                 insecure=self.insecure,
                 join_timeout=self.join_timeout,
+                rejoin_after=downed,
                 config=self.config,
             )
         except ValueError as error:  # a name that cannot be part of an address
@@ -98,16 +101,18 @@ async def host(
     Cancelled, the node leaves gracefully all the same. ``announce`` is called whenever the guest has
     been spawned. What goes wrong is told on stderr in one line.
     """
-    was_downed, pause = False, REJOIN_PAUSE_MIN
+    downed, pause = None, REJOIN_PAUSE_MIN
     while True:
         began = trio.current_time()
         try:
-            return await _run_once(plan, guest, announce)
+            return await _run_once(plan.system(downed), guest, announce)
         except (NodeDowned, ClusterTimeoutError) as error:
             complain(str(error))
-            was_downed = was_downed or isinstance(error, NodeDowned)
-            if not (was_downed and plan.rejoins):
-                return ExitCode.downed if was_downed else ExitCode.failed
+            downed = error if isinstance(error, NodeDowned) else downed
+            if downed is None:
+                return ExitCode.failed
+            if not plan.rejoins:
+                return ExitCode.downed
         except (BindError, ConfigError) as error:
             complain(str(error))
             return ExitCode.bad_input
@@ -120,8 +125,10 @@ async def host(
         pause = min(2 * pause, REJOIN_PAUSE_MAX)
 
 
-async def _run_once(plan: NodePlan, guest: Guest, announce: Callable[[ClusteredActorSystem], None] | None) -> ExitCode:
-    watcher, system = _Watcher(), plan.system()
+async def _run_once(
+    system: ClusteredActorSystem, guest: Guest, announce: Callable[[ClusteredActorSystem], None] | None
+) -> ExitCode:
+    watcher = _Watcher()
     try:
         async with system, system.events(ActorFailed) as failures, trio.open_nursery() as nursery:
             ref = system.spawn(guest.make(), guest.name)

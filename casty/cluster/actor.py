@@ -87,7 +87,7 @@ def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport
 def _spawn_subsystems(
     ctx: ActorContext[ClusterMessage], node: ClusterNode, seeds: tuple[NodeAddress, ...], rng: Rng
 ) -> Subsystems:
-    machine = Topology(node.member, seeds, topology_settings(node.settings, node.lease_id), rng)
+    machine = Topology(node.member, seeds, topology_settings(node.settings, node.lease_id), rng, node.last)
     availability = availability_of(node.self_node, node.settings)
     return Subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology"),

@@ -9,7 +9,7 @@ from typing import Never
 
 import trio
 
-from casty.address import NodeAddress, NodeId, check_path, checked_system_name
+from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
 from casty.checks import check_callable
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
@@ -119,6 +119,7 @@ class Cluster:
         )
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
+        self._last: LastMembership | None = None
         self._ref: ActorRef[ClusterCmd | Finish] | None = None
         self._is_starting = False
         self._is_shut_down = False
@@ -132,6 +133,7 @@ class Cluster:
         *,
         remote_transport: RemoteTransport | None = None,
         rng: Rng | None = None,
+        last: LastMembership | None = None,
     ) -> Cluster:
         """Make a handle with all of `ClusterSettings`, of which the constructor has the most used.
 
@@ -142,12 +144,15 @@ class Cluster:
             remote_transport: Carrier of the traffic between nodes; None: a cluster of this node alone.
             rng: Source of the node's choices, for simulations; None draws from the seed of the system's config,
                 or from the operating system.
+            last: What the run of this node before this one knew: this one asks all whom that one knew, and founds no
+                cluster that those could have gone on without. None for a first run.
 
         Returns:
             A handle that has not been started.
         """
         cluster = cls(system, config, remote_transport=remote_transport)
         cluster._settings = settings
+        cluster._last = last
         if rng is not None:
             cluster._rng = rng
         return cluster
@@ -207,8 +212,8 @@ class Cluster:
         try:
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             node = self._node = self._make_node(await self._bind())
-            node.lease_id = lease_id
-            node.contacts.expect(seeds, self.self_node)
+            node.lease_id, node.last = lease_id, self._last
+            node.contacts.expect(seeds, self.self_node, self._last, is_free=self._settings.allow_new_cluster)
             local = self._local_transport or LocalTransport(self._system)
             self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
             guard(node, self._ref)

@@ -1,4 +1,4 @@
-"""What happened last with each seed, in words for whoever waits to be let in."""
+"""What happened last with each seed, in words for whoever waits to be let in, or to begin a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain, repeat
 
 import trio
 
-from casty.address import NodeAddress
+from casty.address import LastMembership, NodeAddress
 from casty.cluster.board import Board
 from casty.naming import printable
 from casty.protocol.joining import FORM_AFTER
@@ -18,6 +18,8 @@ WARN_AFTER = 2.0
 """A seed that is there answers within milliseconds; a dial to a host that is not there takes longer."""
 WARN_AGAIN_AFTER = (8.0, 20.0)
 WARN_EVERY = 60.0
+PATIENCE = 30.0
+"""A seed that waits for the others is no cause for a warning before: they start one after the other."""
 REASON_LENGTH_MAX = 300
 
 logger = logging.getLogger("casty.cluster")
@@ -38,14 +40,26 @@ class Contacts:
 
     def __init__(self) -> None:
         self._last: dict[NodeAddress, str] = {}
+        self._seeds = 0
+        self._is_seed = False
+        self._was_member: LastMembership | None = None
+        self._is_free = False
 
-    def expect(self, seeds: Sequence[NodeAddress], self_node: NodeAddress) -> None:
-        """Begin with these seeds, of which nothing is known; ``self_node`` may be one of them."""
+    def expect(
+        self,
+        seeds: Sequence[NodeAddress],
+        self_node: NodeAddress,
+        was_member: LastMembership | None = None,
+        *,
+        is_free: bool = False,
+    ) -> None:
+        """Begin with these seeds, of which nothing is known; ``self_node`` may be one of them.
+
+        ``was_member``: what the last run of this node knew; ``is_free``: it may begin a cluster alone.
+        """
         self._last = {seed: f"{seed} has not answered yet" for seed in seeds if seed != self_node}
-        if seeds and seeds[0] == self_node:
-            self._last[self_node] = (
-                f"this node is the first seed, and forms a cluster if no other seed answers for {FORM_AFTER:g} s"
-            )
+        self._seeds, self._is_seed = len(set(seeds)), self_node in seeds
+        self._was_member, self._is_free = was_member, is_free
 
     def failed(self, seed: NodeAddress, reason: str) -> None:
         """Nobody could be reached there."""
@@ -58,6 +72,7 @@ class Contacts:
 
     def is_self(self, seed: NodeAddress) -> None:
         """The address leads back to this node."""
+        self._is_seed = self._is_seed or seed in self._last
         self._note(seed, f"{seed} is this node itself")
 
     def answered(self, seed: NodeAddress, answer: JoinAnswer) -> None:
@@ -65,6 +80,8 @@ class Contacts:
         match answer.state:
             case JoinState.not_in_cluster:
                 self._note(seed, f"{seed} answered that it is in no cluster yet either")
+            case JoinState.waiting:
+                self._note(seed, f"{seed} was downed, and waits for those whom it knew")
             case JoinState.in_cluster:
                 self._note(seed, f"{seed} would let this node in, and the welcome has not come yet")
             case JoinState.retry:
@@ -73,17 +90,32 @@ class Contacts:
                 self._note(seed, f"{seed} refused this node: {printable(answer.reason, REASON_LENGTH_MAX)}")
 
     async def wait_joined(self, board: Board) -> None:
-        """Return once this node is a member; warn, now and then, while the seeds keep it waiting."""
+        """Return once this node is a member; say, now and then, for whom it waits."""
         waited = 0.0
         for delay in chain((WARN_AFTER, *WARN_AGAIN_AFTER), repeat(WARN_EVERY)):
             with trio.move_on_after(delay):
                 return await board.wait_joined()
             waited += delay
-            logger.warning("no seed has let this node in for %g s: %s", waited, self)
+            if self._rule and waited < PATIENCE:
+                logger.info("waiting for other seeds for %g s: %s", waited, self)
+            else:
+                logger.warning("no seed has let this node in for %g s: %s", waited, self)
+
+    @property
+    def _rule(self) -> str:
+        """When this node may begin a cluster, in words; "" if it never may."""
+        if self._was_member is not None:
+            known = len(self._was_member.voters)
+            return f"this node was downed, and begins no cluster without more than half of the {known} voters it knew"
+        if not self._is_seed or self._seeds == 1:
+            return ""
+        if self._is_free:
+            return f"this node begins a cluster alone if no seed answers for {FORM_AFTER:g} s"
+        return f"a cluster begins with {self._seeds // 2 + 1} of {self._seeds} seeds, this one included"
 
     def _note(self, seed: NodeAddress, text: str) -> None:
         if seed in self._last:
             self._last[seed] = text
 
     def __str__(self) -> str:
-        return "; ".join(self._last.values())
+        return "; ".join([*self._last.values(), *filter(None, [self._rule])])

@@ -13,7 +13,7 @@ from typing import Never
 
 import trio
 
-from casty.address import ASK_PREFIX, NodeAddress, Place, UniqueAddress
+from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress
 from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
@@ -107,6 +107,8 @@ class ClusterNode:
         self.system = system
         self.lease_id = ""
         """Which lease decides between the sides of a partition, where one does."""
+        self.last: LastMembership | None = None
+        """What the run of this node before this one knew, where it is remembered."""
         self.kernel: Kernel = kernel_of(system)
         self.thread = self.kernel.thread
         self.member = member

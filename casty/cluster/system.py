@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Generic, Never, TypeVar
@@ -15,7 +16,7 @@ from casty.checks import check_count, check_kind, check_positive, check_roles, c
 from casty.cluster.cluster import Cluster
 from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig
-from casty.errors import ClusterTimeoutError
+from casty.errors import ClusterTimeoutError, NodeDowned
 from casty.protocol.cluster_state import ClusterState
 from casty.refs import ActorRef, ServiceKey, check_key
 from casty.runtime.behavior import task
@@ -55,6 +56,10 @@ class ClusteredActorSystem(ActorSystem):
         settings: Settings of the cluster; None means ``ClusterSettings()``.
         insecure: Allow a host that is not loopback, although the traffic is not encrypted.
         join_timeout: Seconds that joining and waiting for the quorum may take together.
+        allow_new_cluster: Whether this node may begin a cluster alone, after five seconds in which no seed has
+            answered. None leaves that to ``settings``: with two or more seeds more than half of them begin one.
+        rejoin_after: Error with which the last run of this node ended: the new run also asks the members that the
+            last one knew, and begins no cluster without more than half of them, downed too. None for a first run.
         config: Settings of the actor system; None means ``SystemConfig()``.
         network: What replaces TCP, such as a host of a `MemoryNetwork` in a test.
 
@@ -83,6 +88,8 @@ class ClusteredActorSystem(ActorSystem):
         settings: ClusterSettings | None = None,
         insecure: bool = False,
         join_timeout: float = 60.0,
+        allow_new_cluster: bool | None = None,
+        rejoin_after: NodeDowned | None = None,
         config: SystemConfig | None = None,
         network: Network | None = None,
     ) -> None:
@@ -90,6 +97,12 @@ class ClusteredActorSystem(ActorSystem):
         self.settings: ClusterSettings = settings or ClusterSettings()
         """Settings of the cluster; the defaults where none were given."""
         check_kind(f"{type(self).__name__}.settings", self.settings, ClusterSettings, "ClusterSettings.lan()")
+        if allow_new_cluster is not None:
+            self.settings = replace(self.settings, allow_new_cluster=allow_new_cluster)
+        if rejoin_after is not None:
+            check_kind(
+                f"{type(self).__name__}.rejoin_after", rejoin_after, NodeDowned, "the error that the block raised"
+            )
         self.required_quorum: int | None = required_quorum
         """Members that entering waits for; None waits for none."""
         self.join_timeout: float = join_timeout
@@ -107,8 +120,9 @@ class ClusteredActorSystem(ActorSystem):
             limits=self.settings.limits,
             rng=None if self.config.seed is None else Random(self.config.seed),
         )
+        last = None if rejoin_after is None else rejoin_after.last
         self.cluster: Cluster = Cluster.from_settings(
-            self, self.cluster_config, self.settings, remote_transport=transport
+            self, self.cluster_config, self.settings, remote_transport=transport, last=last
         )
         """Handle of this node's membership."""
 

@@ -221,8 +221,9 @@ class TopologyDriver:
                 how = "has left the cluster" if board.joined else "stops, and was in no cluster"
                 self._ctx.log.info("%s %s", self._node.self_node.address, how)
                 board.end()
-            case Downed(reason):
+            case Downed(reason, last):
                 error = NodeDowned(f"{self._node.self_node.address} {_how(reason)}; {AFTER_DOWN}")
+                error.last = last
                 board.end(error)
                 fail_system(self._node.system, error)
         self._node.serving.wake()

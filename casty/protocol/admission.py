@@ -16,6 +16,7 @@ from casty.address import NodeAddress, UniqueAddress, is_name
 from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX, is_extra
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
+from casty.protocol.leader import has_begun
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import JoinAnswer, JoinSettings, JoinState
 
@@ -44,7 +45,9 @@ class Verdict:
         """Return what follows from the verdict of the cluster of ``state`` on the probe of that ``token``."""
         answer = JoinAnswer(token, self.state, self.reason)
         if self.state is JoinState.in_cluster:
-            answer = replace(answer, cluster_id=state.cluster_id, members=len(state.members))
+            answer = replace(
+                answer, cluster_id=state.cluster_id, members=len(state.members), has_begun=has_begun(state)
+            )
         effects: list[Send | Note | VerifyAddress] = [Send(to, answer)]
         if self.state is JoinState.refused:
             text = f"refused to let {joiner.id!r} at {joiner.address} join: {self.reason}"

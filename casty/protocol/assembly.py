@@ -23,6 +23,7 @@ def topology_settings(settings: ClusterSettings, lease: str = "") -> TopologySet
         downing=strategy_of(settings, lease),
         stable_after=settings.stable_after,
         leave_timeout=settings.leave_timeout,
+        allow_new_cluster=settings.allow_new_cluster,
     )
 
 

@@ -5,15 +5,21 @@ itself. It does not know what a member does with a `Join` (`admission`).
 
 How it works: every seed is probed, again and again with a growing, jittered delay, nobody is ever
 blacklisted. The first that answers "in a cluster" is asked to let this node in. The candidates to
-form a cluster are the listed seeds, and this node when another one seeds from it. The lowest
-address of those that answered forms: at once when all candidates have answered "not in a cluster",
-after `FORM_AFTER` with answers from more than half of them; the first listed seed may form after
-`FORM_AFTER` of silence. A refused dial is silence, not an answer.
+found a cluster are the listed seeds, and this node when another one seeds from it. The lowest
+address of those that answered founds it: at once when all candidates have answered "not in a
+cluster", after `FORM_AFTER` with answers from more than half of them (`founding`). A sole seed founds
+at once. Nobody founds in silence, unless an operator lets this node do it. A refused dial is silence,
+not an answer.
 
 An answer speaks for `ANSWER_COUNTS` only, and what a lower or settled candidate said holds this node
 back for `FORM_AFTER`. A probe of a candidate holds back like an answer: whoever is told "not in a
-cluster" may form next, so the teller must not. The first is the shorter, so that a node stops
+cluster" may found next, so the teller must not. The first is the shorter, so that a node stops
 counting on another before that one stops holding back.
+
+A node that was a member before and remembers it asks all whom it knew, too. It founds nothing, and is
+no answer for others that would, until more than half of them, of its voters and of all, say that they
+were in that cluster and are in none any more: whoever of them goes on could not have so many against it.
+Or until at the address of each of them there is somebody who is in none: all of those runs have ended.
 
 Who was not asked is not believed: an answer carries the token of the probe that it answers, which
 only the node behind the dialled seed has got; only a member that was asked may welcome this node.
@@ -25,8 +31,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer
+from casty.protocol.founding import Founding
 from casty.protocol.membership import Member
 from casty.protocol.messages import TOKEN_BITS, Join, JoinAnswer, JoinProbe, JoinSettings, JoinState, JoinWithdrawn
 
@@ -38,6 +45,9 @@ PROBE_JITTER = 0.2
 FORM_AFTER = 5.0
 ANSWER_COUNTS = 3.0
 ASKED_MAX = 64
+KNOWN_MAX = 256
+"""Former members that are asked besides the seeds."""
+IN_NONE = (JoinState.not_in_cluster, JoinState.waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +65,12 @@ class Refused:
 
 @dataclass(slots=True)
 class _Seed:
-    """What is known of one seed; ``address`` is where it was dialled until it says where it is."""
+    """What is known of one seed, or of somebody else who is asked like one."""
 
-    address: NodeAddress
     token: int
     answer: JoinState = JoinState.not_in_cluster
+    former: UniqueAddress | None = None
+    """Which run of the cluster that this node was in it says it was."""
     answered_at: float = -math.inf
     heard_at: float = -math.inf
 
@@ -73,22 +84,24 @@ class Joining:
 
     member: Member
     settings: JoinSettings
-    seeds: tuple[NodeAddress, ...]
+    founding: Founding
     rng: Rng
+    last: LastMembership | None = None
+    """What the run before this one knew, if this node remembers it."""
     _seeds: dict[NodeAddress, _Seed] = field(init=False)
     _asked: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
-    _aliases: set[NodeAddress] = field(init=False, default_factory=lambda: set[NodeAddress]())
-    _seeded_from: bool = field(init=False, default=False)
     _delay: float = field(init=False, default=PROBE_DELAY_MIN)
     _started_at: float = field(init=False, default=0.0)
     _has_asked: bool = field(init=False, default=False)
     _last_reason: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        self._seeds = {seed: _Seed(seed, self.rng.getrandbits(TOKEN_BITS)) for seed in self.seeds}
+        known = () if self.last is None else sorted(self.last.addresses)[:KNOWN_MAX]
+        asked = dict.fromkeys((*self.founding.seeds, *known))
+        self._seeds = {seed: _Seed(self.rng.getrandbits(TOKEN_BITS)) for seed in asked}
 
     def start(self, now: float) -> list[JoiningEffect]:
-        """Ask every seed; without a seed, or with this node as the only one, form at once."""
+        """Ask every seed; without a seed, or with this node as the only one, found a cluster at once."""
         self._started_at = now
         return self._form_or_probe(now)
 
@@ -96,27 +109,36 @@ class Joining:
         """Ask again: the probe timer fired."""
         return self._form_or_probe(now)
 
+    def answer(self, token: int, now: float) -> JoinAnswer:
+        """Return what this node tells whoever asks whether it is in a cluster."""
+        state = JoinState.not_in_cluster if self._is_free_to_found(now) else JoinState.waiting
+        if self.last is None:
+            return JoinAnswer(token, state)
+        return JoinAnswer(token, state, cluster_id=self.last.cluster_id, former=self.last.run)
+
     def probed(self, sender: UniqueAddress, now: float) -> list[JoiningEffect]:
         """Take note that another node seeds from this one."""
-        self._seeded_from = True
+        self.founding.is_seeded_from = True
         for name, seed in self._seeds.items():
-            if sender.address in (name, seed.address):
+            if sender.address in (name, self.founding.address_of(name)):
                 seed.heard_at = now
         return [Form()] if self._may_form(now) else []
 
     def alias(self, address: NodeAddress, now: float) -> list[JoiningEffect]:
         """Take note that ``address`` leads back to this node, under another name of its host."""
-        self._aliases.add(address)
+        self.founding.note(address, self.member.address)
         return [Form()] if self._may_form(now) else []
 
     def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
         """Take a seed's answer. Whoever was not asked changes nothing."""
-        seed = next((seed for seed in self._seeds.values() if seed.token == answer.token), None)
-        if seed is None:
+        name = next((name for name, seed in self._seeds.items() if seed.token == answer.token), None)
+        if name is None:
             return []
         if answer.state is JoinState.refused:
-            return [Refused(sender.address, answer.reason)]
-        seed.address, seed.answer = sender.address, answer.state
+            return [Refused(sender.address, answer.reason)] if name in self.founding.seeds else []
+        self.founding.note(name, sender.address)
+        seed = self._seeds[name]
+        seed.answer, seed.former = answer.state, self._former_of(answer)
         seed.answered_at = seed.heard_at = now
         if answer.state is JoinState.in_cluster:
             if self._has_asked:
@@ -148,30 +170,49 @@ class Joining:
         self._has_asked = False
         probes = [
             Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token))
-            for name, seed in self._others().items()
+            for name, seed in self._seeds.items()
+            if self.founding.address_of(name) != self.member.address
         ]
         delay = self._delay * (1 + PROBE_JITTER * self.rng.random())
         self._delay = min(self._delay * PROBE_DELAY_GROWTH, PROBE_DELAY_MAX)
         return [*probes, StartTimer(PROBE, delay)]
 
-    def _others(self) -> dict[NodeAddress, _Seed]:
-        own = self._aliases | {self.member.address}
-        return {name: seed for name, seed in self._seeds.items() if name not in own}
+    def _former_of(self, answer: JoinAnswer) -> UniqueAddress | None:
+        """Return which run of the cluster that this node was in has answered, if it is in none any more."""
+        is_of_it = self.last is not None and answer.cluster_id == self.last.cluster_id
+        return answer.former if is_of_it and answer.state in IN_NONE else None
+
+    def _is_free_to_found(self, now: float) -> bool:
+        """Whether those whom this node knew cannot go on without it: more than half of them are in no cluster."""
+        if self.last is None or self.founding.is_free:
+            return True
+        lately = {n: one for n, one in self._seeds.items() if one.answer in IN_NONE and self._counts(one, now)}
+        ended = {self.last.run, *(seed.former for seed in lately.values())}
+        if all(2 * len(ended & group) > len(group) for group in (self.last.voters, self.last.members) if group):
+            return True
+        # Who was started anew has forgotten with whom it went on after this node, so all must be accounted for.
+        anew = {self.last.run.address, *lately, *map(self.founding.address_of, lately)}
+        return all(run in ended or run.address in anew for run in self.last.members)
+
+    def _counts(self, seed: _Seed, now: float) -> bool:
+        return now - seed.answered_at < ANSWER_COUNTS
 
     def _may_form(self, now: float) -> bool:
-        others = self._others()
-        listed = len(others) < len(self._seeds)
-        if not self.seeds or (listed and not others):
+        founding = self.founding
+        if not founding.is_candidate or not self._is_free_to_found(now):
+            return False
+        if founding.is_alone:
             return True
-        if not listed and not self._seeded_from:
+        others = {founding.address_of(name): self._seeds[name] for name in founding.others}
+        lately = {address: seed for address, seed in others.items() if now - seed.heard_at < FORM_AFTER}
+        if any(seed.answer not in IN_NONE for seed in lately.values()):
             return False
-        lately = [seed for seed in others.values() if now - seed.heard_at < FORM_AFTER]
-        if any(seed.answer is not JoinState.not_in_cluster or seed.address < self.member.address for seed in lately):
+        if any(at < self.member.address and one.answer is not JoinState.waiting for at, one in lately.items()):
             return False
-        answered = [seed for seed in others.values() if now - seed.answered_at < ANSWER_COUNTS]
+        agreed = JoinState.not_in_cluster
+        answered = {address for address, seed in others.items() if seed.answer is agreed and self._counts(seed, now)}
         if len(answered) == len(others):
             return True
         if now - self._started_at < FORM_AFTER:
             return False
-        first = self.seeds[0] in self._aliases | {self.member.address}
-        return 2 * (len(answered) + 1) > len(others) + 1 or (first and not lately)
+        return founding.is_majority(answered | {self.member.address}) or (founding.is_free and not lately)

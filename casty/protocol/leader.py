@@ -48,6 +48,11 @@ def leader_without(state: Gossip, lost: Collection[UniqueAddress]) -> UniqueAddr
     return None if leader is None else leader.unique
 
 
+def has_begun(state: Gossip) -> bool:
+    """Whether a member was ever moved up in this cluster: until then it may still come to nothing (`founding`)."""
+    return bool(state.up_numbers_given) or any(member.status is MemberStatus.up for member in state.ordered)
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderActions:
     """The rules that a leader applies to a converged state."""
@@ -56,15 +61,27 @@ class LeaderActions:
     min_members_per_role: tuple[tuple[str, int], ...] = ()
 
     def apply(
-        self, state: Gossip, self_node: UniqueAddress, confirmed: Collection[UniqueAddress], now: float
+        self,
+        state: Gossip,
+        self_node: UniqueAddress,
+        confirmed: Collection[UniqueAddress],
+        now: float,
+        *,
+        may_begin: bool = True,
     ) -> Gossip:
         """Return the state after all moves that convergence allows, or ``state`` itself.
 
         Joining members become up once as many are there as the settings ask for, leaving ones become exiting; down
-        members are removed, and exiting ones when they have ``confirmed`` or are unreachable.
+        members are removed, and exiting ones when they have ``confirmed`` or are unreachable. The first members of all
+        are moved up by whoever ``may_begin``, which need not be the leader.
         """
-        if leader_of(state, self_node) != self_node or not state.is_converged(self_node):
+        leads = leader_of(state, self_node) == self_node
+        if not leads and (not may_begin or has_begun(state)):
             return state
+        if not state.is_converged(self_node):
+            return state
+        if not leads:
+            return self._with(state, self_node, self._promotions(state, may_begin=True))
         gone = frozenset(
             member.unique
             for member in state.ordered
@@ -75,27 +92,30 @@ class LeaderActions:
                 and (member.unique in confirmed or member.unique in state.lost_to(self_node))
             )
         )
-        moved = self._moves(state)
-        if moved:
-            state = state.changed(
-                self_node,
-                members={**state.members, **{member.unique: member for member in moved}},
-                up_numbers_given=max([state.up_numbers_given, *(member.up_number for member in moved)]),
-            )
+        moved = [m.moved_to(MemberStatus.exiting) for m in state.ordered if m.status is MemberStatus.leaving]
+        state = self._with(state, self_node, [*moved, *self._promotions(state, may_begin=may_begin)])
         if gone:
             state = state.without_members(self_node, gone, now)
         return state.without_old_tombstones(self_node, now)
+
+    def _with(self, state: Gossip, self_node: UniqueAddress, moved: Sequence[Member]) -> Gossip:
+        if not moved:
+            return state
+        return state.changed(
+            self_node,
+            members={**state.members, **{member.unique: member for member in moved}},
+            up_numbers_given=max([state.up_numbers_given, *(member.up_number for member in moved)]),
+        )
 
     def _are_enough(self, members: Collection[Member]) -> bool:
         roles = Counter(role for member in members for role in member.roles)
         return len(members) >= self.min_members and all(roles[r] >= count for r, count in self.min_members_per_role)
 
-    def _moves(self, state: Gossip) -> list[Member]:
-        moved = [m.moved_to(MemberStatus.exiting) for m in state.ordered if m.status is MemberStatus.leaving]
+    def _promotions(self, state: Gossip, *, may_begin: bool) -> list[Member]:
         joining = [member for member in state.ordered if member.status is MemberStatus.joining]
-        present = [member for member in state.ordered if member.status in VOTING]
-        if not present and not self._are_enough(joining):
-            return moved
+        if not has_begun(state) and not (may_begin and self._are_enough(joining)):
+            return []
+        moved: list[Member] = []
         settled = [member for member in state.ordered if member.status is not MemberStatus.joining]
         addresses = {member.address for member in settled}
         ids = {member.id for member in settled if member.status is not MemberStatus.down}

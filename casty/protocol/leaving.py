@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from casty.address import UniqueAddress
+from casty.address import LastMembership, UniqueAddress
 from casty.protocol.effects import Send, StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, Member, MemberStatus
@@ -86,6 +86,17 @@ def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send
     leaders = [m.unique for m in others if m.status in VOTING and m.unique not in lost]
     words = (to_wire(state, now), ExitingConfirmed())
     return [Send(node, word) for node in leaders[:CONFIRMED_LEADERS] for word in words]
+
+
+def last_membership(state: Gossip, own: Member) -> LastMembership:
+    """Return what the next run of this node, which was ``own``, should know of the cluster that it ends in.
+
+    Who is down counts: whether the others agree on that may be unknown here. Who is exiting has finished.
+    """
+    members = {**state.members, own.unique: own}.values()
+    staying = [member for member in members if member.status is not MemberStatus.exiting]
+    voters = frozenset(m.unique for m in staying if m.up_number or m.status in VOTING)
+    return LastMembership(state.cluster_id, own.unique, voters, frozenset(m.unique for m in staying))
 
 
 def _lets_go(member: Member, lost: frozenset[UniqueAddress]) -> bool:

@@ -57,6 +57,8 @@ class JoinState(Enum):
 
     in_cluster = "in_cluster"
     not_in_cluster = "not_in_cluster"
+    waiting = "waiting"
+    """In no cluster, and not to be counted by who would found one: it was a member, and that cluster may go on."""
     retry = "retry"
     refused = "refused"
 
@@ -69,8 +71,12 @@ class JoinAnswer:
     state: JoinState
     reason: str = ""
     cluster_id: int = 0
-    """With ``in_cluster``: which one, of how many members."""
+    """With ``in_cluster``: which one, of how many members. Else the one that the last run of the node was in, or 0."""
     members: int = 0
+    has_begun: bool = False
+    """Whether a member of that cluster was ever moved up."""
+    former: UniqueAddress | None = None
+    """The last run of a node that was in a cluster and is in none now."""
 
 
 @dataclass(frozen=True, slots=True)

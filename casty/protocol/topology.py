@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
 from casty.protocol.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
 from casty.protocol.exchange import Exchange
+from casty.protocol.founding import Founding
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
 from casty.protocol.leader import LeaderActions
-from casty.protocol.leaving import LEAVE, OwnEnd, OwnLeave, last_words
+from casty.protocol.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import (
     ExitingConfirmed,
@@ -27,7 +28,6 @@ from casty.protocol.messages import (
     Join,
     JoinAnswer,
     JoinProbe,
-    JoinState,
     JoinWithdrawn,
     ServingGrant,
     ServingRequest,
@@ -70,12 +70,14 @@ class Topology:
     seeds: tuple[NodeAddress, ...]
     settings: TopologySettings
     rng: Rng
+    last: LastMembership | None = None
     state: Gossip | None = field(init=False, default=None)
     registry: Registry = field(init=False, default=Registry())
     view: View = field(init=False)
     gone: bool = field(init=False, default=False)
     _node: UniqueAddress = field(init=False)
     joining: Joining = field(init=False)
+    _founding: Founding = field(init=False)
     _reunion: Reunion = field(init=False)
     _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
@@ -89,8 +91,9 @@ class Topology:
     def __post_init__(self) -> None:
         settings = self.settings
         self._node = self.member.unique
-        self.joining = Joining(self.member, settings.shared, self.seeds, self.rng)
-        self._reunion = Reunion(self.member, settings.shared, self.seeds, self.rng)
+        self._founding = Founding(self._node, self.seeds, settings.allow_new_cluster)
+        self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
+        self._reunion = Reunion(self.member, settings.shared, self._founding, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = Exchange(self._node, self._spread)
         self._pushes = Pushes(self._spread)
@@ -114,7 +117,7 @@ class Topology:
             case TimerFired(key):
                 return self._joining_step(self.joining.tick(now), now) if key == PROBE else []
             case Received(sender, JoinProbe(joiner, _, token)) if joiner.unique == sender:
-                answer = Send(sender, JoinAnswer(token, JoinState.not_in_cluster))
+                answer = Send(sender, self.joining.answer(token, now))
                 return [answer, *self._joining_step(self.joining.probed(sender, now), now)]
             case Received(sender, JoinAnswer() as answer):
                 return self._joining_step(self.joining.answered(sender, answer, now), now)
@@ -142,8 +145,7 @@ class Topology:
         for effect in effects:
             match effect:
                 case Form():
-                    formed = Gossip(self.rng.getrandbits(63) | 1)  # the wire carries signed 64-bit integers
-                    self.state = formed.with_member(self._node, self.member)
+                    self.state = Gossip(self._node.incarnation).with_member(self._node, self.member)
                     done.extend(self._begin())
                 case Refused(by, reason):
                     done.append(JoinFailed(f"{by} refused this node: {reason}"))
@@ -239,7 +241,7 @@ class Topology:
             case ServingRequest() | ServingGrant():
                 return [*self._sides.received(state, sender, message)]
             case JoinAnswer():
-                return self._met(self._reunion.answered(state, sender, message))
+                return self._met(state, self._reunion.answered(state, sender, message))
             case _:
                 outcome = self._exchange.receive(state, self.registry, sender, message, now)
                 self.state, self.registry = outcome.state, outcome.registry
@@ -247,9 +249,16 @@ class Topology:
                     self._pushes.take(outcome.state)
                 return list(outcome.effects)
 
-    def _met(self, effects: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
-        self.gone = any(isinstance(effect, Dissolve) for effect in effects)
-        return [Downed(effect.reason) if isinstance(effect, Dissolve) else effect for effect in effects]
+    def _met(self, state: Gossip, found: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
+        notes: list[TopologyEffect] = []
+        for one in found:
+            if isinstance(one, Note):
+                notes.append(one)
+            else:
+                self._given_up = one.reason
+                gone = state.present if one.with_all else {self._node}
+                self.state = state.with_moved(self._node, gone, MemberStatus.down)
+        return notes
 
     def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
         if key == GOSSIP:
@@ -279,7 +288,7 @@ class Topology:
         state = self.state
         # Step by step: subscribers here see every state that a leader leaves at once, as others do.
         effects: list[TopologyEffect] = [*self.view.update(state, self.registry)]
-        while (moved := self._leading.apply(state, self._node, self._confirmed, now)) is not state:
+        while (moved := self._lead(state, now)) is not state:
             effects.extend(self.view.update(moved, self.registry))
             state = moved
         self.state = state
@@ -287,11 +296,17 @@ class Topology:
         if state is not before:
             self._confirmed &= state.members.keys()
             effects = [*self._sides.observe(state, now), *effects]  # before anybody hears of a removal
-        return [*effects, *self._own_end(state, now)]
+        return [*effects, *self._own_end(state, before or state, now)]
 
-    def _own_end(self, state: Gossip, now: float) -> list[TopologyEffect]:
+    def _lead(self, state: Gossip, now: float) -> Gossip:
+        may_begin = self._founding.may_begin(state)
+        return self._leading.apply(state, self._node, self._confirmed, now, may_begin=may_begin)
+
+    def _own_end(self, state: Gossip, before: Gossip, now: float) -> list[TopologyEffect]:
         end, effects = self._leave.settle(state)
         if end is OwnEnd.stays or end is OwnEnd.leaving:
             return [*effects]
         self.gone = True
-        return [Downed(self._given_up)] if end is OwnEnd.downed else [*last_words(state, self._node, now), Left()]
+        if end is OwnEnd.downed:
+            return [Downed(self._given_up, last_membership(state, before.members[self._node]))]
+        return [*last_words(state, self._node, now), Left()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.admission import VerifyAddress
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.effects import Note, Send, SendIfUp, StartTimer, TimerFired
@@ -31,6 +31,7 @@ class TopologySettings:
     downing: Strategy | None = KeepMajority()
     stable_after: float | None = None
     leave_timeout: float = 5.0
+    allow_new_cluster: bool = False
 
     @property
     def shared(self) -> JoinSettings:
@@ -126,7 +127,8 @@ class Left:
 class Downed:
     """Effect: this node is down; it must stop its actors. ``reason``: why it gave itself up, "" where others did."""
 
-    reason: str = ""
+    reason: str
+    last: LastMembership
 
 
 TopologyEvent = (

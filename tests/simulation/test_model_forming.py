@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from casty.config import ClusterSettings
 from casty.protocol.topology_events import TopologySettings
+from casty.testing.samples import address
+from casty.testing.simulation import Cut, Heal, Restart, Scenario
 from casty.testing.simulation.invariants import Watch, check_events
 from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.player import play
+from casty.testing.simulation.run import Run
 
 ABC = ("a", "b", "c")
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -106,34 +111,37 @@ def test_silent_first_seed_holds_the_others_up_for_five_seconds(first: str) -> N
     come_up(cluster, watch, 2.0, 3)
 
 
-def test_first_seed_forms_alone_after_five_seconds_and_the_others_join_it() -> None:
-    cluster = ModelCluster(seed=3)
-    watch = started(cluster, dict.fromkeys(ABC, ("b", "a", "c")), {"b": 0.0})
+@pytest.mark.parametrize("seeds", ["ab", "ba", "abc", "bac"])
+def test_no_seed_forms_alone_before_more_than_half_of_them_are_there(seeds: str) -> None:
+    cluster = ModelCluster(seed=4)
+    watch = started(cluster, dict.fromkeys(ABC, tuple(seeds)), {"a": 0.0})
+    cluster.run_for(60.0, until=watch.check)
+    assert not cluster.runs["a"].statuses
+    cluster.start("b", seeds=seeds)
+    come_up(cluster, watch, 6.0, 2)
+
+
+def test_a_seed_that_is_let_forms_alone_and_the_others_join_it() -> None:
+    free = TopologySettings(allow_new_cluster=True)
+    cluster = ModelCluster(seed=3, settings=free)
+    watch = started(cluster, dict.fromkeys(ABC, ("a", "b", "c")), {"b": 0.0})
+    cluster.settings = TopologySettings()
     cluster.run_for(4.9, until=watch.check)
     assert not cluster.runs["b"].statuses
     come_up(cluster, watch, 2.0, 1)
     for name in ("a", "c"):
-        cluster.start(name, seeds=("b", "a", "c"))
+        cluster.start(name, seeds=("a", "b", "c"))
     come_up(cluster, watch, 2.0, 3)
-
-
-def test_other_seed_never_forms_alone() -> None:
-    cluster = ModelCluster(seed=4)
-    cluster.start("a", seeds=("b", "a"))
-    cluster.run_for(60.0)
-    assert not cluster.runs["a"].statuses
 
 
 @pytest.mark.parametrize("late", ABC)
 def test_candidate_that_wakes_as_the_others_form_makes_no_second_cluster(late: str) -> None:
     for number, offset in enumerate(range(-12, 13, 2)):
         for order in (ABC, ("b", "a", "c"), ("c", "b", "a")):
-            alone = dict.fromkeys(ABC, 0.0) if number % 2 else {order[0]: 0.0}
             # The others form at one of their probes after 5 s; these are about a second apart.
             cluster = ModelCluster(seed=number, delay=0.02)
-            watch = started(cluster, dict.fromkeys(ABC, order), {**alone, late: 5.4 + offset / 20})
-            present = len(cluster.runs)
-            come_up(cluster, watch, 15.0, present)
+            watch = started(cluster, dict.fromkeys(ABC, order), {**dict.fromkeys(ABC, 0.0), late: 5.4 + offset / 20})
+            come_up(cluster, watch, 15.0, 3)
 
 
 def random_start(seed: int) -> None:
@@ -236,6 +244,112 @@ def test_joiner_is_seen_as_joining_while_somebody_is_unreachable_and_comes_up_af
         assert [lost.host for lost in snapshot.unreachable] == ["d"]
     cluster.heal()
     come_up(cluster, watch, 15.0, 5)
+
+
+ALONE = Cut(("a",), ("b", "c", "d", "e"))
+
+
+@pytest.mark.parametrize("min_members", [1, 3])
+def test_a_first_seed_that_restarts_cut_off_forms_nothing_and_joins_after_the_heal(
+    min_members: int,
+) -> None:
+    scenario = Scenario(
+        seed=1,
+        nodes=("a", "b", "c", "d", "e"),
+        faults=((0.0, ALONE), (20.0, Restart("a")), (40.0, Heal())),
+        settings=ClusterSettings(min_members=min_members),
+    )
+    play(scenario, exclusive=True)
+
+
+@pytest.mark.parametrize("others", ["", "x", "Ax"])
+def test_a_cluster_in_which_nobody_was_ever_up_gives_way_to_one_that_has_begun(others: str) -> None:
+    cluster = ModelCluster(seed=4, settings=TopologySettings(min_members=5))
+    cluster.form("bcdez")
+    assert cluster.all_up(5)
+    lone = ["a", *others]
+    cluster.cut(lone, "bcdez")
+    cluster.settings = TopologySettings(min_members=5, allow_new_cluster=True)
+    cluster.start("a", seeds=("a", "b", "c"))
+    cluster.settings = TopologySettings(min_members=5)
+    for name in others:
+        cluster.start(name, seeds=("a", "b", "c"))
+    cluster.run_for(20.0)
+    assert {run: cluster.runs[run].statuses for run in lone} == dict.fromkeys(
+        lone, {address(name): "joining" for name in sorted(lone)}
+    )
+    cluster.heal()
+    cluster.run_for(25.0)
+    assert [cluster.runs[name].outcome for name in lone] == ["downed"] * len(lone)
+    assert cluster.all_up(5)
+    for name in lone:
+        cluster.start(name, seeds=("a", "b", "c"))
+    cluster.run_for(5.0)
+    assert cluster.all_up(5 + len(lone))
+
+
+def test_of_two_clusters_in_which_nobody_was_ever_up_one_is_left() -> None:
+    cluster = ModelCluster(seed=5, settings=TopologySettings(min_members=4, allow_new_cluster=True))
+    cluster.cut("ab", "cd")
+    for name in "acbd":
+        cluster.start(name, seeds=("a", "c"))
+        cluster.run_for(6.0)
+    assert len({run.topology.state.cluster_id for run in cluster.living if run.topology.state}) == 2
+    cluster.heal()
+    cluster.run_for(25.0)
+    assert {run.name: run.outcome for run in cluster.runs.values()} == {"a": "", "b": "", "c": "downed", "d": "downed"}
+    for name in "cd":
+        cluster.start(name, seeds=("a", "c"))
+    cluster.run_for(5.0)
+    assert cluster.all_up(4)
+
+
+def test_a_cut_just_before_the_first_members_are_up_makes_no_second_cluster() -> None:
+    for number, at in enumerate(range(0, 400, 4)):
+        cluster = ModelCluster(seed=number, delay=0.02)
+        for name in ABC:
+            cluster.start(name, seeds=ABC)
+        cluster.run_for(at / 1000)
+        cluster.cut("a", "bc")
+        cluster.run_for(12.0)
+        in_one = {name: run.topology.state.cluster_id for name, run in cluster.runs.items() if run.topology.state}
+        assert len({cluster_id for name, cluster_id in in_one.items() if any_up(cluster.runs[name])}) <= 1, at
+
+
+def any_up(run: Run) -> bool:
+    return "up" in run.statuses.values()
+
+
+def test_nodes_that_were_all_downed_at_one_time_come_back_by_themselves() -> None:
+    cluster = ModelCluster(seed=6)
+    cluster.form(ABC)
+    watch = Watch(cluster)
+    for one, other in (("a", "bc"), ("b", "c")):
+        cluster.cut(one, other)
+    cluster.run_for(30.0, until=watch.check)
+    assert [run.outcome for run in cluster.runs.values()] == ["downed"] * 3
+    for name in ABC:
+        cluster.start(name, seeds=ABC, remembers=True)
+    cluster.run_for(30.0)
+    assert not cluster.living[0].statuses
+    cluster.heal()
+    cluster.run_for(10.0, until=lambda: cluster.all_up(3))
+    assert cluster.all_up(3)
+
+
+def test_seeds_that_were_downed_and_remember_form_no_cluster_beside_the_one_that_goes_on() -> None:
+    cluster = ModelCluster(seed=7)
+    cluster.form("abcde")
+    cluster.cut("ab", "cde")
+    cluster.run_for(30.0)
+    assert sorted(run.name for run in cluster.living) == ["c", "d", "e"]
+    for name in "ab":
+        cluster.start(name, seeds="abc", remembers=True)
+    cluster.run_for(60.0)
+    assert not any(cluster.runs[name].statuses for name in "ab")
+    cluster.heal()
+    cluster.run_for(10.0, until=lambda: cluster.all_up(5))
+    assert cluster.all_up(5)
 
 
 def three_at_least() -> TopologySettings:

@@ -128,7 +128,13 @@ class ModelCluster:
         """Who was not yet up when that was last asked, in which state, and of how many."""
 
     def start(
-        self, name: str, *, seeds: Iterable[str] = (), node_id: str | None = None, roles: Iterable[str] = ()
+        self,
+        name: str,
+        *,
+        seeds: Iterable[str] = (),
+        node_id: str | None = None,
+        roles: Iterable[str] = (),
+        remembers: bool = False,
     ) -> Run:
         """Start a run of a node; a run that is alive there is replaced.
 
@@ -137,10 +143,12 @@ class ModelCluster:
             seeds: Names of the nodes to ask for entry.
             node_id: Its node_id; None takes the name.
             roles: Its roles.
+            remembers: Whether it knows what the run before it knew when that was downed, as one that rejoins does.
 
         Returns:
             The run.
         """
+        last = self.runs[name].last if remembers else None
         if name in self.runs:
             self.crash(name)
             self.past.append(self.runs[name])
@@ -148,10 +156,11 @@ class ModelCluster:
         status, identity = MemberStatus.joining, node_id or name
         member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation)
         rng = random.Random(self.rng.getrandbits(64))
-        topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in seeds), self.settings, rng)
+        topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in seeds), self.settings, rng, last)
         run = Run(name, node, topology, self.availability(node))
         if self.clock_spread:
             run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
+        run.last = last
         self.runs[name] = run
         self.tell(run, Start())
         return run
@@ -402,8 +411,8 @@ class ModelCluster:
         match effect:
             case Left():
                 run.outcome = "left"
-            case Downed():
-                run.outcome = "downed"
+            case Downed(last=last):
+                run.outcome, run.last = "downed", last
             case JoinFailed(reason):
                 run.outcome = reason
         self._note(run, "ends", run.outcome)

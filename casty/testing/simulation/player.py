@@ -102,7 +102,7 @@ class _Stage:
         self.cluster.availability = partial(availability_of, settings=scenario.settings)
         self.cluster.trace = self.trace
         restarts = any(isinstance(fault, Restart) for _, fault in scenario.faults)
-        # A node that restarts while it is cut off may form a cluster of one, which dissolves later.
+        # Nodes that start anew may found a cluster which never begins, or begin one after the last one has ended.
         watch = Watch(self.cluster, one_cluster=not restarts)
         owner = [OneOwner(self.cluster).check] if exclusive else []
         self.checks: list[Callable[[], bool]] = [

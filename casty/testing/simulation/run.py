@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.availability import Availability
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.topology import Topology
@@ -32,6 +32,8 @@ class Run:
     """Whether its loop stands still."""
     outcome: str = ""
     """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
+    last: LastMembership | None = None
+    """What it knew when it was downed; until then, what the run before it knew and it remembers."""
     events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
     """What it has published, each with the time."""
     snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())

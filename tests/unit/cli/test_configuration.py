@@ -99,6 +99,13 @@ def test_what_the_command_line_says_goes_before_the_file(file: Path) -> None:
     assert (plan.port, plan.roles, plan.name) == (0, frozenset({"db"}), "shop")
 
 
+def test_a_node_may_be_let_begin_a_cluster_alone_by_option_or_file(file: Path) -> None:
+    assert plan_of(NodeOptions(node_id="a", allow_new_cluster=True), NodeFile()).settings.allow_new_cluster
+    file.write_text("[cluster]\nallow_new_cluster = true\n")
+    assert plan_of(NodeOptions(node_id="a"), read_file(file)).settings.allow_new_cluster
+    assert not plan_of(NodeOptions(node_id="a", allow_new_cluster=False), read_file(file)).settings.allow_new_cluster
+
+
 def test_an_empty_file_is_the_defaults(file: Path) -> None:
     file.write_text("")
     assert read_file(file) == NodeFile()

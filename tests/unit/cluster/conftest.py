@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -55,6 +56,12 @@ class Nodes:
             raise handle.error
         self.handles[name] = handle
         return handle
+
+    async def start_all(self, *names: str, **options: Any) -> None:
+        """Start nodes that all seed from all, at one time: seeds wait for each other."""
+        async with trio.open_nursery() as starting:
+            for name in names:
+                starting.start_soon(partial(self.start, name, names, **options))
 
     async def stop(self, name: str) -> None:
         """Leave the block of a node, gracefully."""

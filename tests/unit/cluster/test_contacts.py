@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import trio
 
@@ -46,18 +48,36 @@ async def test_the_error_says_what_happened_last_with_each_seed(autojump_clock, 
     )
 
 
-async def test_a_first_seed_says_that_it_forms_a_cluster_and_nothing_of_its_own_silence(autojump_clock, nodes, caplog):
-    await nodes.start("a", ["a", "nowhere"])
-    assert warnings(caplog) == [
-        "no seed has let this node in for 2 s: cannot connect to nowhere:2551: nobody listens there; "
-        "this node is the first seed, and forms a cluster if no other seed answers for 5 s"
-    ]
+async def test_a_seed_says_for_whom_it_waits_and_warns_only_after_a_while(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO, logger="casty.cluster")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(nodes.start, "a", ["a", "nowhere", "b"])
+        await trio.sleep(31)
+        told = [r for r in caplog.records if "a cluster begins with 2 of 3 seeds" in r.getMessage()]
+        assert [r.levelname for r in told] == ["INFO", "INFO", "WARNING"]
+        assert told[0].getMessage() == (
+            "waiting for other seeds for 2 s: cannot connect to nowhere:2551: nobody listens there; "
+            "cannot connect to b:2551: nobody listens there; a cluster begins with 2 of 3 seeds, this one included"
+        )
+        await nodes.start("b", ["a", "nowhere", "b"])
+        await nodes.sees("b", {"a": "up", "b": "up"})
+        nursery.cancel_scope.cancel()
 
 
-async def test_a_later_seed_does_not_wait_for_itself(autojump_clock, nodes):
+async def test_a_seed_that_may_begin_alone_says_so_and_does(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO, logger="casty.cluster")
+    await nodes.start("a", ["nowhere", "a"], allow_new_cluster=True)
+    assert "this node begins a cluster alone if no seed answers for 5 s" in caplog.text
+
+
+@pytest.mark.parametrize("seeds", [["a", "nowhere"], ["nowhere", "a"]])
+async def test_the_error_says_what_a_seed_waits_for(autojump_clock, nodes, seeds):
     with pytest.raises(ClusterTimeoutError) as caught:
-        await nodes.start("a", ["nowhere", "a"], join_timeout=20)
-    assert str(caught.value).endswith(": no seed let it in: cannot connect to nowhere:2551: nobody listens there")
+        await nodes.start("a", seeds, join_timeout=20)
+    assert str(caught.value).endswith(
+        ": no seed let it in: cannot connect to nowhere:2551: nobody listens there; "
+        "a cluster begins with 2 of 2 seeds, this one included"
+    )
 
 
 async def test_a_node_that_is_let_in_at_once_warns_of_nothing(autojump_clock, nodes, caplog):
@@ -80,6 +100,7 @@ async def test_a_seed_that_waits_for_others_itself_is_shown_as_such(autojump_clo
     ("state", "text"),
     [
         (JoinState.not_in_cluster, "seed:2551 answered that it is in no cluster yet either"),
+        (JoinState.waiting, "seed:2551 was downed, and waits for those whom it knew"),
         (JoinState.in_cluster, "seed:2551 would let this node in, and the welcome has not come yet"),
         (JoinState.retry, "seed:2551 asks this node to wait: because"),
         (JoinState.refused, "seed:2551 refused this node: because"),

@@ -100,8 +100,7 @@ async def test_a_node_that_waits_to_be_let_in_says_what_its_seeds_did(autojump_c
 
 
 async def test_a_node_in_a_cluster_says_nothing_of_its_seeds(autojump_clock, nodes) -> None:
-    await nodes.start("a", seeds=["a", "b"])  # alone: it forms the cluster
-    await nodes.start("b", seeds=["a", "b"])
+    await nodes.start_all("a", "b")
     await nodes.all_up("a", "b")
     assert [(await ask(nodes, name)).node.seeds for name in "ab"] == ["", ""]
 

@@ -75,10 +75,9 @@ def watcher(told: list[Terminated]) -> Behavior[Command]:
 
 
 async def pair(nodes) -> tuple[ClusteredActorSystem, ClusteredActorSystem]:
-    a = await nodes.start("a", seeds=["a", "b"])
-    b = await nodes.start("b", seeds=["a", "b"])
+    await nodes.start_all("a", "b")
     await nodes.all_up("a", "b")
-    return a.system, b.system
+    return nodes.handles["a"].system, nodes.handles["b"].system
 
 
 def target_of(a: ClusteredActorSystem, ref: ActorRef[Fail]) -> ActorRef[Fail]:
@@ -139,8 +138,7 @@ async def test_what_is_no_actor_there_has_ended(autojump_clock, nodes, path: str
 async def test_a_node_that_crashes_takes_its_actors_with_it_once_it_is_removed(autojump_clock, nodes) -> None:
     told: list[Terminated] = []
     names = ["a", "b", "c"]
-    for name in names:
-        await nodes.start(name, seeds=names)
+    await nodes.start_all(*names)
     await nodes.all_up(*names)
     a, b = nodes.handles["a"].system, nodes.handles["b"].system
     remotes = [target_of(a, b.spawn(Behaviors.receive(fail), f"t{number}")) for number in range(3)]
@@ -216,8 +214,7 @@ async def test_a_watcher_that_stops_is_forgotten_on_the_other_node(autojump_cloc
 
 async def test_the_watch_of_a_node_that_crashed_is_forgotten(autojump_clock, nodes) -> None:
     names = ["a", "b", "c"]
-    for name in names:
-        await nodes.start(name, seeds=names)
+    await nodes.start_all(*names)
     await nodes.all_up(*names)
     a, b = nodes.handles["a"].system, nodes.handles["b"].system
     target = b.spawn(Behaviors.receive(fail), "target")

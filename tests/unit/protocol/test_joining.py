@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from casty.address import NodeAddress
+from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Send, StartTimer
+from casty.protocol.founding import Founding
 from casty.protocol.joining import FORM_AFTER, PROBE, PROBE_DELAY_MAX, Form, Joining, JoiningEffect, Refused
 from casty.protocol.messages import Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
 from casty.testing.samples import address, member, run_of
@@ -16,10 +17,12 @@ from casty.testing.samples import address, member, run_of
 SETTINGS = JoinSettings(1, "keep_majority")
 ALONE = JoinState.not_in_cluster
 INSIDE = JoinState.in_cluster
+TOKEN = 7
 
 
-def joining(name: str, *seeds: str) -> Joining:
-    return Joining(member(name, "joining"), SETTINGS, tuple(map(address, seeds)), random.Random(1))
+def joining(name: str, *seeds: str, is_free: bool = False, last: LastMembership | None = None) -> Joining:
+    founding = Founding(run_of(name), tuple(map(address, seeds)), is_free)
+    return Joining(member(name, "joining"), SETTINGS, founding, random.Random(1), last)
 
 
 def token(machine: Joining, seed: str) -> int:
@@ -98,16 +101,36 @@ def test_half_of_the_candidates_is_not_enough() -> None:
     assert Form() not in machine.tick(6.0)
 
 
-def test_first_listed_may_form_after_silence_alone_and_nobody_else() -> None:
-    first, second = joining("b", "b", "a"), joining("a", "b", "a")
+@pytest.mark.parametrize("seeds", ["ba", "bac", "abc"])
+def test_nobody_forms_in_silence(seeds: str) -> None:
+    machine = joining("b", *seeds)
+    machine.start(0.0)
+    assert Form() not in machine.tick(1000.0)
+
+
+def test_the_first_of_two_seeds_waits_for_the_other() -> None:
+    first = joining("a", "a", "b")
     first.start(0.0)
-    second.start(0.0)
-    assert first.tick(FORM_AFTER) == [Form()]
-    assert Form() not in second.tick(100.0)
+    assert Form() not in first.tick(FORM_AFTER)
+    assert answered(first, "b", ALONE, 60.0) == [Form()]
+
+
+@pytest.mark.parametrize("seeds", ["ba", "abc"])
+def test_a_node_that_is_let_forms_after_silence_alone(seeds: str) -> None:
+    machine = joining("b", *seeds, is_free=True)
+    machine.start(0.0)
+    assert Form() not in machine.tick(FORM_AFTER - 0.1)
+    assert machine.tick(FORM_AFTER) == [Form()]
+
+
+def test_a_node_that_is_let_forms_no_cluster_if_it_is_no_candidate() -> None:
+    machine = joining("z", "a", "b", is_free=True)
+    machine.start(0.0)
+    assert Form() not in machine.tick(1000.0)
 
 
 def test_first_listed_that_was_just_asked_does_not_call_that_silence() -> None:
-    machine = joining("b", "b", "a")
+    machine = joining("b", "b", "a", is_free=True)
     machine.start(0.0)
     machine.probed(run_of("a"), FORM_AFTER - 0.001)
     assert Form() not in machine.tick(FORM_AFTER)
@@ -188,8 +211,12 @@ def test_only_members_that_were_asked_may_welcome() -> None:
 
 
 def test_seeds_under_other_names_than_their_own_form_like_any_other() -> None:
-    low = Joining(member("a", "joining"), SETTINGS, (address("x"), address("y")), random.Random(1))
-    high = Joining(member("b", "joining"), SETTINGS, (address("x"), address("y")), random.Random(2))
+    low = Joining(
+        member("a", "joining"), SETTINGS, Founding(run_of("a"), (address("x"), address("y"))), random.Random(1)
+    )
+    high = Joining(
+        member("b", "joining"), SETTINGS, Founding(run_of("b"), (address("x"), address("y"))), random.Random(2)
+    )
     low.alias(address("x"), 0.0)
     high.alias(address("y"), 0.0)
     to_low = JoinAnswer(token(low, "y"), ALONE)
@@ -203,3 +230,91 @@ def test_reason_to_wait_is_noted_once() -> None:
     (note,) = answered(machine, "a", JoinState.retry, 0.1, reason=reason)
     assert isinstance(note, Note)
     assert answered(machine, "a", JoinState.retry, 0.2, reason=reason) == []
+
+
+def former(name: str) -> UniqueAddress:
+    """Return the run of a node before the one of today."""
+    return run_of(name, 1000 + ord(name))
+
+
+def last_of(name: str, *voters: str, joining: str = "") -> LastMembership:
+    runs = frozenset(map(former, voters))
+    return LastMembership(9, former(name), runs, runs | set(map(former, joining)))
+
+
+def of_former(machine: Joining, seed: str, state: JoinState, now: float, *, cluster_id: int = 9) -> list[JoiningEffect]:
+    answer = JoinAnswer(token(machine, seed), state, cluster_id=cluster_id, former=former(seed))
+    return machine.answered(run_of(seed), answer, now)
+
+
+def test_a_node_that_was_a_member_asks_all_whom_it_knew() -> None:
+    machine = joining("b", "a", last=last_of("b", "a", "b", "d", joining="e"))
+    assert sorted(probed(machine.start(0.0))) == [address(name) for name in "ade"]
+
+
+def test_a_node_that_was_a_member_neither_forms_nor_lets_others_count_it() -> None:
+    machine = joining("a", "a", "b", "c", last=last_of("a", "a", "b", "c"))
+    machine.start(0.0)
+    assert answered(machine, "b", ALONE, 4.0) == []
+    assert Form() not in machine.tick(FORM_AFTER)
+    assert machine.answer(TOKEN, 1.0) == JoinAnswer(TOKEN, JoinState.waiting, cluster_id=9, former=former("a"))
+
+
+def test_former_members_form_once_more_than_half_of_them_have_ended() -> None:
+    machine = joining("a", "a", "b", "c", last=last_of("a", "a", "b", "c"))
+    machine.start(0.0)
+    of_former(machine, "b", JoinState.waiting, 5.0)
+    assert Form() not in machine.tick(5.1)  # b does not count as an answer yet
+    assert machine.answer(TOKEN, 5.1).state is ALONE
+    assert of_former(machine, "b", ALONE, 5.2) == [Form()]
+
+
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        (last_of("b", "a", "b"), "b is one of two, and a may go on"),
+        (last_of("b", "a", "b", "c", "d", "e"), "two of five"),
+        (last_of("b", "b", "c", joining="de"), "those who were joining may have come up"),
+    ],
+)
+def test_former_members_do_not_form_while_others_may_go_on(last: LastMembership, why: str) -> None:
+    machine = joining("b", "a", "b", "c", last=last)
+    machine.start(0.0)
+    assert of_former(machine, "c", ALONE, 5.0) == [], why
+    assert Form() not in machine.tick(6.0), why
+
+
+def test_only_runs_of_the_same_cluster_have_ended() -> None:
+    machine = joining("b", "a", "b", "c", last=last_of("b", "a", "b", "c"))
+    machine.start(0.0)
+    assert of_former(machine, "c", ALONE, 5.0, cluster_id=8) == []
+    assert Form() not in machine.tick(5.1)
+
+
+def test_a_former_member_that_waits_holds_nobody_back_and_helps_nobody() -> None:
+    machine = joining("b", "a", "b", "c", "d")
+    machine.start(0.0)
+    of_former(machine, "a", JoinState.waiting, 4.0)
+    answered(machine, "c", ALONE, 4.0)
+    assert Form() not in machine.tick(5.0)
+    assert answered(machine, "d", ALONE, 5.1) == [Form()]
+
+
+def test_sole_seed_that_was_a_member_waits_for_those_it_knew() -> None:
+    machine = joining("a", "a", last=last_of("a", "a", "b", "c"))
+    assert probed(machine.start(0.0)) == [address("b"), address("c")]
+    assert Form() not in machine.tick(60.0)
+
+
+def test_refusal_of_a_former_member_that_is_no_seed_is_not_final() -> None:
+    machine = joining("b", "a", last=last_of("b", "a", "b", "d"))
+    assert answered(machine, "d", JoinState.refused, 0.1, reason="another cluster lives here now") == []
+
+
+def test_former_members_that_have_forgotten_count_once_all_are_accounted_for() -> None:
+    machine = joining("a", "a", "b", "c", last=last_of("a", "a", "b", "c", "d"))
+    machine.start(0.0)
+    of_former(machine, "b", ALONE, 5.0)
+    answered(machine, "c", ALONE, 5.0)
+    assert Form() not in machine.tick(5.1)  # d may go on, with a c that went on after this node was downed
+    assert answered(machine, "d", ALONE, 5.2) == [Form()]

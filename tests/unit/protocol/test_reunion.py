@@ -8,6 +8,7 @@ import pytest
 
 from casty.address import NodeAddress
 from casty.protocol.effects import Note, Send, StartTimer
+from casty.protocol.founding import Founding
 from casty.protocol.gossip import Gossip
 from casty.protocol.messages import Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
 from casty.protocol.reachability import ObserverRow
@@ -21,7 +22,9 @@ PAIR = gossip_of(member("b"), member("c"))
 
 
 def reunion(name: str, *seeds: str) -> Reunion:
-    return Reunion(member(name, "joining"), SETTINGS, tuple(map(address, seeds)), random.Random(1))
+    return Reunion(
+        member(name, "joining"), SETTINGS, Founding(run_of(name), tuple(map(address, seeds))), random.Random(1)
+    )
 
 
 def asked(machine: Reunion, state: Gossip) -> list[NodeAddress]:
@@ -31,11 +34,13 @@ def asked(machine: Reunion, state: Gossip) -> list[NodeAddress]:
     return sorted({e.to.address for e in effects if isinstance(e, Send)})
 
 
-def answer(machine: Reunion, *, members: int, cluster_id: int = CLUSTER_ID + 1) -> JoinAnswer:
+def answer(
+    machine: Reunion, *, members: int, has_begun: bool = True, cluster_id: int = CLUSTER_ID + 1, state: Gossip = ALONE
+) -> JoinAnswer:
     """Return the answer of another cluster to the machine's question."""
-    (probe,) = [e.message for e in machine.ask(ALONE) if isinstance(e, Send)]
+    probe = [e.message for e in machine.ask(state) if isinstance(e, Send)][0]
     assert isinstance(probe, JoinProbe)
-    return JoinAnswer(probe.token, JoinState.in_cluster, cluster_id=cluster_id, members=members)
+    return JoinAnswer(probe.token, JoinState.in_cluster, cluster_id=cluster_id, members=members, has_begun=has_begun)
 
 
 def test_seeds_and_addresses_of_removed_runs_without_a_member_are_asked_in_turn() -> None:
@@ -63,13 +68,50 @@ def test_a_joiner_goes_on_asking_members_that_it_hears_to_let_it_in() -> None:
     assert asked(machine, waiting) == [address("b"), address("c"), address("d")]
     (request, _) = machine.ask(waiting)
     assert isinstance(request, Send)
-    assert request.message == Join(member("z", "joining"), SETTINGS, machine._token)
+    assert isinstance(request.message, Join)
+    assert request.message.joiner == member("z", "joining")
     deaf = waiting.with_row(run_of("z"), ObserverRow(1, frozenset({run_of("b"), run_of("c")})))
     assert asked(machine, deaf) == [address("d")]
 
 
-def test_a_joiner_waits_while_there_is_no_member_to_ask() -> None:
-    assert asked(reunion("z", "a"), gossip_of(member("e", "joining"), member("z", "joining"))) == []
+def test_before_anybody_is_up_each_member_asks_where_nobody_is() -> None:
+    nobody_up = gossip_of(member("e", "joining"), member("z", "joining"))
+    assert asked(reunion("z", "a", "e"), nobody_up) == [address("a")]
+    assert asked(reunion("e", "a", "z"), nobody_up) == [address("a")]
+    deaf = nobody_up.with_row(run_of("z"), ObserverRow(1, frozenset({run_of("e")})))
+    assert asked(reunion("z", "a", "e"), deaf) == [address("a"), address("e")]
+
+
+def test_a_member_leaves_for_a_cluster_that_has_begun_while_its_own_has_not() -> None:
+    nobody_up = gossip_of(member("e", "joining"), member("f", "joining"), member("z", "joining"))
+    machine = reunion("z", "a")
+    found = answer(machine, members=1, state=nobody_up)
+    (effect,) = machine.answered(nobody_up, run_of("a"), found)
+    assert effect == Dissolve("its cluster, in which nobody was up yet, met the cluster of a:2551, which has 1 member")
+
+
+def test_a_cluster_that_has_begun_stays_where_another_has_not() -> None:
+    machine = reunion("b", "a")
+    assert machine.answered(ALONE, run_of("a"), answer(machine, members=9, has_begun=False)) == []
+
+
+@pytest.mark.parametrize(("members", "gives_way"), [(1, False), (2, True), (3, True)])
+def test_of_two_clusters_that_have_not_begun_the_smaller_gives_way_as_a_whole(members: int, gives_way: bool) -> None:
+    nobody_up = gossip_of(member("e", "joining"), member("z", "joining"))
+    for name, leads in (("e", True), ("z", False)):
+        machine = reunion(name, "a")
+        found = answer(machine, members=members, has_begun=False, state=nobody_up)
+        effects = machine.answered(nobody_up, run_of("a"), found)
+        assert [isinstance(effect, Dissolve) and effect.with_all for effect in effects] == [True] * (
+            leads and gives_way
+        )
+
+
+def test_a_seed_under_another_name_is_known_by_its_address_once_it_has_answered() -> None:
+    machine = reunion("b", "seed-c")
+    assert asked(machine, PAIR) == [address("seed-c")]
+    machine.answered(PAIR, run_of("c"), answer(machine, members=2, cluster_id=CLUSTER_ID))
+    assert asked(machine, PAIR) == []
 
 
 def test_another_name_of_this_node_is_not_asked_again() -> None:
