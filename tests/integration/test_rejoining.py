@@ -18,20 +18,27 @@ WITHIN = 20.0
 class Hosted:
     """A node in a task of this process, as ``casty node`` runs it."""
 
-    def __init__(self, seed: NodeAddress, on_downed: str | None) -> None:
+    def __init__(self, seed: NodeAddress | None, on_downed: str | None) -> None:
         settings = replace(ClusterSettings(), on_downed=on_downed)
-        seeds = ((seed.host, seed.port),)
+        seeds = () if seed is None else ((seed.host, seed.port),)
         self.plan = NodePlan(node_id="hosted", name="shop", seed_nodes=seeds, settings=settings, join_timeout=5.0)
         self.guests = 0
         self.second = trio.Event()
+        self.addresses: list[NodeAddress] = []
+        """Of all its runs."""
+        self.announced = trio.Event()
         self.ending: ExitCode | None = None
         self.ended = trio.Event()
         self.scope = trio.CancelScope()
 
     async def run(self) -> None:
         with self.scope:
-            self.ending = await host(self.plan, Guest("guest", self.make))
+            self.ending = await host(self.plan, Guest("guest", self.make), announce=self.announce)
             self.ended.set()
+
+    def announce(self, system: ClusteredActorSystem) -> None:
+        self.addresses.append(system.self_node)
+        self.announced.set()
 
     def make(self):
         self.guests += 1
@@ -65,6 +72,26 @@ async def test_a_downed_node_joins_again_as_a_new_run_with_a_new_guest(on_downed
         assert before.incarnation != after.incarnation
         assert hosted.guests == 2
         hosted.scope.cancel()
+
+
+async def test_a_downed_node_without_seeds_joins_those_whom_it_knew() -> None:
+    hosted = Hosted(None, None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hosted.run)
+        with trio.fail_after(WITHIN):
+            await hosted.announced.wait()
+        (formed_at,) = hosted.addresses
+        seeds = [(formed_at.host, formed_at.port)]
+        async with ClusteredActorSystem(
+            name="shop", host="127.0.0.1", port=0, node_id="second", seed_nodes=seeds, required_quorum=2
+        ) as second:
+            async with second.events(MemberUp) as events:
+                with trio.fail_after(WITHIN):
+                    await second.cluster.down(formed_at)
+                    await next_run(events)
+                    await hosted.second.wait()
+            assert len((await second.get_cluster_state()).members) == 2
+            hosted.scope.cancel()
 
 
 async def test_a_downed_node_that_shall_stop_ends_with_its_code(capsys) -> None:
