@@ -116,9 +116,9 @@ class Joining:
             return JoinAnswer(token, state)
         return JoinAnswer(token, state, cluster_id=self.last.cluster_id, former=self.last.run)
 
-    def probed(self, sender: UniqueAddress, now: float) -> list[JoiningEffect]:
-        """Take note that another node seeds from this one."""
-        self.founding.is_seeded_from = True
+    def probed(self, sender: UniqueAddress, now: float, *, is_to_seed: bool = True) -> list[JoiningEffect]:
+        """Take note that another node asks this one, and whether it seeds from it."""
+        self.founding.is_seeded_from = self.founding.is_seeded_from or is_to_seed
         for name, seed in self._seeds.items():
             if sender.address in (name, self.founding.address_of(name)):
                 seed.heard_at = now
@@ -169,7 +169,7 @@ class Joining:
             return [Form()]
         self._has_asked = False
         probes = [
-            Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token))
+            Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token, name in self.founding.seeds))
             for name, seed in self._seeds.items()
             if self.founding.address_of(name) != self.member.address
         ]

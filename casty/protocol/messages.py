@@ -50,6 +50,8 @@ class JoinProbe:
     joiner: Member
     settings: JoinSettings
     token: int
+    is_to_seed: bool = True
+    """Whether the joiner lists who is asked as a seed; it may also have known it as a member."""
 
 
 class JoinState(Enum):

@@ -87,7 +87,9 @@ class Reunion:
 
     def _probe(self, address: NodeAddress) -> Send:
         token = self._tokens.setdefault(address, self.rng.getrandbits(TOKEN_BITS))
-        return Send(UniqueAddress(address, 0), JoinProbe(self.member, self.settings, token))
+        return Send(
+            UniqueAddress(address, 0), JoinProbe(self.member, self.settings, token, address in self.founding.seeds)
+        )
 
     def _join(self, state: Gossip) -> list[Send]:
         """Ask one member to let this node in: whoever did may have been lost before others heard of it."""

@@ -116,9 +116,9 @@ class Topology:
                 return self._joining_step(self.joining.start(now), now)
             case TimerFired(key):
                 return self._joining_step(self.joining.tick(now), now) if key == PROBE else []
-            case Received(sender, JoinProbe(joiner, _, token)) if joiner.unique == sender:
+            case Received(sender, JoinProbe(joiner, _, token, is_to_seed)) if joiner.unique == sender:
                 answer = Send(sender, self.joining.answer(token, now))
-                return [answer, *self._joining_step(self.joining.probed(sender, now), now)]
+                return [answer, *self._joining_step(self.joining.probed(sender, now, is_to_seed=is_to_seed), now)]
             case Received(sender, JoinAnswer() as answer):
                 return self._joining_step(self.joining.answered(sender, answer, now), now)
             case Received(sender, GossipState(welcome=True) as welcome) if self.joining.may_welcome(sender):

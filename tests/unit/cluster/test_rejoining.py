@@ -51,4 +51,4 @@ async def test_nodes_that_were_all_downed_begin_together_again(autojump_clock, n
 
 def test_only_the_error_of_a_downed_node_says_what_it_knew() -> None:
     with pytest.raises(ConfigError, match="rejoin_after must be a NodeDowned, such as the error that the block raised"):
-        ClusteredActorSystem(name="shop", host="a", port=1, node_id="a", rejoin_after=ValueError("no"))  # type: ignore[arg-type]
+        ClusteredActorSystem(name="shop", host="a", port=1, node_id="a", rejoin_after=ValueError("no"))

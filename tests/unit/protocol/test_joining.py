@@ -284,6 +284,19 @@ def test_former_members_do_not_form_while_others_may_go_on(last: LastMembership,
     assert Form() not in machine.tick(6.0), why
 
 
+def test_a_node_that_is_asked_as_a_former_member_is_no_candidate_for_that() -> None:
+    asking = joining("c", "a", "b", last=last_of("c", "a", "c", "x"))
+    probes = {e.to.address: e.message for e in asking.start(0.0) if isinstance(e, Send)}
+    as_seeds = {to: message.is_to_seed for to, message in probes.items() if isinstance(message, JoinProbe)}
+    assert as_seeds == {address("a"): True, address("b"): True, address("x"): False}
+    machine = joining("x", "a", "b")
+    machine.start(0.0)
+    machine.probed(run_of("c"), 0.1, is_to_seed=False)
+    assert not machine.founding.is_candidate
+    machine.probed(run_of("c"), 0.1)
+    assert machine.founding.is_candidate
+
+
 def test_only_runs_of_the_same_cluster_have_ended() -> None:
     machine = joining("b", "a", "b", "c", last=last_of("b", "a", "b", "c"))
     machine.start(0.0)
