@@ -21,7 +21,7 @@ from casty.cluster.node import ClusterNode
 from casty.cluster.services import ReceptionistCmd
 from casty.cluster.serving import ServingLease
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
-from casty.errors import ConfigError
+from casty.errors import ConfigError, NodeDowned
 from casty.protocol.cluster_state import ClusterState
 from casty.protocol.effects import Rng
 from casty.protocol.membership import Member, MemberStatus, member_called
@@ -133,7 +133,6 @@ class Cluster:
         *,
         remote_transport: RemoteTransport | None = None,
         rng: Rng | None = None,
-        last: LastMembership | None = None,
     ) -> Cluster:
         """Make a handle with all of `ClusterSettings`, of which the constructor has the most used.
 
@@ -144,18 +143,31 @@ class Cluster:
             remote_transport: Carrier of the traffic between nodes; None: a cluster of this node alone.
             rng: Source of the node's choices, for simulations; None draws from the seed of the system's config,
                 or from the operating system.
-            last: What the run of this node before this one knew: this one asks all whom that one knew, and founds no
-                cluster that those could have gone on without. None for a first run.
 
         Returns:
             A handle that has not been started.
         """
         cluster = cls(system, config, remote_transport=remote_transport)
         cluster._settings = settings
-        cluster._last = last
         if rng is not None:
             cluster._rng = rng
         return cluster
+
+    def rejoin_after(self, error: NodeDowned) -> None:
+        """Know what the last run of this node knew, which was downed.
+
+        This run asks all whom that one knew, besides its seeds, and founds no cluster that those could have gone on
+        without. Call it before `start`.
+
+        Parameters:
+            error: Error with which that run ended.
+
+        Raises:
+            RuntimeError: The cluster has been started already.
+        """
+        if self._node is not None or self._is_starting:
+            raise RuntimeError("the cluster has been started already: say which run was the last before that")
+        self._last = error.last
 
     @property
     def ref(self) -> ActorRef[ClusterCmd]:
@@ -317,6 +329,19 @@ class Cluster:
             RuntimeError: The cluster has not been started.
         """
         return up_members(self._running().board.snapshot)
+
+    @property
+    def unreachable_members(self) -> int:
+        """How many members cannot be reached in this node's latest snapshot."""
+        snapshot = self._running().board.snapshot
+        return 0 if snapshot is None else len(snapshot.unreachable)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether this node is up in its own latest snapshot."""
+        running = self._running()
+        own = (one for one in running.board.members if one.unique == running.self_node)
+        return any(one.status is MemberStatus.up for one in own)
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges of the membership and the links; none before the start.

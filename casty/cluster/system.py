@@ -120,11 +120,12 @@ class ClusteredActorSystem(ActorSystem):
             limits=self.settings.limits,
             rng=None if self.config.seed is None else Random(self.config.seed),
         )
-        last = None if rejoin_after is None else rejoin_after.last
         self.cluster: Cluster = Cluster.from_settings(
-            self, self.cluster_config, self.settings, remote_transport=transport, last=last
+            self, self.cluster_config, self.settings, remote_transport=transport
         )
         """Handle of this node's membership."""
+        if rejoin_after is not None:
+            self.cluster.rejoin_after(rejoin_after)
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:

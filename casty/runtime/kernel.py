@@ -46,6 +46,7 @@ from casty.runtime.tokens import Tokens
 
 if TYPE_CHECKING:
     from casty.runtime.system import ActorSystem
+    from casty.runtime.watchdog import Watchdog
 
 LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     ACTOR_STOPPED: ActorStoppedError,
@@ -113,6 +114,8 @@ class Kernel:
         self.ask_serial = 0
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False
+        self.watchdog: Watchdog | None = None
+        """Put here by itself; what it saw is told when the system has ended."""
         self.delivered = 0
         self.signals = 0
         self.rejected = 0

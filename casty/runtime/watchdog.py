@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("casty.runtime")
 
+STOOD_STILL: Final = 1.0
+"""Seconds by which the thread wakes late before it says that the whole process stood still."""
+
 WARNING_INTERVAL: Final = 5.0
 """Seconds between two warnings of one system, so that a bad day does not fill the log."""
 
@@ -38,6 +41,9 @@ class Watchdog:
         self._ended = threading.Event()
         self._alive = threading.Event()
         self._warned_at = -WARNING_INTERVAL
+        self._seen: tuple[float, str] | None = None
+        """When the loop was held last, and by whom."""
+        kernel.watchdog = self
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -54,12 +60,30 @@ class Watchdog:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._limit / 2):
+        while not self._rests():
             suspect = self._actor_on_stack()
             if suspect is not None and not self._gives_a_sign():
                 found = self._actor_on_stack()
                 if found is not None and found[0] == suspect[0]:
                     self._warn(*found)
+
+    def _rests(self) -> bool:
+        """Wait until the next look; True when there is none. A stop of the process shows in a late wake-up."""
+        began = time.monotonic()
+        is_over = self._ended.wait(self._limit / 2)
+        late = time.monotonic() - began - self._limit / 2
+        if not is_over and late > STOOD_STILL:
+            self._seen = time.monotonic(), f"the whole process stand still for {late:.1f} s"
+        return is_over
+
+    def last_seen(self) -> str:
+        """Say what kept the loop busy last, in words."""
+        if self._thread is None:
+            return "there is no watchdog on a virtual clock"
+        if self._seen is None:
+            return "the watchdog saw nobody hold the loop"
+        at, what = self._seen
+        return f"the watchdog saw {what}, {time.monotonic() - at:.1f} s before"
 
     def _gives_a_sign(self) -> bool:
         self._alive.clear()
@@ -84,6 +108,12 @@ class Watchdog:
 
     def _warn(self, path: str, where: str) -> None:
         now = time.monotonic()
+        self._seen = now, f"actor {path} hold the loop for more than {self._limit} s, at {where}"
         if now - self._warned_at >= WARNING_INTERVAL:
             self._warned_at = now
             logger.warning("actor %s holds the loop for more than %s s, at %s", path, self._limit, where)
+
+
+def what_held(kernel: Kernel) -> str:
+    """Say what kept the loop of a system busy last, in words, also when the system has ended."""
+    return "it had no watchdog yet" if kernel.watchdog is None else kernel.watchdog.last_seen()

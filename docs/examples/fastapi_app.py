@@ -1,18 +1,18 @@
-"""FastAPI in front of actors. Look at `lifespan`: it runs the system in a Trio thread, beside asyncio."""
-
-from __future__ import annotations
+"""FastAPI in front of actors. Look at `lifespan`, which runs a node in a Trio thread, and at `/ready`."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
-import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Response
 
-from casty import ActorContext, ActorRef, ActorSystem, Behaviors, Inbox, embed
+from casty import ActorContext, ActorRef, Behaviors, ClusteredActorSystem, Inbox, embed
+
+SEEDS: tuple[tuple[str, int], ...] = ()  # the nodes to join; without any, this one is a cluster of its own
+NODE = partial(ClusteredActorSystem, name="shop", host="127.0.0.1", port=0, node_id="web-1", seed_nodes=SEEDS)
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,17 @@ class Add:
 
 
 async def cart(ctx: ActorContext[Add], inbox: Inbox[Add]) -> None:
-    items: list[str] = []
+    items = 0
     async for message in inbox:
-        items.append(message.item)
-        message.reply_to.tell(len(items))
+        message.reply_to.tell(items := items + 1)
 
 
 @asynccontextmanager
 async def lifespan(web: FastAPI) -> AsyncGenerator[None]:
-    async with embed.start_async(lambda: ActorSystem("shop")) as web.state.shop:
-        web.state.cart = await web.state.shop.spawn(Behaviors.task(cart), "cart")
+    def open_shop(system: ClusteredActorSystem) -> None:  # called again when a downed node has joined again
+        web.state.cart = system.spawn(Behaviors.task(cart), "cart")
+
+    async with embed.start_async(NODE, on_start=open_shop, rejoin=bool(SEEDS)) as web.state.shop:
         yield
 
 
@@ -39,20 +40,19 @@ web = FastAPI(lifespan=lifespan)
 
 
 @web.post("/cart/{item}")
-async def add(item: str, request: Request) -> int:
-    shop: embed.AsyncEmbedded[ActorSystem] = request.app.state.shop
-    return await shop.ask(request.app.state.cart, lambda reply_to: Add(item, reply_to), timeout=5.0)
+async def add(item: str) -> int:
+    return int(await web.state.shop.ask(web.state.cart, partial(Add, item), timeout=5.0))
+
+
+@web.get("/ready")
+async def ready() -> Response:
+    health: embed.Health = await web.state.shop.health()
+    return Response(health.reason or f"{health.up_members} up", 200 if health.is_ready else 503)
 
 
 async def main() -> None:
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(web, log_level="warning"))
-    serving = asyncio.create_task(server.serve([listening]))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
-        for item in ("tea", "rice", "milk"):
-            print("items in the cart:", (await client.post(f"/cart/{item}")).text)
-    server.should_exit = True
-    await serving
+    async with lifespan(web), httpx.AsyncClient(transport=httpx.ASGITransport(web), base_url="http://shop") as client:
+        print((await client.get("/ready")).text, (await client.post("/cart/tea")).text)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+
+from casty import ClusteredActorSystem, embed
+from casty.runtime import embedding
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fastapi_app.py"
 
@@ -61,9 +66,45 @@ def test_requests_reach_one_actor_and_get_its_replies(web: object) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("anyio")]
 
 
+def test_the_service_is_ready_while_its_node_is_up(web: object) -> None:
+    async def use(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/ready")
+        assert (answer.status_code, answer.text) == (200, "1 up")
+
+    shop(web, use)
+
+
 def test_the_service_can_be_started_again_with_a_new_system(web: object) -> None:
     async def use(client: httpx.AsyncClient) -> None:
         assert (await client.post("/cart/tea")).json() == 1
 
     shop(web, use)
     shop(web, use)
+
+
+def test_a_node_that_its_cluster_downs_is_logged_and_comes_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedding, "REJOIN_PAUSE_MIN", 0.1)
+    started = threading.Semaphore(0)
+
+    def node(name: str, seeds: tuple[tuple[str, int], ...] = ()) -> ClusteredActorSystem:
+        return ClusteredActorSystem(name="shop", host="127.0.0.1", port=0, node_id=name, seed_nodes=seeds)
+
+    with embed.start(lambda: node("store-1")) as store:
+        seed = store.system.self_node
+        seeds = ((seed.host, seed.port),)
+        with embed.start(lambda: node("web-1", seeds), on_start=lambda _: started.release(), rejoin=True) as gateway:
+            assert started.acquire(timeout=10)
+            gateway.run(gateway.system.wait_for, 2)
+            first = gateway.system.self_node
+            store.run(store.system.cluster.down, first)
+            assert started.acquire(timeout=30)
+            gateway.run(gateway.system.wait_for, 2)
+            deadline = time.monotonic() + 10
+            while not (health := gateway.health()).is_ready and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert (health.is_ready, health.rejoins, health.up_members) == (True, 1, 2)
+    lines = [one.getMessage() for one in caplog.records if one.name == "casty.embed" and one.levelno == logging.ERROR]
+    assert len(lines) == 1
+    assert "NodeDowned" in lines[0] and "joining again in 0.1 s" in lines[0]
