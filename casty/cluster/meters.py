@@ -39,7 +39,7 @@ FRAMES_RECEIVED: Final = Metric("frames_received", "Frames that came from peers.
 BYTES_RECEIVED: Final = Metric("bytes_received", "The bytes of those.")
 FRAMES_REJECTED: Final = Metric("frames_rejected", "Frames that were not taken, because a queue was full or closed.")
 FRAMES_UNDELIVERED: Final = Metric("frames_undelivered", "Frames that were taken and will never be written.")
-FRAMES_UNKNOWN: Final = Metric("frames_unknown", "Frames in writes that broke: they may have arrived or not.")
+FRAMES_UNKNOWN: Final = Metric("frames_unknown", "Frames lost at most: written since a peer was last heard.")
 
 CLUSTER_METRICS: Final = (
     MEMBERS,

@@ -240,8 +240,8 @@ class Exchange:
             for session in list(self.sessions):
                 if now >= session.closes_at:
                     session.end(f"nothing has crossed it for {idle_max:g} s", graceful=True)
-                elif now - session.used >= idle_max:
-                    session.retire()
+                else:
+                    session.keep_house(now, idle_max)
 
     def finish(self) -> None:
         """Take nothing more, write what is queued, and say goodbye on every link."""

@@ -18,6 +18,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.naming import printable
+from casty.transport.acknowledging import Acknowledging
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.complaints import Complaints
 from casty.transport.credit import FRAME_COST_BYTES, control_credit
@@ -162,6 +163,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._is_to_stay = False
         self._has_said_goodbye = False
+        self._acks = Acknowledging(link.lane, link.traffic, self._writer)
 
     @property
     def remote(self) -> str:
@@ -213,6 +215,7 @@ class Session:
         self.is_over = True
         self.over.set()
         self._writer.give_up()
+        self.link.traffic.frames_unknown += self._acks.unheard
         self._scope.cancel()
         self._owner.ended(self, reason, graceful)
 
@@ -233,6 +236,7 @@ class Session:
             self.end(str(error), graceful=False)
         self.preface = b""
         await read_out(old)
+        self._acks.begin()  # what has come meanwhile came on the old one
         self.predecessor = None
 
     def write_now(self, pieces: list[Piece]) -> bool:
@@ -266,16 +270,16 @@ class Session:
                     if await self._write_rest():
                         return
                     continue
-                if self._is_to_stay:
-                    self._is_to_stay = False
-                    await writer.write(STAY_FRAME)
+                if self._is_to_stay or self._acks.is_wanted:
+                    stay, self._is_to_stay = STAY_FRAME if self._is_to_stay else b"", False
+                    await writer.write(self._acks.frame() + stay)
                     continue  # meanwhile it may be over, and what is queued be for the next one
                 if await writer.write_queued():
                     self.used = trio.current_time()
                     if len(outbox):
                         await trio.lowlevel.checkpoint()
                 elif self.is_finishing:
-                    await writer.write(GOODBYE_FRAME)
+                    await writer.write(self._acks.frame() + GOODBYE_FRAME)
                     self._has_said_goodbye = True
                     return
                 else:
@@ -287,7 +291,7 @@ class Session:
     async def _write_rest(self) -> bool:
         """Write what ending an idle link takes, and nothing else; whether that was the goodbye."""
         if self.rest is Rest.agreed:
-            await self._writer.write(GOODBYE_FRAME)
+            await self._writer.write(self._acks.frame() + GOODBYE_FRAME)
             self._has_said_goodbye = True
             return True
         if self.rest is Rest.wanted:
@@ -296,6 +300,14 @@ class Session:
         if self.rest is Rest.asked:
             await self.link.outbox.wait(only_woken=True)
         return False
+
+    def keep_house(self, now: float, idle_max: float) -> None:
+        """Tell the peer what has come; where nothing has crossed for long, ask it whether to end."""
+        if now - self.used >= idle_max:
+            self.retire()
+        elif self._acks.is_behind:
+            self._acks.is_wanted = True
+            self.link.outbox.wake()
 
     def _asked_to_rest(self) -> None:
         """Agree to end the link, unless something is queued or half written; that crosses it first."""
@@ -336,6 +348,9 @@ class Session:
                     await guest.take_in(count, frames, reader.begun_bytes)
                 await self._deliver(frames)
                 reader.done()
+                if self.link.traffic.frames_received >= self._acks.due_at:
+                    self._acks.is_wanted = True
+                    self.link.outbox.wake()
                 if guest is not None:
                     guest.in_hand = 0
         except ConnectionLost as error:
@@ -381,6 +396,8 @@ class Session:
                     self._owner.complaints.error(peer.address, "handling a frame failed; the link is closed", error)
                     self.end(f"handling a {kind.name} frame failed here", graceful=False)
                 link.traffic.frames_received += position - start
+            elif kind is FrameKind.ACK and lane is Lane.ordinary:
+                self._acks.hear(bytes(body))
             elif kind is FrameKind.GOODBYE and not body:
                 self.end("the peer said goodbye", graceful=True)
             elif kind is FrameKind.IDLE and not body:
@@ -398,6 +415,7 @@ class Session:
 
     def _end_of_stream(self) -> None:
         if self._has_said_goodbye:
+            self._acks.hear_all()
             self.end("this node said goodbye", graceful=True)
         else:
             self.end("the connection was closed by the peer", graceful=False)

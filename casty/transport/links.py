@@ -26,6 +26,7 @@ class LinkStatistics:
     bytes_sent: int
     frames_received: int
     bytes_received: int
+    frames_broken: int
     frames_unknown: int
     frames_undelivered: int
 
@@ -34,7 +35,8 @@ class LinkStatistics:
 class TransportStatistics:
     """A transport at one moment. The counters include links that are gone.
 
-    Frames that were taken are sent, undelivered, unknown, still queued, or under way: in a write that is not over.
+    Frames that were taken are sent, undelivered, broken, still queued, or under way: in a write that is not over. Of
+    those sent and broken at most ``frames_unknown`` have not arrived.
     """
 
     links: tuple[LinkStatistics, ...]
@@ -45,6 +47,7 @@ class TransportStatistics:
     frames_received: int
     bytes_received: int
     frames_under_way: int
+    frames_broken: int
     frames_unknown: int
     frames_undelivered: int
     frames_rejected: int
@@ -120,6 +123,7 @@ class Links:
             frames_received=total.frames_received,
             bytes_received=total.bytes_received,
             frames_under_way=sum(link.frames_under_way for link in links),
+            frames_broken=total.frames_broken,
             frames_unknown=total.frames_unknown,
             frames_undelivered=total.frames_undelivered,
             frames_rejected=frames_rejected,
@@ -139,6 +143,7 @@ def _statistics_of(link: Link) -> LinkStatistics:
         bytes_sent=link.traffic.bytes_sent,
         frames_received=link.traffic.frames_received,
         bytes_received=link.traffic.bytes_received,
+        frames_broken=link.traffic.frames_broken,
         frames_unknown=link.traffic.frames_unknown,
         frames_undelivered=link.traffic.frames_undelivered,
     )

@@ -54,9 +54,10 @@ class RemoteTransport:
 
     Call `bind`, then `run` in a task of its own; the other methods are for the time in between.
     Nothing is dropped silently: a frame that was taken is written, or given to
-    ``handler.undelivered``, or was inside a write when its connection broke, which `statistics`
-    counts as ``frames_unknown``. A frame is never written twice, and frames of one lane to one run
-    of a node are written in the order in which they were sent.
+    ``handler.undelivered``, or was inside a write when its connection broke. What was written since
+    the peer was last heard, when that happens, `statistics` counts as ``frames_unknown``. A frame is
+    never written twice, and frames of one lane to one run of a node are written in the order in
+    which they were sent.
 
     Parameters:
         network: What to listen and dial with, such as ``TcpNetwork()``.

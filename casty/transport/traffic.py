@@ -14,8 +14,10 @@ class Traffic:
     bytes_sent: int = 0
     frames_received: int = 0
     bytes_received: int = 0
+    frames_broken: int = 0
+    """In a write that was interrupted."""
     frames_unknown: int = 0
-    """In a write that was interrupted: they may have arrived or not."""
+    """Of those sent or broken: so many may not have arrived, as they were written since the peer was last heard."""
     frames_undelivered: int = 0
     """Given back, because they will never be written."""
 
@@ -25,5 +27,6 @@ class Traffic:
         self.bytes_sent += other.bytes_sent
         self.frames_received += other.frames_received
         self.bytes_received += other.bytes_received
+        self.frames_broken += other.frames_broken
         self.frames_unknown += other.frames_unknown
         self.frames_undelivered += other.frames_undelivered

@@ -44,6 +44,7 @@ class FrameWriter:
         "_most",
         "_outbox",
         "_rest",
+        "_sent_before",
         "_size",
         "_timeout",
         "_traffic",
@@ -69,6 +70,7 @@ class FrameWriter:
         """Frames that were taken out of the queue, and are not written whole."""
         self._size = 0
         """Of these together."""
+        self._sent_before = traffic.frames_sent
         self._rest: bytes | memoryview = b""
         """What is to be written of them. It stays until the next: the memory of large frames that is freed at once goes
         back to the system and comes anew, page by page, and an ask with 2 MiB takes 1.7 times the processor time."""
@@ -111,7 +113,7 @@ class FrameWriter:
                 return was_early
             self._begin(batch)
         await self.write(self._rest)
-        if not self._is_over:  # else they were counted as unknown
+        if not self._is_over:  # else they were counted as broken
             self._done()
         return True
 
@@ -201,12 +203,17 @@ class FrameWriter:
             if not rest:
                 return
 
+    @property
+    def written(self) -> int:
+        """How many frames were written to this connection, whole or in part."""
+        return self._traffic.frames_sent - self._sent_before + self._unknown
+
     def give_up(self) -> None:
-        """Count what is half written as unknown, and write nothing more. Again changes nothing."""
+        """Count what is half written as broken, and write nothing more. Again changes nothing."""
         if self._is_over:
             return
         self._is_over = True
-        self._traffic.frames_unknown += self._unknown
+        self._traffic.frames_broken += self._unknown
 
     def _begin(self, batch: list[bytes]) -> None:
         self._rest = batch[0] if len(batch) == 1 else b"".join(batch)

@@ -63,6 +63,8 @@ class FrameKind(IntEnum):
     """Go on."""
     WITHDRAW = 15
     """Do not start a request: who asked waits no longer."""
+    ACK = 16
+    """So many frames of this link were handed over."""
 
 
 LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {

@@ -32,6 +32,8 @@ class Chaos:
         self.rng = random.Random(seed)
         self.nodes: dict[str, object] = {}
         self.taken: dict[tuple, int] = defaultdict(int)
+        self.told: dict[tuple, int] = defaultdict(int)
+        """Of those, the ones on the ordinary lane."""
         self.retired: list = []
         self.serial = 0
         self.incarnation = 0
@@ -49,6 +51,7 @@ class Chaos:
         kind = FrameKind.CONTROL if lane is Lane.control else FrameKind.ENVELOPE
         if source.transport.send(target.me, lane, frame(kind, self.body(source, lane))):
             self.taken[source.me] += 1
+            self.told[source.me] += lane is Lane.ordinary
 
     async def send_wait(self, source, target, patience: float) -> None:
         with trio.move_on_after(patience):
@@ -57,6 +60,7 @@ class Chaos:
             data = frame(FrameKind.ENVELOPE, b"%d|waited-%d|1|" % (source.me.incarnation, self.serial))
             await source.transport.send_wait(target.me, Lane.ordinary, data)
             self.taken[source.me] += 1
+            self.told[source.me] += 1
 
     async def step(self, nursery: trio.Nursery) -> None:
         rng, network = self.rng, self.world.network
@@ -111,8 +115,19 @@ class Chaos:
         for node in self.nodes.values():
             now = node.transport.statistics()
             queued = sum(link.queued_messages for link in now.links) + now.frames_under_way
-            accounted = now.frames_sent + now.frames_unknown + now.frames_undelivered + queued
+            accounted = now.frames_sent + now.frames_broken + now.frames_undelivered + queued
             assert accounted == self.taken[node.me], f"{node.me}: {now}"
+            assert self.lost(node, everyone, given_back) <= now.frames_unknown, f"{node.me}: {now}"
+
+    def lost(self, node, everyone: list, given_back: set[bytes]) -> int:
+        """Return how many frames of a node on its ordinary lanes neither arrived, nor came back, nor wait."""
+        start = b"%d|" % node.me.incarnation
+        arrived = [body for one in everyone for body in one.told.bodies]
+        told = [body for body in (*arrived, *given_back) if body.startswith(start)]
+        found = [body for body in told if not body.startswith(start + b"0|")]
+        links = node.transport.statistics().links
+        waiting = sum(link.queued_messages + link.frames_under_way for link in links if link.lane is Lane.ordinary)
+        return self.told[node.me] - len(found) - waiting
 
     def check_received(self, node, given_back: set[bytes]) -> None:
         last: dict[bytes, int] = defaultdict(int)
@@ -149,6 +164,7 @@ class Chaos:
                     self.nodes[other].me, Lane.ordinary, frame(FrameKind.ENVELOPE, body)
                 )
                 self.taken[self.nodes[one].me] += 1
+                self.told[self.nodes[one].me] += 1
                 expected[other].append(body)
             await trio.sleep(20)
         for name, bodies in expected.items():

@@ -1,0 +1,31 @@
+"""How a node says how many frames of a link it has handed over.
+
+The body is their number since the link was made, those of the kinds that a lane carries. What the other end has
+written beyond it, when the link breaks, may have been lost, and nothing else.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from casty.errors import FrameError
+from casty.wire.frame import FrameKind, frame
+
+COUNT = struct.Struct(">Q")
+
+
+def ack_frame(count: int) -> bytes:
+    """Return the frame that says so many frames were handed over."""
+    return frame(FrameKind.ACK, COUNT.pack(count))
+
+
+def decode_ack(body: bytes) -> int:
+    """Return the number in the body of ACK. Raises FrameError.
+
+    >>> decode_ack(ack_frame(7)[5:])
+    7
+    """
+    if len(body) != COUNT.size:
+        raise FrameError(f"the number of frames has {COUNT.size} bytes, got {len(body)}")
+    (count,) = COUNT.unpack(body)
+    return int(count)
