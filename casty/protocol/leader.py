@@ -81,7 +81,7 @@ class LeaderActions:
         if not state.is_converged(self_node):
             return state
         if not leads:
-            return self._with(state, self_node, self._promotions(state, may_begin=True))
+            return self._with(state, self_node, self._moves(state, leads=False, may_begin=True))
         gone = frozenset(
             member.unique
             for member in state.ordered
@@ -92,8 +92,7 @@ class LeaderActions:
                 and (member.unique in confirmed or member.unique in state.lost_to(self_node))
             )
         )
-        moved = [m.moved_to(MemberStatus.exiting) for m in state.ordered if m.status is MemberStatus.leaving]
-        state = self._with(state, self_node, [*moved, *self._promotions(state, may_begin=may_begin)])
+        state = self._with(state, self_node, self._moves(state, leads=True, may_begin=may_begin))
         if gone:
             state = state.without_members(self_node, gone, now)
         return state.without_old_tombstones(self_node, now)
@@ -111,11 +110,12 @@ class LeaderActions:
         roles = Counter(role for member in members for role in member.roles)
         return len(members) >= self.min_members and all(roles[r] >= count for r, count in self.min_members_per_role)
 
-    def _promotions(self, state: Gossip, *, may_begin: bool) -> list[Member]:
+    def _moves(self, state: Gossip, *, leads: bool, may_begin: bool) -> list[Member]:
+        leaving = [member for member in state.ordered if leads and member.status is MemberStatus.leaving]
+        moved = [member.moved_to(MemberStatus.exiting) for member in leaving]
         joining = [member for member in state.ordered if member.status is MemberStatus.joining]
         if not has_begun(state) and not (may_begin and self._are_enough(joining)):
-            return []
-        moved: list[Member] = []
+            return moved
         settled = [member for member in state.ordered if member.status is not MemberStatus.joining]
         addresses = {member.address for member in settled}
         ids = {member.id for member in settled if member.status is not MemberStatus.down}
