@@ -14,6 +14,7 @@ from typing import assert_never
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.anti_entropy import AntiEntropy
+from casty.protocol.confirmation import ASKED_ABOUT_MAX, Confirmation, ConfirmationEffect, GossipMessage, standing_of
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, Relation
 from casty.protocol.membership import MemberStatus
@@ -24,8 +25,12 @@ from casty.protocol.messages import (
     GossipState,
     GossipVersions,
     RegistrySlots,
+    StandingAnswer,
+    StandingQuestion,
 )
+from casty.protocol.reachability import ObserverRow
 from casty.protocol.registry import Registry
+from casty.protocol.split_brain import KeepMajority, Strategy
 from casty.protocol.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
 
 FOREIGN_NOTED_MAX = 64
@@ -33,7 +38,7 @@ TELL_EVERY = 0.5
 """Seconds between two states for one run that is down or removed and goes on talking."""
 TOLD_MAX = 64
 
-ExchangeMessage = GossipState | GossipDelta | GossipSeen | GossipDigest | GossipVersions | RegistrySlots
+ExchangeMessage = GossipMessage | StandingQuestion | StandingAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Outcome:
 
     state: Gossip
     registry: Registry
-    effects: tuple[Send | Note, ...] = ()
+    effects: tuple[ConfirmationEffect, ...] = ()
     taken: bool = False
     """The state is the sender's newer one: it was acknowledged and needs no push of this node."""
 
@@ -53,16 +58,59 @@ class Exchange:
 
     self_node: UniqueAddress
     spread: AntiEntropy
+    strategy: Strategy | None = KeepMajority()
+    _confirmation: Confirmation = field(init=False)
     _foreign: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _told: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
+
+    def __post_init__(self) -> None:
+        self._confirmation = Confirmation(self.self_node, self.strategy, self.spread.rng)
 
     def receive(
         self, state: Gossip, registry: Registry, sender: UniqueAddress, message: ExchangeMessage, now: float
     ) -> Outcome:
         """Return what follows. DecodeError for a state that contradicts itself; nothing changed."""
-        outcome = Outcome(state, registry)
         if message.cluster_id != state.cluster_id:
-            return replace(outcome, effects=self._foreign_note(sender, message.cluster_id))
+            return Outcome(state, registry, self._foreign_note(sender, message.cluster_id))
+        match message:
+            case StandingQuestion(nodes=nodes):
+                check_runs(nodes, ASKED_ABOUT_MAX, "members that are asked about")
+                is_known = sender in state.members or sender in state.tombstones
+                return Outcome(
+                    state, registry, (Send(sender, standing_of(state, self.self_node, message)),) if is_known else ()
+                )
+            case StandingAnswer(staying=nodes):
+                check_runs(nodes, ASKED_ABOUT_MAX, "members that stay")
+                self._confirmation.answered(state, sender, message)
+                return self.settle(state, registry, now)
+            case _:
+                self._confirmation.observe(state, now)
+                outcome = self._with_own_row(state, self._received(Outcome(state, registry), sender, message, now))
+        if outcome.state.members is state.members:
+            return outcome
+        doubt = self._confirmation.judge(state, outcome.state, sender, message, now)
+        if doubt is None:
+            return outcome
+        settled = self.settle(state, registry, now)
+        return settled if settled.state is not state else replace(settled, effects=(*doubt, *settled.effects))
+
+    def settle(self, state: Gossip, registry: Registry, now: float, *, is_over: bool = False) -> Outcome:
+        """Return what follows from the answers that have come by now; ``is_over``: no more are waited for."""
+        believed, effects = self._confirmation.settle(state, now, is_over=is_over)
+        if believed is None:
+            return Outcome(state, registry, tuple(effects))
+        return self.receive(state, registry, *believed, now)
+
+    def _with_own_row(self, state: Gossip, outcome: Outcome) -> Outcome:
+        """Say once more whom this node accuses, where others say that it accuses somebody else."""
+        own, told = (one.rows.get(self.self_node, ObserverRow()) for one in (state, outcome.state))
+        if told.accused == own.accused & outcome.state.members.keys() or self.self_node not in outcome.state.members:
+            return outcome
+        row = ObserverRow(told.version + 1, own.accused & outcome.state.members.keys())
+        return replace(outcome, state=outcome.state.with_row(self.self_node, row), taken=False)
+
+    def _received(self, outcome: Outcome, sender: UniqueAddress, message: GossipMessage, now: float) -> Outcome:
+        state, registry = outcome.state, outcome.registry
         member = state.members.get(sender)
         if sender in state.tombstones or (member is not None and member.status is MemberStatus.down):
             # What it says of others is void, and that it is down or removed is what it has to learn.

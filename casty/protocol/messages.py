@@ -185,6 +185,24 @@ class ServingGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingQuestion:
+    """I was told that these members go; do you hold them for such that stay?"""
+
+    cluster_id: int
+    token: int
+    nodes: tuple[UniqueAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StandingAnswer:
+    """Of those that your question of this token names, these stay as far as I know."""
+
+    cluster_id: int
+    token: int
+    staying: tuple[UniqueAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ExitingConfirmed:
     """I know that I am exiting and have finished: remove me."""
 
@@ -206,6 +224,8 @@ TopologyMessage = (
     | RegistrySlots
     | ServingRequest
     | ServingGrant
+    | StandingQuestion
+    | StandingAnswer
     | ExitingConfirmed
     | JoinWithdrawn
 )
@@ -226,6 +246,8 @@ CONTROL_MESSAGES: tuple[type, ...] = (
     RegistrySlots,
     ServingRequest,
     ServingGrant,
+    StandingQuestion,
+    StandingAnswer,
     ExitingConfirmed,
     JoinWithdrawn,
     *WATCH_MESSAGES,

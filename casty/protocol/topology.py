@@ -14,8 +14,9 @@ from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
 from casty.protocol.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.availability import Absolve, Accuse
+from casty.protocol.confirmation import CONFIRM
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
-from casty.protocol.exchange import Exchange
+from casty.protocol.exchange import Exchange, Outcome
 from casty.protocol.founding import Founding
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
@@ -95,7 +96,7 @@ class Topology:
         self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
         self._reunion = Reunion(self.member, settings.shared, self._founding, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
-        self._exchange = Exchange(self._node, self._spread)
+        self._exchange = Exchange(self._node, self._spread, settings.downing)
         self._pushes = Pushes(self._spread)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
         self._sides = Sides(self._node, settings.downing, settings.stable_after)
@@ -243,11 +244,13 @@ class Topology:
             case JoinAnswer():
                 return self._met(state, self._reunion.answered(state, sender, message))
             case _:
-                outcome = self._exchange.receive(state, self.registry, sender, message, now)
-                self.state, self.registry = outcome.state, outcome.registry
-                if outcome.taken:
-                    self._pushes.take(outcome.state)
-                return list(outcome.effects)
+                return self._exchanged(self._exchange.receive(state, self.registry, sender, message, now))
+
+    def _exchanged(self, outcome: Outcome) -> list[TopologyEffect]:
+        self.state, self.registry = outcome.state, outcome.registry
+        if outcome.taken:
+            self._pushes.take(outcome.state)
+        return [*outcome.effects]
 
     def _met(self, state: Gossip, found: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
         notes: list[TopologyEffect] = []
@@ -263,13 +266,14 @@ class Topology:
     def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
         if key == GOSSIP:
             self.registry = self.registry.kept(state.members.keys())
-            hurried = 2 * len(state.seen) < len(state.members)
-            delay = self.settings.gossip_interval / (HURRY if hurried else 1)
+            delay = self.settings.gossip_interval / (HURRY if 2 * len(state.seen) < len(state.members) else 1)
             return [*self._spread.round(state, self.registry, now), StartTimer(GOSSIP, delay)]
         if key == PUSH:
             return [*self._pushes.push(state, self.registry, now)]
         if key == REUNION:
             return [*self._reunion.ask(state)]
+        if key == CONFIRM:
+            return self._exchanged(self._exchange.settle(state, self.registry, now, is_over=True))
         if key == LEAVE:
             self.gone = True
             return [*last_words(state, self._node, now), Left()]
@@ -283,9 +287,8 @@ class Topology:
         return [Note(Severity.warning, ruling.words)]
 
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
-        if self.state is None or self.gone:
+        if (state := self.state) is None or self.gone:
             return []
-        state = self.state
         # Step by step: subscribers here see every state that a leader leaves at once, as others do.
         effects: list[TopologyEffect] = [*self.view.update(state, self.registry)]
         while (moved := self._lead(state, now)) is not state:

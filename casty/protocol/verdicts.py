@@ -27,7 +27,7 @@ def still_counting(state: Gossip, strategy: Strategy | None, awareness: Awarenes
     down = [member for member in state.ordered if member.status is MemberStatus.down]
     if not down:
         return ()
-    before = {member.unique: _before(member) for member in down}
+    before = {member.unique: before_down(member) for member in down}
     standing = [member for member in state.ordered if member.status not in GOING]
 
     def is_agreed(member: Member) -> bool:
@@ -39,5 +39,6 @@ def still_counting(state: Gossip, strategy: Strategy | None, awareness: Awarenes
     return tuple(before[member.unique] for member in down if not is_agreed(member))
 
 
-def _before(member: Member) -> Member:
+def before_down(member: Member) -> Member:
+    """Return a member that is down as it was before: up, or joining."""
     return replace(member, status=MemberStatus.up if member.up_number else MemberStatus.joining)

@@ -112,6 +112,25 @@ def test_a_member_that_gives_itself_up_says_so_itself() -> None:
     assert outcome.state.members[B].status is MemberStatus.down
 
 
+def test_who_is_said_to_accuse_somebody_says_once_more_whom_it_accuses() -> None:
+    said = STATE.changed(B, rows={A: ObserverRow(7, frozenset({B, C}))})
+    outcome = received(to_wire(said, 1.0))
+    assert outcome.state.rows[A] == ObserverRow(8, frozenset())
+    assert outcome.state.seen == {A}
+    assert not outcome.taken, "it is a version of this node, which pushes it"
+    unchanged = STATE.with_row(A, ObserverRow().accusing(C))
+    kept = received(to_wire(leaving(unchanged, "b", "b"), 1.0), unchanged)
+    assert kept.state.rows[A] == ObserverRow(1, frozenset({C}))
+    assert kept.taken
+
+
+def test_a_run_that_was_removed_says_nothing_more() -> None:
+    state = STATE.with_row(A, ObserverRow().accusing(B, C)).with_moved(C, {A}, MemberStatus.down)
+    outcome = received(to_wire(state.without_members(C, frozenset({A}), 0.0), 1.0), state)
+    assert A not in outcome.state.members
+    assert outcome.state.seen <= outcome.state.members.keys()
+
+
 def test_same_version_joins_who_has_seen() -> None:
     one = leaving(STATE, "c", "c").seen_by(A)
     outcome = received(to_wire(leaving(STATE, "c", "c").seen_by(B), 1.0), one)

@@ -29,7 +29,7 @@ def cluster(*members: Member, rows: dict[int, set[int]] | None = None, seen: set
 def test_a_report_names_who_accuses_whom() -> None:
     state = cluster(member(1), member(2), member(3), rows={1: {3}, 2: {3}}, seen={1, 2})
     reports = report_members(state, {run(3).address: 17.5}, {run(2): 99.0}, 100.0)
-    assert [(r.member.id, r.has_seen, r.accusers, r.phi, r.gossip_age) for r in reports] == [
+    assert [(r.id, r.has_seen, r.accusers, r.phi, r.gossip_age) for r in reports] == [
         ("n1", True, 0, None, None),
         ("n2", True, 0, None, 1.0),
         ("n3", False, 2, 17.5, None),

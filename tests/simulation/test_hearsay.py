@@ -1,0 +1,193 @@
+"""What one node says of others, who are well: that they are down, removed, gone, or on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from casty.address import UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import MemberStatus
+from casty.protocol.reachability import ObserverRow
+from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
+from casty.protocol.state_on_wire import to_wire
+from casty.protocol.topology_events import Received, TopologySettings
+from casty.testing.simulation import ModelCluster, OneOwner, Run, Watch
+
+Lie = Callable[[Gossip, UniqueAddress, frozenset[UniqueAddress]], Gossip]
+
+
+def all_moved_to(status: MemberStatus) -> Lie:
+    """Return the lie that members are in this status, whatever the way there is."""
+
+    def lie(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+        moved = {node: replace(state.members[node], status=status) for node in victims}
+        return state.changed(liar, members={**state.members, **moved})
+
+    return lie
+
+
+def removed(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+    return state.without_members(liar, victims, 0.0)
+
+
+def just_not_there(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+    left = {node: member for node, member in state.members.items() if node not in victims}
+    return state.changed(liar, members=left)
+
+
+def accused_by_all(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+    """Return the lie that the victims accuse one another, and the liar all of them."""
+    rows = {node: ObserverRow(50, victims - {node}) for node in (*victims, liar)}
+    return state.changed(liar, rows={**state.rows, **rows})
+
+
+LIES = {
+    "down": all_moved_to(MemberStatus.down),
+    "exiting": all_moved_to(MemberStatus.exiting),
+    "leaving": all_moved_to(MemberStatus.leaving),
+    "removed": removed,
+    "not there": just_not_there,
+}
+
+
+class Told:
+    """A cluster with a liar z in it."""
+
+    def __init__(self, names: str, *, joining: bool, strategy: Strategy | None = None, seed: int = 1) -> None:
+        self.cluster = ModelCluster(seed, settings=TopologySettings(downing=strategy))
+        self.watch, self.owner = Watch(self.cluster), OneOwner(self.cluster)
+        self.names = names
+        self.cluster.form(names)
+        self.run(3.0)
+        self.liar = self.cluster.start("z", seeds=names)
+        # It becomes up when all have seen it; a moment before that it is joining everywhere.
+        self.run(5.0, until=lambda: all("z" in self.states(at) for at in names))
+        if not joining:
+            self.run(5.0, until=lambda: self.cluster.all_up(len(names) + 1))
+        assert self.states(names[-1])["z"] == ("joining" if joining else "up")
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        self.cluster.run_for(seconds, until=lambda: self.watch.check() or self.owner.check() or until())
+
+    def states(self, at: str) -> dict[str, str]:
+        return {address.host: status for address, status in self.cluster.runs[at].statuses.items()}
+
+    def tell(self, to: Run, lie: Lie, about: str) -> None:
+        """Have z tell one node, in a state that is newer than the one it has."""
+        state = to.topology.state
+        assert state is not None
+        victims = frozenset(self.cluster.runs[name].node for name in about)
+        if lie is just_not_there:
+            victims -= {to.node}  # of itself it is no state at all
+        told = lie(state.seen_by(self.liar.node), self.liar.node, victims)
+        self.cluster.tell(to, Received(self.liar.node, to_wire(told, to.clock(self.cluster.now))))
+
+    def tell_all(self, lie: Lie, about: str) -> None:
+        for name in self.names:
+            self.tell(self.cluster.runs[name], lie, about)
+
+    @property
+    def standing(self) -> str:
+        """Who runs, and counts as up by all that run."""
+        runs = [run for run in self.cluster.living if run.name in self.names]
+        return "".join(run.name for run in runs if all(self.states(one.name).get(run.name) == "up" for one in runs))
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+@pytest.mark.parametrize("names", ["abc", "abcde"])
+@pytest.mark.parametrize("joining", [True, False])
+def test_one_state_by_which_all_others_go_ends_nobody(lie: Lie, names: str, joining: bool) -> None:
+    told = Told(names, joining=joining, strategy=KeepMajority())
+    told.tell_all(lie, names)
+    told.run(4.0)
+    assert told.standing == names
+
+
+@pytest.mark.parametrize(
+    "strategy", [KeepMajority(), KeepOldest(), StaticQuorum(2), LeaseMajority("l"), DownAll(), None]
+)
+def test_who_has_just_joined_has_nobody_go_whatever_the_strategy(strategy: Strategy | None) -> None:
+    told = Told("abc", joining=True, strategy=strategy)
+    told.tell_all(LIES["down"], "abc")
+    told.tell_all(LIES["down"], "b")
+    told.run(4.0)
+    assert told.standing == "abc"
+
+
+@pytest.mark.parametrize("names", ["abc", "abcde"])
+@pytest.mark.parametrize("joining", [True, False])
+@pytest.mark.parametrize("later", [0.0, 2.0, 4.0])
+def test_accusations_that_were_made_up_are_no_reason(names: str, joining: bool, later: float) -> None:
+    told = Told(names, joining=joining, strategy=KeepMajority())
+    told.tell_all(accused_by_all, names)
+    told.run(later)
+    told.tell_all(LIES["down"], names)
+    told.run(4.0)
+    assert told.standing == names
+
+
+def test_who_goes_on_lying_has_one_go_at_a_time() -> None:
+    told = Told("abcde", joining=False, strategy=KeepMajority())
+    for victim in "abcde":
+        told.tell_all(LIES["down"], victim)
+        told.run(0.1)
+    told.run(5.0)
+    assert told.standing == "bcde"
+
+
+def test_the_liar_is_noted_and_asked_about_once_a_second() -> None:
+    told = Told("abc", joining=False, strategy=KeepMajority())
+    before = told.cluster.sent
+    for _ in range(200):
+        told.tell_all(LIES["down"], "abc")
+        told.run(0.01)
+    assert told.standing == "abc"
+    notes = [note for note in told.cluster.runs["b"].notes if "not believed" in note]
+    assert 1 <= len(notes) <= 3
+    assert "z:2551 says that" in notes[0]
+    assert told.cluster.sent - before < 300
+
+
+@pytest.mark.parametrize(
+    "strategy", [KeepMajority(), KeepOldest(), StaticQuorum(3), LeaseMajority("l"), DownAll(), None]
+)
+@pytest.mark.parametrize("at", "ae")
+def test_an_operator_has_any_member_go(strategy: Strategy | None, at: str) -> None:
+    cluster = ModelCluster(2, settings=TopologySettings(downing=strategy))
+    watch = Watch(cluster)
+    cluster.form("abcde")
+    cluster.run_for(3.0, until=watch.check)
+    cluster.down(at, "c")
+    cluster.run_for(3.0, until=watch.check)
+    assert cluster.runs["c"].outcome == "downed"
+    assert cluster.all_up(4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_stood_still_and_wakes_stops_within_a_second(seed: int) -> None:
+    cluster = ModelCluster(seed, settings=TopologySettings(downing=KeepMajority()))
+    watch, owner = Watch(cluster), OneOwner(cluster)
+    cluster.form("abcde")
+    cluster.run_for(3.0, until=lambda: watch.check() or owner.check())
+    cluster.pause("a")
+    cluster.run_for(30.0, until=lambda: watch.check() or owner.check())
+    cluster.resume("a")
+    cluster.run_for(1.0, until=lambda: watch.check() or owner.check())
+    assert cluster.runs["a"].outcome == "downed"
+
+
+@pytest.mark.parametrize("cut_for", [11.6, 11.9, 12.2, 12.5])
+def test_a_side_that_is_lost_stops_also_when_the_cut_ends_just_then(cut_for: float) -> None:
+    cluster = ModelCluster(3, settings=TopologySettings(downing=KeepMajority()))
+    watch, owner = Watch(cluster), OneOwner(cluster)
+    cluster.form("abcde")
+    cluster.run_for(3.0, until=lambda: watch.check() or owner.check())
+    cluster.cut("ab", "cde")
+    cluster.run_for(cut_for, until=lambda: watch.check() or owner.check())
+    cluster.heal()
+    cluster.run_for(5.0, until=lambda: watch.check() or owner.check())
+    assert cluster.all_up(len(cluster.living))
+    assert {run.name for run in cluster.living} >= set("cde")
