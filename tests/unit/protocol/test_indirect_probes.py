@@ -35,7 +35,7 @@ class Doubt:
         """Return how long the silence has lasted when B is accused, None if it is not until then."""
         while self.now < until:
             effects = self.step()
-            if Accuse((B,)) in effects:
+            if any(isinstance(effect, Accuse) and effect.subjects == (B,) for effect in effects):
                 return self.now - self.heard_at
         return None
 
@@ -160,4 +160,5 @@ def test_a_node_that_has_nobody_to_ask_accuses_all_the_same() -> None:
     machine = watching(B)
     for beat in range(13):
         machine.handle(TimerFired(HEARTBEAT), beat * 0.5)
-    assert Accuse((B,)) in machine.handle(TimerFired(CHECK), 6.0)
+    [accusation] = [one for one in machine.handle(TimerFired(CHECK), 6.0) if isinstance(one, Accuse)]
+    assert accusation.subjects == (B,)

@@ -45,6 +45,6 @@ def test_accusations_of_who_is_down_or_gone_do_not_count() -> None:
 def test_of_many_accusers_the_first_are_named_and_all_are_counted() -> None:
     many = range(1, 41)
     state = cluster(*map(member, many), rows={number: {40} for number in many if number < 40})
-    last = next(report for report in report_members(state, {}, {}, 0.0) if report.member.id == "n40")
+    last = next(report for report in report_members(state, {}, {}, 0.0) if report.id == "n40")
     assert last.accusers == 39
     assert len(last.accused_by) == ACCUSERS_TOLD_MAX
