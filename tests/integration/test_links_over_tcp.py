@@ -24,6 +24,9 @@ PATIENCE = 60.0
 class Ledger:
     """An InboundHandler that keeps numbers."""
 
+    changed = trio.lowlevel.ParkingLot()
+    """Unparked by each link that comes up, of any node."""
+
     def __init__(self) -> None:
         self.received: list[int] = []
         self.given_back: list[int] = []
@@ -44,6 +47,7 @@ class Ledger:
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         self.ups += 1
+        self.changed.unpark_all()
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
         self.lost.append(reason)
@@ -163,7 +167,9 @@ async def test_simultaneous_dials_over_sockets_become_one_link(round_number: int
             for node, peer in ((a, b), (b, a)):
                 node.transport.dial(peer.me.address, Lane.control)
                 node.transport.dial(peer.me.address, Lane.ordinary)
-            await trio.sleep(0.3)
+            while min(a.ledger.ups, b.ledger.ups) < 2:
+                await Ledger.changed.park()
+            await trio.sleep(0.3)  # for a third, which must not come
             assert len(a.transport.statistics().links) == len(b.transport.statistics().links) == 2
             assert a.ledger.ups == b.ledger.ups == 2
             assert a.ledger.lost == b.ledger.lost == []
