@@ -24,6 +24,7 @@ from casty.config import (
 from casty.errors import (
     ActorStoppedError,
     AskFailed,
+    AskFailure,
     AskTimeoutError,
     BindError,
     CastyError,
@@ -106,6 +107,7 @@ __all__ = [
     "ActorStoppedError",
     "ActorSystem",
     "AskFailed",
+    "AskFailure",
     "AskTimeoutError",
     "Behavior",
     "Behaviors",

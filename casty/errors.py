@@ -7,7 +7,23 @@ mistake is a `ProtocolError`, and weather (time-outs, lost nodes, refusals) is a
 
 from __future__ import annotations
 
+from typing import Final, Literal, TypeAlias
+
 from casty.address import LastMembership
+
+AskFailure: TypeAlias = Literal[
+    "not_sent", "not_delivered", "circle", "failed", "lost", "reply_lost", "node_removed", "system_ended"
+]
+"""Why an ask gets no reply.
+
+``not_sent``: the request has not left this node. ``not_delivered``: it came to its node, or its mailbox, no further.
+``circle``: the actors would wait for one another. In these three nobody has begun with it. ``failed``: the actor failed
+over it, or has refused it. ``lost``: who got it has handed the ref for the reply on, in a message that was lost.
+``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
+nobody knows how far it came. ``system_ended``: that of the asker has ended.
+"""
+
+NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle"})
 
 
 class CastyError(Exception):
@@ -76,7 +92,26 @@ class AskFailed(CastyError):
     Also where actors of one node would wait for each other in a circle: the last one to ask is told.
 
     On the actor's own node, ``__cause__`` is the exception that says why.
+
+    >>> failed = AskFailed("/orders did not get the request", "not_sent")
+    >>> failed.failure, failed.certainly_not_handled
+    ('not_sent', True)
     """
+
+    failure: AskFailure
+    """What has happened: to branch on, where the text is for people."""
+
+    def __init__(self, text: str, failure: AskFailure = "failed") -> None:
+        super().__init__(text)
+        self.failure = failure
+
+    @property
+    def certainly_not_handled(self) -> bool:
+        """Whether no actor has begun with the request, so that asking again cannot do anything twice.
+
+        Actors that have handed it on with ``ctx.forward`` are not counted.
+        """
+        return self.failure in NOT_HANDLED
 
 
 class MailboxFull(CastyError):

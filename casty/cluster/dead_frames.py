@@ -29,7 +29,7 @@ class DeadFrames:
 
     def __init__(self, show: Callable[[UniqueAddress, bytes, str], None]) -> None:
         self._show = show
-        self._waiting: deque[tuple[UniqueAddress, bytes, str]] = deque()
+        self._waiting: deque[tuple[UniqueAddress, bytes, str] | Callable[[], None]] = deque()
         self._cost = 0
         """Of those together."""
         self._start: Callable[[], None] | None = None
@@ -60,6 +60,13 @@ class DeadFrames:
         else:
             self._take_all()
 
+    def then(self, call: Callable[[], None]) -> None:
+        """Call once all that waits now has become dead letters; at once where nothing does."""
+        if self._waiting:
+            self._waiting.append(call)
+        else:
+            call()
+
     async def _run(self) -> None:
         try:
             while self._waiting:
@@ -71,8 +78,16 @@ class DeadFrames:
 
     def _take_turn(self) -> None:
         cost = 0
-        while self._waiting and (not cost or cost + len(self._waiting[0][1]) <= TURN_BYTES_MAX):
-            to, frame, reason = self._waiting.popleft()
+        while self._waiting:
+            item = self._waiting[0]
+            if not isinstance(item, tuple):
+                self._waiting.popleft()
+                item()
+                continue
+            to, frame, reason = item
+            if cost and cost + len(frame) > TURN_BYTES_MAX:
+                return
+            self._waiting.popleft()
             cost += len(frame) + FRAME_COST_BYTES
             self._cost -= len(frame) + FRAME_COST_BYTES
             self._show(to, frame, reason)

@@ -104,6 +104,7 @@ class Inbound:
         """Have a lost control link redialled: refusals are evidence."""
         if lane is Lane.ordinary:
             self._arrivals.link_lost(peer)
+            self._node.open_asks.link_lost(peer)
             if self._node.holds is not None:
                 self._node.holds.resume_all(peer)
         elif lane is Lane.large:
@@ -214,7 +215,7 @@ class Inbound:
         self._complain(peer, error)
         slot = self._node.kernel.target(error.path, error.uid)
         if isinstance(slot, AskRef):
-            slot.refuse(AskFailed(f"the reply of {peer.address} cannot be read: {error}"))
+            slot.refuse(AskFailed(f"the reply of {peer.address} cannot be read: {error}", "reply_lost"))
 
     def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
         self._node.meters.decode_errors += 1
@@ -238,7 +239,7 @@ class Inbound:
                 # Members only: a stranger could have this node dial the addresses of its choice.
                 whom = f"{path} on {self._node.self_node.address}"
                 error = ActorStoppedError(f"{whom} did not get the request: {NO_SUCH_ACTOR}")
-                refuse_asks(self._node.kernel, message, error)
+                refuse_asks(self._node.kernel, message, error, "lost" if wait is None else "not_delivered")
         return refusal is None
 
     def _slice(self, peer: UniqueAddress, body: bytes) -> None:
@@ -272,7 +273,7 @@ class Inbound:
         if notice.ask and notice.code in UNANSWERABLE and self._node.is_member(peer):
             whom = f"{notice.path} on {peer.address}"
             told = f"{whom} did not get the request: {UNANSWERABLE[notice.code]}: {notice.name}"
-            self._refuse_ask(notice.ask, AskFailed(told))
+            self._refuse_ask(notice.ask, AskFailed(told, "not_delivered"))
 
     def _refuse_ask(self, number: int, error: AskFailed) -> None:
         """Fail an ask of this node by its number, which only those know who were sent its request."""

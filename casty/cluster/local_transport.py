@@ -147,7 +147,11 @@ class LocalTransport:
         if not self._acceptances.admits(target, message, name, remember=not is_internal(path)):
             kernel.dead_letter(message, target, ILL_TYPED, type(message).__name__)
             if isinstance(target, AskRef):
-                target.refuse(AskFailed(f"the reply is of another type than was asked for: {type(message).__name__}"))
+                target.refuse(
+                    AskFailed(
+                        f"the reply is of another type than was asked for: {type(message).__name__}", "reply_lost"
+                    )
+                )
             return "ill_typed"
         return target
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Never
 
 import trio
@@ -28,6 +29,7 @@ from casty.cluster.dead_frames import DeadFrames
 from casty.cluster.holds import Holds
 from casty.cluster.letterbox import Letterbox, Mail
 from casty.cluster.meters import Meters
+from casty.cluster.open_asks import OpenAsks
 from casty.cluster.remote_ref import RemoteRef
 from casty.cluster.serving import ServingLease
 from casty.config import ClusterSettings
@@ -44,6 +46,7 @@ from casty.refs import ActorRef
 from casty.runtime.ask import AskRef, ErrorReply
 from casty.runtime.events import NOT_SENT, EventStreamCmd
 from casty.runtime.kernel import Kernel
+from casty.runtime.mailbox import Request
 from casty.runtime.ref import OwnRef
 from casty.runtime.system import ActorSystem, fail_system, kernel_of
 from casty.transport.complaints import Complaints
@@ -141,6 +144,7 @@ class ClusterNode:
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
         self.dead_frames = DeadFrames(self._show_dead)
+        self.open_asks = OpenAsks(self.kernel, self.is_member)
         self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames.take)
         self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits)
         self.assembler = Assembler(limits.message_bytes_max)
@@ -250,7 +254,10 @@ class ClusterNode:
         self.assembler.forget(gone)
         if self.transport is not None and self.holds is not None:
             self.holds.forget(gone, "the node was removed")
+            if self.transport.is_up(gone, Lane.ordinary):
+                self.open_asks.link_lost(gone)  # it is about to be, and the node is no member any more then
             self.transport.forget(gone)
+            self.dead_frames.then(partial(self.open_asks.fail, gone))
 
     def _show_dead(self, to: UniqueAddress, frame: bytes, reason: str) -> None:
         """Make a dead letter of a frame to an actor."""
@@ -260,7 +267,10 @@ class ClusterNode:
             self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
             return
         ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
-        self.kernel.dead_letter(envelope.message, ref, NOT_SENT, reason)
+        message, wait = envelope.message, envelope.wait
+        if wait is not None:
+            message = Request(message, self.kernel.now() + wait[0], wait[1])
+        self.kernel.dead_letter(message, ref, NOT_SENT, reason)
 
 
 def _nobody(_: UniqueAddress) -> bool:

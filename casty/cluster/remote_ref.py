@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 import trio
 
-from casty.address import ASK_PREFIX, ActorAddress, Place, serial_of
+from casty.address import ASK_PREFIX, ActorAddress, Place, UniqueAddress, serial_of
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.ask import ErrorReply, describe
@@ -64,6 +64,11 @@ class RemoteRef(AskableRef[M_contra]):
     @property
     def path(self) -> str:
         return self._place[1]
+
+    @property
+    def run(self) -> UniqueAddress | None:
+        """Which run of a node the actor is on, incarnation 0 for whichever; None where the node has no links."""
+        return None if self._route is None else self._route.to
 
     def of(self: ActorRef[Never], message_type: type[T]) -> ActorRef[T]:
         if not isinstance(self, RemoteRef):
@@ -185,7 +190,7 @@ class RemoteRef(AskableRef[M_contra]):
         node, (_, path, _, _, _, uid) = self._node, self._place
         serial = serial_of(path)
         if serial is not None and type(message) is not ErrorReply:
-            refusal = ErrorReply(describe(MailboxFull(REPLY_LOST)))
+            refusal = ErrorReply(describe(MailboxFull(REPLY_LOST)), "reply_lost")
             route.send(node.reply_writer(refusal, ErrorReply)(refusal, encode_slot(serial, uid)))
 
     async def send(self, message: M_contra) -> None:
@@ -228,7 +233,7 @@ class _Unsent(UnsentRequest):
         self._frame = frame
 
     def tell(self) -> None:
-        self._ref.post(self._request.message, self._frame)
+        self._ref.post(self._request, self._frame)
 
     async def send(self) -> None:
-        await self._ref.post_in_time(self._request.message, self._frame, self._request.deadline)
+        await self._ref.post_in_time(self._request, self._frame, self._request.deadline)

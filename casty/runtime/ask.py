@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 import trio
 
 from casty.address import ASK_PREFIX, in_words
-from casty.errors import AskFailed, AskTimeoutError
+from casty.errors import AskFailed, AskFailure, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.end_wait import EndWait
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
@@ -68,6 +68,7 @@ class ErrorReply:
     """What travels to the slot of an ask on another node in place of a reply."""
 
     reason: str
+    failure: AskFailure = "failed"
 
 
 UNANSWERED: Final = frozenset({Unanswered, Refused})
@@ -132,7 +133,7 @@ class AskRef(OwnRef[R_contra]):
 
     def deliver(self, message: object) -> bool:
         if type(message) is ErrorReply:
-            self.refuse(AskFailed(message.reason))
+            self.refuse(AskFailed(message.reason, message.failure))
         else:
             self.tell(message)
         return True
@@ -215,7 +216,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
             check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
         if slot.answer is WAITING and kernel.closed:
-            slot.refuse(AskFailed(f"no reply from {ref.path}: the system {kernel.name!r} has ended"))
+            slot.refuse(AskFailed(f"no reply from {ref.path}: the system {kernel.name!r} has ended", "system_ended"))
         if slot.answer is WAITING:
             if timeout != math.inf:
                 bucket = kernel.wheel.newest  # nearly always it; the call below is 1.4 % of an ask
@@ -274,7 +275,8 @@ def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
         if cell.task is asker:
             raise AskFailed(
                 f"{cell.path} asks {trail}, and takes no message before its handler ends, so no reply can come: "
-                "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later"
+                "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later",
+                "circle",
             )
         sleep: object = None if cell.task is None else cell.task.custom_sleep_data
         if isinstance(sleep, EndWait):
@@ -325,7 +327,7 @@ def _trail(cell: Cell | None) -> str:
     return f": {', which waits for a reply of '.join(trail)}" if len(trail) > 1 else ""
 
 
-def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str) -> None:
+def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str, failure: AskFailure = "failed") -> None:
     """Answer an ask, of this or another node, with an error; a dead letter where there is no ask."""
     reason = error if isinstance(error, str) else describe(error)
     if not reply_to.path.startswith(ASK_PREFIX):
@@ -333,23 +335,34 @@ def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str) ->
     elif isinstance(reply_to, OwnRef):
         slot = kernel.target(reply_to.path, reply_to.uid)
         if isinstance(slot, AskRef):
-            failed = AskFailed(reason)
+            failed = AskFailed(reason, failure)
             failed.__cause__ = error if isinstance(error, Exception) else None
             slot.refuse(failed)
     elif not isinstance(reply_to, AskableRef) or reply_to.is_known():  # else a stranger could choose whom to dial
         try:
-            reply_to.of(ErrorReply).tell(ErrorReply(reason))
+            told = ErrorReply(reason, "not_delivered" if failure == "not_sent" else failure)  # from there it was sent
+            reply_to.of(ErrorReply).tell(told)
         except Exception:  # on the way out of a failure, another one must not take its place
             logger.exception("an ask could not be refused: %s", reply_to)
 
 
-def refuse_asks(kernel: Kernel, message: object, error: Exception) -> None:
+def refuse_asks(kernel: Kernel, message: object, error: Exception, failure: AskFailure = "failed") -> None:
     """Refuse every ask whose slot is in a field, or at a place, of ``message``."""
     for value in _values_of(message):
         if isinstance(value, ActorRef):
             reply_to = cast("ActorRef[Never]", value)
             if reply_to.path.startswith(ASK_PREFIX):
-                refuse(kernel, reply_to, error)
+                refuse(kernel, reply_to, error, failure)
+
+
+def asker_of(request: Request) -> ActorRef[Never] | None:
+    """Return the ref for the reply in the request of another node's ask; None where it is in no field of its own."""
+    for value in _values_of(request.message):
+        if isinstance(value, ActorRef):
+            reply_to = cast("ActorRef[Never]", value)
+            if reply_to.path.startswith(ASK_PREFIX) and reply_to.address.uid == request.ask:
+                return reply_to
+    return None
 
 
 def describe(error: Exception) -> str:

@@ -7,16 +7,16 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Never, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Never, cast
 
 import trio
 
 from casty.address import ASK_PREFIX, UniqueAddress, in_words, serial_of
 from casty.config import SystemConfig
-from casty.errors import ActorStoppedError, AskFailed, EncodeError, MailboxFull
+from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.ask import AskRef, refuse_asks
+from casty.runtime.ask import AskRef, asker_of, refuse, refuse_asks
 from casty.runtime.ask_wheel import AskWheel
 from casty.runtime.event_stream import EventStream
 from casty.runtime.events import (
@@ -38,7 +38,7 @@ from casty.runtime.events import (
 from casty.runtime.family import Family
 from casty.runtime.mailbox import NOTHING, Request
 from casty.runtime.named_refs import InlineRef, PathRef
-from casty.runtime.ref import OwnRef
+from casty.runtime.ref import AskableRef, OwnRef
 from casty.runtime.shutdown import Shutdown
 from casty.runtime.statistics import SystemStatistics, statistics_of
 from casty.runtime.timers import Keeper, Scheduler, SchedulerCmd
@@ -60,10 +60,25 @@ LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     NOT_ENCODABLE: EncodeError,
 }
 """What an asker is told about a request that became a dead letter, by the reason. What was written to a link that
-broke is no dead letter: nobody knows what arrived, so those asks time out."""
+broke is no dead letter: nobody knows what arrived. Those asks end when the node is removed, or time out."""
+
+NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE})
+"""Reasons for which a request has not left this node."""
 
 RELAYED_MAX: Final = 4_096
 """Requests of other nodes of which is remembered where they were handed on to: the latest."""
+
+
+class Relayed(NamedTuple):
+    """A request of another node that an actor here has handed on."""
+
+    far: tuple[AskableRef[Never], ...]
+    """Where it went."""
+    listed: dict[int, Request] | None
+    """The table of the node that asked, which alone can withdraw it."""
+    asker: ActorRef[Never] | None
+    """Where its reply goes."""
+
 
 inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)
 """The kernel whose actor the current task belongs to."""
@@ -106,7 +121,7 @@ class Kernel:
         """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
         self._askers_gone: dict[UniqueAddress, None] = {}
         """Nodes without a link whose requests still wait."""
-        self._relayed: OrderedDict[int, Request] = OrderedDict()
+        self._relayed: OrderedDict[int, Relayed] = OrderedDict()
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.keeper)
         self.targets: dict[str, OwnRef[Never]] = {}
@@ -178,7 +193,9 @@ class Kernel:
         self, message: object, ref: ActorRef[Never], reason: DeadLetterReason, particulars: str = ""
     ) -> None:
         """Count a message that nobody will handle, publish it, and refuse the asks in it."""
+        failure: AskFailure = "lost"
         if isinstance(message, Request):
+            failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
             message = message.take()
             if message is NOTHING:  # it was a dead letter when it was withdrawn
                 return
@@ -189,13 +206,20 @@ class Kernel:
         error = LOST_REQUESTS.get(reason)
         if error is not None:
             whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
-            refuse_asks(self, message, error(f"{whom} did not get the request: {said}"))
+            refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
 
     def note_relayed(self, request: Request) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""
-        self._relayed[request.ask] = request
+        self._relayed[request.ask] = Relayed(request.far, request.listed, asker_of(request))
         if len(self._relayed) > RELAYED_MAX:
             self._relayed.popitem(last=False)
+
+    def fail_relayed(self, is_lost: Callable[[AskableRef[Never]], bool], error: AskFailed) -> None:
+        """Refuse those asks of other nodes whose requests were handed on to nobody but who is lost."""
+        for ask, (far, _, asker) in list(self._relayed.items()):
+            if asker is not None and all(map(is_lost, far)):
+                del self._relayed[ask]
+                refuse(self, asker, error, error.failure)
 
     def requests_of(self, asker: UniqueAddress) -> dict[int, Request]:
         """Return where the waiting requests of a node are found by the numbers of its asks."""
@@ -240,7 +264,7 @@ class Kernel:
         self.readers.clear()
         # Tasks outside of the system may ask through it, and nobody is left who would end their wait.
         for slot in list(self.asks.values()):
-            slot.refuse(AskFailed(f"no reply in time: the system {self.name!r} has ended"))
+            slot.refuse(AskFailed(f"no reply in time: the system {self.name!r} has ended", "system_ended"))
 
     def statistics(self) -> SystemStatistics:
         """Return the counters."""
