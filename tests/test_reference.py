@@ -16,6 +16,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -233,22 +234,28 @@ def test_public_callable_tells_its_parameters_replies_and_errors(name: str) -> N
     assert list(ALL[name].problems()) == []
 
 
+@cache
+def body_of(value: type) -> list[ast.stmt]:
+    """Return the statements of a class."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return body.body
+
+
 def fields(value: type) -> Iterator[tuple[str, str | None]]:
     """Yield the public attributes that the bodies of a class and its bases in casty set, each with its docstring."""
     for owner in value.__mro__:
         if owner.__module__.startswith("casty"):
-            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-            assert isinstance(body, ast.ClassDef)
-            for function in body.body:
+            body = body_of(owner)
+            for function in body:
                 if isinstance(function, ast.FunctionDef) and function.name == "__init__":
                     yield from attributes(function.body, "self.")
-            yield from attributes(body.body, "")
+            yield from attributes(body, "")
 
 
 def untyped(value: type) -> Iterator[str]:
     """Yield the public attributes of a class that its constructor sets without saying of what type they are."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
-    for function in getattr(body, "body", []):
+    for function in body_of(value):
         if isinstance(function, ast.FunctionDef) and function.name == "__init__":
             plain = [statement for statement in function.body if isinstance(statement, ast.Assign)]
             yield from (name for name, _ in attributes(plain, "self."))
@@ -300,3 +307,60 @@ def test_errors_stand_in_the_tree_that_the_page_draws() -> None:
     assert drawn.pop("CastyError") == set()
     bases = {each.__name__: {base.__name__ for base in each.__bases__} for each in errors - {casty.CastyError}}
     assert drawn == bases
+
+
+def fine(one: int, *rest: int) -> int:
+    """Add up.
+
+    Parameters:
+        one: A number.
+        *rest: More numbers,
+            on two lines.
+
+    Returns:
+        The sum.
+
+    Raises:
+        ValueError: A number is negative.
+    """
+    if one < 0:
+        raise ValueError(one)
+    return sum(rest, one)
+
+
+def problems_of(docstring: str) -> list[str]:
+    return list(dataclasses.replace(of_function("fine", fine, None), docstring=docstring).problems())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("    one: A number.\n", "", "parameter one is not told"),
+        ("*rest: More", "rest: More", "parameter *rest is not told"),
+        ("one: A", "none: A", "there is no parameter none"),
+        ("one: A number.", "one: ", "section Parameters has an empty entry"),
+        ("Returns:\n    The sum.\n", "", "what it returns is not told"),
+        ("ValueError: A", "TypeError: A", "ValueError is raised and not told"),
+        ("ValueError: A", "ValueErr: A", "no error is called ValueErr"),
+        ("Add up.", "Add up; raises ValueError.", "the prose tells errors, which have a section"),
+        ("Add up.", "Add up\nnumbers.", "the first paragraph has more than one line, and lists show one"),
+    ],
+)
+def test_checker_finds_what_is_not_told(old: str, new: str, problem: str) -> None:
+    docstring = inspect.cleandoc(fine.__doc__ or "")
+    assert problems_of(docstring) == []
+    assert old in docstring
+    assert problem in problems_of(docstring.replace(old, new))
+
+
+def test_checker_finds_parameters_in_another_order() -> None:
+    docstring = inspect.cleandoc(fine.__doc__ or "").replace("    one: A number.\n", "")
+    turned = docstring.replace("\nReturns:", "    one: A number.\n\nReturns:").replace(
+        "lines.\n\n    one", "lines.\n    one"
+    )
+    assert problems_of(turned) == ["the parameters are told in another order than the signature has"]
+
+
+def test_checker_finds_fields_without_a_string_beneath() -> None:
+    body = ast.parse('told: int\n"""Yes."""\nuntold: int = 0\n_own: int\nboth = either = 1\n').body
+    assert list(attributes(body, "")) == [("told", "Yes."), ("untold", None), ("both", None), ("either", None)]
