@@ -59,7 +59,8 @@ class LocalTransport:
             asker: Node that asks and alone can withdraw it; None for a tell.
 
         Returns:
-            None when it was taken, else why not: there is no such actor, or it takes other types.
+            None when it was taken, or is a reply that comes too late; else why not: there is no such actor, or it takes
+                other types.
         """
         kernel = self._kernel
         target = kernel.targets.get(path)
