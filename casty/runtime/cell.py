@@ -20,12 +20,12 @@ from casty.protocol.supervision import Directive, RestartBudget, SupervisionStra
 from casty.runtime import behavior as forms
 from casty.runtime.becoming import become
 from casty.runtime.behavior import RESTART, SAME, STOPPED, UNHANDLED, Behavior
+from casty.runtime.checked_ref import ref_to
 from casty.runtime.ending import end_life, finish
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
 from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, EndNotice, MessageQueue, Request, payload
-from casty.runtime.ref import LocalRef
 from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
 from casty.runtime.signatures import check_end
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
     from casty.runtime.context import ActorContext
     from casty.runtime.kernel import Kernel
+    from casty.runtime.ref import LocalRef
     from casty.runtime.watching import Watcher
 
 
@@ -91,7 +92,7 @@ class Cell:
     """The failure that ends the present life, from when it is known until the next life begins."""
 
     def __post_init__(self) -> None:
-        self.ref = LocalRef(self, self.mailbox, self.kernel.thread)
+        self.ref = ref_to(self, self.kernel.config)
         self.kernel.actors += 1
 
     def __repr__(self) -> str:
