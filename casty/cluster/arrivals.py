@@ -9,6 +9,7 @@ here: making it once more would give a hostile peer twice the time for the same 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Never
@@ -21,7 +22,7 @@ from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError
-from casty.runtime.mailbox import MessageQueue, Request
+from casty.runtime.mailbox import DIRECT_MAX, NO_MESSAGES, MessageQueue, Request
 from casty.runtime.ref import LocalRef, OwnRef
 from casty.wire.bounds import scan
 from casty.wire.envelope import FOREIGN, SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
@@ -84,11 +85,13 @@ class Arrivals:
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
-        ways, small_max, backlogs = self._ways, self._small_max, self._node.backlogs
-        by_path = {} if backlogs is None else backlogs.by_path
+        ways, small_max = self._ways, self._small_max
         position, count, head, end = start, 0, NO_HEAD, 0
+        queue, room = NO_MESSAGES, 0
+        """Where the next message goes, and how many there may be."""
         way: Place | TypeEntry | None = None
         place: Place | None = None
+        mailbox: MessageQueue | None = None
         told: Place | None = None
         """The last place: what ends a batch may have none."""
         try:
@@ -102,22 +105,26 @@ class Arrivals:
                     way = ways.get(head)
                     place = way if type(way) is Place and not way.is_asked else None
                     told = place or told
+                    if place is not None and place.mailbox is not mailbox:
+                        mailbox, room = place.mailbox, 0
                 if place is None or len(body) >= small_max:
                     if not self._take_other(peer, body, end, way):
                         head, end = NO_HEAD, 0  # it may be known now
+                    room = 0
                     continue
                 try:
                     message = place.decode(_unpackb(body[end:]))
                 except Exception as error:  # a class may raise anything when it is made
                     self._fail(peer, body, end, place.entry, place.envelope, error)
                     continue
-                mailbox = place.mailbox
-                if len(mailbox.messages) < mailbox.limit and (not by_path or place.path not in by_path):
-                    mailbox.messages.append(message)
-                    if mailbox.sleeper is not None:
-                        mailbox.wake()
+                if len(queue) >= room:
+                    queue, room = self._queue_for(peer, place)
+                if len(queue) < room:
+                    queue.append(message)
+                    if place.mailbox.sleeper is not None:
+                        place.mailbox.wake()
                     count += 1
-                elif mailbox.closed:  # its actor has ended, and another may have the path: the long way learns of it
+                elif place.mailbox.closed:  # its actor has ended: the long way learns whether another has the path
                     del ways[head]
                     self._take_frame(peer, body)
                     head, end = NO_HEAD, 0
@@ -149,6 +156,16 @@ class Arrivals:
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
         remember(self._ways, head, Place(entry, ref.mailbox, envelope))
+
+    def _queue_for(self, peer: UniqueAddress, place: Place) -> tuple[deque[object], int]:
+        """Return where the next messages of a node go, and how many there may be in it: 0 for the long way."""
+        mailbox, backlogs = place.mailbox, self._node.backlogs
+        queue, room = mailbox.messages, mailbox.limit
+        if backlogs is None or (backlogs.by_path and place.path in backlogs.by_path):
+            return queue, 0
+        if not mailbox.flows and len(queue) < DIRECT_MAX and len(queue) < room:  # the usual case, without two calls
+            return queue, room if room < DIRECT_MAX else DIRECT_MAX
+        return backlogs.queue_for(mailbox, peer)
 
     def link_lost(self, peer: UniqueAddress) -> None:
         """Forget a node that asked over the link, unless requests of it still wait."""
@@ -256,8 +273,10 @@ class Arrivals:
         """Put a message into its mailbox, or where it waits for room."""
         kernel, mailbox, backlogs = self._node.kernel, place.mailbox, self._node.backlogs
         ref: OwnRef[Never] | None = kernel.targets.get(place.path)
-        has_room = len(mailbox.messages) < mailbox.limit and (backlogs is None or place.path not in backlogs.by_path)
-        if not has_room or not isinstance(ref, LocalRef) or ref.mailbox is not mailbox:
+        queue, room = mailbox.messages, mailbox.limit
+        if mailbox.flows or len(queue) >= DIRECT_MAX or len(queue) >= room or (backlogs and backlogs.by_path):
+            queue, room = self._queue_for(peer, place)
+        if len(queue) >= room or not isinstance(ref, LocalRef) or ref.mailbox is not mailbox:
             self._deliver(peer, place.envelope._replace(message=message, wait=wait), size)
             return
         if wait is not None:
@@ -265,7 +284,7 @@ class Arrivals:
                 self._asker, self._waiting = peer, kernel.requests_of(peer)
             message = Request(message, kernel.now() + wait[0], wait[1], self._waiting)
             message.queue(ref.cell)
-        mailbox.messages.append(message)
+        queue.append(message)
         if mailbox.sleeper is not None:
             mailbox.wake()
         self._note(peer, 1, place)

@@ -1,25 +1,29 @@
 """Messages from other nodes for actors that cannot keep up, and who was asked to hold back.
 
-Owns what arrives for an actor whose mailbox is full, long or heavy, from the moment that this is noticed:
-each node that sends there is asked to pause, and what is under way meanwhile waits here, in order,
-for room in the mailbox. Once there is room again the nodes are asked to go on. So a sender's
-``await ref.send(...)`` waits for room in a mailbox on another node, and other actors, of the same link
-too, notice nothing. It decides nothing about what is dropped by local policies.
+Owns what arrives for an actor whose mailbox is full, long or heavy, from the moment that this is noticed: a node
+that fills it is asked to pause, and what is under way meanwhile waits, in order. Once there is room again the node
+is asked to go on. So a sender's ``await ref.send(...)`` waits for room in a mailbox on another node, and other
+actors, of the same link too, notice nothing. It decides nothing about what is dropped by local policies.
+
+Each member has a queue of its own at an actor, and all who are no members have one together: see `FairQueue`. What
+waits there is in the mailbox (`MessageQueue.flows`) or, where that is small, here, until it finds room. So a node
+that sends more than an actor handles waits for itself, and is asked to pause alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Never
+from typing import Final, Never
 
 import trio
 
 from casty.address import UniqueAddress
 from casty.config import TransportLimits
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
+from casty.runtime.fair_queue import FairQueue
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import MessageQueue
 from casty.runtime.ref import LocalRef
@@ -48,18 +52,25 @@ ASK_AGAIN = 0.5
 """Seconds after which a node that goes on sending is asked to pause once more."""
 
 BACKLOG_BYTES_MAX = 16 * 1024 * 1024
-"""Bytes of messages that wait for one actor: more than can be under way from a node that pauses when asked."""
+"""Bytes of messages of one sender that wait for one actor after it was asked to pause: more than can be under way."""
 BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
 """The same, for all actors together."""
 
 
+STRANGERS: Final = "strangers"
+"""The sender that all who are no members are, at an actor."""
+
+
 @dataclass(slots=True, eq=False)
 class _Backlog:
-    """What waits for one actor, with its size, and the nodes that pause."""
+    """What waits for one actor, with its size by sender, and the nodes that pause."""
 
     ref: LocalRef[Never]
-    waiting: deque[tuple[object, int]] = field(default_factory=lambda: deque[tuple[object, int]]())
-    bytes: int = 0
+    waiting: FairQueue[tuple[Hashable, object, int]] = field(
+        default_factory=lambda: FairQueue[tuple[Hashable, object, int]]()
+    )
+    bytes: dict[Hashable, int] = field(default_factory=lambda: dict[Hashable, int]())
+    """Of what waits here, and of what waits in the mailbox from who was asked to pause."""
     paused: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
     """When each of them was asked for the last time."""
 
@@ -67,8 +78,15 @@ class _Backlog:
 class Backlogs:
     """The backlogs of one node. ``start`` runs a function in a task that ends with the node's links."""
 
-    def __init__(self, kernel: Kernel, transport: RemoteTransport, limits: TransportLimits) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        transport: RemoteTransport,
+        limits: TransportLimits,
+        is_member: Callable[[UniqueAddress], bool],
+    ) -> None:
         self._kernel = kernel
+        self._is_member = is_member
         self._transport = transport
         self._heavy = max(limits.message_bytes_max, limits.outbound_bytes_max)
         """Bytes of large messages in a mailbox beyond which other nodes hold back; they go on at half of it."""
@@ -85,20 +103,78 @@ class Backlogs:
         """Have the tasks that feed actors run there."""
         self._start = lambda backlog: nursery.start_soon(self._feed, backlog)
 
+    def queue_for(self, mailbox: MessageQueue, peer: UniqueAddress) -> tuple[deque[object], int]:
+        """Return where the next messages of a node go, as `MessageQueue.queue_for`; nowhere once there are many."""
+        sender = self._sender(mailbox, peer)
+        flows = mailbox.flows
+        if flows and flows.count(sender) >= _longest(mailbox):
+            return mailbox.messages, 0
+        queue = mailbox.queue_for(sender)
+        if sender is STRANGERS and mailbox.flows and (shared := mailbox.flows.flow(sender)) is not None:
+            shared.members.add(peer)
+        return queue
+
     def take(self, ref: LocalRef[Never], message: object) -> None:
-        """Take a message for an actor that has a backlog, or has no room and gets one."""
+        """Take a message for an actor that has a backlog, or has no room or other messages and gets one."""
+        peer, mailbox = self.sender, ref.mailbox
+        if peer is not None and mailbox.is_fair and not mailbox.closed:
+            self._take_fair(ref, message, peer)
+            return
         backlog = self._of(ref)
-        self._pause(self.sender, backlog)
-        cost = self.size + FRAME_COST_BYTES
-        if not backlog.waiting and ref.mailbox.offer(message):
-            self._note_size(ref.mailbox, message, self.size)
+        self._pause(peer, backlog)
+        if not backlog.waiting and mailbox.offer(message):
+            self._note_size(mailbox, message, self.size)
             return
-        if backlog.bytes + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
+        sender = STRANGERS if peer is None or not self._is_member(peer) else peer
+        cost = self._charge(backlog, sender)
+        if cost:
+            backlog.waiting.tail(sender).append((sender, message, cost))
+        else:
             self._kernel.dead_letter(message, ref, MAILBOX_FULL)
-            return
-        backlog.waiting.append((message, cost))
-        backlog.bytes += cost
+
+    def _take_fair(self, ref: LocalRef[Never], message: object, peer: UniqueAddress) -> None:
+        """Queue a message where its sender has a queue of its own, and have the sender pause when that is long."""
+        mailbox = ref.mailbox
+        sender, flows = self._sender(mailbox, peer), mailbox.flows
+        known = self.by_path.get(ref.path)
+        is_long = flows is not None and flows.count(sender) >= _longest(mailbox)
+        if is_long or (known is not None and known.ref.mailbox is mailbox and peer in known.paused):
+            backlog = self._of(ref)
+            self._pause(peer, backlog)
+            if not self._charge(backlog, sender):
+                self._kernel.dead_letter(message, ref, MAILBOX_FULL)
+                return
+        queue, _ = mailbox.queue_for(sender)
+        queue.append(message)
+        if sender is STRANGERS and mailbox.flows and (shared := mailbox.flows.flow(sender)) is not None:
+            shared.members.add(peer)
+        mailbox.wake()
+        if self.size >= LARGE_BYTES_MIN:
+            self.weigh(ref, message)
+
+    def _sender(self, mailbox: MessageQueue, peer: UniqueAddress) -> Hashable:
+        """Return whose queue a node's messages go to; that of strangers until what it sent as one is out of it."""
+        if not self._is_member(peer):
+            return STRANGERS
+        shared = mailbox.flows.flow(STRANGERS) if mailbox.flows else None
+        return peer if shared is None or peer not in shared.members else STRANGERS
+
+    def _charge(self, backlog: _Backlog, sender: Hashable) -> int:
+        """Count what the message in hand costs, and return it; 0 where its sender has no room for it."""
+        cost, used = self.size + FRAME_COST_BYTES, backlog.bytes.get(sender, 0)
+        if used + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
+            return 0
+        backlog.bytes[sender] = used + cost
         self.bytes += cost
+        return cost
+
+    def _discharge(self, backlog: _Backlog, sender: Hashable, cost: int | None = None) -> None:
+        """Count off what was charged to a sender, or all that was."""
+        used = backlog.bytes.pop(sender, 0)
+        left = 0 if cost is None else used - cost
+        if left > 0:
+            backlog.bytes[sender] = left
+        self.bytes -= used - left
 
     def look(self, ref: LocalRef[Never]) -> None:
         """Have the sender pause whose messages have made a mailbox long."""
@@ -155,27 +231,43 @@ class Backlogs:
                 del self.by_path[backlog.ref.path]
             while backlog.waiting:
                 self._kernel.dead_letter(self._popped(backlog), backlog.ref, ACTOR_STOPPED)
+            for sender in list(backlog.bytes):
+                self._discharge(backlog, sender)
         while not self._resumed(backlog):  # noqa: ASYNC110  # as above, for an actor that has stopped
             await trio.sleep(LOOK_AGAIN)
 
     async def _drain(self, backlog: _Backlog) -> None:
         mailbox = backlog.ref.mailbox
         short, light = min(SHORT, mailbox.capacity // 2), self._heavy // 2
-        pause, length = LOOK_AGAIN, len(mailbox.messages)
+        pause, length = LOOK_AGAIN, len(mailbox)
         while not mailbox.closed and (backlog.waiting or self._is_long(mailbox, messages=short, size=light)):
             if not backlog.waiting:
                 await trio.sleep(pause)
-                before, length = length, len(mailbox.messages)
+                self._let_go_on(backlog, messages=short, size=light)
+                before, length = length, len(mailbox)
                 pause = LOOK_AGAIN if length < before else min(2 * pause, LOOK_AGAIN_MAX)
-            elif await mailbox.put(backlog.waiting[0][0]):
-                self._note_size(mailbox, *backlog.waiting[0])
+                continue
+            _, message, cost = backlog.waiting.head()
+            if await mailbox.put(message):
+                self._note_size(mailbox, message, cost - FRAME_COST_BYTES)
                 self._popped(backlog)
 
+    def _let_go_on(self, backlog: _Backlog, *, messages: int, size: int) -> None:
+        """Ask those to go on whose own queues have become short, though those of others are long."""
+        mailbox = backlog.ref.mailbox
+        flows = mailbox.flows
+        if not flows or len(mailbox.messages) > messages or _is_heavy(mailbox, size):
+            return
+        for peer in list(backlog.paused):
+            sender = self._sender(mailbox, peer)
+            if flows.count(sender) <= messages and self._has_resumed(backlog, peer):
+                self._discharge(backlog, sender)
+
     def _is_long(self, mailbox: MessageQueue, *, messages: int, size: int) -> bool:
-        """Whether more than so many messages, or bytes of large ones, wait in a mailbox."""
-        if len(mailbox.messages) > messages:
-            return True
-        return mailbox.weights is not None and mailbox.weights.waiting(mailbox.messages) > size
+        """Whether more than so many messages of one sender, or bytes of large ones, wait in a mailbox."""
+        flows = mailbox.flows
+        longest = max(map(flows.count, flows.senders())) if flows else 0
+        return max(longest, len(mailbox.messages)) > messages or _is_heavy(mailbox, size)
 
     def _note_size(self, mailbox: MessageQueue, message: object, size: int) -> None:
         if size >= LARGE_BYTES_MIN:
@@ -184,20 +276,31 @@ class Backlogs:
             mailbox.weights.add(message, size)
 
     def _popped(self, backlog: _Backlog) -> object:
-        message, cost = backlog.waiting.popleft()
-        backlog.bytes -= cost
-        self.bytes -= cost
+        sender, message, cost = backlog.waiting.pop()
+        self._discharge(backlog, sender, cost)
         return message
 
     def _resumed(self, backlog: _Backlog) -> bool:
         """Ask all to go on; whether everybody who can be asked was."""
-        for peer in list(backlog.paused):
-            if self._transport.send_if_up(peer, Lane.ordinary, resume_frame(backlog.ref.path)):
-                del backlog.paused[peer]
-            elif not self._transport.is_up(peer, Lane.ordinary, or_awaited=True):
-                # The link is lost, and with it what was asked, unless that waits for the next one: then so does this.
-                del backlog.paused[peer]
-        return not backlog.paused
+        return all([self._has_resumed(backlog, peer) for peer in list(backlog.paused)])
+
+    def _has_resumed(self, backlog: _Backlog, peer: UniqueAddress) -> bool:
+        """Ask one to go on; False where it has to be asked again."""
+        if not self._transport.send_if_up(peer, Lane.ordinary, resume_frame(backlog.ref.path)):
+            if self._transport.is_up(peer, Lane.ordinary, or_awaited=True):
+                return False
+            # The link is lost, and with it what was asked, unless that waits for the next one: then so does this.
+        del backlog.paused[peer]
+        return True
 
     def __repr__(self) -> str:
         return f"<Backlogs actors={len(self.by_path)} bytes={self.bytes}>"
+
+
+def _longest(mailbox: MessageQueue) -> int:
+    """Return how many messages of one sender may wait in a mailbox before the sender is to pause."""
+    return min(LONG, mailbox.capacity)
+
+
+def _is_heavy(mailbox: MessageQueue, size: int) -> bool:
+    return mailbox.weights is not None and mailbox.weights.waiting(mailbox.queued()) > size

@@ -71,7 +71,8 @@ class LocalTransport:
                 return found
             target = found
         backlogs = self.backlogs
-        if backlogs is not None and path in backlogs.by_path and isinstance(target, LocalRef):
+        is_behind = backlogs is not None and path in backlogs.by_path
+        if backlogs is not None and isinstance(target, LocalRef) and (is_behind or target.mailbox.is_crowded):
             is_taken = None
             if wait is not None:
                 message = self._request(message, wait, asker)

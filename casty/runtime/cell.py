@@ -25,7 +25,9 @@ from casty.runtime.ending import end_life, finish
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.family import Family
 from casty.runtime.inbox import Inbox
-from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, EndNotice, MessageQueue, Request, payload
+from casty.runtime.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request, payload
+from casty.runtime.notices import EndNotice
+from casty.runtime.ref import LocalRef
 from casty.runtime.requests import opened
 from casty.runtime.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
 from casty.runtime.signatures import check_end
@@ -278,6 +280,9 @@ class Cell:
                     source = mailbox.front or mailbox.messages
                     if source:
                         continue
+                    if mailbox.flows:
+                        source = mailbox.source()
+                        continue
                     kernel.delivered += count
                     count = 0
                     if self.idle is not None:
@@ -312,6 +317,8 @@ class Cell:
                     count = 0
                     await trio.lowlevel.checkpoint()
                     started = now()
+                    if mailbox.flows:
+                        source = mailbox.source()
         except BaseException:
             self.in_hand, self.request = message, None
             raise

@@ -30,6 +30,7 @@ class CheckedRef(LocalRef[M_contra]):
     """A ref to one spawned actor that raises TypeError at the sender of a message of another type."""
 
     __slots__ = ("_classes",)
+    _classes: tuple[type, ...]
 
     def tell(self, message: M_contra) -> None:
         self._check(message)

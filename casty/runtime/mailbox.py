@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Never
 
 import trio
 
 from casty.address import in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
+from casty.runtime.fair_queue import QUANTUM, FairQueue
+from casty.runtime.notices import EndNotice, sender_of
 from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.cell import Cell
-    from casty.runtime.events import DeadLetterReason, Terminated
+    from casty.runtime.events import DeadLetterReason
     from casty.runtime.ref import AskableRef
     from casty.runtime.weights import Weights
 
@@ -27,6 +30,10 @@ BATCH_SECONDS: Final = 0.0005
 
 FAR_TOLD_MAX: Final = 8
 """Actors of other nodes that the text of a time-out names."""
+
+DIRECT_MAX: Final = 64
+"""Messages in a mailbox up to which those of other nodes are queued behind all others. Beyond, each node has its own
+queue: fewer cost a single sender a queue that it needs not, more are what an honest one waits for."""
 
 WITHDRAWN_MAX: Final = 256
 """Withdrawn requests that stay in a mailbox until the actor comes to them, as long as they are fewer than half."""
@@ -111,18 +118,6 @@ class Request:
             self.cell.kernel.dead_letter(message, self.cell.ref, reason)
 
 
-class EndNotice:
-    """The end of a watched actor, in its place among the messages."""
-
-    __slots__ = ("terminated",)
-
-    def __init__(self, terminated: Terminated) -> None:
-        self.terminated = terminated
-
-    def __repr__(self) -> str:
-        return f"<EndNotice {self.terminated!r}>"
-
-
 def payload(message: object) -> object:
     """Return what a handler sees of what is in a mailbox."""
     if isinstance(message, Request):
@@ -140,11 +135,15 @@ class MessageQueue:
     """
 
     __slots__ = (
-        "capacity",
+        "_is_own_turn",
         "_stashed",
+        "_takes_turns",
         "_withdrawn_elsewhere",
+        "capacity",
         "closed",
+        "flows",
         "front",
+        "is_fair",
         "limit",
         "messages",
         "notices",
@@ -172,7 +171,14 @@ class MessageQueue:
         self.senders: OrderedDict[trio.lowlevel.Task, object] | None = None
         """Who waits for room, with what. While anybody does, there is none."""
         self.front: deque[object] | None = None
-        """What was put back, to be taken before ``messages``, beyond the bound; None where nothing ever was."""
+        """What was put back, or has its turn, to be taken before ``messages``, beyond the bound."""
+        self.is_fair = self.capacity > DIRECT_MAX and self.lets_wait
+        """Whether other nodes have queues of their own here: not where the oldest message makes room."""
+        self.flows: FairQueue[object] | None = None
+        """Those queues; None where there never was one."""
+        self._is_own_turn = False
+        self._takes_turns = False
+        """Whether the actor has come to what they hold: all that came before them was in ``messages``."""
         self._stashed: dict[object, deque[object]] | None = None
         self.notices = 0
         """Ends of watched actors among the messages: beyond the bound, in their place."""
@@ -248,8 +254,29 @@ class MessageQueue:
             self.messages, self.limit = deque(), self.capacity
         self.notices += 1
         self.limit += 1
-        self.messages.append(notice)
+        sender = sender_of(notice, self.flows) if self.flows and isinstance(notice, EndNotice) else None
+        (self.messages if sender is None or self.flows is None else self.flows.tail(sender)).append(notice)
         self.wake()
+
+    def queue_for(self, sender: Hashable) -> tuple[deque[object], int]:
+        """Return where the next messages of another node go, and how many there may be in it: 0 where there is none.
+
+        Valid as long as the actor does not run and nothing else is put in.
+        """
+        if not self.limit and not self.closed:
+            self.messages, self.limit = deque(), self.capacity
+        room = min(self.limit, DIRECT_MAX) if self.is_fair else self.limit
+        if not self.flows:
+            if len(self.messages) < room or not self.is_fair or self.closed:
+                return self.messages, room
+            self.flows, self._takes_turns = FairQueue(), False
+            self.put_notice(EndNotice(None))
+        return self.flows.tail(sender), QUANTUM
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the messages of other nodes go to queues of their own."""
+        return self.is_fair and (bool(self.flows) or len(self.messages) >= DIRECT_MAX)
 
     def notice_taken(self) -> None:
         """Take note that the actor has come to the end of another."""
@@ -265,12 +292,26 @@ class MessageQueue:
     # Taking out
 
     def source(self) -> deque[object]:
-        """Return where the next message is, if there is any; valid until it is empty or something is put back."""
+        """Return where the next message is, if there is any; valid until it is empty or something is put back.
+
+        Once nothing of a turn is left, it is the turn of ``messages``, and then of the next of the other nodes.
+        """
+        while self.flows and not self.front and (self._takes_turns or not self.messages):
+            self._is_own_turn = not self._is_own_turn
+            if self._is_own_turn and self.messages:
+                return self.messages
+            self.front = self.flows.turn()
         return self.front or self.messages
+
+    def take_turns(self) -> None:
+        """Take note that the actor has come to the place from which on other nodes have queues of their own."""
+        self._takes_turns = True
 
     def take(self) -> object:
         """Return the next message; NOTHING if there is none."""
         source = self.front or self.messages
+        if not source and self.flows:
+            source = self.source()
         message = source.popleft() if source else NOTHING
         if self.senders:
             self.admit(message)
@@ -314,16 +355,20 @@ class MessageQueue:
 
     def close(self) -> list[object]:
         """Refuse messages from now on and return those that wait: stashed, put back, in the queue."""
-        waiting = [*self.empty_stashes(), *(self.front or ()), *self.messages]
-        self.front, self.messages, self.limit, self.closed = None, NO_MESSAGES, 0, True
+        waiting = [*self.empty_stashes(), *self.queued()]
+        self.front, self.flows, self.messages, self.limit, self.closed = None, None, NO_MESSAGES, 0, True
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
             trio.lowlevel.reschedule(task, WOKEN)
         self.senders = self.weights = None
         return [message for message in waiting if not isinstance(message, EndNotice)]
 
+    def queued(self) -> Iterator[object]:
+        """Yield all that waits outside of the stashes."""
+        return chain(self.front or (), self.messages, *(self.flows.chunks() if self.flows else ()))
+
     def __len__(self) -> int:
         stashed = sum(map(len, (self._stashed or {}).values()))
-        waiting = len(self.messages) + len(self.front or ()) + stashed
+        waiting = len(self.messages) + len(self.front or ()) + len(self.flows or ()) + stashed
         return max(0, waiting - self.withdrawn - self.notices)  # those of a closed queue are counted off later
 
     def withdrawn_taken(self) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from casty.errors import UnsupportedTypeError
 from casty.runtime.events import NOT_ENCODABLE, REQUEST_EXPIRED
-from casty.runtime.mailbox import NOTHING, EndNotice, Request
+from casty.runtime.mailbox import NOTHING, Request
+from casty.runtime.notices import EndNotice
 from casty.runtime.ref import AskableRef, request_or_drop, tell_or_drop
 from casty.runtime.watching import opened_end
 

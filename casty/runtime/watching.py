@@ -10,8 +10,9 @@ import trio
 
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import Terminated
-from casty.runtime.mailbox import NOTHING, EndNotice
+from casty.runtime.mailbox import NOTHING
 from casty.runtime.named_refs import InlineRef
+from casty.runtime.notices import EndNotice
 from casty.runtime.ref import OwnRef
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ def awaited(watcher: Cell, terminated: Terminated) -> Terminated | None:
 def opened_end(watcher: Cell, notice: EndNotice) -> object:
     """Return the Terminated to be handled now; NOTHING when the watch was given up meanwhile."""
     watcher.mailbox.notice_taken()
+    if notice.terminated is None:
+        watcher.mailbox.take_turns()
+        return NOTHING
     told = awaited(watcher, notice.terminated)
     if told is None:
         return NOTHING

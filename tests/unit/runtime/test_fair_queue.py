@@ -1,0 +1,179 @@
+"""Several senders at one mailbox: each has its own queue once there is much, and all have their turns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casty import Mailbox, MailboxOverflowStrategy
+from casty.address import NodeAddress, UniqueAddress
+from casty.runtime.events import Terminated
+from casty.runtime.fair_queue import QUANTUM, FairQueue
+from casty.runtime.mailbox import DIRECT_MAX, NOTHING, MessageQueue
+from casty.runtime.notices import EndNotice
+
+SENDERS = ("a", "b", "c")
+
+
+def put(mailbox: MessageQueue, sender: object, message: object) -> None:
+    queue, room = mailbox.queue_for(sender)
+    assert len(queue) < room
+    queue.append(message)
+
+
+def taken(mailbox: MessageQueue, count: int) -> list[object]:
+    """Take so many messages as an actor does: another's turn after each batch of `QUANTUM`."""
+    seen: list[object] = []
+    while len(seen) < count and (message := mailbox.take()) is not NOTHING:
+        if isinstance(message, EndNotice) and message.terminated is None:
+            mailbox.notice_taken()
+            mailbox.take_turns()
+            continue
+        seen.append(message)
+        if not len(seen) % QUANTUM:
+            mailbox.source()
+    return seen
+
+
+def test_each_sender_has_its_turn_after_a_quantum_of_every_other() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for number in range(1_000):
+        queue.tail("flood").append(("flood", number))
+    for sender in SENDERS:
+        queue.tail(sender).append((sender, 0))
+    assert (len(queue), queue.count("flood"), queue.count("a"), queue.count("nobody")) == (1_003, 1_000, 1, 0)
+    order = [queue.turn() for _ in range(4)]
+    assert [len(chunk) for chunk in order] == [QUANTUM, 1, 1, 1]
+    assert queue.count("flood") == 1_000 - QUANTUM
+    while queue:
+        order.append(queue.turn())
+    assert [number for chunk in order for sender, number in chunk if sender == "flood"] == list(range(1_000))
+
+
+@given(st.lists(st.tuples(st.sampled_from(SENDERS), st.booleans()), max_size=600))
+def test_by_turns_of_one_nothing_is_lost_and_the_order_of_each_sender_holds(steps: list[tuple[str, bool]]) -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    seen: list[tuple[str, int]] = []
+    sent: defaultdict[str, int] = defaultdict(int)
+    for sender, pops in steps:
+        queue.tail(sender).append((sender, sent[sender]))
+        sent[sender] += 1
+        assert sum(queue.count(one) for one in SENDERS) == len(queue)
+        if pops:
+            head = queue.head()
+            seen.append(queue.pop())
+            assert seen[-1] == head
+    while queue:
+        seen.append(queue.pop())
+    for sender in SENDERS:
+        assert [number for one, number in seen if one == sender] == list(range(sent[sender]))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["local", *SENDERS]), st.integers(0, 150)), max_size=30), st.data())
+def test_the_order_of_each_sender_holds_in_a_mailbox_and_nothing_is_lost(steps, data) -> None:
+    mailbox = MessageQueue(Mailbox())
+    sent: defaultdict[str, int] = defaultdict(int)
+    seen: list[object] = []
+    for sender, count in steps:
+        for _ in range(count):
+            message = (sender, sent[sender])
+            sent[sender] += 1
+            if sender == "local":
+                assert mailbox.offer(message)
+            else:
+                put(mailbox, sender, message)
+        assert len(mailbox) == sum(sent.values()) - len(seen)
+        seen += taken(mailbox, data.draw(st.integers(0, 200)))
+    seen += taken(mailbox, 100_000)
+    assert len(mailbox) == 0
+    for sender, count in sent.items():
+        assert [number for one, number in seen if one == sender] == list(range(count))
+
+
+def test_who_sends_little_does_not_wait_behind_who_sends_much() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(20_000):
+        put(mailbox, "flood", number)
+    put(mailbox, "honest", "ask")
+    assert taken(mailbox, 20_001).index("ask") <= DIRECT_MAX + QUANTUM
+    for number in range(20_000):
+        put(mailbox, "flood", number)
+    taken(mailbox, 1_000)
+    put(mailbox, "honest", "ask")
+    assert taken(mailbox, 20_000).index("ask") <= 3 * QUANTUM
+
+
+def test_neither_senders_here_nor_there_keep_the_others_waiting() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(5_000):
+        assert mailbox.offer(("local", number))
+        put(mailbox, "flood", ("flood", number))
+    order = [sender for sender, _ in taken(mailbox, 9_000)]  # type: ignore[misc]  # pairs, all of them
+    # What was there before the first of another node comes first; from then on each has its share.
+    begin = order.index("flood")
+    turns = [place for place in range(begin, len(order)) if order[place] == "local"]
+    assert max(after - before for before, after in pairwise(turns)) <= 2 * QUANTUM
+
+
+def test_few_messages_stay_in_one_order() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(DIRECT_MAX):
+        put(mailbox, SENDERS[number % 3], number)
+    assert mailbox.flows is None
+    assert taken(mailbox, DIRECT_MAX) == list(range(DIRECT_MAX))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Mailbox(DIRECT_MAX),
+        Mailbox(1_000, MailboxOverflowStrategy.drop_oldest),
+        Mailbox(1_000, MailboxOverflowStrategy.reject),
+    ],
+)
+def test_a_small_mailbox_and_one_with_a_policy_of_its_own_have_one_queue(settings: Mailbox) -> None:
+    mailbox = MessageQueue(settings)
+    for number in range(settings.capacity):
+        put(mailbox, "a", number)
+    queue, room = mailbox.queue_for("b")
+    assert len(queue) >= room
+    assert mailbox.flows is None
+    assert not mailbox.is_crowded
+
+
+@pytest.mark.parametrize("is_by_name", [False, True])
+def test_the_end_of_an_actor_waits_behind_what_its_node_has_sent(is_by_name: bool) -> None:
+    class Ref:
+        path = "/there"
+
+        class address:  # stands for an attribute
+            node, incarnation = NodeAddress("b", 1), 0 if is_by_name else 7
+
+    sender = UniqueAddress(NodeAddress("b", 1), 7)
+    mailbox = MessageQueue(Mailbox())
+    for number in range(500):
+        put(mailbox, "flood", number)
+    for number in range(500, 700):
+        put(mailbox, sender, number)
+    mailbox.put_notice(EndNotice(Terminated(Ref())))  # type: ignore[arg-type]  # all that is looked at
+    put(mailbox, sender, "after")
+    order = taken(mailbox, 1_000)
+    (end,) = [place for place, message in enumerate(order) if isinstance(message, EndNotice)]
+    assert order.index(699) < end < order.index("after")
+    mailbox.notice_taken()
+    assert len(mailbox) == 0
+
+
+def test_a_closed_mailbox_gives_back_what_waits_in_all_queues() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(300):
+        put(mailbox, SENDERS[number % 3], number)
+    taken(mailbox, 10)
+    assert sorted(mailbox.close()) == list(range(10, 300))  # type: ignore[type-var]  # numbers, all of them
+    queue, room = mailbox.queue_for("a")
+    assert len(queue) >= room
+    assert (len(mailbox), mailbox.take()) == (0, NOTHING)
