@@ -93,17 +93,19 @@ class AskFailed(CastyError):
 
     On the actor's own node, ``__cause__`` is the exception that says why.
 
+    Parameters:
+        text: What has happened, for people.
+        failure: The same, to branch on.
+
     >>> failed = AskFailed("/orders did not get the request", "not_sent")
     >>> failed.failure, failed.certainly_not_handled
     ('not_sent', True)
     """
 
-    failure: AskFailure
-    """What has happened: to branch on, where the text is for people."""
-
     def __init__(self, text: str, failure: AskFailure = "failed") -> None:
         super().__init__(text)
-        self.failure = failure
+        self.failure: AskFailure = failure
+        """What has happened: to branch on, where the text is for people."""
 
     @property
     def certainly_not_handled(self) -> bool:

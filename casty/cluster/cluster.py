@@ -332,13 +332,21 @@ class Cluster:
 
     @property
     def unreachable_members(self) -> int:
-        """How many members cannot be reached in this node's latest snapshot."""
+        """How many members cannot be reached in this node's latest snapshot.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         snapshot = self._running().board.snapshot
         return 0 if snapshot is None else len(snapshot.unreachable)
 
     @property
     def is_up(self) -> bool:
-        """Whether this node is up in its own latest snapshot."""
+        """Whether this node is up in its own latest snapshot.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
         running = self._running()
         own = (one for one in running.board.members if one.unique == running.self_node)
         return any(one.status is MemberStatus.up for one in own)

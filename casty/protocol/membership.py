@@ -104,6 +104,12 @@ class Member(_Known):
 
         Whoever has not become up yet is younger than all that have.
 
+        Parameters:
+            other: Another member of the same cluster.
+
+        Returns:
+            True for the older one of two; of two copies of one run none is.
+
         >>> a, b = (Member(NodeAddress(host, 2551), MemberStatus.up, frozenset(), host, up_number=3) for host in "ab")
         >>> a.is_older_than(b), b.is_older_than(a)
         (True, False)

@@ -53,23 +53,20 @@ class HealthState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an embedded system is, for a route that a load balancer or Kubernetes asks.
-
-    Attributes:
-        state: Whether the system runs.
-        rejoins: How often the node has started again.
-        reason: Why the system does not run; empty while it does.
-        is_up: Whether the node is up in its own view of the cluster; True for a system that is no node and runs.
-        up_members: How many members are up in that view; 0 for a system that is no node.
-        unreachable_members: How many members cannot be reached in that view.
-    """
+    """How an embedded system is, for a route that a load balancer or Kubernetes asks."""
 
     state: HealthState
+    """Whether the system runs."""
     rejoins: int = 0
+    """How often the node has started again."""
     reason: str = ""
+    """Why the system does not run; empty while it does."""
     is_up: bool = True
+    """Whether the node is up in its own view of the cluster; True for a system that is no node and runs."""
     up_members: int = 0
+    """How many members are up in that view; 0 for a system that is no node."""
     unreachable_members: int = 0
+    """How many members cannot be reached in that view."""
 
     @property
     def is_ready(self) -> bool:
