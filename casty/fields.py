@@ -172,5 +172,6 @@ def _evaluate(owner: type, cls: type, where: str) -> dict[str, Any]:
     except NameError as error:
         raise UnresolvedNameError(
             f"{where}: an annotation of {owner.__qualname__} names something unknown ({error}): "
-            "define it at the top level of the same module, before the first use of the message"
+            "define it at the top level of the same module, before the first use of the message, or import it there; "
+            "an import under `if TYPE_CHECKING:` is not there when the program runs"
         ) from None

@@ -57,9 +57,29 @@ _ADVICE = {
     "frozenset": "say what it holds, as in frozenset[str]",
     "tuple": "say what it holds, as in tuple[int, ...]",
     "ActorRef": "say what it takes, as in ActorRef[Reply]",
+    "Callable": "a function stays in its process: send what the receiver has to know, or an ActorRef",
+    "type": "a class stays in its process: write its name as str, or an enum",
+    "Hashable": "name the types it can be",
     "TypeVar": "give the generic class its argument, as in Box[int]",
 }
-_DEFAULT_ADVICE = "use a frozen dataclass or one of the types listed in docs/reference/wire.md"
+_ADVICE_BY_BASE = {
+    "PurePath": "write str, and str(path) at the sender: a path means a file on its own machine",
+    "BaseException": "write str, such as repr(error): who asked is told of an error by ctx.reply_error",
+    "NamedTuple": "write a frozen dataclass with the same fields",
+    "TypedDict": "write a frozen dataclass with the same fields",
+    "pydantic": "write a frozen dataclass with the fields that the receiver needs, or str, and model.model_dump_json()",
+    "msgspec": "write a frozen dataclass with the same fields, or bytes, and msgspec.msgpack.encode(it)",
+}
+_MARKS = {
+    "__pydantic_fields__": "pydantic",
+    "__struct_fields__": "msgspec",
+    "__total__": "TypedDict",
+    "_fields": "NamedTuple",
+}
+"""Attributes by which classes of other libraries are known, without importing those."""
+_DEFAULT_ADVICE = (
+    "write a frozen dataclass with what the receiver needs of it, or a plain value such as str, bytes, int or dict[...]"
+)
 
 
 class Kind(Enum):
@@ -331,6 +351,14 @@ def _unsupported(form: object, where: str, advice: str = "") -> UnsupportedTypeE
     name = getattr(cls, "__name__", "") or type(cls).__name__
     if not advice:
         kind = "TypeVar" if isinstance(form, typing.TypeVar) else name
-        advice = _ADVICE.get(kind, _DEFAULT_ADVICE)
+        advice = _ADVICE.get(kind) or _advice_by_base(cls) or _DEFAULT_ADVICE
     place = f"{where}: " if where else ""
     return UnsupportedTypeError(f"{place}{describe(form)} cannot travel between nodes: {advice}")
+
+
+def _advice_by_base(cls: object) -> str:
+    """Return what to write for a class of a known kind, by its bases or the marks of its library."""
+    bases: tuple[type, ...] = getattr(cls, "__mro__", ())
+    kinds = [base.__name__ for base in bases if base.__module__ in ("builtins", "pathlib", "pathlib._local")]
+    kinds += [kind for mark, kind in _MARKS.items() if isinstance(cls, type) and hasattr(cls, mark)]
+    return next((_ADVICE_BY_BASE[kind] for kind in kinds if kind in _ADVICE_BY_BASE), "")

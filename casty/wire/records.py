@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from casty.fields import RecordField
+from casty.naming import printable
 from casty.wire.bounds import MAP
 from casty.wire.hooks import FieldHooks, Hook, make_decode, make_encode
 from casty.wire.shapes import Mismatch, Part, Shape
+
+NAMES_SHOWN_MAX = 2
+NAME_SHOWN_MAX = 40
+"""Of the fields of a peer that are unknown here, so that a line of the log has room for the rest."""
 
 Fields = tuple[tuple[RecordField, Shape], ...]
 
@@ -76,8 +81,8 @@ class RecordShape(Shape):
         missing = [field.name for field, _ in self._fields if field.name not in value and self._needs(field)]
         if missing:
             return f"{self.label} lacks the field {missing[0]!r}"
-        extra = len(value) - len(known.intersection(value))
-        return f"{self.label} has {extra} unknown field(s)" if extra and not self.tolerant else None
+        extra = [key for key in value if key not in known]
+        return None if self.tolerant or not extra else f"{self.label} {_unknown(extra)}"
 
     def _needs(self, field: RecordField) -> bool:
         return not (self.tolerant and field.has_default)
@@ -93,6 +98,13 @@ class RecordShape(Shape):
 
     def children(self) -> tuple[Shape, ...]:
         return tuple(shape for _, shape in self._fields)
+
+
+def _unknown(extra: list[Any]) -> str:
+    """Say which fields of a peer this node does not know, and what lets a class grow."""
+    named = ", ".join(repr(printable(str(key), NAME_SHOWN_MAX)) for key in extra[:NAMES_SHOWN_MAX])
+    more = f" and {len(extra) - NAMES_SHOWN_MAX} more" if len(extra) > NAMES_SHOWN_MAX else ""
+    return f"has the unknown field {named}{more}: declare the class tolerant=True before a release adds fields"
 
 
 def _unfinished(_: Any) -> Any:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import socket
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, Flag
+from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Annotated, Any, Generic, Literal, Never, NewType, Optional, TypeAlias, TypeVar, Union
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    Never,
+    NewType,
+    Optional,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import attrs
@@ -149,6 +164,27 @@ class KeywordsAndHidden:
     c: int = field(default=0, init=False)
 
 
+class Pair(NamedTuple):
+    first: int
+
+
+class Keyed(TypedDict):
+    first: int
+
+
+class LikePydantic:
+    __pydantic_fields__: ClassVar[dict[str, object]] = {}
+
+
+class LikeMsgspec:
+    __struct_fields__ = ("first",)
+
+
+@dataclass(frozen=True)
+class HoldsPath:
+    file: Path
+
+
 SUPPORTED: list[Any] = [
     None,
     bool,
@@ -203,6 +239,16 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (bytearray, "write bytes"),
     (Access, "an enum.Flag has no single name"),
     (ActorRef, "say what it takes, as in ActorRef[Reply]"),
+    (Path, "write str, and str(path) at the sender"),
+    (PurePosixPath, "write str, and str(path) at the sender"),
+    (OSError, "write str, such as repr(error)"),
+    (Callable[[int], int], "a function stays in its process"),
+    (type[int], "a class stays in its process"),
+    (Pair, "write a frozen dataclass with the same fields"),
+    (Keyed, "write a frozen dataclass with the same fields"),
+    (LikePydantic, "or str, and model.model_dump_json()"),
+    (LikeMsgspec, "or bytes, and msgspec.msgpack.encode(it)"),
+    (HoldsPath, "HoldsPath.file: pathlib"),
     (Box, "Box.item: ~T cannot travel between nodes: give the generic class its argument"),
     (list[int] | list[str], "list[int] and list[str] cannot be told apart in one union"),
     (Box[int] | Box[str], "cannot be told apart in one union"),
@@ -245,7 +291,9 @@ def test_a_recursive_type_is_walked_once() -> None:
 
 
 def test_an_annotation_that_names_nothing_says_where_it_must_be_defined() -> None:
-    with pytest.raises(UnresolvedNameError, match=r"Forward.*DefinedNowhere.*top level"):
+    with pytest.raises(
+        UnresolvedNameError, match=r"Forward.*DefinedNowhere.*top level.*`if TYPE_CHECKING:` is not there"
+    ):
         check(Forward)
 
 
