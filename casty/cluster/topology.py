@@ -212,8 +212,8 @@ class TopologyDriver:
     def _turn(self, effect: Joined | JoinFailed | Left | Downed) -> None:
         board = self._node.board
         match effect:
-            case Joined():
-                self._ctx.log.info("%s is a member", self._node.self_node.address)
+            case Joined(let_in_by):
+                self._ctx.log.info("%s %s", self._node.self_node.address, _joined(let_in_by, self._machine.seeds))
                 board.join()
             case JoinFailed(reason):
                 board.end(JoinRefused(reason))
@@ -297,3 +297,18 @@ def topology_behavior(node: ClusterNode, machine: Topology) -> Behavior[Topology
             node.serving.wake()
 
     return task(main)
+
+
+def _joined(let_in_by: UniqueAddress | None, seeds: Sequence[NodeAddress]) -> str:
+    """Say how a node came to be a member; a node that forgot its seeds looks like a first one."""
+    if let_in_by is not None:
+        return f"has joined the cluster of {let_in_by.address}"
+    if not seeds:
+        return (
+            "has formed a new cluster, for it has no seed_nodes: if there is a cluster to join, "
+            "stop this node and list some nodes of that one as its seed_nodes"
+        )
+    return (
+        f"has formed a new cluster, for none of its seeds ({', '.join(map(str, seeds))}) was in one: "
+        "the others join it if they list this node or one that does"
+    )

@@ -147,15 +147,15 @@ class Topology:
             match effect:
                 case Form():
                     self.state = Gossip(self._node.incarnation).with_member(self._node, self.member)
-                    done.extend(self._begin())
+                    done.extend(self._begin(None))
                 case Refused(by, reason):
                     done.append(JoinFailed(f"{by} refused this node: {reason}"))
                 case _:
                     done.append(effect)
         return done
 
-    def _begin(self) -> list[TopologyEffect]:
-        return [Joined(), StartTimer(GOSSIP, self.settings.gossip_interval), StartTimer(REUNION, ASK_EVERY)]
+    def _begin(self, let_in_by: UniqueAddress | None) -> list[TopologyEffect]:
+        return [Joined(let_in_by), StartTimer(GOSSIP, self.settings.gossip_interval), StartTimer(REUNION, ASK_EVERY)]
 
     def _welcomed(self, sender: UniqueAddress, welcome: GossipState, now: float) -> list[TopologyEffect]:
         state = from_wire(welcome, now)
@@ -163,7 +163,7 @@ class Topology:
             return []
         self.state = state.seen_by(self._node)
         return [
-            *self._begin(),
+            *self._begin(sender),
             *self._spread.taken(self.state, sender),
             Send(sender, self._spread.versions(self.state, self.registry)),
             *self._spread.push_slots(self.state, self.registry, {}, self._node),

@@ -108,7 +108,9 @@ class WantServing:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Effect: this node is a member of a cluster."""
+    """Effect: this node is a member of a cluster: of its own one, where nobody has let it in."""
+
+    let_in_by: UniqueAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,20 @@
+"""What the log says of how a node came to be a member: a node that forgot its seeds is told apart."""
+
+from __future__ import annotations
+
+import logging
+
+
+async def test_forming_a_cluster_and_joining_one_are_told_apart(autojump_clock, nodes, caplog):
+    caplog.set_level(logging.INFO, logger="casty")
+    await nodes.start("a")
+    await nodes.start("b", "a")
+    await nodes.start("c", "cd")
+    await nodes.start("forgetful")
+    said = [one.getMessage() for one in caplog.records]
+    lines = {name: [line for line in said if f"{name}:2551 has" in line] for name in ("a", "b", "c", "forgetful")}
+    assert [len(found) for found in lines.values()] == [1, 1, 1, 1], said
+    assert lines["b"][0].endswith("b:2551 has joined the cluster of a:2551")
+    for name in ("a", "forgetful"):
+        assert "has formed a new cluster, for it has no seed_nodes: if there is a cluster to join" in lines[name][0]
+    assert "has formed a new cluster, for none of its seeds (c:2551, d:2551) was in one" in lines["c"][0]
