@@ -213,7 +213,9 @@ class TopologyDriver:
         board = self._node.board
         match effect:
             case Joined(let_in_by):
-                self._ctx.log.info("%s %s", self._node.self_node.address, _joined(let_in_by, self._machine.seeds))
+                own = self._node.self_node.address
+                others = [seed for seed in self._machine.seeds if seed != own]
+                self._ctx.log.info("%s %s", own, _joined(let_in_by, others))
                 board.join()
             case JoinFailed(reason):
                 board.end(JoinRefused(reason))
@@ -305,7 +307,7 @@ def _joined(let_in_by: UniqueAddress | None, seeds: Sequence[NodeAddress]) -> st
         return f"has joined the cluster of {let_in_by.address}"
     if not seeds:
         return (
-            "has formed a new cluster, for it has no seed_nodes: if there is a cluster to join, "
+            "has formed a new cluster, for it has no seed_nodes of others: if there is one to join, "
             "stop this node and list some nodes of that one as its seed_nodes"
         )
     return (

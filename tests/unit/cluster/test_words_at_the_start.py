@@ -16,5 +16,5 @@ async def test_forming_a_cluster_and_joining_one_are_told_apart(autojump_clock, 
     assert [len(found) for found in lines.values()] == [1, 1, 1, 1], said
     assert lines["b"][0].endswith("b:2551 has joined the cluster of a:2551")
     for name in ("a", "forgetful"):
-        assert "has formed a new cluster, for it has no seed_nodes: if there is a cluster to join" in lines[name][0]
-    assert "has formed a new cluster, for none of its seeds (c:2551, d:2551) was in one" in lines["c"][0]
+        assert "has formed a new cluster, for it has no seed_nodes of others: if there is one to join" in lines[name][0]
+    assert "has formed a new cluster, for none of its seeds (d:2551) was in one" in lines["c"][0]
