@@ -19,7 +19,7 @@ from casty.schema import is_untyped, strip
 if TYPE_CHECKING:
     from casty.config import SystemConfig
     from casty.runtime.cell import Cell
-    from casty.runtime.mailbox import Request
+    from casty.runtime.mailbox import MessageQueue, Request
 
 M_contra = TypeVar("M_contra", contravariant=True)
 
@@ -30,7 +30,11 @@ class CheckedRef(LocalRef[M_contra]):
     """A ref to one spawned actor that raises TypeError at the sender of a message of another type."""
 
     __slots__ = ("_classes",)
-    _classes: tuple[type, ...]
+
+    def __init__(self, cell: Cell, mailbox: MessageQueue, thread: int) -> None:
+        super().__init__(cell, mailbox, thread)
+        self._classes: tuple[type, ...] = ()
+        """Found out at the first message: a ref is made before its actor has a behaviour to look at."""
 
     def tell(self, message: M_contra) -> None:
         self._check(message)
@@ -45,10 +49,7 @@ class CheckedRef(LocalRef[M_contra]):
         await super().put(message)
 
     def _check(self, message: object) -> None:
-        try:
-            classes = self._classes
-        except AttributeError:  # the first message: a ref is made before its actor has a behaviour to look at
-            classes = self._classes = classes_of(self.message_type())
+        classes = self._classes = self._classes or classes_of(self.message_type())
         if not isinstance(message, classes) and not self.cell.ended:
             taken = " | ".join(one.__name__ for one in classes if one is not PoisonPill)
             raise TypeError(
@@ -61,8 +62,9 @@ class CheckedRef(LocalRef[M_contra]):
 def ref_to(cell: Cell, config: SystemConfig) -> LocalRef[object]:
     """Return the ref to an actor: one that checks, where that is asked for and the actor is a user's."""
     wanted = sys.flags.dev_mode if config.check_messages is None else config.check_messages
-    kind = CheckedRef if wanted and not cell.is_internal else LocalRef
-    return kind(cell, cell.mailbox, cell.kernel.thread)
+    if wanted and not cell.is_internal:
+        return CheckedRef(cell, cell.mailbox, cell.kernel.thread)
+    return LocalRef(cell, cell.mailbox, cell.kernel.thread)
 
 
 def classes_of(type_form: object) -> tuple[type, ...]:
@@ -87,7 +89,7 @@ def _collect(type_form: object, classes: list[type]) -> bool:
     if origin is Union or origin is types.UnionType:
         return all([_collect(type(None) if one is None else one, classes) for one in get_args(form)])
     if origin is Literal:
-        classes.extend(type(value) for value in get_args(form))
+        classes.extend(map(type, get_args(form)))
         return True
     cls = form if origin is None else origin
     if not isinstance(cls, type) or getattr(cls, "_is_protocol", False):
