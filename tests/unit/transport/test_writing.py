@@ -200,7 +200,7 @@ async def test_a_sender_meets_no_error_of_the_connection_and_the_writer_does(nur
     writing.put(EARLY_FRAMES_MAX)
     await trio.testing.wait_all_tasks_blocked()
     assert writing.failures == ["broken"]
-    writing.writer.give_up(0)
+    writing.writer.give_up()
     assert (writing.traffic.frames_sent, writing.traffic.frames_broken) == (0, EARLY_FRAMES_MAX)
 
 
@@ -213,7 +213,7 @@ async def test_who_has_given_up_writes_nothing_early(is_woken_by_frame: bool, nu
         writing.put(1)
     else:
         writing.outbox.wake()
-    writing.writer.give_up(0)
+    writing.writer.give_up()
     writing.put(2 * EARLY_FRAMES_MAX, 1)
     assert writing.socket.written == []
 
@@ -239,7 +239,7 @@ def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], 
                 writing.socket.is_broken = True
                 writing.put(2 * EARLY_FRAMES_MAX, count)
                 await trio.testing.wait_all_tasks_blocked()
-                writing.writer.give_up(0)
+                writing.writer.give_up()
                 assert writing.traffic.frames_broken == EARLY_FRAMES_MAX
             nursery.cancel_scope.cancel()
 
@@ -284,7 +284,7 @@ async def test_a_frame_in_pieces_does_not_overtake_what_is_queued(nursery: trio.
     assert writing.socket.written == [frames]
     writing.outbox.wake()
     assert not writing.writer.write_pieces(PIECES), "the writer has something else to do"
-    writing.writer.give_up(0)
+    writing.writer.give_up()
     await trio.testing.wait_all_tasks_blocked()
     assert not writing.writer.write_pieces(PIECES), "the session is over"
     assert writing.socket.written == [frames]
@@ -326,5 +326,5 @@ async def test_a_frame_that_breaks_off_is_never_written_again(nursery: trio.Nurs
     await trio.testing.wait_all_tasks_blocked()
     assert writing.socket.written == [EARLY]
     assert writing.failures == ["broken"]
-    writing.writer.give_up(0)
+    writing.writer.give_up()
     assert (writing.traffic.frames_sent, writing.traffic.frames_broken) == (0, 1)
