@@ -28,6 +28,8 @@ from casty.protocol.messages import (
     RegistrySlots,
     ServingGrant,
     ServingRequest,
+    StandingAnswer,
+    StandingQuestion,
     StatePage,
 )
 from casty.protocol.watch_messages import WATCH_MESSAGES
@@ -79,6 +81,8 @@ RULES: Final[dict[type | FrameKind, Rule]] = {
     ServingRequest: MEMBER,
     ServingGrant: MEMBER,
     ExitingConfirmed: MEMBER,
+    StandingQuestion: MEMBER,
+    StandingAnswer: MEMBER,
     **dict.fromkeys(WATCH_MESSAGES, MEMBER),
     # The reply goes wherever the sender says, so a stranger could choose whom this node dials.
     ResolveNode: MEMBER,

@@ -6,8 +6,9 @@ Owns the seeds under their real addresses, and the count of them. It does not kn
 How it works: a cluster is founded by one node and begins when its first members are moved up. Both take more than half
 of the seeds: as answers for the one, and as members that are known to have this very state for the other. A run is in
 one cluster in its life, so the runs of these seeds cannot begin two, whatever is cut, delayed or lost meanwhile: two
-sets of more than half have a seed in common. The id of a cluster is the incarnation of its founder. That one moves the
-first members up, as it counts the seeds that it listed itself; the leader does once the founder has gone.
+sets of more than half have a seed in common. The id of a cluster follows from the incarnation of its founder, which
+moves the first members up, as it counts the seeds that it listed itself; the leader does once the founder has gone. The
+id is a digest, as whoever asks for the status is told it, and is told no incarnation.
 
 Source: the majority of a leader's term in Raft, Ongaro 2014, sec. 3.4, with one term. Deviation: nothing is written
 down, so a run that has ended forgets, and its seed counts for the next cluster (`joining` says what may remember).
@@ -17,11 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import has_begun, leader_of
 from casty.protocol.membership import GOING
+
+
+def cluster_id_of(founder: UniqueAddress) -> int:
+    """Return the id of the cluster that a run founds: 63 bits, and never 0.
+
+    >>> cluster_id_of(UniqueAddress(NodeAddress("a", 1), 7)) == cluster_id_of(UniqueAddress(NodeAddress("b", 2), 7))
+    True
+    """
+    digest = blake2b(founder.incarnation.to_bytes(8, "big"), digest_size=8, person=b"casty cluster").digest()
+    return int.from_bytes(digest, "big") >> 1 | 1
 
 
 @dataclass(slots=True)
@@ -80,8 +92,8 @@ class Founding:
         """Whether this node may move the first members of its cluster up, as far as the seeds are concerned."""
         if has_begun(state):
             return False
-        if self.self_node.incarnation != state.cluster_id:
-            if any(node.incarnation == state.cluster_id for node in state.members):
+        if cluster_id_of(self.self_node) != state.cluster_id:
+            if any(cluster_id_of(node) == state.cluster_id for node in state.members):
                 return False
             if leader_of(state, self.self_node) != self.self_node:
                 return False

@@ -17,7 +17,7 @@ from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.confirmation import CONFIRM
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
 from casty.protocol.exchange import Exchange, Outcome
-from casty.protocol.founding import Founding
+from casty.protocol.founding import Founding, cluster_id_of
 from casty.protocol.gossip import Gossip
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
 from casty.protocol.leader import LeaderActions
@@ -146,7 +146,7 @@ class Topology:
         for effect in effects:
             match effect:
                 case Form():
-                    self.state = Gossip(self._node.incarnation).with_member(self._node, self.member)
+                    self.state = Gossip(cluster_id_of(self._node)).with_member(self._node, self.member)
                     done.extend(self._begin(None))
                 case Refused(by, reason):
                     done.append(JoinFailed(f"{by} refused this node: {reason}"))

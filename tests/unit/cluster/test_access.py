@@ -23,6 +23,8 @@ from casty.protocol.messages import (
     RegistrySlots,
     ServingGrant,
     ServingRequest,
+    StandingAnswer,
+    StandingQuestion,
     StatePage,
 )
 from casty.protocol.state_on_wire import to_wire
@@ -47,6 +49,8 @@ CONTROL = (
     ServingRequest(1),
     ServingGrant(1),
     ExitingConfirmed(),
+    StandingQuestion(1, 1, ()),
+    StandingAnswer(1, 1, ()),
     WatchActor(1, "/x", 0),
     ActorWatched(1),
     UnwatchActor(1),
@@ -56,7 +60,7 @@ CONTROL = (
 )
 
 HANDSHAKE = {FrameKind.HELLO, FrameKind.HELLO_ACK, FrameKind.REFUSED}
-OF_LINKS = {FrameKind.GOODBYE, FrameKind.IDLE, FrameKind.STAY}
+OF_LINKS = {FrameKind.GOODBYE, FrameKind.IDLE, FrameKind.STAY, FrameKind.ACK}
 """Frames that the transport takes itself, of whomever the link is with."""
 
 STRANGER = run_of("stranger")

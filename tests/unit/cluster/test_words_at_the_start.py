@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 
+import trio
+
 
 async def test_forming_a_cluster_and_joining_one_are_told_apart(autojump_clock, nodes, caplog):
     caplog.set_level(logging.INFO, logger="casty")
     await nodes.start("a")
     await nodes.start("b", "a")
-    await nodes.start("c", "cd")
+    async with trio.open_nursery() as nursery:
+        for name in "cd":
+            nursery.start_soon(nodes.start, name, "cd")
     await nodes.start("forgetful")
     said = [one.getMessage() for one in caplog.records]
     lines = {name: [line for line in said if f"{name}:2551 has" in line] for name in ("a", "b", "c", "forgetful")}
