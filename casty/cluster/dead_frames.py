@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -24,12 +25,19 @@ WAITING_BYTES_MAX = 32 * 1024 * 1024
 a message a hundred times, and holds the loop for what is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Then:
+    """What is called once everything before it has become dead letters."""
+
+    call: Callable[[], None]
+
+
 class DeadFrames:
     """The dead frames of one node; ``show`` makes a dead letter of one, with the reason."""
 
     def __init__(self, show: Callable[[UniqueAddress, bytes, str], None]) -> None:
         self._show = show
-        self._waiting: deque[tuple[UniqueAddress, bytes, str] | Callable[[], None]] = deque()
+        self._waiting: deque[tuple[UniqueAddress, bytes, str] | _Then] = deque()
         self._cost = 0
         """Of those together."""
         self._start: Callable[[], None] | None = None
@@ -63,7 +71,7 @@ class DeadFrames:
     def then(self, call: Callable[[], None]) -> None:
         """Call once all that waits now has become dead letters; at once where nothing does."""
         if self._waiting:
-            self._waiting.append(call)
+            self._waiting.append(_Then(call))
         else:
             call()
 
@@ -80,9 +88,9 @@ class DeadFrames:
         cost = 0
         while self._waiting:
             item = self._waiting[0]
-            if not isinstance(item, tuple):
+            if isinstance(item, _Then):
                 self._waiting.popleft()
-                item()
+                item.call()
                 continue
             to, frame, reason = item
             if cost and cost + len(frame) > TURN_BYTES_MAX:
