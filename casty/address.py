@@ -57,6 +57,8 @@ def serial_of(path: str) -> int | None:
 by_place = attrgetter("address.host", "address.port", "incarnation")
 """The order of runs as a key for ``sorted``: comparing `UniqueAddress` one by one takes ten times as long."""
 
+INCARNATION_MAX: Final = 2**64 - 1
+
 URI_SCHEME = "casty"
 HOST_SHOWN_MAX = 255
 """Characters of a host in a text; no host name is longer."""

@@ -72,6 +72,7 @@ RULES: Final[dict[type | FrameKind, Rule]] = {
     GossipSeen: ANYONE,
     GossipDigest: ANYONE,
     GossipVersions: ANYONE,
+    StandingQuestion: ANYONE,
     # Kept until the last one has come.
     StatePage: INVITER,
     HeartbeatAck: MEMBER,
@@ -81,7 +82,6 @@ RULES: Final[dict[type | FrameKind, Rule]] = {
     ServingRequest: MEMBER,
     ServingGrant: MEMBER,
     ExitingConfirmed: MEMBER,
-    StandingQuestion: MEMBER,
     StandingAnswer: MEMBER,
     **dict.fromkeys(WATCH_MESSAGES, MEMBER),
     # The reply goes wherever the sender says, so a stranger could choose whom this node dials.

@@ -23,7 +23,7 @@ import trio
 from casty.address import UniqueAddress
 from casty.config import TransportLimits
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
-from casty.runtime.fair_queue import FairQueue
+from casty.runtime.fair_queue import FairQueue, Flow
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import MessageQueue
 from casty.runtime.ref import LocalRef
@@ -59,6 +59,10 @@ BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
 
 STRANGERS: Final = "strangers"
 """The sender that all who are no members are, at an actor."""
+
+STRANGERS_NOTED_MAX: Final = 1_024
+"""Runs of which is known that messages wait with those of strangers; beyond, nobody gets a queue of its own until they
+are handled."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +115,7 @@ class Backlogs:
             return mailbox.messages, 0
         queue = mailbox.queue_for(sender)
         if sender is STRANGERS and mailbox.flows and (shared := mailbox.flows.flow(sender)) is not None:
-            shared.members.add(peer)
+            _note(shared, peer)
         return queue
 
     def take(self, ref: LocalRef[Never], message: object) -> None:
@@ -147,7 +151,7 @@ class Backlogs:
         queue, _ = mailbox.queue_for(sender)
         queue.append(message)
         if sender is STRANGERS and mailbox.flows and (shared := mailbox.flows.flow(sender)) is not None:
-            shared.members.add(peer)
+            _note(shared, peer)
         mailbox.wake()
         if self.size >= LARGE_BYTES_MIN:
             self.weigh(ref, message)
@@ -157,7 +161,9 @@ class Backlogs:
         if not self._is_member(peer):
             return STRANGERS
         shared = mailbox.flows.flow(STRANGERS) if mailbox.flows else None
-        return peer if shared is None or peer not in shared.members else STRANGERS
+        if shared is None or (peer not in shared.members and len(shared.members) < STRANGERS_NOTED_MAX):
+            return peer
+        return STRANGERS
 
     def _charge(self, backlog: _Backlog, sender: Hashable) -> int:
         """Count what the message in hand costs, and return it; 0 where its sender has no room for it."""
@@ -295,6 +301,12 @@ class Backlogs:
 
     def __repr__(self) -> str:
         return f"<Backlogs actors={len(self.by_path)} bytes={self.bytes}>"
+
+
+def _note(shared: Flow[object], peer: UniqueAddress) -> None:
+    """Remember that messages of a run wait among those of strangers, in case that it becomes a member."""
+    if len(shared.members) < STRANGERS_NOTED_MAX:
+        shared.members.add(peer)
 
 
 def _longest(mailbox: MessageQueue) -> int:

@@ -99,7 +99,12 @@ class Exchange:
         believed, effects = self._confirmation.settle(state, now, is_over=is_over)
         if believed is None:
             return Outcome(state, registry, tuple(effects))
-        return self.receive(state, registry, *believed, now)
+        teller, message = believed
+        try:
+            return self.receive(state, registry, teller, message, now)
+        except DecodeError as error:  # it was sound when it came, and what it was to change is another since
+            text = f"what {teller.address} had said is believed too late, and ignored: {error}"
+            return Outcome(state, registry, (Note(Severity.warning, text, about=teller.address),))
 
     def _with_own_row(self, state: Gossip, outcome: Outcome) -> Outcome:
         """Say once more whom this node accuses, where others say that it accuses somebody else."""

@@ -88,16 +88,21 @@ class Founding:
         counted = self.counted
         return 2 * len(counted.intersection(present)) > len(counted)
 
+    def decides(self, state: Gossip) -> bool:
+        """Whether this node has its cluster begin, or gives it up: the founder does; the leader once that has gone.
+
+        One node for both: of two, one could begin it while the other gives it up and founds another.
+        """
+        if cluster_id_of(self.self_node) == state.cluster_id:
+            return True
+        is_founded_by_other = any(cluster_id_of(node) == state.cluster_id for node in state.members)
+        return not is_founded_by_other and leader_of(state, self.self_node) == self.self_node
+
     def may_begin(self, state: Gossip) -> bool:
         """Whether this node may move the first members of its cluster up, as far as the seeds are concerned."""
-        if has_begun(state):
+        if has_begun(state) or not self.decides(state):
             return False
-        if cluster_id_of(self.self_node) != state.cluster_id:
-            if any(cluster_id_of(node) == state.cluster_id for node in state.members):
-                return False
-            if leader_of(state, self.self_node) != self.self_node:
-                return False
-        elif self.is_free:
+        if self.is_free and cluster_id_of(self.self_node) == state.cluster_id:
             return True
         knowing = (state.members[node] for node in state.seen)
         return self.is_majority({member.address for member in knowing if member.status not in GOING})

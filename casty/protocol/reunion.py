@@ -114,7 +114,7 @@ class Reunion:
         if not has_begun(state):
             if answer.has_begun:
                 return [Dissolve(f"its cluster, in which nobody was up yet, met {theirs}")]
-            if is_smaller and leader_of(state, self.member.unique) == self.member.unique:
+            if is_smaller and self.founding.decides(state):
                 reason = f"its cluster met {theirs}, and nobody was up in either"
                 return [Dissolve(reason, with_all=True)]
             return []

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from casty.address import UniqueAddress, by_place
+from casty.address import INCARNATION_MAX, UniqueAddress, by_place
 from casty.errors import DecodeError
 from casty.protocol.gossip import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
 from casty.protocol.membership import MemberStatus, in_order
@@ -43,13 +43,16 @@ def clock_from(entries: tuple[tuple[int, int], ...]) -> VectorClock[int]:
 
 
 def check_runs(nodes: Sequence[UniqueAddress], most: int, what: str) -> None:
-    """Raise DecodeError unless there are at most ``most`` runs, no incarnation twice.
+    """Raise DecodeError unless there are at most ``most`` runs, no incarnation twice, and each of 64 bits.
 
     To be called before they become keys: runs of one incarnation share one hash, and a table of
     thousands of them would hold the loop for seconds.
     """
-    if len(nodes) > most or len({node.incarnation for node in nodes}) != len(nodes):
+    incarnations = {node.incarnation for node in nodes}
+    if len(nodes) > most or len(incarnations) != len(nodes):
         raise DecodeError(f"gossip: {what} must be distinct runs, at most {most}, got {len(nodes)}")
+    if incarnations and not 0 <= min(incarnations) <= max(incarnations) <= INCARNATION_MAX:
+        raise DecodeError(f"gossip: {what} must have incarnations from 0 to {INCARNATION_MAX}")
 
 
 def seen_on_wire(state: Gossip) -> GossipSeen:

@@ -296,6 +296,9 @@ class Cell:
                     mailbox.admit(message)
                 count += 1
                 if message is PILL:
+                    if mailbox.flows and mailbox.put_before(PILL):
+                        source = mailbox.source()
+                        continue
                     return
                 kind = type(message)
                 if kind is Request or kind is EndNotice:

@@ -138,6 +138,8 @@ class Host(Generic[S]):
             while True:
                 began = trio.current_time()
                 await self._live()
+                if self._stopping.is_set() and self._is_rejoining and isinstance(self._failure, PASSING):
+                    self._failure = None
                 if self._stopping.is_set() or not self.entered.done():
                     return
                 self._downed = self._failure if isinstance(self._failure, NodeDowned) else self._downed

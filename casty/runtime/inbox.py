@@ -66,6 +66,8 @@ class Inbox(Generic[M]):
             message = mailbox.take()
             if message is NOTHING:
                 await self._park()
+            elif message is PILL and mailbox.flows and mailbox.put_before(PILL):
+                continue
             elif message is PILL:
                 self._ended = True
                 cell.kernel.delivered += 1

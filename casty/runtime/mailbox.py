@@ -303,6 +303,15 @@ class MessageQueue:
             self.front = self.flows.turn()
         return self.front or self.messages
 
+    def put_before(self, last: object) -> bool:
+        """Have what waits in queues of their own taken first, and then ``last`` again; False where that came before."""
+        if not self.flows or not self._takes_turns:
+            return False
+        waiting = [message for chunk in self.flows.chunks() for message in chunk]
+        self.flows = None
+        self.put_back([*waiting, last])
+        return True
+
     def take_turns(self) -> None:
         """Take note that the actor has come to the place from which on other nodes have queues of their own."""
         self._takes_turns = True

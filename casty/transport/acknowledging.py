@@ -74,9 +74,5 @@ class Acknowledging:
             raise ProtocolError(f"acknowledged frames must be from {self._heard} to {most}, got {count}")
         self._heard = count
 
-    def hear_all(self) -> None:
-        """Take note that the peer has read all that was written: it has closed on a goodbye."""
-        self._heard = self._writer.written
-
     def __repr__(self) -> str:
         return f"<Acknowledging told={self._told} heard={self._heard}>"

@@ -353,12 +353,12 @@ class Exchange:
         session = link.session = Session(link, connection, decoder, limits=self.limits, owner=self._owner)
         session.secret = secret
         self.sessions[session] = None
-        self.strangers.enter(session)
-        self._adopt(link, node.address)
         if old is None:
             self.reports.add(self.handler.link_up, node, lane)
         else:
             session.follow(old)  # and is told to be up when that is over
+        self._adopt(link, node.address)
+        self.strangers.enter(session)  # last: it can end sessions, this one and the old one too
         if self.is_closing:
             session.finish()
         return session

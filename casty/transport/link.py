@@ -163,6 +163,8 @@ class Session:
         self._scope = trio.CancelScope()
         self._is_to_stay = False
         self._has_said_goodbye = False
+        self._is_parting = False
+        """Whether the peer has said goodbye, and is only to be told what was handed over."""
         self._acks = Acknowledging(link.lane, link.traffic, self._writer)
 
     @property
@@ -241,7 +243,7 @@ class Session:
 
     def write_now(self, pieces: list[Piece]) -> bool:
         """Write a frame from where its pieces lie, past the queue; False when it has to be queued."""
-        if self.rest is not Rest.no or self.is_finishing or not self._writer.write_pieces(pieces):
+        if self.rest is not Rest.no or self.is_finishing or self._is_parting or not self._writer.write_pieces(pieces):
             return False
         self.used = trio.current_time()
         return True
@@ -263,6 +265,11 @@ class Session:
             if self.preface:
                 await writer.write(self.preface)
             while not (self.is_over or self.is_superseded):
+                if self._is_parting:
+                    if writer.is_idle:  # else half a frame lies there, and nothing can follow it
+                        await writer.write(self._acks.frame())
+                    self.end("the peer said goodbye", graceful=True)
+                    return
                 if not writer.is_idle:  # an early write has left something, which goes before all else
                     await writer.write_queued()
                     continue
@@ -399,7 +406,12 @@ class Session:
             elif kind is FrameKind.ACK and lane is Lane.ordinary:
                 self._acks.hear(bytes(body))
             elif kind is FrameKind.GOODBYE and not body:
-                self.end("the peer said goodbye", graceful=True)
+                if self._has_said_goodbye or self.is_superseded:
+                    self.end("the peer said goodbye", graceful=True)
+                else:
+                    self._is_parting = True
+                    self.link.outbox.wake()
+                return
             elif kind is FrameKind.IDLE and not body:
                 self._asked_to_rest()
             elif kind is FrameKind.STAY and not body:
@@ -415,7 +427,6 @@ class Session:
 
     def _end_of_stream(self) -> None:
         if self._has_said_goodbye:
-            self._acks.hear_all()
             self.end("this node said goodbye", graceful=True)
         else:
             self.end("the connection was closed by the peer", graceful=False)

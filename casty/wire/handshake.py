@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from casty.address import NodeAddress, UniqueAddress, is_name
+from casty.address import INCARNATION_MAX, NodeAddress, UniqueAddress, is_name
 from casty.checks import PORT_MAX
 from casty.errors import ProtocolError
 from casty.naming import printable
@@ -26,7 +26,6 @@ PROTOCOL_MAX = 1
 SYSTEM_LENGTH_MAX = 256
 HOST_LENGTH_MAX = 255
 REASON_LENGTH_MAX = 1_024
-INCARNATION_MAX = 2**64 - 1
 NONCE_BITS = 64
 SECRET_BYTES = 16
 PROOF_BYTES = 16

@@ -24,7 +24,6 @@ from casty.protocol.messages import (
     ServingGrant,
     ServingRequest,
     StandingAnswer,
-    StandingQuestion,
     StatePage,
 )
 from casty.protocol.state_on_wire import to_wire
@@ -49,7 +48,6 @@ CONTROL = (
     ServingRequest(1),
     ServingGrant(1),
     ExitingConfirmed(),
-    StandingQuestion(1, 1, ()),
     StandingAnswer(1, 1, ()),
     WatchActor(1, "/x", 0),
     ActorWatched(1),

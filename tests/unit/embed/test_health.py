@@ -6,8 +6,10 @@ import asyncio
 import logging
 import threading
 import time
+from typing import Never
 
 import pytest
+import trio
 
 from casty import (
     ActorRef,
@@ -185,6 +187,26 @@ def test_a_node_that_rejoins_knows_what_the_one_before_knew(no_pause: None) -> N
         app.call(fail_system, app.system, downed)
         assert started.acquire(timeout=5)
         assert app.call(lambda: app.system.cluster._last) is downed.last
+
+
+async def test_a_node_that_is_stopped_while_it_comes_back_ends_without_the_error_that_is_overcome(
+    autojump_clock: object,
+) -> None:
+    class Slow(ActorSystem):
+        async def __aenter__(self) -> Never:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    made = [shop(), Slow("slow")]
+    host = embedding.Host(lambda: made.pop(0), None, None, lambda system, downed: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.main)
+        await trio.sleep(0.1)
+        fail_system(host.system, DOWNED)
+        await trio.sleep(5)
+        assert not made
+        host.stop()
+    host.raise_outcome(None)
 
 
 def test_what_on_start_raises_leaves_the_entry() -> None:

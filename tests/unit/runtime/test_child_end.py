@@ -376,3 +376,36 @@ async def test_a_pill_told_before_is_waited_for(autojump_clock: object) -> None:
         await trio.sleep(2.0)
         assert system.lookup("/parent/child") is not None
     assert kept.seen == [0]
+
+
+async def test_a_child_is_drained_of_what_waits_in_queues_of_other_nodes_too(autojump_clock) -> None:
+    gate, seen = trio.Event(), list[int]()
+
+    async def work(ctx: ActorContext[int], message: int) -> Behavior[int]:
+        await gate.wait()
+        seen.append(message)
+        return Behaviors.same()
+
+    async def setup(ctx: ActorContext[str]) -> Behavior[str]:
+        child = ctx.spawn(Behaviors.receive(work), "child")
+
+        async def stop(ctx: ActorContext[str], message: str) -> Behavior[str]:
+            await ctx.stopped(child, drain=10.0)
+            return Behaviors.same()
+
+        return Behaviors.receive(stop)
+
+    async with ActorSystem("shop") as system:
+        parent = system.spawn(Behaviors.setup(setup), "parent")
+        await trio.sleep(1)
+        mailbox = system.lookup("/parent/child").mailbox
+        for number in range(200):
+            queue, _ = mailbox.queue_for("another node")
+            queue.append(number)
+            mailbox.wake()
+        parent.tell("stop")
+        await trio.sleep(1)
+        gate.set()
+        await trio.sleep(1)
+        assert seen == list(range(200))
+        assert not system.statistics().dead_letters

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 import trio
 
+from casty.address import UniqueAddress
 from casty.transport.acknowledging import ACK_EVERY
 from casty.transport.base import ConnectionLost
 from casty.transport.succession import REPLACED
@@ -86,3 +87,26 @@ async def test_what_came_on_a_replaced_connection_is_not_told_on_the_next(autoju
     [(kind, body)] = decoder.feed(await second.receive(4096))
     assert (kind, decode_ack(body)) == (FrameKind.ACK, 2)
     assert [reason for *_, reason, _ in b.told.all("link_lost")] == [REPLACED]
+
+
+async def test_what_a_peer_had_in_hand_when_it_dropped_a_leaver_is_unknown(autojump_clock, world) -> None:
+    a, b = await world.node("a"), await world.node("b")
+    for one, other in ((a, b), (b, a)):
+        one.transport.keep([other.me])
+    a.transport.dial(b.me.address, Lane.ordinary)
+    await b.told.wait("link_up")
+    await trio.sleep(3)
+    handled = 0
+
+    def handle(peer: UniqueAddress, body: bytes) -> None:
+        nonlocal handled
+        handled += 1
+        if handled == 30:
+            b.transport.forget(a.me)  # its removal is told on another lane
+
+    b.told.on_frame = handle
+    for _ in range(200):
+        a.say(b, b"x")
+    await a.transport.goodbye(5)
+    found = a.transport.statistics()
+    assert handled + found.frames_undelivered + found.frames_unknown >= 200

@@ -584,3 +584,20 @@ async def test_a_node_that_joins_is_heard_at_once_beside_floods_from_its_own_hos
             assert heard, "the frame was not heard within a second"
             assert heard.pop() - asked < 0.1
         nursery.cancel_scope.cancel()
+
+
+async def test_the_link_of_a_stranger_that_dials_anew_while_all_room_is_held_is_the_one_that_is_known(
+    autojump_clock, world
+) -> None:
+    b = await world.node("b")
+    exchange = b.transport._exchange
+    first = await stranger(world, b, 1)
+    assert await answer(first) is FrameKind.HELLO_ACK
+    await first.send(packed(b"x" * 200_000)[:100_000])
+    await trio.sleep(0.2)
+    holdings = exchange.strangers.holdings
+    holdings.bytes_max = holdings.bytes + 1_000  # others hold the rest
+    await stranger(world, b, 1)
+    await trio.sleep(2)
+    assert all(session.link.session is session for session in exchange.sessions)
+    assert all(link.session is None or link.session in exchange.sessions for link in exchange.links)
