@@ -83,7 +83,7 @@ class Scale:
         self.count: Counter[str] = Counter()
         self._last: tuple[object, int] = (None, 0)
 
-    def __call__(self, run: Run, message: object) -> None:
+    def __call__(self, run: Run, to: UniqueAddress, message: object) -> None:
         """Add a message; the same one to several peers is written once."""
         if message is not self._last[0]:
             self._last = message, len(self._codec.frame_control(message))
@@ -167,10 +167,10 @@ def joins(nodes: int) -> Iterator[Figure]:
 def idle(nodes: int) -> Iterator[Figure]:
     """Measure what an idle node sends, and what it took to form the cluster."""
     cluster = ModelCluster(seed=nodes)
-    cluster.on_send = forming = Scale()
+    cluster.taps.sent[:] = [forming := Scale()]
     cluster.form([f"n{number:04}" for number in range(nodes)], within=FORMED_WITHIN)
     cluster.run_for(QUIET)
-    cluster.on_send = scale = Scale()
+    cluster.taps.sent[:] = [scale := Scale()]
     cluster.run_for(IDLE_SECONDS)
     gossip = scale.by_type["GossipDigest"]
     others = scale.by_type.keys() - {"Heartbeat", "HeartbeatAck", "GossipDigest"}
@@ -178,7 +178,7 @@ def idle(nodes: int) -> Iterator[Figure]:
         raise SystemExit(f"an idle cluster says {sorted(others)}")
     yield Figure("idle, all that a node sends", nodes, scale.total / IDLE_SECONDS / nodes, IDLE[nodes], "B/s")
     yield Figure("idle, of that gossip", nodes, gossip / IDLE_SECONDS / nodes, None, "B/s")
-    cluster.on_send = change = Scale()
+    cluster.taps.sent[:] = [change := Scale()]
     one_leave(cluster, cluster.runs[f"n{nodes - 1:04}"])
     cluster.run_for(QUIET)
     for name, weighed in (("forming", forming), ("one leave", change)):

@@ -8,6 +8,7 @@ from casty.address import UniqueAddress
 from casty.protocol import gossip
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.testing.samples import address
+from casty.testing.simulation import invariants
 from casty.testing.simulation.invariants import Watch, check_events
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.run import Run
@@ -384,6 +385,7 @@ def test_services_reach_everybody_in_spite_of_loss(loss: float) -> None:
 
 def test_old_tombstones_are_pruned_once_and_the_cluster_is_quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gossip, "TOMBSTONE_AGE_MAX", 30.0)
+    monkeypatch.setattr(invariants, "REMEMBERED_FOR", 30.0)
     cluster, watch = formed()
     cluster.cut("c", "e")
     cluster.run_for(6.5, until=watch.check)  # c has a clock entry of its own: it accuses e

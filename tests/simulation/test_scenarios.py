@@ -9,7 +9,6 @@ import pytest
 
 from casty.protocol.anti_entropy import PUSH_ALL_MAX
 from casty.testing.simulation import (
-    Played,
     Scenario,
     check,
     partition_scenario,
@@ -28,14 +27,6 @@ def test_in_random_scenarios_everything_holds(start: int) -> None:
 def test_everything_holds_in_clusters_of_about_as_many_as_changes_are_pushed_to(count: int) -> None:
     names = "abcdefghijklmnopqr"[:count]
     check([random_scenario(count, tuple(names)), partition_scenario(count, tuple(names))])
-
-
-def play_exclusive(scenario: Scenario) -> Played:
-    return play(scenario, exclusive=True)
-
-
-def test_exclusive_work_has_one_owner_in_random_scenarios() -> None:
-    check(map(random_scenario, range(200, 220)), play=play_exclusive)
 
 
 def once_failed() -> list[str]:

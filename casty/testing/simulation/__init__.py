@@ -1,6 +1,9 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
+from casty.testing.simulation.agreeing import Agreed
 from casty.testing.simulation.checking import Play, ScenarioFailed, check
+from casty.testing.simulation.deciding import Decided
+from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.exclusive import OneOwner
 from casty.testing.simulation.faults import (
     ClockSkew,
@@ -18,27 +21,39 @@ from casty.testing.simulation.faults import (
     Wake,
 )
 from casty.testing.simulation.generating import partition_scenario, random_scenario
+from casty.testing.simulation.granting import GrantsHold
+from casty.testing.simulation.hearing import AccusedRightly
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
+from casty.testing.simulation.lease import SimulatedLease
 from casty.testing.simulation.model import ModelCluster
-from casty.testing.simulation.player import Played, play
+from casty.testing.simulation.player import Played, every_rule, play
 from casty.testing.simulation.returning import ReturnHeard
+from casty.testing.simulation.rules import Rule, Rules
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
 from casty.testing.simulation.silence import SilenceNoticed
+from casty.testing.simulation.spreading import NewsTravel, Weather
 from casty.testing.simulation.tasks import OnNode, Simulation, simulate
 
 __all__ = [
+    "AccusedRightly",
+    "Agreed",
     "ClockSkew",
     "Crash",
+    "CrashSeen",
     "Cut",
+    "Decided",
     "Delay",
     "Duplicate",
     "Fault",
+    "GrantsHold",
     "Heal",
     "InvariantBroken",
     "Leave",
+    "LeavesInOrder",
     "Loss",
     "ModelCluster",
+    "NewsTravel",
     "OnNode",
     "OneOwner",
     "Pause",
@@ -47,16 +62,21 @@ __all__ = [
     "Reorder",
     "Restart",
     "ReturnHeard",
+    "Rule",
+    "Rules",
     "Run",
     "Scenario",
     "ScenarioFailed",
     "SilenceNoticed",
+    "SimulatedLease",
     "Simulation",
     "Wake",
     "Watch",
+    "Weather",
     "check",
     "check_events",
     "check_snapshots",
+    "every_rule",
     "partition_scenario",
     "play",
     "random_scenario",

@@ -12,55 +12,56 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
+from casty.protocol.gossip import Gossip
 from casty.protocol.serving_lease import HOLDING
 from casty.protocol.topology_events import WantServing
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
 
 @dataclass(slots=True)
-class OneOwner:
+class OneOwner(Rule):
     """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in."""
 
-    cluster: ModelCluster
-    """The nodes to look at."""
     acted: Counter[UniqueAddress] = field(default_factory=lambda: Counter[UniqueAddress]())
     """How often each run was found acting."""
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
+    _first: dict[UniqueAddress, Run] = field(init=False, default_factory=lambda: dict[UniqueAddress, Run]())
+    """Those who know of no older member that is there."""
 
-    def check(self) -> bool:
-        """Look at every run. Give it to `ModelCluster.run_for` as its ``until``.
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        if run.node not in self._older:
+            self._older[run.node] = set()
+            self.cluster.tell(run, WantServing())
+        self._first.pop(run.node, None)
+        if self._is_first(run, after):
+            self._first[run.node] = run
 
-        Returns:
-            Always False, so that time goes on.
-
-        Raises:
-            InvariantBroken: Two runs of one cluster act.
-        """
-        acting = self.acting
+    def look(self) -> None:
+        acting = [run for run in self._first.values() if run.alive and not run.paused and self._may_act(run)]
         self.acted.update(run.node for run in acting)
         if len(acting) > 1:
             names = " and ".join(run.name for run in acting)
             raise InvariantBroken("exclusive work has one owner", f"{names} act, at {self.cluster.now:.4f}")
-        return False
 
     @property
     def acting(self) -> list[Run]:
         """The runs that act right now."""
-        return [run for run in self.cluster.living if self._acts(run) and not run.paused]
+        self.check()
+        return [run for run in self._first.values() if run.alive and not run.paused and self._may_act(run)]
 
-    def _acts(self, run: Run) -> bool:
-        state, now = run.topology.state, run.clock(self.cluster.now)
-        if run.node not in self._older:
-            self._older[run.node] = set()
-            self.cluster.tell(run, WantServing())
-        if state is None or run.node not in state.members:
+    def _is_first(self, run: Run, state: Gossip) -> bool:
+        own = state.members.get(run.node)
+        if own is None:
             return False
-        own = state.members[run.node]
         older = self._older[run.node]
         older.update(member.unique for member in state.ordered if member.up_number and member.is_older_than(own))
-        is_free = all(node not in state.members and run.work_free_at.get(node, -math.inf) <= now for node in older)
-        return own.up_number > 0 and own.status in HOLDING and is_free and now < run.serving_until
+        return own.up_number > 0 and own.status in HOLDING and older.isdisjoint(state.members)
+
+    def _may_act(self, run: Run) -> bool:
+        now = run.clock(self.cluster.now)
+        is_free = all(run.work_free_at.get(node, -math.inf) <= now for node in self._older[run.node])
+        return now < run.serving_until and is_free

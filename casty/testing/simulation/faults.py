@@ -7,7 +7,7 @@ when a fault happens (`scenario`) or what follows from it (`player`, `tasks`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias, cast
 
@@ -26,6 +26,9 @@ def written(value: object) -> str:
     if isinstance(value, tuple):
         parts = [written(part) for part in cast("tuple[object, ...]", value)]
         return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        return f"{{{', '.join(f'{written(key)}: {written(one)}' for key, one in pairs)}}}"
     return repr(value)
 
 

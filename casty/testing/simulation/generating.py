@@ -1,15 +1,17 @@
 """Scenarios that follow from a seed.
 
 Owns what is likely to go wrong together. A scenario that is drawn here keeps off what only an
-operator can mend: nobody is started while paths are cut or somebody stands still, because the
-nodes on one side might form a second cluster.
+operator can mend: while paths are cut or somebody stands still, at most one node is started in a
+minute, because several on one side might form a second cluster.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
+from casty.config import ClusterSettings
 from casty.testing.simulation.faults import (
     ClockSkew,
     Crash,
@@ -26,17 +28,21 @@ from casty.testing.simulation.faults import (
     Wake,
 )
 from casty.testing.simulation.scenario import Scenario, Timed
+from casty.testing.simulation.varying import settings_for
 
-SIZES = (3, 5, 9)
+SIZES = (3, 5, 9, 4, 3, 5, 2, 7)
 NAMES = "abcdefghi"
 NEWCOMER = "z"
 STEPS_MAX = 8
+STARTED_WITHIN = 60.0
+DECIDED = 13.0
+"""Seconds after a cut at which most sides of it decide."""
 RATES = (0.95, 1.04)
 """The serving lease is safe while clocks differ by less than a tenth."""
 
 
 def names_for(seed: int) -> tuple[str, ...]:
-    """Return three, five or nine names."""
+    """Return two to nine names."""
     return tuple(NAMES[: SIZES[seed % len(SIZES)]])
 
 
@@ -54,12 +60,15 @@ def cuts_between(sides: Sequence[tuple[str, ...]]) -> list[Fault]:
     return [Cut(one, other) for place, one in enumerate(sides) for other in sides[place + 1 :]]
 
 
-def partition_scenario(seed: int, nodes: Sequence[str] = ()) -> Scenario:
+def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: ClusterSettings | None = None) -> Scenario:
     """Draw a cluster that falls apart at a bad moment, and heals at a random one.
+
+    Some fall apart otherwise before that, about when it is decided who is lost.
 
     Parameters:
         seed: Number that the scenario follows from.
         nodes: Names of the nodes; none draws three, five or nine.
+        settings: Settings of all nodes; None draws them, and the roles of the nodes, by the seed too.
 
     Returns:
         The scenario, the same one for the same arguments.
@@ -84,18 +93,25 @@ def partition_scenario(seed: int, nodes: Sequence[str] = ()) -> Scenario:
         everybody = tuple(dict.fromkeys((*names, NEWCOMER))) if trouble == Restart(NEWCOMER) else names
     at = _after(at, rng.choice((0.0, 0.002, rng.uniform(0.0, 4.0))))
     faults.extend((at, cut) for cut in cuts_between(sides_of(rng, everybody)))
+    moving = random.Random(f"moving {seed}")
+    if moving.random() < 0.25:
+        at = _after(at, moving.choice((moving.uniform(0.5, 20.0), DECIDED + moving.uniform(-5.0, 1.5))))
+        faults += [(at, fault) for fault in (Heal(), *cuts_between(sides_of(moving, everybody)))]
     at = _after(at, rng.uniform(0.5, rng.choice((20.0, 40.0))))
     faults.append((at, Heal()))
-    return Scenario(seed, names, tuple(faults))
+    return _with_settings(Scenario(seed, names, tuple(faults)), settings)
 
 
-def random_scenario(seed: int, nodes: Sequence[str] = (), *, clocks: bool = True) -> Scenario:
+def random_scenario(
+    seed: int, nodes: Sequence[str] = (), *, clocks: bool = True, settings: ClusterSettings | None = None
+) -> Scenario:
     """Draw a cluster in which up to eight things go wrong, one after the other.
 
     Parameters:
         seed: Number that the scenario follows from.
         nodes: Names of the nodes; none draws three, five or nine.
         clocks: Whether clocks go wrong too; `simulate` knows no skewed ones.
+        settings: Settings of all nodes; None draws them, and the roles of the nodes, by the seed too.
 
     Returns:
         The scenario, the same one for the same arguments.
@@ -109,11 +125,18 @@ def random_scenario(seed: int, nodes: Sequence[str] = (), *, clocks: bool = True
     faults: list[Timed] = []
     at = 0.0
     for _ in range(rng.randint(1, STEPS_MAX)):
-        faults.extend((at, fault) for fault in draw.next())
+        faults.extend((at, fault) for fault in draw.next(at))
         at = _after(at, rng.choice((0.0, 0.005, rng.uniform(0.0, 2.0), rng.uniform(0.0, 10.0), rng.uniform(0.0, 30.0))))
     if draw.is_cut:
         faults.append((at, Heal()))
-    return Scenario(seed, names, tuple(faults))
+    return _with_settings(Scenario(seed, names, tuple(faults)), settings)
+
+
+def _with_settings(scenario: Scenario, settings: ClusterSettings | None) -> Scenario:
+    if settings is not None:
+        return replace(scenario, settings=settings)
+    drawn, roles = settings_for(scenario.seed, scenario.nodes)
+    return replace(scenario, settings=drawn, roles=roles)
 
 
 class _Draw:
@@ -126,8 +149,9 @@ class _Draw:
         self._names = names
         self._running = dict.fromkeys(names, True)
         self._paused: str | None = None
+        self._started_at = -STARTED_WITHIN
 
-    def next(self) -> Sequence[Fault]:
+    def next(self, at: float) -> Sequence[Fault]:
         """Return what goes wrong next: one fault, or the cuts that make one partition."""
         rng = self._rng
         running = [name for name, runs in self._running.items() if runs]
@@ -146,14 +170,20 @@ class _Draw:
             choices.append([Pause(rng.choice(running))])
         if self.is_cut:
             choices += [[Heal()]] * 3
+            if len(running) > 1:
+                choices += [[Heal(), *cuts_between(sides_of(rng, running))]] * 2
         elif len(running) > 1:
             sides = sides_of(rng, running)
             choices += [cuts_between(sides), [Cut(sides[0], sides[1], one_way=True)]]
         if not self.is_cut and self._paused is None:
             choices += [[Restart(rng.choice((*ended, *running, NEWCOMER)))]] * 3
+        elif at - self._started_at >= STARTED_WITHIN:
+            choices.append([Restart(rng.choice((*ended, *running)))])
         drawn = rng.choice(choices)
         for fault in drawn:
             self._note(fault)
+            if isinstance(fault, Restart):
+                self._started_at = at
         return drawn
 
     def _note(self, fault: Fault) -> None:

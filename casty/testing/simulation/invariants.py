@@ -14,9 +14,11 @@ from casty.protocol.downing import stable_after
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import GOING, VOTING, MemberStatus
-from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
+REMEMBERED_FOR, REMEMBERED_MAX = 24 * 3600.0, 4_096
+"""Seconds for which so many removed runs are remembered."""
 OVERLAP_MAX = 10.0
 """Seconds, beside the time that downing takes on each side, in which a side that is lost notices that."""
 
@@ -37,59 +39,46 @@ class InvariantBroken(AssertionError):
 
 @dataclass(slots=True)
 class _Shown:
-    run: Run
-    state: Gossip | None = None
     numbers: dict[UniqueAddress, int] = field(default_factory=lambda: dict[UniqueAddress, int]())
     status: dict[UniqueAddress, MemberStatus] = field(default_factory=lambda: dict[UniqueAddress, MemberStatus]())
     gone: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
 
 
 @dataclass(slots=True)
-class Watch:
+class Watch(Rule):
     """The rules, over the views of all runs of one cluster.
 
-    A status only moves on; a removed run never comes back; one cluster; one up run per address and
-    one up member per node_id; a number that was told never falls, and nobody gives one that it knows to be
-    given, though two leaders may; no two living runs have removed each other, and none lives on for
-    long that others have down or removed. Who is down counts until that is agreed (`verdicts`), so two
-    sides may have each other down until one of them gives up.
+    A status only moves on; a removed run never comes back, and is remembered for a day; one cluster; one up run
+    per address and one up member per node_id; a number that was told never falls, and nobody gives one that it knows
+    to be given, though two leaders may; no two living runs have removed each other, and none lives on for long that
+    others have down or removed. Who is down counts until that is agreed (`verdicts`), so two sides may have each
+    other down until one of them gives up.
     """
 
-    cluster: ModelCluster
-    """The nodes to look at."""
     one_cluster: bool = True
     """Whether a second cluster is a fault; False where a node restarts while it is cut off."""
-    _shown: dict[str, _Shown] = field(init=False, default_factory=lambda: dict[str, _Shown]())
+    _shown: dict[UniqueAddress, _Shown] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Shown]())
     _cluster_id: int = field(init=False, default=0)
     _given: set[tuple[UniqueAddress, int]] = field(init=False, default_factory=lambda: set[tuple[UniqueAddress, int]]())
     """The numbers that anybody has shown: whoever shows one first has given it."""
-    _rejected: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
-    """Nodes that a living one has down or removed, and since when they could have known."""
+    _rejected: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
+    """Runs that a living one has down or removed, and since when they could have known."""
 
-    def check(self) -> bool:
-        """Look at every living run whose state has changed. Give it to `ModelCluster.run_for` as its ``until``.
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        if before is not None and after.tombstones is not before.tombstones and self.cluster.now < REMEMBERED_FOR:
+            forgotten = sorted(before.tombstones.keys() - after.tombstones.keys())
+            if forgotten and len(before.tombstones) <= REMEMBERED_MAX:
+                self._fail(run, "a removed run is remembered", f"{forgotten[0]} is forgotten")
+        if after is not before:
+            shown = self._shown.setdefault(run.node, _Shown())
+            self._members(run, after, shown)
+            self._numbers(run, after, shown)
+            self._identities(run, after)
+            self._rejections(run, after)
 
-        Returns:
-            Always False, so that time goes on.
-
-        Raises:
-            InvariantBroken: A rule does not hold.
-        """
-        for name, run in self.cluster.runs.items():
-            state = run.topology.state
-            shown = self._shown.get(name)
-            if shown is None or shown.run is not run:
-                shown = self._shown[name] = _Shown(run)
-                self._rejected.pop(name, None)
-            if state is not None and state is not shown.state:
-                self._members(run, state, shown)
-                self._numbers(run, state, shown)
-                self._identities(run, state)
-                self._rejections(run, state)
-                shown.state = state
+    def look(self) -> None:
         if self._rejected:
             self._overdue()
-        return False
 
     def path(self, at: str, subject: UniqueAddress) -> list[str]:
         """List the statuses in which one run has shown another.
@@ -162,7 +151,7 @@ class Watch:
             return
         for other in self.cluster.runs.values():
             if other is not run and other.alive and _rejects(state, other.node):
-                self._rejected.setdefault(other.name, self.cluster.now)
+                self._rejected.setdefault(other.node, self.cluster.now)
                 theirs = other.topology.state
                 removed = theirs is not None and run.node in theirs.tombstones and other.node in state.tombstones
                 if removed and _goes_on(other):
@@ -170,14 +159,14 @@ class Watch:
 
     def _overdue(self) -> None:
         """Fail for a run that was removed, could have known that its side is lost, and goes on."""
-        for name, since in list(self._rejected.items()):
-            run = self.cluster.runs[name]
+        for node, since in list(self._rejected.items()):
+            run = self.cluster.every[node]
             if not run.alive:
-                del self._rejected[name]
+                del self._rejected[node]
             elif run.paused:
-                self._rejected[name] = self.cluster.now
+                self._rejected[node] = self.cluster.now
             elif self.cluster.now > since + self._patience():
-                del self._rejected[name]
+                del self._rejected[node]
                 removed_by = [other.name for other in self.cluster.living if _goes_on_without(other, run.node)]
                 if removed_by and _goes_on(run):
                     by = f"removed by {removed_by[0]} since {since:.4f}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from casty.address import NodeAddress, UniqueAddress
@@ -52,6 +53,7 @@ from casty.protocol.topology_events import (
 )
 from casty.protocol.view import Forget, MembersChanged, SnapshotChanged
 from casty.testing.samples import service_of
+from casty.testing.simulation.network import Network
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.trace import Fact, Trace
 
@@ -63,7 +65,25 @@ Due = tuple[float, int, Run, Action, tuple[object, ...]]
 """When, as which of all, whose, and what: ties break by the number."""
 
 
-class ModelCluster:
+@dataclass(slots=True)
+class Taps:
+    """Who listens to all that is said: called with a run and the other one and the message, or with the effect."""
+
+    sent: list[Callable[[Run, UniqueAddress, object], None]] = field(
+        default_factory=lambda: list[Callable[[Run, UniqueAddress, object], None]]()
+    )
+    """Each message and to whom it goes, also when it gets lost."""
+    received: list[Callable[[Run, UniqueAddress, object], None]] = field(
+        default_factory=lambda: list[Callable[[Run, UniqueAddress, object], None]]()
+    )
+    """Each message and whose it is, before the run takes it."""
+    performed: list[Callable[[Run, object], None]] = field(
+        default_factory=lambda: list[Callable[[Run, object], None]]()
+    )
+    """Each effect of the machines of a run, before it is performed."""
+
+
+class ModelCluster(Network):
     """Simulated nodes by name; ``run_for`` lets virtual time pass.
 
     >>> cluster = ModelCluster(seed=1)
@@ -80,32 +100,23 @@ class ModelCluster:
     """
 
     def __init__(self, seed: int, *, settings: TopologySettings | None = None, delay: float = 0.001) -> None:
+        super().__init__(random.Random(seed), delay)
         self.now: float = 0.0
         """Virtual time, in seconds."""
-        self.rng: random.Random = random.Random(seed)
-        """Source of all that is drawn."""
         self.settings: TopologySettings = settings or TopologySettings()
         """Settings of the membership."""
-        self.delay: float = delay
-        """Seconds that each message travels."""
-        self.jitter: float = 0.0
-        """Seconds that are added to the delay at random, at most so many."""
-        self.loss: float = 0.0
-        """Share of the messages that gets lost."""
-        self.held_up: float = 0.0
-        """The share of messages that is held up, for at most ``held_up_for`` seconds."""
-        self.held_up_for: float = 0.0
-        """Longest hold-up, in seconds."""
-        self.duplicated: float = 0.0
-        """The share of messages that arrives twice."""
         self.clock_spread: float = 0.0
         """Monotonic clocks of new runs differ by up to so many seconds, as those of machines do."""
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
         self.trace: Trace | None = None
         """Where each thing that happens is noted; None notes nothing."""
-        self.on_send: Callable[[Run, object], None] | None = None
-        """Called with each message and its sender, also when it gets lost: to weigh or to count."""
+        self.taps: Taps = Taps()
+        """Who listens to all that is said."""
+        self.acted: dict[UniqueAddress, Run] = {}
+        """The runs whose membership was told something since somebody emptied this."""
+        self.downed_by_hand: set[UniqueAddress] = set()
+        """The runs that an operator has declared down."""
         self.work: float = 0.0
         """Seconds that a node which is asked to leave goes on working."""
         self.sent: int = 0
@@ -114,16 +125,16 @@ class ModelCluster:
         """The latest run of each node, by name."""
         self.past: list[Run] = []
         """Runs that were replaced."""
+        self.every: dict[UniqueAddress, Run] = {}
+        """All runs that ever were."""
         self.heard_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
         """When each run has taken a message of another for the last time, by receiver and sender."""
         self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
         """When each observer has accused a run for the last time, by observer and run."""
         self.lost: frozenset[str] = frozenset()
         """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
-        self._cuts: set[tuple[str, str]] = set()
         self._heap: list[Due] = []
         self._sequence = 0
-        self._last_arrival: dict[tuple[UniqueAddress, str], float] = {}
         self._behind: tuple[Run, Gossip | None, int] | None = None
         """Who was not yet up when that was last asked, in which state, and of how many."""
 
@@ -161,7 +172,7 @@ class ModelCluster:
         if self.clock_spread:
             run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
         run.last = last
-        self.runs[name] = run
+        self.runs[name] = self.every[node] = run
         self.tell(run, Start())
         return run
 
@@ -189,7 +200,7 @@ class ModelCluster:
         run.alive, run.paused, run.outcome = False, False, "crashed"
         run.held.clear()
         for other in self._others(run):
-            if (name, other.name) not in self._cuts:
+            if self.passes(name, other.name):
                 self._at(self.delay, other, self._judge, other, LinkLost(run.node))
 
     def leave(self, name: str) -> None:
@@ -217,37 +228,8 @@ class ModelCluster:
             at: Name of the operator's node.
             name: Name of the node that is declared down.
         """
+        self.downed_by_hand.add(self.runs[name].node)
         self.tell(self.runs[at], DownMember(NodeAddress(name, PORT)))
-
-    def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
-        """Let nothing pass from the nodes of one side to the other, or in neither direction.
-
-        Parameters:
-            one: Names of the nodes of one side.
-            other: Names of the nodes of the other side.
-            one_way: Whether what goes from the second side to the first still arrives.
-        """
-        for a in one:
-            for b in other:
-                self._cuts.add((a, b))
-                if not one_way:
-                    self._cuts.add((b, a))
-
-    def heal(self) -> None:
-        """End all cuts."""
-        self._cuts.clear()
-
-    def is_cut(self, one: str, other: str) -> bool:
-        """Look whether nothing passes between two nodes, in at least one direction.
-
-        Parameters:
-            one: Name of a node.
-            other: Name of another.
-
-        Returns:
-            Whether there is such a cut.
-        """
-        return (one, other) in self._cuts or (other, one) in self._cuts
 
     def pause(self, name: str) -> None:
         """Stop a run's loop; what arrives meanwhile waits.
@@ -258,7 +240,7 @@ class ModelCluster:
         self.runs[name].paused = True
 
     def resume(self, name: str) -> None:
-        """Let a paused run go on with what waits, oldest first.
+        """Let a paused run go on with what waits, oldest first, each an event of its own, as its loop would do.
 
         Parameters:
             name: Name of the node.
@@ -267,8 +249,7 @@ class ModelCluster:
         run.paused = False
         held, run.held = run.held, []
         for action in held:
-            if run.alive:
-                action()
+            self._at(0.0, run, action)
 
     def skew(self, name: str, rate: float) -> None:
         """Let the clock of a run go ``rate`` times as fast as time from now on.
@@ -291,6 +272,7 @@ class ModelCluster:
         """
         run = self.runs[name]
         services = frozenset(service_of(run.node, key) for key in keys)
+        run.offered, run.offered_at = frozenset(keys), self.now
         self._do(run, self.tell, run, OwnServices(services))
 
     def is_unheard(self, subject: UniqueAddress, by: Run) -> bool:
@@ -356,6 +338,7 @@ class ModelCluster:
         Raises:
             TypeError: The machine wants an effect that the model does not know.
         """
+        self.acted[run.node] = run
         self._perform(run, run.topology.handle(event, run.clock(self.now)))
 
     def _judge(self, run: Run, event: AvailabilityEvent) -> None:
@@ -363,6 +346,8 @@ class ModelCluster:
 
     def _perform(self, run: Run, effects: Sequence[object]) -> None:
         for effect in effects:
+            for tap in self.taps.performed:
+                tap(run, effect)
             match effect:
                 case Send(to, message) | SendIfUp(to, message):
                     self._send(run, to, message)
@@ -423,29 +408,25 @@ class ModelCluster:
 
     def _send(self, run: Run, to: UniqueAddress, message: object) -> None:
         self.sent += 1
-        if self.on_send is not None:
-            self.on_send(run, message)
+        for tap in self.taps.sent:
+            tap(run, to, message)
         if self.trace is not None:
             self.trace.add(self.now, run.name, "sends", type(message).__name__, str(to))
         target = self.runs.get(to.address.host)
         if target is None or to.incarnation not in (0, target.node.incarnation):
             return
-        if self.rng.random() < self.loss or (run.name, target.name) in self._cuts:
-            return
-        arrival = self.now + self.delay + self.jitter * self.rng.random()
-        if self.held_up and self.rng.random() < self.held_up:
-            arrival += self.held_up_for * self.rng.random()
-        arrival = max(arrival, self._last_arrival.get((run.node, target.name), 0.0))
-        self._last_arrival[run.node, target.name] = arrival
-        self._sequence += 1
-        values = (target, run.node, message)
-        heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
-        if self.duplicated and self.rng.random() < self.duplicated:
+        for arrival in self.arrivals(run.node, target.name, self.now):
             self._sequence += 1
+            values = (target, run.node, message)
             heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
+        late = self.late_after(message)
+        if late is not None:
+            self._at(late, target, self._receive_late, target, run.node, message)
 
     def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
         self.heard_at[run.node, sender] = self.now
+        for tap in self.taps.received:
+            tap(run, sender, message)
         if sender not in run.known:
             run.known.add(sender)
             self._judge(run, RunSeen(sender))
@@ -453,6 +434,10 @@ class ModelCluster:
             self._judge(run, Heard(sender, message))
         else:
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
+
+    def _receive_late(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        if self.late_joins:  # it says nothing of who is alive now, so nobody counts as heard
+            self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # only Joins come late
 
     def _verify(self, run: Run, question: VerifyAddress) -> None:
         target = self.runs.get(question.joiner.address.host)

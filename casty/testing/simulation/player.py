@@ -14,6 +14,9 @@ from functools import partial
 from typing import assert_never
 
 from casty.protocol.assembly import availability_of, topology_settings
+from casty.testing.simulation.agreeing import Agreed
+from casty.testing.simulation.deciding import Decided
+from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.exclusive import OneOwner
 from casty.testing.simulation.faults import (
     ClockSkew,
@@ -30,22 +33,36 @@ from casty.testing.simulation.faults import (
     Restart,
     Wake,
 )
+from casty.testing.simulation.granting import GrantsHold
+from casty.testing.simulation.hearing import AccusedRightly
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.returning import ReturnHeard
+from casty.testing.simulation.rules import Rule, Rules
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
 from casty.testing.simulation.silence import SilenceNoticed
+from casty.testing.simulation.spreading import NewsTravel, Weather
 from casty.testing.simulation.trace import Show, Trace
 
 FORM_WITHIN = 10.0
 AGREE_WITHIN = 45.0
 """After the last fault: a silence is noticed, downing decides twice at worst, the leader removes."""
+STABLE_AFTER = 10.0
+"""What that has room for; settings with more take longer."""
 REJOIN_WITHIN = 60.0
 RESTART_EVERY = 5.0
+WORK_WITHIN = 10.0
+"""Seconds until exclusive work is done once everybody is there: that of a removed run has to become free."""
+SETTLING, ROUNDS = 1.0, 2
+IDLE = {"GossipDigest", "Heartbeat", "HeartbeatAck", "ServingRequest", "ServingGrant", "JoinProbe", "JoinAnswer"}
+"""What an idle cluster says; the last two where a node was that is gone."""
 DELAY = 0.001
 CLOCK_SPREAD = 1000.0
 OFFER_EVERY = 1.0
+WORK = (0.0, 0.5, 3.0)
+"""Seconds that a node works on which is asked to leave."""
+LATE_JOINS, LATE_JOINS_BY = 0.5, 40.0
 SERVICES = ("cart", "stock", "mail", "search")
 
 
@@ -61,12 +78,13 @@ class Played:
     """The same for the same scenario, everywhere; another for a scenario that goes another way."""
 
 
-def play(scenario: Scenario, *, exclusive: bool = False, show: Show | None = None) -> Played:
+def play(scenario: Scenario, *, exclusive: bool = True, show: Show | None = None) -> Played:
     """Play a scenario once, with the protocol alone.
 
     Parameters:
         scenario: What to play.
-        exclusive: Whether every node wants to do work that only one node may do, so that `OneOwner` is a rule too.
+        exclusive: Whether every node wants to do work that only one node may do, so that `OneOwner` and `GrantsHold`
+            are rules too.
         show: Function that is told each thing that happens; None shows nothing.
 
     Returns:
@@ -91,6 +109,33 @@ def play(scenario: Scenario, *, exclusive: bool = False, show: Show | None = Non
     return Played(cluster.now, cluster.sent, stage.trace.digest)
 
 
+def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bool) -> list[Rule]:
+    """List all rules for a cluster.
+
+    Parameters:
+        cluster: The nodes to look at.
+        owner: The rule that exclusive work has one owner; None leaves out those of exclusive work.
+        one_cluster: Whether a second cluster is a fault.
+
+    Returns:
+        The rules, for `Rules`.
+    """
+    weather = Weather(cluster)
+    rules: list[Rule] = [
+        weather,
+        NewsTravel(cluster, weather),
+        Watch(cluster, one_cluster=one_cluster),
+        SilenceNoticed(cluster),
+        ReturnHeard(cluster),
+        AccusedRightly(cluster),
+        CrashSeen(cluster),
+        Agreed(cluster),
+        Decided(cluster),
+        LeavesInOrder(cluster),
+    ]
+    return rules if owner is None else [*rules, owner, GrantsHold(cluster)]
+
+
 class _Stage:
     """One play of a scenario."""
 
@@ -99,18 +144,13 @@ class _Stage:
         self.trace = trace
         self.cluster = ModelCluster(scenario.seed, settings=topology_settings(scenario.settings), delay=DELAY)
         self.cluster.clock_spread = CLOCK_SPREAD
+        self.cluster.late_joins, self.cluster.late_joins_by = LATE_JOINS, LATE_JOINS_BY
         self.cluster.availability = partial(availability_of, settings=scenario.settings)
         self.cluster.trace = self.trace
+        self.owner = OneOwner(self.cluster) if exclusive else None
         restarts = any(isinstance(fault, Restart) for _, fault in scenario.faults)
         # Nodes that start anew may found a cluster which never begins, or begin one after the last one has ended.
-        watch = Watch(self.cluster, one_cluster=not restarts)
-        owner = [OneOwner(self.cluster).check] if exclusive else []
-        self.checks: list[Callable[[], bool]] = [
-            watch.check,
-            SilenceNoticed(self.cluster).check,
-            ReturnHeard(self.cluster).check,
-            *owner,
-        ]
+        self.rules = Rules(self.cluster, every_rule(self.cluster, self.owner, one_cluster=not restarts))
         self.offered: dict[str, tuple[str, ...]] = {}
         self._rng = random.Random(scenario.seed)
 
@@ -137,9 +177,10 @@ class _Stage:
         """End the faults; the living must agree, and with everybody started again there is one cluster."""
         cluster = self.cluster
         self._end_faults()
-        self._pass(AGREE_WITHIN, until=self._is_agreed)
+        within = AGREE_WITHIN + 2 * max((self.scenario.settings.stable_after or 0.0) - STABLE_AFTER, 0.0)
+        self._pass(within, until=self._is_agreed)
         if not self._is_agreed():
-            self._fail("the living agree after the faults", AGREE_WITHIN)
+            self._fail("the living agree after the faults", within)
         deadline = cluster.now + REJOIN_WITHIN
         while not self._is_whole() and cluster.now < deadline:
             members = [run.name for run in cluster.living if run.topology.state is not None]
@@ -149,9 +190,26 @@ class _Stage:
             self._pass(RESTART_EVERY, until=self._is_whole)
         if not self._is_whole():
             self._fail("everybody comes back into one cluster", REJOIN_WITHIN)
+        if self.owner is not None:
+            self._pass(WORK_WITHIN, until=lambda: self.owner is None or bool(self.owner.acting))
+            if not self.owner.acting:
+                self._fail("exclusive work is done again", WORK_WITHIN)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let a cluster be idle: after a few rounds of gossip nothing changes any more, and nobody has news."""
+        interval = self.cluster.settings.gossip_interval
+        self._pass(SETTLING + ROUNDS * interval)
+        before = [run.topology.state for run in self.cluster.living]
+        said: set[str] = set()
+        self.cluster.taps.sent.append(lambda run, to, message: said.add(type(message).__name__))
+        self._pass(ROUNDS * interval)
+        after = [run.topology.state for run in self.cluster.living]
+        if said - IDLE or any(one is not other for one, other in zip(before, after, strict=True)):
+            raise InvariantBroken("an idle cluster changes nothing", f"it says {sorted(said - IDLE)} or changes")
 
     def _start(self, name: str, seeds: tuple[str, ...]) -> None:
-        self.cluster.start(name, seeds=seeds)
+        self.cluster.start(name, seeds=seeds, roles=self.scenario.roles.get(name, ()))
         self.offered[name] = ()
 
     def _offer_something(self) -> None:
@@ -175,7 +233,7 @@ class _Stage:
             case Wake(node):
                 cluster.resume(node)
             case Leave(node):
-                cluster.leave(node)
+                self._leave(node)
             case Cut(one, other, one_way=one_way):
                 cluster.cut(one, other, one_way=one_way)
             case Heal():
@@ -192,24 +250,29 @@ class _Stage:
                 cluster.skew(node, rate)
             case _ as never:
                 assert_never(never)
-        self._check()
+        self.rules.check()
+
+    def _leave(self, name: str) -> None:
+        """Let a node leave: by itself, or asked by another, when it has work to finish first."""
+        members = [run.name for run in self.cluster.living if run.statuses and run.name != name]
+        if not members or self._rng.random() < 0.5:
+            self.cluster.leave(name)
+        else:
+            self.cluster.work = self._rng.choice(WORK)
+            self.cluster.send_away(self._rng.choice(members), name)
 
     def _end_faults(self) -> None:
         cluster = self.cluster
         cluster.heal()
         cluster.delay, cluster.jitter = DELAY, 0.0
-        cluster.loss = cluster.held_up = cluster.duplicated = 0.0
+        cluster.loss = cluster.held_up = cluster.duplicated = cluster.late_joins = 0.0
         for name in cluster.runs:
             cluster.resume(name)
             cluster.skew(name, 1.0)
 
     def _pass(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
-        self.cluster.run_for(max(seconds, 0.0), until=lambda: self._check() or until())
-
-    def _check(self) -> bool:
-        for check in self.checks:
-            check()
-        return False
+        check = self.rules.check
+        self.cluster.run_for(max(seconds, 0.0), until=lambda: check() or until())
 
     def _is_agreed(self) -> bool:
         """Return whether whoever lives is in one cluster that has nobody else; true when no member is left."""

@@ -19,7 +19,7 @@ from casty.protocol.events import ReachableMember
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
 LAST_ANSWER = 0.1
@@ -27,14 +27,7 @@ LAST_ANSWER = 0.1
 
 
 @dataclass(slots=True)
-class _Looked:
-    run: Run
-    state: Gossip | None = None
-    events: int = 0
-
-
-@dataclass(slots=True)
-class ReturnHeard:
+class ReturnHeard(Rule):
     """The rule: nobody is told to be reachable again who is silent, and was when the accusation was made.
 
     Silent is who has ended, stands still, or is cut off from whoever tells it and from all that this one can reach.
@@ -42,30 +35,15 @@ class ReturnHeard:
     down. And whoever tells it watches the member: among more than ten, others believe those who do.
     """
 
-    cluster: ModelCluster
-    """The nodes to look at."""
-    _looked: dict[str, _Looked] = field(init=False, default_factory=lambda: dict[str, _Looked]())
+    _events: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
 
-    def check(self) -> bool:
-        """Look at every run. Give it to `ModelCluster.run_for` as its ``until``.
-
-        Returns:
-            Always False, so that time goes on.
-
-        Raises:
-            InvariantBroken: Somebody is told to be reachable again whom nobody heard.
-        """
-        for name, run in self.cluster.runs.items():
-            looked = self._looked.get(name)
-            if looked is None or looked.run is not run:
-                looked = self._looked[name] = _Looked(run)
-            if len(run.events) > looked.events:
-                for _, event in run.events[looked.events :]:
-                    if isinstance(event, ReachableMember):
-                        self._judge(run, event.member.unique, looked.state)
-                looked.events = len(run.events)
-            looked.state = run.topology.state
-        return False
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        told = self._events.get(run.node, 0)
+        if len(run.events) > told:
+            self._events[run.node] = len(run.events)
+            for _, event in run.events[told:]:
+                if isinstance(event, ReachableMember):
+                    self._judge(run, event.member.unique, before)
 
     def _judge(self, run: Run, subject: UniqueAddress, before: Gossip | None) -> None:
         after, cluster = run.topology.state, self.cluster

@@ -50,6 +50,10 @@ class Run:
     """Until when, by its own clock, it may do exclusive work, once it was told `WantServing`."""
     work_free_at: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
     """From when on, by its own clock, the work of removed runs may be taken over."""
+    offered: frozenset[str] = frozenset()
+    """The keys of its services."""
+    offered_at: float = 0.0
+    """When that was changed last."""
     clock_offset: float = 0.0
     """What its clock shows at time 0."""
     clock_rate: float = 1.0

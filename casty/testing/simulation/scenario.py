@@ -6,12 +6,14 @@ Owns how a scenario is written and read. It does not know how one is run (`playe
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 
+from casty.checks import check_roles
 from casty.config import ClusterSettings, FailureDetectorConfig, TransportLimits
 from casty.errors import ConfigError
 from casty.testing.simulation.faults import FAULTS, SECONDS_MAX, Fault, Restart, nodes_of, written
+from casty.testing.simulation.lease import SimulatedLease
 
 Timed = tuple[float, Fault]
 """Seconds after the nodes have come up, and what happens then."""
@@ -45,10 +47,16 @@ class Scenario:
     """What happens, and how many seconds after the nodes have come up, in that order."""
     settings: ClusterSettings = field(default=ClusterSettings())
     """Settings of all nodes."""
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], hash=False)
+    """The roles of nodes by name; a node that is not named has none."""
 
     def __post_init__(self) -> None:
         if not self.nodes or len(set(self.nodes)) != len(self.nodes) or not all(self.nodes):
             raise ConfigError(f"Scenario.nodes must be different names, at least one, got {self.nodes!r}")
+        for name, roles in self.roles.items():
+            if isinstance(roles, str):  # which is a sequence of names too, of one letter each
+                raise ConfigError(f"the roles of a node are a tuple of names: write {{{name!r}: ({roles!r},)}}")
+            check_roles(roles)
         last = 0.0
         known = set(self.nodes)
         for at, fault in self.faults:
@@ -85,6 +93,8 @@ class Scenario:
             yield f"faults=({gap}{(',' + (gap or ' ')).join(faults)},{gap[:-4]})"
         if self.settings != ClusterSettings():
             yield f"settings={_changed(self.settings)}"
+        if self.roles:
+            yield f"roles={written(self.roles)}"
 
 
 Settings = ClusterSettings | FailureDetectorConfig | TransportLimits
@@ -101,7 +111,8 @@ def _changed(settings: Settings) -> str:
     return f"{type(settings).__name__}({', '.join(arguments)})"
 
 
-CALLS = {kind.__name__: kind for kind in (*FAULTS, Scenario, ClusterSettings, FailureDetectorConfig, TransportLimits)}
+SETTINGS = (ClusterSettings, FailureDetectorConfig, TransportLimits, SimulatedLease)
+CALLS = {kind.__name__: kind for kind in (*FAULTS, Scenario, *SETTINGS)}
 
 
 def scenario_from(text: str) -> Scenario:

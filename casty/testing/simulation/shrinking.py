@@ -1,7 +1,7 @@
 """The smallest scenario that fails as a given one does.
 
-Owns which smaller scenarios are tried, in which order: without some of the faults, without a node,
-with narrower cuts, with rounder times, until none of these fails any more. It does not know what
+Owns which smaller scenarios are tried, in which order: with the default settings, without some of the faults, without
+a node, with narrower cuts, with rounder times, until none of these fails any more. It does not know what
 failing is (`checking`). The form follows Zeller's delta debugging; deviation: halves are only left
 out, never tried alone.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from casty.config import ClusterSettings
 from casty.errors import ConfigError
 from casty.testing.simulation.faults import Cut, Fault, nodes_of
 from casty.testing.simulation.scenario import Scenario, Timed
@@ -30,6 +31,7 @@ def shrunk(scenario: Scenario, fails: Callable[[Scenario], bool], *, plays_max: 
     search = _Search(scenario, fails, plays_max)
     while search.is_open:
         before = search.best
+        search.drop_settings()
         search.drop_faults()
         search.drop_nodes()
         search.narrow_cuts()
@@ -75,6 +77,10 @@ class _Search:
                 if not self.with_faults(faults[:at] + faults[at + size :]):
                     at += size
             size //= 2
+
+    def drop_settings(self) -> None:
+        self.attempt(replace(self.best, settings=ClusterSettings(), roles={}))
+        self.attempt(replace(self.best, roles={}))
 
     def drop_nodes(self) -> None:
         for name in reversed(self.best.nodes):

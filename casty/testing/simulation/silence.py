@@ -11,46 +11,38 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
 LOOK_EVERY = 0.5
-NOTICED_WITHIN = 13.0
-"""Five seconds after the last sign of life phi has crossed, at worst; a late loop may forgive three more,
-a probe of others may postpone it, messages are under way, and clocks run slower."""
+NOTICED_WITHIN = 10.0
+"""Beside the pause that is forgiven: two seconds after that phi has crossed, at worst; a late loop may forgive three
+more, a probe of others may postpone it, messages are under way, and clocks run slower."""
 
 Pair = tuple[UniqueAddress, UniqueAddress]
 
 
 @dataclass(slots=True)
-class SilenceNoticed:
-    """The rule: a node that one of its observers cannot hear is accused by it within 13 seconds."""
+class SilenceNoticed(Rule):
+    """The rule: a node that one of its observers cannot hear is accused by it within 13 seconds.
 
-    cluster: ModelCluster
-    """The nodes to look at."""
+    So it is by default; settings that forgive longer pauses allow for as much more.
+    """
+
     _look_at: float = field(init=False, default=0.0)
     _since: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
 
-    def check(self) -> bool:
-        """Look at every observer. Give it to `ModelCluster.run_for` as its ``until``.
-
-        Returns:
-            Always False, so that time goes on.
-
-        Raises:
-            InvariantBroken: A silence was not noticed in time.
-        """
+    def look(self) -> None:
         now = self.cluster.now
         if now < self._look_at:
-            return False
+            return
         self._look_at = now + LOOK_EVERY
         silent = {pair: self._since.get(pair, now) for run in self.cluster.living for pair in self._unheard(run)}
         for (observer, subject), since in silent.items():
-            if now > since + NOTICED_WITHIN:
+            if now > since + NOTICED_WITHIN + pause_of(self.cluster.every[observer]):
                 text = f"{observer.address.host} has not accused {subject.address.host}, silent since {since:.4f}"
                 raise InvariantBroken("a silence is noticed", f"{text}, at {now:.4f}")
         self._since = silent
-        return False
 
     def _unheard(self, observer: Run) -> list[Pair]:
         """Return the pairs of an observer with those that it monitors, does not hear and does not accuse."""
@@ -62,3 +54,8 @@ class SilenceNoticed:
             for subject in monitoring.monitored
             if subject not in monitoring.accused and self.cluster.is_unheard(subject, observer)
         ]
+
+
+def pause_of(run: Run) -> float:
+    """Return for how many seconds of silence the settings of a run forgive anybody."""
+    return run.availability.detector_config.acceptable_heartbeat_pause_ms / 1000

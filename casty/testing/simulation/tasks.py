@@ -11,7 +11,7 @@ clock, so `ClockSkew` is refused; a crashed node's tasks are cancelled, and may 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Protocol, assert_never
@@ -46,6 +46,7 @@ from casty.testing.simulation.faults import (
     Wake,
 )
 from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.lease import SimulatedLease
 from casty.testing.simulation.paths import DELAY, SeededNetwork
 from casty.testing.simulation.player import AGREE_WITHIN, FORM_WITHIN, REJOIN_WITHIN, RESTART_EVERY, Played
 from casty.testing.simulation.scenario import Scenario
@@ -155,6 +156,10 @@ class Simulation:
         self.scenario: Scenario = scenario
         """What is played."""
         self._trace = trace
+        settings = scenario.settings
+        self._settings = settings
+        if isinstance(settings.lease, SimulatedLease):  # a store of its own for each play
+            self._settings = replace(settings, lease=SimulatedLease())
         self._rng = Random(scenario.seed)
         self._network = SeededNetwork(Random(self._rng.getrandbits(64)), trace)
         self._nodes: dict[str, _Node] = {}
@@ -273,7 +278,8 @@ class Simulation:
             port=PORT,
             node_id=name,
             seed_nodes=[(seed, PORT) for seed in seeds],
-            settings=self.scenario.settings,
+            settings=self._settings,
+            roles=self.scenario.roles.get(name, ()),
             join_timeout=SECONDS_MAX,
             config=SystemConfig(seed=self._rng.getrandbits(32)),
             network=self._network.host(name),

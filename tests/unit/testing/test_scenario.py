@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from casty import ClusterSettings, ConfigError
+from casty.config import DOWNING_STRATEGIES
 from casty.testing.simulation import (
     ClockSkew,
     Crash,
@@ -138,3 +140,24 @@ def test_a_fault_that_cannot_be_is_refused(make: object) -> None:
 def test_a_side_of_a_cut_is_not_one_name() -> None:
     with pytest.raises(ConfigError, match=re.escape("write ('web-1',)")):
         Cut("web-1", ("web-2",))  # type: ignore[arg-type]  # the slip this is about
+
+
+@pytest.mark.parametrize("draw", [random_scenario, partition_scenario])
+def test_drawn_settings_and_roles_print_as_the_code_that_makes_them(draw: Callable[[int], Scenario]) -> None:
+    drawn = [draw(seed) for seed in range(150)]
+    assert [scenario_from(scenario.on_one_line()) for scenario in drawn] == drawn
+    assert {scenario.settings.downing for scenario in drawn} == {*DOWNING_STRATEGIES} - {"none"}
+    assert any(scenario.roles for scenario in drawn)
+    assert any(scenario.settings.min_members > 1 for scenario in drawn)
+
+
+def test_given_settings_are_those_of_every_scenario() -> None:
+    settings = ClusterSettings.wan()
+    drawn = [random_scenario(seed, settings=settings) for seed in range(20)]
+    drawn += [partition_scenario(seed, settings=settings) for seed in range(20)]
+    assert all(scenario.settings is settings and not scenario.roles for scenario in drawn)
+
+
+def test_roles_of_a_node_are_a_tuple_of_names() -> None:
+    with pytest.raises(ConfigError, match=re.escape("the roles of a node are a tuple of names: write {'a': ('db',)}")):
+        Scenario(1, ("a",), roles={"a": "db"})  # type: ignore[dict-item]  # what a hand may write

@@ -1,0 +1,109 @@
+"""The serving lease, looked at from outside: who grants, for how long that holds, and when work is free.
+
+Owns the memory of what was asked and granted, by the clocks of those who did. Whether two act at one time is
+`exclusive`; these rules hold where nobody acts twice by luck.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Send
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import MemberStatus
+from casty.protocol.messages import ServingGrant, ServingRequest
+from casty.protocol.serving_lease import Serving
+from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.promises import CLOCKS_APART, GOING, LEASE, TAKEOVER, goes_on
+from casty.testing.simulation.rules import Rule
+from casty.testing.simulation.run import Run
+
+ROUNDED = 1e-6
+
+Pair = tuple[UniqueAddress, UniqueAddress]
+
+
+@dataclass(slots=True)
+class GrantsHold(Rule):
+    """The rules of a lease.
+
+    Nobody grants to who is accused or down. A grant holds for four seconds from the sending of the request that it
+    answers, and with those that hold the holder is on a side that goes on. The work of a removed run is free when
+    no grant of this side to it can hold any more.
+    """
+
+    _asked: dict[UniqueAddress, dict[int, float]] = field(
+        init=False, default_factory=lambda: dict[UniqueAddress, dict[int, float]]()
+    )
+    """When each request of a run was sent, by its clock."""
+    _answered: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
+    """When the latest request was sent that was granted, by holder and granter."""
+    _granted_at: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
+    """When a run was granted to last, by granter and holder."""
+    _removed: dict[UniqueAddress, set[UniqueAddress]] = field(
+        init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
+    )
+
+    def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
+        if isinstance(message, ServingRequest):
+            self._asked.setdefault(run.node, {})[message.sequence] = run.clock(self.cluster.now)
+        elif isinstance(message, ServingGrant):
+            self._granted_at[run.node, to] = self.cluster.now
+
+    def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        if isinstance(message, ServingGrant):
+            at = self._asked.get(run.node, {}).get(message.sequence, -math.inf)
+            self._answered[run.node, sender] = max(at, self._answered.get((run.node, sender), -math.inf))
+
+    def performed(self, run: Run, effect: object) -> None:
+        if isinstance(effect, Send) and isinstance(effect.message, ServingGrant):
+            self._may_grant(run, effect.to)
+        elif isinstance(effect, Serving):
+            self._holds(run, effect.until)
+
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        if before is None or after.tombstones is before.tombstones:
+            return
+        now = self.cluster.now
+        for node in after.tombstones.keys() - before.tombstones.keys():
+            free_in = max(run.work_free_at.get(node, -math.inf) - run.clock(now), 0.0)
+            granted = max((self._granted_at.get((one, node), -math.inf) for one in after.members), default=-math.inf)
+            still = granted + LEASE - now
+            if free_in < still * (1 - CLOCKS_APART) - ROUNDED:
+                text = f"that of {node} in {free_in:.3f} s, and a grant holds for {still:.3f} s more"
+                self._fail(run, "work is free when no grant holds", text)
+            if free_in > TAKEOVER + ROUNDED:
+                self._fail(run, "work is free in time", f"that of {node} in {free_in:.3f} s")
+
+    def _may_grant(self, run: Run, to: UniqueAddress) -> None:
+        state = run.topology.state
+        if state is None or to not in state.members:
+            self._fail(run, "grants go to members", f"to {to}")
+            return
+        void = {m.unique for m in state.ordered if m.status is MemberStatus.down}
+        accusers = [one for one, row in state.rows.items() if one not in void and to in row.accused]
+        if accusers or to in void:
+            self._fail(run, "nobody grants to who is accused or down", f"to {to}, accused by {accusers}")
+
+    def _holds(self, run: Run, until: float) -> None:
+        state, strategy = run.topology.state, self.cluster.settings.downing
+        if until == -math.inf or state is None or run.node not in state.members:
+            return
+        sent = max(self._asked.get(run.node, {}).values(), default=-math.inf)
+        now = run.clock(self.cluster.now)
+        if until > (now if sent == -math.inf else max(sent, now)) + LEASE + ROUNDED:
+            self._fail(run, "a lease is of four seconds", f"until {until - now:.3f} s from now")
+        others = [m for m in state.ordered if m.status not in GOING and m.unique != run.node]
+        holding = {
+            m.unique for m in others if self._answered.get((run.node, m.unique), -math.inf) + LEASE >= until - ROUNDED
+        }
+        here = [m for m in state.ordered if m.unique == run.node or m.unique in holding]
+        there = [m for m in others if m.unique not in holding]
+        if there and (strategy is None or goes_on(strategy, here, there) is not True):
+            granters = sorted(node.address.host for node in holding)
+            self._fail(run, "a lease needs grants that hold", f"{granters} grant, {[m.id for m in there]} do not")
+
+    def _fail(self, run: Run, rule: str, what: str) -> None:
+        raise InvariantBroken(rule, f"{what}, at {self.cluster.now:.4f} by {run.name}")

@@ -1,0 +1,109 @@
+"""Accusations are true: nobody accuses whom it hears, and whoever answers again is taken back.
+
+Owns the memory of who has answered whom, and since when without a gap. It does not know how a silence is judged
+(`casty.protocol.availability`); that a silence is noticed at all is `silence`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.protocol.liveness_messages import HeartbeatAck
+from casty.protocol.membership import MemberStatus
+from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.promises import patience
+from casty.testing.simulation.rules import Rule
+from casty.testing.simulation.run import Run
+from casty.testing.simulation.silence import pause_of
+
+GAP_SHARE = 0.5
+"""The share of a pause that is always forgiven in which somebody counts as answering without a gap."""
+LIFTED_WITHIN = 1.0
+"""Seconds of answers; the first of them is enough."""
+HELD_LONGER = 3.0
+"""Beside the time for which a member that came and went must be steady."""
+FLAPS = 3
+FLAPS_WITHIN = 130.0
+LOOK_EVERY = 0.5
+
+Pair = tuple[UniqueAddress, UniqueAddress]
+
+
+@dataclass(slots=True)
+class _Answers:
+    since: float
+    last: float
+
+
+@dataclass(slots=True)
+class AccusedRightly(Rule):
+    """The rules: who answers an observer is not accused by it, and is no more once it answers again.
+
+    A member that has come and gone three times within two minutes has to be steady for longer.
+    """
+
+    _answers: dict[Pair, _Answers] = field(init=False, default_factory=lambda: dict[Pair, _Answers]())
+    _accused: dict[Pair, deque[float]] = field(init=False, default_factory=lambda: dict[Pair, "deque[float]"]())
+    _look_at: float = field(init=False, default=0.0)
+
+    def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        if isinstance(message, HeartbeatAck):
+            now, known = self.cluster.now, self._answers.get((run.node, sender))
+            if known is None or now - known.last > self._gap(run):
+                self._answers[run.node, sender] = _Answers(now, now)
+            else:
+                known.last = now
+
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        if before is not None and after.rows is before.rows:
+            return
+        own = after.rows.get(run.node)
+        if own is None:
+            return
+        old = frozenset[UniqueAddress]()
+        if before is not None and run.node in before.rows:
+            old = before.rows[run.node].accused
+        now = self.cluster.now
+        for subject in own.accused - old:
+            self._accused.setdefault((run.node, subject), deque(maxlen=FLAPS)).append(now)
+            known = self._answers.get((run.node, subject))
+            if known is not None and now - known.last < self._gap(run) and self.cluster.every[subject].alive:
+                text = f"{run.name} accuses {subject.address.host}, which answered at {known.last:.4f}"
+                raise InvariantBroken("who answers is not accused", f"{text}, at {now:.4f}")
+
+    def look(self) -> None:
+        now = self.cluster.now
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        for run in self.cluster.living:
+            state = run.topology.state
+            if state is None or run.paused or run.node not in state.rows:
+                continue
+            for subject in state.rows[run.node].accused:
+                known = self._answers.get((run.node, subject))
+                if known is None or now - known.last > self._gap(run) or not _stays(state, subject):
+                    continue
+                since = max(known.since, self._accused[run.node, subject][-1])
+                if known.last <= since:
+                    continue  # it has not answered since
+                if now > since + self._lifted_within(run, state, subject):
+                    text = f"{run.name} accuses {subject.address.host}, which has answered since {since:.4f}"
+                    raise InvariantBroken("who answers again is taken back", f"{text}, at {now:.4f}")
+
+    def _gap(self, run: Run) -> float:
+        return GAP_SHARE * pause_of(run)
+
+    def _lifted_within(self, run: Run, state: Gossip, subject: UniqueAddress) -> float:
+        times = self._accused[run.node, subject]
+        if len(times) < FLAPS or self.cluster.now - times[0] > FLAPS_WITHIN + LIFTED_WITHIN:
+            return LIFTED_WITHIN
+        given = self.cluster.settings.stable_after
+        return LIFTED_WITHIN + HELD_LONGER + (patience(len(state.members)) if given is None else given)
+
+
+def _stays(state: Gossip, subject: UniqueAddress) -> bool:
+    return subject in state.members and state.members[subject].status is not MemberStatus.down

@@ -1,0 +1,144 @@
+"""All the rules of a simulated cluster, and who of them looks at what.
+
+Owns the walk over what has happened since the last event: each step of a run is shown to each rule once. It does not
+know what any rule says. Rules that are about sequences of messages listen to the model (`ModelCluster.taps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.gossip import Gossip
+from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.run import Run
+
+
+@dataclass(slots=True)
+class Rule:
+    """One rule, or a family of rules with one memory. What a rule does not look at does nothing here."""
+
+    cluster: ModelCluster
+    """The nodes to look at."""
+    _seen: dict[UniqueAddress, tuple[Gossip, int]] = field(
+        init=False, repr=False, default_factory=lambda: dict[UniqueAddress, tuple[Gossip, int]]()
+    )
+
+    def check(self) -> bool:
+        """Look at all runs, for a `ModelCluster.run_for` that has this rule only as its ``until``.
+
+        A rule that listens to messages has to be one of `Rules`.
+
+        Returns:
+            Always False, so that time goes on.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+        for node, run in self.cluster.every.items():
+            after, known = run.topology.state, self._seen.get(node)
+            if after is None:
+                continue
+            if known is None or known[0] is not after or known[1] != len(run.events):
+                self._seen[node] = after, len(run.events)
+                self.step(run, None if known is None else known[0], after)
+        self.look()
+        return False
+
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        """Take what a run knows after an event.
+
+        Parameters:
+            run: The run.
+            before: What it knew when it was looked at last; None at first.
+            after: What it knows now.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+
+    def look(self) -> None:
+        """Look at the time, after each event.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+
+    def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
+        """Take a message that a run sends.
+
+        Parameters:
+            run: The run.
+            to: Where it goes; it may get lost.
+            message: The message.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+
+    def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        """Take a message that comes to a run, before the run does.
+
+        Parameters:
+            run: The run.
+            sender: The run that sent it.
+            message: The message.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+
+    def performed(self, run: Run, effect: object) -> None:
+        """Take an effect of the machines of a run, before it is performed.
+
+        Parameters:
+            run: The run.
+            effect: The effect.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+
+
+@dataclass(slots=True)
+class Rules:
+    """Several rules, that are shown each step of a run once."""
+
+    cluster: ModelCluster
+    """The nodes to look at."""
+    rules: Sequence[Rule]
+    """The rules, in the order in which they look."""
+    _known: dict[UniqueAddress, Gossip | None] = field(
+        init=False, default_factory=lambda: dict[UniqueAddress, "Gossip | None"]()
+    )
+    _looking: list[Rule] = field(init=False, default_factory=lambda: list[Rule]())
+    _stepping: list[Rule] = field(init=False, default_factory=lambda: list[Rule]())
+
+    def __post_init__(self) -> None:
+        self._looking = [rule for rule in self.rules if type(rule).look is not Rule.look]
+        self._stepping = [rule for rule in self.rules if type(rule).step is not Rule.step]
+        taps = self.cluster.taps
+        taps.sent.extend(rule.sent for rule in self.rules if type(rule).sent is not Rule.sent)
+        taps.received.extend(rule.received for rule in self.rules if type(rule).received is not Rule.received)
+        taps.performed.extend(rule.performed for rule in self.rules if type(rule).performed is not Rule.performed)
+
+    def check(self) -> bool:
+        """Look at what has happened. Give it to `ModelCluster.run_for` as its ``until``.
+
+        Returns:
+            Always False, so that time goes on.
+
+        Raises:
+            InvariantBroken: A rule does not hold.
+        """
+        acted, self.cluster.acted = self.cluster.acted, {}
+        for node, run in acted.items():
+            after = run.topology.state
+            if after is not None:
+                before, self._known[node] = self._known.get(node), after
+                for rule in self._stepping:
+                    rule.step(run, before, after)
+        for rule in self._looking:
+            rule.look()
+        return False

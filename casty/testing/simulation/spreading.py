@@ -1,0 +1,156 @@
+"""In calm weather everything goes fast: news travel at once, joiners come up, leavers go, services are known.
+
+Owns the memory of what is new, and since when the weather is calm: nothing is lost or held up, no path is cut, nobody
+stands still or has just ended. It does not know how news travel (`casty.protocol.anti_entropy`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.anti_entropy import PUSH_ALL_MAX
+from casty.protocol.gossip import Gossip
+from casty.protocol.membership import MemberStatus
+from casty.protocol.vector_clock import VectorClock
+from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.rules import Rule
+from casty.testing.simulation.run import Run
+
+CALM_AFTER = 5.0
+"""Seconds after the last trouble from which on news have to be fast: what was missed before is repaired by rounds."""
+PUSHED_WITHIN = 0.5
+"""Beside three journeys, for a change to be known by all: it is pushed, and merged at worst."""
+SETTLED_WITHIN = 3.0
+"""Beside what a leaver works, for somebody to come up or to go: each step has to be agreed on."""
+JOURNEYS = 3
+DELAY_MAX = 0.5
+LOOK_EVERY = 0.1
+
+Version = VectorClock[int]
+Passing = tuple[UniqueAddress, str]
+"""A run and the name of its status."""
+
+
+@dataclass(slots=True)
+class Weather(Rule):
+    """Knows since when it is calm. It is no rule itself."""
+
+    since: float = field(init=False, default=0.0)
+    """When the last trouble was."""
+    _alive: int = field(init=False, default=-1)
+
+    def look(self) -> None:
+        cluster = self.cluster
+        rough = cluster.loss or cluster.held_up or cluster.is_cut_somewhere or self.journey > DELAY_MAX
+        alive = len(cluster.every) - sum(run.outcome == "crashed" for run in cluster.every.values())
+        if rough or alive < self._alive or any(run.paused for run in cluster.runs.values()):
+            self.since = cluster.now
+        self._alive = alive
+
+    @property
+    def journey(self) -> float:
+        """The longest that a message travels."""
+        return self.cluster.delay + self.cluster.jitter
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing has been wrong for long enough."""
+        return self.cluster.now - self.since >= CALM_AFTER
+
+
+@dataclass(slots=True)
+class NewsTravel(Rule):
+    """The rules of calm weather.
+
+    A change of the membership is known to all members in half a second and three journeys. Where nobody is
+    unreachable, who joins is up within three seconds unless too few have joined, who leaves is gone within as many
+    after its work, and the services of all are known in as long as a change.
+    """
+
+    weather: Weather
+    """Knows since when it is calm; it must be one of the rules too, before this one."""
+    _news: deque[tuple[float, Run, Version]] = field(
+        init=False, default_factory=lambda: deque[tuple[float, Run, Version]]()
+    )
+    _passing: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
+    """Since when each run is in a status that passes."""
+    _unknown: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
+    """Since when the services of a run are not what a node shows of them."""
+    _look_at: float = field(init=False, default=0.0)
+
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        number = run.node.incarnation
+        if before is not None and after.version.version_of(number) > before.version.version_of(number):
+            self._news.append((self.cluster.now, run, after.version))
+
+    def look(self) -> None:
+        now = self.cluster.now
+        within = PUSHED_WITHIN + JOURNEYS * self.weather.journey
+        while self._news and now > self._news[0][0] + within:
+            at, author, version = self._news.popleft()
+            if at - self.weather.since >= CALM_AFTER and len(self.cluster.runs) <= PUSH_ALL_MAX:
+                self._known_by_all(author, version, at)
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            states = [run.topology.state for run in self.cluster.living]
+            if self.weather.is_calm and not any(state is None or _is_held_up(state) for state in states):
+                self._look_at_passing([state for state in states if state is not None], within)
+                self._look_at_services(within)
+            else:
+                self._passing, self._unknown = {}, {}
+
+    def _known_by_all(self, author: Run, version: Version, at: float) -> None:
+        state = author.topology.state
+        if state is None or not author.alive:
+            return
+        for run in self.cluster.living:
+            theirs = run.topology.state
+            if theirs is None or theirs.cluster_id != state.cluster_id or run.node not in state.members:
+                continue
+            if not _covers(theirs, version):
+                text = f"{run.name} does not know what {author.name} changed at {at:.4f}"
+                raise InvariantBroken("news travel at once in calm weather", f"{text}, at {self.cluster.now:.4f}")
+
+    def _look_at_passing(self, states: list[Gossip], within: float) -> None:
+        now = self.cluster.now
+        passing = {
+            (member.unique, member.status.name): now
+            for state in states
+            for member in state.ordered
+            if member.status is not MemberStatus.up
+        }
+        self._passing = {key: self._passing.get(key, now) for key in passing}
+        for (node, status), since in self._passing.items():
+            work = self.cluster.work if status in ("leaving", "exiting") else 0.0
+            if now > since + SETTLED_WITHIN + JOURNEYS * within + work:
+                text = f"{node.address.host} is {status} since {since:.4f}"
+                raise InvariantBroken("nobody waits in calm weather", f"{text}, at {now:.4f}")
+
+    def _look_at_services(self, within: float) -> None:
+        now, unknown = self.cluster.now, dict[Passing, float]()
+        for owner in self.cluster.living:
+            for run in self.cluster.living:
+                state, snapshot = run.topology.state, run.topology.view.snapshot
+                if state is None or snapshot is None or owner.node not in state.members:
+                    continue
+                shown = frozenset(entry.key for entry in snapshot.registry if entry.node == owner.node.address)
+                if shown != owner.offered:
+                    key = owner.node, run.name
+                    since = unknown[key] = max(self._unknown.get(key, now), owner.offered_at)
+                    if now > since + within:
+                        text = f"{run.name} shows {sorted(shown)} at {owner.name}, which offers {sorted(owner.offered)}"
+                        raise InvariantBroken("services are known at once in calm weather", f"{text}, at {now:.4f}")
+        self._unknown = unknown
+
+
+def _is_held_up(state: Gossip) -> bool:
+    """Return whether the membership waits for somebody: who is unreachable, down or only joining with too few."""
+    return bool(state.unreachable) or all(m.status is MemberStatus.joining for m in state.ordered)
+
+
+def _covers(state: Gossip, version: Version) -> bool:
+    mine = state.version
+    pruned = {run.incarnation for run in state.tombstones}
+    return all(mine.version_of(node) >= count or node in pruned for node, count in version.versions.items())

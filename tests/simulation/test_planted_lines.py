@@ -1,0 +1,183 @@
+"""Lines of the protocol with a bug in each, one at a time: a rule is broken at one of the first seeds.
+
+`test_planted_bugs` plants what once was in some cluster; here every part of the protocol has lines that a hand may slip
+on. The seeds at which they are found are printed by ``python tests/simulation/test_planted_lines.py``. A line that is
+not in its function any more fails its test: plant the bug in what stands there now.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+from planting import plant
+
+from casty.errors import DecodeError
+from casty.protocol import admission, leaving, reachability
+from casty.protocol.anti_entropy import AntiEntropy
+from casty.protocol.availability import Availability
+from casty.protocol.downing import Downing
+from casty.protocol.exchange import Exchange
+from casty.protocol.gossip import Gossip
+from casty.protocol.leader import LeaderActions
+from casty.protocol.resolver import Resolver
+from casty.protocol.serving_lease import ServingLease
+from casty.protocol.split_brain import KeepOldest
+from casty.protocol.vector_clock import VectorClock
+from casty.testing.simulation import Cut, Heal, InvariantBroken, Restart, Scenario, play, random_scenario
+from casty.testing.simulation.searching import Draw
+
+SEEDS_MAX = 300
+
+
+def restart_behind_a_bridge(seed: int) -> Scenario:
+    """Return a cluster in which a node that reaches one other only has that one start again."""
+    at = round(random.Random(seed).uniform(5.0, 10.0), 3)
+    faults = ((0.0, Restart("z")), (at, Cut(("z",), ("a", "b"))), (at + 0.5, Restart("c")), (at + 4.0, Heal()))
+    return Scenario(seed, ("a", "b", "c"), faults)
+
+
+@dataclass(frozen=True)
+class Bug:
+    """One line that another takes the place of; ``draw`` makes the scenarios in which it is looked for."""
+
+    name: str
+    function: object
+    line: str
+    instead: str
+    draw: Draw = random_scenario
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "_")
+
+
+BUGS = [
+    Bug(
+        "a grant holds for 16 s",
+        ServingLease._latest,
+        "asked_at + SERVING_TIME",
+        "asked_at + 4 * SERVING_TIME",
+    ),
+    Bug(
+        "down members are removed without agreement",
+        LeaderActions.apply,
+        "not state.is_converged(self_node):",
+        "not (state.is_converged(self_node) or any(m.status is MemberStatus.down for m in state.ordered)):",
+    ),
+    Bug(
+        "the time to decide is not begun anew",
+        Downing.observe,
+        "self._changed_at = now",
+        "self._changed_at = self._changed_at if self._changes else now",
+    ),
+    Bug(
+        "an answer lifts no accusation",
+        Availability._acked,
+        "return [Absolve(sender), *self._plan_check(now)]",
+        "return self._plan_check(now)",
+    ),
+    Bug(
+        "an exiting member is not waited for",
+        LeaderActions.apply,
+        "and (member.unique in confirmed or member.unique in state.lost_to(self_node))",
+        "",
+    ),
+    Bug(
+        "a leaver does not wait for the leader",
+        leaving.own_end,
+        "return OwnEnd.leaving if any(_lets_go(member, lost) for member in others) else OwnEnd.finished",
+        "return OwnEnd.finished",
+    ),
+    Bug("a removed run is let in again", admission.judge, "if joiner.unique in state.tombstones:", "if False:"),
+    Bug(
+        "another run of an address is no evidence",
+        Availability.handle,
+        "if n.address == node.address and n != node",
+        "if False",
+        restart_behind_a_bridge,
+    ),
+    Bug("work is free at once", ServingLease.observe, "+ TAKEOVER_AFTER", ""),
+    # merging and receiving
+    Bug("the older row of an observer wins", reachability.merge_rows, "_order(row) > _order", "_order(row) < _order"),
+    Bug(
+        "numbers are given twice after a merge", Gossip.merge, "max(self.up_numbers_given", "min(self.up_numbers_given"
+    ),
+    Bug("an older state is not answered", Exchange._behind, "return replace", "return outcome or replace"),
+    Bug("a clock keeps what it knew first", VectorClock.merge, "version > merged.get(node, 0)", "node not in merged"),
+    Bug(
+        "changes are not pushed",
+        AntiEntropy.push,
+        "state, registry, self._some(targets, len(state.members))",
+        "state, registry, []",
+    ),
+    # who has seen what
+    Bug("who has seen one of two versions has seen both", Gossip.merge, " if state.version == version)", ")"),
+    Bug("agreement needs nobody's word", Gossip.is_converged, "<= self.seen", "is not None"),
+    Bug(
+        "agreement is possible without the missing", Gossip.is_converged, "not in GOING for unique", "in () for unique"
+    ),
+    # tombstones
+    Bug("the removed are forgotten in ten seconds", Gossip.without_old_tombstones, "> TOMBSTONE_AGE_MAX", "> 10.0"),
+    # joining, and moves of a leader
+    Bug("no minimum is asked for", LeaderActions._are_enough, "len(members) >= self.min_members and", ""),
+    # downing
+    Bug(
+        "half of the time is enough",
+        Downing._patience,
+        "if self.stable_after is None else",
+        "/ 2 if self.stable_after is None else",
+    ),
+    Bug("the youngest is kept", KeepOldest.against, "min(settled", "max(settled"),
+    Bug(
+        "everybody downs the others",
+        Resolver.timer,
+        "leader_of(state, self.self_node) == self.self_node and self._is",
+        "self._is",
+    ),
+    # the lease
+    Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable else ", ""),
+    Bug(
+        "an old grant counts for a new request",
+        ServingLease._latest,
+        "answered >= sequence",
+        "answered >= sequence - 3",
+    ),
+    Bug("the lease is asked for once", ServingLease.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
+    # the registry
+    Bug(
+        "services are not pushed",
+        AntiEntropy.push_slots,
+        "for message in messages for node in chosen",
+        "for message in messages for node in ()",
+    ),
+]
+
+
+def found_at(bug: Bug) -> tuple[int, str]:
+    """Return the first seed whose scenario breaks a rule with the bug, and what it says; -1 for none."""
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch, bug.function, bug.line, bug.instead)
+        for seed in range(SEEDS_MAX):
+            try:
+                play(bug.draw(seed))
+            except (InvariantBroken, DecodeError) as broken:  # the second: a node says what none can
+                return seed, str(broken)
+    return -1, ""
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=str)
+def test_bug_in_a_line_is_found(bug: Bug) -> None:
+    seed, text = found_at(bug)
+    assert seed >= 0, f"no rule was broken in {SEEDS_MAX} scenarios"
+    assert text
+    play(bug.draw(seed))  # without the bug it holds
+
+
+if __name__ == "__main__":
+    for one in BUGS if len(sys.argv) < 2 else [bug for bug in BUGS if sys.argv[1] in bug.name]:
+        began = time.process_time()
+        seed, text = found_at(one)
+        print(f"{one!s:44} seed {seed:3} {time.process_time() - began:6.1f} s  {text[:90]}", flush=True)  # noqa: T201  # a program, too
