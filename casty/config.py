@@ -218,7 +218,8 @@ class TransportLimits:
     dial_timeout: float = 5.0
     """How long one attempt to connect may take, the exchange of hellos included."""
     write_timeout: float = 10.0
-    """A write that makes no progress for this long drops the link."""
+    """A write that makes no progress for this long drops the link. On Linux it is dropped too when the other machine
+    does not acknowledge bytes for this long, and on the control lane for 5 s at most."""
 
     def __post_init__(self) -> None:
         durations = ("hello_timeout", "dial_timeout", "write_timeout", "idle_timeout")

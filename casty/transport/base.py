@@ -38,6 +38,13 @@ class Connection(Protocol):
         """Where the other end is, for limits and log lines: the host, without the port."""
         ...
 
+    def bound_silence(self, seconds: float) -> None:
+        """Let the stream break once what was written has not arrived for so long, if the network can lose bytes.
+
+        What has arrived counts, read or not: a process that stands still breaks nothing, as long as there is room.
+        """
+        ...
+
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         """Write what can be written without waiting, and return how many bytes that was; 0 is always allowed.
 

@@ -36,6 +36,11 @@ FRAMES_BEFORE_YIELD = 64
 come faster than their actor handles them, its mailbox grows until the sender has to pause, and all that comes by lies
 in no cache any more: with 256, tells take 1.25 times the processor time, and `send` twice as long."""
 
+CONTROL_SILENCE_MAX = 5.0
+"""Seconds for which what was written on the control lane may go without arriving, or `write_timeout` if that is less.
+About as long as it takes to accuse the peer: then the link is dialled anew, and a new connection tries each second
+where the old one would wait for twice as long as the cut has lasted."""
+
 REST_GRACE = 5.0
 """Seconds that the peer of an idle link has to answer, and to close it."""
 
@@ -154,12 +159,14 @@ class Session:
         self._guest: Guest | None = None
         """What holds while the peer is no member."""
         self._connection = connection
+        is_control = link.lane is Lane.control
+        connection.bound_silence(min(CONTROL_SILENCE_MAX, limits.write_timeout) if is_control else limits.write_timeout)
         self._reader = FrameReader(connection, decoder, owner.places)
         self._writer = FrameWriter(
             connection, link.outbox, link.traffic, timeout=limits.write_timeout, asking=owner.asking
         )
         self._owner = owner
-        self._credit = control_credit(self.since) if link.lane is Lane.control else None
+        self._credit = control_credit(self.since) if is_control else None
         self._scope = trio.CancelScope()
         self._is_to_stay = False
         self._has_said_goodbye = False

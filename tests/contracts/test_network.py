@@ -174,6 +174,22 @@ async def test_a_sender_waits_while_nobody_reads(sides: Sides) -> None:
     assert finished
 
 
+async def test_a_bound_on_silence_leaves_a_stream_alone_whose_other_end_does_not_read(sides: Sides) -> None:
+    async with connected(sides) as (near, far):
+        near.bound_silence(0.05)
+        await near.send(b"unread")
+        with trio.move_on_after(0.3) as scope:
+            await near.receive(1)
+        assert scope.cancelled_caught
+        assert await read_exactly(far, 6) == b"unread"
+
+
+async def test_a_bound_on_the_silence_of_a_closed_stream_changes_nothing(sides: Sides) -> None:
+    async with connected(sides) as (near, _):
+        await near.aclose()
+        near.bound_silence(1.0)
+
+
 async def test_bytes_are_read_into_their_place_and_none_behind_it(sides: Sides) -> None:
     blob = bytes(range(256)) * 20_000
     async with connected(sides) as (near, far), trio.open_nursery() as nursery:

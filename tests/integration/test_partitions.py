@@ -169,6 +169,22 @@ async def test_a_cut_that_heals_before_the_decision_gives_everybody_back(rig: Ri
     assert [name for name, *_ in turns(rig.nodes)] == ["a"]
 
 
+async def test_a_heal_between_two_late_attempts_of_the_system_gives_everybody_back(rig: Rig, wires: Lan) -> None:
+    """What was lost in a cut is sent again after ever longer pauses: 15 s after it, the next one lies 13 s ahead."""
+    shop = await Shop.open(rig, wires, stable_after=60.0)
+    asker = shop.nodes["a"]
+    await asker.call("ask", node="c")
+    shop.wires.cut("ab", "cde")
+    await asker.begin("ask", node="c")  # something is under way on the lane of actors too
+    await trio.sleep(15.0)
+    took = await shop.heal()
+    for node in shop.nodes.values():
+        assert not node.seen("MemberLeft")
+    assert took < HEALED
+    assert (await asker.call("ask", node="c", timeout=HEALED - took))["outcome"] == "reply"
+    show(f"all back {took:.2f} s after the heal")
+
+
 async def test_a_side_that_hears_nothing_but_is_heard_makes_no_second_cluster(rig: Rig, wires: Lan) -> None:
     shop = await Shop.open(rig, wires, stable_after=2.0)
     for deaf in "de":

@@ -69,6 +69,9 @@ class TrippedConnection:
     def remote(self) -> str:
         return self.inner.remote
 
+    def bound_silence(self, seconds: float) -> None:
+        self.inner.bound_silence(seconds)
+
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         return self.inner.send_nowait(data, *more)
 

@@ -98,6 +98,9 @@ class Ending:
         self.session: Session | None = None
         self.written: list[bytes] = []
 
+    def bound_silence(self, seconds: float) -> None:
+        pass
+
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         return 0
 

@@ -38,6 +38,9 @@ class Script:
         self.position = 0
         self.is_quick = is_quick
 
+    def bound_silence(self, seconds: float) -> None:
+        pass
+
     def _take(self, size: int) -> bytes:
         taken = self.data[self.position : self.position + min(size, self.chunk)]
         self.position += len(taken)

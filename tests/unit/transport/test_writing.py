@@ -29,6 +29,9 @@ class Socket:
     written: list[bytes] = field(default_factory=list)
     remote: str = "somewhere"
 
+    def bound_silence(self, seconds: float) -> None:
+        raise NotImplementedError
+
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         if self.is_broken or self.breaks_after == len(self.written):
             raise ConnectionLost("broken")
