@@ -58,6 +58,9 @@ by_place = attrgetter("address.host", "address.port", "incarnation")
 """The order of runs as a key for ``sorted``: comparing `UniqueAddress` one by one takes ten times as long."""
 
 INCARNATION_MAX: Final = 2**64 - 1
+SYSTEM_LENGTH_MAX: Final = 256
+HOST_LENGTH_MAX: Final = 255
+"""Characters of the two that are taken from the network."""
 
 URI_SCHEME = "casty"
 HOST_SHOWN_MAX = 255

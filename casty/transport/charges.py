@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from casty.errors import DecodeError
 from casty.transport.credit import FRAME_COST_BYTES
+from casty.wire.bounds import scan
 from casty.wire.envelope import count_values
 from casty.wire.frame import FrameKind
 
@@ -18,6 +20,10 @@ VALUE_COST_BYTES = 16
 
 STRANGER_VALUES_MAX = 4_096
 """Values in one message that is made while its sender is no member: some milliseconds."""
+
+CONTROL_VALUES_MAX = 65_536
+"""Values up to which a control message or a notice is counted; none has more. A node that joins gets large ones of
+nodes that it does not know as members yet, so they cost more and are not put off."""
 
 JOINED_LOOK = 0.25
 """Seconds between two looks whether the sender of a larger one has become a member."""
@@ -38,6 +44,15 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
             values = count_values(body, STRANGER_VALUES_MAX)
             cost += VALUE_COST_BYTES * values
             is_for_members = is_for_members or values > STRANGER_VALUES_MAX
+        elif kind in (FrameKind.CONTROL, FrameKind.NOTICE):
+            cost += VALUE_COST_BYTES * _count_all(body)
         elif kind in (FrameKind.SLICE, FrameKind.LARGE):
             is_for_members = True
     return cost, is_for_members
+
+
+def _count_all(body: bytes | memoryview) -> int:
+    try:
+        return scan(body, elements_max=CONTROL_VALUES_MAX, nesting_max=CONTROL_VALUES_MAX)
+    except DecodeError:
+        return CONTROL_VALUES_MAX

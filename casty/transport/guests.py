@@ -33,6 +33,9 @@ class Bounds(Protocol):
         """Return what the session is read by at this moment."""
         ...
 
+    turn: trio.Lock
+    """Whoever has got it has waited for one round of the loop, and for all who wanted it before."""
+
     def note(self, session: Session) -> None:
         """Take note of what the session holds now, and perhaps end it, or others."""
         ...
@@ -78,8 +81,15 @@ class Guest:
 
     async def wait_turn(self, frames: Frames) -> None:
         """Return when these frames may be handed over."""
+        await self._take_turn()  # to count values takes some milliseconds, too
         cost, is_for_members = charge(frames)
         await self._wait(cost, is_for_members=is_for_members)
+        await self._take_turn()
+
+    async def _take_turn(self) -> None:
+        """Wait until no other stranger's frames are handled in the same round of the loop."""
+        async with self._bounds.turn:
+            await trio.lowlevel.checkpoint()
 
     async def _wait(self, cost: int, *, is_for_members: bool) -> None:
         self._taken += cost

@@ -50,6 +50,7 @@ class Strangers:
         "_sessions",
         "_shared",
         "holdings",
+        "turn",
     )
 
     def __init__(
@@ -69,6 +70,7 @@ class Strangers:
         part = limits.strangers_bytes_max // PARTS
         self._queued = Tally(bytes_max=min(OUTBOUND_SHARES * limits.outbound_bytes_max, part))
         self.holdings = Holdings(2 * part)
+        self.turn = trio.Lock()
         """What their connections hold."""
         self._paces: dict[tuple[str, Lane], Pace] = {}
         self._shared: dict[Lane, Pace] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from casty.address import INCARNATION_MAX, NodeAddress, UniqueAddress, is_name
+from casty.address import HOST_LENGTH_MAX, INCARNATION_MAX, SYSTEM_LENGTH_MAX, NodeAddress, UniqueAddress, is_name
 from casty.checks import PORT_MAX
 from casty.errors import ProtocolError
 from casty.naming import printable
@@ -23,8 +23,6 @@ from casty.wire.frame import FrameKind, Lane, frame
 MAGIC = b"CASTY"
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
-SYSTEM_LENGTH_MAX = 256
-HOST_LENGTH_MAX = 255
 REASON_LENGTH_MAX = 1_024
 NONCE_BITS = 64
 SECRET_BYTES = 16

@@ -9,11 +9,14 @@ from enum import Enum
 from typing import Any, Never, cast
 from uuid import UUID
 
-from casty.address import Place
+from casty.address import HOST_LENGTH_MAX, INCARNATION_MAX, SYSTEM_LENGTH_MAX, Place
 from casty.checks import PORT_MAX
 from casty.refs import ActorRef
 from casty.wire.bounds import ARRAY
 from casty.wire.shapes import Mismatch, Shape
+
+PATH_LENGTH_MAX = 4_096
+"""Characters of the path of an actor in a ref."""
 
 ExportRef = Callable[[ActorRef[Never], object], Place]
 ImportRef = Callable[[Place, object], ActorRef[Never]]
@@ -247,9 +250,11 @@ class RefShape(Shape):
             raise Mismatch("ActorRef as 6 items", raw)
         system, path, host, port, incarnation, uid = raw
         named = type(system) is str and type(path) is str and path[:1] == "/"
-        if not named or type(incarnation) is not int or incarnation < 0 or type(uid) is not int or uid < 0:
+        if not named or len(system) > SYSTEM_LENGTH_MAX or len(path) > PATH_LENGTH_MAX:
             raise Mismatch(self.label, raw, "ill-formed address of an actor")
-        has_node = type(host) is str and type(port) is int and 0 < port <= PORT_MAX
+        if type(incarnation) is not int or type(uid) is not int or not 0 <= incarnation | uid <= INCARNATION_MAX:
+            raise Mismatch(self.label, raw, "ill-formed run of an actor")
+        has_node = type(host) is str and len(host) <= HOST_LENGTH_MAX and type(port) is int and 0 < port <= PORT_MAX
         if not has_node and not (host is None and port is None):
             raise Mismatch(self.label, raw, "ill-formed node of an actor")
         return self.import_ref((system, path, host, port, incarnation, uid), self.message_type)

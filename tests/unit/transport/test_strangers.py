@@ -601,3 +601,34 @@ async def test_the_link_of_a_stranger_that_dials_anew_while_all_room_is_held_is_
     await trio.sleep(2)
     assert all(session.link.session is session for session in exchange.sessions)
     assert all(link.session is None or link.session in exchange.sessions for link in exchange.links)
+
+
+def test_the_values_of_control_messages_are_charged_and_do_not_put_them_off() -> None:
+    state = msgpack.packb(["casty.GossipState", [[n % 128, 0] for n in range(10_000)]])
+    cost, is_for_members = charge([(FrameKind.CONTROL, state)])
+    assert cost >= 30_000 * VALUE_COST_BYTES
+    assert not is_for_members
+
+
+async def test_frames_of_strangers_are_handled_one_after_another_with_rounds_of_the_loop_between(
+    autojump_clock, world
+) -> None:
+    b = await world.node("b")
+    links = [await stranger(world, b, port, host=f"evil{port}") for port in range(1, 9)]
+    rounds, at, running = 0, list[int](), True
+
+    async def count_rounds() -> None:
+        nonlocal rounds
+        while running:
+            rounds += 1
+            await trio.lowlevel.checkpoint()
+
+    b.told.on_frame = lambda peer, body: at.append(rounds)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_rounds)
+        for link in links:
+            nursery.start_soon(link.send, packed(b"x"))
+        while len(at) < len(links):
+            await trio.lowlevel.checkpoint()
+        running = False
+    assert len(set(at)) == len(links)

@@ -31,6 +31,8 @@ from casty.testing.samples import gossip_of, member
 from casty.wire.codec import Codec
 from casty.wire.envelope import Envelope, Notice, decode_head, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
+from casty.wire.scalars import RefShape
+from casty.wire.shapes import Mismatch
 
 T = TypeVar("T")
 
@@ -899,3 +901,18 @@ def test_registering_fails_whole_and_can_be_repeated(codec: Codec) -> None:
         with pytest.raises(UnsupportedTypeError, match=r"@casty\.message"):
             codec.register(tuple[loose, ...])
     assert "Codec types=" in repr(codec)
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        (("shop", "/a", "h" * 256, 2551, 1, 1), "node"),
+        (("s" * 257, "/a", "h", 2551, 1, 1), "address"),
+        (("shop", "/" + "a" * 4_096, "h", 2551, 1, 1), "address"),
+        (("shop", "/a", "h", 2551, 2**64, 1), "run"),
+        (("shop", "/a", "h", 2551, 1, -1), "run"),
+    ],
+)
+def test_the_parts_of_a_ref_have_bounds(place: tuple[object, ...], what: str) -> None:
+    with pytest.raises(Mismatch, match=f"ill-formed {what} of an actor"):
+        RefShape("ActorRef", int, lambda ref, form: place, lambda place, form: place).decode(list(place))
