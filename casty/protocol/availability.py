@@ -4,7 +4,8 @@ Owns the heartbeats that this node sends, the failure detector, and the evidence
 It does not know what the cluster makes of an accusation (`reachability`, `downing`).
 
 How it works: each node monitors its successors on a ring of hashes, so that the number of
-heartbeats grows with the nodes and not with their square. A silence is judged by phi; the time at
+heartbeats grows with the nodes and not with their square; whoever is accused takes nobody's place there.
+A silence is judged by phi; the time at
 which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others are asked
 whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused
 dials at least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at
@@ -136,6 +137,11 @@ class Availability:
 
     def handle(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         """Return what follows from one event."""
+        accused = len(self.accused)  # no event both adds to them and takes from them
+        effects = self._happen(event, now)
+        return effects if len(self.accused) == accused else [*effects, *self._choose(now)]
+
+    def _happen(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         match event:
             case WatchMembers(members):
                 return self._watch(members, now)
@@ -156,14 +162,23 @@ class Availability:
         return self.detector.phi(node, now)
 
     def _watch(self, members: tuple[UniqueAddress, ...], now: float) -> list[AvailabilityEffect]:
-        is_first = not self._members
+        first = [] if self._members else [StartTimer(HEARTBEAT, 0.0)]
         self._members = frozenset(members)
-        ring = successors(self.self_node, members, self.monitored_max)
-        # Whoever is accused stays monitored, or nobody would notice that it answers again.
-        wanted = ring + [node for node in sorted(self.accused) if node in self._members and node not in ring]
+        return [*first, *self._choose(now)]
+
+    def _choose(self, now: float) -> list[AvailabilityEffect]:
+        """Monitor the next on the ring that are not accused, and whoever is.
+
+        Nobody else would notice that an accused one answers again. If these took the places of others, a side of few
+        would never see how many it has lost.
+        """
+        accused = sorted(self.accused & self._members)
+        wanted = [*successors(self.self_node, self._members.difference(accused), self.monitored_max), *accused]
         gone = [node for node in self.monitored if node not in wanted]
         new = [node for node in wanted if node not in self.monitored]
         self.monitored = wanted
+        if not gone and not new:
+            return []
         for node in gone:
             self.detector.remove(node)
             self._probes.ended(node)
@@ -176,8 +191,7 @@ class Availability:
         self.accused.difference_update(gone)
         let_go = [Absolve(node) for node in gone if node in self._doubted and node in self._members]
         self._doubted.difference_update(gone)
-        first = [StartTimer(HEARTBEAT, 0.0)] if is_first else []
-        return [*first, *let_go, *self._beat(new), *self._plan_check(now)]
+        return [*let_go, *self._beat(new), *self._plan_check(now)]
 
     def _heard(self, sender: UniqueAddress, message: LivenessMessage, now: float) -> list[AvailabilityEffect]:
         match message:
@@ -264,7 +278,7 @@ class Availability:
         lost = [node for node in nodes if node not in self.accused]
         for node in lost:
             self.accused.add(node)
-            self._flapping.accused(self.accused, len(self.monitored))
+            self._flapping.accused(self.accused, min(len(self.monitored), self.monitored_max))
             self._probes.ended(node)
         if not lost:
             return []

@@ -243,6 +243,18 @@ def kept_by(strategy: Strategy, sides: list[str]) -> list[str]:
             return []
 
 
+@pytest.mark.parametrize("alone", [1, 2])
+def test_side_of_few_among_twenty_sees_all_whom_it_has_lost(alone: int) -> None:
+    names = [f"n{number:02}" for number in range(20)]
+    cluster = ModelCluster(seed=1)
+    cluster.form(names)
+    watch = Watch(cluster)
+    cluster.cut(names[:alone], names[alone:])
+    cluster.run_for(45.0, until=watch.check)
+    assert [cluster.runs[name].outcome for name in names[:alone]] == ["downed"] * alone
+    assert len(cluster.living) == 20 - alone
+
+
 def test_without_downing_both_sides_wait_for_the_heal() -> None:
     cluster = ModelCluster(seed=3, settings=TopologySettings(downing=None))
     cluster.form("abcde")

@@ -94,7 +94,7 @@ BUGS = [
     Bug("a removed run is let in again", admission.judge, "if joiner.unique in state.tombstones:", "if False:"),
     Bug(
         "another run of an address is no evidence",
-        Availability.handle,
+        Availability._happen,
         "if n.address == node.address and n != node",
         "if False",
         restart_behind_a_bridge,

@@ -66,10 +66,23 @@ def test_member_whose_answer_was_waited_for_is_let_go_when_others_watch_it() -> 
     (accusation,) = machine.handle(RunSeen(run_of(lost.address.host, 999)), 2.0)
     assert accusation == Accuse((lost,), doubted=(late,))
     runs = [run_of(name) for name in "defghijklm"]
-    newcomer = next(run for run in runs if late not in successors(A, (A, B, C, run), 2))
-    assert Absolve(late) in machine.handle(WatchMembers((A, B, C, newcomer)), 2.1)
+    newcomers = [run for run in runs if late not in successors(A, (A, late, run), 1)][:2]
+    assert Absolve(late) in machine.handle(WatchMembers((A, B, C, *newcomers)), 2.1)
     assert late not in machine.monitored
     assert machine.handle(Heard(late, HeartbeatAck(1)), 2.2) == []
+
+
+def test_next_on_the_ring_is_watched_too_while_another_is_accused() -> None:
+    others = [run_of(name) for name in "bcdef"]
+    around = successors(A, others, 5)
+    machine = Availability(A, monitored_max=2)
+    machine.handle(WatchMembers((A, *others)), 0.0)
+    assert machine.monitored == around[:2]
+    effects = machine.handle(RunSeen(run_of(around[0].address.host, 999)), 1.0)
+    assert machine.monitored == [around[1], around[2], around[0]]
+    assert SendIfUp(around[2], Heartbeat(2)) in effects
+    machine.handle(Heard(around[0], HeartbeatAck(1)), 2.0)
+    assert machine.monitored == around[:2]
 
 
 def test_successors_go_round_the_ring_and_leave_oneself_out() -> None:
