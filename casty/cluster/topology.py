@@ -63,7 +63,7 @@ SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Se
 
 GOSSIP_ROUND = TimerFired(GOSSIP)
 
-AFTER_DOWN = "its actors were stopped; start the node again, and it joins as a new one"
+AFTER_DOWN = "its actors were stopped; when it starts again, it joins as a new one"
 
 NOTE_LENGTH_MAX = 1_024
 """Characters of a note of the machine: its own words, and names of nodes, which peers choose."""

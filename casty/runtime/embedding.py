@@ -64,7 +64,7 @@ class Health:
     is_up: bool = True
     """Whether the node is up in its own view of the cluster; True for a system that is no node and runs."""
     up_members: int = 0
-    """How many members are up in that view; 0 for a system that is no node."""
+    """How many members are up in that view, the unreachable ones too; 0 for a system that is no node."""
     unreachable_members: int = 0
     """How many members cannot be reached in that view."""
 
@@ -114,8 +114,6 @@ class Host(Generic[S]):
         self._is_inside = False
         """Whether the block of a system is entered now."""
         self._stopping = trio.Event()
-        self._is_rejoining = False
-        """Whether a node that was downed has not come back yet."""
         self.entered: Future[bool] = Future()
         """Done when the first system's block is entered: True, or False if that failed."""
         self.ended: Future[None] = Future()
@@ -129,6 +127,13 @@ class Host(Generic[S]):
         """The latest system that was entered."""
         assert self._system is not None, "an embedded system is handed out when it is entered"
         return self._system
+
+    @property
+    def _joins_again(self) -> bool:
+        """Whether the node was downed, and a system follows the one that has ended."""
+        was_downed = self._downed is not None or isinstance(self._failure, NodeDowned)
+        is_passing = self._follow is not None and was_downed and isinstance(self._failure, PASSING)
+        return is_passing and not self._stopping.is_set() and not self.ended.done()
 
     async def main(self) -> None:
         """Run the system until `stop` or its own end; one after another where a downed node is to rejoin."""
@@ -144,11 +149,10 @@ class Host(Generic[S]):
                     return
                 self._downed = self._failure if isinstance(self._failure, NodeDowned) else self._downed
                 pause = REJOIN_PAUSE_MIN if trio.current_time() - began > STEADY_AFTER else pause
-                again = self._follow is not None and self._downed is not None and isinstance(self._failure, PASSING)
+                again = self._joins_again
                 self._report_end(f"joining again in {pause:g} s" if again else "")
                 if not again:
                     return
-                self._is_rejoining = True
                 with trio.move_on_after(pause):
                     await self._stopping.wait()
                 if self._stopping.is_set():
@@ -157,7 +161,7 @@ class Host(Generic[S]):
                 pause = min(2 * pause, REJOIN_PAUSE_MAX)
                 self._rejoins += 1
         finally:
-            self._calls, self._is_rejoining = None, False
+            self._calls = None
             if not self.entered.done():
                 self.entered.set_result(False)
             self.ended.set_result(None)
@@ -187,7 +191,7 @@ class Host(Generic[S]):
             if self._on_start is not None:
                 call_plain(self._on_start, self._system)
             self._failure, self._calls = None, calls
-            self._is_inside, self._is_rejoining = True, False
+            self._is_inside = True
             if not self.entered.done():
                 self.entered.set_result(True)
             await self._stopping.wait()
@@ -224,7 +228,7 @@ class Host(Generic[S]):
 
     def _health_without(self) -> Health:
         failure = self._failure
-        state = HealthState.rejoining if self._is_rejoining else HealthState.ended
+        state = HealthState.rejoining if self._joins_again else HealthState.ended
         reason = "it was shut down" if failure is None else f"{type(failure).__name__}: {failure}"
         return Health(state, self._rejoins, reason, False)
 
@@ -311,7 +315,8 @@ class Host(Generic[S]):
         return True
 
     def _stopped_error(self) -> ActorStoppedError:
-        error = ActorStoppedError(f"{self!r}: the system has stopped, so it cannot do what was asked of it")
+        text = f"{self!r}: the system has stopped, so it cannot do what was asked of it"
+        error = ActorStoppedError(f"{text}; it joins again" if self._joins_again else text)
         error.__cause__ = self._failure
         return error
 

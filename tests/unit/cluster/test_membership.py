@@ -134,7 +134,7 @@ async def test_the_smaller_side_of_a_partition_is_downed_and_its_block_raises(au
     assert isinstance(error, NodeDowned)
     assert str(error) == (
         "c:2551 gave itself up: for 7 s it could not reach a majority (saw 1 of 3); "
-        "its actors were stopped; start the node again, and it joins as a new one"
+        "its actors were stopped; when it starts again, it joins as a new one"
     )
     await nodes.sees("a", {"a": "up", "b": "up"})
 
@@ -161,7 +161,7 @@ async def test_a_node_that_the_others_declare_down_is_told_that_they_did(autojum
         await nodes.handles["c"].ended.wait()
     assert str(nodes.handles["c"].error) == (
         "c:2551 was declared down by its cluster: the others could not reach it for too long, or somebody downed it "
-        "by hand; its actors were stopped; start the node again, and it joins as a new one"
+        "by hand; its actors were stopped; when it starts again, it joins as a new one"
     )
 
 

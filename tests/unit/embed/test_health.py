@@ -136,7 +136,22 @@ def test_while_a_node_is_away_calls_say_why_and_the_block_can_be_left() -> None:
         with pytest.raises(ActorStoppedError) as stopped:
             app.call(app.system.statistics)
         assert stopped.value.__cause__ is DOWNED
+        assert str(stopped.value).endswith("cannot do what was asked of it; it joins again")
         assert not app.wait_stopped(0.01)
+
+
+def test_a_call_that_waits_when_a_node_is_downed_says_that_it_joins_again() -> None:
+    async def wait_after_fail(system: ActorSystem) -> None:
+        fail_system(system, DOWNED)
+        await trio.sleep_forever()
+
+    with embed.start(shop, rejoin=True) as app:
+        with pytest.raises(ActorStoppedError, match="; it joins again$"):
+            app.run(wait_after_fail, app.system)
+        assert app.health().state is embed.HealthState.rejoining
+    with pytest.raises(ActorStoppedError, match="what was asked of it$"):
+        app.call(app.system.statistics)
+    assert app.health().state is embed.HealthState.ended
 
 
 def test_a_node_that_was_downed_tries_again_while_it_cannot_come_back(no_pause: None) -> None:
