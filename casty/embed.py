@@ -209,6 +209,9 @@ class AsyncEmbedded(Generic[S]):
     async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
         """Ask, and wait for the reply.
 
+        Of a lambda, type checkers take the reply's type from the left-hand side, as in
+        ``n: int = await app.ask(ref, lambda reply_to: Add("tea", reply_to))``; a class or annotated function tells it.
+
         Parameters:
             ref: Whom to ask, on any node.
             factory: Function of the ref for the reply; it returns the request.
@@ -327,6 +330,10 @@ def start(
     Raises:
         RuntimeError: On entering: this thread runs Trio, where ``async with`` is enough.
         TypeError: On entering: ``factory`` is no function, or makes no system.
+        BindError: On entering a node: its port cannot be had.
+        JoinRefused: On entering a node: its cluster refuses it for good.
+        ClusterTimeoutError: On entering a node: it was not let in within ``join_timeout``, with ``rejoin`` too.
+        NodeDowned: On leaving: the node was downed meanwhile, and has not started again.
     """
     instead = (
         "write `with embed.start(...)`; on asyncio `async with embed.start_async(...)`, which does not block the loop"
@@ -374,6 +381,10 @@ def start_async(
     Raises:
         RuntimeError: On entering: this thread runs Trio, where ``async with`` is enough.
         TypeError: On entering: ``factory`` is no function, or makes no system.
+        BindError: On entering a node: its port cannot be had.
+        JoinRefused: On entering a node: its cluster refuses it for good.
+        ClusterTimeoutError: On entering a node: it was not let in within ``join_timeout``, with ``rejoin`` too.
+        NodeDowned: On leaving: the node was downed meanwhile, and has not started again.
     """
     instead = "write `async with embed.start_async(...)`; in a program without a loop `with embed.start(...)`"
     return AsyncBlock(_started_async(lambda: _host(factory, on_start, rejoin=rejoin)), instead)

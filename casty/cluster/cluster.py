@@ -323,7 +323,7 @@ class Cluster:
 
     @property
     def up_members(self) -> int:
-        """How many members are up in this node's latest snapshot.
+        """How many members are up in this node's latest snapshot, the unreachable ones too.
 
         Raises:
             RuntimeError: The cluster has not been started.

@@ -11,8 +11,7 @@ from fastapi import FastAPI, Response
 
 from casty import ActorContext, ActorRef, Behaviors, ClusteredActorSystem, Inbox, embed
 
-SEEDS: tuple[tuple[str, int], ...] = ()  # the nodes to join; without any, this one is a cluster of its own
-NODE = partial(ClusteredActorSystem, name="shop", host="127.0.0.1", port=0, node_id="web-1", seed_nodes=SEEDS)
+NODE = partial(ClusteredActorSystem, name="shop", host="127.0.0.1", port=0, node_id="web-1")  # to join: seed_nodes
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ async def lifespan(web: FastAPI) -> AsyncGenerator[None]:
     def open_shop(system: ClusteredActorSystem) -> None:  # called again when a downed node has joined again
         web.state.cart = system.spawn(Behaviors.task(cart), "cart")
 
-    async with embed.start_async(NODE, on_start=open_shop, rejoin=bool(SEEDS)) as web.state.shop:
+    async with embed.start_async(NODE, on_start=open_shop, rejoin=True) as web.state.shop:
         yield
 
 
@@ -41,7 +40,8 @@ web = FastAPI(lifespan=lifespan)
 
 @web.post("/cart/{item}")
 async def add(item: str) -> int:
-    return int(await web.state.shop.ask(web.state.cart, partial(Add, item), timeout=5.0))
+    items: int = await web.state.shop.ask(web.state.cart, lambda reply_to: Add(item, reply_to), timeout=5.0)
+    return items
 
 
 @web.get("/ready")
