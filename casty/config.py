@@ -403,7 +403,7 @@ class ClusterConfig:
     node_id: NodeId
     """The name of this node, unique among the living members: up to 128 printable characters, no spaces."""
     seed_nodes: tuple[tuple[str, int], ...] = ()
-    """Initial contact points, the same on all nodes, the seeds themselves included. None: this node forms a new
+    """Initial contact points, the same on all nodes, the seeds themselves included. Empty: this node forms a new
     cluster at once. List three: a cluster begins with more than half of them, and a sole seed that restarts looks like
     a first start."""
     roles: frozenset[str] = frozenset()

@@ -18,8 +18,8 @@ AskFailure: TypeAlias = Literal[
 
 ``not_sent``: the request has not left this node. ``not_delivered``: it came to its node, or its mailbox, no further.
 ``circle``: the actors would wait for one another. In these three nobody has begun with it. ``failed``: the actor failed
-over it, or has refused it. ``lost``: who got it has handed the ref for the reply on, in a message that was lost.
-``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
+while it handled it, or has refused it. ``lost``: who got it has handed the ref for the reply on, in a message that was
+lost. ``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
 nobody knows how far it came. ``system_ended``: that of the asker has ended.
 """
 
@@ -158,7 +158,10 @@ class BindError(CastyError, OSError):
 
 
 class JoinRefused(CastyError):
-    """The cluster refused this node for good; the message holds the reason that the cluster gave."""
+    """The cluster refused this node for good; the message names who refused it, and why.
+
+    In a reason "here" is at that node, and "the joiner" is the one that was refused.
+    """
 
 
 class ClusterTimeoutError(CastyError, TimeoutError):

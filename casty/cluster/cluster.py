@@ -85,7 +85,7 @@ class Cluster:
             ``system.event_stream``.
 
     Raises:
-        ValueError: ``system_name`` is no word: it is empty space, or has one of ``/@#?:``.
+        ValueError: ``system_name`` is not a single word: it is empty space, or has one of ``/@#?:``.
         ConfigError: An interval is not above 0, or ``gossip_fanout`` is below 1.
     """
 

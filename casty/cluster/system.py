@@ -50,12 +50,15 @@ class ClusteredActorSystem(ActorSystem):
         host: Address to bind; peers dial it too, if ``settings.advertised_host`` names no other.
         port: TCP port, 0 to 65,535; 0 takes a free one, which ``self_node`` tells.
         node_id: Name of this node, unique among the living members: up to 128 printable characters, no spaces.
-        seed_nodes: Pairs of host and port to ask for entry. None: this node forms a new cluster at once.
+        seed_nodes: Pairs of host and port to ask for entry, the same on all nodes, the seeds themselves included.
+            Empty: this node forms a new cluster at once. List three: a cluster begins with more than half of them, and
+            a sole seed that restarts looks like a first start.
         roles: What this node is for, such as ``{"web"}``: at most 64 names of at most 255 characters.
         required_quorum: Members to wait for on entering, this node included, at least 1. None waits for none.
         settings: Settings of the cluster; None means ``ClusterSettings()``.
         insecure: Allow a host that is not loopback, although the traffic is not encrypted.
-        join_timeout: Seconds that joining and waiting for the quorum may take together.
+        join_timeout: Seconds that joining and waiting for the quorum may take together; closing the connections
+            after that takes up to 2 s more.
         allow_new_cluster: Whether this node may begin a cluster alone, after five seconds in which no seed has
             answered. None leaves that to ``settings``: with two or more seeds more than half of them begin one.
         rejoin_after: Error with which the last run of this node ended: the new run also asks the members that the
@@ -66,7 +69,7 @@ class ClusteredActorSystem(ActorSystem):
     Raises:
         ConfigError: A parameter makes no sense, or the host is not loopback and ``insecure`` is False. The
             message says what to change.
-        ValueError: ``name`` is no word.
+        ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``.
         BindError: The port cannot be had. Raised on entering, like all that follow; nothing is left running.
         JoinRefused: The cluster refuses this node for good: another system name or setting, a ``node_id`` or an
             address that another member has.

@@ -59,7 +59,7 @@ class ActorSystem:
         config: Settings; None means ``SystemConfig()``.
 
     Raises:
-        ValueError: ``name`` is no word.
+        ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``.
         ConfigError: ``config`` is no `SystemConfig`.
         RuntimeError: On entering: there is no Trio loop in this thread, or the system was entered before.
     """

@@ -257,7 +257,8 @@ async def test_the_address_of_a_living_member_is_refused(autojump_clock, nodes):
 
 async def test_settings_that_must_agree_are_compared_and_named(autojump_clock, nodes):
     await nodes.start("a")
-    with pytest.raises(JoinRefused, match="min_members is 1 here and 2 at the joiner"):
+    told = "^a:2551 refused this node: settings must agree: min_members is 1 here and 2 at the joiner$"
+    with pytest.raises(JoinRefused, match=told):
         await nodes.start("b", "a", settings=ClusterSettings(min_members=2))
 
 
