@@ -141,10 +141,10 @@ class Host(Generic[S]):
         pause = REJOIN_PAUSE_MIN
         try:
             while True:
-                began = trio.current_time()
+                began, overcome = trio.current_time(), self._failure
                 await self._live()
-                if self._stopping.is_set() and self._is_rejoining and isinstance(self._failure, PASSING):
-                    self._failure = None
+                if self._stopping.is_set() and self._failure is overcome:
+                    self._failure = None  # stopped while it came back from that
                 if self._stopping.is_set() or not self.entered.done():
                     return
                 self._downed = self._failure if isinstance(self._failure, NodeDowned) else self._downed
