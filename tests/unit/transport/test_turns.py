@@ -52,6 +52,9 @@ class Bottomless:
     async def send(self, data: bytes | memoryview) -> None:
         raise AssertionError("everything was taken at once")
 
+    def bound_silence(self, seconds: float) -> None:
+        pass
+
     async def receive(self, max_bytes: int) -> bytes:
         self.reads.append(max_bytes)
         if not self.data:
