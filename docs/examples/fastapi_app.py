@@ -40,7 +40,7 @@ web = FastAPI(lifespan=lifespan)
 
 @web.post("/cart/{item}")
 async def add(item: str) -> int:
-    items: int = await web.state.shop.ask(web.state.cart, lambda reply_to: Add(item, reply_to), timeout=5.0)
+    items: int = await web.state.shop.ask(web.state.cart, partial(Add, item), timeout=5.0)
     return items
 
 
