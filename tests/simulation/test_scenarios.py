@@ -47,7 +47,6 @@ def test_all_faults_together_are_survived(everything: Scenario) -> None:
 
 def test_a_scenario_without_faults_ends_once_exclusive_work_is_done_and_nothing_changes_any_more() -> None:
     assert play(Scenario(1, ("a", "b", "c"))).seconds < 8.0
-    assert play(Scenario(1, ("a", "b", "c")), exclusive=False).seconds < 8.0
 
 
 def test_the_same_scenario_goes_the_same_way_and_another_seed_another(everything: Scenario) -> None:
