@@ -38,6 +38,9 @@ LEARNED_INTERVALS_MAX = 4
 CROSSING_AFTER_PAUSE_MAX = 2.0
 PROBE_PHI = 1.0
 
+WIDENED = 4
+"""Times as many as are lost that a node monitors besides, once it has lost as many as it should monitor."""
+
 HEARTBEAT = "heartbeat"
 REPEAT = "repeat"
 CHECK = "check"
@@ -137,9 +140,9 @@ class Availability:
 
     def handle(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         """Return what follows from one event."""
-        accused = len(self.accused)  # no event both adds to them and takes from them
+        accused = len(self.accused)
         effects = self._happen(event, now)
-        return effects if len(self.accused) == accused else [*effects, *self._choose(now)]
+        return effects if len(self.accused) >= accused else [*effects, *self._choose(now)]
 
     def _happen(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         match event:
@@ -153,7 +156,7 @@ class Availability:
                 return self._dial_failed(address, refused, now)
             case RunSeen(node):
                 self._refused_at.pop(node.address, None)
-                return self._accuse([n for n in self.monitored if n.address == node.address and n != node])
+                return self._accuse([n for n in self.monitored if n.address == node.address and n != node], now)
             case TimerFired(key):
                 return self._timer(key, now)
 
@@ -170,10 +173,13 @@ class Availability:
         """Monitor the next on the ring that are not accused, and whoever is.
 
         Nobody else would notice that an accused one answers again. If these took the places of others, a side of few
-        would never see how many it has lost.
+        would never see how many it has lost. And who has lost as many as it should monitor looks at several times as
+        many next: with nine after nine, a node of twenty that was cut off alone took three rounds to find out.
         """
         accused = sorted(self.accused & self._members)
-        wanted = [*successors(self.self_node, self._members.difference(accused), self.monitored_max), *accused]
+        lost = len(accused)
+        count = self.monitored_max if lost < self.monitored_max else lost * WIDENED
+        wanted = [*successors(self.self_node, self._members.difference(accused), count), *accused]
         gone = [node for node in self.monitored if node not in wanted]
         new = [node for node in wanted if node not in self.monitored]
         self.monitored = wanted
@@ -242,7 +248,7 @@ class Availability:
             return []
         due = self._refused_at.setdefault(address, now) + REFUSAL_GAP
         if now >= due:  # not now - first: rounded, that can miss the gap for ever at the very time of the timer
-            return self._accuse(judged)
+            return self._accuse(judged, now)
         return [StartTimer(REDIAL + str(address), due - now)]
 
     def _timer(self, key: str, now: float) -> list[AvailabilityEffect]:
@@ -268,13 +274,13 @@ class Availability:
     def _check(self, now: float) -> list[AvailabilityEffect]:
         self._health.look(now)  # this loop may have stood still, and the tick that says so may be yet to come
         judged = [node for node in self.monitored if node not in self.accused]
-        effects = self._accuse([node for node in judged if now >= self._accused_at(node)])
+        effects = self._accuse([node for node in judged if now >= self._accused_at(node)], now)
         for node in judged:
             if node not in self.accused and now >= self._probed_at(node):
                 effects.extend(self._probes.ask(node, self._helpers(node, now), self.detector.last_heard(node)))
         return [*effects, *self._plan_check(now)]
 
-    def _accuse(self, nodes: Sequence[UniqueAddress]) -> list[AvailabilityEffect]:
+    def _accuse(self, nodes: Sequence[UniqueAddress], now: float) -> list[AvailabilityEffect]:
         lost = [node for node in nodes if node not in self.accused]
         for node in lost:
             self.accused.add(node)
@@ -282,9 +288,11 @@ class Availability:
             self._probes.ended(node)
         if not lost:
             return []
-        # Not only the overdue ones: of whoever is cut off at this moment the last answer has just come.
+        others = self._choose(now)
+        # Not only the overdue ones: of whoever is cut off at this moment the last answer has just come. And those who
+        # are monitored from now on too: what the accused ones have said of them counts no more.
         self._doubted = {node for node in self.monitored if node not in self.accused}
-        return [Accuse(tuple(lost), doubted=tuple(sorted(self._doubted)))]
+        return [Accuse(tuple(lost), doubted=tuple(sorted(self._doubted))), *others]
 
     def _crossing(self, node: UniqueAddress, threshold: float) -> float:
         """Return when phi reaches the threshold, if this node has listened all the time."""

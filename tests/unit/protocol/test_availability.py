@@ -85,6 +85,31 @@ def test_next_on_the_ring_is_watched_too_while_another_is_accused() -> None:
     assert machine.monitored == around[:2]
 
 
+def test_many_more_are_watched_once_all_that_should_be_are_accused() -> None:
+    others = [run_of(f"n{number}") for number in range(20)]
+    around = successors(A, others, 20)
+    machine = Availability(A, monitored_max=2)
+    machine.handle(WatchMembers((A, *others)), 0.0)
+    machine.handle(RunSeen(run_of(around[0].address.host, 999)), 1.0)
+    assert set(machine.monitored) == set(around[:3])
+    (accusation, *_) = machine.handle(RunSeen(run_of(around[1].address.host, 999)), 1.1)
+    assert set(machine.monitored) == set(around[:10])
+    assert accusation == Accuse((around[1],), doubted=tuple(sorted(around[2:10])))
+    machine.handle(Heard(around[0], HeartbeatAck(1)), 2.0)
+    assert machine.monitored == [around[0], around[2], around[1]]
+
+
+def test_those_who_are_watched_once_others_are_lost_are_waited_for_too() -> None:
+    """What the others had said of them counts no more, and says nothing."""
+    others = [run_of(name) for name in "bcdef"]
+    around = successors(A, others, 5)
+    machine = Availability(A, monitored_max=2)
+    machine.handle(WatchMembers((A, *others)), 0.0)
+    (accusation, *_) = machine.handle(RunSeen(run_of(around[0].address.host, 999)), 1.0)
+    assert accusation == Accuse((around[0],), doubted=tuple(sorted(around[1:3])))
+    assert Absolve(around[2]) in machine.handle(Heard(around[2], HeartbeatAck(1)), 1.2)
+
+
 def test_successors_go_round_the_ring_and_leave_oneself_out() -> None:
     nodes = [run_of(name) for name in "abcdefgh"]
     around = successors(nodes[0], nodes, 9)
