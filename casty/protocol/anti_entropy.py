@@ -44,7 +44,7 @@ HURRY = 3
 """Rounds come this much faster while fewer than half of the members have seen the version."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AntiEntropy:
     """The rules, for one node."""
 
@@ -52,6 +52,8 @@ class AntiEntropy:
     fanout: int
     rng: Rng
     recent: RecentVersions = field(default_factory=RecentVersions)
+    _digested: tuple[Gossip, Registry, bytes] | None = field(init=False, default=None)
+    """The last digest, and of what."""
 
     def push(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
         """Return the sends that spread a version which this node made, merged, or passes on."""
@@ -121,9 +123,14 @@ class AntiEntropy:
 
     def digest(self, state: Gossip, registry: Registry) -> bytes:
         """Return 16 bytes over all that this node knows."""
+        last = self._digested
+        if last is not None and last[0] is state and last[1] is registry:
+            return last[2]
         slots = registry.kept(state.members.keys()).slots
         versions = sorted((owner.incarnation, slot.version) for owner, slot in slots.items())
-        return blake2b(state.digest + repr(versions).encode(), digest_size=16).digest()
+        digest = blake2b(state.digest + repr(versions).encode(), digest_size=16).digest()
+        self._digested = state, registry, digest
+        return digest
 
     def _news(self, state: Gossip, registry: Registry, nodes: Sequence[UniqueAddress], now: float) -> list[Send]:
         """Return what brings the state to nodes that may lack it."""
@@ -162,7 +169,7 @@ class Pushes:
         """Return what follows from the state at the end of a step."""
         before, self._pushed = self._pushed, state
         self.spread.recent.note(state)
-        if before is not None and before.version == state.version:
+        if before is not None and (before.version is state.version or before.version == state.version):
             return []
         if len(state.members) <= PUSH_ALL_MAX or now >= self._next_at:
             return self.push(state, registry, now)

@@ -26,6 +26,9 @@ TOMBSTONES_MAX = 4_096
 MEMBERS_MAX = 1_024
 
 
+_NO_ROW = ObserverRow()
+
+
 class Relation(Enum):
     """How a received state stands to the own one."""
 
@@ -68,7 +71,7 @@ class Gossip:
         """The members that an observer accuses who is not itself down."""
         if not any(row.accused for row in self.rows.values()):
             return frozenset()
-        return unreachable_in(self.rows, self.members.keys(), self._down)
+        return unreachable_in(self.rows, self.members.keys(), self.down)
 
     def lost_to(self, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
         """Return the members that ``self_node`` accuses, or that somebody accuses whom it does not; never itself.
@@ -77,19 +80,20 @@ class Gossip:
         """
         if not self.unreachable:
             return self.unreachable
-        own = self.rows.get(self_node, ObserverRow()).accused
+        own = self.rows.get(self_node, _NO_ROW).accused
         if own.isdisjoint(self.rows):
             return self.unreachable - {self_node}
         heard = {observer: row for observer, row in self.rows.items() if observer not in own}
-        return unreachable_in(heard, self.members.keys(), self._down) - {self_node}
+        return unreachable_in(heard, self.members.keys(), self.down) - {self_node}
 
     @cached_property
     def at_odds(self) -> frozenset[UniqueAddress]:
         """The members that accuse one which accuses them too."""
-        return accusing_each_other(self.rows, self.present - self._down) if self.unreachable else frozenset()
+        return accusing_each_other(self.rows, self.present - self.down) if self.unreachable else frozenset()
 
     @cached_property
-    def _down(self) -> frozenset[UniqueAddress]:
+    def down(self) -> frozenset[UniqueAddress]:
+        """The members that are down."""
         return frozenset(unique for unique, member in self.members.items() if member.status is MemberStatus.down)
 
     @cached_property
@@ -213,9 +217,11 @@ class Gossip:
         return self if len(seen) == len(self.seen) else self._with_seen(seen)
 
     def _with_seen(self, seen: frozenset[UniqueAddress]) -> Gossip:
-        same = replace(self, seen=seen)
-        # Most steps of a state change nothing but who has seen it: what does not follow from that is kept.
-        same.__dict__.update({name: self.__dict__[name] for name in _UNSEEN if name in self.__dict__})
+        # Most steps of a state change nothing but who has seen it: all that does not follow from that is kept.
+        same = object.__new__(Gossip)
+        same.__dict__.update(self.__dict__, seen=seen)
+        for name in _SEEN:
+            same.__dict__.pop(name, None)
         return same
 
     def relation_of(self, other: Gossip) -> Relation:
@@ -271,7 +277,8 @@ class Gossip:
         return (self.voters - lost if lost else self.voters) <= self.seen
 
 
-_UNSEEN = ("unreachable", "at_odds", "ordered", "present", "voters", "version_digest", "_down", "_content", "_places")
+_SEEN = ("digest", "seen_bits")
+"""What follows from who has seen a version."""
 
 
 def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:

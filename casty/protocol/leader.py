@@ -15,7 +15,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import VOTING, Member, MemberStatus
 
-_LEADING = (VOTING, frozenset({MemberStatus.exiting}), frozenset({MemberStatus.joining}))
+_LEADING = (VOTING, (MemberStatus.exiting,), (MemberStatus.joining,))
 
 
 def leader_among(members: Collection[Member], unreachable: Collection[UniqueAddress]) -> Member | None:

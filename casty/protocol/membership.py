@@ -49,10 +49,10 @@ MOVES: dict[MemberStatus, frozenset[MemberStatus]] = {
 }
 """Which states may follow each one: any other move is a programmer's error."""
 
-VOTING = frozenset({MemberStatus.up, MemberStatus.leaving})
+VOTING = (MemberStatus.up, MemberStatus.leaving)
 """The states that count for convergence, leadership and majorities."""
 
-GOING = frozenset({MemberStatus.exiting, MemberStatus.down})
+GOING = (MemberStatus.exiting, MemberStatus.down)
 """The states that need nobody's agreement any more: they block no convergence."""
 
 
@@ -118,7 +118,7 @@ class Member(_Known):
 
     def __hash__(self) -> int:
         # Copies of one run in two states are rare; hashing all fields takes ten times as long.
-        return hash(self.incarnation)
+        return self.incarnation
 
     def moved_to(self, status: MemberStatus, *, up_number: int | None = None) -> Member:
         """Copy this member into its next state.
@@ -135,7 +135,9 @@ class Member(_Known):
         """
         if status not in MOVES[self.status]:
             raise ValueError(f"member {self.id} cannot go from {self.status.name} to {status.name}")
-        return replace(self, status=status, up_number=self.up_number if up_number is None else up_number)
+        moved = replace(self, status=status, up_number=self.up_number if up_number is None else up_number)
+        object.__setattr__(moved, "_unique", self.unique)  # the same object, which is the fastest to compare
+        return moved
 
 
 def by_age(member: Member) -> tuple[bool, int, UniqueAddress]:

@@ -23,9 +23,11 @@ class RecentVersions:
 
     def note(self, state: Gossip) -> None:
         """Keep a state, in place of the same version that fewer had seen."""
-        if self._states and self._states[-1].version == state.version:
-            self._states[-1] = state
-            return
+        if self._states:
+            last = self._states[-1].version
+            if last is state.version or last == state.version:
+                self._states[-1] = state
+                return
         self._states.append(state)
         del self._states[:-RECENT_MAX]
 

@@ -43,7 +43,7 @@ SERVING = "serving"
 ROUNDS_MAX = 8
 """Rounds that are remembered: more than those whose grants can still hold."""
 
-HOLDING = frozenset({MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting})
+HOLDING = (MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting)
 """Who may serve, until it has handed over what it does."""
 
 
@@ -133,7 +133,9 @@ class ServingLease:
 
     def _doom(self, state: Gossip) -> None:
         """Remember since when all of this side have known of each who may be removed."""
-        doomed = state.unreachable | {m.unique for m in state.ordered if m.status is MemberStatus.down}
+        doomed = state.unreachable | state.down
+        if not doomed and not self._doomed:
+            return
         side = [unique for unique in state.members if unique not in doomed]
         gone = {node: since for node, since in self._doomed.items() if node not in state.members}
         known = {node: self.awareness.known_since(node, side) for node in sorted(doomed)}

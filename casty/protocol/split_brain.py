@@ -75,8 +75,8 @@ def votes_of(partition: Partition, role: str | None = None) -> tuple[Votes, Vote
         return tuple(m for m in members if m.status in statuses and (role is None or role in m.roles))
 
     known = Votes(having(partition.reachable, VOTING), having(partition.unreachable, VOTING))
-    joined = VOTING | {MemberStatus.joining} if known.theirs else VOTING
-    worst = Votes(having(partition.reachable, {MemberStatus.up}), having(partition.unreachable, joined), at_worst=True)
+    joined = (*VOTING, MemberStatus.joining) if known.theirs else VOTING
+    worst = Votes(having(partition.reachable, (MemberStatus.up,)), having(partition.unreachable, joined), at_worst=True)
     return known, worst
 
 

@@ -25,7 +25,10 @@ from casty.protocol.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, las
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import (
     ExitingConfirmed,
+    GossipDigest,
+    GossipSeen,
     GossipState,
+    GossipVersions,
     Join,
     JoinAnswer,
     JoinProbe,
@@ -61,6 +64,8 @@ from casty.protocol.topology_events import (
 from casty.protocol.view import View
 
 GOSSIP = "gossip"
+_ANSWERED = (ServingRequest, ServingGrant, GossipDigest, GossipSeen, GossipVersions)
+"""What changes the state and the registry, or nothing that anything here follows from."""
 
 
 @dataclass(slots=True)
@@ -107,8 +112,11 @@ class Topology:
         """Return what follows from one event; nothing follows once this node is gone."""
         if self.gone:
             return ()
-        before = self.state
+        before, registry = self.state, self.registry
         effects = self._before_membership(event, now) if before is None else self._as_member(before, event, now)
+        if isinstance(event, Received) and isinstance(event.message, _ANSWERED):
+            if self.state is before and self.registry is registry:
+                return effects  # most messages tell nothing new, and nothing follows from the same state again
         return [*effects, *self._settle(before, now)]
 
     def _before_membership(self, event: TopologyEvent, now: float) -> list[TopologyEffect]:

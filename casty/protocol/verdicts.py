@@ -22,11 +22,9 @@ from casty.protocol.split_brain import LeaseMajority, Partition, Strategy
 
 def still_counting(state: Gossip, strategy: Strategy | None, awareness: Awareness) -> tuple[Member, ...]:
     """Return the members that are down and count all the same, as they were before: up, or joining."""
-    if strategy is None or isinstance(strategy, LeaseMajority):  # the lease remembers who lost
+    if not state.down or strategy is None or isinstance(strategy, LeaseMajority):  # the lease remembers who lost
         return ()
     down = [member for member in state.ordered if member.status is MemberStatus.down]
-    if not down:
-        return ()
     before = {member.unique: before_down(member) for member in down}
     standing = [member for member in state.ordered if member.status not in GOING]
 

@@ -51,7 +51,6 @@ class Decided(Rule):
 
     _views: dict[UniqueAddress, _View] = field(init=False, default_factory=lambda: dict[UniqueAddress, _View]())
     _down: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
-    _look_at: float = field(init=False, default=0.0)
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if before is not None and after.members is before.members and after.rows is before.rows:
@@ -73,9 +72,9 @@ class Decided(Rule):
 
     def look(self) -> None:
         now = self.cluster.now
-        if now < self._look_at or self.cluster.settings.downing is None:
+        self.look_at = now + LOOK_EVERY
+        if self.cluster.settings.downing is None:
             return
-        self._look_at = now + LOOK_EVERY
         for run in self.cluster.living:
             view, state = self._views.get(run.node), run.topology.state
             if view is None or state is None:

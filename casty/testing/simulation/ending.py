@@ -82,7 +82,7 @@ class CrashSeen(Rule):
     Whether nobody is there any more or another run of the node is.
     """
 
-    _ended: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _ended: int = field(init=False, default=0)
     _missed: dict[tuple[UniqueAddress, UniqueAddress], float] = field(
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, UniqueAddress], float]()
     )
@@ -90,13 +90,12 @@ class CrashSeen(Rule):
 
     def look(self) -> None:
         cluster = self.cluster
-        if len(self._ended) < len(cluster.every) - len(cluster.living):
-            for node, run in cluster.every.items():
-                if not run.alive and node not in self._ended:
-                    self._ended.add(node)
-                    if run.outcome == "crashed":
-                        self._crashed(node)
-        for (observer, node), until in list(self._missed.items()):
+        if len(cluster.ended) > self._ended:
+            crashed = [run.node for run in cluster.ended[self._ended :] if run.outcome == "crashed"]
+            self._ended = len(cluster.ended)
+            for node in crashed:
+                self._crashed(node)
+        for (observer, node), until in list(self._missed.items()) if self._missed else ():
             run = cluster.every[observer]
             if not self._misses(run, node):
                 del self._missed[observer, node]

@@ -8,11 +8,11 @@ clock, and the work of every older run that it has known is free. Give `OneOwner
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
+from casty.protocol.membership import by_age
 from casty.protocol.serving_lease import HOLDING
 from casty.protocol.topology_events import WantServing
 from casty.testing.simulation.invariants import InvariantBroken
@@ -24,8 +24,6 @@ from casty.testing.simulation.run import Run
 class OneOwner(Rule):
     """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in."""
 
-    acted: Counter[UniqueAddress] = field(default_factory=lambda: Counter[UniqueAddress]())
-    """How often each run was found acting."""
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
@@ -36,13 +34,14 @@ class OneOwner(Rule):
         if run.node not in self._older:
             self._older[run.node] = set()
             self.cluster.tell(run, WantServing())
+        elif before is not None and after.members is before.members:
+            return
         self._first.pop(run.node, None)
         if self._is_first(run, after):
             self._first[run.node] = run
 
     def look(self) -> None:
-        acting = [run for run in self._first.values() if run.alive and not run.paused and self._may_act(run)]
-        self.acted.update(run.node for run in acting)
+        acting = self._acting() if len(self._first) > 1 else ()
         if len(acting) > 1:
             names = " and ".join(run.name for run in acting)
             raise InvariantBroken("exclusive work has one owner", f"{names} act, at {self.cluster.now:.4f}")
@@ -51,17 +50,22 @@ class OneOwner(Rule):
     def acting(self) -> list[Run]:
         """The runs that act right now."""
         self.check()
+        return self._acting()
+
+    def _acting(self) -> list[Run]:
         return [run for run in self._first.values() if run.alive and not run.paused and self._may_act(run)]
 
     def _is_first(self, run: Run, state: Gossip) -> bool:
         own = state.members.get(run.node)
         if own is None:
             return False
-        older = self._older[run.node]
-        older.update(member.unique for member in state.ordered if member.up_number and member.is_older_than(own))
+        older, age = self._older[run.node], by_age(own)
+        older.update(member.unique for member in state.ordered if member.up_number and by_age(member) < age)
         return own.up_number > 0 and own.status in HOLDING and older.isdisjoint(state.members)
 
     def _may_act(self, run: Run) -> bool:
         now = run.clock(self.cluster.now)
-        is_free = all(run.work_free_at.get(node, -math.inf) <= now for node in self._older[run.node])
-        return now < run.serving_until and is_free
+        if now >= run.serving_until:
+            return False
+        free_at = run.work_free_at
+        return not free_at or all(free_at.get(node, -math.inf) <= now for node in self._older[run.node])

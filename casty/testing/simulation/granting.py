@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
-from casty.protocol.effects import Send
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import ServingGrant, ServingRequest
@@ -34,6 +33,7 @@ class GrantsHold(Rule):
     no grant of this side to it can hold any more.
     """
 
+    kinds = (ServingRequest, ServingGrant, Serving)
     _asked: dict[UniqueAddress, dict[int, float]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, dict[int, float]]()
     )
@@ -51,6 +51,7 @@ class GrantsHold(Rule):
             self._asked.setdefault(run.node, {})[message.sequence] = run.clock(self.cluster.now)
         elif isinstance(message, ServingGrant):
             self._granted_at[run.node, to] = self.cluster.now
+            self._may_grant(run, to)
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
         if isinstance(message, ServingGrant):
@@ -58,9 +59,7 @@ class GrantsHold(Rule):
             self._answered[run.node, sender] = max(at, self._answered.get((run.node, sender), -math.inf))
 
     def performed(self, run: Run, effect: object) -> None:
-        if isinstance(effect, Send) and isinstance(effect.message, ServingGrant):
-            self._may_grant(run, effect.to)
-        elif isinstance(effect, Serving):
+        if isinstance(effect, Serving):
             self._holds(run, effect.until)
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:

@@ -45,17 +45,16 @@ class AccusedRightly(Rule):
     A member that has come and gone three times within two minutes has to be steady for longer.
     """
 
+    kinds = (HeartbeatAck,)
     _answers: dict[Pair, _Answers] = field(init=False, default_factory=lambda: dict[Pair, _Answers]())
     _accused: dict[Pair, deque[float]] = field(init=False, default_factory=lambda: dict[Pair, "deque[float]"]())
-    _look_at: float = field(init=False, default=0.0)
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        if isinstance(message, HeartbeatAck):
-            now, known = self.cluster.now, self._answers.get((run.node, sender))
-            if known is None or now - known.last > self._gap(run):
-                self._answers[run.node, sender] = _Answers(now, now)
-            else:
-                known.last = now
+        now, known = self.cluster.now, self._answers.get((run.node, sender))
+        if known is None or now - known.last > self._gap(run):
+            self._answers[run.node, sender] = _Answers(now, now)
+        else:
+            known.last = now
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if before is not None and after.rows is before.rows:
@@ -76,9 +75,7 @@ class AccusedRightly(Rule):
 
     def look(self) -> None:
         now = self.cluster.now
-        if now < self._look_at:
-            return
-        self._look_at = now + LOOK_EVERY
+        self.look_at = now + LOOK_EVERY
         for run in self.cluster.living:
             state = run.topology.state
             if state is None or run.paused or run.node not in state.rows:

@@ -6,6 +6,7 @@ its ``until``: it never stops the run, it fails with the time and the node.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -70,15 +71,16 @@ class Watch(Rule):
             if forgotten and len(before.tombstones) <= REMEMBERED_MAX:
                 self._fail(run, "a removed run is remembered", f"{forgotten[0]} is forgotten")
         if after is not before:
-            shown = self._shown.setdefault(run.node, _Shown())
-            self._members(run, after, shown)
-            self._numbers(run, after, shown)
-            self._identities(run, after)
+            if before is None or after.members is not before.members:
+                shown = self._shown.setdefault(run.node, _Shown())
+                self._members(run, after, shown)
+                self._numbers(run, after, shown)
+                self._identities(run, after)
             self._rejections(run, after)
 
     def look(self) -> None:
-        if self._rejected:
-            self._overdue()
+        self._overdue()
+        self.look_at = -math.inf if self._rejected else math.inf
 
     def path(self, at: str, subject: UniqueAddress) -> list[str]:
         """List the statuses in which one run has shown another.
@@ -133,12 +135,12 @@ class Watch(Rule):
     def _identities(self, run: Run, state: Gossip) -> None:
         voters = [member for member in state.ordered if member.status in VOTING]
         for what, values in (
-            ("address", [str(member.address) for member in voters]),
+            ("address", [member.address for member in voters]),
             ("node_id", [member.id for member in voters if member.status is MemberStatus.up]),
         ):
-            twice = [value for value, count in Counter(values).items() if count > 1]
-            if twice:
-                self._fail(run, f"no two members are up with one {what}", twice[0])
+            if len(set(values)) < len(values):
+                twice = next(value for value, count in Counter(values).items() if count > 1)
+                self._fail(run, f"no two members are up with one {what}", str(twice))
         if self.one_cluster and run.alive and state.cluster_id != self._cluster_id:
             others = [other.topology.state for other in self.cluster.living if other is not run]
             if any(other is not None and other.cluster_id == self._cluster_id for other in others):
@@ -152,6 +154,7 @@ class Watch(Rule):
         for other in self.cluster.runs.values():
             if other is not run and other.alive and _rejects(state, other.node):
                 self._rejected.setdefault(other.node, self.cluster.now)
+                self.look_at = -math.inf
                 theirs = other.topology.state
                 removed = theirs is not None and run.node in theirs.tombstones and other.node in state.tombstones
                 if removed and _goes_on(other):

@@ -61,26 +61,25 @@ DIAL_TIMEOUT = 5.0
 PORT = 2551
 
 Action = Callable[..., None]
+Tap = Callable[[Run, UniqueAddress, object], None]
 Due = tuple[float, int, Run, Action, tuple[object, ...]]
 """When, as which of all, whose, and what: ties break by the number."""
 
 
 @dataclass(slots=True)
 class Taps:
-    """Who listens to all that is said: called with a run and the other one and the message, or with the effect."""
+    """Who listens to what is said: called with a run and the other one and the message, or with the effect."""
 
-    sent: list[Callable[[Run, UniqueAddress, object], None]] = field(
-        default_factory=lambda: list[Callable[[Run, UniqueAddress, object], None]]()
-    )
+    sent: list[Tap] = field(default_factory=lambda: list[Tap]())
     """Each message and to whom it goes, also when it gets lost."""
-    received: list[Callable[[Run, UniqueAddress, object], None]] = field(
-        default_factory=lambda: list[Callable[[Run, UniqueAddress, object], None]]()
+    sent_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
+    """The same, by the class of the message."""
+    received_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
+    """Each message of a class and whose it is, before the run takes it."""
+    performed_of: dict[type, list[Callable[[Run, object], None]]] = field(
+        default_factory=lambda: dict[type, "list[Callable[[Run, object], None]]"]()
     )
-    """Each message and whose it is, before the run takes it."""
-    performed: list[Callable[[Run, object], None]] = field(
-        default_factory=lambda: list[Callable[[Run, object], None]]()
-    )
-    """Each effect of the machines of a run, before it is performed."""
+    """Each effect of a class of the machines of a run, before it is performed."""
 
 
 class ModelCluster(Network):
@@ -119,22 +118,25 @@ class ModelCluster(Network):
         """The runs that an operator has declared down."""
         self.work: float = 0.0
         """Seconds that a node which is asked to leave goes on working."""
-        self.sent: int = 0
-        """Messages sent so far."""
+        self.said: dict[type, int] = {}
+        """How many messages of each class were sent so far."""
         self.runs: dict[str, Run] = {}
         """The latest run of each node, by name."""
         self.past: list[Run] = []
         """Runs that were replaced."""
         self.every: dict[UniqueAddress, Run] = {}
         """All runs that ever were."""
-        self.heard_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
-        """When each run has taken a message of another for the last time, by receiver and sender."""
+        self.ended: list[Run] = []
+        """Those that have ended or crashed, in this order."""
+        self.standing_still: set[str] = set()
+        """The nodes that are paused."""
         self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
         """When each observer has accused a run for the last time, by observer and run."""
         self.lost: frozenset[str] = frozenset()
         """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
         self._heap: list[Due] = []
         self._sequence = 0
+        self._texts: dict[UniqueAddress, str] = {}
         self._behind: tuple[Run, Gossip | None, int] | None = None
         """Who was not yet up when that was last asked, in which state, and of how many."""
 
@@ -173,6 +175,7 @@ class ModelCluster(Network):
             run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
         run.last = last
         self.runs[name] = self.every[node] = run
+        self.standing_still.discard(name)
         self.tell(run, Start())
         return run
 
@@ -199,6 +202,8 @@ class ModelCluster(Network):
             return
         run.alive, run.paused, run.outcome = False, False, "crashed"
         run.held.clear()
+        self.standing_still.discard(name)
+        self.ended.append(run)
         for other in self._others(run):
             if self.passes(name, other.name):
                 self._at(self.delay, other, self._judge, other, LinkLost(run.node))
@@ -238,6 +243,7 @@ class ModelCluster(Network):
             name: Name of the node.
         """
         self.runs[name].paused = True
+        self.standing_still.add(name)
 
     def resume(self, name: str) -> None:
         """Let a paused run go on with what waits, oldest first, each an event of its own, as its loop would do.
@@ -247,6 +253,7 @@ class ModelCluster(Network):
         """
         run = self.runs[name]
         run.paused = False
+        self.standing_still.discard(name)
         held, run.held = run.held, []
         for action in held:
             self._at(0.0, run, action)
@@ -297,13 +304,21 @@ class ModelCluster(Network):
             until: Function that is called before each event; time stops once it returns True. What it raises leaves
                 this call.
         """
-        end = self.now + seconds
-        while self._heap and self._heap[0][0] <= end:
+        end, heap = self.now + seconds, self._heap
+        while heap and heap[0][0] <= end:
             if until is not None and until():
                 return
-            self.now, _, run, action, values = heapq.heappop(self._heap)
-            self._do(run, action, *values)
+            self.now, _, run, action, values = heapq.heappop(heap)
+            if run.paused:
+                run.held.append(partial(action, *values))
+            elif run.alive:
+                action(*values)
         self.now = end if until is None or not until() else self.now
+
+    @property
+    def sent(self) -> int:
+        """Messages sent so far."""
+        return sum(self.said.values())
 
     @property
     def living(self) -> list[Run]:
@@ -345,12 +360,13 @@ class ModelCluster(Network):
         self._perform(run, run.availability.handle(event, run.clock(self.now)))
 
     def _perform(self, run: Run, effects: Sequence[object]) -> None:
+        listening = self.taps.performed_of
         for effect in effects:
-            for tap in self.taps.performed:
+            for tap in listening.get(type(effect), ()):
                 tap(run, effect)
             match effect:
-                case Send(to, message) | SendIfUp(to, message):
-                    self._send(run, to, message)
+                case Send() | SendIfUp():
+                    self._send(run, effect.to, effect.message)
                 case StartTimer(key, delay):
                     self._start_timer(run, key, delay)
                 case Dial(address):
@@ -393,6 +409,7 @@ class ModelCluster(Network):
 
     def _end(self, run: Run, effect: Left | Downed | JoinFailed) -> None:
         run.alive = False
+        self.ended.append(run)
         match effect:
             case Left():
                 run.outcome = "left"
@@ -407,11 +424,15 @@ class ModelCluster(Network):
             self.trace.add(self.now, run.name, does, what)
 
     def _send(self, run: Run, to: UniqueAddress, message: object) -> None:
-        self.sent += 1
-        for tap in self.taps.sent:
+        kind, taps = type(message), self.taps
+        self.said[kind] = self.said.get(kind, 0) + 1
+        for tap in taps.sent:
+            tap(run, to, message)
+        for tap in taps.sent_of.get(kind, ()):
             tap(run, to, message)
         if self.trace is not None:
-            self.trace.add(self.now, run.name, "sends", type(message).__name__, str(to))
+            text = self._texts.get(to) or self._texts.setdefault(to, str(to))
+            self.trace.add(self.now, run.name, "sends", kind.__name__, text)
         target = self.runs.get(to.address.host)
         if target is None or to.incarnation not in (0, target.node.incarnation):
             return
@@ -419,16 +440,16 @@ class ModelCluster(Network):
             self._sequence += 1
             values = (target, run.node, message)
             heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
-        late = self.late_after(message)
+        late = self.late_after(message) if self.late_joins else None
         if late is not None:
             self._at(late, target, self._receive_late, target, run.node, message)
 
     def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        self.heard_at[run.node, sender] = self.now
-        for tap in self.taps.received:
+        for tap in self.taps.received_of.get(type(message), ()):
             tap(run, sender, message)
-        if sender not in run.known:
-            run.known.add(sender)
+        is_new = sender not in run.known
+        run.known[sender] = self.now
+        if is_new:
             self._judge(run, RunSeen(sender))
         if isinstance(message, LIVENESS_MESSAGES):
             self._judge(run, Heard(sender, message))

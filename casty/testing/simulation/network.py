@@ -37,7 +37,7 @@ class Network:
         self.late_joins_by: float = 0.0
         """Seconds by which a Join may be late."""
         self._cuts: set[tuple[str, str]] = set()
-        self._last_arrival: dict[tuple[UniqueAddress, str], float] = {}
+        self._last_arrival: dict[tuple[int, str], float] = {}
 
     def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
         """Let nothing pass from the nodes of one side to the other, or in neither direction.
@@ -103,8 +103,8 @@ class Network:
         arrival = now + self.delay + self.jitter * rng.random()
         if self.held_up and rng.random() < self.held_up:
             arrival += self.held_up_for * rng.random()
-        arrival = max(arrival, self._last_arrival.get((sender, to), 0.0))
-        self._last_arrival[sender, to] = arrival
+        link = sender.incarnation, to
+        arrival = self._last_arrival[link] = max(arrival, self._last_arrival.get(link, 0.0))
         arrivals = [arrival]
         if self.duplicated and rng.random() < self.duplicated:
             arrivals.append(arrival)

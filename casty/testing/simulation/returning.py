@@ -52,7 +52,7 @@ class ReturnHeard(Rule):
         side = [run, *self._heard_by(run, after)]
         if not all(cluster.is_unheard(subject, one) for one in side if one.node != subject):
             return
-        heard = max(cluster.heard_at.get((one.node, subject), -math.inf) for one in side)
+        heard = max(one.known.get(subject, -math.inf) for one in side)
         for observer, at in self._standing(before, after, subject):
             if at > heard + LAST_ANSWER:
                 name, by = subject.address.host, observer.address.host

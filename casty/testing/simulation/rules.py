@@ -6,8 +6,10 @@ know what any rule says. Rules that are about sequences of messages listen to th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
@@ -19,8 +21,12 @@ from casty.testing.simulation.run import Run
 class Rule:
     """One rule, or a family of rules with one memory. What a rule does not look at does nothing here."""
 
+    kinds: ClassVar[tuple[type, ...]] = ()
+    """The classes of messages and effects that it is shown."""
     cluster: ModelCluster
     """The nodes to look at."""
+    look_at: float = field(init=False, default=-math.inf)
+    """The time from which on it has something to look at; `Rules` does not call `look` before."""
     _seen: dict[UniqueAddress, tuple[Gossip, int]] = field(
         init=False, repr=False, default_factory=lambda: dict[UniqueAddress, tuple[Gossip, int]]()
     )
@@ -43,7 +49,8 @@ class Rule:
             if known is None or known[0] is not after or known[1] != len(run.events):
                 self._seen[node] = after, len(run.events)
                 self.step(run, None if known is None else known[0], after)
-        self.look()
+        if self.cluster.now >= self.look_at:
+            self.look()
         return False
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
@@ -59,14 +66,14 @@ class Rule:
         """
 
     def look(self) -> None:
-        """Look at the time, after each event.
+        """Look at the time, after each event from ``look_at`` on.
 
         Raises:
             InvariantBroken: The rule does not hold.
         """
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
-        """Take a message that a run sends.
+        """Take a message of one of its ``kinds`` that a run sends.
 
         Parameters:
             run: The run.
@@ -78,7 +85,7 @@ class Rule:
         """
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        """Take a message that comes to a run, before the run does.
+        """Take a message of one of its ``kinds`` that comes to a run, before the run does.
 
         Parameters:
             run: The run.
@@ -90,7 +97,7 @@ class Rule:
         """
 
     def performed(self, run: Run, effect: object) -> None:
-        """Take an effect of the machines of a run, before it is performed.
+        """Take an effect, of one of its ``kinds``, of the machines of a run, before it is performed.
 
         Parameters:
             run: The run.
@@ -101,6 +108,27 @@ class Rule:
         """
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a run has shown by the last step that the rules were shown."""
+
+    state: Gossip
+    events: int
+    alive: bool
+
+    def is_all_of(self, run: Run, state: Gossip) -> bool:
+        """Return whether nothing is new but who is known to have seen it, which no rule asks for."""
+        known = self.state
+        if state is not known and (
+            state.members is not known.members
+            or state.rows is not known.rows
+            or state.tombstones is not known.tombstones
+            or state.version is not known.version
+        ):
+            return False
+        return self.events == len(run.events) and self.alive == run.alive
+
+
 @dataclass(slots=True)
 class Rules:
     """Several rules, that are shown each step of a run once."""
@@ -109,9 +137,9 @@ class Rules:
     """The nodes to look at."""
     rules: Sequence[Rule]
     """The rules, in the order in which they look."""
-    _known: dict[UniqueAddress, Gossip | None] = field(
-        init=False, default_factory=lambda: dict[UniqueAddress, "Gossip | None"]()
-    )
+    steps: int = field(init=False, default=0)
+    """How often a run has shown something new."""
+    _known: dict[UniqueAddress, _Known] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Known]())
     _looking: list[Rule] = field(init=False, default_factory=lambda: list[Rule]())
     _stepping: list[Rule] = field(init=False, default_factory=lambda: list[Rule]())
 
@@ -119,9 +147,14 @@ class Rules:
         self._looking = [rule for rule in self.rules if type(rule).look is not Rule.look]
         self._stepping = [rule for rule in self.rules if type(rule).step is not Rule.step]
         taps = self.cluster.taps
-        taps.sent.extend(rule.sent for rule in self.rules if type(rule).sent is not Rule.sent)
-        taps.received.extend(rule.received for rule in self.rules if type(rule).received is not Rule.received)
-        taps.performed.extend(rule.performed for rule in self.rules if type(rule).performed is not Rule.performed)
+        for rule in self.rules:
+            for kind in rule.kinds:
+                if type(rule).sent is not Rule.sent:
+                    taps.sent_of.setdefault(kind, []).append(rule.sent)
+                if type(rule).received is not Rule.received:
+                    taps.received_of.setdefault(kind, []).append(rule.received)
+                if type(rule).performed is not Rule.performed:
+                    taps.performed_of.setdefault(kind, []).append(rule.performed)
 
     def check(self) -> bool:
         """Look at what has happened. Give it to `ModelCluster.run_for` as its ``until``.
@@ -132,13 +165,22 @@ class Rules:
         Raises:
             InvariantBroken: A rule does not hold.
         """
-        acted, self.cluster.acted = self.cluster.acted, {}
-        for node, run in acted.items():
-            after = run.topology.state
-            if after is not None:
-                before, self._known[node] = self._known.get(node), after
-                for rule in self._stepping:
-                    rule.step(run, before, after)
+        if self.cluster.acted:
+            acted, self.cluster.acted = self.cluster.acted, {}
+            for node, run in acted.items():
+                self._step(node, run)
+        now = self.cluster.now
         for rule in self._looking:
-            rule.look()
+            if now >= rule.look_at:
+                rule.look()
         return False
+
+    def _step(self, node: UniqueAddress, run: Run) -> None:
+        after, known = run.topology.state, self._known.get(node)
+        if after is None or (known is not None and known.is_all_of(run, after)):
+            return
+        self.steps += 1
+        self._known[node] = _Known(after, len(run.events), run.alive)
+        before = None if known is None else known.state
+        for rule in self._stepping:
+            rule.step(run, before, after)

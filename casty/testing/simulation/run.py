@@ -40,8 +40,8 @@ class Run:
     """What its subscribers were shown."""
     notes: list[str] = field(default_factory=lambda: list[str]())
     """What it would have logged."""
-    known: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
-    """Runs that it has had a message of."""
+    known: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
+    """Runs that it has had a message of, and when it took the last one."""
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
     """What waits until it goes on."""
     timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())

@@ -29,14 +29,11 @@ class SilenceNoticed(Rule):
     So it is by default; settings that forgive longer pauses allow for as much more.
     """
 
-    _look_at: float = field(init=False, default=0.0)
     _since: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
 
     def look(self) -> None:
         now = self.cluster.now
-        if now < self._look_at:
-            return
-        self._look_at = now + LOOK_EVERY
+        self.look_at = now + LOOK_EVERY
         silent = {pair: self._since.get(pair, now) for run in self.cluster.living for pair in self._unheard(run)}
         for (observer, subject), since in silent.items():
             if now > since + NOTICED_WITHIN + pause_of(self.cluster.every[observer]):

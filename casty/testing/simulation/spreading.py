@@ -6,13 +6,15 @@ stands still or has just ended. It does not know how news travel (`casty.protoco
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.anti_entropy import PUSH_ALL_MAX
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
+from casty.protocol.registry import ServiceEntry
 from casty.protocol.vector_clock import VectorClock
 from casty.testing.simulation.invariants import InvariantBroken
 from casty.testing.simulation.rules import Rule
@@ -28,7 +30,10 @@ JOURNEYS = 3
 DELAY_MAX = 0.5
 LOOK_EVERY = 0.1
 
+NOTHING = frozenset[str]()
+
 Version = VectorClock[int]
+Offered = tuple[frozenset[ServiceEntry], dict[NodeAddress, frozenset[str]]]
 Passing = tuple[UniqueAddress, str]
 """A run and the name of its status."""
 
@@ -39,15 +44,22 @@ class Weather(Rule):
 
     since: float = field(init=False, default=0.0)
     """When the last trouble was."""
-    _alive: int = field(init=False, default=-1)
+    _ended: int = field(init=False, default=0)
 
     def look(self) -> None:
         cluster = self.cluster
-        rough = cluster.loss or cluster.held_up or cluster.is_cut_somewhere or self.journey > DELAY_MAX
-        alive = len(cluster.every) - sum(run.outcome == "crashed" for run in cluster.every.values())
-        if rough or alive < self._alive or any(run.paused for run in cluster.runs.values()):
+        if (
+            cluster.loss
+            or cluster.held_up
+            or cluster.is_cut_somewhere
+            or cluster.standing_still
+            or cluster.delay + cluster.jitter > DELAY_MAX
+        ):
             self.since = cluster.now
-        self._alive = alive
+        if len(cluster.ended) > self._ended:
+            if any(run.outcome == "crashed" for run in cluster.ended[self._ended :]):
+                self.since = cluster.now
+            self._ended = len(cluster.ended)
 
     @property
     def journey(self) -> float:
@@ -78,28 +90,35 @@ class NewsTravel(Rule):
     """Since when each run is in a status that passes."""
     _unknown: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
     """Since when the services of a run are not what a node shows of them."""
-    _look_at: float = field(init=False, default=0.0)
+    _passing_at: float = field(init=False, default=0.0)
+    _offered: dict[UniqueAddress, Offered] = field(init=False, default_factory=lambda: dict[UniqueAddress, "Offered"]())
+    """What each run shows of all services, and the same by their nodes."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         number = run.node.incarnation
         if before is not None and after.version.version_of(number) > before.version.version_of(number):
             self._news.append((self.cluster.now, run, after.version))
+            self.look_at = min(self.look_at, self.cluster.now + self._within)
 
     def look(self) -> None:
-        now = self.cluster.now
-        within = PUSHED_WITHIN + JOURNEYS * self.weather.journey
+        now, within = self.cluster.now, self._within
         while self._news and now > self._news[0][0] + within:
             at, author, version = self._news.popleft()
             if at - self.weather.since >= CALM_AFTER and len(self.cluster.runs) <= PUSH_ALL_MAX:
                 self._known_by_all(author, version, at)
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY
+        if now >= self._passing_at:
+            self._passing_at = now + LOOK_EVERY
             states = [run.topology.state for run in self.cluster.living]
             if self.weather.is_calm and not any(state is None or _is_held_up(state) for state in states):
                 self._look_at_passing([state for state in states if state is not None], within)
                 self._look_at_services(within)
             else:
                 self._passing, self._unknown = {}, {}
+        self.look_at = min(self._passing_at, self._news[0][0] + within if self._news else math.inf)
+
+    @property
+    def _within(self) -> float:
+        return PUSHED_WITHIN + JOURNEYS * self.weather.journey
 
     def _known_by_all(self, author: Run, version: Version, at: float) -> None:
         state = author.topology.state
@@ -135,7 +154,7 @@ class NewsTravel(Rule):
                 state, snapshot = run.topology.state, run.topology.view.snapshot
                 if state is None or snapshot is None or owner.node not in state.members:
                     continue
-                shown = frozenset(entry.key for entry in snapshot.registry if entry.node == owner.node.address)
+                shown = self._shown_by(run, snapshot.registry).get(owner.node.address, NOTHING)
                 if shown != owner.offered:
                     key = owner.node, run.name
                     since = unknown[key] = max(self._unknown.get(key, now), owner.offered_at)
@@ -143,6 +162,15 @@ class NewsTravel(Rule):
                         text = f"{run.name} shows {sorted(shown)} at {owner.name}, which offers {sorted(owner.offered)}"
                         raise InvariantBroken("services are known at once in calm weather", f"{text}, at {now:.4f}")
         self._unknown = unknown
+
+    def _shown_by(self, run: Run, registry: frozenset[ServiceEntry]) -> dict[NodeAddress, frozenset[str]]:
+        known = self._offered.get(run.node)
+        if known is None or known[0] is not registry:
+            keys: dict[NodeAddress, set[str]] = {}
+            for entry in registry:
+                keys.setdefault(entry.node, set()).add(entry.key)
+            known = self._offered[run.node] = registry, {node: frozenset(one) for node, one in keys.items()}
+        return known[1]
 
 
 def _is_held_up(state: Gossip) -> bool:

@@ -10,6 +10,9 @@ Show = Callable[[tuple[Fact, ...]], object]
 """Is told of each moment: the time, and what happened."""
 
 
+BATCH = 1_000
+
+
 class Trace:
     """Takes facts in their order, and hands them to ``show`` if given; ``digest`` is over all of them.
 
@@ -24,18 +27,27 @@ class Trace:
         self.count = 0
         self._show = show
         self._hasher = blake2b(digest_size=16)
+        self._waiting: list[tuple[Fact, ...]] = []
+        """What is not in the digest yet: many facts are written and hashed at one time."""
 
     def add(self, *facts: Fact) -> None:
         """Take what happened at one moment; facts must not depend on hashes or identities."""
         self.count += 1
-        self._hasher.update(repr(facts).encode())
+        self._waiting.append(facts)
+        if len(self._waiting) >= BATCH:
+            self._hash()
         if self._show is not None:
             self._show(facts)
 
     @property
     def digest(self) -> str:
         """32 hexadecimal digits over everything so far."""
+        self._hash()
         return self._hasher.hexdigest()
+
+    def _hash(self) -> None:
+        self._hasher.update("".join(map(repr, self._waiting)).encode())
+        self._waiting.clear()
 
     def __repr__(self) -> str:
         return f"<Trace {self.digest} of {self.count} facts>"
