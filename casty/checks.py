@@ -66,6 +66,11 @@ def check_endpoint(owner: str, host: object, port: object, *, port_least: int = 
         raise ConfigError(f"{owner} host must be a host name or an IP address, got {host!r}")
     if host.count(":") == 1:
         raise ConfigError(f"{owner} host must be a host name or an IP address without a port, got {host!r}")
+    if not host.isascii():
+        raise ConfigError(
+            f"{owner} host must be ASCII, as other nodes dial it: write an international name in A-labels, such as "
+            f"'xn--bcher-kva.example', got {host!r}"
+        )
     if len(host) > NAME_LENGTH_MAX:
         raise ConfigError(f"{owner} host must have at most {NAME_LENGTH_MAX} characters, got {len(host)}")
     if isinstance(port, bool) or not isinstance(port, int) or not port_least <= port <= PORT_MAX:

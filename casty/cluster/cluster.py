@@ -222,6 +222,8 @@ class Cluster:
             logger.warning("seed nodes are ignored without a remote transport: this node is a cluster of one")
             seeds = ()
         try:
+            if self._transport is not None:
+                self._transport.seeds = frozenset(seeds) | (self._last.addresses if self._last else frozenset())
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             node = self._node = self._make_node(await self._bind())
             node.lease_id, node.last = lease_id, self._last

@@ -27,12 +27,18 @@ BUSY_TIMEOUT = 2.0
 LOST_MAX = 65_536
 """Runs that a file remembers as lost. The oldest go first: hundreds of partitions later they run no more."""
 
+THREADS_MAX = 4
+"""Threads of claims that are under way; a disk that hangs holds those that were given up. They are apart from all other
+threads, which a program may use up at the moment when a partition is to be decided."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS lost (
     serial INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, run TEXT NOT NULL, UNIQUE (cluster, run)
 );
 """
+
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter | None] = trio.lowlevel.RunVar("lease_threads", None)
 
 logger = logging.getLogger("casty.cluster")
 
@@ -84,7 +90,7 @@ class SqliteLease:
         return await self._in_thread(lambda connection: _acquire(connection, claim))
 
     async def _in_thread(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        return await trio.to_thread.run_sync(self._transact, act, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(self._transact, act, abandon_on_cancel=True, limiter=_threads())
 
     def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Run one transaction; a connection of its own for each: claims are years apart."""
@@ -102,6 +108,14 @@ class SqliteLease:
 
     def __repr__(self) -> str:
         return f"<SqliteLease {self._path}>"
+
+
+def _threads() -> trio.CapacityLimiter:
+    limiter = _limiter.get(None)
+    if limiter is None:
+        limiter = trio.CapacityLimiter(THREADS_MAX)
+        _limiter.set(limiter)
+    return limiter
 
 
 def _identify(connection: sqlite3.Connection) -> str:

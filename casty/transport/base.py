@@ -122,11 +122,13 @@ class Network(Protocol):
         """
         ...
 
-    async def connect(self, address: NodeAddress) -> Connection:
+    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> Connection:
         """Dial. It waits as long as the network does, so bound it.
 
         Parameters:
             address: Where to connect to.
+            named_by: Where the stranger is that named this address, so that its names keep only each other waiting;
+                None for an address that this node knows by itself: of a member, a seed, a command.
 
         Returns:
             An ordered stream of bytes.

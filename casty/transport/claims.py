@@ -36,12 +36,15 @@ class Claims:
         self._checking: dict[NodeAddress, trio.CapacityLimiter] = {}
 
     async def probe(
-        self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0, timeout: float
+        self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0, named_by: str | None = None, timeout: float
     ) -> HelloAck | None:
-        """Ask who answers at an address, and whether a hello was its own; None when nobody answers."""
+        """Ask who answers at an address, and whether a hello was its own; None when nobody answers.
+
+        ``named_by``: see `casty.transport.base.Network.connect`.
+        """
         with trio.move_on_after(timeout):
             try:
-                connection = await self._network.connect(address)
+                connection = await self._network.connect(address, named_by=named_by)
             except ConnectFailed:
                 return None
             try:
@@ -54,8 +57,8 @@ class Claims:
                 await close(connection)
         return None
 
-    async def doubt(self, hello: Hello, exchange: Exchange) -> Refused | None:
-        """Return why a hello is not believed; None when it is, or when no link is to come of it."""
+    async def doubt(self, hello: Hello, remote: str, exchange: Exchange) -> Refused | None:
+        """Return why a hello from this host is not believed; None when it is, or when no link is to come of it."""
         if not exchange.is_doubtful(hello):
             return None
         address = hello.node.address
@@ -63,7 +66,8 @@ class Claims:
         try:
             async with places:
                 timeout = CHECK_PARTS * self._limits.hello_timeout
-                found = await self.probe(address, exchange, nonce=hello.nonce, timeout=timeout)
+                named_by = None if exchange.knows(address) else remote
+                found = await self.probe(address, exchange, nonce=hello.nonce, named_by=named_by, timeout=timeout)
         finally:
             if not places.borrowed_tokens and not places.statistics().tasks_waiting:
                 self._checking.pop(address, None)

@@ -57,6 +57,7 @@ class Exchange:
         self.links = Links()
         self.dials: dict[tuple[NodeAddress, Lane], Dial] = {}
         self.sessions: dict[Session, None] = {}
+        self.seeds: frozenset[NodeAddress] = frozenset()
         self.is_closing = False
         self.frames_rejected = 0
         self.changed = trio.lowlevel.ParkingLot()
@@ -218,6 +219,11 @@ class Exchange:
                 if dial is not None:
                     self._give_up(dial)
                     self._give_back_at(dial, reason)
+
+    def knows(self, address: NodeAddress) -> bool:
+        """Whether an address is known to be that of a member or a seed, so that no stranger has made it up."""
+        is_of_seed = any(self._aliases.get(seed, seed) == address for seed in self.seeds)
+        return address in self.seeds or is_of_seed or self.strangers.is_member_at(address)
 
     def is_doubtful(self, hello: Hello) -> bool:
         """Whether a link could come of a hello, and nothing shows yet that it is of the node that it names."""

@@ -212,7 +212,7 @@ class MemoryHost:
             raise BindError(f"cannot listen on {NodeAddress(host, port)}: this host is {self!r}")
         return self.network.bind(self, port)
 
-    async def connect(self, address: NodeAddress) -> MemoryConnection:
+    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> MemoryConnection:
         """Dial; refused when nobody listens, silent for as long as the path is cut."""
         await trio.lowlevel.checkpoint()
         await self.network.open_path(self.name, address.host)

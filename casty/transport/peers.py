@@ -43,6 +43,9 @@ once. Giving way each time, every frame was a write of its own: 7 times the proc
 
 HOUSEKEEPING_INTERVAL = 1.0
 
+REFS = "refs"
+"""What stands for whoever named an address that is dialled and not known: a ref does not tell who sent it."""
+
 NO_LINKS = "this node has no links any more"
 CROWDED = Refused("too many connections have not said hello", final=False)
 
@@ -80,6 +83,8 @@ class RemoteTransport:
         self._exchange: Exchange | None = None
         self._scope = trio.CancelScope()
         self._is_closed = False
+        self.seeds: frozenset[NodeAddress] = frozenset()
+        """Addresses that this node is to find its cluster by: their names are looked up as those of members are."""
         self.sends: int = 0
         """Calls of `send_wait` so far."""
 
@@ -140,6 +145,7 @@ class RemoteTransport:
                     exchange = self._exchange = Exchange(
                         local, system_name, handler, limits, complaints=self.complaints, start=start
                     )
+                    exchange.seeds = self.seeds
                     task_status.started()
                     nursery.start_soon(listener.serve, self._accept)
                     nursery.start_soon(self._keep_house, exchange)
@@ -442,7 +448,8 @@ class RemoteTransport:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 hello, decoder = await receive_hello(connection, self._limits)
-                doubt = exchange.objection(hello, connection.remote) or await self._claims.doubt(hello, exchange)
+                host = connection.remote
+                doubt = exchange.objection(hello, host) or await self._claims.doubt(hello, host, exchange)
                 answer = doubt or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer
@@ -507,7 +514,8 @@ class RemoteTransport:
 
     async def _attempt(self, dial: Dial, exchange: Exchange) -> Session | None:
         """Connect and exchange hellos; None when the outcome is settled otherwise."""
-        connection = await self._network.connect(dial.address)
+        named_by = None if exchange.knows(dial.address) else REFS
+        connection = await self._network.connect(dial.address, named_by=named_by)
         session = None
         try:
             dial.phase = DialPhase.greeting

@@ -97,6 +97,10 @@ class Strangers:
         """Whether this run is no member."""
         return peer not in self._kept
 
+    def is_member_at(self, address: NodeAddress) -> bool:
+        """Whether some run at this address is a member."""
+        return address in self._addresses
+
     def tally_of(self, peer: UniqueAddress) -> Tally:
         """Return where what waits for a peer is counted."""
         return self._members if peer in self._kept else self._queued

@@ -24,6 +24,8 @@ from casty.address import NodeAddress
 from casty.checks import PORT_MAX, check_endpoint
 from casty.errors import BindError, ConfigError
 from casty.transport.base import ConnectFailed, ConnectionHandler, ConnectionLost
+from casty.transport.happy_eyeballs import connect_first
+from casty.transport.hostname_lookup import HostnameLookup
 from casty.transport.polling import Looking, Polling, more_turns, usable_cores
 
 ACCEPT_PAUSE = 0.1
@@ -248,10 +250,11 @@ class TcpNetwork:
             process may use one core only, they sleep at once in any case.
     """
 
-    __slots__ = ("_insecure", "_looking")
+    __slots__ = ("_insecure", "_looking", "_lookup")
 
     def __init__(self, *, insecure: bool = False, busy_poll: bool = True) -> None:
         self._insecure = insecure
+        self._lookup = HostnameLookup()
         self._looking = Looking() if busy_poll and usable_cores() > 1 else None
 
     async def listen(self, host: str, port: int) -> TcpListener:
@@ -281,11 +284,12 @@ class TcpNetwork:
         bound: int = listeners[0].extra(SocketAttribute.local_port)
         return TcpListener(NodeAddress(host, bound), listeners, looking=self._looking)
 
-    async def connect(self, address: NodeAddress) -> TcpConnection:
+    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> TcpConnection:
         """Dial, over IPv6 or IPv4.
 
         Parameters:
             address: Where to connect to.
+            named_by: Where the stranger is that named this address; see `casty.transport.base.Network`.
 
         Returns:
             The connection.
@@ -296,7 +300,7 @@ class TcpNetwork:
         if not 0 < address.port <= PORT_MAX:
             raise ConnectFailed(address, f"the port must be from 1 to {PORT_MAX}", refused=False)
         try:
-            stream = await anyio.connect_tcp(address.host, address.port)
+            stream = await connect_first(await self._lookup.resolve(address.host, named_by), address.port)
         except (OSError, ValueError) as error:
             refused = _is_refusal(error)
             raise ConnectFailed(address, NOBODY if refused else _reason(error), refused=refused) from error

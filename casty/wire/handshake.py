@@ -225,6 +225,8 @@ def _address(what: str, host: object, port: object) -> NodeAddress:
     name = _text(what, host, HOST_LENGTH_MAX)
     if not is_name(name):
         raise ProtocolError(f"{what}: the host {printable(ascii(name))} has a space or a control character")
+    if not name.isascii():
+        raise ProtocolError(f"{what}: say the host in A-labels (xn--bcher-kva.com), not as {printable(ascii(name))}")
     return NodeAddress(name, _integer(what, port, 1, PORT_MAX))
 
 

@@ -36,9 +36,9 @@ class TrippedNetwork:
     async def listen(self, host: str, port: int) -> Listener:
         return TrippedListener(await self.inner.listen(host, port), self.wire)
 
-    async def connect(self, address: NodeAddress) -> Connection:
+    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> Connection:
         self.wire.cross()
-        return TrippedConnection(await self.inner.connect(address), self.wire)
+        return TrippedConnection(await self.inner.connect(address, named_by=named_by), self.wire)
 
 
 class TrippedListener:

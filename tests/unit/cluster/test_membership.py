@@ -304,6 +304,8 @@ async def test_an_occupied_port_fails_at_once(autojump_clock, nodes):
         ({"host": ""}, "host must be a host name"),
         ({"host": "tcp://x"}, "host must be a host name"),
         ({"host": "localhost:2551"}, "an IP address without a port, got 'localhost:2551'"),
+        ({"host": "b\u00fccher.example"}, "must be ASCII.*write an international name in A-labels"),
+        ({"seed_nodes": [("b\u00fccher.example", 1)]}, "ClusterConfig.seed_nodes host must be ASCII"),
         ({"node_id": " "}, "node_id must be a name of 1 to 128 printable characters without spaces"),
         ({"node_id": "web 1"}, "such as 'web-1', got 'web 1'"),
         ({"node_id": "web\n1"}, r"such as 'web-1', got 'web\\n1'"),

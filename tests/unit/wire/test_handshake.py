@@ -93,6 +93,7 @@ def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
         (4, None, "expected str, got NoneType"),
         (4, "10.0.0.1\nFAKE LINE", "has a space or a control character"),
         (4, "\u202e1.0.0.01", "has a space or a control character"),
+        (4, "b\u00fccher.example", r"say the host in A-labels .*, not as 'b\\xfccher.example'"),
         (5, 0, "0 is not within 1 and 65535"),
         (5, 65536, "not within"),
         (6, 0, "not within"),
