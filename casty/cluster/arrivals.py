@@ -22,7 +22,7 @@ from casty.cluster.backlogs import LARGE_BYTES_MIN, LOOKED_AT_EVERY
 from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode
 from casty.errors import DecodeError
-from casty.runtime.mailbox import DIRECT_MAX, NO_MESSAGES, MessageQueue, Request
+from casty.runtime.mailbox import DIRECT_MAX, NO_MESSAGES, AskerRequests, MessageQueue, Request
 from casty.runtime.ref import LocalRef, OwnRef
 from casty.wire.bounds import scan
 from casty.wire.envelope import FOREIGN, SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
@@ -77,7 +77,7 @@ class Arrivals:
         self._elements_max = node.settings.limits.elements_max
         self._small_max = min(LARGE_BYTES_MIN, self._elements_max)
         self._asker: UniqueAddress | None = None
-        self._waiting: dict[int, Request] = {}
+        self._waiting: AskerRequests | None = None
         """The requests of that node, from which the last one came, that wait: it may withdraw them."""
         self._ways: dict[bytes, Place | TypeEntry] = {}
         """What is known of heads; for that of replies, which are found by their tails, what makes them."""

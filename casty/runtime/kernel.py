@@ -36,7 +36,7 @@ from casty.runtime.events import (
     Terminated,
 )
 from casty.runtime.family import Family
-from casty.runtime.mailbox import NOTHING, Request
+from casty.runtime.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.named_refs import InlineRef, PathRef
 from casty.runtime.ref import AskableRef, OwnRef
 from casty.runtime.shutdown import Shutdown
@@ -74,9 +74,9 @@ class Relayed(NamedTuple):
 
     far: tuple[AskableRef[Never], ...]
     """Where it went."""
-    listed: dict[int, Request] | None
-    """The table of the node that asked, which alone can withdraw it."""
-    asker: ActorRef[Never] | None
+    asker: UniqueAddress
+    """The node that asked, which alone can withdraw it."""
+    reply_to: ActorRef[Never] | None
     """Where its reply goes."""
 
 
@@ -117,7 +117,7 @@ class Kernel:
         self.keeper = Keeper()
         self.asks: dict[int, AskRef[Never]] = {}
         self.wheel = AskWheel(self.keeper, self.asks)
-        self.requests: dict[UniqueAddress, dict[int, Request]] = {}
+        self.requests: dict[UniqueAddress, AskerRequests] = {}
         """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
         self._askers_gone: dict[UniqueAddress, None] = {}
         """Nodes without a link whose requests still wait."""
@@ -208,24 +208,24 @@ class Kernel:
             whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
             refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
 
-    def note_relayed(self, request: Request) -> None:
+    def note_relayed(self, request: Request, asker: UniqueAddress) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""
-        self._relayed[request.ask] = Relayed(request.far, request.listed, asker_of(request))
+        self._relayed[request.ask] = Relayed(request.far, asker, asker_of(request))
         if len(self._relayed) > RELAYED_MAX:
             self._relayed.popitem(last=False)
 
     def fail_relayed(self, is_lost: Callable[[AskableRef[Never]], bool], error: AskFailed) -> None:
         """Refuse those asks of other nodes whose requests were handed on to nobody but who is lost."""
-        for ask, (far, _, asker) in list(self._relayed.items()):
-            if asker is not None and all(map(is_lost, far)):
+        for ask, (far, _, reply_to) in list(self._relayed.items()):
+            if reply_to is not None and all(map(is_lost, far)):
                 del self._relayed[ask]
-                refuse(self, asker, error, error.failure)
+                refuse(self, reply_to, error, error.failure)
 
-    def requests_of(self, asker: UniqueAddress) -> dict[int, Request]:
+    def requests_of(self, asker: UniqueAddress) -> AskerRequests:
         """Return where the waiting requests of a node are found by the numbers of its asks."""
         waiting = self.requests.get(asker)
         if waiting is None:
-            waiting = self.requests[asker] = {}
+            waiting = self.requests[asker] = AskerRequests(asker)
         elif self._askers_gone:
             self._askers_gone.pop(asker, None)
         return waiting
@@ -243,7 +243,7 @@ class Kernel:
         waiting = None if listed is None else listed.get(ask)
         if waiting is not None:
             waiting.withdraw(REQUEST_WITHDRAWN)
-        if relayed is not None and relayed.listed is listed:
+        if relayed is not None and relayed.asker == asker:
             del self._relayed[ask]
             for ref in relayed.far:
                 ref.withdraw(ask)

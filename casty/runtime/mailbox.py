@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Never
 
 import trio
 
-from casty.address import in_words
+from casty.address import UniqueAddress, in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.runtime.fair_queue import QUANTUM, FairQueue
 from casty.runtime.notices import EndNotice, sender_of
@@ -52,6 +52,16 @@ NOTHING: Final = Nothing()
 NO_MESSAGES: Final = deque[object](maxlen=0)
 
 
+class AskerRequests(dict[int, "Request"]):
+    """The requests of one node that wait for actors here, by the numbers of its asks."""
+
+    __slots__ = ("asker",)
+
+    def __init__(self, asker: UniqueAddress) -> None:
+        super().__init__()
+        self.asker = asker
+
+
 class Request:
     """A message whose sender waits for a reply, for as long as it waits in a mailbox itself."""
 
@@ -62,7 +72,7 @@ class Request:
         message: object,
         deadline: float,
         ask: int,
-        listed: dict[int, Request] | None = None,
+        listed: AskerRequests | None = None,
         *,
         timeout: float | None = None,
     ) -> None:

@@ -58,4 +58,4 @@ def _hand_on(cell: Cell, ref: ActorRef[M], message: M) -> None:
     if request.waits and request.cell is not None:
         request.queue(request.cell)  # where the other node's withdrawal finds it
     elif request.listed is not None and request.far:
-        cell.kernel.note_relayed(request)
+        cell.kernel.note_relayed(request, request.listed.asker)

@@ -243,6 +243,33 @@ async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(aut
     assert asked.statistics().dead_letters == {"request withdrawn": 1}
 
 
+async def test_an_ask_that_was_handed_on_is_withdrawn_over_the_link_after_the_one_it_came_by(autojump_clock, nodes):
+    asked, asker = await two_nodes(nodes)
+    third = (await nodes.start("c", "a")).system
+    await nodes.all_up("a", "b", "c")
+    started: list[str] = []
+    asked.spawn(answering(started), "slow").tell(Busy(5.0))
+    far = third.remote("/slow", "a").of(Get | Busy)
+
+    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
+        ctx.forward(far, get)
+        return Behaviors.same()
+
+    third.spawn(Behaviors.receive(hand_on), "door")
+    third.spawn(answering([]), "other")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_or_fail, asker, asker.remote("/door", "c").of(Get | Busy))
+        await trio.sleep(1.0)
+        nodes.network.reset("b", "c")
+        await trio.sleep(0.5)  # both have noticed
+        assert await asker.ask(asker.remote("/other", "c").of(Get | Busy), Get) == 1
+        nursery.cancel_scope.cancel()
+    await trio.sleep(10)
+    assert started == ["Busy"]
+    assert asked.statistics().dead_letters == {"request withdrawn": 1}
+    assert not kernel_of(third)._relayed
+
+
 async def test_of_requests_that_were_handed_on_only_the_latest_are_remembered(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr("casty.runtime.kernel.RELAYED_MAX", 3)
     asked, asker = await two_nodes(nodes)
