@@ -60,7 +60,7 @@ class Health:
     rejoins: int = 0
     """How often the node has started again."""
     reason: str = ""
-    """Why the system does not run; empty while it does."""
+    """Why the system does not run, or cannot tell how it is; empty where it runs and can."""
     is_up: bool = True
     """Whether the node is up in its own view of the cluster; True for a system that is no node and runs."""
     up_members: int = 0
@@ -212,12 +212,18 @@ class Host(Generic[S]):
         told: Future[Health] = Future()
 
         def answer(done: Future[Health]) -> None:
-            try:
-                result = done.result()
-            except BaseException:  # it has ended, or ends just now
-                result = self._health_without()
-            if told.set_running_or_notify_cancel():
-                told.set_result(result)
+            if not told.set_running_or_notify_cancel():
+                return
+            error = done.exception()
+            if error is None:
+                told.set_result(done.result())
+            elif isinstance(error, ActorStoppedError):  # of this system, which has ended or ends just now
+                told.set_result(self._health_without())
+            elif isinstance(error, Exception):  # its loop answers, and the look at it failed
+                reason = f"its health cannot be told: {type(error).__name__}: {error}"
+                told.set_result(Health(HealthState.running, self._rejoins, reason, False))
+            else:
+                told.set_exception(error)
 
         future.add_done_callback(answer)
         return told

@@ -85,6 +85,32 @@ def test_the_health_of_a_system_that_has_ended_says_why() -> None:
         assert health.reason == f"NodeDowned: {DOWNED}"
 
 
+def test_a_system_that_cannot_tell_how_it_is_runs_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(host: object) -> embed.Health:
+        raise LookupError("no such member")
+
+    with embed.start(shop) as app:
+        monkeypatch.setattr(embedding.Host, "_health_here", fail)
+        health = app.health()
+        assert (health.state, health.is_ready) == (embed.HealthState.running, False)
+        assert health.reason == "its health cannot be told: LookupError: no such member"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_is_no_end_of_its_system(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def end(host: object) -> embed.Health:
+        raise error
+
+    with embed.start(shop) as app:
+        monkeypatch.setattr(embedding.Host, "_health_here", end)
+        with pytest.raises(error):
+            app.health()
+        monkeypatch.undo()
+        assert app.health().is_ready
+
+
 def test_a_loop_that_is_held_is_stalled() -> None:
     held, free = threading.Event(), threading.Event()
 
