@@ -29,9 +29,9 @@ class TopologySnapshot:
     leader: NodeAddress | None
     """Never one of the unreachable; None when no other can lead, as in the last snapshot of a node that is downed."""
     shard_allocations: dict[str, dict[int, ShardAllocation]]
-    """Shard type -> shard id -> where it lives."""
+    """Shard type -> shard id -> where it lives. Empty in this version, which has no sharding."""
     allocation_epoch: int
-    """Grows with every change of the allocations, never shrinks."""
+    """Grows with every change of the allocations, never shrinks; 0 in this version."""
     unreachable: frozenset[NodeAddress] = frozenset()
     """Members that this node cannot reach, or that others say do not answer."""
     registry: frozenset[ServiceEntry] = frozenset()
@@ -43,7 +43,7 @@ class TopologySnapshot:
 class ClusterState:
     """One node's knowledge of its cluster; two of them merge into what both know together.
 
-    >>> from casty.protocol.membership import Member, MemberStatus
+    >>> from casty import Member, MemberStatus
     >>> node = NodeAddress("10.0.0.1", 2551)
     >>> state = ClusterState(frozenset({Member(node, MemberStatus.up, frozenset(), "a")}), seen=frozenset({node}))
     >>> state.leader, state.is_converged
@@ -59,9 +59,9 @@ class ClusterState:
     shard_allocations: dict[str, dict[int, ShardAllocation]] = field(
         default_factory=dict[str, dict[int, ShardAllocation]]
     )
-    """Shard type -> shard id -> where it lives."""
+    """Shard type -> shard id -> where it lives. Empty in this version, which has no sharding."""
     allocation_epoch: int = 0
-    """Number of the allocations: grows with every change of them."""
+    """Number of the allocations: grows with every change of them; 0 in this version."""
     seen: frozenset[NodeAddress] = frozenset()
     """The nodes that are known to have this version."""
     registry: frozenset[ServiceEntry] = frozenset()

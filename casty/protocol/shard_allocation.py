@@ -1,4 +1,4 @@
-"""Where a shard lives."""
+"""Where a shard lives: the form in which snapshots will tell it; nothing is sharded in this version."""
 
 from __future__ import annotations
 
