@@ -74,7 +74,7 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
         return _refused("a joiner has a port that can be dialled, and a node_id without spaces")
     difference = own.difference(theirs)
     if difference is not None:
-        return _refused(f"settings must agree: {difference}")
+        return _refused(f"{difference} at {joiner.address}: start that node with the settings of the cluster")
     if joiner.unique in state.tombstones:
         return _refused("this run of the node was removed from the cluster; start it again")
     if joiner.unique in state.members:

@@ -29,15 +29,18 @@ class JoinSettings:
     """Sorted by role."""
 
     def difference(self, theirs: JoinSettings) -> str | None:
-        """Return the first setting that differs, with both values, or None."""
+        """Return the first setting that differs, with what this node expects and what it found, or None."""
         if self.min_members != theirs.min_members:
-            return f"min_members is {self.min_members} here and {theirs.min_members} at the joiner"
+            return _differ("min_members", self.min_members, theirs.min_members)
         if self.min_members_per_role != theirs.min_members_per_role:
-            mine, other = (str(dict(one.min_members_per_role))[:TEXT_MAX] for one in (self, theirs))
-            return f"min_members_per_role is {mine} here and {other} at the joiner"
+            return _differ("min_members_per_role", dict(self.min_members_per_role), dict(theirs.min_members_per_role))
         if self.downing != theirs.downing:
-            return f"downing is {self.downing!r} here and {theirs.downing[:TEXT_MAX]!r} at the joiner"
+            return _differ("downing", self.downing, theirs.downing)
         return None
+
+
+def _differ(setting: str, expected: object, found: object) -> str:
+    return f"expected {setting} {repr(expected)[:TEXT_MAX]}, as the cluster has it, found {repr(found)[:TEXT_MAX]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,10 @@ async def test_the_address_of_a_living_member_is_refused(autojump_clock, nodes):
 
 async def test_settings_that_must_agree_are_compared_and_named(autojump_clock, nodes):
     await nodes.start("a")
-    told = "^a:2551 refused this node: settings must agree: min_members is 1 here and 2 at the joiner$"
+    told = (
+        "^a:2551 refused this node: expected min_members 1, as the cluster has it, found 2 at b:2551: "
+        "start that node with the settings of the cluster$"
+    )
     with pytest.raises(JoinRefused, match=told):
         await nodes.start("b", "a", settings=ClusterSettings(min_members=2))
 

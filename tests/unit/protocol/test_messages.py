@@ -87,7 +87,13 @@ def test_clock_below_one_is_a_decode_error() -> None:
 def test_first_difference_of_settings_is_named_with_both_values() -> None:
     own = JoinSettings(1, "keep_majority")
     assert own.difference(own) is None
-    assert own.difference(JoinSettings(2, "none")) == "min_members is 1 here and 2 at the joiner"
+    assert own.difference(JoinSettings(2, "none")) == ("expected min_members 1, as the cluster has it, found 2")
+    assert own.difference(JoinSettings(1, "none")) == (
+        "expected downing 'keep_majority', as the cluster has it, found 'none'"
+    )
+    assert JoinSettings(1, "none", (("web", 2),)).difference(JoinSettings(1, "none")) == (
+        "expected min_members_per_role {'web': 2}, as the cluster has it, found {}"
+    )
 
 
 def test_every_control_message_is_listed_for_the_codec() -> None:
