@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Never
@@ -107,6 +108,7 @@ class Cluster:
         self._system = system
         self._config = config
         self._transport = remote_transport
+        self._leave_by = math.inf
         self._local_transport = local_transport
         self._system_name = checked_system_name(system_name) if system_name else system.name
         self._event_stream = event_stream
@@ -437,6 +439,17 @@ class Cluster:
             raise LookupError(f"no member has the node_id {node!r}; members are {_some_of(names)}")
         return running.remote(path, member.address, incarnation=member.incarnation)
 
+    def bound_leaving(self, deadline: float) -> None:
+        """Have a shutdown end by a certain time, however much of it is left: peers may then detect a failure.
+
+        Parameters:
+            deadline: When, on Trio's clock; infinity, as at first, leaves it to ``leave_timeout``.
+        """
+        self._leave_by = deadline
+
+    def _at_most(self, seconds: float) -> float:
+        return max(0.0, min(seconds, self._leave_by - trio.current_time()))
+
     async def shutdown(self) -> None:
         """Leave gracefully and stop: peers see this node leave, they do not detect a failure.
 
@@ -452,9 +465,9 @@ class Cluster:
         self._node.board.on_end = None
         self._node.is_leaving = True
         if self._node.holds is not None and self._node.board.joined:
-            with trio.move_on_after(LARGE_TIMEOUT):
+            with trio.move_on_after(self._at_most(LARGE_TIMEOUT)):
                 await self._node.holds.wait_empty()
-        with trio.move_on_after(self._settings.leave_timeout + LEAVE_SLACK):
+        with trio.move_on_after(self._at_most(self._settings.leave_timeout + LEAVE_SLACK)):
             self._ref.tell(Finish())
             await self._node.board.wait_ended()
         await self._stop()
@@ -496,7 +509,7 @@ class Cluster:
         if self._node is not None:
             self._node.is_leaving = True
         if self._transport is not None:
-            await self._transport.goodbye(GOODBYE_TIMEOUT)
+            await self._transport.goodbye(self._at_most(GOODBYE_TIMEOUT))
             if self._node is not None and self._node.holds is not None:
                 self._node.holds.close("this node has left")
         if self._ref is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,6 +31,10 @@ from casty.transport.tcp import TcpNetwork
 
 M = TypeVar("M")
 
+LEAVING_MAX = 2.0
+LEAVING_PART = 0.25
+"""Of ``join_timeout``, the seconds at its end, or the part if that is less, in which a node leaves that is not up."""
+
 
 class ClusteredActorSystem(ActorSystem):
     """One ``async with`` that binds a port, joins the cluster, and leaves it at the end.
@@ -57,8 +62,8 @@ class ClusteredActorSystem(ActorSystem):
         required_quorum: Members to wait for on entering, this node included, at least 1. None waits for none.
         settings: Settings of the cluster; None means ``ClusterSettings()``.
         insecure: Allow a host that is not loopback, although the traffic is not encrypted.
-        join_timeout: Seconds that joining and waiting for the quorum may take together; closing the connections
-            after that takes up to 2 s more.
+        join_timeout: Seconds that joining and waiting for the quorum may take together. The last 2 s of them, or
+            the last quarter if that is less, are for leaving: a node that is not up by then closes its links.
         allow_new_cluster: Whether this node may begin a cluster alone, after five seconds in which no seed has
             answered. None leaves that to ``settings``: with two or more seeds more than half of them begin one.
         rejoin_after: Error with which the last run of this node ended: the new run also asks the members that the
@@ -133,12 +138,15 @@ class ClusteredActorSystem(ActorSystem):
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
         async with super()._lifespan():
-            with trio.move_on_after(self.join_timeout) as joining:
+            deadline = trio.current_time() + self.join_timeout
+            self.cluster.bound_leaving(deadline)
+            with trio.move_on_at(deadline - min(LEAVING_MAX, LEAVING_PART * self.join_timeout)) as joining:
                 await self.cluster.start()
                 if self.required_quorum is not None:
                     await self.cluster.wait_up(self.required_quorum)
             if joining.cancelled_caught:
                 raise ClusterTimeoutError(self._what_was_missing())
+            self.cluster.bound_leaving(math.inf)
             self.cluster.on_end(lambda: end_block(self))
             yield
 

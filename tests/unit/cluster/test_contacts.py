@@ -10,6 +10,7 @@ import trio
 from casty import ClusterTimeoutError, NodeAddress
 from casty.cluster.contacts import Contacts
 from casty.protocol.messages import JoinAnswer, JoinState
+from casty.transport.base import Connection
 
 SEED, NODE = NodeAddress("seed", 2551), NodeAddress("node", 2551)
 
@@ -28,6 +29,34 @@ async def test_a_wrong_seed_is_named_with_its_cause_after_two_seconds(autojump_c
             "no seed has let this node in for 2 s: cannot connect to nowhere:2551: nobody listens there"
         ]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("join_timeout", [0.4, 3.0, 20.0])
+async def test_a_seed_that_accepts_and_says_nothing_does_not_lengthen_the_join(
+    autojump_clock, nodes, nursery: trio.Nursery, join_timeout: float
+):
+    listener = await nodes.network.host("mute").listen("mute", 2551)
+
+    async def say_nothing(connection: Connection) -> None:
+        await trio.sleep_forever()
+
+    nursery.start_soon(listener.serve, say_nothing)
+    began = trio.current_time()
+    with pytest.raises(ClusterTimeoutError, match=f"gave up after {join_timeout:g} s"):
+        await nodes.start("a", ["mute"], join_timeout=join_timeout)
+    assert trio.current_time() - began <= join_timeout
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("join_timeout", [0.4, 3.0, 20.0])
+async def test_a_quorum_that_does_not_come_does_not_lengthen_the_join(autojump_clock, nodes, join_timeout: float):
+    await nodes.start("a")
+    nodes.network.host("b")
+    began = trio.current_time()
+    with pytest.raises(ClusterTimeoutError, match="of 3 required members were up"):
+        await nodes.start("b", "a", required_quorum=3, join_timeout=join_timeout)
+    assert trio.current_time() - began <= join_timeout
+    await nodes.all_up("a")
 
 
 async def test_the_warning_is_repeated_ever_more_sparsely(autojump_clock, nodes, caplog):
