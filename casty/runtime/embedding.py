@@ -208,25 +208,23 @@ class Host(Generic[S]):
 
     def health(self) -> Future[Health]:
         """Return how the system is, as soon as its loop answers."""
-        future = self.call(self._health_here)
         told: Future[Health] = Future()
-
-        def answer(done: Future[Health]) -> None:
-            if not told.set_running_or_notify_cancel():
-                return
-            error = done.exception()
-            if error is None:
-                told.set_result(done.result())
-            elif isinstance(error, ActorStoppedError):  # of this system, which has ended or ends just now
-                told.set_result(self._health_without())
-            elif isinstance(error, Exception):  # its loop answers, and the look at it failed
-                reason = f"its health cannot be told: {type(error).__name__}: {error}"
-                told.set_result(Health(HealthState.running, self._rejoins, reason, False))
-            else:
-                told.set_exception(error)
-
-        future.add_done_callback(answer)
+        self.call(self._health_here).add_done_callback(partial(self._tell_health, told))
         return told
+
+    def _tell_health(self, told: Future[Health], done: Future[Health]) -> None:
+        if not told.set_running_or_notify_cancel():
+            return
+        error = done.exception()
+        if error is None:
+            told.set_result(done.result())
+        elif isinstance(error, ActorStoppedError):  # of this system, which has ended or ends just now
+            told.set_result(self._health_without())
+        elif isinstance(error, Exception):  # its loop answers, and the look at it failed
+            reason = f"its health cannot be told: {type(error).__name__}: {error}"
+            told.set_result(Health(HealthState.running, self._rejoins, reason, False))
+        else:
+            told.set_exception(error)
 
     def _health_here(self) -> Health:
         standing = ALONE if self._standing is None else self._standing(self.system)
