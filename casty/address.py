@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from string import hexdigits
 from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -62,6 +63,9 @@ SYSTEM_LENGTH_MAX: Final = 256
 HOST_LENGTH_MAX: Final = 255
 """Characters of the two that are taken from the network."""
 
+RUN_DIGITS: Final = 16
+"""Digits of the number of a run in a text: hexadecimal everywhere, so that a log line is found by what another says."""
+
 URI_SCHEME = "casty"
 HOST_SHOWN_MAX = 255
 """Characters of a host in a text; no host name is longer."""
@@ -117,8 +121,11 @@ class UniqueAddress:
         """
         return self.address == name.address and name.incarnation in (0, self.incarnation)
 
+    def __repr__(self) -> str:
+        return f"UniqueAddress({self.address!r}, incarnation=0x{run_text(self.incarnation)})"
+
     def __str__(self) -> str:
-        return f"{self.address}#{self.incarnation:016x}"
+        return f"{self.address}#{run_text(self.incarnation)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,7 @@ class ActorAddress:
 
     >>> address = ActorAddress("shop", "/cart", "10.0.0.1", 2551, incarnation=7, uid=3)
     >>> address.to_uri()
-    'casty://shop@10.0.0.1:2551/cart#7.3'
+    'casty://shop@10.0.0.1:2551/cart#0000000000000007.3'
     >>> ActorAddress.from_uri(address.to_uri()) == address
     True
     """
@@ -165,6 +172,13 @@ class ActorAddress:
     """Run of the node; 0 is any run."""
     uid: int = 0
     """Number of one spawned actor; 0 is whichever actor has the path now."""
+
+    def __repr__(self) -> str:
+        node = f", {self.host!r}, {self.port}" if self.host is not None else ""
+        return (
+            f"ActorAddress({self.system!r}, {self.path!r}{node}, "
+            f"incarnation=0x{run_text(self.incarnation)}, uid={self.uid})"
+        )
 
     @property
     def place(self) -> Place:
@@ -197,11 +211,12 @@ class ActorAddress:
         """Write the address as a URI, which `from_uri` reads.
 
         Returns:
-            ``casty://system@host:port/path#incarnation.uid``, the parts that are known.
+            ``casty://system@host:port/path#incarnation.uid``, the parts that are known. The incarnation has 16
+            hexadecimal digits, as in log lines; the uid is decimal.
         """
         node = self.node
         authority = self.system if node is None else f"{self.system}@{node}"
-        suffix = f"#{self.incarnation}.{self.uid}" if self.incarnation or self.uid else ""
+        suffix = f"#{run_text(self.incarnation)}.{self.uid}" if self.incarnation or self.uid else ""
         return f"{URI_SCHEME}://{authority}{self.path}{suffix}"
 
     @classmethod
@@ -218,19 +233,33 @@ class ActorAddress:
             ValueError: The text has another form; the message shows the expected one.
         """
         parts = urlsplit(uri)
-        incarnation, _, uid = parts.fragment.partition(".") if parts.fragment else ("0", "", "0")
-        if parts.scheme != URI_SCHEME or not parts.netloc or not incarnation.isdigit() or not uid.isdigit():
-            raise ValueError(f"expected casty://system[@host:port]/path[#incarnation.uid], got {uri!r}")
+        run, _, uid = parts.fragment.partition(".") if parts.fragment else (run_text(0), "", "0")
+        is_run = len(run) == RUN_DIGITS and set(run) <= set(hexdigits)
+        if parts.scheme != URI_SCHEME or not parts.netloc or not is_run or not (uid.isascii() and uid.isdigit()):
+            raise ValueError(
+                "expected casty://system[@host:port]/path[#incarnation.uid], the incarnation of "
+                f"{RUN_DIGITS} hexadecimal digits, got {uri!r}"
+            )
+        incarnation = int(run, 16)
         system, has_node, _ = parts.netloc.partition("@")
         if not has_node:
-            return cls(system, parts.path, incarnation=int(incarnation), uid=int(uid))
+            return cls(system, parts.path, incarnation=incarnation, uid=int(uid))
         if parts.hostname is None or parts.port is None:
             raise ValueError(f"an actor address with a node needs host:port, got {uri!r}")
-        return cls(system, parts.path, parts.hostname, parts.port, int(incarnation), int(uid))
+        return cls(system, parts.path, parts.hostname, parts.port, incarnation, int(uid))
 
     def __str__(self) -> str:
         uri = self.to_uri()
         return uri if uri.isprintable() else ascii(uri)[1:-1]
+
+
+def run_text(incarnation: int) -> str:
+    """Return the number of a run as texts have it.
+
+    >>> run_text(7)
+    '0000000000000007'
+    """
+    return f"{incarnation:0{RUN_DIGITS}x}"
 
 
 def in_words(address: ActorAddress) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from casty.address import NodeAddress, NodeId, UniqueAddress, by_place
+from casty.address import NodeAddress, NodeId, UniqueAddress, by_place, run_text
 
 
 class MemberStatus(Enum):
@@ -98,6 +98,11 @@ class Member(_Known):
             unique = UniqueAddress(self.address, self.incarnation)
             object.__setattr__(self, "_unique", unique)
             return unique
+
+    def __repr__(self) -> str:
+        named = f"address={self.address!r}, status={self.status!r}, roles={self.roles!r}, id={self.id!r}"
+        run = f"incarnation=0x{run_text(self.incarnation)}, up_number={self.up_number}, version={self.version!r}"
+        return f"Member({named}, {run}{f', extra={self.extra!r}' if self.extra else ''})"
 
     def is_older_than(self, other: Member) -> bool:
         """Return whether this member became up before the other; of one ``up_number`` the lower address is older.
