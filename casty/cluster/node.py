@@ -121,7 +121,9 @@ class ClusterNode:
         self.settings = settings
         self.transport = transport
         self.complaints = Complaints(logger, trio.current_time) if transport is None else transport.complaints
-        """For log lines that peers cause."""
+        """For log lines that peers cause by what they send."""
+        self.cluster_complaints = self.complaints.under(logger)
+        """For those that they cause by what they say of the cluster."""
         self.board = Board()
         self.serving = ServingLease(self.board)
         self.contacts = Contacts()

@@ -150,7 +150,7 @@ class TopologyDriver:
         try:
             return self._machine.handle(letter, now)
         except ProtocolError as error:
-            self._node.complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
+            self._node.cluster_complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
         return ()
 
     def perform(self, effect: Effect) -> None:
@@ -173,9 +173,9 @@ class TopologyDriver:
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Note(severity, text, None):
-                node.complaints.log(SEVERITIES[severity], self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
+                node.cluster_complaints.log(SEVERITIES[severity], self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
             case Note(severity, text, about):
-                node.complaints.say(SEVERITIES[severity], about, text, length_max=NOTE_LENGTH_MAX)
+                node.cluster_complaints.say(SEVERITIES[severity], about, text, length_max=NOTE_LENGTH_MAX)
             case Publish(event):
                 self._publish(event)
             case SnapshotChanged(snapshot):

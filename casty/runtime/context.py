@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, TypeVarTuple, overload
 
 import trio
 
@@ -39,7 +39,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+CLUSTER_PATH: Final = "/_cluster"
+"""Where the actors of the cluster live: what they say is the cluster's, not that of an actor of the user's."""
+
 logger = logging.getLogger("casty.actor")
+cluster_logger = logging.getLogger("casty.cluster")
 
 OWN_MAILBOX = Mailbox()
 """For casty's own actors: a bound that is meant for the users' must not starve a cluster."""
@@ -52,7 +56,7 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
     """A logger whose lines begin with the actor's path; ``extra`` holds it as ``actor_path``."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(logger, {"actor_path": path})
+        super().__init__(cluster_logger if path.startswith(CLUSTER_PATH) else logger, {"actor_path": path})
         self._path = path
 
     def __repr__(self) -> str:

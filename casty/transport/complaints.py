@@ -57,6 +57,12 @@ class Complaints:
         self._own = _Source(float("-inf"))
         """For the texts of this library: peers must not use up its lines."""
 
+    def under(self, logger: logging.Logger) -> Complaints:
+        """Return the same for another logger: a source has its lines once for both."""
+        other = Complaints(logger, self._clock)
+        other._sources, other._all, other._own = self._sources, self._all, self._own
+        return other
+
     def warning(self, source: object, text: str) -> None:
         """Log what a peer has done; not again within REPEAT_AFTER if it is the same."""
         self.say(logging.WARNING, source, text)

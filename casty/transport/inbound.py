@@ -14,7 +14,7 @@ from casty.wire.handshake import Hello, Refused
 
 P = ParamSpec("P")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("casty.transport")
 
 
 class InboundHandler(Protocol):

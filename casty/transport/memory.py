@@ -28,7 +28,7 @@ BACKLOG_MAX = 1024
 
 FIRST_FREE_PORT = 49_152
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("casty.transport")
 
 
 class MemoryNetwork(Faults):

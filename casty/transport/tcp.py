@@ -50,7 +50,7 @@ _MS_MAX = 2**31 - 1
 _NOT_ON_THIS_HOST = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
 """Errors of an address family that this machine lacks: they say nothing about the peer."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("casty.transport")
 
 
 class TcpConnection:

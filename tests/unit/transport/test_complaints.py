@@ -142,3 +142,13 @@ def test_what_a_peer_causes_may_be_longer_and_comes_once_a_minute(caplog, compla
     for _ in range(2):
         complaints.say(logging.ERROR, NodeAddress("evil", 1), "n" * 500, length_max=1_000)
     assert caplog.messages == ["evil:1: " + "n" * 500]
+
+
+def test_two_loggers_of_one_peer_share_its_lines(caplog: pytest.LogCaptureFixture) -> None:
+    first = Complaints(logging.getLogger("casty.transport"), lambda: 0.0)
+    second = first.under(logging.getLogger("casty.cluster"))
+    for number in range(LINES_PER_SECOND_MAX):
+        (first if number % 2 else second).warning("10.0.0.9", f"text {number}")
+    second.warning("10.0.0.9", "one more")
+    names = [record.name for record in caplog.records]
+    assert (names.count("casty.transport"), names.count("casty.cluster")) == (10, 10)
