@@ -136,9 +136,11 @@ class Inbound:
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
         who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
-        say = self._complaints.info if refusal in (LEAVING, HUNG_UP) else self._complaints.warning
-        outcome = "ended" if refusal == HUNG_UP else "was refused"
-        say(host, f"a connection from there {outcome}: {refusal.reason}{who}")
+        if refusal == HUNG_UP:  # a check of the port, or a node that was stopped: none of them is in the wrong
+            self._complaints.debug(host, f"a connection from there ended: {refusal.reason}")
+            return
+        say = self._complaints.info if refusal == LEAVING else self._complaints.warning
+        say(host, f"a connection from there was refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
         """Pass on which run answers at an address."""

@@ -71,6 +71,10 @@ class Complaints:
         """The same for what is in the order of things."""
         self.say(logging.INFO, source, text)
 
+    def debug(self, source: object, text: str) -> None:
+        """The same for what no operator acts on."""
+        self.say(logging.DEBUG, source, text)
+
     def say(self, level: int, source: object, text: str, *, length_max: int = LOG_TEXT_MAX) -> None:
         """Log what a peer causes at any level, and at whatever length is right for it."""
         now = self._clock()
