@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Never
 
@@ -71,34 +72,64 @@ def demo(
     sys.exit(run_demo(Demo(root, nodes, kill, display)))
 
 
+_this_node = partial(typer.Option, rich_help_panel="This node")
+_network = partial(typer.Option, rich_help_panel="Network")
+_joining = partial(typer.Option, rich_help_panel="Joining")
+_SEED = _joining(
+    "--seed",
+    metavar="HOST:PORT",
+    help="Node to join by; repeat it for each. It is `seeds` in casty.toml, `seed_nodes` in Python.",
+    show_default="none: form a new cluster",
+)
+
+
 @app.command("node")
 def node_command(
     target: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="A function that returns a behaviour.")],
-    host: Annotated[str | None, typer.Option(help="The address to bind.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", show_default="0")] = None,
-    node_id: Annotated[str | None, typer.Option(help="The name of this node, unique in the cluster.")] = None,
-    seed: Annotated[
-        list[str] | None, typer.Option(metavar="HOST:PORT", help="Whom to join; may be repeated. None: a new cluster.")
+    name: Annotated[
+        str | None,
+        _this_node("--name", metavar="NAME", help="System, the same on all nodes.", show_default="casty"),
     ] = None,
-    role: Annotated[list[str] | None, typer.Option(help="What the node is for; may be repeated.")] = None,
-    name: Annotated[str | None, typer.Option(help="The name of the system.", show_default="casty")] = None,
-    quorum: Annotated[int | None, typer.Option(help="Start when so many members are up.")] = None,
+    node_id: Annotated[
+        str | None,
+        _this_node("--node-id", metavar="NAME", help="This node, unique in the cluster. Required, here or in FILE."),
+    ] = None,
+    role: Annotated[
+        list[str] | None, _this_node("--role", metavar="NAME", help="What the node is for; may be repeated.")
+    ] = None,
+    config: Annotated[
+        Path | None, _this_node("--config", metavar="FILE", help="casty.toml; options given here win over it.")
+    ] = None,
+    host: Annotated[
+        str | None,
+        _network("--host", metavar="HOST", help="Address to bind and be dialled at.", show_default="127.0.0.1"),
+    ] = None,
+    port: Annotated[
+        int | None, _network("--port", metavar="PORT", help="TCP port; 0 takes a free one.", show_default="0")
+    ] = None,
+    insecure: Annotated[
+        bool | None, _network("--insecure", help="Allow a HOST that other machines reach, without encryption.")
+    ] = None,
+    seed: Annotated[list[str] | None, _SEED] = None,
+    quorum: Annotated[
+        int | None,
+        _joining("--quorum", metavar="MEMBERS", help="Start when so many are up.", show_default="when this node is in"),
+    ] = None,
     join_timeout: Annotated[
-        float | None, typer.Option(help="Seconds to join and to wait for the quorum.", show_default="60")
+        float | None,
+        _joining("--join-timeout", metavar="SECONDS", help="To join and wait for the quorum.", show_default="60"),
     ] = None,
     allow_new_cluster: Annotated[
         bool | None,
-        typer.Option("--allow-new-cluster", help="Begin a cluster alone if no seed answers: when the others are gone."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file; what the options say goes first.")] = None,
-    insecure: Annotated[
-        bool | None, typer.Option("--insecure", help="Allow an address that others can reach, without encryption.")
+        _joining("--allow-new-cluster", help="Form a cluster alone if no seed answers for 5 s: the others are gone."),
     ] = None,
 ) -> None:
     """Run one node of a cluster until Ctrl-C, SIGTERM, or the end of its actor.
 
     FUNCTION takes no arguments and returns a behaviour, which is spawned as /FUNCTION. Exit codes: 0 left gracefully,
     1 could not join or the actor failed, 2 bad input, 3 downed and not joining again, 130 Ctrl-C.
+
+    Example: casty node shop.carts:carts --node-id web-1 --port 2551 --seed 10.0.0.5:2551 --seed 10.0.0.6:2551
     """
     options = NodeOptions(
         name=name,

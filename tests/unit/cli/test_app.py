@@ -57,6 +57,21 @@ def test_the_program_of_a_demo_node_does_without_the_extra() -> None:
     assert (ended.stdout, ended.stderr) == ("[]\n", "")
 
 
+def test_the_help_of_a_node_has_groups_units_an_example_and_the_other_names_of_seeds() -> None:
+    result = CliRunner().invoke(app, ["node", "--help"], env={"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    for expected in (
+        "─ This node ─",
+        "─ Network ─",
+        "─ Joining ─",
+        "--join-timeout             SECONDS",
+        "[default: (60)]",
+        "Example: casty node shop.carts:carts --node-id web-1",
+        "`seeds` in casty.toml, `seed_nodes` in Python",
+    ):
+        assert expected in result.stdout
+
+
 def test_equal_counts_have_no_differences() -> None:
     assert compare(Counter(a=1), Counter(a=1)) == []
 
