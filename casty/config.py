@@ -168,8 +168,8 @@ FRAME_BYTES_LEAST = 256 * 1024
 """What nodes send of their own accord: a page of the membership has so much, a slice a quarter of it."""
 
 
-STRANGER_FRAMES_LEAST = 4
-"""Frames of the largest size that strangers can have room for at least, half of it for what their links hold."""
+STRANGER_FRAMES_LEAST = 6
+"""Frames of the largest size that strangers can have room for at least, two of them for what their links hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +202,10 @@ class TransportLimits:
     strangers_per_host_max: int = 256
     """The same, for one remote host."""
     strangers_bytes_max: int = 64 * 1024 * 1024
-    """Memory that all such peers together may take up: what has come of their frames, what waits for them, and 16 KiB
-    for each of their links. Where their links hold more than half of it, the one that holds the most, of the host that
-    holds the most, is hung up on."""
+    """Memory that all such peers together may take up: what has come of their frames, what waits for them, 16 KiB for
+    each of their links, and their messages that wait in mailboxes. Where their links hold more than three eighths of
+    it, the one that holds the most, of the host that holds the most, is hung up on. Where their messages take up more
+    than a quarter, further ones are dead letters."""
     idle_timeout: float = 60.0
     """A link is closed after so long without traffic, and dialled again when there is something to send.
     Heartbeats keep the control links of monitored nodes."""

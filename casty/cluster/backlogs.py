@@ -5,9 +5,14 @@ that fills it is asked to pause, and what is under way meanwhile waits, in order
 is asked to go on. So a sender's ``await ref.send(...)`` waits for room in a mailbox on another node, and other
 actors, of the same link too, notice nothing. It decides nothing about what is dropped by local policies.
 
-Each member has a queue of its own at an actor, and all who are no members have one together: see `FairQueue`. What
-waits there is in the mailbox (`MessageQueue.flows`) or, where that is small, here, until it finds room. So a node
-that sends more than an actor handles waits for itself, and is asked to pause alone.
+Each member has a queue of its own at an actor: see `FairQueue`. What waits there is in the mailbox
+(`MessageQueue.flows`) or, where that is small, here, until it finds room. So a node that sends more than an actor
+handles waits for itself, and is asked to pause alone.
+
+All who are no members have one queue together in each mailbox, the `Crowd`, whatever its policy, and all of these
+queues together hold no more than a part of what strangers may take up of a node. What is beyond it is a dead letter.
+Strangers are not asked to pause: their links are read at a bounded pace anyway, nobody answers for what they promise,
+and to read no more of a link would keep back what is for actors that keep up.
 """
 
 from __future__ import annotations
@@ -16,20 +21,22 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Final, Never
+from typing import Never
 
 import trio
 
 from casty.address import UniqueAddress
-from casty.config import TransportLimits
-from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
-from casty.runtime.fair_queue import FairQueue, Flow
+from casty.config import MailboxOverflowStrategy, TransportLimits
+from casty.runtime.crowd import CROWD, Allowance
+from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
+from casty.runtime.fair_queue import FairQueue
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import MessageQueue
 from casty.runtime.ref import LocalRef
 from casty.runtime.weights import Weights
 from casty.transport.credit import FRAME_COST_BYTES
 from casty.transport.peers import RemoteTransport
+from casty.transport.shares import shares
 from casty.wire.frame import Lane
 from casty.wire.pauses import pause_frame, resume_frame
 
@@ -57,14 +64,6 @@ BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
 """The same, for all actors together."""
 
 
-STRANGERS: Final = "strangers"
-"""The sender that all who are no members are, at an actor."""
-
-STRANGERS_NOTED_MAX: Final = 1_024
-"""Runs of which is known that messages wait with those of strangers; beyond, nobody gets a queue of its own until they
-are handled."""
-
-
 @dataclass(slots=True, eq=False)
 class _Backlog:
     """What waits for one actor, with its size by sender, and the nodes that pause."""
@@ -87,10 +86,8 @@ class Backlogs:
         kernel: Kernel,
         transport: RemoteTransport,
         limits: TransportLimits,
-        is_member: Callable[[UniqueAddress], bool],
     ) -> None:
         self._kernel = kernel
-        self._is_member = is_member
         self._transport = transport
         self._heavy = max(limits.message_bytes_max, limits.outbound_bytes_max)
         """Bytes of large messages in a mailbox beyond which other nodes hold back; they go on at half of it."""
@@ -102,72 +99,98 @@ class Backlogs:
         """Whose frame is being handed over, noted ahead of each."""
         self.size = 0
         """The bytes of that frame."""
+        self.cost = 0
+        """What its message takes up while it waits; 0 for one of a member, which is charged to nobody."""
+        self.strangers = Allowance(shares(limits).mailboxes)
+        """What the messages of strangers take up in all mailboxes."""
 
     def run_in(self, nursery: trio.Nursery) -> None:
         """Have the tasks that feed actors run there."""
         self._start = lambda backlog: nursery.start_soon(self._feed, backlog)
 
-    def queue_for(self, mailbox: MessageQueue, peer: UniqueAddress) -> tuple[deque[object], int]:
-        """Return where the next messages of a node go, as `MessageQueue.queue_for`; nowhere once there are many."""
-        sender = self._sender(mailbox, peer)
+    def queue_for(self, mailbox: MessageQueue, member: UniqueAddress) -> tuple[deque[object], int]:
+        """Return where the next messages of a member go, as `MessageQueue.queue_for`; 0 where the long way knows."""
         flows = mailbox.flows
-        if flows and flows.count(sender) >= _longest(mailbox):
-            return mailbox.messages, 0
-        queue = mailbox.queue_for(sender)
-        if sender is STRANGERS and mailbox.flows and (shared := mailbox.flows.flow(sender)) is not None:
-            _note(shared, peer)
-        return queue
+        if flows:
+            if flows.count(member) >= _longest(mailbox):
+                return mailbox.messages, 0
+            if (crowd := flows.crowd) is not None and member in crowd.senders:
+                return mailbox.messages, 0
+        return mailbox.queue_for(member)
+
+    def take_of_stranger(self, ref: LocalRef[Never], message: object) -> None:
+        """Queue a message of who is no member; a dead letter where too many wait here, or too much on the node."""
+        mailbox = ref.mailbox
+        waiting = mailbox.flows.count(CROWD) if mailbox.flows else 0
+        is_full = waiting >= mailbox.capacity and not mailbox.lets_wait
+        drops_oldest = mailbox.overflow is MailboxOverflowStrategy.drop_oldest
+        if is_full and not drops_oldest:
+            self._kernel.dead_letter(message, ref, MAILBOX_FULL)
+        elif not mailbox.put_in_crowd(self.sender, message, self.cost, self.strangers):
+            self._kernel.dead_letter(message, ref, STRANGERS_FULL)
+        elif is_full and mailbox.flows:
+            self._kernel.dead_letter(mailbox.flows.drop_oldest_of_crowd(), ref, MAILBOX_FULL)
 
     def take(self, ref: LocalRef[Never], message: object) -> None:
         """Take a message for an actor that has a backlog, or has no room or other messages and gets one."""
         peer, mailbox = self.sender, ref.mailbox
+        if peer is not None and mailbox.flows:
+            self._promote(ref, peer)
         if peer is not None and mailbox.is_fair and not mailbox.closed:
             self._take_fair(ref, message, peer)
             return
-        backlog = self._of(ref)
-        self._pause(peer, backlog)
-        if not backlog.waiting and mailbox.offer(message):
+        known = self.by_path.get(ref.path)
+        if known is None and ref.deliver(message):  # it was crowded by strangers alone
             self._note_size(mailbox, message, self.size)
             return
-        sender = STRANGERS if peer is None or not self._is_member(peer) else peer
-        cost = self._charge(backlog, sender)
+        self._take_aside(ref, message, self.size)
+
+    def _take_aside(self, ref: LocalRef[Never], message: object, size: int) -> None:
+        """Have a message wait for room in a small mailbox, behind others that do."""
+        backlog, peer, mailbox = self._of(ref), self.sender, ref.mailbox
+        self._pause(peer, backlog)
+        if not backlog.waiting and mailbox.offer(message):
+            self._note_size(mailbox, message, size)
+            return
+        cost = self._charge(backlog, peer, size)
         if cost:
-            backlog.waiting.tail(sender).append((sender, message, cost))
+            backlog.waiting.tail(peer).append((peer, message, cost))
         else:
             self._kernel.dead_letter(message, ref, MAILBOX_FULL)
+
+    def _promote(self, ref: LocalRef[Never], member: UniqueAddress) -> None:
+        """Have what a member has sent as a stranger wait as its own, ahead of what it sends from now on."""
+        mailbox = ref.mailbox
+        if mailbox.flows is None:
+            return
+        if mailbox.is_fair:
+            mailbox.flows.promote(member)
+            return
+        for message in mailbox.flows.part_with(member):
+            if ref.path in self.by_path or not ref.deliver(message):
+                self._take_aside(ref, message, size=0)
 
     def _take_fair(self, ref: LocalRef[Never], message: object, peer: UniqueAddress) -> None:
         """Queue a message where its sender has a queue of its own, and have the sender pause when that is long."""
         mailbox = ref.mailbox
-        sender, flows = self._sender(mailbox, peer), mailbox.flows
+        flows = mailbox.flows
         known = self.by_path.get(ref.path)
-        is_long = flows is not None and flows.count(sender) >= _longest(mailbox)
+        is_long = flows is not None and flows.count(peer) >= _longest(mailbox)
         if is_long or (known is not None and known.ref.mailbox is mailbox and peer in known.paused):
             backlog = self._of(ref)
             self._pause(peer, backlog)
-            if not self._charge(backlog, sender):
+            if not self._charge(backlog, peer, self.size):
                 self._kernel.dead_letter(message, ref, MAILBOX_FULL)
                 return
-        queue, _ = mailbox.queue_for(sender)
+        queue, _ = mailbox.queue_for(peer)
         queue.append(message)
-        if sender is STRANGERS and mailbox.flows and (shared := mailbox.flows.flow(sender)) is not None:
-            _note(shared, peer)
         mailbox.wake()
         if self.size >= LARGE_BYTES_MIN:
             self.weigh(ref, message)
 
-    def _sender(self, mailbox: MessageQueue, peer: UniqueAddress) -> Hashable:
-        """Return whose queue a node's messages go to; that of strangers until what it sent as one is out of it."""
-        if not self._is_member(peer):
-            return STRANGERS
-        shared = mailbox.flows.flow(STRANGERS) if mailbox.flows else None
-        if shared is None or (peer not in shared.members and len(shared.members) < STRANGERS_NOTED_MAX):
-            return peer
-        return STRANGERS
-
-    def _charge(self, backlog: _Backlog, sender: Hashable) -> int:
-        """Count what the message in hand costs, and return it; 0 where its sender has no room for it."""
-        cost, used = self.size + FRAME_COST_BYTES, backlog.bytes.get(sender, 0)
+    def _charge(self, backlog: _Backlog, sender: Hashable, size: int) -> int:
+        """Count what a message costs, and return it; 0 where its sender has no room for it."""
+        cost, used = size + FRAME_COST_BYTES, backlog.bytes.get(sender, 0)
         if used + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
             return 0
         backlog.bytes[sender] = used + cost
@@ -265,14 +288,13 @@ class Backlogs:
         if not flows or len(mailbox.messages) > messages or _is_heavy(mailbox, size):
             return
         for peer in list(backlog.paused):
-            sender = self._sender(mailbox, peer)
-            if flows.count(sender) <= messages and self._has_resumed(backlog, peer):
-                self._discharge(backlog, sender)
+            if flows.count(peer) <= messages and self._has_resumed(backlog, peer):
+                self._discharge(backlog, peer)
 
     def _is_long(self, mailbox: MessageQueue, *, messages: int, size: int) -> bool:
         """Whether more than so many messages of one sender, or bytes of large ones, wait in a mailbox."""
         flows = mailbox.flows
-        longest = max(map(flows.count, flows.senders())) if flows else 0
+        longest = max(map(flows.count, flows.senders()), default=0) if flows else 0
         return max(longest, len(mailbox.messages)) > messages or _is_heavy(mailbox, size)
 
     def _note_size(self, mailbox: MessageQueue, message: object, size: int) -> None:
@@ -301,12 +323,6 @@ class Backlogs:
 
     def __repr__(self) -> str:
         return f"<Backlogs actors={len(self.by_path)} bytes={self.bytes}>"
-
-
-def _note(shared: Flow[object], peer: UniqueAddress) -> None:
-    """Remember that messages of a run wait among those of strangers, in case that it becomes a member."""
-    if len(shared.members) < STRANGERS_NOTED_MAX:
-        shared.members.add(peer)
 
 
 def _longest(mailbox: MessageQueue) -> int:

@@ -21,6 +21,7 @@ from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
 from casty.runtime.ask import AskRef, refuse_asks
 from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason
+from casty.transport.charges import kept
 from casty.transport.greeting import HUNG_UP, LEAVING
 from casty.wire.envelope import Envelope, Notice, NoticeCode
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
@@ -207,7 +208,9 @@ class Inbound:
         except DecodeError as error:
             self._refuse(peer, error)
             return
-        if self._deliver(peer, envelope, len(body)):
+        if not self._node.is_member(peer):  # nothing is remembered of its heads, and what waits of it is charged
+            self._deliver(peer, envelope, len(body), kept(body))
+        elif self._deliver(peer, envelope, len(body)):
             self._arrivals.learn(body, envelope)
 
     def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
@@ -223,8 +226,11 @@ class Inbound:
         self._node.meters.decode_errors += 1
         self._complaints.warning(peer.address, str(error))
 
-    def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int) -> bool:
-        """Hand a message over, or have its sender told why not; whether somebody got it."""
+    def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int, cost: int = 0) -> bool:
+        """Hand a message over, or have its sender told why not; whether somebody got it.
+
+        ``cost`` is what one of a stranger takes up while it waits.
+        """
         path, uid, message, name, wait = envelope
         if is_internal(path) and is_open(path, message):
             kind = type(message).__name__
@@ -233,7 +239,7 @@ class Inbound:
                 return False
         backlogs = self._node.backlogs
         if backlogs is not None:
-            backlogs.sender, backlogs.size = peer, size
+            backlogs.sender, backlogs.size, backlogs.cost = peer, size, cost
         refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
         if refusal is not None:
             self._not_delivered(peer, Notice(refusal, path, uid, type(message).__name__))

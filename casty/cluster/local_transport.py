@@ -12,7 +12,8 @@ from casty.errors import AskFailed
 from casty.runtime.ask import AskRef, ErrorReply
 from casty.runtime.events import ASK_FINISHED, ILL_TYPED, MAILBOX_FULL
 from casty.runtime.kernel import Kernel
-from casty.runtime.mailbox import Request
+from casty.runtime.mailbox import NOTHING, Request
+from casty.runtime.named_refs import AdapterRef
 from casty.runtime.ref import LocalRef, OwnRef
 from casty.runtime.system import ActorSystem, kernel_of
 from casty.wire.envelope import NoticeCode, Wait
@@ -71,6 +72,8 @@ class LocalTransport:
                 return found
             target = found
         backlogs = self.backlogs
+        if backlogs is not None and backlogs.cost:
+            return self._deliver_of_stranger(backlogs, target, message, wait, asker)
         is_behind = backlogs is not None and path in backlogs.by_path
         if backlogs is not None and isinstance(target, LocalRef) and (is_behind or target.mailbox.is_crowded):
             is_taken = None
@@ -93,6 +96,30 @@ class LocalTransport:
                 backlogs.look(target)
             if backlogs.size >= LARGE_BYTES_MIN:
                 backlogs.weigh(target, message)
+        return None
+
+    def _deliver_of_stranger(
+        self, backlogs: Backlogs, target: OwnRef[Never], message: object, wait: Wait | None, asker: UniqueAddress | None
+    ) -> NoticeCode | None:
+        """Hand over a message of who is no member; by way of an adapter too it waits where such messages wait."""
+        cell = target.owner()
+        if cell is None:
+            is_taken = target.deliver(message)
+        elif cell.mailbox.closed:
+            is_taken = False
+        else:
+            is_taken = True
+            if isinstance(target, AdapterRef):
+                message = target.adapted(message)
+            if message is not NOTHING:
+                if wait is not None:
+                    message = self._request(message, wait, asker)
+                    message.queue(cell)
+                backlogs.take_of_stranger(cell.ref, message)
+        if is_taken is False:
+            self.refused += 1
+            return "no_actor"
+        self.delivered += 1
         return None
 
     def _request(self, message: object, wait: Wait, asker: UniqueAddress | None) -> Request:

@@ -148,7 +148,7 @@ class ClusterNode:
         self.dead_frames = DeadFrames(self._show_dead)
         self.open_asks = OpenAsks(self.kernel, self.is_member)
         self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames.take)
-        self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits, self.is_member)
+        self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits)
         self.assembler = Assembler(limits.message_bytes_max)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 
 import trio
 
-from casty.address import ASK_PREFIX, in_words
+from casty.address import ASK_PREFIX, in_words, serial_of
 from casty.errors import AskFailed, AskFailure, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.end_wait import EndWait
@@ -360,7 +360,7 @@ def asker_of(request: Request) -> ActorRef[Never] | None:
     for value in _values_of(request.message):
         if isinstance(value, ActorRef):
             reply_to = cast("ActorRef[Never]", value)
-            if reply_to.path.startswith(ASK_PREFIX) and reply_to.address.uid == request.ask:
+            if serial_of(reply_to.path) is not None and reply_to.address.uid == request.ask:
                 return reply_to
     return None
 

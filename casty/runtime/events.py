@@ -135,6 +135,7 @@ EventStreamCmd: TypeAlias = EventStreamSubscribe[Any] | EventStreamUnsubscribe[A
 
 DeadLetterReason: TypeAlias = Literal[
     "mailbox full",
+    "too much of strangers",
     "actor stopped",
     "no such actor",
     "ask finished",
@@ -155,6 +156,7 @@ DeadLetterReason: TypeAlias = Literal[
 """What dead letters are counted under: a fixed set, because peers must not make counters."""
 
 MAILBOX_FULL: Final = "mailbox full"
+STRANGERS_FULL: Final = "too much of strangers"
 ACTOR_STOPPED: Final = "actor stopped"
 NO_SUCH_ACTOR: Final = "no such actor"
 ASK_FINISHED: Final = "ask finished"

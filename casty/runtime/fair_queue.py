@@ -1,14 +1,17 @@
 """Fair queueing: what several senders have sent, a queue for each, taken from in turn.
 
 Source: Nagle 1987, "On packet switches with infinite storage" (RFC 970). Deviations: a turn is up to `QUANTUM`
-messages, because one each would cost a tenth of a message's way; and senders that nobody answers for are one.
+messages, because one each would cost a tenth of a message's way; and senders that nobody answers for are one, the
+`Crowd`, whose turn is one message.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Final, Generic, TypeVar
+
+from casty.runtime.crowd import CROWD, Allowance, Crowd
 
 QUANTUM: Final = 64
 """Messages of one sender in a turn: as many as an actor handles between two checkpoints."""
@@ -17,14 +20,27 @@ T = TypeVar("T")
 
 
 class Flow(Generic[T]):
-    """What one sender has sent, in order, in chunks that are handed out whole."""
+    """What one sender has sent, in order, in chunks that are handed out whole; the last may be short."""
 
-    __slots__ = ("chunks", "members")
+    __slots__ = ("chunks",)
 
     def __init__(self) -> None:
         self.chunks: deque[deque[T]] = deque()
-        self.members: set[Hashable] = set()
-        """Who shares it, for one that is shared."""
+
+    def turn(self) -> deque[T]:
+        """Return the messages of the next turn."""
+        return self.chunks.popleft()
+
+    def head(self) -> T:
+        """Return the oldest message."""
+        return self.chunks[0][0]
+
+    def pop(self) -> T:
+        """Take the oldest message out."""
+        message = self.chunks[0].popleft()
+        if not self.chunks[0]:
+            self.chunks.popleft()
+        return message
 
     def __len__(self) -> int:
         chunks = self.chunks
@@ -47,39 +63,69 @@ class FairQueue(Generic[T]):
     __slots__ = ("_flows",)
 
     def __init__(self) -> None:
-        self._flows: dict[Hashable, Flow[T]] = {}
+        self._flows: dict[Hashable, Flow[T] | Crowd[T]] = {}
 
     def tail(self, sender: Hashable) -> deque[T]:
         """Return where the next message of a sender goes; it is to be put there at once, or chunks could be empty."""
         flow = self._flows.get(sender)
-        if flow is None:
+        if not isinstance(flow, Flow):
             flow = self._flows[sender] = Flow()
         if not flow.chunks or len(flow.chunks[-1]) >= QUANTUM:
             flow.chunks.append(deque())
         return flow.chunks[-1]
 
+    def put_in_crowd(self, sender: Hashable, message: T, cost: int, allowance: Allowance) -> None:
+        """Queue a message of a stranger, for which there is room."""
+        crowd = self.crowd
+        if crowd is None:
+            crowd = self._flows[CROWD] = Crowd()
+        crowd.put(sender, message, cost, allowance)
+
+    def promote(self, sender: Hashable) -> bool:
+        """Have what waits of a sender in the crowd wait as its own from now on; whether anything did."""
+        found = self.part_with(sender)
+        for message in found:
+            self.tail(sender).append(message)
+        return bool(found)
+
+    def part_with(self, sender: Hashable) -> list[T]:
+        """Take all of one sender out of the crowd."""
+        crowd = self.crowd
+        if crowd is None or sender not in crowd.senders:
+            return []
+        found = crowd.part_with(sender)
+        if not crowd:
+            del self._flows[CROWD]
+        return found
+
     def turn(self) -> deque[T]:
         """Return the messages of the next turn; the sender's others wait for all other senders. KeyError for none."""
-        sender = next(iter(self._flows))
+        sender = self._next()
         flow = self._flows.pop(sender)
-        chunk = flow.chunks.popleft()
-        if flow.chunks:
+        chunk = flow.turn()
+        if flow:
             self._flows[sender] = flow
         return chunk
 
     def head(self) -> T:
         """Return the message whose turn it is, by turns of one message. KeyError for none."""
-        return self._flows[next(iter(self._flows))].chunks[0][0]
+        return self._flows[self._next()].head()
 
     def pop(self) -> T:
         """Take that message out; the next of its sender waits for all other senders. KeyError for none."""
-        sender = next(iter(self._flows))
+        sender = self._next()
         flow = self._flows.pop(sender)
-        message = flow.chunks[0].popleft()
-        if not flow.chunks[0]:
-            flow.chunks.popleft()
-        if flow.chunks:
+        message = flow.pop()
+        if flow:
             self._flows[sender] = flow
+        return message
+
+    def drop_oldest_of_crowd(self) -> T:
+        """Take the oldest message of the crowd out. KeyError for none."""
+        crowd = self._flows[CROWD]
+        message = crowd.pop()
+        if not crowd:
+            del self._flows[CROWD]
         return message
 
     def count(self, sender: Hashable) -> int:
@@ -87,18 +133,42 @@ class FairQueue(Generic[T]):
         flow = self._flows.get(sender)
         return 0 if flow is None else len(flow)
 
-    def flow(self, sender: Hashable) -> Flow[T] | None:
-        """Return the flow of a sender, if anything of it waits."""
-        return self._flows.get(sender)
+    @property
+    def crowd(self) -> Crowd[T] | None:
+        """What waits of strangers; None where nothing does."""
+        found = self._flows.get(CROWD)
+        return found if isinstance(found, Crowd) else None
 
     def senders(self) -> list[Hashable]:
-        """Return those of whom something waits, in the order of their turns."""
-        return list(self._flows)
+        """Return those with a queue of their own, in the order of their turns."""
+        return [sender for sender in self._flows if sender is not CROWD]
 
-    def chunks(self) -> Iterator[deque[T]]:
-        """Yield all that waits, sender by sender."""
+    def chunks(self) -> Iterator[Iterable[T]]:
+        """Yield all that waits, sender by sender, the crowd last."""
         for flow in self._flows.values():
-            yield from flow.chunks
+            if isinstance(flow, Flow):
+                yield from flow.chunks
+        if (crowd := self.crowd) is not None:
+            yield crowd
+
+    def take_all_but_crowd(self) -> list[T]:
+        """Take out what waits of all senders with a queue of their own, sender by sender."""
+        flows, crowd = self._flows, self.crowd
+        self._flows = {} if crowd is None else {CROWD: crowd}
+        return [
+            message for flow in flows.values() if isinstance(flow, Flow) for chunk in flow.chunks for message in chunk
+        ]
+
+    def clear(self) -> None:
+        """Forget all that waits."""
+        if (crowd := self.crowd) is not None:
+            crowd.clear()
+        self._flows.clear()
+
+    def _next(self) -> Hashable:
+        for sender in self._flows:
+            return sender
+        raise KeyError("nothing waits")
 
     def __len__(self) -> int:
         return sum(map(len, self._flows.values()))

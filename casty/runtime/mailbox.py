@@ -11,6 +11,7 @@ import trio
 
 from casty.address import UniqueAddress, in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
+from casty.runtime.crowd import Allowance
 from casty.runtime.fair_queue import QUANTUM, FairQueue
 from casty.runtime.notices import EndNotice, sender_of
 from casty.runtime.waking import WOKEN
@@ -32,8 +33,9 @@ FAR_TOLD_MAX: Final = 8
 """Actors of other nodes that the text of a time-out names."""
 
 DIRECT_MAX: Final = 64
-"""Messages in a mailbox up to which those of other nodes are queued behind all others. Beyond, each node has its own
-queue: fewer cost a single sender a queue that it needs not, more are what an honest one waits for."""
+"""Messages in a mailbox up to which those of other members are queued behind all others. Beyond, each member has its
+own queue: fewer cost a single sender a queue that it needs not, more are what an honest one waits for. What comes of
+those who are no members waits apart from the first message on."""
 
 WITHDRAWN_MAX: Final = 256
 """Withdrawn requests that stay in a mailbox until the actor comes to them, as long as they are fewer than half."""
@@ -183,9 +185,9 @@ class MessageQueue:
         self.front: deque[object] | None = None
         """What was put back, or has its turn, to be taken before ``messages``, beyond the bound."""
         self.is_fair = self.capacity > DIRECT_MAX and self.lets_wait
-        """Whether other nodes have queues of their own here: not where the oldest message makes room."""
+        """Whether other members have queues of their own here: not where the oldest message makes room."""
         self.flows: FairQueue[object] | None = None
-        """Those queues; None where there never was one."""
+        """Those queues, and the one of all who are no members; None where there never was one."""
         self._is_own_turn = False
         self._takes_turns = False
         """Whether the actor has come to what they hold: all that came before them was in ``messages``."""
@@ -265,28 +267,46 @@ class MessageQueue:
         self.notices += 1
         self.limit += 1
         sender = sender_of(notice, self.flows) if self.flows and isinstance(notice, EndNotice) else None
+        if self.flows and sender is not None:
+            self.flows.promote(sender)
         (self.messages if sender is None or self.flows is None else self.flows.tail(sender)).append(notice)
         self.wake()
 
     def queue_for(self, sender: Hashable) -> tuple[deque[object], int]:
-        """Return where the next messages of another node go, and how many there may be in it: 0 where there is none.
+        """Return where the next messages of a member go, and how many there may be in it: 0 where there is none.
 
         Valid as long as the actor does not run and nothing else is put in.
         """
         if not self.limit and not self.closed:
             self.messages, self.limit = deque(), self.capacity
         room = min(self.limit, DIRECT_MAX) if self.is_fair else self.limit
-        if not self.flows:
-            if len(self.messages) < room or not self.is_fair or self.closed:
-                return self.messages, room
-            self.flows, self._takes_turns = FairQueue(), False
+        if not self.is_fair or self.closed or (not self.flows and len(self.messages) < room):
+            return self.messages, room
+        return self._own_queues().tail(sender), QUANTUM
+
+    def put_in_crowd(self, sender: Hashable, message: object, cost: int, allowance: Allowance) -> bool:
+        """Queue a message of who is no member, apart from all others; False when ``allowance`` has no room for it."""
+        if self.closed or not allowance.has_room(cost):
+            return False
+        self._own_queues().put_in_crowd(sender, message, cost, allowance)
+        self.wake()
+        return True
+
+    def _own_queues(self) -> FairQueue[object]:
+        """Return the queues that other nodes have here, marking the place from which on they have any."""
+        if self.flows:
+            return self.flows
+        if not self.limit:
+            self.messages, self.limit = deque(), self.capacity
+        self.flows, self._takes_turns = FairQueue(), not self.messages
+        if self.messages:
             self.put_notice(EndNotice(None))
-        return self.flows.tail(sender), QUANTUM
+        return self.flows
 
     @property
     def is_crowded(self) -> bool:
-        """Whether the messages of other nodes go to queues of their own."""
-        return self.is_fair and (bool(self.flows) or len(self.messages) >= DIRECT_MAX)
+        """Whether messages of other nodes wait, or are to wait, in queues of their own."""
+        return bool(self.flows) or (self.is_fair and len(self.messages) >= DIRECT_MAX)
 
     def notice_taken(self) -> None:
         """Take note that the actor has come to the end of another."""
@@ -314,13 +334,17 @@ class MessageQueue:
         return self.front or self.messages
 
     def put_before(self, last: object) -> bool:
-        """Have what waits in queues of their own taken first, and then ``last`` again; False where that came before."""
+        """Have what waits in queues of members taken first, and then ``last`` again; False where that came before.
+
+        Who is no member cannot put it off.
+        """
         if not self.flows or not self._takes_turns:
             return False
-        waiting = [message for chunk in self.flows.chunks() for message in chunk]
-        self.flows = None
-        self.put_back([*waiting, last])
-        return True
+        waiting = self.flows.take_all_but_crowd()
+        if waiting:
+            self._takes_turns = False
+            self.put_back([*waiting, last])
+        return bool(waiting)
 
     def take_turns(self) -> None:
         """Take note that the actor has come to the place from which on other nodes have queues of their own."""
@@ -375,6 +399,8 @@ class MessageQueue:
     def close(self) -> list[object]:
         """Refuse messages from now on and return those that wait: stashed, put back, in the queue."""
         waiting = [*self.empty_stashes(), *self.queued()]
+        if self.flows:
+            self.flows.clear()
         self.front, self.flows, self.messages, self.limit, self.closed = None, None, NO_MESSAGES, 0, True
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
             trio.lowlevel.reschedule(task, WOKEN)

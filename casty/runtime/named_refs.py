@@ -117,24 +117,24 @@ class AdapterRef(PathRef[N]):
 
     def tell(self, message: N) -> None:
         check_thread(self)
-        adapted = self._adapted(message)
+        adapted = self.adapted(message)
         if adapted is not NOTHING:
             self._cell.ref.tell(adapted)
 
     def request(self, request: Request) -> None:
-        request.message = self._adapted(request.message)
+        request.message = self.adapted(request.message)
         if request.message is not NOTHING:
             self._cell.ref.request(request)
 
     async def send(self, message: N) -> None:
-        adapted = self._adapted(message)
+        adapted = self.adapted(message)
         if adapted is NOTHING:
             await trio.lowlevel.checkpoint()
         else:
             await self._cell.ref.send(adapted)
 
     def deliver(self, message: object) -> bool:
-        adapted = self._adapted(message)
+        adapted = self.adapted(message)
         if adapted is NOTHING:
             return True
         taken = self._cell.ref.deliver(adapted)
@@ -143,7 +143,7 @@ class AdapterRef(PathRef[N]):
         return taken is not False
 
     def deliver_request(self, request: Request) -> bool | None:
-        request.message = self._adapted(request.message)
+        request.message = self.adapted(request.message)
         if request.message is NOTHING:
             return True
         taken = self._cell.ref.deliver_request(request)
@@ -151,7 +151,7 @@ class AdapterRef(PathRef[N]):
             self._cell.drop_full(request)
         return taken is not False
 
-    def _adapted(self, message: object) -> object:
+    def adapted(self, message: object) -> object:
         """Return what the actor gets; NOTHING when the function has failed, which is the actor's failure."""
         try:
             return self._adapt(cast("N", message))

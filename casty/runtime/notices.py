@@ -33,8 +33,8 @@ def sender_of(notice: EndNotice, flows: FairQueue[object]) -> Hashable | None:
     if address is None or address.node is None:
         return None
     named = UniqueAddress(address.node, address.incarnation)
-    for sender in flows.senders():
-        runs = (sender, *(flow.members if (flow := flows.flow(sender)) is not None else ()))
-        if any(isinstance(run, UniqueAddress) and run.is_named(named) for run in runs):
-            return sender
+    crowd = flows.crowd
+    for run in (*flows.senders(), *(crowd.senders if crowd is not None else ())):
+        if isinstance(run, UniqueAddress) and run.is_named(named):
+            return run
     return None

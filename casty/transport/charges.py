@@ -21,6 +21,13 @@ VALUE_COST_BYTES = 16
 STRANGER_VALUES_MAX = 4_096
 """Values in one message that is made while its sender is no member: some milliseconds."""
 
+MESSAGE_KEPT_BYTES = 512
+VALUE_KEPT_BYTES = 224
+BYTE_KEPT_BYTES = 4
+"""What a message takes up while it waits, at most: itself, the request around it and its place; each value in it; each
+byte of a text. An empty set is the largest value, in one byte of the frame (a list is 64); and with one character
+beyond the Basic Multilingual Plane a text has four bytes for each. What a class makes by itself is not seen here."""
+
 CONTROL_VALUES_MAX = 65_536
 """Values up to which a control message or a notice is counted; none has more. A node that joins gets large ones of
 nodes that it does not know as members yet, so they cost more and are not put off."""
@@ -49,6 +56,16 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
         elif kind in (FrameKind.SLICE, FrameKind.LARGE):
             is_for_members = True
     return cost, is_for_members
+
+
+def kept(body: bytes | memoryview) -> int:
+    """Return what the message in the body of an ENVELOPE takes up once it is made, never too little.
+
+    >>> kept(b"no head")
+    540
+    """
+    values = min(count_values(body, CONTROL_VALUES_MAX), CONTROL_VALUES_MAX)
+    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * values
 
 
 def _count_all(body: bytes | memoryview) -> int:

@@ -18,15 +18,9 @@ from casty.transport.holdings import Holdings
 from casty.transport.link import Link, Session
 from casty.transport.links import Links
 from casty.transport.outbox import Tally
+from casty.transport.shares import shares
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello
-
-OUTBOUND_SHARES = 2
-"""What waits for all strangers together is at most as much as what may wait for so many members."""
-
-PARTS = 4
-"""Of the bytes that all strangers together may take up, one part is for what waits to be written to them, and two for
-what their connections hold. What is left is what memory costs more than it holds: buffers that grow, pieces between."""
 
 STAY_GRANTED = 1.0
 """Seconds in which the link of a stranger is not given to another: a node that joins needs some round trips."""
@@ -67,11 +61,11 @@ class Strangers:
         self._kept: frozenset[UniqueAddress] = frozenset()
         self._addresses: frozenset[NodeAddress] = frozenset()
         self._members = Tally()
-        part = limits.strangers_bytes_max // PARTS
-        self._queued = Tally(bytes_max=min(OUTBOUND_SHARES * limits.outbound_bytes_max, part))
-        self.holdings = Holdings(2 * part)
-        self.turn = trio.Lock()
+        share = shares(limits)
+        self._queued = Tally(bytes_max=share.outbound)
+        self.holdings = Holdings(share.links)
         """What their connections hold."""
+        self.turn = trio.Lock()
         self._paces: dict[tuple[str, Lane], Pace] = {}
         self._shared: dict[Lane, Pace] = {}
 

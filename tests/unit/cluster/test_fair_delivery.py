@@ -13,8 +13,7 @@ from casty import ActorContext, ActorRef, Behavior, Behaviors, Inbox
 from casty.cluster import backlogs as backlogs_module
 from casty.runtime.fair_queue import QUANTUM
 from casty.runtime.mailbox import DIRECT_MAX
-from casty.testing.samples import run_of
-from casty.wire.frame import FrameKind, Lane
+from casty.wire.frame import FrameKind
 
 
 @casty.message("tests.fair.Item")
@@ -111,38 +110,6 @@ async def test_asks_of_one_node_do_not_wait_behind_the_flood_of_another(autojump
     assert max(took) < (DIRECT_MAX + 3 * QUANTUM) * 0.0011
     await trio.sleep(10)
     assert slow.seen == [("b", number) for number in range(8_000)]
-
-
-async def test_all_strangers_together_are_one_sender(autojump_clock, nodes):
-    slow = Slow()
-    first, member, _ = await three(nodes, slow)
-    await answered_after(member)
-    inbound, strangers = inbound_of(first), [run_of(f"stranger-{n}") for n in range(40)]
-    for number in range(100):
-        for run in strangers:
-            inbound.envelopes(run, [(FrameKind.ENVELOPE, body(number, run.address.host))] * 1, 0)
-    mailbox = first.system.lookup("/slow").mailbox
-    assert len(mailbox) > 3_900
-    assert mailbox.flows.senders() == [backlogs_module.STRANGERS]
-    assert await answered_after(member) < (DIRECT_MAX + 3 * QUANTUM) * 0.0011
-    await trio.sleep(10)
-    for run in strangers:
-        assert [n for sender, n in slow.seen if sender == run.address.host] == list(range(100))
-
-
-async def test_who_becomes_a_member_meanwhile_keeps_the_order_of_its_messages(autojump_clock, nodes, monkeypatch):
-    slow = Slow()
-    first, *_ = await three(nodes, slow)
-    inbound, run = inbound_of(first), run_of("newcomer")
-    backlogs = first.system.cluster._node.backlogs
-    inbound.frame(run, Lane.ordinary, FrameKind.ENVELOPE, body(0, "x"))
-    for number in range(1, 300):
-        inbound.envelopes(run, [(FrameKind.ENVELOPE, body(number, "x"))], 0)
-    monkeypatch.setattr(backlogs, "_is_member", lambda _: True)
-    for number in range(300, 600):
-        inbound.envelopes(run, [(FrameKind.ENVELOPE, body(number, "x"))], 0)
-    await trio.sleep(5)
-    assert slow.seen == [("x", number) for number in range(600)]
 
 
 @pytest.mark.parametrize("way", ["quick", "long"])

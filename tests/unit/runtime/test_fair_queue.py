@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from itertools import pairwise
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from casty import Mailbox, MailboxOverflowStrategy
 from casty.address import NodeAddress, UniqueAddress
+from casty.runtime.crowd import CROWD, Allowance
 from casty.runtime.events import Terminated
 from casty.runtime.fair_queue import QUANTUM, FairQueue
 from casty.runtime.mailbox import DIRECT_MAX, NOTHING, MessageQueue
@@ -25,8 +26,12 @@ def put(mailbox: MessageQueue, sender: object, message: object) -> None:
     queue.append(message)
 
 
-def taken(mailbox: MessageQueue, count: int) -> list[object]:
-    """Take so many messages as an actor does: another's turn after each batch of `QUANTUM`."""
+def put_strange(mailbox: MessageQueue, sender: object, message: object, allowance: Allowance | None = None) -> None:
+    assert mailbox.put_in_crowd(sender, message, 1, allowance or Allowance(1_000_000))
+
+
+def taken(mailbox: MessageQueue, count: int, batch: int = QUANTUM) -> list[object]:
+    """Take so many messages as an actor does: another's turn after each batch of at most `QUANTUM`."""
     seen: list[object] = []
     while len(seen) < count and (message := mailbox.take()) is not NOTHING:
         if isinstance(message, EndNotice) and message.terminated is None:
@@ -34,7 +39,7 @@ def taken(mailbox: MessageQueue, count: int) -> list[object]:
             mailbox.take_turns()
             continue
         seen.append(message)
-        if not len(seen) % QUANTUM:
+        if not len(seen) % batch:
             mailbox.source()
     return seen
 
@@ -73,9 +78,13 @@ def test_by_turns_of_one_nothing_is_lost_and_the_order_of_each_sender_holds(step
         assert [number for one, number in seen if one == sender] == list(range(sent[sender]))
 
 
-@given(st.lists(st.tuples(st.sampled_from(["local", *SENDERS]), st.integers(0, 150)), max_size=30), st.data())
-def test_the_order_of_each_sender_holds_in_a_mailbox_and_nothing_is_lost(steps, data) -> None:
-    mailbox = MessageQueue(Mailbox())
+@given(
+    st.lists(st.tuples(st.sampled_from(["local", "x", "y", *SENDERS]), st.integers(0, 150)), max_size=30),
+    st.sampled_from([8, 40, QUANTUM]),
+    st.data(),
+)
+def test_the_order_of_each_sender_holds_in_a_mailbox_and_nothing_is_lost(steps, batch, data) -> None:
+    mailbox, allowance = MessageQueue(Mailbox()), Allowance(1_000_000)
     sent: defaultdict[str, int] = defaultdict(int)
     seen: list[object] = []
     for sender, count in steps:
@@ -84,14 +93,51 @@ def test_the_order_of_each_sender_holds_in_a_mailbox_and_nothing_is_lost(steps, 
             sent[sender] += 1
             if sender == "local":
                 assert mailbox.offer(message)
+            elif sender in "xy":
+                put_strange(mailbox, sender, message, allowance)
             else:
                 put(mailbox, sender, message)
         assert len(mailbox) == sum(sent.values()) - len(seen)
-        seen += taken(mailbox, data.draw(st.integers(0, 200)))
-    seen += taken(mailbox, 100_000)
-    assert len(mailbox) == 0
+        seen += taken(mailbox, data.draw(st.integers(0, 200)), batch)
+    seen += taken(mailbox, 100_000, batch)
+    assert (len(mailbox), allowance.bytes) == (0, 0)
     for sender, count in sent.items():
         assert [number for one, number in seen if one == sender] == list(range(count))
+
+
+def test_a_turn_of_strangers_is_one_message_whatever_waits() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(1_000):
+        put_strange(mailbox, "x", ("x", number))
+    assert (mailbox.messages, mailbox.is_crowded) == (deque(), True)
+    for number in range(200):
+        put(mailbox, "a", ("a", number))
+    order = [sender for sender, _ in taken(mailbox, 200)]  # type: ignore[misc]  # pairs, all of them
+    assert order.count("x") <= 200 // QUANTUM + 1
+
+
+def test_a_stranger_that_finds_no_room_leaves_no_mark_of_a_place() -> None:
+    mailbox, full = MessageQueue(Mailbox()), Allowance(0)
+    mailbox.offer("local")
+    for number in range(100):
+        assert not mailbox.put_in_crowd("x", number, 1, full)
+    assert (len(mailbox.messages), mailbox.notices) == (1, 0)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_last_message_goes_before_what_strangers_have_waiting(waits: bool) -> None:
+    mailbox, allowance = MessageQueue(Mailbox()), Allowance(1_000)
+    for number in range(100):
+        put_strange(mailbox, "x", number, allowance)
+    for number in range(100 if waits else 0):
+        put(mailbox, "a", ("a", number))
+    assert mailbox.put_before("last") is waits
+    if waits:
+        assert taken(mailbox, 101) == [*[("a", number) for number in range(100)], "last"]
+        assert not mailbox.put_before("last")
+    assert allowance.bytes == 100
+    assert sorted(mailbox.close()) == list(range(100))  # type: ignore[type-var]  # numbers, all of them
+    assert allowance.bytes == 0
 
 
 def test_who_sends_little_does_not_wait_behind_who_sends_much() -> None:
@@ -166,6 +212,25 @@ def test_the_end_of_an_actor_waits_behind_what_its_node_has_sent(is_by_name: boo
     assert order.index(699) < end < order.index("after")
     mailbox.notice_taken()
     assert len(mailbox) == 0
+
+
+def test_the_end_of_an_actor_waits_behind_what_its_node_has_sent_as_a_stranger() -> None:
+    class Ref:
+        path = "/there"
+
+        class address:  # stands for an attribute
+            node, incarnation = NodeAddress("b", 1), 7
+
+    sender, mailbox = UniqueAddress(NodeAddress("b", 1), 7), MessageQueue(Mailbox())
+    for number in range(100):
+        put_strange(mailbox, sender, number)
+        put_strange(mailbox, "other", ("other", number))
+    mailbox.put_notice(EndNotice(Terminated(Ref())))  # type: ignore[arg-type]  # all that is looked at
+    assert mailbox.flows is not None
+    assert (mailbox.flows.count(CROWD), mailbox.flows.senders()) == (100, [sender])
+    theirs = [message for message in taken(mailbox, 201) if not isinstance(message, tuple)]
+    assert theirs[:-1] == list(range(100))
+    assert isinstance(theirs[-1], EndNotice)
 
 
 def test_a_closed_mailbox_gives_back_what_waits_in_all_queues() -> None:

@@ -1,0 +1,318 @@
+"""What who is no member sends to actors: it waits apart, and is charged for the whole node."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from dataclasses import dataclass
+
+import msgpack
+import pytest
+import trio
+
+import casty
+from casty import ActorContext, ActorRef, Behavior, Behaviors, Inbox, Mailbox, MailboxOverflowStrategy
+from casty.address import UniqueAddress
+from casty.config import TransportLimits
+from casty.runtime.mailbox import DIRECT_MAX
+from casty.testing.samples import run_of
+from casty.transport.charges import STRANGER_VALUES_MAX, kept
+from casty.transport.shares import shares
+from casty.wire.codec import Codec
+from casty.wire.envelope import encode_wait
+from casty.wire.frame import FrameKind, Lane
+
+SMALL, DROPS_OLDEST, REJECTS = (
+    Mailbox(10),
+    *(Mailbox(100, policy) for policy in (MailboxOverflowStrategy.drop_oldest, MailboxOverflowStrategy.reject)),
+)
+
+
+@casty.message("tests.strangers.Item")
+@dataclass(frozen=True)
+class Item:
+    number: int
+    sender: str = "b"
+
+
+@casty.message("tests.strangers.Rows")
+@dataclass(frozen=True)
+class Rows:
+    rows: list[list[int]]
+
+
+@casty.message("tests.strangers.Sets")
+@dataclass(frozen=True)
+class Sets:
+    rows: list[frozenset[int]]
+
+
+@casty.message("tests.strangers.Text")
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@casty.message("tests.strangers.Ping")
+@dataclass(frozen=True)
+class Ping:
+    reply_to: ActorRef[int]
+
+
+Command = Item | Rows | Sets | Text | Ping
+
+
+class Slow:
+    """What an actor does that takes so many seconds for a message that is no ask, once its gate is open."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seen: list[object] = []
+        self.gate = trio.Event()
+        self._seconds = seconds
+
+    async def take(self, message: Command) -> None:
+        await self.gate.wait()
+        if isinstance(message, Ping):
+            message.reply_to.tell(len(self.seen))
+            return
+        await trio.sleep(self._seconds)
+        self.seen.append(message)
+
+    def handler(self) -> Behavior[Command]:
+        async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+            await self.take(message)
+            return Behaviors.same()
+
+        return Behaviors.receive(handle)
+
+    def task(self) -> Behavior[Command]:
+        async def main(ctx: ActorContext[Command], inbox: Inbox[Command]) -> None:
+            async for message in inbox:
+                await self.take(message)
+
+        return Behaviors.task(main)
+
+
+def body(path: str, name: str, fields: object) -> bytes:
+    head = msgpack.packb([path, 0, f"tests.strangers.{name}"])
+    return len(head).to_bytes(2, "big") + head + msgpack.packb(fields)
+
+
+def item(number: int, sender: str, path: str = "/slow") -> bytes:
+    return body(path, "Item", {"number": number, "sender": sender})
+
+
+def node_of(handle):
+    return handle.system.cluster._node
+
+
+def say(handle, run: UniqueAddress, *bodies: bytes) -> None:
+    """Have a node hear messages of a run, as they come from the transport."""
+    handle.system.cluster._running().transport._exchange.handler.envelopes(
+        run, [(FrameKind.ENVELOPE, body) for body in bodies], 0
+    )
+
+
+def held(handle) -> int:
+    return node_of(handle).backlogs.strangers.bytes
+
+
+def dead(handle) -> dict[str, int]:
+    return handle.system.statistics().dead_letters
+
+
+async def two(nodes):
+    first, member = await nodes.start("a"), await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    return first, member
+
+
+async def answered_after(handle) -> float:
+    began = trio.current_time()
+    await handle.system.ask(handle.system.remote("/slow", "a").of(Command), Ping, timeout=100.0)
+    return trio.current_time() - began
+
+
+async def test_all_that_strangers_have_waiting_at_all_actors_is_charged_as_one(autojump_clock, nodes):
+    first, _ = await two(nodes)
+    slow, strangers = Slow(), [run_of(f"stranger-{n}") for n in range(4)]
+    mailboxes = [first.system.spawn(slow.handler(), f"slow-{n}").mailbox for n in range(10)]
+    bodies = [body(f"/slow-{n}", "Rows", {"rows": [[]] * 2_000}) for n in range(10)]
+    for number in range(200):
+        say(first, strangers[number % 4], bodies[number % 10])
+        await trio.lowlevel.checkpoint()
+    share, cost = shares(TransportLimits()).mailboxes, kept(bodies[0])
+    waiting = sum(map(len, mailboxes))
+    assert waiting == share // cost
+    assert held(first) == waiting * cost
+    refused = dead(first)["too much of strangers"]
+    assert refused + waiting + 10 == 200  # and one in the hand of each
+    slow.gate.set()
+    await trio.sleep(1)
+    assert (len(slow.seen), held(first)) == (200 - refused, 0)
+
+
+@pytest.mark.parametrize("end", ["stop", "pill", "fail"])
+async def test_what_waits_of_strangers_is_counted_off_however_their_actor_ends(autojump_clock, nodes, end):
+    first, _ = await two(nodes)
+    slow = Slow()
+    ref = first.system.spawn(slow.handler(), "slow")
+    for number in range(300):
+        say(first, run_of("stranger"), item(number, "x"))
+        await trio.lowlevel.checkpoint()
+    assert held(first) > 0
+    match end:
+        case "stop":
+            first.system.stop(ref)
+        case "pill":
+            ref.of(casty.PoisonPill).tell(casty.PoisonPill())
+        case _:
+            ref.owner().fail_from_outside(RuntimeError("once"))
+    slow.gate.set()
+    await trio.sleep(1)
+    assert held(first) == 0
+    if end == "fail":  # the next life takes what waits
+        return
+    assert dead(first)["actor stopped"] + len(slow.seen) == 300
+    assert len(slow.seen) <= 2  # who is no member does not put the end off
+
+
+@pytest.mark.parametrize("settings", [Mailbox(), SMALL, DROPS_OLDEST, REJECTS], ids=repr)
+async def test_nothing_of_strangers_takes_the_place_of_other_messages(autojump_clock, nodes, settings):
+    first, member = await two(nodes)
+    slow = Slow()
+    ref = first.system.spawn(slow.handler(), "slow", mailbox=settings)
+    say(first, run_of("stranger"), *[item(number, "x") for number in range(1_000)])
+    assert not ref.mailbox.messages
+    for number in range(10):
+        member.system.remote("/slow", "a").of(Item).tell(Item(number))
+    await trio.sleep(1)
+    say(first, run_of("stranger"), *[item(number, "x") for number in range(1_000, 2_000)])
+    slow.gate.set()
+    await trio.sleep(1)
+    assert [seen.number for seen in slow.seen if seen.sender == "b"] == list(range(10))
+    strange = [seen.number for seen in slow.seen if seen.sender == "x"]
+    assert strange == sorted(strange)
+    bound = 2_000 if ref.mailbox.lets_wait else settings.capacity + 1
+    assert len(strange) == bound
+    assert len(strange) + dead(first).get("mailbox full", 0) == 2_000
+    assert held(first) == 0
+
+
+@pytest.mark.parametrize("settings", [Mailbox(), SMALL, DROPS_OLDEST, REJECTS], ids=repr)
+@pytest.mark.parametrize("form", ["handler", "task"])
+async def test_an_ask_of_a_member_waits_for_one_message_of_strangers(autojump_clock, nodes, form, settings):
+    first, member = await two(nodes)
+    slow = Slow(0.003)
+    slow.gate.set()
+    first.system.spawn(getattr(slow, form)(), "slow", mailbox=settings)
+    await answered_after(member)
+    strangers = [run_of(f"stranger-{n}") for n in range(8)]
+    for number in range(2_000):
+        say(first, strangers[number % 8], item(number, "x"))
+    for _ in range(20):
+        assert await answered_after(member) < 3 * 0.0031
+
+
+async def test_messages_by_way_of_an_adapter_wait_with_those_of_strangers(autojump_clock, nodes):
+    first, _ = await two(nodes)
+    slow, refs = Slow(), []
+
+    async def adapting(ctx: ActorContext[Command]) -> Behavior[Command]:
+        refs.append(ctx.message_adapter(lambda text: Item(len(text.text), "x"), Text))
+        return slow.handler()
+
+    ref = first.system.spawn(Behaviors.setup(adapting), "slow")
+    await trio.sleep(0.1)
+    say(first, run_of("stranger"), *[body(refs[0].path, "Text", {"text": "x" * n}) for n in range(100)])
+    assert not ref.mailbox.messages
+    assert held(first) > 0
+    slow.gate.set()
+    await trio.sleep(1)
+    assert [seen.number for seen in slow.seen] == list(range(100))
+    assert held(first) == 0
+
+
+@pytest.mark.parametrize("settings", [Mailbox(), SMALL, Mailbox(1_000, MailboxOverflowStrategy.drop_oldest)], ids=repr)
+async def test_who_becomes_a_member_keeps_the_order_of_its_messages_and_leaves_the_others(
+    autojump_clock, nodes, settings
+):
+    first, _ = await two(nodes)
+    slow, run, node = Slow(0.001), run_of("newcomer"), node_of(first)
+    first.system.spawn(slow.handler(), "slow", mailbox=settings)
+    await trio.sleep(0.1)
+    say(first, run_of("stranger"), *[item(number, "s") for number in range(500)])
+    say(first, run, *[item(number, "x") for number in range(300)])
+    charged = held(first)
+    node.board.runs |= {run}
+    say(first, run, *[item(number, "x") for number in range(300, 600)])
+    assert held(first) < charged
+    slow.gate.set()
+    await trio.sleep(5)
+    theirs = [seen.number for seen in slow.seen if seen.sender == "x"]
+    assert theirs == list(range(600))
+    order = [seen.sender for seen in slow.seen]
+    if settings.capacity > DIRECT_MAX and settings.overflow is MailboxOverflowStrategy.back_pressure:
+        assert order.index("s", order.index("x")) < len(order)
+        assert order[:650].count("x") > 500  # it does not wait behind the strangers' others
+    assert held(first) == 0
+
+
+async def test_a_request_of_a_stranger_that_is_withdrawn_is_counted_off_in_its_turn(autojump_clock, nodes):
+    first, _ = await two(nodes)
+    slow, run = Slow(), run_of("stranger")
+    first.system.spawn(slow.handler(), "slow")
+    head = msgpack.packb(["/slow", 0, "tests.strangers.Item", True])
+    for number in range(1, 101):
+        packed = msgpack.packb({"number": number, "sender": "x"})
+        say(first, run, len(head).to_bytes(2, "big") + head + encode_wait(100.0, number) + packed)
+        await trio.lowlevel.checkpoint()
+    kernel = node_of(first).kernel
+    assert held(first) > 0
+    for number in range(1, 101):
+        kernel.withdraw(run, number)
+    assert dead(first)["request withdrawn"] == 99
+    slow.gate.set()
+    await trio.sleep(1)
+    assert (len(slow.seen), held(first)) == (1, 0)
+
+
+async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
+    first, _ = await two(nodes)
+    slow = Slow()
+    first.system.spawn(slow.handler(), "slow")
+    inbound = first.system.cluster._running().transport._exchange.handler
+    before = len(inbound._arrivals._ways)
+    say(first, run_of("stranger"), item(1, "x"), item(2, "x"))
+    inbound.frame(run_of("stranger"), Lane.ordinary, FrameKind.ENVELOPE, memoryview(item(3, "x")))
+    assert len(inbound._arrivals._ways) == before
+    slow.gate.set()
+    await trio.sleep(1)
+    assert [seen.number for seen in slow.seen] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("Item", {"number": 1, "sender": "x"}),
+        ("Text", {"text": "x" * 4_000}),
+        ("Text", {"text": "x" * 4_000 + "\N{GRINNING FACE}"}),
+        ("Rows", {"rows": [[]] * (STRANGER_VALUES_MAX - 10)}),
+        ("Rows", {"rows": [[number] for number in range(2_000)]}),
+        ("Sets", {"rows": [[]] * (STRANGER_VALUES_MAX - 10)}),
+        ("Sets", {"rows": [[1, 2, 3, 4, 5]] * 600}),
+    ],
+)
+def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -> None:
+    codec = Codec(export_ref=lambda ref, _: ref.address.place, import_ref=lambda *_: None, limits=TransportLimits())  # type: ignore[arg-type,return-value]  # no refs here
+    for kind in (Item, Rows, Sets, Text):
+        codec.register(kind)
+    packed = body("/slow", name, fields)
+    codec.decode_envelope(packed)
+    gc.collect()
+    tracemalloc.start()
+    waiting = [codec.decode_envelope(packed).message for _ in range(20)]
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(waiting) == 20
+    assert taken <= 20 * kept(packed)
