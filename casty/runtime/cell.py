@@ -321,7 +321,7 @@ class Cell:
                     await trio.lowlevel.checkpoint()
                     started = now()
                     if mailbox.flows:
-                        source = mailbox.source()
+                        source = mailbox.next_turn()
         except BaseException:
             self.in_hand, self.request = message, None
             raise

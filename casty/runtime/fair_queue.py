@@ -1,8 +1,8 @@
 """Fair queueing: what several senders have sent, a queue for each, taken from in turn.
 
 Source: Nagle 1987, "On packet switches with infinite storage" (RFC 970). Deviations: a turn is up to `QUANTUM`
-messages, because one each would cost a tenth of a message's way; and senders that nobody answers for are one, the
-`Crowd`, whose turn is one message.
+messages, because one each would cost a tenth of a message's way, or fewer where their actor takes long for them; and
+senders that nobody answers for are one, the `Crowd`, whose turn is one message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Flow(Generic[T]):
-    """What one sender has sent, in order, in chunks that are handed out whole; the last may be short."""
+    """What one sender has sent, in order, in chunks that are handed out whole; the first and the last may be short."""
 
     __slots__ = ("chunks",)
 
@@ -60,10 +60,12 @@ class FairQueue(Generic[T]):
     ([64, 1, 64, 2], 0)
     """
 
-    __slots__ = ("_flows",)
+    __slots__ = ("_flows", "_latest")
 
     def __init__(self) -> None:
         self._flows: dict[Hashable, Flow[T] | Crowd[T]] = {}
+        self._latest: Hashable = None
+        """Whose turn was the last one."""
 
     def tail(self, sender: Hashable) -> deque[T]:
         """Return where the next message of a sender goes; it is to be put there at once, or chunks could be empty."""
@@ -100,12 +102,19 @@ class FairQueue(Generic[T]):
 
     def turn(self) -> deque[T]:
         """Return the messages of the next turn; the sender's others wait for all other senders. KeyError for none."""
-        sender = self._next()
+        self._latest = sender = self._next()
         flow = self._flows.pop(sender)
         chunk = flow.turn()
         if flow:
             self._flows[sender] = flow
         return chunk
+
+    def put_back(self, chunk: deque[T]) -> None:
+        """Take back what is left of the last turn, to come first in the sender's next one."""
+        flow = self._flows.get(self._latest)
+        if not isinstance(flow, Flow):
+            flow = self._flows[self._latest] = Flow()
+        flow.chunks.appendleft(chunk)
 
     def head(self) -> T:
         """Return the message whose turn it is, by turns of one message. KeyError for none."""

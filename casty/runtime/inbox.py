@@ -101,7 +101,7 @@ class Inbox(Generic[M]):
             self._cell.in_hand = NOTHING
             await trio.lowlevel.checkpoint()
             self._count = 0
-            self._cell.mailbox.source()  # it may be another's turn
+            self._cell.mailbox.next_turn()  # it may be another's turn
 
     def _taken(self, message: object) -> M:
         if not self._count:

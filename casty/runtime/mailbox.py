@@ -150,6 +150,7 @@ class MessageQueue:
         "_is_own_turn",
         "_stashed",
         "_takes_turns",
+        "_turn_of",
         "_withdrawn_elsewhere",
         "capacity",
         "closed",
@@ -188,6 +189,8 @@ class MessageQueue:
         """Whether other members have queues of their own here: not where the oldest message makes room."""
         self.flows: FairQueue[object] | None = None
         """Those queues, and the one of all who are no members; None where there never was one."""
+        self._turn_of: FairQueue[object] | None = None
+        """Which of them ``front`` is a turn of, if it is nothing else."""
         self._is_own_turn = False
         self._takes_turns = False
         """Whether the actor has come to what they hold: all that came before them was in ``messages``."""
@@ -318,6 +321,7 @@ class MessageQueue:
         if self.front is None:
             self.front = deque()
         self.front.extendleft(reversed(messages))
+        self._turn_of = None
 
     # Taking out
 
@@ -330,8 +334,18 @@ class MessageQueue:
             self._is_own_turn = not self._is_own_turn
             if self._is_own_turn and self.messages:
                 return self.messages
-            self.front = self.flows.turn()
+            self.front, self._turn_of = self.flows.turn(), self.flows
         return self.front or self.messages
+
+    def next_turn(self) -> deque[object]:
+        """Return where the next message is, as `source`, after a batch: with it the turn ends, whatever is left of it.
+
+        Not where the sender's newer messages may be in ``messages``: its queue was empty since.
+        """
+        if self.front and self.flows and self._turn_of is self.flows:
+            self.flows.put_back(self.front)
+            self.front = None
+        return self.source()
 
     def put_before(self, last: object) -> bool:
         """Have what waits in queues of members taken first, and then ``last`` again; False where that came before.
@@ -404,7 +418,7 @@ class MessageQueue:
         self.front, self.flows, self.messages, self.limit, self.closed = None, None, NO_MESSAGES, 0, True
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
             trio.lowlevel.reschedule(task, WOKEN)
-        self.senders = self.weights = None
+        self.senders = self.weights = self._turn_of = None
         return [message for message in waiting if not isinstance(message, EndNotice)]
 
     def queued(self) -> Iterator[object]:

@@ -40,7 +40,7 @@ def taken(mailbox: MessageQueue, count: int, batch: int = QUANTUM) -> list[objec
             continue
         seen.append(message)
         if not len(seen) % batch:
-            mailbox.source()
+            mailbox.next_turn()
     return seen
 
 
@@ -113,7 +113,27 @@ def test_a_turn_of_strangers_is_one_message_whatever_waits() -> None:
     for number in range(200):
         put(mailbox, "a", ("a", number))
     order = [sender for sender, _ in taken(mailbox, 200)]  # type: ignore[misc]  # pairs, all of them
-    assert order.count("x") <= 200 // QUANTUM + 1
+    assert order.count("x") <= 2 * (200 // QUANTUM + 1)  # a batch that ends within a turn ends that, too
+
+
+def test_a_turn_ends_with_the_batch_of_its_actor() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(5_000):
+        put(mailbox, "flood", number)
+    put(mailbox, "honest", "ask")
+    taken(mailbox, DIRECT_MAX, 8)
+    assert taken(mailbox, 100, 8).index("ask") <= 2 * 8
+
+
+def test_what_is_put_back_is_no_turn_that_ends() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(300):
+        put(mailbox, "a", number)
+        put(mailbox, "b", number)
+    taken(mailbox, DIRECT_MAX + 3)
+    mailbox.put_back(["first", "second"])
+    mailbox.next_turn()
+    assert taken(mailbox, 2, 1) == ["first", "second"]
 
 
 def test_a_stranger_that_finds_no_room_leaves_no_mark_of_a_place() -> None:
