@@ -267,6 +267,8 @@ class MessageQueue:
             return
         if not self.limit:
             self.messages, self.limit = deque(), self.capacity
+        if not isinstance(notice, EndNotice) and self.overflow is MailboxOverflowStrategy.drop_oldest:
+            self.overflow = MailboxOverflowStrategy.drop_new  # what comes behind the own end pushes nothing out for it
         self.notices += 1
         self.limit += 1
         sender = sender_of(notice, self.flows) if self.flows and isinstance(notice, EndNotice) else None

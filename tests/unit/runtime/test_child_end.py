@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
-from casty.errors import AskFailed
+from casty.errors import AskFailed, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.behavior import Behavior
 from casty.runtime.context import ActorContext
@@ -316,6 +317,34 @@ async def test_a_full_mailbox_is_drained_too(autojump_clock: object, overflow: M
         assert system.statistics().dead_letters == {}
     assert kept.seen == [0, 1, 2]
     assert out == [pytest.approx(began + 3.0, abs=0.01)]
+
+
+@pytest.mark.parametrize("overflow", list(MailboxOverflowStrategy))
+async def test_what_comes_while_a_full_mailbox_is_drained_pushes_nothing_out(
+    autojump_clock: object, overflow: MailboxOverflowStrategy
+) -> None:
+    kept, out = Kept(), list[object]()
+
+    async def make(ctx: ActorContext[object]) -> Behavior[object]:
+        child = ctx.spawn(kept.behavior(), "child", mailbox=Mailbox(3, overflow))
+        for number in range(3):
+            child.tell(number)
+        await ctx.stopped(child, drain=60.0)
+        out.append(trio.current_time())
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        began = trio.current_time()
+        system.spawn(Behaviors.setup(make), "parent")
+        await trio.sleep(0.5)
+        for number in range(3, 9):
+            with suppress(MailboxFull):
+                system.lookup("/parent/child").of(object).tell(number)
+        await trio.sleep(100.0)
+        statistics = system.statistics()
+    assert kept.seen == [0, 1, 2]
+    assert out == [pytest.approx(began + 3.0, abs=0.01)]
+    assert sum(statistics.dead_letters.values()) + statistics.messages_rejected == 6
 
 
 async def test_a_drain_whose_wait_was_cancelled_still_ends_in_time(autojump_clock: object) -> None:
