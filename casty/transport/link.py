@@ -138,6 +138,8 @@ class Session:
         self.since = trio.current_time()
         self.used = self.since
         """When the last bytes came or went."""
+        self.is_held_up = False
+        """Whether frames that have come wait for their turn, or the reader until it may read on."""
         self.preface = b""
         self.secret = b""
         """What the two ends of this link alone know, while it is up; b"" for none."""
@@ -359,7 +361,9 @@ class Session:
                 self._writer.keep_pace(len(frames))
                 guest = self._guest
                 if guest is not None:
+                    self.is_held_up = True
                     await guest.take_in(count, frames, reader.begun_bytes)
+                    self.is_held_up = False
                 await self._deliver(frames)
                 reader.done()
                 if self.link.traffic.frames_received >= self._acks.due_at:
@@ -383,13 +387,17 @@ class Session:
                 self._hand_over(turn)
                 continue
             if guest is not None:
+                self.is_held_up = True
                 await guest.wait_turn(turn)
+                self.is_held_up = False
             self._hand_over(turn)
             if guest is None and self._credit is not None:
                 cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
                 pause = self._credit.take(cost, now=trio.current_time())
                 if pause:
+                    self.is_held_up = True
                     await trio.sleep(pause)
+                    self.is_held_up = False
 
     def _hand_over(self, frames: Frames) -> None:
         link = self.link

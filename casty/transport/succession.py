@@ -26,6 +26,8 @@ class Connected(Protocol):
 
     used: float
     """When the last bytes came or went."""
+    is_held_up: bool
+    """Whether what came last waits for its turn, or for more to be read: then nothing new can come."""
     over: trio.Event
 
     def end(self, reason: str, *, graceful: bool) -> None:
@@ -40,5 +42,5 @@ async def read_out(old: Connected) -> None:
         while not old.over.is_set() and trio.current_time() < silent_since + SILENCE_MAX:
             with trio.move_on_at(silent_since + SILENCE_MAX):
                 await old.over.wait()
-            silent_since = max(silent_since, old.used)
+            silent_since = trio.current_time() if old.is_held_up else max(silent_since, old.used)
     old.end(REPLACED, graceful=False)

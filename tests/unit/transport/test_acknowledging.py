@@ -10,9 +10,10 @@ import trio
 from casty.address import UniqueAddress
 from casty.transport.acknowledging import ACK_EVERY
 from casty.transport.base import ConnectionLost
+from casty.transport.credit import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND
 from casty.transport.succession import REPLACED
 from casty.wire.acknowledgements import ack_frame, decode_ack
-from casty.wire.frame import FrameDecoder, FrameKind, Lane
+from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from tests.unit.transport.test_strangers import answer, packed, run_at, stranger
 
 
@@ -86,6 +87,25 @@ async def test_what_came_on_a_replaced_connection_is_not_told_on_the_next(autoju
     await trio.sleep(1.1)
     [(kind, body)] = decoder.feed(await second.receive(4096))
     assert (kind, decode_ack(body)) == (FrameKind.ACK, 2)
+    assert [reason for *_, reason, _ in b.told.all("link_lost")] == [REPLACED]
+
+
+async def test_a_replaced_connection_that_may_not_read_on_yet_is_not_taken_for_silent(autojump_clock, world) -> None:
+    b = await world.node("b")
+    b.transport.keep([run_at(666)])
+    sizes: list[int] = []
+    b.told.on_frame = lambda _, body: sizes.append(len(body))
+    first = await stranger(world, b, lane=Lane.control)
+    assert await answer(first) is FrameKind.HELLO_ACK
+    large = frame(FrameKind.CONTROL, bytes(CONTROL_BYTES_PER_SECOND))
+    burst = CONTROL_BYTES_BURST // CONTROL_BYTES_PER_SECOND
+    for _ in range(burst + 2):  # which takes two seconds to pay for
+        await first.send(large)
+    await first.send(frame(FrameKind.CONTROL, b"last"))
+    second = await stranger(world, b, lane=Lane.control)
+    assert await answer(second) is FrameKind.HELLO_ACK
+    await trio.sleep(10)
+    assert sizes == [CONTROL_BYTES_PER_SECOND] * (burst + 2) + [len(b"last")]
     assert [reason for *_, reason, _ in b.told.all("link_lost")] == [REPLACED]
 
 
