@@ -80,6 +80,8 @@ class Arrivals:
         self._runs: frozenset[UniqueAddress] = frozenset()
         self._members: dict[int, UniqueAddress] = {}
         """Peers found among these runs, by where they are in memory: to compare them takes ten times as long."""
+        self._member: UniqueAddress | None = None
+        """The one that the last message of a member came from."""
         self._asker: UniqueAddress | None = None
         self._waiting: AskerRequests | None = None
         """The requests of that node, from which the last one came, that wait: it may withdraw them."""
@@ -89,7 +91,7 @@ class Arrivals:
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
-        if (id(peer) not in self._members or self._runs is not self._board.runs) and not self._is_member(peer):
+        if (peer is not self._member or self._runs is not self._board.runs) and not self._is_member(peer):
             return self._take_of_stranger(peer, frames, start)
         ways, small_max = self._ways, self._small_max
         position, count, head, end = start, 0, NO_HEAD, 0
@@ -155,9 +157,12 @@ class Arrivals:
         runs = self._board.runs
         if self._runs is not runs or len(self._members) > 2 * len(runs):
             self._runs, self._members = runs, {}
-        if peer not in runs:
-            return False
-        self._members[id(peer)] = peer
+        if id(peer) not in self._members:
+            if peer not in runs:
+                self._member = None
+                return False
+            self._members[id(peer)] = peer
+        self._member = peer
         return True
 
     def _take_of_stranger(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
