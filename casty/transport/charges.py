@@ -8,6 +8,7 @@ them, and no further than needed; a message with more than a stranger may send a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from casty.errors import DecodeError
 from casty.transport.credit import FRAME_COST_BYTES
@@ -32,6 +33,10 @@ CONTROL_VALUES_MAX = 65_536
 """Values up to which a control message or a notice is counted; none has more. A node that joins gets large ones of
 nodes that it does not know as members yet, so they cost more and are not put off."""
 
+REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 64, 8 * 1024
+"""Messages of so many bytes whose values have been counted lately: those of one turn. Each is charged twice, when it
+is to be handed over and when it waits for its actor, and to count 4,000 values takes as long as to make them."""
+
 JOINED_LOOK = 0.25
 """Seconds between two looks whether the sender of a larger one has become a member."""
 
@@ -48,7 +53,7 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
     for kind, body in frames:
         cost += FRAME_COST_BYTES
         if kind is FrameKind.ENVELOPE:
-            values = count_values(body, STRANGER_VALUES_MAX)
+            values = _values_in(body)
             cost += VALUE_COST_BYTES * values
             is_for_members = is_for_members or values > STRANGER_VALUES_MAX
         elif kind in (FrameKind.CONTROL, FrameKind.NOTICE):
@@ -64,8 +69,19 @@ def kept(body: bytes | memoryview) -> int:
     >>> kept(b"no head")
     540
     """
-    values = min(count_values(body, CONTROL_VALUES_MAX), CONTROL_VALUES_MAX)
-    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * values
+    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * _values_in(body)
+
+
+def _values_in(body: bytes | memoryview) -> int:
+    """Return how many values are in a message; one more than `STRANGER_VALUES_MAX` where it is for members alone."""
+    if isinstance(body, bytes) and len(body) <= REMEMBERED_BYTES_MAX:
+        return _counted(body)
+    return count_values(body, STRANGER_VALUES_MAX)
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _counted(body: bytes) -> int:
+    return count_values(body, STRANGER_VALUES_MAX)
 
 
 def _count_all(body: bytes | memoryview) -> int:

@@ -98,7 +98,16 @@ class Block:
     seconds: float
 
 
-Command = Echo | Crash | Odd | Quit | Block
+@casty.message("integration.Rows")
+@dataclass(frozen=True)
+class Rows:
+    """Take up memory while it waits; and time, once it is handled."""
+
+    rows: list[list[int]]
+    seconds: float
+
+
+Command = Echo | Crash | Odd | Quit | Block | Rows
 PLAIN = {"crash": Crash(), "odd": Odd(), "quit": Quit()}
 
 
@@ -117,6 +126,8 @@ def server(node_id: str) -> Behavior[Command]:
                 return Behaviors.stopped()
             case Block(seconds):
                 time.sleep(seconds)  # noqa: ASYNC251  # the very mistake
+            case Rows(_, seconds):
+                await trio.sleep(seconds)
         return Behaviors.same()
 
     return Behaviors.receive(handle)

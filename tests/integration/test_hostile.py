@@ -28,6 +28,8 @@ CONNECTIONS = 40
 SILENT_CONNECTIONS = 100
 BEGUN_LINKS = 160
 """With a frame of 1 MiB each: 160 MiB more on a node that kept what comes."""
+STUCK_ACTORS, ROWS_ROUNDS, ROWS_SECONDS = 4, 200, 10.0
+"""So many messages come in this time as would take up 150 MiB."""
 UNKNOWN_ENVELOPES = 10_000
 RISE_BYTES_MAX = 64 * 1024 * 1024
 LOG_LINES_MAX = 1_000
@@ -321,6 +323,44 @@ async def test_what_strangers_begin_and_do_not_end_takes_bounded_memory_and_time
     assert peak < RISE_BYTES_MAX
     assert max(closed) < BEGUN_FRAME_SECONDS + 3
     await siege.end()
+
+
+async def test_what_strangers_have_waiting_for_actors_takes_bounded_memory(siege: Siege, nursery, vouch) -> None:
+    """Send lists of empty lists from four hosts to actors that are busy, and to the one that all others ask."""
+    names = [f"busy-{number}" for number in range(STUCK_ACTORS)]
+    for name in names:
+        await siege.target.call("spawn", name=name)
+    peak = 0
+
+    async def send(host: int) -> None:
+        run = await vouch(nursery, TcpNetwork(), UniqueAddress(NodeAddress("127.0.0.1", 0), 77))
+        stream = await trio.open_tcp_stream(*siege.target.address, local_address=f"127.0.0.{host}")
+        async with stream:
+            await stream.send_all(hello(Lane.ordinary, port=run.address.port))
+            for _ in range(ROWS_ROUNDS):
+                await pour(stream, b"".join(rows(f"/{name}", 300.0) for name in names) + rows("/echo", 0.003))
+
+    with trio.fail_after(HANG):
+        async with trio.open_nursery() as senders:
+            for host in range(1, 5):
+                senders.start_soon(send, host)
+            with trio.move_on_after(ROWS_SECONDS):
+                while True:
+                    await trio.sleep(0.1)
+                    peak = max(peak, siege.target.resident_bytes() - siege.resident)
+            senders.cancel_scope.cancel()
+    show(f"memory rose by {peak / 1024**2:.1f} MiB at most")
+    assert peak < RISE_BYTES_MAX
+    for name in names:
+        await siege.target.call("stop", path=f"/{name}")
+    await siege.end()
+
+
+def rows(path: str, seconds: float) -> bytes:
+    """Return the frame of a message of 4 KB that takes up 250 KB."""
+    head = msgpack.packb([path, 0, "integration.Rows"])
+    fields = msgpack.packb({"rows": [[]] * 3_900, "seconds": seconds})
+    return frame(FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + fields)
 
 
 async def pour(stream: trio.SocketStream, data: bytes) -> None:
