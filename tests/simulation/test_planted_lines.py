@@ -16,15 +16,27 @@ import pytest
 from planting import plant
 
 from casty.errors import DecodeError
-from casty.protocol import admission, leaving
+from casty.protocol import admission, leaving, reachability
+from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.availability import Availability
 from casty.protocol.downing import Downing
+from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import LeaderActions
+from casty.protocol.resolver import Resolver
 from casty.protocol.serving_lease import ServingLease
 from casty.protocol.split_brain import KeepOldest
 from casty.protocol.vector_clock import VectorClock
-from casty.testing.simulation import Cut, Heal, InvariantBroken, Restart, Scenario, play, random_scenario
+from casty.testing.simulation import (
+    Cut,
+    Heal,
+    InvariantBroken,
+    Restart,
+    Scenario,
+    partition_scenario,
+    play,
+    random_scenario,
+)
 from casty.testing.simulation.searching import Draw
 
 SEEDS_MAX = 300
@@ -99,23 +111,65 @@ BUGS = [
     Bug("work is free at once", ServingLease.observe, "+ TAKEOVER_AFTER", ""),
     # merging and receiving
     Bug(
+        "the older row of an observer wins",
+        reachability.merge_rows,
+        "_order(row) > _order",
+        "_order(row) < _order",
+        partition_scenario,
+    ),
+    Bug(
         "numbers are given twice after a merge", Gossip.merge, "max(self.up_numbers_given", "min(self.up_numbers_given"
     ),
+    Bug("an older state is not answered", Exchange._behind, "return replace", "return outcome or replace"),
     Bug("a clock keeps what it knew first", VectorClock.merge, "version > merged.get(node, 0)", "node not in merged"),
+    Bug(
+        "changes are not pushed",
+        AntiEntropy.push,
+        "state, registry, self._some(targets, len(state.members))",
+        "state, registry, []",
+    ),
     # who has seen what
     Bug("who has seen one of two versions has seen both", Gossip.merge, " if state.version == version)", ")"),
     Bug(
         "agreement is possible without the missing", Gossip.is_converged, "not in GOING for unique", "in () for unique"
     ),
+    Bug("agreement needs nobody's word", Gossip.is_converged, "<= self.seen", "is not None"),
     # tombstones
+    Bug("the removed are forgotten in ten seconds", Gossip.without_old_tombstones, "> TOMBSTONE_AGE_MAX", "> 10.0"),
     # joining, and moves of a leader
     Bug("no minimum is asked for", LeaderActions._are_enough, "len(members) >= self.min_members and", ""),
     # downing
+    Bug(
+        "half of the time is enough",
+        Downing._patience,
+        "if self.stable_after is None else",
+        "/ 2 if self.stable_after is None else",
+        partition_scenario,
+    ),
+    Bug(
+        "everybody downs the others",
+        Resolver.timer,
+        "leader_of(state, self.self_node) == self.self_node and self._is",
+        "self._is",
+        partition_scenario,
+    ),
     Bug("the youngest is kept", KeepOldest.against, "min(settled", "max(settled"),
     # the lease
     Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable else ", ""),
+    Bug(
+        "an old grant counts for a new request",
+        ServingLease._latest,
+        "answered >= sequence",
+        "answered >= sequence - 3",
+    ),
     Bug("the lease is asked for once", ServingLease.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
     # the registry
+    Bug(
+        "services are not pushed",
+        AntiEntropy.push_slots,
+        "for message in messages for node in chosen",
+        "for message in messages for node in ()",
+    ),
 ]
 
 

@@ -1,6 +1,7 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
 from casty.testing.simulation.agreeing import Agreed
+from casty.testing.simulation.answering import Answered
 from casty.testing.simulation.checking import Play, ScenarioFailed, check
 from casty.testing.simulation.deciding import Decided
 from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
@@ -38,6 +39,7 @@ from casty.testing.simulation.tasks import OnNode, Simulation, simulate
 __all__ = [
     "AccusedRightly",
     "Agreed",
+    "Answered",
     "ClockSkew",
     "Crash",
     "CrashSeen",

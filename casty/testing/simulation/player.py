@@ -15,6 +15,7 @@ from typing import assert_never
 
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.testing.simulation.agreeing import Agreed
+from casty.testing.simulation.answering import Answered
 from casty.testing.simulation.deciding import Decided
 from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.exclusive import OneOwner
@@ -132,6 +133,7 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
         Agreed(cluster),
         Decided(cluster),
         LeavesInOrder(cluster),
+        Answered(cluster),
     ]
     return rules if owner is None else [*rules, owner, GrantsHold(cluster)]
 

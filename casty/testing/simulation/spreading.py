@@ -22,11 +22,12 @@ from casty.testing.simulation.run import Run
 
 CALM_AFTER = 5.0
 """Seconds after the last trouble from which on news have to be fast: what was missed before is repaired by rounds."""
-PUSHED_WITHIN = 0.5
-"""Beside three journeys, for a change to be known by all: it is pushed, and merged at worst."""
+PUSHED_WITHIN = 0.1
+"""Seconds beside five journeys, for a change to be known by all: it is pushed, and merged at worst. A round in a hurry
+takes longer: what is not pushed shows."""
 SETTLED_WITHIN = 3.0
 """Beside what a leaver works, for somebody to come up or to go: each step has to be agreed on."""
-JOURNEYS = 3
+JOURNEYS = 5
 DELAY_MAX = 0.5
 LOOK_EVERY = 0.1
 
@@ -76,7 +77,7 @@ class Weather(Rule):
 class NewsTravel(Rule):
     """The rules of calm weather.
 
-    A change of the membership is known to all members in half a second and three journeys. Where nobody is
+    A change of the membership is known to all members in a tenth of a second and five journeys. Where nobody is
     unreachable, who joins is up within three seconds unless too few have joined, who leaves is gone within as many
     after its work, and the services of all are known in as long as a change.
     """
