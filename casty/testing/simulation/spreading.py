@@ -46,6 +46,9 @@ class Weather(Rule):
     since: float = field(init=False, default=0.0)
     """When the last trouble was."""
     _ended: int = field(init=False, default=0)
+    _journey: float = field(init=False, default=0.0)
+    _journey_at: float = field(init=False, default=0.0)
+    """When messages were that slow last."""
 
     def look(self) -> None:
         cluster = self.cluster
@@ -57,6 +60,9 @@ class Weather(Rule):
             or cluster.delay + cluster.jitter > DELAY_MAX
         ):
             self.since = cluster.now
+        journey = cluster.delay + cluster.jitter
+        if journey >= self._journey or cluster.now > self._journey_at + CALM_AFTER:
+            self._journey, self._journey_at = journey, cluster.now
         if len(cluster.ended) > self._ended:
             if any(run.outcome == "crashed" for run in cluster.ended[self._ended :]):
                 self.since = cluster.now
@@ -64,8 +70,8 @@ class Weather(Rule):
 
     @property
     def journey(self) -> float:
-        """The longest that a message travels."""
-        return self.cluster.delay + self.cluster.jitter
+        """The longest that a message travels which may still be under way."""
+        return max(self._journey, self.cluster.delay + self.cluster.jitter)
 
     @property
     def is_calm(self) -> bool:
