@@ -154,6 +154,10 @@ BUGS = [
         partition_scenario,
     ),
     Bug("the youngest is kept", KeepOldest.against, "min(settled", "max(settled"),
+    # indirect probes
+    Bug("nobody is asked about a silence", Availability._check, "now >= self._probed_at(node)", "False"),
+    Bug("who is asked does not look", Availability._asked, "if not {sender,", "if True or not {sender,"),
+    Bug("a probe puts nothing off", Availability._accused_at, " + self._probes.postponed(node)", ""),
     # the lease
     Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable else ", ""),
     Bug(

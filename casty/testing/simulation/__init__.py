@@ -28,6 +28,7 @@ from casty.testing.simulation.invariants import InvariantBroken, Watch, check_ev
 from casty.testing.simulation.lease import SimulatedLease
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, every_rule, play
+from casty.testing.simulation.probing import Probed
 from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.rules import Rule, Rules
 from casty.testing.simulation.run import Run
@@ -61,6 +62,7 @@ __all__ = [
     "Pause",
     "Play",
     "Played",
+    "Probed",
     "Reorder",
     "Restart",
     "ReturnHeard",

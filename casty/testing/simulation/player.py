@@ -38,6 +38,7 @@ from casty.testing.simulation.granting import GrantsHold
 from casty.testing.simulation.hearing import AccusedRightly
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
 from casty.testing.simulation.model import ModelCluster
+from casty.testing.simulation.probing import Probed
 from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.rules import Rule, Rules
 from casty.testing.simulation.run import Run
@@ -134,6 +135,7 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
         Decided(cluster),
         LeavesInOrder(cluster),
         Answered(cluster),
+        Probed(cluster),
     ]
     return rules if owner is None else [*rules, owner, GrantsHold(cluster)]
 
