@@ -28,12 +28,12 @@ from casty.cluster.subscribers import Subscribers
 from casty.errors import JoinRefused, NodeDowned, ProtocolError
 from casty.naming import printable
 from casty.protocol.admission import VerifyAddress
-from casty.protocol.availability import WatchMembers
+from casty.protocol.availability import watch_members
 from casty.protocol.cluster_state import ClusterState, TopologySnapshot, project_state
 from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.events import MemberEvent, UnreachableMember
 from casty.protocol.leaving import AskedToLeave
-from casty.protocol.membership import MemberStatus, member_called
+from casty.protocol.membership import member_called
 from casty.protocol.messages import GossipState
 from casty.protocol.resolver import AcquireLease
 from casty.protocol.serving_lease import Serving, WorkFree
@@ -185,8 +185,7 @@ class TopologyDriver:
             case MembersChanged(members):
                 if node.transport is not None:
                     node.transport.keep(member.unique for member in members)
-                watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
-                node.subsystems.heartbeat.tell(WatchMembers(watched))
+                node.subsystems.heartbeat.tell(watch_members(members))
             case Forget(gone):
                 self._heard.pop(gone, None)
                 node.forget(gone)

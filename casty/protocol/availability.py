@@ -5,6 +5,7 @@ It does not know what the cluster makes of an accusation (`reachability`, `downi
 
 How it works: each node monitors its successors on a ring of hashes, so that the number of
 heartbeats grows with the nodes and not with their square; whoever is accused takes nobody's place there.
+While some are joining the voters stand on a second ring, of their own.
 A silence is judged by phi; the time at
 which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others are asked
 whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused
@@ -28,6 +29,7 @@ from casty.protocol.flapping import Flapping
 from casty.protocol.indirect_probes import IndirectProbes
 from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, LivenessMessage, ProbeAnswer, ProbeRequest
 from casty.protocol.local_health import LocalHealth
+from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.ring import successors
 
@@ -52,6 +54,15 @@ class WatchMembers:
     """Event: these are the members now; the ring is drawn over them."""
 
     members: tuple[UniqueAddress, ...]
+    voters: tuple[UniqueAddress, ...] = ()
+    """Those of them whose accusations count, if not all do."""
+
+
+def watch_members(members: Sequence[Member]) -> WatchMembers:
+    """Return the event that has these members watched, without those that are down."""
+    watched = [member for member in members if member.status is not MemberStatus.down]
+    voters = [member.unique for member in watched if member.status is not MemberStatus.joining]
+    return WatchMembers(tuple(one.unique for one in watched), () if len(voters) == len(watched) else tuple(voters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,7 @@ class Availability:
     accused: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _doubted: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _members: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    _voters: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _heard_at: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
     """When each monitored node has really answered last."""
     _health: LocalHealth = field(init=False, default_factory=LocalHealth)
@@ -146,8 +158,8 @@ class Availability:
 
     def _happen(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         match event:
-            case WatchMembers(members):
-                return self._watch(members, now)
+            case WatchMembers(members, voters):
+                return self._watch(members, voters, now)
             case Heard(sender, message):
                 return self._heard(sender, message, now)
             case LinkLost(node):
@@ -164,9 +176,11 @@ class Availability:
         """Return phi of a monitored node, 0.0 of any other."""
         return self.detector.phi(node, now)
 
-    def _watch(self, members: tuple[UniqueAddress, ...], now: float) -> list[AvailabilityEffect]:
+    def _watch(
+        self, members: tuple[UniqueAddress, ...], voters: tuple[UniqueAddress, ...], now: float
+    ) -> list[AvailabilityEffect]:
         first = [] if self._members else [StartTimer(HEARTBEAT, 0.0)]
-        self._members = frozenset(members)
+        self._members, self._voters = frozenset(members), frozenset(voters)
         return [*first, *self._choose(now)]
 
     def _choose(self, now: float) -> list[AvailabilityEffect]:
@@ -180,6 +194,10 @@ class Availability:
         lost = len(accused)
         count = self.monitored_max if lost < self.monitored_max else lost * WIDENED
         wanted = [*successors(self.self_node, self._members.difference(accused), count), *accused]
+        if self.self_node in self._voters:
+            # Among many that join nobody else whose word counts may stand before this voter on the ring.
+            others = successors(self.self_node, self._voters.difference(accused), count)
+            wanted.extend(node for node in others if node not in wanted)
         gone = [node for node in self.monitored if node not in wanted]
         new = [node for node in wanted if node not in self.monitored]
         self.monitored = wanted

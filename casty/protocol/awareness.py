@@ -91,7 +91,7 @@ def _note(known: Times, state: Gossip, now: float) -> None:
 def _accusers(state: Gossip) -> dict[UniqueAddress, dict[UniqueAddress, int]]:
     found: dict[UniqueAddress, dict[UniqueAddress, int]] = {}
     for observer, row in state.rows.items():
-        if not row.accused or state.members[observer].status is MemberStatus.down:
+        if not row.accused or observer in state.unheeded:
             continue
         for node in row.accused:
             if node in state.members:

@@ -154,9 +154,7 @@ class Confirmation:
     def _is_proven(self, mine: Gossip, node: UniqueAddress, teller: UniqueAddress, now: float) -> bool:
         """Whether a member has been accused for long enough, and not only by the one who says that it goes."""
         return node != self.self_node and any(
-            observer != teller
-            and mine.members[observer].status is not MemberStatus.down
-            and since + PROVEN_AFTER <= now
+            observer != teller and observer not in mine.unheeded and since + PROVEN_AFTER <= now
             for observer, since in self._accused.get(node, {}).items()
         )
 

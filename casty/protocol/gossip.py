@@ -68,28 +68,44 @@ class Gossip:
 
     @cached_property
     def unreachable(self) -> frozenset[UniqueAddress]:
-        """The members that an observer accuses who is not itself down."""
+        """The members that an observer accuses whose accusations count."""
         if not any(row.accused for row in self.rows.values()):
             return frozenset()
-        return unreachable_in(self.rows, self.members.keys(), self.down)
+        return unreachable_in(self.rows, self.members.keys(), self.unheeded)
 
     def lost_to(self, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
         """Return the members that ``self_node`` accuses, or that somebody accuses whom it does not; never itself.
 
         Whom it accuses is heard no more and cannot take back what it said: its accusations count for nothing.
         """
-        if not self.unreachable:
-            return self.unreachable
         own = self.rows.get(self_node, _NO_ROW).accused
-        if own.isdisjoint(self.rows):
+        member = self.members.get(self_node)
+        # What a node that joins says counts for itself.
+        joins = bool(own) and member is not None and member.status is MemberStatus.joining
+        if not self.unreachable and not joins:
+            return self.unreachable
+        if own.isdisjoint(self.rows) and not joins:
             return self.unreachable - {self_node}
         heard = {observer: row for observer, row in self.rows.items() if observer not in own}
-        return unreachable_in(heard, self.members.keys(), self.down) - {self_node}
+        void = self.unheeded - {self_node} if joins else self.unheeded
+        return unreachable_in(heard, self.members.keys(), void) - {self_node}
 
     @cached_property
     def at_odds(self) -> frozenset[UniqueAddress]:
         """The members that accuse one which accuses them too."""
-        return accusing_each_other(self.rows, self.present - self.down) if self.unreachable else frozenset()
+        return accusing_each_other(self.rows, self.present - self.unheeded) if self.unreachable else frozenset()
+
+    @cached_property
+    def unheeded(self) -> frozenset[UniqueAddress]:
+        """The members whose accusations count for nobody else: who is down, and who joins, once anybody is up.
+
+        Who has just been let in may be anybody, and says by a row of its own that all others are lost.
+        """
+        statuses = {member.status for member in self.members.values()}
+        void = (MemberStatus.down, MemberStatus.joining) if MemberStatus.up in statuses else (MemberStatus.down,)
+        if statuses.isdisjoint(void):
+            return frozenset()
+        return frozenset(unique for unique, member in self.members.items() if member.status in void)
 
     @cached_property
     def down(self) -> frozenset[UniqueAddress]:

@@ -33,6 +33,7 @@ from casty.protocol.effects import Send, SendIfUp, StartTimer
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import GOING, Member, MemberStatus
 from casty.protocol.messages import ServingGrant, ServingRequest
+from casty.protocol.reachability import ObserverRow
 from casty.protocol.split_brain import Partition, Strategy
 from casty.protocol.verdicts import still_counting
 
@@ -103,7 +104,8 @@ class ServingLease:
         own, member = state.members.get(self.self_node), state.members.get(sender)
         if own is None or own.status is MemberStatus.down or member is None or member.status not in HOLDING:
             return []
-        return [] if sender in state.unreachable else [Send(sender, ServingGrant(request.sequence))]
+        accused = state.rows.get(self.self_node, ObserverRow()).accused  # by this node, which may be joining still
+        return [] if sender in state.unreachable | accused else [Send(sender, ServingGrant(request.sequence))]
 
     def granted(self, state: Gossip, sender: UniqueAddress, grant: ServingGrant) -> list[ServingEffect]:
         """Take a grant; one that answers no request that was made changes nothing."""

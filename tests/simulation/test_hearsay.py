@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from casty.address import UniqueAddress
+from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.reachability import ObserverRow
@@ -126,6 +127,26 @@ def test_accusations_that_were_made_up_are_no_reason(names: str, joining: bool, 
     told.run(later)
     told.tell_all(LIES["down"], names)
     told.run(4.0)
+    assert told.standing == names
+
+
+def all_lost(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+    """Return the lie that the liar hears nobody."""
+    return state.with_row(liar, ObserverRow(1, victims - {liar}))
+
+
+@pytest.mark.parametrize("names", ["abc", "abcde"])
+def test_who_joins_and_says_that_it_hears_nobody_ends_nobody(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    correct = Exchange._with_own_row
+    told = Told(names, joining=True, strategy=KeepMajority())
+    liar = told.liar.node
+    monkeypatch.setattr(  # it sticks to that
+        Exchange, "_with_own_row", lambda self, *args: args[1] if self.self_node == liar else correct(self, *args)
+    )
+    told.tell_all(all_lost, names)
+    told.run(1.0)
+    assert told.states("b")["z"] == "joining", "who is up is believed, and so it has to take that back first"
+    told.run(24.0)
     assert told.standing == names
 
 

@@ -159,7 +159,7 @@ BUGS = [
     Bug("who is asked does not look", Availability._asked, "if not {sender,", "if True or not {sender,"),
     Bug("a probe puts nothing off", Availability._accused_at, " + self._probes.postponed(node)", ""),
     # the lease
-    Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable else ", ""),
+    Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable | accused else ", ""),
     Bug(
         "an old grant counts for a new request",
         ServingLease._latest,

@@ -14,7 +14,7 @@ from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.split_brain import LeaseMajority
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.promises import VOTERS, goes_on, lost_in, patience, sides_in
+from casty.testing.simulation.promises import VOTERS, counts_in, goes_on, lost_in, patience, sides_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -154,6 +154,6 @@ class Decided(Rule):
 
 
 def _at_odds(state: Gossip) -> Lost:
-    """Return the members, none of them down, that accuse one which accuses them too."""
-    rows = {n: row.accused for n, row in state.rows.items() if state.members[n].status is not MemberStatus.down}
+    """Return the members whose accusations count that accuse one which accuses them too."""
+    rows = {n: row.accused for n, row in state.rows.items() if counts_in(state, n)}
     return frozenset(one for one, accused in rows.items() for other in accused if one in rows.get(other, ()))

@@ -25,8 +25,8 @@ from casty.protocol.availability import (
     Heard,
     LinkLost,
     RunSeen,
-    WatchMembers,
     is_availability_timer,
+    watch_members,
 )
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.gossip import Gossip
@@ -379,8 +379,7 @@ class ModelCluster(Network):
                 case Absolve():
                     self.tell(run, effect)
                 case MembersChanged(members):
-                    watched = tuple(member.unique for member in members if member.status is not MemberStatus.down)
-                    self._judge(run, WatchMembers(watched))
+                    self._judge(run, watch_members(members))
                 case SnapshotChanged(snapshot):
                     run.snapshots.append(snapshot)
                     self._note(run, "sees", b"" if run.topology.state is None else run.topology.state.digest)

@@ -39,14 +39,23 @@ def patience(members: int) -> float:
 
 
 def lost_in(state: Gossip, node: UniqueAddress) -> frozenset[UniqueAddress]:
-    """Return whom ``node`` holds for unreachable: accused by it, or by one that it hears and that is not down."""
+    """Return whom ``node`` holds for unreachable: accused by it, or by one that it hears and whose word counts."""
     own = state.rows[node].accused if node in state.rows else frozenset[UniqueAddress]()
     lost: set[UniqueAddress] = set()
     for observer, row in state.rows.items():
-        member = state.members.get(observer)
-        if observer not in own and member is not None and member.status is not MemberStatus.down:
+        if observer not in own and (observer == node or counts_in(state, observer)):
             lost |= row.accused
     return frozenset(one for one in lost if one in state.members and one != node)
+
+
+def counts_in(state: Gossip, observer: UniqueAddress) -> bool:
+    """Return whether others go by the accusations of an observer: it is not down, nor joining once anybody is up."""
+    member = state.members.get(observer)
+    if member is None or member.status is MemberStatus.down:
+        return False
+    return member.status is not MemberStatus.joining or not any(
+        one.status is MemberStatus.up for one in state.members.values()
+    )
 
 
 def sides_in(state: Gossip, node: UniqueAddress) -> tuple[list[Member], list[Member]]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from casty.address import UniqueAddress
 from casty.protocol.events import ReachableMember
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import MemberStatus
 from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.promises import counts_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -53,7 +53,7 @@ class ReturnHeard(Rule):
         if not all(cluster.is_unheard(subject, one) for one in side if one.node != subject):
             return
         heard = max(one.known.get(subject, -math.inf) for one in side)
-        for observer, at in self._standing(before, after, subject):
+        for observer, at in self._standing(run, before, after, subject):
             if at > heard + LAST_ANSWER:
                 name, by = subject.address.host, observer.address.host
                 text = f"{run.name} told so of {name}, heard at {heard:.4f} and accused by {by} at {at:.4f}"
@@ -64,10 +64,12 @@ class ReturnHeard(Rule):
         heard = state.members.keys() - state.lost_to(run.node) - {run.node}
         return [one for one in self.cluster.living if one.node in heard and not self.cluster.is_unheard(one.node, run)]
 
-    def _standing(self, before: Gossip, after: Gossip, subject: UniqueAddress) -> Iterator[tuple[UniqueAddress, float]]:
-        """Yield who accused a member, is not down and has not taken that back, and when that was."""
+    def _standing(
+        self, run: Run, before: Gossip, after: Gossip, subject: UniqueAddress
+    ) -> Iterator[tuple[UniqueAddress, float]]:
+        """Yield who accused a member, still counts and has not taken that back, and when that was."""
         for observer, row in before.rows.items():
-            is_down = observer not in after.members or after.members[observer].status is MemberStatus.down
+            counts = observer == run.node or counts_in(after, observer)
             took_back = observer in after.rows and subject not in after.rows[observer].accused
-            if subject in row.accused and not took_back and not is_down:
+            if subject in row.accused and not took_back and counts:
                 yield observer, self.cluster.accused_at[observer, subject]

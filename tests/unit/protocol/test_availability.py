@@ -110,6 +110,19 @@ def test_those_who_are_watched_once_others_are_lost_are_waited_for_too() -> None
     assert Absolve(around[2]) in machine.handle(Heard(around[2], HeartbeatAck(1)), 1.2)
 
 
+def test_voters_watch_one_another_however_many_join() -> None:
+    joining = [run_of(f"j{place}") for place in range(40)]
+    machine = Availability(A)
+    machine.handle(WatchMembers((A, B, C, *joining), (A, B, C)), 0.0)
+    assert {B, C} <= set(machine.monitored)
+    assert machine.monitored[:9] == successors(A, [B, C, *joining], 9)
+    assert len(machine.monitored) <= 11
+    machine.handle(WatchMembers((A, B, C, *joining)), 1.0)
+    assert machine.monitored == successors(A, [B, C, *joining], 9)
+    machine.handle(WatchMembers((A, B, C, *joining), (B, C)), 2.0)
+    assert machine.monitored == successors(A, [B, C, *joining], 9), "who joins itself need not"
+
+
 def test_successors_go_round_the_ring_and_leave_oneself_out() -> None:
     nodes = [run_of(name) for name in "abcdefgh"]
     around = successors(nodes[0], nodes, 9)

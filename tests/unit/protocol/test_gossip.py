@@ -181,3 +181,13 @@ def test_whom_an_observer_that_is_lost_accuses_may_agree() -> None:
     down = state.with_moved(A, {C}, MemberStatus.down)
     assert not down.seen_by(A).is_converged(A)
     assert down.seen_by(B).is_converged(A)
+
+
+def test_accusations_of_who_joins_count_for_itself_alone_once_somebody_is_up() -> None:
+    row = ObserverRow().accusing(A, B)
+    state = gossip_of(member("a"), member("b"), member("c", "joining")).with_row(C, row)
+    assert (state.unreachable, state.lost_to(A)) == (frozenset(), frozenset())
+    assert state.lost_to(C) == {A, B}
+    assert state.with_moved(A, {C}, MemberStatus.up).lost_to(A) == {B}
+    begins = gossip_of(*(member(name, "joining") for name in "abc")).with_row(C, row)
+    assert begins.lost_to(A) == {B}

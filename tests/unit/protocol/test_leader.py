@@ -8,7 +8,7 @@ import pytest
 
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import LeaderActions, leader_among, leader_of
-from casty.protocol.membership import Member
+from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.reachability import ObserverRow
 from casty.testing.samples import gossip_of, member, run_of
 
@@ -127,3 +127,11 @@ def test_of_two_joiners_at_one_address_the_larger_incarnation_goes_down() -> Non
 def test_joiner_waits_while_an_earlier_run_holds_its_address() -> None:
     state = gossip_of(member("a"), member("b", "up", incarnation=5), member("b", "joining", incarnation=6))
     assert LeaderActions().apply(state, A, (), now=9.0) is state
+
+
+def test_who_joins_is_not_up_while_it_accuses_one_that_stays() -> None:
+    state = gossip_of(member("a", up_number=1), member("b", up_number=2), member("c", "joining"))
+    accusing = state.with_row(C, ObserverRow().accusing(B)).seen_by(A, B)
+    assert LeaderActions().apply(accusing, A, (), now=9.0) is accusing
+    taken_back = accusing.with_row(C, ObserverRow(2)).seen_by(A, B)
+    assert LeaderActions().apply(taken_back, A, (), now=9.0).members[C].status is MemberStatus.up

@@ -143,9 +143,9 @@ def test_a_node_that_is_down_names_no_leader_that_it_cannot_reach() -> None:
 
 
 def test_members_that_accused_each_other_and_were_downed_do_not_become_reachable() -> None:
-    view = View(A)
-    at_odds = STATE.with_row(B, ObserverRow().accusing(C)).with_row(C, ObserverRow().accusing(B))
-    view.update(STATE, Registry())
+    view, state = View(A), STATE.with_moved(A, {C}, MemberStatus.up)
+    at_odds = state.with_row(B, ObserverRow().accusing(C)).with_row(C, ObserverRow().accusing(B))
+    view.update(state, Registry())
     assert [type(event) for event in told(view, at_odds)] == [UnreachableMember, UnreachableMember]
     downed = at_odds.with_moved(A, {B, C}, MemberStatus.down)
     assert told(view, downed) == []
