@@ -9,7 +9,7 @@ from typing import TypeAlias, assert_never
 from casty.address import NodeAddress
 from casty.cluster.commands import GetSuspicions, HeartbeatCmd, Suspicions
 from casty.cluster.node import ClusterNode
-from casty.protocol.availability import Absolve, Accuse, Availability, AvailabilityEffect
+from casty.protocol.availability import Absolve, Accuse, Availability, AvailabilityEffect, Heard
 from casty.protocol.effects import Dial, Send, SendIfUp, StartTimer, TimerFired
 from casty.runtime.behavior import Behavior, task
 from casty.runtime.context import ActorContext
@@ -42,7 +42,13 @@ class HeartbeatDriver:
         machine = self._machine
         if isinstance(event, GetSuspicions):
             return (Told(event, Suspicions(self._suspicions())),)
-        return machine.handle(event, now)
+        if not isinstance(event, Heard):
+            return machine.handle(event, now)
+        try:
+            return machine.handle(event, now)
+        except Exception as error:  # the boundary of one message of a peer, which must not end this node
+            self._node.refuse(event.sender, event.message, error)
+        return ()
 
     def perform(self, effect: Effect) -> None:
         """Do what the machine asks for."""

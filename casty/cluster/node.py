@@ -261,6 +261,12 @@ class ClusterNode:
             self.transport.forget(gone)
             self.dead_frames.then(partial(self.open_asks.fail, gone))
 
+    def refuse(self, peer: UniqueAddress, message: object, error: Exception) -> None:
+        """Say that a message of a peer made a machine of this node raise: a fault of casty, which ends nothing."""
+        if isinstance(error, MemoryError):
+            raise error
+        self.cluster_complaints.error(peer.address, f"its {type(message).__name__} made this node fail, and is ignored", error)
+
     def _show_dead(self, to: UniqueAddress, frame: bytes, reason: str) -> None:
         """Make a dead letter of a frame to an actor."""
         try:

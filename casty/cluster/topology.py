@@ -151,6 +151,8 @@ class TopologyDriver:
             return self._machine.handle(letter, now)
         except ProtocolError as error:
             self._node.cluster_complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
+        except Exception as error:  # the boundary of one message of a peer, which must not end this node
+            self._node.refuse(letter.sender, letter.message, error)
         return ()
 
     def perform(self, effect: Effect) -> None:

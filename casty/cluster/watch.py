@@ -69,7 +69,11 @@ class WatchDriver:
                 return machine.unwatch((watcher, ref))
             case Mail():
                 said = self._node.watch_mail.take(event)
-                return machine.hear(said.peer, said.message, exists=self._exists(said.message))
+                try:
+                    return machine.hear(said.peer, said.message, exists=self._exists(said.message))
+                except Exception as error:  # the boundary of one message of a peer, which must not end this node
+                    self._node.refuse(said.peer, said.message, error)
+                return ()
             case LocalEnded(peer, serial, reason):
                 self._attached.pop((peer, serial), None)
                 return machine.ended(peer, serial, reason)

@@ -109,15 +109,22 @@ class Topology:
         self.view = View(self._node)
 
     def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
-        """Return what follows from one event; nothing follows once this node is gone."""
+        """Return what follows from one event; nothing follows once this node is gone.
+
+        Where an error leaves this, the state is what it was before.
+        """
         if self.gone:
             return ()
-        before, registry = self.state, self.registry
-        effects = self._before_membership(event, now) if before is None else self._as_member(before, event, now)
-        if isinstance(event, Received) and isinstance(event.message, _ANSWERED):
-            if self.state is before and self.registry is registry:
-                return effects  # most messages tell nothing new, and nothing follows from the same state again
-        return [*effects, *self._settle(before, now)]
+        before, registry, given_up = self.state, self.registry, self._given_up
+        try:
+            effects = self._before_membership(event, now) if before is None else self._as_member(before, event, now)
+            if isinstance(event, Received) and isinstance(event.message, _ANSWERED):
+                if self.state is before and self.registry is registry:
+                    return effects  # most messages tell nothing new, and nothing follows from the same state again
+            return [*effects, *self._settle(before, now)]
+        except Exception:
+            self.state, self.registry, self._given_up, self.gone = before, registry, given_up, False
+            raise
 
     def _before_membership(self, event: TopologyEvent, now: float) -> list[TopologyEffect]:
         match event:

@@ -29,7 +29,8 @@ class Machine(Protocol[E_contra, F_co]):
 async def drive(machine: Machine[E, F], inbox: AsyncIterable[E], perform: Callable[[F], None]) -> None:
     """Feed a machine from ``inbox`` until that ends, performing each effect before the next event.
 
-    ``perform`` must not block; an effect whose outcome matters comes back as an event.
+    ``perform`` must not block; an effect whose outcome matters comes back as an event. What ``handle`` raises ends the
+    actor: whoever hands a machine the messages of peers refuses there what it cannot take.
     """
     async for event in inbox:
         for effect in machine.handle(event, trio.current_time()):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 
 from casty import CastyError, ClusteredActorSystem, MemoryNetwork
+from casty.protocol.availability import Availability
+from casty.protocol.death_watch import DeathWatch
+from casty.protocol.exchange import Exchange
+from casty.protocol.liveness_messages import Heartbeat
+from casty.protocol.messages import GossipDigest
+from casty.protocol.watch_messages import WatchActor
 from casty.runtime.ref import LocalRef
 from casty.runtime.system import kernel_of
 
@@ -21,8 +29,11 @@ def fail(system: ClusteredActorSystem, path: str) -> None:
     ref.cell.fail_from_outside(LookupError("as a bug would"))
 
 
-def node() -> ClusteredActorSystem:
-    return ClusteredActorSystem(name="shop", host="a", port=2551, node_id="a", network=MemoryNetwork().host("a"))
+def node(
+    network: MemoryNetwork | None = None, name: str = "a", seeds: Sequence[tuple[str, int]] = ()
+) -> ClusteredActorSystem:
+    host = (network or MemoryNetwork()).host(name)
+    return ClusteredActorSystem(name="shop", host=name, port=2551, node_id=name, network=host, seed_nodes=seeds)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -51,3 +62,39 @@ async def test_an_error_at_the_begin_of_the_cluster_actor_ends_the_start(autojum
         async with node():
             raise AssertionError("never entered")
     assert isinstance(caught.value.__cause__, LookupError)
+
+
+@pytest.mark.parametrize(
+    ("machine", "step", "message"),
+    [
+        (Exchange, "receive", GossipDigest(1, b"")),
+        (Availability, "_heard", Heartbeat(77)),
+        (DeathWatch, "hear", WatchActor(7, "/echo", 1)),
+    ],
+    ids=["topology", "heartbeat", "watch"],
+)
+async def test_a_message_of_a_peer_by_which_a_machine_fails_is_refused(
+    autojump_clock, monkeypatch, caplog, machine, step, message
+):
+    rightly = getattr(machine, step)
+
+    def broken(self, *args, **options):
+        if message in args:
+            raise LookupError("as a bug would")
+        return rightly(self, *args, **options)
+
+    monkeypatch.setattr(machine, step, broken)
+    network, seeds = MemoryNetwork(), [("a", 2551)]
+    async with (
+        node(network, "a", seeds) as one,
+        node(network, "b", seeds) as other,
+    ):
+        with trio.fail_after(20):
+            await one.cluster.wait_up(2)
+            here, there = one.cluster._running(), other.cluster._running()
+            there.send_control(here.self_node, message)
+            await trio.sleep(3.0)
+            assert f"its {type(message).__name__} made this node fail, and is ignored" in caplog.text
+            assert "LookupError: as a bug would" in caplog.text
+        assert one.cluster.up_members == other.cluster.up_members == 2
+        assert not one.cluster.unreachable_members
