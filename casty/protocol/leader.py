@@ -69,12 +69,14 @@ class LeaderActions:
         now: float,
         *,
         may_begin: bool = True,
+        heard: Collection[UniqueAddress] | None = None,
     ) -> Gossip:
         """Return the state after all moves that convergence allows, or ``state`` itself.
 
         Joining members become up once as many are there as the settings ask for, leaving ones become exiting; down
         members are removed, and exiting ones when they have ``confirmed`` or are unreachable. The first members of all
-        are moved up by whoever ``may_begin``, which need not be the leader.
+        are moved up by whoever ``may_begin``, which need not be the leader. Nobody is moved up who was not ``heard``
+        here, if that is given: others may have made it up.
         """
         leads = leader_of(state, self_node) == self_node
         if not leads and (not may_begin or has_begun(state)):
@@ -82,7 +84,7 @@ class LeaderActions:
         if not state.is_converged(self_node):
             return state
         if not leads:
-            return self._with(state, self_node, self._moves(state, leads=False, may_begin=True))
+            return self._with(state, self_node, self._moves(state, self_node, heard, leads=False, may_begin=True))
         gone = frozenset(
             member.unique
             for member in state.ordered
@@ -93,7 +95,7 @@ class LeaderActions:
                 and (member.unique in confirmed or member.unique in state.lost_to(self_node))
             )
         )
-        state = self._with(state, self_node, self._moves(state, leads=True, may_begin=may_begin))
+        state = self._with(state, self_node, self._moves(state, self_node, heard, leads=True, may_begin=may_begin))
         if gone:
             state = state.without_members(self_node, gone, now)
         return state.without_old_tombstones(self_node, now)
@@ -111,10 +113,23 @@ class LeaderActions:
         roles = Counter(role for member in members for role in member.roles)
         return len(members) >= self.min_members and all(roles[r] >= count for r, count in self.min_members_per_role)
 
-    def _moves(self, state: Gossip, *, leads: bool, may_begin: bool) -> list[Member]:
+    def _moves(
+        self,
+        state: Gossip,
+        self_node: UniqueAddress,
+        heard: Collection[UniqueAddress] | None,
+        *,
+        leads: bool,
+        may_begin: bool,
+    ) -> list[Member]:
         leaving = [member for member in state.ordered if leads and member.status is MemberStatus.leaving]
         moved = [member.moved_to(MemberStatus.exiting) for member in leaving]
-        joining = [member for member in state.ordered if member.status is MemberStatus.joining]
+        joining = [
+            member
+            for member in state.ordered
+            if member.status is MemberStatus.joining
+            and (heard is None or member.unique in heard or member.unique == self_node)
+        ]
         if not has_begun(state) and not (may_begin and self._are_enough(joining)):
             return moved
         settled = [member for member in state.ordered if member.status is not MemberStatus.joining]

@@ -189,7 +189,7 @@ class ServingGrant:
 
 @dataclass(frozen=True, slots=True)
 class StandingQuestion:
-    """I was told that these members go; do you hold them for such that stay?"""
+    """I was told that these members go, or are up; do you hold them for such that stay? Of none: are you there?"""
 
     cluster_id: int
     token: int
@@ -198,7 +198,7 @@ class StandingQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StandingAnswer:
-    """Of those that your question of this token names, these stay as far as I know."""
+    """Of those that your question of this token names, these are up here, or joining and were heard."""
 
     cluster_id: int
     token: int

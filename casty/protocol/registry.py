@@ -33,6 +33,9 @@ TYPES_LENGTH_MAX = 16_384
 """Characters of the names of all types that one service takes; four times as many bytes fit into a page."""
 COUNT_MAX = 2**62
 """The largest version or number that is taken from a peer: what is added to it still fits the wire."""
+JUMP_MAX = 2**32
+"""By how much a version or number that a peer tells may be ahead of the known one: more changes than a node makes in a
+year, and too few to come near to `COUNT_MAX` by telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class Slot:
         """Return the slot with the changes of a page, or this one when it lacks some before or has all."""
         if not page.after <= self.version < page.upto:
             return self
+        if page.upto > self.version + JUMP_MAX:
+            raise DecodeError(f"registry: {page.owner} has made {self.version} changes here, and {page.upto} in a page")
         place, run = page.owner.address, page.owner.incarnation
         changes = (
             (version, ServiceEntry(key, place, path, incarnation=run, uid=uid, accepts=accepts, extra=extra), offered)
@@ -134,6 +139,11 @@ class Slot:
         changes += [(at, entry, False) for entry, at in _newest(self.removed, version)]
         return sorted(changes, key=lambda change: change[0])
 
+    def beyond(self, version: int) -> Slot:
+        """Return the slot in versions after one that others ascribe to it: they take it in place of what they have."""
+        services = {entry: version + step for step, entry in enumerate(self.services, 1)}
+        return Slot(version + len(services), version, services)
+
     def _after(self, changes: Iterable[tuple[int, ServiceEntry, bool]]) -> Slot:
         services, removed, version = dict(self.services), dict(self.removed), self.version
         for version, entry, offered in changes:
@@ -145,8 +155,7 @@ class Slot:
     def _without_old_removals(self) -> Slot:
         if len(self.removed) <= len(self.services) + REMOVED_SPARE:
             return self
-        services = {entry: self.version + step for step, entry in enumerate(self.services, 1)}
-        return Slot(self.version + len(services), self.version, services)
+        return self.beyond(self.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +169,13 @@ class Registry:
         slot = self.slots.get(owner, Slot())
         after = slot.offering(services)
         return self if after is slot else Registry({**self.slots, owner: after})
+
+    def with_own_beyond(self, owner: UniqueAddress, version: int) -> Registry:
+        """Return the registry in which the slot of ``owner`` is newer than ``version``, which others say it has."""
+        slot = self.slots.get(owner, Slot())
+        if not slot.version < version <= slot.version + JUMP_MAX:
+            return self
+        return Registry({**self.slots, owner: slot.beyond(version)})
 
     def taking(self, pages: Iterable[SlotPage], refused: Collection[UniqueAddress]) -> Registry:
         """Return the registry with what is new in ``pages``, except of ``refused`` runs.

@@ -14,7 +14,7 @@ from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
 from casty.protocol.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.availability import Absolve, Accuse
-from casty.protocol.confirmation import CONFIRM
+from casty.protocol.confirmation import CONFIRM, vouchers_of
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
 from casty.protocol.exchange import Exchange, Outcome
 from casty.protocol.founding import Founding, cluster_id_of
@@ -41,7 +41,7 @@ from casty.protocol.registry import Registry
 from casty.protocol.resolver import LeaseAnswered, Ruling
 from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
 from casty.protocol.sides import SIDE_TIMERS, Sides
-from casty.protocol.state_on_wire import from_wire
+from casty.protocol.state_on_wire import from_wire, seen_on_wire
 from casty.protocol.topology_events import (
     AddressAnswered,
     Downed,
@@ -182,6 +182,7 @@ class Topology:
             *self._spread.taken(self.state, sender),
             Send(sender, self._spread.versions(self.state, self.registry)),
             *self._spread.push_slots(self.state, self.registry, {}, self._node),
+            *(Send(node, seen_on_wire(self.state)) for node in vouchers_of(self._node, self.state) if node != sender),
         ]
 
     def _as_member(self, state: Gossip, event: TopologyEvent, now: float) -> list[TopologyEffect]:
@@ -282,7 +283,8 @@ class Topology:
         if key == GOSSIP:
             self.registry = self.registry.kept(state.members.keys())
             delay = self.settings.gossip_interval / (HURRY if 2 * len(state.seen) < len(state.members) else 1)
-            return [*self._spread.round(state, self.registry, now), StartTimer(GOSSIP, delay)]
+            round_ = [*self._spread.round(state, self.registry, now), *self._exchange.ask_unheard(state)]
+            return [*round_, StartTimer(GOSSIP, delay)]
         if key == PUSH:
             return [*self._pushes.push(state, self.registry, now)]
         if key == REUNION:
@@ -318,7 +320,8 @@ class Topology:
 
     def _lead(self, state: Gossip, now: float) -> Gossip:
         may_begin = self._founding.may_begin(state)
-        return self._leading.apply(state, self._node, self._confirmed, now, may_begin=may_begin)
+        heard = self._exchange.heard
+        return self._leading.apply(state, self._node, self._confirmed, now, may_begin=may_begin, heard=heard)
 
     def _own_end(self, state: Gossip, before: Gossip, now: float) -> list[TopologyEffect]:
         end, effects = self._leave.settle(state)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from casty.address import UniqueAddress
+from casty.errors import DecodeError
 from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import MemberStatus
+from casty.protocol.membership import MemberStatus, in_order
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
 from casty.protocol.state_on_wire import to_wire
 from casty.protocol.topology_events import Received, TopologySettings
+from casty.protocol.vector_clock import VectorClock
+from casty.testing.samples import member
 from casty.testing.simulation import ModelCluster, OneOwner, Run, Watch
 
 Lie = Callable[[Gossip, UniqueAddress, frozenset[UniqueAddress]], Gossip]
@@ -84,7 +88,8 @@ class Told:
         if lie is just_not_there:
             victims -= {to.node}  # of itself it is no state at all
         told = lie(state.seen_by(self.liar.node), self.liar.node, victims)
-        self.cluster.tell(to, Received(self.liar.node, to_wire(told, to.clock(self.cluster.now))))
+        with suppress(DecodeError):  # an impossible state, ignored
+            self.cluster.tell(to, Received(self.liar.node, to_wire(told, to.clock(self.cluster.now))))
 
     def tell_all(self, lie: Lie, about: str) -> None:
         for name in self.names:
@@ -148,6 +153,99 @@ def test_who_joins_and_says_that_it_hears_nobody_ends_nobody(names: str, monkeyp
     assert told.states("b")["z"] == "joining", "who is up is believed, and so it has to take that back first"
     told.run(24.0)
     assert told.standing == names
+
+
+def invented(count: int, status: MemberStatus) -> Lie:
+    """Return the lie that there are members of which nobody ever heard."""
+
+    def lie(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+        numbers = range(1, count + 1)
+        given = state.up_numbers_given
+        is_up = status is MemberStatus.up
+        new = [member(f"x{n}", status.name, up_number=given + n if is_up else 0) for n in numbers]
+        members = in_order({**state.members, **{one.unique: one for one in new}})
+        return state.changed(liar, members=members, up_numbers_given=given + count if is_up else given)
+
+    return lie
+
+
+def renamed(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+    others = {n: replace(state.members[n], roles=frozenset({"x"}), id=f"x{n.address.host}") for n in victims}
+    return state.changed(liar, members={**state.members, **others})
+
+
+def rows_counted_to(count: int) -> Lie:
+    def lie(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+        rows = {node: ObserverRow(count, frozenset({min(victims - {node})})) for node in victims}
+        return state.changed(liar, rows={**state.rows, **rows})
+
+    return lie
+
+
+def numbers_counted_to(count: int) -> Lie:
+    return lambda state, liar, victims: state.changed(liar, up_numbers_given=count)
+
+
+def changes_counted_to(count: int) -> Lie:
+    def lie(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
+        clock = {**state.version.versions, **{node.incarnation: count for node in victims}}
+        return replace(state.changed(liar), version=VectorClock({**clock, liar.incarnation: 7}))
+
+    return lie
+
+
+def counts_of(count: int) -> list[Lie]:
+    return [rows_counted_to(count), numbers_counted_to(count), changes_counted_to(count)]
+
+
+@pytest.mark.parametrize("names", ["abc", "abcde"])
+@pytest.mark.parametrize("joining", [True, False])
+@pytest.mark.parametrize("count", [4, 8])
+def test_members_of_whom_nobody_ever_heard_outvote_nobody(names: str, joining: bool, count: int) -> None:
+    told = Told(names, joining=joining, strategy=KeepMajority())
+    told.tell_all(invented(count, MemberStatus.up), names)
+    told.run(25.0)
+    assert told.standing == names
+    assert not any(name.startswith("x") for at in names for name in told.states(at))
+
+
+@pytest.mark.parametrize("names", ["abc", "abcde"])
+def test_members_that_are_made_up_step_by_step_outvote_nobody(names: str) -> None:
+    told = Told(names, joining=False, strategy=KeepMajority())
+    told.tell_all(invented(8, MemberStatus.joining), names)
+    told.run(1.0)
+    assert [told.states("b")[f"x{n}"] for n in (1, 8)] == ["joining", "joining"], "nobody moves them up"
+    told.tell_all(invented(8, MemberStatus.up), names)
+    told.run(40.0)
+    assert told.standing == names
+
+
+def test_who_joins_brings_nobody_with_it() -> None:
+    told = Told("abc", joining=True)
+    told.tell_all(invented(3, MemberStatus.joining), "abc")
+    told.tell_all(renamed, "abc")
+    told.run(3.0)
+    state = told.cluster.runs["b"].topology.state
+    assert state is not None
+    assert {one.id: one.roles for one in state.ordered} == {name: frozenset[str]() for name in "abcz"}
+
+
+@pytest.mark.parametrize("joining", [True, False])
+@pytest.mark.parametrize("count", [1_000, 2**31, 2**62 - 1, 2**62])
+@pytest.mark.parametrize("kind", range(3), ids=["rows", "numbers", "changes"])
+def test_counts_of_others_that_were_made_up_stop_nothing(joining: bool, count: int, kind: int) -> None:
+    told = Told("abc", joining=joining, strategy=KeepMajority())
+    told.tell_all(counts_of(count)[kind], "abc")
+    told.run(1.0)
+    told.cluster.crash("z")
+    told.run(12.0)
+    assert told.standing == "abc"
+    told.cluster.start("d", seeds="abc")
+    told.run(3.0, until=lambda: told.cluster.all_up(4))
+    assert told.cluster.all_up(4)
+    told.cluster.leave("c")
+    told.run(3.0)
+    assert told.states("a") == {"a": "up", "b": "up", "d": "up"}
 
 
 def test_who_goes_on_lying_has_one_go_at_a_time() -> None:

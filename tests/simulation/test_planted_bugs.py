@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from zlib import crc32
 
@@ -74,9 +74,18 @@ def up_number_is_reused(patch: pytest.MonkeyPatch) -> None:
     """The next number is that of those who are there, not of all who ever were."""
     moves = LeaderActions._moves
 
-    def counting(actions: LeaderActions, state: Gossip, *, leads: bool, may_begin: bool) -> list[Member]:
+    def counting(
+        actions: LeaderActions,
+        state: Gossip,
+        self_node: UniqueAddress,
+        heard: Collection[UniqueAddress] | None,
+        *,
+        leads: bool,
+        may_begin: bool,
+    ) -> list[Member]:
         present = sum(member.status in VOTING for member in state.ordered)
-        return moves(actions, replace(state, up_numbers_given=present), leads=leads, may_begin=may_begin)
+        state = replace(state, up_numbers_given=present)
+        return moves(actions, state, self_node, heard, leads=leads, may_begin=may_begin)
 
     patch.setattr(LeaderActions, "_moves", counting)
 

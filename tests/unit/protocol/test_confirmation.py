@@ -23,7 +23,7 @@ from casty.protocol.confirmation import (
 )
 from casty.protocol.effects import Note, Send, StartTimer
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import MemberStatus
+from casty.protocol.membership import MemberStatus, in_order
 from casty.protocol.messages import StandingAnswer, StandingQuestion
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
@@ -54,6 +54,18 @@ class Asked:
         self.asked = "".join(send.to.address.host for send in sends)
         if sends:
             (self.question,) = {send.message for send in sends if isinstance(send.message, StandingQuestion)}
+        return effects
+
+    def comes(self, by: str, names: str, now: float = 1.0) -> list[ConfirmationEffect] | None:
+        """Tell that these are up, of whom nothing was heard before; what is believed is the state from then on."""
+        new = {run_of(name): member(name, up_number=9) for name in names}
+        told = self.state.changed(run_of(by), members=in_order({**self.state.members, **new}))
+        effects = self.machine.judge(self.state, told, run_of(by), to_wire(told, now), now)
+        sends = [effect for effect in effects or () if isinstance(effect, Send)]
+        self.asked = "".join(send.to.address.host for send in sends)
+        if sends:
+            (self.question,) = {send.message for send in sends if isinstance(send.message, StandingQuestion)}
+        self.state = told if effects is None else self.state
         return effects
 
     def answered(self, by: str, staying: str = "", token: int | None = None) -> None:
@@ -106,7 +118,7 @@ def test_an_accusation_of_the_teller_or_of_this_moment_is_no_reason() -> None:
     assert fresh.told("z", "cde", now=0.9 + PROVEN_AFTER)
 
 
-@pytest.mark.parametrize(("by", "going"), [("b", "cde"), ("z", "c"), ("b", "a"), ("z", "a")])
+@pytest.mark.parametrize(("by", "going"), [("b", "cde"), ("b", "a"), ("z", "a")])
 def test_voters_are_asked_about_who_goes_without_a_reason_that_is_known_here(by: str, going: str) -> None:
     asked = Asked(strategy=KeepMajority(), state=JOINED)
     effects = asked.told(by, going)
@@ -216,10 +228,54 @@ def test_of_many_some_are_asked_about_this_node_first() -> None:
 def test_the_answer_names_those_that_stay_here() -> None:
     state = replace(FIVE.with_moved(run_of("a"), {run_of("c")}, DOWN).with_moved(run_of("a"), {run_of("d")}, LEAVING))
     nodes: tuple[UniqueAddress, ...] = tuple(run_of(name) for name in "bcdez")
-    answer = standing_of(state, run_of("a"), StandingQuestion(state.cluster_id, 7, nodes))
+    answer = standing_of(state, run_of("a"), StandingQuestion(state.cluster_id, 7, nodes), ())
     assert answer == StandingAnswer(state.cluster_id, 7, (run_of("b"), run_of("e")))
     accusing = state.with_row(run_of("a"), ObserverRow().accusing(run_of("b")))
-    assert standing_of(accusing, run_of("a"), StandingQuestion(1, 7, nodes)).staying == (run_of("e"),)
+    assert standing_of(accusing, run_of("a"), StandingQuestion(1, 7, nodes), ()).staying == (run_of("e"),)
+
+
+def test_the_answer_names_those_that_join_if_they_were_heard_here() -> None:
+    question, z = StandingQuestion(JOINED.cluster_id, 7, (run_of("z"),)), run_of("z")
+    assert standing_of(JOINED, run_of("a"), question, ()).staying == ()
+    assert standing_of(JOINED, run_of("a"), question, (z,)).staying == (z,)
+
+
+def test_few_who_are_up_are_believed_and_so_many_as_could_outvote_the_others_need_somebody_who_met_them() -> None:
+    asked = Asked()
+    assert asked.comes("b", "p") is None
+    assert asked.comes("b", "q") is None, "two of seven"
+    assert asked.comes("b", "r"), "three, of whom nobody was heard here"
+    assert asked.end(is_over=True) == "denied"
+
+
+@pytest.mark.parametrize("heard", ["", "pqr"])
+def test_who_was_heard_here_may_be_up_whoever_says_so(heard: str) -> None:
+    asked = Asked()
+    for name in heard:
+        asked.machine.hear(run_of(name), asked.state)
+    assert bool(asked.comes("b", "pqr")) is not bool(heard)
+
+
+@pytest.mark.parametrize(("answers", "end"), [("pq", "denied"), ("pqr", "believed"), ("", "denied")])
+def test_each_who_is_up_needs_a_voter_beside_the_teller(answers: str, end: str) -> None:
+    asked = Asked()
+    asked.comes("b", "pqr")
+    assert set(asked.asked) <= set("cde")
+    assert asked.end() == "open"
+    asked.answered("b", "pqr")
+    first, *others = asked.asked
+    asked.answered(first, answers)
+    assert asked.end() == ("believed" if end == "believed" else "open")
+    for name in others:
+        asked.answered(name)
+    if end == "denied":
+        assert asked.end() == "denied"
+    else:
+        assert asked.comes("b", "pqr") is None, "it counts for what comes now"
+
+
+def test_who_is_not_up_itself_believes_who_is() -> None:
+    assert Asked("z", state=JOINED).comes("b", "pqrstuv") is None
 
 
 def _message(state: Gossip) -> GossipMessage:

@@ -135,3 +135,12 @@ def test_who_joins_is_not_up_while_it_accuses_one_that_stays() -> None:
     assert LeaderActions().apply(accusing, A, (), now=9.0) is accusing
     taken_back = accusing.with_row(C, ObserverRow(2)).seen_by(A, B)
     assert LeaderActions().apply(taken_back, A, (), now=9.0).members[C].status is MemberStatus.up
+
+
+def test_nobody_is_up_whom_its_leader_did_not_hear() -> None:
+    state = gossip_of(member("a", up_number=1), member("b", "joining"), member("c", "joining"))
+    assert LeaderActions().apply(state, A, (), now=9.0, heard=()) is state
+    after = LeaderActions().apply(state, A, (), now=9.0, heard={C})
+    assert [after.members[node].status.name for node in (B, C)] == ["joining", "up"]
+    first = LeaderActions().apply(gossip_of(member("a", "joining")), A, (), now=9.0, heard=())
+    assert first.members[A].status is MemberStatus.up

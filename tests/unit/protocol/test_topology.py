@@ -240,7 +240,7 @@ def test_joiner_that_leaves_at_once_is_removed_though_its_words_are_changes_to_i
     leaving = other.handle(WorkFinished(), 0.2)
     assert [to for to, _ in sent(leaving, GossipDelta)] == ["a"]
     talk({A: one}, B, leaving)
-    assert statuses(one) == {"a": "up", "b": "leaving"}
+    assert statuses(one) == {"a": "up", "b": "exiting"}
 
 
 def test_what_a_later_version_says_of_itself_is_kept_and_passed_on_through_every_move() -> None:
@@ -351,7 +351,7 @@ def test_node_that_ends_before_its_welcome_is_removed_where_it_asked() -> None:
     one, other = formed(), topology("b", "a")
     nodes = {A: one, B: other, UniqueAddress(A.address, 0): one}
     talk(nodes, B, other.handle(Start(), 0.0), lost=GossipState)
-    assert statuses(one) == {"a": "up", "b": "up"}
+    assert statuses(one) == {"a": "up", "b": "joining"}, "it was not heard since it was let in"
     talk(nodes, B, other.handle(LeaveMember(B.address), 1.0))
     assert other.gone
     assert statuses(one) == {"a": "up"}
