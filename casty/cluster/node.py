@@ -265,7 +265,8 @@ class ClusterNode:
         """Say that a message of a peer made a machine of this node raise: a fault of casty, which ends nothing."""
         if isinstance(error, MemoryError):
             raise error
-        self.cluster_complaints.error(peer.address, f"its {type(message).__name__} made this node fail, and is ignored", error)
+        what = f"its {type(message).__name__} made this node fail, and is ignored"
+        self.cluster_complaints.error(peer.address, what, error)
 
     def _show_dead(self, to: UniqueAddress, frame: bytes, reason: str) -> None:
         """Make a dead letter of a frame to an actor."""

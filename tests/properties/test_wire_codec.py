@@ -362,7 +362,7 @@ def test_whole_cut_or_byte_by_byte_the_stream_holds_the_same_frames(stream: byte
         assert [found for piece in pieces for found in decoder.feed(piece)] == whole[0]
 
 
-HOSTS = st.text(min_size=1, max_size=20).filter(is_name)
+HOSTS = st.text(st.characters(max_codepoint=127), min_size=1, max_size=20).filter(is_name)
 NODES = st.builds(
     UniqueAddress,
     st.builds(NodeAddress, HOSTS, st.integers(1, 65_535)),

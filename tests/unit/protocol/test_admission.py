@@ -34,9 +34,12 @@ def test_member_that_asks_again_is_let_in_again() -> None:
 @pytest.mark.parametrize(
     ("theirs", "named"),
     [
-        (JoinSettings(3, "keep_majority"), "min_members is 1 here and 3 at the joiner"),
-        (JoinSettings(1, "keep_majority", (("db", 2),)), "min_members_per_role is {} here and {'db': 2} at the joiner"),
-        (JoinSettings(1, "none"), "downing is 'keep_majority' here and 'none' at the joiner"),
+        (JoinSettings(3, "keep_majority"), "expected min_members 1, as the cluster has it, found 3 at c:2551"),
+        (
+            JoinSettings(1, "keep_majority", (("db", 2),)),
+            "expected min_members_per_role {}, as the cluster has it, found {'db': 2}",
+        ),
+        (JoinSettings(1, "none"), "expected downing 'keep_majority', as the cluster has it, found 'none'"),
     ],
 )
 def test_refusal_names_the_setting_on_both_sides(theirs: JoinSettings, named: str) -> None:

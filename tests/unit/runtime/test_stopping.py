@@ -178,7 +178,7 @@ async def test_a_child_answers_while_the_handler_that_spawned_it_waits() -> None
     async with ActorSystem("names") as system:
         ref = system.spawn(Behaviors.receive(delegate), "parent")
         reply: str = await system.ask(ref, Ping)
-    assert reply.startswith("/parent/child of (<LocalRef casty://names/parent/child#0.")
+    assert reply.startswith("/parent/child of (<LocalRef casty://names/parent/child#0000000000000000.")
 
 
 async def test_a_stopped_child_leaves_its_parent_and_its_name_is_free() -> None:
