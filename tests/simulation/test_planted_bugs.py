@@ -22,7 +22,7 @@ import pytest
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol import availability, downing, exchange, gossip, split_brain, view
-from casty.protocol.availability import Availability
+from casty.protocol.availability import Accuse, Availability
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import LeaderActions, leader_without
 from casty.protocol.membership import VOTING, Member, MemberStatus
@@ -148,13 +148,15 @@ def both_halves_go_on(patch: pytest.MonkeyPatch) -> None:
 
 def receiving_makes_a_version(patch: pytest.MonkeyPatch) -> None:
     """A newer state that is taken is changed by that, and is newer once more."""
-    state = exchange.Exchange._state
+    take = exchange.Exchange._take
 
     def counting(rules: exchange.Exchange, *arguments: object) -> exchange.Outcome:
-        outcome = state(rules, *arguments)
-        return replace(outcome, state=outcome.state.changed(rules.self_node)) if outcome.taken else outcome
+        outcome = take(rules, *arguments)
+        if not outcome.taken or rules.self_node not in outcome.state.members:
+            return outcome
+        return replace(outcome, state=outcome.state.changed(rules.self_node))
 
-    patch.setattr(exchange.Exchange, "_state", counting)
+    patch.setattr(exchange.Exchange, "_take", counting)
 
 
 def seen_is_kept_over_a_change(patch: pytest.MonkeyPatch) -> None:
@@ -182,8 +184,11 @@ def silent_ones_are_accused_one_by_one(patch: pytest.MonkeyPatch) -> None:
     """Of two that are lost at one time the second is reachable for an instant, as its accuser is lost first."""
     accuse = availability.Availability._accuse
 
-    def singly(machine: Availability, nodes: Sequence[UniqueAddress]) -> list[availability.AvailabilityEffect]:
-        return [replace(effect, doubted=()) for node in nodes for effect in accuse(machine, [node])]
+    def singly(
+        machine: Availability, nodes: Sequence[UniqueAddress], now: float
+    ) -> list[availability.AvailabilityEffect]:
+        effects = [effect for node in nodes for effect in accuse(machine, [node], now)]
+        return [replace(effect, doubted=()) if isinstance(effect, Accuse) else effect for effect in effects]
 
     patch.setattr(Availability, "_accuse", singly)
 

@@ -116,7 +116,7 @@ class NewsTravel(Rule):
         if now >= self._passing_at:
             self._passing_at = now + LOOK_EVERY
             states = [run.topology.state for run in self.cluster.living]
-            if self.weather.is_calm and not any(state is None or _is_held_up(state) for state in states):
+            if self.weather.is_calm and not any(_is_held_up(run) for run in self.cluster.living):
                 self._look_at_passing([state for state in states if state is not None], within)
                 self._look_at_services(within)
             else:
@@ -180,9 +180,12 @@ class NewsTravel(Rule):
         return known[1]
 
 
-def _is_held_up(state: Gossip) -> bool:
-    """Return whether the membership waits for somebody: who is unreachable, down or only joining with too few."""
-    return bool(state.unreachable) or all(m.status is MemberStatus.joining for m in state.ordered)
+def _is_held_up(run: Run) -> bool:
+    """Return whether a run waits for somebody: who is unreachable to it, down or only joining with too few."""
+    state = run.topology.state
+    if state is None or state.unreachable or state.lost_to(run.node):
+        return True
+    return all(member.status is MemberStatus.joining for member in state.ordered)
 
 
 def _covers(state: Gossip, version: Version) -> bool:
