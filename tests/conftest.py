@@ -15,7 +15,7 @@ from hypothesis import settings
 from casty.address import UniqueAddress
 from casty.transport.base import Connection, Network
 from casty.wire.frame import FrameDecoder
-from casty.wire.handshake import HelloAck, decode_hello, encode_hello_ack
+from casty.wire.handshake import PROTOCOL_MAX, Hello, HelloAck, decode_hello, encode_hello_ack
 
 # A deadline would fail a correct test on a busy machine. In CI a failure must be the change's own,
 # so the draws are fixed there; at a desk they differ from run to run and find new cases.
@@ -68,7 +68,9 @@ async def confirm_hellos(nursery: trio.Nursery, network: Network, run: UniqueAdd
 
     async def confirm(connection: Connection) -> None:
         for _, body in FrameDecoder(4096).feed(await connection.receive(4096)):  # none where nobody waits any more
-            await connection.send(encode_hello_ack(HelloAck(1, there, decode_hello(body).nonce)))
+            hello = decode_hello(body)
+            assert isinstance(hello, Hello)
+            await connection.send(encode_hello_ack(HelloAck(PROTOCOL_MAX, there, hello.nonce)))
         await connection.aclose()
 
     async def serve() -> None:

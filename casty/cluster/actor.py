@@ -142,7 +142,7 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
         try:
             async with trio.open_nursery() as nursery:
                 node.dead_frames.run_in(nursery)
-                await nursery.start(transport.run, node.self_node, node.system_name, inbound)
+                await nursery.start(transport.run, node.self_node, node.system_name, inbound, node.member.id)
                 await _serve_peers(node, nursery, inbox)
         finally:
             node.dead_frames.end()

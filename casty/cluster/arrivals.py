@@ -177,9 +177,9 @@ class Arrivals:
 
     def learn(self, body: bytes | memoryview, envelope: Envelope) -> None:
         """Remember the head of a message that was delivered, if all messages under it can go the same way."""
-        path, uid, message, name, _ = envelope
+        path, uid, message, name, _, headers = envelope
         entry = self._node.codec.entry_of(name)
-        if entry is None:
+        if entry is None or headers is not None:
             return
         head = bytes(body[: end_of_head(body)])
         if path.startswith(ASK_PREFIX):

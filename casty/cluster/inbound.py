@@ -136,7 +136,7 @@ class Inbound:
 
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
-        who = "" if hello is None else f" ({hello.node.address} of system {hello.system})"
+        who = "" if hello is None else f" ({printable(hello.node_id)} at {hello.node.address} of system {hello.system})"
         if refusal == HUNG_UP:  # a check of the port, or a node that was stopped: none of them is in the wrong
             self._complaints.debug(host, f"a connection from there ended: {refusal.reason}")
             return
@@ -169,11 +169,12 @@ class Inbound:
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node
         message = node.control_codec.decode_control(body)
-        node.meters.note_received(message, HEADER_BYTES + len(body))
+        name = node.control_codec.name_of(type(message))
+        node.meters.note_received(name, HEADER_BYTES + len(body))
         if lane is not lane_of(message):
-            raise DecodeError(f"{type(message).__name__} on the {lane.name} lane")
+            raise DecodeError(f"{name} on the {lane.name} lane")
         rule = RULES[type(message)]
-        if rule is not ANYONE and not self._admits(peer, rule, message, type(message).__name__):
+        if rule is not ANYONE and not self._admits(peer, rule, message, name):
             return
         if isinstance(message, StatePage):
             state = self._states.take(peer, message, len(body))
@@ -189,7 +190,7 @@ class Inbound:
         elif isinstance(message, WatchMessage):
             node.watch_mail.put(peer, PeerSaid(peer, message), len(body))
         else:
-            raise DecodeError(f"{type(message).__name__} is no control message")
+            raise DecodeError(f"{name} is no control message")
 
     def _admits(self, peer: UniqueAddress, rule: Rule, message: object, name: str) -> bool:
         """Return whether a peer may send a message; what it may not is counted and named in the log."""
@@ -231,18 +232,17 @@ class Inbound:
 
         ``cost`` is what one of a stranger takes up while it waits.
         """
-        path, uid, message, name, wait = envelope
+        path, uid, message, name, wait, _ = envelope
         if is_internal(path) and is_open(path, message):
-            kind = type(message).__name__
-            if not self._admits(peer, RULES[type(message)], message, kind):
-                self._not_delivered(peer, Notice("refused", path, uid, kind, 0 if wait is None else wait[1]))
+            if not self._admits(peer, RULES[type(message)], message, name):
+                self._not_delivered(peer, Notice("refused", path, uid, name, 0 if wait is None else wait[1]))
                 return False
         backlogs = self._node.backlogs
         if backlogs is not None:
             backlogs.sender, backlogs.size, backlogs.cost = peer, size, cost
         refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
         if refusal is not None:
-            self._not_delivered(peer, Notice(refusal, path, uid, type(message).__name__))
+            self._not_delivered(peer, Notice(refusal, path, uid, name))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):
                 # Members only: a stranger could have this node dial the addresses of its choice.
                 whom = f"{path} on {self._node.self_node.address}"

@@ -94,15 +94,13 @@ class Meters:
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
         """Phi of each monitored node now; the heartbeat actor puts it here."""
 
-    def note_sent(self, message: object, size: int) -> None:
-        """Count a control message that the transport took."""
-        name = type(message).__name__
+    def note_sent(self, name: str, size: int) -> None:
+        """Count a control message that the transport took, by its name on the wire."""
         self.sent[name] += 1
         self.sent_bytes[name] += size
 
-    def note_received(self, message: object, size: int) -> None:
-        """Count a control message that was decoded: of a type that this node knows, so the types are few."""
-        name = type(message).__name__
+    def note_received(self, name: str, size: int) -> None:
+        """Count a control message that was decoded: of a type that this node knows, so the names are few."""
         self.received[name] += 1
         self.received_bytes[name] += size
 

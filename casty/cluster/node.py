@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Never
+from typing import Final, Never
 
 import trio
 
@@ -56,18 +56,18 @@ from casty.wire.codec import Codec, Write
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.slices import Assembler
 
-REMOTE_TYPES: tuple[type, ...] = (
-    NodeAddress,
-    Member,
-    MemberStatus,
-    ServiceEntry,
-    ShardAllocation,
-    TopologySnapshot,
-    ResolveNode,
-    SubscribeTopology,
-    UnsubscribeTopology,
-    ErrorReply,
-)
+REMOTE_TYPES: Final[dict[type, str]] = {
+    NodeAddress: "casty.NodeAddress",
+    Member: "casty.Member",
+    MemberStatus: "casty.MemberStatus",
+    ServiceEntry: "casty.ServiceEntry",
+    ShardAllocation: "casty.ShardAllocation",
+    TopologySnapshot: "casty.TopologySnapshot",
+    ResolveNode: "casty.ResolveNode",
+    SubscribeTopology: "casty.SubscribeTopology",
+    UnsubscribeTopology: "casty.UnsubscribeTopology",
+    ErrorReply: "casty.ErrorReply",
+}
 """What the cluster actor exchanges with actors of other nodes, and the refusal of an ask."""
 
 ROUTES_MAX = 4_096
@@ -137,10 +137,10 @@ class ClusterNode:
         self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
-        for message_type in (*CONTROL_MESSAGES, *REPORT_TYPES):
-            self.control_codec.register(message_type, name=f"casty.{message_type.__name__}")
-        for public_type in REMOTE_TYPES:
-            self.codec.register(public_type, name=f"casty.{public_type.__name__}")
+        for message_type, name in (CONTROL_MESSAGES | REPORT_TYPES).items():
+            self.control_codec.register(message_type, name=name)
+        for public_type, name in REMOTE_TYPES.items():
+            self.codec.register(public_type, name=name)
         self.topology_mail: Letterbox[Received] = Letterbox(self._ring_topology)
         self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
@@ -243,7 +243,7 @@ class ClusterNode:
         send = self.transport.send_if_up if if_up else self.transport.send
         is_taken = send(to, lane, frame)
         if is_taken:
-            self.meters.note_sent(message, len(frame))
+            self.meters.note_sent(self.control_codec.name_of(type(message)), len(frame))
         return is_taken
 
     def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:

@@ -37,7 +37,7 @@ from casty.transport.reading import READ_BYTES_MAX
 from casty.version import VERSION
 from casty.wire.codec import Codec
 from casty.wire.frame import FrameDecoder, FrameKind, Lane
-from casty.wire.handshake import NONCE_BITS, PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
+from casty.wire.handshake import CLIENT, NONCE_BITS, PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
 
 ANSWER_TIMEOUT = 2.0
 """Seconds that the actors of a node have for their part of a report."""
@@ -110,7 +110,7 @@ async def ask_status(
 async def _ask(connection: Connection, address: NodeAddress, system_name: str) -> ClusterReport:
     limits, rng = TransportLimits(), SystemRandom()
     asker = UniqueAddress(ASKER, rng.getrandbits(NONCE_BITS - 1) | 1)
-    hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, system_name, asker, Lane.status)
+    hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, system_name, asker, Lane.status, role=CLIENT)
     answer, decoder = await greet(connection, hello, limits)
     if isinstance(answer, Refused):
         raise NoStatus(f"{address} does not tell its status: {printable(answer.reason)}")
@@ -119,8 +119,8 @@ async def _ask(connection: Connection, address: NodeAddress, system_name: str) -
 
 async def _read(connection: Connection, decoder: FrameDecoder, limits: TransportLimits) -> ClusterReport:
     codec = Codec(export_ref=_no_export, import_ref=_no_import, limits=limits)
-    for report_type in REPORT_TYPES:
-        codec.register(report_type, name=f"casty.{report_type.__name__}")
+    for report_type, name in REPORT_TYPES.items():
+        codec.register(report_type, name=name)
     head: NodeReport | None = None
     members: list[MemberReport] = []
     frames = decoder.feed(b"")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from casty.address import UniqueAddress
 from casty.protocol.liveness_messages import LIVENESS_MESSAGES, LivenessMessage
@@ -235,23 +236,24 @@ TopologyMessage = (
 
 ControlMessage = TopologyMessage | StatePage | WatchMessage | LivenessMessage
 
-CONTROL_MESSAGES: tuple[type, ...] = (
-    *LIVENESS_MESSAGES,
-    JoinProbe,
-    JoinAnswer,
-    Join,
-    GossipState,
-    StatePage,
-    GossipDelta,
-    GossipSeen,
-    GossipDigest,
-    GossipVersions,
-    RegistrySlots,
-    ServingRequest,
-    ServingGrant,
-    StandingQuestion,
-    StandingAnswer,
-    ExitingConfirmed,
-    JoinWithdrawn,
-    *WATCH_MESSAGES,
-)
+CONTROL_MESSAGES: Final[dict[type, str]] = {
+    **LIVENESS_MESSAGES,
+    JoinProbe: "casty.join.probe",
+    JoinAnswer: "casty.join.answer",
+    Join: "casty.join",
+    JoinWithdrawn: "casty.join.withdrawn",
+    GossipState: "casty.gossip.state",
+    StatePage: "casty.gossip.page",
+    GossipDelta: "casty.gossip.delta",
+    GossipSeen: "casty.gossip.seen",
+    GossipDigest: "casty.gossip.digest",
+    GossipVersions: "casty.gossip.versions",
+    RegistrySlots: "casty.registry.slots",
+    ServingRequest: "casty.lease.request",
+    ServingGrant: "casty.lease.grant",
+    StandingQuestion: "casty.standing.question",
+    StandingAnswer: "casty.standing.answer",
+    ExitingConfirmed: "casty.exiting.confirmed",
+    **WATCH_MESSAGES,
+}
+"""Names on the wire of all that nodes say to each other. They stay when a class is renamed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.protocol.gossip import Gossip
@@ -72,7 +72,8 @@ class ClusterReport:
     members: tuple[MemberReport, ...]
 
 
-REPORT_TYPES: tuple[type, ...] = (NodeReport, MemberReport)
+REPORT_TYPES: Final[dict[type, str]] = {NodeReport: "casty.report.node", MemberReport: "casty.report.member"}
+"""Names on the wire. They stay when a class is renamed."""
 """What travels, one in a frame, so that the size of a cluster is no matter."""
 
 

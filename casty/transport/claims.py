@@ -17,7 +17,7 @@ from casty.transport.exchange import Exchange
 from casty.transport.greeting import greet
 from casty.transport.link import close
 from casty.wire.frame import Lane
-from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, Refused
+from casty.wire.handshake import Hello, HelloAck, Refused
 
 CHECKS_PER_ADDRESS_MAX = 4
 """Checks at one time of hellos in one node's name: each is a connection to that node. The others wait in a line, so
@@ -48,8 +48,7 @@ class Claims:
             except ConnectFailed:
                 return None
             try:
-                hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, exchange.system_name, exchange.local, Lane.probe, nonce)
-                answer, _ = await greet(connection, hello, self._limits)
+                answer, _ = await greet(connection, exchange.identity.introduction(Lane.probe, nonce), self._limits)
                 return answer if isinstance(answer, HelloAck) else None
             except (ConnectionLost, ProtocolError):
                 return None

@@ -18,14 +18,14 @@ from casty.transport.base import Connection
 from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
 from casty.transport.greeting import LEAVING, SIMULTANEOUS_DIAL
-from casty.transport.identity import LANES_ASKING, Identity, new_secret
+from casty.transport.identity import LANES_ASKING, Identity, LocalNode, new_secret
 from casty.transport.inbound import InboundHandler, Reports
 from casty.transport.link import Link, Rest, Session, SessionOwner
 from casty.transport.links import Links
 from casty.transport.strangers import Strangers
 from casty.transport.succession import REPLACED
 from casty.wire.frame import FrameDecoder, Lane
-from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, negotiate
+from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack
 
 SHORT_LIFE = 1.0
 """Seconds below which a lost link counts as a failure for the pace of redialling."""
@@ -41,16 +41,14 @@ class Exchange:
 
     def __init__(
         self,
-        local: UniqueAddress,
-        system_name: str,
+        own: LocalNode,
         handler: InboundHandler,
         limits: TransportLimits,
         *,
         complaints: Complaints,
         start: Callable[[Dial], None],
     ) -> None:
-        self.local = local
-        self.system_name = system_name
+        self.local = own.run
         self.handler = handler
         self.limits = limits
         self.reports = Reports()
@@ -64,7 +62,7 @@ class Exchange:
         """Unparked whenever a session or a dial is over."""
         self.strangers = Strangers(limits, self.links, self.dials, self.sessions)
         """Who is no member, and the bounds for them."""
-        self.identity = Identity(local, system_name, self.links, self.dials)
+        self.identity = Identity(own, self.links, self.dials)
         """Who is who."""
         self._aliases: dict[NodeAddress, NodeAddress] = {}
         """Addresses that were dialled, and what the node that answered there calls its own."""
@@ -160,7 +158,7 @@ class Exchange:
 
         Whose hello it is must be known by now (`casty.transport.claims`).
         """
-        answer = self.objection(hello, connection.remote) or negotiate(hello, own=self.local, system=self.system_name)
+        answer = self.objection(hello, connection.remote) or self.identity.negotiate(hello)
         if isinstance(answer, Refused) or hello.node == self.local:
             return answer
         if self.identity.only_asks(hello):
@@ -232,7 +230,7 @@ class Exchange:
 
     def objection(self, hello: Hello, remote: str) -> Refused | None:
         """Return why a hello is refused, whoever has sent it."""
-        answer = negotiate(hello, own=self.local, system=self.system_name)
+        answer = self.identity.negotiate(hello)
         if isinstance(answer, Refused):
             return answer
         is_outside = hello.node == self.local or hello.lane in LANES_ASKING

@@ -10,8 +10,6 @@ from casty.errors import ProtocolError
 from casty.transport.base import Connection, ConnectionLost
 from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import (
-    PROTOCOL_MAX,
-    PROTOCOL_MIN,
     Hello,
     HelloAck,
     Refused,
@@ -49,8 +47,6 @@ async def greet(
     match kind:
         case FrameKind.HELLO_ACK:
             answer = decode_hello_ack(body)
-            if not PROTOCOL_MIN <= answer.protocol <= PROTOCOL_MAX:
-                raise ProtocolError(f"the peer chose protocol version {answer.protocol}, which was not offered")
             if not answer.node.incarnation and hello.lane is not Lane.status:
                 raise ProtocolError("the peer does not tell which run it is")
             return answer, decoder
@@ -60,8 +56,8 @@ async def greet(
             raise ProtocolError(f"expected an answer to the hello, got a {kind.name} frame")
 
 
-async def receive_hello(connection: Connection, limits: TransportLimits) -> tuple[Hello, FrameDecoder]:
-    """Return the hello that must come first, with the decoder for what follows."""
+async def receive_hello(connection: Connection, limits: TransportLimits) -> tuple[Hello | Refused, FrameDecoder]:
+    """Return the hello that must come first, or its refusal, with the decoder for what follows."""
     kind, body, decoder = await _first_frame(connection, limits)
     if kind is not FrameKind.HELLO:
         raise ProtocolError(f"expected a hello first, got a {kind.name} frame")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.dialling import Dial, DialPhase
@@ -28,7 +28,9 @@ from casty.wire.handshake import (
     SECRET_BYTES,
     Hello,
     HelloAck,
+    Refused,
     is_proof,
+    negotiate,
     proof_of,
 )
 
@@ -36,27 +38,43 @@ LANES_ASKING = frozenset({Lane.probe, Lane.status})
 """No link comes of a hello on these."""
 
 
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """What a node says of itself: its run, and the names of its system and of itself."""
+
+    run: UniqueAddress
+    system_name: str
+    node_id: str = ""
+
+
 class Identity:
     """The evidence that one run of a node has and gives."""
 
-    __slots__ = ("_dials", "_links", "_local", "_system_name")
+    __slots__ = ("_dials", "_links", "_local", "_own")
 
-    def __init__(
-        self, local: UniqueAddress, system_name: str, links: Links, dials: Mapping[tuple[NodeAddress, Lane], Dial]
-    ) -> None:
-        self._local = local
-        self._system_name = system_name
+    def __init__(self, own: LocalNode, links: Links, dials: Mapping[tuple[NodeAddress, Lane], Dial]) -> None:
+        self._own = own
+        self._local = own.run
         self._links = links
         self._dials = dials
 
     def hello(self, dial: Dial) -> Hello:
         """Return what is said to the address that is dialled, with a proof where a link leads there already."""
-        local, to = self._local, dial.address
-        hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, self._system_name, local, dial.lane, dial.nonce, to)
+        to = dial.address
+        hello = self.introduction(dial.lane, dial.nonce, to)
         for link in self._links.at(to):
             if link.session is not None and link.session.secret:
                 return replace(hello, proof=proof_of(hello, link.peer, link.session.secret))
         return hello
+
+    def introduction(self, lane: Lane, nonce: int, to: NodeAddress | None = None) -> Hello:
+        """Return a hello that proves nothing."""
+        own = self._own
+        return Hello(PROTOCOL_MIN, PROTOCOL_MAX, own.system_name, own.run, lane, nonce, to, node_id=own.node_id)
+
+    def negotiate(self, hello: Hello) -> HelloAck | Refused:
+        """Decide on a hello by what it says alone."""
+        return negotiate(hello, own=self._local, system=self._own.system_name, node_id=self._own.node_id)
 
     def is_shown(self, hello: Hello) -> bool:
         """Whether a hello proves the secret of a link with the run that it names."""

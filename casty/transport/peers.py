@@ -28,6 +28,7 @@ from casty.transport.dialling import Dial, DialPhase
 from casty.transport.exchange import Exchange
 from casty.transport.gate import Gate
 from casty.transport.greeting import HUNG_UP, SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
+from casty.transport.identity import LocalNode
 from casty.transport.inbound import InboundHandler
 from casty.transport.inquiries import Inquiries
 from casty.transport.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
@@ -115,6 +116,7 @@ class RemoteTransport:
         local: UniqueAddress,
         system_name: str,
         handler: InboundHandler,
+        node_id: str = "",
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -126,6 +128,7 @@ class RemoteTransport:
             local: Run of this node, as peers are told; its address may differ from the bound one.
             system_name: Name of the system; peers with another one are refused.
             handler: Who is told of frames, links and refusals.
+            node_id: Name of this node, as peers are told.
             task_status: For ``nursery.start``, which returns when links can be made.
 
         Raises:
@@ -142,9 +145,8 @@ class RemoteTransport:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     start = partial(self._start, nursery)
-                    exchange = self._exchange = Exchange(
-                        local, system_name, handler, limits, complaints=self.complaints, start=start
-                    )
+                    own = LocalNode(local, system_name, node_id)
+                    exchange = self._exchange = Exchange(own, handler, limits, complaints=self.complaints, start=start)
                     exchange.seeds = self.seeds
                     task_status.started()
                     nursery.start_soon(listener.serve, self._accept)
@@ -447,14 +449,17 @@ class RemoteTransport:
         hello: Hello | None = None
         try:
             with trio.fail_after(self._limits.hello_timeout):
-                hello, decoder = await receive_hello(connection, self._limits)
-                host = connection.remote
-                doubt = exchange.objection(hello, host) or await self._claims.doubt(hello, host, exchange)
-                answer = doubt or exchange.answer(hello, connection, decoder)
+                said, decoder = await receive_hello(connection, self._limits)
+                if isinstance(said, Refused):
+                    answer: Session | HelloAck | Refused = said
+                else:
+                    hello, host = said, connection.remote
+                    doubt = exchange.objection(hello, host) or await self._claims.doubt(hello, host, exchange)
+                    answer = doubt or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer
                 if isinstance(answer, HelloAck):
-                    is_asked = hello.lane is Lane.status
+                    is_asked = hello is not None and hello.lane is Lane.status
                     more = await self._inquiries.report(connection.remote, exchange) if is_asked else b""
                     if not isinstance(more, Refused):
                         await connection.send(encode_hello_ack(answer) + more)

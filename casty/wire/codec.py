@@ -24,16 +24,19 @@ from casty.wire.bounds import ARRAY, scan
 from casty.wire.compiler import Compiler
 from casty.wire.envelope import (
     FOREIGN,
+    HAS_TAIL,
     NOTICE_CODES,
-    TAIL_BYTES,
     Envelope,
+    Headers,
     Notice,
     NoticeCode,
     Wait,
     decode_head,
+    decode_headers,
     decode_slot,
     decode_wait,
     encode_head,
+    encode_headers,
     encode_wait,
 )
 from casty.wire.frame import HEADER, HEADER_BYTES, FrameKind, frame
@@ -131,21 +134,37 @@ class Codec:
         return self._framing(FrameKind.CONTROL, CONTROL_HEAD + self._pack(entry.name), entry)(message)
 
     def frame_envelope(
-        self, path: str, uid: int, message: object, as_type: object = None, wait: Wait | None = None
+        self,
+        path: str,
+        uid: int,
+        message: object,
+        as_type: object = None,
+        wait: Wait | None = None,
+        headers: Headers | None = None,
     ) -> bytes:
         """Return the whole frame of one message to an actor; ``wait`` is there for an ask."""
-        if wait is None:
-            return self.writer(path, uid, message, as_type)(message)
-        return self.writer(path, uid, message, as_type, has_tail=True)(message, encode_wait(*wait))
+        write = self.writer(path, uid, message, as_type, has_tail=wait is not None, has_headers=bool(headers))
+        tail = b"" if wait is None else encode_wait(*wait)
+        return write(message, tail + encode_headers(headers) if headers else tail)
 
-    def writer(self, path: str, uid: int, message: object, as_type: object, *, has_tail: bool = False) -> Write:
+    def writer(
+        self,
+        path: str,
+        uid: int,
+        message: object,
+        as_type: object,
+        *,
+        has_tail: bool = False,
+        has_headers: bool = False,
+    ) -> Write:
         """Return what makes frames of this message, and all others of its class, to an actor.
 
         ``as_type`` is the message type of the ref, where it is known; it decides for values that are
-        no dataclass. ``has_tail`` says that each will be given one. Raises EncodeError or UnsupportedTypeError.
+        no dataclass. ``has_tail`` and ``has_headers`` say what each will be given behind its head. Raises EncodeError
+        or UnsupportedTypeError.
         """
         entry = self._by_class.get(type(message)) or self._entry_for(message, as_type)
-        head = encode_head(path, uid, entry.name, has_tail=has_tail, pack=self._pack)
+        head = encode_head(path, uid, entry.name, has_tail=has_tail, has_headers=has_headers, pack=self._pack)
         return self._framing(ENVELOPE, head, entry)
 
     def frame_notice(self, notice: Notice) -> bytes:
@@ -164,20 +183,20 @@ class Codec:
         ``uid`` and ``name``, once those could be read.
         """
         try:
-            start, path, uid, name, has_tail = decode_head(body)
+            end, path, uid, name, parts = decode_head(body)
         except FOREIGN as error:
             raise _invalid(error) from None
         wait: Wait | None = None
         try:
-            if has_tail and path == ASK_PREFIX:
-                serial, uid = decode_slot(body, start)
+            start, headers = decode_headers(body, end, parts)
+            if parts & HAS_TAIL and path == ASK_PREFIX:
+                serial, uid = decode_slot(body, end)
                 path = f"{ASK_PREFIX}{serial}"
-            elif has_tail:
-                wait = decode_wait(body, start)
+            elif parts & HAS_TAIL:
+                wait = decode_wait(body, end)
             entry = self._by_name.get(name) or self._entry_named(name)
-            payload = body[start + TAIL_BYTES if has_tail else start :]
-            message = self._decode(entry, self._unpack(payload, len(body)))
-            return _new(Envelope, (path, uid, message, entry.name, wait))
+            message = self._decode(entry, self._unpack(body[start:], len(body)))
+            return _new(Envelope, (path, uid, message, entry.name, wait, headers))
         except DecodeError as error:
             error.path, error.uid, error.name, error.ask = path, uid, name, 0 if wait is None else wait[1]
             raise

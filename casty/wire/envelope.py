@@ -3,20 +3,21 @@
 The body of an ENVELOPE begins with its head: for whom the message is, and how its type is called. All messages
 of one class to one actor have the same head, byte for byte, so both ends make something of it once. What
 differs from one to the next stands in a tail of a fixed size behind it: the wait of an ask, and the number of
-the ask that a reply is for.
+the ask that a reply is for. Behind that come headers, where the head says so: what travels with one message and is
+no part of it.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgpack
 
 from casty.errors import DecodeError, EncodeError
-from casty.wire.bounds import ARRAY, scan
+from casty.wire.bounds import ARRAY, MAP, scan
 
 HEAD_BYTES_MAX = 16_384
 """Enough for the longest names; a head is unpacked whole, whatever is in it."""
@@ -26,6 +27,10 @@ _unpackb = msgpack.unpackb
 _WAIT = struct.Struct(">dQ")
 _SLOT = struct.Struct(">QQ")
 TAIL_BYTES = _WAIT.size
+HAS_TAIL, HAS_HEADERS = 1, 2
+"""Bits of the fourth item of a head, which is left out where none is set."""
+HEADERS_BYTES_MAX = 256
+"""Of the map that they are, as it is written."""
 
 FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
 """What msgpack raises for values it cannot write and for bytes it cannot read."""
@@ -35,6 +40,9 @@ NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed", "refuse
 
 NOTICE_CODES: tuple[NoticeCode, ...] = ("unknown_type", "no_actor", "ill_typed", "refused")
 
+
+Headers: TypeAlias = Mapping[str, bytes]
+"""What travels with a message, by name, such as the context of a trace. Who does not know a name skips it."""
 
 Wait: TypeAlias = tuple[float, int]
 """How many seconds the sender of a request waits for a reply, and the number by which it can withdraw it."""
@@ -53,6 +61,8 @@ class Envelope(NamedTuple):
     """How the type of the message is called on the wire."""
     wait: Wait | None = None
     """Of an ask; None for any other message."""
+    headers: Headers | None = None
+    """Never an empty map; None where the message has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,17 @@ class Notice:
     ask: int = 0
 
 
-def encode_head(path: str, uid: int, name: str, *, has_tail: bool, pack: Callable[[object], bytes]) -> bytes:
+def encode_head(
+    path: str, uid: int, name: str, *, has_tail: bool, has_headers: bool = False, pack: Callable[[object], bytes]
+) -> bytes:
     """Return the head of the messages of one class to one actor. Raises EncodeError.
 
     >>> encode_head("/cart", 0, "int", has_tail=False, pack=msgpack.packb).hex(" ", -2)
     '000c 93a5 2f63 6172 7400 a369 6e74'
     """
+    parts = HAS_TAIL * has_tail | HAS_HEADERS * has_headers
     try:
-        packed = pack([path, uid, name, True] if has_tail else [path, uid, name])
+        packed = pack([path, uid, name, parts] if parts else [path, uid, name])
     except ValueError as error:
         raise EncodeError(f"the path {path!r} cannot be written ({type(error).__name__})") from None
     if len(packed) > HEAD_BYTES_MAX:
@@ -89,8 +102,8 @@ def end_of_head(body: bytes | memoryview) -> int:
     return SIZE_BYTES + int.from_bytes(body[:SIZE_BYTES], "big")
 
 
-def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, bool]:
-    """Return where the head in the body of an ENVELOPE ends, path, uid, name, and whether there is a tail.
+def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, int]:
+    """Return where the head in the body of an ENVELOPE ends, path, uid, name, and the bits of what is behind it.
 
     Raises only DecodeError, or what msgpack raises.
     """
@@ -98,13 +111,16 @@ def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, bool]:
     if not SIZE_BYTES < end <= len(body) or end > SIZE_BYTES + HEAD_BYTES_MAX:
         raise DecodeError(f"expected a head of at most {HEAD_BYTES_MAX} bytes, got {end - SIZE_BYTES} of {len(body)}")
     fields: Any = _unpackb(body[SIZE_BYTES:end])
-    if type(fields) is not ARRAY or not 3 <= len(fields) <= 4 or (len(fields) == 4 and fields[3] is not True):
-        raise DecodeError("expected a head of path, uid and name, and True if there is a tail")
+    if type(fields) is not ARRAY or not 3 <= len(fields) <= 4:
+        raise DecodeError("expected a head of path, uid and name, and what is behind it")
     path, uid, name = fields[:3]
+    parts = fields[3] if len(fields) == 4 else 0
+    if type(parts) is not int or not (len(fields) - 3) <= parts <= (HAS_TAIL | HAS_HEADERS):
+        raise DecodeError(f"expected {HAS_TAIL} for a tail, {HAS_HEADERS} for headers, or both, behind a head")
     if type(path) is not str or type(uid) is not int or uid < 0 or type(name) is not str:
         found = ", ".join(type(field).__name__ for field in fields[:3])
         raise DecodeError(f"expected a path, a uid and the name of a message type, got {found}")
-    return end, path, uid, name, len(fields) == 4
+    return end, path, uid, name, parts
 
 
 def count_values(body: bytes | memoryview, values_max: int) -> int:
@@ -113,11 +129,12 @@ def count_values(body: bytes | memoryview, values_max: int) -> int:
     0 where the body is none: whoever decodes it finds out what is wrong, and makes no message.
     """
     try:
-        end, _, _, _, has_tail = decode_head(body)
+        end, _, _, _, parts = decode_head(body)
+        start, _ = decode_headers(body, end, parts)
     except (DecodeError, *FOREIGN):
         return 0
     try:
-        return scan(body[end + TAIL_BYTES if has_tail else end :], elements_max=values_max, nesting_max=values_max)
+        return scan(body[start:], elements_max=values_max, nesting_max=values_max)
     except DecodeError:
         return values_max + 1
 
@@ -126,6 +143,37 @@ encode_wait = _WAIT.pack
 """Takes the two of a `Wait`; the tail of an ask."""
 encode_slot = _SLOT.pack
 """Takes the serial number of an ask and the uid of its ref; the tail of a reply, whose head has only the prefix."""
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """Return headers as they stand behind the tail of a message. Raises EncodeError where they are none, or too large.
+
+    >>> encode_headers({"trace": b"7"}).hex(" ", -4)
+    '000a81a5 74726163 65c40137'
+    """
+    packed: bytes = msgpack.packb(dict(headers))
+    if not headers or len(packed) > HEADERS_BYTES_MAX:
+        raise EncodeError(f"headers must be 1 to {HEADERS_BYTES_MAX} bytes as they are written, got {len(packed)}")
+    return _size(len(packed)) + packed
+
+
+def decode_headers(body: bytes | memoryview, end: int, parts: int) -> tuple[int, Headers | None]:
+    """Return where the message behind a head begins, and its headers. Raises DecodeError."""
+    start = end + TAIL_BYTES if parts & HAS_TAIL else end
+    if not parts & HAS_HEADERS:
+        return start, None
+    start, stop = start + SIZE_BYTES, start + end_of_head(body[start:])
+    if not start < stop <= min(len(body), start + HEADERS_BYTES_MAX):
+        raise DecodeError(f"expected headers of 1 to {HEADERS_BYTES_MAX} bytes, got {stop - start}")
+    try:
+        headers: Any = _unpackb(body[start:stop])
+    except FOREIGN as error:
+        raise DecodeError(f"headers: not valid msgpack ({type(error).__name__})") from None
+    if type(headers) is not MAP or not headers:
+        raise DecodeError("expected headers as a map that holds some")
+    if any(type(name) is not str or type(value) is not bytes for name, value in headers.items()):
+        raise DecodeError("expected headers as bytes by their names")
+    return stop, headers
 
 
 def decode_wait(body: bytes | memoryview, start: int) -> Wait:

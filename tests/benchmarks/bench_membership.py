@@ -77,8 +77,8 @@ class Scale:
     def __init__(self) -> None:
         limits = TransportLimits(elements_max=CONTROL_ELEMENTS_MAX)
         self._codec = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
-        for message_type in CONTROL_MESSAGES:
-            self._codec.register(message_type, name=f"casty.{message_type.__name__}")
+        for message_type, name in CONTROL_MESSAGES.items():
+            self._codec.register(message_type, name=name)
         self.by_type: Counter[str] = Counter()
         self.count: Counter[str] = Counter()
         self._last: tuple[object, int] = (None, 0)

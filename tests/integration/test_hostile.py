@@ -16,6 +16,7 @@ import trio
 from processes import HANG, NodeProcess, Rig, show
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.messages import CONTROL_MESSAGES
 from casty.transport.guests import BEGUN_FRAME_SECONDS
 from casty.transport.tcp import TcpNetwork
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
@@ -107,7 +108,7 @@ async def wrong_kind_of_frame(address: tuple[str, int], rng: random.Random) -> N
 
 
 async def hello_with_wrong_fields(address: tuple[str, int], rng: random.Random) -> None:
-    fields: list[object] = [b"CASTY", 1, 1, "integration", "127.0.0.1", 9, 77, 0, 7, None, None, b""]
+    fields: list[object] = [b"CASTY", 2, 2, "integration", "127.0.0.1", 9, 77, 0, 7, None, None, b"", "x", "member", {}]
     fields[rng.randrange(len(fields))] = rng.choice([None, -1, 2**40, "x" * 3_000, [[]], {"a": 1}, 1.5, True, b"\xff"])
     await throw(address, packed(FrameKind.HELLO, *fields))
 
@@ -122,9 +123,9 @@ async def flood_of_goodbyes(address: tuple[str, int], rng: random.Random) -> Non
 
 
 async def control_with_wrong_fields(address: tuple[str, int], rng: random.Random) -> None:
-    names = ["Heartbeat", "HeartbeatAck", "JoinProbe", "Join", "JoinAnswer", "GossipState", "Digest", "Nothing"]
+    names = [*CONTROL_MESSAGES.values(), "casty.nothing"]
     values = [None, [], {}, ["x"], [2**63], {"sequence": "1"}, [[[[]]]], "text", -1]
-    frames = [packed(FrameKind.CONTROL, f"casty.{rng.choice(names)}", rng.choice(values)) for _ in range(50)]
+    frames = [packed(FrameKind.CONTROL, rng.choice(names), rng.choice(values)) for _ in range(50)]
     frames += [packed(FrameKind.CONTROL, rng.choice(values)), frame(FrameKind.CONTROL, b"\xc1")]
     await throw(address, hello(Lane.control) + b"".join(frames))
 

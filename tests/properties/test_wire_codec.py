@@ -23,10 +23,11 @@ from casty.naming import message
 from casty.refs import ActorRef
 from casty.wire.bounds import is_deeper_than, scan
 from casty.wire.codec import Codec
-from casty.wire.envelope import encode_head, encode_slot, encode_wait
+from casty.wire.envelope import encode_head, encode_headers, encode_slot, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import (
     PROOF_BYTES,
+    PROTOCOL_MAX,
     Hello,
     HelloAck,
     Refused,
@@ -270,12 +271,16 @@ PLAIN = st.recursive(
 NAMES = st.sampled_from(
     ["law.Sample", "law.Branch", "dict[str,int]", "frozenset[tuple[int,int]]", "none", "datetime", "x"]
 )
+HEADERS = st.dictionaries(TEXTS, st.binary(max_size=9), min_size=1, max_size=3)
 TAILS = st.builds(encode_wait, st.floats(), st.integers(0, 2**64 - 1))
 HEADS = st.builds(
-    lambda path, uid, name, has_tail: encode_head(path, uid, name, has_tail=has_tail, pack=msgpack.packb),
+    lambda path, uid, name, has_tail, has_headers: encode_head(
+        path, uid, name, has_tail=has_tail, has_headers=has_headers, pack=msgpack.packb
+    ),
     TEXTS | st.just("/_ask/"),
     st.integers(-1, 9),
     NAMES,
+    st.booleans(),
     st.booleans(),
 )
 BODIES = (
@@ -283,7 +288,11 @@ BODIES = (
     | PLAIN.map(msgpack.packb)
     | st.tuples(NAMES, PLAIN).map(msgpack.packb)
     | st.builds(
-        lambda *parts: b"".join(parts), HEADS, st.sampled_from([b"", bytes(16)]) | TAILS, PLAIN.map(msgpack.packb)
+        lambda *parts: b"".join(parts),
+        HEADS,
+        st.sampled_from([b"", bytes(16)]) | TAILS,
+        st.sampled_from([b"", b"\0\1\x80"]) | HEADERS.map(encode_headers),
+        PLAIN.map(msgpack.packb),
     )
 )
 DECODERS: list[Callable[[bytes], object]] = [
@@ -323,14 +332,14 @@ def test_a_damaged_message_parses_or_is_a_protocol_error(data: st.DataObject) ->
 @given(SAMPLES | BRANCHES, st.text(max_size=30), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_envelopes_asks_and_replies_say_for_whom_they_are(value: Any, path: str, uid: int, number: int) -> None:
     told = CODEC.decode_envelope(CODEC.frame_envelope("/" + path, uid, value)[5:])
-    assert told == ("/" + path, uid, value, told.name, None)
+    assert told == ("/" + path, uid, value, told.name, None, None)
     wait = (1.5, number or 1)
     assert CODEC.decode_envelope(CODEC.frame_envelope("/" + path, uid, value, wait=wait)[5:]) == told._replace(
         wait=wait
     )
     write = CODEC.writer("/_ask/", 0, value, None, has_tail=True)
     reply = CODEC.decode_envelope(write(value, encode_slot(number, uid))[5:])
-    assert reply == (f"/_ask/{number}", uid, value, told.name, None)
+    assert reply == (f"/_ask/{number}", uid, value, told.name, None, None)
 
 
 def frames_or_fault(chunks: list[bytes], limit: int) -> tuple[list[tuple[FrameKind, bytes]], str]:
@@ -375,8 +384,10 @@ PROOFS = st.binary(min_size=PROOF_BYTES, max_size=PROOF_BYTES) | st.just(b"")
 
 @given(NODES, st.text(min_size=1, max_size=20), st.sampled_from(Lane), st.integers(1, 9), st.booleans(), PROOFS)
 def test_hellos_come_back(node: UniqueAddress, text: str, lane: Lane, version: int, final: bool, proof: bytes) -> None:
-    hello = Hello(version, version + 1, text, node, lane, version, node.address if final else None, proof)
-    ack = HelloAck(version, node, version, proof)
+    features, name = ((text, proof),) if proof else (), text if is_name(text) else ""
+    to = node.address if final else None
+    hello = Hello(1, 1 + version, text, node, lane, version, to, proof, name, "x", features)
+    ack = HelloAck(PROTOCOL_MAX, node, version, proof, name, "x", features)
     assert decode_hello(encode_hello(hello)[5:]) == hello
     assert decode_hello_ack(encode_hello_ack(ack)[5:]) == ack
     assert decode_refused(encode_refused(Refused(text, final))[5:]) == Refused(text, final)

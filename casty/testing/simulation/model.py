@@ -31,7 +31,7 @@ from casty.protocol.availability import (
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.gossip import Gossip
 from casty.protocol.leaving import AskedToLeave
-from casty.protocol.liveness_messages import LIVENESS_MESSAGES
+from casty.protocol.liveness_messages import LivenessMessage
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.serving_lease import Serving, WorkFree
@@ -450,7 +450,7 @@ class ModelCluster(Network):
         run.known[sender] = self.now
         if is_new:
             self._judge(run, RunSeen(sender))
-        if isinstance(message, LIVENESS_MESSAGES):
+        if isinstance(message, LivenessMessage):
             self._judge(run, Heard(sender, message))
         else:
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages

@@ -85,7 +85,7 @@ def recorder(seen: list[TopologySnapshot]) -> Behavior[TopologySnapshot]:
 
 
 def envelope(name: str, field: str, place: tuple[object, ...]) -> bytes:
-    head = msgpack.packb(["/_cluster", 0, f"casty.{name}"])
+    head = msgpack.packb(["/_cluster", 0, name])
     return frame(FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + msgpack.packb({field: place}))
 
 
@@ -100,7 +100,10 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
     a, b, _ = await three(nodes)
     node = a.cluster._node
     for message in CONTROL:
-        name, lane = type(message).__name__, Lane.ordinary if isinstance(message, ActorTerminated) else Lane.control
+        name, lane = (
+            CONTROL_MESSAGES[type(message)],
+            Lane.ordinary if isinstance(message, ActorTerminated) else Lane.control,
+        )
         body = node.control_codec.frame_control(message)[HEADER_BYTES:]
         before = len(node.topology_mail._letters) + len(node.watch_mail._letters)
         inbound_of(a).frame(STRANGER, lane, FrameKind.CONTROL, body)
@@ -126,12 +129,12 @@ async def test_only_members_subscribe_to_the_topology(autojump_clock, nodes, is_
     at = peer.address
     for incarnation, is_taken in ((peer.incarnation + 1, False), (peer.incarnation, is_member)):
         place = ("shop", "/subscriber", at.host, at.port, incarnation, subscriber.uid)
-        body = envelope("SubscribeTopology", "reply_to", place)[HEADER_BYTES:]
+        body = envelope("casty.SubscribeTopology", "reply_to", place)[HEADER_BYTES:]
         inbound_of(a).frame(peer, Lane.ordinary, FrameKind.ENVELOPE, body)
         await trio.sleep(1)
         assert len(seen) == is_taken
     assert {link.peer.address.host for link in node.transport.statistics().links} == {"b", "c"}
-    assert node.meters.refused["SubscribeTopology"] == 2 - is_member
+    assert node.meters.refused["casty.SubscribeTopology"] == 2 - is_member
 
 
 async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clock, nodes, nursery, vouch):
@@ -140,15 +143,15 @@ async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clo
     link = await nodes.network.host("stranger").connect(NodeAddress("a", 2551))
     await link.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", STRANGER, Lane.ordinary, nonce=7)))
     place = ("shop", "/x", "stranger", STRANGER.address.port, STRANGER.incarnation, 7)
-    await link.send(envelope("SubscribeTopology", "reply_to", place))
-    await link.send(envelope("UnsubscribeTopology", "subscriber", place))
+    await link.send(envelope("casty.SubscribeTopology", "reply_to", place))
+    await link.send(envelope("casty.UnsubscribeTopology", "subscriber", place))
     heard = b""
     with trio.move_on_after(5):
         while data := await link.receive(65_536):
             heard += data
     assert heard.count(b"refused") == 2
     assert b"TopologySnapshot" not in heard
-    assert a.cluster._node.meters.refused == {"SubscribeTopology": 1, "UnsubscribeTopology": 1}
+    assert a.cluster._node.meters.refused == {"casty.SubscribeTopology": 1, "casty.UnsubscribeTopology": 1}
     await link.aclose()
 
 
@@ -164,9 +167,9 @@ async def test_nobody_ends_a_subscription_but_the_node_of_the_subscriber(autojum
         for sender in (STRANGER, c.cluster._node.self_node, a.cluster._node.self_node):
             for incarnation in (0, at.incarnation):
                 place = ("shop", "/subscriber", at.address.host, at.address.port, incarnation, uid)
-                body = envelope("UnsubscribeTopology", "subscriber", place)[HEADER_BYTES:]
+                body = envelope("casty.UnsubscribeTopology", "subscriber", place)[HEADER_BYTES:]
                 inbound_of(a).frame(sender, Lane.ordinary, FrameKind.ENVELOPE, body)
-    assert a.cluster._node.meters.refused["UnsubscribeTopology"] == 12
+    assert a.cluster._node.meters.refused["casty.UnsubscribeTopology"] == 12
     await nodes.start("d", "a")
     await nodes.all_up("a", "b", "c", "d")
     await trio.sleep(1)
@@ -182,5 +185,5 @@ async def test_a_member_asks_where_a_node_is_and_a_stranger_has_nobody_dialled_f
     payload = msgpack.packb({"node_id": "c", "reply_to": ("shop", "/_ask/1", "victim", 80, 0, 5)})
     inbound_of(a).frame(STRANGER, Lane.ordinary, FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + payload)
     await trio.sleep(1)
-    assert a.cluster._node.meters.refused["ResolveNode"] == 1
+    assert a.cluster._node.meters.refused["casty.ResolveNode"] == 1
     assert not any(address.host == "victim" for address, _ in a.cluster._node.transport._exchange.dials)

@@ -74,7 +74,7 @@ async def test_a_reply_directed_at_an_actor_of_the_library_is_a_dead_letter(auto
     await trio.sleep(1)
     await nodes.all_up("a", "b")
     assert a.statistics().dead_letters["no such actor"] == 1
-    assert a.cluster._node.meters.refused == {"SubscribeTopology": 1}  # the actor is not one of the sender's node
+    assert a.cluster._node.meters.refused == {"casty.SubscribeTopology": 1}  # the actor is not one of the sender's node
 
 
 async def test_a_subscriber_whose_mailbox_refuses_costs_only_its_message(autojump_clock, nodes):
@@ -110,7 +110,7 @@ async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joini
     stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control, nonce=7)
     await vouch(nursery, nodes.network.host("stranger"), stranger.node)
     codec = Codec(export_ref=lambda ref: ref.address.place, import_ref=lambda place, form: None)
-    codec.register(JoinAnswer, name="casty.JoinAnswer")
+    codec.register(JoinAnswer, name="casty.join.answer")
     flood = codec.frame_control(JoinAnswer(7, JoinState.retry, "wait")) * 1_000
     joined = trio.Event()
 
@@ -137,7 +137,7 @@ async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autoju
         name="shop", host="b", port=2551, node_id="b", seed_nodes=[("a", 2551)], network=network, join_timeout=10
     )
     codec = Codec(export_ref=lambda ref: ref.address, import_ref=lambda address, form: None)
-    codec.register(StatePage, name="casty.StatePage")
+    codec.register(StatePage, name="casty.gossip.page")
     stranger = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", run_of("stranger"), Lane.control, nonce=7)
     await vouch(nursery, nodes.network.host("stranger"), stranger.node)
     part = to_wire(gossip_of(member("m")), 0.0, welcome=True)
@@ -149,7 +149,7 @@ async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autoju
         )
         await trio.sleep(1)
         inbound = system.cluster._running().transport._exchange.handler
-        assert system.cluster._running().meters.received["StatePage"] == 3
+        assert system.cluster._running().meters.received["casty.gossip.page"] == 3
         assert inbound._states._open == {}
         await link.aclose()
 
@@ -172,7 +172,7 @@ async def test_membership_on_the_lane_of_messages_is_refused_and_the_link_lives(
         assert node.transport.send(to, Lane.ordinary, node.control_codec.frame_control(JoinWithdrawn()))
         await trio.sleep(1)
     await nodes.all_up("a", "b")
-    assert "JoinWithdrawn on the ordinary lane" in caplog.text
+    assert "casty.join.withdrawn on the ordinary lane" in caplog.text
 
 
 async def test_a_stranger_has_nobody_pause(autojump_clock, nodes):

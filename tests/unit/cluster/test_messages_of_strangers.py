@@ -262,7 +262,7 @@ async def test_a_request_of_a_stranger_that_is_withdrawn_is_counted_off_in_its_t
     first, _ = await two(nodes)
     slow, run = Slow(), run_of("stranger")
     first.system.spawn(slow.handler(), "slow")
-    head = msgpack.packb(["/slow", 0, "tests.strangers.Item", True])
+    head = msgpack.packb(["/slow", 0, "tests.strangers.Item", 1])
     for number in range(1, 101):
         packed = msgpack.packb({"number": number, "sender": "x"})
         say(first, run, len(head).to_bytes(2, "big") + head + encode_wait(100.0, number) + packed)

@@ -41,9 +41,9 @@ async def test_a_node_counts_its_members_its_gossip_and_its_links(autojump_clock
     assert 0 < after["phi_max",] < 1e-3
     assert 9 <= after["gossip_rounds",] - before["gossip_rounds",] <= 11
     for direction in ("sent", "received"):
-        beats = ("control_messages_" + direction, "Heartbeat")
+        beats = ("control_messages_" + direction, "casty.heartbeat")
         assert 38 <= after[beats] - before[beats] <= 42
-        assert after["control_bytes_" + direction, "Heartbeat"] >= 20 * after[beats]
+        assert after["control_bytes_" + direction, "casty.heartbeat"] >= 20 * after[beats]
     assert after["links", "control"] == 2
     assert after["bytes_sent",] == sum(value for key, value in after.items() if key[0] == "control_bytes_sent")
     assert after["bytes_received",] == sum(value for key, value in after.items() if key[0] == "control_bytes_received")

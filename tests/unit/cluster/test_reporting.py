@@ -15,7 +15,7 @@ from casty.protocol.report import REPORT_TYPES, ClusterReport, NodeReport, repor
 from casty.transport.base import ConnectionLost
 from casty.wire.codec import Codec
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, HelloAck, encode_hello, encode_hello_ack
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, HelloAck, encode_hello, encode_hello_ack
 
 PORT = 2551
 
@@ -62,12 +62,14 @@ async def test_no_run_is_told_to_who_asks(autojump_clock, nodes) -> None:
     await nodes.all_up("a", "b")
     runs = [nodes.handles[name].system.cluster._running().self_node.incarnation for name in "ab"]
     connection = await nodes.network.host("console").connect(NodeAddress("a", PORT))
-    await connection.send(encode_hello(Hello(1, 1, "", UniqueAddress(NodeAddress("status", 1), 9), Lane.status)))
+    await connection.send(
+        encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "", UniqueAddress(NodeAddress("status", 1), 9), Lane.status))
+    )
     told = b""
     with suppress(ConnectionLost):
         while data := await connection.receive(65_536):
             told += data
-    assert b"MemberReport" in told
+    assert b"casty.report.member" in told
     assert not [run for run in runs if run.to_bytes(8, "big") in told]
 
 
@@ -117,14 +119,14 @@ async def test_nobody_there(autojump_clock, nodes) -> None:
         await ask(nodes, "a")
 
 
-ACK = encode_hello_ack(HelloAck(1, UniqueAddress(NodeAddress("a", PORT), 1)))
+ACK = encode_hello_ack(HelloAck(PROTOCOL_MAX, UniqueAddress(NodeAddress("a", PORT), 1)))
 
 
 def told(*parts: object) -> bytes:
     """Return the answer of a node that tells these parts."""
     codec = Codec(export_ref=None, import_ref=None)
-    for report_type in REPORT_TYPES:
-        codec.register(report_type, name=f"casty.{report_type.__name__}")
+    for report_type, name in REPORT_TYPES.items():
+        codec.register(report_type, name=name)
     return ACK + b"".join(codec.frame_control(part) for part in parts)
 
 

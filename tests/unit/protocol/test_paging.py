@@ -8,7 +8,7 @@ import pytest
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.protocol.messages import RegistrySlots
+from casty.protocol.messages import CONTROL_MESSAGES, RegistrySlots
 from casty.protocol.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX, slot_pages
 from casty.protocol.registry import SERVICES_PER_NODE_MAX, Registry, ServiceEntry, SlotPage
 from casty.testing.samples import run_of, service_of
@@ -23,7 +23,7 @@ def control_codec(*types: type, limits: TransportLimits) -> Codec:
 
     codec = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
     for message_type in types:
-        codec.register(message_type, name=f"casty.{message_type.__name__}")
+        codec.register(message_type, name=CONTROL_MESSAGES[message_type])
     return codec
 
 

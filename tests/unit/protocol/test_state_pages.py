@@ -36,8 +36,8 @@ def no_refs(*_: object) -> object:
 
 def codec(limits: TransportLimits) -> Codec:
     made = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
-    for message_type in CONTROL_MESSAGES:
-        made.register(message_type, name=f"casty.{message_type.__name__}")
+    for message_type, name in CONTROL_MESSAGES.items():
+        made.register(message_type, name=name)
     return made
 
 

@@ -18,7 +18,7 @@ from casty.transport.base import Connection, Network
 from casty.transport.memory import MemoryNetwork
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, Refused, encode_hello
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused, encode_hello
 
 PORT = 2551
 NONCE = 7
@@ -151,7 +151,7 @@ class World:
         if self.network.listener_at(run.address) is None:
             await self._vouch(self._nursery, self.network.host(run.address.host), run)
         connection = await self.network.host(host or run.address.host).connect(victim.me.address)
-        await connection.send(encode_hello(Hello(1, 1, SYSTEM, run, lane, NONCE)))
+        await connection.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, SYSTEM, run, lane, NONCE)))
         return connection
 
     def crash(self, node: Node) -> None:

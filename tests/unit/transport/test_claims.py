@@ -12,7 +12,7 @@ from casty.transport.claims import CHECK_PARTS, CHECKS_PER_ADDRESS_MAX
 from casty.transport.peers import RemoteTransport
 from casty.transport.succession import REPLACED, SILENCE_MAX
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, encode_hello
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
 
 
 def packed(body: bytes, lane: Lane) -> bytes:
@@ -104,7 +104,7 @@ async def test_checks_of_hellos_in_one_name_are_bounded(autojump_clock, world) -
     b.transport.dial(a.me.address, Lane.control)
     await a.told.wait("link_up")
     world.network.freeze("b")
-    hello = encode_hello(Hello(1, 1, "shop", b.me, Lane.control, 77))
+    hello = encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", b.me, Lane.control, 77))
     connections = world.network.connection_count
     for _ in range(CHECKS_PER_ADDRESS_MAX + 3):
         await (await world.network.host("elsewhere").connect(a.me.address)).send(hello)
@@ -189,7 +189,7 @@ async def test_giving_an_address_up_gives_back_what_waits_and_dials_no_more(auto
 async def test_hellos_that_others_say_in_its_name_delay_a_node_and_keep_it_from_nothing(autojump_clock, world) -> None:
     a, b = await world.node("a"), await world.node("b")
     world.network.delay("a", "b", 0.1)
-    hello = encode_hello(Hello(1, 1, "shop", b.me, Lane.control, 77))
+    hello = encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", b.me, Lane.control, 77))
     for _ in range(2 * CHECKS_PER_ADDRESS_MAX):
         await (await world.network.host("elsewhere").connect(a.me.address)).send(hello)
     b.transport.dial(a.me.address, Lane.control)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 
+import msgpack
 import pytest
 import trio
 import trio.testing
@@ -13,14 +15,28 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.gate import SILENCE_GRANTED
-from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello, encode_hello_ack, encode_refused
+from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
+from casty.wire.handshake import (
+    MAGIC,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    Hello,
+    HelloAck,
+    Refused,
+    decode_refused,
+    encode_hello,
+    encode_hello_ack,
+    encode_refused,
+)
 
 STRANGER = UniqueAddress(NodeAddress("evil", 666), 66)
 
 
+CLAIM = Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", STRANGER, Lane.ordinary)
+
+
 def hello(lane: Lane = Lane.ordinary, node: UniqueAddress = STRANGER) -> bytes:
-    return encode_hello(Hello(1, 1, "shop", node, lane))
+    return encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", node, lane))
 
 
 async def ends(connection: Connection) -> float:
@@ -39,7 +55,7 @@ GARBAGE = {
     "unknown kind": b"\x00\x00\x00\x02\x63x",
     "goodbye first": frame(FrameKind.GOODBYE, b""),
     "envelope first": frame(FrameKind.ENVELOPE, b"x"),
-    "ack first": encode_hello_ack(HelloAck(1, STRANGER)),
+    "ack first": encode_hello_ack(HelloAck(PROTOCOL_MAX, STRANGER)),
     "empty hello": frame(FrameKind.HELLO, b""),
     "garbage in a hello": frame(FrameKind.HELLO, b"\x93\x01\x02\x03"),
     "a deep hello": frame(FrameKind.HELLO, b"\x91" * 4000),
@@ -48,6 +64,26 @@ GARBAGE = {
     "no address dialled": hello()[:-4] + b"\x01\x01" + hello()[-2:],
     "half a proof": hello()[:-2] + b"\xc4\x01x",
 }
+
+
+async def test_a_node_of_another_version_is_told_so_whatever_else_it_says(autojump_clock, world) -> None:
+    b = await world.node("b")
+    for versions, rest in (((1, 1), ["shop", "evil", 666, 66, 0, 7, None, None, b""]), ((3, 7), [{"all": "new"}])):
+        evil = await world.network.host("evil").connect(b.me.address)
+        await evil.send(frame(FrameKind.HELLO, msgpack.packb([MAGIC, *versions, *rest])))
+        [(kind, body)] = FrameDecoder(4096).feed(await evil.receive(4096))
+        told = Refused(f"protocol versions {versions[0]} to {versions[1]} do not meet 2 to 2 of this node", final=True)
+        assert kind is FrameKind.REFUSED and decode_refused(body) == told
+        assert await ends(evil) == 0
+    assert [refusal.final for _, _, refusal in b.told.all("peer_refused")] == [True, True]
+
+
+async def test_a_client_makes_no_link(autojump_clock, world) -> None:
+    b = await world.node("b")
+    evil = await world.network.host("evil").connect(b.me.address)
+    await evil.send(encode_hello(replace(CLAIM, role="client")))
+    [(kind, body)] = FrameDecoder(4096).feed(await evil.receive(4096))
+    assert kind is FrameKind.REFUSED and "role 'client' has no place at b:2551" in decode_refused(body).reason
 
 
 @pytest.mark.parametrize("what", GARBAGE)
@@ -143,7 +179,7 @@ async def established(world, victim, lane: Lane = Lane.ordinary) -> Connection:
 
 AFTERWARDS = {
     "hello twice": hello(),
-    "an ack": encode_hello_ack(HelloAck(1, STRANGER)),
+    "an ack": encode_hello_ack(HelloAck(PROTOCOL_MAX, STRANGER)),
     "a refusal": encode_refused(Refused("go away", final=True)),
     "zero length": b"\x00\x00\x00\x00",
     "unknown kind": b"\x00\x00\x00\x01\x00",
@@ -259,7 +295,9 @@ async def test_frames_right_behind_the_acknowledgement_belong_to_the_link(autoju
 
     async def answer(connection: Connection) -> None:
         await connection.receive(4096)
-        await connection.send(encode_hello_ack(HelloAck(1, STRANGER)) + frame(FrameKind.ENVELOPE, b"x") + large)
+        await connection.send(
+            encode_hello_ack(HelloAck(PROTOCOL_MAX, STRANGER)) + frame(FrameKind.ENVELOPE, b"x") + large
+        )
         await ends(connection)
 
     eager = await world.network.host("evil").listen("evil", 666)

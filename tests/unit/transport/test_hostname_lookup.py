@@ -19,7 +19,7 @@ from casty.transport.hostname_lookup import LOOKUPS_EACH_MAX, LOOKUPS_MAX, STRAN
 from casty.transport.peers import RemoteTransport
 from casty.transport.tcp import TcpNetwork
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, encode_hello
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
 
 real_getaddrinfo = socket.getaddrinfo
 
@@ -233,5 +233,5 @@ async def say_hello(port: int, host: str) -> None:
     """Say a hello in the name of a node on that host, and stay."""
     async with await trio.open_tcp_stream("127.0.0.1", port, local_address="127.0.0.2") as stream:
         liar = UniqueAddress(NodeAddress(host, 9), 5)
-        await stream.send_all(encode_hello(Hello(1, 1, "shop", liar, Lane.ordinary, 5)))
+        await stream.send_all(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", liar, Lane.ordinary, 5)))
         await stream.receive_some()

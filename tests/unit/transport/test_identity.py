@@ -12,7 +12,7 @@ from casty.address import UniqueAddress
 from casty.transport.base import Connection, ConnectionLost
 from casty.transport.peers import RemoteTransport
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
-from casty.wire.handshake import Hello, decode_hello, encode_hello
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, decode_hello, encode_hello
 
 LINK_LANES = [Lane.control, Lane.ordinary, Lane.large]
 
@@ -95,8 +95,9 @@ async def test_who_was_dialled_cannot_pass_the_hello_on_as_its_own(autojump_cloc
     async def pass_on(connection: Connection) -> None:
         [(_, body)] = FrameDecoder(4096).feed(await connection.receive(4096))
         overheard = decode_hello(body)
+        assert isinstance(overheard, Hello)
         onward = await world.network.host("evil").connect(a.me.address)
-        await onward.send(encode_hello(Hello(1, 1, "shop", b.me, lane, overheard.nonce)))
+        await onward.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", b.me, lane, overheard.nonce)))
         answers.append(await first_answer(onward))
         answered.set()
         with suppress(ConnectionLost):

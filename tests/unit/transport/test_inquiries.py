@@ -15,7 +15,7 @@ from casty.transport.gate import SILENCE_GRANTED
 from casty.transport.inquiries import REPORT_AGE_MAX, REPORT_COST_BYTES_MIN
 from casty.transport.peers import DEFAULT_LIMITS
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
-from casty.wire.handshake import Hello, Refused, decode_refused, encode_hello
+from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused, decode_refused, encode_hello
 
 AT_ONCE = STRANGER_BYTES_BURST // REPORT_COST_BYTES_MIN
 """Reports that one host gets without waiting."""
@@ -25,7 +25,7 @@ async def asked(world, node, *, host: str = "console", system: str = "", lane: L
     """Ask once; return the frames of the answer, up to the end of the connection."""
     connection = await world.network.host(host).connect(node.me.address)
     asker = UniqueAddress(NodeAddress(host, 1), 9)
-    await connection.send(encode_hello(Hello(1, 1, system, asker, lane)))
+    await connection.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, system, asker, lane)))
     decoder, frames = FrameDecoder(65_536), []
     with suppress(ConnectionLost):
         while data := await connection.receive(65_536):
@@ -69,7 +69,7 @@ async def test_who_asks_in_the_name_of_a_member_takes_nothing_of_it(autojump_clo
     a.say(b, b"before")
     await b.told.wait("frame")
     connection = await world.network.host("evil").connect(b.me.address)
-    await connection.send(encode_hello(Hello(1, 1, "shop", a.me, Lane.status)))
+    await connection.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", a.me, Lane.status)))
     assert kinds(FrameDecoder(65_536).feed(await connection.receive(65_536)))[0] is FrameKind.HELLO_ACK
     await connection.aclose()
     a.say(b, b"after")
@@ -146,7 +146,9 @@ async def test_who_waits_for_an_answer_keeps_no_node_of_its_host_out(autojump_cl
     a.told.make_report = trio.sleep_forever
     for _ in range(DEFAULT_LIMITS.unauthenticated_per_host_max):
         connection = await world.network.host("evil").connect(a.me.address)
-        await connection.send(encode_hello(Hello(1, 1, "", UniqueAddress(NodeAddress("evil", 1), 9), Lane.status)))
+        await connection.send(
+            encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "", UniqueAddress(NodeAddress("evil", 1), 9), Lane.status))
+        )
     await trio.sleep(SILENCE_GRANTED)
     node = await world.node("evil")
     node.transport.dial(a.me.address, Lane.control)

@@ -612,7 +612,7 @@ async def test_the_link_of_a_stranger_that_dials_anew_while_all_room_is_held_is_
 
 
 def test_the_values_of_control_messages_are_charged_and_do_not_put_them_off() -> None:
-    state = msgpack.packb(["casty.GossipState", [[n % 128, 0] for n in range(10_000)]])
+    state = msgpack.packb(["casty.gossip.state", [[n % 128, 0] for n in range(10_000)]])
     cost, is_for_members = charge([(FrameKind.CONTROL, state)])
     assert cost >= 30_000 * VALUE_COST_BYTES
     assert not is_for_members

@@ -29,7 +29,7 @@ from casty.protocol.vector_clock import VectorClock
 from casty.refs import ActorRef
 from casty.testing.samples import gossip_of, member
 from casty.wire.codec import Codec
-from casty.wire.envelope import Envelope, Notice, decode_head, encode_slot
+from casty.wire.envelope import Envelope, Notice, count_values, decode_head, encode_headers, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
 from casty.wire.scalars import RefShape
 from casty.wire.shapes import Mismatch
@@ -209,7 +209,7 @@ def test_a_message_is_written_as_a_map_under_its_wire_name(codec: Codec) -> None
 def test_an_envelope_of_an_ask_says_how_long_the_sender_waits(codec: Codec) -> None:
     found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), wait=(1.5, 7)))
     payload = msgpack.packb({"item": "pen", "quantity": 2})
-    assert found == head("/user/shop", 5, "codec.Add", True) + struct.pack(">dQ", 1.5, 7) + payload
+    assert found == head("/user/shop", 5, "codec.Add", 1) + struct.pack(">dQ", 1.5, 7) + payload
     assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add", (1.5, 7))
 
 
@@ -222,14 +222,60 @@ def test_an_ask_without_a_time_out_waits_for_ever(codec: Codec) -> None:
 def test_an_envelope_with_a_wait_that_makes_no_sense_is_a_decode_error(codec: Codec, wait: tuple[float, int]) -> None:
     payload = msgpack.packb({"item": "pen", "quantity": 2})
     with pytest.raises(DecodeError, match="makes no sense") as caught:
-        codec.decode_envelope(head("/user/shop", 5, "codec.Add", True) + struct.pack(">dQ", *wait) + payload)
+        codec.decode_envelope(head("/user/shop", 5, "codec.Add", 1) + struct.pack(">dQ", *wait) + payload)
     assert (caught.value.path, caught.value.uid, caught.value.name) == ("/user/shop", 5, "codec.Add")
 
 
 @pytest.mark.parametrize("path", ["/user/shop", "/_ask/"])
 def test_a_tail_that_is_cut_off_is_a_decode_error(codec: Codec, path: str) -> None:
     with pytest.raises(DecodeError, match="expected 16 bytes behind the head, got 15"):
-        codec.decode_envelope(head(path, 0, "codec.Add", True) + bytes(15))
+        codec.decode_envelope(head(path, 0, "codec.Add", 1) + bytes(15))
+
+
+@pytest.mark.parametrize("wait", [None, (1.5, 7)])
+def test_headers_travel_behind_the_tail(codec: Codec, wait: tuple[float, int] | None) -> None:
+    headers = {"trace": b"\1\2", "epoch": b"9"}
+    found = body(codec.frame_envelope("/user/shop", 5, Add("pen", 2), wait=wait, headers=headers))
+    packed, payload = msgpack.packb(headers), msgpack.packb({"item": "pen", "quantity": 2})
+    tail = b"" if wait is None else struct.pack(">dQ", *wait)
+    start = head("/user/shop", 5, "codec.Add", 2 if wait is None else 3) + tail
+    assert found == start + len(packed).to_bytes(2) + packed + payload
+    assert codec.decode_envelope(found) == Envelope("/user/shop", 5, Add("pen", 2), "codec.Add", wait, headers)
+    assert count_values(found, 100) == count_values(head("/user/shop", 5, "codec.Add") + payload, 100) == 5
+
+
+def test_headers_of_a_reply_travel_behind_its_slot(codec: Codec) -> None:
+    write = codec.writer("/_ask/", 0, Add("pen", 2), None, has_tail=True, has_headers=True)
+    found = body(write(Add("pen", 2), encode_slot(17, 8) + encode_headers({"trace": b"7"})))
+    assert codec.decode_envelope(found) == Envelope("/_ask/17", 8, Add("pen", 2), "codec.Add", None, {"trace": b"7"})
+
+
+def test_headers_have_a_bound(codec: Codec) -> None:
+    largest = {"trace": bytes(256 - len(msgpack.packb({"trace": b""})))}
+    found = body(codec.frame_envelope("/x", 0, Add("pen", 2), headers=largest))
+    assert codec.decode_envelope(found).headers == largest
+    with pytest.raises(EncodeError, match="headers must be 1 to 256 bytes as they are written, got 257"):
+        codec.frame_envelope("/x", 0, Add("pen", 2), headers={"trace": bytes(248)})
+
+
+@pytest.mark.parametrize(
+    ("behind", "told"),
+    [
+        (b"", "expected headers of 1 to 256 bytes, got 0"),
+        (b"\0\0\x80", "expected headers of 1 to 256 bytes, got 0"),
+        (b"\0\5\x81", "expected headers of 1 to 256 bytes, got 5"),
+        (b"\1\1" + bytes(300), "expected headers of 1 to 256 bytes, got 257"),
+        (b"\0\1\x80", "expected headers as a map that holds some"),
+        (b"\0\1\x90", "expected headers as a map that holds some"),
+        (b"\0\1\xc1", "headers: not valid msgpack"),
+        (b"\0\4\x81\xa1a\7", "expected headers as bytes by their names"),
+        (b"\0\5\x81\xc4\1a\7", "expected headers as bytes by their names"),
+    ],
+)
+def test_headers_that_are_none_are_a_decode_error_for_the_actor(codec: Codec, behind: bytes, told: str) -> None:
+    with pytest.raises(DecodeError, match=told) as caught:
+        codec.decode_envelope(head("/user/shop", 5, "codec.Add", 2) + behind)
+    assert (caught.value.path, caught.value.uid, caught.value.name) == ("/user/shop", 5, "codec.Add")
 
 
 def test_a_reply_names_its_ask_by_number(codec: Codec) -> None:
@@ -258,8 +304,9 @@ def test_what_was_made_for_one_class_writes_all_its_messages_as_one_by_one(codec
         (head("/x", 0, "codec.Add")[:-1], "got 15 of 16"),
         (head(), "a head of path, uid and name"),
         (head("/x", 0), "a head of path, uid and name"),
-        (head("/x", 0, "codec.Add", 1), "a head of path, uid and name"),
-        (head("/x", 0, "codec.Add", False), "a head of path, uid and name"),
+        (head("/x", 0, "codec.Add", True), "1 for a tail, 2 for headers, or both"),
+        (head("/x", 0, "codec.Add", 0), "1 for a tail, 2 for headers, or both"),
+        (head("/x", 0, "codec.Add", 4), "1 for a tail, 2 for headers, or both"),
         (head("/x", 0, "codec.Add", True, None), "a head of path, uid and name"),
         (b"\0\1\x80", "a head of path, uid and name"),
         (b"\0\1\xc1", "not valid msgpack"),

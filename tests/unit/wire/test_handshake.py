@@ -31,8 +31,9 @@ from casty.wire.handshake import (
 
 DIALLER = UniqueAddress(NodeAddress("10.0.0.1", 2551), 2**64 - 1)
 OWN = UniqueAddress(NodeAddress("::1", 2552), 9)
-HELLO = Hello(1, 3, "shop", DIALLER, Lane.ordinary, 2**64 - 1)
-FIELDS = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1, 5, "10.0.0.2", 2551, b"p" * PROOF_BYTES]
+HELLO = Hello(1, 3, "shop", DIALLER, Lane.ordinary, 2**64 - 1, node_id="shop-1")
+PROOF = b"p" * PROOF_BYTES
+FIELDS: list[object] = [MAGIC, 1, 3, "shop", "10.0.0.1", 2551, 7, 1, 5, "10.0.0.2", 2551, PROOF, "shop-1", "member", {}]
 
 
 def body_of(data: bytes, kind: FrameKind) -> bytes:
@@ -42,12 +43,14 @@ def body_of(data: bytes, kind: FrameKind) -> bytes:
 
 
 def test_a_hello_comes_back_whole() -> None:
-    for hello in (HELLO, replace(HELLO, to=OWN.address, proof=b"p" * PROOF_BYTES)):
+    features = (("compress", b""), ("shards", b"2"))
+    for hello in (HELLO, replace(HELLO, to=OWN.address, proof=PROOF), replace(HELLO, role="client", features=features)):
         assert decode_hello(body_of(encode_hello(hello), FrameKind.HELLO)) == hello
 
 
 def test_an_acknowledgement_comes_back_whole() -> None:
-    for ack in (HelloAck(1, OWN, 7), HelloAck(1, OWN, secret=b"s" * SECRET_BYTES)):
+    features = (("shards", b"2"),)
+    for ack in (HelloAck(2, OWN, 7), HelloAck(2, OWN, 0, b"s" * SECRET_BYTES, "shop-2", "member", features)):
         assert decode_hello_ack(body_of(encode_hello_ack(ack), FrameKind.HELLO_ACK)) == ack
 
 
@@ -108,6 +111,17 @@ def test_a_refusal_comes_back_and_its_reason_is_cut() -> None:
         (11, None, "expected bytes, got NoneType"),
         (11, "p" * PROOF_BYTES, "expected bytes, got str"),
         (11, b"p", "1 bytes where there are 16 or none"),
+        (12, b"shop-1", "expected str, got bytes"),
+        (12, "s" * 129, "text of 129 characters"),
+        (12, "shop-1\nFAKE", "has a space or a control character"),
+        (13, "", "text of 0 characters"),
+        (13, "mem ber", "has a space or a control character"),
+        (13, "m" * 33, "text of 33 characters"),
+        (14, [], "expected a map of features, got list"),
+        (14, {"shards": 2}, "expected features as bytes by their names"),
+        (14, {b"shards": b""}, "expected features as bytes by their names"),
+        (14, {"shards": bytes(1_024)}, "at most 16 features of 1024 bytes together"),
+        (14, {str(number): b"" for number in range(17)}, "at most 16 features"),
     ],
 )
 def test_an_ill_typed_field_is_a_protocol_error(place: int, value: object, told: str) -> None:
@@ -125,7 +139,7 @@ def test_a_stranger_is_a_protocol_error(body: bytes) -> None:
 
 def test_too_few_and_too_many_fields_are_refused() -> None:
     for fields in (FIELDS[:-1], [*FIELDS, 1]):
-        with pytest.raises(ProtocolError, match="expected 11 fields"):
+        with pytest.raises(ProtocolError, match="expected 14 fields"):
             decode_hello(msgpack.packb(fields))
 
 
@@ -135,8 +149,8 @@ def test_a_refusal_must_say_whether_it_is_final() -> None:
 
 
 def test_the_highest_common_version_is_spoken() -> None:
-    answer = negotiate(HELLO, own=OWN, system="shop", own_min=1, own_max=2)
-    assert answer == HelloAck(2, OWN)
+    assert negotiate(HELLO, own=OWN, system="shop", node_id="shop-2") == HelloAck(2, OWN, node_id="shop-2")
+    assert negotiate(HELLO, own=OWN, system="shop", own_max=4) == HelloAck(3, OWN)
 
 
 def test_another_system_is_refused_for_good_with_both_names() -> None:
@@ -144,6 +158,27 @@ def test_another_system_is_refused_for_good_with_both_names() -> None:
     assert answer == Refused("system name 'till\\n' does not match 'shop' of [::1]:2552", final=True)
 
 
-def test_versions_that_do_not_meet_are_refused_with_both_ranges() -> None:
-    answer: Any = negotiate(replace(HELLO, protocol_min=3), own=OWN, system="shop", own_min=1, own_max=2)
-    assert answer == Refused("protocol versions 3 to 3 do not meet 1 to 2 of [::1]:2552", final=True)
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (1, 1, "protocol versions 1 to 1 do not meet 2 to 2 of this node"),
+        (3, 9, "protocol versions 3 to 9 do not meet 2 to 2 of this node"),
+    ],
+)
+def test_versions_that_do_not_meet_are_refused_with_both_ranges(low: int, high: int, told: str) -> None:
+    """Whatever such a node says behind its versions: the hello of version 1 had three fields fewer."""
+    for rest in (FIELDS[3:12], FIELDS[3:], [{"all": "new"}], []):
+        assert decode_hello(msgpack.packb([MAGIC, low, high, *rest])) == Refused(told, final=True)
+
+
+def test_an_acknowledgement_of_a_version_that_was_not_offered_is_a_protocol_error() -> None:
+    for fields in ([1, "10.0.0.1", 2551, 7, 5, b""], [3, "anything"]):
+        with pytest.raises(ProtocolError, match=f"chose protocol version {fields[0]}, which was not offered"):
+            decode_hello_ack(msgpack.packb([MAGIC, *fields]))
+
+
+def test_only_members_make_links_and_everybody_may_ask_for_a_report() -> None:
+    client = replace(HELLO, role="client")
+    refused = negotiate(client, own=OWN, system="shop")
+    assert refused == Refused("role 'client' has no place at [::1]:2552: only 'member' has in this version", final=True)
+    assert negotiate(replace(client, lane=Lane.status), own=OWN, system="shop") == HelloAck(2, OWN)
