@@ -358,7 +358,10 @@ class Session:
                     return
                 self.link.traffic.bytes_received += count
                 self.used = trio.current_time()
-                self._writer.keep_pace(len(frames))
+                if reader.is_only_told:
+                    self._writer.pass_over(count)
+                else:
+                    self._writer.keep_pace(len(frames))
                 guest = self._guest
                 if guest is not None:
                     self.is_held_up = True

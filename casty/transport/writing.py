@@ -126,6 +126,10 @@ class FrameWriter:
         """
         self._outbox.early = max(EARLY_FRAMES_MIN, min(self._half, frames))
 
+    def pass_over(self, count: int) -> None:
+        """Take note that the last bytes of the peer, so many, tell what has come and no more: it may only listen."""
+        self._heard += count
+
     async def wait(self) -> None:
         """Return when there may be something to write."""
         self._most = most = max(self._asking(), self._most - 1)  # those whose replies are here already are not counted

@@ -19,6 +19,7 @@ from casty.transport.reading import (
     Frames,
     Places,
 )
+from casty.wire.acknowledgements import ack_frame
 from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind, frame
 
 LARGE = frame(FrameKind.ENVELOPE, bytes(range(256)) * 3_000)
@@ -113,6 +114,22 @@ async def test_a_reader_is_eager_for_what_members_send_from_the_moment_at_which_
         await reader.read(is_stranger=is_stranger)
         assert script.is_eager is not is_stranger
         reader.done()
+
+
+async def test_a_reader_is_not_eager_for_what_comes_behind_an_acknowledgement_alone() -> None:
+    reads = [ack_frame(1), SMALL, ack_frame(2) + SMALL, ack_frame(3), ack_frame(4) + LARGE[:100_000], LARGE[100_000:]]
+    eager, told = list[bool](), list[bool]()
+    script = Script(b"")
+    reader = FrameReader(script, FrameDecoder(2**22), Places())
+    for data in [*reads, SMALL]:
+        script.data += data
+        await reader.read(is_stranger=False)
+        eager.append(script.is_eager)
+        told.append(reader.is_only_told)
+        reader.done()
+    assert told[:4] == [True, False, False, True]
+    assert eager[:5] == [True, False, True, True, False]
+    assert not any(told[-2:]), "what is behind it is no acknowledgement"
 
 
 async def test_a_large_frame_is_read_into_its_place_and_nothing_behind_it() -> None:

@@ -173,6 +173,18 @@ async def test_nothing_is_written_early_to_a_peer_that_only_listens(nursery: tri
     assert writing.socket.written == [first, second]
 
 
+async def test_nothing_is_written_early_for_what_only_tells_what_has_come(nursery: trio.Nursery) -> None:
+    writing = Writing()
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    writing.writer.pass_over(7)
+    writing.put(EARLY_FRAMES_MAX, heard=7)
+    assert writing.socket.written == []
+    await trio.testing.wait_all_tasks_blocked()
+    writing.put(EARLY_FRAMES_MAX, heard=1)
+    assert len(writing.socket.written) == 2, "but for a reply"
+
+
 async def test_nothing_is_written_early_before_the_writer_waits(nursery: trio.Nursery) -> None:
     writing = Writing()
     frames = writing.put(2 * EARLY_FRAMES_MAX)
