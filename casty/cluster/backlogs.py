@@ -111,11 +111,8 @@ class Backlogs:
     def queue_for(self, mailbox: MessageQueue, member: UniqueAddress) -> tuple[deque[object], int]:
         """Return where the next messages of a member go, as `MessageQueue.queue_for`; 0 where the long way knows."""
         flows = mailbox.flows
-        if flows:
-            if flows.count(member) >= _longest(mailbox):
-                return mailbox.messages, 0
-            if (crowd := flows.crowd) is not None and member in crowd.senders:
-                return mailbox.messages, 0
+        if flows is not None and flows.by_sender and not flows.takes_more(member, _longest(mailbox)):
+            return mailbox.messages, 0
         return mailbox.queue_for(member)
 
     def take_of_stranger(self, ref: LocalRef[Never], message: object) -> None:

@@ -280,7 +280,7 @@ class Cell:
                     source = mailbox.front or mailbox.messages
                     if source:
                         continue
-                    if mailbox.flows:
+                    if mailbox.flows is not None and mailbox.flows.by_sender:
                         source = mailbox.source()
                         continue
                     kernel.delivered += count
@@ -320,7 +320,7 @@ class Cell:
                     count = 0
                     await trio.lowlevel.checkpoint()
                     started = now()
-                    if mailbox.flows:
+                    if mailbox.flows is not None and mailbox.flows.by_sender:
                         source = mailbox.next_turn()
         except BaseException:
             self.in_hand, self.request = message, None

@@ -60,27 +60,33 @@ class FairQueue(Generic[T]):
     ([64, 1, 64, 2], 0)
     """
 
-    __slots__ = ("_flows", "_latest")
+    __slots__ = ("_latest", "by_sender")
 
     def __init__(self) -> None:
-        self._flows: dict[Hashable, Flow[T] | Crowd[T]] = {}
+        self.by_sender: dict[Hashable, Flow[T] | Crowd[T]] = {}
+        """What waits, by whom. Who looks at each batch looks here: `bool` of a queue is a call."""
         self._latest: Hashable = None
         """Whose turn was the last one."""
 
     def tail(self, sender: Hashable) -> deque[T]:
         """Return where the next message of a sender goes; it is to be put there at once, or chunks could be empty."""
-        flow = self._flows.get(sender)
+        flow = self.by_sender.get(sender)
         if not isinstance(flow, Flow):
-            flow = self._flows[sender] = Flow()
+            flow = self.by_sender[sender] = Flow()
         if not flow.chunks or len(flow.chunks[-1]) >= QUANTUM:
             flow.chunks.append(deque())
         return flow.chunks[-1]
+
+    def takes_more(self, sender: Hashable, count_max: int) -> bool:
+        """Whether fewer messages of a sender wait than that, and none of them in the crowd."""
+        flow, crowd = self.by_sender.get(sender), self.crowd
+        return (flow is None or len(flow) < count_max) and (crowd is None or sender not in crowd.senders)
 
     def put_in_crowd(self, sender: Hashable, message: T, cost: int, allowance: Allowance) -> None:
         """Queue a message of a stranger, for which there is room."""
         crowd = self.crowd
         if crowd is None:
-            crowd = self._flows[CROWD] = Crowd()
+            crowd = self.by_sender[CROWD] = Crowd()
         crowd.put(sender, message, cost, allowance)
 
     def promote(self, sender: Hashable) -> bool:
@@ -97,64 +103,69 @@ class FairQueue(Generic[T]):
             return []
         found = crowd.part_with(sender)
         if not crowd:
-            del self._flows[CROWD]
+            del self.by_sender[CROWD]
         return found
 
     def turn(self) -> deque[T]:
         """Return the messages of the next turn; the sender's others wait for all other senders. KeyError for none."""
         self._latest = sender = self._next()
-        flow = self._flows.pop(sender)
+        flow = self.by_sender.pop(sender)
         chunk = flow.turn()
         if flow:
-            self._flows[sender] = flow
+            self.by_sender[sender] = flow
         return chunk
 
     def put_back(self, chunk: deque[T]) -> None:
         """Take back what is left of the last turn, to come first in the sender's next one."""
-        flow = self._flows.get(self._latest)
+        flow = self.by_sender.get(self._latest)
         if not isinstance(flow, Flow):
-            flow = self._flows[self._latest] = Flow()
+            flow = self.by_sender[self._latest] = Flow()
         flow.chunks.appendleft(chunk)
+
+    @property
+    def waits_alone(self) -> bool:
+        """Whether nobody waits but the sender whose turn the last one was."""
+        return len(self.by_sender) == 1 and self._latest in self.by_sender
 
     def head(self) -> T:
         """Return the message whose turn it is, by turns of one message. KeyError for none."""
-        return self._flows[self._next()].head()
+        return self.by_sender[self._next()].head()
 
     def pop(self) -> T:
         """Take that message out; the next of its sender waits for all other senders. KeyError for none."""
         sender = self._next()
-        flow = self._flows.pop(sender)
+        flow = self.by_sender.pop(sender)
         message = flow.pop()
         if flow:
-            self._flows[sender] = flow
+            self.by_sender[sender] = flow
         return message
 
     def drop_oldest_of_crowd(self) -> T:
         """Take the oldest message of the crowd out. KeyError for none."""
-        crowd = self._flows[CROWD]
+        crowd = self.by_sender[CROWD]
         message = crowd.pop()
         if not crowd:
-            del self._flows[CROWD]
+            del self.by_sender[CROWD]
         return message
 
     def count(self, sender: Hashable) -> int:
         """Return how many messages of a sender wait."""
-        flow = self._flows.get(sender)
+        flow = self.by_sender.get(sender)
         return 0 if flow is None else len(flow)
 
     @property
     def crowd(self) -> Crowd[T] | None:
         """What waits of strangers; None where nothing does."""
-        found = self._flows.get(CROWD)
+        found = self.by_sender.get(CROWD)
         return found if isinstance(found, Crowd) else None
 
     def senders(self) -> list[Hashable]:
         """Return those with a queue of their own, in the order of their turns."""
-        return [sender for sender in self._flows if sender is not CROWD]
+        return [sender for sender in self.by_sender if sender is not CROWD]
 
     def chunks(self) -> Iterator[Iterable[T]]:
         """Yield all that waits, sender by sender, the crowd last."""
-        for flow in self._flows.values():
+        for flow in self.by_sender.values():
             if isinstance(flow, Flow):
                 yield from flow.chunks
         if (crowd := self.crowd) is not None:
@@ -162,8 +173,8 @@ class FairQueue(Generic[T]):
 
     def take_all_but_crowd(self) -> list[T]:
         """Take out what waits of all senders with a queue of their own, sender by sender."""
-        flows, crowd = self._flows, self.crowd
-        self._flows = {} if crowd is None else {CROWD: crowd}
+        flows, crowd = self.by_sender, self.crowd
+        self.by_sender = {} if crowd is None else {CROWD: crowd}
         return [
             message for flow in flows.values() if isinstance(flow, Flow) for chunk in flow.chunks for message in chunk
         ]
@@ -172,18 +183,18 @@ class FairQueue(Generic[T]):
         """Forget all that waits."""
         if (crowd := self.crowd) is not None:
             crowd.clear()
-        self._flows.clear()
+        self.by_sender.clear()
 
     def _next(self) -> Hashable:
-        for sender in self._flows:
+        for sender in self.by_sender:
             return sender
         raise KeyError("nothing waits")
 
     def __len__(self) -> int:
-        return sum(map(len, self._flows.values()))
+        return sum(map(len, self.by_sender.values()))
 
     def __bool__(self) -> bool:
-        return bool(self._flows)
+        return bool(self.by_sender)
 
     def __repr__(self) -> str:
-        return f"<FairQueue senders={len(self._flows)} messages={len(self)}>"
+        return f"<FairQueue senders={len(self.by_sender)} messages={len(self)}>"

@@ -282,10 +282,13 @@ class MessageQueue:
 
         Valid as long as the actor does not run and nothing else is put in.
         """
+        flows = self.flows
+        if flows is not None and flows.by_sender and self.is_fair:
+            return flows.tail(sender), QUANTUM
         if not self.limit and not self.closed:
             self.messages, self.limit = deque(), self.capacity
         room = min(self.limit, DIRECT_MAX) if self.is_fair else self.limit
-        if not self.is_fair or self.closed or (not self.flows and len(self.messages) < room):
+        if not self.is_fair or self.closed or len(self.messages) < room:
             return self.messages, room
         return self._own_queues().tail(sender), QUANTUM
 
@@ -332,11 +335,12 @@ class MessageQueue:
 
         Once nothing of a turn is left, it is the turn of ``messages``, and then of the next of the other nodes.
         """
-        while self.flows and not self.front and (self._takes_turns or not self.messages):
+        flows = self.flows
+        while flows is not None and flows.by_sender and not self.front and (self._takes_turns or not self.messages):
             self._is_own_turn = not self._is_own_turn
             if self._is_own_turn and self.messages:
                 return self.messages
-            self.front, self._turn_of = self.flows.turn(), self.flows
+            self.front, self._turn_of = flows.turn(), flows
         return self.front or self.messages
 
     def next_turn(self) -> deque[object]:
@@ -344,8 +348,11 @@ class MessageQueue:
 
         Not where the sender's newer messages may be in ``messages``: its queue was empty since.
         """
-        if self.front and self.flows and self._turn_of is self.flows:
-            self.flows.put_back(self.front)
+        flows = self.flows
+        if self.front and flows is not None and flows.by_sender and self._turn_of is flows:
+            if not self.messages and flows.waits_alone:
+                return self.front  # it would be given back at once
+            flows.put_back(self.front)
             self.front = None
         return self.source()
 

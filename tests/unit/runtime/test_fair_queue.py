@@ -125,6 +125,21 @@ def test_a_turn_ends_with_the_batch_of_its_actor() -> None:
     assert taken(mailbox, 100, 8).index("ask") <= 2 * 8
 
 
+def test_a_sender_that_waits_alone_goes_on_until_another_comes() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(1_000):
+        put(mailbox, "flood", number)
+    seen = taken(mailbox, DIRECT_MAX + 100, 8)
+    left = mailbox.front
+    assert left and mailbox.next_turn() is left, "nobody else waits"
+    mailbox.offer("own")
+    put(mailbox, "honest", "ask")
+    order = taken(mailbox, 24, 8)
+    assert {"own", "ask"} < set(order)
+    seen += [*order, *taken(mailbox, 2_000, 8)]
+    assert [one for one in seen if isinstance(one, int)] == list(range(1_000))
+
+
 def test_what_is_put_back_is_no_turn_that_ends() -> None:
     mailbox = MessageQueue(Mailbox())
     for number in range(300):
