@@ -21,22 +21,30 @@ from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.availability import Availability
 from casty.protocol.downing import Downing
 from casty.protocol.exchange import Exchange
+from casty.protocol.flapping import Flapping
 from casty.protocol.gossip import Gossip
 from casty.protocol.leader import LeaderActions
+from casty.protocol.local_health import LocalHealth
 from casty.protocol.resolver import Resolver
 from casty.protocol.serving_lease import ServingLease
 from casty.protocol.split_brain import KeepOldest
+from casty.protocol.topology import Topology
 from casty.protocol.vector_clock import VectorClock
 from casty.testing.simulation import (
     Cut,
     Heal,
     InvariantBroken,
+    Leave,
+    Pause,
     Restart,
     Scenario,
     partition_scenario,
     play,
     random_scenario,
 )
+from casty.testing.simulation.faults import Fault
+from casty.testing.simulation.generating import NEWCOMER, names_for
+from casty.testing.simulation.recurring import recurring
 from casty.testing.simulation.searching import Draw
 
 SEEDS_MAX = 300
@@ -47,6 +55,27 @@ def restart_behind_a_bridge(seed: int) -> Scenario:
     at = round(random.Random(seed).uniform(5.0, 10.0), 3)
     faults = ((0.0, Restart("z")), (at, Cut(("z",), ("a", "b"))), (at + 0.5, Restart("c")), (at + 4.0, Heal()))
     return Scenario(seed, ("a", "b", "c"), faults)
+
+
+def leaves_behind_a_cut(seed: int) -> Scenario:
+    """Return a cluster in which one that reaches nobody leaves, and one that others reach who miss that one."""
+    faults = ((0.0, Cut(("c",), ("a", "b"))), (1.0, Leave("c")), (1.0, Leave("b")), (20.0, Heal()))
+    return Scenario(seed, ("a", "b", "c"), faults)
+
+
+def leaves_in_calm(seed: int) -> Scenario:
+    """Return a cluster in which nothing is wrong, and one leaves."""
+    return Scenario(seed, ("a", "b", "c"), ((8.0, Leave("c")), (20.0, Heal())))
+
+
+def recurring_with(kind: type[Fault]) -> Draw:
+    """Return a draw of those scenarios of `random_scenario` in which something recurs, with faults of that kind."""
+    drawn = {seed: recurring(seed, names_for(seed), NEWCOMER) for seed in range(SEEDS_MAX)}
+    seeds = [seed for seed, faults in drawn.items() if any(isinstance(fault, kind) for _, fault in faults)]
+    return lambda seed: random_scenario(seeds[seed % len(seeds)])
+
+
+FLAPS, STALLS, VISITS = (recurring_with(kind) for kind in (Cut, Pause, Leave))
 
 
 @dataclass(frozen=True)
@@ -167,6 +196,50 @@ BUGS = [
         "answered >= sequence - 3",
     ),
     Bug("the lease is asked for once", ServingLease.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
+    # receiving
+    Bug("who has seen a version is forgotten", Exchange._same, "outcome.state.seen_by_all(seen)", "outcome.state"),
+    Bug("a newer version counts as another", Gossip.relation_of, "if other_covers:", "if False:", partition_scenario),
+    Bug("a leader is not told who has seen it", AntiEntropy.taken, "[sender, leader]", "[sender]", partition_scenario),
+    # letting in
+    Bug("nobody is dialled", admission.judge, "verify=member.status in _SETTLED)", "verify=False)"),
+    Bug("who was replaced stays", Topology._verified, "if found == joiner:", "if False:"),
+    Bug(
+        "who withdraws stays",
+        Topology._received,
+        "self.state = state.with_moved(self._node, {sender}, MemberStatus.down)",
+        "pass",
+        VISITS,
+    ),
+    # evidence and silences
+    Bug("one refused dial accuses", Availability._dial_failed, "+ REFUSAL_GAP", "", partition_scenario),
+    Bug("who is late is asked no more often", Availability._timer, "if self._late(now) else []", "if False else []"),
+    Bug("a silence is asked about once", Availability._acked, "self._probes.ended(sender)", "pass", FLAPS),
+    Bug(
+        "stalls are forgiven for ever",
+        LocalHealth.lost_since,
+        "if stall.ended > heard",
+        "if True",
+        STALLS,
+    ),
+    Bug(
+        "who stood still accuses at once",
+        Availability._accused_at,
+        "max(at, self._health.withheld_until)",
+        "at",
+        STALLS,
+    ),
+    Bug("nobody is held", Flapping.answered, "len(returns) < FLAPS_MAX or", "True or", FLAPS),
+    # leaving
+    Bug("a leaver does not finish its work", leaving.OwnLeave.settle, "if not self.is_finished:", "if False:"),
+    Bug(
+        "a leaver waits for ever",
+        leaving.OwnLeave.settle,
+        "return end, [StartTimer(LEAVE, self.timeout)]",
+        "return end, []",
+        leaves_behind_a_cut,
+    ),
+    Bug("a leaver waits for the lost", leaving._lets_go, " and member.unique not in lost", "", leaves_behind_a_cut),
+    Bug("a leaver says nothing", leaving.last_words, "leaders[:CONFIRMED_LEADERS]", "leaders[:0]", leaves_in_calm),
     # the registry
     Bug(
         "services are not pushed",

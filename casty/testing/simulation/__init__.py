@@ -1,5 +1,6 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
+from casty.testing.simulation.acknowledging import Acknowledged
 from casty.testing.simulation.agreeing import Agreed
 from casty.testing.simulation.answering import Answered
 from casty.testing.simulation.checking import Play, ScenarioFailed, check
@@ -24,8 +25,10 @@ from casty.testing.simulation.faults import (
 from casty.testing.simulation.generating import partition_scenario, random_scenario
 from casty.testing.simulation.granting import GrantsHold
 from casty.testing.simulation.hearing import AccusedRightly
+from casty.testing.simulation.holding import Held
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
 from casty.testing.simulation.lease import SimulatedLease
+from casty.testing.simulation.letting_in import OneRunJoins
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, every_rule, play
 from casty.testing.simulation.probing import Probed
@@ -33,12 +36,13 @@ from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.rules import Rule, Rules
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
-from casty.testing.simulation.silence import SilenceNoticed
+from casty.testing.simulation.silence import SilenceNoticed, StallWithheld
 from casty.testing.simulation.spreading import NewsTravel, Weather
 from casty.testing.simulation.tasks import OnNode, Simulation, simulate
 
 __all__ = [
     "AccusedRightly",
+    "Acknowledged",
     "Agreed",
     "Answered",
     "ClockSkew",
@@ -51,6 +55,7 @@ __all__ = [
     "Fault",
     "GrantsHold",
     "Heal",
+    "Held",
     "InvariantBroken",
     "Leave",
     "LeavesInOrder",
@@ -59,6 +64,7 @@ __all__ = [
     "NewsTravel",
     "OnNode",
     "OneOwner",
+    "OneRunJoins",
     "Pause",
     "Play",
     "Played",
@@ -74,6 +80,7 @@ __all__ = [
     "SilenceNoticed",
     "SimulatedLease",
     "Simulation",
+    "StallWithheld",
     "Wake",
     "Watch",
     "Weather",

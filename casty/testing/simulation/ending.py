@@ -11,10 +11,11 @@ from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.promises import CRASH_SEEN_WITHIN, lost_in
+from casty.testing.simulation.promises import CLOCKS_APART, CRASH_SEEN_WITHIN, lost_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
+LOOK_EVERY = 0.5
 STAYING = (MemberStatus.joining, MemberStatus.up)
 
 
@@ -22,11 +23,13 @@ STAYING = (MemberStatus.joining, MemberStatus.up)
 class LeavesInOrder(Rule):
     """The rules of a leave.
 
-    Whoever leaves stays until it is told to go, or for the time that the settings give it, or until nobody is left whom
-    it reaches. Whoever is told to go is removed once it has said that it went, or cannot be reached, and not before.
+    Whoever leaves finishes its work. It stays until it is told to go, or for the time that the settings give it, or
+    until nobody is left whom it reaches; and no longer. Whoever is told to go is removed once it has said that it went,
+    or cannot be reached, and not before.
     """
 
     _leaving_since: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
+    _woke: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
     _exiting: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _removed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _down: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
@@ -40,6 +43,24 @@ class LeavesInOrder(Rule):
                 self._remove(run, before, node)
         if run.outcome == "left":
             self._left(run, after)
+        elif run.alive and run.finished_at <= self.cluster.now:
+            self._may_stay(run, after)
+
+    def look(self) -> None:
+        cluster = self.cluster
+        self.look_at = cluster.now + LOOK_EVERY
+        for node in list(self._leaving_since):
+            run = cluster.every[node]
+            if not run.alive:
+                del self._leaving_since[node]
+            elif run.paused:
+                self._woke[node] = cluster.now
+            elif cluster.now - max(run.finished_at, self._woke.get(node, 0.0)) > self._longest:
+                self._fail(run, "who leaves goes in the end", f"its work is finished since {run.finished_at:.4f}")
+
+    @property
+    def _longest(self) -> float:
+        return self.cluster.settings.leave_timeout * (1 + CLOCKS_APART) + LOOK_EVERY
 
     def _note(self, run: Run, state: Gossip) -> None:
         own = state.members.get(run.node)
@@ -53,6 +74,8 @@ class LeavesInOrder(Rule):
 
     def _left(self, run: Run, state: Gossip) -> None:
         own = state.members.get(run.node)
+        if run.finished_at > self.cluster.now:
+            self._fail(run, "who leaves finishes its work", "it went before")
         if own is None or own.status is not MemberStatus.leaving:
             return
         lost = lost_in(state, run.node)
@@ -61,6 +84,14 @@ class LeavesInOrder(Rule):
         if others and waited < self.cluster.settings.leave_timeout - 0.01:
             text = f"it went after {waited:.3f} s, though {others[0].id} had not let it go"
             self._fail(run, "who leaves waits for the others", text)
+
+    def _may_stay(self, run: Run, state: Gossip) -> None:
+        own = state.members.get(run.node)
+        if own is None or own.status is not MemberStatus.leaving:
+            return
+        lost = lost_in(state, run.node) | {run.node}
+        if not any(m.status in STAYING and m.unique not in lost for m in state.ordered):
+            self._fail(run, "who leaves goes at once where nobody stays", "it waits")
 
     def _remove(self, run: Run, before: Gossip, node: UniqueAddress) -> None:
         gone = self.cluster.every[node]

@@ -27,6 +27,7 @@ from casty.testing.simulation.faults import (
     Restart,
     Wake,
 )
+from casty.testing.simulation.recurring import recurring
 from casty.testing.simulation.scenario import Scenario, Timed
 from casty.testing.simulation.varying import settings_for
 
@@ -105,7 +106,7 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
 def random_scenario(
     seed: int, nodes: Sequence[str] = (), *, clocks: bool = True, settings: ClusterSettings | None = None
 ) -> Scenario:
-    """Draw a cluster in which up to eight things go wrong, one after the other.
+    """Draw a cluster in which up to eight things go wrong, one after the other, or one thing does several times.
 
     Parameters:
         seed: Number that the scenario follows from.
@@ -121,6 +122,8 @@ def random_scenario(
     """
     rng = random.Random(seed)
     names = tuple(nodes) or names_for(seed)
+    if again := recurring(seed, names, NEWCOMER):
+        return _with_settings(Scenario(seed, names, again), settings)
     draw = _Draw(rng, names, clocks=clocks)
     faults: list[Timed] = []
     at = 0.0

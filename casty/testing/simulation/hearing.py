@@ -30,6 +30,8 @@ HELD_LONGER = 3.0
 FLAPS = 3
 FLAPS_WITHIN = 130.0
 LOOK_EVERY = 0.5
+REFUSED_TWICE_IN = 0.19
+"""Seconds between the two refused dials that accuse a run which has ended, by the fastest clock."""
 
 Pair = tuple[UniqueAddress, UniqueAddress]
 
@@ -44,7 +46,8 @@ class _Answers:
 class AccusedRightly(Rule):
     """The rules: who answers an observer is not accused by it, and is no more once it answers again.
 
-    A member that has come and gone three times within two minutes has to be steady for longer.
+    Two refused dials 0.2 seconds apart accuse who has ended, and not one. A member that has come and gone three times
+    within two minutes has to be steady for longer.
     """
 
     kinds = (HeartbeatAck,)
@@ -71,13 +74,8 @@ class AccusedRightly(Rule):
         for subject in own.accused - old:
             self._accused.setdefault((run.node, subject), deque(maxlen=FLAPS)).append(now)
             known = self._answers.get((run.node, subject))
-            if (
-                known is not None
-                and now - known.last < ACCUSED_SHARE * pause_of(run)
-                and self.cluster.every[subject].alive
-            ):
-                text = f"{run.name} accuses {subject.address.host}, which answered at {known.last:.4f}"
-                raise InvariantBroken("who answers is not accused", f"{text}, at {now:.4f}")
+            if known is not None and now - known.last < ACCUSED_SHARE * pause_of(run):
+                self._must_be_gone(run, subject, known.last)
 
     def look(self) -> None:
         now = self.cluster.now
@@ -96,6 +94,17 @@ class AccusedRightly(Rule):
                 if now > since + self._lifted_within(run, state, subject):
                     text = f"{run.name} accuses {subject.address.host}, which has answered since {since:.4f}"
                     raise InvariantBroken("who answers again is taken back", f"{text}, at {now:.4f}")
+
+    def _must_be_gone(self, run: Run, subject: UniqueAddress, answered_at: float) -> None:
+        """Fail where who has just answered is accused, and no two dials were refused, nor another run is there."""
+        there, now = self.cluster.every[subject], self.cluster.now
+        text = f"{run.name} accuses {subject.address.host}, which answered at {answered_at:.4f}"
+        if there.alive:
+            raise InvariantBroken("who answers is not accused", f"{text}, at {now:.4f}")
+        is_last = self.cluster.runs[subject.address.host] is there
+        if is_last and now < there.ended_at + REFUSED_TWICE_IN:
+            text += f" and ended at {there.ended_at:.4f}"
+            raise InvariantBroken("one refused dial accuses nobody", f"{text}, at {now:.4f}")
 
     def _gap(self, run: Run) -> float:
         return GAP_SHARE * pause_of(run)

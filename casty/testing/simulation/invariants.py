@@ -134,8 +134,9 @@ class Watch(Rule):
 
     def _identities(self, run: Run, state: Gossip) -> None:
         voters = [member for member in state.ordered if member.status in VOTING]
+        came_up = [member for member in state.ordered if member.up_number]
         for what, values in (
-            ("address", [member.address for member in voters]),
+            ("address", [member.address for member in came_up]),
             ("node_id", [member.id for member in voters if member.status is MemberStatus.up]),
         ):
             if len(set(values)) < len(values):

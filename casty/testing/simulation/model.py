@@ -200,7 +200,7 @@ class ModelCluster(Network):
         run = self.runs[name]
         if not run.alive:
             return
-        run.alive, run.paused, run.outcome = False, False, "crashed"
+        run.alive, run.paused, run.outcome, run.ended_at = False, False, "crashed", self.now
         run.held.clear()
         self.standing_still.discard(name)
         self.ended.append(run)
@@ -215,7 +215,7 @@ class ModelCluster(Network):
             name: Name of the node.
         """
         run = self.runs[name]
-        self._do(run, self.tell, run, WorkFinished())
+        self._do(run, self._finish, run)
 
     def send_away(self, at: str, name: str) -> None:
         """Let one node ask another to leave; that one has ``work`` seconds to do before.
@@ -390,7 +390,7 @@ class ModelCluster(Network):
                     run.notes.append(text)
                     self._note(run, "notes", text)
                 case AskedToLeave():
-                    self._at(self.work, run, self.tell, run, WorkFinished())
+                    self._at(self.work, run, self._finish, run)
                 case Left() | Downed() | JoinFailed():
                     self._end(run, effect)
                 case AcquireLease(claim):
@@ -406,8 +406,12 @@ class ModelCluster(Network):
                 case _:
                     raise TypeError(f"the model cannot perform {effect!r}")
 
+    def _finish(self, run: Run) -> None:
+        run.finished_at = min(run.finished_at, self.now)
+        self.tell(run, WorkFinished())
+
     def _end(self, run: Run, effect: Left | Downed | JoinFailed) -> None:
-        run.alive = False
+        run.alive, run.ended_at = False, self.now
         self.ended.append(run)
         match effect:
             case Left():

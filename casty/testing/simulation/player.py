@@ -14,6 +14,7 @@ from functools import partial
 from typing import assert_never
 
 from casty.protocol.assembly import availability_of, topology_settings
+from casty.testing.simulation.acknowledging import Acknowledged
 from casty.testing.simulation.agreeing import Agreed
 from casty.testing.simulation.answering import Answered
 from casty.testing.simulation.deciding import Decided
@@ -36,14 +37,16 @@ from casty.testing.simulation.faults import (
 )
 from casty.testing.simulation.granting import GrantsHold
 from casty.testing.simulation.hearing import AccusedRightly
+from casty.testing.simulation.holding import Held
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
+from casty.testing.simulation.letting_in import OneRunJoins
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.probing import Probed
 from casty.testing.simulation.returning import ReturnHeard
 from casty.testing.simulation.rules import Rule, Rules
 from casty.testing.simulation.run import Run
 from casty.testing.simulation.scenario import Scenario
-from casty.testing.simulation.silence import SilenceNoticed
+from casty.testing.simulation.silence import SilenceNoticed, StallWithheld
 from casty.testing.simulation.spreading import NewsTravel, Weather
 from casty.testing.simulation.trace import Show, Trace
 
@@ -128,13 +131,17 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
         NewsTravel(cluster, weather),
         Watch(cluster, one_cluster=one_cluster),
         SilenceNoticed(cluster),
+        StallWithheld(cluster),
         ReturnHeard(cluster),
         AccusedRightly(cluster),
+        Held(cluster),
         CrashSeen(cluster),
         Agreed(cluster),
         Decided(cluster),
         LeavesInOrder(cluster),
         Answered(cluster),
+        Acknowledged(cluster),
+        OneRunJoins(cluster),
         Probed(cluster),
     ]
     return rules if owner is None else [*rules, owner, GrantsHold(cluster)]

@@ -26,6 +26,8 @@ POSTPONED = 1.0
 CROSSING_MAX = 2.0
 """Seconds after the pause that is forgiven at which phi has crossed at the latest."""
 ROUNDED = 0.01
+REPEATED_AFTER = 0.6
+"""The share of an interval in which a heartbeat follows on one whose answer is overdue."""
 
 Pair = tuple[UniqueAddress, UniqueAddress]
 
@@ -34,9 +36,9 @@ Pair = tuple[UniqueAddress, UniqueAddress]
 class Probed(Rule):
     """The rules of indirect probes.
 
-    Nobody is accused for its silence before another member was asked, if there is one, and a second later where that
-    one has heard it since. Who is asked sends a heartbeat at once, and tells who asked when that is answered. Where
-    messages got lost, silences are long before they are strange.
+    Whose answer is overdue is sent twice as many heartbeats. Nobody is accused for its silence before another member
+    was asked, if there is one, and a second later where that one has heard it since. Who is asked sends a heartbeat at
+    once, and tells who asked when that is answered. Where messages got lost, silences are long before they are strange.
     """
 
     kinds = (ProbeRequest, ProbeAnswer, Heartbeat, HeartbeatAck)
@@ -58,6 +60,10 @@ class Probed(Rule):
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, int], UniqueAddress]()
     )
     """About whom a run has asked, by the number of the question."""
+    _beats: dict[Pair, tuple[float, bool]] = field(
+        init=False, default_factory=lambda: dict[Pair, "tuple[float, bool]"]()
+    )
+    """When a run last sent a heartbeat to another, by its clock, and whether two answers were overdue then."""
     _stood: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     _is_rough: bool = field(init=False, default=False)
 
@@ -65,6 +71,8 @@ class Probed(Rule):
         if isinstance(message, ProbeRequest):
             self._asked[run.node, message.subject] = self.cluster.now
             self._questions[run.node, message.sequence] = message.subject
+        if isinstance(message, Heartbeat):
+            self._beat(run, to)
         owed = self._owed.get((run.node, to))
         if owed is not None and isinstance(message, owed[0]):
             del self._owed[run.node, to]
@@ -116,6 +124,18 @@ class Probed(Rule):
         for (node, to), (kind, _) in self._owed.items():
             text = f"{node.address.host} owes {to.address.host} a {kind.__name__}, at {cluster.now:.4f}"
             raise InvariantBroken("who is asked about somebody looks", text)
+
+    def _beat(self, run: Run, to: UniqueAddress) -> None:
+        monitoring, now, pair = run.availability, run.clock(self.cluster.now), (run.node, to)
+        interval = monitoring.heartbeat_interval
+        before, was_late = self._beats.get(pair, (now, False))
+        is_late = to in monitoring.monitored and to not in monitoring.accused
+        is_late = is_late and monitoring.detector.last_heard(to) < now - 2 * interval
+        self._beats[pair] = now, is_late
+        has_stood = self.cluster.now - self._stood.get(run.name, -math.inf) < STALL_OVER
+        if was_late and is_late and not has_stood and now - before > REPEATED_AFTER * interval:
+            text = f"{run.name} asks {to.address.host} again after {now - before:.3f} s"
+            raise InvariantBroken("who is late is asked twice as often", f"{text}, at {self.cluster.now:.4f}")
 
     def _must_wait(self, run: Run, subject: UniqueAddress) -> None:
         detector, put_off = run.availability.detector, self._put_off.get((run.node, subject), 0.0)

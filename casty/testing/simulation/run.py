@@ -32,6 +32,10 @@ class Run:
     """Whether its loop stands still."""
     outcome: str = ""
     """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
+    finished_at: float = math.inf
+    """When it was told that its work is finished, so that it may leave."""
+    ended_at: float = math.inf
+    """When it ended or crashed."""
     last: LastMembership | None = None
     """What it knew when it was downed; until then, what the run before it knew and it remembers."""
     events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())

@@ -1,8 +1,8 @@
-"""Whoever is silent is accused in time.
+"""Whoever is silent is accused in time, and not too early by who stood still itself.
 
-Owns the memory of who cannot hear whom, and since when. It looks a few times a second: a silence is
-a matter of seconds. Give `SilenceNoticed.check` to `ModelCluster.run_for` as its ``until``, as that
-of `Watch`.
+Owns the memory of who cannot hear whom, and since when, and of who stood still. It looks a few times a second: a
+silence is a matter of seconds. Give `SilenceNoticed.check` to `ModelCluster.run_for` as its ``until``, as that of
+`Watch`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
+from casty.protocol.gossip import Gossip
 from casty.testing.simulation.invariants import InvariantBroken
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
@@ -22,7 +23,42 @@ it by one, clocks run slower, and this looks now and then. Messages may be under
 STALL_FORGIVEN, STALL_OVER = 3.5, 20.0
 """Seconds that one who stood still itself forgives more, in so many after that."""
 
+WITHHELD_MAX = 3.0
+STALL_MIN = 0.6
+CLOCK_SLOWEST = 0.94
+
 Pair = tuple[UniqueAddress, UniqueAddress]
+
+
+@dataclass(slots=True)
+class StallWithheld(Rule):
+    """The rule: who stood still itself accuses nobody of silence for as long again, at most for three seconds."""
+
+    _began: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
+    """Since when each node stands still."""
+    _withheld: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
+    """Until when each node that stood still accuses nobody."""
+
+    def look(self) -> None:
+        now = self.cluster.now
+        for name in self.cluster.standing_still - self._began.keys():
+            self._began[name] = now
+        for name in self._began.keys() - self.cluster.standing_still:
+            run = self.cluster.runs[name]
+            # Its loop was late since the next heartbeat was due; less than half a second is not counted.
+            stood = (now - self._began.pop(name)) * CLOCK_SLOWEST - run.availability.heartbeat_interval
+            if stood > STALL_MIN:
+                self._withheld[name] = now + min(stood, WITHHELD_MAX) * CLOCK_SLOWEST
+
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        until = self._withheld.get(run.name, -math.inf)
+        if before is None or after.rows is before.rows or run.node not in after.rows or self.cluster.now >= until:
+            return
+        old = before.rows[run.node].accused if run.node in before.rows else frozenset[UniqueAddress]()
+        for subject in after.rows[run.node].accused - old:
+            if self.cluster.runs[subject.address.host].node == subject and self.cluster.every[subject].alive:
+                text = f"{run.name} accuses {subject.address.host} {until - self.cluster.now:.3f} s too early"
+                raise InvariantBroken("who stood still accuses nobody at once", f"{text}, at {self.cluster.now:.4f}")
 
 
 @dataclass(slots=True)

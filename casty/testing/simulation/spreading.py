@@ -83,9 +83,10 @@ class Weather(Rule):
 class NewsTravel(Rule):
     """The rules of calm weather.
 
-    A change of the membership is known to all members in a tenth of a second and five journeys. Where nobody is
+    A change of the membership is known to all members in a tenth of a second and five journeys, and the leader knows
+    that. Where nobody is
     unreachable, who joins is up within three seconds unless too few have joined, who leaves is gone within as many
-    after its work, and the services of all are known in as long as a change.
+    after its work and missed by nobody, and the services of all are known in as long as a change.
     """
 
     weather: Weather
@@ -106,6 +107,8 @@ class NewsTravel(Rule):
         if before is not None and after.version.version_of(number) > before.version.version_of(number):
             self._news.append((self.cluster.now, run, after.version))
             self.look_at = min(self.look_at, self.cluster.now + self._within)
+        if before is not None and after.rows is not before.rows and self.weather.is_calm:
+            self._missed(run, before, after)
 
     def look(self) -> None:
         now, within = self.cluster.now, self._within
@@ -127,6 +130,23 @@ class NewsTravel(Rule):
     def _within(self) -> float:
         return PUSHED_WITHIN + JOURNEYS * self.weather.journey
 
+    def _missed(self, run: Run, before: Gossip, after: Gossip) -> None:
+        """Fail for who misses a run that was told to go, and went: it has said so."""
+        accused, old = (
+            state.rows[run.node].accused if run.node in state.rows else frozenset[UniqueAddress]()
+            for state in (after, before)
+        )
+        for node in accused - old:
+            gone = self.cluster.every[node]
+            state = gone.topology.state
+            own = None if state is None else state.members.get(node)
+            was_calm = gone.ended_at - self.weather.since >= CALM_AFTER
+            if self.cluster.runs[gone.name] is not gone or gone.outcome != "left":
+                continue  # another run of the node is evidence
+            if own is not None and own.status is MemberStatus.exiting and was_calm:
+                text = f"{run.name} accuses {gone.name}, which went at {gone.ended_at:.4f}"
+                raise InvariantBroken("who went in order is not missed", f"{text}, at {self.cluster.now:.4f}")
+
     def _known_by_all(self, author: Run, version: Version, at: float) -> None:
         state = author.topology.state
         if state is None or not author.alive:
@@ -138,6 +158,17 @@ class NewsTravel(Rule):
             if not _covers(theirs, version):
                 text = f"{run.name} does not know what {author.name} changed at {at:.4f}"
                 raise InvariantBroken("news travel at once in calm weather", f"{text}, at {self.cluster.now:.4f}")
+            if theirs.version == version and not _is_held_up(run):
+                self._agreed_in(run, theirs, at)
+
+    def _agreed_in(self, run: Run, state: Gossip, at: float) -> None:
+        """Fail for a leader that does not know of a voter that it has seen the version."""
+        if run.node != min(state.voters, default=None):
+            return
+        unknown = [n for n in state.voters - state.seen if self.cluster.every[n].alive]
+        if unknown:
+            text = f"{run.name} leads, and cannot tell that {unknown[0].address.host} has seen the change of {at:.4f}"
+            raise InvariantBroken("a leader knows at once who has seen a change", f"{text}, at {self.cluster.now:.4f}")
 
     def _look_at_passing(self, states: list[Gossip], within: float) -> None:
         now = self.cluster.now

@@ -1,0 +1,96 @@
+"""Who asks to be let in: one run of a node at a time, and nobody who has taken it back.
+
+Owns the memory of what a request has to lead to, until the event is over in which it came, or an address was dialled.
+It does not know when a member comes up (`agreeing`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.admission import VerifyAddress
+from casty.protocol.membership import MemberStatus
+from casty.protocol.messages import JoinProbe, JoinWithdrawn
+from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.rules import Rule
+from casty.testing.simulation.run import Run
+
+SETTLED = (MemberStatus.joining, MemberStatus.up)
+ROUNDED = 0.001
+
+
+@dataclass(slots=True)
+class OneRunJoins(Rule):
+    """The rules of asking to be let in.
+
+    Who asks at the address of a member that stays has that address dialled; if the newcomer is who answers there, the
+    member is down at once. Who withdraws its request is down at once where it was let in.
+    """
+
+    kinds = (JoinProbe, JoinWithdrawn, VerifyAddress)
+    _withdrawn: dict[UniqueAddress, UniqueAddress] = field(
+        init=False, default_factory=lambda: dict[UniqueAddress, UniqueAddress]()
+    )
+    _asks: dict[UniqueAddress, UniqueAddress] = field(
+        init=False, default_factory=lambda: dict[UniqueAddress, UniqueAddress]()
+    )
+    """By who has to dial: the newcomer."""
+    _dialled: list[tuple[float, UniqueAddress, UniqueAddress]] = field(
+        init=False, default_factory=lambda: list[tuple[float, UniqueAddress, UniqueAddress]]()
+    )
+    """When who has dialled knows that which newcomer is there."""
+
+    def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        state = run.topology.state
+        if state is None or run.topology.gone:
+            return
+        if isinstance(message, JoinWithdrawn):
+            if sender in state.members:
+                self._withdrawn[run.node] = sender
+                self.look_at = -math.inf
+        elif sender not in state.members and sender not in state.tombstones:
+            if any(one.address == sender.address and one.status in SETTLED for one in state.ordered):
+                self._asks[run.node] = sender
+                self.look_at = -math.inf
+
+    def performed(self, run: Run, effect: object) -> None:
+        if not isinstance(effect, VerifyAddress):
+            return
+        self._asks.pop(run.node, None)
+        cluster, there = self.cluster, self.cluster.every[effect.joiner]
+        if there.alive and not there.paused and not cluster.is_cut(run.name, there.name):
+            self._dialled.append((cluster.now + cluster.delay + ROUNDED, run.node, effect.joiner))
+            self.look_at = -math.inf
+
+    def look(self) -> None:
+        now = self.cluster.now
+        for node, joiner in self._asks.items():
+            if self.cluster.every[node].alive:
+                self._fail("an address is dialled before its run is replaced", f"by {node.address.host}, for {joiner}")
+        self._asks.clear()
+        for node, gone in self._withdrawn.items():
+            if self._stays(node, gone):
+                self._fail("who withdraws is not let in", f"{gone} is a member for {node.address.host}")
+        self._withdrawn.clear()
+        due = [one for one in self._dialled if now > one[0]]
+        self._dialled = [one for one in self._dialled if now <= one[0]]
+        for _, node, joiner in due:
+            state = self.cluster.every[node].topology.state
+            runs = set[UniqueAddress]() if state is None else state.runs_at(joiner.address) - {joiner}
+            for older in runs:
+                if self._stays(node, older):
+                    self._fail("the run that a newcomer replaces is down", f"{older} stays for {node.address.host}")
+        self.look_at = min((at for at, _, _ in self._dialled), default=math.inf)
+
+    def _stays(self, node: UniqueAddress, member: UniqueAddress) -> bool:
+        """Return whether a run that is not stopped has somebody as a member that is there to stay."""
+        run = self.cluster.every[node]
+        state = run.topology.state
+        if state is None or not run.alive or run.paused or member not in state.members:
+            return False
+        return state.members[member].status in SETTLED
+
+    def _fail(self, rule: str, what: str) -> None:
+        raise InvariantBroken(rule, f"{what}, at {self.cluster.now:.4f}")
