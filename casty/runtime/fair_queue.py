@@ -115,17 +115,22 @@ class FairQueue(Generic[T]):
             self.by_sender[sender] = flow
         return chunk
 
-    def put_back(self, chunk: deque[T]) -> None:
-        """Take back what is left of the last turn, to come first in the sender's next one."""
-        flow = self.by_sender.get(self._latest)
-        if not isinstance(flow, Flow):
-            flow = self.by_sender[self._latest] = Flow()
-        flow.chunks.appendleft(chunk)
-
     @property
     def waits_alone(self) -> bool:
         """Whether nobody waits but the sender whose turn the last one was."""
         return len(self.by_sender) == 1 and self._latest in self.by_sender
+
+    @property
+    def is_turn_of_crowd(self) -> bool:
+        """Whether the last turn was that of one message of a stranger, which is charged no more and never put back."""
+        return self._latest is CROWD
+
+    def put_back(self, chunk: deque[T]) -> None:
+        """Take back what is left of the last turn of a member, to come first in its next one."""
+        flow = self.by_sender.get(self._latest)
+        if not isinstance(flow, Flow):
+            flow = self.by_sender[self._latest] = Flow()
+        flow.chunks.appendleft(chunk)
 
     def head(self) -> T:
         """Return the message whose turn it is, by turns of one message. KeyError for none."""

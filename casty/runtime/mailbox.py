@@ -148,6 +148,7 @@ class MessageQueue:
 
     __slots__ = (
         "_is_own_turn",
+        "_holds_own_end",
         "_stashed",
         "_takes_turns",
         "_turn_of",
@@ -201,6 +202,7 @@ class MessageQueue:
         """Requests among the messages that nobody waits for any more."""
         self.weights: Weights | None = None
         """Of the large messages from other nodes among the messages; None where none ever came."""
+        self._holds_own_end = False
         self._withdrawn_elsewhere = 0
         """How many of them may be in a stash, where looking through the queue again would be in vain."""
 
@@ -253,7 +255,12 @@ class MessageQueue:
         return task not in senders
 
     def push_out_oldest(self, message: object) -> object:
-        """Put ``message`` into a full queue and return the oldest one, which made room for it."""
+        """Put ``message`` into a full queue and return the oldest one, which made room for it.
+
+        What comes behind the own end is never handled: it pushes nothing out, and is returned itself.
+        """
+        if self._holds_own_end:
+            return message
         notices: list[object] = []
         while type(oldest := self.messages.popleft()) is EndNotice:
             notices.append(oldest)
@@ -267,8 +274,8 @@ class MessageQueue:
             return
         if not self.limit:
             self.messages, self.limit = deque(), self.capacity
-        if not isinstance(notice, EndNotice) and self.overflow is MailboxOverflowStrategy.drop_oldest:
-            self.overflow = MailboxOverflowStrategy.drop_new  # what comes behind the own end pushes nothing out for it
+        if not isinstance(notice, EndNotice):
+            self._holds_own_end = True
         self.notices += 1
         self.limit += 1
         sender = sender_of(notice, self.flows) if self.flows and isinstance(notice, EndNotice) else None
@@ -350,7 +357,7 @@ class MessageQueue:
         """
         flows = self.flows
         if self.front and flows is not None and flows.by_sender and self._turn_of is flows:
-            if not self.messages and flows.waits_alone:
+            if flows.is_turn_of_crowd or (not self.messages and flows.waits_alone):
                 return self.front  # it would be given back at once
             flows.put_back(self.front)
             self.front = None

@@ -347,6 +347,29 @@ async def test_what_comes_while_a_full_mailbox_is_drained_pushes_nothing_out(
     assert sum(statistics.dead_letters.values()) + statistics.messages_rejected == 6
 
 
+async def test_a_send_to_itself_while_it_is_drained_waits_for_nothing_under_drop_oldest(autojump_clock: object) -> None:
+    seen = list[object]()
+
+    async def handle(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        seen.append(message)
+        await trio.sleep(1.0)
+        await ctx.self.send("again")
+        return Behaviors.same()
+
+    async def make(ctx: ActorContext[object]) -> Behavior[object]:
+        child = ctx.spawn(Behaviors.receive(handle), "child", mailbox=Mailbox(3, MailboxOverflowStrategy.drop_oldest))
+        for number in range(3):
+            child.tell(number)
+        await ctx.stopped(child, drain=60.0)
+        return Behaviors.ignore()
+
+    async with ActorSystem() as system:
+        system.spawn(Behaviors.setup(make), "parent")
+        await trio.sleep(100.0)
+        assert sum(system.statistics().dead_letters.values()) == 3
+    assert seen == [0, 1, 2]
+
+
 async def test_a_drain_whose_wait_was_cancelled_still_ends_in_time(autojump_clock: object) -> None:
     kept = Kept()
 

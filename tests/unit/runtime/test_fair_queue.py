@@ -277,3 +277,17 @@ def test_a_closed_mailbox_gives_back_what_waits_in_all_queues() -> None:
     queue, room = mailbox.queue_for("a")
     assert len(queue) >= room
     assert (len(mailbox), mailbox.take()) == (0, NOTHING)
+
+
+def test_a_batch_that_ends_before_a_message_of_a_stranger_is_taken_loses_nothing_of_the_crowd() -> None:
+    """What an inbox takes of signals counts for its batch, so a turn can be over before it has begun."""
+    mailbox, allowance = MessageQueue(Mailbox()), Allowance(1_000)
+    for number in range(40):
+        put_strange(mailbox, "stranger", number, allowance)
+    seen: list[object] = []
+    while (message := mailbox.take()) is not NOTHING:
+        seen.append(message)
+        mailbox.next_turn()
+        mailbox.next_turn()
+    assert seen == [*range(40)]
+    assert allowance.bytes == 0
