@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, furthest, in_order
+from casty.protocol.membership import GOING, VOTING, Member, MemberStatus, furthest, in_order, was_up
 from casty.protocol.reachability import ObserverRow, accusing_each_other, kept_rows, merge_rows, unreachable_in
 from casty.protocol.vector_clock import VectorClock
 
@@ -79,9 +79,8 @@ class Gossip:
         Whom it accuses is heard no more and cannot take back what it said: its accusations count for nothing.
         """
         own = self.rows.get(self_node, _NO_ROW).accused
-        member = self.members.get(self_node)
         # What a node that joins says counts for itself.
-        joins = bool(own) and member is not None and member.status is MemberStatus.joining
+        joins = bool(own) and self_node in self.unheeded and self_node not in self.down
         if not self.unreachable and not joins:
             return self.unreachable
         if own.isdisjoint(self.rows) and not joins:
@@ -97,15 +96,15 @@ class Gossip:
 
     @cached_property
     def unheeded(self) -> frozenset[UniqueAddress]:
-        """The members whose accusations count for nobody else: who is down, and who joins, once anybody is up.
+        """The members whose accusations count for nobody else: who is down, and who was never up, once anybody is.
 
-        Who has just been let in may be anybody, and says by a row of its own that all others are lost.
+        Who has just been let in may be anybody, and says by a row of its own that all others are lost. It may leave.
         """
         statuses = {member.status for member in self.members.values()}
-        void = (MemberStatus.down, MemberStatus.joining) if MemberStatus.up in statuses else (MemberStatus.down,)
-        if statuses.isdisjoint(void):
-            return frozenset()
-        return frozenset(unique for unique, member in self.members.items() if member.status in void)
+        if MemberStatus.up not in statuses:
+            return self.down
+        void = frozenset(node for node, member in self.members.items() if not was_up(member))
+        return self.down | void if void else self.down
 
     @cached_property
     def down(self) -> frozenset[UniqueAddress]:
@@ -124,8 +123,8 @@ class Gossip:
 
     @cached_property
     def voters(self) -> frozenset[UniqueAddress]:
-        """The up and leaving members, in whose agreement convergence lies as far as they are reachable."""
-        return frozenset(unique for unique, member in self.members.items() if member.status in VOTING)
+        """Those that are up, or leave and were: convergence is their agreement, as far as they are reachable."""
+        return frozenset(n for n, member in self.members.items() if member.status in VOTING and was_up(member))
 
     @cached_property
     def digest(self) -> bytes:

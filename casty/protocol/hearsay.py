@@ -20,7 +20,7 @@ from typing import TypeVar
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import Member, MemberStatus, furthest
+from casty.protocol.membership import Member, MemberStatus, furthest, was_up
 from casty.protocol.reachability import ObserverRow, kept_rows, merge_rows
 from casty.protocol.registry import COUNT_MAX, JUMP_MAX
 
@@ -38,7 +38,7 @@ def has_word(state: Gossip, node: UniqueAddress) -> bool:
     member = state.members.get(node)
     if member is None or member.status is MemberStatus.down:
         return False
-    return member.up_number > 0 or member.status is MemberStatus.up or not state.voters
+    return was_up(member) or not state.voters
 
 
 def checked(mine: Gossip, told: Gossip, teller: UniqueAddress) -> Gossip:
@@ -97,7 +97,7 @@ def speaks_for_itself(mine: Gossip, told: Gossip, teller: UniqueAddress) -> bool
         _is_equal_but(mine.members, told.members, teller)
         and _is_equal_but(mine.rows, told.rows, teller)
         and _is_equal_but(mine.version.versions, told.version.versions, teller.incarnation)
-        and mine.tombstones == told.tombstones
+        and mine.tombstones.keys() == told.tombstones.keys()
         and mine.up_numbers_given == told.up_numbers_given
     )
 

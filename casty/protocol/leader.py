@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import GOING, VOTING, Member, MemberStatus
+from casty.protocol.membership import VOTING, Member, MemberStatus, was_up
 from casty.protocol.reachability import ObserverRow
 
 _LEADING = (VOTING, (MemberStatus.exiting,), (MemberStatus.joining,))
@@ -31,7 +31,7 @@ def leader_among(members: Collection[Member], unreachable: Collection[UniqueAddr
 def _first(reachable: Sequence[Member]) -> Member | None:
     for statuses in _LEADING:
         for member in reachable:
-            if member.status in statuses:
+            if member.status in statuses and (was_up(member) or member.status is MemberStatus.joining):
                 return member
     return None
 
@@ -135,11 +135,10 @@ class LeaderActions:
         settled = [member for member in state.ordered if member.status is not MemberStatus.joining]
         addresses = {member.address for member in settled}
         ids = {member.id for member in settled if member.status is not MemberStatus.down}
-        staying = {member.unique for member in state.ordered if member.status not in GOING}
         number = state.up_numbers_given
         promoted: set[NodeAddress] = set()
         for member in joining:
-            if state.rows.get(member.unique, ObserverRow()).accused & staying:
+            if state.rows.get(member.unique, ObserverRow()).accused & state.voters:
                 continue  # once it is up its word counts: first it has to reach those that it would be one of
             if member.address in addresses:
                 continue  # an older run still holds the address, and often the name: wait for its removal

@@ -145,6 +145,11 @@ class Member(_Known):
         return moved
 
 
+def was_up(member: Member) -> bool:
+    """Return whether a member is up, or was before it began to go."""
+    return member.up_number > 0 or member.status is MemberStatus.up
+
+
 def by_age(member: Member) -> tuple[bool, int, UniqueAddress]:
     """Return the key that sorts members by age, the oldest first: `Member.is_older_than` compares it."""
     return not member.up_number, member.up_number, member.unique

@@ -65,7 +65,7 @@ from casty.protocol.view import View
 
 GOSSIP = "gossip"
 _ANSWERED = (ServingRequest, ServingGrant, GossipDigest, GossipSeen, GossipVersions)
-"""What changes the state and the registry, or nothing that anything here follows from."""
+"""What changes the state, the registry, or who was heard, or nothing that anything here follows from."""
 
 
 @dataclass(slots=True)
@@ -115,11 +115,11 @@ class Topology:
         """
         if self.gone:
             return ()
-        before, registry, given_up = self.state, self.registry, self._given_up
+        before, registry, given_up, heard = self.state, self.registry, self._given_up, len(self._exchange.heard)
         try:
             effects = self._before_membership(event, now) if before is None else self._as_member(before, event, now)
             if isinstance(event, Received) and isinstance(event.message, _ANSWERED):
-                if self.state is before and self.registry is registry:
+                if self.state is before and self.registry is registry and len(self._exchange.heard) == heard:
                     return effects  # most messages tell nothing new, and nothing follows from the same state again
             return [*effects, *self._settle(before, now)]
         except Exception:
@@ -306,17 +306,19 @@ class Topology:
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
         if (state := self.state) is None or self.gone:
             return []
-        # Step by step: subscribers here see every state that a leader leaves at once, as others do.
-        effects: list[TopologyEffect] = [*self.view.update(state, self.registry)]
+        steps = [state]
         while (moved := self._lead(state, now)) is not state:
-            effects.extend(self.view.update(moved, self.registry))
-            state = moved
+            steps.append(state := moved)
         self.state = state
-        effects.extend(self._pushes.settle(state, self.registry, now))
+        pushes, sides = self._pushes.settle(state, self.registry, now), list[TopologyEffect]()
         if state is not before:
             self._confirmed &= state.members.keys()
-            effects = [*self._sides.observe(state, now), *effects]  # before anybody hears of a removal
-        return [*effects, *self._own_end(state, before or state, now)]
+            sides = [*self._sides.observe(state, now)]
+        end = self._own_end(state, before or state, now)
+        # Last, when nothing else can fail: what the view has noted is told. And step by step: subscribers here see
+        # every state that a leader leaves at once, as others do.
+        told = [effect for step in steps for effect in self.view.update(step, self.registry)]
+        return [*sides, *told, *pushes, *end]  # sides before anybody hears of a removal
 
     def _lead(self, state: Gossip, now: float) -> Gossip:
         may_begin = self._founding.may_begin(state)

@@ -111,3 +111,11 @@ def test_the_owner_of_a_slot_goes_beyond_what_others_ascribe_to_it() -> None:
     assert own.with_own_beyond(B, JUMP_MAX + 3) is own, "nobody has taken that"
     (page,) = (page for pages in slot_pages(beyond, lied.versions) for page in pages)
     assert lied.taking([page], ()).entries({B}) == own.entries({B})
+
+
+def test_who_leaves_speaks_for_itself_whenever_others_were_removed() -> None:
+    """When that was, each node says by its own clock."""
+    mine = replace(STATE, tombstones={run_of("gone"): 10.0})
+    told = replace(mine, tombstones={run_of("gone"): 10.25}).with_moved(Z, {Z}, MemberStatus.leaving)
+    assert speaks_for_itself(mine, told, Z)
+    assert not speaks_for_itself(mine, replace(told, tombstones={}), Z)

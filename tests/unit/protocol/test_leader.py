@@ -37,8 +37,8 @@ def applied(state: Gossip, *, min_members: int = 1, confirmed: frozenset[str] = 
 @pytest.mark.parametrize(
     ("members", "leader"),
     [
-        ([member("c", "up"), member("b", "leaving"), member("a", "joining")], "b"),
-        ([member("c", "joining"), member("b", "exiting"), member("a", "down")], "b"),
+        ([member("c", "up"), member("b", "leaving", up_number=2), member("a", "joining")], "b"),
+        ([member("c", "joining"), member("b", "exiting", up_number=2), member("a", "down")], "b"),
         ([member("c", "joining"), member("b", "joining"), member("a", "down")], "b"),
     ],
 )
@@ -83,21 +83,24 @@ def test_later_joiner_becomes_up_though_members_have_left_since() -> None:
 
 
 def test_leaving_becomes_exiting_and_down_is_removed() -> None:
-    state = gossip_of(member("a"), member("b", "leaving"), member("c", "down"))
+    state = gossip_of(member("a"), member("b", "leaving", up_number=2), member("c", "down"))
     assert applied(state) == {"a": "up", "b": "exiting"}
     assert dict(LeaderActions().apply(state, A, (), now=9.0).tombstones) == {C: 9.0}
 
 
 def test_exiting_member_is_removed_when_it_has_confirmed_or_is_gone() -> None:
-    state = gossip_of(member("a"), member("b", "exiting"))
+    state = gossip_of(member("a"), member("b", "exiting", up_number=2))
     assert applied(state) == {"a": "up", "b": "exiting"}
     assert applied(state, confirmed=frozenset("b")) == {"a": "up"}
     assert applied(accused(state, "a", "b")) == {"a": "up"}
 
 
 def test_a_leaving_leader_lets_itself_exit_but_does_not_remove_itself() -> None:
-    assert applied(gossip_of(member("a", "leaving"), member("b"))) == {"a": "exiting", "b": "up"}
-    assert applied(gossip_of(member("a", "exiting"), member("b", "exiting"))) == {"a": "exiting", "b": "exiting"}
+    assert applied(gossip_of(member("a", "leaving", up_number=1), member("b"))) == {"a": "exiting", "b": "up"}
+    assert applied(gossip_of(member("a", "exiting", up_number=1), member("b", "exiting", up_number=2))) == {
+        "a": "exiting",
+        "b": "exiting",
+    }
 
 
 def test_nothing_moves_without_convergence_or_at_another_leader() -> None:
@@ -144,3 +147,26 @@ def test_nobody_is_up_whom_its_leader_did_not_hear() -> None:
     assert [after.members[node].status.name for node in (B, C)] == ["joining", "up"]
     first = LeaderActions().apply(gossip_of(member("a", "joining")), A, (), now=9.0, heard=())
     assert first.members[A].status is MemberStatus.up
+
+
+def test_a_joiner_that_leaves_again_neither_leads_nor_votes() -> None:
+    state = gossip_of(member("a", "leaving"), member("b", up_number=1), member("c", up_number=2))
+    assert (leader_of(state, A), leader_of(state, B)) == (B, B)
+    assert state.voters == {B, C}
+    assert LeaderActions().apply(state, B, (), now=9.0).members[A].status is MemberStatus.exiting
+
+
+@pytest.mark.parametrize("status", ["joining", "leaving", "exiting"])
+def test_accusations_of_who_was_never_up_count_for_itself_alone(status: str) -> None:
+    state = gossip_of(member("a", status), member("b", up_number=1), member("c", up_number=2))
+    state = accused(state, "a", "b")
+    assert (state.unreachable, state.lost_to(C), state.lost_to(A)) == (frozenset(), frozenset(), {B})
+    gone = gossip_of(member("a", status, up_number=3), member("b", up_number=1), member("c", up_number=2))
+    assert accused(gone, "a", "b").unreachable == {B} or status == "joining"
+
+
+def test_joiners_that_accuse_one_another_come_up_and_one_that_misses_a_voter_does_not() -> None:
+    state = gossip_of(member("a", up_number=1), member("b", "joining"), member("c", "joining"))
+    each_other = accused(accused(state, "b", "c"), "c", "b")
+    assert LeaderActions().apply(each_other, A, (), now=9.0).members[B].status is MemberStatus.up
+    assert LeaderActions().apply(accused(state, "b", "a"), A, (), now=9.0).members[B].status is MemberStatus.joining

@@ -62,7 +62,7 @@ def test_only_the_leader_asks() -> None:
 
 def test_a_joiner_goes_on_asking_members_that_it_hears_to_let_it_in() -> None:
     waiting = gossip_of(
-        member("b"), member("c"), member("d", "leaving"), member("e", "joining"), member("z", "joining")
+        member("b"), member("c"), member("d", "leaving", up_number=4), member("e", "joining"), member("z", "joining")
     )
     machine = reunion("z", "a")
     assert asked(machine, waiting) == [address("b"), address("c"), address("d")]
