@@ -439,14 +439,6 @@ class Cluster:
             raise LookupError(f"no member has the node_id {node!r}; members are {_some_of(names)}")
         return running.remote(path, member.address, incarnation=member.incarnation)
 
-    def bound_leaving(self, deadline: float) -> None:
-        """Have a shutdown end by a certain time, however much of it is left: peers may then detect a failure.
-
-        Parameters:
-            deadline: When, on Trio's clock; infinity, as at first, leaves it to ``leave_timeout``.
-        """
-        self._leave_by = deadline
-
     def _at_most(self, seconds: float) -> float:
         return max(0.0, min(seconds, self._leave_by - trio.current_time()))
 
@@ -541,3 +533,8 @@ class Cluster:
 def _some_of(names: Sequence[str]) -> str:
     more = f" and {len(names) - MEMBERS_TOLD_MAX} more" if len(names) > MEMBERS_TOLD_MAX else ""
     return ", ".join(names[:MEMBERS_TOLD_MAX]) + more
+
+
+def bound_leaving(cluster: Cluster, deadline: float) -> None:
+    """Have a shutdown of a node end by a time on Trio's clock, however much of ``leave_timeout`` is left."""
+    cluster._leave_by = deadline  # pyright: ignore[reportPrivateUsage]  # the door for the system around it

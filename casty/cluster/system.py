@@ -14,7 +14,7 @@ import trio
 
 from casty.address import NodeAddress, NodeId
 from casty.checks import check_count, check_kind, check_positive, check_roles, check_seed_nodes
-from casty.cluster.cluster import Cluster
+from casty.cluster.cluster import Cluster, bound_leaving
 from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig
 from casty.errors import ClusterTimeoutError, NodeDowned
@@ -139,14 +139,14 @@ class ClusteredActorSystem(ActorSystem):
     async def _lifespan(self) -> AsyncGenerator[None]:
         async with super()._lifespan():
             deadline = trio.current_time() + self.join_timeout
-            self.cluster.bound_leaving(deadline)
+            bound_leaving(self.cluster, deadline)
             with trio.move_on_at(deadline - min(LEAVING_MAX, LEAVING_PART * self.join_timeout)) as joining:
                 await self.cluster.start()
                 if self.required_quorum is not None:
                     await self.cluster.wait_up(self.required_quorum)
             if joining.cancelled_caught:
                 raise ClusterTimeoutError(self._what_was_missing())
-            self.cluster.bound_leaving(math.inf)
+            bound_leaving(self.cluster, math.inf)
             self.cluster.on_end(lambda: end_block(self))
             yield
 

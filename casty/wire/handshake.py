@@ -34,6 +34,8 @@ NONCE_BITS = 64
 SECRET_BYTES = 16
 PROOF_BYTES = 16
 VERSION_MAX = 65_535
+HELLO_FIELDS = 14
+"""Of a hello, behind `MAGIC`."""
 
 _LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
 
@@ -117,7 +119,8 @@ def decode_hello(body: bytes, *, own_min: int = PROTOCOL_MIN, own_max: int = PRO
         raise ProtocolError(f"hello: protocol versions {low} to {high} are no range")
     if min(high, own_max) < max(low, own_min):
         return Refused(f"protocol versions {low} to {high} do not meet {own_min} to {own_max} of this node", final=True)
-    fields = _counted("hello", said, 14)
+    # A later version adds fields behind those of the lowest one that it offers.
+    fields = _counted("hello", said[:HELLO_FIELDS] if high > own_max else said, HELLO_FIELDS)
     lane = _LANES.get(_integer("hello", fields[6], 0, VERSION_MAX))
     if lane is None:
         raise ProtocolError(f"hello: unknown lane {fields[6]}")

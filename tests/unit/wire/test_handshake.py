@@ -138,7 +138,7 @@ def test_a_stranger_is_a_protocol_error(body: bytes) -> None:
 
 
 def test_too_few_and_too_many_fields_are_refused() -> None:
-    for fields in (FIELDS[:-1], [*FIELDS, 1]):
+    for fields in (FIELDS[:-1], [*FIELDS[:2], 2, *FIELDS[3:], 1]):
         with pytest.raises(ProtocolError, match="expected 14 fields"):
             decode_hello(msgpack.packb(fields))
 
@@ -169,6 +169,14 @@ def test_versions_that_do_not_meet_are_refused_with_both_ranges(low: int, high: 
     """Whatever such a node says behind its versions: the hello of version 1 had three fields fewer."""
     for rest in (FIELDS[3:12], FIELDS[3:], [{"all": "new"}], []):
         assert decode_hello(msgpack.packb([MAGIC, low, high, *rest])) == Refused(told, final=True)
+
+
+def test_fields_that_a_later_version_adds_to_the_lowest_one_are_skipped() -> None:
+    known, later = decode_hello(msgpack.packb([MAGIC, 2, 2, *FIELDS[3:]])), [*FIELDS[3:], "new", {"more": 1}]
+    assert isinstance(known, Hello)
+    assert decode_hello(msgpack.packb([MAGIC, 2, 3, *later])) == replace(known, protocol_max=3)
+    with pytest.raises(ProtocolError, match="expected 14 fields, got 16"):
+        decode_hello(msgpack.packb([MAGIC, 2, 2, *later]))
 
 
 def test_an_acknowledgement_of_a_version_that_was_not_offered_is_a_protocol_error() -> None:
