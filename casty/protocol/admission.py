@@ -94,6 +94,11 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
     return ADMITTED
 
 
+def not_yet(node: UniqueAddress) -> Verdict:
+    """Return what a joiner is told by a member that has no word itself: others would not go by whom it lets in."""
+    return Verdict(JoinState.retry, f"{node.address} is joining itself, and asks another member to let this node in")
+
+
 def address_refusal(address: NodeAddress, token: int) -> JoinAnswer:
     """Return the final answer to a joiner whose address another run still answers at."""
     reason = f"another node is alive at {address}: choose another host or port"

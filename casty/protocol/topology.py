@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
-from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
+from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge, not_yet
 from casty.protocol.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.confirmation import CONFIRM, vouchers_of
@@ -19,6 +19,7 @@ from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerF
 from casty.protocol.exchange import Exchange, Outcome
 from casty.protocol.founding import Founding, cluster_id_of
 from casty.protocol.gossip import Gossip
+from casty.protocol.hearsay import has_word
 from casty.protocol.joining import PROBE, Form, Joining, JoiningEffect, Refused
 from casty.protocol.leader import LeaderActions
 from casty.protocol.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words
@@ -243,13 +244,16 @@ class Topology:
         match message:
             case JoinProbe(joiner, settings, token) | Join(joiner, settings, token):
                 verdict = judge(state, joiner, sender, self.settings.shared, settings)
+                if verdict is ADMITTED and sender not in state.members and not has_word(state, self._node):
+                    verdict = not_yet(self._node)
                 if isinstance(message, JoinProbe) or verdict is not ADMITTED:
                     return [*verdict.answer(state, joiner, sender, token)]
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
                 return [self._spread.welcome(state, sender, now)]
             case JoinWithdrawn():
-                self.state = state.with_moved(self._node, {sender}, MemberStatus.down)
+                if has_word(state, self._node):
+                    self.state = state.with_moved(self._node, {sender}, MemberStatus.down)
                 return []
             case ExitingConfirmed():
                 if sender in state.members and state.members[sender].status.rank >= MemberStatus.leaving.rank:

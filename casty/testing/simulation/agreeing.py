@@ -30,9 +30,9 @@ REQUIRED = {
 class Agreed(Rule):
     """The rules of a leader.
 
-    Whoever moves a run to up or exiting, or removes it, is the first by address of those whom it reaches and who are up
-    or leaving; all of these know of what came before; and it holds nobody for unreachable who is not going. The first
-    of a cluster come up once there are as many as the settings ask for.
+    Whoever moves a run to up or exiting, or removes it, is the first by address of those whom it reaches and who are
+    up, or leave and were; all of these know of what came before; and it holds nobody for unreachable who is not going.
+    The first of a cluster come up once there are as many as the settings ask for.
     """
 
     _furthest: dict[UniqueAddress, MemberStatus] = field(
@@ -65,7 +65,7 @@ class Agreed(Rule):
         what = ", ".join(f"{node.address.host} {status.name}" for node, status in sorted(led.items()))
         if missing:
             self._fail(run, "nobody is moved while somebody is missing", f"{what}, without {missing[0].id}")
-        counted = [m.unique for m in before if m.status in VOTERS and m.unique not in lost]
+        counted = [m.unique for m in before if m.status in VOTERS and m.up_number and m.unique not in lost]
         if counted and run.node != min(counted):
             self._fail(run, "only the leader moves members", f"{what}, and {min(counted)} leads")
         for node in counted:

@@ -128,9 +128,8 @@ class Decided(Rule):
             text = f"{names} after {stable:.3f} s of {wait:g} without a change of the view"
             self._fail(run, "nobody is downed before the view is stable", text)
         if not gives_up:
-            voters = [
-                m.unique for m in state.ordered if m.status in VOTERS and m.unique not in lost_in(state, run.node)
-            ]
+            came_up = [m for m in state.ordered if m.status in VOTERS and m.up_number]
+            voters = [m.unique for m in came_up if m.unique not in lost_in(state, run.node)]
             if voters and min(voters) != run.node:
                 self._fail(run, "only the leader downs others", f"{names}, and {min(voters)} leads")
         is_clear = not view.at_odds and not any(m.status is MemberStatus.down for m in state.ordered)

@@ -49,13 +49,11 @@ def lost_in(state: Gossip, node: UniqueAddress) -> frozenset[UniqueAddress]:
 
 
 def counts_in(state: Gossip, observer: UniqueAddress) -> bool:
-    """Return whether others go by the accusations of an observer: it is not down, nor joining once anybody is up."""
+    """Return whether others go by the accusations of an observer: it is not down, nor was it never up, once one is."""
     member = state.members.get(observer)
     if member is None or member.status is MemberStatus.down:
         return False
-    return member.status is not MemberStatus.joining or not any(
-        one.status is MemberStatus.up for one in state.members.values()
-    )
+    return member.up_number > 0 or not any(one.status is MemberStatus.up for one in state.members.values())
 
 
 def sides_in(state: Gossip, node: UniqueAddress) -> tuple[list[Member], list[Member]]:
