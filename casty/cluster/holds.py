@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -35,6 +36,10 @@ REASONS = {
     Fate.no_room: "the other node has no room for more large messages",
     Fate.too_large: "it is larger than the other node takes",
 }
+
+FOR_MEMBERS: Final = "the node there is no member, and a message that is larger than a frame goes to members alone"
+"""A node puts together no slices of who is no member, so it cuts none for such either: each of them could ask for
+megabytes, read them, and never say that they have arrived. 120 had a node keep 700 MiB."""
 
 TakeDead = Callable[[UniqueAddress, Sequence[bytes], str], None]
 
@@ -113,10 +118,14 @@ class Holds:
         since = [hold.since for (address, _), hold in self.by_actor.items() if address == to.address]
         return bool(since) and self._now() - max(since) <= age_max
 
+    def refusal(self, to: UniqueAddress, frame: bytes) -> str | None:
+        """Return why a frame is not taken for a node, however much room there is; None where it is."""
+        return FOR_MEMBERS if self._is_large(frame) and not self._transport.is_of_members(to) else None
+
     def tell(self, to: UniqueAddress, path: str, frame: bytes) -> bool:
-        """Take a frame that is large or whose actor has a hold; False when there is no room."""
+        """Take a frame that is large or whose actor has a hold; False when there is no room, or it is refused."""
         peer = self._peers.get(to.address)
-        if peer is not None and (peer.senders or not self._has_room(peer, frame)):
+        if self.refusal(to, frame) or (peer is not None and (peer.senders or not self._has_room(peer, frame))):
             return False
         if not self._is_large(frame):
             self._append(to, path, frame, frame)
@@ -134,7 +143,10 @@ class Holds:
             self._append(to, path, frame, frame)
 
     async def send(self, to: UniqueAddress, path: str, frame: bytes, deadline: float | None = None) -> None:
-        """Take such a frame, waiting for room; cancelled, it was not taken. For ``deadline`` see `Outbox.put`."""
+        """Take such a frame, waiting for room; cancelled, it was not taken. For ``deadline`` see `Outbox.put`.
+
+        One that is refused by then becomes a dead letter.
+        """
         is_first, is_request = True, deadline is not None
         while (peer := self._peers.get(to.address)) is not None:
             is_behind = is_first and (peer.room if is_request else peer.senders)
@@ -149,7 +161,11 @@ class Holds:
                 peer.senders -= not is_request
         if deadline is not None and not is_first:
             frame = with_time_left(frame, deadline - self._now())
-        if self._is_large(frame):
+        refusal = self.refusal(to, frame)
+        if refusal is not None:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._dead_frames(to, [frame], refusal)
+        elif self._is_large(frame):
             large = self._new(to, frame)
             try:
                 await self._transport.send_wait(to, Lane.large, self._slices(large), deadline)

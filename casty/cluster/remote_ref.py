@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar
 import trio
 
 from casty.address import ASK_PREFIX, ActorAddress, Place, UniqueAddress, serial_of
-from casty.errors import MailboxFull
+from casty.errors import AskFailed, CastyError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.ask import ErrorReply, describe
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL
@@ -89,7 +89,7 @@ class RemoteRef(AskableRef[M_contra]):
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
             self.post(message, frame)
         elif not (route.put(frame) or route.send(frame)):  # the usual case of `post`, without two calls
-            self._drop(message)
+            self._drop(message, frame)
 
     @trio.lowlevel.enable_ki_protection
     def request(self, request: Request) -> UnsentRequest | None:
@@ -161,7 +161,7 @@ class RemoteRef(AskableRef[M_contra]):
         else:
             is_taken = route.send(frame)
         if not is_taken:
-            self._drop(message)
+            self._drop(message, frame)
 
     async def post_in_time(self, message: object, frame: bytes, deadline: float) -> None:
         """Do the same with a request, waiting for room where that is all that is missing."""
@@ -173,24 +173,26 @@ class RemoteRef(AskableRef[M_contra]):
         else:
             await route.queue(frame, deadline)
 
-    def _drop(self, message: object) -> None:
+    def _drop(self, message: object, frame: bytes) -> None:
         """Make a dead letter of a message that was not taken."""
-        kernel, route = self._node.kernel, self._route
-        refusal = None if route is None else route.refusal()
-        if route is None:
+        kernel, route, holds = self._node.kernel, self._route, self._node.holds
+        if route is None or holds is None:
             kernel.dead_letter(message, self, NODE_STOPPED)
-        elif refusal is None:
-            kernel.dead_letter(message, self, OUTBOUND_FULL)
-            self._refuse_ask(message, route)
-        else:
+        elif (refusal := holds.refusal(route.to, frame)) is not None:
             kernel.dead_letter(message, self, NOT_SENT, refusal)
+            self._refuse_ask(message, route, AskFailed(f"the reply was not sent: {refusal}"))
+        elif (refusal := route.refusal()) is not None:
+            kernel.dead_letter(message, self, NOT_SENT, refusal)
+        else:
+            kernel.dead_letter(message, self, OUTBOUND_FULL)
+            self._refuse_ask(message, route, MailboxFull(REPLY_LOST))
 
-    def _refuse_ask(self, message: object, route: Route) -> None:
-        """Tell who waits for a reply that found no room; the time-out ends it where this finds none."""
+    def _refuse_ask(self, message: object, route: Route, error: CastyError) -> None:
+        """Tell who waits for a reply why it was not sent; the time-out ends it where there is no room for this."""
         node, (_, path, _, _, _, uid) = self._node, self._place
         serial = serial_of(path)
         if serial is not None and type(message) is not ErrorReply:
-            refusal = ErrorReply(describe(MailboxFull(REPLY_LOST)), "reply_lost")
+            refusal = ErrorReply(describe(error), "reply_lost")
             route.send(node.reply_writer(refusal, ErrorReply)(refusal, encode_slot(serial, uid)))
 
     async def send(self, message: M_contra) -> None:
@@ -201,7 +203,12 @@ class RemoteRef(AskableRef[M_contra]):
             return
         if cls is not type(message):
             write = self._writer(message)
-        await self._queue(write(message, self._tail), route, holds)
+        frame = write(message, self._tail)
+        if len(frame) > node.frame_bytes_max and holds.refusal(route.to, frame):
+            self._drop(message, frame)
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._queue(frame, route, holds)
 
     async def send_encoded(self, message: EncodedMessage) -> None:
         """Send a message that goes to others too, and was encoded for all of them, waiting for room."""

@@ -223,6 +223,14 @@ class Exchange:
         is_of_seed = any(self._aliases.get(seed, seed) == address for seed in self.seeds)
         return address in self.seeds or is_of_seed or self.strangers.is_member_at(address)
 
+    def is_of_members(self, to: UniqueAddress) -> bool:
+        """Whether a run is a member; with incarnation 0 whoever runs at an address, who may be a seed not met yet."""
+        if to.incarnation:
+            return not self.strangers.is_one(to)
+        address = self._aliases.get(to.address, to.address)
+        link = self.links.established(address, Lane.ordinary)
+        return self.knows(address) if link is None else not self.strangers.is_one(link.peer)
+
     def is_doubtful(self, hello: Hello) -> bool:
         """Whether a link could come of a hello, and nothing shows yet that it is of the node that it names."""
         only_asks = hello.node == self.local or self.identity.only_asks(hello)

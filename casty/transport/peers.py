@@ -362,6 +362,17 @@ class RemoteTransport:
         if self._exchange is not None:
             self._exchange.strangers.keep(nodes)
 
+    def is_of_members(self, to: UniqueAddress) -> bool:
+        """Look whether frames go to one of those to keep, or to a seed that has not been met yet.
+
+        Parameters:
+            to: Run of a node; incarnation 0 is whoever runs at that address.
+
+        Returns:
+            Whether they do; True where nothing is sent, as the transport does not run.
+        """
+        return self._exchange is None or self._exchange.is_of_members(to)
+
     def give_up(self, address: NodeAddress, reason: str) -> None:
         """Stop dialling an address for messages between actors; what waits for it is undelivered.
 

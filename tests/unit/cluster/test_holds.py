@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.cluster.holds import Holds
+from casty.cluster.holds import FOR_MEMBERS, Holds
 from casty.config import TransportLimits
 from casty.wire.envelope import encode_wait
 from casty.wire.frame import FrameKind, Lane, frame
@@ -24,6 +24,10 @@ class Transport:
 
     numbers: list[int] = field(default_factory=list)
     held: list[bytes] = field(default_factory=list)
+    members: set[UniqueAddress] = field(default_factory=lambda: {THERE})
+
+    def is_of_members(self, to: UniqueAddress) -> bool:
+        return to in self.members
 
     def dial(self, address: NodeAddress, lane: Lane) -> None:
         pass
@@ -118,3 +122,32 @@ async def test_only_the_run_that_a_large_message_went_to_says_what_became_of_it(
     assert holds._transport.held == []
     holds.arrived(THERE, number, Fate.complete)
     assert len(holds._transport.held) == 1
+
+
+async def test_what_is_larger_than_a_frame_is_not_kept_for_who_is_no_member(autojump_clock):
+    dead: list[tuple[UniqueAddress, list[bytes], str]] = []
+    limits = TransportLimits(outbound_messages_max=6, frame_bytes_max=262_144)
+    transport = Transport(members=set())
+    holds = Holds(transport, limits, trio.current_time, lambda to, frames, reason: dead.append((to, [*frames], reason)))
+    assert not holds.tell(THERE, "/sink", large())
+    await holds.send(THERE, "/sink", large())
+    await holds.send(THERE, "/sink", large(), deadline=trio.current_time() + 60)
+    assert dead == [(THERE, [large()], FOR_MEMBERS)] * 2
+    assert not (transport.numbers or holds.by_actor or holds._peers or holds._large)
+    transport.members.add(THERE)
+    assert holds.tell(THERE, "/sink", large())
+
+
+async def test_who_waits_for_room_and_is_no_member_any_more_gets_a_dead_letter(autojump_clock):
+    dead: list[str] = []
+    limits = TransportLimits(outbound_messages_max=1, frame_bytes_max=262_144)
+    transport = Transport()
+    holds = Holds(transport, limits, trio.current_time, lambda to, frames, reason: dead.append(reason))
+    assert holds.tell(THERE, "/sink", large())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(holds.send, THERE, "/sink", large())
+        await trio.testing.wait_all_tasks_blocked()
+        transport.members.clear()
+        holds.forget(THERE, "the node was removed")
+    assert dead == ["the node was removed", FOR_MEMBERS]
+    assert not holds._peers

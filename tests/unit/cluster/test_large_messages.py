@@ -12,18 +12,22 @@ import casty
 from casty import (
     ActorContext,
     ActorRef,
+    AskFailed,
     Behaviors,
     ClusterSettings,
     DeadLetter,
     EncodeError,
     Inbox,
     Mailbox,
+    NodeAddress,
     Terminated,
 )
+from casty.cluster.holds import FOR_MEMBERS
 from casty.config import TransportLimits
 from casty.wire.slices import KEPT_SECONDS
 
 MIB = 1024 * 1024
+PORT = 2551
 
 
 @casty.message("tests.large.Text")
@@ -339,3 +343,57 @@ async def test_a_node_that_leaves_sends_its_large_messages_first(autojump_clock,
     ref.tell(Text(1))
     await nodes.stop("b")
     assert seen == [(0, 7 * MIB), (1, 0)]
+
+
+def answering(how):
+    """Answer an ask with as many letters as its text says, by ``tell`` or by ``send``."""
+
+    async def handle(ctx, message: Echo):
+        reply = "x" * int(message.text)
+        if how == "tell":
+            message.reply_to.tell(reply)
+        else:
+            await message.reply_to.send(reply)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+@pytest.mark.parametrize("how", ["tell", "send"])
+async def test_a_large_reply_to_who_is_no_member_is_refused_at_once_and_not_kept(autojump_clock, nodes, how):
+    first, stranger = await nodes.start("a"), await nodes.start("b")
+    first.system.spawn(answering(how), "sink")
+    ref = stranger.system.remote("/sink", NodeAddress("a", PORT)).of(Echo)
+    assert await stranger.system.ask(ref, lambda reply_to: Echo("9", reply_to)) == "x" * 9
+    for _ in range(3):
+        with pytest.raises(AskFailed, match="the reply was not sent: the node there is no member"):
+            await stranger.system.ask(ref, lambda reply_to: Echo(str(3 * MIB), reply_to))
+    node = first.system.cluster._node
+    assert not (node.holds._large or node.holds.by_actor or node.holds._peers)
+    assert first.system.statistics().dead_letters == {"not sent": 3}
+    letters = [event for _, event in first.events if isinstance(event, DeadLetter)]
+    assert [letter.reason for letter in letters] == [f"not sent: {FOR_MEMBERS}"] * 3
+    assert await stranger.system.ask(ref, lambda reply_to: Echo("9", reply_to)) == "x" * 9
+
+
+async def test_a_large_message_to_who_is_no_member_is_a_dead_letter_of_its_sender(autojump_clock, nodes):
+    seen = []
+    first, stranger = await nodes.start("a"), await nodes.start("b")
+    first.system.spawn(collecting(seen), "sink")
+    ref = stranger.system.remote("/sink", NodeAddress("a", PORT)).of(Text | Echo)
+    ref.tell(Text(1, "x" * 2 * MIB))
+    await ref.send(Text(2, "x" * 2 * MIB))
+    with pytest.raises(AskFailed, match="the node there is no member"):
+        await stranger.system.ask(ref, lambda reply_to: Echo("x" * 2 * MIB, reply_to))
+    ref.tell(Text(3))
+    await until(lambda: seen)
+    assert (seen, stranger.system.statistics().dead_letters) == ([(3, 0)], {"not sent": 3})
+
+
+async def test_who_has_just_joined_gets_large_replies_of_all_members(autojump_clock, nodes):
+    for name in "abc":
+        handle = await nodes.start(name, "" if name == "a" else "a")
+        handle.system.spawn(answering("tell"), "sink")
+        for other in nodes.handles:
+            ref = handle.system.remote("/sink", other).of(Echo)
+            assert len(await handle.system.ask(ref, lambda reply_to: Echo(str(2 * MIB), reply_to))) == 2 * MIB
