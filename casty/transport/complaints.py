@@ -2,7 +2,8 @@
 
 A peer decides how many of them there are and what stands in them. So each source has so many lines a
 second, all sources together too, and the same words from one source appear once a minute. What is
-held back is counted, and the count is logged with the next line or by `flush`.
+held back is counted, and the count is logged with the next line or by `flush`; where all sources together
+have had their lines, it is added to the count of `OTHERS`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from casty.naming import LOG_TEXT_MAX, printable
 LINES_PER_SECOND_MAX = 20
 """Lines of one source."""
 LINES_PER_SECOND_TOTAL = 200
+"""Lines of all sources together, those with counts too: there were up to 656 when those came on top."""
 SOURCES_MAX = 256
 """Sources that are told apart; further ones share the lines of one."""
 REPEAT_AFTER = 60.0
@@ -104,8 +106,11 @@ class Complaints:
         now = self._clock()
         for name, origin in list(self._sources.items()):
             if origin.held and now - origin.since >= 1.0:
-                self._count(name, origin)
-            if now - origin.latest >= REPEAT_AFTER:
+                if self._all.may_say(now, LINES_PER_SECOND_TOTAL):
+                    self._count(name, origin)
+                elif name != OTHERS:
+                    self._leave_to_others(origin)
+            if not origin.held and now - origin.latest >= REPEAT_AFTER:
                 del self._sources[name]
 
     def _source(self, name: str, now: float) -> _Source:
@@ -121,7 +126,8 @@ class Complaints:
 
     def _log(self, level: int, name: str, origin: _Source, text: str, error: BaseException | None = None) -> bool:
         now = origin.latest
-        is_over = origin is not self._own and not self._all.may_say(now, LINES_PER_SECOND_TOTAL)
+        lines_max = LINES_PER_SECOND_TOTAL - (origin.held > 0)  # its count is a line, too
+        is_over = origin is not self._own and not self._all.may_say(now, lines_max)
         if is_over or not origin.may_say(now, LINES_PER_SECOND_MAX):
             origin.hold(level)
             return False
@@ -136,7 +142,16 @@ class Complaints:
     def _count(self, name: str, origin: _Source) -> None:
         held, level = origin.held, origin.held_level
         origin.held, origin.held_level = 0, logging.NOTSET
+        if origin is not self._own:
+            self._all.lines += 1
         self._logger.log(level, "%s: ... %d more lines like this", name, held)
+
+    def _leave_to_others(self, origin: _Source) -> None:
+        """Have a count told with that of all others, as there are no lines for each."""
+        others = self._sources.setdefault(OTHERS, _Source(origin.since, latest=origin.latest))
+        others.held += origin.held
+        others.held_level = max(others.held_level, origin.held_level)
+        origin.held, origin.held_level = 0, logging.NOTSET
 
     def __repr__(self) -> str:
         return f"<Complaints sources={len(self._sources)} held={sum(s.held for s in self._sources.values())}>"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -105,6 +107,27 @@ def test_all_sources_together_have_a_bound(caplog, complaints) -> None:
         for line in range(LINES_PER_SECOND_MAX):
             complaints.warning(f"node-{number}", f"bad frame {line}")
     assert len(caplog.messages) == LINES_PER_SECOND_TOTAL
+
+
+@pytest.mark.parametrize("pause", [1.0, 0.5, 0.2])
+def test_the_lines_with_counts_are_among_those_of_all_sources(caplog, complaints, clock, pause) -> None:
+    said = 0
+    while clock.now < 3.0:
+        for number in range(2 * SOURCES_MAX):
+            for line in range(3):
+                complaints.warning(f"node-{number}", f"bad frame {line} at {clock.now}")
+                said += 1
+        clock.now += pause
+        before = len(caplog.messages)
+        complaints.flush()
+        assert len(caplog.messages) - before <= LINES_PER_SECOND_TOTAL
+    assert len(caplog.messages) <= LINES_PER_SECOND_TOTAL * math.ceil(clock.now + 1)
+    for _ in range(int(REPEAT_AFTER) + 1):
+        clock.now += 1.0
+        complaints.flush()
+    counts = [int(found[1]) for found in (re.search(r"\.\.\. (\d+) more", text) for text in caplog.messages) if found]
+    assert sum(counts) + len(caplog.messages) - len(counts) == said
+    assert not complaints._sources
 
 
 def test_a_line_stays_one_line_of_bounded_length(caplog, complaints) -> None:
