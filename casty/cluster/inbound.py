@@ -240,7 +240,12 @@ class Inbound:
         backlogs = self._node.backlogs
         if backlogs is not None:
             backlogs.sender, backlogs.size, backlogs.cost = peer, size, cost
-        refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
+        kernel = self._node.kernel
+        kernel.arriving = (message, size) if cost else None
+        try:
+            refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
+        finally:
+            kernel.arriving = None
         if refusal is not None:
             self._not_delivered(peer, Notice(refusal, path, uid, name))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):

@@ -113,6 +113,7 @@ class ClusterNode:
         self.last: LastMembership | None = None
         """What the run of this node before this one knew, where it is remembered."""
         self.kernel: Kernel = kernel_of(system)
+        self.kernel.is_stranger = self._is_stranger
         self.thread = self.kernel.thread
         self.member = member
         self.self_node: UniqueAddress = member.unique
@@ -205,6 +206,9 @@ class ClusterNode:
     def is_member(self, run: UniqueAddress) -> bool:
         """Whether this node knows the run as a member."""
         return run in self.board.runs
+
+    def _is_stranger(self, run: UniqueAddress) -> bool:
+        return run not in self.board.runs
 
     def register_spawned(self, message_type: object) -> None:
         """Let other nodes send to an actor that was spawned, if its message type can travel at all."""

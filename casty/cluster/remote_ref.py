@@ -11,8 +11,8 @@ from casty.address import ASK_PREFIX, ActorAddress, Place, UniqueAddress, serial
 from casty.errors import AskFailed, CastyError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.ask import ErrorReply, describe
-from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL
-from casty.runtime.mailbox import Nothing, Request
+from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, MessageSummary
+from casty.runtime.mailbox import Nothing, Request, payload
 from casty.runtime.ref import AskableRef, UnsentRequest, refuse_thread
 from casty.transport.route import Route
 from casty.wire.codec import Write
@@ -179,7 +179,7 @@ class RemoteRef(AskableRef[M_contra]):
         if route is None or holds is None:
             kernel.dead_letter(message, self, NODE_STOPPED)
         elif (refusal := holds.refusal(route.to, frame)) is not None:
-            kernel.dead_letter(message, self, NOT_SENT, refusal)
+            kernel.dead_letter(message, self, NOT_SENT, refusal, shown=_summary(message, frame))
             self._refuse_ask(message, route, AskFailed(f"the reply was not sent: {refusal}"))
         elif (refusal := route.refusal()) is not None:
             kernel.dead_letter(message, self, NOT_SENT, refusal)
@@ -227,6 +227,11 @@ class RemoteRef(AskableRef[M_contra]):
             await holds.send(route.to, path, frame)
         else:
             await route.send_wait(frame)
+
+
+def _summary(message: object, frame: bytes) -> MessageSummary:
+    """Return what is shown of a large message: strangers can ask for many of them, and a slow subscriber keeps them."""
+    return MessageSummary(type(payload(message)).__name__, len(frame))
 
 
 class _Unsent(UnsentRequest):

@@ -48,13 +48,25 @@ class ActorRestarted:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageSummary:
+    """What a `DeadLetter` tells of a message that it does not hold."""
+
+    name: str
+    """The class of the message, such as ``Add``."""
+    size_bytes: int
+    """Of the message as it travels between nodes; 0 where that is not known any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message that nobody will handle."""
 
     message: object
     """What was told. For ``not delivered: ...`` a `Notice` of the node that could not deliver it, with ``code``,
     ``path``, ``uid`` and ``name``: the message itself was not kept. For ``error reply without an ask`` an
-    `ErrorReply`, with the text of the error as ``reason``."""
+    `ErrorReply`, with the text of the error as ``reason``. A `MessageSummary` for what came from who is no member and
+    found no room, nor an actor that takes it, or whose asker waits no longer, and for what was too large for such a
+    node: they may have messages kept nowhere."""
     intended_ref: ActorRef[Never]
     """Whom it was for."""
     reason: str

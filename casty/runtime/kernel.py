@@ -34,6 +34,7 @@ from casty.runtime.events import (
     DeadLetter,
     DeadLetterReason,
     EventStreamCmd,
+    MessageSummary,
     Terminated,
 )
 from casty.runtime.family import Family
@@ -69,6 +70,10 @@ NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPE
 
 RELAYED_MAX: Final = 4_096
 """Requests of other nodes of which is remembered where they were handed on to: the latest."""
+
+
+def _nobody(_: UniqueAddress) -> bool:
+    return False
 
 
 class Relayed(NamedTuple):
@@ -140,6 +145,10 @@ class Kernel:
         self.asks_timed_out = 0
         self.actors = 0
         self.dead_letters: dict[DeadLetterReason, int] = {}
+        self.is_stranger: Callable[[UniqueAddress], bool] = _nobody
+        """Whether a node is no member; the cluster puts it here."""
+        self.arriving: tuple[object, int] | None = None
+        """The message that is being handed over, with its bytes, where it is of who is no member."""
         self._serial = 0
         self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
         self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
@@ -192,23 +201,40 @@ class Kernel:
         return found if found is not None else PathRef(self, path, uid)
 
     def dead_letter(
-        self, message: object, ref: ActorRef[Never], reason: DeadLetterReason, particulars: str = ""
+        self,
+        message: object,
+        ref: ActorRef[Never],
+        reason: DeadLetterReason,
+        particulars: str = "",
+        *,
+        shown: MessageSummary | None = None,
     ) -> None:
-        """Count a message that nobody will handle, publish it, and refuse the asks in it."""
+        """Count a message that nobody will handle, publish it or what is shown of it, and refuse the asks in it.
+
+        Subscribers get no message of who is no member: one that is slow would keep what is charged to nobody.
+        """
         failure: AskFailure = "lost"
         if isinstance(message, Request):
             failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
-            message = message.take()
+            listed, message = message.listed, message.take()
+            shown = shown or self.summary_of(message, listed)
             if message is NOTHING:  # it was a dead letter when it was withdrawn
                 return
         self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
         said = f"{reason}: {particulars}" if particulars else reason
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
-            self.event_stream.publish(DeadLetter(message, ref, said))
+            if self.arriving is not None:
+                shown = MessageSummary(type(message).__name__, self.arriving[1] if message is self.arriving[0] else 0)
+            self.event_stream.publish(DeadLetter(message if shown is None else shown, ref, said))
         error = LOST_REQUESTS.get(reason)
         if error is not None:
             whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
             refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
+
+    def summary_of(self, message: object, listed: AskerRequests | None) -> MessageSummary | None:
+        """Return what a dead letter shows of a request; None for the message itself, as its asker is a member."""
+        is_strange = listed is not None and self.is_stranger(listed.asker)
+        return MessageSummary(type(message).__name__, 0) if is_strange else None
 
     def note_relayed(self, request: Request, asker: UniqueAddress) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""

@@ -127,7 +127,8 @@ class Request:
             self.leave()
             message, self.message = self.message, NOTHING
             self.cell.mailbox.note_withdrawn()
-            self.cell.kernel.dead_letter(message, self.cell.ref, reason)
+            kernel = self.cell.kernel
+            kernel.dead_letter(message, self.cell.ref, reason, shown=kernel.summary_of(message, self.listed))
 
 
 def payload(message: object) -> object:

@@ -30,7 +30,8 @@ def opened(cell: Cell, wrapped: object) -> object:
     if wrapped.listed is not None:
         wrapped.leave()
     if wrapped.deadline <= cell.kernel.now():
-        cell.kernel.dead_letter(message, cell.ref, REQUEST_EXPIRED)
+        shown = cell.kernel.summary_of(message, wrapped.listed)
+        cell.kernel.dead_letter(message, cell.ref, REQUEST_EXPIRED, shown=shown)
         return NOTHING
     cell.request = wrapped
     return message

@@ -373,6 +373,8 @@ async def test_a_large_reply_to_who_is_no_member_is_refused_at_once_and_not_kept
     assert first.system.statistics().dead_letters == {"not sent": 3}
     letters = [event for _, event in first.events if isinstance(event, DeadLetter)]
     assert [letter.reason for letter in letters] == [f"not sent: {FOR_MEMBERS}"] * 3
+    assert {letter.message.name for letter in letters} == {"str"}
+    assert all(3 * MIB < letter.message.size_bytes < 3 * MIB + 100 for letter in letters)
     assert await stranger.system.ask(ref, lambda reply_to: Echo("9", reply_to)) == "x" * 9
 
 

@@ -11,7 +11,17 @@ import pytest
 import trio
 
 import casty
-from casty import ActorContext, ActorRef, Behavior, Behaviors, Inbox, Mailbox, MailboxOverflowStrategy
+from casty import (
+    ActorContext,
+    ActorRef,
+    Behavior,
+    Behaviors,
+    DeadLetter,
+    Inbox,
+    Mailbox,
+    MailboxOverflowStrategy,
+    MessageSummary,
+)
 from casty.address import UniqueAddress
 from casty.config import TransportLimits
 from casty.runtime.mailbox import DIRECT_MAX
@@ -19,7 +29,7 @@ from casty.testing.samples import run_of
 from casty.transport.charges import STRANGER_VALUES_MAX, kept
 from casty.transport.shares import shares
 from casty.wire.codec import Codec
-from casty.wire.envelope import encode_wait
+from casty.wire.envelope import Notice, encode_wait
 from casty.wire.frame import FrameKind, Lane
 
 SMALL, DROPS_OLDEST, REJECTS = (
@@ -147,6 +157,7 @@ async def test_all_that_strangers_have_waiting_at_all_actors_is_charged_as_one(a
     assert held(first) == waiting * cost
     refused = dead(first)["too much of strangers"]
     assert refused + waiting + 10 == 200  # and one in the hand of each
+    assert letters_of(first) == [("too much of strangers", MessageSummary("Rows", len(bodies[0])))] * refused
     slow.gate.set()
     await trio.sleep(1)
     assert (len(slow.seen), held(first)) == (200 - refused, 0)
@@ -275,6 +286,58 @@ async def test_a_request_of_a_stranger_that_is_withdrawn_is_counted_off_in_its_t
     slow.gate.set()
     await trio.sleep(1)
     assert (len(slow.seen), held(first)) == (1, 0)
+
+
+def letters_of(handle) -> list[tuple[str, object]]:
+    return [(event.reason, event.message) for _, event in handle.events if isinstance(event, DeadLetter)]
+
+
+@pytest.mark.parametrize("settings", [SMALL, DROPS_OLDEST, REJECTS], ids=repr)
+async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clock, nodes, settings):
+    first, _ = await two(nodes)
+    slow, rows = Slow(), body("/slow", "Rows", {"rows": [[]] * 2_000})
+    first.system.spawn(slow.handler(), "slow", mailbox=settings)
+    first.system.spawn(slow.handler(), "other")
+    full = [rows] * 150 if settings is SMALL else [item(1, "x")] * 1_500
+    others = [body("/other", "Rows", {"rows": [[]] * 2_000})] * 20
+    ill_typed = body("/_cluster", "Item", {"number": 1, "sender": "x"})
+    for one in (*full, *others, ill_typed):
+        say(first, run_of("stranger"), one)
+        await trio.lowlevel.checkpoint()
+    await trio.sleep(0.1)
+    letters = letters_of(first)
+    assert len(letters) == sum(dead(first).values()) > 100
+    assert {type(message) for _, message in letters} <= {MessageSummary, Notice}
+    kinds = {(message.name, message.size_bytes) for _, message in letters if isinstance(message, MessageSummary)}
+    known = ("Rows", len(rows)) if settings is SMALL else ("Item", 0 if settings is DROPS_OLDEST else len(full[0]))
+    assert known in kinds
+    slow.gate.set()
+    await trio.sleep(1)
+
+
+@pytest.mark.parametrize("end", ["expired", "withdrawn", "stopped"])
+async def test_a_request_of_a_stranger_that_is_not_handled_is_not_kept_by_who_reads_dead_letters(
+    autojump_clock, nodes, end
+):
+    first, _ = await two(nodes)
+    slow, run = Slow(), run_of("stranger")
+    ref = first.system.spawn(slow.handler(), "slow")
+    head = msgpack.packb(["/slow", 0, "tests.strangers.Item", 1])
+    for number in range(1, 11):
+        packed = msgpack.packb({"number": number, "sender": "x"})
+        say(first, run, len(head).to_bytes(2, "big") + head + encode_wait(10.0, number) + packed)
+    await trio.sleep(0.1)
+    if end == "expired":
+        await trio.sleep(11)
+    for number in range(1, 11):
+        if end == "withdrawn":
+            node_of(first).kernel.withdraw(run, number)
+    if end == "stopped":
+        first.system.stop(ref)
+    slow.gate.set()
+    await trio.sleep(1)
+    reason = {"expired": "request expired", "withdrawn": "request withdrawn", "stopped": "actor stopped"}[end]
+    assert letters_of(first) == [(reason, MessageSummary("Item", 0))] * 9
 
 
 async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
