@@ -3,6 +3,7 @@
 Owns those that wait for it. Each is decoded again, since its sender may have asked for a reply in it and an
 observer wants to see it, and a queue holds megabytes: all at once held the loop for 14 ms where the messages were
 simple, and for 160 ms where they held 2,600 small objects each. So many frames are taken in turns, in their order.
+The oldest ones beyond what may wait are counted by their heads alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ TURN_BYTES_MAX = 64 * 1024
 
 WAITING_BYTES_MAX = 32 * 1024 * 1024
 """What waits for its turn at most. Whoever goes on sending to where nobody answers is faster than the turns, at 100 kB
-a message a hundred times, and holds the loop for what is over."""
+a message a hundred times."""
+
+DeadFrame = tuple[UniqueAddress, bytes, str]
+"""Whom it was for, the frame, and why it will not be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,17 @@ class _Then:
 
 
 class DeadFrames:
-    """The dead frames of one node; ``show`` makes a dead letter of one, with the reason."""
+    """The dead frames of one node.
 
-    def __init__(self, show: Callable[[UniqueAddress, bytes, str], None]) -> None:
+    ``show`` makes a dead letter of one, with the reason; ``count`` does so of many, without the messages in them.
+    """
+
+    def __init__(
+        self, show: Callable[[UniqueAddress, bytes, str], None], count: Callable[[Sequence[DeadFrame]], None]
+    ) -> None:
         self._show = show
-        self._waiting: deque[tuple[UniqueAddress, bytes, str] | _Then] = deque()
+        self._count = count
+        self._waiting: deque[DeadFrame | _Then] = deque()
         self._cost = 0
         """Of those together."""
         self._start: Callable[[], None] | None = None
@@ -57,8 +67,7 @@ class DeadFrames:
         for frame in envelopes_of(frames):
             self._waiting.append((to, frame, reason))
             self._cost += len(frame) + FRAME_COST_BYTES
-        while self._cost > WAITING_BYTES_MAX:
-            self._take_turn()
+        self._make_room()
         if self._is_running:
             return
         self._take_turn()
@@ -74,6 +83,20 @@ class DeadFrames:
             self._waiting.append(_Then(call))
         else:
             call()
+
+    def _make_room(self) -> None:
+        over: list[DeadFrame] = []
+        while self._cost > WAITING_BYTES_MAX:
+            item = self._waiting.popleft()
+            if isinstance(item, _Then):
+                self._count(over)
+                over = []
+                item.call()
+            else:
+                over.append(item)
+                self._cost -= len(item[1]) + FRAME_COST_BYTES
+        if over:
+            self._count(over)
 
     async def _run(self) -> None:
         try:

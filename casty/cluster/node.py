@@ -7,14 +7,14 @@ about the cluster.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Never
 
 import trio
 
-from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress
+from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress, in_words
 from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
@@ -25,7 +25,7 @@ from casty.cluster.commands import (
     UnsubscribeTopology,
 )
 from casty.cluster.contacts import Contacts
-from casty.cluster.dead_frames import DeadFrames
+from casty.cluster.dead_frames import DeadFrame, DeadFrames
 from casty.cluster.holds import Holds
 from casty.cluster.letterbox import Letterbox, Mail
 from casty.cluster.meters import Meters
@@ -33,7 +33,7 @@ from casty.cluster.open_asks import OpenAsks
 from casty.cluster.remote_ref import RemoteRef
 from casty.cluster.serving import ServingLease
 from casty.config import ClusterSettings
-from casty.errors import CastyError, ProtocolError
+from casty.errors import ActorStoppedError, CastyError, DecodeError, ProtocolError
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import CONTROL_MESSAGES
@@ -43,8 +43,8 @@ from casty.protocol.shard_allocation import ShardAllocation
 from casty.protocol.topology_events import Received
 from casty.protocol.watch_messages import ActorTerminated
 from casty.refs import ActorRef
-from casty.runtime.ask import AskRef, ErrorReply
-from casty.runtime.events import NOT_SENT, EventStreamCmd
+from casty.runtime.ask import AskRef, ErrorReply, refuse
+from casty.runtime.events import NOT_SENT, EventStreamCmd, MessageSummary
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import Request
 from casty.runtime.ref import OwnRef
@@ -53,6 +53,7 @@ from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.transport.route import Route
 from casty.wire.codec import Codec, Write
+from casty.wire.envelope import FOREIGN, HAS_TAIL, decode_head, decode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.slices import Assembler
 
@@ -146,7 +147,7 @@ class ClusterNode:
         self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
-        self.dead_frames = DeadFrames(self._show_dead)
+        self.dead_frames = DeadFrames(self._show_dead, self._count_dead)
         self.open_asks = OpenAsks(self.kernel, self.is_member)
         self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames.take)
         self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits)
@@ -284,6 +285,27 @@ class ClusterNode:
         if wait is not None:
             message = Request(message, self.kernel.now() + wait[0], wait[1])
         self.kernel.dead_letter(message, ref, NOT_SENT, reason)
+
+    def _count_dead(self, frames: Sequence[DeadFrame]) -> None:
+        """Make dead letters of frames to actors by their heads; who waits for a reply to one of them is told."""
+        slots: dict[int, AskRef[Never]] | None = None
+        for to, frame, reason in frames:
+            body = memoryview(frame)[HEADER_BYTES:]
+            try:
+                end, path, _, name, parts = decode_head(body)
+                is_request = bool(parts & HAS_TAIL) and path != ASK_PREFIX
+                ask = decode_wait(body, end)[1] if is_request else 0
+            except (DecodeError, *FOREIGN) as error:
+                self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
+                continue
+            ref = self.remote(path, to.address, incarnation=to.incarnation)
+            self.kernel.dead_letter(None, ref, NOT_SENT, reason, shown=MessageSummary(name, len(frame)))
+            if ask and slots is None:
+                slots = {slot.uid: slot for slot in self.kernel.asks.values()}
+            slot = None if slots is None else slots.get(ask)
+            if slot is not None:
+                text = f"{in_words(ref.address)} did not get the request: {NOT_SENT}: {reason}"
+                refuse(self.kernel, slot, ActorStoppedError(text), "not_sent")
 
 
 def _nobody(_: UniqueAddress) -> bool:

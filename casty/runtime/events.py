@@ -52,7 +52,7 @@ class MessageSummary:
     """What a `DeadLetter` tells of a message that it does not hold."""
 
     name: str
-    """The class of the message, such as ``Add``."""
+    """The class of the message, such as ``Add``; its name on the wire where it was not decoded."""
     size_bytes: int
     """Of the message as it travels between nodes; 0 where that is not known any more."""
 
@@ -66,7 +66,8 @@ class DeadLetter:
     ``path``, ``uid`` and ``name``: the message itself was not kept. For ``error reply without an ask`` an
     `ErrorReply`, with the text of the error as ``reason``. A `MessageSummary` for what came from who is no member and
     found no room, nor an actor that takes it, or whose asker waits no longer, and for what was too large for such a
-    node: they may have messages kept nowhere."""
+    node: they may have messages kept nowhere. Also for what could not be sent, where that is more than 32 MiB at
+    one time."""
     intended_ref: ActorRef[Never]
     """Whom it was for."""
     reason: str

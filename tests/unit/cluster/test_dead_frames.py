@@ -32,6 +32,10 @@ class Get:
     reply_to: ActorRef[int]
 
 
+def no_counting(over: object) -> None:
+    raise AssertionError("less than what may wait is over")
+
+
 def frames_of(count: int, size: int = SIZE) -> list[bytes]:
     return [frame(FrameKind.ENVELOPE, number.to_bytes(4, "big") + bytes(size)) for number in range(count)]
 
@@ -39,7 +43,7 @@ def frames_of(count: int, size: int = SIZE) -> list[bytes]:
 @pytest.mark.parametrize(("size", "at_once"), [(0, TURN_BYTES_MAX // 64), (SIZE, TURN_BYTES_MAX // SIZE), (10**6, 1)])
 async def test_other_tasks_run_while_many_become_dead_letters(size, at_once):
     shown: list[bytes] = []
-    dead = DeadFrames(lambda to, frame, reason: shown.append(frame))
+    dead = DeadFrames(lambda to, frame, reason: shown.append(frame), no_counting)
     frames, steps = frames_of(3_000 if size < 10**6 else 8, size), list[int]()
     async with trio.open_nursery() as nursery:
         dead.run_in(nursery)
@@ -56,7 +60,8 @@ async def test_other_tasks_run_while_many_become_dead_letters(size, at_once):
 
 async def test_they_are_taken_at_once_where_nobody_takes_turns():
     shown: list[bytes] = []
-    dead, frames = DeadFrames(lambda to, frame, reason: shown.append(frame)), frames_of(3_000)
+    dead = DeadFrames(lambda to, frame, reason: shown.append(frame), no_counting)
+    frames = frames_of(3_000)
     dead.take(run_of("b"), frames[:1_000], "it is gone")
     assert shown == frames[:1_000]
     async with trio.open_nursery() as nursery:
@@ -71,20 +76,64 @@ async def test_they_are_taken_at_once_where_nobody_takes_turns():
 
 
 @pytest.mark.parametrize("size", [SIZE, 10**6])
-async def test_those_that_wait_are_bounded_however_fast_more_come(size):
-    shown: list[bytes] = []
-    dead, counted = DeadFrames(lambda to, frame, reason: shown.append(frame)), list[int]()
+async def test_what_is_over_the_bound_is_counted_in_its_order_and_not_shown(size):
+    shown, counted, waiting = list[bytes](), list[bytes](), list[int]()
+    dead = DeadFrames(
+        lambda to, frame, reason: shown.append(frame), lambda over: counted.extend(frame for _, frame, _ in over)
+    )
     frames = frames_of(3 * WAITING_BYTES_MAX // (size + 70), size)
-    step = len(frames) // 20 + 1
+    step, steps = len(frames) // 20 + 1, list[int]()
     async with trio.open_nursery() as nursery:
         dead.run_in(nursery)
         for start in range(0, len(frames), step):
+            before = len(shown)
             dead.take(run_of("b"), frames[start : start + step], "it is gone")
-            counted.append(sum(len(frame) for _, frame, _ in dead._waiting))
-            await trio.lowlevel.checkpoint()
-    assert shown == frames
-    assert max(counted) <= WAITING_BYTES_MAX
+            steps.append(len(shown) - before)
+            waiting.append(sum(len(frame) for _, frame, _ in dead._waiting))
+        assert shown + counted + [frame for _, frame, _ in dead._waiting] == frames
+        assert len(counted) > len(frames) // 2
+    assert sorted(shown + counted) == frames
+    assert max(waiting) <= WAITING_BYTES_MAX
+    assert max(steps) <= max(TURN_BYTES_MAX // size, 1)
     assert not dead._cost
+
+
+async def test_what_is_to_follow_those_that_are_counted_does(autojump_clock):
+    said: list[str] = []
+    dead = DeadFrames(lambda to, frame, reason: said.append("shown"), lambda over: said.append(f"counted {len(over)}"))
+    async with trio.open_nursery() as nursery:
+        dead.run_in(nursery)
+        for _ in range(2):
+            dead.take(run_of("b"), frames_of(8, WAITING_BYTES_MAX // 10), "it is gone")
+            dead.then(lambda: said.append("then"))
+        assert said == ["shown", "counted 6"]
+        dead.take(run_of("b"), frames_of(9, WAITING_BYTES_MAX // 10), "it is gone")
+        assert said == ["shown", "counted 6", "counted 1", "then", "counted 8"]
+    assert said[5:] == ["then", *["shown"] * 9]
+
+
+async def test_asks_whose_requests_are_only_counted_fail_too(autojump_clock, nodes, monkeypatch):
+    monkeypatch.setattr(dead_frames_module, "WAITING_BYTES_MAX", 100_000)
+    system, failures, counted = (await nodes.start("a")).system, list[str](), list[object]()
+    gets, dead = system.remote("/sink", NOBODY).of(Get), system.cluster._node.dead_frames
+    count = dead._count
+
+    def count_too(over) -> None:
+        counted.extend(over)
+        count(over)
+
+    async def ask() -> None:
+        with pytest.raises(AskFailed, match="did not get the request: not sent") as caught:
+            await system.ask(gets, lambda reply_to: Get(bytes(SIZE), reply_to), timeout=1_000)
+        failures.append(caught.value.failure)
+
+    monkeypatch.setattr(dead, "_count", count_too)
+    async with trio.open_nursery() as nursery:
+        for _ in range(400):
+            nursery.start_soon(ask)
+    assert failures == ["not_sent"] * 400
+    assert len(counted) >= 300
+    assert system.statistics().dead_letters == {"not sent": 400}
 
 
 async def test_who_goes_on_sending_to_nobody_does_not_fill_the_memory(autojump_clock, nodes, monkeypatch):
