@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
@@ -92,8 +92,10 @@ class Agreed(Rule):
 def _before(member: Member, led: dict[UniqueAddress, MemberStatus]) -> Member:
     """Return a member as it was before this step: what was moved was one status behind."""
     match led.get(member.unique):
-        case MemberStatus.up | MemberStatus.exiting as status:
-            return Member(member.address, REQUIRED[status], member.roles, member.id, incarnation=member.incarnation)
+        case MemberStatus.up:
+            return replace(member, status=MemberStatus.joining, up_number=0)
+        case MemberStatus.exiting:
+            return replace(member, status=MemberStatus.leaving)
         case _:
             return member
 
