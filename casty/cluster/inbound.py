@@ -204,12 +204,13 @@ class Inbound:
         return False
 
     def _envelope(self, peer: UniqueAddress, body: bytes | memoryview) -> None:
+        is_member = self._node.is_member(peer)
         try:
-            envelope = self._node.codec.decode_envelope(body)
+            envelope = self._node.codec.decode_envelope(body, is_brief=not is_member)
         except DecodeError as error:
             self._refuse(peer, error)
             return
-        if not self._node.is_member(peer):  # nothing is remembered of its heads, and what waits of it is charged
+        if not is_member:  # nothing is remembered of its heads, and what waits of it is charged
             self._deliver(peer, envelope, len(body), kept(body))
         elif self._deliver(peer, envelope, len(body)):
             self._arrivals.learn(body, envelope)

@@ -38,6 +38,10 @@ class Connection(Protocol):
         """Where the other end is, for limits and log lines: the host, without the port."""
         ...
 
+    def processor_time(self) -> float:
+        """Return the seconds of a processor that this thread has used; always the same where time is simulated."""
+        ...
+
     def bound_silence(self, seconds: float) -> None:
         """Let the stream break once what was written has not arrived for so long, if the network can lose bytes.
 

@@ -28,6 +28,11 @@ FRAME_COST_BYTES = 64
 """What handling any frame costs, however small it is."""
 
 
+SECOND_COST_BYTES = 20 * 1024 * 1024
+"""What a second of the processor costs, where more was used than was paid for before: so the strangers of one host have
+a twentieth of it for their frames to actors, and those of all hosts a fifth."""
+
+
 class Credit:
     """A bucket that fills with time: taking more than it holds is paid for by waiting.
 
@@ -85,6 +90,12 @@ class Pace:
                     cost -= TURN_BYTES_MAX
             finally:
                 self._leave()
+
+    def charge(self, cost: float) -> None:
+        """Take for what was used already, without waiting: whoever takes next waits for that too."""
+        self._credit.take(cost, now=trio.current_time())
+        if self._beyond is not None:
+            self._beyond.charge(cost)
 
     async def _pay(self, cost: float) -> None:
         pause = self._credit.take(cost, now=trio.current_time())

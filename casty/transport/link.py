@@ -188,6 +188,11 @@ class Session:
         return in_hand + self._reader.begun_bytes + self._writer.held_bytes
 
     @property
+    def is_deaf(self) -> bool:
+        """Whether none of its frames is handled any more."""
+        return self.is_over or self._is_parting
+
+    @property
     def under_way(self) -> int:
         """How many frames are inside a write."""
         return self._writer.under_way
@@ -212,7 +217,7 @@ class Session:
         """Take the peer for a stranger, or for a member: nobody is a stranger at first."""
         guest = self._guest
         if is_stranger and guest is None:
-            guest = self._guest = Guest(self, self._scope, self._owner.bounds)
+            guest = self._guest = Guest(self, self._scope, self._owner.bounds, self._connection.processor_time)
             guest.begin(self._reader.begun_bytes, is_new=True)
             self._writer.on_wait = guest.note
         elif guest is not None and not is_stranger:
@@ -392,9 +397,11 @@ class Session:
             if guest is not None:
                 self.is_held_up = True
                 await guest.wait_turn(turn)
+                await guest.hand_over(turn, self._hand_over)
                 self.is_held_up = False
+                continue
             self._hand_over(turn)
-            if guest is None and self._credit is not None:
+            if self._credit is not None:
                 cost = sum(len(body) for _, body in turn) + FRAME_COST_BYTES * len(turn)
                 pause = self._credit.take(cost, now=trio.current_time())
                 if pause:

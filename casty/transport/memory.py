@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from math import inf
 
@@ -203,6 +204,8 @@ class MemoryHost:
         self.name = name
         self.is_alive = True
         self.network = network
+        self.processor_time: Callable[[], float] = lambda: 0.0
+        """Seconds of a processor that the host has used."""
 
     async def listen(self, host: str, port: int) -> MemoryListener:
         """Open a port of this host; ``host`` must be its own name."""
@@ -295,6 +298,10 @@ class MemoryConnection:
     def remote(self) -> str:
         """The name of the other host."""
         return self._incoming.source
+
+    def processor_time(self) -> float:
+        """Return what the host has used, which is nothing unless a test says so: a run depends on no machine."""
+        return self.host.processor_time()
 
     def bound_silence(self, seconds: float) -> None:
         """Do nothing: here bytes are held as long as a path is cut, and arrive at the moment of the heal."""

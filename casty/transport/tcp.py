@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
+from time import thread_time
 from typing import cast
 
 import anyio
@@ -78,6 +79,10 @@ class TcpConnection:
     def remote(self) -> str:
         """The other end's IP address."""
         return self._remote
+
+    def processor_time(self) -> float:
+        """Return what this thread has used: not what others, which the system lets run meanwhile, have."""
+        return thread_time()
 
     def bound_silence(self, seconds: float) -> None:
         """Let the system give the connection up when the other one acknowledges nothing for so long."""

@@ -176,8 +176,8 @@ class Codec:
         name, payload = self._unpack_array(body, 2)
         return self._decode(self._entry_named(name), payload)
 
-    def decode_envelope(self, body: bytes | memoryview) -> Envelope:
-        """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below.
+    def decode_envelope(self, body: bytes | memoryview, *, is_brief: bool = False) -> Envelope:
+        """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below; see `decode_fault`.
 
         A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,
         ``uid`` and ``name``, once those could be read.
@@ -195,7 +195,7 @@ class Codec:
             elif parts & HAS_TAIL:
                 wait = decode_wait(body, end)
             entry = self._by_name.get(name) or self._entry_named(name)
-            message = self._decode(entry, self._unpack(body[start:], len(body)))
+            message = self._decode(entry, self._unpack(body[start:], len(body)), is_brief=is_brief)
             return _new(Envelope, (path, uid, message, entry.name, wait, headers))
         except DecodeError as error:
             error.path, error.uid, error.name, error.ask = path, uid, name, 0 if wait is None else wait[1]
@@ -397,13 +397,13 @@ class Codec:
             return self._by_name[name]
         raise UnknownTypeError(name[:TYPE_NAME_LENGTH_MAX])
 
-    def _decode(self, entry: TypeEntry, payload: Any) -> object:
+    def _decode(self, entry: TypeEntry, payload: Any, *, is_brief: bool = False) -> object:
         try:
             return entry.decode(payload)
         except MemoryError:
             raise
         except Exception as error:  # Checks and hashes of the message's own classes may raise anything.
-            raise entry.decode_fault(payload, error) from None
+            raise entry.decode_fault(payload, error, is_brief=is_brief) from None
 
     def __repr__(self) -> str:
         return f"<Codec types={len(self._by_name)}>"

@@ -36,17 +36,24 @@ class TypeEntry:
         """Return what to raise where ``encode``, or msgpack, has raised ``error`` for a message."""
         return error if isinstance(error, CastyError) else EncodeError(self._explain(message, error, raw=False))
 
-    def decode_fault(self, raw: object, error: Exception) -> ProtocolError:
-        """Return what to raise where ``decode`` has raised ``error`` for decoded msgpack."""
-        return error if isinstance(error, ProtocolError) else DecodeError(self._explain(raw, error, raw=True))
+    def decode_fault(self, raw: object, error: Exception, *, is_brief: bool = False) -> ProtocolError:
+        """Return what to raise where ``decode`` has raised ``error`` for decoded msgpack.
+
+        ``is_brief``: without the way to the fault, for which the whole message is gone through once more.
+        """
+        if isinstance(error, ProtocolError):
+            return error
+        return DecodeError(self._brief(error) if is_brief else self._explain(raw, error, raw=True))
 
     def _explain(self, value: object, error: Exception, *, raw: bool) -> str:
-        reason = str(error) if isinstance(error, Mismatch) else f"{type(error).__name__}"
         try:
             found = find_fault(self.shape, value, self.name, raw=raw)
         except (Mismatch, *FOREIGN):
             found = None
-        return found or f"{self.name}: {reason}"
+        return found or self._brief(error)
+
+    def _brief(self, error: Exception) -> str:
+        return f"{self.name}: {error if isinstance(error, Mismatch) else type(error).__name__}"
 
     def _encode_bounded(self, value: Any) -> Any:
         raw = self.shape.encode(value)

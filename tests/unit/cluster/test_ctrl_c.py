@@ -69,6 +69,9 @@ class TrippedConnection:
     def remote(self) -> str:
         return self.inner.remote
 
+    def processor_time(self) -> float:
+        return self.inner.processor_time()
+
     def bound_silence(self, seconds: float) -> None:
         self.inner.bound_silence(seconds)
 

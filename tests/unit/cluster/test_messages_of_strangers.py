@@ -354,6 +354,19 @@ async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
     assert [seen.number for seen in slow.seen] == [1, 2, 3]
 
 
+async def test_an_ill_typed_message_is_gone_through_once_more_for_a_member_alone(autojump_clock, nodes, caplog):
+    first, member = await two(nodes)
+    ill_typed = body("/slow", "Rows", {"rows": [[]] * 100 + [1]})
+    said = []
+    for run in (run_of("stranger"), node_of(member).self_node):
+        caplog.clear()
+        say(first, run, ill_typed)
+        said.append(caplog.text)
+    assert "tests.strangers.Rows" in said[0]
+    assert "rows[100]" not in said[0]
+    assert "tests.strangers.Rows.rows[100]: expected list[int], got int" in said[1]
+
+
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
@@ -361,9 +374,9 @@ async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
         ("Text", {"text": "x" * 4_000}),
         ("Text", {"text": "x" * 4_000 + "\N{GRINNING FACE}"}),
         ("Rows", {"rows": [[]] * (STRANGER_VALUES_MAX - 10)}),
-        ("Rows", {"rows": [[number] for number in range(2_000)]}),
+        ("Rows", {"rows": [[number] for number in range(500)]}),
         ("Sets", {"rows": [[]] * (STRANGER_VALUES_MAX - 10)}),
-        ("Sets", {"rows": [[1, 2, 3, 4, 5]] * 600}),
+        ("Sets", {"rows": [[1, 2, 3, 4, 5]] * 150}),
     ],
 )
 def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -> None:

@@ -98,6 +98,9 @@ class Ending:
         self.session: Session | None = None
         self.written: list[bytes] = []
 
+    def processor_time(self) -> float:
+        return 0.0
+
     def bound_silence(self, seconds: float) -> None:
         pass
 

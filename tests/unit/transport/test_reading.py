@@ -39,6 +39,9 @@ class Script:
         self.position = 0
         self.is_quick = is_quick
 
+    def processor_time(self) -> float:
+        return 0.0
+
     def bound_silence(self, seconds: float) -> None:
         pass
 

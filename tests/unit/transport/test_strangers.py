@@ -17,6 +17,7 @@ from casty.transport.credit import (
     CONTROL_BYTES_BURST,
     CONTROL_BYTES_PER_SECOND,
     FRAME_COST_BYTES,
+    SECOND_COST_BYTES,
     STRANGER_BYTES_BURST,
     STRANGER_BYTES_PER_SECOND,
     STRANGER_PATIENCE,
@@ -354,7 +355,7 @@ async def test_strangers_that_send_many_values_are_read_no_faster_than_that_cost
     b = await world.node("b")
     flood = await stranger(world, b)
     assert await answer(flood) is FrameKind.HELLO_ACK
-    one = message([{}] * 4_000)
+    one = message([{}] * 1_000)
 
     async def pour() -> None:
         while True:
@@ -640,3 +641,69 @@ async def test_frames_of_strangers_are_handled_one_after_another_with_rounds_of_
             await trio.lowlevel.checkpoint()
         running = False
     assert len(set(at)) == len(links)
+
+
+@pytest.mark.parametrize(("hosts", "shares"), [(1, 1), (12, STRANGER_SHARES)])
+@pytest.mark.parametrize("stays", [True, False])
+async def test_the_time_that_frames_take_beyond_what_was_paid_is_charged_to_their_host(
+    autojump_clock, world, hosts, shares, stays
+) -> None:
+    b = await world.node("b")
+    worked = 0.0
+
+    def work(peer: UniqueAddress, body: bytes) -> None:
+        nonlocal worked
+        worked += 0.02
+
+    world.network.host("b").processor_time = lambda: worked
+    b.told.on_frame = work
+
+    async def pour(port: int) -> None:
+        while True:
+            flood = await stranger(world, b, port, host=f"evil{port}")
+            with suppress(ConnectionLost):
+                assert await answer(flood) is FrameKind.HELLO_ACK
+                if stays:
+                    while True:
+                        await flood.send(packed(b"x"))
+                await flood.send(packed(b"x"))
+                await trio.sleep(0.1)
+            await flood.aclose()
+
+    async with trio.open_nursery() as nursery:
+        for port in range(1, hosts + 1):
+            nursery.start_soon(pour, port)
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    allowed = shares * (STRANGER_BYTES_BURST + 20 * STRANGER_BYTES_PER_SECOND) / SECOND_COST_BYTES
+    assert 0.5 <= worked / allowed <= 1.2
+
+
+async def test_frames_that_take_long_have_rounds_of_the_loop_between_them_and_others_have_none(
+    autojump_clock, world
+) -> None:
+    b = await world.node("b")
+    link = await stranger(world, b)
+    assert await answer(link) is FrameKind.HELLO_ACK
+    worked, rounds, at, running = 0.0, 0, list[int](), True
+
+    async def count_rounds() -> None:
+        nonlocal rounds
+        while running:
+            rounds += 1
+            await trio.lowlevel.checkpoint()
+
+    def work(peer: UniqueAddress, body: bytes) -> None:
+        nonlocal worked
+        at.append(rounds)
+        worked += 0.005 if body == b"long" else 0.0
+
+    world.network.host("b").processor_time = lambda: worked
+    b.told.on_frame = work
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_rounds)
+        await link.send(packed(b"long") * 5 + packed(b"short") * 5)
+        while len(at) < 10:
+            await trio.lowlevel.checkpoint()
+        running = False
+    assert len(set(at)) == 6

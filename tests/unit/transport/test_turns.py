@@ -52,6 +52,9 @@ class Bottomless:
     async def send(self, data: bytes | memoryview) -> None:
         raise AssertionError("everything was taken at once")
 
+    def processor_time(self) -> float:
+        return 0.0
+
     def bound_silence(self, seconds: float) -> None:
         pass
 

@@ -29,6 +29,9 @@ class Socket:
     written: list[bytes] = field(default_factory=list)
     remote: str = "somewhere"
 
+    def processor_time(self) -> float:
+        return 0.0
+
     def bound_silence(self, seconds: float) -> None:
         raise NotImplementedError
 
