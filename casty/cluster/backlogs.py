@@ -26,9 +26,9 @@ from typing import Never
 import trio
 
 from casty.address import UniqueAddress
-from casty.config import MailboxOverflowStrategy, TransportLimits
-from casty.runtime.crowd import CROWD, Allowance
-from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
+from casty.config import TransportLimits
+from casty.runtime.crowd import Allowance, Origin
+from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
 from casty.runtime.fair_queue import FairQueue
 from casty.runtime.kernel import Kernel
 from casty.runtime.mailbox import MessageQueue
@@ -115,18 +115,9 @@ class Backlogs:
             return mailbox.messages, 0
         return mailbox.queue_for(member)
 
-    def take_of_stranger(self, ref: LocalRef[Never], message: object) -> None:
-        """Queue a message of who is no member; a dead letter where too many wait here, or too much on the node."""
-        mailbox = ref.mailbox
-        waiting = mailbox.flows.count(CROWD) if mailbox.flows else 0
-        is_full = waiting >= mailbox.capacity and not mailbox.lets_wait
-        drops_oldest = mailbox.overflow is MailboxOverflowStrategy.drop_oldest
-        if is_full and not drops_oldest:
-            self._kernel.dead_letter(message, ref, MAILBOX_FULL)
-        elif not mailbox.put_in_crowd(self.sender, message, self.cost, self.strangers):
-            self._kernel.dead_letter(message, ref, STRANGERS_FULL)
-        elif is_full and mailbox.flows:
-            self._kernel.dead_letter(mailbox.flows.drop_oldest_of_crowd(), ref, MAILBOX_FULL)
+    def origin(self) -> Origin:
+        """Return where a message of who is no member comes from, with what it costs."""
+        return Origin(self.sender, self.cost, self.strangers)
 
     def take(self, ref: LocalRef[Never], message: object) -> None:
         """Take a message for an actor that has a backlog, or has no room or other messages and gets one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Never
 
 from casty.address import UniqueAddress, serial_of
@@ -112,10 +113,9 @@ class LocalTransport:
             if isinstance(target, AdapterRef):
                 message = target.adapted(message)
             if message is not NOTHING:
-                if wait is not None:
-                    message = self._request(message, wait, asker)
-                    message.queue(cell)
-                backlogs.take_of_stranger(cell.ref, message)
+                request = Request(message, inf, 0) if wait is None else self._request(message, wait, asker)
+                request.origin = backlogs.origin()
+                cell.ref.take_of_stranger(request)
         if is_taken is False:
             self.refused += 1
             return "no_actor"

@@ -44,6 +44,10 @@ class CheckedRef(LocalRef[M_contra]):
         self._check(request.message)
         super().request(request)
 
+    def request_of_stranger(self, request: Request) -> None:
+        self._check(request.message)
+        super().request_of_stranger(request)
+
     async def put(self, message: object) -> None:
         self._check(message)
         await super().put(message)

@@ -40,6 +40,15 @@ class Allowance:
         return self.bytes + cost <= self.bytes_max
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where a message of who is no member comes from, and what it is charged wherever it waits on this node."""
+
+    sender: Hashable
+    cost: int
+    allowance: Allowance
+
+
 class Crowd(Generic[T]):
     """The messages of one crowd.
 

@@ -215,7 +215,8 @@ class Kernel:
         """
         failure: AskFailure = "lost"
         if isinstance(message, Request):
-            failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
+            if message.ask:
+                failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
             listed, message = message.listed, message.take()
             shown = shown or self.summary_of(message, listed)
             if message is NOTHING:  # it was a dead letter when it was withdrawn

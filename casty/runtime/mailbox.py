@@ -11,7 +11,7 @@ import trio
 
 from casty.address import UniqueAddress, in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
-from casty.runtime.crowd import Allowance
+from casty.runtime.crowd import Allowance, Origin
 from casty.runtime.fair_queue import QUANTUM, FairQueue
 from casty.runtime.notices import EndNotice, sender_of
 from casty.runtime.waking import WOKEN
@@ -65,9 +65,12 @@ class AskerRequests(dict[int, "Request"]):
 
 
 class Request:
-    """A message whose sender waits for a reply, for as long as it waits in a mailbox itself."""
+    """A message whose sender waits for a reply, for as long as it waits in a mailbox itself.
 
-    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "timeout", "waits")
+    Or any message of who is no member, with where it comes from: then a tell is one, too.
+    """
+
+    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "origin", "timeout", "waits")
 
     def __init__(
         self,
@@ -85,9 +88,11 @@ class Request:
         self.timeout = timeout
         """The seconds until then, for who hands it over in the step in which it was made."""
         self.ask = ask
-        """The number of the ask, which only those know who were sent the ref for its reply."""
+        """The number of the ask, which only those know who were sent the ref for its reply; 0 of a tell."""
         self.listed = listed
         """Where a request of another node is found by that number while it waits; None for one of this node."""
+        self.origin: Origin | None = None
+        """Where it comes from, if that is no member: whoever hands it on has it wait as such, too."""
         self.cell: Cell | None = None
         self.waits = False
         self.far: tuple[AskableRef[Never], ...] = ()
@@ -100,6 +105,12 @@ class Request:
         """Say which actors of other nodes it went to, for the text of a time-out."""
         said = ", ".join(in_words(ref.address) for ref in self.far[:FAR_TOLD_MAX])
         return f": it was sent to {said}" if said else ""
+
+    def copy(self) -> Request:
+        """Return another one of the same message, which cannot be withdrawn."""
+        copied = Request(self.message, self.deadline, self.ask)
+        copied.origin = self.origin
+        return copied
 
     def queue(self, cell: Cell) -> None:
         """Take note that it waits in the mailbox, or in a stash, of ``cell``."""

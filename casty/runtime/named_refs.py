@@ -63,6 +63,13 @@ class PathRef(OwnRef[M_contra]):
         else:
             target.request(request)
 
+    def request_of_stranger(self, request: Request) -> None:
+        target = self._kernel.target(self._path, self._uid)
+        if target is None:
+            self._kernel.dead_letter(request, self, NO_SUCH_ACTOR)
+        else:
+            target.request_of_stranger(request)
+
     async def send(self, message: M_contra) -> None:
         target = self._kernel.target(self._path, self._uid)
         if target is not None:
@@ -90,6 +97,9 @@ class InlineRef(PathRef[M_contra]):
 
     def request(self, request: Request) -> None:
         cast("InlineRef[object]", self).tell(request.message)
+
+    def request_of_stranger(self, request: Request) -> None:
+        self.request(request)
 
     async def send(self, message: M_contra) -> None:
         self.tell(message)
@@ -125,6 +135,11 @@ class AdapterRef(PathRef[N]):
         request.message = self.adapted(request.message)
         if request.message is not NOTHING:
             self._cell.ref.request(request)
+
+    def request_of_stranger(self, request: Request) -> None:
+        request.message = self.adapted(request.message)
+        if request.message is not NOTHING:
+            self._cell.ref.request_of_stranger(request)
 
     async def send(self, message: N) -> None:
         adapted = self.adapted(message)

@@ -16,7 +16,8 @@ from casty.address import ActorAddress
 from casty.config import MailboxOverflowStrategy
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
-from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
+from casty.runtime.crowd import CROWD
+from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
 from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class OwnRef(AskableRef[M_contra]):
     def request(self, request: Request) -> None:
         cast("OwnRef[object]", self).tell(request.message)
 
+    def request_of_stranger(self, request: Request) -> None:
+        """Hand over what an actor of this node hands on of who is no member; it waits where such messages wait."""
+        self.request(request)
+
     def deliver(self, message: object) -> bool | None:
         """Hand over what came from the network; False when there is nobody. Never raises MailboxFull.
 
@@ -184,6 +189,25 @@ class LocalRef(OwnRef[M_contra]):
                 trio.lowlevel.reschedule(sleeper, WOKEN)
         else:
             self._hand_in(request)
+
+    def request_of_stranger(self, request: Request) -> None:
+        if self._mailbox.closed:
+            self.cell.kernel.dead_letter(request, self, ACTOR_STOPPED)
+        else:
+            self.take_of_stranger(request)
+
+    def take_of_stranger(self, request: Request) -> None:
+        """Queue a message of who is no member; a dead letter where too many wait here, or too much on the node."""
+        mailbox, kernel, origin = self._mailbox, self.cell.kernel, request.origin
+        waiting = mailbox.flows.count(CROWD) if mailbox.flows else 0
+        is_full = waiting >= mailbox.capacity and not mailbox.lets_wait
+        request.queue(self.cell)
+        if is_full and mailbox.overflow is not MailboxOverflowStrategy.drop_oldest:
+            kernel.dead_letter(request, self, MAILBOX_FULL)
+        elif origin is None or not mailbox.put_in_crowd(origin.sender, request, origin.cost, origin.allowance):
+            kernel.dead_letter(request, self, STRANGERS_FULL)
+        elif is_full and mailbox.flows:
+            kernel.dead_letter(mailbox.flows.drop_oldest_of_crowd(), self, MAILBOX_FULL)
 
     async def send(self, message: M_contra) -> None:
         if get_ident() != self._thread:

@@ -8,7 +8,7 @@ from casty.errors import UnsupportedTypeError
 from casty.runtime.events import NOT_ENCODABLE, REQUEST_EXPIRED
 from casty.runtime.mailbox import NOTHING, Request
 from casty.runtime.notices import EndNotice
-from casty.runtime.ref import AskableRef, request_or_drop, tell_or_drop
+from casty.runtime.ref import AskableRef, OwnRef, request_or_drop, tell_or_drop
 from casty.runtime.watching import opened_end
 
 if TYPE_CHECKING:
@@ -54,7 +54,13 @@ def _hand_on(cell: Cell, ref: ActorRef[M], message: M) -> None:
         tell_or_drop(ref, message)
         return
     if request.waits:  # it was handed on before: the slot of the ask can withdraw one of them
-        request = Request(message, request.deadline, request.ask)
+        request = request.copy()
+    if request.origin is not None and isinstance(ref, OwnRef):
+        ref.request_of_stranger(request)
+        return
+    if not request.ask:  # a tell, to another node
+        tell_or_drop(ref, message)
+        return
     request_or_drop(ref, request)
     if request.waits and request.cell is not None:
         request.queue(request.cell)  # where the other node's withdrawal finds it

@@ -21,9 +21,11 @@ from casty import (
     Mailbox,
     MailboxOverflowStrategy,
     MessageSummary,
+    Routers,
 )
 from casty.address import UniqueAddress
 from casty.config import TransportLimits
+from casty.runtime.events import STRANGERS_FULL
 from casty.runtime.mailbox import DIRECT_MAX
 from casty.testing.samples import run_of
 from casty.transport.charges import STRANGER_VALUES_MAX, kept
@@ -223,6 +225,49 @@ async def test_an_ask_of_a_member_waits_for_one_message_of_strangers(autojump_cl
         say(first, strangers[number % 8], item(number, "x"))
     for _ in range(20):
         assert await answered_after(member) < 3 * 0.0031
+
+
+def router(slow: Slow, form: str):
+    """Return what hands each message on to actors that are as slow as that."""
+
+    async def start(ctx: ActorContext[Command]) -> Behavior[Command]:
+        target = ctx.spawn(slow.handler(), "target")
+        if form == "path":
+            target = ctx.system.remote("/slow/target", "a").of(Command)
+
+        async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+            ctx.forward(target, message)
+            return Behaviors.same()
+
+        async def main(ctx: ActorContext[Command], inbox: Inbox[Command]) -> None:
+            async for message in inbox:
+                ctx.forward(target, message)
+
+        return Behaviors.task(main) if form == "task" else Behaviors.receive(handle)
+
+    return Routers.pool(2, slow.handler()) if form == "pool" else Behaviors.setup(start)
+
+
+@pytest.mark.parametrize("form", ["pool", "handler", "task", "path"])
+async def test_what_is_handed_on_of_strangers_waits_with_their_messages_and_is_charged(autojump_clock, nodes, form):
+    first, member = await two(nodes)
+    slow = Slow(0.01)
+    first.system.spawn(router(slow, form), "slow")
+    for number in range(1_000):
+        say(first, run_of("stranger"), item(number, "x"))
+    await trio.sleep(0.1)
+    in_hand = 2 if form == "pool" else 1
+    assert held(first) == sum(kept(item(number, "x")) for number in range(in_hand, 1_000))
+    slow.gate.set()
+    assert await answered_after(member) < 0.1
+    node_of(first).backlogs.strangers.bytes_max = held(first) + 10 * kept(item(1_000, "x"))
+    for number in range(100):
+        say(first, run_of("stranger"), item(number, "x"))
+        await trio.sleep(0.001)
+    assert dead(first)[STRANGERS_FULL] > 0
+    await trio.sleep(20)
+    assert held(first) == 0
+    assert len(slow.seen) + dead(first)[STRANGERS_FULL] == 1_100
 
 
 async def test_messages_by_way_of_an_adapter_wait_with_those_of_strangers(autojump_clock, nodes):
