@@ -22,7 +22,7 @@ PHI_MAX: Final = Metric("phi_max", "How much this node suspects the member that 
 ACCUSATIONS: Final = Metric("accusations", "Times that this node found a member not to answer.")
 GOSSIP_ROUNDS: Final = Metric("gossip_rounds", "Rounds of gossip that this node began.")
 CONTROL_SENT: Final = Metric(
-    "control_messages_sent", "Messages of the cluster itself, by their names on the wire.", ("type",)
+    "control_messages_sent", "Messages of the cluster itself, by their names.", ("type",)
 )
 CONTROL_SENT_BYTES: Final = Metric("control_bytes_sent", "The bytes of those.", ("type",))
 CONTROL_RECEIVED: Final = Metric("control_messages_received", "The same, that came.", ("type",))
