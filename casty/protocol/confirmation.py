@@ -14,14 +14,11 @@ come again. This node itself goes nevertheless where
 those who acknowledge it might be a side that is lost by the strategy (`Strategy.rules_out_others`); one that never
 rules that out, as a lease outside, believes every voter. The question ends after `CONFIRM_WITHIN`: who is alone goes.
 
-A member that comes up adds a vote, so members that nobody ever met would outvote all the others. A run was heard here
-if this node has let it in and it has said something since, or if it was known here as one that joins and has answered
-this node's question: what a stranger says proves nothing, nor does what is said unasked. A leader moves nobody up whom
-it has not heard, and so somebody can vouch for each: while those that are up by what was told here, and were never
-heard here, are fewer than half of the other voters, they are believed; of more, each needs one voter beside the teller
-that holds it for up, or has heard it join: whoever is let in greets a few, the next on the ring, who are asked with the
-leader. Silence vouches for nobody, nor does a voter of whom this node was only told. Who joins asks as well: it tells
-what it believes once it is up.
+A member that comes up adds a vote, so members that nobody ever met would outvote all the others. A leader moves nobody
+up whom it has not heard itself, and so somebody can vouch for each: while those that are up by what was told here, and
+were never heard here, are fewer than half of the other voters, they are believed; of more, each needs one voter beside
+the teller that holds it for up, or has heard it join: whoever is let in greets a few, the next on the ring, who are
+asked with the leader. Silence vouches for nobody.
 
 Source: the refutation of a suspicion in SWIM (Das, Gupta, Motivala 2002, section 4.2); deviation: those who could
 refute are asked.
@@ -29,7 +26,7 @@ refute are asked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
@@ -66,11 +63,7 @@ ASKED_ABOUT_MAX = 64
 """Members in a question: whoever lies about more of them lies about these."""
 
 HEARD_MAX = 4 * MEMBERS_MAX
-"""Runs that are remembered to have been heard; of more those that are no members are forgotten."""
-GREETED_MAX = 256
-"""Runs that have said something and are to be asked once they join; of more the first are forgotten."""
-UNHEARD_ASKED_MAX = 64
-"""Members that are asked at one time whether they are there."""
+"""Runs that are remembered to have said something; of more those that are no members are forgotten."""
 VOUCHERS = 3
 """Voters whom a member that was let in greets, so that they can vouch for it."""
 
@@ -121,12 +114,6 @@ class Confirmation:
     missed: UniqueAddress | None = field(init=False, default=None)
     """Who told something else while this node was asking."""
     _heard: dict[UniqueAddress, None] = field(init=False, default_factory=dict[UniqueAddress, None])
-    _let_in: dict[UniqueAddress, None] = field(init=False, default_factory=dict[UniqueAddress, None])
-    """Whom this node has let in, who has said nothing since."""
-    _greeted: dict[UniqueAddress, None] = field(init=False, default_factory=dict[UniqueAddress, None])
-    """Who has said something here that is no proof, the latest last."""
-    _asked: dict[UniqueAddress, int] = field(init=False, default_factory=dict[UniqueAddress, int])
-    """The token of each member that was asked whether it is there."""
     _vouched: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _unmet: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Who is up by what was told, for whom nobody vouched, and whom this node has not heard."""
@@ -143,59 +130,14 @@ class Confirmation:
 
     @property
     def heard(self) -> Collection[UniqueAddress]:
-        """Who was let in here and has said something since, or joined and answered this node's question."""
+        """Who has said something to this node itself."""
         return self._heard.keys()
 
-    def hear(self, node: UniqueAddress, mine: Gossip) -> None:
-        """Take note that a run is there."""
-        self._let_in.pop(node, None)
-        self._greeted.pop(node, None)
-        self._asked.pop(node, None)
-        self._heard[node] = None
+    def hear(self, sender: UniqueAddress, mine: Gossip) -> None:
+        """Take note that somebody says something; it may become known as a member only later."""
+        self._heard[sender] = None
         if len(self._heard) > HEARD_MAX:
-            self._heard = {one: None for one in self._heard if one in mine.members}
-
-    def let_in(self, mine: Gossip, joiner: UniqueAddress) -> None:
-        """Take note that this node lets in a run, which may have ended meanwhile."""
-        if joiner not in self._heard:
-            self._let_in[joiner] = None
-        if len(self._let_in) > MEMBERS_MAX:
-            self._let_in = {one: None for one in self._let_in if one in mine.members}
-
-    def greet(self, mine: Gossip, sender: UniqueAddress) -> list[Send]:
-        """Take note that somebody says something, and ask it if it joins, so that this node can vouch for it."""
-        if sender in self._let_in:
-            self.hear(sender, mine)
-        member = mine.members.get(sender)
-        is_new = member is None or member.status is MemberStatus.joining
-        if sender in self._heard or not is_new:
-            return []
-        self._greeted.pop(sender, None)
-        self._greeted[sender] = None
-        while len(self._greeted) > GREETED_MAX:
-            del self._greeted[next(iter(self._greeted))]
-        return self.ask_greeted(mine)
-
-    def ask_greeted(self, mine: Gossip) -> list[Send]:
-        """Ask those that have said something, join by now, and were not asked."""
-        return self._ask_if_there(mine, [node for node in self._greeted if node not in self._asked])
-
-    def ask_again(self, mine: Gossip, leader: UniqueAddress | None) -> list[Send]:
-        """Ask those that have not answered; the ``leader`` asks all that join, as it moves them up."""
-        if leader != self.self_node:
-            return self._ask_if_there(mine, self._greeted)
-        return self._ask_if_there(mine, (m.unique for m in mine.ordered if m.status is MemberStatus.joining))
-
-    def _ask_if_there(self, mine: Gossip, nodes: Iterable[UniqueAddress]) -> list[Send]:
-        """Ask those of them that join and were never heard; what they answer is of no one else."""
-        heard = self._heard.keys() | {self.self_node}
-        held = (mine.members.get(node) for node in nodes if node not in heard)
-        unheard = [one.unique for one in held if one is not None and one.status is MemberStatus.joining]
-        unheard = unheard[:UNHEARD_ASKED_MAX]
-        if len(self._asked) > MEMBERS_MAX:
-            self._asked = {node: token for node, token in self._asked.items() if node in mine.members}
-        tokens = {node: self._asked.setdefault(node, self.rng.getrandbits(TOKEN_BITS)) for node in unheard}
-        return [Send(node, StandingQuestion(mine.cluster_id, token, ())) for node, token in tokens.items()]
+            self._heard = {node: None for node in self._heard if node in mine.members}
 
     def judge(
         self, mine: Gossip, told: Gossip, teller: UniqueAddress, message: GossipMessage, now: float
@@ -211,8 +153,7 @@ class Confirmation:
         if not is_going and not is_coming:
             if any(_is_given_up(mine, told, node) for node in unproven):
                 self._unproven_at = now
-            if mine.voters:  # else they are the first of all, and outvote nobody
-                self._unmet |= unmet
+            self._unmet |= unmet
             self._vouched = frozenset()
             return None
         if self._doubt is not None or now < self._deaf_until:
@@ -224,9 +165,7 @@ class Confirmation:
         return self._ask(mine, teller, message, about, coming)
 
     def answered(self, mine: Gossip, sender: UniqueAddress, answer: StandingAnswer) -> None:
-        """Take whom another voter acknowledges, or that it is there; an answer to no question changes nothing."""
-        if self._asked.get(sender) == answer.token:
-            self.hear(sender, mine)
+        """Take whom another voter acknowledges; an answer to no question changes nothing."""
         doubt = self._doubt
         if doubt is None or answer.token != doubt.token or sender not in doubt.waiting:
             return
@@ -267,9 +206,9 @@ class Confirmation:
     def _is_too_many(self, mine: Gossip, unmet: Collection[UniqueAddress], teller: UniqueAddress) -> bool:
         """Whether so many are up whom nobody here knows that they could outvote the others, and somebody can be asked.
 
-        Who is not up itself asks as well: it tells what it believes once it is.
+        Who is not up itself has no voter to lose, and met nobody yet.
         """
-        if not self._askable(mine, teller):
+        if self.self_node not in mine.voters or not self._askable(mine, teller):
             return False
         return len(unmet) > 1 and 2 * len(unmet) >= len(mine.voters.difference(unmet))
 
@@ -299,7 +238,6 @@ class Confirmation:
         asked = self._askable(mine, teller)
         if not going:
             # Those who are up for longest may have been all that there were when somebody came.
-            asked -= self._unmet
             oldest = sorted((mine.members[node] for node in asked), key=by_age)[:VOUCHERS]
             known = {leader_of(mine, self.self_node), *(member.unique for member in oldest)}
             asked &= known.union(*(vouchers_of(node, mine) for node in coming))

@@ -37,6 +37,7 @@ from casty.protocol.split_brain import KeepMajority, Strategy
 from casty.protocol.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
 
 FOREIGN_NOTED_MAX = 64
+UNHEARD_ASKED_MAX = 64
 TELL_EVERY = 0.5
 """Seconds between two states for one run that is down or removed and goes on talking."""
 TOLD_MAX = 64
@@ -75,7 +76,7 @@ class Exchange:
 
     @property
     def heard(self) -> Collection[UniqueAddress]:
-        """Who was let in here and has said something since, or joined and answered this node's question."""
+        """Who has said something to this node itself."""
         return self._confirmation.heard
 
     def receive(
@@ -92,21 +93,12 @@ class Exchange:
                 return Outcome(state, registry, (answer,) if is_known else ())
             case StandingAnswer(staying=nodes):
                 check_runs(nodes, ASKED_ABOUT_MAX, "members that stay")
+                self._confirmation.hear(sender, state)
                 self._confirmation.answered(state, sender, message)
                 return self.settle(state, registry, now)
             case _:
                 self._confirmation.observe(state, now)
-                outcome = self._taken_from(state, registry, sender, message, now)
-        asked = self._confirmation.greet(outcome.state, sender)
-        if outcome.state.members is not state.members:
-            asked += self._confirmation.ask_greeted(outcome.state)
-        return replace(outcome, effects=(*outcome.effects, *asked)) if asked else outcome
-
-    def _taken_from(
-        self, state: Gossip, registry: Registry, sender: UniqueAddress, message: GossipMessage, now: float
-    ) -> Outcome:
-        """Return what follows from what a peer tells, if it may and it is believed."""
-        outcome = self._received(Outcome(state, registry), sender, message, now)
+                outcome = self._received(Outcome(state, registry), sender, message, now)
         if not has_word(state, sender) and not self._is_own(state, outcome.state, sender):
             return Outcome(state, registry, self._ask_voter(state, registry, outcome.state, now))
         outcome = self._with_own_row(state, outcome)
@@ -118,13 +110,13 @@ class Exchange:
         settled = self.settle(state, registry, now)
         return settled if settled.state is not state else replace(settled, effects=(*doubt, *settled.effects))
 
-    def let_in(self, state: Gossip, joiner: UniqueAddress) -> None:
-        """Take note that this node lets in a run."""
-        self._confirmation.let_in(state, joiner)
-
     def ask_unheard(self, state: Gossip) -> list[Send]:
-        """Ask those once more that join, were never heard here, and have not answered."""
-        return self._confirmation.ask_again(state, leader_of(state, self.self_node))
+        """Ask something of those that join and were never heard here, if this node moves them up once they were."""
+        if leader_of(state, self.self_node) != self.self_node:
+            return []
+        joining = [m.unique for m in state.others(self.self_node) if m.status is MemberStatus.joining]
+        question = StandingQuestion(state.cluster_id, 0, ())
+        return [Send(node, question) for node in joining if node not in self.heard][:UNHEARD_ASKED_MAX]
 
     def settle(self, state: Gossip, registry: Registry, now: float, *, is_over: bool = False) -> Outcome:
         """Return what follows from the answers that have come by now; ``is_over``: no more are waited for."""
@@ -154,6 +146,7 @@ class Exchange:
     def _received(self, outcome: Outcome, sender: UniqueAddress, message: GossipMessage, now: float) -> Outcome:
         state, registry = outcome.state, outcome.registry
         member = state.members.get(sender)
+        self._confirmation.hear(sender, state)
         if sender in state.tombstones or (member is not None and member.status is MemberStatus.down):
             # What it says of others is void, and that it is down or removed is what it has to learn.
             return replace(outcome, effects=self._tell_given_up(state, sender, now))

@@ -250,7 +250,6 @@ class Topology:
                     return [*verdict.answer(state, joiner, sender, token)]
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
-                self._exchange.let_in(state, sender)
                 return [self._spread.welcome(state, sender, now)]
             case JoinWithdrawn():
                 if has_word(state, self._node):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,11 +10,9 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol import exchange
 from casty.protocol.exchange import Exchange
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus, in_order
-from casty.protocol.messages import GossipSeen, StandingAnswer, StandingQuestion
 from casty.protocol.reachability import ObserverRow
 from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
 from casty.protocol.state_on_wire import to_wire
@@ -23,7 +21,6 @@ from casty.protocol.vector_clock import VectorClock
 from casty.testing.samples import member
 from casty.testing.simulation import ModelCluster, OneOwner, Run, Watch
 
-Heard = Collection[UniqueAddress]
 Lie = Callable[[Gossip, UniqueAddress, frozenset[UniqueAddress]], Gossip]
 
 
@@ -221,88 +218,6 @@ def test_members_that_are_made_up_step_by_step_outvote_nobody(names: str) -> Non
     told.tell_all(invented(8, MemberStatus.up), names)
     told.run(40.0)
     assert told.standing == names
-
-
-def speak(told: Told, numbers: range) -> None:
-    """Have made-up members say one thing to each, of a version that nobody has."""
-    for number in numbers:
-        for name in told.names:
-            to = told.cluster.runs[name]
-            if to.alive and to.topology.state is not None:
-                seen = GossipSeen(to.topology.state.cluster_id, b"x" * 16, b"")
-                told.cluster.tell(to, Received(member(f"x{number}").unique, seen))
-
-
-def one_more_up(number: int) -> Lie:
-    """Return the lie that one more made-up member is up."""
-
-    def lie(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddress]) -> Gossip:
-        given = state.up_numbers_given + 1
-        new = member(f"x{number}", up_number=given)
-        members = in_order({**state.members, new.unique: new})
-        return state.changed(liar, members=members, up_numbers_given=given)
-
-    return lie
-
-
-@pytest.mark.parametrize("names", ["abc", "abcde"])
-@pytest.mark.parametrize("joining", [True, False])
-def test_strangers_that_say_something_are_nobody_who_was_met(names: str, joining: bool) -> None:
-    told = Told(names, joining=joining, strategy=KeepMajority())
-    speak(told, range(1, 9))
-    told.tell_all(invented(8, MemberStatus.up), names)
-    told.run(25.0)
-    assert told.standing == names
-    assert not any(name.startswith("x") for at in names for name in told.states(at))
-
-
-@pytest.mark.parametrize("names", ["abc", "abcde"])
-@pytest.mark.parametrize("is_early", [True, False])
-def test_made_up_members_that_talk_while_they_join_outvote_nobody(names: str, is_early: bool) -> None:
-    told = Told(names, joining=False, strategy=KeepMajority())
-    if is_early:
-        speak(told, range(1, 9))
-    told.tell_all(invented(8, MemberStatus.joining), names)
-    told.run(0.5)
-    speak(told, range(1, 9))
-    told.run(0.5)
-    assert [told.states("b")[f"x{n}"] for n in (1, 8)] == ["joining", "joining"], "nobody moves them up"
-    told.tell_all(invented(8, MemberStatus.up), names)
-    told.run(40.0)
-    assert told.standing == names
-
-
-@pytest.mark.parametrize("names", ["abc", "abcde"])
-def test_made_up_members_that_come_and_talk_one_after_the_other_outvote_nobody(names: str) -> None:
-    told = Told(names, joining=False, strategy=KeepMajority())
-    for number in range(1, 9):
-        speak(told, range(number, number + 1))
-        told.tell_all(one_more_up(number), names)
-        told.run(0.3)
-        speak(told, range(1, number + 1))
-        told.run(0.3)
-    told.run(40.0)
-    assert told.standing == names
-
-
-@pytest.mark.parametrize("names", ["abc", "abcde"])
-def test_made_up_members_do_not_come_by_a_node_that_joins(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(names, joining=False, strategy=KeepMajority())
-    liar, correct = told.liar.node, exchange.standing_of
-
-    def vouching(state: Gossip, node: UniqueAddress, asked: StandingQuestion, heard: Heard) -> StandingAnswer:
-        if node == liar:
-            return StandingAnswer(state.cluster_id, asked.token, asked.nodes)
-        return correct(state, node, asked, heard)
-
-    monkeypatch.setattr(exchange, "standing_of", vouching)
-    last = told.cluster.start("w", seeds=names)
-    told.run(5.0, until=lambda: all("w" in told.states(at) for at in names))
-    assert told.states("b")["w"] == "joining"
-    told.tell(last, invented(8, MemberStatus.up), names)
-    told.run(40.0)
-    assert told.standing == names
-    assert told.states("a")["w"] == "up"
 
 
 def test_who_joins_brings_nobody_with_it() -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 from planting import plant
-from test_hearsay import Lie, Told, invented, rows_counted_to, speak
+from test_hearsay import Lie, Told, invented, rows_counted_to
 
 from casty.errors import DecodeError
 from casty.protocol.confirmation import Confirmation
@@ -45,25 +45,3 @@ def test_each_rule_is_needed(
         brings = joining and any(name.startswith("x") for name in told.states("b"))
         told.run(39.0)
         assert brings or told.standing != "abc"
-
-
-@pytest.mark.parametrize(
-    ("function", "line", "instead", "status"),
-    [
-        (Confirmation.greet, "if sender in self._let_in:", "if True:", MemberStatus.joining),
-        (Confirmation.greet, "if sender in self._let_in:", "if True:", MemberStatus.up),
-    ],
-    ids=["who talks while joining was heard", "a stranger was heard"],
-)
-def test_each_rule_about_who_was_heard_is_needed(
-    function: object, line: str, instead: str, status: MemberStatus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch, function, line, instead)
-    told = Told("abc", joining=False, strategy=KeepMajority())
-    speak(told, range(1, 9))
-    with suppress(DecodeError, InvariantBroken):
-        told.tell_all(invented(8, status), "abc")
-        told.run(0.5)
-        speak(told, range(1, 9))
-        told.run(39.5)
-    assert told.standing != "abc"
