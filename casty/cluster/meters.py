@@ -21,9 +21,7 @@ MONITORED: Final = Metric("monitored_members", "Members that this node sends hea
 PHI_MAX: Final = Metric("phi_max", "How much this node suspects the member that it suspects most.")
 ACCUSATIONS: Final = Metric("accusations", "Times that this node found a member not to answer.")
 GOSSIP_ROUNDS: Final = Metric("gossip_rounds", "Rounds of gossip that this node began.")
-CONTROL_SENT: Final = Metric(
-    "control_messages_sent", "Messages of the cluster itself, by their names.", ("type",)
-)
+CONTROL_SENT: Final = Metric("control_messages_sent", "Messages of the cluster itself, by their names.", ("type",))
 CONTROL_SENT_BYTES: Final = Metric("control_bytes_sent", "The bytes of those.", ("type",))
 CONTROL_RECEIVED: Final = Metric("control_messages_received", "The same, that came.", ("type",))
 CONTROL_RECEIVED_BYTES: Final = Metric("control_bytes_received", "The bytes of those.", ("type",))

@@ -16,6 +16,7 @@ from casty.address import NodeAddress, UniqueAddress, is_name
 from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, PORT_MAX, ROLES_LENGTH_MAX, ROLES_MAX, is_extra
 from casty.protocol.effects import Note, Send, Severity
 from casty.protocol.gossip import MEMBERS_MAX, Gossip
+from casty.protocol.hearsay import has_word
 from casty.protocol.leader import has_begun
 from casty.protocol.membership import Member, MemberStatus
 from casty.protocol.messages import JoinAnswer, JoinSettings, JoinState
@@ -60,8 +61,15 @@ class Verdict:
 ADMITTED = Verdict(JoinState.in_cluster)
 
 
-def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSettings, theirs: JoinSettings) -> Verdict:
-    """Return what ``joiner`` is told; ``sender`` is the run that its connection belongs to."""
+def judge(
+    state: Gossip,
+    joiner: Member,
+    sender: UniqueAddress,
+    own: JoinSettings,
+    theirs: JoinSettings,
+    self_node: UniqueAddress,
+) -> Verdict:
+    """Return what ``joiner`` is told by ``self_node``; ``sender`` is the run that its connection belongs to."""
     if joiner.unique != sender or joiner.status is not MemberStatus.joining:
         return _refused(f"the joiner says it is {joiner.unique} and its connection says {sender}")
     if joiner.up_number or max(map(len, (joiner.id, joiner.version, joiner.address.host, *joiner.roles))) > TEXT_MAX:
@@ -91,12 +99,9 @@ def judge(state: Gossip, joiner: Member, sender: UniqueAddress, own: JoinSetting
             return Verdict(JoinState.retry, text)
     if len(state.members) >= MEMBERS_MAX:
         return _refused(f"the cluster has {len(state.members)} members, which is its limit")
+    if not has_word(state, self_node):  # others would not go by whom it lets in
+        return Verdict(JoinState.retry, f"{self_node.address} is joining itself")
     return ADMITTED
-
-
-def not_yet(node: UniqueAddress) -> Verdict:
-    """Return what a joiner is told by a member that has no word itself: others would not go by whom it lets in."""
-    return Verdict(JoinState.retry, f"{node.address} is joining itself, and asks another member to let this node in")
 
 
 def address_refusal(address: NodeAddress, token: int) -> JoinAnswer:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
-from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge, not_yet
+from casty.protocol.admission import ADMITTED, VerifyAddress, address_refusal, judge
 from casty.protocol.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.availability import Absolve, Accuse
 from casty.protocol.confirmation import CONFIRM, vouchers_of
@@ -243,9 +243,7 @@ class Topology:
     ) -> list[TopologyEffect]:
         match message:
             case JoinProbe(joiner, settings, token) | Join(joiner, settings, token):
-                verdict = judge(state, joiner, sender, self.settings.shared, settings)
-                if verdict is ADMITTED and sender not in state.members and not has_word(state, self._node):
-                    verdict = not_yet(self._node)
+                verdict = judge(state, joiner, sender, self.settings.shared, settings, self._node)
                 if isinstance(message, JoinProbe) or verdict is not ADMITTED:
                     return [*verdict.answer(state, joiner, sender, token)]
                 if sender not in state.members:

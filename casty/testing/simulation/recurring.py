@@ -24,7 +24,7 @@ def recurring(seed: int, names: Sequence[str], newcomer: str) -> tuple[Timed, ..
     """Return the faults of a scenario in which something recurs; none for most seeds, and for few nodes.
 
     >>> [fault for _, fault in recurring(2, "abcde", "z")][:2]
-    [Delay(0.0, jitter=0.3), Restart("z")]
+    [Cut(("a",), ("e",)), Pause("a")]
     """
     rng = random.Random(f"recurring {seed}")
     if rng.random() >= SHARE or len(names) < SIZE_MIN:

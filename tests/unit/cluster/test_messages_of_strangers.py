@@ -343,7 +343,7 @@ async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clo
     slow, rows = Slow(), body("/slow", "Rows", {"rows": [[]] * 2_000})
     first.system.spawn(slow.handler(), "slow", mailbox=settings)
     first.system.spawn(slow.handler(), "other")
-    full = [rows] * 150 if settings is SMALL else [item(1, "x")] * 1_500
+    full = [rows] * 250 if settings is SMALL else [item(1, "x")] * 1_500
     others = [body("/other", "Rows", {"rows": [[]] * 2_000})] * 20
     ill_typed = body("/_cluster", "Item", {"number": 1, "sender": "x"})
     for one in (*full, *others, ill_typed):

@@ -20,7 +20,7 @@ STATE = gossip_of(member("a"), member("b"))
 
 
 def verdict(joiner: Member, state: Gossip = STATE, theirs: JoinSettings = OWN) -> Verdict:
-    return judge(state, joiner, joiner.unique, OWN, theirs)
+    return judge(state, joiner, joiner.unique, OWN, theirs, run_of("a"))
 
 
 def test_new_name_at_a_new_address_is_let_in() -> None:
@@ -49,7 +49,7 @@ def test_refusal_names_the_setting_on_both_sides(theirs: JoinSettings, named: st
 
 
 def test_joiner_that_claims_to_be_another_run_is_refused() -> None:
-    assert judge(STATE, member("c", "joining"), run_of("d"), OWN, OWN).state is JoinState.refused
+    assert judge(STATE, member("c", "joining"), run_of("d"), OWN, OWN, run_of("a")).state is JoinState.refused
 
 
 def test_joiner_whose_name_would_break_a_line_of_the_log_is_refused() -> None:
@@ -128,3 +128,14 @@ def test_roles_that_no_node_can_be_configured_with_are_refused(roles: list[str],
     answer = verdict(replace(member("c", "joining"), roles=frozenset(roles)))
     assert answer.state is JoinState.refused
     assert named in answer.reason
+
+
+def test_who_joins_itself_lets_nobody_in_once_somebody_is_up() -> None:
+    """Nobody would go by it, and what it says of itself would come with what is not believed."""
+    state = gossip_of(member("a", up_number=1), member("b", "joining"))
+    arguments = member("c", "joining"), run_of("c"), OWN, OWN
+    assert judge(state, *arguments, run_of("a")) is ADMITTED
+    told = judge(state, *arguments, run_of("b"))
+    assert (told.state, told.reason) == (JoinState.retry, "b:2551 is joining itself")
+    nobody_is_up = gossip_of(member("a", "joining"), member("b", "joining"))
+    assert judge(nobody_is_up, *arguments, run_of("b")) is ADMITTED
