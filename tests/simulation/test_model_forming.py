@@ -225,7 +225,7 @@ def test_minimum_for_each_role_must_be_the_same_at_both() -> None:
     cluster.settings = TopologySettings(min_members_per_role=(("db", 2),))
     joiner = cluster.start("b", seeds=("a",), roles=("db",))
     cluster.run_for(1.0)
-    assert "min_members_per_role is {'db': 1} here and {'db': 2} at the joiner" in joiner.outcome
+    assert "expected min_members_per_role {'db': 1}, as the cluster has it, found {'db': 2} at b:2551" in joiner.outcome
     assert joiner.outcome.partition("settings")[2] in cluster.runs["a"].notes[-1]
 
 
@@ -372,5 +372,7 @@ def test_joiner_that_does_not_fit_is_refused_with_the_reason(same: str) -> None:
     run = cluster.start("c", seeds=("a",), node_id="b" if same == "node_id" else "c")
     cluster.run_for(1.0)
     assert not run.alive
-    assert ("node_id 'b' belongs to b" if same == "node_id" else "min_members is 1 here and 3") in run.outcome
+    assert (
+        "node_id 'b' belongs to b" if same == "node_id" else "expected min_members 1, as the cluster has it, found 3"
+    ) in run.outcome
     assert cluster.all_up(2)
