@@ -139,8 +139,9 @@ async def test_what_lies_in_several_places_arrives_as_one_stream(sides: Sides) -
 
 async def test_a_full_stream_takes_nothing_more_at_once(sides: Sides) -> None:
     async with connected(sides) as (near, _):
+        # The kernel moves bytes to the reader's side meanwhile, so room may come back between two calls.
         taken = [near.send_nowait(b"x" * FLOOD) for _ in range(100)]
-        assert sum(taken) < FLOOD and taken[-1] == 0
+        assert 0 in taken and sum(taken) < FLOOD
 
 
 async def test_both_directions_are_independent(sides: Sides) -> None:
