@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Never, assert_never
 
-from casty.address import ASK_PREFIX, UniqueAddress
+from casty.address import ASK_PREFIX, Place, UniqueAddress
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.errors import DecodeError
+from casty.naming import printable
 from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
 from casty.protocol.messages import (
     ExitingConfirmed,
@@ -126,6 +128,30 @@ def is_internal(path: str) -> bool:
 def is_open(path: str, message: object) -> bool:
     """Return whether other nodes may send ``message`` to ``path`` at all."""
     return not is_internal(path) or isinstance(message, OPEN_PATHS.get(path, ()))
+
+
+class ForeignRefError(DecodeError):
+    """A message of who is no member names an actor that is not of its sender's node.
+
+    Parameters:
+        name: Wire name of the message.
+        place: Where the actor is.
+    """
+
+    def __init__(self, name: str, place: Place) -> None:
+        where = "this node" if place[2] is None else f"{printable(place[2])}:{place[3]}"
+        super().__init__(
+            f"{name} names {printable(place[1])} of {where}: who is no member of the cluster may name actors of "
+            "its own node, and those here whose refs it was given"
+        )
+
+
+def may_name(peer: UniqueAddress, place: Place) -> bool:
+    """Whether an actor is of the node of ``peer``, whichever run of it.
+
+    Else who is no member could have an actor here tell others what it chooses, as if it came of that actor.
+    """
+    return (place[2], place[3]) == (peer.address.host, peer.address.port) and place[4] in (0, peer.incarnation)
 
 
 def admits(rule: Rule, peer: UniqueAddress, message: object, *, is_member: bool, is_inviter: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casty.address import ASK_PREFIX, NodeAddress, UniqueAddress
-from casty.cluster.access import ANYONE, RESTRICTED, RULES, Rule, admits, is_internal, is_open
+from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rule, admits, is_internal, is_open
 from casty.cluster.arrivals import Arrivals
 from casty.cluster.commands import PeerSaid
 from casty.cluster.local_transport import LocalTransport
@@ -206,7 +206,10 @@ class Inbound:
     def _envelope(self, peer: UniqueAddress, body: bytes | memoryview) -> None:
         is_member = self._node.is_member(peer)
         try:
-            envelope = self._node.codec.decode_envelope(body, is_brief=not is_member)
+            if is_member:
+                envelope = self._node.codec.decode_envelope(body)
+            else:
+                envelope = self._node.decode_of_stranger(peer, body)
         except DecodeError as error:
             self._refuse(peer, error)
             return
@@ -217,14 +220,17 @@ class Inbound:
 
     def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
         """Have the sender of a message told that it cannot be made here, and why not in this node's log."""
-        code: NoticeCode = "unknown_type" if isinstance(error, UnknownTypeError) else "ill_typed"
-        self._not_delivered(peer, Notice(code, error.path, error.uid, error.name, error.ask))
+        self._not_delivered(peer, Notice(_code_of(error), error.path, error.uid, error.name, error.ask))
         self._complain(peer, error)
         slot = self._node.kernel.target(error.path, error.uid)
         if isinstance(slot, AskRef):
             slot.refuse(AskFailed(f"the reply of {peer.address} cannot be read: {error}", "reply_lost"))
 
     def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
+        if isinstance(error, ForeignRefError):  # in the order of things too, as where one is not admitted
+            self._node.meters.refused[error.name] += 1
+            self._complaints.info(peer.address, str(error))
+            return
         self._node.meters.decode_errors += 1
         self._complaints.warning(peer.address, str(error))
 
@@ -295,3 +301,14 @@ class Inbound:
             if slot.uid == number:
                 slot.refuse(error)
                 break
+
+
+def _code_of(error: DecodeError) -> NoticeCode:
+    """Return what the sender of a message is told of why it cannot be made here."""
+    match error:
+        case UnknownTypeError():
+            return "unknown_type"
+        case ForeignRefError():
+            return "refused"
+        case _:
+            return "ill_typed"

@@ -15,6 +15,7 @@ from typing import Final, Never
 import trio
 
 from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress, in_words
+from casty.cluster.access import ForeignRefError, may_name
 from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
@@ -53,7 +54,7 @@ from casty.transport.complaints import Complaints
 from casty.transport.peers import RemoteTransport
 from casty.transport.route import Route
 from casty.wire.codec import Codec, Write
-from casty.wire.envelope import FOREIGN, HAS_TAIL, decode_head, decode_wait
+from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.slices import Assembler
 
@@ -158,6 +159,10 @@ class ClusterNode:
         self._reply_writers: dict[tuple[object, type], Write] = {}
         self._routes: dict[tuple[str | None, int | None, int], Route] = {}
         """One for each run that refs have named: a ref comes with every ask, and finds its link looked up."""
+        self._stranger: UniqueAddress | None = None
+        """Who is no member and has sent the message that is being decoded."""
+        self._foreign: Place | None = None
+        """What that message names and may not."""
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""
@@ -179,6 +184,8 @@ class ClusterNode:
 
     def import_ref(self, place: Place, type_form: object) -> ActorRef[Never]:
         """Return a ref to an actor of this or of another node."""
+        if self._stranger is not None and not may_name(self._stranger, place):
+            return self._import_foreign(place)
         _, path, host, port, incarnation, uid = place
         key = host, port, incarnation
         route = self._routes.get(key)
@@ -191,6 +198,28 @@ class ClusterNode:
                 route = Route(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
                 self._routes[key] = route
         return RemoteRef(self, place, route, type_form)
+
+    def _import_foreign(self, place: Place) -> ActorRef[Never]:
+        """Return a ref that who is no member was given to an actor here; note what else it names, which is refused."""
+        _, path, host, port, incarnation, uid = place
+        is_here = (host, port) in ((None, None), self._own_node[:2]) and incarnation in (0, self._own_node[2])
+        if not (is_here and uid and self.kernel.target(path, uid)):
+            self._foreign = place
+        return self._local(path, uid)
+
+    def decode_of_stranger(self, peer: UniqueAddress, body: bytes | memoryview) -> Envelope:
+        """Return the message of who is no member. DecodeError, as of the codec, also for refs that it may not name."""
+        self._stranger, self._foreign = peer, None
+        try:
+            envelope = self.codec.decode_envelope(body, is_brief=True)
+        finally:
+            self._stranger = None
+        if self._foreign is not None:
+            error = ForeignRefError(envelope.name, self._foreign)
+            error.path, error.uid, error.name = envelope.path, envelope.uid, envelope.name
+            error.ask = 0 if envelope.wait is None else envelope.wait[1]
+            raise error
+        return envelope
 
     def _local(self, path: str, uid: int) -> ActorRef[Never]:
         """Return a ref to an actor here; the library's own actors take no replies that a peer directs."""

@@ -264,7 +264,7 @@ async def test_the_messages_of_a_new_actor_of_the_same_path_go_the_quick_way_too
     codec = pair.first.cluster._node.codec
     long_ways: list[bytes] = []
 
-    def decode(body: bytes, *, is_brief: bool) -> object:
+    def decode(body: bytes, *, is_brief: bool = False) -> object:
         long_ways.append(body)
         return type(codec).decode_envelope(codec, body, is_brief=is_brief)
 

@@ -228,6 +228,77 @@ async def test_an_ask_of_a_member_waits_for_one_message_of_strangers(autojump_cl
         assert await answered_after(member) < 3 * 0.0031
 
 
+def ping(place: object, *, ask: int = 0) -> bytes:
+    """Return the bytes of a Ping whose reply is to go to ``place``."""
+    head = msgpack.packb(["/quick", 0, "tests.strangers.Ping", *([1] if ask else [])])
+    tail = encode_wait(100.0, ask) if ask else b""
+    return len(head).to_bytes(2, "big") + head + tail + msgpack.packb({"reply_to": place})
+
+
+def place_of(handle, path: str, uid: int = 0, *, incarnation: int | None = None) -> list[object]:
+    run = node_of(handle).self_node
+    found = run.incarnation if incarnation is None else incarnation
+    return ["cluster", path, run.address.host, run.address.port, found, uid]
+
+
+async def recording(handle, name: str) -> tuple[list[int], ActorRef[int]]:
+    seen: list[int] = []
+
+    async def take(ctx: ActorContext[int], number: int) -> Behavior[int]:
+        seen.append(number)
+        return Behaviors.same()
+
+    return seen, handle.system.spawn(Behaviors.receive(take), name)
+
+
+@pytest.mark.parametrize("whose", ["a", "of whichever run", "no node", "b", "a guess"])
+@pytest.mark.parametrize("ask", [0, 7])
+async def test_a_stranger_has_no_actor_here_tell_others_what_it_chooses(autojump_clock, nodes, caplog, whose, ask):
+    caplog.set_level("INFO")
+    first, second = await two(nodes)
+    quick = Slow()
+    quick.gate.set()
+    first.system.spawn(quick.handler(), "quick")
+    (here, _), (there, sink) = await recording(first, "sink"), await recording(second, "sink")
+    place = {
+        "a": place_of(first, "/sink"),
+        "of whichever run": place_of(first, "/sink", incarnation=0),
+        "no node": ["cluster", "/sink", None, None, 0, 0],
+        "b": place_of(second, "/sink", sink.uid),
+        "a guess": place_of(first, "/sink", 12_345),
+    }[whose]
+    say(first, run_of("stranger"), ping(place, ask=ask))
+    await trio.sleep(1)
+    assert (here, there) == ([], [])
+    assert node_of(first).meters.refused == {"tests.strangers.Ping": 1}
+    assert "names /sink of" in caplog.text
+    say(first, node_of(second).self_node, ping(place, ask=ask))
+    await trio.sleep(1)
+    assert (here, there) == (([], [0]) if whose == "b" else ([0] * (whose != "a guess"), []))
+
+
+async def test_a_stranger_may_name_who_it_was_given_the_ref_of(autojump_clock, nodes):
+    first, _ = await two(nodes)
+    slow = Slow()
+    slow.gate.set()
+    first.system.spawn(slow.handler(), "quick")
+    seen, ref = await recording(first, "sink")
+    say(first, run_of("stranger"), ping(place_of(first, "/sink", ref.uid)))
+    await trio.sleep(1)
+    assert seen == [0]
+
+
+@pytest.mark.parametrize("incarnation", [0, run_of("stranger").incarnation])
+async def test_a_stranger_may_name_an_actor_of_its_own(autojump_clock, nodes, incarnation):
+    first, _ = await two(nodes)
+    slow = Slow()
+    slow.gate.set()
+    first.system.spawn(slow.handler(), "quick")
+    run = run_of("stranger")
+    say(first, run, ping(["cluster", "/mine", run.address.host, run.address.port, incarnation, 0]))
+    assert not node_of(first).meters.refused
+
+
 def router(slow: Slow, form: str):
     """Return what hands each message on to actors that are as slow as that."""
 
