@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -325,11 +325,12 @@ class ModelCluster(Network):
         """The runs that have neither ended nor crashed."""
         return [run for run in self.runs.values() if run.alive]
 
-    def all_up(self, count: int) -> bool:
+    def all_up(self, count: int, among: Collection[Run] | None = None) -> bool:
         """Look whether every living run sees the same number of members, all up and nobody unreachable.
 
         Parameters:
             count: Number of members.
+            among: The runs to look at; None for all that live.
 
         Returns:
             Whether it is so.
@@ -337,9 +338,9 @@ class ModelCluster(Network):
         if self._behind is not None and self._behind[0].alive:
             # Asked before each event: whoever was behind and has the same state still is.
             run, state, of = self._behind
-            if run.topology.state is state and of == count:
+            if run.topology.state is state and of == count and (among is None or run in among):
                 return False
-        behind = next((run for run in self.living if not _sees_all_up(run.topology.state, count)), None)
+        behind = next((run for run in among or self.living if not _sees_all_up(run.topology.state, count)), None)
         self._behind = None if behind is None else (behind, behind.topology.state, count)
         return behind is None
 

@@ -294,17 +294,24 @@ class _Stage:
         cluster.run_for(max(seconds, 0.0), until=is_over if until is not None else check)
 
     def _is_agreed(self) -> bool:
-        """Return whether whoever lives is in one cluster that has nobody else; true when no member is left."""
+        """Return whether whoever lives is in one cluster that has nobody else; true when no member is left.
+
+        Who is in none waits for its own seeds, and may wait as long as no member is one of them.
+        """
         living = self.cluster.living
         members = [run for run in living if run.topology.state is not None]
-        return not members or (self._are_one(members) and len(living) == len(members))
+        places = {run.node.address for run in members}
+        waiting = [run for run in living if run.topology.state is None]
+        return not members or (
+            not any(places.intersection(run.topology.seeds) for run in waiting) and self._are_one(members)
+        )
 
     def _is_whole(self) -> bool:
         living = self.cluster.living
         return {run.name for run in living} >= {*self.scenario.nodes} and self._are_one(living)
 
     def _are_one(self, runs: list[Run]) -> bool:
-        if not self.cluster.all_up(len(runs)):
+        if not self.cluster.all_up(len(runs), runs):
             return False
         states = [run.topology.state for run in runs]
         snapshots = [run.topology.view.snapshot for run in runs]

@@ -134,6 +134,7 @@ class _Node:
 
     name: str
     system: ClusteredActorSystem
+    seeds: tuple[str, ...]
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     is_up: bool = False
     """Whether its block is entered."""
@@ -272,19 +273,20 @@ class Simulation:
 
     def _start(self, start: Callable[[_Node], None], name: str, seeds: Iterable[str]) -> None:
         self._crash(name)
+        asked = tuple(seeds)
         system = ClusteredActorSystem(
             name="simulation",
             host=name,
             port=PORT,
             node_id=name,
-            seed_nodes=[(seed, PORT) for seed in seeds],
+            seed_nodes=[(seed, PORT) for seed in asked],
             settings=self._settings,
             roles=self.scenario.roles.get(name, ()),
             join_timeout=SECONDS_MAX,
             config=SystemConfig(seed=self._rng.getrandbits(32)),
             network=self._network.host(name),
         )
-        node = self._nodes[name] = _Node(name, system)
+        node = self._nodes[name] = _Node(name, system, asked)
         start(node)
 
     def _crash(self, name: str) -> None:
@@ -381,8 +383,10 @@ class Simulation:
         return all([await self._seen_by(node) == expected for node in nodes])
 
     async def _is_agreed(self) -> bool:
-        members = [node for node in self._living if node.is_up]
-        return not members or (len(members) == len(self._living) and await self._are_one(members))
+        """Return whether whoever lives is in one cluster, or in none and waits for seeds that are no members."""
+        members = {node.name: node for node in self._living if node.is_up}
+        called = [node for node in self._living if not node.is_up and not members.keys().isdisjoint(node.seeds)]
+        return not members or (not called and await self._are_one(list(members.values())))
 
     async def _is_whole(self) -> bool:
         living = self._living
