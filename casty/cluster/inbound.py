@@ -214,7 +214,8 @@ class Inbound:
             self._refuse(peer, error)
             return
         if not is_member:  # nothing is remembered of its heads, and what waits of it is charged
-            self._deliver(peer, envelope, len(body), kept(body))
+            entry = self._node.codec.entry_of(envelope.name)
+            self._deliver(peer, envelope, len(body), kept(body, 0 if entry is None else entry.defaults_max))
         elif self._deliver(peer, envelope, len(body)):
             self._arrivals.learn(body, envelope)
 

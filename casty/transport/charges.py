@@ -29,7 +29,8 @@ VALUE_KEPT_BYTES = 224
 BYTE_KEPT_BYTES = 4
 """What a message takes up while it waits, at most: itself, the request around it and its place; each value in it; each
 byte of a text. An empty set is the largest value, in one byte of the frame (a list is 64); and with one character
-beyond the Basic Multilingual Plane a text has four bytes for each. What a class makes by itself is not seen here."""
+beyond the Basic Multilingual Plane a text has four bytes for each. A map of nothing may be a record with a default in
+each field: each of these counts as a value of its own. What else a class makes by itself is not seen here."""
 
 CONTROL_VALUES_MAX = 65_536
 """Values up to which a control message or a notice is counted; none has more. A node that joins gets large ones of
@@ -65,13 +66,15 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
     return cost, is_for_members
 
 
-def kept(body: bytes | memoryview) -> int:
+def kept(body: bytes | memoryview, defaults_max: int = 0) -> int:
     """Return what the message in the body of an ENVELOPE takes up once it is made, never too little.
+
+    ``defaults_max``: how many values its classes make by themselves for one that is there.
 
     >>> kept(b"no head")
     540
     """
-    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * _values_in(body)
+    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * (1 + defaults_max) * _values_in(body)
 
 
 def _values_in(body: bytes | memoryview) -> int:

@@ -154,3 +154,16 @@ def _reaches_itself(shape: Shape, above: tuple[Any, ...], done: dict[Shape, bool
     if shape not in done:
         done[shape] = any(_reaches_itself(child, (*above, shape), done) for child in shape.children())
     return done[shape]
+
+
+def defaults_in(shape: Shape) -> int:
+    """Return how many fields one record in values of this shape may leave out, at most."""
+    found, waiting, seen = 0, [shape], {shape}
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, RecordShape):
+            found = max(found, one.optional_count)
+        new = {*one.children()} - seen
+        waiting += new
+        seen |= new
+    return found

@@ -96,6 +96,11 @@ class RecordShape(Shape):
             if field.name in raw:
                 yield f".{field.name}", shape, raw[field.name]
 
+    @property
+    def optional_count(self) -> int:
+        """How many fields a message may leave out."""
+        return sum(not self._needs(field) for field, _ in self._fields)
+
     def children(self) -> tuple[Shape, ...]:
         return tuple(shape for _, shape in self._fields)
 

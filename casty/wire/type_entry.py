@@ -8,7 +8,7 @@ from typing import Any
 from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError
 from casty.schema import Form
 from casty.wire.bounds import is_deeper_than
-from casty.wire.compiler import is_recursive
+from casty.wire.compiler import defaults_in, is_recursive
 from casty.wire.envelope import FOREIGN
 from casty.wire.hooks import Hook
 from casty.wire.shapes import Mismatch, Shape, find_fault
@@ -26,8 +26,11 @@ class TypeEntry:
     decode: Hook = field(init=False)
     is_large: bool = False
     """Whether the last message of the type was large."""
+    defaults_max: int = field(init=False)
+    """Values that a class makes by itself beside one that is in a message, at most: of fields that were left out."""
 
     def __post_init__(self) -> None:
+        self.defaults_max = defaults_in(self.shape)
         self.encode, self.decode = self.shape.hooks
         if is_recursive(self.shape):
             self.encode, self.decode = self._encode_bounded, self._decode_bounded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgpack
 import pytest
@@ -69,6 +69,23 @@ class Text:
 @dataclass(frozen=True)
 class Ping:
     reply_to: ActorRef[int]
+
+
+@casty.message("tests.strangers.Sparse", tolerant=True)
+@dataclass(frozen=True)
+class Sparse:
+    a: set[int] = field(default_factory=set)
+    b: list[int] = field(default_factory=list)
+    c: dict[str, int] = field(default_factory=dict)
+    d: set[int] = field(default_factory=set)
+    e: set[int] = field(default_factory=set)
+    f: str = ""
+
+
+@casty.message("tests.strangers.SparseRows")
+@dataclass(frozen=True)
+class SparseRows:
+    rows: list[Sparse | None]
 
 
 Command = Item | Rows | Sets | Text | Ping
@@ -494,11 +511,13 @@ async def test_an_ill_typed_message_is_gone_through_once_more_for_a_member_alone
         ("Rows", {"rows": [[number] for number in range(500)]}),
         ("Sets", {"rows": [[]] * (STRANGER_VALUES_MAX - 10)}),
         ("Sets", {"rows": [[1, 2, 3, 4, 5]] * 150}),
+        ("SparseRows", {"rows": [{}] * (STRANGER_VALUES_MAX - 10)}),
+        ("Sparse", {}),
     ],
 )
 def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -> None:
     codec = Codec(export_ref=lambda ref, _: ref.address.place, import_ref=lambda *_: None, limits=TransportLimits())  # type: ignore[arg-type,return-value]  # no refs here
-    for kind in (Item, Rows, Sets, Text):
+    for kind in (Item, Rows, Sets, Text, Sparse, SparseRows):
         codec.register(kind)
     packed = body("/slow", name, fields)
     codec.decode_envelope(packed)
@@ -508,4 +527,6 @@ def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(waiting) == 20
-    assert taken <= 20 * kept(packed)
+    entry = codec.entry_of(f"tests.strangers.{name}")
+    assert entry is not None
+    assert taken <= 20 * kept(packed, entry.defaults_max)
