@@ -73,11 +73,16 @@ class AntiEntropy:
         return Send(joiner, to_wire(state, now, welcome=True))
 
     def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
-        """Return the sends of one round of gossip: unseen peers first."""
-        peers = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
+        """Return the sends of one round of gossip: unseen peers first, and one more to somebody unreachable.
+
+        Whoever is unreachable sees no version: among the others they would be all whom anybody asks.
+        """
+        others = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
+        lost = [node for node in others if node in state.unreachable]
+        peers = [node for node in others if node not in state.unreachable]
         unseen = [node for node in peers if node not in state.seen]
         chosen = self._sample(unseen, self.fanout)
-        sends = self._news(state, registry, chosen, now)
+        sends = self._news(state, registry, [*chosen, *self._sample(lost, 1)], now)
         if len(chosen) < self.fanout:
             equal = self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
             digest = GossipDigest(state.cluster_id, self.digest(state, registry))

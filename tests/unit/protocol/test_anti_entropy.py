@@ -18,6 +18,7 @@ from casty.protocol.messages import (
     GossipVersions,
     RegistrySlots,
 )
+from casty.protocol.reachability import ObserverRow
 from casty.protocol.recent_versions import RECENT_MAX
 from casty.protocol.registry import Registry
 from casty.testing.samples import gossip_of, member, run_of, service_of
@@ -143,6 +144,17 @@ def test_round_prefers_peers_that_have_not_seen() -> None:
     sends = SPREAD.round(of(9, seen="abcdefg"), NOTHING, 1.0)
     assert sorted(to(sends, GossipVersions)) == ["h", "i"]
     assert len(to(sends, GossipDigest)) == 1
+
+
+def test_unreachable_members_take_no_round_of_the_others() -> None:
+    state = of(9).with_row(A, ObserverRow().accusing(*map(run_of, "efghi")))
+    for node in (A, B, C, D):
+        state = state.seen_by(node)
+    told = [to(SPREAD.round(state, NOTHING, 1.0), GossipDigest) for _ in range(20)]
+    assert all(len(hosts) == 3 and set(hosts) <= set("bcd") for hosts in told)
+    lost = [to(SPREAD.round(state, NOTHING, 1.0), GossipVersions) for _ in range(50)]
+    assert all(len(hosts) == 1 for hosts in lost)
+    assert {host for hosts in lost for host in hosts} == set("efghi")
 
 
 def test_round_leaves_down_members_out() -> None:
