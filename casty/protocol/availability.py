@@ -39,6 +39,8 @@ REFUSAL_GAP = 0.2
 LEARNED_INTERVALS_MAX = 4
 CROSSING_AFTER_PAUSE_MAX = 2.0
 PROBE_PHI = 1.0
+PROBED_AFTER_PAUSE_MAX = 1.0
+"""Others are asked a second before the longest silence that is borne, where what was learned lets phi rise late."""
 
 WIDENED = 4
 """Times as many as are lost that a node monitors besides, once it has lost as many as it should monitor."""
@@ -234,7 +236,7 @@ class Availability:
     def _acked(self, sender: UniqueAddress, now: float) -> list[AvailabilityEffect]:
         if sender not in self.monitored:
             return []
-        was_silent = sender in self.accused and now >= self._crossing(sender, self.detector_config.threshold)
+        was_silent = sender in self.accused and now >= self._too_silent_at(sender)
         self.detector.heartbeat(sender, now)
         self._heard_at[sender] = now
         self._probes.ended(sender)
@@ -312,20 +314,22 @@ class Availability:
         self._doubted = {node for node in self.monitored if node not in self.accused}
         return [Accuse(tuple(lost), doubted=tuple(sorted(self._doubted))), *others]
 
-    def _crossing(self, node: UniqueAddress, threshold: float) -> float:
-        """Return when phi reaches the threshold, if this node has listened all the time."""
+    def _crossing(self, node: UniqueAddress, threshold: float, after_pause_max: float) -> float:
+        """Return when phi reaches the threshold, so long after the pause at most, if this node has listened always."""
         heard = self.detector.last_heard(node)
-        longest = self.detector_config.acceptable_heartbeat_pause_ms / 1000 + CROSSING_AFTER_PAUSE_MAX
+        longest = self.detector_config.acceptable_heartbeat_pause_ms / 1000 + after_pause_max
         return min(self.detector.crossing(node, threshold), heard + longest) + self._health.lost_since(heard)
 
     def _accused_at(self, node: UniqueAddress) -> float:
         """Return when the node's silence becomes an accusation."""
-        at = self._crossing(node, self.detector_config.threshold) + self._probes.postponed(node)
-        return max(at, self._health.withheld_until)
+        return max(self._too_silent_at(node) + self._probes.postponed(node), self._health.withheld_until)
+
+    def _too_silent_at(self, node: UniqueAddress) -> float:
+        return self._crossing(node, self.detector_config.threshold, CROSSING_AFTER_PAUSE_MAX)
 
     def _probed_at(self, node: UniqueAddress) -> float:
         """Return when others are asked about the node's silence: infinity if they were."""
-        return math.inf if self._probes.is_asked(node) else self._crossing(node, PROBE_PHI)
+        return math.inf if self._probes.is_asked(node) else self._crossing(node, PROBE_PHI, PROBED_AFTER_PAUSE_MAX)
 
     def _helpers(self, subject: UniqueAddress, now: float) -> list[UniqueAddress]:
         """Return whom to ask, the best first: those next before it on the ring, who monitor it; silent ones last."""

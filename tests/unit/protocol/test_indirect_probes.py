@@ -72,6 +72,24 @@ def test_two_others_are_asked_when_phi_reaches_one(doubt: Doubt) -> None:
     assert {type(effect.message) for effect in doubt.requests} == {ProbeRequest}
 
 
+@pytest.mark.parametrize("gap", [0.5, 1.99])
+def test_others_are_asked_before_the_accusation_whatever_was_learned(gap: float) -> None:
+    machine = Availability(A)
+    machine.handle(WatchMembers((A, B, C, D, E)), 0.0)
+    for beat in range(21):
+        for node in (B, C, D, E):
+            machine.handle(Heard(node, HeartbeatAck(beat)), beat * gap)
+    silence, asked_at = Doubt(machine, 20 * gap, 20 * gap, []), None
+    while silence.now < silence.heard_at + 6.0:
+        effects = silence.step()
+        if asked_at is None and any(isinstance(effect, Send) for effect in effects):
+            asked_at = silence.now
+        if any(isinstance(effect, Accuse) for effect in effects):
+            break
+    assert asked_at is not None
+    assert silence.now - asked_at >= 0.5
+
+
 def test_others_are_asked_once_in_each_silence(doubt: Doubt) -> None:
     assert not [effect for _ in range(20) for effect in doubt.step() if isinstance(effect, Send)]
     doubt.machine.handle(Heard(B, HeartbeatAck(1)), doubt.now)
