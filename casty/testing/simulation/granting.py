@@ -42,9 +42,11 @@ class GrantsHold(Rule):
     """When the latest request was sent that was granted, by holder and granter."""
     _granted_at: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
     """When a run was granted to last, by granter and holder."""
-    _removed: dict[UniqueAddress, set[UniqueAddress]] = field(
+    _sides: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
+    """Whom the first one that had a run removed counted on its side, by that run: what others granted is void by then,
+    or too little for a side."""
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
         if isinstance(message, ServingRequest):
@@ -68,7 +70,9 @@ class GrantsHold(Rule):
         now = self.cluster.now
         for node in after.tombstones.keys() - before.tombstones.keys():
             free_in = max(run.work_free_at.get(node, -math.inf) - run.clock(now), 0.0)
-            granted = max((self._granted_at.get((one, node), -math.inf) for one in after.members), default=-math.inf)
+            known = before.members.keys() & after.members.keys()  # who comes with the news has agreed to nothing
+            granters = known & self._sides.setdefault(node, known)
+            granted = max((self._granted_at.get((one, node), -math.inf) for one in granters), default=-math.inf)
             still = granted + LEASE - now
             if free_in < still * (1 - CLOCKS_APART) - ROUNDED:
                 text = f"that of {node} in {free_in:.3f} s, and a grant holds for {still:.3f} s more"

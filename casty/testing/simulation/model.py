@@ -453,7 +453,7 @@ class ModelCluster(Network):
             tap(run, sender, message)
         is_new = sender not in run.known
         run.known[sender] = self.now
-        if is_new:
+        if is_new and self.runs[sender.address.host].node == sender:  # a run that has ended makes no connection
             self._judge(run, RunSeen(sender))
         if isinstance(message, LivenessMessage):
             self._judge(run, Heard(sender, message))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
+from casty.protocol.liveness_messages import HeartbeatAck
 from casty.testing.simulation.invariants import InvariantBroken
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
@@ -69,11 +70,15 @@ class SilenceNoticed(Rule):
     that stood still itself has 3.5 seconds more.
     """
 
+    kinds = (HeartbeatAck,)
     _journey: float = field(init=False, default=0.0)
     """The longest that a message was under way."""
     _stood: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     """When each node stood still last."""
     _since: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
+
+    def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        self._since.pop((run.node, sender), None)  # also between two looks
 
     def look(self) -> None:
         now = self.cluster.now

@@ -188,10 +188,13 @@ class NewsTravel(Rule):
     def _look_at_services(self, within: float) -> None:
         now, unknown = self.cluster.now, dict[Passing, float]()
         for owner in self.cluster.living:
+            known = owner.topology.state
             for run in self.cluster.living:
                 state, snapshot = run.topology.state, run.topology.view.snapshot
-                if state is None or snapshot is None or owner.node not in state.members:
+                if state is None or snapshot is None or known is None:
                     continue
+                if owner.node not in state.members or run.node not in known.members:
+                    continue  # who was let in by one that has gone since asks the others anew, after ten seconds
                 shown = self._shown_by(run, snapshot.registry).get(owner.node.address, NOTHING)
                 if shown != owner.offered:
                     key = owner.node, run.name
