@@ -73,9 +73,11 @@ HOST_SHOWN_MAX = 255
 
 @dataclass(frozen=True, order=True, slots=True)
 class NodeAddress:
-    """Where a node listens; ordered by host, then port.
+    """Where a node listens; ordered by host, as text, then by port, as a number.
 
-    >>> NodeAddress("10.0.0.1", 2551) < NodeAddress("10.0.0.2", 2551)
+    >>> NodeAddress("10.0.0.1", 2551) < NodeAddress("10.0.0.1", 10000)
+    True
+    >>> NodeAddress("10.0.0.10", 2551) < NodeAddress("10.0.0.9", 2551)
     True
     >>> str(NodeAddress("::1", 2551))
     '[::1]:2551'

@@ -277,9 +277,10 @@ class ClusterSettings:
     """Nor before so many with these roles have: ``{"db": 2}``."""
     downing: DowningStrategy = "keep_majority"
     """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
-    lowest address at a tie. ``static_quorum``: the side with at least ``quorum_size`` voters.
-    ``keep_oldest``: the side with the member that has been up for longest. ``lease_majority``: the side
-    that gets the ``lease``. ``down_all``: nobody. ``none``: nobody is downed unless an operator does it."""
+    lowest address at a tie (hosts compare as text, ports as numbers). ``static_quorum``: the side with at least
+    ``quorum_size`` voters. ``keep_oldest``: the side with the member that has been up for longest.
+    ``lease_majority``: the side that gets the ``lease``. ``down_all``: nobody. ``none``: nobody is downed
+    unless an operator does it."""
     quorum_size: int | None = None
     """For ``static_quorum``: more than half of the voters that the cluster will ever have."""
     down_if_alone: bool = True
