@@ -81,7 +81,7 @@ class Contacts:
             case JoinState.not_in_cluster:
                 self._note(seed, f"{seed} answered that it is in no cluster yet either")
             case JoinState.waiting:
-                self._note(seed, f"{seed} was downed, and waits for those whom it knew")
+                self._note(seed, f"{seed} was downed, and waits for those whom it knew{self._not_counted}")
             case JoinState.in_cluster:
                 self._note(seed, f"{seed} would let this node in, and the welcome has not come yet")
             case JoinState.retry:
@@ -102,6 +102,13 @@ class Contacts:
                 logger.warning("no seed has let this node in for %g s: %s", waited, self)
 
     @property
+    def _not_counted(self) -> str:
+        """What a node that remembers nothing has to know of a seed that does; to one that does itself, it counts."""
+        if self._was_member is not None:
+            return ""
+        return ": it does not count here (are they gone for good? end its process, and start it anew)"
+
+    @property
     def _rule(self) -> str:
         """When this node may begin a cluster, in words; "" if it never may."""
         if self._was_member is not None:
@@ -110,8 +117,12 @@ class Contacts:
         if not self._is_seed or self._seeds == 1:
             return ""
         if self._is_free:
-            return f"this node begins a cluster alone if no seed answers for {FORM_AFTER:g} s"
-        return f"a cluster begins with {self._seeds // 2 + 1} of {self._seeds} seeds, this one included"
+            return (
+                f"this node begins a cluster alone if no seed answers for {FORM_AFTER:g} s, "
+                "not even one that was downed, and waits"
+            )
+        rule = f"a cluster begins with {self._seeds // 2 + 1} of {self._seeds} seeds, this one included"
+        return f"{rule} (others are gone for good? see allow_new_cluster)"
 
     def _note(self, seed: NodeAddress, text: str) -> None:
         if seed in self._last:

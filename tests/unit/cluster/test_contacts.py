@@ -86,7 +86,8 @@ async def test_a_seed_says_for_whom_it_waits_and_warns_only_after_a_while(autoju
         assert [r.levelname for r in told] == ["INFO", "INFO", "WARNING"]
         assert told[0].getMessage() == (
             "waiting for other seeds for 2 s: cannot connect to nowhere:2551: nobody listens there; "
-            "cannot connect to b:2551: nobody listens there; a cluster begins with 2 of 3 seeds, this one included"
+            "cannot connect to b:2551: nobody listens there; a cluster begins with 2 of 3 seeds, this one included "
+            "(others are gone for good? see allow_new_cluster)"
         )
         await nodes.start("b", ["a", "nowhere", "b"])
         await nodes.sees("b", {"a": "up", "b": "up"})
@@ -96,7 +97,8 @@ async def test_a_seed_says_for_whom_it_waits_and_warns_only_after_a_while(autoju
 async def test_a_seed_that_may_begin_alone_says_so_and_does(autojump_clock, nodes, caplog):
     caplog.set_level(logging.INFO, logger="casty.cluster")
     await nodes.start("a", ["nowhere", "a"], allow_new_cluster=True)
-    assert "this node begins a cluster alone if no seed answers for 5 s" in caplog.text
+    rule = "this node begins a cluster alone if no seed answers for 5 s, not even one that was downed, and waits"
+    assert rule in caplog.text
 
 
 @pytest.mark.parametrize("seeds", [["a", "nowhere"], ["nowhere", "a"]])
@@ -105,7 +107,7 @@ async def test_the_error_says_what_a_seed_waits_for(autojump_clock, nodes, seeds
         await nodes.start("a", seeds, join_timeout=20)
     assert str(caught.value).endswith(
         ": no seed let it in: cannot connect to nowhere:2551: nobody listens there; "
-        "a cluster begins with 2 of 2 seeds, this one included"
+        "a cluster begins with 2 of 2 seeds, this one included (others are gone for good? see allow_new_cluster)"
     )
 
 
@@ -129,7 +131,11 @@ async def test_a_seed_that_waits_for_others_itself_is_shown_as_such(autojump_clo
     ("state", "text"),
     [
         (JoinState.not_in_cluster, "seed:2551 answered that it is in no cluster yet either"),
-        (JoinState.waiting, "seed:2551 was downed, and waits for those whom it knew"),
+        (
+            JoinState.waiting,
+            "seed:2551 was downed, and waits for those whom it knew: it does not count here "
+            "(are they gone for good? end its process, and start it anew)",
+        ),
         (JoinState.in_cluster, "seed:2551 would let this node in, and the welcome has not come yet"),
         (JoinState.retry, "seed:2551 asks this node to wait: because"),
         (JoinState.refused, "seed:2551 refused this node: because"),
