@@ -46,6 +46,12 @@ def check_count(owner: object, *names: str, least: int = 1) -> None:
             raise ConfigError(f"{type(owner).__name__}.{name} must be an integer of at least {least}, got {value!r}")
 
 
+def check_at_least(name: str, value: object, least: int) -> None:
+    """Raise ValueError unless ``value``, the argument ``name`` of a call, is an int of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
 def check_kind(name: str, value: object, kind: type[object], example: str) -> None:
     """Raise ConfigError unless ``value``, the setting ``name``, is of a kind."""
     if not isinstance(value, kind):
@@ -98,16 +104,37 @@ def check_seed_nodes(seed_nodes: object) -> None:
         raise ConfigError(f"{_SEEDS}, got one pair by itself: write [{seeds!r}]")
     for seed in seeds:
         if not isinstance(seed, (tuple, list)):
-            raise ConfigError(f"{_SEEDS}, got {seed!r}{_as_pair(seed)}")
+            meant = address_meant(seed)
+            pair_meant = "" if meant is None else f": write ({meant.host!r}, {meant.port})"
+            raise ConfigError(f"{_SEEDS}, got {seed!r}{pair_meant}")
         pair = cast("Sequence[object]", seed)
         if len(pair) != 2:
             raise ConfigError(f"{_SEEDS}, got {pair!r}")
         check_endpoint("ClusterConfig.seed_nodes", pair[0], pair[1], port_least=1)
 
 
-def _as_pair(seed: object) -> str:
-    host, _, port = str(seed).rpartition(":") if isinstance(seed, (str, NodeAddress)) else ("", "", "")
-    return f": write ({host!r}, {port})" if host and port.isdecimal() else ""
+def address_meant(value: object) -> NodeAddress | None:
+    """Return the address that somebody may have meant: by a text, or by a pair of host and port.
+
+    >>> address_meant("[::1]:2551"), address_meant(("a", 2551)), address_meant("web-1")
+    (NodeAddress(host='::1', port=2551), NodeAddress(host='a', port=2551), None)
+    """
+    if isinstance(value, NodeAddress):
+        return value
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        return NodeAddress(host.strip("[]"), int(port)) if host and port.isascii() and port.isdecimal() else None
+    if isinstance(value, (tuple, list)):
+        pair = cast("Sequence[object]", value)
+        if len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int):
+            return NodeAddress(pair[0], pair[1])
+    return None
+
+
+def written_address(value: object) -> str:
+    """Return what to write for the address that ``value`` may mean, as an example where it means none."""
+    meant = address_meant(value) or NodeAddress("10.0.0.1", 2551)
+    return f"NodeAddress({meant.host!r}, {meant.port})"
 
 
 def check_downing_role(role: object) -> None:

@@ -6,12 +6,12 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Never
+from typing import Never, cast
 
 import trio
 
 from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
-from casty.checks import check_callable
+from casty.checks import address_meant, check_at_least, check_callable, written_address
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterState, GetReceptionist, Leave
@@ -284,7 +284,9 @@ class Cluster:
         Raises:
             CastyError: This node left the cluster meanwhile; NodeDowned when it was downed.
             RuntimeError: The cluster has not been started.
+            ValueError: ``count`` is no integer of at least 1.
         """
+        check_at_least("count", count, 1)
         await self._running().board.wait_up(count)
 
     async def wait_ended(self) -> None:
@@ -354,6 +356,15 @@ class Cluster:
         running = self._running()
         own = (one for one in running.board.members if one.unique == running.self_node)
         return any(one.status is MemberStatus.up for one in own)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this node is in a cluster in whose latest snapshot it is the only member.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+        """
+        return len(self._running().board.members) == 1
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges of the membership and the links; none before the start.
@@ -427,16 +438,21 @@ class Cluster:
         Raises:
             LookupError: ``node`` is a name that no member has that is not down.
             RuntimeError: The cluster has not been started.
+            TypeError: ``node`` is neither a name nor a `NodeAddress`.
             ValueError: ``path`` does not begin with ``/``.
         """
         check_path(path)
         running = self._running()
         if isinstance(node, NodeAddress):
             return running.remote(path, node)
+        if not isinstance(cast("object", node), str):
+            text = f"expected the node_id of a member or an address, got {node!r}: write {written_address(node)}"
+            raise TypeError(text)
         member = member_called(running.board.members, node)
         if member is None:
             names = sorted(one.id for one in running.board.members if one.status is not MemberStatus.down)
-            raise LookupError(f"no member has the node_id {node!r}; members are {_some_of(names)}")
+            hint = f"; for an address write {written_address(node)}" if address_meant(node) else ""
+            raise LookupError(f"no member has the node_id {node!r}; members are {_some_of(names)}{hint}")
         return running.remote(path, member.address, incarnation=member.incarnation)
 
     def _at_most(self, seconds: float) -> float:
@@ -512,7 +528,7 @@ class Cluster:
 
     def _of_a_member(self, address: object) -> NodeAddress:
         if not isinstance(address, NodeAddress):
-            raise TypeError(f"expected an address such as NodeAddress('10.0.0.1', 2551), got {address!r}")
+            raise TypeError(f"expected the address of a member, got {address!r}: write {written_address(address)}")
         known = sorted({self.self_node, *(member.address for member in self._running().board.members)})
         if address not in known:
             raise LookupError(f"no member is at {address}; members are at {_some_of([*map(str, known)])}")

@@ -13,7 +13,7 @@ from typing import Generic, Never, TypeVar
 import trio
 
 from casty.address import NodeAddress, NodeId
-from casty.checks import check_count, check_kind, check_positive, check_roles, check_seed_nodes
+from casty.checks import check_at_least, check_count, check_kind, check_positive, check_roles, check_seed_nodes
 from casty.cluster.cluster import Cluster, bound_leaving
 from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig
@@ -153,10 +153,17 @@ class ClusteredActorSystem(ActorSystem):
     def _what_was_missing(self) -> str:
         config = self.cluster_config
         if self.cluster.is_member:
-            found = f"{self.cluster.up_members} of {self.required_quorum} required members were up"
+            found = f"{self.cluster.up_members} of {self.required_quorum} required members were up{self._lone_note()}"
         else:
             found = f"no seed let it in: {self.cluster.contacts}"
         return f"{config.node_id!r} gave up after {self.join_timeout:g} s: {found}"
+
+    def _lone_note(self) -> str:
+        """Return what to add where members or services are missed: a node that forgot its seeds looks like a first."""
+        others = {NodeAddress(*seed) for seed in self.cluster_config.seed_nodes} - {self.self_node}
+        if others or not self.cluster.is_alone:
+            return ""
+        return "; this node has no seed_nodes of others, and is in a cluster of its own"
 
     @property
     def self_node(self) -> NodeAddress:
@@ -195,11 +202,14 @@ class ClusteredActorSystem(ActorSystem):
             ClusterTimeoutError: Fewer were up after ``timeout``; the node stays a member.
             CastyError: This node left its cluster meanwhile; NodeDowned when it was downed.
             RuntimeError: The block has not been entered.
+            ValueError: ``n`` is no integer of at least 1.
         """
+        check_at_least("n", n, 1)
         with trio.move_on_after(timeout) as scope:
             await self.cluster.wait_up(n)
         if scope.cancelled_caught:
-            raise ClusterTimeoutError(f"{self.cluster.up_members} of {n} members were up after {timeout:g} s")
+            found = f"{self.cluster.up_members} of {n} members were up after {timeout:g} s"
+            raise ClusterTimeoutError(found + self._lone_note())
 
     async def find(self, key: ServiceKey[M], *, at_least: int = 0, timeout: float = 5.0) -> Listing[M]:
         """Look a service up, and wait for it where it is not there yet.
@@ -215,10 +225,13 @@ class ClusteredActorSystem(ActorSystem):
         Raises:
             ClusterTimeoutError: Fewer than ``at_least`` instances were there after ``timeout``.
             AskTimeoutError: The receptionist of this node did not answer within ``timeout``.
+            AskFailed: The node has left its cluster.
             RuntimeError: The block has not been entered.
             TypeError: ``key`` is no `ServiceKey`.
+            ValueError: ``at_least`` is no integer of at least 0.
         """
         check_key(key, "find")
+        check_at_least("at_least", at_least, 0)
         listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
         if len(listing.instances) >= at_least:
             return listing
@@ -230,7 +243,8 @@ class ClusteredActorSystem(ActorSystem):
                 return await wait.listing()
         finally:
             self.stop(ref)
-        raise ClusterTimeoutError(f"{wait.seen} of {at_least} instances of {key!r} were there after {timeout:g} s")
+        found = f"{wait.seen} of {at_least} instances of {key!r} were there after {timeout:g} s"
+        raise ClusterTimeoutError(found + self._lone_note())
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges as they are now, those of the cluster and of its links too.
@@ -256,6 +270,7 @@ class ClusteredActorSystem(ActorSystem):
 
         Raises:
             LookupError: ``node`` is a name that no member has that is not down.
+            TypeError: ``node`` is neither a name nor a `NodeAddress`.
             ValueError: ``path`` does not begin with ``/``.
             RuntimeError: The block has not been entered.
         """

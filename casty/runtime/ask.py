@@ -257,7 +257,8 @@ async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) ->
     check_ref(ref, "ask")
     await trio.lowlevel.checkpoint()
     kernel.asks_timed_out += 1
-    raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was over {-timeout:.3g} s before")
+    was = f"over {-timeout:.3g} s before" if timeout < 0 else "0 s"
+    raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was {was}")
 
 
 def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:

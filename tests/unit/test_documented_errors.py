@@ -63,11 +63,19 @@ async def plain() -> None:
     """Do nothing."""
 
 
+async def find_after_the_end(node: ClusteredActorSystem) -> None:
+    await node.cluster.shutdown()
+    await node.find(KEY)
+
+
+KEY = ServiceKey[int]("nobody")
+
 NOT_STARTED: list[Case] = [
     ("Cluster.ref", RuntimeError, lambda system: cluster(system).ref),
     ("Cluster.self_node", RuntimeError, lambda system: cluster(system).self_node),
     ("Cluster.receptionist", RuntimeError, lambda system: cluster(system).receptionist),
     ("Cluster.contacts", RuntimeError, lambda system: cluster(system).contacts),
+    ("Cluster.is_alone", RuntimeError, lambda system: cluster(system).is_alone),
     ("Cluster.up_members", RuntimeError, lambda system: cluster(system).up_members),
     ("Cluster.get_state", RuntimeError, lambda system: cluster(system).get_state()),
     ("Cluster.get_receptionist", RuntimeError, lambda system: cluster(system).get_receptionist()),
@@ -80,6 +88,7 @@ NOT_STARTED: list[Case] = [
     ("Cluster.down", RuntimeError, lambda system: cluster(system).down(NodeAddress("a", 1))),
     ("Cluster.remote", RuntimeError, lambda system: cluster(system).remote("/a", "n")),
     ("Cluster.remote", ValueError, lambda system: cluster(system).remote("a", "n")),
+    ("Cluster.wait_up", ValueError, lambda system: cluster(system).wait_up(0)),
     ("Cluster", ValueError, lambda system: Cluster(system, ClusterConfig("a", 1, node_id="n"), system_name="a b")),
     ("Cluster", casty.ConfigError, lambda system: Cluster(system, ClusterConfig("a", 1, node_id="n"), gossip_fanout=0)),
 ]
@@ -128,12 +137,18 @@ NODE: list[Case] = [
     ("ClusteredActorSystem", casty.ConfigError, lambda node: other(required_quorum=0)),
     ("ClusteredActorSystem", casty.ConfigError, lambda node: other(host="10.255.255.1").__aenter__()),
     ("ClusteredActorSystem.find", TypeError, lambda node: node.find("a")),
+    ("ClusteredActorSystem.find", ValueError, lambda node: node.find(KEY, at_least=-1)),
+    ("ClusteredActorSystem.find", casty.AskTimeoutError, lambda node: node.find(KEY, timeout=0.0)),
+    ("ClusteredActorSystem.find", casty.AskFailed, find_after_the_end),
     ("ClusteredActorSystem.find", casty.ClusterTimeoutError, lambda node: node.find(KEY, at_least=1, timeout=1.0)),
     ("ClusteredActorSystem.wait_for", casty.ClusterTimeoutError, lambda node: node.wait_for(2, timeout=1.0)),
+    ("ClusteredActorSystem.wait_for", ValueError, lambda node: node.wait_for("2")),
     ("ClusteredActorSystem.wait_for", RuntimeError, lambda node: other().wait_for(1)),
     ("ClusteredActorSystem.get_cluster_state", RuntimeError, lambda node: other().get_cluster_state()),
     ("ClusteredActorSystem.remote", LookupError, lambda node: node.remote("/a", "nobody")),
     ("ClusteredActorSystem.remote", ValueError, lambda node: node.remote("a", "n")),
+    ("ClusteredActorSystem.remote", TypeError, lambda node: node.remote("/a", ("127.0.0.1", 5))),
+    ("Cluster.remote", TypeError, lambda node: node.cluster.remote("/a", ("127.0.0.1", 5))),
     ("Cluster.start", RuntimeError, lambda node: node.cluster.start()),
     ("Cluster.start", RuntimeError, lambda node: cluster(node).start()),
     ("Cluster.leave", LookupError, lambda node: node.cluster.leave(NodeAddress("a", 1))),
@@ -163,8 +178,6 @@ STOPPING: list[Case] = [
     ("ActorContext.pipe_to_self", casty.ActorStoppedError, lambda ctx: ctx.pipe_to_self(plain)),
     ("ActorContext.message_adapter", casty.ActorStoppedError, lambda ctx: ctx.message_adapter(lambda one: one)),
 ]
-
-KEY = ServiceKey[int]("nobody")
 
 
 async def unstashed(stash: casty.StashBuffer[object]) -> Behavior[object]:
