@@ -73,7 +73,8 @@ class Embedded(Generic[S]):
     def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
         """Ask, and wait for the reply.
 
-        Checkers infer the reply's type from a class or an annotated function, not from a lambda.
+        Of a lambda, type checkers take the reply's type from the left-hand side, as in
+        ``n: int = app.ask(ref, lambda reply_to: Add("tea", reply_to))``; a class or annotated function tells it.
 
         Parameters:
             ref: Whom to ask, on any node.
@@ -424,6 +425,10 @@ def _standing(system: ActorSystem) -> Standing:
     if not isinstance(system, ClusteredActorSystem):
         return ALONE
     cluster = system.cluster
+    if not cluster.is_started:  # its port is being bound
+        return Standing(is_up=False)
+    if not cluster.is_member:
+        return Standing(is_up=False, waits_for=cluster.contacts)
     return Standing(cluster.is_up, cluster.up_members, cluster.unreachable_members)
 
 

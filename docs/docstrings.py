@@ -80,7 +80,7 @@ def _told(cls: griffe.Class) -> Iterator[tuple[str, str]]:
 
 def _tabulate(cls: griffe.Class, told: dict[str, str]) -> None:
     """Move what is told of the fields of a dataclass, or the members of an enum, into a table in its docstring."""
-    is_enum = any(str(base) == "Enum" for base in cls.bases)
+    is_enum = any(str(base) in ("Enum", "StrEnum") for base in cls.bases)
     if cls.docstring is None or not (is_enum or "dataclass" in cls.labels):
         return
     order = [name for name in (told if is_enum else (one.name for one in cls.parameters)) if name in told]

@@ -314,6 +314,11 @@ class Cluster:
         self._running().board.on_end = callback
 
     @property
+    def is_started(self) -> bool:
+        """Whether `start` has bound the port, and this node joins or forms a cluster, or has."""
+        return self._node is not None
+
+    @property
     def is_member(self) -> bool:
         """Whether this node has been let into a cluster."""
         return self._node is not None and self._node.board.joined

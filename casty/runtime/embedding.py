@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from typing import Final, Generic, NamedTuple, TypeVar, TypeVarTuple, cast
 
@@ -38,7 +38,7 @@ PASSING: Final = (NodeDowned, ClusterTimeoutError, BindError)
 """Ends of a node that was downed once after which starting again may help."""
 
 
-class HealthState(Enum):
+class HealthState(StrEnum):
     """Whether an embedded system runs."""
 
     running = "running"
@@ -60,7 +60,7 @@ class Health:
     rejoins: int = 0
     """How often the node has started again."""
     reason: str = ""
-    """Why the system does not run, or cannot tell how it is; empty where it runs and can."""
+    """Why the system does not run, or cannot tell how it is, and for whom a node waits; empty where it runs and can."""
     is_up: bool = True
     """Whether the node is up in its own view of the cluster; True for a system that is no node and runs."""
     up_members: int = 0
@@ -80,6 +80,8 @@ class Standing(NamedTuple):
     is_up: bool = True
     up_members: int = 0
     unreachable_members: int = 0
+    waits_for: str = ""
+    """What happened last with each seed, in words, where no seed has let the node in."""
 
 
 ALONE: Final = Standing()
@@ -107,6 +109,8 @@ class Host(Generic[S]):
         self._downed: NodeDowned | None = None
         self._rejoins = 0
         self._system: S | None = None
+        self._coming: S | None = None
+        """The system whose block is being entered."""
         self._token: trio.lowlevel.TrioToken | None = None
         self._calls: trio.Nursery | None = None
         self._failure: BaseException | None = None
@@ -177,7 +181,7 @@ class Host(Generic[S]):
                 raise
             except BaseException as error:  # the boundary of the thread: the host raises it
                 self._failure = error
-            self._is_inside, self._calls = False, None
+            self._is_inside, self._calls, self._coming = False, None, None
             calls.cancel_scope.cancel()
 
     async def _run_block(self, calls: trio.Nursery) -> None:
@@ -187,7 +191,9 @@ class Host(Generic[S]):
         system = cast("S", made)
         if self._follow is not None and self._downed is not None:
             self._follow(system, self._downed)
+        self._coming = system
         async with system as self._system:
+            self._coming = None
             if self._on_start is not None:
                 call_plain(self._on_start, self._system)
             self._failure, self._calls = None, calls
@@ -227,13 +233,19 @@ class Host(Generic[S]):
             told.set_exception(error)
 
     def _health_here(self) -> Health:
-        standing = ALONE if self._standing is None else self._standing(self.system)
-        return Health(HealthState.running, self._rejoins, "", *standing)
+        now = self._standing_of(self.system)
+        return Health(HealthState.running, self._rejoins, "", now.is_up, now.up_members, now.unreachable_members)
+
+    def _standing_of(self, system: S) -> Standing:
+        return ALONE if self._standing is None else self._standing(system)
 
     def _health_without(self) -> Health:
         failure = self._failure
         state = HealthState.rejoining if self._joins_again else HealthState.ended
         reason = "it was shut down" if failure is None else f"{type(failure).__name__}: {failure}"
+        waits_for = "" if self._coming is None else self._standing_of(self._coming).waits_for
+        if waits_for:
+            reason += f"; no seed has let it in yet: {waits_for}"
         return Health(state, self._rejoins, reason, False)
 
     def stalled(self, within: float) -> Health:

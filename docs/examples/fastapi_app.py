@@ -1,4 +1,4 @@
-"""FastAPI in front of actors. Look at `lifespan`, which runs a node in a Trio thread, and at `/ready`."""
+"""FastAPI in front of actors. Look at `lifespan`, which runs a node in a Trio thread, at `/ready`, and at the 503."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,7 +9,7 @@ from functools import partial
 import httpx
 from fastapi import FastAPI, Response
 
-from casty import ActorContext, ActorRef, Behaviors, ClusteredActorSystem, Inbox, embed
+from casty import ActorContext, ActorRef, Behaviors, CastyError, ClusteredActorSystem, Inbox, embed
 
 NODE = partial(ClusteredActorSystem, name="shop", host="127.0.0.1", port=0, node_id="web-1")  # to join: seed_nodes
 
@@ -35,13 +35,13 @@ async def lifespan(web: FastAPI) -> AsyncGenerator[None]:
         yield
 
 
-web = FastAPI(lifespan=lifespan)
+web = FastAPI(lifespan=lifespan)  # a call fails without a reply in time, and while a downed node joins again:
+web.add_exception_handler(CastyError, lambda request, error: Response(type(error).__name__, 503))
 
 
 @web.post("/cart/{item}")
 async def add(item: str) -> int:
-    items: int = await web.state.shop.ask(web.state.cart, partial(Add, item), timeout=5.0)
-    return items
+    return int(await web.state.shop.ask(web.state.cart, partial(Add, item), timeout=5.0))
 
 
 @web.get("/ready")

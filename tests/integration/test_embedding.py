@@ -16,26 +16,29 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
-from casty import ClusteredActorSystem, embed
+from casty import ClusteredActorSystem, NodeDowned, embed
 from casty.runtime import embedding
+from casty.runtime.system import fail_system
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fastapi_app.py"
 
 
 @pytest.fixture(scope="module")
-def web() -> object:
+def web() -> FastAPI:
     """The application of the example, imported from its file."""
     spec = importlib.util.spec_from_file_location("fastapi_app", EXAMPLE)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["fastapi_app"] = module
     spec.loader.exec_module(module)
-    return module.web
+    application: FastAPI = module.web
+    return application
 
 
 @asynccontextmanager
-async def served(web: object) -> AsyncGenerator[httpx.AsyncClient]:
+async def served(web: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
     """Serve an application on a free port, and give a client for it."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(web, log_level="warning"))
@@ -48,7 +51,7 @@ async def served(web: object) -> AsyncGenerator[httpx.AsyncClient]:
         await serving
 
 
-def shop(web: object, use: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+def shop(web: FastAPI, use: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
     async def main() -> None:
         async with served(web) as client:
             await use(client)
@@ -56,7 +59,7 @@ def shop(web: object, use: Callable[[httpx.AsyncClient], Awaitable[None]]) -> No
     asyncio.run(main(), debug=False)
 
 
-def test_requests_reach_one_actor_and_get_its_replies(web: object) -> None:
+def test_requests_reach_one_actor_and_get_its_replies(web: FastAPI) -> None:
     async def use(client: httpx.AsyncClient) -> None:
         answers = await asyncio.gather(*(client.post(f"/cart/item-{number}") for number in range(50)))
         assert {answer.status_code for answer in answers} == {200}
@@ -66,7 +69,7 @@ def test_requests_reach_one_actor_and_get_its_replies(web: object) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("anyio")]
 
 
-def test_the_service_is_ready_while_its_node_is_up(web: object) -> None:
+def test_the_service_is_ready_while_its_node_is_up(web: FastAPI) -> None:
     async def use(client: httpx.AsyncClient) -> None:
         answer = await client.get("/ready")
         assert (answer.status_code, answer.text) == (200, "1 up")
@@ -74,7 +77,28 @@ def test_the_service_is_ready_while_its_node_is_up(web: object) -> None:
     shop(web, use)
 
 
-def test_the_service_can_be_started_again_with_a_new_system(web: object) -> None:
+def test_a_request_while_the_node_joins_again_gets_503_and_no_traceback(
+    web: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedding, "REJOIN_PAUSE_MIN", 30.0)
+
+    async def use(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/cart/tea")).status_code == 200
+        system = web.state.shop.system
+        await web.state.shop.call(fail_system, system, NodeDowned("the node was declared down"))
+        async with asyncio.timeout(10):
+            while (await web.state.shop.health()).state is embed.HealthState.running:
+                pass
+        answers = [await client.post("/cart/tea"), await client.get("/ready")]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert answers[0].text == "ActorStoppedError"
+        assert answers[1].text.startswith("NodeDowned: ")
+
+    shop(web, use)
+    assert "Traceback" not in caplog.text
+
+
+def test_the_service_can_be_started_again_with_a_new_system(web: FastAPI) -> None:
     async def use(client: httpx.AsyncClient) -> None:
         assert (await client.post("/cart/tea")).json() == 1
 

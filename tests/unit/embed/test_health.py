@@ -24,7 +24,7 @@ from casty import (
     SystemConfig,
     embed,
 )
-from casty.address import LastMembership
+from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.runtime import embedding
 from casty.runtime.system import fail_system
 
@@ -164,6 +164,34 @@ def test_while_a_node_is_away_calls_say_why_and_the_block_can_be_left() -> None:
         assert stopped.value.__cause__ is DOWNED
         assert str(stopped.value).endswith("cannot do what was asked of it; it joins again")
         assert not app.wait_stopped(0.01)
+
+
+def test_while_a_node_waits_to_be_let_in_its_health_says_for_whom(no_pause: None) -> None:
+    network = MemoryNetwork().host("a")
+    started = threading.Semaphore(0)
+
+    def node() -> ClusteredActorSystem:
+        return ClusteredActorSystem(name="s", host="a", port=2551, node_id="a", network=network)
+
+    with embed.start(node, on_start=lambda _: started.release(), rejoin=True) as app:
+        assert started.acquire(timeout=5)
+        downed = NodeDowned("this node was declared down")
+        run = app.call(lambda: app.system.cluster._node.self_node)
+        others = frozenset(UniqueAddress(NodeAddress(name, 2551), 7) for name in "bc")
+        downed.last = LastMembership(7, run, others | {run}, others | {run})
+        app.call(fail_system, app.system, downed)
+        while "no seed has let it in yet" not in (health := app.health()).reason:
+            app.wait_stopped(0.001)
+        assert (health.state, health.is_ready) == (embed.HealthState.rejoining, False)
+        assert health.reason == (
+            "NodeDowned: this node was declared down; no seed has let it in yet: "
+            "this node was downed, and begins no cluster without more than half of the 3 voters it knew"
+        )
+
+
+def test_the_state_of_a_health_reads_as_its_name() -> None:
+    assert f"{embed.HealthState.running}" == "running"
+    assert [str(one) for one in embed.HealthState] == ["running", "stalled", "rejoining", "ended"]
 
 
 def test_a_call_that_waits_when_a_node_is_downed_says_that_it_joins_again() -> None:
