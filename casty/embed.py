@@ -41,10 +41,7 @@ class Embedded(Generic[S]):
     """A running system, seen from threads that may block. Any thread but the system's own may use it.
 
     Every method waits until the system's thread has done what was asked, and raises what was raised there. Ctrl-C
-    while a method waits cancels the call.
-
-    Parameters:
-        host: The thread of the system; `start` yields what it makes.
+    while a method waits cancels the call. Made by `start`.
     """
 
     def __init__(self, host: Host[S]) -> None:
@@ -178,10 +175,7 @@ class AsyncEmbedded(Generic[S]):
     """A running system, seen from an asyncio loop, which it never blocks.
 
     Every method returns when the system's thread has done what was asked, and raises what was raised there.
-    Cancelling the caller cancels the call.
-
-    Parameters:
-        host: The thread of the system; `start_async` yields what it makes.
+    Cancelling the caller cancels the call. Made by `start_async`.
     """
 
     def __init__(self, host: Host[S]) -> None:

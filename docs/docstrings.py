@@ -1,7 +1,8 @@
 """Show docstrings on the site as their readers expect it: what mkdocs.yml names as an extension of griffe.
 
 Doctests become fenced code, because Markdown would take ``>>>`` for a quotation. The fields of a dataclass, and the
-members of an enum, become one table in its docstring, made of the strings beneath them. A name in single backticks
+members of an enum, become one table in its docstring, made of the strings beneath them. A class that is ``Made by``
+casty is shown without its constructor. A name in single backticks
 becomes a link where it is public; so does the name of an error under ``Raises:``.
 """
 
@@ -18,6 +19,7 @@ NAME = re.compile(r"(?<![`\w\[])`([A-Za-z_][\w.]*)`(?![`\w\]])")
 FACTORY = re.compile(r"(?:lambda: )?(dict|list|set)\[.*\]\(\)(?:\(\))?")
 EMPTY = {"dict": "{}", "list": "[]", "set": "set()"}
 """What a default reads like whose factory names its types for the checkers."""
+MADE_BY = re.compile(r"\bMade by (`|casty)")
 RAISES = re.compile(r"^Raises:$", re.MULTILINE)
 
 
@@ -29,9 +31,14 @@ class Docstrings(griffe.Extension):
         if pkg.name != "casty":
             return
         links = dict(_public(pkg))
+        for one in _objects(pkg):
+            if isinstance(one, griffe.Function):
+                _spell_out(one)
         classes = [one for one in _objects(pkg) if isinstance(one, griffe.Class)]
         told = [dict(_told(cls)) for cls in classes]
         for cls, fields in zip(classes, told, strict=True):
+            if cls.docstring is not None and MADE_BY.search(cls.docstring.value) and "__init__" in cls.members:
+                cls.del_member("__init__")
             _tabulate(cls, fields)
         for object_ in _objects(pkg):
             if object_.docstring is not None:
@@ -59,6 +66,13 @@ def _objects(parent: griffe.Object) -> Iterator[griffe.Object]:
         if not member.is_alias and isinstance(member, griffe.Object):
             yield member
             yield from _objects(member)
+
+
+def _spell_out(function: griffe.Function) -> None:
+    """Show ``*args: P.args`` as it is written, where only the last name of an annotation would be shown."""
+    for one in function.parameters:
+        if str(one.annotation).endswith((".args", ".kwargs")):
+            one.annotation = str(one.annotation)
 
 
 def _public(pkg: griffe.Module) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 Public is what `casty`, `casty.testing`, `casty.testing.simulation` and `casty.embed` list, and the collector of
 `casty.prometheus`. A docstring's sections are ``Parameters:``, ``Returns:`` (or ``Yields:``) and ``Raises:``; a class
 has those of its constructor. A field has its own docstring beneath it, of which the site makes the same table.
+A class that users get, and do not make, says by what it is ``Made by``: its constructor is not shown.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ PACKAGES: dict[ModuleType, list[str]] = {
 SECTIONS = ("Parameters", "Returns", "Yields", "Raises")
 CONSTRUCTORS = ("__init__", "__post_init__", "__new__")
 WITH_CALL = "__call__"
+MADE_BY = re.compile(r"\bMade by (`|casty)")
 
 
 def sections(docstring: str) -> dict[str, dict[str, str]]:
@@ -186,7 +188,8 @@ def documented() -> Iterator[Documented]:
 
 def of_class(name: str, value: type) -> Documented:
     """Return a class with its constructor; a dataclass tells its parameters beneath its fields."""
-    own = [getattr(value, each) for each in CONSTRUCTORS if is_own(value, each)]
+    is_made = MADE_BY.search(prose(value.__doc__ or "")) is not None
+    own = [getattr(value, each) for each in CONSTRUCTORS if is_own(value, each) and not is_made]
     bodies = tuple(each for each in own if isinstance(each, FunctionType))
     untold = dataclasses.is_dataclass(value) or issubclass(value, enum.Enum) or not bodies
     untold = untold or getattr(value, "_is_protocol", False)

@@ -19,7 +19,7 @@ SLEEP_NOTICED = 0.1
 class ServingLease:
     """Whether this node may do work that only one node of the cluster may do, right now.
 
-    `Cluster.serving_lease` returns it. Look at ``is_serving`` before each message, each reply and each
+    Made by `Cluster.serving_lease`. Look at ``is_serving`` before each message, each reply and each
     write of such work, and do nothing while it is False: the node may be cut off, or was stopped for a
     while, and another one may do the work by now. It costs no message and about a microsecond.
 
@@ -33,9 +33,6 @@ class ServingLease:
 
     The lease is for the whole node. It does not say which node the work belongs to: when that one is
     lost, ask ``wait_free`` before you begin.
-
-    Parameters:
-        board: The node's own view of its membership; ``Cluster.serving_lease`` passes it.
     """
 
     def __init__(self, board: Board) -> None:

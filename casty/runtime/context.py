@@ -69,8 +69,7 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
 class ActorContext(Generic[M]):
     """An actor's view of itself. For use in its own handlers and tasks only.
 
-    Parameters:
-        cell: The running actor; casty makes the context and hands it to the actor's code.
+    Made by casty, which hands it to the actor's code.
     """
 
     __slots__ = ("_cell", "_log")

@@ -20,9 +20,7 @@ class Inbox(Generic[M]):
     """The messages of one actor, signals first; ends when the actor is to stop.
 
     One task reads it. After the end, the actor's ``main`` has ``stop_timeout`` seconds to return.
-
-    Parameters:
-        cell: The running actor; casty makes the inbox and hands it to ``main``.
+    Made by casty, which hands it to ``main``.
     """
 
     __slots__ = ("_cell", "_count", "_ended", "_started", "used")

@@ -28,13 +28,6 @@ class StashBuffer(Generic[M]):
     Made by ``Behaviors.with_stash`` or ``ctx.stash_buffer``; only its actor uses it. It belongs to one
     life: at a restart the messages go back in front of the mailbox, when the actor stops they are dead
     letters.
-
-    Parameters:
-        cell: The running actor whose messages they are.
-        capacity: Messages that it holds, at least 1.
-
-    Raises:
-        ValueError: ``capacity`` is below 1.
     """
 
     __slots__ = ("_capacity", "_cell", "_messages")

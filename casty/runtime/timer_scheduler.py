@@ -17,9 +17,7 @@ class TimerScheduler(Generic[M]):
     They come ahead of the mailbox. A timer replaces the one with the same key; one that was cancelled or
     replaced never arrives, though it may be due already. Without a key, each is a timer of its own. All
     end with the life of the actor. They are those of the context: ``ctx.schedule_once`` and the rest.
-
-    Parameters:
-        ctx: Context of the actor whose timers they are.
+    Made by ``Behaviors.with_timers``.
     """
 
     __slots__ = ("_ctx",)

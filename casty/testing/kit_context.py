@@ -71,10 +71,6 @@ class TestInbox(Generic[M]):
     """Where messages of a behaviour under test arrive: hand ``ref`` to it, look at ``messages``.
 
     Made by ``kit.inbox(name)``. A ``respond`` that answers is how an ask of the behaviour gets its reply.
-
-    Parameters:
-        ref_to: Maker of the ref; ``kit.inbox`` passes it.
-        respond: Plain function, called with each message as it comes.
     """
 
     __test__: ClassVar[bool] = False

@@ -139,6 +139,18 @@ def test_every_class_that_is_made_shows_how(site: Page) -> None:
     assert unsigned == []
 
 
+def test_a_class_that_casty_makes_shows_no_constructor(site: Page) -> None:
+    made = [name for name, one in REFERENCE.CLASSES.items() if REFERENCE.MADE_BY.search(one.__doc__ or "")]
+    assert "casty.embed.Embedded" in made
+    assert [name for name in made if name in site.signatures] == []
+
+
+def test_arguments_that_are_passed_on_keep_the_whole_name_of_their_type(site: Page) -> None:
+    assert "*args: P.args, **kwargs: P.kwargs" in site.signatures["casty.embed.Embedded.call"]
+    table = {row[0]: row[1] for row in rows(site, "casty.embed.Embedded.call", "Parameters")}
+    assert (table["*args"], table["**kwargs"]) == ("P.args", "P.kwargs")
+
+
 def test_contract_page_shows_the_six_fields_of_a_snapshot(site: Page) -> None:
     shown: Any = [row[0] for row in rows(site, "casty.TopologySnapshot", "Parameters")]
     assert shown == ["members", "leader", "shard_allocations", "allocation_epoch", "unreachable", "registry"]
