@@ -17,6 +17,7 @@ from casty.testing.simulation import (
     Cut,
     Heal,
     InvariantBroken,
+    OnNode,
     Pause,
     Played,
     Restart,
@@ -30,6 +31,7 @@ from casty.testing.simulation import (
 )
 
 ABC = ("a", "b", "c")
+QUIET = Scenario(1, ("a",))
 
 
 async def idle(_: ClusteredActorSystem) -> None:
@@ -193,3 +195,40 @@ def test_skewed_clocks_are_refused() -> None:
     assert not any(
         isinstance(fault, ClockSkew) for seed in range(50) for _, fault in random_scenario(seed, clocks=False).faults
     )
+
+
+def test_a_simulation_inside_of_trio_says_where_it_belongs() -> None:
+    async def test_of_somebody() -> None:
+        simulate(QUIET, on_node=idle)
+
+    with pytest.raises(RuntimeError, match=r"^simulate starts Trio itself, .* call it in `def test_...`, not async$"):
+        trio.run(test_of_somebody)
+
+
+async def for_two(node: ClusteredActorSystem, more: object) -> None:
+    """Take too much."""
+
+
+@pytest.mark.parametrize(
+    ("on_node", "fault"),
+    [
+        (for_two, "on_node(node) -> None`, and for_two takes node, more"),
+        (lambda _: None, "returned None, which cannot be awaited"),
+    ],
+)
+def test_a_program_of_a_node_that_cannot_be_one_is_named_with_the_mend(on_node: OnNode, fault: str) -> None:
+    with pytest.raises(TypeError, match="simulate") as caught:
+        simulate(QUIET, on_node=on_node)
+    assert fault in str(caught.value)
+
+
+def test_a_plain_function_is_no_program_of_a_node() -> None:
+    def on_node(node: ClusteredActorSystem) -> None:
+        """Forget the async."""
+
+    told = r"simulate needs `async def on_node\(node\) -> None`, and .*on_node is not async: write async def$"
+    with pytest.raises(TypeError, match=told):
+        simulate(QUIET, on_node=on_node)  # type: ignore[arg-type]  # the point
+    told = r"simulate needs `async def main\(simulation\) -> None`, and .*on_node is not async: write async def$"
+    with pytest.raises(TypeError, match=told):
+        simulate(QUIET, on_node=idle, main=on_node)  # type: ignore[arg-type]  # the point

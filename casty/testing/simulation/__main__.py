@@ -43,7 +43,13 @@ def replay(scenario: Scenario, player: Play) -> int:
 def seeds_from(text: str) -> range:
     """Return the seeds of ``7`` or ``0:500``."""
     first, colon, end = text.partition(":")
-    return range(int(first), int(end) if colon else int(first) + 1)
+    try:
+        seeds = range(int(first), int(end) if colon else int(first) + 1)
+    except ValueError:
+        seeds = range(0)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"expected a seed, or FROM:TO with FROM below TO, such as 0:500, got {text!r}")
+    return seeds
 
 
 def main(words: Sequence[str] | None = None) -> int:

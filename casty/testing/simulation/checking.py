@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 from casty.checks import check_callable
 from casty.testing.simulation.invariants import InvariantBroken
@@ -69,6 +69,8 @@ class ScenarioFailed(AssertionError):
 def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> list[Played]:
     """Play scenarios, one after the other. The first that fails is made smaller, and reported.
 
+    pytest shows besides what was logged in every play: ``--show-capture=no`` leaves that out.
+
     Parameters:
         scenarios: One, or an iterable of them.
         play: Function that plays one of them. With one of your own, at the top level of a module, the printed command
@@ -79,16 +81,22 @@ def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> lis
 
     Raises:
         ScenarioFailed: One failed; the text has the smallest scenario that fails like it, and a command.
-        TypeError: ``play`` cannot be called, or is an async function.
+        TypeError: ``play`` cannot be called, or is an async function; or something else than scenarios is given.
 
     >>> from casty.testing.simulation import partition_scenario
     >>> played = check(partition_scenario(seed) for seed in range(2))
     >>> len(played)
     2
     """
+    __tracebackhide__ = True  # pytest shows the line of the test that called
     check_callable("check", play, "as play a function of a scenario")
+    if callable(scenarios):
+        name = getattr(scenarios, "__name__", "draw")
+        raise TypeError(f"check needs scenarios, got a function: write check(map({name}, range(100)), play=...)")
     played: list[Played] = []
     for scenario in [scenarios] if isinstance(scenarios, Scenario) else scenarios:
+        if not isinstance(cast("object", scenario), Scenario):
+            raise TypeError(f"check needs scenarios, such as partition_scenario(7), got {scenario!r}")
         try:
             played.append(play(scenario))
         except Exception as error:
@@ -117,6 +125,7 @@ def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[Scenari
 
 
 def _failure(scenario: Scenario, play: Play) -> Exception | None:
+    __tracebackhide__ = True
     try:
         play(scenario)
     except Exception as error:

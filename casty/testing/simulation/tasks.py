@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import trio
 import trio.testing
@@ -27,7 +27,7 @@ from casty import (
     NodeDowned,
     SystemConfig,
 )
-from casty.runtime.signatures import check_async_function
+from casty.runtime.signatures import Shape, check_function, expect_awaitable
 from casty.testing.simulation.checking import lone
 from casty.testing.simulation.faults import (
     SECONDS_MAX,
@@ -58,6 +58,8 @@ PORT = 2551
 LOOK_EVERY = 0.25
 MAIN_WITHIN = 60.0
 """Seconds that the program has to end once there is one cluster again."""
+ON_NODE: Final = Shape("simulate", 1, "async def on_node(node) -> None")
+MAIN: Final = Shape("simulate", 1, "async def main(simulation) -> None")
 
 
 class OnNode(Protocol):
@@ -103,7 +105,8 @@ def simulate(
             tells something of a member that cannot follow on what it told before; or two of them have removed each
             other. What ``on_node`` or ``main`` raise leaves as it is, without the groups of its nurseries.
         ConfigError: The scenario has a `ClockSkew`.
-        TypeError: ``on_node`` or ``main`` is no async function.
+        RuntimeError: Trio runs here already, as it does in an ``async def test_...``.
+        TypeError: ``on_node`` or ``main`` is no async function of one argument.
 
     >>> from casty import Behaviors
     >>> from casty.testing.simulation import Crash, Scenario
@@ -113,9 +116,11 @@ def simulate(
     >>> simulate(scenario, on_node=on_node) == simulate(scenario, on_node=on_node)
     True
     """
-    check_async_function(on_node, "simulate(on_node=...)")
+    check_function(on_node, ON_NODE)
     if main is not None:
-        check_async_function(main, "simulate(main=...)")
+        check_function(main, MAIN)
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError("simulate starts Trio itself, which runs here already: call it in `def test_...`, not async")
     for _, fault in scenario.faults:
         if isinstance(fault, ClockSkew):
             raise ConfigError(f"{fault!r}: all nodes of simulate() share one clock; only play() knows skewed ones")
@@ -126,6 +131,10 @@ def simulate(
             return trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
     except BaseExceptionGroup as group:
         raise lone(group) from None
+
+
+async def _act(on_node: OnNode, system: ClusteredActorSystem) -> None:
+    await expect_awaitable(on_node(system), on_node, "simulate(on_node=...)")
 
 
 @dataclass(eq=False)
@@ -244,7 +253,7 @@ class Simulation:
             with node.scope:
                 async with node.system as system, system.events(object) as events, trio.open_nursery() as nursery:
                     node.is_up = True
-                    nursery.start_soon(on_node, system)
+                    nursery.start_soon(_act, on_node, system)
                     async for event in events:
                         self._take(node, event)
             node.outcome = node.outcome or "left"

@@ -169,7 +169,7 @@ def test_a_range_of_seeds_is_played_in_processes(broken: Path, capfd: pytest.Cap
     ("words", "expected"),
     [
         (["--replay", "Heal()"], "expected a Scenario"),
-        (["--seeds", "x"], "invalid seeds_from value"),
+        (["--seeds", "x"], "such as 0:500, got 'x'"),
         (["--seeds", "1", "--draw", "nothing"], "no function at 'nothing'"),
         (["--seeds", "1", "--play", "missing.py:play"], "missing.py"),
         ([], "--replay"),
@@ -192,3 +192,32 @@ def test_functions_are_found_by_file_and_by_module(broken: Path) -> None:
         function_at("casty.testing.simulation.checking:COMMAND")
     with pytest.raises(ConfigError, match="no function at"):
         function_at(f"{broken}:missing")
+
+
+def test_check_is_not_given_the_function_that_draws() -> None:
+    def draw(seed: int) -> Scenario:
+        return LONG
+
+    with pytest.raises(TypeError, match=r"got a function: write check\(map\(draw, range\(100\)\), play=\.\.\.\)$"):
+        check(draw)  # type: ignore[arg-type]  # the point
+    with pytest.raises(TypeError, match=r"such as partition_scenario\(7\), got 3$"):
+        check([3])  # type: ignore[list-item]  # the point
+
+
+def test_a_failure_of_check_points_to_the_line_of_the_test() -> None:
+    def fail(scenario: Scenario) -> Played:
+        raise InvariantBroken("nobody crashes", "b did")
+
+    with pytest.raises(ScenarioFailed) as caught:
+        check(LONG, play=fail)
+    assert [Path(entry.path).name for entry in caught.traceback.filter(caught)] == [Path(__file__).name]
+
+
+@pytest.mark.parametrize("text", ["x", "", "5:", "7:7", "9:2", "1:2:3"])
+def test_seeds_that_make_no_sense_are_refused_with_what_was_expected(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--seeds", text])
+    told = f"expected a seed, or FROM:TO with FROM below TO, such as 0:500, got {text!r}"
+    assert told in capsys.readouterr().err
