@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from casty.testing.simulation import (
@@ -19,6 +22,8 @@ from casty.testing.simulation import (
     Scenario,
     Wake,
 )
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `planting` and `detection`, whichever file runs alone
 
 
 @pytest.fixture

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `detection`, which the benchmark uses too
-
 from detection import bad_link, crash, silence, stalls, takeover
 
 SEEDS = range(5)
