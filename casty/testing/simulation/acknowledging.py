@@ -14,7 +14,7 @@ from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.messages import GossipDelta, GossipDigest, GossipSeen, GossipState, GossipVersions, RegistrySlots
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.promises import VOTERS, lost_in
+from casty.testing.simulation.promises import VOTERS, lost_in, voters_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -108,7 +108,7 @@ class Acknowledged(Rule):
             raise InvariantBroken("who has seen a version is remembered", f"{text}, at {self.cluster.now:.4f}")
         if came.seen:
             return
-        leader = min(state.voters - lost_in(state, run.node), default=came.sender)
+        leader = min(voters_in(state) - lost_in(state, run.node), default=came.sender)
         silent = [node for node in (came.sender, leader) if node not in came.told and node != run.node]
         if silent:
             text = f"{run.name} took a version of {came.sender.address.host}, and has not told {silent[0].address.host}"

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip import Gossip
-from casty.protocol.membership import by_age
-from casty.protocol.serving_lease import HOLDING
 from casty.protocol.topology_events import WantServing
 from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.promises import SERVING, age_of
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -59,9 +58,9 @@ class OneOwner(Rule):
         own = state.members.get(run.node)
         if own is None:
             return False
-        older, age = self._older[run.node], by_age(own)
-        older.update(member.unique for member in state.ordered if member.up_number and by_age(member) < age)
-        return own.up_number > 0 and own.status in HOLDING and older.isdisjoint(state.members)
+        older, age = self._older[run.node], age_of(own)
+        older.update(member.unique for member in state.ordered if member.up_number and age_of(member) < age)
+        return own.up_number > 0 and own.status in SERVING and older.isdisjoint(state.members)
 
     def _may_act(self, run: Run) -> bool:
         now = run.clock(self.cluster.now)

@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
-from casty.protocol.downing import stable_after
 from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import GOING, VOTING, MemberStatus
+from casty.testing.simulation.promises import patience
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -178,7 +178,7 @@ class Watch(Rule):
 
     def _patience(self) -> float:
         settings = self.cluster.settings
-        return OVERLAP_MAX + 2 * (settings.stable_after or stable_after(len(self.cluster.runs)))
+        return OVERLAP_MAX + 2 * (settings.stable_after or patience(len(self.cluster.runs)))
 
     def _fail(self, run: Run, rule: str, what: str) -> None:
         raise InvariantBroken(rule, f"{what}, at {self.cluster.now:.4f} in the view of {run.name}")

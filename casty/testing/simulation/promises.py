@@ -22,6 +22,8 @@ CLOCKS_APART = 0.1
 CRASH_SEEN_WITHIN = 2.0
 VOTERS = (MemberStatus.up, MemberStatus.leaving)
 GOING = (MemberStatus.exiting, MemberStatus.down)
+SERVING = (MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting)
+"""Who may do exclusive work, until it has handed that over."""
 
 _PATIENCE = ((1, 7.0), (5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
 
@@ -48,12 +50,28 @@ def lost_in(state: Gossip, node: UniqueAddress) -> frozenset[UniqueAddress]:
     return frozenset(one for one in lost if one in state.members and one != node)
 
 
+def accused_in(state: Gossip) -> frozenset[UniqueAddress]:
+    """Return the members that somebody accuses whose word counts for others."""
+    accused = (row.accused for observer, row in state.rows.items() if row.accused and counts_in(state, observer))
+    return frozenset[UniqueAddress]().union(*accused) & state.members.keys()
+
+
 def counts_in(state: Gossip, observer: UniqueAddress) -> bool:
     """Return whether others go by the accusations of an observer: it is not down, nor was it never up, once one is."""
     member = state.members.get(observer)
     if member is None or member.status is MemberStatus.down:
         return False
     return member.up_number > 0 or not any(one.status is MemberStatus.up for one in state.members.values())
+
+
+def voters_in(state: Gossip) -> frozenset[UniqueAddress]:
+    """Return the members that vote: who is up, or leaves and was."""
+    return frozenset(n for n, member in state.members.items() if member.status in VOTERS and member.up_number > 0)
+
+
+def age_of(member: Member) -> tuple[bool, int, UniqueAddress]:
+    """Return what sorts members, the oldest first: the number of who came up, then address and incarnation."""
+    return not member.up_number, member.up_number, member.unique
 
 
 def sides_in(state: Gossip, node: UniqueAddress) -> tuple[list[Member], list[Member]]:
@@ -95,7 +113,7 @@ def _is_side(strategy: Strategy, mine: list[Member], theirs: list[Member]) -> bo
         aged = [member for member in (*mine, *theirs) if member.up_number]
         if not aged:
             return False
-        oldest = min(aged, key=lambda member: (member.up_number, member.address, member.incarnation))
+        oldest = min(aged, key=age_of)
         with_it, without = (mine, theirs) if oldest in mine else (theirs, mine)
         is_left = strategy.down_if_alone and len(with_it) == 1 and len(without) > 1
         return (oldest in mine) is not is_left

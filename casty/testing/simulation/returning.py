@@ -18,7 +18,7 @@ from casty.address import UniqueAddress
 from casty.protocol.events import ReachableMember
 from casty.protocol.gossip import Gossip
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.promises import counts_in
+from casty.testing.simulation.promises import counts_in, lost_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -61,7 +61,7 @@ class ReturnHeard(Rule):
 
     def _heard_by(self, run: Run, state: Gossip) -> list[Run]:
         """Return the other runs that one holds for reachable and can hear."""
-        heard = state.members.keys() - state.lost_to(run.node) - {run.node}
+        heard = state.members.keys() - lost_in(state, run.node) - {run.node}
         return [one for one in self.cluster.living if one.node in heard and not self.cluster.is_unheard(one.node, run)]
 
     def _standing(

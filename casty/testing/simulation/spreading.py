@@ -11,12 +11,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.anti_entropy import PUSH_ALL_MAX
 from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.registry import ServiceEntry
 from casty.protocol.vector_clock import VectorClock
 from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.promises import accused_in, lost_in, voters_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
@@ -28,6 +28,8 @@ takes longer: what is not pushed shows."""
 SETTLED_WITHIN = 3.0
 """Beside what a leaver works, for somebody to come up or to go: each step has to be agreed on."""
 JOURNEYS = 5
+PUSH_ALL_MAX = 16
+"""In a cluster of so many everybody is told of a change by who made it."""
 DELAY_MAX = 0.5
 LOOK_EVERY = 0.1
 
@@ -163,9 +165,9 @@ class NewsTravel(Rule):
 
     def _agreed_in(self, run: Run, state: Gossip, at: float) -> None:
         """Fail for a leader that does not know of a voter that it has seen the version."""
-        if run.node != min(state.voters, default=None):
+        if run.node != min(voters_in(state), default=None):
             return
-        unknown = [n for n in state.voters - state.seen if self.cluster.every[n].alive]
+        unknown = [n for n in voters_in(state) - state.seen if self.cluster.every[n].alive]
         if unknown:
             text = f"{run.name} leads, and cannot tell that {unknown[0].address.host} has seen the change of {at:.4f}"
             raise InvariantBroken("a leader knows at once who has seen a change", f"{text}, at {self.cluster.now:.4f}")
@@ -217,7 +219,7 @@ class NewsTravel(Rule):
 def _is_held_up(run: Run) -> bool:
     """Return whether a run waits for somebody: who is unreachable to it, down or only joining with too few."""
     state = run.topology.state
-    if state is None or state.unreachable or state.lost_to(run.node):
+    if state is None or lost_in(state, run.node) or accused_in(state):
         return True
     return all(member.status is MemberStatus.joining for member in state.ordered)
 
