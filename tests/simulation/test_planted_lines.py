@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import random
 import sys
-import time
-from dataclasses import dataclass
 
 import pytest
-from planting import plant
+from planting import SEEDS_MAX, Bug, found_at, report
 
-from casty.errors import DecodeError
 from casty.protocol import admission, leaving, reachability
 from casty.protocol.anti_entropy import AntiEntropy
 from casty.protocol.availability import Availability
@@ -33,7 +30,6 @@ from casty.protocol.vector_clock import VectorClock
 from casty.testing.simulation import (
     Cut,
     Heal,
-    InvariantBroken,
     Leave,
     Pause,
     Restart,
@@ -46,8 +42,6 @@ from casty.testing.simulation.faults import Fault
 from casty.testing.simulation.generating import NEWCOMER, names_for
 from casty.testing.simulation.recurring import recurring
 from casty.testing.simulation.searching import Draw
-
-SEEDS_MAX = 300
 
 
 def restart_behind_a_bridge(seed: int) -> Scenario:
@@ -76,20 +70,6 @@ def recurring_with(kind: type[Fault]) -> Draw:
 
 
 FLAPS, STALLS, VISITS = (recurring_with(kind) for kind in (Cut, Pause, Leave))
-
-
-@dataclass(frozen=True)
-class Bug:
-    """One line that another takes the place of; ``draw`` makes the scenarios in which it is looked for."""
-
-    name: str
-    function: object
-    line: str
-    instead: str
-    draw: Draw = random_scenario
-
-    def __str__(self) -> str:
-        return self.name.replace(" ", "_")
 
 
 BUGS = [
@@ -250,18 +230,6 @@ BUGS = [
 ]
 
 
-def found_at(bug: Bug) -> tuple[int, str]:
-    """Return the first seed whose scenario breaks a rule with the bug, and what it says; -1 for none."""
-    with pytest.MonkeyPatch.context() as patch:
-        plant(patch, bug.function, bug.line, bug.instead)
-        for seed in range(SEEDS_MAX):
-            try:
-                play(bug.draw(seed))
-            except (InvariantBroken, DecodeError) as broken:  # the second: a node says what none can
-                return seed, str(broken)
-    return -1, ""
-
-
 @pytest.mark.parametrize("bug", BUGS, ids=str)
 def test_bug_in_a_line_is_found(bug: Bug) -> None:
     seed, text = found_at(bug)
@@ -271,7 +239,4 @@ def test_bug_in_a_line_is_found(bug: Bug) -> None:
 
 
 if __name__ == "__main__":
-    for one in BUGS if len(sys.argv) < 2 else [bug for bug in BUGS if sys.argv[1] in bug.name]:
-        began = time.process_time()
-        seed, text = found_at(one)
-        print(f"{one!s:44} seed {seed:3} {time.process_time() - began:6.1f} s  {text[:90]}", flush=True)  # noqa: T201  # a program, too
+    report(BUGS, sys.argv[1:])

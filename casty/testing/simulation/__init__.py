@@ -4,6 +4,8 @@ from casty.testing.simulation.acknowledging import Acknowledged
 from casty.testing.simulation.agreeing import Agreed
 from casty.testing.simulation.answering import Answered
 from casty.testing.simulation.checking import Play, ScenarioFailed, check
+from casty.testing.simulation.claiming import Claimed, KnownToAll
+from casty.testing.simulation.cutting import CutDecided
 from casty.testing.simulation.deciding import Decided
 from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.exclusive import OneOwner
@@ -28,7 +30,7 @@ from casty.testing.simulation.hearing import AccusedRightly
 from casty.testing.simulation.holding import Held
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
 from casty.testing.simulation.lease import SimulatedLease
-from casty.testing.simulation.letting_in import OneRunJoins
+from casty.testing.simulation.letting_in import Founded, OneRunJoins
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.player import Played, every_rule, play
 from casty.testing.simulation.probing import Probed
@@ -45,18 +47,22 @@ __all__ = [
     "Acknowledged",
     "Agreed",
     "Answered",
+    "Claimed",
     "ClockSkew",
     "Crash",
     "CrashSeen",
     "Cut",
+    "CutDecided",
     "Decided",
     "Delay",
     "Duplicate",
     "Fault",
+    "Founded",
     "GrantsHold",
     "Heal",
     "Held",
     "InvariantBroken",
+    "KnownToAll",
     "Leave",
     "LeavesInOrder",
     "Loss",

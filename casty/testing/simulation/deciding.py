@@ -14,11 +14,14 @@ from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
 from casty.protocol.split_brain import LeaseMajority
 from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.promises import VOTERS, counts_in, goes_on, lost_in, patience, sides_in
+from casty.testing.simulation.promises import GOING, VOTERS, counts_in, goes_on, lost_in, patience, sides_in
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
 UNSTABLE_SHARE = 0.75
+UNSTABLE_CHANGES = 3
+GIVEN_UP_WITHIN = 1.0
+"""Seconds in which a node gives itself up whose view has kept changing for too long."""
 EARLY = 0.01
 LOOK_EVERY = 0.5
 DECIDED_WITHIN = 15.0
@@ -38,6 +41,8 @@ class _View:
     """When the first of changes came that followed on each other."""
     shown_at: float
     """By the time of the simulation."""
+    changes: int = 1
+    """How many changes followed on each other."""
 
 
 @dataclass(slots=True)
@@ -45,8 +50,8 @@ class Decided(Rule):
     """The rules of a verdict.
 
     Nobody is down before the view of whoever decides has been stable for the time that is promised, or has been
-    changing for 1.75 of it; then all go. A side that goes on by its strategy downs whom it has lost, by its leader; a
-    side that does not downs itself. And somebody decides in the end.
+    changing for 1.75 of it, three times at least; then all go. A side that goes on by its strategy downs whom it has
+    lost, by its leader; a side that does not downs itself. And somebody decides in the end.
     """
 
     _views: dict[UniqueAddress, _View] = field(init=False, default_factory=lambda: dict[UniqueAddress, _View]())
@@ -84,11 +89,21 @@ class Decided(Rule):
             elif now > view.shown_at + 2 * self._patience(state) + DECIDED_WITHIN:
                 lost = ", ".join(node.address.host for node in sorted(view.lost))
                 self._fail(run, "who stays unreachable is decided on", f"{lost} lost since {view.shown_at:.4f}")
+            elif view.changes >= UNSTABLE_CHANGES:
+                self._must_give_up(run, view, self._patience(state))
+
+    def _must_give_up(self, run: Run, view: _View, wait: float) -> None:
+        """Fail where a view that had not settled in time is that of a node which goes on."""
+        now, due = run.clock(self.cluster.now), view.began_at + wait * (1 + UNSTABLE_SHARE)
+        has_settled = view.changed_at + wait <= due + EARLY
+        if not has_settled and min(now - max(due, view.changed_at), self.cluster.now - view.shown_at) > GIVEN_UP_WITHIN:
+            text = f"{view.changes} changes in {now - view.began_at:.3f} s"
+            self._fail(run, "a view that keeps changing ends its node", text)
 
     def _show(self, run: Run, state: Gossip) -> None:
         lost, now = lost_in(state, run.node), run.clock(self.cluster.now)
         before = self._views.get(run.node)
-        if not lost:
+        if all(state.members[node].status in GOING for node in lost):
             self._views.pop(run.node, None)
             return
         settled = frozenset((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
@@ -99,15 +114,10 @@ class Decided(Rule):
             gone = {m.unique for m in state.ordered if m.status is MemberStatus.down}
             is_new = not (lost <= before.lost and before.at_odds & gone)
             stood = now - before.changed_at >= self._patience(state)
-            changed_at, began_at = (
-                (now, now if stood else before.began_at)
-                if is_new
-                else (
-                    before.changed_at,
-                    before.began_at,
-                )
-            )
-            self._views[run.node] = _View(settled, lost, odds, changed_at, began_at, self.cluster.now)
+            changed_at, began_at, changes = before.changed_at, before.began_at, before.changes
+            if is_new:
+                changed_at, began_at, changes = now, now if stood else began_at, 1 if stood else changes + 1
+            self._views[run.node] = _View(settled, lost, odds, changed_at, began_at, self.cluster.now, changes)
 
     def _is_verdict(self, before: Gossip, after: Gossip, node: UniqueAddress) -> bool:
         member = before.members.get(node)
@@ -122,7 +132,8 @@ class Decided(Rule):
         names = ", ".join(node.address.host for node in sorted(verdict))
         gives_up = run.node in verdict
         stable, unstable = now - view.changed_at, now - view.began_at
-        if stable < wait - EARLY and not (gives_up and unstable >= wait * (1 + UNSTABLE_SHARE) - EARLY):
+        never_settles = view.changes >= UNSTABLE_CHANGES and unstable >= wait * (1 + UNSTABLE_SHARE) - EARLY
+        if stable < wait - EARLY and not (gives_up and never_settles):
             if isinstance(strategy, LeaseMajority):
                 return  # the lease was asked when the view was stable, and answers later
             text = f"{names} after {stable:.3f} s of {wait:g} without a change of the view"

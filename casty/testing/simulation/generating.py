@@ -38,6 +38,10 @@ STEPS_MAX = 8
 STARTED_WITHIN = 60.0
 DECIDED = 13.0
 """Seconds after a cut at which most sides of it decide."""
+QUIET_SHARE = 0.25
+"""Of so many partitions nothing else goes wrong, so that it is known what has to come of them."""
+LASTS = 40.0
+"""Seconds that such a cut lasts: everything is decided by then."""
 RATES = (0.95, 1.04)
 """The serving lease is safe while clocks differ by less than a tenth."""
 
@@ -64,7 +68,8 @@ def cuts_between(sides: Sequence[tuple[str, ...]]) -> list[Fault]:
 def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: ClusterSettings | None = None) -> Scenario:
     """Draw a cluster that falls apart at a bad moment, and heals at a random one.
 
-    Some fall apart otherwise before that, about when it is decided who is lost.
+    Some fall apart otherwise before that, about when it is decided who is lost. Others had been quiet, and are cut for
+    so long that it is; or not in parts, but some links are bad.
 
     Parameters:
         seed: Number that the scenario follows from.
@@ -78,8 +83,10 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
     >>> len(scenario.nodes), scenario.faults[-1]
     (5, (24.496, Heal()))
     """
-    rng = random.Random(seed)
+    rng, quiet = random.Random(seed), random.Random(f"quiet {seed}")
     names = tuple(nodes) or names_for(seed)
+    if quiet.random() < QUIET_SHARE:
+        return _with_settings(Scenario(seed, names, quiet_cut(quiet, names)), settings)
     faults: list[Timed] = []
     at = 0.0
     if rng.random() < 0.5:
@@ -101,6 +108,36 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
     at = _after(at, rng.uniform(0.5, rng.choice((20.0, 40.0))))
     faults.append((at, Heal()))
     return _with_settings(Scenario(seed, names, tuple(faults)), settings)
+
+
+def quiet_cut(rng: random.Random, names: Sequence[str]) -> tuple[Timed, ...]:
+    """Return cuts of a cluster that is well, for so long that all is decided."""
+    kinds = (parts, bad_links, bad_links, bad_links, late_news)
+    faults = [*rng.choice(kinds)(rng, names), (LASTS, Heal())]
+    jitter: list[Timed] = [(0.0, Delay(0.0, jitter=0.1))] if rng.random() < 0.3 else []
+    return (*jitter, *((round(at + 0.2, 3), fault) for at, fault in faults))
+
+
+def parts(rng: random.Random, names: Sequence[str]) -> list[Timed]:
+    return [(0.0, cut) for cut in cuts_between(sides_of(rng, names))]
+
+
+def bad_links(rng: random.Random, names: Sequence[str]) -> list[Timed]:
+    """Cut some links, often several of one node, and nobody off where there are enough nodes."""
+    pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
+    if rng.random() < 0.5:
+        hub = rng.choice(names)
+        pairs = [pair for pair in pairs if hub in pair]
+    count = rng.randint(1, max(min(4, len(pairs) - 1), 1))
+    return [(0.0, Cut((one,), (other,))) for one, other in rng.sample(pairs, count)]
+
+
+def late_news(rng: random.Random, names: Sequence[str]) -> list[Timed]:
+    """Cut one off, and let another stand still when all others hear that it is lost."""
+    one, other = rng.sample(names, 2)
+    cut = Cut((one,), tuple(name for name in names if name != one))
+    at = rng.uniform(3.5, 5.0)
+    return [(0.0, cut), (round(at, 3), Pause(other)), (round(at + rng.uniform(2.5, 4.0), 3), Wake(other))]
 
 
 def random_scenario(

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.admission import VerifyAddress
+from casty.protocol.gossip import Gossip
 from casty.protocol.membership import MemberStatus
-from casty.protocol.messages import JoinProbe, JoinWithdrawn
+from casty.protocol.messages import JoinAnswer, JoinProbe, JoinState, JoinWithdrawn
 from casty.testing.simulation.invariants import InvariantBroken
+from casty.testing.simulation.promises import CLOCKS_APART, GOING
 from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
 SETTLED = (MemberStatus.joining, MemberStatus.up)
 ROUNDED = 0.001
+FOUNDED_AFTER = 5.0
+"""Seconds after its start in which a seed founds a cluster only with the answers of all."""
+ANSWER_COUNTS = 3.0
 
 
 @dataclass(slots=True)
@@ -91,6 +96,65 @@ class OneRunJoins(Rule):
         if state is None or not run.alive or run.paused or member not in state.members:
             return False
         return state.members[member].status in SETTLED
+
+    def _fail(self, rule: str, what: str) -> None:
+        raise InvariantBroken(rule, f"{what}, at {self.cluster.now:.4f}")
+
+
+@dataclass(slots=True)
+class Founded(Rule):
+    """The rules of a new cluster.
+
+    Of the seeds that answer the one with the lowest address founds it: at once when all others have said that they are
+    in none, after five seconds when more than half have just said so. And it begins, with the first members up, when
+    more than half of the seeds are members that have its state. An operator may let a node do without the others.
+    """
+
+    kinds = (JoinAnswer,)
+    _answered: dict[UniqueAddress, dict[str, float]] = field(
+        init=False, default_factory=lambda: dict[UniqueAddress, dict[str, float]]()
+    )
+    """When each seed told a run last that it is in no cluster."""
+    _founded: set[int] = field(init=False, default_factory=set[int])
+    _begun: set[int] = field(init=False, default_factory=set[int])
+
+    def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        if isinstance(message, JoinAnswer) and message.state is JoinState.not_in_cluster:
+            self._answered.setdefault(run.node, {})[sender.address.host] = self.cluster.now
+
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        if self.cluster.settings.allow_new_cluster or (before is not None and after.members is before.members):
+            return
+        if after.cluster_id not in self._founded:
+            self._founded.add(after.cluster_id)
+            self._found(run)
+        if after.cluster_id not in self._begun and any(member.up_number for member in after.members.values()):
+            self._begun.add(after.cluster_id)
+            self._begin(run, after)
+
+    def _found(self, run: Run) -> None:
+        now, answered = self.cluster.now, self._answered.get(run.node, {})
+        others = set(run.seeds) - {run.name}
+        lately = {name for name in others if now - answered.get(name, -math.inf) < ANSWER_COUNTS / (1 - CLOCKS_APART)}
+        silent = others - lately
+        is_late = now - run.started_at > FOUNDED_AFTER * (1 - CLOCKS_APART)
+        if silent and not (is_late and 2 * (len(lately) + 1) > len(others) + 1):
+            text = f"{run.name} does after {now - run.started_at:.3f} s, without an answer of {sorted(silent)}"
+            self._fail("who founds a cluster has asked the others", text)
+        lower = {
+            name for name in lately if name < run.name and now - answered[name] < ANSWER_COUNTS * (1 - CLOCKS_APART)
+        }
+        if lower:
+            self._fail("the lowest seed founds a cluster", f"{run.name} does, and {min(lower)} has answered")
+
+    def _begin(self, run: Run, state: Gossip) -> None:
+        counted = {node for node, member in state.members.items() if member.status not in GOING}
+        known = [(one, one.topology.state) for one in map(self.cluster.every.__getitem__, counted)]
+        there = {one.name for one, theirs in known if theirs is not None and theirs.cluster_id == state.cluster_id}
+        seeds = set(run.seeds)
+        if seeds - {run.name} and not any(2 * len(there & of) > len(of) for of in (seeds, seeds | {run.name})):
+            text = f"{run.name} moves the first up, with {sorted(there)} of {sorted(seeds)}"
+            self._fail("a cluster begins with more than half of its seeds", text)
 
     def _fail(self, rule: str, what: str) -> None:
         raise InvariantBroken(rule, f"{what}, at {self.cluster.now:.4f}")

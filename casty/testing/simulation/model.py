@@ -134,6 +134,10 @@ class ModelCluster(Network):
         """When each observer has accused a run for the last time, by observer and run."""
         self.lost: frozenset[str] = frozenset()
         """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
+        self.lease_takes_max: float = 0.0
+        """Longest time after which the lease answers, in seconds; drawn for each claim."""
+        self.lease_answers: list[tuple[Run, LeaseAnswered]] = []
+        """What the lease has answered so far, and who was told."""
         self._heap: list[Due] = []
         self._sequence = 0
         self._texts: dict[UniqueAddress, str] = {}
@@ -169,8 +173,9 @@ class ModelCluster(Network):
         status, identity = MemberStatus.joining, node_id or name
         member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation)
         rng = random.Random(self.rng.getrandbits(64))
-        topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in seeds), self.settings, rng, last)
-        run = Run(name, node, topology, self.availability(node))
+        asked = tuple(seeds)
+        topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in asked), self.settings, rng, last)
+        run = Run(name, node, topology, self.availability(node), asked, self.now)
         if self.clock_spread:
             run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
         run.last = last
@@ -397,7 +402,8 @@ class ModelCluster(Network):
                 case AcquireLease(claim):
                     held = not self.lost & claim.side
                     self.lost |= claim.others if held else frozenset()
-                    self._at(self.delay, run, self.tell, run, LeaseAnswered(claim, held))
+                    takes = self.delay + self.lease_takes_max * self.rng.random()
+                    self._at(takes, run, self._answer_claim, run, LeaseAnswered(claim, held))
                 case Serving(until):
                     run.serving_until = until
                 case WorkFree(node, at):
@@ -406,6 +412,10 @@ class ModelCluster(Network):
                     pass
                 case _:
                     raise TypeError(f"the model cannot perform {effect!r}")
+
+    def _answer_claim(self, run: Run, answer: LeaseAnswered) -> None:
+        self.lease_answers.append((run, answer))
+        self.tell(run, answer)
 
     def _finish(self, run: Run) -> None:
         run.finished_at = min(run.finished_at, self.now)

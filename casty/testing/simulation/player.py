@@ -17,6 +17,8 @@ from casty.protocol.assembly import availability_of, topology_settings
 from casty.testing.simulation.acknowledging import Acknowledged
 from casty.testing.simulation.agreeing import Agreed
 from casty.testing.simulation.answering import Answered
+from casty.testing.simulation.claiming import Claimed, KnownToAll
+from casty.testing.simulation.cutting import CutDecided
 from casty.testing.simulation.deciding import Decided
 from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.exclusive import OneOwner
@@ -39,7 +41,7 @@ from casty.testing.simulation.granting import GrantsHold
 from casty.testing.simulation.hearing import AccusedRightly
 from casty.testing.simulation.holding import Held
 from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
-from casty.testing.simulation.letting_in import OneRunJoins
+from casty.testing.simulation.letting_in import Founded, OneRunJoins
 from casty.testing.simulation.model import ModelCluster
 from casty.testing.simulation.probing import Probed
 from casty.testing.simulation.returning import ReturnHeard
@@ -68,6 +70,8 @@ OFFER_EVERY = 1.0
 WORK = (0.0, 0.5, 3.0)
 """Seconds that a node works on which is asked to leave."""
 LATE_JOINS, LATE_JOINS_BY = 0.5, 40.0
+LEASE_TAKES_MAX = 2.0
+"""Seconds in which a store answers who claims the lease of a strategy."""
 SERVICES = ("cart", "stock", "mail", "search")
 
 
@@ -136,8 +140,12 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
         AccusedRightly(cluster),
         Held(cluster),
         CrashSeen(cluster),
+        Founded(cluster),
         Agreed(cluster),
         Decided(cluster),
+        CutDecided(cluster),
+        KnownToAll(cluster),
+        Claimed(cluster),
         LeavesInOrder(cluster),
         Answered(cluster),
         Acknowledged(cluster),
@@ -156,6 +164,7 @@ class _Stage:
         self.cluster = ModelCluster(scenario.seed, settings=topology_settings(scenario.settings), delay=DELAY)
         self.cluster.clock_spread = CLOCK_SPREAD
         self.cluster.late_joins, self.cluster.late_joins_by = LATE_JOINS, LATE_JOINS_BY
+        self.cluster.lease_takes_max = LEASE_TAKES_MAX
         self.cluster.availability = partial(availability_of, settings=scenario.settings)
         self.cluster.trace = self.trace
         self.owner = OneOwner(self.cluster) if exclusive else None

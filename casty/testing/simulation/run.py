@@ -26,6 +26,10 @@ class Run:
     """The membership machine."""
     availability: Availability
     """The failure detection."""
+    seeds: tuple[str, ...] = ()
+    """The nodes that it asks for entry."""
+    started_at: float = 0.0
+    """When it was started."""
     alive: bool = True
     """Whether it has neither ended nor crashed."""
     paused: bool = False
