@@ -74,7 +74,8 @@ class Agreed(Rule):
                 if known is None or not _knows(known, subject, REQUIRED[status]):
                     text = f"{what}, though {node.address.host} did not know what came before of {subject}"
                     self._fail(run, "a leader moves nobody without agreement", text)
-        if not counted:
+        # A cluster that has lost its last voter goes on with whom it has.
+        if not counted and not state.tombstones and not any(member.up_number for member in before):
             self._enough(run, [m for m in before if m.status is MemberStatus.joining], led)
 
     def _enough(self, run: Run, joining: list[Member], led: dict[UniqueAddress, MemberStatus]) -> None:
