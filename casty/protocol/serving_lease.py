@@ -14,7 +14,8 @@ The work of a removed run is free `TAKEOVER_AFTER` after every member of this si
 known of the accusation: none of them has granted since. What the run may still have are grants of
 those who are not on this side, and they are too few, or this side were not the one that is kept.
 `TAKEOVER_AFTER` is longer by a tenth, so clocks may differ by that rate. A removal that came without
-a known accusation was agreed on by all who stayed, so the age of the tombstone counts.
+an accusation known to all who stay was agreed on by them, so the age of the tombstone counts: also where
+this node had lost some of these and held itself and a few for the side.
 
 Source: leases as in Gray and Cheriton 1989, sec. 2; granted by voters instead of one server, and
 counted from the sending by the holder alone, so no clock of one node is compared with another's.
@@ -66,6 +67,18 @@ class WorkFree:
 ServingEffect = Send | SendIfUp | StartTimer | Serving | WorkFree
 
 
+@dataclass(frozen=True, slots=True)
+class _Doom:
+    """Since when all of a side have known of one who may be removed."""
+
+    since: float
+    side: frozenset[UniqueAddress]
+
+    def includes(self, other: _Doom) -> bool:
+        """Whether this holds for more members than the other, and from no earlier time."""
+        return self.side >= other.side and self.since >= other.since
+
+
 @dataclass(slots=True)
 class ServingLease:
     """The machine of one node. It asks nobody until somebody wants to serve, and grants at all times."""
@@ -79,7 +92,7 @@ class ServingLease:
     _rounds: deque[tuple[int, float]] = field(init=False, default_factory=lambda: deque(maxlen=ROUNDS_MAX))
     _granted: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
     _state: Gossip | None = field(init=False, default=None)
-    _doomed: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
+    _doomed: dict[UniqueAddress, _Doom] = field(init=False, default_factory=lambda: dict[UniqueAddress, "_Doom"]())
 
     def want(self, state: Gossip | None, now: float) -> list[ServingEffect]:
         """Begin to ask: there is work on this node that only one node may do."""
@@ -121,9 +134,11 @@ class ServingLease:
         if before is not None and before.members is state.members:
             return []
         effects: list[ServingEffect] = []
+        stayed = state.members.keys() & (before.members.keys() if before else set()) - state.down
         for node in sorted(state.tombstones.keys() - (before.tombstones.keys() if before else set())):
-            removed_at = state.tombstones[node]
-            at = min(removed_at, self._doomed.pop(node, removed_at)) + TAKEOVER_AFTER
+            removed_at, doom = state.tombstones[node], self._doomed.pop(node, None)
+            known = doom.since if doom is not None and stayed <= doom.side else removed_at
+            at = min(removed_at, known) + TAKEOVER_AFTER
             if at > now:
                 effects.append(WorkFree(node, at))
         self._granted = {node: sequence for node, sequence in self._granted.items() if node in state.members}
@@ -138,10 +153,12 @@ class ServingLease:
         doomed = state.unreachable | state.down
         if not doomed and not self._doomed:
             return
-        side = [unique for unique in state.members if unique not in doomed]
-        gone = {node: since for node, since in self._doomed.items() if node not in state.members}
+        side = frozenset(unique for unique in state.members if unique not in doomed)
+        gone = {node: doom for node, doom in self._doomed.items() if node not in state.members}
         known = {node: self.awareness.known_since(node, side) for node in sorted(doomed)}
-        self._doomed = gone | {node: since for node, since in known.items() if since is not None}
+        dooms = {node: _Doom(since, side) for node, since in known.items() if since is not None}
+        kept = {n: old for n, old in self._doomed.items() if n in dooms and old.includes(dooms[n])}
+        self._doomed = gone | dooms | kept
 
     def _latest(self, state: Gossip, *, beyond: float = -math.inf) -> float:
         """Return until when enough of the grants hold; rounds that end by ``beyond`` are not looked at."""

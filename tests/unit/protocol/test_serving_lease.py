@@ -197,6 +197,34 @@ def test_work_of_who_was_accused_is_free_when_all_of_this_side_have_known_for_lo
     assert machine.observe(removed, 13.0) == [WorkFree(A, 16.4)]
 
 
+def test_work_is_not_free_by_what_a_side_knew_without_those_who_removed_the_run() -> None:
+    """B had lost A and C; C, which has granted to A meanwhile, has it removed and is back."""
+    awareness = Awareness()
+    machine = ServingLease(B, KeepMajority(), awareness)
+    alone = gossip_of(*map(member, "abc"), seen="b").with_row(B, ObserverRow().accusing(A, C))
+    back = gossip_of(*map(member, "abc")).with_row(B, ObserverRow(2, frozenset({A})))
+    removed = removing(back, 20.0)
+    for state, now in ((alone, 10.0), (removed, 20.5)):
+        awareness.observe(state, now)
+        effects = machine.observe(state, now)
+    assert effects == [WorkFree(A, 24.4)]
+
+
+def test_who_is_lost_too_by_then_has_known_as_early_as_the_others() -> None:
+    """A is lost first and C a moment before A is removed: all three have known of A before."""
+    awareness = Awareness()
+    machine = ServingLease(B, KeepMajority(), awareness)
+    first = gossip_of(*map(member, "abcde"), seen="bcde").with_row(B, ObserverRow().accusing(A))
+    first = first.seen_by_all(frozenset({B, C, run_of("d"), run_of("e")}))
+    second = first.with_row(B, first.rows[B].accusing(C))
+    for state, now in ((first, 10.0), (second, 16.0)):
+        awareness.observe(state, now)
+        machine.observe(state, now)
+    removed = removing(second, 17.0)
+    awareness.observe(removed, 17.0)
+    assert machine.observe(removed, 17.0) == []  # free since 14.4
+
+
 def test_work_that_has_been_free_for_long_is_not_announced() -> None:
     machine = lease(KeepMajority(), state=gossip_of(*map(member, "abc")), own="b")
     assert machine.observe(removing(gossip_of(*map(member, "abc")), 13.0), 17.4) == []
