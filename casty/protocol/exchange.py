@@ -100,7 +100,10 @@ class Exchange:
                 self._confirmation.observe(state, now)
                 outcome = self._received(Outcome(state, registry), sender, message, now)
         if not has_word(state, sender) and not self._is_own(state, outcome.state, sender):
-            return Outcome(state, registry, self._ask_voter(state, registry, outcome.state, now))
+            # That it knows all that is known here is said of itself, too: what only it was told must hold up nobody.
+            knows_all = outcome.taken and sender in outcome.state.seen
+            asked = self._ask_voter(state, registry, outcome.state, now)
+            return Outcome(state.seen_by(sender) if knows_all else state, registry, asked)
         outcome = self._with_own_row(state, outcome)
         if outcome.state.members is state.members:
             return outcome

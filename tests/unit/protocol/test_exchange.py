@@ -161,6 +161,25 @@ def test_concurrent_versions_are_merged_and_no_version_is_made() -> None:
     assert [m.status.name for m in outcome.state.ordered] == ["up", "leaving", "leaving"]
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_who_joins_has_seen_what_is_known_here_though_it_knows_of_something_else(is_whole: bool) -> None:
+    """C, which made the other change, told Z alone, and has gone: what Z says of B counts for nothing, and Z for Z."""
+    mine = gossip_of(*map(member, "abc"), member("z", "joining"), seen="a").with_row(A, ObserverRow().accusing(C))
+    theirs = leaving(mine.seen_by(run_of("z")), "c", "b").seen_by(run_of("z"))
+    message = to_wire(theirs, 1.0) if is_whole else delta_of(mine, theirs)
+    outcome = received(message, mine, sender="z")
+    assert outcome.state == mine.seen_by(run_of("z"))
+    assert run_of("z") in outcome.state.seen
+
+
+def test_who_joins_has_not_seen_what_it_lacks() -> None:
+    known = gossip_of(*map(member, "abc"), member("z", "joining"))
+    mine = known.with_row(A, ObserverRow().accusing(C))
+    theirs = leaving(known.seen_by(run_of("z")), "c", "b").seen_by(run_of("z"))
+    for message in (to_wire(theirs, 1.0), delta_of(known, theirs)):
+        assert run_of("z") not in received(message, mine, sender="z", had=[known]).state.seen
+
+
 def test_pruned_version_is_taken_for_good() -> None:
     full = STATE.with_row(C, ObserverRow().accusing(B)).without_members(B, frozenset({C}), now=0.0)
     pruned = full.without_old_tombstones(B, TOMBSTONE_AGE_MAX + 1.0)
