@@ -29,6 +29,8 @@ from casty.protocol.split_brain import KeepMajority, LeaseMajority, Partition, S
 from casty.protocol.verdicts import still_counting
 
 STABLE_AFTER = ((5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
+ROUNDED = 1e-6
+"""By so much less a time is over: that of a timer was computed as a delay, and a retry would find another decision due."""
 UNSTABLE_SHARE = 0.75
 UNSTABLE_CHANGES = 3
 """Fewer changes than that are faults one after the other, which a side can still count."""
@@ -116,7 +118,7 @@ class Downing:
 
     def decide(self, state: Gossip, self_node: UniqueAddress, now: float) -> frozenset[UniqueAddress]:
         """Return the members to down: the lost side, the own side, or, of an unstable view, all."""
-        if self.observe(state, self_node, now) is None or now < self._due(len(state.members)):
+        if self.observe(state, self_node, now) is None or now < self._due(len(state.members)) - ROUNDED:
             return frozenset()
         partition = self.partition(state, self_node)
         if not self.is_settled(state, now):
@@ -164,7 +166,7 @@ class Downing:
 
     def is_settled(self, state: Gossip, now: float) -> bool:
         """Whether the view has not changed for long enough."""
-        return now >= self._changed_at + self._patience(len(state.members))
+        return now >= self._changed_at + self._patience(len(state.members)) - ROUNDED
 
     def _patience(self, members: int) -> float:
         return stable_after(members) if self.stable_after is None else self.stable_after

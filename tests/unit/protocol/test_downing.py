@@ -109,6 +109,13 @@ def test_two_losses_one_shortly_after_the_other_are_no_instability() -> None:
     assert downing.decide(other, A, 7.5) == {D, E}
 
 
+@pytest.mark.parametrize("early", [0.0, 1e-9])
+def test_a_timer_that_was_rounded_decides_all_the_same(early: float) -> None:
+    downing, state = Downing(), split(FIVE, "a", "de")
+    downing.observe(state, A, 1.0)
+    assert downing.decide(state, A, 8.0 - early) == {D, E}
+
+
 def test_disabled_downing_never_decides() -> None:
     downing, state = Downing(strategy=None), split(FIVE, "a", "bcde")
     assert downing.observe(state, A, 1.0) is None
