@@ -81,7 +81,7 @@ class LeavesInOrder(Rule):
         lost = lost_in(state, run.node)
         others = [m for m in state.ordered if m.status in STAYING and m.unique not in lost and m.unique != run.node]
         waited = run.clock(self.cluster.now) - self._leaving_since[run.node]
-        if others and waited < self.cluster.settings.leave_timeout - 0.01:
+        if others and waited < self.cluster.settings.leave_timeout * (1 - CLOCKS_APART):
             text = f"it went after {waited:.3f} s, though {others[0].id} had not let it go"
             self._fail(run, "who leaves waits for the others", text)
 

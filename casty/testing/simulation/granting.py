@@ -41,7 +41,10 @@ class GrantsHold(Rule):
     _answered: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
     """When the latest request was sent that was granted, by holder and granter."""
     _granted_at: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When a run was granted to last, by granter and holder."""
+    """When the request was sent that a run was granted last, by granter and holder: it counts from then."""
+    _asked_at: dict[tuple[UniqueAddress, int], float] = field(
+        init=False, default_factory=lambda: dict[tuple[UniqueAddress, int], float]()
+    )
     _sides: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
@@ -51,8 +54,9 @@ class GrantsHold(Rule):
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
         if isinstance(message, ServingRequest):
             self._asked.setdefault(run.node, {})[message.sequence] = run.clock(self.cluster.now)
+            self._asked_at[run.node, message.sequence] = self.cluster.now
         elif isinstance(message, ServingGrant):
-            self._granted_at[run.node, to] = self.cluster.now
+            self._granted_at[run.node, to] = self._asked_at.get((to, message.sequence), -math.inf)
             self._may_grant(run, to)
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:

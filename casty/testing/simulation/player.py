@@ -305,15 +305,18 @@ class _Stage:
     def _is_agreed(self) -> bool:
         """Return whether whoever lives is in one cluster that has nobody else; true when no member is left.
 
-        Who is in none waits for its own seeds, and may wait as long as no member is one of them.
+        Who is in none waits for its own seeds, and may wait as long as no member is one of them; who has founded one
+        waits until more than half of them are there.
         """
         living = self.cluster.living
-        members = [run for run in living if run.topology.state is not None]
-        places = {run.node.address for run in members}
-        waiting = [run for run in living if run.topology.state is None]
-        return not members or (
-            not any(places.intersection(run.topology.seeds) for run in waiting) and self._are_one(members)
-        )
+        members = [run for run in living if _has_begun(run)]
+        places, there = ({run.node.address for run in runs} for runs in (members, living))
+        for run in living:
+            seeds = {*run.topology.seeds}
+            is_missing = run not in members and run.topology.state is not None and 2 * len(seeds & there) > len(seeds)
+            if is_missing or (run not in members and seeds & places):
+                return False
+        return not members or self._are_one(members)
 
     def _is_whole(self) -> bool:
         living = self.cluster.living
@@ -336,6 +339,10 @@ class _Stage:
             for run in self.cluster.runs.values()
         )
         raise InvariantBroken(rule, f"not so after {seconds:g} s, at {self.cluster.now:.4f}: {views}")
+
+
+def _has_begun(run: Run) -> bool:
+    return run.topology.state is not None and any(member.up_number for member in run.topology.state.members.values())
 
 
 def _in_words(run: Run) -> str:
