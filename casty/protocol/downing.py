@@ -30,7 +30,7 @@ from casty.protocol.verdicts import still_counting
 
 STABLE_AFTER = ((5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
 ROUNDED = 1e-6
-"""By so much less a time is over: that of a timer was computed as a delay, and a retry would find another decision due."""
+"""By so much less a time is over: a timer is set by a delay, and a retry may find another decision due."""
 UNSTABLE_SHARE = 0.75
 UNSTABLE_CHANGES = 3
 """Fewer changes than that are faults one after the other, which a side can still count."""
