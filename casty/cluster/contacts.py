@@ -44,6 +44,8 @@ class Contacts:
         self._is_seed = False
         self._was_member: LastMembership | None = None
         self._is_free = False
+        self._is_long = False
+        """Whether the wait is over PATIENCE, so that others may be gone for good: before, they may just be starting."""
 
     def expect(
         self,
@@ -96,10 +98,11 @@ class Contacts:
             with trio.move_on_after(delay):
                 return await board.wait_joined()
             waited += delay
-            if self._rule and waited < PATIENCE:
-                logger.info("waiting for other seeds for %g s: %s", waited, self)
+            self._is_long = waited >= PATIENCE
+            if self._rule and not self._is_long:
+                logger.info("waiting for other seeds for %g s: %s", waited, str(self))
             else:
-                logger.warning("no seed has let this node in for %g s: %s", waited, self)
+                logger.warning("no seed has let this node in for %g s: %s", waited, str(self))
 
     @property
     def _not_counted(self) -> str:
@@ -122,7 +125,7 @@ class Contacts:
                 "not even one that was downed, and waits"
             )
         rule = f"a cluster begins with {self._seeds // 2 + 1} of {self._seeds} seeds, this one included"
-        return f"{rule} (others are gone for good? see allow_new_cluster)"
+        return f"{rule} (others are gone for good? see allow_new_cluster)" if self._is_long else rule
 
     def _note(self, seed: NodeAddress, text: str) -> None:
         if seed in self._last:
