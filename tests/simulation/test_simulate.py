@@ -220,15 +220,3 @@ def test_a_program_of_a_node_that_cannot_be_one_is_named_with_the_mend(on_node: 
     with pytest.raises(TypeError, match="simulate") as caught:
         simulate(QUIET, on_node=on_node)
     assert fault in str(caught.value)
-
-
-def test_a_plain_function_is_no_program_of_a_node() -> None:
-    def on_node(node: ClusteredActorSystem) -> None:
-        """Forget the async."""
-
-    told = r"simulate needs `async def on_node\(node\) -> None`, and .*on_node is not async: write async def$"
-    with pytest.raises(TypeError, match=told):
-        simulate(QUIET, on_node=on_node)  # type: ignore[arg-type]  # the point
-    told = r"simulate needs `async def main\(simulation\) -> None`, and .*on_node is not async: write async def$"
-    with pytest.raises(TypeError, match=told):
-        simulate(QUIET, on_node=idle, main=on_node)  # type: ignore[arg-type]  # the point

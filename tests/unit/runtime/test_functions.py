@@ -184,9 +184,11 @@ async def test_a_probe_fishes_with_a_plain_function(autojump_clock: object) -> N
 
 
 def test_a_simulation_says_which_function_is_not_async() -> None:
-    with pytest.raises(TypeError, match=r"^simulate\(on_node=...\) takes an async function .*, and plain is not async"):
+    with pytest.raises(TypeError, match=r"^simulate needs `async def on_node\(node\) -> None`, and plain is not async"):
         SIMULATE(SCENARIO, on_node=plain)
-    with pytest.raises(TypeError, match=r"^simulate\(main=...\) takes an async function .*, and plain is not async"):
+    with pytest.raises(
+        TypeError, match=r"^simulate needs `async def main\(simulation\) -> None`, and plain is not async"
+    ):
         SIMULATE(SCENARIO, on_node=work, main=plain)
 
 
