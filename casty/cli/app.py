@@ -88,7 +88,7 @@ def node_command(
     target: Annotated[str, typer.Argument(metavar="MODULE:FUNCTION", help="A function that returns a behaviour.")],
     name: Annotated[
         str | None,
-        _this_node("--name", metavar="NAME", help="System, the same on all nodes.", show_default="casty"),
+        _this_node("--name", metavar="NAME", help="System, the same on all nodes. Default: casty."),
     ] = None,
     node_id: Annotated[
         str | None,
@@ -102,10 +102,10 @@ def node_command(
     ] = None,
     host: Annotated[
         str | None,
-        _network("--host", metavar="HOST", help="Address to bind and be dialled at.", show_default="127.0.0.1"),
+        _network("--host", metavar="HOST", help="Address to bind and be dialled at. Default: 127.0.0.1."),
     ] = None,
     port: Annotated[
-        int | None, _network("--port", metavar="PORT", help="TCP port; 0 takes a free one.", show_default="0")
+        int | None, _network("--port", metavar="PORT", help="TCP port; 0, the default, takes a free one.")
     ] = None,
     insecure: Annotated[
         bool | None, _network("--insecure", help="Allow a HOST that other machines reach, without encryption.")
@@ -117,7 +117,7 @@ def node_command(
     ] = None,
     join_timeout: Annotated[
         float | None,
-        _joining("--join-timeout", metavar="SECONDS", help="To join and wait for the quorum.", show_default="60"),
+        _joining("--join-timeout", metavar="SECONDS", help="To join and wait for the quorum. Default: 60."),
     ] = None,
     allow_new_cluster: Annotated[
         bool | None,

@@ -154,10 +154,9 @@ def run_node(plan: NodePlan, guest: Guest) -> ExitCode:
 
 
 def _announce(system: ClusteredActorSystem) -> None:
-    members = system.cluster.up_members
-    print(
-        f"{system.cluster_config.node_id} is a member of {system.name} at {system.self_node} ({members} up)", flush=True
-    )
+    cluster = system.cluster
+    count = f" ({cluster.up_members} up)" if cluster.is_up else ""  # who is joining itself knows too little
+    print(f"{system.cluster_config.node_id} is a member of {system.name} at {system.self_node}{count}", flush=True)
 
 
 @dataclass(slots=True)

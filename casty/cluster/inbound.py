@@ -136,11 +136,14 @@ class Inbound:
 
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
         """Log whom this node has refused."""
-        who = "" if hello is None else f" ({printable(hello.node_id)} at {hello.node.address} of system {hello.system})"
         if refusal == HUNG_UP:  # a check of the port, or a node that was stopped: none of them is in the wrong
             self._complaints.debug(host, f"a connection from there ended: {refusal.reason}")
             return
-        say = self._complaints.info if refusal == LEAVING else self._complaints.warning
+        who, say = "", self._complaints.info if refusal == LEAVING else self._complaints.warning
+        if hello is not None and hello.lane is Lane.status:  # whom its own line on a terminal has told
+            who, say = f" (casty status of system {hello.system})", self._complaints.info
+        elif hello is not None:
+            who = f" ({printable(hello.node_id)} at {hello.node.address} of system {hello.system})"
         say(host, f"a connection from there was refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:

@@ -136,7 +136,7 @@ class Complaints:
         origin.lines += 1
         if origin is not self._own:
             self._all.lines += 1
-        self._logger.log(level, "%s: %s", name, text, exc_info=error)
+        self._logger.log(level, "%s %s", self._head(name, origin), text, exc_info=error)
         return True
 
     def _count(self, name: str, origin: _Source) -> None:
@@ -144,7 +144,11 @@ class Complaints:
         origin.held, origin.held_level = 0, logging.NOTSET
         if origin is not self._own:
             self._all.lines += 1
-        self._logger.log(level, "%s: ... %d more lines like this", name, held)
+        self._logger.log(level, "%s ... %d more lines like this", self._head(name, origin), held)
+
+    def _head(self, name: str, origin: _Source) -> str:
+        """Return how a line begins: with the peer, or with the path of an actor of this library, as its log does."""
+        return f"[{name}]" if origin is self._own else f"{name}:"
 
     def _leave_to_others(self, origin: _Source) -> None:
         """Have a count told with that of all others, as there are no lines for each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 import pytest
@@ -107,11 +108,15 @@ async def test_a_node_in_a_cluster_says_nothing_of_its_seeds(autojump_clock, nod
     assert [(await ask(nodes, name)).node.seeds for name in "ab"] == ["", ""]
 
 
-async def test_a_node_of_another_name_does_not_tell(autojump_clock, nodes) -> None:
+async def test_a_node_of_another_name_does_not_tell(autojump_clock, nodes, caplog) -> None:
+    caplog.set_level(logging.INFO, logger="casty.transport")
     await nodes.start("a")
     assert (await ask(nodes, "a", system_name="shop")).node.id == "a"
     with pytest.raises(NoStatus, match="a:2551 does not tell its status: system name 'till' does not match 'shop'"):
         await ask(nodes, "a", system_name="till")
+    (said,) = [one for one in caplog.records if "refused" in one.getMessage()]
+    assert said.levelname == "INFO"
+    assert said.getMessage().endswith("does not match 'shop' of a:2551 (casty status of system till)")
 
 
 async def test_nobody_there(autojump_clock, nodes) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from casty.address import ActorAddress, NodeAddress
+from casty.runtime.context import ActorLog
 from casty.transport.complaints import (
     LINES_PER_SECOND_MAX,
     LINES_PER_SECOND_TOTAL,
@@ -136,7 +137,7 @@ def test_a_line_stays_one_line_of_bounded_length(caplog, complaints) -> None:
     for line in caplog.messages:
         assert line.isprintable()
     assert len(caplog.messages[0]) <= 128 + 2 + 128
-    assert len(caplog.messages[1]) <= 4 + 2 + 1_000
+    assert len(caplog.messages[1]) <= 4 + 3 + 1_000
 
 
 def test_a_failure_of_this_node_is_told_with_its_traceback_and_bounded_too(caplog, complaints) -> None:
@@ -158,7 +159,17 @@ def test_peers_do_not_use_up_the_lines_of_the_library(caplog, complaints, clock)
         complaints.warning(f"node-{number}", f"text {number}")
         complaints.warning("/_cluster/_topology", f"text {number}")
     complaints.log(logging.WARNING, "/_cluster/_topology", "declared down", length_max=100)
-    assert caplog.messages[-1] == "/_cluster/_topology: declared down"
+    assert caplog.messages[-1] == "[/_cluster/_topology] declared down"
+
+
+def test_lines_of_the_library_begin_like_those_of_its_actors(caplog, complaints, clock) -> None:
+    path = "/_cluster/_topology"
+    ActorLog(path).warning("declared down")
+    for _ in range(LINES_PER_SECOND_MAX + 2):
+        complaints.log(logging.WARNING, path, "declared down", length_max=100)
+    clock.now += 1.0
+    complaints.log(logging.WARNING, path, "declared down", length_max=100)
+    assert set(caplog.messages) == {f"[{path}] declared down", f"[{path}] ... 2 more lines like this"}
 
 
 def test_what_a_peer_causes_may_be_longer_and_comes_once_a_minute(caplog, complaints) -> None:
