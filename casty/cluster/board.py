@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.errors import CastyError
 from casty.protocol.cluster_state import TopologySnapshot
 from casty.protocol.membership import Member, MemberStatus
@@ -22,6 +22,8 @@ class Board:
         self.snapshot: TopologySnapshot | None = None
         self.runs: frozenset[UniqueAddress] = frozenset()
         """The runs of the members in it."""
+        self.unreachable_since: dict[NodeAddress, float] = {}
+        """When a member that cannot be reached was first shown so, on Trio's clock."""
         self.joined = False
         self.ended = False
         self.on_end: Callable[[], None] | None = None
@@ -37,6 +39,8 @@ class Board:
         """Show a new snapshot."""
         self.snapshot = snapshot
         self.runs = frozenset(member.unique for member in snapshot.members)
+        before, now = self.unreachable_since, trio.current_time()
+        self.unreachable_since = {address: before.get(address, now) for address in snapshot.unreachable}
         self._wake()
 
     def join(self) -> None:

@@ -126,6 +126,11 @@ class RemoteRef(AskableRef[M_contra]):
         is_member = any(member.address == route.to.address for member in node.board.members)
         return is_member or node.transport.link_up(route.to, Lane.ordinary) is not None
 
+    def trouble(self) -> str:
+        address, node = self.address.node, self._node
+        since = None if address is None else node.board.unreachable_since.get(address)
+        return "" if since is None else f", which has been unreachable for {trio.current_time() - since:.1f} s"
+
     def withdraw(self, ask: int) -> None:
         node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
         if route is None or node.holds is None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
 
 import trio
 
-from casty.address import ASK_PREFIX, in_words, serial_of
+from casty.address import ASK_PREFIX, serial_of
 from casty.errors import AskFailed, AskFailure, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.end_wait import EndWait
@@ -246,7 +246,7 @@ async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRe
     with trio.CancelScope(deadline=deadline) as scope:
         await unsent.send()
     if scope.cancelled_caught and slot.answer is WAITING:
-        slot.trail = f": for lack of room in the queue it was not sent to {in_words(ref.address)}"
+        slot.trail = f": for lack of room in the queue it was not sent to {ref.address.node}"
         slot.close(EXPIRED)
 
 

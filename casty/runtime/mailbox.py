@@ -102,9 +102,13 @@ class Request:
         return f"<Request {self.message!r}>"
 
     def sent_to(self) -> str:
-        """Say which actors of other nodes it went to, for the text of a time-out."""
-        said = ", ".join(in_words(ref.address) for ref in self.far[:FAR_TOLD_MAX])
+        """Say where on other nodes it went to, for the text of a time-out; which names the asked actor itself."""
+        said = ", ".join(self._where(ref) + ref.trouble() for ref in self.far[:FAR_TOLD_MAX])
         return f": it was sent to {said}" if said else ""
+
+    def _where(self, ref: AskableRef[Never]) -> str:
+        """Name the node alone where no actor of this one, such as a router, has chosen the actor there."""
+        return in_words(ref.address) if self.cell is not None else str(ref.address.node)
 
     def copy(self) -> Request:
         """Return another one of the same message, which cannot be withdrawn."""

@@ -73,6 +73,10 @@ class AskableRef(ActorRef[M_contra]):
         """Whether the node of the actor is one that this node has to do with, and not only named in a message."""
         return True
 
+    def trouble(self) -> str:
+        """Say what is known to be wrong with the node of the actor, as the end of a sentence; "" for nothing."""
+        return ""
+
     def withdraw(self, ask: int) -> None:
         """Have the node of the actor not start a request any more; one of the own node is withdrawn itself."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -13,12 +14,14 @@ from casty import (
     AskFailed,
     AskTimeoutError,
     Behaviors,
+    ClusterSettings,
     DeadLetter,
     Deregister,
     EncodeError,
     Routers,
     ServiceKey,
     ShutdownPhase,
+    UnreachableMember,
 )
 
 KEY = ServiceKey[str]("work")
@@ -190,3 +193,38 @@ async def test_no_ask_fails_where_a_service_is_withdrawn_a_moment_before_its_end
         await trio.sleep(1)
         has_left.set()
     assert bool(failed) is not is_drained
+
+
+async def test_a_time_out_names_the_node_alone_where_the_actor_was_asked_itself(autojump_clock, nodes):
+    first = (await nodes.start("a")).system
+    second = (await nodes.start("b", "a")).system
+    await nodes.all_up("a", "b")
+    second.spawn(Behaviors.receive(silent), "silent")
+    ref = first.remote("/silent", "b").of(Count)
+    with pytest.raises(AskTimeoutError, match=r"^no reply from /silent within 1.0 s: it was sent to b:2551$"):
+        await first.ask(ref, lambda reply_to: Count(7, reply_to), timeout=1.0)
+
+
+async def test_a_time_out_says_for_how_long_the_node_has_been_unreachable(autojump_clock, nodes):
+    patient = ClusterSettings(downing="none")
+    first = (await nodes.start("a", settings=patient)).system
+    second = (await nodes.start("b", "a", settings=patient)).system
+    await nodes.all_up("a", "b")
+    second.spawn(Behaviors.discoverable(Behaviors.receive(silent), key=COUNTERS), "silent")
+    listing = await first.find(COUNTERS, at_least=1)
+    nodes.network.cut("a", "b")
+    seconds = []
+    async with first.events(UnreachableMember) as events:
+        async for _ in events:
+            break
+    for _ in range(2):
+        with pytest.raises(AskTimeoutError) as caught:
+            await first.ask(listing.refs[0], lambda reply_to: Count(7, reply_to), timeout=2.0)
+        told = re.search(r"to b:2551, which has been unreachable for ([\d.]+) s$", str(caught.value))
+        assert told is not None, caught.value
+        seconds.append(float(told[1]))
+    assert seconds == pytest.approx([2.0, 4.0], abs=0.2)
+    nodes.network.heal_all()
+    await nodes.sees("a", {"a": "up", "b": "up"})
+    with pytest.raises(AskTimeoutError, match=r"it was sent to b:2551$"):
+        await first.ask(listing.refs[0], lambda reply_to: Count(7, reply_to), timeout=2.0)
