@@ -73,21 +73,19 @@ class AntiEntropy:
         return Send(joiner, to_wire(state, now, welcome=True))
 
     def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
-        """Return the sends of one round of gossip: unseen peers first, and one more to somebody unreachable.
+        """Return the sends of one round of gossip: unseen peers first, and one more to somebody that is lost.
 
-        Whoever is unreachable sees no version: among the others they would be all whom anybody asks.
+        Whoever is lost sees no version: among the others they would be all whom anybody asks. They take what these leave.
         """
         others = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
-        lost = [node for node in others if node in state.unreachable]
-        peers = [node for node in others if node not in state.unreachable]
-        unseen = [node for node in peers if node not in state.seen]
-        chosen = self._sample(unseen, self.fanout)
-        sends = self._news(state, registry, [*chosen, *self._sample(lost, 1)], now)
-        if len(chosen) < self.fanout:
-            equal = self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
-            digest = GossipDigest(state.cluster_id, self.digest(state, registry))
-            sends += [Send(node, digest) for node in equal]
-        return sends
+        lost = state.lost_to(self.self_node)
+        peers = [node for node in others if node not in lost]
+        chosen = self._sample([node for node in peers if node not in state.seen], self.fanout)
+        equal = self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
+        left = max(self.fanout - len(chosen) - len(equal), 1)
+        missed = self._sample([node for node in others if node in lost], left)
+        digest = GossipDigest(state.cluster_id, self.digest(state, registry))
+        return [*self._news(state, registry, [*chosen, *missed], now), *(Send(node, digest) for node in equal)]
 
     def compare(self, state: Gossip, registry: Registry, digest: GossipDigest, sender: UniqueAddress) -> list[Send]:
         """Return the answer to a digest: nothing when both know the same."""

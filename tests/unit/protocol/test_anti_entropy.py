@@ -157,6 +157,23 @@ def test_unreachable_members_take_no_round_of_the_others() -> None:
     assert {host for hosts in lost for host in hosts} == set("efghi")
 
 
+def test_a_round_goes_to_who_is_lost_where_there_are_few_others() -> None:
+    """A cut heals: each side still accuses the other, and nobody else has the version."""
+    state = of(6).with_row(A, ObserverRow().accusing(*map(run_of, "cdef"))).seen_by(A)
+    told = [to(SPREAD.round(state, NOTHING, 1.0), GossipVersions) for _ in range(50)]
+    assert all(len(set(hosts)) == 3 and "b" in hosts for hosts in told)
+    assert {host for hosts in told for host in hosts} == set("bcdef")
+
+
+def test_a_round_goes_to_whom_this_node_hears_whatever_those_say_whom_it_does_not() -> None:
+    rows = of(5)
+    for observer, lost in (("a", "de"), ("d", "abc"), ("e", "abc")):
+        rows = rows.with_row(run_of(observer), ObserverRow().accusing(*map(run_of, lost)))
+    for node in (A, B, C):
+        rows = rows.seen_by(node)
+    assert all(set(to(SPREAD.round(rows, NOTHING, 1.0), GossipDigest)) == {"b", "c"} for _ in range(20))
+
+
 def test_round_leaves_down_members_out() -> None:
     state = gossip_of(member("a"), member("b", "down"), member("c"))
     assert to(SPREAD.round(state, NOTHING, 1.0), GossipDigest) == ["c"]
