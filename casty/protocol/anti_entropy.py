@@ -75,7 +75,7 @@ class AntiEntropy:
     def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
         """Return the sends of one round of gossip: unseen peers first, and one more to somebody that is lost.
 
-        Whoever is lost sees no version: among the others they would be all whom anybody asks. They take what these leave.
+        Whoever is lost sees no version, and would be all whom anybody asks. They take what the others leave of it.
         """
         others = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
         lost = state.lost_to(self.self_node)
