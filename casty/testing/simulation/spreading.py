@@ -120,9 +120,8 @@ class NewsTravel(Rule):
                 self._known_by_all(author, version, at)
         if now >= self._passing_at:
             self._passing_at = now + LOOK_EVERY
-            states = [run.topology.state for run in self.cluster.living]
             if self.weather.is_calm and not any(_is_held_up(run) for run in self.cluster.living):
-                self._look_at_passing([state for state in states if state is not None], within)
+                self._look_at_passing(within)
                 self._look_at_services(within)
             else:
                 self._passing, self._unknown = {}, {}
@@ -172,13 +171,14 @@ class NewsTravel(Rule):
             text = f"{run.name} leads, and cannot tell that {unknown[0].address.host} has seen the change of {at:.4f}"
             raise InvariantBroken("a leader knows at once who has seen a change", f"{text}, at {self.cluster.now:.4f}")
 
-    def _look_at_passing(self, states: list[Gossip], within: float) -> None:
+    def _look_at_passing(self, within: float) -> None:
         now = self.cluster.now
-        passing = {
+        passing = {  # in the eyes of others: who was let in by one that has gone since is known to nobody for a while
             (member.unique, member.status.name): now
-            for state in states
-            for member in state.ordered
-            if member.status is not MemberStatus.up
+            for run in self.cluster.living
+            if run.topology.state is not None
+            for member in run.topology.state.ordered
+            if member.status is not MemberStatus.up and member.unique != run.node
         }
         self._passing = {key: self._passing.get(key, now) for key in passing}
         for (node, status), since in self._passing.items():
