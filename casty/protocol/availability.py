@@ -322,7 +322,8 @@ class Availability:
 
     def _accused_at(self, node: UniqueAddress) -> float:
         """Return when the node's silence becomes an accusation."""
-        return max(self._too_silent_at(node) + self._probes.postponed(node), self._health.withheld_until)
+        at = self._too_silent_at(node) + self._probes.postponed(node)
+        return max(at, self._health.withheld_until)
 
     def _too_silent_at(self, node: UniqueAddress) -> float:
         return self._crossing(node, self.detector_config.threshold, CROSSING_AFTER_PAUSE_MAX)
