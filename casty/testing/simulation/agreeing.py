@@ -51,14 +51,16 @@ class Agreed(Rule):
             self._note(node, MemberStatus.removed, moved)
         led = {node: status for node, status in moved.items() if status in REQUIRED}
         if led:
-            self._judge(run, after, led)
+            self._judge(run, old, after, led)
 
     def _note(self, node: UniqueAddress, status: MemberStatus, moved: dict[UniqueAddress, MemberStatus]) -> None:
         known = self._furthest.get(node)
         if known is None or known.rank < status.rank:
             self._furthest[node] = moved[node] = status
 
-    def _judge(self, run: Run, state: Gossip, led: dict[UniqueAddress, MemberStatus]) -> None:
+    def _judge(
+        self, run: Run, old: Mapping[UniqueAddress, Member], state: Gossip, led: dict[UniqueAddress, MemberStatus]
+    ) -> None:
         lost = lost_in(state, run.node)
         before = [_before(member, led) for member in state.members.values()]
         missing = [m for m in before if m.unique in lost and m.status not in GOING]
@@ -69,6 +71,8 @@ class Agreed(Rule):
         if counted and run.node != min(counted):
             self._fail(run, "only the leader moves members", f"{what}, and {min(counted)} leads")
         for node in counted:
+            if old and (node not in old or old[node].status not in VOTERS):
+                continue  # it came up in this very step, though another side had it up before
             known = self.cluster.every[node].topology.state
             for subject, status in led.items():
                 if known is None or not _knows(known, subject, REQUIRED[status]):

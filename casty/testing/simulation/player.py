@@ -196,7 +196,9 @@ class _Stage:
     def recover(self) -> None:
         """End the faults; the living must agree, and with everybody started again there is one cluster."""
         cluster = self.cluster
+        under_way = cluster.delay + cluster.jitter + (cluster.held_up_for if cluster.held_up else 0.0)
         self._end_faults()
+        self._pass(under_way)
         within = AGREE_WITHIN + 2 * max((self.scenario.settings.stable_after or 0.0) - STABLE_AFTER, 0.0)
         self._pass(within, until=self._is_agreed)
         if not self._is_agreed():
