@@ -173,13 +173,15 @@ class NewsTravel(Rule):
 
     def _look_at_passing(self, within: float) -> None:
         now = self.cluster.now
-        passing = {  # in the eyes of others: who was let in by one that has gone since is known to nobody for a while
-            (member.unique, member.status.name): now
-            for run in self.cluster.living
-            if run.topology.state is not None
-            for member in run.topology.state.ordered
-            if member.status is not MemberStatus.up and member.unique != run.node
-        }
+        states = {run.node: run.topology.state for run in self.cluster.living}
+        passing = dict[Passing, float]()
+        for node, state in states.items():
+            # Who was let in by one that has gone since is known to nobody for a while, and learns nothing.
+            others = [one for other, one in states.items() if other != node and one is not None]
+            if state is None or (others and all(node not in one.members for one in others)):
+                continue
+            seen = [m for m in state.ordered if m.status is not MemberStatus.up and m.unique != node]
+            passing |= {(member.unique, member.status.name): now for member in seen}
         self._passing = {key: self._passing.get(key, now) for key in passing}
         for (node, status), since in self._passing.items():
             work = self.cluster.work if status in ("leaving", "exiting") else 0.0
