@@ -59,6 +59,8 @@ by_place = attrgetter("address.host", "address.port", "incarnation")
 """The order of runs as a key for ``sorted``: comparing `UniqueAddress` one by one takes ten times as long."""
 
 INCARNATION_MAX: Final = 2**64 - 1
+PATH_LENGTH_MAX: Final = 4_096
+"""Characters of the path of an actor, where it is taken from the network."""
 SYSTEM_LENGTH_MAX: Final = 256
 HOST_LENGTH_MAX: Final = 255
 """Characters of the two that are taken from the network."""

@@ -12,7 +12,7 @@ from casty.cluster.local_transport import LocalTransport
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.reporting import report_frames
 from casty.errors import ActorStoppedError, AskFailed, DecodeError, UnknownTypeError
-from casty.naming import printable
+from casty.naming import LOG_TEXT_MAX, printable
 from casty.protocol.availability import DialFailed, Heard, LinkLost, RunSeen
 from casty.protocol.liveness_messages import LivenessMessage
 from casty.protocol.messages import JoinAnswer, StatePage, TopologyMessage
@@ -20,7 +20,7 @@ from casty.protocol.state_pages import StateAssembler
 from casty.protocol.topology_events import HelloRefused, Received, SelfAlias
 from casty.protocol.watch_messages import WatchMessage
 from casty.runtime.ask import AskRef, refuse_asks
-from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason
+from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason, MessageSummary
 from casty.transport.charges import kept
 from casty.transport.greeting import HUNG_UP, LEAVING
 from casty.wire.envelope import Envelope, Notice, NoticeCode
@@ -286,12 +286,21 @@ class Inbound:
             return
         # Whoever has gone since is not dialled for this: the address may be a stranger's invention.
         if not node.transport.send_if_up(peer, Lane.ordinary, node.codec.frame_notice(notice)):
-            ref = node.remote(notice.path, node.self_node.address)
-            node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
+            self._bury(peer, notice, node.self_node.address)
+
+    def _bury(self, peer: UniqueAddress, notice: Notice, at: NodeAddress, *, incarnation: int = 0) -> None:
+        """Make a dead letter of what was not delivered at a node, or came from ``peer``.
+
+        One about who is no member holds the beginnings of its texts alone: those are charged to nobody.
+        """
+        path, shown = notice.path, None
+        if not self._node.is_member(peer):
+            path, shown = _beginning(path), MessageSummary(_beginning(notice.name), 0)
+        ref = self._node.remote(path, at, incarnation=incarnation)
+        self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code], shown=shown)
 
     def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
-        ref = self._node.remote(notice.path, peer.address, incarnation=peer.incarnation)
-        self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code])
+        self._bury(peer, notice, peer.address, incarnation=peer.incarnation)
         if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
             self._complaints.warning(peer.address, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
         if notice.ask and notice.code in UNANSWERABLE and self._node.is_member(peer):
@@ -305,6 +314,10 @@ class Inbound:
             if slot.uid == number:
                 slot.refuse(error)
                 break
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= LOG_TEXT_MAX else text[: LOG_TEXT_MAX - 3] + "..."
 
 
 def _code_of(error: DecodeError) -> NoticeCode:

@@ -66,8 +66,9 @@ class DeadLetter:
     ``path``, ``uid`` and ``name``: the message itself was not kept. For ``error reply without an ask`` an
     `ErrorReply`, with the text of the error as ``reason``. A `MessageSummary` for what came from who is no member and
     found no room, nor an actor that takes it, or whose asker waits no longer, and for what was too large for such a
-    node: they may have messages kept nowhere. Also for what could not be sent, where that is more than 32 MiB at
-    one time."""
+    node: they may have messages kept nowhere. Also for what such a node says it could not deliver: of its ``name``, and
+    of the path of ``intended_ref``, 128 characters are shown at most. Also for what could not be sent, where that is
+    more than 32 MiB at one time."""
     intended_ref: ActorRef[Never]
     """Whom it was for."""
     reason: str

@@ -25,11 +25,10 @@ from casty.wire.compiler import Compiler
 from casty.wire.envelope import (
     FOREIGN,
     HAS_TAIL,
-    NOTICE_CODES,
+    TYPE_NAME_LENGTH_MAX,
     Envelope,
     Headers,
     Notice,
-    NoticeCode,
     Wait,
     decode_head,
     decode_headers,
@@ -38,6 +37,7 @@ from casty.wire.envelope import (
     encode_head,
     encode_headers,
     encode_wait,
+    notice_of,
 )
 from casty.wire.frame import HEADER, HEADER_BYTES, FrameKind, frame
 from casty.wire.names import canonical_name
@@ -50,8 +50,6 @@ CONTROL_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
 CONTROL_HEAD = b"\x92"
 """Of msgpack: an array of two."""
-TYPE_NAME_LENGTH_MAX = 1_024
-"""Names of composed types are longer than those of classes."""
 LARGE_BYTES_MAX = 2 * 1024 * 1024
 """Messages up to here are packed in pieces, the next of their type at the latest; that memory is kept."""
 
@@ -208,13 +206,7 @@ class Codec:
 
     def decode_notice(self, body: bytes | memoryview) -> Notice:
         """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
-        code, path, uid, name, ask = self._unpack_array(body, 5)
-        if type(path) is not str or type(uid) is not int or uid < 0:
-            raise _ill_typed_target(path, uid)
-        if type(code) is not str or code not in NOTICE_CODES or type(name) is not str or type(ask) is not int:
-            raise DecodeError("notice: unknown code, or ill-typed name or ask")
-        known: NoticeCode = code
-        return Notice(known, path, uid, name, ask)
+        return notice_of(self._unpack_array(body, 5))
 
     def _give_name(self, type_form: object, name: str) -> None:
         if not isinstance(type_form, type):
@@ -411,7 +403,3 @@ class Codec:
 
 def _invalid(error: Exception) -> DecodeError:
     return DecodeError(f"not valid msgpack ({type(error).__name__})")
-
-
-def _ill_typed_target(path: object, uid: object) -> DecodeError:
-    return DecodeError(f"expected a path and a uid, got {type(path).__name__} and {type(uid).__name__}")

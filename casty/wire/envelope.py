@@ -16,11 +16,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgpack
 
+from casty.address import PATH_LENGTH_MAX
 from casty.errors import DecodeError, EncodeError
 from casty.wire.bounds import ARRAY, MAP, scan
 
 HEAD_BYTES_MAX = 16_384
 """Enough for the longest names; a head is unpacked whole, whatever is in it."""
+TYPE_NAME_LENGTH_MAX = 1_024
+"""Characters. Names of composed types are longer than those of classes."""
 SIZE_BYTES = 2
 _size = struct.Struct(">H").pack
 _unpackb = msgpack.unpackb
@@ -87,6 +90,8 @@ def encode_head(
     >>> encode_head("/cart", 0, "int", has_tail=False, pack=msgpack.packb).hex(" ", -2)
     '000c 93a5 2f63 6172 7400 a369 6e74'
     """
+    if len(path) > PATH_LENGTH_MAX:
+        raise EncodeError(f"an actor's path has {len(path)} characters, at most {PATH_LENGTH_MAX}: make it shorter")
     parts = HAS_TAIL * has_tail | HAS_HEADERS * has_headers
     try:
         packed = pack([path, uid, name, parts] if parts else [path, uid, name])
@@ -120,7 +125,20 @@ def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, int]:
     if type(path) is not str or type(uid) is not int or uid < 0 or type(name) is not str:
         found = ", ".join(type(field).__name__ for field in fields[:3])
         raise DecodeError(f"expected a path, a uid and the name of a message type, got {found}")
+    _check_lengths(path, name)
     return end, path, uid, name, parts
+
+
+def notice_of(fields: list[Any]) -> Notice:
+    """Return the notice in the five items of the body of a NOTICE. Raises DecodeError."""
+    code, path, uid, name, ask = fields
+    if type(path) is not str or type(uid) is not int or uid < 0:
+        raise DecodeError(f"expected a path and a uid, got {type(path).__name__} and {type(uid).__name__}")
+    if type(code) is not str or code not in NOTICE_CODES or type(name) is not str or type(ask) is not int:
+        raise DecodeError("notice: unknown code, or ill-typed name or ask")
+    _check_lengths(path, name)
+    known: NoticeCode = code
+    return Notice(known, path, uid, name, ask)
 
 
 def count_values(body: bytes | memoryview, values_max: int) -> int:
@@ -192,6 +210,15 @@ def decode_slot(body: bytes | memoryview, start: int) -> tuple[int, int]:
     uid: int
     serial, uid = _tail(_SLOT, body, start)
     return serial, uid
+
+
+def _check_lengths(path: str, name: str) -> None:
+    """Refuse texts that no node sends: dead letters would keep them."""
+    if len(path) > PATH_LENGTH_MAX or len(name) > TYPE_NAME_LENGTH_MAX:
+        raise DecodeError(
+            f"expected a path and a name of at most {PATH_LENGTH_MAX} and {TYPE_NAME_LENGTH_MAX} characters, "
+            f"got {len(path)} and {len(name)}"
+        )
 
 
 def _tail(form: struct.Struct, body: bytes | memoryview, start: int) -> tuple[Any, ...]:

@@ -9,14 +9,11 @@ from enum import Enum
 from typing import Any, Never, cast
 from uuid import UUID
 
-from casty.address import HOST_LENGTH_MAX, INCARNATION_MAX, SYSTEM_LENGTH_MAX, Place
+from casty.address import HOST_LENGTH_MAX, INCARNATION_MAX, PATH_LENGTH_MAX, SYSTEM_LENGTH_MAX, Place
 from casty.checks import PORT_MAX
 from casty.refs import ActorRef
 from casty.wire.bounds import ARRAY
 from casty.wire.shapes import Mismatch, Shape
-
-PATH_LENGTH_MAX = 4_096
-"""Characters of the path of an actor in a ref."""
 
 ExportRef = Callable[[ActorRef[Never], object], Place]
 ImportRef = Callable[[Place, object], ActorRef[Never]]

@@ -332,7 +332,7 @@ def test_a_payload_that_is_not_one_value_tells_for_whom_it_was(codec: Codec, pay
 
 def test_a_path_that_cannot_be_in_a_head_is_an_encode_error(codec: Codec) -> None:
     with pytest.raises(EncodeError, match="make the path shorter"):
-        codec.frame_envelope("/" + "x" * 16_384, 0, Add("pen", 2))
+        codec.frame_envelope("/" + "\N{GRINNING FACE}" * 4_095, 0, Add("pen", 2))
     with pytest.raises(EncodeError, match="cannot be written"):
         codec.frame_envelope("/\ud800", 0, Add("pen", 2))
 
@@ -360,12 +360,25 @@ def test_a_notice_comes_back_whole(codec: Codec) -> None:
         ["no_actor", "/x", 0, None, 0],
         ["no_actor", "/x", 0, "n", None],
         ["no_actor", "/x", 0, "n"],
+        ["no_actor", "/" * 4_097, 0, "n", 0],
+        ["no_actor", "/x", 0, "n" * 1_025, 0],
         [[], "/x", 0, "", 0],
     ],
 )
 def test_an_ill_typed_notice_is_refused(codec: Codec, fields: list[object]) -> None:
     with pytest.raises(DecodeError):
         codec.decode_notice(msgpack.packb(fields))
+
+
+def test_a_path_and_a_name_are_as_long_in_a_message_as_in_a_notice_of_it(codec: Codec) -> None:
+    path, name = "/" * 4_096, "n" * 1_024
+    assert codec.decode_notice(msgpack.packb(["no_actor", path, 0, name, 0])).path == path
+    assert decode_head(head(path, 0, name))[1:4] == (path, 0, name)
+    for fields in ((path + "/", 0, name), (path, 0, name + "n")):
+        with pytest.raises(DecodeError, match="at most 4096 and 1024 characters"):
+            decode_head(head(*fields))
+    with pytest.raises(EncodeError, match="has 4097 characters, at most 4096"):
+        codec.frame_envelope(path + "/", 0, Add("pen", 1))
 
 
 def test_a_declared_class_is_decoded_without_being_registered(make_codec: Callable[[], Codec]) -> None:
@@ -872,10 +885,14 @@ def test_an_enum_can_be_declared_and_sent_alone(codec: Codec) -> None:
         decode_raw(codec, "codec.Named", "two")
 
 
-def test_a_name_of_endless_length_is_unknown_and_cut(codec: Codec) -> None:
-    with pytest.raises(UnknownTypeError) as caught:
+def test_a_name_of_endless_length_is_no_part_of_the_error(codec: Codec) -> None:
+    with pytest.raises(UnknownTypeError) as unknown:
+        codec.decode_control(msgpack.packb(["n" * 16_000, None]))
+    with pytest.raises(DecodeError) as refused:
         decode_raw(codec, "n" * 16_000, None)
-    assert len(str(caught.value)) < 250
+    assert refused.value.name == ""
+    for caught in (unknown, refused):
+        assert len(str(caught.value)) < 250
 
 
 MODERN = """
