@@ -30,6 +30,8 @@ class RecordField:
     init_name: str
     type_form: object
     has_default: bool
+    is_made_anew: bool
+    """Whether each instance that is made without it gets a default of its own."""
     keyword_only: bool
 
 
@@ -39,6 +41,8 @@ class RecordFields:
 
     cls: type
     fields: tuple[RecordField, ...]
+    made_count: int
+    """How many others are made anew for each instance, and do not travel."""
 
     @staticmethod
     def exist_on(candidate: object) -> bool:
@@ -55,15 +59,14 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     cls = cast("type[Any]", get_origin(type_form) or type_form)
     _check_shape(cls, where)
     hints = _hints(cls, get_args(type_form), where)
-    plain = (
-        [_of_dataclass(f) for f in dataclasses.fields(cls) if f.init]
-        if dataclasses.is_dataclass(cls)
-        else _of_attrs(cls)
-    )
+    found = [_of_dataclass(f) for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else _of_attrs(cls)
+    plain = [field for field, is_argument in found if is_argument]
+    made_count = sum(field.is_made_anew for field, is_argument in found if not is_argument)
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
             raise UnsupportedTypeError(f"{where}.{name}: an InitVar is gone once the message exists: make it a field")
-    return RecordFields(cls, tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain))
+    fields = tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain)
+    return RecordFields(cls, fields, made_count)
 
 
 def substitute(type_form: object, bindings: Mapping[Any, object]) -> Any:
@@ -97,18 +100,21 @@ def _check_shape(cls: type, where: str) -> None:
         )
 
 
-def _of_dataclass(field: dataclasses.Field[Any]) -> RecordField:
-    has_default = field.default is not MISSING or field.default_factory is not MISSING
-    return RecordField(field.name, field.name, Any, has_default, field.kw_only is True)
+def _of_dataclass(field: dataclasses.Field[Any]) -> tuple[RecordField, bool]:
+    """Return a field, and whether it is an argument of its class."""
+    is_made_anew = field.default_factory is not MISSING
+    has_default = is_made_anew or field.default is not MISSING
+    return RecordField(field.name, field.name, Any, has_default, is_made_anew, field.kw_only is True), field.init
 
 
-def _of_attrs(cls: Any) -> list[RecordField]:
-    fields: list[RecordField] = []
+def _of_attrs(cls: Any) -> list[tuple[RecordField, bool]]:
+    fields: list[tuple[RecordField, bool]] = []
     for attribute in cls.__attrs_attrs__:
         # attrs' marker for "no default" is the only value of an enumeration called _Nothing.
-        has_default = type(attribute.default).__name__ not in ("_Nothing", "NothingType")
-        if attribute.init:
-            fields.append(RecordField(attribute.name, attribute.alias, Any, has_default, attribute.kw_only))
+        kind = type(attribute.default).__name__
+        has_default, is_made_anew = kind not in ("_Nothing", "NothingType"), kind == "Factory"
+        field = RecordField(attribute.name, attribute.alias, Any, has_default, is_made_anew, attribute.kw_only)
+        fields.append((field, bool(attribute.init)))
     return fields
 
 

@@ -48,6 +48,12 @@ class Origin:
     cost: int
     allowance: Allowance
 
+    @property
+    def fault(self) -> str:
+        """Why the message can never wait; empty where it can, once there is room."""
+        most = self.allowance.bytes_max
+        return f"this one counts as {self.cost} bytes, and all together may be {most}" if self.cost > most else ""
+
 
 class Crowd(Generic[T]):
     """The messages of one crowd.

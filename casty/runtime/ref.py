@@ -209,7 +209,7 @@ class LocalRef(OwnRef[M_contra]):
         if is_full and mailbox.overflow is not MailboxOverflowStrategy.drop_oldest:
             kernel.dead_letter(request, self, MAILBOX_FULL)
         elif origin is None or not mailbox.put_in_crowd(origin.sender, request, origin.cost, origin.allowance):
-            kernel.dead_letter(request, self, STRANGERS_FULL)
+            kernel.dead_letter(request, self, STRANGERS_FULL, "" if origin is None else origin.fault)
         elif is_full and mailbox.flows:
             kernel.dead_letter(mailbox.flows.drop_oldest_of_crowd(), self, MAILBOX_FULL)
 

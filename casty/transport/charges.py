@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from casty.errors import DecodeError
 from casty.transport.credit import FRAME_COST_BYTES
-from casty.wire.bounds import scan
+from casty.wire.bounds import Counted, scan
 from casty.wire.envelope import count_values
 from casty.wire.frame import FrameKind
 
@@ -29,8 +29,9 @@ VALUE_KEPT_BYTES = 224
 BYTE_KEPT_BYTES = 4
 """What a message takes up while it waits, at most: itself, the request around it and its place; each value in it; each
 byte of a text. An empty set is the largest value, in one byte of the frame (a list is 64); and with one character
-beyond the Basic Multilingual Plane a text has four bytes for each. A map of nothing may be a record with a default in
-each field: each of these counts as a value of its own. What else a class makes by itself is not seen here."""
+beyond the Basic Multilingual Plane a text has four bytes for each. Any map may be a record, whose class makes values by
+itself: each of these counts like one that came, except for one for each key of the map, which counts and is not kept.
+What the factory of a default puts into a list is not seen here, nor what a constructor makes."""
 
 CONTROL_VALUES_MAX = 65_536
 """Values up to which a control message or a notice is counted; none has more. A node that joins gets large ones of
@@ -56,7 +57,7 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
     for kind, body in frames:
         cost += FRAME_COST_BYTES
         if kind is FrameKind.ENVELOPE:
-            values = _values_in(body)
+            values = _contents_of(body).values
             cost += VALUE_COST_BYTES * values
             is_for_members = is_for_members or values > STRANGER_VALUES_MAX
         elif kind in (FrameKind.CONTROL, FrameKind.NOTICE):
@@ -69,28 +70,31 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
 def kept(body: bytes | memoryview, defaults_max: int = 0) -> int:
     """Return what the message in the body of an ENVELOPE takes up once it is made, never too little.
 
-    ``defaults_max``: how many values its classes make by themselves for one that is there.
+    ``defaults_max``: how many values its classes make by themselves for one map, at most.
 
     >>> kept(b"no head")
     540
     """
-    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * (1 + defaults_max) * _values_in(body)
+    values, map_sizes = _contents_of(body)
+    if defaults_max:
+        values += sum(defaults_max - size for size in map_sizes if size < defaults_max)
+    return MESSAGE_KEPT_BYTES + BYTE_KEPT_BYTES * len(body) + VALUE_KEPT_BYTES * values
 
 
-def _values_in(body: bytes | memoryview) -> int:
-    """Return how many values are in a message; one more than `STRANGER_VALUES_MAX` where it is for members alone."""
+def _contents_of(body: bytes | memoryview) -> Counted:
+    """Return what is in a message; one value more than `STRANGER_VALUES_MAX` where it is for members alone."""
     if isinstance(body, bytes) and len(body) <= REMEMBERED_BYTES_MAX:
         return _counted(body)
     return count_values(body, STRANGER_VALUES_MAX)
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
-def _counted(body: bytes) -> int:
+def _counted(body: bytes) -> Counted:
     return count_values(body, STRANGER_VALUES_MAX)
 
 
 def _count_all(body: bytes | memoryview) -> int:
     try:
-        return scan(body, elements_max=CONTROL_VALUES_MAX, nesting_max=CONTROL_VALUES_MAX)
+        return scan(body, elements_max=CONTROL_VALUES_MAX, nesting_max=CONTROL_VALUES_MAX).values
     except DecodeError:
         return CONTROL_VALUES_MAX

@@ -7,7 +7,7 @@ seventy times its size. A body of n bytes holds at most n values, so only bodies
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from casty.errors import DecodeError
 
@@ -57,19 +57,28 @@ def _tables() -> tuple[list[int], list[int], list[int], list[int]]:
 _OPENS, _FIXED, _LENGTH_BYTES, _SHORT = _tables()
 
 
-def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> int:
-    """Return how many values the msgpack value in ``body`` has; raise DecodeError when they are too many or too deep.
+class Counted(NamedTuple):
+    """What is in one msgpack value, keys and containers included."""
+
+    values: int
+    map_sizes: list[int]
+    """How many keys each map has, as it says."""
+
+
+def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> Counted:
+    """Return what the msgpack value in ``body`` holds; raise DecodeError when that is too much or too deep.
 
     Reads headers only and makes no objects; what is not valid msgpack is left to the decoder.
     """
     position, size, elements = 0, len(body), 0
     remaining: list[int] = [1]
+    map_sizes: list[int] = []
     while remaining:
         if remaining[-1] == 0:
             remaining.pop()
             continue
         if position >= size:
-            return elements
+            break
         remaining[-1] -= 1
         elements += 1
         if elements > elements_max:
@@ -86,8 +95,10 @@ def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> in
             continue
         if len(remaining) > nesting_max:
             raise DecodeError(f"message nested deeper than {nesting_max} (nesting_max)")
+        if opens == _MAP:
+            map_sizes.append(count)
         remaining.append(count * opens)
-    return elements
+    return Counted(elements, map_sizes)
 
 
 def is_deeper_than(raw: Any, nesting_max: int) -> bool:

@@ -82,8 +82,9 @@ class Compiler:
         facts = facts_of(form.origin)
         shape = RecordShape(self._name_of(form.origin), form.origin, tolerant=facts is not None and facts.tolerant)
         self._shapes[stripped] = shape
-        fields = fields_of(stripped, shape.label).fields
-        shape.complete(tuple((field, self._shape(field.type_form)) for field in fields))
+        found = fields_of(stripped, shape.label)
+        fields = tuple((field, self._shape(field.type_form)) for field in found.fields)
+        shape.complete(fields, made_count=found.made_count)
         return shape
 
     def _build(self, form: Form, stripped: object) -> Shape:
@@ -154,16 +155,3 @@ def _reaches_itself(shape: Shape, above: tuple[Any, ...], done: dict[Shape, bool
     if shape not in done:
         done[shape] = any(_reaches_itself(child, (*above, shape), done) for child in shape.children())
     return done[shape]
-
-
-def defaults_in(shape: Shape) -> int:
-    """Return how many fields one record in values of this shape may leave out, at most."""
-    found, waiting, seen = 0, [shape], {shape}
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, RecordShape):
-            found = max(found, one.optional_count)
-        new = {*one.children()} - seen
-        waiting += new
-        seen |= new
-    return found

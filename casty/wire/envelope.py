@@ -18,7 +18,7 @@ import msgpack
 
 from casty.address import PATH_LENGTH_MAX
 from casty.errors import DecodeError, EncodeError
-from casty.wire.bounds import ARRAY, MAP, scan
+from casty.wire.bounds import ARRAY, MAP, Counted, scan
 
 HEAD_BYTES_MAX = 16_384
 """Enough for the longest names; a head is unpacked whole, whatever is in it."""
@@ -141,20 +141,21 @@ def notice_of(fields: list[Any]) -> Notice:
     return Notice(known, path, uid, name, ask)
 
 
-def count_values(body: bytes | memoryview, values_max: int) -> int:
-    """Return how many values are in the message in the body of an ENVELOPE; one more than ``values_max`` for more.
+def count_values(body: bytes | memoryview, values_max: int) -> Counted:
+    """Return what the message in the body of an ENVELOPE holds; one value more than ``values_max`` where that is more.
 
-    0 where the body is none: whoever decodes it finds out what is wrong, and makes no message.
+    Then all of them are taken for empty maps. Nothing where the body is none: whoever decodes it finds out what is
+    wrong, and makes no message.
     """
     try:
         end, _, _, _, parts = decode_head(body)
         start, _ = decode_headers(body, end, parts)
     except (DecodeError, *FOREIGN):
-        return 0
+        return Counted(0, [])
     try:
         return scan(body[start:], elements_max=values_max, nesting_max=values_max)
     except DecodeError:
-        return values_max + 1
+        return Counted(values_max + 1, [0] * (values_max + 1))
 
 
 encode_wait = _WAIT.pack

@@ -25,19 +25,21 @@ Fields = tuple[tuple[RecordField, Shape], ...]
 class RecordShape(Shape):
     """One class, or one generic class with its arguments. `complete` is called once, before use."""
 
-    __slots__ = ("_decode", "_encode", "_fields", "cls", "tolerant")
+    __slots__ = ("_decode", "_encode", "cls", "fields", "made_count", "tolerant")
 
     def __init__(self, label: str, cls: type, *, tolerant: bool) -> None:
         super().__init__(label)
         self.cls: type[Any] = cls
         self.tolerant = tolerant
-        self._fields: Fields = ()
+        self.fields: Fields = ()
+        self.made_count = 0
+        """Fields that do not travel and are made for each instance."""
         self._encode: Hook = _unfinished
         self._decode: Hook = _unfinished
 
-    def complete(self, fields: Fields) -> None:
+    def complete(self, fields: Fields, *, made_count: int) -> None:
         """Make the hooks, now that the shapes of all fields exist (they may contain this one)."""
-        self._fields = fields
+        self.fields, self.made_count = fields, made_count
         hooks = [_hooks(field, shape, tolerant=self.tolerant) for field, shape in fields]
         self._encode = make_encode(self.cls, hooks, self._refuse)
         self._decode = make_decode(
@@ -77,32 +79,28 @@ class RecordShape(Shape):
             return str(Mismatch(self.label, value))
         if not raw:
             return None
-        known = {field.name for field, _ in self._fields}
-        missing = [field.name for field, _ in self._fields if field.name not in value and self._needs(field)]
+        known = {field.name for field, _ in self.fields}
+        missing = [field.name for field, _ in self.fields if field.name not in value and not self.is_optional(field)]
         if missing:
             return f"{self.label} lacks the field {missing[0]!r}"
         extra = [key for key in value if key not in known]
         return None if self.tolerant or not extra else f"{self.label} {_unknown(extra)}"
 
-    def _needs(self, field: RecordField) -> bool:
-        return not (self.tolerant and field.has_default)
+    def is_optional(self, field: RecordField) -> bool:
+        """Whether a message may leave a field out."""
+        return self.tolerant and field.has_default
 
     def parts(self, value: Any) -> Iterator[Part]:
-        for field, shape in self._fields:
+        for field, shape in self.fields:
             yield f".{field.name}", shape, getattr(value, field.name)
 
     def raw_parts(self, raw: Any) -> Iterator[Part]:
-        for field, shape in self._fields:
+        for field, shape in self.fields:
             if field.name in raw:
                 yield f".{field.name}", shape, raw[field.name]
 
-    @property
-    def optional_count(self) -> int:
-        """How many fields a message may leave out."""
-        return sum(not self._needs(field) for field, _ in self._fields)
-
     def children(self) -> tuple[Shape, ...]:
-        return tuple(shape for _, shape in self._fields)
+        return tuple(shape for _, shape in self.fields)
 
 
 def _unknown(extra: list[Any]) -> str:

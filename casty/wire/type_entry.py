@@ -8,7 +8,8 @@ from typing import Any
 from casty.errors import CastyError, DecodeError, EncodeError, ProtocolError
 from casty.schema import Form
 from casty.wire.bounds import is_deeper_than
-from casty.wire.compiler import defaults_in, is_recursive
+from casty.wire.compiler import is_recursive
+from casty.wire.defaults import defaults_in
 from casty.wire.envelope import FOREIGN
 from casty.wire.hooks import Hook
 from casty.wire.shapes import Mismatch, Shape, find_fault
@@ -27,7 +28,7 @@ class TypeEntry:
     is_large: bool = False
     """Whether the last message of the type was large."""
     defaults_max: int = field(init=False)
-    """Values that a class makes by itself beside one that is in a message, at most: of fields that were left out."""
+    """Values that one record in a message makes by itself, at most: of fields that were left out, or never travel."""
 
     def __post_init__(self) -> None:
         self.defaults_max = defaults_in(self.shape)

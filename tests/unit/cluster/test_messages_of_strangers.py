@@ -449,6 +449,17 @@ async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clo
     await trio.sleep(1)
 
 
+async def test_a_message_that_can_never_wait_is_a_dead_letter_that_says_so(autojump_clock, nodes):
+    first, _ = await two(nodes)
+    first.system.spawn(Slow().handler(), "slow")
+    allowance, cost = node_of(first).backlogs.strangers, kept(item(1, "x"))
+    allowance.bytes_max = cost + 10
+    say(first, run_of("stranger"), item(1, "x"), item(2, "x"), item(3, "x" * 10))
+    await trio.sleep(0.1)
+    never = f"{STRANGERS_FULL}: this one counts as {cost + 36} bytes, and all together may be {cost + 10}"
+    assert [reason for reason, _ in letters_of(first)] == [STRANGERS_FULL, never]
+
+
 @pytest.mark.parametrize("end", ["expired", "withdrawn", "stopped"])
 async def test_a_request_of_a_stranger_that_is_not_handled_is_not_kept_by_who_reads_dead_letters(
     autojump_clock, nodes, end
