@@ -137,7 +137,7 @@ class ClusterNode:
         self.is_leaving = False
         """Whether the actors of the cluster end because they are to."""
         limits = settings.limits
-        self.codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=limits)
+        self.codec = Codec(export_ref=self.export_ref, import_ref=self._import_checked, limits=limits)
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         for message_type, name in (CONTROL_MESSAGES | REPORT_TYPES).items():
@@ -184,8 +184,6 @@ class ClusterNode:
 
     def import_ref(self, place: Place, type_form: object) -> ActorRef[Never]:
         """Return a ref to an actor of this or of another node."""
-        if self._stranger is not None and not may_name(self._stranger, place):
-            return self._import_foreign(place)
         _, path, host, port, incarnation, uid = place
         key = host, port, incarnation
         route = self._routes.get(key)
@@ -198,6 +196,12 @@ class ClusterNode:
                 route = Route(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
                 self._routes[key] = route
         return RemoteRef(self, place, route, type_form)
+
+    def _import_checked(self, place: Place, type_form: object) -> ActorRef[Never]:
+        """Return a ref that is in a message to an actor; only what came from a peer is checked for what it may name."""
+        if self._stranger is not None and not may_name(self._stranger, place):
+            return self._import_foreign(place)
+        return self.import_ref(place, type_form)
 
     def _import_foreign(self, place: Place) -> ActorRef[Never]:
         """Return a ref that who is no member was given to an actor here; note what else it names, which is refused."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgpack
@@ -541,3 +542,41 @@ def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -
     entry = codec.entry_of(f"tests.strangers.{name}")
     assert entry is not None
     assert taken <= 20 * kept(packed, entry.defaults_max)
+
+
+@casty.message("tests.strangers.Noted")
+@dataclass(frozen=True)
+class Noted:
+    number: int
+
+    def __post_init__(self) -> None:
+        for told in AUDITS:
+            told(self.number)
+
+
+AUDITS: list[Callable[[int], None]] = []
+"""What each note that is made is told to."""
+
+
+async def test_a_class_may_make_refs_of_its_own_while_a_message_of_a_stranger_is_decoded(
+    autojump_clock, nodes, monkeypatch
+):
+    first, member = await two(nodes)
+    seen: list[object] = []
+    audited: list[int] = []
+
+    async def note(ctx: ActorContext[Noted], message: Noted) -> Behavior[Noted]:
+        seen.append(message)
+        return Behaviors.same()
+
+    async def audit(ctx: ActorContext[int], number: int) -> Behavior[int]:
+        audited.append(number)
+        return Behaviors.same()
+
+    first.system.spawn(Behaviors.receive(note), "note")
+    member.system.spawn(Behaviors.receive(audit), "audit")
+    monkeypatch.setattr(__name__ + ".AUDITS", [lambda number: first.system.remote("/audit", "b").of(int).tell(number)])
+    say(first, run_of("stranger"), body("/note", "Noted", {"number": 7}))
+    await trio.sleep(1)
+    assert (len(seen), audited) == (1, [7])
+    assert not node_of(first).meters.refused
