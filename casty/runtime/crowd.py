@@ -63,8 +63,8 @@ class Crowd(Generic[T]):
     ...     crowd.put("stranger", word, 400, allowance)
     >>> allowance.bytes, allowance.has_room(400)
     (800, False)
-    >>> list(crowd.turn()), len(crowd), allowance.bytes
-    (['one'], 1, 400)
+    >>> crowd.pop(), len(crowd), allowance.bytes
+    ('one', 1, 400)
     """
 
     __slots__ = ("_entries", "_senders")
@@ -79,13 +79,14 @@ class Crowd(Generic[T]):
         self._entries.append((sender, message, cost, allowance))
         self._senders[sender] += 1
 
-    def turn(self) -> deque[T]:
-        """Return the oldest message, alone. IndexError for none."""
-        return deque((self.pop(),))
-
     def head(self) -> T:
         """Return the oldest message. IndexError for none."""
         return self._entries[0][1]
+
+    @property
+    def first_sender(self) -> Hashable:
+        """Whose message is the oldest. IndexError for none."""
+        return self._entries[0][0]
 
     def pop(self) -> T:
         """Take the oldest message out. IndexError for none."""

@@ -110,6 +110,8 @@ class FairQueue(Generic[T]):
         """Return the messages of the next turn; the sender's others wait for all other senders. KeyError for none."""
         self._latest = sender = self._next()
         flow = self.by_sender.pop(sender)
+        if isinstance(flow, Crowd):
+            return deque((self._pop_for(flow),))
         chunk = flow.turn()
         if flow:
             self.by_sender[sender] = flow
@@ -134,12 +136,15 @@ class FairQueue(Generic[T]):
 
     def head(self) -> T:
         """Return the message whose turn it is, by turns of one message. KeyError for none."""
-        return self.by_sender[self._next()].head()
+        flow = self.by_sender[self._next()]
+        return (self._elder_of(flow) if isinstance(flow, Crowd) else flow).head()
 
     def pop(self) -> T:
         """Take that message out; the next of its sender waits for all other senders. KeyError for none."""
         sender = self._next()
         flow = self.by_sender.pop(sender)
+        if isinstance(flow, Crowd):
+            return self._pop_for(flow)
         message = flow.pop()
         if flow:
             self.by_sender[sender] = flow
@@ -189,6 +194,25 @@ class FairQueue(Generic[T]):
         if (crowd := self.crowd) is not None:
             crowd.clear()
         self.by_sender.clear()
+
+    def _elder_of(self, crowd: Crowd[T]) -> Flow[T] | Crowd[T]:
+        """Return where the message is whose turn it is with the crowd's.
+
+        That is its oldest one, or first what the sender of that has sent as a member: so the order of a run that was
+        removed holds, and it gets no turns beside those that it had.
+        """
+        elder = self.by_sender.get(crowd.first_sender)
+        return crowd if elder is None else elder
+
+    def _pop_for(self, crowd: Crowd[T]) -> T:
+        """Take the message of the crowd's turn out; what is left waits for all other senders."""
+        sender, source = crowd.first_sender, self._elder_of(crowd)
+        message = source.pop()
+        if source is not crowd and not source:
+            del self.by_sender[sender]
+        if crowd:
+            self.by_sender[CROWD] = crowd
+        return message
 
     def _next(self) -> Hashable:
         for sender in self.by_sender:

@@ -580,3 +580,19 @@ async def test_a_class_may_make_refs_of_its_own_while_a_message_of_a_stranger_is
     await trio.sleep(1)
     assert (len(seen), audited) == (1, [7])
     assert not node_of(first).meters.refused
+
+
+async def test_what_a_removed_run_says_does_not_overtake_what_it_said_as_a_member(autojump_clock, nodes):
+    first, gone = await two(nodes)
+    slow, run = Slow(), node_of(gone).self_node
+    first.system.spawn(slow.handler(), "slow")
+    say(first, run, *[item(number, "b") for number in range(500)])
+    await nodes.stop("b")
+    await nodes.sees("a", {"a": "up"})
+    assert not node_of(first).is_member(run)
+    say(first, run, *[item(number, "b") for number in range(500, 520)])
+    assert held(first) == sum(kept(item(number, "b")) for number in range(500, 520))
+    slow.gate.set()
+    await trio.sleep(1)
+    assert [seen.number for seen in slow.seen] == list(range(520))
+    assert held(first) == 0

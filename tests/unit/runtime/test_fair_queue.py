@@ -79,23 +79,28 @@ def test_by_turns_of_one_nothing_is_lost_and_the_order_of_each_sender_holds(step
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["local", "x", "y", *SENDERS]), st.integers(0, 150)), max_size=30),
+    st.lists(
+        st.tuples(st.sampled_from(["local", "x", "y", *SENDERS]), st.booleans(), st.integers(0, 150)), max_size=30
+    ),
     st.sampled_from([8, 40, QUANTUM]),
     st.data(),
 )
 def test_the_order_of_each_sender_holds_in_a_mailbox_and_nothing_is_lost(steps, batch, data) -> None:
+    """Also of those who are members at one time, and strangers at another."""
     mailbox, allowance = MessageQueue(Mailbox()), Allowance(1_000_000)
     sent: defaultdict[str, int] = defaultdict(int)
     seen: list[object] = []
-    for sender, count in steps:
+    for sender, is_member, count in steps:
         for _ in range(count):
             message = (sender, sent[sender])
             sent[sender] += 1
             if sender == "local":
                 assert mailbox.offer(message)
-            elif sender in "xy":
+            elif sender in "xy" or not is_member:
                 put_strange(mailbox, sender, message, allowance)
             else:
+                if mailbox.flows:
+                    mailbox.flows.promote(sender)
                 put(mailbox, sender, message)
         assert len(mailbox) == sum(sent.values()) - len(seen)
         seen += taken(mailbox, data.draw(st.integers(0, 200)), batch)
@@ -114,6 +119,34 @@ def test_a_turn_of_strangers_is_one_message_whatever_waits() -> None:
         put(mailbox, "a", ("a", number))
     order = [sender for sender, _ in taken(mailbox, 200)]  # type: ignore[misc]  # pairs, all of them
     assert order.count("x") <= 2 * (200 // QUANTUM + 1)  # a batch that ends within a turn ends that, too
+
+
+@pytest.mark.parametrize("batch", [8, QUANTUM])
+def test_what_a_removed_run_says_waits_behind_what_it_said_as_a_member(batch: int) -> None:
+    mailbox, allowance = MessageQueue(Mailbox()), Allowance(1_000_000)
+    for number in range(500):
+        put(mailbox, "gone", number)
+    for number in range(500, 520):
+        put_strange(mailbox, "gone", number, allowance)
+    seen = taken(mailbox, 100, batch)
+    for number in range(520, 540):
+        put_strange(mailbox, "gone", number, allowance)
+    assert allowance.bytes == 40
+    seen += taken(mailbox, 490 - len(seen), batch)
+    assert allowance.bytes == 40
+    assert [*seen, *taken(mailbox, 100, batch)] == list(range(540))
+    assert (allowance.bytes, len(mailbox)) == (0, 0)
+
+
+def test_a_removed_run_has_no_more_turns_for_what_it_says_since() -> None:
+    mailbox = MessageQueue(Mailbox())
+    for number in range(1_000):
+        put(mailbox, "gone", ("gone", number))
+        put(mailbox, "a", ("a", number))
+    for number in range(1_000):
+        put_strange(mailbox, "gone", ("gone", 1_000 + number))
+    order = [sender for sender, _ in taken(mailbox, 1_000)]  # type: ignore[misc]  # pairs, all of them
+    assert abs(order.count("gone") - order.count("a")) <= QUANTUM + 1_000 // QUANTUM
 
 
 def test_a_turn_ends_with_the_batch_of_its_actor() -> None:
