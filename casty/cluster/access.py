@@ -154,6 +154,14 @@ def may_name(peer: UniqueAddress, place: Place) -> bool:
     return (place[2], place[3]) == (peer.address.host, peer.address.port) and place[4] in (0, peer.incarnation)
 
 
+def as_of(peer: UniqueAddress, place: Place) -> Place:
+    """Return the place of an actor of ``peer``, which may have named its address alone, as one of that run.
+
+    What is for whoever is at an address follows to where it leads, and ``peer`` could have that be another node.
+    """
+    return (*place[:4], peer.incarnation, place[5])
+
+
 def admits(rule: Rule, peer: UniqueAddress, message: object, *, is_member: bool, is_inviter: bool) -> bool:
     """Return whether ``peer`` may send ``message``, whose rule it is."""
     match rule.sender:

@@ -15,7 +15,7 @@ from typing import Final, Never
 import trio
 
 from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress, in_words
-from casty.cluster.access import ForeignRefError, may_name
+from casty.cluster.access import ForeignRefError, as_of, may_name
 from casty.cluster.backlogs import Backlogs
 from casty.cluster.board import Board
 from casty.cluster.commands import (
@@ -199,8 +199,10 @@ class ClusterNode:
 
     def _import_checked(self, place: Place, type_form: object) -> ActorRef[Never]:
         """Return a ref that is in a message to an actor; only what came from a peer is checked for what it may name."""
-        if self._stranger is not None and not may_name(self._stranger, place):
-            return self._import_foreign(place)
+        if (stranger := self._stranger) is not None:
+            if not may_name(stranger, place):
+                return self._import_foreign(place)
+            place = as_of(stranger, place)
         return self.import_ref(place, type_form)
 
     def _import_foreign(self, place: Place) -> ActorRef[Never]:

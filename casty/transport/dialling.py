@@ -35,6 +35,7 @@ class Dial:
     """One task that tries to reach an address on one lane.
 
     ``is_requested``: somebody asked for the outcome, so it is not given up when no frame waits.
+    ``is_redirected``: who was dialled before has named the address, and nobody leads on from it.
     ``is_peer_waiting``: the peer dialled too and was told to wait for this attempt.
     ``is_given_up``: the outcome does not matter any more, and nothing is reported.
     ``nonce``: the number of the hello of this attempt.
@@ -46,6 +47,7 @@ class Dial:
         "failures",
         "is_given_up",
         "is_peer_waiting",
+        "is_redirected",
         "is_requested",
         "lane",
         "nonce",
@@ -53,11 +55,14 @@ class Dial:
         "scope",
     )
 
-    def __init__(self, address: NodeAddress, lane: Lane, *, failures: int, is_requested: bool) -> None:
+    def __init__(
+        self, address: NodeAddress, lane: Lane, *, failures: int, is_requested: bool, is_redirected: bool = False
+    ) -> None:
         self.address = address
         self.lane = lane
         self.failures = failures
         self.is_requested = is_requested
+        self.is_redirected = is_redirected
         self.is_given_up = False
         self.is_peer_waiting = False
         self.nonce = 0

@@ -14,6 +14,7 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
+from casty.transport.aliases import Aliases
 from casty.transport.base import Connection
 from casty.transport.complaints import Complaints
 from casty.transport.dialling import Dial, DialPhase
@@ -29,9 +30,6 @@ from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack
 
 SHORT_LIFE = 1.0
 """Seconds below which a lost link counts as a failure for the pace of redialling."""
-
-ALIASES_MAX = 1_024
-"""Addresses that are remembered as another name of a node; refs that peers send can add to them."""
 
 TOO_MANY = "it is no member, and too much waits for such"
 
@@ -64,8 +62,8 @@ class Exchange:
         """Who is no member, and the bounds for them."""
         self.identity = Identity(own, self.links, self.dials)
         """Who is who."""
-        self._aliases: dict[NodeAddress, NodeAddress] = {}
-        """Addresses that were dialled, and what the node that answered there calls its own."""
+        self.aliases = Aliases(self.links, self.strangers)
+        """Who is where else."""
         self._start = start
         self._owner = SessionOwner(
             handler.frame, handler.envelopes, self.session_ended, self.strangers, handler.asking, complaints
@@ -77,7 +75,7 @@ class Exchange:
             return "this node is leaving"
         link = self.links.by_peer[lane].get(to)
         if link is None:
-            link = self.links.established(self._aliases.get(to.address, to.address), lane)
+            link = self.links.established(to.address if to.incarnation else self.aliases.own_of(to.address), lane)
             if link is not None and to.incarnation not in (0, link.peer.incarnation):
                 return "another run of the node is there"
         if link is None:
@@ -86,8 +84,10 @@ class Exchange:
 
     def reach(self, link: Link) -> None:
         """See to it that a link with frames gets a connection."""
-        if link.session is None and (link.peer.address, link.lane) not in self.dials:
-            self._dial(Dial(link.peer.address, link.lane, failures=link.failures, is_requested=False))
+        address = link.peer.address
+        if link.session is None and (address, link.lane) not in self.dials:
+            failures = link.failures or int(self.aliases.is_astray(address))
+            self._dial(Dial(address, link.lane, failures=failures, is_requested=False))
 
     def undelivered(self, to: UniqueAddress, frames: list[bytes], reason: str) -> None:
         """Report frames that never came as far as a queue."""
@@ -95,15 +95,15 @@ class Exchange:
             self.links.gone.frames_undelivered += len(frames)
             self.reports.add(self.handler.undelivered, to, frames, reason)
 
-    def dial(self, address: NodeAddress, lane: Lane) -> None:
+    def dial(self, address: NodeAddress, lane: Lane, *, is_redirected: bool = False) -> None:
         """Start an attempt now, unless there is a link or an attempt."""
-        if self.is_closing or self.links.established(self._aliases.get(address, address), lane) is not None:
+        if self.is_closing or self.links.established(self.aliases.own_of(address), lane) is not None:
             return
         dial = self.dials.get((address, lane))
         if dial is not None:
             dial.request()
         elif self.strangers.may_dial(address):
-            self._dial(Dial(address, lane, failures=0, is_requested=True))
+            self._dial(Dial(address, lane, failures=0, is_requested=True, is_redirected=is_redirected))
         else:
             with self.reports:
                 self.reports.add(self.handler.dial_failed, address, lane, False, "this node dials too many others")
@@ -122,10 +122,10 @@ class Exchange:
                 self.reports.add(self.handler.self_dialled, dial.address)
             return None
         with self.reports:
-            del self.dials[dial.address, dial.lane]
             if ack.node.address != dial.address:
                 self._redirect(dial, ack.node)
                 return None
+            del self.dials[dial.address, dial.lane]
             session = self._establish(ack.node, dial.lane, connection, decoder, ack.secret)
             session.was_dialled = True
         return session
@@ -207,7 +207,7 @@ class Exchange:
                 if dial is not None and not dial.is_requested and not self.links.is_wanted(node.address, lane):
                     self._give_up(dial)
             if not self.links.at(node.address):
-                self._aliases = {alias: own for alias, own in self._aliases.items() if own != node.address}
+                self.aliases.forget(node.address)
 
     def give_up(self, address: NodeAddress, reason: str) -> None:
         """Stop dialling an address for messages between actors and give back what waits for it."""
@@ -220,14 +220,14 @@ class Exchange:
 
     def knows(self, address: NodeAddress) -> bool:
         """Whether an address is known to be that of a member or a seed, so that no stranger has made it up."""
-        is_of_seed = any(self._aliases.get(seed, seed) == address for seed in self.seeds)
+        is_of_seed = any(self.aliases.own_of(seed) == address for seed in self.seeds)
         return address in self.seeds or is_of_seed or self.strangers.is_member_at(address)
 
     def is_of_members(self, to: UniqueAddress) -> bool:
         """Whether a run is a member; with incarnation 0 whoever runs at an address, who may be a seed not met yet."""
         if to.incarnation:
             return not self.strangers.is_one(to)
-        address = self._aliases.get(to.address, to.address)
+        address = self.aliases.own_of(to.address)
         link = self.links.established(address, Lane.ordinary)
         return self.knows(address) if link is None else not self.strangers.is_one(link.peer)
 
@@ -276,19 +276,32 @@ class Exchange:
                 self._drop(link, reason, graceful=True)
 
     def _redirect(self, dial: Dial, node: UniqueAddress) -> None:
-        """Have what waits for an alias wait for the node that it leads to, and reach that one."""
+        """Have what waits for whoever is at an address wait for the node that it leads to, if that is followed at all.
+
+        What waits there for a certain run is given back.
+        """
+        lane, reason = dial.lane, f"another node answers at {dial.address}: {node}"
+        del self.dials[dial.address, lane]
         self.changed.unpark_all()
-        while len(self._aliases) >= ALIASES_MAX:
-            del self._aliases[next(iter(self._aliases))]
-        self._aliases[dial.address] = node.address
-        link = self.links.established(node.address, dial.lane) or self.links.by_peer[dial.lane].get(node)
+        link: Link | None = None
+        if self.aliases.may_redirect(dial):
+            link = self.links.established(node.address, lane) or self.links.by_peer[lane].get(node)
+            if link is None and self.strangers.may_wait_for(node, lane):
+                link = self._add_link(node, lane)
+        for other in self.links.at(dial.address, lane):
+            if link is not None and not other.peer.incarnation:
+                link.outbox.extend(other.outbox.drain())
+            else:
+                self._give_back(other, reason)
+            self.links.remove_if_idle(other)
         if link is None:
-            link = self._add_link(node, dial.lane)
-        self._adopt(link, dial.address)
+            self.reports.add(self.handler.dial_failed, dial.address, lane, False, reason)
+            return
+        self.aliases.note(dial.address, node.address)
+        if dial.is_requested:
+            self.dial(node.address, lane, is_redirected=True)
         if not link.outbox.is_idle:
             self.reach(link)
-        if dial.is_requested:
-            self.dial(node.address, dial.lane)
         self.links.remove_if_idle(link)
 
     def _dial(self, dial: Dial) -> None:
@@ -352,6 +365,7 @@ class Exchange:
         self, node: UniqueAddress, lane: Lane, connection: Connection, decoder: FrameDecoder, secret: bytes
     ) -> Session:
         self.reports.add(self.handler.incarnation_seen, node)
+        self.aliases.settle(node.address)
         for other in self.links.at(node.address):
             if other.peer.incarnation not in (0, node.incarnation):
                 self._drop(other, f"another run of the node has come: {node}", graceful=False)
@@ -369,15 +383,15 @@ class Exchange:
             self.reports.add(self.handler.link_up, node, lane)
         else:
             session.follow(old)  # and is told to be up when that is over
-        self._adopt(link, node.address)
+        self._adopt(link)
         self.strangers.enter(session)  # last: it can end sessions, this one and the old one too
         if self.is_closing:
             session.finish()
         return session
 
-    def _adopt(self, link: Link, address: NodeAddress) -> None:
-        """Give the link what waits for whoever is at this address, and give back what waits for others."""
-        for other in self.links.at(address, link.lane):
+    def _adopt(self, link: Link) -> None:
+        """Give a new link what waits for whoever is at its address, and give back what waits for others."""
+        for other in self.links.at(link.peer.address, link.lane):
             if other is link or other.session is not None:
                 continue
             if other.peer.incarnation in (0, link.peer.incarnation):
