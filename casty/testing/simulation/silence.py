@@ -80,6 +80,11 @@ class SilenceNoticed(Rule):
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
         self._since.pop((run.node, sender), None)  # also between two looks
 
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        for pair in [pair for pair in self._since if pair[0] == run.node]:
+            if pair[1] not in run.availability.monitored:  # for a moment: it is waited for anew from then on
+                del self._since[pair]
+
     def look(self) -> None:
         now = self.cluster.now
         self.look_at = now + LOOK_EVERY
