@@ -135,9 +135,10 @@ class ServingLease:
             return []
         effects: list[ServingEffect] = []
         stayed = state.members.keys() & (before.members.keys() if before else set()) - state.down
+        has_voted = before is not None and self.self_node in before.voters  # else nobody has waited for what it knew
         for node in sorted(state.tombstones.keys() - (before.tombstones.keys() if before else set())):
             removed_at, doom = state.tombstones[node], self._doomed.pop(node, None)
-            known = doom.since if doom is not None and stayed <= doom.side else removed_at
+            known = doom.since if doom is not None and has_voted and stayed <= doom.side else removed_at
             at = min(removed_at, known) + TAKEOVER_AFTER
             if at > now:
                 effects.append(WorkFree(node, at))

@@ -225,6 +225,19 @@ def test_who_is_lost_too_by_then_has_known_as_early_as_the_others() -> None:
     assert machine.observe(removed, 17.0) == []  # free since 14.4
 
 
+def test_what_a_node_that_joins_had_known_of_an_earlier_accusation_counts_for_nothing() -> None:
+    """A was accused, taken back, granted to, and removed by an operator, while Z heard of nothing."""
+    z = run_of("z")
+    awareness = Awareness()
+    machine = ServingLease(z, KeepMajority(), awareness)
+    known = gossip_of(*map(member, "abc"), member("z", "joining"), seen="abcz").with_row(B, ObserverRow().accusing(A))
+    known = known.seen_by_all(frozenset({A, B, C, z}))
+    for state, now in ((known, 10.0), (removing(known, 19.9), 20.0)):
+        awareness.observe(state, now)
+        effects = machine.observe(state, now)
+    assert [effect for effect in effects if isinstance(effect, WorkFree)] == [WorkFree(A, 19.9 + 4.4)]
+
+
 def test_work_that_has_been_free_for_long_is_not_announced() -> None:
     machine = lease(KeepMajority(), state=gossip_of(*map(member, "abc")), own="b")
     assert machine.observe(removing(gossip_of(*map(member, "abc")), 13.0), 17.4) == []
