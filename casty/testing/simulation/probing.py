@@ -92,7 +92,11 @@ class Probed(Rule):
                 self._owed[run.node, asker] = ProbeAnswer, sender
         elif isinstance(message, ProbeAnswer):
             subject = self._questions.get((run.node, message.sequence))
-            if subject is not None and subject in run.availability.monitored:
+            if subject is None:
+                return
+            # An answer to a question before the last sign of life of the member is void.
+            asked, heard = (times.get((run.node, subject), -math.inf) for times in (self._asked, self._heard))
+            if asked > heard and subject in run.availability.monitored:
                 since = run.clock(self.cluster.now) - run.availability.detector.last_heard(subject)
                 later = min(since - message.heard_ago, POSTPONED)
                 self._put_off[run.node, subject] = max(later, self._put_off.get((run.node, subject), 0.0))
