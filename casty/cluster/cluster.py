@@ -402,6 +402,8 @@ class Cluster:
     async def leave(self, address: NodeAddress) -> None:
         """Ask a member to leave gracefully; its own process ends its block then. Returns before it has left.
 
+        A node that is joining says so once it is up, and logs that: others go by members that are up.
+
         Parameters:
             address: Address of a member, this node's own included.
 
@@ -416,7 +418,8 @@ class Cluster:
     async def down(self, address: NodeAddress) -> None:
         """Declare a member down: for an operator who knows that it is gone for good.
 
-        Returns before the others know.
+        Returns before the others know. A node that is joining says so once it is up, and logs that: others go by
+        members that are up.
 
         Parameters:
             address: Address of a member.

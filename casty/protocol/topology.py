@@ -38,6 +38,7 @@ from casty.protocol.messages import (
     ServingRequest,
     TopologyMessage,
 )
+from casty.protocol.orders import Orders
 from casty.protocol.registry import Registry
 from casty.protocol.resolver import LeaseAnswered, Ruling
 from casty.protocol.reunion import ASK_EVERY, REUNION, Dissolve, Reunion
@@ -93,6 +94,7 @@ class Topology:
     _exchange: Exchange = field(init=False)
     _pushes: Pushes = field(init=False)
     _leave: OwnLeave = field(init=False)
+    _orders: Orders = field(init=False)
     _given_up: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ class Topology:
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
         self._sides = Sides(self._node, settings.downing, settings.stable_after)
         self._leave = OwnLeave(self._node, settings.leave_timeout)
+        self._orders = Orders(self._node)
         self.view = View(self._node)
 
     def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
@@ -202,14 +205,13 @@ class Topology:
                 return []
             case AddressAnswered(question, found):
                 return self._verified(state, question, found)
-            case LeaveMember(address):
-                return self._move(state, address, MemberStatus.leaving)
+            case LeaveMember() | DownMember():
+                self.state, notes = self._orders.give(state, event)
+                return [*notes]
             case WorkFinished():
                 self._leave.is_finished = True
                 self.state = state.with_moved(self._node, {self._node}, MemberStatus.leaving)
                 return []
-            case DownMember(address):
-                return self._move(state, address, MemberStatus.down)
             case OwnServices(services):
                 versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
                 return [*self._spread.push_slots(state, self.registry, versions, self._node)]
@@ -224,11 +226,6 @@ class Topology:
                 return []
             case _ as never:
                 assert_never(never)
-
-    def _move(self, state: Gossip, address: NodeAddress, status: MemberStatus) -> list[TopologyEffect]:
-        runs = state.runs_at(address)
-        self.state = state.with_moved(self._node, runs, status)
-        return [] if runs else [Note(Severity.warning, f"no member is at {address}: nobody is {status.name} there")]
 
     def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
         joiner = question.joiner
@@ -308,7 +305,7 @@ class Topology:
     def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
         if (state := self.state) is None or self.gone:
             return []
-        steps = [state]
+        steps = [state := self._orders.carried_out(state)]
         while (moved := self._lead(state, now)) is not state:
             steps.append(state := moved)
         self.state = state

@@ -294,6 +294,38 @@ def test_node_that_has_not_joined_leaves_at_once(event: TopologyEvent) -> None:
     assert machine.gone
 
 
+@pytest.mark.parametrize(("order", "status"), [(LeaveMember, "leaving"), (DownMember, "down")])
+def test_node_that_is_joining_says_what_it_was_told_of_others_once_it_is_up(
+    order: type[LeaveMember | DownMember], status: str
+) -> None:
+    """Nobody goes by what it says of others before: its state would be one of its own, that nobody takes."""
+    one, joiner = formed(), topology("b", "a")
+    ((_, join),) = sent(joiner.handle(Received(A, JoinAnswer(token_of(joiner), JoinState.in_cluster)), 0.1), Join)
+    ((_, welcome),) = sent(one.handle(Received(B, join), 0.1), GossipState)  # type: ignore[arg-type]  # it is one
+    joined = joiner.handle(Received(A, welcome), 0.2)  # type: ignore[arg-type]  # the same
+    before = state_of(joiner)
+    (note,) = joiner.handle(order(A.address), 0.3)
+    assert isinstance(note, Note)
+    assert "once this node is up" in note.text
+    assert state_of(joiner) is before
+    told: list[str] = []
+    followed = talk({A: one, B: joiner}, B, joined)
+    for node, effect in followed:
+        if node == B and isinstance(effect, SnapshotChanged):
+            told += [m.status.name for m in effect.snapshot.members if m.unique == A]
+    assert status in told
+    assert state_of(joiner).members.get(A) is None or statuses(joiner)["a"] != "up"
+
+
+def test_node_that_is_joining_may_be_told_to_leave_itself() -> None:
+    one, joiner = formed(), topology("b", "a")
+    ((_, join),) = sent(joiner.handle(Received(A, JoinAnswer(token_of(joiner), JoinState.in_cluster)), 0.1), Join)
+    ((_, welcome),) = sent(one.handle(Received(B, join), 0.1), GossipState)  # type: ignore[arg-type]  # it is one
+    joiner.handle(Received(A, welcome), 0.2)  # type: ignore[arg-type]  # the same
+    joiner.handle(LeaveMember(B.address), 0.3)
+    assert statuses(joiner) == {"a": "up", "b": "leaving"}
+
+
 def test_leaving_twice_changes_nothing_more() -> None:
     _, other = pair()
     for event in (LeaveMember(address("b")), WorkFinished()):
