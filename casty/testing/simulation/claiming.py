@@ -41,7 +41,8 @@ class KnownToAll(Rule):
     """The rules of what is done once all know of an accusation.
 
     Whoever downs others, or claims the lease against them, does so when every voter of its side has known that they are
-    accused or down. The work of a member that was down is free 4.4 s after the last voter of a side has known.
+    accused or down. What the lease ruled out goes also where somebody came up before it answered. The work of a member
+    that was down is free 4.4 s after the last voter of a side has known.
     """
 
     kinds = (AcquireLease,)
@@ -56,7 +57,8 @@ class KnownToAll(Rule):
             return
         down = {m.unique for m in after.members.values() if m.status is MemberStatus.down}
         fresh, self._down = down - self._down, self._down | down
-        if fresh and before is not None and run.node not in down:
+        is_leased = isinstance(self.cluster.settings.downing, LeaseMajority)
+        if fresh and before is not None and run.node not in down and not is_leased:
             verdict = {node for node in fresh if self._is_verdict(before, after, node)}
             if verdict:
                 self._must_be_known(run, before, verdict, "downs")

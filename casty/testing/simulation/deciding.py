@@ -144,7 +144,8 @@ class Decided(Rule):
             if voters and min(voters) != run.node:
                 self._fail(run, "only the leader downs others", f"{names}, and {min(voters)} leads")
         is_clear = not view.at_odds and not any(m.status is MemberStatus.down for m in state.ordered)
-        if strategy is None or not is_clear or stable < wait - EARLY:
+        is_both = gives_up and never_settles and stable < wait + EARLY  # about to be stable when it was given up
+        if strategy is None or not is_clear or stable < wait - EARLY or is_both:
             return
         mine, theirs = sides_in(state, run.node)
         may = goes_on(strategy, mine, theirs)
