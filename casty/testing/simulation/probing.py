@@ -25,8 +25,8 @@ POSTPONED = 1.0
 """Seconds by which an accusation is put off where another has heard the member."""
 CROSSING_MAX = 2.0
 """Seconds after the pause that is forgiven at which phi has crossed at the latest."""
-TAKEN_BACK_LATELY = 2.5
-"""Seconds in which somebody who was accused was not there to be asked, when it was time to."""
+CAME_LATELY = 2.5
+"""Seconds in which somebody who was accused, or no member, was not there to be asked, when it was time to."""
 ROUNDED = 0.01
 REPEATED_AFTER = 0.6
 """The share of an interval in which a heartbeat follows on one whose answer is overdue."""
@@ -67,8 +67,8 @@ class Probed(Rule):
     )
     """When a run last sent a heartbeat to another, by its clock, and whether two answers were overdue then."""
     _stood: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
-    _taken_back: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When a run last took an accusation back, by observer and run."""
+    _came: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
+    """When a run last took an accusation back, or learned of a member, by observer and run."""
     _is_rough: bool = field(init=False, default=False)
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
@@ -107,18 +107,23 @@ class Probed(Rule):
                 self._owed[run.node, message.subject] = Heartbeat, sender
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
-        if before is None or after.rows is before.rows or run.node not in after.rows:
+        if before is None:
+            return
+        if after.members is not before.members:
+            fresh = after.members.keys() - before.members.keys()
+            self._came.update(dict.fromkeys(((run.node, node) for node in fresh), self.cluster.now))
+        if after.rows is before.rows or run.node not in after.rows:
             return
         accused = after.rows[run.node].accused
         old = before.rows[run.node].accused if run.node in before.rows else frozenset[UniqueAddress]()
         now = self.cluster.now
-        self._taken_back.update(dict.fromkeys(((run.node, node) for node in old - accused), now))
+        self._came.update(dict.fromkeys(((run.node, node) for node in old - accused), now))
         others = [
             m.unique
             for m in after.ordered
             if m.status is not MemberStatus.down
             and m.unique not in accused | old
-            and now - self._taken_back.get((run.node, m.unique), -math.inf) > TAKEN_BACK_LATELY
+            and now - self._came.get((run.node, m.unique), -math.inf) > CAME_LATELY
         ]
         for subject in accused - old:
             if len(others) > 1 and self._is_only_silent(run, subject):
