@@ -4,12 +4,13 @@ Owns the questions that the leader goes on asking where a member should be and i
 and at the addresses of removed runs; and those of a member that is not up. It does not know how a
 node joins (`joining`).
 
-How it works: every `ASK_EVERY` one such address is probed as a joiner would. A cluster of one that
-hears of a larger cluster dissolves, so that its node can be started again and join; of two clusters
-of one, that of the higher address. Two larger ones are for an operator to sort out. An answer is
-believed only with the token of the question: nobody can talk a node into giving up without having
-been asked. A joiner that reaches both sides of a partition may have been let in by the side that is
-lost, and the other never heard of it: as long as it is not up it asks one of the members, as often.
+How it works: every `ASK_EVERY` one such address is probed as a joiner would, and several at once by a member that has
+just become the only one: who stood still while the others started anew finds them before it does their work. A cluster
+of one that hears of a larger cluster dissolves, so that its node can be started again and join; of two clusters of one,
+that of the higher address. Two larger ones are for an operator to sort out. An answer is believed only with the token
+of the question: nobody can talk a node into giving up without having been asked. A joiner that reaches both sides of a
+partition may have been let in by the side that is lost, and the other never heard of it: as long as it is not up it
+asks one of the members, as often.
 
 A cluster in which nobody was ever up has nothing to lose. Each of its members asks, and some addresses
 at a time, those that it cannot reach included; who hears of one that has begun leaves for that. Of two
@@ -33,7 +34,7 @@ REUNION = "reunion"
 ASK_EVERY = 10.0
 NOTED_MAX = 64
 ASKED_AT_ONCE_MAX = 8
-"""Addresses that are asked at a time before anybody was up; one, later on."""
+"""Addresses that are asked at a time before anybody was up, and by who has just become the only member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ class Reunion:
         """Take note that ``address`` leads back to this node."""
         self.founding.note(address, self.member.address)
 
-    def ask(self, state: Gossip) -> list[Send | StartTimer]:
-        """Ask where nobody is, if this node leads, or to be let in, if it is not up; and again later."""
+    def ask(self, state: Gossip, most: int = 1) -> list[Send | StartTimer]:
+        """Ask ``most`` at a time where nobody is, if this node leads, or to be let in, if it is not up; again later."""
         again = StartTimer(REUNION, ASK_EVERY)
         own = state.members.get(self.member.unique)
         lost: frozenset[UniqueAddress] = frozenset()
@@ -81,9 +82,13 @@ class Reunion:
         if not (left := [one for one in self._round if one in missing]):
             left = self.rng.sample(missing, len(missing))
             self._tokens = {one: token for one, token in self._tokens.items() if one in missing}
-        count = 1 if has_begun(state) else ASKED_AT_ONCE_MAX
+        count = most if has_begun(state) else ASKED_AT_ONCE_MAX
         self._round, asked = left[:-count], left[-count:]
         return [*map(self._probe, asked), again]
+
+    def observe(self, before: Gossip, state: Gossip) -> list[Send | StartTimer]:
+        """Ask at once where this node has become the only member."""
+        return self.ask(state, ASKED_AT_ONCE_MAX) if len(state.members) == 1 < len(before.members) else []
 
     def _probe(self, address: NodeAddress) -> Send:
         token = self._tokens.setdefault(address, self.rng.getrandbits(TOKEN_BITS))

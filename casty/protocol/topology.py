@@ -312,7 +312,7 @@ class Topology:
         pushes, sides = self._pushes.settle(state, self.registry, now), list[TopologyEffect]()
         if state is not before:
             self._confirmed &= state.members.keys()
-            sides = [*self._sides.observe(state, now)]
+            sides = [*self._sides.observe(state, now), *self._reunion.observe(before or state, state)]
         end = self._own_end(state, before or state, now)
         # Last, when nothing else can fail: what the view has noted is told. And step by step: subscribers here see
         # every state that a leader leaves at once, as others do.

@@ -21,7 +21,8 @@ from casty.testing.simulation.rules import Rule
 from casty.testing.simulation.run import Run
 
 CALM_AFTER = 5.0
-"""Seconds after the last trouble from which on news have to be fast: what was missed before is repaired by rounds."""
+"""Rounds of gossip, of a second at least, after the last trouble, from which on news have to be fast: what was missed
+before is repaired by rounds."""
 PUSHED_WITHIN = 0.1
 """Seconds beside five journeys, for a change to be known by all: it is pushed, and merged at worst. A round in a hurry
 takes longer: what is not pushed shows."""
@@ -63,7 +64,7 @@ class Weather(Rule):
         ):
             self.since = cluster.now
         journey = cluster.delay + cluster.jitter
-        if journey >= self._journey or cluster.now > self._journey_at + CALM_AFTER:
+        if journey >= self._journey or cluster.now > self._journey_at + self.calm_after:
             self._journey, self._journey_at = journey, cluster.now
         if len(cluster.ended) > self._ended:
             if any(run.outcome == "crashed" for run in cluster.ended[self._ended :]):
@@ -78,7 +79,12 @@ class Weather(Rule):
     @property
     def is_calm(self) -> bool:
         """Whether nothing has been wrong for long enough."""
-        return self.cluster.now - self.since >= CALM_AFTER
+        return self.cluster.now - self.since >= self.calm_after
+
+    @property
+    def calm_after(self) -> float:
+        """Seconds after the last trouble until it is calm."""
+        return CALM_AFTER * max(self.cluster.settings.gossip_interval, 1.0)
 
 
 @dataclass(slots=True)
@@ -116,7 +122,7 @@ class NewsTravel(Rule):
         now, within = self.cluster.now, self._within
         while self._news and now > self._news[0][0] + within:
             at, author, version = self._news.popleft()
-            if at - self.weather.since >= CALM_AFTER and len(self.cluster.runs) <= PUSH_ALL_MAX:
+            if at - self.weather.since >= self.weather.calm_after and len(self.cluster.runs) <= PUSH_ALL_MAX:
                 self._known_by_all(author, version, at)
         if now >= self._passing_at:
             self._passing_at = now + LOOK_EVERY
@@ -141,7 +147,7 @@ class NewsTravel(Rule):
             gone = self.cluster.every[node]
             state = gone.topology.state
             own = None if state is None else state.members.get(node)
-            was_calm = gone.ended_at - self.weather.since >= CALM_AFTER
+            was_calm = gone.ended_at - self.weather.since >= self.weather.calm_after
             if self.cluster.runs[gone.name] is not gone or gone.outcome != "left":
                 continue  # another run of the node is evidence
             if own is not None and own.status is MemberStatus.exiting and was_calm:
@@ -154,8 +160,10 @@ class NewsTravel(Rule):
             return
         for run in self.cluster.living:
             theirs = run.topology.state
-            if theirs is None or theirs.cluster_id != state.cluster_id or run.node not in state.members:
+            if theirs is None or theirs.cluster_id != state.cluster_id:
                 continue
+            if run.node not in state.members or author.node not in theirs.members:
+                continue  # who was let in by one that has gone since asks the others anew, after ten seconds
             if not _covers(theirs, version):
                 text = f"{run.name} does not know what {author.name} changed at {at:.4f}"
                 raise InvariantBroken("news travel at once in calm weather", f"{text}, at {self.cluster.now:.4f}")
@@ -198,7 +206,7 @@ class NewsTravel(Rule):
                 if state is None or snapshot is None or known is None:
                     continue
                 if owner.node not in state.members or run.node not in known.members:
-                    continue  # who was let in by one that has gone since asks the others anew, after ten seconds
+                    continue  # the same
                 shown = self._shown_by(run, snapshot.registry).get(owner.node.address, NOTHING)
                 if shown != owner.offered:
                     key = owner.node, run.name

@@ -56,6 +56,17 @@ def test_nobody_is_asked_again_before_all_have_been() -> None:
         assert sorted(send.to.address for send in sends) == [address(name) for name in "acde"]
 
 
+def test_who_has_just_become_the_only_member_asks_several_at_once() -> None:
+    """It may have stood still while all the others started anew, and is not to do their work."""
+    machine = reunion("b", "a", "d")
+    alone = PAIR.without_members(run_of("b"), frozenset({run_of("c")}), now=1.0)
+    effects = machine.observe(PAIR, alone)
+    assert sorted(e.to.address for e in effects if isinstance(e, Send)) == [address(name) for name in "acd"]
+    assert AGAIN in effects
+    assert machine.observe(alone, alone.with_member(run_of("b"), member("e", "joining"))) == []
+    assert machine.observe(ALONE, ALONE) == []
+
+
 def test_only_the_leader_asks() -> None:
     assert asked(reunion("c", "a"), PAIR) == []
 
