@@ -6,11 +6,19 @@ from casty.address import ActorAddress, NodeAddress, NodeId
 from casty.behaviors import Behaviors
 from casty.cluster.cluster import Cluster
 from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
-from casty.cluster.group_router import GroupRouter
-from casty.cluster.lease import SqliteLease
-from casty.cluster.local_transport import LocalTransport
-from casty.cluster.services import Deregister, Find, Listing, ReceptionistCmd, Register, ServiceInstance, Subscribe
-from casty.cluster.serving import ServingLease
+from casty.cluster.leases.lease import SqliteLease
+from casty.cluster.leases.serving import ServingLease
+from casty.cluster.receptionist.group_router import GroupRouter
+from casty.cluster.receptionist.services import (
+    Deregister,
+    Find,
+    Listing,
+    ReceptionistCmd,
+    Register,
+    ServiceInstance,
+    Subscribe,
+)
+from casty.cluster.remoting.local_transport import LocalTransport
 from casty.cluster.system import ClusteredActorSystem
 from casty.config import (
     ClusterConfig,
@@ -46,14 +54,7 @@ from casty.errors import (
     UnsupportedTypeError,
 )
 from casty.lease import Lease, LeaseClaim
-from casty.naming import message
-from casty.protocol.cluster_state import ClusterState, TopologySnapshot
-from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
-from casty.protocol.membership import Member, MemberStatus
-from casty.protocol.phi_accrual import PhiAccrualFailureDetector
-from casty.protocol.registry import ServiceEntry
-from casty.protocol.shard_allocation import ShardAllocation
-from casty.protocol.supervision import (
+from casty.protocol.actor.supervision import (
     Directive,
     Escalate,
     OneForOneStrategy,
@@ -62,11 +63,21 @@ from casty.protocol.supervision import (
     Stop,
     SupervisionStrategy,
 )
-from casty.protocol.vector_clock import VectorClock
+from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
+from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
+from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
+from casty.protocol.state.member import Member, MemberStatus
+from casty.protocol.state.registry import ServiceEntry
+from casty.protocol.state.shard_allocation import ShardAllocation
+from casty.protocol.state.vector_clock import VectorClock
 from casty.refs import ActorRef, ServiceKey
 from casty.routers import Routers
-from casty.runtime.behavior import Behavior
-from casty.runtime.context import ActorContext
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.actor.stash import StashBuffer
+from casty.runtime.actor.timer_scheduler import TimerScheduler
+from casty.runtime.actor.watching import Watching
+from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.behavior.interception import ReceiveTarget
 from casty.runtime.events import (
     ActorFailed,
     ActorRestarted,
@@ -80,22 +91,19 @@ from casty.runtime.events import (
     Terminated,
     UnhandledMessage,
 )
-from casty.runtime.inbox import Inbox
-from casty.runtime.interception import ReceiveTarget
-from casty.runtime.metrics import Metric, Metrics
+from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.messaging.signals import PoisonPill
+from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick
 from casty.runtime.routing import PoolRouter
-from casty.runtime.shutdown import ShutdownPhase
-from casty.runtime.signals import PoisonPill
-from casty.runtime.stash import StashBuffer
-from casty.runtime.statistics import SystemStatistics
-from casty.runtime.system import ActorSystem
-from casty.runtime.timer_scheduler import TimerScheduler
-from casty.runtime.timers import CancelSchedule, ScheduleOnce, ScheduleTick
-from casty.runtime.watching import Watching
-from casty.transport.base import Network
-from casty.transport.memory import MemoryNetwork
-from casty.transport.peers import RemoteTransport
-from casty.transport.tcp import TcpNetwork
+from casty.runtime.system.metrics import Metric, Metrics
+from casty.runtime.system.shutdown import ShutdownPhase
+from casty.runtime.system.statistics import SystemStatistics
+from casty.runtime.system.system import ActorSystem
+from casty.schema.names import message
+from casty.transport.manager.peers import RemoteTransport
+from casty.transport.network.interface import Network
+from casty.transport.network.memory import MemoryNetwork
+from casty.transport.network.tcp import TcpNetwork
 
 __all__ = [
     "ActorAddress",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
-from casty.protocol.supervision import SupervisionStrategy
+from casty.protocol.actor.supervision import SupervisionStrategy
 from casty.refs import ActorRef, ServiceKey, check_key, check_ref
-from casty.runtime import behavior as forms
-from casty.runtime.behavior import Behavior
-from casty.runtime.context import ActorContext
-from casty.runtime.inbox import Inbox
-from casty.runtime.interception import ReceiveTarget, spying_for
-from casty.runtime.signatures import (
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.actor.stash import StashBuffer
+from casty.runtime.actor.timer_scheduler import TimerScheduler
+from casty.runtime.behavior import behavior as forms
+from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.behavior.interception import ReceiveTarget, spying_for
+from casty.runtime.behavior.signatures import (
     HOOK,
     INTERCEPT,
     PRE_RESTART,
@@ -24,8 +25,7 @@ from casty.runtime.signatures import (
     check_behavior,
     check_function,
 )
-from casty.runtime.stash import StashBuffer
-from casty.runtime.timer_scheduler import TimerScheduler
+from casty.runtime.messaging.inbox import Inbox
 
 M = TypeVar("M")
 

@@ -21,11 +21,11 @@ from casty.cluster.system import ClusteredActorSystem
 from casty.config import Mailbox
 from casty.errors import NodeDowned
 from casty.refs import ActorRef
-from casty.runtime.behavior import Behavior
+from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.behavior.signatures import call_plain, check_async_function
 from casty.runtime.blocks import AsyncBlock, SyncBlock
-from casty.runtime.embedding import ALONE, Health, HealthState, Host, Standing
-from casty.runtime.signatures import call_plain, check_async_function
-from casty.runtime.system import ActorSystem
+from casty.runtime.system.embedding import ALONE, Health, HealthState, Host, Standing
+from casty.runtime.system.system import ActorSystem
 
 __all__ = ["AsyncEmbedded", "Embedded", "Health", "HealthState", "start", "start_async"]
 

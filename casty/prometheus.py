@@ -14,8 +14,8 @@ import trio
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from casty.runtime.metrics import Metric
-from casty.runtime.system import ActorSystem, kernel_of
+from casty.runtime.system.metrics import Metric
+from casty.runtime.system.system import ActorSystem, kernel_of
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
 Figure: TypeAlias = tuple[bool, Metric, float, tuple[str, ...]]

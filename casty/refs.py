@@ -7,9 +7,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
 
 from casty.address import ActorAddress
-from casty.checks import NAME_LENGTH_MAX
-from casty.naming import wire_name
-from casty.schema import describe, reachable
+from casty.config.validation import NAME_LENGTH_MAX
+from casty.schema.names import wire_name
+from casty.schema.types import describe, reachable
 
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -24,7 +24,7 @@ class ActorRef(Generic[M_contra]):
 
     __slots__ = ()
     __casty_ref__: ClassVar[bool] = True
-    """How `casty.schema` recognises a field that holds a reference."""
+    """How `casty.schema.types` recognises a field that holds a reference."""
 
     @property
     @abstractmethod

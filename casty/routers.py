@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from casty.cluster.group_router import GroupRouter
+from casty.cluster.receptionist.group_router import GroupRouter
 from casty.refs import ServiceKey, check_key
-from casty.runtime.behavior import Behavior
+from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.behavior.signatures import check_behavior
 from casty.runtime.routing import PoolRouter
-from casty.runtime.signatures import check_behavior
 
 M = TypeVar("M")
 

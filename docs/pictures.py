@@ -14,12 +14,12 @@ from xml.sax.saxutils import escape
 
 from casty import FailureDetectorConfig, PhiAccrualFailureDetector
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.availability import CROSSING_AFTER_PAUSE_MAX, PROBE_PHI
-from casty.protocol.downing import STABLE_AFTER, Downing, stable_after
-from casty.protocol.gossip import Gossip
-from casty.protocol.membership import GOING, MOVES, VOTING, Member, MemberStatus
-from casty.protocol.reachability import ObserverRow
-from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, Partition, StaticQuorum, Strategy
+from casty.protocol.failure_detector.monitor import CROSSING_AFTER_PAUSE_MAX, PROBE_PHI
+from casty.protocol.split_brain.downing import STABLE_AFTER, Downing, stable_after
+from casty.protocol.split_brain.strategies import DownAll, KeepMajority, KeepOldest, Partition, StaticQuorum, Strategy
+from casty.protocol.state.member import GOING, MOVES, VOTING, Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -111,7 +111,7 @@ PLACES: dict[MemberStatus, tuple[int, int]] = {
 
 
 def member_states() -> str:
-    """Return the states and the moves between them, from `casty.protocol.membership.MOVES`."""
+    """Return the states and the moves between them, from `casty.protocol.state.member.MOVES`."""
     drawing = Drawing(LEFT * 2 + 4 * STEP + BOX_WIDTH, 270, "The states of a member")
     for status, following in MOVES.items():
         for other in sorted(following, key=lambda status: status.rank):

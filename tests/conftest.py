@@ -13,7 +13,7 @@ import trio
 from hypothesis import settings
 
 from casty.address import UniqueAddress
-from casty.transport.base import Connection, Network
+from casty.transport.network.interface import Connection, Network
 from casty.wire.frame import FrameDecoder
 from casty.wire.handshake import PROTOCOL_MAX, Hello, HelloAck, decode_hello, encode_hello_ack
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from casty.protocol.membership import MOVES, MemberStatus
+from casty.protocol.state.member import MOVES, MemberStatus
 
 DOCS = Path(__file__).parents[1] / "docs"
 ADVICE = "run python docs/pictures.py, look at what has changed, and commit it"

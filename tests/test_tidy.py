@@ -42,7 +42,7 @@ EXAMPLE_LINES_MAX = 60
 IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
     # (module, imported name): the reason. Only optional extras belong here.
     ("casty/cli/__init__.py", "casty.cli.app"): "says what to install when the extra cli is missing",
-    ("casty/cluster/lease.py", "sqlite3"): "a part of Python that some builds lack, and few nodes need",
+    ("casty/cluster/leases/lease.py", "sqlite3"): "a part of Python that some builds lack, and few nodes need",
 }
 PARAMETERS_EXEMPT = {
     # The public contract fixes these signatures; each of their parameters is documented.

@@ -12,13 +12,13 @@ import typer
 
 from casty import ConfigError, NodeAddress
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
-from casty.cli.demo import Demo, run_demo
+from casty.cli.demo.demo import Demo, run_demo
+from casty.cli.demo.live import LiveDisplay
+from casty.cli.demo.progress import PlainDisplay
+from casty.cli.demo.tree import standard_library
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain, run_node
-from casty.cli.live import LiveDisplay
-from casty.cli.progress import PlainDisplay
 from casty.cli.status import StatusOptions, run_status
-from casty.cli.tree import standard_library
 from casty.version import VERSION
 
 NODES_MAX = 32

@@ -27,9 +27,9 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
-from casty.checks import PORT_MAX, check_endpoint, check_node_id, check_roles
 from casty.cli.hosting import Guest, NodePlan
-from casty.transport.tcp import is_loopback, reachable
+from casty.config.validation import PORT_MAX, check_endpoint, check_node_id, check_roles
+from casty.transport.network.tcp import is_loopback, reachable
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from casty import (
     SystemConfig,
 )
 from casty.cli.exits import ExitCode, run_until_signal
-from casty.runtime.system import escalated_by
+from casty.runtime.system.system import escalated_by
 
 REJOIN_PAUSE_MIN = 1.0
 REJOIN_PAUSE_MAX = 30.0

@@ -18,10 +18,10 @@ from rich.text import Text
 from casty import NodeAddress
 from casty.cli.exits import ExitCode, run_until_signal
 from casty.cli.hosting import complain
-from casty.cluster.reporting import NoStatus, ask_status
-from casty.naming import printable
-from casty.protocol.report import ClusterReport, MemberReport
-from casty.transport.tcp import TcpNetwork
+from casty.cluster.observability.status_report import NoStatus, ask_status
+from casty.protocol.membership.status import ClusterReport, MemberReport
+from casty.schema.names import printable
+from casty.transport.network.tcp import TcpNetwork
 
 TITLES = ("member", "status", "address", "up no.", "phi", "gossip age", "seen", "unreachable for")
 GAP = "  "

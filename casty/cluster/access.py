@@ -14,9 +14,8 @@ from typing import Final, Never, assert_never
 from casty.address import ASK_PREFIX, Place, UniqueAddress
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import DecodeError
-from casty.naming import printable
-from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
-from casty.protocol.messages import (
+from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
+from casty.protocol.messages.membership import (
     ExitingConfirmed,
     GossipDelta,
     GossipDigest,
@@ -34,8 +33,9 @@ from casty.protocol.messages import (
     StandingQuestion,
     StatePage,
 )
-from casty.protocol.watch_messages import WATCH_MESSAGES
+from casty.protocol.messages.watching import WATCH_MESSAGES
 from casty.refs import ActorRef
+from casty.schema.names import printable
 from casty.wire.frame import FrameKind
 
 INTERNAL_PREFIX: Final = "/_"

@@ -23,29 +23,29 @@ from casty.cluster.commands import (
     UnwatchRemote,
     WatchRemote,
 )
-from casty.cluster.heartbeat import heartbeat_behavior
-from casty.cluster.inbound import Inbound
-from casty.cluster.local_transport import LocalTransport
+from casty.cluster.death_watch.watch import watch_behavior
+from casty.cluster.membership.heartbeat import heartbeat_behavior
+from casty.cluster.membership.topology import topology_behavior
 from casty.cluster.node import ClusterNode
-from casty.cluster.receptionist import receptionist_behavior
-from casty.cluster.services import Register
-from casty.cluster.topology import topology_behavior
-from casty.cluster.watch import watch_behavior
+from casty.cluster.receptionist.receptionist import receptionist_behavior
+from casty.cluster.receptionist.services import Register
+from casty.cluster.remoting.inbound import Inbound
+from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import Mailbox
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.protocol.effects import Rng
-from casty.protocol.topology import Topology
-from casty.protocol.topology_events import DownMember, LeaveMember, Start, WorkFinished
+from casty.protocol.membership.inputs import DownMember, LeaveMember, Start, WorkFinished
+from casty.protocol.membership.machine import Topology
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.behavior import Behavior, task
-from casty.runtime.context import ActorContext
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.actor.watching import add_watcher
+from casty.runtime.behavior.behavior import Behavior, task
+from casty.runtime.drive import attempt
 from casty.runtime.events import Terminated
-from casty.runtime.inbox import Inbox
-from casty.runtime.machine import attempt
-from casty.runtime.ref import OwnRef
-from casty.runtime.watching import add_watcher
-from casty.transport.peers import RemoteTransport
-from casty.wire.slices import KEPT_SECONDS
+from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.messaging.ref import OwnRef
+from casty.transport.manager.peers import RemoteTransport
+from casty.wire.chunking.chunks import KEPT_SECONDS
 
 HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
 """Peers fill it: beyond it their heartbeats are dropped, and the next ones count."""

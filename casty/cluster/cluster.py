@@ -11,27 +11,27 @@ from typing import Never, cast
 import trio
 
 from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
-from casty.checks import address_meant, check_at_least, check_callable, written_address
 from casty.cluster.actor import cluster_behavior, guard
-from casty.cluster.board import up_members
 from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterState, GetReceptionist, Leave
-from casty.cluster.lease import identify_lease
-from casty.cluster.local_transport import LocalTransport
-from casty.cluster.meters import collect_transport
+from casty.cluster.leases.lease import identify_lease
+from casty.cluster.leases.serving import ServingLease
+from casty.cluster.membership.membership_status import up_members
 from casty.cluster.node import ClusterNode
-from casty.cluster.services import ReceptionistCmd
-from casty.cluster.serving import ServingLease
+from casty.cluster.observability.cluster_metrics import collect_transport
+from casty.cluster.receptionist.services import ReceptionistCmd
+from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
+from casty.config.validation import address_meant, check_at_least, check_callable, written_address
 from casty.errors import ConfigError, NodeDowned
-from casty.protocol.cluster_state import ClusterState
 from casty.protocol.effects import Rng
-from casty.protocol.membership import Member, MemberStatus, member_called
-from casty.protocol.topology_events import WantServing
+from casty.protocol.membership.inputs import WantServing
+from casty.protocol.state.cluster_state import ClusterState
+from casty.protocol.state.member import Member, MemberStatus, member_called
 from casty.refs import ActorRef
 from casty.runtime.events import EventStreamCmd
-from casty.runtime.metrics import Metrics
-from casty.runtime.system import ActorSystem, kernel_of, spawn_system_actor
-from casty.transport.peers import RemoteTransport
+from casty.runtime.system.metrics import Metrics
+from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
+from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
 
 INCARNATION_BITS = 63

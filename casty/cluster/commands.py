@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Never, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
-from casty.cluster.letterbox import Mail
-from casty.cluster.services import ReceptionistCmd
-from casty.protocol.availability import AvailabilityEvent
-from casty.protocol.cluster_state import ClusterState, TopologySnapshot
+from casty.cluster.peer_queue import Mail
+from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.protocol.effects import TimerFired
-from casty.protocol.gossip import Gossip
-from casty.protocol.membership import Member
-from casty.protocol.topology_events import TopologyEvent
-from casty.protocol.watch_messages import WatchMessage
+from casty.protocol.failure_detector.monitor import AvailabilityEvent
+from casty.protocol.membership.inputs import TopologyEvent
+from casty.protocol.messages.watching import WatchMessage
+from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
+from casty.protocol.state.member import Member
+from casty.protocol.state.membership_state import Gossip
 from casty.refs import ActorRef
 
 

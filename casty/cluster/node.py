@@ -16,8 +16,6 @@ import trio
 
 from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress, in_words
 from casty.cluster.access import ForeignRefError, as_of, may_name
-from casty.cluster.backlogs import Backlogs
-from casty.cluster.board import Board
 from casty.cluster.commands import (
     PeerSaid,
     ResolveNode,
@@ -25,38 +23,40 @@ from casty.cluster.commands import (
     Subsystems,
     UnsubscribeTopology,
 )
-from casty.cluster.contacts import Contacts
-from casty.cluster.dead_frames import DeadFrame, DeadFrames
-from casty.cluster.holds import Holds
-from casty.cluster.letterbox import Letterbox, Mail
-from casty.cluster.meters import Meters
-from casty.cluster.open_asks import OpenAsks
-from casty.cluster.remote_ref import RemoteRef
-from casty.cluster.serving import ServingLease
+from casty.cluster.leases.serving import ServingLease
+from casty.cluster.membership.membership_status import Board
+from casty.cluster.membership.seed_status import Contacts
+from casty.cluster.observability.cluster_metrics import Meters
+from casty.cluster.peer_queue import Letterbox, Mail
+from casty.cluster.remoting.open_asks import OpenAsks
+from casty.cluster.remoting.paused_sends import Holds
+from casty.cluster.remoting.receive_backpressure import Backlogs
+from casty.cluster.remoting.remote_ref import RemoteRef
+from casty.cluster.remoting.undelivered_frames import DeadFrame, DeadFrames
 from casty.config import ClusterSettings
 from casty.errors import ActorStoppedError, CastyError, DecodeError, ProtocolError
-from casty.protocol.cluster_state import TopologySnapshot
-from casty.protocol.membership import Member, MemberStatus
-from casty.protocol.messages import CONTROL_MESSAGES
-from casty.protocol.registry import ServiceEntry
-from casty.protocol.report import REPORT_TYPES
-from casty.protocol.shard_allocation import ShardAllocation
-from casty.protocol.topology_events import Received
-from casty.protocol.watch_messages import ActorTerminated
+from casty.protocol.membership.inputs import Received
+from casty.protocol.membership.status import REPORT_TYPES
+from casty.protocol.messages.membership import CONTROL_MESSAGES
+from casty.protocol.messages.watching import ActorTerminated
+from casty.protocol.state.cluster_state import TopologySnapshot
+from casty.protocol.state.member import Member, MemberStatus
+from casty.protocol.state.registry import ServiceEntry
+from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.refs import ActorRef
-from casty.runtime.ask import AskRef, ErrorReply, refuse
 from casty.runtime.events import NOT_SENT, EventStreamCmd, MessageSummary
-from casty.runtime.kernel import Kernel
-from casty.runtime.mailbox import Request
-from casty.runtime.ref import OwnRef
-from casty.runtime.system import ActorSystem, fail_system, kernel_of
-from casty.transport.complaints import Complaints
-from casty.transport.peers import RemoteTransport
-from casty.transport.route import Route
-from casty.wire.codec import Codec, Write
+from casty.runtime.messaging.ask import AskRef, ErrorReply, refuse
+from casty.runtime.messaging.mailbox import Request
+from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.system.kernel import Kernel
+from casty.runtime.system.system import ActorSystem, fail_system, kernel_of
+from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.manager.link_handle import Route
+from casty.transport.manager.peers import RemoteTransport
+from casty.wire.chunking.chunks import Assembler
+from casty.wire.codec.codec import Codec, Write
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
-from casty.wire.slices import Assembler
 
 REMOTE_TYPES: Final[dict[type, str]] = {
     NodeAddress: "casty.NodeAddress",

@@ -13,21 +13,28 @@ from typing import Generic, Never, TypeVar
 import trio
 
 from casty.address import NodeAddress, NodeId
-from casty.checks import check_at_least, check_count, check_kind, check_positive, check_roles, check_seed_nodes
 from casty.cluster.cluster import Cluster, bound_leaving
-from casty.cluster.services import Find, Listing, ReceptionistCmd, Subscribe
+from casty.cluster.receptionist.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig
+from casty.config.validation import (
+    check_at_least,
+    check_count,
+    check_kind,
+    check_positive,
+    check_roles,
+    check_seed_nodes,
+)
 from casty.errors import ClusterTimeoutError, NodeDowned
-from casty.protocol.cluster_state import ClusterState
+from casty.protocol.state.cluster_state import ClusterState
 from casty.refs import ActorRef, ServiceKey, check_key
-from casty.runtime.behavior import task
-from casty.runtime.context import ActorContext
-from casty.runtime.inbox import Inbox
-from casty.runtime.metrics import Metrics
-from casty.runtime.system import ActorSystem, end_block, spawn_system_actor
-from casty.transport.base import Network
-from casty.transport.peers import RemoteTransport
-from casty.transport.tcp import TcpNetwork
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.behavior.behavior import task
+from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.metrics import Metrics
+from casty.runtime.system.system import ActorSystem, end_block, spawn_system_actor
+from casty.transport.manager.peers import RemoteTransport
+from casty.transport.network.interface import Network
+from casty.transport.network.tcp import TcpNetwork
 
 M = TypeVar("M")
 

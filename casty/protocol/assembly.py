@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from casty.address import UniqueAddress
 from casty.config import ClusterSettings
-from casty.protocol.availability import Availability
-from casty.protocol.split_brain import strategy_of
-from casty.protocol.topology_events import TopologySettings
+from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.split_brain.strategies import strategy_of
 
 
 def topology_settings(settings: ClusterSettings, lease: str = "") -> TopologySettings:

@@ -1,0 +1,1 @@
+"""Actors on Trio: behaviours, mailboxes, refs, and the system that owns them."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Never, Self, TypeVar, cast
 
-from casty.checks import check_callable
+from casty.config.validation import check_callable
+from casty.protocol.actor.routing import VIRTUAL_NODES, ConsistentHashing, RandomRouting, RoundRobin, Routing
 from casty.protocol.effects import Rng
-from casty.protocol.routing import VIRTUAL_NODES, ConsistentHashing, RandomRouting, RoundRobin, Routing
 from casty.refs import ActorRef
-from casty.runtime.behavior import SAME, STOPPED, Behavior, Composed, Receive, Setup
-from casty.runtime.context import ActorContext
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, Composed, Receive, Setup
 from casty.runtime.events import NO_ROUTEE, Terminated
-from casty.runtime.system import kernel_of
+from casty.runtime.system.system import kernel_of
 
 M = TypeVar("M")
 

@@ -1,7 +1,8 @@
 """What a program that uses casty needs to test itself, and what casty tests itself with."""
 
-from casty.testing.behavior_kit import BehaviorTestKit
-from casty.testing.effects import (
+from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
+from casty.testing.kit.behavior_kit import BehaviorTestKit
+from casty.testing.kit.effects import (
     AdapterMade,
     Cancelled,
     Effect,
@@ -16,11 +17,10 @@ from casty.testing.effects import (
     Unwatched,
     Watched,
 )
-from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
-from casty.testing.kit_context import TestInbox
+from casty.testing.kit.kit_context import TestInbox
+from casty.testing.kit.stepping import WouldWait
 from casty.testing.leaks import no_leaks
 from casty.testing.probe import TestProbe
-from casty.testing.stepping import WouldWait
 
 __all__ = [
     "AdapterMade",

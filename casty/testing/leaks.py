@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from casty import ActorSystem
-from casty.runtime.system import kernel_of
+from casty.runtime.system.system import kernel_of
 
 SETTLE_TIMEOUT = 1.0
 """Seconds that tasks have to end after the block, for example those that close a connection."""

@@ -11,9 +11,9 @@ from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 import trio
 
 from casty import ActorContext, ActorRef, ActorSystem, Inbox, Terminated
-from casty.checks import check_callable
-from casty.runtime import behavior as forms
-from casty.runtime.ref import LocalRef
+from casty.config.validation import check_callable
+from casty.runtime.behavior import behavior as forms
+from casty.runtime.messaging.ref import LocalRef
 
 M = TypeVar("M")
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.gossip import Gossip
-from casty.protocol.membership import Member, MemberStatus, in_order
-from casty.protocol.registry import ServiceEntry
+from casty.protocol.state.member import Member, MemberStatus, in_order
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import ServiceEntry
 
 PORT = 2551
 CLUSTER_ID = 77

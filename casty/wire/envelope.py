@@ -18,7 +18,7 @@ import msgpack
 
 from casty.address import PATH_LENGTH_MAX
 from casty.errors import DecodeError, EncodeError
-from casty.wire.bounds import ARRAY, MAP, Counted, scan
+from casty.wire.limits import ARRAY, MAP, Counted, scan
 
 HEAD_BYTES_MAX = 16_384
 """Enough for the longest names; a head is unpacked whole, whatever is in it."""

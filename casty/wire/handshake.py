@@ -15,11 +15,11 @@ from typing import Any
 import msgpack
 
 from casty.address import HOST_LENGTH_MAX, INCARNATION_MAX, SYSTEM_LENGTH_MAX, NodeAddress, UniqueAddress, is_name
-from casty.checks import EXTRA_BYTES_MAX, EXTRA_MAX, NODE_ID_LENGTH_MAX, PORT_MAX, is_extra
+from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, NODE_ID_LENGTH_MAX, PORT_MAX, is_extra
 from casty.errors import ProtocolError
-from casty.naming import printable
-from casty.wire.bounds import ARRAY, MAP
+from casty.schema.names import printable
 from casty.wire.frame import FrameKind, Lane, frame
+from casty.wire.limits import ARRAY, MAP
 
 MAGIC = b"CASTY"
 PROTOCOL_MIN = 2

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from casty.address import UniqueAddress
 from casty.cluster.node import CONTROL_ELEMENTS_MAX
 from casty.config import TransportLimits
-from casty.protocol.membership import MemberStatus
-from casty.protocol.messages import CONTROL_MESSAGES
+from casty.protocol.messages.membership import CONTROL_MESSAGES
+from casty.protocol.state.member import MemberStatus
 from casty.testing.simulation import ModelCluster, Run
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
 
 SPREAD = {10: (2.5, 3.6), 50: (3.7, 6.1), 100: (4.3, 6.9), 400: (4.8, 7.9)}
 """Members: seconds until all have seen a change, and until the leader can prove it."""

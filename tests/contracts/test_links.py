@@ -11,11 +11,11 @@ import pytest
 import trio
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.transport.base import Connection, Network
-from casty.transport.credit import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES
-from casty.transport.memory import MemoryNetwork
-from casty.transport.peers import RemoteTransport
-from casty.transport.tcp import TcpNetwork
+from casty.transport.limits.token_bucket import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES
+from casty.transport.manager.peers import RemoteTransport
+from casty.transport.network.interface import Connection, Network
+from casty.transport.network.memory import MemoryNetwork
+from casty.transport.network.tcp import TcpNetwork
 from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import Hello, Refused
 

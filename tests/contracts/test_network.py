@@ -13,9 +13,9 @@ import trio.testing
 
 from casty.address import NodeAddress
 from casty.errors import BindError, ConfigError
-from casty.transport.base import ConnectFailed, Connection, ConnectionLost, Listener, Network
-from casty.transport.memory import MemoryNetwork
-from casty.transport.tcp import TcpNetwork
+from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network
+from casty.transport.network.memory import MemoryNetwork
+from casty.transport.network.tcp import TcpNetwork
 
 PATIENCE = 20.0
 """Seconds after which a test hangs; nothing here waits for a time."""

@@ -42,7 +42,7 @@ from casty import (
     UnreachableMember,
     UnsubscribeTopology,
 )
-from casty.transport.tcp import TcpListener
+from casty.transport.network.tcp import TcpListener
 
 ASK_PAUSE = 0.01
 """Seconds between two asks of the monitor."""

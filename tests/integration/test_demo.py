@@ -139,7 +139,9 @@ def test_one_tiny_file_is_enough_for_the_whole_demo(start: Start, tmp_path: Path
 
 
 def test_a_wrong_result_is_said_and_exits_with_1(start: Start) -> None:
-    lose_a_word = "import casty.cli.demo as d; alone = d.count_alone; d.count_alone = lambda t: alone([*t, 'lostword'])"
+    lose_a_word = (
+        "import casty.cli.demo.demo as d; alone = d.count_alone; d.count_alone = lambda t: alone([*t, 'lostword'])"
+    )
     demo = start("demo", str(TREE / "cli"), "--no-kill", "--nodes", "2", patch=lose_a_word)
     code, errors = demo.end()
     assert (code, errors) == (1, ""), demo.text
@@ -172,7 +174,7 @@ def test_nodes_end_when_their_driver_is_killed(start: Start) -> None:
 
 
 def test_a_node_that_ends_before_the_counting_is_reported_with_its_last_words(start: Start) -> None:
-    demo = start("demo", str(TREE), patch="import casty.cli.fleet as f; f.PROGRAM = 'casty.cli.no_such_program'")
+    demo = start("demo", str(TREE), patch="import casty.cli.demo.fleet as f; f.PROGRAM = 'casty.cli.no_such_program'")
     code, errors = demo.end()
     assert code == 1
     assert "ended before the counting began" in errors

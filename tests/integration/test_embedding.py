@@ -19,8 +19,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from casty import ClusteredActorSystem, NodeDowned, embed
-from casty.runtime import embedding
-from casty.runtime.system import fail_system
+from casty.runtime.system import embedding
+from casty.runtime.system.system import fail_system
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fastapi_app.py"
 

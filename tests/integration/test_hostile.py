@@ -16,12 +16,12 @@ import trio
 from processes import HANG, NodeProcess, Rig, show
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.messages import CONTROL_MESSAGES
-from casty.transport.guests import BEGUN_FRAME_SECONDS
-from casty.transport.tcp import TcpNetwork
+from casty.protocol.messages.membership import CONTROL_MESSAGES
+from casty.transport.links.guests import BEGUN_FRAME_SECONDS
+from casty.transport.network.tcp import TcpNetwork
+from casty.wire.chunking.chunks import cut
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import PROOF_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
-from casty.wire.slices import cut
 
 CONNECTIONS = 40
 """How often each attack is repeated, in turn, each over a connection of its own."""

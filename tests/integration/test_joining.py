@@ -10,7 +10,7 @@ import trio
 from processes import Rig
 
 from casty import BindError, ClusteredActorSystem, ClusterSettings, ClusterTimeoutError, ConfigError, TcpNetwork
-from casty.transport.tcp import TcpListener
+from casty.transport.network.tcp import TcpListener
 
 START_TIMEOUT = 10.0
 

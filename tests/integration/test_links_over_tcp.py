@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.transport.peers import RemoteTransport
-from casty.transport.tcp import TcpNetwork
+from casty.transport.manager.peers import RemoteTransport
+from casty.transport.network.tcp import TcpNetwork
 from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import Hello, Refused
 

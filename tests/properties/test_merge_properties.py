@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
-from casty.protocol import paging as paging_module
-from casty.protocol import registry as registry_module
-from casty.protocol.cluster_state import ClusterState, project_state
-from casty.protocol.gossip import Gossip, Relation
-from casty.protocol.leader import LeaderActions
-from casty.protocol.membership import Member, MemberStatus, furthest
-from casty.protocol.paging import FRAME_BYTES, slot_pages
-from casty.protocol.phi_accrual import PhiAccrualFailureDetector
-from casty.protocol.reachability import ObserverRow, Rows, merge_rows
-from casty.protocol.registry import Registry, Slot, SlotPage
-from casty.protocol.ring import successors
-from casty.protocol.shard_allocation import ShardAllocation
-from casty.protocol.state_on_wire import changes_from, difference, from_wire, to_wire
-from casty.protocol.vector_clock import VectorClock
+from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
+from casty.protocol.failure_detector.ring import successors
+from casty.protocol.gossip import paging as paging_module
+from casty.protocol.gossip.paging import FRAME_BYTES, slot_pages
+from casty.protocol.gossip.state_on_wire import changes_from, difference, from_wire, to_wire
+from casty.protocol.state import registry as registry_module
+from casty.protocol.state.cluster_state import ClusterState, project_state
+from casty.protocol.state.leader import LeaderActions
+from casty.protocol.state.member import Member, MemberStatus, furthest
+from casty.protocol.state.membership_state import Gossip, Relation
+from casty.protocol.state.reachability import ObserverRow, Rows, merge_rows
+from casty.protocol.state.registry import Registry, Slot, SlotPage
+from casty.protocol.state.shard_allocation import ShardAllocation
+from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
 NAMES = "abcde"

@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 
 from casty.address import ActorAddress, NodeAddress, UniqueAddress, is_name
 from casty.errors import DecodeError, FrameError, ProtocolError
-from casty.naming import message
 from casty.refs import ActorRef
-from casty.wire.bounds import is_deeper_than, scan
-from casty.wire.codec import Codec
+from casty.schema.names import message
+from casty.wire.codec.codec import Codec
 from casty.wire.envelope import encode_head, encode_headers, encode_slot, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import (
@@ -38,6 +37,7 @@ from casty.wire.handshake import (
     encode_hello_ack,
     encode_refused,
 )
+from casty.wire.limits import is_deeper_than, scan
 
 T = TypeVar("T")
 Name = NewType("Name", str)

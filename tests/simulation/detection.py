@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from casty.protocol.events import UnreachableMember
+from casty.protocol.state.events import UnreachableMember
 from casty.testing.simulation import ModelCluster, Run
 
 STALL = 3.0

@@ -17,7 +17,7 @@ import pytest
 
 from casty.errors import DecodeError
 from casty.testing.simulation import InvariantBroken, play, random_scenario
-from casty.testing.simulation.searching import Draw
+from casty.testing.simulation.search.searching import Draw
 
 SEEDS_MAX = 300
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from casty.protocol.leader import has_begun
-from casty.protocol.topology_events import TopologySettings
-from casty.testing.simulation.exclusive import OneOwner
-from casty.testing.simulation.generating import sides_of
-from casty.testing.simulation.model import ModelCluster
-from casty.testing.simulation.run import Run
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.state.leader import has_begun
+from casty.testing.simulation.invariants.split_brain.exclusive import OneOwner
+from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.scenario.generating import sides_of
 
 NAMES = "abcde"
 STEPS_MAX = 6

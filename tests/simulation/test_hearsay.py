@@ -10,14 +10,21 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.exchange import Exchange
-from casty.protocol.gossip import Gossip
-from casty.protocol.membership import MemberStatus, in_order
-from casty.protocol.reachability import ObserverRow
-from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
-from casty.protocol.state_on_wire import to_wire
-from casty.protocol.topology_events import Received, TopologySettings
-from casty.protocol.vector_clock import VectorClock
+from casty.protocol.gossip.receive import Exchange
+from casty.protocol.gossip.state_on_wire import to_wire
+from casty.protocol.membership.inputs import Received, TopologySettings
+from casty.protocol.split_brain.strategies import (
+    DownAll,
+    KeepMajority,
+    KeepOldest,
+    LeaseMajority,
+    StaticQuorum,
+    Strategy,
+)
+from casty.protocol.state.member import MemberStatus, in_order
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow
+from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.samples import member
 from casty.testing.simulation import ModelCluster, OneOwner, Run, Watch
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from casty.address import UniqueAddress
-from casty.protocol import gossip
-from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
+from casty.protocol.state import membership_state as gossip
+from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.testing.samples import address
-from casty.testing.simulation import invariants
-from casty.testing.simulation.invariants import Watch, check_events
-from casty.testing.simulation.model import ModelCluster
-from casty.testing.simulation.run import Run
+from casty.testing.simulation.invariants import invariants
+from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.run import Run
 
 FIVE = "abcde"
 

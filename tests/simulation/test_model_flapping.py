@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from casty.protocol.events import ReachableMember, UnreachableMember
-from casty.protocol.split_brain import KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
-from casty.protocol.topology_events import TopologySettings
-from casty.testing.simulation.invariants import Watch, check_events
-from casty.testing.simulation.model import ModelCluster
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.split_brain.strategies import KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
+from casty.protocol.state.events import ReachableMember, UnreachableMember
+from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.model.model import ModelCluster
 
 FIVE = "abcde"
 SILENT, STEADY = 6.0, 4.0

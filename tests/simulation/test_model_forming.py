@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from casty.config import ClusterSettings
-from casty.protocol.topology_events import TopologySettings
+from casty.protocol.membership.inputs import TopologySettings
 from casty.testing.samples import address
 from casty.testing.simulation import Cut, Heal, Restart, Scenario
-from casty.testing.simulation.invariants import Watch, check_events
-from casty.testing.simulation.model import ModelCluster
-from casty.testing.simulation.player import play
-from casty.testing.simulation.run import Run
+from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.search.player import play
 
 ABC = ("a", "b", "c")
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {

@@ -7,11 +7,18 @@ from functools import partial
 
 import pytest
 
-from casty.protocol.membership import by_age
-from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
-from casty.protocol.topology_events import TopologySettings
-from casty.testing.simulation.invariants import Watch, check_events
-from casty.testing.simulation.model import ModelCluster
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.split_brain.strategies import (
+    DownAll,
+    KeepMajority,
+    KeepOldest,
+    LeaseMajority,
+    StaticQuorum,
+    Strategy,
+)
+from casty.protocol.state.member import by_age
+from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.model.model import ModelCluster
 
 FIVE = "abcde"
 BY_MAJORITY = KeepMajority()

@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from casty.protocol.downing import UNSTABLE_SHARE, stable_after
-from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
-from casty.protocol.topology_events import TopologySettings
-from casty.testing.simulation.invariants import Watch, check_events
-from casty.testing.simulation.model import ModelCluster
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.split_brain.downing import UNSTABLE_SHARE, stable_after
+from casty.protocol.split_brain.strategies import (
+    DownAll,
+    KeepMajority,
+    KeepOldest,
+    LeaseMajority,
+    StaticQuorum,
+    Strategy,
+)
+from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.model.model import ModelCluster
 
 NINE = "abcdefghi"
 SEEN_BY_ALL = 7.0

@@ -8,16 +8,23 @@ from collections.abc import Callable
 import pytest
 
 from casty.address import UniqueAddress
-from casty.protocol import serving_lease
-from casty.protocol.availability import Accuse
-from casty.protocol.downing import stable_after
 from casty.protocol.effects import Send
-from casty.protocol.gossip import Gossip
-from casty.protocol.membership import by_age
-from casty.protocol.messages import ServingGrant, ServingRequest
-from casty.protocol.serving_lease import SERVING_TIME, TAKEOVER_AFTER, ServingEffect, ServingLease
-from casty.protocol.split_brain import DownAll, KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
-from casty.protocol.topology_events import TopologySettings
+from casty.protocol.failure_detector.monitor import Accuse
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.messages.membership import ServingGrant, ServingRequest
+from casty.protocol.split_brain import serving_lease
+from casty.protocol.split_brain.downing import stable_after
+from casty.protocol.split_brain.serving_lease import SERVING_TIME, TAKEOVER_AFTER, ServingEffect, ServingLease
+from casty.protocol.split_brain.strategies import (
+    DownAll,
+    KeepMajority,
+    KeepOldest,
+    LeaseMajority,
+    StaticQuorum,
+    Strategy,
+)
+from casty.protocol.state.member import by_age
+from casty.protocol.state.membership_state import Gossip
 from casty.testing.simulation import InvariantBroken, ModelCluster, OneOwner, Run, Watch
 
 STEP = 0.05

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from casty.testing.simulation import Cut, Delay, Fault, Heal, Loss, Scenario, check
-from casty.testing.simulation.generating import cuts_between, names_for, sides_of
+from casty.testing.simulation.scenario.generating import cuts_between, names_for, sides_of
 
 
 def moving_cuts(seed: int, nodes: Sequence[str] = ()) -> Scenario:

@@ -21,14 +21,19 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol import availability, downing, exchange, gossip, split_brain, view
-from casty.protocol.availability import Accuse, Availability
-from casty.protocol.gossip import Gossip
-from casty.protocol.leader import LeaderActions, leader_without
-from casty.protocol.membership import VOTING, Member, MemberStatus
-from casty.protocol.registry import Slot, SlotPage
-from casty.protocol.split_brain import KeepMajority, Partition, Votes
-from casty.protocol.view import View
+from casty.protocol.failure_detector import monitor as availability
+from casty.protocol.failure_detector.monitor import Accuse, Availability
+from casty.protocol.gossip import receive as exchange
+from casty.protocol.membership import view
+from casty.protocol.membership.view import View
+from casty.protocol.split_brain import downing
+from casty.protocol.split_brain import strategies as split_brain
+from casty.protocol.split_brain.strategies import KeepMajority, Partition, Votes
+from casty.protocol.state import membership_state as gossip
+from casty.protocol.state.leader import LeaderActions, leader_without
+from casty.protocol.state.member import VOTING, Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import Slot, SlotPage
 from casty.testing.simulation import (
     Crash,
     Cut,
@@ -38,12 +43,12 @@ from casty.testing.simulation import (
     InvariantBroken,
     Restart,
     Scenario,
-    model,
     partition_scenario,
     play,
     random_scenario,
 )
-from casty.testing.simulation.searching import Draw
+from casty.testing.simulation.model import model
+from casty.testing.simulation.search.searching import Draw
 
 SEEDS_MAX = 200
 """All are found at one of the first forty."""

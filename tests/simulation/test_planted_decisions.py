@@ -16,18 +16,19 @@ from planting import Bug, found_at, report
 
 from casty import ClusterSettings
 from casty.config import FailureDetectorConfig
-from casty.protocol import awareness, bad_links
-from casty.protocol.awareness import Awareness
-from casty.protocol.downing import Downing
-from casty.protocol.founding import Founding
-from casty.protocol.joining import Joining
-from casty.protocol.resolver import Resolver
-from casty.protocol.split_brain import KeepMajority, KeepOldest, Partition, StaticQuorum
+from casty.protocol.membership.founding import Founding
+from casty.protocol.membership.joining import Joining
+from casty.protocol.split_brain import bad_links
+from casty.protocol.split_brain import seen_tracker as awareness
+from casty.protocol.split_brain.downing import Downing
+from casty.protocol.split_brain.resolver import Resolver
+from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.strategies import KeepMajority, KeepOldest, Partition, StaticQuorum
 from casty.testing.simulation import Cut, Fault, Heal, Pause, Scenario, SimulatedLease, Wake, play
-from casty.testing.simulation import generating as drawing
-from casty.testing.simulation.scenario import Timed
-from casty.testing.simulation.searching import Draw
-from casty.testing.simulation.varying import settings_for
+from casty.testing.simulation.scenario import generating as drawing
+from casty.testing.simulation.scenario.scenario import Timed
+from casty.testing.simulation.scenario.varying import settings_for
+from casty.testing.simulation.search.searching import Draw
 
 LASTS = 40.0
 

@@ -9,12 +9,12 @@ from planting import plant
 from test_hearsay import Lie, Told, invented, rows_counted_to
 
 from casty.errors import DecodeError
-from casty.protocol.confirmation import Confirmation
-from casty.protocol.exchange import Exchange
-from casty.protocol.hearsay import _check_jumps
-from casty.protocol.leader import LeaderActions
-from casty.protocol.membership import MemberStatus
-from casty.protocol.split_brain import KeepMajority
+from casty.protocol.gossip.confirmation import Confirmation
+from casty.protocol.gossip.hearsay import _check_jumps
+from casty.protocol.gossip.receive import Exchange
+from casty.protocol.split_brain.strategies import KeepMajority
+from casty.protocol.state.leader import LeaderActions
+from casty.protocol.state.member import MemberStatus
 from casty.testing.simulation import InvariantBroken
 
 

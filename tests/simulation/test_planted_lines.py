@@ -13,20 +13,21 @@ import sys
 import pytest
 from planting import SEEDS_MAX, Bug, found_at, report
 
-from casty.protocol import admission, leaving, reachability
-from casty.protocol.anti_entropy import AntiEntropy
-from casty.protocol.availability import Availability
-from casty.protocol.downing import Downing
-from casty.protocol.exchange import Exchange
-from casty.protocol.flapping import Flapping
-from casty.protocol.gossip import Gossip
-from casty.protocol.leader import LeaderActions
-from casty.protocol.local_health import LocalHealth
-from casty.protocol.resolver import Resolver
-from casty.protocol.serving_lease import ServingLease
-from casty.protocol.split_brain import KeepOldest
-from casty.protocol.topology import Topology
-from casty.protocol.vector_clock import VectorClock
+from casty.protocol.failure_detector.flapping import Flapping
+from casty.protocol.failure_detector.local_health import LocalHealth
+from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.gossip.anti_entropy import AntiEntropy
+from casty.protocol.gossip.receive import Exchange
+from casty.protocol.membership import admission, leaving
+from casty.protocol.membership.machine import Topology
+from casty.protocol.split_brain.downing import Downing
+from casty.protocol.split_brain.resolver import Resolver
+from casty.protocol.split_brain.serving_lease import ServingLease
+from casty.protocol.split_brain.strategies import KeepOldest
+from casty.protocol.state import reachability
+from casty.protocol.state.leader import LeaderActions
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.simulation import (
     Cut,
     Heal,
@@ -38,10 +39,10 @@ from casty.testing.simulation import (
     play,
     random_scenario,
 )
-from casty.testing.simulation.faults import Fault
-from casty.testing.simulation.generating import NEWCOMER, names_for
-from casty.testing.simulation.recurring import recurring
-from casty.testing.simulation.searching import Draw
+from casty.testing.simulation.scenario.faults import Fault
+from casty.testing.simulation.scenario.generating import NEWCOMER, names_for
+from casty.testing.simulation.scenario.recurring import recurring
+from casty.testing.simulation.search.searching import Draw
 
 
 def restart_behind_a_bridge(seed: int) -> Scenario:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from casty.protocol.anti_entropy import PUSH_ALL_MAX
+from casty.protocol.gossip.anti_entropy import PUSH_ALL_MAX
 from casty.testing.simulation import (
     Scenario,
     check,
@@ -15,7 +15,7 @@ from casty.testing.simulation import (
     play,
     random_scenario,
 )
-from casty.testing.simulation.scenario import scenario_from
+from casty.testing.simulation.scenario.scenario import scenario_from
 
 
 @pytest.mark.parametrize("start", range(0, 60, 20))

@@ -10,7 +10,7 @@ import trio
 
 import casty
 from casty import ActorContext, ActorRef, AskTimeoutError, Behavior, Behaviors, ClusteredActorSystem, ConfigError
-from casty.protocol.split_brain import KeepMajority
+from casty.protocol.split_brain.strategies import KeepMajority
 from casty.testing.simulation import (
     ClockSkew,
     Crash,

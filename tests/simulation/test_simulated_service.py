@@ -14,7 +14,7 @@ import trio
 
 from casty import ActorContext, Behavior, Behaviors, ClusteredActorSystem
 from casty.testing.simulation import Played, Scenario, ScenarioFailed, check
-from casty.testing.simulation.searching import function_at
+from casty.testing.simulation.search.searching import function_at
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "simulated_service"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from casty.protocol.events import MemberUp
-from casty.protocol.membership import Member
-from casty.protocol.split_brain import KeepOldest
-from casty.protocol.topology_events import TopologySettings
+from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.split_brain.strategies import KeepOldest
+from casty.protocol.state.events import MemberUp
+from casty.protocol.state.member import Member
 from casty.testing.simulation import ModelCluster, OneOwner, Watch
 
 

@@ -18,7 +18,7 @@ from casty import (
     Terminated,
     UnreachableMember,
 )
-from casty.runtime.inbox import Inbox
+from casty.runtime.messaging.inbox import Inbox
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from casty.errors import UnsupportedTypeError
-from casty.naming import declared, facts_of, message, printable, wire_name
+from casty.schema.names import declared, facts_of, message, printable, wire_name
 
 
 @message("naming.Outer")

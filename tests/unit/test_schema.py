@@ -33,10 +33,10 @@ import attrs
 import pytest
 
 from casty.errors import UnsupportedTypeError
-from casty.fields import fields_of
-from casty.naming import message
 from casty.refs import ActorRef, ServiceKey
-from casty.schema import Kind, UnresolvedNameError, check, describe, parse, reachable, walk
+from casty.schema.fields import fields_of
+from casty.schema.names import message
+from casty.schema.types import Kind, UnresolvedNameError, check, describe, parse, reachable, walk
 
 T = TypeVar("T")
 U = TypeVar("U")

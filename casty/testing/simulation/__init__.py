@@ -1,15 +1,27 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
-from casty.testing.simulation.acknowledging import Acknowledged
-from casty.testing.simulation.agreeing import Agreed
-from casty.testing.simulation.answering import Answered
-from casty.testing.simulation.checking import Play, ScenarioFailed, check
-from casty.testing.simulation.claiming import Claimed, KnownToAll
-from casty.testing.simulation.cutting import CutDecided
-from casty.testing.simulation.deciding import Decided
-from casty.testing.simulation.ending import CrashSeen, LeavesInOrder
-from casty.testing.simulation.exclusive import OneOwner
-from casty.testing.simulation.faults import (
+from casty.testing.simulation.invariants.failure_detector.hearing import AccusedRightly
+from casty.testing.simulation.invariants.failure_detector.holding import Held
+from casty.testing.simulation.invariants.failure_detector.probing import Probed
+from casty.testing.simulation.invariants.failure_detector.returning import ReturnHeard
+from casty.testing.simulation.invariants.failure_detector.silence import SilenceNoticed, StallWithheld
+from casty.testing.simulation.invariants.invariants import InvariantBroken, Watch, check_events, check_snapshots
+from casty.testing.simulation.invariants.membership.acknowledging import Acknowledged
+from casty.testing.simulation.invariants.membership.agreeing import Agreed
+from casty.testing.simulation.invariants.membership.answering import Answered
+from casty.testing.simulation.invariants.membership.ending import CrashSeen, LeavesInOrder
+from casty.testing.simulation.invariants.membership.letting_in import Founded, OneRunJoins
+from casty.testing.simulation.invariants.membership.spreading import NewsTravel, Weather
+from casty.testing.simulation.invariants.rules import Rule, Rules
+from casty.testing.simulation.invariants.split_brain.claiming import Claimed, KnownToAll
+from casty.testing.simulation.invariants.split_brain.cutting import CutDecided
+from casty.testing.simulation.invariants.split_brain.deciding import Decided
+from casty.testing.simulation.invariants.split_brain.exclusive import OneOwner
+from casty.testing.simulation.invariants.split_brain.granting import GrantsHold
+from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.nodes.tasks import OnNode, Simulation, simulate
+from casty.testing.simulation.scenario.faults import (
     ClockSkew,
     Crash,
     Cut,
@@ -24,23 +36,11 @@ from casty.testing.simulation.faults import (
     Restart,
     Wake,
 )
-from casty.testing.simulation.generating import partition_scenario, random_scenario
-from casty.testing.simulation.granting import GrantsHold
-from casty.testing.simulation.hearing import AccusedRightly
-from casty.testing.simulation.holding import Held
-from casty.testing.simulation.invariants import InvariantBroken, Watch, check_events, check_snapshots
-from casty.testing.simulation.lease import SimulatedLease
-from casty.testing.simulation.letting_in import Founded, OneRunJoins
-from casty.testing.simulation.model import ModelCluster
-from casty.testing.simulation.player import Played, every_rule, play
-from casty.testing.simulation.probing import Probed
-from casty.testing.simulation.returning import ReturnHeard
-from casty.testing.simulation.rules import Rule, Rules
-from casty.testing.simulation.run import Run
-from casty.testing.simulation.scenario import Scenario
-from casty.testing.simulation.silence import SilenceNoticed, StallWithheld
-from casty.testing.simulation.spreading import NewsTravel, Weather
-from casty.testing.simulation.tasks import OnNode, Simulation, simulate
+from casty.testing.simulation.scenario.generating import partition_scenario, random_scenario
+from casty.testing.simulation.scenario.lease import SimulatedLease
+from casty.testing.simulation.scenario.scenario import Scenario
+from casty.testing.simulation.search.checking import Play, ScenarioFailed, check
+from casty.testing.simulation.search.player import Played, every_rule, play
 
 __all__ = [
     "AccusedRightly",

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from casty.errors import ConfigError
-from casty.testing.simulation.checking import Play
-from casty.testing.simulation.player import play
-from casty.testing.simulation.scenario import Scenario, scenario_from
-from casty.testing.simulation.searching import draw_at, failures, play_at
-from casty.testing.simulation.trace import Fact
+from casty.testing.simulation.model.trace import Fact
+from casty.testing.simulation.scenario.scenario import Scenario, scenario_from
+from casty.testing.simulation.search.checking import Play
+from casty.testing.simulation.search.player import play
+from casty.testing.simulation.search.searching import draw_at, failures, play_at
 
 
 def search(seeds: range, draw: str, player: str | None, jobs: int) -> int:

@@ -16,7 +16,7 @@ from workload import ASK_TIMEOUT, FORWARDERS, IN_FLIGHT, LARGE_TEXT, TEXT, Figur
 import casty
 from casty import ActorContext, ActorRef, ActorSystem, Behavior, Behaviors, ClusteredActorSystem
 from casty.config import ClusterSettings, TransportLimits
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
 from casty.wire.envelope import end_of_head
 from casty.wire.frame import HEADER_BYTES
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from casty.cli.app import app
-from casty.cli.demo import compare
+from casty.cli.demo.demo import compare
 from casty.version import VERSION
 
 
@@ -52,7 +52,7 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str) -> Non
 
 def test_the_program_of_a_demo_node_does_without_the_extra() -> None:
     ended = run(
-        "import sys; import casty.cli.worker_process\n"
+        "import sys; import casty.cli.demo.worker_process\n"
         "print([name for name in ('cattrs', 'typer', 'rich', 'click') if name in sys.modules])"
     )
     assert (ended.stdout, ended.stderr) == ("[]\n", "")

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from casty import Member, MemberStatus, NodeAddress, TopologySnapshot
-from casty.cli.ledger import Ledger
-from casty.cli.live import LiveDisplay
-from casty.cli.progress import PlainDisplay, Progress, summary
-from casty.cli.tree import Part, Tree
+from casty.cli.demo.ledger import Ledger
+from casty.cli.demo.live import LiveDisplay
+from casty.cli.demo.progress import PlainDisplay, Progress, summary
+from casty.cli.demo.tree import Part, Tree
 
 DRIVER, ONE, TWO = (NodeAddress("127.0.0.1", port) for port in (1, 2, 3))
 

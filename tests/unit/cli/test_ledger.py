@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from casty.cli.ledger import Ledger
+from casty.cli.demo.ledger import Ledger
 
 
 def ledger_with(*workers: str, chunks: int = 10, in_flight_max: int = 2) -> Ledger[str]:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from casty.address import NodeAddress
 from casty.cli.app import app
 from casty.cli.status import json_of, lines_of
-from casty.protocol.membership import Member, MemberStatus
-from casty.protocol.report import ClusterReport, MemberReport, NodeReport, report_alone
+from casty.protocol.membership.status import ClusterReport, MemberReport, NodeReport, report_alone
+from casty.protocol.state.member import Member, MemberStatus
 
 A, B = NodeAddress("10.0.0.1", 2551), NodeAddress("10.0.0.2", 2551)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from casty import ConfigError
-from casty.cli import tree
-from casty.cli.tree import Part, pack, read_tree, standard_library
+from casty.cli.demo import tree
+from casty.cli.demo.tree import Part, pack, read_tree, standard_library
 
 
 def write(root: Path, **files: str | bytes) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casty.cli import words
-from casty.cli.words import CHUNK_CHARACTERS_MAX, count_alone, count_words, cut
+from casty.cli.demo import words
+from casty.cli.demo.words import CHUNK_CHARACTERS_MAX, count_alone, count_words, cut
 from casty.config import TransportLimits
 
 

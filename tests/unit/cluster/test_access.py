@@ -16,8 +16,9 @@ from casty import (
     TopologySnapshot,
 )
 from casty.cluster.access import ANYONE, OPEN_PATHS, RULES
-from casty.protocol.liveness_messages import HeartbeatAck, ProbeAnswer, ProbeRequest
-from casty.protocol.messages import (
+from casty.protocol.gossip.state_on_wire import to_wire
+from casty.protocol.messages.liveness import HeartbeatAck, ProbeAnswer, ProbeRequest
+from casty.protocol.messages.membership import (
     CONTROL_MESSAGES,
     ExitingConfirmed,
     RegistrySlots,
@@ -26,8 +27,7 @@ from casty.protocol.messages import (
     StandingAnswer,
     StatePage,
 )
-from casty.protocol.state_on_wire import to_wire
-from casty.protocol.watch_messages import (
+from casty.protocol.messages.watching import (
     ActorTerminated,
     ActorUnwatched,
     ActorWatched,

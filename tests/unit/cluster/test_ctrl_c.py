@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from casty import AskTimeoutError, ClusteredActorSystem, MemoryNetwork, NodeAddress
-from casty.transport.base import Connection, ConnectionHandler, Listener, Network
-from casty.transport.route import Route
+from casty.transport.manager.link_handle import Route
+from casty.transport.network.interface import Connection, ConnectionHandler, Listener, Network
 
 
 class Tripwire:

@@ -8,14 +8,14 @@ import pytest
 import trio
 
 from casty import CastyError, ClusteredActorSystem, MemoryNetwork
-from casty.protocol.availability import Availability
-from casty.protocol.death_watch import DeathWatch
-from casty.protocol.exchange import Exchange
-from casty.protocol.liveness_messages import Heartbeat
-from casty.protocol.messages import GossipDigest
-from casty.protocol.watch_messages import WatchActor
-from casty.runtime.ref import LocalRef
-from casty.runtime.system import kernel_of
+from casty.protocol.death_watch.machine import DeathWatch
+from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.gossip.receive import Exchange
+from casty.protocol.messages.liveness import Heartbeat
+from casty.protocol.messages.membership import GossipDigest
+from casty.protocol.messages.watching import WatchActor
+from casty.runtime.messaging.ref import LocalRef
+from casty.runtime.system.system import kernel_of
 
 PATHS = [
     "/_cluster",

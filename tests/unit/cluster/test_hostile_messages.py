@@ -25,13 +25,13 @@ from casty import (
     SubscribeTopology,
     message,
 )
-from casty.cluster.inbound import Inbound
-from casty.cluster.local_transport import LocalTransport
-from casty.protocol.messages import JoinAnswer, JoinState, JoinWithdrawn, StatePage
-from casty.protocol.state_on_wire import to_wire
-from casty.runtime.ask import refuse
+from casty.cluster.remoting.inbound import Inbound
+from casty.cluster.remoting.local_transport import LocalTransport
+from casty.protocol.gossip.state_on_wire import to_wire
+from casty.protocol.messages.membership import JoinAnswer, JoinState, JoinWithdrawn, StatePage
+from casty.runtime.messaging.ask import refuse
 from casty.testing.samples import gossip_of, member, run_of
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
 

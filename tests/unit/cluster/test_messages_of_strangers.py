@@ -27,11 +27,11 @@ from casty import (
 from casty.address import UniqueAddress
 from casty.config import TransportLimits
 from casty.runtime.events import STRANGERS_FULL
-from casty.runtime.mailbox import DIRECT_MAX
+from casty.runtime.messaging.mailbox import DIRECT_MAX
 from casty.testing.samples import run_of
-from casty.transport.charges import STRANGER_VALUES_MAX, kept
-from casty.transport.shares import shares
-from casty.wire.codec import Codec
+from casty.transport.limits.charges import STRANGER_VALUES_MAX, kept
+from casty.transport.limits.shares import shares
+from casty.wire.codec.codec import Codec
 from casty.wire.envelope import Notice, encode_wait
 from casty.wire.frame import FrameKind, Lane
 

@@ -17,7 +17,7 @@ from casty import (
     RemoteTransport,
     SystemConfig,
 )
-from casty.runtime.system import kernel_of
+from casty.runtime.system.system import kernel_of
 
 STEPS_MAX = 2_000
 

@@ -25,8 +25,8 @@ from casty import (
     embed,
 )
 from casty.address import LastMembership, NodeAddress, UniqueAddress
-from casty.runtime import embedding
-from casty.runtime.system import fail_system
+from casty.runtime.system import embedding
+from casty.runtime.system.system import fail_system
 
 DOWNED = NodeDowned("web-1 was declared down by its cluster")
 

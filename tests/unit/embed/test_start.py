@@ -28,7 +28,7 @@ from casty import (
     MemoryNetwork,
     embed,
 )
-from casty.runtime.system import fail_system
+from casty.runtime.system.system import fail_system
 
 
 @dataclass(frozen=True)

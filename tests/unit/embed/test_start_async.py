@@ -22,7 +22,7 @@ from casty import (
     Behaviors,
     embed,
 )
-from casty.runtime.system import fail_system
+from casty.runtime.system.system import fail_system
 
 
 @dataclass(frozen=True)

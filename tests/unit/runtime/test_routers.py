@@ -11,13 +11,13 @@ import trio.testing
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.errors import AskFailed
-from casty.protocol.supervision import Restart
+from casty.protocol.actor.supervision import Restart
 from casty.refs import ActorRef, ServiceKey
 from casty.routers import Routers
-from casty.runtime.behavior import Behavior
-from casty.runtime.context import ActorContext
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed
-from casty.runtime.system import ActorSystem
+from casty.runtime.system.system import ActorSystem
 from casty.testing import BehaviorTestKit, Spawned, Told
 
 Seen = list[tuple[str, str]]

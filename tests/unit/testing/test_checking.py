@@ -24,8 +24,8 @@ from casty.testing.simulation import (
     play,
 )
 from casty.testing.simulation.__main__ import main
-from casty.testing.simulation.searching import draw_at, function_at, play_at
-from casty.testing.simulation.shrinking import shrunk
+from casty.testing.simulation.scenario.shrinking import shrunk
+from casty.testing.simulation.search.searching import draw_at, function_at, play_at
 
 HELD = Played(1.0, 2, "digest")
 
@@ -189,7 +189,7 @@ def test_functions_are_found_by_file_and_by_module(broken: Path) -> None:
     assert function_at("casty.testing.simulation:play") is play
     assert draw_at(f"{broken}:draw")(30) == Scenario(30, ("a", "b"), ((1.5, Crash("b")),))
     with pytest.raises(ConfigError, match="is no function"):
-        function_at("casty.testing.simulation.checking:COMMAND")
+        function_at("casty.testing.simulation.search.checking:COMMAND")
     with pytest.raises(ConfigError, match="no function at"):
         function_at(f"{broken}:missing")
 

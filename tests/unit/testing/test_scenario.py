@@ -27,8 +27,8 @@ from casty.testing.simulation import (
     partition_scenario,
     random_scenario,
 )
-from casty.testing.simulation.faults import FAULTS
-from casty.testing.simulation.scenario import scenario_from
+from casty.testing.simulation.scenario.faults import FAULTS
+from casty.testing.simulation.scenario.scenario import scenario_from
 
 EXAMPLES: dict[str, Fault] = {
     'Crash("a")': Crash("a"),

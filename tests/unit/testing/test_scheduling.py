@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio._core._run as scheduler
 
-from casty.testing.simulation.scheduling import seeded_scheduling
+from casty.testing.simulation.nodes.scheduling import seeded_scheduling
 
 
 def order(seed: int) -> list[int]:

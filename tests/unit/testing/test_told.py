@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from casty.protocol.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
+from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.testing.samples import member
-from casty.testing.simulation.invariants import InvariantBroken
-from casty.testing.simulation.told import MembershipEvent, Told
+from casty.testing.simulation.invariants.invariants import InvariantBroken
+from casty.testing.simulation.nodes.told import MembershipEvent, Told
 
 A, B = member("a", up_number=1), member("b", up_number=2)
 AGAIN = member("b", incarnation=99, up_number=3)

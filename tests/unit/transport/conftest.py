@@ -14,9 +14,9 @@ import trio.testing
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.base import Connection, Network
-from casty.transport.memory import MemoryNetwork
-from casty.transport.peers import RemoteTransport
+from casty.transport.manager.peers import RemoteTransport
+from casty.transport.network.interface import Connection, Network
+from casty.transport.network.memory import MemoryNetwork
 from casty.wire.frame import FrameKind, Lane, frame
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused, encode_hello
 

@@ -8,7 +8,7 @@ import pytest
 
 from casty.address import ActorAddress
 from casty.refs import ActorRef
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
 
 
 class PlainRef(ActorRef[Any]):

@@ -22,17 +22,17 @@ import pytest
 from casty.address import ActorAddress, NodeAddress
 from casty.config import TransportLimits
 from casty.errors import DecodeError, EncodeError, ProtocolError, UnknownTypeError, UnsupportedTypeError
-from casty.naming import message
-from casty.protocol.cluster_state import project_state
-from casty.protocol.registry import Registry
-from casty.protocol.vector_clock import VectorClock
+from casty.protocol.state.cluster_state import project_state
+from casty.protocol.state.registry import Registry
+from casty.protocol.state.vector_clock import VectorClock
 from casty.refs import ActorRef
+from casty.schema.names import message
 from casty.testing.samples import gossip_of, member
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
+from casty.wire.codec.scalars import RefShape
+from casty.wire.codec.shapes import Mismatch
 from casty.wire.envelope import Envelope, Notice, count_values, decode_head, encode_headers, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
-from casty.wire.scalars import RefShape
-from casty.wire.shapes import Mismatch
 
 T = TypeVar("T")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Never
 
 from casty.address import NodeAddress
-from casty.protocol.gossip import Gossip
-from casty.protocol.liveness_messages import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
-from casty.protocol.messages import (
+from casty.protocol.gossip.state_on_wire import to_wire
+from casty.protocol.membership.status import REPORT_TYPES, MemberReport, NodeReport
+from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
+from casty.protocol.messages.membership import (
     CONTROL_MESSAGES,
     ExitingConfirmed,
     GossipDelta,
@@ -29,11 +30,7 @@ from casty.protocol.messages import (
     StandingQuestion,
     StatePage,
 )
-from casty.protocol.reachability import ObserverRow
-from casty.protocol.registry import SlotPage
-from casty.protocol.report import REPORT_TYPES, MemberReport, NodeReport
-from casty.protocol.state_on_wire import to_wire
-from casty.protocol.watch_messages import (
+from casty.protocol.messages.watching import (
     ActorTerminated,
     ActorUnwatched,
     ActorWatched,
@@ -41,9 +38,12 @@ from casty.protocol.watch_messages import (
     UnwatchActor,
     WatchActor,
 )
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow
+from casty.protocol.state.registry import SlotPage
 from casty.refs import ActorRef
 from casty.testing.samples import gossip_of, member, run_of
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
 from casty.wire.handshake import PROTOCOL_MAX
 
 KNOWN = Path(__file__).with_name("control_messages.txt")

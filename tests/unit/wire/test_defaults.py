@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 import casty
-from casty.wire.codec import Codec
+from casty.wire.codec.codec import Codec
 
 
 @casty.message("tests.defaults.Inner")

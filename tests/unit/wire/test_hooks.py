@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from casty.errors import UnsupportedTypeError
-from casty.wire.hooks import FieldHooks, make_decode, make_encode
+from casty.wire.codec.hooks import FieldHooks, make_decode, make_encode
 
 
 @dataclass(frozen=True)

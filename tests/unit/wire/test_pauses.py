@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casty.errors import FrameError
+from casty.wire.control.pause import PATH_BYTES_MAX, decode_path, pause_frame, resume_frame
 from casty.wire.frame import FrameDecoder, FrameKind
-from casty.wire.pauses import PATH_BYTES_MAX, decode_path, pause_frame, resume_frame
 
 
 @given(path=st.text(max_size=100).filter(lambda text: text.isprintable()))

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from casty.config import TransportLimits
 from casty.errors import EncodeError
-from casty.naming import message
-from casty.wire.codec import Codec
-from casty.wire.pieces import LARGE_VALUE_MIN, Cutter, Piece, rest_of
+from casty.schema.names import message
+from casty.wire.chunking.buffers import LARGE_VALUE_MIN, Cutter, Piece, rest_of
+from casty.wire.codec.codec import Codec
 
 MIB = 1024 * 1024
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FRAME_BYTES_LEAST, TransportLimits
 from casty.errors import ConfigError, FrameError
-from casty.protocol.paging import PAGE_BYTES_MAX
-from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind
-from casty.wire.slices import (
+from casty.protocol.gossip.paging import PAGE_BYTES_MAX
+from casty.wire.chunking.chunks import (
     ASSEMBLY_SHARES,
     KEPT_SECONDS,
     SLICE_BYTES_MAX,
@@ -24,6 +23,7 @@ from casty.wire.slices import (
     large_frame,
     number_of,
 )
+from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind
 
 LIMIT = 4 * SLICE_BYTES_MAX
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.wire.codec import Codec
+from casty.wire.chunking.chunks import SLICE_BYTES_MAX, Assembler, cut
+from casty.wire.codec.codec import Codec
+from casty.wire.control.deadline import with_time_left
 from casty.wire.envelope import encode_wait
 from casty.wire.frame import HEADER_BYTES, FrameDecoder
-from casty.wire.slices import SLICE_BYTES_MAX, Assembler, cut
-from casty.wire.time_left import with_time_left
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""A node of ``casty demo``: the program of the processes that the driver starts.
+
+``python -m casty.cli.demo.worker_process PORT NODE_ID MEMBERS`` joins the node at 127.0.0.1:PORT, waits
+until MEMBERS nodes are up, and counts words. It leaves on SIGTERM, and when its stdin ends, because
+then the driver is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass, replace
+
+import trio
+
+from casty import ClusterSettings
+from casty.cli.demo.words import word_counter
+from casty.cli.exits import ExitCode, run_until_signal
+from casty.cli.hosting import Guest, NodePlan, host
+
+SYSTEM_NAME = "casty-demo"
+HOST = "127.0.0.1"
+COUNTER_ROLE = "counter"
+JOIN_TIMEOUT = 30.0
+SETTINGS = replace(ClusterSettings.local(), leave_timeout=0.5, on_downed="stop")
+"""A node that leaves while another one is dead waits in vain for agreement, and the user at the
+terminal with it: so not for long."""
+
+
+def plan_of(node_id: str, port: int, members: int) -> NodePlan:
+    """Return how one node of the demo is made."""
+    return NodePlan(
+        node_id=node_id,
+        name=SYSTEM_NAME,
+        host=HOST,
+        seed_nodes=((HOST, port),),
+        roles=frozenset({COUNTER_ROLE}),
+        required_quorum=members,
+        join_timeout=JOIN_TIMEOUT,
+        settings=SETTINGS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One run of the program."""
+
+    plan: NodePlan
+
+    async def run(self) -> ExitCode:
+        """Be a node until the driver is gone or somebody asks it to end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_end_of_stdin, nursery.cancel_scope)
+            ending = await host(self.plan, Guest("word-counter", word_counter))
+            nursery.cancel_scope.cancel()
+            return ending
+        return ExitCode.ok
+
+
+async def _cancel_at_end_of_stdin(scope: trio.CancelScope) -> None:
+    async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stdin:
+        while await stdin.receive_some():
+            continue
+    scope.cancel()
+
+
+def main() -> None:
+    """Run the program."""
+    port, node_id, members = sys.argv[1:]
+    logging.basicConfig(level=logging.WARNING, format=f"{node_id} %(levelname)s %(message)s")
+    sys.exit(trio.run(run_until_signal, Worker(plan_of(node_id, int(port), int(members))).run))
+
+
+if __name__ == "__main__":
+    main()

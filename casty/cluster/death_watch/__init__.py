@@ -1,0 +1,1 @@
+"""Death watch between nodes: its driver."""

@@ -1,0 +1,146 @@
+"""The driver of death watch between nodes: the actor ``_watch``.
+
+It joins the machine of the watches to the actors: a watcher here is told through the kernel, an
+actor here that a peer watches gets one more watcher, which stands for that peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Never, TypeAlias, assert_never
+
+from casty.address import UniqueAddress
+from casty.cluster.commands import LocalEnded, SubscribeTopology, UnwatchRemote, WatchCmd, WatchRemote
+from casty.cluster.node import ClusterNode, lane_of
+from casty.cluster.peer_queue import Mail
+from casty.errors import RemoteFailure
+from casty.protocol.death_watch.machine import Attach, DeathWatch, Detach, Target, TellEnd, WatchEffect
+from casty.protocol.effects import Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.messages.watching import WatchActor, WatchMessage
+from casty.protocol.state.cluster_state import TopologySnapshot
+from casty.refs import ActorRef
+from casty.runtime.actor.cell import Cell
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.actor.watching import add_watcher
+from casty.runtime.behavior.behavior import Behavior, task
+from casty.runtime.drive import drive
+from casty.runtime.events import Terminated
+from casty.runtime.messaging.ask import describe
+from casty.runtime.messaging.inbox import Inbox
+
+Watch: TypeAlias = tuple[ActorRef[Never], ActorRef[Never]]
+"""A watcher of this node, and the ref of another node's actor as it knows it."""
+
+
+class PeerWatcher:
+    """What stands for a peer among the watchers of a local actor."""
+
+    __slots__ = ("_peer", "_serial", "_watch", "actor", "uid")
+
+    def __init__(self, watch: ActorRef[WatchCmd], peer: UniqueAddress, serial: int, actor: Cell) -> None:
+        self._watch = watch
+        self._peer = peer
+        self._serial = serial
+        self.actor = actor
+        self.uid = actor.kernel.next_uid()
+
+    def signal(self, signal: object) -> None:
+        if isinstance(signal, Terminated):
+            reason = describe(signal.cause) if isinstance(signal.cause, Exception) else None
+            self._watch.tell(LocalEnded(self._peer, self._serial, reason))
+
+
+class WatchDriver:
+    """The machine, what it is told, and what performs its effects."""
+
+    def __init__(self, node: ClusterNode, ctx: ActorContext[WatchCmd]) -> None:
+        self._node = node
+        self._ctx = ctx
+        self._machine: DeathWatch[Watch] = DeathWatch(frozenset({node.self_node}))
+        self._attached: dict[tuple[UniqueAddress, int], PeerWatcher] = {}
+
+    def handle(self, event: WatchCmd, now: float) -> Sequence[WatchEffect[Watch]]:
+        """Take a wish of this node or what is heard from others."""
+        machine = self._machine
+        match event:
+            case WatchRemote(watcher, ref):
+                return machine.watch((watcher, ref), _target(ref), now)
+            case UnwatchRemote(watcher, ref):
+                return machine.unwatch((watcher, ref))
+            case Mail():
+                said = self._node.watch_mail.take(event)
+                try:
+                    return machine.hear(said.peer, said.message, exists=self._exists(said.message))
+                except Exception as error:  # the boundary of one message of a peer, which must not end this node
+                    self._node.refuse(said.peer, said.message, error)
+                return ()
+            case LocalEnded(peer, serial, reason):
+                self._attached.pop((peer, serial), None)
+                return machine.ended(peer, serial, reason)
+            case TopologySnapshot(members):
+                return machine.members_changed(frozenset(member.unique for member in members))
+            case TimerFired():
+                return machine.resend(now)
+            case _ as never:
+                assert_never(never)
+
+    def perform(self, effect: WatchEffect[Watch]) -> None:
+        """Do what the machine asks for."""
+        match effect:
+            case Send(to, message):
+                self._node.send_control(to, message)
+            case SendIfUp(to, message):
+                if not self._node.send_control(to, message, if_up=True):
+                    self._node.dial(to.address, lane_of(message))
+            case StartTimer(key, delay):
+                self._ctx.schedule_once(TimerFired(key), delay, key=key)
+            case Attach(peer, serial, path, uid):
+                actor = self._actor(path, uid)
+                if actor is not None:
+                    watcher = self._attached[peer, serial] = PeerWatcher(self._ctx.self, peer, serial, actor)
+                    add_watcher(actor, watcher.uid, watcher)
+            case Detach(peer, serial):
+                self._detach(self._attached.pop((peer, serial), None))
+            case TellEnd((watcher, ref), reason):
+                cause = None if reason is None else RemoteFailure(reason)
+                self._node.kernel.terminated(watcher, ref, cause)
+            case _ as never:
+                assert_never(never)
+
+    def close(self) -> None:
+        """Take back every watcher: nobody is there any more to pass an end on."""
+        for watcher in self._attached.values():
+            self._detach(watcher)
+        self._attached.clear()
+
+    def _detach(self, watcher: PeerWatcher | None) -> None:
+        if watcher is not None and watcher.actor.watchers is not None:
+            watcher.actor.watchers.pop(watcher.uid, None)
+
+    def _exists(self, message: WatchMessage) -> bool:
+        return isinstance(message, WatchActor) and self._actor(message.path, message.uid) is not None
+
+    def _actor(self, path: str, uid: int) -> Cell | None:
+        target = self._node.kernel.target(path, uid)
+        return None if target is None else target.owner()
+
+
+def _target(ref: ActorRef[Never]) -> Target:
+    address = ref.address
+    if address.node is None:
+        raise ValueError(f"an actor of another node has the address of a node, got {address}")
+    return Target(UniqueAddress(address.node, address.incarnation), address.path, address.uid)
+
+
+def watch_behavior(node: ClusterNode) -> Behavior[WatchCmd]:
+    """Return the behaviour of ``_watch``."""
+
+    async def main(ctx: ActorContext[WatchCmd], inbox: Inbox[WatchCmd]) -> None:
+        driver = WatchDriver(node, ctx)
+        node.subsystems.topology.tell(SubscribeTopology(ctx.self))
+        try:
+            await drive(driver, inbox, driver.perform)
+        finally:
+            driver.close()
+
+    return task(main)

@@ -1,0 +1,1 @@
+"""Drivers of membership and failure detection, and where a node's membership is shown."""

@@ -1,0 +1,98 @@
+"""Where a node's membership is shown to code outside of actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.errors import CastyError
+from casty.protocol.state.cluster_state import TopologySnapshot
+from casty.protocol.state.member import Member, MemberStatus
+
+
+class Board:
+    """The latest snapshot, whether this node has joined, and whether and why its membership ended.
+
+    Written by the topology actor, read by tasks that wait.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot: TopologySnapshot | None = None
+        self.runs: frozenset[UniqueAddress] = frozenset()
+        """The runs of the members in it."""
+        self.unreachable_since: dict[NodeAddress, float] = {}
+        """When a member that cannot be reached was first shown so, on Trio's clock."""
+        self.joined = False
+        self.ended = False
+        self.on_end: Callable[[], None] | None = None
+        self._error: CastyError | None = None
+        self._changed = trio.Event()
+
+    @property
+    def members(self) -> frozenset[Member]:
+        """The members in the latest snapshot."""
+        return frozenset() if self.snapshot is None else self.snapshot.members
+
+    def show(self, snapshot: TopologySnapshot) -> None:
+        """Show a new snapshot."""
+        self.snapshot = snapshot
+        self.runs = frozenset(member.unique for member in snapshot.members)
+        before, now = self.unreachable_since, trio.current_time()
+        self.unreachable_since = {address: before.get(address, now) for address in snapshot.unreachable}
+        self._wake()
+
+    def join(self) -> None:
+        """Say that this node is a member."""
+        self.joined = True
+        self._wake()
+
+    def end(self, error: CastyError | None = None) -> None:
+        """Say that the membership has ended: in good order, or with the error that waiters get."""
+        if not self.ended:
+            self.ended, self._error = True, error
+            self._wake()
+            if self.on_end is not None:
+                self.on_end()
+
+    def ask_to_leave(self) -> bool:
+        """Have this node's work come to its end, if somebody sees to that; return whether."""
+        if self.on_end is None:
+            return False
+        self.on_end()
+        return True
+
+    def close(self) -> None:
+        """Have nobody wait any more: the actor that writes here has ended, for whatever reason."""
+        self.ended = True
+        self._wake()
+
+    async def wait_joined(self) -> None:
+        """Return once this node is a member. Raises the error that ended it before."""
+        while not self.joined:
+            await self._next()
+
+    async def wait_up(self, count: int) -> None:
+        """Return once at least ``count`` members are up. Raises when the membership ends first."""
+        while up_members(self.snapshot) < count:
+            await self._next()
+
+    async def wait_ended(self) -> None:
+        """Return once the membership has ended, for whatever reason."""
+        while not self.ended:
+            await self._changed.wait()
+
+    async def _next(self) -> None:
+        if self.ended:
+            raise self._error or CastyError("this node has left its cluster")
+        await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def up_members(snapshot: TopologySnapshot | None) -> int:
+    """Return how many members are up."""
+    return 0 if snapshot is None else sum(member.status is MemberStatus.up for member in snapshot.members)

@@ -1,0 +1,149 @@
+"""Both ends of a status report: the node that tells it, and who asks for it from outside.
+
+Who asks is no member and becomes none. It says which version it speaks and asks on a lane of its
+own, the answer follows on the same connection, and that is the end of it: there is no link, no
+queue, and no address that anybody would dial.
+"""
+
+from __future__ import annotations
+
+from random import SystemRandom
+from typing import Never
+
+import trio
+
+from casty.address import NodeAddress, Place, UniqueAddress
+from casty.cluster.commands import GetMembership, GetSuspicions, Membership, Suspicions
+from casty.cluster.node import ClusterNode
+from casty.config import TransportLimits
+from casty.errors import CastyError, ProtocolError
+from casty.protocol.membership.status import (
+    REPORT_TYPES,
+    ClusterReport,
+    MemberReport,
+    NodeReport,
+    Phase,
+    leader_in,
+    report_alone,
+    report_members,
+)
+from casty.protocol.state.membership_state import MEMBERS_MAX
+from casty.refs import ActorRef
+from casty.schema.names import printable
+from casty.transport.links.hello import greet
+from casty.transport.links.link import close
+from casty.transport.links.reading import READ_BYTES_MAX
+from casty.transport.network.interface import Connection, ConnectionLost, Network
+from casty.version import VERSION
+from casty.wire.codec.codec import Codec
+from casty.wire.frame import FrameDecoder, FrameKind, Lane
+from casty.wire.handshake import CLIENT, NONCE_BITS, PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds that the actors of a node have for their part of a report."""
+
+ASKER = NodeAddress("status", 1)
+"""What stands in the hello where a node has its address. Nobody dials it."""
+
+ANY_SYSTEM = ""
+"""In the hello of who asks: a node of whatever name."""
+
+
+class NoStatus(CastyError):
+    """Nobody there tells a status; the message says what happened."""
+
+
+async def report_frames(node: ClusterNode) -> bytes:
+    """Return the frames of this node's report. AskTimeoutError when one of its actors does not answer."""
+    ask, subsystems = node.system.ask, node.subsystems
+    membership: Membership = await ask(subsystems.topology, GetMembership, timeout=ANSWER_TIMEOUT)
+    suspicions: Suspicions = await ask(subsystems.heartbeat, GetSuspicions, timeout=ANSWER_TIMEOUT)
+    state, board = membership.state, node.board
+    phase: Phase = "gone" if board.ended else "member" if board.joined else "joining"
+    members = (
+        report_members(state, suspicions.phi, membership.heard, trio.current_time())
+        if state
+        else (report_alone(membership.member),)
+    )
+    head = NodeReport(
+        node.self_node.address,
+        membership.member.id,
+        node.system_name,
+        VERSION,
+        phase,
+        str(node.contacts) if phase == "joining" else "",
+        state.cluster_id if state else 0,
+        leader_in(state, node.self_node) if state else None,
+        state.is_converged(node.self_node) if state else False,
+        len(members),
+    )
+    return b"".join(node.control_codec.frame_control(part) for part in (head, *members))
+
+
+async def ask_status(
+    network: Network, address: NodeAddress, *, system_name: str = ANY_SYSTEM, timeout: float = 5.0
+) -> ClusterReport:
+    """Return what the node at ``address`` tells of its cluster. Raises NoStatus, which says why there is nothing.
+
+    With a ``system_name`` a node of another name refuses. ``timeout`` seconds are for everything together.
+    """
+    try:
+        with trio.fail_after(timeout):
+            connection = await network.connect(address)
+            try:
+                return await _ask(connection, address, system_name)
+            finally:
+                await close(connection)
+    except trio.TooSlowError:
+        raise NoStatus(f"{address} did not answer within {timeout:g} s: is it a casty node, and does it run?") from None
+    except ConnectionLost:
+        what = "closed the connection without an answer"
+        raise NoStatus(f"{address} {what}: it is no casty node, one of another version, or has no room") from None
+    except ProtocolError as error:
+        raise NoStatus(f"{address} does not answer like a casty node: {printable(str(error))}") from None
+    except NoStatus:
+        raise
+    except CastyError as error:  # the dial failed
+        raise NoStatus(str(error)) from None
+
+
+async def _ask(connection: Connection, address: NodeAddress, system_name: str) -> ClusterReport:
+    limits, rng = TransportLimits(), SystemRandom()
+    asker = UniqueAddress(ASKER, rng.getrandbits(NONCE_BITS - 1) | 1)
+    hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, system_name, asker, Lane.status, role=CLIENT)
+    answer, decoder = await greet(connection, hello, limits)
+    if isinstance(answer, Refused):
+        raise NoStatus(f"{address} does not tell its status: {printable(answer.reason)}")
+    return await _read(connection, decoder, limits)
+
+
+async def _read(connection: Connection, decoder: FrameDecoder, limits: TransportLimits) -> ClusterReport:
+    codec = Codec(export_ref=_no_export, import_ref=_no_import, limits=limits)
+    for report_type, name in REPORT_TYPES.items():
+        codec.register(report_type, name=name)
+    head: NodeReport | None = None
+    members: list[MemberReport] = []
+    frames = decoder.feed(b"")
+    while True:
+        for kind, body in frames:
+            part = codec.decode_control(body) if kind is FrameKind.CONTROL else None
+            if isinstance(part, NodeReport) and head is None and 0 < part.members <= MEMBERS_MAX:
+                head = part
+            elif isinstance(part, MemberReport) and head is not None and len(members) < head.members:
+                members.append(part)
+            else:
+                raise ProtocolError(f"a {kind.name} frame that belongs to no report")
+        if head is not None and len(members) == head.members:
+            return ClusterReport(head, tuple(members))
+        data = await connection.receive(READ_BYTES_MAX)
+        if not data:
+            raise ConnectionLost("the connection was closed within the report")
+        frames = decoder.feed(data)
+
+
+def _no_export(ref: ActorRef[Never], type_form: object) -> Place:
+    raise CastyError("a report has no refs")
+
+
+def _no_import(place: Place, type_form: object) -> ActorRef[Never]:
+    raise CastyError("a report has no refs")

@@ -1,0 +1,182 @@
+"""The driver of discovery: the actor ``_receptionist``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Never, TypeAlias, assert_never
+
+from casty.cluster.commands import SubscribeTopology
+from casty.cluster.node import ClusterNode
+from casty.cluster.receptionist.services import (
+    Deregister,
+    Find,
+    Listing,
+    ReceptionistCmd,
+    Register,
+    ServiceInstance,
+    Subscribe,
+)
+from casty.protocol.membership.inputs import OwnServices
+from casty.protocol.receptionist.listings import Entries, Listings, Misfit, Names, Notify
+from casty.protocol.state.cluster_state import TopologySnapshot
+from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, TYPES_LENGTH_MAX, ServiceEntry
+from casty.refs import ActorRef, ServiceKey
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.behavior.behavior import Behavior, task
+from casty.runtime.drive import attempt
+from casty.runtime.events import Terminated
+from casty.runtime.messaging.inbox import Inbox
+from casty.schema.names import printable
+
+OFFER_INTERVAL = 0.05
+"""A change of the services costs every node a new snapshot, so a burst of them makes at most 20 of them a second."""
+
+MISFITS_NOTED_MAX = 256
+"""Pairs of keys with one name and different types that are told once each; more of them are not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The receptionist's note to itself: say what this node offers, if that has changed."""
+
+
+Subscriber: TypeAlias = tuple[ServiceKey[Any], ActorRef[Listing[Any]]]
+ReceptionistMessage: TypeAlias = ReceptionistCmd | TopologySnapshot | Terminated | _Offer
+
+
+class ReceptionistDriver:
+    """Translates between keys and refs on one side and the listings machine on the other."""
+
+    def __init__(self, node: ClusterNode, ctx: ActorContext[ReceptionistMessage]) -> None:
+        self._node = node
+        self._ctx = ctx
+        self._listings: Listings[Subscriber] = Listings()
+        self._subscribed: dict[ActorRef[Never], dict[Subscriber, None]] = {}
+        self._is_changed = False
+        self._is_offering = False
+        self._misfits: set[tuple[str, Names, Names]] = set()
+
+    def take(self, message: ReceptionistMessage) -> None:
+        """Handle one message."""
+        listings = self._listings
+        match message:
+            case Register(key, ref):
+                self._register(key, ref)
+            case Deregister(key, ref):
+                self._offer(listings.deregister(self._service(key, ref)))
+            case Find(key, reply_to):
+                reply_to.tell(self._listing(key, self._find(key)))
+            case Subscribe(key, reply_to):
+                self._subscribe(key, reply_to)
+            case TopologySnapshot():
+                self._perform(listings.update(message))
+            case Terminated(ref):
+                self._offer(listings.stopped(ref.path, ref.address.uid))
+                self._drop(ref)
+            case _Offer():
+                self._offer_now()
+            case _ as never:
+                assert_never(never)
+
+    def _register(self, key: ServiceKey[Any], ref: ActorRef[Any]) -> None:
+        if not ref.address.is_local:
+            self._ctx.log.error("%r not registered: %s is no actor of this node; register it there", key, ref)
+            return
+        if self._listings.is_full:
+            self._ctx.log.error("%r not registered: this node offers %d services already", key, SERVICES_PER_NODE_MAX)
+            return
+        service = self._service(key, ref)
+        if sum(map(len, service.accepts)) > TYPES_LENGTH_MAX:
+            self._ctx.log.error(
+                "%r not registered: the names of its %d types of message have more than %d characters together",
+                key, len(service.accepts), TYPES_LENGTH_MAX,
+            )  # fmt: skip
+            return
+        self._ctx.watch(ref)
+        self._offer(self._listings.register(service))
+
+    def _offer(self, is_changed: bool) -> None:
+        """Have the cluster told: at once, or with all else that changes within `OFFER_INTERVAL` of the last time."""
+        self._is_changed = self._is_changed or is_changed
+        if self._is_changed and not self._is_offering:
+            self._is_offering = True
+            self._ctx.self.tell(_Offer())  # behind the registrations that wait already
+
+    def _offer_now(self) -> None:
+        self._is_offering = self._is_changed
+        if self._is_changed:
+            self._is_changed = False
+            self._node.subsystems.topology.tell(OwnServices(self._listings.own))
+            self._ctx.schedule_once(_Offer(), OFFER_INTERVAL)
+
+    def _subscribe(self, key: ServiceKey[Any], reply_to: ActorRef[Listing[Any]]) -> None:
+        subscriber = key, reply_to
+        changes = self._listings.subscribe(key.name, self._names(key), subscriber)
+        self._subscribed.setdefault(reply_to, {})[subscriber] = None
+        self._perform(changes)
+        try:
+            self._ctx.watch(reply_to)
+        except ValueError:
+            self._drop(reply_to)  # it is no actor but, for example, an ask: the first listing was the answer
+
+    def _drop(self, ref: ActorRef[Any]) -> None:
+        for subscriber in self._subscribed.pop(ref, ()):
+            self._listings.unsubscribe(subscriber[0].name, subscriber)
+
+    def _find(self, key: ServiceKey[Any]) -> Entries:
+        found = self._listings.find(key.name, self._names(key))
+        if found.misfit is not None:
+            self._warn(found.misfit)
+        return found.entries
+
+    def _perform(self, changes: Sequence[Notify[Subscriber] | Misfit]) -> None:
+        for change in changes:
+            match change:
+                case Notify():
+                    attempt(self._notify, change)
+                case Misfit():
+                    self._warn(change)
+
+    def _warn(self, misfit: Misfit) -> None:
+        service = misfit.service
+        fault = service.key, misfit.names, service.accepts
+        if fault not in self._misfits and len(self._misfits) < MISFITS_NOTED_MAX:
+            self._misfits.add(fault)
+            self._ctx.log.error(
+                "ServiceKey %r: %s on %s is not listed for messages of %s, since its own key of this name takes %s; "
+                "give one of the two keys another name, or import the same key in both places",
+                service.key, printable(service.path), service.node,
+                " | ".join(misfit.names), printable(" | ".join(service.accepts)),
+            )  # fmt: skip
+
+    def _names(self, key: ServiceKey[Any]) -> Names:
+        return self._node.codec.names_of(key.message_type)
+
+    def _notify(self, change: Notify[Subscriber]) -> None:
+        key, reply_to = change.subscriber
+        reply_to.tell(self._listing(key, change.entries))
+
+    def _listing(self, key: ServiceKey[Any], entries: Entries) -> Listing[Any]:
+        return Listing(key, tuple(self._instance(key, entry) for entry in entries))
+
+    def _instance(self, key: ServiceKey[Any], entry: ServiceEntry) -> ServiceInstance[Any]:
+        place = entry.node
+        found = (self._node.system_name, entry.path, place.host, place.port, entry.incarnation, entry.uid)
+        return ServiceInstance(self._node.import_ref(found, key.message_type), place)
+
+    def _service(self, key: ServiceKey[Any], ref: ActorRef[Never]) -> ServiceEntry:
+        place, run = self._node.self_node.address, self._node.self_node.incarnation
+        return ServiceEntry(key.name, place, ref.path, incarnation=run, uid=ref.address.uid, accepts=self._names(key))
+
+
+def receptionist_behavior(node: ClusterNode) -> Behavior[ReceptionistMessage]:
+    """Return the behaviour of ``_receptionist``."""
+
+    async def main(ctx: ActorContext[ReceptionistMessage], inbox: Inbox[ReceptionistMessage]) -> None:
+        driver = ReceptionistDriver(node, ctx)
+        node.subsystems.topology.tell(SubscribeTopology(ctx.self))
+        async for message in inbox:
+            attempt(driver.take, message)
+
+    return task(main)

@@ -1,0 +1,331 @@
+"""Where frames and news of links come in: decode, then tell the actor that is responsible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from casty.address import ASK_PREFIX, NodeAddress, UniqueAddress
+from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rule, admits, is_internal, is_open
+from casty.cluster.commands import PeerSaid
+from casty.cluster.node import ClusterNode, lane_of
+from casty.cluster.observability.status_report import report_frames
+from casty.cluster.remoting.fast_receive import Arrivals
+from casty.cluster.remoting.local_transport import LocalTransport
+from casty.errors import ActorStoppedError, AskFailed, DecodeError, UnknownTypeError
+from casty.protocol.failure_detector.monitor import DialFailed, Heard, LinkLost, RunSeen
+from casty.protocol.gossip.state_pages import StateAssembler
+from casty.protocol.membership.inputs import HelloRefused, Received, SelfAlias
+from casty.protocol.messages.liveness import LivenessMessage
+from casty.protocol.messages.membership import JoinAnswer, StatePage, TopologyMessage
+from casty.protocol.messages.watching import WatchMessage
+from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason, MessageSummary
+from casty.runtime.messaging.ask import AskRef, refuse_asks
+from casty.schema.names import LOG_TEXT_MAX, printable
+from casty.transport.limits.charges import kept
+from casty.transport.links.hello import HUNG_UP, LEAVING
+from casty.wire.chunking.chunks import arrived_frame, decode_arrived, decode_large
+from casty.wire.control.cancel_request import decode_withdraw
+from casty.wire.control.pause import decode_path
+from casty.wire.envelope import Envelope, Notice, NoticeCode
+from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
+from casty.wire.handshake import Hello, Refused
+
+NOT_DELIVERED: dict[NoticeCode, DeadLetterReason] = {
+    "no_actor": "not delivered: no_actor",
+    "unknown_type": "not delivered: unknown_type",
+    "ill_typed": "not delivered: ill_typed",
+    "refused": "not delivered: refused",
+}
+
+UNANSWERABLE: dict[NoticeCode, str] = {
+    "unknown_type": "that node does not know this type of message, and has to import the module that declares it",
+    "ill_typed": "that node could not read this message, and its log says why",
+    "refused": "only members of its cluster may send it this message, of actors of their own",
+}
+"""What is told to an ask whose request another node cannot read, or does not take from this one."""
+
+
+class Inbound:
+    """The handler that the transport of one node reports to."""
+
+    def __init__(self, node: ClusterNode, local: LocalTransport) -> None:
+        self._node = node
+        self._local = local
+        self._states = StateAssembler()
+        self._complaints = node.complaints
+        self._arrivals = Arrivals(node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse)
+
+    def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
+        """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""
+        return self._arrivals.take(peer, frames, start)
+
+    def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
+        """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
+        try:
+            match kind:
+                case _ if kind in RESTRICTED and not self._admits(peer, RULES[kind], kind, kind.name):
+                    return
+                case FrameKind.ENVELOPE if isinstance(body, memoryview):
+                    self._arrivals.take_view(peer, body)
+                case FrameKind.ENVELOPE:
+                    self._envelope(peer, body)
+                case _ if isinstance(body, memoryview):
+                    self.frame(peer, lane, kind, bytes(body))
+                case FrameKind.CONTROL:
+                    self._control(peer, lane, body)
+                case FrameKind.NOTICE:
+                    self._notice(peer, self._node.codec.decode_notice(body))
+                case FrameKind.SLICE:
+                    self._slice(peer, body)
+                case FrameKind.LARGE:
+                    self._large(peer, decode_large(body))
+                case FrameKind.ARRIVED if self._node.holds is not None:
+                    self._node.holds.arrived(peer, *decode_arrived(body))
+                case FrameKind.PAUSE if self._node.holds is not None:
+                    self._node.holds.pause(peer, decode_path(body))
+                case FrameKind.RESUME if self._node.holds is not None:
+                    self._node.holds.resume(peer, decode_path(body))
+                case FrameKind.WITHDRAW:
+                    self._node.kernel.withdraw(peer, decode_withdraw(body))
+                case _:
+                    raise DecodeError(f"a frame of kind {kind.name} on an established link")
+        except DecodeError as error:
+            self._complain(peer, error)
+
+    def asking(self) -> int:
+        """Return how many asks of this node are open."""
+        return len(self._node.kernel.asks)
+
+    def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
+        """Have a node pause again that was asked to on the link before; all else is queued already."""
+        if lane is Lane.ordinary and self._node.backlogs is not None:
+            self._node.backlogs.link_up(peer)
+
+    def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
+        """Have a lost control link redialled: refusals are evidence."""
+        if lane is Lane.ordinary:
+            self._arrivals.link_lost(peer)
+            self._node.open_asks.link_lost(peer)
+            if self._node.holds is not None:
+                self._node.holds.resume_all(peer)
+        elif lane is Lane.large:
+            self._node.assembler.link_lost(peer, self._node.kernel.now())
+            if self._node.holds is not None:
+                self._node.holds.link_lost(peer, reason, graceful=graceful)
+        elif lane is Lane.control:
+            self._states.forget(peer)
+            if not graceful:
+                self._node.subsystems.heartbeat.tell(LinkLost(peer))
+
+    def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
+        """Pass on that nobody answered; messages for who is no member do not wait for another attempt."""
+        node = self._node
+        node.contacts.failed(address, reason)
+        if lane is Lane.control:
+            node.subsystems.heartbeat.tell(DialFailed(address, refused))
+        elif node.transport is not None and all(member.address != address for member in node.board.members):
+            node.transport.give_up(address, f"no member is at {address}")
+
+    def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
+        """Pass on that the node there wants nothing to do with this one."""
+        say = self._complaints.info if refusal == LEAVING else self._complaints.warning
+        say(address, f"refused the connection: {refusal.reason}")
+        self._node.contacts.refused(address, refusal.reason)
+        if refusal.final:
+            self._node.subsystems.topology.tell(HelloRefused(address, printable(refusal.reason)))
+
+    def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
+        """Log whom this node has refused."""
+        if refusal == HUNG_UP:  # a check of the port, or a node that was stopped: none of them is in the wrong
+            self._complaints.debug(host, f"a connection from there ended: {refusal.reason}")
+            return
+        who, say = "", self._complaints.info if refusal == LEAVING else self._complaints.warning
+        if hello is not None and hello.lane is Lane.status:  # whom its own line on a terminal has told
+            who, say = f" (casty status of system {hello.system})", self._complaints.info
+        elif hello is not None:
+            who = f" ({printable(hello.node_id)} at {hello.node.address} of system {hello.system})"
+        say(host, f"a connection from there was refused: {refusal.reason}{who}")
+
+    def incarnation_seen(self, node: UniqueAddress) -> None:
+        """Pass on which run answers at an address."""
+        if node == self._node.self_node:
+            return
+        self._node.subsystems.heartbeat.tell(RunSeen(node))
+
+    def self_dialled(self, address: NodeAddress) -> None:
+        """Pass on that an address leads back to this node."""
+        self._node.contacts.is_self(address)
+        self._node.subsystems.topology.tell(SelfAlias(address))
+
+    async def report(self) -> bytes:
+        """Tell how this node and its cluster are doing."""
+        return await report_frames(self._node)
+
+    def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
+        """Make dead letters of what was for actors; control messages are repeated by their machines."""
+        if self._node.holds is not None:
+            for frame in body_frames:
+                if frame[HEADER_BYTES - 1] == FrameKind.SLICE:
+                    self._node.holds.undelivered(frame, reason)
+        self._node.dead_frames.take(to, body_frames, reason)
+
+    def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
+        node = self._node
+        message = node.control_codec.decode_control(body)
+        name = node.control_codec.name_of(type(message))
+        node.meters.note_received(name, HEADER_BYTES + len(body))
+        if lane is not lane_of(message):
+            raise DecodeError(f"{name} on the {lane.name} lane")
+        rule = RULES[type(message)]
+        if rule is not ANYONE and not self._admits(peer, rule, message, name):
+            return
+        if isinstance(message, StatePage):
+            state = self._states.take(peer, message, len(body))
+            if state is None:
+                return
+            message = state
+        if isinstance(message, LivenessMessage):
+            node.subsystems.heartbeat.tell(Heard(peer, message))
+        elif isinstance(message, TopologyMessage):
+            if isinstance(message, JoinAnswer):
+                node.contacts.answered(peer.address, message)
+            node.topology_mail.put(peer, Received(peer, message), len(body))
+        elif isinstance(message, WatchMessage):
+            node.watch_mail.put(peer, PeerSaid(peer, message), len(body))
+        else:
+            raise DecodeError(f"{name} is no control message")
+
+    def _admits(self, peer: UniqueAddress, rule: Rule, message: object, name: str) -> bool:
+        """Return whether a peer may send a message; what it may not is counted and named in the log."""
+        node = self._node
+        is_inviter = not node.board.runs and node.may_welcome(peer)
+        if admits(rule, peer, message, is_member=node.is_member(peer), is_inviter=is_inviter):
+            return True
+        node.meters.refused[name] += 1
+        # In the order of things too: a member talks before it is known here as one, and after it was removed.
+        self._complaints.info(peer.address, f"{name} is not taken from there: only {rule.sender.value} may send it")
+        return False
+
+    def _envelope(self, peer: UniqueAddress, body: bytes | memoryview) -> None:
+        is_member = self._node.is_member(peer)
+        try:
+            if is_member:
+                envelope = self._node.codec.decode_envelope(body)
+            else:
+                envelope = self._node.decode_of_stranger(peer, body)
+        except DecodeError as error:
+            self._refuse(peer, error)
+            return
+        if not is_member:  # nothing is remembered of its heads, and what waits of it is charged
+            entry = self._node.codec.entry_of(envelope.name)
+            self._deliver(peer, envelope, len(body), kept(body, 0 if entry is None else entry.defaults_max))
+        elif self._deliver(peer, envelope, len(body)):
+            self._arrivals.learn(body, envelope)
+
+    def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
+        """Have the sender of a message told that it cannot be made here, and why not in this node's log."""
+        self._not_delivered(peer, Notice(_code_of(error), error.path, error.uid, error.name, error.ask))
+        self._complain(peer, error)
+        slot = self._node.kernel.target(error.path, error.uid)
+        if isinstance(slot, AskRef):
+            slot.refuse(AskFailed(f"the reply of {peer.address} cannot be read: {error}", "reply_lost"))
+
+    def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
+        if isinstance(error, ForeignRefError):  # in the order of things too, as where one is not admitted
+            self._node.meters.refused[error.name] += 1
+            self._complaints.info(peer.address, str(error))
+            return
+        self._node.meters.decode_errors += 1
+        self._complaints.warning(peer.address, str(error))
+
+    def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int, cost: int = 0) -> bool:
+        """Hand a message over, or have its sender told why not; whether somebody got it.
+
+        ``cost`` is what one of a stranger takes up while it waits.
+        """
+        path, uid, message, name, wait, _ = envelope
+        if is_internal(path) and is_open(path, message):
+            if not self._admits(peer, RULES[type(message)], message, name):
+                self._not_delivered(peer, Notice("refused", path, uid, name, 0 if wait is None else wait[1]))
+                return False
+        backlogs = self._node.backlogs
+        if backlogs is not None:
+            backlogs.sender, backlogs.size, backlogs.cost = peer, size, cost
+        kernel = self._node.kernel
+        kernel.arriving = (message, size) if cost else None
+        try:
+            refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
+        finally:
+            kernel.arriving = None
+        if refusal is not None:
+            self._not_delivered(peer, Notice(refusal, path, uid, name))
+            if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):
+                # Members only: a stranger could have this node dial the addresses of its choice.
+                whom = f"{path} on {self._node.self_node.address}"
+                error = ActorStoppedError(f"{whom} did not get the request: {NO_SUCH_ACTOR}")
+                refuse_asks(self._node.kernel, message, error, "lost" if wait is None else "not_delivered")
+        return refusal is None
+
+    def _slice(self, peer: UniqueAddress, body: bytes) -> None:
+        node = self._node
+        whole = node.assembler.take(peer, body, node.kernel.now())
+        if whole is not None and node.transport is not None and node.transport.is_up(peer, Lane.large):
+            # Also behind large messages that fill the queue: the peer waits for it, and may fill its own with them.
+            node.transport.send_held(peer, Lane.large, [arrived_frame(*whole)])
+
+    def _large(self, peer: UniqueAddress, number: int) -> None:
+        body = self._node.assembler.claim(peer, number)
+        if body is None:
+            raise DecodeError("the place of a large message came, and the message is not here any more")
+        self._envelope(peer, body)
+
+    def _not_delivered(self, peer: UniqueAddress, notice: Notice) -> None:
+        """Have the sender's node make a dead letter; where its link has no room for the notice, it is one here."""
+        node = self._node
+        if not notice.path or node.transport is None:
+            return
+        # Whoever has gone since is not dialled for this: the address may be a stranger's invention.
+        if not node.transport.send_if_up(peer, Lane.ordinary, node.codec.frame_notice(notice)):
+            self._bury(peer, notice, node.self_node.address)
+
+    def _bury(self, peer: UniqueAddress, notice: Notice, at: NodeAddress, *, incarnation: int = 0) -> None:
+        """Make a dead letter of what was not delivered at a node, or came from ``peer``.
+
+        One about who is no member holds the beginnings of its texts alone: those are charged to nobody.
+        """
+        path, shown = notice.path, None
+        if not self._node.is_member(peer):
+            path, shown = _beginning(path), MessageSummary(_beginning(notice.name), 0)
+        ref = self._node.remote(path, at, incarnation=incarnation)
+        self._node.kernel.dead_letter(notice, ref, NOT_DELIVERED[notice.code], shown=shown)
+
+    def _notice(self, peer: UniqueAddress, notice: Notice) -> None:
+        self._bury(peer, notice, peer.address, incarnation=peer.incarnation)
+        if not notice.path.startswith(ASK_PREFIX):  # a late reply is nothing to warn of, and each has a path of its own
+            self._complaints.warning(peer.address, f"could not deliver {notice.name} to {notice.path}: {notice.code}")
+        if notice.ask and notice.code in UNANSWERABLE and self._node.is_member(peer):
+            whom = f"{notice.path} on {peer.address}"
+            told = f"{whom} did not get the request: {UNANSWERABLE[notice.code]}: {notice.name}"
+            self._refuse_ask(notice.ask, AskFailed(told, "not_delivered"))
+
+    def _refuse_ask(self, number: int, error: AskFailed) -> None:
+        """Fail an ask of this node by its number, which only those know who were sent its request."""
+        for slot in self._node.kernel.asks.values():
+            if slot.uid == number:
+                slot.refuse(error)
+                break
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= LOG_TEXT_MAX else text[: LOG_TEXT_MAX - 3] + "..."
+
+
+def _code_of(error: DecodeError) -> NoticeCode:
+    """Return what the sender of a message is told of why it cannot be made here."""
+    match error:
+        case UnknownTypeError():
+            return "unknown_type"
+        case ForeignRefError():
+            return "refused"
+        case _:
+            return "ill_typed"

@@ -1,0 +1,60 @@
+"""Which asks of this node will get no reply because the run that has their requests was removed.
+
+Owns up to which ask requests can lie with each member that is not linked now. A request names a run, or whoever runs at
+an address; of the latter, those that began before the last link to the run was lost went to it, if they went anywhere:
+later ones wait for the next link, or another run has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Never
+
+from casty.address import UniqueAddress
+from casty.cluster.remoting.remote_ref import RemoteRef
+from casty.errors import AskFailed
+from casty.runtime.messaging.mailbox import Request
+from casty.runtime.messaging.ref import AskableRef
+from casty.runtime.system.kernel import Kernel
+
+
+class OpenAsks:
+    """The asks of one node, and those that it has handed on. ``is_member`` says of which runs to remember anything."""
+
+    def __init__(self, kernel: Kernel, is_member: Callable[[UniqueAddress], bool]) -> None:
+        self._kernel = kernel
+        self._is_member = is_member
+        self._latest: dict[UniqueAddress, int] = {}
+        """The serial number of the latest ask when the last link to a member was lost; gone with the member."""
+
+    def link_lost(self, peer: UniqueAddress) -> None:
+        """Take note of the end of a link for messages between actors."""
+        if self._is_member(peer):
+            self._latest[peer] = self._kernel.ask_serial
+
+    def fail(self, gone: UniqueAddress) -> None:
+        """End the asks whose requests went to a run that was removed, and to nobody else who could answer.
+
+        What was never written has become a dead letter by now, and its ask has ended as not sent.
+        """
+        latest = self._latest.pop(gone, 0)
+        failed = AskFailed(f"no reply from {gone.address}: the node was removed", "node_removed")
+        for serial, slot in list(self._kernel.asks.items()):
+            if slot.asked is not None and self._is_lost(slot.asked, gone, serial <= latest):
+                slot.refuse(AskFailed(f"{failed}{slot.asked.sent_to()}", failed.failure))
+        # Of those that went to whoever runs at the address, nobody knows whether this run had them, or the next one.
+        self._kernel.fail_relayed(lambda ref: isinstance(ref, RemoteRef) and ref.run == gone, failed)
+
+    def _is_lost(self, request: Request, gone: UniqueAddress, is_early: bool) -> bool:
+        if request.waits or not request.far:
+            return False  # an actor of this node has it
+        is_there = [self._led_to(ref, gone, is_early) for ref in request.far]
+        others = [ref for ref, was_there in zip(request.far, is_there, strict=True) if not was_there]
+        return any(is_there) and not any(ref.is_known() for ref in others)
+
+    def _led_to(self, ref: AskableRef[Never], gone: UniqueAddress, is_early: bool) -> bool:
+        run = ref.run if isinstance(ref, RemoteRef) else None
+        return run == gone or (is_early and run == UniqueAddress(gone.address, 0))
+
+    def __repr__(self) -> str:
+        return f"<OpenAsks members={len(self._latest)}>"

@@ -1,0 +1,256 @@
+"""Refs to actors of other nodes: what is told to one becomes a frame at once, and is queued for its node."""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, Never, TypeVar
+
+import trio
+
+from casty.address import ASK_PREFIX, ActorAddress, Place, UniqueAddress, serial_of
+from casty.errors import AskFailed, CastyError, MailboxFull
+from casty.refs import ActorRef
+from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, MessageSummary
+from casty.runtime.messaging.ask import ErrorReply, describe
+from casty.runtime.messaging.mailbox import Nothing, Request, payload
+from casty.runtime.messaging.ref import AskableRef, UnsentRequest, refuse_thread
+from casty.transport.manager.link_handle import Route
+from casty.wire.chunking.buffers import Piece
+from casty.wire.codec.codec import Write
+from casty.wire.control.cancel_request import withdraw_frame
+from casty.wire.encoded import EncodedMessage
+from casty.wire.envelope import encode_slot, encode_wait
+from casty.wire.frame import Lane
+
+if TYPE_CHECKING:
+    from casty.cluster.node import ClusterNode
+    from casty.cluster.remoting.paused_sends import Holds
+
+M_contra = TypeVar("M_contra", contravariant=True)
+T = TypeVar("T")
+
+REPLY_LOST: Final = (
+    f"the reply was not sent, {OUTBOUND_FULL} at the node that was asked: reply there with "
+    "`await reply_to.send(reply)`, which waits for room"
+)
+
+NOTHING_TOLD: tuple[type, Write] = (Nothing, bytes)
+"""Where nothing was told yet: no message is of this class."""
+
+
+class RemoteRef(AskableRef[M_contra]):
+    """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
+
+    __slots__ = ("_address", "_asked", "_node", "_place", "_route", "_tail", "_told", "_type_form")
+
+    def __init__(self, node: ClusterNode, place: Place, route: Route | None, type_form: object) -> None:
+        self._node = node
+        self._place = place
+        self._address: ActorAddress | None = None
+        self._route = route
+        self._type_form = type_form
+        self._told: tuple[type, Write] = NOTHING_TOLD
+        """The class of the last message that was told, and what makes frames of such: half of the encoding."""
+        self._asked: tuple[type, Write] = NOTHING_TOLD
+        self._tail = b""
+        """Of the ref for a reply: which ask it is for, since all replies of a class have one head."""
+
+    @property
+    def address(self) -> ActorAddress:
+        if self._address is None:
+            self._address = ActorAddress(*self._place)
+        return self._address
+
+    @property
+    def path(self) -> str:
+        return self._place[1]
+
+    @property
+    def run(self) -> UniqueAddress | None:
+        """Which run of a node the actor is on, incarnation 0 for whichever; None where the node has no links."""
+        return None if self._route is None else self._route.to
+
+    def of(self: ActorRef[Never], message_type: type[T]) -> ActorRef[T]:
+        if not isinstance(self, RemoteRef):
+            return ActorRef.of(self, message_type)
+        self._node.codec.register(message_type)
+        return RemoteRef(self._node, self._place, self._route, message_type)
+
+    @trio.lowlevel.enable_ki_protection  # as of `LocalRef`
+    def tell(self, message: M_contra) -> None:
+        node, (cls, write) = self._node, self._told
+        if get_ident() != node.thread:
+            refuse_thread(self)
+        if cls is not type(message):
+            write = self._writer(message)
+        frame, route, holds = write(message, self._tail, self), self._route, node.holds
+        if not frame:
+            return  # it was large, and `write_now` has taken it
+        if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
+            self.post(message, frame)
+        elif not (route.put(frame) or route.send(frame)):  # the usual case of `post`, without two calls
+            self._drop(message, frame)
+
+    @trio.lowlevel.enable_ki_protection
+    def request(self, request: Request) -> UnsentRequest | None:
+        node, message, (cls, write) = self._node, request.message, self._asked
+        if get_ident() != node.thread:
+            refuse_thread(self)
+        request.far += (self,)
+        if cls is not type(message):
+            write = node.codec.writer(self._place[1], self._place[5], message, self._type_form, has_tail=True)
+            self._asked = type(message), write
+        remaining = request.timeout  # of a request that has waited nowhere: no look at the clock
+        if remaining is None or request.cell is not None:
+            remaining = max(request.deadline - node.kernel.now(), 0.0)
+        frame, route, holds = write(message, encode_wait(remaining, request.ask), self), self._route, node.holds
+        if not frame:
+            return None
+        if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
+            is_taken = route is not None and not self.has_to_wait(frame) and route.put_request(frame)
+        else:
+            is_taken = route.put_request(frame)  # as in `tell`
+        return None if is_taken else _Unsent(self, request, frame)
+
+    def write_now(self, pieces: list[Piece]) -> bool:
+        """Write a large frame from where its pieces lie, if nothing is to go before it and it needs no slices."""
+        node, route, holds = self._node, self._route, self._node.holds
+        if route is None or holds is None or (holds.by_actor and holds.has(route.to, self._place[1])):
+            return False
+        return sum(map(len, pieces)) <= node.frame_bytes_max and route.write_now(pieces)
+
+    def is_known(self) -> bool:
+        node, route = self._node, self._route
+        if route is None or node.transport is None:
+            return False
+        is_member = any(member.address == route.to.address for member in node.board.members)
+        return is_member or node.transport.link_up(route.to, Lane.ordinary) is not None
+
+    def trouble(self) -> str:
+        address, node = self.address.node, self._node
+        since = None if address is None else node.board.unreachable_since.get(address)
+        return "" if since is None else f", which has been unreachable for {trio.current_time() - since:.1f} s"
+
+    def withdraw(self, ask: int) -> None:
+        node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
+        if route is None or node.holds is None:
+            return
+        # Where there is no room for it, the deadline that went with the request ends it.
+        route.send(frame)
+        node.holds.follow(route.to, path, frame)  # the request may wait here too: then once more, behind it
+
+    def _writer(self, message: object) -> Write:
+        node, (_, path, _, _, _, uid) = self._node, self._place
+        serial = serial_of(path)
+        if serial is None:
+            write = node.codec.writer(path, uid, message, self._type_form)
+        else:
+            write, self._tail = node.reply_writer(message, self._type_form), encode_slot(serial, uid)
+        self._told = type(message), write
+        return write
+
+    def has_to_wait(self, frame: bytes) -> bool:
+        """Whether a frame goes by way of the holds: it is large, or they hold back what is for its actor."""
+        node, route, holds = self._node, self._route, self._node.holds
+        if route is None or holds is None:
+            return False
+        return len(frame) > node.frame_bytes_max or (bool(holds.by_actor) and holds.has(route.to, self._place[1]))
+
+    def post(self, message: object, frame: bytes) -> None:
+        """Have a frame queued where it has to wait, or make a dead letter of its message."""
+        route, holds = self._route, self._node.holds
+        if route is None or holds is None:
+            is_taken = False
+        elif self.has_to_wait(frame):
+            is_taken = holds.tell(route.to, self._place[1], frame)
+        else:
+            is_taken = route.send(frame)
+        if not is_taken:
+            self._drop(message, frame)
+
+    async def post_in_time(self, message: object, frame: bytes, deadline: float) -> None:
+        """Do the same with a request, waiting for room where that is all that is missing."""
+        route, holds = self._route, self._node.holds
+        if route is None or holds is None:
+            self.post(message, frame)
+        elif self.has_to_wait(frame):
+            await holds.send(route.to, self._place[1], frame, deadline)
+        else:
+            await route.queue(frame, deadline)
+
+    def _drop(self, message: object, frame: bytes) -> None:
+        """Make a dead letter of a message that was not taken."""
+        kernel, route, holds = self._node.kernel, self._route, self._node.holds
+        if route is None or holds is None:
+            kernel.dead_letter(message, self, NODE_STOPPED)
+        elif (refusal := holds.refusal(route.to, frame)) is not None:
+            kernel.dead_letter(message, self, NOT_SENT, refusal, shown=_summary(message, frame))
+            self._refuse_ask(message, route, AskFailed(f"the reply was not sent: {refusal}"))
+        elif (refusal := route.refusal()) is not None:
+            kernel.dead_letter(message, self, NOT_SENT, refusal)
+        else:
+            kernel.dead_letter(message, self, OUTBOUND_FULL)
+            self._refuse_ask(message, route, MailboxFull(REPLY_LOST))
+
+    def _refuse_ask(self, message: object, route: Route, error: CastyError) -> None:
+        """Tell who waits for a reply why it was not sent; the time-out ends it where there is no room for this."""
+        node, (_, path, _, _, _, uid) = self._node, self._place
+        serial = serial_of(path)
+        if serial is not None and type(message) is not ErrorReply:
+            refusal = ErrorReply(describe(error), "reply_lost")
+            route.send(node.reply_writer(refusal, ErrorReply)(refusal, encode_slot(serial, uid)))
+
+    async def send(self, message: M_contra) -> None:
+        node, route, holds, (cls, write) = self._node, self._route, self._node.holds, self._told
+        if route is None or holds is None:
+            node.kernel.dead_letter(message, self, NODE_STOPPED)
+            await trio.lowlevel.checkpoint()
+            return
+        if cls is not type(message):
+            write = self._writer(message)
+        frame = write(message, self._tail)
+        if len(frame) > node.frame_bytes_max and holds.refusal(route.to, frame):
+            self._drop(message, frame)
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._queue(frame, route, holds)
+
+    async def send_encoded(self, message: EncodedMessage) -> None:
+        """Send a message that goes to others too, and was encoded for all of them, waiting for room."""
+        route, holds, (_, path, _, _, _, uid) = self._route, self._node.holds, self._place
+        serial = serial_of(path)
+        if serial is None:
+            frame = message.frame(path, uid)
+        else:
+            frame = message.frame(ASK_PREFIX, 0, encode_slot(serial, uid))
+        if route is not None and holds is not None:
+            await self._queue(frame, route, holds)
+
+    async def _queue(self, frame: bytes, route: Route, holds: Holds) -> None:
+        path = self._place[1]
+        if len(frame) > self._node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
+            await holds.send(route.to, path, frame)
+        else:
+            await route.send_wait(frame)
+
+
+def _summary(message: object, frame: bytes) -> MessageSummary:
+    """Return what is shown of a large message: strangers can ask for many of them, and a slow subscriber keeps them."""
+    return MessageSummary(type(payload(message)).__name__, len(frame))
+
+
+class _Unsent(UnsentRequest):
+    """A request that has its frame, and no room yet."""
+
+    __slots__ = ("_frame", "_ref", "_request")
+
+    def __init__(self, ref: RemoteRef[Never], request: Request, frame: bytes) -> None:
+        self._ref = ref
+        self._request = request
+        self._frame = frame
+
+    def tell(self) -> None:
+        self._ref.post(self._request, self._frame)
+
+    async def send(self) -> None:
+        await self._ref.post_in_time(self._request, self._frame, self._request.deadline)

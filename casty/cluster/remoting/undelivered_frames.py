@@ -1,0 +1,131 @@
+"""Frames to actors that will never be written, on their way to becoming dead letters.
+
+Owns those that wait for it. Each is decoded again, since its sender may have asked for a reply in it and an
+observer wants to see it, and a queue holds megabytes: all at once held the loop for 14 ms where the messages were
+simple, and for 160 ms where they held 2,600 small objects each. So many frames are taken in turns, in their order.
+The oldest ones beyond what may wait are counted by their heads alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from casty.address import UniqueAddress
+from casty.cluster.remoting.paused_sends import envelopes_of
+from casty.transport.limits.token_bucket import FRAME_COST_BYTES
+
+TURN_BYTES_MAX = 64 * 1024
+"""What is decoded before other tasks run, each frame with what handling it costs; one that is larger comes alone."""
+
+WAITING_BYTES_MAX = 32 * 1024 * 1024
+"""What waits for its turn at most. Whoever goes on sending to where nobody answers is faster than the turns, at 100 kB
+a message a hundred times."""
+
+DeadFrame = tuple[UniqueAddress, bytes, str]
+"""Whom it was for, the frame, and why it will not be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Then:
+    """What is called once everything before it has become dead letters."""
+
+    call: Callable[[], None]
+
+
+class DeadFrames:
+    """The dead frames of one node.
+
+    ``show`` makes a dead letter of one, with the reason; ``count`` does so of many, without the messages in them.
+    """
+
+    def __init__(
+        self, show: Callable[[UniqueAddress, bytes, str], None], count: Callable[[Sequence[DeadFrame]], None]
+    ) -> None:
+        self._show = show
+        self._count = count
+        self._waiting: deque[DeadFrame | _Then] = deque()
+        self._cost = 0
+        """Of those together."""
+        self._start: Callable[[], None] | None = None
+        self._is_running = False
+
+    def run_in(self, nursery: trio.Nursery) -> None:
+        """Have turns taken there from now on."""
+        self._start = lambda: nursery.start_soon(self._run)
+
+    def end(self) -> None:
+        """Take all that waits, and take at once whatever still comes."""
+        self._start = None
+        self._take_all()
+
+    def take(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
+        """Take frames for one peer, as they were given to the transport; few of them become dead letters at once."""
+        for frame in envelopes_of(frames):
+            self._waiting.append((to, frame, reason))
+            self._cost += len(frame) + FRAME_COST_BYTES
+        self._make_room()
+        if self._is_running:
+            return
+        self._take_turn()
+        if self._waiting and self._start is not None:
+            self._is_running = True
+            self._start()
+        else:
+            self._take_all()
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call once all that waits now has become dead letters; at once where nothing does."""
+        if self._waiting:
+            self._waiting.append(_Then(call))
+        else:
+            call()
+
+    def _make_room(self) -> None:
+        over: list[DeadFrame] = []
+        while self._cost > WAITING_BYTES_MAX:
+            item = self._waiting.popleft()
+            if isinstance(item, _Then):
+                self._count(over)
+                over = []
+                item.call()
+            else:
+                over.append(item)
+                self._cost -= len(item[1]) + FRAME_COST_BYTES
+        if over:
+            self._count(over)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                await trio.lowlevel.checkpoint()
+                self._take_turn()
+        finally:
+            self._is_running = False
+            self._take_all()  # also when this is cancelled: none may be lost
+
+    def _take_turn(self) -> None:
+        cost = 0
+        while self._waiting:
+            item = self._waiting[0]
+            if isinstance(item, _Then):
+                self._waiting.popleft()
+                item.call()
+                continue
+            to, frame, reason = item
+            if cost and cost + len(frame) > TURN_BYTES_MAX:
+                return
+            self._waiting.popleft()
+            cost += len(frame) + FRAME_COST_BYTES
+            self._cost -= len(frame) + FRAME_COST_BYTES
+            self._show(to, frame, reason)
+
+    def _take_all(self) -> None:
+        while self._waiting:
+            self._take_turn()
+
+    def __repr__(self) -> str:
+        return f"<DeadFrames waiting={len(self._waiting)}>"

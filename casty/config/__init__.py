@@ -1,0 +1,27 @@
+"""Frozen settings, checked when they are made; durations are float seconds.
+
+Every field says what it means and how to choose it. A nonsense value is a `ConfigError` that names
+the field, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+from casty.config.actors import Mailbox, MailboxOverflowStrategy, SystemConfig
+from casty.config.cluster import DOWNING_STRATEGIES, WITHOUT_ROLE, ClusterConfig, ClusterSettings, DowningStrategy
+from casty.config.failure_detector import FailureDetectorConfig
+from casty.config.transport import FRAME_BYTES_LEAST, STRANGER_FRAMES_LEAST, TransportLimits
+
+__all__ = [
+    "ClusterConfig",
+    "ClusterSettings",
+    "DOWNING_STRATEGIES",
+    "DowningStrategy",
+    "FRAME_BYTES_LEAST",
+    "FailureDetectorConfig",
+    "Mailbox",
+    "MailboxOverflowStrategy",
+    "STRANGER_FRAMES_LEAST",
+    "SystemConfig",
+    "TransportLimits",
+    "WITHOUT_ROLE",
+]

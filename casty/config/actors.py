@@ -1,0 +1,120 @@
+"""Settings of mailboxes and of an actor system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+
+from casty.config.validation import (
+    check_count,
+    check_kind,
+    check_positive,
+)
+from casty.errors import ConfigError
+
+
+class MailboxOverflowStrategy(Enum):
+    """What happens to a message for a mailbox that is full.
+
+    It decides for ``tell`` and for ``await ref.send``. What comes from another node waits for room where a
+    ``send`` would, while its node holds back; where that would raise, it becomes a dead letter. So does what
+    finds no room and comes from a timer of the scheduler, which has no sender to tell.
+    """
+
+    drop_new = "drop_new"
+    """The new message becomes a dead letter; ``send`` waits for room."""
+    drop_oldest = "drop_oldest"
+    """The oldest waiting message becomes a dead letter and the new one is taken; so does ``send``."""
+    reject = "reject"
+    """``tell`` and ``send`` raise MailboxFull: the sender has something better to do than wait."""
+    back_pressure = "back_pressure"
+    """``send`` waits for room, and ``tell``, which cannot wait, raises MailboxFull: nothing is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """The bound of an actor's mailbox and what happens beyond it.
+
+    Raises:
+        ConfigError: ``capacity`` is below 1, or ``overflow`` no `MailboxOverflowStrategy`.
+    """
+
+    capacity: int = 1_000_000
+    """Messages that wait, at least 1; system signals (stop, Terminated, timers) bypass it. Too low drops in bursts,
+    too high hides an actor that cannot keep up: a small waiting message costs about 100 bytes."""
+    overflow: MailboxOverflowStrategy = MailboxOverflowStrategy.drop_new
+    """What happens to a message that finds the mailbox full."""
+
+    def __post_init__(self) -> None:
+        check_count(self, "capacity")
+        check_kind("Mailbox.overflow", self.overflow, MailboxOverflowStrategy, "MailboxOverflowStrategy.drop_oldest")
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """Settings of an `ActorSystem`, clustered or not.
+
+    Raises:
+        ConfigError: A field makes no sense; the message names it, and says what was expected.
+    """
+
+    mailbox: Mailbox = Mailbox()
+    """For actors that are spawned without a mailbox of their own, and that no pattern matches."""
+    mailboxes: Mapping[str, Mailbox] = field(default_factory=dict[str, Mailbox], hash=False)
+    """Mailboxes by patterns of paths, such as ``{"/orders/*": Mailbox(100)}``. In a pattern ``*`` stands
+    for any part of one name, ``**`` for any number of names. The first that matches counts."""
+    stop_timeout: float = 5.0
+    """How long one actor's clean-up (``post_stop``, ``finally`` blocks) may take when it stops."""
+    shutdown_timeout: float = 10.0
+    """How long each phase of a shutdown (stopping the users' actors, leaving the cluster, stopping the
+    rest) may take before what hangs is cancelled and named."""
+    slow_handler_after: float = 0.2
+    """A handler that holds the loop longer than this is named in a rate-limited warning."""
+    check_messages: bool | None = None
+    """Whether a message that is told to an actor of this system is compared with the actor's type, as it is for
+    messages from other nodes always: another one is a TypeError at its sender, instead of falling through a
+    ``match``. None means with ``python -X dev`` only. It costs nothing when off;
+    when on, a ``tell`` takes more than twice as long."""
+    seed: int | None = None
+    """Makes what the system draws by chance repeatable: the jitter of restarts, the addresses of asks, and in
+    a cluster the choices of the node, so each run of a node needs another one. For simulations only: an
+    address that can be computed can be forged."""
+
+    def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_count(self, "seed", least=0)
+        check_positive(self, "stop_timeout", "shutdown_timeout", "slow_handler_after")
+        check_kind("SystemConfig.mailbox", self.mailbox, Mailbox, "Mailbox(100)")
+        for pattern, mailbox in self.mailboxes.items():
+            check_kind(f"SystemConfig.mailboxes[{pattern!r}]", mailbox, Mailbox, "Mailbox(100)")
+            if not pattern.startswith("/"):
+                raise ConfigError(f"SystemConfig.mailboxes: a pattern of paths begins with '/', got {pattern!r}")
+        object.__setattr__(self, "mailboxes", MappingProxyType(dict(self.mailboxes)))
+
+    def mailbox_for(self, path: str) -> Mailbox:
+        """Return the mailbox of an actor at ``path`` that was spawned without one.
+
+        >>> config = SystemConfig(mailboxes={"/orders/*": Mailbox(100), "/**/log": Mailbox(10)})
+        >>> [config.mailbox_for(path).capacity for path in ("/orders/7", "/orders/7/log", "/log", "/orders")]
+        [100, 10, 10, 1000000]
+
+        Parameters:
+            path: Path of the actor.
+
+        Returns:
+            The mailbox of the first pattern that matches, else ``mailbox``.
+        """
+        for pattern, mailbox in self.mailboxes.items():
+            if _compiled(pattern).fullmatch(path):
+                return mailbox
+        return self.mailbox
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = [".*" if name == "**" else re.escape(name).replace(r"\*", "[^/]*") for name in pattern.split("/")[1:]]
+    return re.compile("".join("(?:/.*)?" if part == ".*" else "/" + part for part in parts))

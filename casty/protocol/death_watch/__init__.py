@@ -1,0 +1,1 @@
+"""Death watch between nodes: who watches an actor of another node."""

@@ -1,0 +1,1 @@
+"""Gossip: how versions of the replicated state spread, are received, and travel in pages."""

@@ -1,0 +1,187 @@
+"""How versions spread: pushed at once, repaired by rounds, and never sent to who has them.
+
+Owns whom to send what, for the membership and for the service registry. Beside the last versions that this node had
+(`recent_versions`) it keeps no state: it is given what a node knows and returns what to send. It does not know what a
+received state changes (`topology`).
+
+How it works: the author of a change pushes it to everybody, in a cluster of more than `PUSH_ALL_MAX` to a few, who
+push it on, several changes together when they come within `PUSH_GAP`. Whoever takes a version tells its sender and
+the leader that it has seen it, so that the leader can prove agreement without waiting for a round. Each round a few
+peers are asked: those that are believed equal by a digest of 16 bytes, which they answer with their versions if
+theirs differs.
+
+A peer that is known to have had a version which this node remembers is sent what has changed since. Any other is told
+the own versions, and asks in return for what it lacks: only then, and only when its version is not remembered, does a
+whole state travel. Source: delta-state CRDTs, Almeida, Shoker and Baquero 2018; deviation: the bases of differences are
+versions that were acknowledged, not intervals of a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Rng, Send, StartTimer
+from casty.protocol.gossip.paging import slot_pages
+from casty.protocol.gossip.state_on_wire import clock_entries, difference, seen_on_wire, to_wire
+from casty.protocol.gossip.versions import RecentVersions
+from casty.protocol.messages.membership import GossipDelta, GossipDigest, GossipState, GossipVersions, RegistrySlots
+from casty.protocol.state.leader import leader_of
+from casty.protocol.state.member import MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import Registry
+
+PUSH_ALL_MAX = 16
+"""Members up to which an author pushes to all. A change then costs 0.75 of the bytes that passing it on costs, and
+nobody waits for a round. Where many come at once, more members would cost: a hundred that form a cluster send 1.4 times
+the bytes with 24."""
+PUSH = "push"
+PUSH_GAP = 0.1
+"""Seconds between two pushes of one node of a larger cluster, where many changes may come at one time."""
+HURRY = 3
+"""Rounds come this much faster while fewer than half of the members have seen the version."""
+
+
+@dataclass(slots=True)
+class AntiEntropy:
+    """The rules, for one node."""
+
+    self_node: UniqueAddress
+    fanout: int
+    rng: Rng
+    recent: RecentVersions = field(default_factory=RecentVersions)
+    _digested: tuple[Gossip, Registry, bytes] | None = field(init=False, default=None)
+    """The last digest, and of what."""
+
+    def push(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
+        """Return the sends that spread a version which this node made, merged, or passes on."""
+        targets = [m.unique for m in state.others(self.self_node) if m.unique not in state.seen]
+        return self._news(state, registry, self._some(targets, len(state.members)), now)
+
+    def taken(self, state: Gossip, sender: UniqueAddress) -> list[Send]:
+        """Return the acknowledgements after taking a newer version from ``sender``."""
+        seen = seen_on_wire(state)
+        leader = leader_of(state, self.self_node)
+        informed = [sender] if leader in (None, self.self_node, sender) else [sender, leader]
+        return [Send(node, seen) for node in informed]
+
+    def welcome(self, state: Gossip, joiner: UniqueAddress, now: float) -> Send:
+        """Return what a member that was let in begins with. Its first changes are to that version: it is remembered."""
+        self.recent.note(state)
+        return Send(joiner, to_wire(state, now, welcome=True))
+
+    def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
+        """Return the sends of one round of gossip: unseen peers first, and one more to somebody that is lost.
+
+        Whoever is lost sees no version, and would be all whom anybody asks. They take what the others leave of it.
+        """
+        others = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
+        lost = state.lost_to(self.self_node)
+        peers = [node for node in others if node not in lost]
+        chosen = self._sample([node for node in peers if node not in state.seen], self.fanout)
+        equal = self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
+        left = max(self.fanout - len(chosen) - len(equal), 1)
+        missed = self._sample([node for node in others if node in lost], left)
+        digest = GossipDigest(state.cluster_id, self.digest(state, registry))
+        return [*self._news(state, registry, [*chosen, *missed], now), *(Send(node, digest) for node in equal)]
+
+    def compare(self, state: Gossip, registry: Registry, digest: GossipDigest, sender: UniqueAddress) -> list[Send]:
+        """Return the answer to a digest: nothing when both know the same."""
+        if digest.digest == self.digest(state, registry):
+            return []
+        return [Send(sender, self.versions(state, registry))]
+
+    def lacking(self, state: Gossip, digest: bytes, now: float) -> GossipDelta | GossipState:
+        """Return what a node with the older version of that digest lacks."""
+        base = self.recent.find(digest)
+        delta = None if base is None else difference(base, state, now)
+        return to_wire(state, now) if delta is None else delta
+
+    def push_slots(
+        self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], source: UniqueAddress
+    ) -> list[Send]:
+        """Return the sends that spread what is newer than ``versions`` and came from ``source``."""
+        targets = [m.unique for m in state.others(self.self_node) if m.unique != source]
+        if source != self.self_node and len(state.members) <= PUSH_ALL_MAX:
+            return []
+        messages = [RegistrySlots(state.cluster_id, pages) for pages in slot_pages(registry, versions)]
+        if not messages:
+            return []
+        chosen = self._some(targets, len(state.members))
+        return [Send(node, message) for message in messages for node in chosen]
+
+    def send_slots(
+        self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], node: UniqueAddress
+    ) -> list[Send]:
+        """Return the sends that bring a node with ``versions`` what it lacks, in pages."""
+        return [Send(node, RegistrySlots(state.cluster_id, pages)) for pages in slot_pages(registry, versions)]
+
+    def versions(self, state: Gossip, registry: Registry) -> GossipVersions:
+        """Return how far this node is, which is also the question what it lacks."""
+        slots = registry.kept(state.members.keys()).versions
+        numbered = tuple((owner.incarnation, version) for owner, version in slots.items())
+        return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, numbered)
+
+    def digest(self, state: Gossip, registry: Registry) -> bytes:
+        """Return 16 bytes over all that this node knows."""
+        last = self._digested
+        if last is not None and last[0] is state and last[1] is registry:
+            return last[2]
+        slots = registry.kept(state.members.keys()).slots
+        versions = sorted((owner.incarnation, slot.version) for owner, slot in slots.items())
+        digest = blake2b(state.digest + repr(versions).encode(), digest_size=16).digest()
+        self._digested = state, registry, digest
+        return digest
+
+    def _news(self, state: Gossip, registry: Registry, nodes: Sequence[UniqueAddress], now: float) -> list[Send]:
+        """Return what brings the state to nodes that may lack it."""
+        made: dict[bytes | None, GossipDelta | GossipState | GossipVersions] = {}
+        sends: list[Send] = []
+        for node in nodes:
+            base = self.recent.base_of(node)
+            digest = None if base is None else base.version_digest
+            if digest not in made:
+                made[digest] = self.versions(state, registry) if digest is None else self.lacking(state, digest, now)
+            sends.append(Send(node, made[digest]))
+        return sends
+
+    def _some(self, targets: Sequence[UniqueAddress], members: int) -> Sequence[UniqueAddress]:
+        return targets if members <= PUSH_ALL_MAX else self._sample(targets, self.fanout)
+
+    def _sample(self, nodes: Sequence[UniqueAddress], count: int) -> list[UniqueAddress]:
+        return self.rng.sample(nodes, min(max(count, 0), len(nodes)))
+
+
+@dataclass(slots=True)
+class Pushes:
+    """When a node pushes: each new version at once, in a larger cluster several together."""
+
+    spread: AntiEntropy
+    _pushed: Gossip | None = None
+    _waits: bool = False
+    _next_at: float = 0.0
+
+    def take(self, state: Gossip) -> None:
+        """Take note of a version that came from its author, who pushes it to all in a small cluster."""
+        if len(state.members) <= PUSH_ALL_MAX:
+            self._pushed = state
+
+    def settle(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
+        """Return what follows from the state at the end of a step."""
+        before, self._pushed = self._pushed, state
+        self.spread.recent.note(state)
+        if before is not None and (before.version is state.version or before.version == state.version):
+            return []
+        if len(state.members) <= PUSH_ALL_MAX or now >= self._next_at:
+            return self.push(state, registry, now)
+        if self._waits:
+            return []
+        self._waits = True
+        return [StartTimer(PUSH, self._next_at - now)]
+
+    def push(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
+        """Push what there is: the timer fired, or nothing was pushed lately."""
+        self._waits, self._next_at = False, now + PUSH_GAP
+        return [*self.spread.push(state, registry, now)]

@@ -1,0 +1,125 @@
+"""What a state that was told may change, whoever told it.
+
+Owns the bounds of a step and the facts that no step changes. It does not know what is asked before a step is believed
+(`confirmation`), or what follows from it (`exchange`).
+
+How it works: a peer's state is held against what this node knows. No count is ahead of the known one by more than
+`JUMP_MAX`, unless its owner says so, and of who is not up by more than `STEP_MAX`: whoever owns a count has room to go
+beyond what others have said of it.
+A removed run does not come back, and nobody counts changes of who is neither member nor removed. What a run said of
+itself when it was let in stays as it is known here. A newer state takes nothing back either: where it would, it is no
+newer one, and what this node makes of both is a version of its own. And who is not up speaks for itself alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from casty.address import UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol.state.member import Member, MemberStatus, furthest, was_up
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow, kept_rows, merge_rows
+from casty.protocol.state.registry import COUNT_MAX, JUMP_MAX
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+STEP_MAX = 1_024
+"""By how much a count of who is not up may be ahead of the known one."""
+OWN_MOVES = frozenset({MemberStatus.leaving, MemberStatus.down})
+"""What a member that is not up may say of itself."""
+
+
+def has_word(state: Gossip, node: UniqueAddress) -> bool:
+    """Whether others go by what a member says of others: it was up, or nobody ever was."""
+    member = state.members.get(node)
+    if member is None or member.status is MemberStatus.down:
+        return False
+    return was_up(member) or not state.voters
+
+
+def checked(mine: Gossip, told: Gossip, teller: UniqueAddress) -> Gossip:
+    """Return the state or the changes that ``teller`` told, with the members as they are known here.
+
+    DecodeError where a count is too far ahead of the known one.
+    """
+    own_max = COUNT_MAX if has_word(mine, teller) else STEP_MAX
+    _check_jumps("changes", told.version.versions, mine.version.versions, {teller.incarnation: own_max})
+    _check_jumps("up numbers", {0: told.up_numbers_given}, {0: mine.up_numbers_given}, {})
+    numbers = {node: member.up_number for node, member in told.members.items() if member.up_number}
+    if numbers and max(numbers.values()) > told.up_numbers_given:
+        raise DecodeError(f"gossip: a member has up number {max(numbers.values())} of {told.up_numbers_given}")
+    rows, known_rows = ({node: row.version for node, row in one.rows.items()} for one in (told, mine))
+    _check_jumps("the versions of a row", rows, known_rows, {teller: own_max})
+    if told.members is mine.members:
+        return told
+    known = {node: _as_known(mine.members.get(node), member) for node, member in told.members.items()}
+    return replace(told, members=known)
+
+
+def check_known(state: Gossip) -> None:
+    """Raise DecodeError where changes are counted of who is neither a member nor removed."""
+    nodes = {node.incarnation for runs in (state.members, state.tombstones) for node in runs}
+    if not state.version.versions.keys() <= nodes:
+        raise DecodeError("gossip version: an entry is of no member, and of none that was removed")
+
+
+def newer(mine: Gossip, theirs: Gossip, self_node: UniqueAddress) -> Gossip:
+    """Return a newer state without what it takes back: a version of this node where it takes back anything."""
+    if theirs.members.keys() & mine.tombstones.keys():
+        raise DecodeError("gossip: a removed run is a member in a newer state")
+    members = {
+        node: member if node not in mine.members else furthest(member, mine.members[node])
+        for node, member in theirs.members.items()
+    }
+    kept = kept_rows(mine.rows, members.keys())
+    known = {node: ObserverRow(row.version, row.accused & members.keys()) for node, row in kept.items()}
+    rows = merge_rows(theirs.rows, known)
+    given = max(theirs.up_numbers_given, mine.up_numbers_given)
+    is_less = any(members[node] is not member for node, member in theirs.members.items())
+    if (not is_less and rows == theirs.rows and given == theirs.up_numbers_given) or self_node not in members:
+        return theirs
+    return theirs.changed(self_node, members=members, rows=rows, up_numbers_given=given)
+
+
+def speaks_for_itself(mine: Gossip, told: Gossip, teller: UniqueAddress) -> bool:
+    """Whether ``told`` differs from ``mine`` in nothing but what ``teller`` says of itself."""
+    own = mine.members[teller]
+    moved = told.members.get(teller)
+    if moved is None or not (
+        moved == own or (moved.status in OWN_MOVES and moved == replace(own, status=moved.status))
+    ):
+        return False
+    return (
+        _is_equal_but(mine.members, told.members, teller)
+        and _is_equal_but(mine.rows, told.rows, teller)
+        and _is_equal_but(mine.version.versions, told.version.versions, teller.incarnation)
+        and mine.tombstones.keys() == told.tombstones.keys()
+        and mine.up_numbers_given == told.up_numbers_given
+    )
+
+
+def _as_known(known: Member | None, member: Member) -> Member:
+    if known is None or known is member:
+        return member
+    if known.status is member.status and known.up_number == member.up_number:
+        return known
+    return replace(known, status=member.status, up_number=member.up_number)
+
+
+def _check_jumps(what: str, told: Mapping[K, int], known: Mapping[K, int], own: Mapping[K, int]) -> None:
+    for key, count in told.items():
+        most = known.get(key, 0) + own.get(key, JUMP_MAX)
+        if count > most:
+            raise DecodeError(f"gossip: {what} count up to {count}, and by what is known here to {most} at most")
+
+
+def _is_equal_but(one: Mapping[K, V], other: Mapping[K, V], key: K) -> bool:
+    if one is other:
+        return True
+    return len(one.keys() - {key}) == len(other.keys() - {key}) and all(
+        other.get(each) == value for each, value in one.items() if each != key
+    )

@@ -1,0 +1,315 @@
+"""What a node does with the state that a peer sends.
+
+Owns the rules of receiving: same, newer, older and concurrent versions, slots of services, states of another cluster
+and of members that were given up, which change nothing. It does not know how this node came to its state or what
+follows from the new one (`topology`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from casty.address import UniqueAddress
+from casty.errors import DecodeError
+from casty.protocol.effects import Note, Send, Severity
+from casty.protocol.gossip.anti_entropy import AntiEntropy
+from casty.protocol.gossip.confirmation import (
+    ASKED_ABOUT_MAX,
+    Confirmation,
+    ConfirmationEffect,
+    GossipMessage,
+    standing_of,
+)
+from casty.protocol.gossip.hearsay import check_known, checked, has_word, newer, speaks_for_itself
+from casty.protocol.gossip.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
+from casty.protocol.messages.membership import (
+    GossipDelta,
+    GossipDigest,
+    GossipSeen,
+    GossipState,
+    GossipVersions,
+    RegistrySlots,
+    StandingAnswer,
+    StandingQuestion,
+)
+from casty.protocol.split_brain.strategies import KeepMajority, Strategy
+from casty.protocol.state.leader import leader_of
+from casty.protocol.state.member import MemberStatus
+from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, Relation
+from casty.protocol.state.reachability import ObserverRow
+from casty.protocol.state.registry import Registry
+
+FOREIGN_NOTED_MAX = 64
+UNHEARD_ASKED_MAX = 64
+TELL_EVERY = 0.5
+"""Seconds between two states for one run that is down or removed and goes on talking."""
+TOLD_MAX = 64
+ASK_VOTER_EVERY = 0.05
+"""Seconds between two questions to voters for one version that members tell who are not up."""
+
+ExchangeMessage = GossipMessage | StandingQuestion | StandingAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a node knows after a message, and what it answers."""
+
+    state: Gossip
+    registry: Registry
+    effects: tuple[ConfirmationEffect, ...] = ()
+    taken: bool = False
+    """The state is the sender's newer one: it was acknowledged and needs no push of this node."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The rules, for one node."""
+
+    self_node: UniqueAddress
+    spread: AntiEntropy
+    strategy: Strategy | None = KeepMajority()
+    _confirmation: Confirmation = field(init=False)
+    _foreign: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
+    _ask_at: float = field(init=False, default=-math.inf)
+    _asked_for: bytes = field(init=False, default=b"")
+    _told: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
+
+    def __post_init__(self) -> None:
+        self._confirmation = Confirmation(self.self_node, self.strategy, self.spread.rng)
+
+    @property
+    def heard(self) -> Collection[UniqueAddress]:
+        """Who has said something to this node itself."""
+        return self._confirmation.heard
+
+    def receive(
+        self, state: Gossip, registry: Registry, sender: UniqueAddress, message: ExchangeMessage, now: float
+    ) -> Outcome:
+        """Return what follows. DecodeError for a state that contradicts itself; nothing changed."""
+        if message.cluster_id != state.cluster_id:
+            return Outcome(state, registry, self._foreign_note(sender, message.cluster_id))
+        match message:
+            case StandingQuestion(nodes=nodes):
+                check_runs(nodes, ASKED_ABOUT_MAX, "members that are asked about")
+                is_known = sender in state.members or sender in state.tombstones
+                answer = Send(sender, standing_of(state, self.self_node, message, self.heard))
+                return Outcome(state, registry, (answer,) if is_known else ())
+            case StandingAnswer(staying=nodes):
+                check_runs(nodes, ASKED_ABOUT_MAX, "members that stay")
+                self._confirmation.hear(sender, state)
+                self._confirmation.answered(state, sender, message)
+                return self.settle(state, registry, now)
+            case _:
+                self._confirmation.observe(state, now)
+                outcome = self._received(Outcome(state, registry), sender, message, now)
+        if not has_word(state, sender) and not self._is_own(state, outcome.state, sender):
+            # That it knows all that is known here is said of itself, too: what only it was told must hold up nobody.
+            knows_all = outcome.taken and sender in outcome.state.seen
+            asked = self._ask_voter(state, registry, outcome.state, now)
+            return Outcome(state.seen_by(sender) if knows_all else state, registry, asked)
+        outcome = self._with_own_row(state, outcome)
+        if outcome.state.members is state.members:
+            return outcome
+        doubt = self._confirmation.judge(state, outcome.state, sender, message, now)
+        if doubt is None:
+            return outcome
+        settled = self.settle(state, registry, now)
+        return settled if settled.state is not state else replace(settled, effects=(*doubt, *settled.effects))
+
+    def ask_unheard(self, state: Gossip) -> list[Send]:
+        """Ask something of those that join and were never heard here, if this node moves them up once they were."""
+        if leader_of(state, self.self_node) != self.self_node:
+            return []
+        joining = [m.unique for m in state.others(self.self_node) if m.status is MemberStatus.joining]
+        question = StandingQuestion(state.cluster_id, 0, ())
+        return [Send(node, question) for node in joining if node not in self.heard][:UNHEARD_ASKED_MAX]
+
+    def settle(self, state: Gossip, registry: Registry, now: float, *, is_over: bool = False) -> Outcome:
+        """Return what follows from the answers that have come by now; ``is_over``: no more are waited for."""
+        believed, effects = self._confirmation.settle(state, now, is_over=is_over)
+        if believed is None:
+            return Outcome(state, registry, tuple(effects))
+        teller, message = believed
+        missed, self._confirmation.missed = self._confirmation.missed, None
+        try:
+            outcome = self.receive(state, registry, teller, message, now)
+            if missed is None or self.self_node not in outcome.state.members:
+                return outcome
+            lacking = Send(missed, self.spread.versions(outcome.state, outcome.registry))
+            return replace(outcome, effects=(*outcome.effects, lacking))
+        except DecodeError as error:  # it was sound when it came, and what it was to change is another since
+            text = f"what {teller.address} had said is believed too late, and ignored: {error}"
+            return Outcome(state, registry, (Note(Severity.warning, text, about=teller.address),))
+
+    def _with_own_row(self, state: Gossip, outcome: Outcome) -> Outcome:
+        """Say once more whom this node accuses, where others say that it accuses somebody else."""
+        own, told = (one.rows.get(self.self_node, ObserverRow()) for one in (state, outcome.state))
+        if told.accused == own.accused & outcome.state.members.keys() or self.self_node not in outcome.state.members:
+            return outcome
+        row = ObserverRow(told.version + 1, own.accused & outcome.state.members.keys())
+        return replace(outcome, state=outcome.state.with_row(self.self_node, row), taken=False)
+
+    def _received(self, outcome: Outcome, sender: UniqueAddress, message: GossipMessage, now: float) -> Outcome:
+        state, registry = outcome.state, outcome.registry
+        member = state.members.get(sender)
+        self._confirmation.hear(sender, state)
+        if sender in state.tombstones or (member is not None and member.status is MemberStatus.down):
+            # What it says of others is void, and that it is down or removed is what it has to learn.
+            return replace(outcome, effects=self._tell_given_up(state, sender, now))
+        if member is None:
+            return outcome
+        match message:
+            case GossipState():
+                return self._state(outcome, sender, message, now)
+            case GossipDelta():
+                return self._delta(outcome, sender, message, now)
+            case GossipSeen():
+                return self._seen(outcome, sender, message)
+            case GossipDigest():
+                return replace(outcome, effects=tuple(self.spread.compare(state, registry, message, sender)))
+            case GossipVersions():
+                return self._versions(outcome, sender, message, now)
+            case RegistrySlots():
+                check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
+                return self._slots(outcome, sender, message)
+            case _ as never:
+                assert_never(never)
+
+    def _is_own(self, state: Gossip, told: Gossip, sender: UniqueAddress) -> bool:
+        return told.version is state.version or speaks_for_itself(state, told, sender)
+
+    def _ask_voter(self, state: Gossip, registry: Registry, told: Gossip, now: float) -> tuple[Send, ...]:
+        """Ask one that votes for what this node lacks: whoever is not up knows of something newer, or says so."""
+        version = told.version_digest
+        if now < self._ask_at and version == self._asked_for:
+            return ()
+        heard = state.voters - state.lost_to(self.self_node) - {self.self_node}
+        who = sorted(heard & told.seen) or sorted(heard)
+        self._ask_at, self._asked_for = now + ASK_VOTER_EVERY, version
+        return tuple(
+            Send(node, self.spread.versions(state, registry)) for node in self.spread.rng.sample(who, min(1, len(who)))
+        )
+
+    def _slots(self, outcome: Outcome, sender: UniqueAddress, message: RegistrySlots) -> Outcome:
+        """Take what is new of service slots: of that of the sender, and of others if it is up; never of the own one."""
+        state, registry = outcome.state, outcome.registry
+        check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
+        is_heeded = has_word(state, sender)
+        pages = [page for page in message.pages if is_heeded or page.owner == sender]
+        merged = registry.taking(pages, {self.self_node, *state.tombstones})
+        for page in pages:
+            if page.owner == self.self_node:
+                merged = merged.with_own_beyond(page.owner, page.upto)
+        pushes = self.spread.push_slots(state, merged, registry.versions, sender)
+        return replace(outcome, registry=merged, effects=tuple(pushes))
+
+    def _tell_given_up(self, state: Gossip, sender: UniqueAddress, now: float) -> tuple[Send, ...]:
+        """Send the whole state, now and then: it is large, and who talks without end need not read it."""
+        if now - self._told.get(sender, -math.inf) < TELL_EVERY:
+            return ()
+        self._told.pop(sender, None)
+        self._told[sender] = now
+        while len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        return (Send(sender, to_wire(state, now)),)
+
+    def _foreign_note(self, sender: UniqueAddress, cluster_id: int) -> tuple[Note, ...]:
+        if sender in self._foreign:
+            return ()
+        self._foreign[sender] = None
+        while len(self._foreign) > FOREIGN_NOTED_MAX:
+            del self._foreign[next(iter(self._foreign))]
+        text = (
+            f"{sender.address} gossips for another cluster ({cluster_id:016x}); two clusters share seeds or addresses"
+        )
+        return (Note(Severity.error, text, about=sender.address),)
+
+    def _state(self, outcome: Outcome, sender: UniqueAddress, message: GossipState, now: float) -> Outcome:
+        mine, theirs = outcome.state, from_wire(message, now)
+        check_known(theirs)
+        theirs = checked(mine, theirs, sender)
+        match mine.relation_of(theirs):
+            case Relation.same:
+                return self._same(outcome, sender, theirs.seen)
+            case Relation.older:
+                return self._behind(outcome, sender, theirs.version_digest, now)
+            case Relation.newer:
+                if self.self_node not in theirs.members and self.self_node not in theirs.tombstones:
+                    raise DecodeError(f"gossip from {sender}: newer, and this node is neither member nor removed in it")
+                return self._take(outcome, sender, newer(mine, theirs, self.self_node), theirs)
+            case Relation.concurrent:
+                # The merged version is new to the sender too; the push that follows brings it back.
+                return replace(outcome, state=mine.merge(theirs).seen_by(self.self_node))
+            case _ as never:
+                assert_never(never)
+
+    def _delta(self, outcome: Outcome, sender: UniqueAddress, message: GossipDelta, now: float) -> Outcome:
+        mine, base = outcome.state, self.spread.recent.find(message.base)
+        if base is None or not base.tombstones.keys() <= mine.tombstones.keys():
+            # Never had, forgotten, or pruned since: the sender learns where this node stands.
+            return replace(outcome, effects=(Send(sender, self.spread.versions(mine, outcome.registry)),))
+        theirs = checked(mine, changes_from(message, base, now), sender)
+        merged = mine.merge(theirs)
+        check_known(merged)
+        if len(merged.members) > MEMBERS_MAX or len(merged.tombstones) > 2 * TOMBSTONES_MAX:
+            raise DecodeError(f"gossip from {sender}: its changes lead to more than {MEMBERS_MAX} members")
+        if theirs.version == merged.version:
+            seen = merged.named_by(message.seen)
+            if merged.version == mine.version:
+                return self._same(outcome, sender, seen)
+            return self._take(outcome, sender, merged.seen_by_all(seen), merged)
+        if merged.version == mine.version:
+            return self._behind(outcome, sender, theirs.version_digest, now)
+        return replace(outcome, state=merged.seen_by(self.self_node))
+
+    def _same(self, outcome: Outcome, sender: UniqueAddress, seen: frozenset[UniqueAddress]) -> Outcome:
+        if not has_word(outcome.state, sender):
+            seen &= {sender}  # it speaks for itself
+        joined = outcome.state.seen_by_all(seen)
+        effects = () if joined.seen == seen else (Send(sender, seen_on_wire(joined)),)
+        return replace(outcome, state=joined, effects=effects)
+
+    def _take(self, outcome: Outcome, sender: UniqueAddress, theirs: Gossip, told: Gossip) -> Outcome:
+        if theirs.version != told.version:
+            return replace(outcome, state=theirs)
+        taken = theirs.seen_by(self.self_node)
+        return replace(outcome, state=taken, effects=tuple(self.spread.taken(taken, sender)), taken=True)
+
+    def _behind(self, outcome: Outcome, sender: UniqueAddress, digest: bytes, now: float) -> Outcome:
+        return replace(outcome, effects=(Send(sender, self.spread.lacking(outcome.state, digest, now)),))
+
+    def _seen(self, outcome: Outcome, sender: UniqueAddress, message: GossipSeen) -> Outcome:
+        mine = outcome.state
+        if message.version == mine.version_digest:
+            named = mine.named_by(message.seen)
+            return replace(outcome, state=mine.seen_by_all(named if has_word(mine, sender) else named & {sender}))
+        if self.spread.recent.was_seen(message.version, message.seen):
+            return outcome  # the push that is on its way, or the next round, brings the newer one
+        # A newer version or another: the sender learns where this node stands, and brings what it lacks.
+        return replace(outcome, effects=(Send(sender, self.spread.versions(mine, outcome.registry)),))
+
+    def _versions(self, outcome: Outcome, sender: UniqueAddress, message: GossipVersions, now: float) -> Outcome:
+        state, registry = outcome.state, outcome.registry
+        if len(message.slots) > MEMBERS_MAX:
+            raise DecodeError(f"gossip: at most {MEMBERS_MAX} slots have versions, got {len(message.slots)}")
+        theirs, slots = clock_from(message.version), dict(message.slots)
+        covers, is_covered = state.version.covers(theirs), theirs.covers(state.version)
+        if covers and is_covered:
+            outcome = self._same(outcome, sender, state.named_by(message.seen))
+        elif covers:
+            digest = Gossip(state.cluster_id, version=theirs).version_digest
+            self.spread.recent.was_seen(digest, message.seen)
+            outcome = self._behind(outcome, sender, digest, now)
+        elif not is_covered:
+            outcome = replace(outcome, effects=(Send(sender, to_wire(state, now)),))
+        versions = {owner: slots[owner.incarnation] for owner in state.members if owner.incarnation in slots}
+        if has_word(state, sender):
+            registry = registry.with_own_beyond(self.self_node, versions.get(self.self_node, 0))
+            outcome = replace(outcome, registry=registry)
+        sends = self.spread.send_slots(state, registry.kept(state.members.keys()), versions, sender)
+        if (is_covered and not covers) or registry.lacks(versions, state.members.keys()):
+            sends.append(Send(sender, self.spread.versions(outcome.state, registry)))
+        return replace(outcome, effects=(*outcome.effects, *sends))

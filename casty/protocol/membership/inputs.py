@@ -1,0 +1,143 @@
+"""What the topology machine is told and what it asks for.
+
+Owns the event and effect values of `topology`, and its settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.address import LastMembership, NodeAddress, UniqueAddress
+from casty.protocol.effects import Note, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.failure_detector.monitor import Absolve, Accuse
+from casty.protocol.membership.admission import VerifyAddress
+from casty.protocol.membership.leaving import AskedToLeave
+from casty.protocol.membership.view import ViewEffect
+from casty.protocol.messages.membership import JoinSettings, TopologyMessage
+from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
+from casty.protocol.split_brain.serving_lease import ServingEffect
+from casty.protocol.split_brain.strategies import KeepMajority, Strategy
+from casty.protocol.state.registry import ServiceEntry
+
+
+@dataclass(frozen=True, slots=True)
+class TopologySettings:
+    """What the machine needs to know of the settings; durations in seconds."""
+
+    gossip_interval: float = 1.0
+    gossip_fanout: int = 3
+    min_members: int = 1
+    min_members_per_role: tuple[tuple[str, int], ...] = ()
+    downing: Strategy | None = KeepMajority()
+    stable_after: float | None = None
+    leave_timeout: float = 5.0
+    allow_new_cluster: bool = False
+
+    @property
+    def shared(self) -> JoinSettings:
+        """The settings that all nodes of a cluster must share."""
+        return JoinSettings(self.min_members, str(self.downing or "none"), self.min_members_per_role)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Event: begin to join or form a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Event: a message from the run that said hello on the link."""
+
+    sender: UniqueAddress
+    message: TopologyMessage
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswered:
+    """Event: the outcome of ``question``; ``found`` is the run that answered, None for nobody."""
+
+    question: VerifyAddress
+    found: UniqueAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAlias:
+    """Event: dialling this address led back to this node."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class HelloRefused:
+    """Event: the node at this address refused the connection for good."""
+
+    address: NodeAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveMember:
+    """Event: the member at this address shall leave gracefully."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFinished:
+    """Event: this node's actors have finished, and it shall leave if it is not leaving yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownMember:
+    """Event: an operator declares the member at this address down."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True)
+class OwnServices:
+    """Event: these are all the services that run on this node."""
+
+    services: frozenset[ServiceEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class WantServing:
+    """Event: there is work on this node that only one node may do; see `serving_lease`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Effect: this node is a member of a cluster: of its own one, where nobody has let it in."""
+
+    let_in_by: UniqueAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFailed:
+    """Effect: this node was refused for good."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Effect: this node has left and may stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downed:
+    """Effect: this node is down; it must stop its actors. ``reason``: why it gave itself up, "" where others did."""
+
+    reason: str
+    last: LastMembership
+
+
+TopologyEvent = (
+    Start | Received | TimerFired | Accuse | Absolve | AddressAnswered | SelfAlias | HelloRefused
+    | LeaveMember | WorkFinished | DownMember | OwnServices | WantServing | LeaseAnswered
+)  # fmt: skip
+TopologyEffect = (
+    Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | AskedToLeave | Left | Downed
+    | ViewEffect | ServingEffect | AcquireLease
+)  # fmt: skip

@@ -1,0 +1,226 @@
+"""How a node finds or forms its cluster.
+
+Owns the time before a node is a member: whom it asks, how often, and when it may form a cluster
+itself. It does not know what a member does with a `Join` (`admission`).
+
+How it works: every seed is probed, again and again with a growing, jittered delay, nobody is ever
+blacklisted. The first that answers "in a cluster" is asked to let this node in. The candidates to
+found a cluster are the listed seeds, and this node when another one seeds from it. The lowest
+address of those that answered founds it: at once when all candidates have answered "not in a
+cluster", after `FORM_AFTER` with answers from more than half of them (`founding`). A sole seed founds
+at once. Nobody founds in silence, unless an operator lets this node do it. A refused dial is silence,
+not an answer.
+
+An answer speaks for `ANSWER_COUNTS` only, and what a lower or settled candidate said holds this node
+back for `FORM_AFTER`. A probe of a candidate holds back like an answer: whoever is told "not in a
+cluster" may found next, so the teller must not. The first is the shorter, so that a node stops
+counting on another before that one stops holding back.
+
+A node that was a member before and remembers it asks all whom it knew, too. It founds nothing, and is
+no answer for others that would, until more than half of them, of its voters and of all, say that they
+were in that cluster and are in none any more: whoever of them goes on could not have so many against it.
+Or until at the address of each of them there is somebody who is in none: all of those runs have ended.
+
+Who was not asked is not believed: an answer carries the token of the probe that it answers, which
+only the node behind the dialled seed has got; only a member that was asked may welcome this node.
+A seed counts under the name it was dialled by, and sorts by the address it says it has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from casty.address import LastMembership, NodeAddress, UniqueAddress
+from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer
+from casty.protocol.membership.founding import Founding
+from casty.protocol.messages.membership import (
+    TOKEN_BITS,
+    Join,
+    JoinAnswer,
+    JoinProbe,
+    JoinSettings,
+    JoinState,
+    JoinWithdrawn,
+)
+from casty.protocol.state.member import Member
+
+PROBE = "join probe"
+PROBE_DELAY_MIN = 0.05
+PROBE_DELAY_MAX = 1.0
+PROBE_DELAY_GROWTH = 1.5
+PROBE_JITTER = 0.2
+FORM_AFTER = 5.0
+ANSWER_COUNTS = 3.0
+ASKED_MAX = 64
+KNOWN_MAX = 256
+"""Former members that are asked besides the seeds."""
+IN_NONE = (JoinState.not_in_cluster, JoinState.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Effect: this node forms a new cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Effect: a seed refused this node for good."""
+
+    by: NodeAddress
+    reason: str
+
+
+@dataclass(slots=True)
+class _Seed:
+    """What is known of one seed, or of somebody else who is asked like one."""
+
+    token: int
+    answer: JoinState = JoinState.not_in_cluster
+    former: UniqueAddress | None = None
+    """Which run of the cluster that this node was in it says it was."""
+    answered_at: float = -math.inf
+    heard_at: float = -math.inf
+
+
+JoiningEffect = Send | StartTimer | Note | Form | Refused
+
+
+@dataclass(slots=True)
+class Joining:
+    """The machine of a node that is not yet a member."""
+
+    member: Member
+    settings: JoinSettings
+    founding: Founding
+    rng: Rng
+    last: LastMembership | None = None
+    """What the run before this one knew, if this node remembers it."""
+    _seeds: dict[NodeAddress, _Seed] = field(init=False)
+    _asked: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
+    _delay: float = field(init=False, default=PROBE_DELAY_MIN)
+    _started_at: float = field(init=False, default=0.0)
+    _has_asked: bool = field(init=False, default=False)
+    _last_reason: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        known = () if self.last is None else sorted(self.last.addresses)[:KNOWN_MAX]
+        asked = dict.fromkeys((*self.founding.seeds, *known))
+        self._seeds = {seed: _Seed(self.rng.getrandbits(TOKEN_BITS)) for seed in asked}
+
+    def start(self, now: float) -> list[JoiningEffect]:
+        """Ask every seed; without a seed, or with this node as the only one, found a cluster at once."""
+        self._started_at = now
+        return self._form_or_probe(now)
+
+    def tick(self, now: float) -> list[JoiningEffect]:
+        """Ask again: the probe timer fired."""
+        return self._form_or_probe(now)
+
+    def answer(self, token: int, now: float) -> JoinAnswer:
+        """Return what this node tells whoever asks whether it is in a cluster."""
+        state = JoinState.not_in_cluster if self._is_free_to_found(now) else JoinState.waiting
+        if self.last is None:
+            return JoinAnswer(token, state)
+        return JoinAnswer(token, state, cluster_id=self.last.cluster_id, former=self.last.run)
+
+    def probed(self, sender: UniqueAddress, now: float, *, is_to_seed: bool = True) -> list[JoiningEffect]:
+        """Take note that another node asks this one, and whether it seeds from it."""
+        self.founding.is_seeded_from = self.founding.is_seeded_from or is_to_seed
+        for name, seed in self._seeds.items():
+            if sender.address in (name, self.founding.address_of(name)):
+                seed.heard_at = now
+        return [Form()] if self._may_form(now) else []
+
+    def alias(self, address: NodeAddress, now: float) -> list[JoiningEffect]:
+        """Take note that ``address`` leads back to this node, under another name of its host."""
+        self.founding.note(address, self.member.address)
+        return [Form()] if self._may_form(now) else []
+
+    def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
+        """Take a seed's answer. Whoever was not asked changes nothing."""
+        name = next((name for name, seed in self._seeds.items() if seed.token == answer.token), None)
+        if name is None:
+            return []
+        if answer.state is JoinState.refused:
+            return [Refused(sender.address, answer.reason)] if name in self.founding.seeds else []
+        self.founding.note(name, sender.address)
+        seed = self._seeds[name]
+        seed.answer, seed.former = answer.state, self._former_of(answer)
+        seed.answered_at = seed.heard_at = now
+        if answer.state is JoinState.in_cluster:
+            if self._has_asked:
+                return []  # one member lets this node in; more would only make versions to merge
+            self._has_asked = True
+            self._remember_asked(sender)
+            return [Send(sender, Join(self.member, self.settings, answer.token))]
+        if answer.state is JoinState.retry and answer.reason != self._last_reason:
+            self._last_reason = answer.reason
+            return [Note(Severity.info, f"{sender.address} asks this node to wait: {answer.reason}")]
+        return [Form()] if self._may_form(now) else []
+
+    def may_welcome(self, sender: UniqueAddress) -> bool:
+        """Whether ``sender`` was asked to let this node in."""
+        return sender in self._asked
+
+    def withdraw(self) -> list[Send]:
+        """Tell whoever was asked to let this node in that it has ended."""
+        return [Send(node, JoinWithdrawn()) for node in self._asked]
+
+    def _remember_asked(self, node: UniqueAddress) -> None:
+        self._asked[node] = None
+        if len(self._asked) > ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+
+    def _form_or_probe(self, now: float) -> list[JoiningEffect]:
+        if self._may_form(now):
+            return [Form()]
+        self._has_asked = False
+        probes = [
+            Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token, name in self.founding.seeds))
+            for name, seed in self._seeds.items()
+            if self.founding.address_of(name) != self.member.address
+        ]
+        delay = self._delay * (1 + PROBE_JITTER * self.rng.random())
+        self._delay = min(self._delay * PROBE_DELAY_GROWTH, PROBE_DELAY_MAX)
+        return [*probes, StartTimer(PROBE, delay)]
+
+    def _former_of(self, answer: JoinAnswer) -> UniqueAddress | None:
+        """Return which run of the cluster that this node was in has answered, if it is in none any more."""
+        is_of_it = self.last is not None and answer.cluster_id == self.last.cluster_id
+        return answer.former if is_of_it and answer.state in IN_NONE else None
+
+    def _is_free_to_found(self, now: float) -> bool:
+        """Whether those whom this node knew cannot go on without it: more than half of them are in no cluster."""
+        if self.last is None or self.founding.is_free:
+            return True
+        lately = {n: one for n, one in self._seeds.items() if one.answer in IN_NONE and self._counts(one, now)}
+        ended = {self.last.run, *(seed.former for seed in lately.values())}
+        if all(2 * len(ended & group) > len(group) for group in (self.last.voters, self.last.members) if group):
+            return True
+        # Who was started anew has forgotten with whom it went on after this node, so all must be accounted for.
+        anew = {self.last.run.address, *lately, *map(self.founding.address_of, lately)}
+        return all(run in ended or run.address in anew for run in self.last.members)
+
+    def _counts(self, seed: _Seed, now: float) -> bool:
+        return now - seed.answered_at < ANSWER_COUNTS
+
+    def _may_form(self, now: float) -> bool:
+        founding = self.founding
+        if not founding.is_candidate or not self._is_free_to_found(now):
+            return False
+        if founding.is_alone:
+            return True
+        others = {founding.address_of(name): self._seeds[name] for name in founding.others}
+        lately = {address: seed for address, seed in others.items() if now - seed.heard_at < FORM_AFTER}
+        if any(seed.answer not in IN_NONE for seed in lately.values()):
+            return False
+        if any(at < self.member.address and one.answer is not JoinState.waiting for at, one in lately.items()):
+            return False
+        agreed = JoinState.not_in_cluster
+        answered = {address for address, seed in others.items() if seed.answer is agreed and self._counts(seed, now)}
+        if len(answered) == len(others):
+            return True
+        if now - self._started_at < FORM_AFTER:
+            return False
+        return founding.is_majority(answered | {self.member.address}) or (founding.is_free and not lately)

@@ -1,0 +1,104 @@
+"""How this node's own membership ends.
+
+Owns the judgement whether this node stays, has work to finish, waits for the others to let it go, or is done. It does
+not know who asked it to leave (`topology`) or what its actors have to finish.
+
+How it works: a node may be asked to leave by others, and then may already be exiting when its actors are still at work.
+It remains a member, and reachable, until it is told that they have finished; only then does it say its last words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from casty.address import LastMembership, UniqueAddress
+from casty.protocol.effects import Send, StartTimer
+from casty.protocol.gossip.state_on_wire import to_wire
+from casty.protocol.messages.membership import ExitingConfirmed
+from casty.protocol.state.member import VOTING, Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+
+LEAVE = "leave"
+CONFIRMED_LEADERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AskedToLeave:
+    """Effect: somebody has this node leave. It is to finish its work, and to say `WorkFinished` then."""
+
+
+class OwnEnd(Enum):
+    """Where this node stands at the end of its membership."""
+
+    stays = "stays"
+    leaving = "leaving"
+    """It has announced its leave and waits for the leader."""
+    finished = "finished"
+    """It is exiting, or nobody stays who could let it go."""
+    downed = "downed"
+
+
+def own_end(state: Gossip, self_node: UniqueAddress) -> OwnEnd:
+    """Return where ``self_node`` stands."""
+    own = state.members.get(self_node)
+    if own is None or own.status is MemberStatus.down:
+        return OwnEnd.downed
+    if own.status is MemberStatus.exiting:
+        return OwnEnd.finished
+    if own.status is not MemberStatus.leaving:
+        return OwnEnd.stays
+    others, lost = state.others(self_node), state.lost_to(self_node)
+    return OwnEnd.leaving if any(_lets_go(member, lost) for member in others) else OwnEnd.finished
+
+
+@dataclass(slots=True)
+class OwnLeave:
+    """The leave of this node: what it was told, and whether its work is finished."""
+
+    self_node: UniqueAddress
+    timeout: float
+    is_finished: bool = False
+    _was_asked: bool = False
+    _waits: bool = False
+
+    def settle(self, state: Gossip) -> tuple[OwnEnd, list[AskedToLeave | StartTimer]]:
+        """Return where the node stands after a step, and what it has to do first."""
+        end = own_end(state, self.self_node)
+        if end is OwnEnd.stays or end is OwnEnd.downed:
+            return end, []
+        if not self.is_finished:
+            effects = [] if self._was_asked else [AskedToLeave()]
+            self._was_asked = True
+            return OwnEnd.leaving, [*effects]
+        if end is OwnEnd.finished or self._waits:
+            return end, []
+        self._waits = True
+        return end, [StartTimer(LEAVE, self.timeout)]
+
+
+def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send]:
+    """Return the last words of a leaving node, to those who may lead when they arrive.
+
+    The whole state is among them: nobody can ask this node any more for what a difference was made to.
+    """
+    others, lost = state.others(self_node), state.lost_to(self_node)
+    leaders = [m.unique for m in others if m.status in VOTING and m.unique not in lost]
+    words = (to_wire(state, now), ExitingConfirmed())
+    return [Send(node, word) for node in leaders[:CONFIRMED_LEADERS] for word in words]
+
+
+def last_membership(state: Gossip, own: Member) -> LastMembership:
+    """Return what the next run of this node, which was ``own``, should know of the cluster that it ends in.
+
+    Who is down counts: whether the others agree on that may be unknown here. Who is exiting has finished.
+    """
+    members = {**state.members, own.unique: own}.values()
+    staying = [member for member in members if member.status is not MemberStatus.exiting]
+    voters = frozenset(m.unique for m in staying if m.up_number or m.status in VOTING)
+    return LastMembership(state.cluster_id, own.unique, voters, frozenset(m.unique for m in staying))
+
+
+def _lets_go(member: Member, lost: frozenset[UniqueAddress]) -> bool:
+    staying = member.status in (MemberStatus.joining, MemberStatus.up)
+    return staying and member.unique not in lost

@@ -1,0 +1,334 @@
+"""The membership of one node: the owner of the cluster's state here.
+
+Owns the phase of this node, the replicated state and the service registry. It does not know how messages travel, who
+monitors whom (`availability`), or what time it is; the rules are in its parts, `joining`, `admission` and the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from casty.address import LastMembership, NodeAddress, UniqueAddress
+from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
+from casty.protocol.failure_detector.monitor import Absolve, Accuse
+from casty.protocol.gossip.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
+from casty.protocol.gossip.confirmation import CONFIRM, vouchers_of
+from casty.protocol.gossip.hearsay import has_word
+from casty.protocol.gossip.receive import Exchange, Outcome
+from casty.protocol.gossip.state_on_wire import from_wire, seen_on_wire
+from casty.protocol.membership.admission import ADMITTED, VerifyAddress, address_refusal, judge
+from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, Dissolve, Reunion
+from casty.protocol.membership.founding import Founding, cluster_id_of
+from casty.protocol.membership.inputs import (
+    AddressAnswered,
+    Downed,
+    DownMember,
+    HelloRefused,
+    Joined,
+    JoinFailed,
+    LeaveMember,
+    Left,
+    OwnServices,
+    Received,
+    SelfAlias,
+    Start,
+    TopologyEffect,
+    TopologyEvent,
+    TopologySettings,
+    WantServing,
+    WorkFinished,
+)
+from casty.protocol.membership.joining import PROBE, Form, Joining, JoiningEffect, Refused
+from casty.protocol.membership.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words
+from casty.protocol.membership.orders import Orders
+from casty.protocol.membership.view import View
+from casty.protocol.messages.membership import (
+    ExitingConfirmed,
+    GossipDigest,
+    GossipSeen,
+    GossipState,
+    GossipVersions,
+    Join,
+    JoinAnswer,
+    JoinProbe,
+    JoinWithdrawn,
+    ServingGrant,
+    ServingRequest,
+    TopologyMessage,
+)
+from casty.protocol.split_brain.machine import SIDE_TIMERS, Sides
+from casty.protocol.split_brain.resolver import LeaseAnswered, Ruling
+from casty.protocol.state.leader import LeaderActions
+from casty.protocol.state.member import Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import Registry
+
+GOSSIP = "gossip"
+_ANSWERED = (ServingRequest, ServingGrant, GossipDigest, GossipSeen, GossipVersions)
+"""What changes the state, the registry, or who was heard, or nothing that anything here follows from."""
+
+
+@dataclass(slots=True)
+class Topology:
+    """The machine; feed it `TopologyEvent` values."""
+
+    member: Member
+    seeds: tuple[NodeAddress, ...]
+    settings: TopologySettings
+    rng: Rng
+    last: LastMembership | None = None
+    state: Gossip | None = field(init=False, default=None)
+    registry: Registry = field(init=False, default=Registry())
+    view: View = field(init=False)
+    gone: bool = field(init=False, default=False)
+    _node: UniqueAddress = field(init=False)
+    joining: Joining = field(init=False)
+    _founding: Founding = field(init=False)
+    _reunion: Reunion = field(init=False)
+    _spread: AntiEntropy = field(init=False)
+    _leading: LeaderActions = field(init=False)
+    _sides: Sides = field(init=False)
+    _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _exchange: Exchange = field(init=False)
+    _pushes: Pushes = field(init=False)
+    _leave: OwnLeave = field(init=False)
+    _orders: Orders = field(init=False)
+    _given_up: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self._node = self.member.unique
+        self._founding = Founding(self._node, self.seeds, settings.allow_new_cluster)
+        self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
+        self._reunion = Reunion(self.member, settings.shared, self._founding, self.rng)
+        self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
+        self._exchange = Exchange(self._node, self._spread, settings.downing)
+        self._pushes = Pushes(self._spread)
+        self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
+        self._sides = Sides(self._node, settings.downing, settings.stable_after)
+        self._leave = OwnLeave(self._node, settings.leave_timeout)
+        self._orders = Orders(self._node)
+        self.view = View(self._node)
+
+    def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
+        """Return what follows from one event; nothing follows once this node is gone.
+
+        Where an error leaves this, the state is what it was before.
+        """
+        if self.gone:
+            return ()
+        before, registry, given_up, heard = self.state, self.registry, self._given_up, len(self._exchange.heard)
+        try:
+            effects = self._before_membership(event, now) if before is None else self._as_member(before, event, now)
+            if isinstance(event, Received) and isinstance(event.message, _ANSWERED):
+                if self.state is before and self.registry is registry and len(self._exchange.heard) == heard:
+                    return effects  # most messages tell nothing new, and nothing follows from the same state again
+            return [*effects, *self._settle(before, now)]
+        except Exception:
+            self.state, self.registry, self._given_up, self.gone = before, registry, given_up, False
+            raise
+
+    def _before_membership(self, event: TopologyEvent, now: float) -> list[TopologyEffect]:
+        match event:
+            case Start():
+                return self._joining_step(self.joining.start(now), now)
+            case TimerFired(key):
+                return self._joining_step(self.joining.tick(now), now) if key == PROBE else []
+            case Received(sender, JoinProbe(joiner, _, token, is_to_seed)) if joiner.unique == sender:
+                answer = Send(sender, self.joining.answer(token, now))
+                return [answer, *self._joining_step(self.joining.probed(sender, now, is_to_seed=is_to_seed), now)]
+            case Received(sender, JoinAnswer() as answer):
+                return self._joining_step(self.joining.answered(sender, answer, now), now)
+            case Received(sender, GossipState(welcome=True) as welcome) if self.joining.may_welcome(sender):
+                return self._welcomed(sender, welcome, now)
+            case SelfAlias(address):
+                return self._joining_step(self.joining.alias(address, now), now)
+            case HelloRefused(address, reason):
+                return [JoinFailed(f"{address} refused the connection: {reason}")] if address in self.seeds else []
+            case OwnServices(services):
+                self.registry = self.registry.with_own(self._node, services)
+                return []
+            case WorkFinished() | LeaveMember(self.member.address) | DownMember(self.member.address):
+                self.gone = True
+                return [*self.joining.withdraw(), Left()]
+            case WantServing():
+                return [*self._sides.serving.want(None, now)]
+            case Received() | Accuse() | Absolve() | AddressAnswered() | LeaseAnswered() | LeaveMember() | DownMember():
+                return []
+            case _ as never:
+                assert_never(never)
+
+    def _joining_step(self, effects: list[JoiningEffect], now: float) -> list[TopologyEffect]:
+        done: list[TopologyEffect] = []
+        for effect in effects:
+            match effect:
+                case Form():
+                    self.state = Gossip(cluster_id_of(self._node)).with_member(self._node, self.member)
+                    done.extend(self._begin(None))
+                case Refused(by, reason):
+                    done.append(JoinFailed(f"{by} refused this node: {reason}"))
+                case _:
+                    done.append(effect)
+        return done
+
+    def _begin(self, let_in_by: UniqueAddress | None) -> list[TopologyEffect]:
+        return [Joined(let_in_by), StartTimer(GOSSIP, self.settings.gossip_interval), StartTimer(REUNION, ASK_EVERY)]
+
+    def _welcomed(self, sender: UniqueAddress, welcome: GossipState, now: float) -> list[TopologyEffect]:
+        state = from_wire(welcome, now)
+        if self._node not in state.members:
+            return []
+        self.state = state.seen_by(self._node)
+        return [
+            *self._begin(sender),
+            *self._spread.taken(self.state, sender),
+            Send(sender, self._spread.versions(self.state, self.registry)),
+            *self._spread.push_slots(self.state, self.registry, {}, self._node),
+            *(Send(node, seen_on_wire(self.state)) for node in vouchers_of(self._node, self.state) if node != sender),
+        ]
+
+    def _as_member(self, state: Gossip, event: TopologyEvent, now: float) -> list[TopologyEffect]:
+        match event:
+            case Received(sender, message):
+                return self._received(state, sender, message, now)
+            case TimerFired(key):
+                return self._timer(state, key, now)
+            case Accuse(subjects, held_for, doubted):
+                self.view.doubt(doubted)
+                self.state = self._sides.accuse(state, subjects, now + held_for)
+                return []
+            case Absolve(subject):
+                self.view.trust(subject)
+                self.state = self._sides.absolve(state, subject)
+                return []
+            case AddressAnswered(question, found):
+                return self._verified(state, question, found)
+            case LeaveMember() | DownMember():
+                self.state, notes = self._orders.give(state, event)
+                return [*notes]
+            case WorkFinished():
+                self._leave.is_finished = True
+                self.state = state.with_moved(self._node, {self._node}, MemberStatus.leaving)
+                return []
+            case OwnServices(services):
+                versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
+                return [*self._spread.push_slots(state, self.registry, versions, self._node)]
+            case WantServing():
+                return [*self._sides.serving.want(state, now)]
+            case LeaseAnswered():
+                return self._rule(state, self._sides.answered(state, event))
+            case SelfAlias(address):
+                self._reunion.alias(address)
+                return []
+            case Start() | HelloRefused():
+                return []
+            case _ as never:
+                assert_never(never)
+
+    def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
+        joiner = question.joiner
+        if found == joiner:
+            self.state = state.with_moved(self._node, state.runs_at(joiner.address) - {joiner}, MemberStatus.down)
+            return []
+        refusal = Send(joiner, address_refusal(joiner.address, question.token))
+        return [refusal] if found in state.members else []
+
+    def _received(
+        self, state: Gossip, sender: UniqueAddress, message: TopologyMessage, now: float
+    ) -> list[TopologyEffect]:
+        match message:
+            case JoinProbe(joiner, settings, token) | Join(joiner, settings, token):
+                verdict = judge(state, joiner, sender, self.settings.shared, settings, self._node)
+                if isinstance(message, JoinProbe) or verdict is not ADMITTED:
+                    return [*verdict.answer(state, joiner, sender, token)]
+                if sender not in state.members:
+                    self.state = state = state.with_member(self._node, joiner)
+                return [self._spread.welcome(state, sender, now)]
+            case JoinWithdrawn():
+                if has_word(state, self._node):
+                    self.state = state.with_moved(self._node, {sender}, MemberStatus.down)
+                return []
+            case ExitingConfirmed():
+                if sender in state.members and state.members[sender].status.rank >= MemberStatus.leaving.rank:
+                    self._confirmed.add(sender)
+                return []
+            case ServingRequest() | ServingGrant():
+                return [*self._sides.received(state, sender, message)]
+            case JoinAnswer():
+                return self._met(state, self._reunion.answered(state, sender, message))
+            case _:
+                return self._exchanged(self._exchange.receive(state, self.registry, sender, message, now))
+
+    def _exchanged(self, outcome: Outcome) -> list[TopologyEffect]:
+        self.state, self.registry = outcome.state, outcome.registry
+        if outcome.taken:
+            self._pushes.take(outcome.state)
+        return [*outcome.effects]
+
+    def _met(self, state: Gossip, found: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
+        notes: list[TopologyEffect] = []
+        for one in found:
+            if isinstance(one, Note):
+                notes.append(one)
+            else:
+                self._given_up = one.reason
+                gone = state.present if one.with_all else {self._node}
+                self.state = state.with_moved(self._node, gone, MemberStatus.down)
+        return notes
+
+    def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
+        if key == GOSSIP:
+            self.registry = self.registry.kept(state.members.keys())
+            delay = self.settings.gossip_interval / (HURRY if 2 * len(state.seen) < len(state.members) else 1)
+            round_ = [*self._spread.round(state, self.registry, now), *self._exchange.ask_unheard(state)]
+            return [*round_, StartTimer(GOSSIP, delay)]
+        if key == PUSH:
+            return [*self._pushes.push(state, self.registry, now)]
+        if key == REUNION:
+            return [*self._reunion.ask(state)]
+        if key == CONFIRM:
+            return self._exchanged(self._exchange.settle(state, self.registry, now, is_over=True))
+        if key == LEAVE:
+            self.gone = True
+            return [*last_words(state, self._node, now), Left()]
+        return self._rule(state, self._sides.timer(state, key, now)) if key in SIDE_TIMERS else []
+
+    def _rule(self, state: Gossip, ruling: Ruling) -> list[TopologyEffect]:
+        if not ruling.lost:
+            return [*ruling.effects]
+        self._given_up = ruling.given_up
+        self.state = state.with_moved(self._node, ruling.lost, MemberStatus.down)
+        return [Note(Severity.warning, ruling.words)]
+
+    def _settle(self, before: Gossip | None, now: float) -> list[TopologyEffect]:
+        if (state := self.state) is None or self.gone:
+            return []
+        steps = [state := self._orders.carried_out(state)]
+        while (moved := self._lead(state, now)) is not state:
+            steps.append(state := moved)
+        self.state = state
+        pushes, sides = self._pushes.settle(state, self.registry, now), list[TopologyEffect]()
+        if state is not before:
+            self._confirmed &= state.members.keys()
+            sides = [*self._sides.observe(state, now), *self._reunion.observe(before or state, state)]
+        end = self._own_end(state, before or state, now)
+        # Last, when nothing else can fail: what the view has noted is told. And step by step: subscribers here see
+        # every state that a leader leaves at once, as others do.
+        told = [effect for step in steps for effect in self.view.update(step, self.registry)]
+        return [*sides, *told, *pushes, *end]  # sides before anybody hears of a removal
+
+    def _lead(self, state: Gossip, now: float) -> Gossip:
+        may_begin = self._founding.may_begin(state)
+        heard = self._exchange.heard
+        return self._leading.apply(state, self._node, self._confirmed, now, may_begin=may_begin, heard=heard)
+
+    def _own_end(self, state: Gossip, before: Gossip, now: float) -> list[TopologyEffect]:
+        end, effects = self._leave.settle(state)
+        if end is OwnEnd.stays or end is OwnEnd.leaving:
+            return [*effects]
+        self.gone = True
+        if end is OwnEnd.downed:
+            return [Downed(self._given_up, last_membership(state, before.members[self._node]))]
+        return [*last_words(state, self._node, now), Left()]

@@ -1,0 +1,139 @@
+"""What a change of the cluster looks like from one node.
+
+Owns the last snapshot and the events already published, so that each change is told exactly once:
+MemberUp when a run is first seen up or beyond, MemberLeft at its removal if MemberUp was published,
+UnreachableMember and ReachableMember on each edge. It does not know why anything changed.
+
+Who is told to be unreachable stays so in three cases in which nobody heard from it again and yet nobody's
+accusation counts any more. The accusers went down, this node perhaps among them, and are out of the count; or
+it is down itself, with those it accused: its removal is the next news then, or the end of this node. Or this node
+accuses the accusers, and waits for the next answer of that member too: it answers or is accused within seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Publish
+from casty.protocol.state.cluster_state import TopologySnapshot, project_snapshot
+from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
+from casty.protocol.state.leader import leader_without
+from casty.protocol.state.member import Member, MemberStatus, by_age
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import Registry, ServiceEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChanged:
+    """Effect: push the snapshot to every subscriber."""
+
+    snapshot: TopologySnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """Effect: the members, for whoever monitors them."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Effect: a run is removed for good; drop its links and what waits for it."""
+
+    node: UniqueAddress
+
+
+ViewEffect = Publish | SnapshotChanged | MembersChanged | Forget
+
+
+@dataclass(slots=True)
+class View:
+    """The machine of one node's view; call `update` after each change."""
+
+    self_node: UniqueAddress
+    snapshot: TopologySnapshot | None = None
+    unreachable: frozenset[UniqueAddress] = frozenset()
+    """Who is told to be unreachable: the newer of UnreachableMember and ReachableMember was the first."""
+    _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
+    _shown: frozenset[Member] = frozenset()
+    _doubted: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    """Whose next answer this node waits for."""
+    _told_up: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    _state: Gossip | None = None
+    _registry: Registry | None = None
+    _entries: frozenset[ServiceEntry] = frozenset()
+
+    def doubt(self, nodes: Collection[UniqueAddress]) -> None:
+        """Take note that this node waits for the next answers of these members."""
+        self._doubted.update(nodes)
+
+    def trust(self, node: UniqueAddress) -> None:
+        """Take note that a member answers; `update` says what follows, though the state may be the same."""
+        if node in self._doubted:
+            self._doubted.discard(node)
+            self._state = None
+
+    def update(self, state: Gossip, registry: Registry) -> Sequence[ViewEffect]:
+        """Return what subscribers and the event stream must hear of the step to ``state``."""
+        before, self._state = self._state, state
+        if before is not None and registry is self._registry:
+            if state.members is before.members and state.rows is before.rows:
+                return ()  # only who has seen it, which nobody is told
+        members = state.members
+        is_changed = members is not self._members and members != self._members
+        if registry is not self._registry or is_changed:
+            self._entries = registry.entries(members.keys())
+        self._registry = registry
+        effects: list[ViewEffect] = []
+        if is_changed:
+            effects.append(MembersChanged(state.ordered))
+        effects.extend(self._member_events(state, members))
+        # By what is told, not by whose accusations count: a node that is down would name one that it cannot reach.
+        leader = leader_without(state, self.unreachable)
+        snapshot = project_snapshot(self._shown, self.unreachable, self._entries, leader)
+        if snapshot != self.snapshot:
+            self.snapshot = snapshot
+            effects.append(SnapshotChanged(snapshot))
+        return effects
+
+    def _member_events(self, state: Gossip, members: Mapping[UniqueAddress, Member]) -> list[ViewEffect]:
+        effects: list[ViewEffect] = []
+        old = self._members
+        changed = [member for unique, member in members.items() if old.get(unique) is not member]
+        gone = sorted(old.keys() - members.keys())
+        stale = [old[member.unique] for member in changed if member.unique in old]
+        # Only what has changed is hashed again.
+        self._shown = self._shown.difference(stale, [old[node] for node in gone]).union(changed)
+        fresh = [member for member in changed if member.up_number and member.unique not in self._told_up]
+        for member in sorted(fresh, key=by_age):
+            self._told_up.add(member.unique)
+            effects.append(Publish(MemberUp(member)))
+        unreachable = self._lost(state)
+        effects.extend(Publish(UnreachableMember(members[node])) for node in sorted(unreachable - self.unreachable))
+        effects.extend(
+            Publish(ReachableMember(members[node]))
+            for node in sorted(self.unreachable - unreachable)
+            if node in members
+        )
+        for node in gone:
+            if node in self._told_up:
+                self._told_up.discard(node)
+                effects.append(Publish(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))
+            effects.append(Forget(node))
+        self._doubted.difference_update(gone)
+        self._members, self.unreachable = members, unreachable
+        return effects
+
+    def _lost(self, state: Gossip) -> frozenset[UniqueAddress]:
+        own = state.members.get(self.self_node)
+        if own is None or own.status is MemberStatus.down:
+            return self.unreachable & state.present
+        lost = state.lost_to(self.self_node)
+        returning = self.unreachable & state.present - lost
+        if not returning:
+            return lost
+        doubted = self._doubted & state.unreachable
+        return lost.union(n for n in returning if n in doubted or state.members[n].status is MemberStatus.down)

@@ -1,0 +1,1 @@
+"""Service discovery: who offers a service, and who wants to know."""

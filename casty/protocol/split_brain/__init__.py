@@ -1,0 +1,1 @@
+"""Partitions: which side goes on, when that is decided, and who may do exclusive work meanwhile."""

@@ -1,0 +1,78 @@
+"""What a node does about those that it cannot reach, and whether it may work alone meanwhile.
+
+Owns the two machines that must have the same notes of who knows what: `resolver`, which downs one
+side of a partition, and `serving_lease`, which keeps both from doing the same work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import StartTimer
+from casty.protocol.messages.membership import ServingGrant, ServingRequest
+from casty.protocol.split_brain.downing import Downing
+from casty.protocol.split_brain.resolver import CLAIM, DOWNING, LeaseAnswered, Resolver, Ruling
+from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.serving_lease import SERVING, ServingEffect, ServingLease
+from casty.protocol.split_brain.strategies import Strategy
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow
+
+SIDE_TIMERS = frozenset({DOWNING, CLAIM, SERVING})
+
+
+@dataclass(slots=True)
+class Sides:
+    """The machines of one node."""
+
+    self_node: UniqueAddress
+    strategy: Strategy | None
+    stable_after: float | None = None
+    resolver: Resolver = field(init=False)
+    serving: ServingLease = field(init=False)
+    _awareness: Awareness = field(init=False, default_factory=Awareness)
+
+    def __post_init__(self) -> None:
+        downing = Downing(self.strategy, self.stable_after, self._awareness)
+        self.resolver = Resolver(self.self_node, downing, self._awareness)
+        self.serving = ServingLease(self.self_node, self.strategy, self._awareness)
+
+    def observe(self, state: Gossip, now: float) -> list[StartTimer | ServingEffect]:
+        """Take a new state."""
+        self._awareness.observe(state, now)
+        return [*self.resolver.observe(state, now), *self.serving.observe(state, now)]
+
+    def accuse(self, state: Gossip, subjects: Sequence[UniqueAddress], until: float) -> Gossip:
+        """Return the state in which this node accuses ``subjects``; it may take them back ``until`` then."""
+        lost = [subject for subject in subjects if subject in state.members]
+        for subject in lost:
+            self.resolver.downing.hold(subject, until)
+        return self._observing(state, lambda row: row.accusing(*lost))
+
+    def absolve(self, state: Gossip, subject: UniqueAddress) -> Gossip:
+        """Return the state in which this node does not accuse ``subject``."""
+        return self._observing(state, lambda row: row.absolving(subject))
+
+    def _observing(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> Gossip:
+        before = state.rows.get(self.self_node, ObserverRow())
+        return state if (after := change(before)) is before else state.with_row(self.self_node, after)
+
+    def received(
+        self, state: Gossip, sender: UniqueAddress, message: ServingRequest | ServingGrant
+    ) -> list[ServingEffect]:
+        """Take what another member asks for or grants."""
+        if isinstance(message, ServingRequest):
+            return self.serving.asked(state, sender, message)
+        return self.serving.granted(state, sender, message)
+
+    def timer(self, state: Gossip, key: str, now: float) -> Ruling:
+        """Do what was planned."""
+        if key == SERVING:
+            return Ruling(effects=tuple(self.serving.ask(state, now)))
+        return self.resolver.timer(state, key, now)
+
+    def answered(self, state: Gossip, answer: LeaseAnswered) -> Ruling:
+        """Take the answer of the outside lease."""
+        return self.resolver.answered(state, answer)

@@ -1,0 +1,151 @@
+"""What a node does about members that stay unreachable: the decision of `downing`, carried out.
+
+Owns who acts on a decision, what must be known before the other side is downed, and the claim to an
+outside lease. It does not know when a decision is due (`downing`), which side goes on
+(`split_brain`) or how the lease is kept (a driver asks it).
+
+How it works: a lost side downs itself, each node by itself. The other side is downed by the leader,
+and only when every member that it counts on is known to know of the accusations: a member that did
+not would go on granting leases to the lost side (`serving_lease`). With `LeaseMajority` the leader
+of each side claims the lease, that of the side that looks smaller after a delay: who gets it
+downs the others, who does not downs its own side. That is Pekko's LeaseMajority; deviation: the
+lease is no matter of time, it remembers who lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.lease import LeaseClaim
+from casty.protocol.effects import StartTimer
+from casty.protocol.split_brain.downing import Downing
+from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.serving_lease import ServingEffect
+from casty.protocol.split_brain.strategies import LeaseMajority
+from casty.protocol.state.leader import leader_of
+from casty.protocol.state.membership_state import Gossip
+
+DOWNING = "downing"
+CLAIM = "claim"
+DOWNING_RETRY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class AcquireLease:
+    """Effect: claim the lease; the outcome comes back as `LeaseAnswered`, whatever happens."""
+
+    claim: LeaseClaim
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswered:
+    """Event: whether the claim got the lease; ``why`` says why not, in words."""
+
+    claim: LeaseClaim
+    held: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Whom to down now, and what to do besides; ``given_up`` says why this node is among them."""
+
+    lost: frozenset[UniqueAddress] = frozenset()
+    given_up: str = ""
+    effects: tuple[ServingEffect | AcquireLease, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What the operator reads about the members that are downed."""
+        names = ", ".join(str(node.address) for node in sorted(self.lost))
+        cause = f"this node gives itself up: {self.given_up}" if self.given_up else "unreachable for too long"
+        return f"{cause}: declared down: {names}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    claim: LeaseClaim
+    side: frozenset[UniqueAddress]
+    """Who goes down if the claim fails, those on no side among them."""
+    others: frozenset[UniqueAddress]
+
+
+@dataclass(slots=True)
+class Resolver:
+    """The machine of one node."""
+
+    self_node: UniqueAddress
+    downing: Downing
+    awareness: Awareness
+    _waiting: _Claimed | None = field(init=False, default=None)
+    """The claim of the side that looks smaller, until its delay is over."""
+    _claimed: _Claimed | None = field(init=False, default=None)
+    """The claim that the lease has not answered yet."""
+
+    def observe(self, state: Gossip, now: float) -> list[StartTimer]:
+        """Take note of a new state; the decision is due after that."""
+        due = self.downing.observe(state, self.self_node, now)
+        return [] if due is None else [StartTimer(DOWNING, due)]
+
+    def timer(self, state: Gossip, key: str, now: float) -> Ruling:
+        """Decide, when it is due."""
+        waited = self._waiting if key == CLAIM else None
+        if key == CLAIM:
+            self._waiting = None
+        lost = self.downing.decide(state, self.self_node, now)
+        strategy = self.downing.strategy
+        if not lost:
+            return self._again(state, now)
+        has_side = self.downing.partition(state, self.self_node).reachable
+        if isinstance(strategy, LeaseMajority) and has_side and self.downing.is_settled(state, now):
+            return self._contend(strategy, state, waited, now)
+        if self.self_node in lost:
+            return Ruling(lost, self.downing.why(state, self.self_node, now))
+        if leader_of(state, self.self_node) == self.self_node and self._is_known(state, lost):
+            return Ruling(lost)
+        return self._again(state, now)
+
+    def answered(self, state: Gossip, answer: LeaseAnswered) -> Ruling:
+        """Take the lease's answer: the others are lost, or this side is."""
+        claimed = self._claimed
+        if claimed is None or claimed.claim != answer.claim:
+            return Ruling()
+        self._claimed = None
+        if answer.held:
+            # Also those who answer again by now: they were ruled out, and would never get the lease any more.
+            return Ruling(claimed.others & state.members.keys())
+        return Ruling(claimed.side & state.members.keys(), f"it did not get the lease: {answer.why}")
+
+    def _contend(self, strategy: LeaseMajority, state: Gossip, waited: _Claimed | None, now: float) -> Ruling:
+        partition = self.downing.partition(state, self.self_node)
+        mine, others, indirect = (
+            frozenset(member.unique for member in part)
+            for part in (partition.reachable, partition.unreachable, partition.indirect)
+        )
+        leads = leader_of(state, self.self_node) == self.self_node
+        if self._claimed is not None or not leads or not self._is_known(state, others):
+            return self._again(state, now)
+        claim = LeaseClaim(f"{state.cluster_id:016x}", frozenset(map(str, mine)), frozenset(map(str, others)))
+        claimed = _Claimed(claim, mine | indirect, others)
+        again = self._again(state, now).effects
+        if strategy.against(partition) and claimed != waited:
+            if claimed == self._waiting:
+                return Ruling(effects=again)
+            self._waiting = claimed
+            return Ruling(effects=(StartTimer(CLAIM, strategy.minority_delay), *again))
+        self._claimed = claimed
+        return Ruling(effects=(AcquireLease(claim), *again))
+
+    def _is_known(self, state: Gossip, lost: frozenset[UniqueAddress]) -> bool:
+        """Whether all that this side counts on are known to know whom it has lost."""
+        partition = self.downing.partition(state, self.self_node)
+        side = [member.unique for member in partition.reachable if member.unique not in lost]
+        return all(self.awareness.known_since(node, side) is not None for node in lost)
+
+    def _again(self, state: Gossip, now: float) -> Ruling:
+        due = self.downing.observe(state, self.self_node, now)
+        if due is None:
+            self._waiting = None
+            return Ruling()
+        return Ruling(effects=(StartTimer(DOWNING, max(due, DOWNING_RETRY)),))

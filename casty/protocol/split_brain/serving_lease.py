@@ -1,0 +1,193 @@
+"""Whether this node may do work that only one node may do, and whose work may be taken over.
+
+Owns the serving lease: what this node asks of the others, what they grant, until when that holds;
+and from when on the work of a removed run is free. It does not know what the work is, and what a
+cluster does with a member that is cut off (`resolver`).
+
+How it works: every `ASK_EVERY` this node asks all others. Nobody grants to a member that it knows
+accused or down. A grant holds for `SERVING_TIME`, counted from the sending of the request it
+answers: however long the answer or this process stood still, nobody counts on it for longer than
+the granter does. The node serves until the latest time at which those whose grants hold, and itself,
+are a side that the strategy would keep against all others (`Strategy.rules_out_others`).
+
+The work of a removed run is free `TAKEOVER_AFTER` after every member of this side is known to have
+known of the accusation: none of them has granted since. What the run may still have are grants of
+those who are not on this side, and they are too few, or this side were not the one that is kept.
+`TAKEOVER_AFTER` is longer by a tenth, so clocks may differ by that rate. A removal that came without
+an accusation known to all who stay was agreed on by them, so the age of the tombstone counts: also where
+this node had lost some of these and held itself and a few for the side.
+
+Source: leases as in Gray and Cheriton 1989, sec. 2; granted by voters instead of one server, and
+counted from the sending by the holder alone, so no clock of one node is compared with another's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Send, SendIfUp, StartTimer
+from casty.protocol.messages.membership import ServingGrant, ServingRequest
+from casty.protocol.split_brain.down_commit import still_counting
+from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.strategies import Partition, Strategy
+from casty.protocol.state.member import GOING, Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow
+
+SERVING_TIME = 4.0
+TAKEOVER_AFTER = 4.4
+ASK_EVERY = 1.0
+SERVING = "serving"
+ROUNDS_MAX = 8
+"""Rounds that are remembered: more than those whose grants can still hold."""
+
+HOLDING = (MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting)
+"""Who may serve, until it has handed over what it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Effect: this node serves until then, by its own clock; what was said before is void."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFree:
+    """Effect: from then on others may take over the work of this removed run."""
+
+    node: UniqueAddress
+    at: float
+
+
+ServingEffect = Send | SendIfUp | StartTimer | Serving | WorkFree
+
+
+@dataclass(frozen=True, slots=True)
+class _Doom:
+    """Since when all of a side have known of one who may be removed."""
+
+    since: float
+    side: frozenset[UniqueAddress]
+
+    def includes(self, other: _Doom) -> bool:
+        """Whether this holds for more members than the other, and from no earlier time."""
+        return self.side >= other.side and self.since >= other.since
+
+
+@dataclass(slots=True)
+class ServingLease:
+    """The machine of one node. It asks nobody until somebody wants to serve, and grants at all times."""
+
+    self_node: UniqueAddress
+    strategy: Strategy | None
+    awareness: Awareness
+    until: float = field(init=False, default=-math.inf)
+    _wanted: bool = field(init=False, default=False)
+    _sequence: int = field(init=False, default=0)
+    _rounds: deque[tuple[int, float]] = field(init=False, default_factory=lambda: deque(maxlen=ROUNDS_MAX))
+    _granted: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
+    _state: Gossip | None = field(init=False, default=None)
+    _doomed: dict[UniqueAddress, _Doom] = field(init=False, default_factory=lambda: dict[UniqueAddress, "_Doom"]())
+
+    def want(self, state: Gossip | None, now: float) -> list[ServingEffect]:
+        """Begin to ask: there is work on this node that only one node may do."""
+        if self._wanted:
+            return [Serving(self.until)]
+        self._wanted = True
+        return [] if state is None else self.ask(state, now)
+
+    def ask(self, state: Gossip, now: float) -> list[ServingEffect]:
+        """Ask every other member for its grant, and again later."""
+        if not self._wanted:
+            return []
+        self._sequence += 1
+        self._rounds.append((self._sequence, now))
+        others = [member.unique for member in state.others(self.self_node) if member.status not in GOING]
+        request = ServingRequest(self._sequence)
+        asked = [SendIfUp(node, request) for node in others]
+        return [*asked, StartTimer(SERVING, ASK_EVERY), *self._changed(self._latest(state))]
+
+    def asked(self, state: Gossip, sender: UniqueAddress, request: ServingRequest) -> list[ServingEffect]:
+        """Grant, or say nothing: to who is no member, down or accused."""
+        own, member = state.members.get(self.self_node), state.members.get(sender)
+        if own is None or own.status is MemberStatus.down or member is None or member.status not in HOLDING:
+            return []
+        accused = state.rows.get(self.self_node, ObserverRow()).accused  # by this node, which may be joining still
+        return [] if sender in state.unreachable | accused else [Send(sender, ServingGrant(request.sequence))]
+
+    def granted(self, state: Gossip, sender: UniqueAddress, grant: ServingGrant) -> list[ServingEffect]:
+        """Take a grant; one that answers no request that was made changes nothing."""
+        if sender not in state.members or not self._granted.get(sender, 0) < grant.sequence <= self._sequence:
+            return []
+        self._granted[sender] = grant.sequence
+        return self._changed(max(self.until, self._latest(state, beyond=self.until)))
+
+    def observe(self, state: Gossip, now: float) -> list[ServingEffect]:
+        """Take a new state: who must grant may have changed, and whose work is free."""
+        before, self._state = self._state, state
+        self._doom(state)
+        if before is not None and before.members is state.members:
+            return []
+        effects: list[ServingEffect] = []
+        stayed = state.members.keys() & (before.members.keys() if before else set()) - state.down
+        has_voted = before is not None and self.self_node in before.voters  # else nobody has waited for what it knew
+        for node in sorted(state.tombstones.keys() - (before.tombstones.keys() if before else set())):
+            removed_at, doom = state.tombstones[node], self._doomed.pop(node, None)
+            known = doom.since if doom is not None and has_voted and stayed <= doom.side else removed_at
+            at = min(removed_at, known) + TAKEOVER_AFTER
+            if at > now:
+                effects.append(WorkFree(node, at))
+        self._granted = {node: sequence for node, sequence in self._granted.items() if node in state.members}
+        until = self._latest(state)
+        if until < self.until or not self._rounds:
+            # Whoever has just joined was never asked: to wait for the next round would be a gap in the work.
+            return [*effects, *self.ask(state, now), *self._changed(self._latest(state))]
+        return [*effects, *self._changed(until)]
+
+    def _doom(self, state: Gossip) -> None:
+        """Remember since when all of this side have known of each who may be removed."""
+        doomed = state.unreachable | state.down
+        if not doomed and not self._doomed:
+            return
+        side = frozenset(unique for unique in state.members if unique not in doomed)
+        gone = {node: doom for node, doom in self._doomed.items() if node not in state.members}
+        known = {node: self.awareness.known_since(node, side) for node in sorted(doomed)}
+        dooms = {node: _Doom(since, side) for node, since in known.items() if since is not None}
+        kept = {n: old for n, old in self._doomed.items() if n in dooms and old.includes(dooms[n])}
+        self._doomed = gone | dooms | kept
+
+    def _latest(self, state: Gossip, *, beyond: float = -math.inf) -> float:
+        """Return until when enough of the grants hold; rounds that end by ``beyond`` are not looked at."""
+        own = state.members.get(self.self_node)
+        if own is None or own.status not in HOLDING:
+            return -math.inf
+        for sequence, asked_at in reversed(self._rounds):
+            until = asked_at + SERVING_TIME
+            if until <= beyond:
+                break
+            granters = {node for node, answered in self._granted.items() if answered >= sequence}
+            if self._suffices(state, granters):
+                return until
+        return -math.inf
+
+    def _suffices(self, state: Gossip, granters: Collection[UniqueAddress]) -> bool:
+        mine: list[Member] = []
+        others = [*still_counting(state, self.strategy, self.awareness)]
+        for member in state.ordered:
+            if member.status not in GOING:
+                here = member.unique in granters or member.unique == self.self_node
+                (mine if here else others).append(member)
+        if not others:
+            return True
+        return self.strategy is not None and self.strategy.rules_out_others(Partition(tuple(mine), tuple(others)))
+
+    def _changed(self, until: float) -> list[ServingEffect]:
+        if until == self.until:
+            return []
+        self.until = until
+        return [Serving(until)]

@@ -1,0 +1,226 @@
+"""Which side of a partition goes on.
+
+Owns the strategies, as judgements of one side over both. It does not know when a side judges
+(`downing`) or how a decision travels (`gossip`). The rules are those of Akka's split brain
+resolver; deviations: each strategy judges a second time, with what the other side may have decided
+in the meantime, and of two nodes `KeepOldest` keeps the oldest however alone it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from casty.address import UniqueAddress
+from casty.config import ClusterSettings
+from casty.protocol.state.member import GOING, VOTING, Member, MemberStatus, by_age
+from casty.protocol.state.membership_state import Gossip
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The members that this side can and cannot hear, without those that are going anyway."""
+
+    reachable: tuple[Member, ...]
+    unreachable: tuple[Member, ...]
+    indirect: tuple[Member, ...] = ()
+    """Those of the unreachable that are heard of all the same: they accuse each other. They are on no side."""
+
+    @classmethod
+    def of(
+        cls,
+        state: Gossip,
+        self_node: UniqueAddress,
+        indirect: Collection[UniqueAddress] = frozenset(),
+        down: Sequence[Member] = (),
+    ) -> Partition:
+        """Return the two sides as ``self_node`` sees them; it counts itself as reachable unless ``indirect``.
+
+        ``down`` are members that are down and count all the same (`verdicts`), on the other side.
+        """
+        lost = state.lost_to(self_node).union(indirect)
+        members = [member for member in state.ordered if member.status not in GOING]
+        if not lost:
+            return cls(tuple(members), tuple(down))
+        return cls(
+            tuple(member for member in members if member.unique not in lost),
+            (*(member for member in members if member.unique in lost), *down),
+            tuple(member for member in members if member.unique in indirect),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The voters of this side and of the other."""
+
+    mine: tuple[Member, ...]
+    theirs: tuple[Member, ...]
+    at_worst: bool = False
+    """This side's leaving members are counted as gone and the other side's joining ones as up.
+
+    Only voters promote: a side of joining members alone stays one, and has no votes.
+    """
+
+    @property
+    def count(self) -> str:
+        """How many of how many, in words."""
+        return f"saw {len(self.mine)} of {len(self.mine) + len(self.theirs)}{' at worst' if self.at_worst else ''}"
+
+
+def votes_of(partition: Partition, role: str | None = None) -> tuple[Votes, Votes]:
+    """Return the voters as this side knows them, and as they may be at worst."""
+
+    def having(members: Sequence[Member], statuses: Collection[MemberStatus]) -> tuple[Member, ...]:
+        return tuple(m for m in members if m.status in statuses and (role is None or role in m.roles))
+
+    known = Votes(having(partition.reachable, VOTING), having(partition.unreachable, VOTING))
+    joined = (*VOTING, MemberStatus.joining) if known.theirs else VOTING
+    worst = Votes(having(partition.reachable, (MemberStatus.up,)), having(partition.unreachable, joined), at_worst=True)
+    return known, worst
+
+
+class Strategy(Protocol):
+    """Judges one side. ``str()`` of it is the same on all nodes that agree."""
+
+    def against(self, partition: Partition) -> str:
+        """Return what speaks against this side, in words; "" when it may go on."""
+        ...
+
+    def rules_out_others(self, partition: Partition) -> bool:
+        """Whether this side, with members on the other, is reason enough that no other side goes on."""
+        ...
+
+
+class _Judgement(Strategy, Protocol):
+    """A side of which nothing speaks against rules out all others: that is what a judgement is for."""
+
+    __slots__ = ()
+
+    def rules_out_others(self, partition: Partition) -> bool:
+        return not self.against(partition)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMajority(_Judgement):
+    """The side with more than half of the voters; of two halves the one with the lowest address."""
+
+    role: str | None = None
+
+    def against(self, partition: Partition) -> str:
+        for votes in votes_of(partition, self.role):
+            mine, theirs = ([member.unique for member in side] for side in (votes.mine, votes.theirs))
+            if len(mine) < len(theirs) or not mine:
+                return f"could not reach a majority ({votes.count})"
+            if len(mine) == len(theirs) and min(theirs) < min(mine):
+                rule = "of two halves the one with the lowest address goes on"
+                return f"could not reach a majority ({votes.count}), and {rule}"
+        return ""
+
+    def __str__(self) -> str:
+        return "keep_majority" + _role(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticQuorum(_Judgement):
+    """The side with at least ``size`` voters, in a cluster that has fewer than twice as many."""
+
+    size: int
+    role: str | None = None
+
+    def against(self, partition: Partition) -> str:
+        for votes in votes_of(partition, self.role):
+            if len(votes.mine) < self.size:
+                return f"could not reach a quorum of {self.size} ({votes.count})"
+            voters = len(votes.mine) + len(votes.theirs)
+            if voters >= 2 * self.size:
+                return f"cannot know that it is the only one: {voters} voters are two quorums of {self.size}"
+        return ""
+
+    def __str__(self) -> str:
+        return f"static_quorum of {self.size}" + _role(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOldest(_Judgement):
+    """The side with the member that has been up for longest.
+
+    ``down_if_alone``: unless that one is alone on its side, and the other side has more than one.
+    """
+
+    down_if_alone: bool = True
+    role: str | None = None
+
+    def against(self, partition: Partition) -> str:
+        for votes in votes_of(partition, self.role):
+            settled = [member for member in (*votes.mine, *votes.theirs) if member.up_number]
+            if not settled:
+                return f"could not tell which member is the oldest ({votes.count})"
+            oldest = min(settled, key=by_age)
+            is_here = oldest in votes.mine
+            side, other = (votes.mine, votes.theirs) if is_here else (votes.theirs, votes.mine)
+            is_left = self.down_if_alone and len(side) == 1 < len(other)
+            if is_here and is_left:
+                return f"was left alone with the oldest member ({votes.count})"
+            if not is_here and not is_left:
+                return f"could not reach the oldest member, {oldest.unique.address}"
+        return ""
+
+    def __str__(self) -> str:
+        alone = ", down_if_alone" if self.down_if_alone else ""
+        return f"keep_oldest{alone}" + _role(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class DownAll(_Judgement):
+    """No side: whoever loses somebody stops. For clusters that are restarted from outside."""
+
+    def against(self, partition: Partition) -> str:
+        lost = ", ".join(str(member.unique.address) for member in partition.unreachable)
+        return f"could not reach {lost}, and downing is down_all"
+
+    def __str__(self) -> str:
+        return "down_all"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseMajority:
+    """The side that gets the lease; the one without a majority asks for it later."""
+
+    lease: str
+    """Which one: what `casty.Lease.identify` said."""
+    minority_delay: float = 2.0
+    role: str | None = None
+
+    def against(self, partition: Partition) -> str:
+        return KeepMajority(self.role).against(partition)
+
+    def rules_out_others(self, partition: Partition) -> bool:
+        return False  # the smaller side may get the lease
+
+    def __str__(self) -> str:
+        return f"lease_majority of {self.lease}" + _role(self.role)
+
+
+def _role(role: str | None) -> str:
+    return "" if role is None else f" by role {role}"
+
+
+def strategy_of(settings: ClusterSettings, lease: str = "") -> Strategy | None:
+    """Return the strategy that the settings of a node ask for, None for "none"; ``lease`` identifies its lease."""
+    role = settings.downing_role
+    match settings.downing:
+        case "keep_majority":
+            return KeepMajority(role)
+        case "static_quorum":
+            return StaticQuorum(settings.quorum_size or 0, role)
+        case "keep_oldest":
+            return KeepOldest(settings.down_if_alone, role)
+        case "lease_majority":
+            return LeaseMajority(lease, settings.lease_minority_delay, role)
+        case "down_all":
+            return DownAll()
+        case "none":
+            return None
+        case _ as never:
+            assert_never(never)

@@ -1,0 +1,64 @@
+"""Stopping a child and waiting for its end, as a step of a handler.
+
+Owns that wait. The parent takes no message meanwhile, so whoever the child waits for must not be the parent:
+`casty.runtime.messaging.ask` finds such a circle by the `EndWait` that the parent's task sleeps on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Never
+
+import trio
+
+from casty.refs import ActorRef, check_ref
+from casty.runtime.actor.watching import add_watcher
+from casty.runtime.messaging.end_wait import EndWait
+from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.messaging.signals import PILL
+from casty.runtime.messaging.timers import check_delay
+
+if TYPE_CHECKING:
+    from casty.runtime.actor.cell import Cell
+
+
+def child_of(parent: Cell, ref: ActorRef[Never]) -> Cell | None:
+    """Return the living child behind ``ref``, None where it has ended. ValueError for any other actor."""
+    parent.kernel.check_thread(f"stop {ref!r}")
+    check_ref(ref, "stopped")
+    child = ref.owner() if isinstance(ref, OwnRef) else None
+    is_child = ref.path.startswith(f"{parent.path}/") if child is None else child.home.parent is parent
+    if not isinstance(ref, OwnRef) or not is_child:
+        raise ValueError(f"{parent.path} waits for the end of its own children only, and {ref.path} is none: watch it")
+    return child
+
+
+async def stopped(child: Cell | None, drain: float) -> None:
+    """Have a child stop, ``drain`` seconds from now at the latest, and wait until it has ended."""
+    check_delay("drain", drain, zero=True)
+    if child is None:
+        await trio.lowlevel.checkpoint()
+        return
+    kernel = child.kernel
+    if drain > 0 and not child.stop_requested:
+        child.mailbox.put_notice(PILL)
+        late = kernel.keeper.after(drain, child.stop)
+    else:
+        child.stop()
+        late = None
+    await _ended(child)
+    if late is not None:  # left to run where the wait was cancelled: the child still has to stop in time
+        kernel.keeper.finish(late)
+
+
+async def _ended(child: Cell) -> None:
+    task, uid = trio.lowlevel.current_task(), child.kernel.next_uid()
+    wait = EndWait(child, task)
+    add_watcher(child, uid, wait)
+
+    def forget(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        if child.watchers is not None:
+            child.watchers.pop(uid, None)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    task.custom_sleep_data = wait
+    await trio.lowlevel.wait_task_rescheduled(forget)

@@ -1,0 +1,544 @@
+"""What an actor's code can do besides answering, and how actors come into being."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, TypeVarTuple, overload
+
+import trio
+
+from casty.config import Mailbox
+from casty.config.validation import check_kind
+from casty.errors import ActorStoppedError
+from casty.refs import ActorRef
+from casty.runtime.actor.cell import Cell
+from casty.runtime.actor.child_end import child_of, stopped
+from casty.runtime.actor.children import Family
+from casty.runtime.actor.stash import StashBuffer
+from casty.runtime.actor.watching import Watching, unwatch, watch, watching
+from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.behavior.signatures import (
+    check_adapter,
+    check_async_function,
+    check_behavior,
+    check_piped,
+    expect_awaitable,
+)
+from casty.runtime.messaging import ask as asking
+from casty.runtime.messaging.mailbox import MessageQueue
+from casty.runtime.messaging.named_refs import AdapterRef
+from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.messaging.requests import forward
+from casty.runtime.messaging.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
+from casty.runtime.messaging.timers import check_delay
+
+if TYPE_CHECKING:
+    from casty.runtime.system.system import ActorSystem
+
+M = TypeVar("M")
+N = TypeVar("N")
+O = TypeVar("O")  # noqa: E741  # the message type of another actor
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+CLUSTER_PATH: Final = "/_cluster"
+"""Where the actors of the cluster live: what they say is the cluster's, not that of an actor of the user's."""
+
+logger = logging.getLogger("casty.actor")
+cluster_logger = logging.getLogger("casty.cluster")
+
+OWN_MAILBOX = Mailbox()
+"""For casty's own actors: a bound that is meant for the users' must not starve a cluster."""
+
+NAME_FORBIDDEN = "/?#"
+"""What a name must not contain, because paths and addresses are made of names."""
+
+
+class ActorLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines begin with the actor's path; ``extra`` holds it as ``actor_path``."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(cluster_logger if path.startswith(CLUSTER_PATH) else logger, {"actor_path": path})
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"<ActorLog {self.logger.name} of {self._path}>"
+
+    def process(self, msg: object, kwargs: MutableMapping[str, object]) -> tuple[object, MutableMapping[str, object]]:
+        return f"[{self._path}] {msg}", {**kwargs, "extra": self.extra}
+
+
+class ActorContext(Generic[M]):
+    """An actor's view of itself. For use in its own handlers and tasks only.
+
+    Made by casty, which hands it to the actor's code.
+    """
+
+    __slots__ = ("_cell", "_log")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._log: ActorLog | None = None
+
+    def __repr__(self) -> str:
+        return f"<ActorContext of {self._cell.path}>"
+
+    @property
+    def self(self) -> ActorRef[M]:
+        """The actor's own ref."""
+        return self._cell.ref
+
+    @property
+    def system(self) -> ActorSystem:
+        """The system that the actor lives in."""
+        return self._cell.kernel.system
+
+    @property
+    def deadline(self) -> float:
+        """When the sender of the message in hand gives up its ask, on Trio's clock; infinity for a plain tell.
+
+        It comes with the request, from other nodes too. For ``trio.fail_at(ctx.deadline)``, or to see how
+        much time an ask of one's own may take.
+        """
+        request = self._cell.request
+        return math.inf if request is None else request.deadline
+
+    @property
+    def log(self) -> ActorLog:
+        """A logger that names the actor."""
+        if self._log is None:
+            self._log = ActorLog(self._cell.path)
+        return self._log
+
+    @property
+    def parent(self) -> ActorRef[Never] | None:
+        """The actor that spawned this one; None at the root."""
+        parent = self._cell.home.parent
+        return None if parent is None else parent.ref
+
+    @property
+    def children(self) -> tuple[ActorRef[Never], ...]:
+        """The living children in the order of their spawns."""
+        family = self._cell.family
+        return () if family is None else tuple(child.ref for child in family.children.values())
+
+    def spawn(self, behavior: Behavior[N], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[N]:
+        """Start a child and return its ref; it runs as soon as this actor waits for anything.
+
+        Parameters:
+            behavior: What the child does.
+            name: Name among its siblings, text without ``/?#`` that does not begin with ``_``.
+            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+
+        Returns:
+            The child's ref.
+
+        Raises:
+            ValueError: The name is bad, or an actor that has not finished stopping has it.
+            ActorStoppedError: This actor is stopping.
+            TypeError: ``behavior`` is no behaviour.
+            ConfigError: ``mailbox`` is no `Mailbox`.
+        """
+        return spawn(self._cell.own_family(), behavior, name, mailbox, internal=self._cell.path.startswith("/_"))
+
+    def stop(self, ref: ActorRef[Never]) -> None:
+        """Have a local actor stop after its message in hand: a child, another, or this one.
+
+        Parameters:
+            ref: An actor of this system: a child, another, or this one.
+
+        Raises:
+            ValueError: ``ref`` belongs to another node.
+        """
+        self.system.stop(ref)
+
+    async def stopped(self, child: ActorRef[Never], *, drain: float = 0.0) -> None:
+        """Stop a child and wait until it has ended, with all below it: then its name is free for another one.
+
+        In a handler, the actor takes no message while it waits: what is for the child waits with the rest, and goes
+        to the next child of that name. A request of the ending child to this actor fails at once. What the child
+        does not finish is cut off after ``stop_timeout``, so the wait is bounded unless something shields itself.
+
+        Parameters:
+            child: A child of this actor; one that has ended, or was stopped before, is waited for all the same.
+            drain: Seconds in which the child may first handle what waits in its mailbox. At 0 it stops after its
+                message in hand. What is left is dead letters.
+
+        Raises:
+            ValueError: ``child`` is no child of this actor, or ``drain`` is negative or not finite.
+        """
+        cell = child_of(self._cell, child)
+        if cell is not None and trio.lowlevel.current_task() is self._cell.task and self._cell.main is None:
+            asking.refuse_waiting(self._cell, cell)
+        await stopped(cell, drain)
+
+    def watch(self, ref: ActorRef[Never]) -> None:
+        """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
+
+        It comes once, like a message, after all that was told before the end, and names ``ref`` itself.
+
+        Parameters:
+            ref: Actor to watch, on another node too where the system is in a cluster. Watching it again changes
+                nothing.
+
+        Raises:
+            ValueError: ``ref`` is this actor's own, is no actor, or belongs to another node and there is no cluster.
+        """
+        watch(self._cell, ref)
+
+    def unwatch(self, ref: ActorRef[Never]) -> None:
+        """Forget a watch: its Terminated does not arrive any more, though it may be on its way.
+
+        Parameters:
+            ref: The ref that was watched; one that is not watched changes nothing.
+        """
+        unwatch(self._cell, ref)
+
+    def watching(self, ref: ActorRef[Never]) -> AbstractAsyncContextManager[Watching]:
+        """Watch for the time of a block, ``async with ctx.watching(ref) as block``, which is cancelled on the death.
+
+        After such an end ``block.terminated`` is the Terminated, otherwise None; the actor gets no
+        message of it. Cancelled at its first checkpoint when the actor has ended before.
+
+        Parameters:
+            ref: Actor to watch, on another node too where the system is in a cluster.
+
+        Returns:
+            An async context manager, which yields a `Watching`.
+
+        Raises:
+            ValueError: ``ref`` is this actor's own; on entering, also where it cannot be watched.
+        """
+        if isinstance(ref, OwnRef) and ref.owner() is self._cell:
+            raise ValueError(f"{self._cell.path} cannot watch itself: when it ends, nobody is there to be told")
+        return watching(self._cell.kernel, ref)
+
+    def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+        """Run an async function beside the handlers: cancelled when the actor stops or is restarted.
+
+        An exception that leaves it is a failure of the actor.
+
+        Parameters:
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+
+        Raises:
+            TypeError: ``async_fn`` is no async function.
+            ActorStoppedError: This actor is stopping.
+        """
+        check_async_function(async_fn, "start_soon")
+        self._cell.own_family().start_task(async_fn, args)
+
+    @overload
+    def pipe_to_self(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[M]],
+        *args: *Ts,
+        mapper: None = None,
+        on_failure: Callable[[Exception], M] | None = None,
+    ) -> None: ...
+
+    @overload
+    def pipe_to_self(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[T]],
+        *args: *Ts,
+        mapper: Callable[[T], M],
+        on_failure: Callable[[Exception], M] | None = None,
+    ) -> None: ...
+
+    def pipe_to_self(
+        self,
+        async_fn: Callable[..., Awaitable[object]],
+        *args: object,
+        mapper: Callable[..., object] | None = None,
+        on_failure: Callable[[Exception], object] | None = None,
+    ) -> None:
+        """Run an async function beside the handlers and get its result as a message.
+
+        Parameters:
+            async_fn: Async function; not a coroutine.
+            *args: Its positional arguments.
+            mapper: Plain function from the result to a message; None takes the result as it is.
+            on_failure: Plain function from an exception to a message; None makes the exception a failure of the
+                actor.
+
+        Raises:
+            TypeError: ``async_fn`` is no async function, or ``mapper`` or ``on_failure`` no plain one.
+            ActorStoppedError: This actor is stopping.
+        """
+        check_piped(async_fn, mapper, on_failure)
+        self._cell.own_family().start_task(_pipe, (self._cell, async_fn, args, mapper, on_failure))
+
+    def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
+        """Get ``message`` once, in ``delay`` seconds, ahead of the mailbox.
+
+        A timer replaces the one with the same key, which then never arrives. Keys are private to the actor. All
+        timers end with the life of the actor.
+
+        Parameters:
+            message: What to get.
+            delay: Seconds, at least 0.
+            key: Name of the timer; None makes it a timer of its own.
+
+        Returns:
+            The key, for `cancel_timer`.
+
+        Raises:
+            ValueError: ``delay`` is no finite number of at least 0.
+        """
+        check_delay("delay", delay, zero=True)
+        return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, None), delay)
+
+    def schedule_tick(
+        self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        """Get ``message`` again and again at a fixed rate; otherwise as `schedule_once`.
+
+        An actor that is too slow for its ticks sees one, not all that were due.
+
+        Parameters:
+            message: What to get.
+            interval: Seconds from tick to tick, above 0.
+            initial_delay: Seconds until the first tick, at least 0; None is one interval.
+            key: Name of the timer; None makes it a timer of its own.
+
+        Returns:
+            The key, for `cancel_timer`.
+
+        Raises:
+            ValueError: ``interval`` or ``initial_delay`` makes no sense.
+        """
+        check_delay("interval", interval, zero=False)
+        first = interval if initial_delay is None else initial_delay
+        check_delay("initial_delay", first, zero=True)
+        return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, interval), first)
+
+    def schedule_with_fixed_delay(
+        self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        """Get ``message`` again and again, each time a delay after the actor took the one before.
+
+        A slow actor is given its pause in full; otherwise as `schedule_tick`.
+
+        Parameters:
+            message: What to get.
+            delay: Seconds of pause, above 0.
+            initial_delay: Seconds until the first message, at least 0; None is one delay.
+            key: Name of the timer; None makes it a timer of its own.
+
+        Returns:
+            The key, for `cancel_timer`.
+
+        Raises:
+            ValueError: ``delay`` or ``initial_delay`` makes no sense.
+        """
+        check_delay("delay", delay, zero=False)
+        first = delay if initial_delay is None else initial_delay
+        check_delay("initial_delay", first, zero=True)
+        return self._schedule(DelayTimer(self._cell, self._timer_key(key), message, delay), first)
+
+    def cancel_timer(self, key: Hashable) -> None:
+        """Cancel a timer: it does not arrive any more, though it may be due already.
+
+        Parameters:
+            key: What starting the timer returned; an unknown key changes nothing.
+        """
+        timer = (self._cell.timers or {}).pop(key, None)
+        if timer is not None:
+            self._cell.kernel.keeper.finish(timer)
+
+    def cancel_all_timers(self) -> None:
+        """Cancel every timer of the actor; the receive time-out stays."""
+        for key in list(self._cell.timers or ()):
+            if key is not RECEIVE_TIMEOUT:
+                self.cancel_timer(key)
+
+    def is_timer_active(self, key: Hashable) -> bool:
+        """Look whether a timer will still arrive.
+
+        Parameters:
+            key: What starting the timer returned.
+
+        Returns:
+            False for one that has arrived, was cancelled, or never was.
+        """
+        return key in (self._cell.timers or ())
+
+    def set_receive_timeout(self, seconds: float, message: M) -> None:
+        """Get ``message`` whenever the actor has waited for so long for a message, until that is cancelled.
+
+        The wait begins anew after each message and signal that the actor has handled, this one too, so it comes again
+        while nothing else does. Setting it replaces the one before, which then never arrives. A restart cancels it.
+
+        Parameters:
+            seconds: Seconds of quiet, above 0.
+            message: What to get.
+
+        Raises:
+            ValueError: ``seconds`` is no finite number above 0.
+        """
+        check_delay("seconds", seconds, zero=False)
+        self.cancel_receive_timeout()
+        if not self._cell.stopping:
+            self._cell.idle = IdleTimer(self._cell, message, seconds)
+            self._schedule(self._cell.idle, seconds)
+
+    def cancel_receive_timeout(self) -> None:
+        """Make sure that the receive time-out does not arrive any more."""
+        self._cell.idle = None
+        self.cancel_timer(RECEIVE_TIMEOUT)
+
+    def stash_buffer(self, capacity: int) -> StashBuffer[M]:
+        """Make an empty stash of this actor: what ``Behaviors.with_stash`` gives, for tasks and setups.
+
+        Parameters:
+            capacity: Messages that it holds, at least 1.
+
+        Returns:
+            The stash.
+
+        Raises:
+            ValueError: ``capacity`` is below 1.
+        """
+        return StashBuffer(self._cell, capacity)
+
+    def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
+        """Make a second ref of this actor, for messages that a function turns into its own.
+
+        Make it once, in the setup: it lives as long as the actor.
+
+        Parameters:
+            fn: Plain function from a message to one of the actor's own. It runs when the message is told and must not
+                wait or look at the actor's state; its exception is a failure of this actor.
+            message_type: Type of what the adapter takes, where the annotation of ``fn`` does not say it.
+
+        Returns:
+            The second ref.
+
+        Raises:
+            TypeError: ``fn`` cannot be called, or is an async function.
+            ActorStoppedError: This actor is stopping.
+        """
+        check_adapter(fn)
+        cell = self._cell
+        if cell.stopping:
+            raise ActorStoppedError(f"cannot make an adapter of {cell.path}: it is stopping")
+        uid = cell.kernel.next_uid()
+        path = f"{cell.path}/_adapter-{cell.kernel.next_serial()}"
+        ref: AdapterRef[N] = AdapterRef(cell, path, uid, fn, message_type)
+        cell.adapters = [*(cell.adapters or ()), ref.path]
+        cell.kernel.targets[ref.path] = ref
+        return ref
+
+    async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
+        """Ask as with ``system.ask``. The actor takes no message while it waits in a handler.
+
+        Parameters:
+            ref: Whom to ask, on any node.
+            factory: Function of the ref for the reply; it returns the request.
+            timeout: Seconds to wait for the reply; ``math.inf`` is no limit.
+
+        Returns:
+            The reply.
+
+        Raises:
+            AskTimeoutError: No reply came within ``timeout``.
+            AskFailed: No reply will come; at once where the actor asks itself, or would be the last in a circle of
+                actors that wait for each other.
+            TypeError: ``factory`` is the message itself, or ``ref`` no ref.
+            ValueError: ``timeout`` is no number.
+        """
+        return await asking.ask(self._cell.kernel, ref, factory, timeout)
+
+    def forward(self, ref: ActorRef[O], message: O) -> None:
+        """Tell ``ref`` the message in hand, with what came with it: the deadline of the one who asks.
+
+        The request can still be withdrawn there. A full mailbox that would raise makes a dead letter, and
+        so does what cannot be encoded for another node: whoever passes on has nobody to tell. Another message
+        is told as it is.
+
+        Parameters:
+            ref: Who is to handle it, on any node.
+            message: The message in hand.
+        """
+        forward(self._cell, ref, message)
+
+    def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
+        """Answer an ask with an error: the asker gets AskFailed with this text, and this exception as its cause.
+
+        Parameters:
+            reply_to: The ref that came with the request.
+            error: What went wrong. Of an exception, the name of the type and the text travel to other nodes; a text
+                is at most 1,024 characters of one.
+        """
+        asking.refuse(self._cell.kernel, reply_to, error)
+
+    def _timer_key(self, key: Hashable) -> Hashable:
+        return ("timer", self._cell.kernel.next_serial()) if key is None else key
+
+    def _schedule(self, timer: ActorTimer, delay: float) -> Hashable:
+        cell = self._cell
+        cell.kernel.check_thread(f"set a timer of {cell.path}")
+        self.cancel_timer(timer.key)
+        if not cell.stopping:
+            if cell.timers is None:
+                cell.timers = {}
+            cell.timers[timer.key] = timer
+            cell.kernel.keeper.add(timer, trio.current_time() + delay)
+        return timer.key
+
+
+async def _pipe(
+    cell: Cell,
+    async_fn: Callable[..., Awaitable[object]],
+    args: tuple[object, ...],
+    mapper: Callable[[object], object] | None,
+    on_failure: Callable[[Exception], object] | None,
+) -> None:
+    try:
+        result = await expect_awaitable(async_fn(*args), async_fn, "pipe_to_self")
+    except Exception as error:  # handed to the function that the actor gave for it
+        if on_failure is None:
+            raise
+        message = on_failure(error)
+    else:
+        message = result if mapper is None else mapper(result)
+    await cell.ref.put(message)
+
+
+def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
+    """Start an actor in ``home`` and return its ref; names that begin with ``_`` are internal."""
+    kernel = home.kernel
+    check_behavior(behavior, "spawn")
+    _check_name(name, internal=internal)
+    path = f"{'' if home.parent is None else home.parent.path}/{name}"
+    home.check_open(f"spawn {path}")
+    if path in kernel.targets:
+        raise ValueError(
+            f"there is an actor at {path} already; its name is free again when it has stopped: "
+            "a parent stops a child and waits with `await ctx.stopped(child)`"
+        )
+    if kernel.on_spawn is not None:
+        message_type = behavior.message_type()
+        if message_type is not None:
+            kernel.on_spawn(message_type)
+    if mailbox is None:
+        mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
+    check_kind("mailbox", mailbox, Mailbox, "Mailbox(100)")
+    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid())
+    cell.context = ActorContext(cell)
+    kernel.targets[path] = cell.ref
+    home.add(cell)
+    return cell.ref
+
+
+def _check_name(name: object, *, internal: bool) -> None:
+    if not isinstance(name, str) or not name or any(c in NAME_FORBIDDEN for c in name):
+        raise ValueError(f"an actor's name must be text, not empty and without any of {NAME_FORBIDDEN!r}, got {name!r}")
+    if name.startswith("_") and not internal:
+        raise ValueError(f"an actor's name must not begin with '_', which marks casty's own, got {name!r}")

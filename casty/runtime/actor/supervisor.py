@@ -1,0 +1,127 @@
+"""What follows from an actor's failure: here the strategies are asked, and the answer is made known.
+
+Wherever it comes from (a handler, a setup, a task, an adapter, a hook, a child that escalates), a
+failure is judged once, here: by the actor's strategies, and without any of them it is a stop. It is
+logged with path and traceback and published as `ActorFailed`, whatever follows.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from casty.errors import ActorStoppedError, RestartRequested
+from casty.protocol.actor.supervision import Decision, Directive, RestartBudget, decide
+from casty.runtime.events import ActorFailed
+from casty.runtime.messaging.ask import refuse_asks
+from casty.runtime.messaging.mailbox import NOTHING, payload
+
+if TYPE_CHECKING:
+    from casty.runtime.actor.cell import Cell
+
+logger = logging.getLogger("casty.actor")
+
+STOP_DECISION = Decision(Directive.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A failure and what follows from it."""
+
+    error: Exception
+    decision: Decision
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the actor does not live on."""
+        return self.decision.directive in (Directive.stop, Directive.escalate)
+
+
+def judge(cell: Cell, error: Exception) -> Verdict:
+    """Ask the strategies of an actor that goes on, at least so far; log and publish the outcome."""
+    if cell.budget is None:
+        cell.budget = RestartBudget()
+    verdict = _judge(cell, error, cell.budget, final=cell.stop_requested)
+    if verdict.is_final:
+        condemn(cell, verdict)
+    return verdict
+
+
+def restart_by_choice(cell: Cell) -> Verdict:
+    """Return what follows when a handler answers ``restart``: no failure, and no part of the budget."""
+    return Verdict(RestartRequested(f"{cell.path} asked for a restart"), Decision(Directive.restart))
+
+
+def fail_late(cell: Cell, error: Exception) -> None:
+    """Take in a failure of an actor whose fate is decided already; it can still be escalated."""
+    verdict = _judge(cell, error, RestartBudget(), final=True)
+    if cell.stopping or cell.is_condemned:
+        condemn(cell, verdict)
+
+
+def condemn(cell: Cell, verdict: Verdict) -> None:
+    """Keep what an actor that stops has failed with, for the watchers and for the parent."""
+    if isinstance(verdict.error, RestartRequested):
+        return
+    cell.failure = cell.failure or verdict.error
+    if verdict.decision.directive is Directive.escalate:
+        cell.escalated = [*(cell.escalated or ()), verdict.error]
+
+
+def escalate(cell: Cell) -> None:
+    """Make the failures of an actor that has ended those of its parent, or of the system."""
+    parent = cell.home.parent
+    for error in cell.escalated or ():
+        if parent is None:
+            cell.kernel.on_escalation(error)
+        else:
+            parent.fail_from_outside(error)
+
+
+def refuse_in_hand(cell: Cell, verdict: Verdict | None) -> None:
+    """Tell who asked that the message in hand gets no reply."""
+    message, cell.in_hand = payload(cell.in_hand), NOTHING
+    if message is not NOTHING:
+        stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
+        refuse_asks(cell.kernel, message, stopped if verdict is None else verdict.error)
+
+
+def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
+    """Log that something of an actor took longer than it may and was cancelled, or got no time at all."""
+    if is_late:
+        logger.error("%s of actor %s was cancelled: the shutdown is over its bound", what, cell.path)
+        return
+    seconds = cell.kernel.config.stop_timeout
+    logger.error("%s of actor %s did not end within %s s and was cancelled", what, cell.path, seconds)
+
+
+def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) -> Verdict:
+    try:
+        decision = decide(cell.strategies or (), error, budget, cell.kernel.now(), cell.kernel.rng)
+    except Exception as broken:  # the strategy is the user's code: its own failure is one that stops
+        broken.__context__ = error
+        error, decision = broken, STOP_DECISION
+    resumable = cell.handler is not None and cell.main is None
+    if decision.directive is Directive.resume and (final or not resumable):
+        decision = STOP_DECISION
+    elif decision.directive is Directive.restart and final:
+        decision = STOP_DECISION
+    _report(cell, error, decision)
+    return Verdict(error, decision)
+
+
+def _report(cell: Cell, error: Exception, decision: Decision) -> None:
+    kind = type(error).__name__
+    match decision.directive:
+        case Directive.stop:
+            logger.error("actor %s failed and stops: %s", cell.path, kind, exc_info=error)
+        case Directive.escalate:
+            logger.error("actor %s failed and escalates: %s", cell.path, kind, exc_info=error)
+        case Directive.restart:
+            delay = decision.delay
+            logger.warning("actor %s failed and restarts in %.3f s: %s", cell.path, delay, kind, exc_info=error)
+        case Directive.resume:
+            logger.warning("actor %s failed and goes on: %s", cell.path, kind, exc_info=error)
+    if cell.kernel.event_stream.wants(ActorFailed):
+        cell.kernel.event_stream.publish(ActorFailed(cell.ref, error))

@@ -1,0 +1,1 @@
+"""Behaviours as values: their forms, interceptors, and the functions that users hand in."""

@@ -1,0 +1,122 @@
+"""Interceptors: functions between an actor's mailbox and its behaviour, outermost first.
+
+A handler is wrapped once, when the actor takes it on; an actor without interceptors pays nothing. A
+task-style behaviour gets an inbox that asks the interceptors about each message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
+
+import trio
+
+from casty.errors import CastyError
+from casty.refs import ActorRef
+from casty.runtime.behavior import behavior as forms
+from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior
+from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.messaging.ref import tell_or_drop
+
+if TYPE_CHECKING:
+    from casty.runtime.actor.context import ActorContext
+
+M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
+
+
+class ReceiveTarget(Protocol[M_contra]):
+    """What an interceptor is in front of: ``await target(message)`` passes a message on.
+
+    Returns the behaviour's answer, for the interceptor to return. A task-style behaviour answers
+    ``same`` and handles the message afterwards.
+    """
+
+    def __call__(self, message: M_contra, /) -> Awaitable[Behavior[M_contra]]:
+        """Pass a message on to the next interceptor, or to the behaviour.
+
+        Parameters:
+            message: The message as it came, or another one in its place.
+
+        Returns:
+            The behaviour's answer, to be awaited.
+        """
+        ...
+
+
+Interceptor: TypeAlias = "Callable[[ActorContext[M], M, ReceiveTarget[M]], Awaitable[Behavior[M]]]"
+
+
+def intercept_handler(
+    handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: ActorContext[object]
+) -> forms.Handler:
+    """Return a handler that asks ``interceptors``, outermost first, and then the one it is given."""
+    for interceptor in reversed(interceptors):
+        handler = _around(interceptor, cast("ReceiveTarget[object]", partial(handler, ctx)))
+    return handler
+
+
+def _around(interceptor: forms.Interceptor, target: ReceiveTarget[object]) -> forms.Handler:
+    async def around(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        return await interceptor(ctx, message, target)
+
+    return cast("forms.Handler", around)
+
+
+def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor]) -> forms.Main:
+    """Return a main that reads from an inbox behind ``interceptors``."""
+
+    async def behind(ctx: ActorContext[object], inbox: Inbox[object]) -> object:
+        return await main(ctx, InterceptedInbox(inbox, interceptors, ctx))
+
+    return behind
+
+
+class InterceptedInbox(Inbox[M]):
+    """An inbox that yields what its interceptors pass on."""
+
+    __slots__ = ("_chain", "_ctx", "_done", "_inner", "_passed")
+
+    def __init__(self, inner: Inbox[M], interceptors: Sequence[forms.Interceptor], ctx: ActorContext[object]) -> None:
+        self._inner = inner
+        self._ctx = ctx
+        self._passed: deque[object] = deque()
+        self._chain = intercept_handler(self._pass, interceptors, ctx)
+        self._done = False
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    async def __anext__(self) -> M:
+        while not self._passed:
+            if self._done:
+                await trio.lowlevel.checkpoint()
+                raise StopAsyncIteration
+            answer = await self._chain(self._ctx, await self._inner.__anext__())
+            if answer is STOPPED:
+                self._done = True
+            elif answer is not SAME:
+                raise TypeError(
+                    f"an interceptor of {self._ctx.self.path} must answer Behaviors.same() or Behaviors.stopped(), "
+                    f"because the behaviour is a task; got {answer!r}"
+                )
+        return cast("M", self._passed.popleft())
+
+    async def _pass(self, ctx: ActorContext[object], message: object) -> Behavior[object]:
+        self._passed.append(message)
+        return SAME
+
+
+def spying_for(ref: ActorRef[M]) -> Interceptor[M]:
+    """Return an interceptor that tells ``ref`` every message before it is handled."""
+
+    async def see(ctx: ActorContext[M], message: M, target: ReceiveTarget[M]) -> Behavior[M]:
+        try:
+            tell_or_drop(ref, message)
+        except CastyError as error:  # not to be written as bytes: the actor must not suffer from it
+            ctx.log.warning("the spy %s was not told of a message: %s", ref.path, error)
+        return await target(message)
+
+    return see

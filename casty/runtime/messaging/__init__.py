@@ -1,0 +1,1 @@
+"""Messages on their way to an actor: refs, mailboxes, asks, signals, and their deadlines."""

@@ -1,0 +1,385 @@
+"""Ask: a slot for one reply or refusal.
+
+A slot is the ref that the asked actor replies to. The asking task sleeps on it directly; whatever ends
+the wait (the reply, the time-out, a cancellation) closes the slot in the same step, so that a later
+reply is a dead letter and nothing stays behind.
+
+A request that nobody will answer any more is refused: its handler has failed, or it became a dead
+letter. Nothing is kept for that while all is well; the slots are found in the fields of the message.
+
+An actor takes no message while its handler asks, or waits for the end of a child. So actors that wait in a circle are
+found by going from each to whom it waits for, through the slot or the `EndWait` that its task sleeps on; see
+`_refuse_circle`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
+
+import trio
+
+from casty.address import ASK_PREFIX, serial_of
+from casty.errors import AskFailed, AskFailure, AskTimeoutError
+from casty.refs import ActorRef, check_ref
+from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
+from casty.runtime.messaging.end_wait import EndWait
+from casty.runtime.messaging.mailbox import Request
+from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
+from casty.runtime.waking import WOKEN
+
+if TYPE_CHECKING:
+    from casty.runtime.actor.cell import Cell
+    from casty.runtime.messaging.ask_wheel import Bucket
+    from casty.runtime.system.kernel import Kernel
+
+M = TypeVar("M")
+R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
+
+logger = logging.getLogger("casty.runtime")
+
+REASON_LENGTH_MAX: Final = 1_024
+TRAIL_MAX: Final = 16
+"""Actors in a row, each of which waits for the next, that are looked at."""
+
+
+class Unanswered:
+    """The type of the marks for a slot that has no reply."""
+
+    __slots__ = ()
+
+
+class Refused(Unanswered):
+    """The mark for a slot that got an error in place of a reply."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: AskFailed) -> None:
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """What travels to the slot of an ask on another node in place of a reply."""
+
+    reason: str
+    failure: AskFailure = "failed"
+
+
+UNANSWERED: Final = frozenset({Unanswered, Refused})
+"""The classes of marks. Looking here, and asking for the usual class of ref first, spares two `isinstance` that
+climb through base classes: 0.4 % of an ask."""
+
+WAITING: Final = Unanswered()
+EXPIRED: Final = Unanswered()
+CLOSED: Final = Unanswered()
+
+
+class AskRef(OwnRef[R_contra]):
+    """The ref of one ask. The first message is the reply; there is no second."""
+
+    __slots__ = ("_kernel", "_serial", "_uid", "answer", "asked", "bucket", "promised", "task", "trail")
+
+    def __init__(self, kernel: Kernel, serial: int, uid: int) -> None:
+        self._kernel = kernel
+        self._serial = serial
+        self._uid = uid
+        self.answer: object = WAITING
+        self.promised: tuple[object, ...] = ()
+        """The types of reply that other nodes were told of."""
+        self.task: trio.lowlevel.Task | None = None
+        self.bucket: Bucket | None = None
+        self.asked: Request | None = None
+        """What was asked, until the end of the wait: its message holds this slot, and a circle of the two would
+        keep both until Python's collector comes by: 3 % of an ask."""
+        self.trail = ""
+        """For whom the asked actor waited itself when the time was up, or where the request went, or did not go."""
+
+    @property
+    def kernel(self) -> Kernel:
+        return self._kernel
+
+    @property
+    def path(self) -> str:
+        return f"{ASK_PREFIX}{self._serial}"
+
+    @property
+    def uid(self) -> int:
+        """A random number: the path can be guessed, and whoever was not asked must not answer."""
+        return self._uid
+
+    def tell(self, message: object) -> None:
+        if get_ident() != self._kernel.thread:
+            refuse_thread(self)
+        if self.answer is not WAITING:
+            self._kernel.dead_letter(message, self, ASK_FINISHED)
+            return
+        self.answer_with(message)
+
+    def answer_with(self, message: object) -> None:
+        """End the wait, which nothing has ended yet, with a reply."""
+        self.close(message)
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task, WOKEN)
+
+    async def send(self, message: R_contra) -> None:
+        self.tell(message)
+        await trio.lowlevel.checkpoint()
+
+    def deliver(self, message: object) -> bool:
+        if type(message) is ErrorReply:
+            self.refuse(AskFailed(message.reason, message.failure))
+        else:
+            self.tell(message)
+        return True
+
+    def refuse(self, error: AskFailed) -> None:
+        """End the wait with an error, if nothing else has ended it."""
+        if self.answer is WAITING:
+            self.close(Refused(error))
+            if self.task is not None:
+                trio.lowlevel.reschedule(self.task, WOKEN)
+
+    def close(self, answer: object) -> None:
+        """Take an answer, or a mark for none, and leave the table and the wheel."""
+        self.answer, self.asked = answer, None
+        del self._kernel.asks[self._serial]
+        bucket = self.bucket
+        if bucket is not None:
+            del bucket.slots[self._serial]
+            if not bucket.slots and bucket is not bucket.wheel.newest:
+                bucket.wheel.drop_unused(bucket)
+
+    def expire(self) -> None:
+        """End the wait without a reply."""
+        asked = self.asked
+        if asked is not None:
+            self.trail = _trail(asked.cell) or asked.sent_to()
+        self.close(EXPIRED)
+        if asked is not None:
+            asked.withdraw(REQUEST_EXPIRED)
+        if self.task is not None:
+            trio.lowlevel.reschedule(self.task, WOKEN)
+
+    def abort(self, _raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+        """Close the slot because the asking task was cancelled."""
+        asked = self.asked
+        self.close(CLOSED)
+        if asked is not None:
+            asked.withdraw(REQUEST_WITHDRAWN)
+            for ref in asked.far:
+                ref.withdraw(asked.ask)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+SLEEPS: Final = frozenset({AskRef, EndWait})
+"""On what an actor sleeps that waits for another one."""
+
+
+async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
+    """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
+    # Hardly any `cast` where every ask comes by: at run time it is a call, and three of them were 1 % of an ask.
+    if not isinstance(timeout, (float, int)) or not timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # unchecked callers
+        await _refuse_time(kernel, ref, timeout)
+    if not callable(factory):
+        raise TypeError(
+            "ask needs a function that makes the message of a ref for the reply, such as Get or "
+            f"lambda reply_to: Get('key', reply_to); got the message itself, {factory!r}"
+        )
+    if get_ident() != kernel.thread:
+        kernel.check_thread("ask")
+    task = trio.lowlevel.current_task()
+    if isinstance(ref, LocalRef):
+        cell = ref.cell
+        if cell.mailbox.sleeper is None:  # whoever waits for messages waits for no reply
+            busy = cell.task
+            if busy is task or (busy is not None and type(busy.custom_sleep_data) in SLEEPS):
+                _refuse_circle(cell, task)
+    kernel.ask_serial = serial = kernel.ask_serial + 1
+    number = kernel.tokens.take()
+    slot: AskRef[R] = AskRef(kernel, serial, number)
+    kernel.asks[serial] = slot
+    try:
+        message = factory(slot)
+        deadline = kernel.now() + timeout  # not before: another node is told of the whole time-out, in this step
+        slot.asked = request = Request(message, deadline, number, timeout=timeout)
+        if type(ref) is LocalRef or isinstance(ref, AskableRef):
+            unsent = ref.request(request)
+            if unsent is not None:
+                await _send_in_time(unsent, slot, cast("ActorRef[Never]", ref), deadline)
+        else:
+            check_ref(ref, "ask")
+            ref.tell(cast("M", request.message))
+        if slot.answer is WAITING and kernel.closed:
+            slot.refuse(AskFailed(f"no reply from {ref.path}: the system {kernel.name!r} has ended", "system_ended"))
+        if slot.answer is WAITING:
+            if timeout != math.inf:
+                bucket = kernel.wheel.newest  # nearly always it; the call below is 1.4 % of an ask
+                if bucket is None or not bucket.start <= deadline < bucket.end:
+                    bucket = kernel.wheel.bucket(deadline)
+                slot.bucket = bucket
+                bucket.slots[serial] = slot
+            slot.task, task.custom_sleep_data = task, slot
+            await trio.lowlevel.wait_task_rescheduled(slot.abort)
+        else:
+            await trio.lowlevel.checkpoint()
+    except BaseException:
+        if slot.answer is WAITING:
+            slot.close(CLOSED)
+        raise
+    answer = slot.answer
+    if type(answer) in UNANSWERED:
+        if isinstance(answer, Refused):
+            raise answer.error
+        kernel.asks_timed_out += 1
+        raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s{slot.trail}")
+    return cast("R", answer)
+
+
+async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRef[Never], deadline: float) -> None:
+    """Hand a request over that has to go to another node; close its slot if there is no room before ``deadline``."""
+    with trio.CancelScope(deadline=deadline) as scope:
+        await unsent.send()
+    if scope.cancelled_caught and slot.answer is WAITING:
+        slot.trail = f": for lack of room in the queue it was not sent to {ref.address.node}"
+        slot.close(EXPIRED)
+
+
+async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) -> None:
+    """Raise AskTimeoutError for an ask whose time is over already: what is left of a deadline can be below 0."""
+    if not isinstance(timeout, (float, int)) or math.isnan(timeout):
+        raise ValueError(f"timeout must be a number of seconds, math.inf for no limit, got {timeout!r}")
+    check_ref(ref, "ask")
+    await trio.lowlevel.checkpoint()
+    kernel.asks_timed_out += 1
+    was = f"over {-timeout:.3g} s before" if timeout < 0 else "0 s"
+    raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was {was}")
+
+
+def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
+    """Raise AskFailed when a request could be taken only after its reply.
+
+    That is so for an actor that asks itself in a handler, and for one that asks another whose own request
+    waits, directly or through others, in its mailbox, or that waits for its end. A request that was taken is no
+    proof: somebody else may answer it. Nor is a task-style actor, because another of its tasks may read the
+    inbox; but it cannot end before its main does.
+    """
+    cell, trail, must_read = asked, asked.path, True
+    for _ in range(TRAIL_MAX):
+        if must_read and cell.main is not None:
+            return
+        if cell.task is asker:
+            raise AskFailed(
+                f"{cell.path} asks {trail}, and takes no message before its handler ends, so no reply can come: "
+                "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later",
+                "circle",
+            )
+        sleep: object = None if cell.task is None else cell.task.custom_sleep_data
+        if isinstance(sleep, EndWait):
+            cell, must_read = sleep.cell, False
+            trail += f", which waits for the end of {cell.path}"
+            continue
+        request = _waits_for(cell)
+        if request is None or request.cell is None or not request.waits:
+            return
+        cell, must_read = request.cell, True
+        trail += f", which waits for {cell.path}"
+
+
+def refuse_waiting(parent: Cell, child: Cell) -> None:
+    """Refuse the request for whose reply ``child`` waits, directly or through others, and ``parent`` would answer.
+
+    For an actor that begins to wait for the end of its child in a handler, and takes no message until then.
+    """
+    cell = child
+    for _ in range(TRAIL_MAX):
+        slot: object = None if cell.task is None else cell.task.custom_sleep_data
+        asked = slot.asked if isinstance(slot, AskRef) else None
+        if asked is None or asked.cell is None or not asked.waits:
+            return
+        if asked.cell is parent:
+            told = f"{parent.path} waits for the end of {child.path}, and takes no message until then"
+            cast("AskRef[object]", slot).refuse(AskFailed(told))
+            asked.withdraw(REQUEST_WITHDRAWN)
+            return
+        cell = asked.cell
+
+
+def _waits_for(cell: Cell) -> Request | None:
+    """Return the request whose reply the own task of an actor sleeps for."""
+    slot: object = None if cell.task is None else cell.task.custom_sleep_data
+    return cast("AskRef[object]", slot).asked if isinstance(slot, AskRef) else None
+
+
+def _trail(cell: Cell | None) -> str:
+    """Say for whom an actor waits itself, and that one, for the text of a time-out."""
+    trail: list[str] = []
+    while cell is not None and cell.path not in trail and len(trail) <= TRAIL_MAX:
+        trail.append(cell.path)
+        request = _waits_for(cell)
+        cell = None if request is None else request.cell
+    if cell is not None:
+        trail.append(cell.path)
+    return f": {', which waits for a reply of '.join(trail)}" if len(trail) > 1 else ""
+
+
+def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str, failure: AskFailure = "failed") -> None:
+    """Answer an ask, of this or another node, with an error; a dead letter where there is no ask."""
+    reason = error if isinstance(error, str) else describe(error)
+    if not reply_to.path.startswith(ASK_PREFIX):
+        kernel.dead_letter(ErrorReply(reason), reply_to, NOT_AN_ASK)
+    elif isinstance(reply_to, OwnRef):
+        slot = kernel.target(reply_to.path, reply_to.uid)
+        if isinstance(slot, AskRef):
+            failed = AskFailed(reason, failure)
+            failed.__cause__ = error if isinstance(error, Exception) else None
+            slot.refuse(failed)
+    elif not isinstance(reply_to, AskableRef) or reply_to.is_known():  # else a stranger could choose whom to dial
+        try:
+            told = ErrorReply(reason, "not_delivered" if failure == "not_sent" else failure)  # from there it was sent
+            reply_to.of(ErrorReply).tell(told)
+        except Exception:  # on the way out of a failure, another one must not take its place
+            logger.exception("an ask could not be refused: %s", reply_to)
+
+
+def refuse_asks(kernel: Kernel, message: object, error: Exception, failure: AskFailure = "failed") -> None:
+    """Refuse every ask whose slot is in a field, or at a place, of ``message``."""
+    for value in _values_of(message):
+        if isinstance(value, ActorRef):
+            reply_to = cast("ActorRef[Never]", value)
+            if reply_to.path.startswith(ASK_PREFIX):
+                refuse(kernel, reply_to, error, failure)
+
+
+def asker_of(request: Request) -> ActorRef[Never] | None:
+    """Return the ref for the reply in the request of another node's ask; None where it is in no field of its own."""
+    for value in _values_of(request.message):
+        if isinstance(value, ActorRef):
+            reply_to = cast("ActorRef[Never]", value)
+            if serial_of(reply_to.path) is not None and reply_to.address.uid == request.ask:
+                return reply_to
+    return None
+
+
+def describe(error: Exception) -> str:
+    """Return an exception as one line for the asker, at most `REASON_LENGTH_MAX` long."""
+    try:
+        text = str(error)
+    except Exception:  # the text is made by the user's code
+        text = ""
+    return f"{type(error).__name__}: {text}"[:REASON_LENGTH_MAX] if text else type(error).__name__
+
+
+def _values_of(message: object) -> Iterable[object]:
+    if isinstance(message, ActorRef):
+        return (cast("ActorRef[Never]", message),)
+    if isinstance(message, (tuple, list)):
+        return cast("Iterable[object]", message)
+    if is_dataclass(message):
+        return [getattr(message, field.name, None) for field in fields(message)]
+    return list(getattr(message, "__dict__", {}).values())

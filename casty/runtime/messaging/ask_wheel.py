@@ -1,0 +1,81 @@
+"""The time-outs of all asks: a timing wheel, since hardly any of them ever comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Never
+
+from casty.runtime.messaging.timers import Entry, Keeper
+
+if TYPE_CHECKING:
+    from casty.runtime.messaging.ask import AskRef
+
+SLICE: Final = 0.02
+"""Seconds per slot of the wheel: a time-out comes at most this much late."""
+
+
+class Bucket(Entry):
+    """The open slots whose time-outs fall into one slice of time."""
+
+    __slots__ = ("end", "number", "slots", "start", "wheel")
+
+    def __init__(self, wheel: AskWheel, number: int) -> None:
+        super().__init__()
+        self.wheel = wheel
+        self.number = number
+        self.start, self.end = (number - 1) * SLICE, number * SLICE
+        self.slots: dict[int, AskRef[Never]] = {}
+
+    def fire(self, deadline: float) -> float | None:
+        self.wheel.forget(self)
+        for slot in list(self.slots.values()):
+            slot.expire()
+        self.wheel.give_back()
+        return None
+
+
+class AskWheel:
+    """Buckets of slots by time-out, each with one entry at the keeper.
+
+    An empty bucket does not wait for its time: a long time-out would keep one for every slice in which
+    there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
+    """
+
+    __slots__ = ("_asks", "_buckets", "_keeper", "newest")
+
+    def __init__(self, keeper: Keeper, asks: dict[int, AskRef[Never]]) -> None:
+        self._keeper = keeper
+        self._asks = asks
+        self._buckets: dict[int, Bucket] = {}
+        self.newest: Bucket | None = None
+
+    def bucket(self, deadline: float) -> Bucket:
+        """Return the bucket that expires at the first slice boundary after ``deadline``."""
+        number = int(deadline / SLICE) + 1
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            older, self.newest = self.newest, Bucket(self, number)
+            bucket = self._buckets[number] = self.newest
+            self._keeper.add(bucket, bucket.end)
+            if older is not None and not older.slots:
+                self.drop_unused(older)
+        return bucket
+
+    def forget(self, bucket: Bucket) -> None:
+        """Let go of a bucket that fires now."""
+        del self._buckets[bucket.number]
+        if self.newest is bucket:
+            self.newest = None
+
+    def give_back(self) -> None:
+        """Free the memory that the table of all asks has kept from a busier time, now that none is left."""
+        if not self._asks:
+            self._asks.clear()
+
+    def drop_unused(self, bucket: Bucket) -> None:
+        """Drop an empty bucket before its time, unless it is the newest, or fires now."""
+        if bucket is not self.newest and self._buckets.get(bucket.number) is bucket:
+            del self._buckets[bucket.number]
+            self._keeper.finish(bucket)
+
+    def __len__(self) -> int:
+        return len(self._buckets)

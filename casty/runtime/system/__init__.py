@@ -1,0 +1,1 @@
+"""What all actors of one system share: the kernel, the event stream, shutdown, figures."""

@@ -1,0 +1,300 @@
+"""What all actors of one system share: names, counters, the keeper, the event stream, the hooks."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, NamedTuple, Never, cast
+
+import trio
+
+from casty.address import ASK_PREFIX, UniqueAddress, in_words, serial_of
+from casty.config import SystemConfig
+from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, MailboxFull
+from casty.protocol.effects import Rng
+from casty.refs import ActorRef, ServiceKey
+from casty.runtime.actor.children import Family
+from casty.runtime.events import (
+    ACTOR_STOPPED,
+    ILL_TYPED,
+    MAILBOX_FULL,
+    NO_ROUTEE,
+    NO_SUCH_ACTOR,
+    NODE_STOPPED,
+    NOT_ENCODABLE,
+    NOT_SENT,
+    OUTBOUND_FULL,
+    REQUEST_WITHDRAWN,
+    STRANGERS_FULL,
+    DeadLetter,
+    DeadLetterReason,
+    EventStreamCmd,
+    MessageSummary,
+    Terminated,
+)
+from casty.runtime.messaging.ask import AskRef, asker_of, refuse, refuse_asks
+from casty.runtime.messaging.ask_wheel import AskWheel
+from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
+from casty.runtime.messaging.named_refs import InlineRef, PathRef
+from casty.runtime.messaging.ref import AskableRef, OwnRef
+from casty.runtime.messaging.timers import Keeper, Scheduler, SchedulerCmd
+from casty.runtime.system.event_stream import EventStream
+from casty.runtime.system.shutdown import Shutdown
+from casty.runtime.system.statistics import SystemStatistics, statistics_of
+from casty.runtime.tokens import Tokens
+
+if TYPE_CHECKING:
+    from casty.runtime.system.system import ActorSystem
+    from casty.runtime.system.watchdog import Watchdog
+
+LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
+    ACTOR_STOPPED: ActorStoppedError,
+    NO_SUCH_ACTOR: ActorStoppedError,
+    NO_ROUTEE: ActorStoppedError,
+    MAILBOX_FULL: MailboxFull,
+    STRANGERS_FULL: MailboxFull,
+    ILL_TYPED: TypeError,
+    OUTBOUND_FULL: MailboxFull,
+    NODE_STOPPED: ActorStoppedError,
+    NOT_SENT: ActorStoppedError,
+    NOT_ENCODABLE: EncodeError,
+}
+"""What an asker is told about a request that became a dead letter, by the reason. What was written to a link that
+broke is no dead letter: nobody knows what arrived. Those asks end when the node is removed, or time out."""
+
+NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE})
+"""Reasons for which a request has not left this node."""
+
+RELAYED_MAX: Final = 4_096
+"""Requests of other nodes of which is remembered where they were handed on to: the latest."""
+
+
+def _nobody(_: UniqueAddress) -> bool:
+    return False
+
+
+class Relayed(NamedTuple):
+    """A request of another node that an actor here has handed on."""
+
+    far: tuple[AskableRef[Never], ...]
+    """Where it went."""
+    asker: UniqueAddress
+    """The node that asked, which alone can withdraw it."""
+    reply_to: ActorRef[Never] | None
+    """Where its reply goes."""
+
+
+inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)
+"""The kernel whose actor the current task belongs to."""
+
+
+class Kernel:
+    """The inside of an `ActorSystem`. Made inside of Trio, in the thread that it stays in."""
+
+    def __init__(
+        self, system: ActorSystem, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
+    ) -> None:
+        self.roots = Family(self, None)
+        self.on_spawn: Callable[[object], None] | None = None
+        """Called at each spawn with the message type, where annotations tell it."""
+        self.discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
+        """Called when an actor made by ``Behaviors.discoverable`` has started."""
+        self.shutdown = Shutdown(self)
+        self.closing: list[Callable[[], Awaitable[None]]] = []
+        """What has to happen between the end of the users' actors and that of casty's own."""
+        self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+        """Called with a watcher and a ref of another node; the outcome comes through `terminated`."""
+        self.unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+        """Called with the same two when that watch is over, also because the watcher has ended."""
+        self.on_escalation: Callable[[Exception], None] = on_escalation
+        """Called with what an actor at the root escalates."""
+        self.rng: Rng = random.Random(config.seed)
+        self.tokens = Tokens(config.seed)
+        self.system = system
+        self.name = name
+        self.config = config
+        self.thread = get_ident()
+        self.token = trio.lowlevel.current_trio_token()
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        self.context = contextvars.Context()
+        self.context.run(inside.set, self)
+        self.keeper = Keeper()
+        self.asks: dict[int, AskRef[Never]] = {}
+        self.wheel = AskWheel(self.keeper, self.asks)
+        self.requests: dict[UniqueAddress, AskerRequests] = {}
+        """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
+        self._askers_gone: dict[UniqueAddress, None] = {}
+        """Nodes without a link whose requests still wait."""
+        self._relayed: OrderedDict[int, Relayed] = OrderedDict()
+        self.event_stream = EventStream()
+        self.scheduler = Scheduler(self.keeper)
+        self.targets: dict[str, OwnRef[Never]] = {}
+        """Everything with a path that messages can be told to, asks excepted."""
+        self.ask_serial = 0
+        self.readers: dict[int, Callable[[], None]] = {}
+        self.closed = False
+        self.watchdog: Watchdog | None = None
+        """Put here by itself; what it saw is told when the system has ended."""
+        self.delivered = 0
+        self.signals = 0
+        self.rejected = 0
+        self.restarts = 0
+        self.asks_timed_out = 0
+        self.actors = 0
+        self.dead_letters: dict[DeadLetterReason, int] = {}
+        self.is_stranger: Callable[[UniqueAddress], bool] = _nobody
+        """Whether a node is no member; the cluster puts it here."""
+        self.arriving: tuple[object, int] | None = None
+        """The message that is being handed over, with its bytes, where it is of who is no member."""
+        self._serial = 0
+        self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
+        self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
+
+    def _well_known(self, path: str, take: Callable[[EventStreamCmd], None]) -> ActorRef[EventStreamCmd]:
+        ref = InlineRef(self, path, self.next_uid(), take)
+        self.targets[path] = ref
+        return ref
+
+    def _well_known_scheduler(self, path: str, take: Callable[[SchedulerCmd], None]) -> ActorRef[SchedulerCmd]:
+        ref = InlineRef(self, path, self.next_uid(), take)
+        self.targets[path] = ref
+        return ref
+
+    def check_thread(self, what: str) -> None:
+        """Raise RuntimeError when a foreign thread does what only the loop's own thread may do."""
+        if get_ident() != self.thread:
+            raise RuntimeError(
+                f"{what} in a foreign thread, expected the thread that runs the actor system; go through casty.embed "
+                "there, or tell with system.tell_threadsafe(ref, message)"
+            )
+
+    def next_uid(self) -> int:
+        """Return the uid of a ref: 64 random bits, since whoever can name an actor exactly can speak of it."""
+        return self.tokens.take()
+
+    def next_serial(self) -> int:
+        """Return a number that nothing else in this system has, for what is never named outside of it."""
+        self._serial += 1
+        return self._serial
+
+    def start(
+        self, nursery: trio.Nursery, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
+    ) -> None:
+        """Start a task of an actor, in a context of its own instead of the caller's."""
+        self.context.run(nursery.start_soon, async_fn, *args, name=name)
+
+    def target(self, path: str, uid: int) -> OwnRef[Never] | None:
+        """Return who has the path, if it is the one with ``uid``; 0 is any, except for the slot of an ask."""
+        if path.startswith(ASK_PREFIX):
+            serial = serial_of(path)
+            slot = None if serial is None else self.asks.get(serial)
+            return slot if slot is not None and uid == slot.uid else None
+        found = self.targets.get(path)
+        return found if found is not None and uid in (0, found.uid) else None
+
+    def ref_for(self, path: str, uid: int) -> ActorRef[Never]:
+        """Return a ref to the actor with ``uid``, or to whoever has the path for 0."""
+        found = self.target(path, uid) if uid else None
+        return found if found is not None else PathRef(self, path, uid)
+
+    def dead_letter(
+        self,
+        message: object,
+        ref: ActorRef[Never],
+        reason: DeadLetterReason,
+        particulars: str = "",
+        *,
+        shown: MessageSummary | None = None,
+    ) -> None:
+        """Count a message that nobody will handle, publish it or what is shown of it, and refuse the asks in it.
+
+        Subscribers get no message of who is no member: one that is slow would keep what is charged to nobody.
+        """
+        failure: AskFailure = "lost"
+        if isinstance(message, Request):
+            if message.ask:
+                failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
+            listed, message = message.listed, message.take()
+            shown = shown or self.summary_of(message, listed)
+            if message is NOTHING:  # it was a dead letter when it was withdrawn
+                return
+        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+        said = f"{reason}: {particulars}" if particulars else reason
+        if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
+            if self.arriving is not None:
+                shown = MessageSummary(type(message).__name__, self.arriving[1] if message is self.arriving[0] else 0)
+            self.event_stream.publish(DeadLetter(message if shown is None else shown, ref, said))
+        error = LOST_REQUESTS.get(reason)
+        if error is not None:
+            whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
+            refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
+
+    def summary_of(self, message: object, listed: AskerRequests | None) -> MessageSummary | None:
+        """Return what a dead letter shows of a request; None for the message itself, as its asker is a member."""
+        is_strange = listed is not None and self.is_stranger(listed.asker)
+        return MessageSummary(type(message).__name__, 0) if is_strange else None
+
+    def note_relayed(self, request: Request, asker: UniqueAddress) -> None:
+        """Remember for some time where a request of another node went that an actor here has handed on."""
+        self._relayed[request.ask] = Relayed(request.far, asker, asker_of(request))
+        if len(self._relayed) > RELAYED_MAX:
+            self._relayed.popitem(last=False)
+
+    def fail_relayed(self, is_lost: Callable[[AskableRef[Never]], bool], error: AskFailed) -> None:
+        """Refuse those asks of other nodes whose requests were handed on to nobody but who is lost."""
+        for ask, (far, _, reply_to) in list(self._relayed.items()):
+            if reply_to is not None and all(map(is_lost, far)):
+                del self._relayed[ask]
+                refuse(self, reply_to, error, error.failure)
+
+    def requests_of(self, asker: UniqueAddress) -> AskerRequests:
+        """Return where the waiting requests of a node are found by the numbers of its asks."""
+        waiting = self.requests.get(asker)
+        if waiting is None:
+            waiting = self.requests[asker] = AskerRequests(asker)
+        elif self._askers_gone:
+            self._askers_gone.pop(asker, None)
+        return waiting
+
+    def forget_asker(self, asker: UniqueAddress) -> None:
+        """Drop the table of a node whose link was lost, once no request of it waits."""
+        self._askers_gone[asker] = None
+        for gone in [gone for gone in self._askers_gone if not self.requests.get(gone)]:
+            del self._askers_gone[gone]
+            self.requests.pop(gone, None)
+
+    def withdraw(self, asker: UniqueAddress, ask: int) -> None:
+        """Do not start the request of an ask that came from a node, if it waits here or where it was handed on to."""
+        listed, relayed = self.requests.get(asker), self._relayed.get(ask)
+        waiting = None if listed is None else listed.get(ask)
+        if waiting is not None:
+            waiting.withdraw(REQUEST_WITHDRAWN)
+        if relayed is not None and relayed.asker == asker:
+            del self._relayed[ask]
+            for ref in relayed.far:
+                ref.withdraw(ask)
+
+    def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
+        """Tell a local watcher that the watched actor ``ref`` of another node has ended."""
+        told = Terminated(ref, cause)
+        if isinstance(watcher, InlineRef):
+            cast("InlineRef[Terminated]", watcher).tell(told)
+        elif isinstance(watcher, OwnRef) and (cell := watcher.owner()) is not None:
+            cell.signal(told)
+
+    def close(self) -> None:
+        """End the iterations of ``system.events()`` and the asks, those that begin later too."""
+        self.closed = True
+        for close in list(self.readers.values()):
+            close()
+        self.readers.clear()
+        # Tasks outside of the system may ask through it, and nobody is left who would end their wait.
+        for slot in list(self.asks.values()):
+            slot.refuse(AskFailed(f"no reply in time: the system {self.name!r} has ended", "system_ended"))
+
+    def statistics(self) -> SystemStatistics:
+        """Return the counters."""
+        return statistics_of(self)

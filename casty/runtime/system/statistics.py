@@ -1,0 +1,67 @@
+"""What a system counts, and how the counters balance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from casty.runtime.messaging.ref import LocalRef
+
+if TYPE_CHECKING:
+    from casty.runtime.system.kernel import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatistics:
+    """Counters of one system; totals count from its start.
+
+    While no actor runs, every message that was told to an actor is in exactly one of them: delivered
+    (less the signals), a dead letter, rejected, or in a mailbox. An actor in the midst of a batch of at
+    most 64 messages adds them at its end.
+    """
+
+    actors: int
+    """Actors that are alive, those of the library included."""
+    messages_delivered: int
+    """Messages and signals that were handed to handlers and inboxes, in total."""
+    dead_letters: dict[str, int]
+    """Dead letters by reason, in total. The reasons are a fixed set, whatever peers do."""
+    asks_pending: int
+    """Asks that wait for their reply."""
+    timers: int
+    """Deadlines that are kept: timers, schedules, buckets of asks, bounds of stops."""
+    signals_delivered: int
+    """How many of those delivered were signals: timers, and the ends of watched actors."""
+    messages_rejected: int
+    """Messages that were refused with MailboxFull, in total."""
+    asks: int
+    """Asks that were begun, in total."""
+    asks_timed_out: int
+    """How many of those got no reply in time, in total."""
+    restarts: int
+    """Restarts of actors, after a failure or by their own choice, in total."""
+    mailboxes: dict[str, int]
+    """How many messages wait, by the path of the actor, its stashes included; nobody with none is in it."""
+
+    @property
+    def mailbox_size(self) -> int:
+        """How many messages wait in all mailboxes together."""
+        return sum(self.mailboxes.values())
+
+
+def statistics_of(kernel: Kernel) -> SystemStatistics:
+    """Return the counters as they are now; looks at every mailbox."""
+    waiting = {ref.path: len(ref.cell.mailbox) for ref in kernel.targets.values() if isinstance(ref, LocalRef)}
+    return SystemStatistics(
+        actors=kernel.actors,
+        messages_delivered=kernel.delivered,
+        dead_letters=dict[str, int](kernel.dead_letters.items()),
+        asks_pending=len(kernel.asks),
+        timers=len(kernel.keeper),
+        signals_delivered=kernel.signals,
+        messages_rejected=kernel.rejected,
+        asks=kernel.ask_serial,
+        asks_timed_out=kernel.asks_timed_out,
+        restarts=kernel.restarts,
+        mailboxes={path: count for path, count in waiting.items() if count},
+    )

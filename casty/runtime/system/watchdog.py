@@ -1,0 +1,119 @@
+"""A thread that notices when one actor keeps the loop from everybody else, and says which.
+
+It looks at the stack of the loop's thread a few times a second. If it finds an actor there, it asks the
+loop for a sign of life; a loop that gives none for ``slow_handler_after`` seconds, with the same actor on
+its stack, is held by that actor. An idle loop is never woken. Systems on a virtual clock have no
+watchdog: its signs of life would make two runs differ.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from casty.runtime.system.kernel import Kernel
+
+logger = logging.getLogger("casty.runtime")
+
+STOOD_STILL: Final = 1.0
+"""Seconds by which the thread wakes late before it says that the whole process stood still."""
+
+WARNING_INTERVAL: Final = 5.0
+"""Seconds between two warnings of one system, so that a bad day does not fill the log."""
+
+
+class Watchdog:
+    """Watches one system from `start` to `stop`."""
+
+    def __init__(self, kernel: Kernel, own: Mapping[CodeType, str]) -> None:
+        """``own`` are the functions that run an actor's code, with the variable that holds the actor."""
+        self._kernel = kernel
+        self._own = own
+        self._limit = kernel.config.slow_handler_after
+        self._ended = threading.Event()
+        self._alive = threading.Event()
+        self._warned_at = -WARNING_INTERVAL
+        self._seen: tuple[float, str] | None = None
+        """When the loop was held last, and by whom."""
+        kernel.watchdog = self
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, unless the clock is virtual."""
+        if not hasattr(trio.lowlevel.current_clock(), "autojump_threshold"):
+            self._thread = threading.Thread(target=self._run, name=f"{self._kernel.name} (watchdog)", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. It never waits for the loop once it is told to end, so this returns at once."""
+        self._ended.set()
+        self._alive.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._rests():
+            suspect = self._actor_on_stack()
+            if suspect is not None and not self._gives_a_sign():
+                found = self._actor_on_stack()
+                if found is not None and found[0] == suspect[0]:
+                    self._warn(*found)
+
+    def _rests(self) -> bool:
+        """Wait until the next look; True when there is none. A stop of the process shows in a late wake-up."""
+        began = time.monotonic()
+        is_over = self._ended.wait(self._limit / 2)
+        late = time.monotonic() - began - self._limit / 2
+        if not is_over and late > STOOD_STILL:
+            self._seen = time.monotonic(), f"the whole process stand still for {late:.1f} s"
+        return is_over
+
+    def last_seen(self) -> str:
+        """Say what kept the loop busy last, in words."""
+        if self._thread is None:
+            return "there is no watchdog on a virtual clock"
+        if self._seen is None:
+            return "the watchdog saw nobody hold the loop"
+        at, what = self._seen
+        return f"the watchdog saw {what}, {time.monotonic() - at:.1f} s before"
+
+    def _gives_a_sign(self) -> bool:
+        self._alive.clear()
+        if self._ended.is_set():
+            return True
+        try:
+            self._kernel.token.run_sync_soon(self._alive.set)
+        except trio.RunFinishedError:
+            return True
+        return self._alive.wait(self._limit)
+
+    def _actor_on_stack(self) -> tuple[str, str] | None:
+        """Return the path of the actor that runs now and the line it is at; None if none does."""
+        innermost = sys._current_frames().get(self._kernel.thread)  # pyright: ignore[reportPrivateUsage]  # documented
+        frame: FrameType | None = innermost
+        while frame is not None and innermost is not None:
+            if (variable := self._own.get(frame.f_code)) is not None:
+                where = f"{innermost.f_code.co_filename}:{innermost.f_lineno} in {innermost.f_code.co_name}"
+                return str(frame.f_locals[variable].path), where
+            frame = frame.f_back
+        return None
+
+    def _warn(self, path: str, where: str) -> None:
+        now = time.monotonic()
+        self._seen = now, f"actor {path} hold the loop for more than {self._limit} s, at {where}"
+        if now - self._warned_at >= WARNING_INTERVAL:
+            self._warned_at = now
+            logger.warning("actor %s holds the loop for more than %s s, at %s", path, self._limit, where)
+
+
+def what_held(kernel: Kernel) -> str:
+    """Say what kept the loop of a system busy last, in words, also when the system has ended."""
+    return "it had no watchdog yet" if kernel.watchdog is None else kernel.watchdog.last_seen()

@@ -1,0 +1,364 @@
+"""Which types can travel between nodes, found by walking the annotations of a message type.
+
+`parse` looks at one level of a type form: it sees through aliases, ``NewType`` and ``Annotated``,
+flattens unions, and says what kind of thing is there and which type forms are inside. `walk` follows
+that through fields and containers, and into the replies that an ``ActorRef`` promises. The codec
+compiles from the same answers, so what passes `check` can be encoded.
+
+Works on typing's run-time objects alone; a class is recognised as an actor reference by its marker
+attribute and as an attrs class by ``__attrs_attrs__``, so nothing needs to be imported for either.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum, Flag, auto
+from typing import Annotated, Any, Final, Literal, Never, NewType, NoReturn, Union, get_args, get_origin
+from uuid import UUID
+
+from casty.errors import UnsupportedTypeError
+from casty.schema.fields import RecordFields, UnresolvedNameError, fields_of, substitute
+
+__all__ = ["Form", "Kind", "UnresolvedNameError", "check", "describe", "parse", "reachable", "variant_key", "walk"]
+
+REF_MARKER = "__casty_ref__"
+ALIAS_STEPS_MAX = 64
+FORMS_MAX = 1_000
+
+SCALARS: tuple[type, ...] = (type(None), bool, int, float, str, bytes, Decimal, datetime, UUID)
+
+_ADVICE = {
+    "Sequence": "say what it holds, as in Sequence[int]",
+    "MutableSequence": "write list[...]",
+    "Iterable": "write tuple[...] or list[...]",
+    "Collection": "write tuple[...] or list[...]",
+    "Mapping": "say what it holds, as in Mapping[str, int]",
+    "MutableMapping": "write dict[...]",
+    "Set": "say what it holds, as in Set[str]",
+    "MutableSet": "write set[...]",
+    "Any": "name the types it can be",
+    "object": "name the types it can be",
+    "Never": "Never says only of an ActorRef that its type is unknown",
+    "NoReturn": "Never says only of an ActorRef that its type is unknown",
+    "date": "write datetime.datetime with a time zone, or a str",
+    "time": "write a str or seconds as int",
+    "timedelta": "write seconds as float",
+    "bytearray": "write bytes",
+    "complex": "write a tuple of two floats",
+    "list": "say what it holds, as in list[int]",
+    "dict": "say what it holds, as in dict[str, int]",
+    "set": "say what it holds, as in set[str]",
+    "frozenset": "say what it holds, as in frozenset[str]",
+    "tuple": "say what it holds, as in tuple[int, ...]",
+    "ActorRef": "say what it takes, as in ActorRef[Reply]",
+    "Callable": "a function stays in its process: send what the receiver has to know, or an ActorRef",
+    "type": "a class stays in its process: write its name as str, or an enum",
+    "Hashable": "name the types it can be",
+    "TypeVar": "give the generic class its argument, as in Box[int]",
+}
+_ADVICE_BY_BASE = {
+    "PurePath": "write str, and str(path) at the sender: a path means a file on its own machine",
+    "BaseException": "write str, such as repr(error): who asked is told of an error by ctx.reply_error",
+    "NamedTuple": "write a frozen dataclass with the same fields",
+    "TypedDict": "write a frozen dataclass with the same fields",
+    "pydantic": "write a frozen dataclass with the fields that the receiver needs, or str, and model.model_dump_json()",
+    "msgspec": "write a frozen dataclass with the same fields, or bytes, and msgspec.msgpack.encode(it)",
+}
+_MARKS = {
+    "__pydantic_fields__": "pydantic",
+    "__struct_fields__": "msgspec",
+    "__total__": "TypedDict",
+    "_fields": "NamedTuple",
+}
+"""Attributes by which classes of other libraries are known, without importing those."""
+_DEFAULT_ADVICE = (
+    "write a frozen dataclass with what the receiver needs of it, or a plain value such as str, bytes, int or dict[...]"
+)
+
+
+class Kind(Enum):
+    """What a type form is, once aliases are seen through."""
+
+    scalar = auto()
+    literal = auto()
+    enum = auto()
+    record = auto()
+    ref = auto()
+    list = auto()
+    set = auto()
+    frozenset = auto()
+    tuple = auto()
+    sequence = auto()
+    dict = auto()
+    union = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One level of a type form.
+
+    ``origin`` is the class to look for at run time. ``arguments`` are the type forms inside: items of
+    containers, variants of a union, the message type of a ref, the parameters of a generic record;
+    for a literal they are its values. ``sequence`` is ``tuple[X, ...]``. ``also`` are classes whose
+    values are sent as one of ``origin``: an abstract container such as ``Sequence[X]`` is the builtin
+    one that cannot be changed, and takes another one from the sender.
+    """
+
+    kind: Kind
+    origin: type
+    arguments: tuple[object, ...] = ()
+    also: tuple[type, ...] = ()
+
+
+_ABSTRACT: dict[type, tuple[Kind, type, tuple[type, ...]]] = {
+    Mapping: (Kind.dict, dict, (types.MappingProxyType,)),
+    Sequence: (Kind.sequence, tuple, (list,)),
+    AbstractSet: (Kind.frozenset, frozenset, (set,)),
+}
+
+
+def parse(type_form: object, where: str = "") -> Form:
+    """Return what one level of a type form is. Raises UnsupportedTypeError, which names ``where``.
+
+    >>> parse(int | None).arguments
+    (<class 'int'>, <class 'NoneType'>)
+    """
+    form = strip(type_form, where)
+    origin, arguments = get_origin(form), get_args(form)
+    if form is None:
+        return Form(Kind.scalar, type(None))
+    if isinstance(form, type) and form in SCALARS:
+        return Form(Kind.scalar, form)
+    if origin is Literal:
+        return _literal(arguments, form, where)
+    if origin is Union or origin is types.UnionType:
+        return _union(form, where)
+    candidate = form if origin is None else origin
+    if not isinstance(candidate, type):
+        raise _unsupported(form, where)
+    cls: type[Any] = candidate
+    if REF_MARKER in cls.__dict__ and arguments:
+        return Form(Kind.ref, cls, arguments)
+    if arguments and cls in (list, set, frozenset, dict, tuple) or form == tuple[()]:
+        return _container(cls, arguments)
+    if arguments and cls in _ABSTRACT:
+        kind, concrete, also = _ABSTRACT[cls]
+        return Form(kind, concrete, arguments, also)
+    if issubclass(cls, Enum):
+        if issubclass(cls, Flag):
+            raise _unsupported(form, where, "an enum.Flag has no single name: send an int or a set of names")
+        return Form(Kind.enum, cls)
+    if cls.__module__ != "typing" and RecordFields.exist_on(cls):
+        return Form(Kind.record, cls, arguments)
+    raise _unsupported(form, where)
+
+
+def strip(type_form: object, where: str = "") -> object:
+    """Return the type form behind ``Annotated``, ``NewType``, ``Final`` and aliases."""
+    form = type_form
+    for _ in range(ALIAS_STEPS_MAX):
+        origin = get_origin(form)
+        if origin is Annotated or origin is Final:
+            form = get_args(form)[0]
+        elif origin is Literal and get_args(form) == (None,):
+            return type(None)
+        elif isinstance(form, NewType):
+            form = form.__supertype__
+        elif is_alias(form):
+            form = _value_of(form, where)
+        elif is_alias(origin):
+            parameters = typing.cast("tuple[Any, ...]", getattr(origin, "__type_params__", ()))
+            form = substitute(_value_of(origin, where), dict(zip(parameters, get_args(form), strict=False)))
+        else:
+            return form
+    raise UnsupportedTypeError(f"{where or describe(type_form)}: the alias {describe(type_form)} never ends in a type")
+
+
+def is_alias(form: object) -> bool:
+    """Whether ``form`` is what ``type X = ...`` defines (Python 3.12 and later)."""
+    return type(form).__name__ == "TypeAliasType" and hasattr(form, "__type_params__")
+
+
+def is_generic(cls: type) -> bool:
+    """Whether a class needs arguments, as in ``Box[int]``, before it is a type of message."""
+    parameters: tuple[object, ...] = getattr(cls, "__parameters__", ())
+    return bool(parameters)
+
+
+def is_untyped(type_form: object) -> bool:
+    """Whether ``type_form`` says of an ActorRef that its message type is unknown."""
+    return type_form is Never or type_form is NoReturn or type_form is object
+
+
+def variant_key(type_form: object, where: str = "") -> object:
+    """Return what tells a variant of a union from the others at run time: the class of its values."""
+    form = parse(type_form, where)
+    return tuple if form.kind is Kind.sequence else form.origin
+
+
+def walk(type_form: object) -> Iterator[tuple[str, Form]]:
+    """Yield every type that a message can hold, with the path to where it was found first.
+
+    Follows fields, containers, unions, and the replies promised by ``ActorRef`` fields. Raises
+    UnsupportedTypeError for the first type that cannot travel.
+    """
+    waiting: list[tuple[str, object]] = [(_root_name(type_form), type_form)]
+    seen: dict[object, None] = {}
+    while waiting:
+        where, current = waiting.pop(0)
+        stripped = strip(current, where)
+        if stripped in seen:
+            continue
+        if len(seen) >= FORMS_MAX:
+            raise UnsupportedTypeError(
+                f"{where}: more than {FORMS_MAX} types; does a generic type contain ever larger ones?"
+            )
+        seen[stripped] = None
+        form = parse(stripped, where)
+        yield where, form
+        waiting += _inside(form, stripped, where)
+
+
+def reachable(type_form: object) -> tuple[type, ...]:
+    """Return the dataclasses, attrs classes and enums that a message of this type can hold.
+
+    >>> reachable(tuple[int, ...] | str)
+    ()
+    """
+    classes = (form.origin for _, form in walk(type_form) if form.kind in (Kind.record, Kind.enum))
+    return tuple(dict.fromkeys(classes))
+
+
+def check(type_form: object) -> None:
+    """Raise UnsupportedTypeError unless values of this type can travel between nodes.
+
+    >>> check(dict[str, complex])
+    Traceback (most recent call last):
+    casty.errors.UnsupportedTypeError: dict[value]: complex cannot travel between nodes: write a tuple of two floats
+    """
+    reachable(type_form)
+
+
+def describe(form: object) -> str:
+    """Return a type form as a programmer would write it.
+
+    >>> describe(dict[str, int | None])
+    'dict[str, int | None]'
+    """
+    if isinstance(form, type) and not get_args(form):
+        return (
+            form.__name__ if form.__module__ in ("builtins", "__main__") else f"{form.__module__}.{form.__qualname__}"
+        )
+    return repr(form).replace("typing.", "").replace("collections.abc.", "")
+
+
+def _container(cls: type, arguments: tuple[Any, ...]) -> Form:
+    if cls is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return Form(Kind.sequence, tuple, arguments[:1])
+    return Form(Kind[cls.__name__], cls, arguments)
+
+
+def _literal(values: tuple[Any, ...], form: object, where: str) -> Form:
+    by_type: dict[type, list[object]] = {}
+    item: object
+    for item in values:
+        by_type.setdefault(type(item), []).append(item)
+    if len(by_type) > 1:
+        return Form(Kind.union, object, tuple(Literal[tuple(group)] for group in by_type.values()))
+    origin = next(iter(by_type))
+    if origin is type(None):
+        return Form(Kind.scalar, origin)
+    if origin not in SCALARS and not issubclass(origin, Enum):
+        raise _unsupported(form, where)
+    return Form(Kind.literal, origin, values)
+
+
+def _union(form: object, where: str) -> Form:
+    variants: dict[object, object] = {}
+    literals: dict[object, tuple[object, ...]] = {}
+    for variant in _flatten(form, where):
+        inner = parse(variant, where)
+        if inner.kind is Kind.literal:
+            literals[inner.origin] = literals.get(inner.origin, ()) + inner.arguments
+            continue
+        key = variant_key(variant, where)
+        if variants.setdefault(key, variant) != variant:
+            first, second = describe(variants[key]), describe(variant)
+            raise UnsupportedTypeError(
+                f"{where or describe(form)}: {first} and {second} cannot be told apart in one union: "
+                "wrap each in a frozen dataclass of its own"
+            )
+    for origin, values in literals.items():
+        variants.setdefault(origin, Literal[values])
+    if len(variants) == 1:
+        return parse(next(iter(variants.values())), where)
+    return Form(Kind.union, object, tuple(variants.values()))
+
+
+def _flatten(form: object, where: str) -> Iterator[object]:
+    for part in get_args(form):
+        stripped = strip(part, where)
+        if get_origin(stripped) in (Union, types.UnionType):
+            yield from _flatten(stripped, where)
+        elif get_origin(stripped) is Literal:
+            yield from (strip(Literal[value]) for value in get_args(stripped))
+        else:
+            yield type(None) if stripped is None else stripped
+
+
+def _inside(form: Form, type_form: object, where: str) -> list[tuple[str, object]]:
+    match form.kind:
+        case Kind.scalar | Kind.literal | Kind.enum:
+            return []
+        case Kind.record:
+            fields = fields_of(type_form, where).fields
+            return [(f"{where}.{field.name}", field.type_form) for field in fields]
+        case Kind.ref:
+            (message_type,) = form.arguments
+            return [] if is_untyped(message_type) else [(f"{where}<reply>", message_type)]
+        case Kind.union:
+            return [(where, variant) for variant in form.arguments]
+        case Kind.dict:
+            key, value = form.arguments
+            return [(f"{where}[key]", key), (f"{where}[value]", value)]
+        case Kind.list | Kind.set | Kind.frozenset | Kind.sequence:
+            return [(f"{where}[]", form.arguments[0])]
+        case Kind.tuple:
+            return [(f"{where}[{index}]", item) for index, item in enumerate(form.arguments)]
+
+
+def _value_of(alias: Any, where: str) -> object:
+    try:
+        return alias.__value__
+    except NameError as error:
+        raise UnresolvedNameError(f"{where}: the alias {alias.__name__} names something unknown: {error}") from None
+
+
+def _root_name(type_form: object) -> str:
+    origin = get_origin(type_form)
+    named = type_form if origin is None else origin
+    return named.__name__ if isinstance(named, type) and origin is not types.UnionType else describe(type_form)
+
+
+def _unsupported(form: object, where: str, advice: str = "") -> UnsupportedTypeError:
+    cls = form if get_origin(form) is None else get_origin(form)
+    name = getattr(cls, "__name__", "") or type(cls).__name__
+    if not advice:
+        kind = "TypeVar" if isinstance(form, typing.TypeVar) else name
+        advice = _ADVICE.get(kind) or _advice_by_base(cls) or _DEFAULT_ADVICE
+    place = f"{where}: " if where else ""
+    return UnsupportedTypeError(f"{place}{describe(form)} cannot travel between nodes: {advice}")
+
+
+def _advice_by_base(cls: object) -> str:
+    """Return what to write for a class of a known kind, by its bases or the marks of its library."""
+    bases: tuple[type, ...] = getattr(cls, "__mro__", ())
+    kinds = [base.__name__ for base in bases if base.__module__ in ("builtins", "pathlib", "pathlib._local")]
+    kinds += [kind for mark, kind in _MARKS.items() if isinstance(cls, type) and hasattr(cls, mark)]
+    return next((_ADVICE_BY_BASE[kind] for kind in kinds if kind in _ADVICE_BY_BASE), "")

@@ -1,0 +1,337 @@
+"""Run a behaviour without a system, message by message, and see what it did as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Generic, Never, TypeVar, cast, overload
+
+from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, Terminated
+from casty.config.validation import check_callable
+from casty.runtime.actor.becoming import BEHAVIOR_DEPTH_MAX
+from casty.runtime.behavior import behavior as forms
+from casty.runtime.behavior.interception import intercept_handler, intercept_main
+from casty.testing.kit.effects import Effect
+from casty.testing.kit.kit_context import END, KitContext, KitInbox, TestInbox, World
+from casty.testing.kit.stepping import Stepper, run_now
+
+E = TypeVar("E", bound=Effect)
+M = TypeVar("M")
+N = TypeVar("N")
+
+OWN_MESSAGES_MAX = 1_000
+"""Messages to itself that `BehaviorTestKit.run_own` handles, before it takes them for an endless chain."""
+
+
+class BehaviorTestKit(Generic[M]):
+    """Runs one behaviour synchronously: no loop, no other actors, no time.
+
+    Making a kit starts the behaviour: its setup and ``pre_start`` run. Children, timers, watches and
+    tasks are effects, they do not run. An ``await`` that really waits is a WouldWait. What the
+    behaviour raises leaves the call that ran it, and is the end of it: no strategy is asked.
+
+    >>> from casty.testing import BehaviorTestKit, Scheduled
+    >>> async def remind(ctx: ActorContext[str], message: str) -> Behavior[str]:
+    ...     ctx.schedule_once(message.upper(), 5.0)
+    ...     return Behaviors.stopped() if message == "STOP" else Behaviors.same()
+    >>> kit = BehaviorTestKit(Behaviors.receive(remind))
+    >>> kit.run("stop")
+    Behaviors.same()
+    >>> kit.expect_effect(Scheduled("STOP", delay=5.0))
+    Scheduled(message='STOP', delay=5.0, interval=None, key=None, fixed_delay=False)
+    >>> kit.run("STOP"), kit.is_alive
+    (Behaviors.stopped(), False)
+
+    Parameters:
+        behavior: What to test.
+        name: Name of the actor; its path is ``/name``.
+
+    Raises:
+        WouldWait: The setup or ``pre_start`` waits for something.
+    """
+
+    __test__: ClassVar[bool] = False
+
+    def __init__(self, behavior: Behavior[M], *, name: str = "kit") -> None:
+        self._world = World(name)
+        self._context: ActorContext[object] = KitContext(self._world)
+        self._handler: forms.Handler | None = None
+        self._main: Stepper[None] | None = None
+        self._hooks: list[forms.Lifecycle] = []
+        self._interceptors: list[forms.Interceptor] = []
+        self._alive = True
+        self._behavior: Behavior[Never] = behavior
+        self._returned: Behavior[Never] = behavior
+        self._guarded(self._begin, behavior)
+
+    def __repr__(self) -> str:
+        state = "alive" if self._alive else "ended"
+        return f"<BehaviorTestKit {self._world.path} {state} effects={len(self._world.effects)}>"
+
+    @property
+    def ref(self) -> ActorRef[M]:
+        """The behaviour's own ref. What is told to it waits for `run_own`."""
+        return self._world.ref
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the behaviour takes messages: it did not stop, fail or return."""
+        return self._alive
+
+    @property
+    def returned(self) -> Behavior[Never]:
+        """The latest answer of a handler, such as ``Behaviors.same()`` or ``Behaviors.unhandled()``."""
+        return self._returned
+
+    @property
+    def children(self) -> tuple[ActorRef[Never], ...]:
+        """The children that were spawned and not reported as Terminated."""
+        return self._context.children
+
+    def inbox(self, name: str = "inbox", respond: Callable[[N], None] | None = None) -> TestInbox[N]:
+        """Make an inbox, whose ref goes into messages for the behaviour; telling it is a `Told`.
+
+        ``replies: TestInbox[int] = kit.inbox("replies")`` says of what type its messages are.
+
+        Parameters:
+            name: Name of the inbox; its path is ``/name``.
+            respond: Plain function, called with each message as it comes; it may answer. None keeps the messages
+                only.
+
+        Returns:
+            The inbox.
+
+        Raises:
+            TypeError: ``respond`` cannot be called, or is an async function.
+        """
+        if respond is not None:
+            check_callable("inbox", respond, "as respond a function of a message")
+        return TestInbox(lambda take: self._world.ref_at(f"/{name}", take), respond)
+
+    def run(self, message: M | Terminated | PoisonPill) -> Behavior[Never]:
+        """Have the behaviour handle a message, or the end of an actor that it watches.
+
+        A task-style behaviour runs until it wants the next message. What the behaviour raises leaves this call.
+
+        Parameters:
+            message: A message of the actor's type; Terminated of an actor that is watched; PoisonPill.
+
+        Returns:
+            The behaviour's answer; of a task-style one ``same``, or ``stopped`` when it returned.
+
+        Raises:
+            AssertionError: The behaviour has ended, or Terminated names an actor that is not watched.
+            WouldWait: The handler waits for something.
+        """
+        if not self._alive:
+            raise AssertionError(f"{self._world.path} has ended, so it cannot handle {message!r}")
+        if isinstance(message, PoisonPill):
+            self.stop()
+            return self._returned
+        if isinstance(message, Terminated):
+            self._terminated(message)
+        self._guarded(self._handle, message)
+        return self._returned
+
+    def run_own(self) -> int:
+        """Have the behaviour handle what it has told itself, adapted and unstashed messages too.
+
+        Returns:
+            How many messages were handled.
+
+        Raises:
+            AssertionError: There are more than 1,000: an endless chain.
+            WouldWait: A handler waits for something.
+        """
+        own = self._world.own_messages
+        for handled in range(OWN_MESSAGES_MAX):
+            if not own or not self._alive:
+                return handled
+            self._guarded(self._handle, own.popleft())
+        raise AssertionError(f"{self._world.path} told itself more than {OWN_MESSAGES_MAX} messages")
+
+    def stop(self) -> None:
+        """Stop the behaviour as its system would: a task's inbox ends, then ``post_stop`` runs.
+
+        Raises:
+            AssertionError: A task goes on after the end of its inbox.
+        """
+        if self._alive:
+            self._guarded(self._stop)
+
+    def effects(self) -> list[Effect]:
+        """Take what the behaviour did since the last time, and forget it.
+
+        Returns:
+            The effects in their order.
+        """
+        done = list(self._world.effects)
+        self._world.effects.clear()
+        return done
+
+    @overload
+    def expect_effect(self, expected: type[E]) -> E: ...
+
+    @overload
+    def expect_effect(self, expected: E) -> E: ...
+
+    def expect_effect(self, expected: object) -> object:
+        """Take the first effect of this type, or equal to this value, and forget it alone.
+
+        Parameters:
+            expected: A class of effects, or an effect.
+
+        Returns:
+            The effect that was found.
+
+        Raises:
+            AssertionError: There is none; the message tells what there is.
+        """
+        for index, effect in enumerate(self._world.effects):
+            if isinstance(effect, expected) if isinstance(expected, type) else effect == expected:
+                del self._world.effects[index]
+                return effect
+        found = "".join(f"\n  {effect!r}" for effect in self._world.effects) or " none"
+        raise AssertionError(f"expected the effect {expected!r}, found{found}")
+
+    def expect_no_effects(self) -> None:
+        """Check that no effect is left that nothing has looked at.
+
+        Raises:
+            AssertionError: There is one; the message tells which.
+        """
+        if self._world.effects:
+            found = "".join(f"\n  {effect!r}" for effect in self._world.effects)
+            raise AssertionError(f"expected no effects, found{found}")
+
+    # What runs
+
+    def _guarded(self, step: Callable[..., None], *args: object) -> None:
+        """Take a step; when it fails, clean up as a system would, and raise."""
+        try:
+            step(*args)
+        except BaseException:
+            self._end()
+            raise
+        if not self._alive:
+            self._end()
+
+    def _begin(self, behavior: Behavior[Never]) -> None:
+        self._alive = run_now(self._become(behavior))
+        self._start_main()
+
+    def _start_main(self) -> None:
+        if self._main is not None:
+            self._main.step()
+            self._note_main()
+
+    def _note_main(self) -> None:
+        if self._main is not None:
+            self._alive = not self._main.is_done
+            self._returned = forms.SAME if self._alive else forms.STOPPED
+
+    def _handle(self, message: object) -> None:
+        if self._main is not None:
+            self._main.step(message)
+            self._note_main()
+        else:
+            run_now(self._answer(message))
+            self._start_main()
+
+    async def _answer(self, message: object) -> None:
+        assert self._handler is not None
+        self._returned = answer = await self._handler(self._context, message)
+        if answer is forms.RESTART:
+            self._alive = await self._restart()
+        elif answer is not forms.SAME and answer is not forms.UNHANDLED:
+            self._alive = await self._become(answer)
+
+    async def _restart(self) -> bool:
+        """Begin again, as the behaviour has asked for itself; its children are stopped first."""
+        self._interceptors = []
+        for child in self._context.children:
+            self._context.stop(child)
+            del self._world.children[child.path]
+        hooks, self._hooks = self._hooks, []
+        for hook in reversed(hooks):
+            if hook.pre_restart is not None:
+                await hook.pre_restart(self._context, RestartRequested(f"{self._world.path} asked for a restart"))
+        self._world.end_life()
+        alive = await self._become(self._behavior)
+        for hook in self._hooks:
+            if alive and hook.post_restart is not None:
+                await hook.post_restart(self._context)
+        return alive
+
+    async def _become(self, behavior: Behavior[Never]) -> bool:
+        """Take on a behaviour; False when it says to stop."""
+        hooks: list[forms.Lifecycle] = []
+        interceptors: list[forms.Interceptor] = []
+        for _ in range(BEHAVIOR_DEPTH_MAX):
+            match behavior:
+                case forms.Receive(handler):
+                    self._handler = intercept_handler(handler, self._interceptors, self._context)
+                    return True
+                case forms.Task(main):
+                    self._main = Stepper(_run_main(intercept_main(main, self._interceptors), self._context))
+                    return True
+                case forms.Setup(factory, _):
+                    behavior = await factory(self._context)
+                case forms.Lifecycle(inner, pre_start, _):
+                    if pre_start is not None:
+                        await pre_start(self._context)
+                    hooks.append(behavior)
+                    self._hooks = hooks
+                    behavior = inner
+                case forms.Composed():
+                    behavior = behavior.compose()
+                case forms.Intercepted(inner, interceptor):
+                    interceptors.append(interceptor)
+                    self._interceptors = interceptors
+                    behavior = inner
+                case forms.Discoverable(inner, _) | forms.Supervised(inner, _):
+                    behavior = inner
+                case _:
+                    return self._become_signal(behavior)
+        raise RuntimeError(f"the behaviour has more than {BEHAVIOR_DEPTH_MAX} wrappers or set-ups")
+
+    def _become_signal(self, behavior: object) -> bool:
+        if behavior is forms.STOPPED:
+            return False
+        if behavior is forms.SAME and self._handler is not None:
+            return True
+        if isinstance(behavior, Behavior) and not isinstance(behavior, forms.Signal):
+            form = type(cast("object", behavior)).__name__
+            raise NotImplementedError(f"a BehaviorTestKit cannot run {form} behaviours: test it in an ActorSystem")
+        raise TypeError(f"expected a Behavior here, such as Behaviors.receive(...), got {behavior!r}")
+
+    def _terminated(self, message: Terminated) -> None:
+        if message.ref not in self._world.watched:
+            raise AssertionError(f"{message.ref.path} is not watched, so its end would not be told")
+        del self._world.watched[message.ref]
+        if self._world.children.get(message.ref.path) == message.ref:  # another child may have the name by now
+            del self._world.children[message.ref.path]
+
+    def _stop(self) -> None:
+        if self._main is not None:
+            self._main.step(END)
+            if not self._main.is_done:
+                self._main.close()
+                raise AssertionError(f"{self._world.path} goes on after the end of its inbox")
+        self._alive, self._returned = False, forms.STOPPED
+
+    def _end(self) -> None:
+        self._alive = False
+        if self._main is not None:
+            self._main.close()
+        hooks, self._hooks = self._hooks, []
+        for hook in reversed(hooks):
+            if hook.post_stop is not None:
+                run_now(_run_hook(hook.post_stop, self._context))
+
+
+async def _run_main(main: forms.Main, context: ActorContext[object]) -> None:
+    await main(context, KitInbox())
+
+
+async def _run_hook(hook: forms.Hook, context: ActorContext[object]) -> None:
+    await hook(context)

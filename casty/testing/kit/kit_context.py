@@ -1,0 +1,398 @@
+"""The surroundings of a behaviour in a `BehaviorTestKit`: everything that it does becomes an effect.
+
+Stands in for what `casty.runtime` would hand to the behaviour: context, inbox, refs and system.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import ClassVar, Generic, Never, TypeVar, cast
+
+import trio
+
+from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, Inbox, Mailbox
+from casty.runtime.actor.cell import Cell
+from casty.runtime.actor.context import NAME_FORBIDDEN
+from casty.runtime.actor.stash import StashBuffer
+from casty.runtime.behavior.signatures import check_adapter, check_async_function, check_behavior, check_piped
+from casty.runtime.events import EventStreamCmd
+from casty.runtime.messaging.timers import SchedulerCmd, check_delay
+from casty.testing.kit.effects import (
+    AdapterMade,
+    Cancelled,
+    Effect,
+    Piped,
+    ReceiveTimeoutSet,
+    RepliedError,
+    Scheduled,
+    Spawned,
+    Stopped,
+    TaskStarted,
+    Told,
+    Unwatched,
+    Watched,
+)
+from casty.testing.kit.stepping import pause, would_wait
+
+M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)
+N = TypeVar("N")
+O = TypeVar("O")  # noqa: E741  # the message type of another actor
+R = TypeVar("R")
+T = TypeVar("T")
+
+END = object()
+"""Given to a paused inbox, it ends the iteration."""
+
+
+class KitRef(ActorRef[M_contra]):
+    """A ref without an actor: what is told to it goes to a function."""
+
+    __slots__ = ("_address", "_take")
+
+    def __init__(self, address: ActorAddress, take: Callable[[M_contra], None]) -> None:
+        self._address = address
+        self._take = take
+
+    @property
+    def address(self) -> ActorAddress:
+        return self._address
+
+    def tell(self, message: M_contra) -> None:
+        self._take(message)
+
+    async def send(self, message: M_contra) -> None:
+        self._take(message)
+
+
+class TestInbox(Generic[M]):
+    """Where messages of a behaviour under test arrive: hand ``ref`` to it, look at ``messages``.
+
+    Made by ``kit.inbox(name)``. A ``respond`` that answers is how an ask of the behaviour gets its reply.
+    """
+
+    __test__: ClassVar[bool] = False
+
+    def __init__(self, ref_to: Callable[[Callable[[M], None]], ActorRef[M]], respond: Callable[[M], None] | None):
+        self._messages: deque[M] = deque()
+        self._respond = respond
+        self.ref: ActorRef[M] = ref_to(self._take)
+        """Where to tell the messages."""
+
+    def __repr__(self) -> str:
+        return f"<TestInbox {self.ref.path} messages={len(self._messages)}>"
+
+    @property
+    def messages(self) -> tuple[M, ...]:
+        """The messages that were not taken yet, oldest first."""
+        return tuple(self._messages)
+
+    def take(self) -> M:
+        """Take the oldest message, and forget it.
+
+        Returns:
+            The message.
+
+        Raises:
+            AssertionError: There is none.
+        """
+        if not self._messages:
+            raise AssertionError(f"expected a message at {self.ref.path}, found none")
+        return self._messages.popleft()
+
+    def _take(self, message: M) -> None:
+        self._messages.append(message)
+        if self._respond is not None:
+            self._respond(message)
+
+
+class World:
+    """What exists around one behaviour: names, children, watches, and the effects so far."""
+
+    def __init__(self, name: str) -> None:
+        self.path = f"/{name}"
+        self.effects: list[Effect] = []
+        self.own_messages: deque[object] = deque()
+        self.children: dict[str, ActorRef[Never]] = {}
+        self.spawned: set[ActorRef[Never]] = set()
+        """The children that there are, and those that there were."""
+        self.watched: dict[ActorRef[Never], None] = {}
+        self.timers: dict[Hashable, Scheduled] = {}
+        self.stashes: list[KitStash[object]] = []
+        self._serial = 0
+        self.ref: ActorRef[object] = self.ref_at(self.path, self.own_messages.append)
+        self.system = KitSystem(self)
+
+    def ref_at(self, path: str, take: Callable[[N], None] | None = None) -> ActorRef[N]:
+        """Return a new ref; what is told to it is an effect, then handed to ``take``."""
+
+        def told(message: N) -> None:
+            self.effects.append(Told(cast("ActorRef[Never]", ref), message))
+            if take is not None:
+                take(message)
+
+        ref: ActorRef[N] = KitRef(self._address(path), told)
+        return ref
+
+    def silent_ref(self, path: str, take: Callable[[N], None]) -> ActorRef[N]:
+        """Return a new ref without effects of its own."""
+        return KitRef(self._address(path), take)
+
+    def end_life(self) -> None:
+        """Forget what ends with a life, and put back what waits in its stashes."""
+        self.timers.clear()
+        self.watched.clear()
+        for stash in self.stashes:
+            stash.unstash_all()
+        self.stashes.clear()
+
+    def next_serial(self) -> int:
+        """Return a number that nothing else in this world has."""
+        self._serial += 1
+        return self._serial
+
+    def _address(self, path: str) -> ActorAddress:
+        return ActorAddress("kit", path, uid=self.next_serial())
+
+    def spawn(self, parent: str, behavior: Behavior[N], name: str, mailbox: Mailbox | None) -> ActorRef[N]:
+        """Take note of a child."""
+        check_behavior(behavior, "spawn")
+        if not name or name.startswith("_") or any(c in NAME_FORBIDDEN for c in name):
+            raise ValueError(f"an actor's name must be a word without any of {NAME_FORBIDDEN!r}, got {name!r}")
+        path = f"{parent}/{name}"
+        if path in self.children:
+            raise ValueError(
+                f"there is an actor at {path} already; run(Terminated(ref)) in the kit, or ctx.stopped(ref), ends it"
+            )
+        ref: ActorRef[N] = self.ref_at(path)
+        self.children[path] = cast("ActorRef[Never]", ref)
+        self.spawned.add(self.children[path])
+        self.effects.append(Spawned(name, behavior, cast("ActorRef[Never]", ref), mailbox))
+        return ref
+
+    async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], timeout: float) -> R:
+        """Return the reply that came at once; there is no other."""
+        replies: list[R] = []
+        ref.tell(factory(self.silent_ref(f"/_ask/{self.next_serial()}", replies.append)))
+        if not replies:
+            await would_wait(f"a reply from {ref.path} (at most {timeout:g} s), which kit.inbox(respond=...) can give")
+        return replies[0]
+
+
+class KitSystem(ActorSystem):
+    """The system that a behaviour in a kit sees: named ``kit``, with nothing in it but stand-ins."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__("kit")
+        self._world = world
+        self._events: ActorRef[EventStreamCmd] = world.ref_at("/_event_stream")
+        self._schedules: ActorRef[SchedulerCmd] = world.ref_at("/_scheduler")
+
+    @property
+    def event_stream(self) -> ActorRef[EventStreamCmd]:
+        return self._events
+
+    @property
+    def scheduler(self) -> ActorRef[SchedulerCmd]:
+        return self._schedules
+
+    def spawn(self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[M]:
+        return self._world.spawn("", behavior, name, mailbox)
+
+    def stop(self, ref: ActorRef[Never]) -> None:
+        self._world.effects.append(Stopped(ref))
+
+    async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
+        return await self._world.ask(ref, factory, timeout)
+
+    @property
+    def _kernel(self) -> Never:
+        raise NotImplementedError(UNKNOWN.format("this part of a system"))
+
+
+UNKNOWN = "a BehaviorTestKit has no stand-in for {}: test the behaviour in an ActorSystem with a TestProbe"
+
+
+class _NoCell:
+    """In the place of the cell, for what a context can do and the kit has no effect for."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> Never:
+        raise NotImplementedError(UNKNOWN.format(f"this ability of a context ({name})"))
+
+
+class KitContext(ActorContext[M]):
+    """A context that takes notes instead of acting."""
+
+    __slots__ = ("_world",)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(cast("Cell", _NoCell(world.path)))
+        self._world = world
+
+    @property
+    def self(self) -> ActorRef[M]:
+        return self._world.ref
+
+    @property
+    def system(self) -> ActorSystem:
+        return self._world.system
+
+    @property
+    def deadline(self) -> float:
+        return math.inf
+
+    @property
+    def parent(self) -> ActorRef[Never] | None:
+        return None
+
+    @property
+    def children(self) -> tuple[ActorRef[Never], ...]:
+        own = f"{self._world.path}/"
+        return tuple(ref for path, ref in self._world.children.items() if path.startswith(own))
+
+    def spawn(self, behavior: Behavior[N], name: str, *, mailbox: Mailbox | None = None) -> ActorRef[N]:
+        return self._world.spawn(self._world.path, behavior, name, mailbox)
+
+    def stop(self, ref: ActorRef[Never]) -> None:
+        self._world.system.stop(ref)
+
+    async def stopped(self, child: ActorRef[Never], *, drain: float = 0.0) -> None:
+        check_delay("drain", drain, zero=True)
+        if child not in self._world.spawned or not child.path.startswith(f"{self._world.path}/"):
+            raise ValueError(
+                f"{self._world.path} waits for the end of its own children only, and {child.path} is none: watch it"
+            )
+        if self._world.children.get(child.path) == child:
+            del self._world.children[child.path]
+            self.stop(child)
+
+    def watch(self, ref: ActorRef[Never]) -> None:
+        if ref == self._world.ref:
+            raise ValueError(f"{ref.path} cannot watch itself: when it ends, nobody is there to be told")
+        self._world.watched[ref] = None
+        self._world.effects.append(Watched(ref))
+
+    def unwatch(self, ref: ActorRef[Never]) -> None:
+        self._world.watched.pop(ref, None)
+        self._world.effects.append(Unwatched(ref))
+
+    def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        check_async_function(async_fn, "start_soon")
+        self._world.effects.append(TaskStarted(async_fn, args))
+
+    def pipe_to_self(
+        self,
+        async_fn: Callable[..., Awaitable[object]],
+        *args: object,
+        mapper: Callable[..., object] | None = None,
+        on_failure: Callable[[Exception], object] | None = None,
+    ) -> None:
+        check_piped(async_fn, mapper, on_failure)
+        self._world.effects.append(Piped(async_fn, args, mapper, on_failure))
+
+    def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
+        check_delay("delay", delay, zero=True)
+        return self._scheduled(Scheduled(message, delay, None, key))
+
+    def schedule_tick(
+        self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        check_delay("interval", interval, zero=False)
+        first = interval if initial_delay is None else initial_delay
+        return self._scheduled(Scheduled(message, first, interval, key))
+
+    def schedule_with_fixed_delay(
+        self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
+    ) -> Hashable:
+        check_delay("delay", delay, zero=False)
+        first = delay if initial_delay is None else initial_delay
+        return self._scheduled(Scheduled(message, first, delay, key, fixed_delay=True))
+
+    def cancel_timer(self, key: Hashable) -> None:
+        self._world.timers.pop(key, None)
+        self._world.effects.append(Cancelled(key))
+
+    def cancel_all_timers(self) -> None:
+        for key in list(self._world.timers):
+            self.cancel_timer(key)
+
+    def is_timer_active(self, key: Hashable) -> bool:
+        return key in self._world.timers
+
+    def set_receive_timeout(self, seconds: float, message: M) -> None:
+        check_delay("seconds", seconds, zero=False)
+        self._world.effects.append(ReceiveTimeoutSet(seconds, message))
+
+    def cancel_receive_timeout(self) -> None:
+        self._world.effects.append(ReceiveTimeoutSet(None))
+
+    def stash_buffer(self, capacity: int) -> StashBuffer[M]:
+        stash: KitStash[M] = KitStash(self._world, capacity)
+        self._world.stashes.append(cast("KitStash[object]", stash))
+        return stash
+
+    def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
+        check_adapter(fn)
+        world = self._world
+
+        def adapt(message: N) -> None:
+            world.ref.tell(fn(message))
+
+        ref = world.silent_ref(f"{world.path}/_adapter-{world.next_serial()}", adapt)
+        world.effects.append(AdapterMade(cast("ActorRef[Never]", ref)))
+        return ref
+
+    async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
+        return await self._world.ask(ref, factory, timeout)
+
+    def forward(self, ref: ActorRef[O], message: O) -> None:
+        ref.tell(message)
+
+    def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
+        self._world.effects.append(RepliedError(reply_to, error))
+
+    def _scheduled(self, effect: Scheduled) -> Hashable:
+        self._world.effects.append(effect)
+        key = ("timer", self._world.next_serial()) if effect.key is None else effect.key
+        self._world.timers[key] = effect
+        return key
+
+
+class KitStash(StashBuffer[M]):
+    """A stash whose messages, given back, wait for `BehaviorTestKit.run_own`."""
+
+    __slots__ = ("_world",)
+
+    def __init__(self, world: World, capacity: int) -> None:
+        super().__init__(cast("Cell", _NoCell(world.path)), capacity)
+        self._world = world
+
+    def _keep(self, message: object) -> None:
+        self._messages.append(message)
+
+    def _give_back(self, messages: list[object]) -> None:
+        self._world.own_messages.extendleft(reversed(messages))
+
+
+class KitInbox(Inbox[M]):
+    """An inbox that pauses until the test gives it a message."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Have no cell behind it."""
+
+    def __repr__(self) -> str:
+        return "<Inbox of a BehaviorTestKit>"
+
+    async def __anext__(self) -> M:
+        message = await pause()
+        if message is END:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+        return cast("M", message)

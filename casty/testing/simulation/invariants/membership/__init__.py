@@ -1,0 +1,1 @@
+"""Invariants of joining, gossip and leaving."""

@@ -1,0 +1,1 @@
+"""Invariants of partitions and of exclusive work."""

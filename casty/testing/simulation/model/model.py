@@ -1,0 +1,534 @@
+"""A cluster of machines on a heap of events: no Trio, no sockets, virtual time, one seed.
+
+Owns the simulated nodes, their clock and the network between them. Each run of a node is the real
+`Topology` and `Availability` machine; this module only performs their effects. Faults are methods:
+`crash`, `cut`, `heal`, `pause`, `resume`, `skew`; loss and delay are fields. The same seed and the
+same calls give the same history.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.failure_detector.monitor import (
+    Absolve,
+    Accuse,
+    Availability,
+    AvailabilityEvent,
+    DialFailed,
+    Heard,
+    LinkLost,
+    RunSeen,
+    is_availability_timer,
+    watch_members,
+)
+from casty.protocol.membership.admission import VerifyAddress
+from casty.protocol.membership.inputs import (
+    AddressAnswered,
+    Downed,
+    DownMember,
+    Joined,
+    JoinFailed,
+    LeaveMember,
+    Left,
+    OwnServices,
+    Received,
+    Start,
+    TopologyEvent,
+    TopologySettings,
+    WorkFinished,
+)
+from casty.protocol.membership.leaving import AskedToLeave
+from casty.protocol.membership.machine import Topology
+from casty.protocol.membership.view import Forget, MembersChanged, SnapshotChanged
+from casty.protocol.messages.liveness import LivenessMessage
+from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
+from casty.protocol.split_brain.serving_lease import Serving, WorkFree
+from casty.protocol.state.member import Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.testing.samples import service_of
+from casty.testing.simulation.model.network import Network
+from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.model.trace import Fact, Trace
+
+DIAL_TIMEOUT = 5.0
+PORT = 2551
+
+Action = Callable[..., None]
+Tap = Callable[[Run, UniqueAddress, object], None]
+Due = tuple[float, int, Run, Action, tuple[object, ...]]
+"""When, as which of all, whose, and what: ties break by the number."""
+
+
+@dataclass(slots=True)
+class Taps:
+    """Who listens to what is said: called with a run and the other one and the message, or with the effect."""
+
+    sent: list[Tap] = field(default_factory=lambda: list[Tap]())
+    """Each message and to whom it goes, also when it gets lost."""
+    sent_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
+    """The same, by the class of the message."""
+    received_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
+    """Each message of a class and whose it is, before the run takes it."""
+    performed_of: dict[type, list[Callable[[Run, object], None]]] = field(
+        default_factory=lambda: dict[type, "list[Callable[[Run, object], None]]"]()
+    )
+    """Each effect of a class of the machines of a run, before it is performed."""
+
+
+class ModelCluster(Network):
+    """Simulated nodes by name; ``run_for`` lets virtual time pass.
+
+    >>> cluster = ModelCluster(seed=1)
+    >>> for name in ("a", "b", "c"):
+    ...     _ = cluster.start(name, seeds=("a",))
+    >>> cluster.run_for(1.0)
+    >>> sorted(cluster.runs["b"].statuses.values())
+    ['up', 'up', 'up']
+
+    Parameters:
+        seed: Number that delays, losses and addresses follow from.
+        settings: Settings of the membership; None means the defaults.
+        delay: Seconds that each message travels.
+    """
+
+    def __init__(self, seed: int, *, settings: TopologySettings | None = None, delay: float = 0.001) -> None:
+        super().__init__(random.Random(seed), delay)
+        self.now: float = 0.0
+        """Virtual time, in seconds."""
+        self.settings: TopologySettings = settings or TopologySettings()
+        """Settings of the membership."""
+        self.clock_spread: float = 0.0
+        """Monotonic clocks of new runs differ by up to so many seconds, as those of machines do."""
+        self.availability: Callable[[UniqueAddress], Availability] = Availability
+        """Makes the failure detection of a new run."""
+        self.trace: Trace | None = None
+        """Where each thing that happens is noted; None notes nothing."""
+        self.taps: Taps = Taps()
+        """Who listens to all that is said."""
+        self.acted: dict[UniqueAddress, Run] = {}
+        """The runs whose membership was told something since somebody emptied this."""
+        self.downed_by_hand: set[UniqueAddress] = set()
+        """The runs that an operator has declared down."""
+        self.work: float = 0.0
+        """Seconds that a node which is asked to leave goes on working."""
+        self.said: dict[type, int] = {}
+        """How many messages of each class were sent so far."""
+        self.runs: dict[str, Run] = {}
+        """The latest run of each node, by name."""
+        self.past: list[Run] = []
+        """Runs that were replaced."""
+        self.every: dict[UniqueAddress, Run] = {}
+        """All runs that ever were."""
+        self.ended: list[Run] = []
+        """Those that have ended or crashed, in this order."""
+        self.standing_still: set[str] = set()
+        """The nodes that are paused."""
+        self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
+        """When each observer has accused a run for the last time, by observer and run."""
+        self.lost: frozenset[str] = frozenset()
+        """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
+        self.lease_takes_max: float = 0.0
+        """Longest time after which the lease answers, in seconds; drawn for each claim."""
+        self.lease_answers: list[tuple[Run, LeaseAnswered]] = []
+        """What the lease has answered so far, and who was told."""
+        self._heap: list[Due] = []
+        self._sequence = 0
+        self._texts: dict[UniqueAddress, str] = {}
+        self._behind: tuple[Run, Gossip | None, int] | None = None
+        """Who was not yet up when that was last asked, in which state, and of how many."""
+
+    def start(
+        self,
+        name: str,
+        *,
+        seeds: Iterable[str] = (),
+        node_id: str | None = None,
+        roles: Iterable[str] = (),
+        remembers: bool = False,
+    ) -> Run:
+        """Start a run of a node; a run that is alive there is replaced.
+
+        Parameters:
+            name: Name of the node, and its host.
+            seeds: Names of the nodes to ask for entry.
+            node_id: Its node_id; None takes the name.
+            roles: Its roles.
+            remembers: Whether it knows what the run before it knew when that was downed, as one that rejoins does.
+
+        Returns:
+            The run.
+        """
+        last = self.runs[name].last if remembers else None
+        if name in self.runs:
+            self.crash(name)
+            self.past.append(self.runs[name])
+        node = UniqueAddress(NodeAddress(name, PORT), self.rng.getrandbits(63) | 1)
+        status, identity = MemberStatus.joining, node_id or name
+        member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation)
+        rng = random.Random(self.rng.getrandbits(64))
+        asked = tuple(seeds)
+        topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in asked), self.settings, rng, last)
+        run = Run(name, node, topology, self.availability(node), asked, self.now)
+        if self.clock_spread:
+            run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
+        run.last = last
+        self.runs[name] = self.every[node] = run
+        self.standing_still.discard(name)
+        self.tell(run, Start())
+        return run
+
+    def form(self, names: Iterable[str], *, within: float = 10.0) -> None:
+        """Start these nodes, the first three of them as seeds, and let them all come up.
+
+        Parameters:
+            names: Names of the nodes.
+            within: Seconds of virtual time that they have.
+        """
+        every = list(names)
+        for name in every:
+            self.start(name, seeds=every[:3])
+        self.run_for(within, until=lambda: self.all_up(len(every)))
+
+    def crash(self, name: str) -> None:
+        """End a run at once; the others' links to it break. Nothing follows if it has ended already.
+
+        Parameters:
+            name: Name of the node.
+        """
+        run = self.runs[name]
+        if not run.alive:
+            return
+        run.alive, run.paused, run.outcome, run.ended_at = False, False, "crashed", self.now
+        run.held.clear()
+        self.standing_still.discard(name)
+        self.ended.append(run)
+        for other in self._others(run):
+            if self.passes(name, other.name):
+                self._at(self.delay, other, self._judge, other, LinkLost(run.node))
+
+    def leave(self, name: str) -> None:
+        """Let a node leave gracefully, with its work finished.
+
+        Parameters:
+            name: Name of the node.
+        """
+        run = self.runs[name]
+        self._do(run, self._finish, run)
+
+    def send_away(self, at: str, name: str) -> None:
+        """Let one node ask another to leave; that one has ``work`` seconds to do before.
+
+        Parameters:
+            at: Name of the node that asks.
+            name: Name of the node that is to leave.
+        """
+        self.tell(self.runs[at], LeaveMember(NodeAddress(name, PORT)))
+
+    def down(self, at: str, name: str) -> None:
+        """Let the operator at one node declare another down.
+
+        Parameters:
+            at: Name of the operator's node.
+            name: Name of the node that is declared down.
+        """
+        self.downed_by_hand.add(self.runs[name].node)
+        self.tell(self.runs[at], DownMember(NodeAddress(name, PORT)))
+
+    def pause(self, name: str) -> None:
+        """Stop a run's loop; what arrives meanwhile waits.
+
+        Parameters:
+            name: Name of the node.
+        """
+        self.runs[name].paused = True
+        self.standing_still.add(name)
+
+    def resume(self, name: str) -> None:
+        """Let a paused run go on with what waits, oldest first, each an event of its own, as its loop would do.
+
+        Parameters:
+            name: Name of the node.
+        """
+        run = self.runs[name]
+        run.paused = False
+        self.standing_still.discard(name)
+        held, run.held = run.held, []
+        for action in held:
+            self._at(0.0, run, action)
+
+    def skew(self, name: str, rate: float) -> None:
+        """Let the clock of a run go ``rate`` times as fast as time from now on.
+
+        Parameters:
+            name: Name of the node.
+            rate: Seconds of its clock for each second of time.
+        """
+        run = self.runs[name]
+        shown = run.clock(self.now)
+        run.clock_rate = rate
+        run.clock_offset = shown - rate * self.now
+
+    def offer(self, name: str, *keys: str) -> None:
+        """Let a node run exactly these services.
+
+        Parameters:
+            name: Name of the node.
+            *keys: Names of the services.
+        """
+        run = self.runs[name]
+        services = frozenset(service_of(run.node, key) for key in keys)
+        run.offered, run.offered_at = frozenset(keys), self.now
+        self._do(run, self.tell, run, OwnServices(services))
+
+    def is_unheard(self, subject: UniqueAddress, by: Run) -> bool:
+        """Look whether a run cannot answer another: it has ended or stands still, or the path is cut.
+
+        Parameters:
+            subject: The run that should answer.
+            by: The run that should hear.
+
+        Returns:
+            Whether it cannot.
+        """
+        run = self.runs.get(subject.address.host)
+        gone = run is None or run.node != subject or not run.alive or run.paused
+        return gone or self.is_cut(by.name, subject.address.host)
+
+    def run_for(self, seconds: float, *, until: Callable[[], bool] | None = None) -> None:
+        """Let virtual time pass.
+
+        Parameters:
+            seconds: At most so many.
+            until: Function that is called before each event; time stops once it returns True. What it raises leaves
+                this call.
+        """
+        end, heap = self.now + seconds, self._heap
+        while heap and heap[0][0] <= end:
+            if until is not None and until():
+                return
+            self.now, _, run, action, values = heapq.heappop(heap)
+            if run.paused:
+                run.held.append(partial(action, *values))
+            elif run.alive:
+                action(*values)
+        self.now = end if until is None or not until() else self.now
+
+    @property
+    def sent(self) -> int:
+        """Messages sent so far."""
+        return sum(self.said.values())
+
+    @property
+    def living(self) -> list[Run]:
+        """The runs that have neither ended nor crashed."""
+        return [run for run in self.runs.values() if run.alive]
+
+    def all_up(self, count: int, among: Collection[Run] | None = None) -> bool:
+        """Look whether every living run sees the same number of members, all up and nobody unreachable.
+
+        Parameters:
+            count: Number of members.
+            among: The runs to look at; None for all that live.
+
+        Returns:
+            Whether it is so.
+        """
+        if self._behind is not None and self._behind[0].alive:
+            # Asked before each event: whoever was behind and has the same state still is.
+            run, state, of = self._behind
+            if run.topology.state is state and of == count and (among is None or run in among):
+                return False
+        behind = next((run for run in among or self.living if not _sees_all_up(run.topology.state, count)), None)
+        self._behind = None if behind is None else (behind, behind.topology.state, count)
+        return behind is None
+
+    def tell(self, run: Run, event: TopologyEvent) -> None:
+        """Feed the topology machine of a run and perform what it asks for.
+
+        Parameters:
+            run: The run.
+            event: What its topology machine is told.
+
+        Raises:
+            TypeError: The machine wants an effect that the model does not know.
+        """
+        self.acted[run.node] = run
+        self._perform(run, run.topology.handle(event, run.clock(self.now)))
+
+    def _judge(self, run: Run, event: AvailabilityEvent) -> None:
+        self._perform(run, run.availability.handle(event, run.clock(self.now)))
+
+    def _perform(self, run: Run, effects: Sequence[object]) -> None:
+        listening = self.taps.performed_of
+        for effect in effects:
+            for tap in listening.get(type(effect), ()):
+                tap(run, effect)
+            match effect:
+                case Send() | SendIfUp():
+                    self._send(run, effect.to, effect.message)
+                case StartTimer(key, delay):
+                    self._start_timer(run, key, delay)
+                case Dial(address):
+                    self._dial(run, address)
+                case VerifyAddress():
+                    self._verify(run, effect)
+                case Accuse(subjects):
+                    self.accused_at.update(((run.node, subject), self.now) for subject in subjects)
+                    self.tell(run, effect)
+                case Absolve():
+                    self.tell(run, effect)
+                case MembersChanged(members):
+                    self._judge(run, watch_members(members))
+                case SnapshotChanged(snapshot):
+                    run.snapshots.append(snapshot)
+                    self._note(run, "sees", b"" if run.topology.state is None else run.topology.state.digest)
+                case Publish(event):
+                    run.events.append((self.now, event))
+                    self._note(run, "publishes", type(event).__name__)
+                case Note(_, text):
+                    run.notes.append(text)
+                    self._note(run, "notes", text)
+                case AskedToLeave():
+                    self._at(self.work, run, self._finish, run)
+                case Left() | Downed() | JoinFailed():
+                    self._end(run, effect)
+                case AcquireLease(claim):
+                    held = not self.lost & claim.side
+                    self.lost |= claim.others if held else frozenset()
+                    takes = self.delay + self.lease_takes_max * self.rng.random()
+                    self._at(takes, run, self._answer_claim, run, LeaseAnswered(claim, held))
+                case Serving(until):
+                    run.serving_until = until
+                case WorkFree(node, at):
+                    run.work_free_at[node] = at
+                case Joined() | Forget():
+                    pass
+                case _:
+                    raise TypeError(f"the model cannot perform {effect!r}")
+
+    def _answer_claim(self, run: Run, answer: LeaseAnswered) -> None:
+        self.lease_answers.append((run, answer))
+        self.tell(run, answer)
+
+    def _finish(self, run: Run) -> None:
+        run.finished_at = min(run.finished_at, self.now)
+        self.tell(run, WorkFinished())
+
+    def _end(self, run: Run, effect: Left | Downed | JoinFailed) -> None:
+        run.alive, run.ended_at = False, self.now
+        self.ended.append(run)
+        match effect:
+            case Left():
+                run.outcome = "left"
+            case Downed(last=last):
+                run.outcome, run.last = "downed", last
+            case JoinFailed(reason):
+                run.outcome = reason
+        self._note(run, "ends", run.outcome)
+
+    def _note(self, run: Run, does: str, what: Fact) -> None:
+        if self.trace is not None:
+            self.trace.add(self.now, run.name, does, what)
+
+    def _send(self, run: Run, to: UniqueAddress, message: object) -> None:
+        kind, taps = type(message), self.taps
+        self.said[kind] = self.said.get(kind, 0) + 1
+        for tap in taps.sent:
+            tap(run, to, message)
+        for tap in taps.sent_of.get(kind, ()):
+            tap(run, to, message)
+        if self.trace is not None:
+            text = self._texts.get(to) or self._texts.setdefault(to, str(to))
+            self.trace.add(self.now, run.name, "sends", kind.__name__, text)
+        target = self.runs.get(to.address.host)
+        if target is None or to.incarnation not in (0, target.node.incarnation):
+            return
+        for arrival in self.arrivals(run.node, target.name, self.now):
+            self._sequence += 1
+            values = (target, run.node, message)
+            heapq.heappush(self._heap, (arrival, self._sequence, target, self._receive, values))
+        late = self.late_after(message) if self.late_joins else None
+        if late is not None:
+            self._at(late, target, self._receive_late, target, run.node, message)
+
+    def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        for tap in self.taps.received_of.get(type(message), ()):
+            tap(run, sender, message)
+        is_new = sender not in run.known
+        run.known[sender] = self.now
+        if is_new and self.runs[sender.address.host].node == sender:  # a run that has ended makes no connection
+            self._judge(run, RunSeen(sender))
+        if isinstance(message, LivenessMessage):
+            self._judge(run, Heard(sender, message))
+        else:
+            self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
+
+    def _receive_late(self, run: Run, sender: UniqueAddress, message: object) -> None:
+        if self.late_joins:  # it says nothing of who is alive now, so nobody counts as heard
+            self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # only Joins come late
+
+    def _verify(self, run: Run, question: VerifyAddress) -> None:
+        target = self.runs.get(question.joiner.address.host)
+        found = target.node if target is not None and target.alive else None
+        delay = self.delay
+        if self._is_silent(run, question.joiner.address):
+            found, delay = None, DIAL_TIMEOUT
+        self._at(delay, run, self.tell, run, AddressAnswered(question, found))
+
+    def _dial(self, run: Run, address: NodeAddress) -> None:
+        target = self.runs.get(address.host)
+        if self._is_silent(run, address):
+            self._at(DIAL_TIMEOUT, run, self._judge, run, DialFailed(address, refused=False))
+        elif target is None or not target.alive:
+            self._at(self.delay, run, self._judge, run, DialFailed(address, refused=True))
+        else:
+            self._at(self.delay, run, self._judge, run, RunSeen(target.node))
+
+    def _is_silent(self, run: Run, address: NodeAddress) -> bool:
+        """Whether a dial gets no answer: the path is cut, or the process that listens there stands still."""
+        target = self.runs.get(address.host)
+        stands_still = target is not None and target.alive and target.paused
+        return stands_still or self.is_cut(run.name, address.host)
+
+    def _start_timer(self, run: Run, key: str, delay: float) -> None:
+        generation = self._sequence + 1
+        run.timers[key] = generation
+        self._at(delay / run.clock_rate, run, self._fire, run, key, generation)
+
+    def _fire(self, run: Run, key: str, generation: int) -> None:
+        if run.timers.get(key) == generation:
+            del run.timers[key]
+            if is_availability_timer(key):
+                self._judge(run, TimerFired(key))
+            else:
+                self.tell(run, TimerFired(key))
+
+    def _at(self, delay: float, run: Run, action: Action, *values: object) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (self.now + delay, self._sequence, run, action, values))
+
+    def _do(self, run: Run, action: Action, *values: object) -> None:
+        """Let a run act now; once it wakes, if it is paused; never, if it has ended."""
+        if run.paused:
+            run.held.append(partial(action, *values))
+        elif run.alive:
+            action(*values)
+
+    def _others(self, run: Run) -> list[Run]:
+        return [other for other in self.living if other is not run]
+
+
+def _sees_all_up(state: Gossip | None, count: int) -> bool:
+    return (
+        state is not None
+        and len(state.members) == count
+        and all(member.status is MemberStatus.up for member in state.ordered)
+        and not state.unreachable
+    )

@@ -1,0 +1,124 @@
+"""The network between simulated nodes: what arrives of that which is sent, and when.
+
+Owns the cuts, what gets lost, is held up or comes twice, and the order on each link, which is kept as TCP keeps it. It
+does not know what is sent, but for one thing: whoever asks to be let in may have asked over a connection that is read
+long after, when the run has been let in, has ended and was removed. So a Join may come a second time, late.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from casty.address import UniqueAddress
+from casty.protocol.messages.membership import Join
+
+
+class Network:
+    """The paths between nodes by name; delays in seconds, shares from 0 to 1."""
+
+    def __init__(self, rng: random.Random, delay: float) -> None:
+        self.rng: random.Random = rng
+        """Source of all that is drawn."""
+        self.delay: float = delay
+        """Seconds that each message travels."""
+        self.jitter: float = 0.0
+        """Seconds that are added to the delay at random, at most so many."""
+        self.loss: float = 0.0
+        """Share of the messages that gets lost."""
+        self.held_up: float = 0.0
+        """The share of messages that is held up, for at most ``held_up_for`` seconds."""
+        self.held_up_for: float = 0.0
+        """Longest hold-up, in seconds."""
+        self.duplicated: float = 0.0
+        """The share of messages that arrives twice."""
+        self.late_joins: float = 0.0
+        """The share of Joins that comes once more, up to ``late_joins_by`` seconds later; none does while it is 0."""
+        self.late_joins_by: float = 0.0
+        """Seconds by which a Join may be late."""
+        self._cuts: set[tuple[str, str]] = set()
+        self._last_arrival: dict[tuple[int, str], float] = {}
+
+    def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
+        """Let nothing pass from the nodes of one side to the other, or in neither direction.
+
+        Parameters:
+            one: Names of the nodes of one side.
+            other: Names of the nodes of the other side.
+            one_way: Whether what goes from the second side to the first still arrives.
+        """
+        for a in one:
+            for b in other:
+                self._cuts.add((a, b))
+                if not one_way:
+                    self._cuts.add((b, a))
+
+    def heal(self) -> None:
+        """End all cuts."""
+        self._cuts.clear()
+
+    @property
+    def is_cut_somewhere(self) -> bool:
+        """Whether any path is cut."""
+        return bool(self._cuts)
+
+    def is_cut(self, one: str, other: str) -> bool:
+        """Look whether nothing passes between two nodes, in at least one direction.
+
+        Parameters:
+            one: Name of a node.
+            other: Name of another.
+
+        Returns:
+            Whether there is such a cut.
+        """
+        return (one, other) in self._cuts or (other, one) in self._cuts
+
+    def passes(self, one: str, other: str) -> bool:
+        """Look whether something passes from one node to another.
+
+        Parameters:
+            one: Name of the node that sends.
+            other: Name of the other.
+
+        Returns:
+            Whether nothing is cut in that direction.
+        """
+        return (one, other) not in self._cuts
+
+    def arrivals(self, sender: UniqueAddress, to: str, now: float) -> list[float]:
+        """Draw when a message arrives: not at all, once, or twice.
+
+        Parameters:
+            sender: The run that sends it.
+            to: Name of the node that it goes to.
+            now: Time at which it is sent.
+
+        Returns:
+            Times of its arrivals.
+        """
+        rng = self.rng
+        if rng.random() < self.loss or (sender.address.host, to) in self._cuts:
+            return []
+        arrival = now + self.delay + self.jitter * rng.random()
+        if self.held_up and rng.random() < self.held_up:
+            arrival += self.held_up_for * rng.random()
+        link = sender.incarnation, to
+        arrival = self._last_arrival[link] = max(arrival, self._last_arrival.get(link, 0.0))
+        arrivals = [arrival]
+        if self.duplicated and rng.random() < self.duplicated:
+            arrivals.append(arrival)
+        return arrivals
+
+    def late_after(self, message: object) -> float | None:
+        """Draw whether a message comes once more, for whoever is there then.
+
+        Parameters:
+            message: The message.
+
+        Returns:
+            Seconds after its sending; None for never.
+        """
+        if self.late_joins and isinstance(message, Join) and self.rng.random() < self.late_joins:
+            return self.late_joins_by * self.rng.random()
+        return None

@@ -1,0 +1,96 @@
+"""One run of a simulated node: its machines, its clock, and what it has shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from casty.address import LastMembership, NodeAddress, UniqueAddress
+from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.membership.machine import Topology
+from casty.protocol.state.cluster_state import TopologySnapshot
+
+Facts = dict[NodeAddress, str]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a simulated node, and all that it has said."""
+
+    name: str
+    """Name of the node."""
+    node: UniqueAddress
+    """Its address and incarnation."""
+    topology: Topology
+    """The membership machine."""
+    availability: Availability
+    """The failure detection."""
+    seeds: tuple[str, ...] = ()
+    """The nodes that it asks for entry."""
+    started_at: float = 0.0
+    """When it was started."""
+    alive: bool = True
+    """Whether it has neither ended nor crashed."""
+    paused: bool = False
+    """Whether its loop stands still."""
+    outcome: str = ""
+    """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
+    finished_at: float = math.inf
+    """When it was told that its work is finished, so that it may leave."""
+    ended_at: float = math.inf
+    """When it ended or crashed."""
+    last: LastMembership | None = None
+    """What it knew when it was downed; until then, what the run before it knew and it remembers."""
+    events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
+    """What it has published, each with the time."""
+    snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())
+    """What its subscribers were shown."""
+    notes: list[str] = field(default_factory=lambda: list[str]())
+    """What it would have logged."""
+    known: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
+    """Runs that it has had a message of, and when it took the last one."""
+    held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
+    """What waits until it goes on."""
+    timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    """Timers that are set, by key."""
+    serving_until: float = -math.inf
+    """Until when, by its own clock, it may do exclusive work, once it was told `WantServing`."""
+    work_free_at: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
+    """From when on, by its own clock, the work of removed runs may be taken over."""
+    offered: frozenset[str] = frozenset()
+    """The keys of its services."""
+    offered_at: float = 0.0
+    """When that was changed last."""
+    clock_offset: float = 0.0
+    """What its clock shows at time 0."""
+    clock_rate: float = 1.0
+    """Seconds of its clock for each second of time."""
+
+    @property
+    def statuses(self) -> Facts:
+        """Address and status name of every member in this run's view."""
+        state = self.topology.state
+        return {} if state is None else {member.address: member.status.name for member in state.ordered}
+
+    def clock(self, now: float) -> float:
+        """Read the monotonic clock of this run.
+
+        Parameters:
+            now: Time of the simulation.
+
+        Returns:
+            What the clock shows.
+        """
+        return self.clock_offset + self.clock_rate * now
+
+    def told(self, kind: type) -> list[object]:
+        """List the events of one kind.
+
+        Parameters:
+            kind: Class of the events.
+
+        Returns:
+            The events, in the order in which they were published.
+        """
+        return [event for _, event in self.events if isinstance(event, kind)]

@@ -1,0 +1,1 @@
+"""Scenarios with real nodes: actors, drivers and bytes, on a network in memory."""

@@ -1,0 +1,60 @@
+"""What real nodes tell of the membership, held to rules while it is told.
+
+Owns the memory of what each run of a node has told. It does not know how a play goes (`tasks`), or what the
+rules are for the protocol alone, where every state can be seen (`invariants`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
+from casty.protocol.state.member import Member
+from casty.testing.simulation.invariants.invariants import InvariantBroken
+
+MembershipEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember
+
+
+@dataclass(slots=True)
+class Told:
+    """What one run has told, from the moment at which somebody listened."""
+
+    name: str
+    node: UniqueAddress | None = None
+    """Which run it is, once that is known."""
+    _last: dict[UniqueAddress, str] = field(init=False, default_factory=lambda: dict[UniqueAddress, str]())
+    """Of each member the last edge of its reachability."""
+    _up: dict[UniqueAddress, Member] = field(init=False, default_factory=lambda: dict[UniqueAddress, Member]())
+    _numbers: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
+    _left: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+
+    def take(self, event: MembershipEvent, at: float) -> None:
+        """Take one event. InvariantBroken when it cannot follow on what was told before."""
+        kind, member = type(event).__name__, event.member
+        node = member.unique
+        if node in self._left or (kind == self._last.get(node)) or (kind == "MemberUp" and node in self._up):
+            raise InvariantBroken("each change is told once", f"{self.name} told {kind} of {node}, at {at:.4f}")
+        if member.up_number < self._numbers.get(node, 0):
+            raise InvariantBroken("a told number never falls", f"{self.name} told {kind} of {node}, at {at:.4f}")
+        self._numbers[node] = member.up_number
+        match event:
+            case MemberUp():
+                self._alone(member, at)
+                self._up[node] = member
+            case MemberLeft():
+                self._up.pop(node, None)
+                self._left.add(node)
+            case UnreachableMember() | ReachableMember():
+                self._last[node] = kind
+
+    def has_removed(self, other: Told) -> bool:
+        """Return whether this run has told that the other one left."""
+        return other.node in self._left
+
+    def _alone(self, member: Member, at: float) -> None:
+        for other in self._up.values():
+            for what in ("address", "id"):
+                if getattr(member, what) == getattr(other, what):
+                    rule = f"no two members are up with one {'node_id' if what == 'id' else what}"
+                    raise InvariantBroken(rule, f"{member.unique} and {other.unique} for {self.name}, at {at:.4f}")

@@ -1,0 +1,172 @@
+"""Plays scenarios, and reports one that fails so that somebody can work on it.
+
+Owns what a failure says: the rule, the smallest scenario that breaks it in the same way, and the
+command that plays that one again. It does not know how scenarios are drawn (`generating`), played
+(`player`, `tasks`) or made smaller (`shrinking`).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
+
+from casty.config.validation import check_callable
+from casty.testing.simulation.invariants.invariants import InvariantBroken
+from casty.testing.simulation.scenario.scenario import Scenario
+from casty.testing.simulation.scenario.shrinking import shrunk
+from casty.testing.simulation.search.player import Played, play
+
+COMMAND = "python -m casty.testing.simulation"
+
+
+class Play(Protocol):
+    """A function that plays a scenario once, and raises when something does not hold."""
+
+    def __call__(self, scenario: Scenario, /) -> Played:
+        """Play a scenario once. What it raises is a failure.
+
+        Parameters:
+            scenario: What to play.
+
+        Returns:
+            What came of it.
+        """
+        ...
+
+
+class ScenarioFailed(AssertionError):
+    """Raised when a scenario fails; its text has the smallest one and the command that plays it again.
+
+    The failure of that smallest scenario is its ``__cause__``.
+
+    Parameters:
+        original: The scenario that failed.
+        smallest: The smallest one that fails in the same way.
+        rule: What was broken, or the name of an error that came instead.
+        command: The command that plays the smallest one again.
+    """
+
+    def __init__(self, original: Scenario, smallest: Scenario, rule: str, command: str) -> None:
+        before, after = len(original.faults), len(smallest.faults)
+        super().__init__(
+            f"seed {original.seed}: {rule}\n{smallest!r}\n"
+            f"made smaller: {before} to {after} faults, {len(original.nodes)} to {len(smallest.nodes)} nodes\n"
+            f"play it again: {command}"
+        )
+        self.original: Scenario = original
+        """The scenario that failed."""
+        self.smallest: Scenario = smallest
+        """The smallest one that fails in the same way."""
+        self.rule: str = rule
+        """What was broken, or the name of an error that came instead."""
+        self.command: str = command
+        """The command that plays the smallest one again."""
+
+
+def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> list[Played]:
+    """Play scenarios, one after the other. The first that fails is made smaller, and reported.
+
+    pytest shows besides what was logged in every play: ``--show-capture=no`` leaves that out.
+
+    Parameters:
+        scenarios: One, or an iterable of them.
+        play: Function that plays one of them. With one of your own, at the top level of a module, the printed command
+            calls that.
+
+    Returns:
+        What came of each.
+
+    Raises:
+        ScenarioFailed: One failed; the text has the smallest scenario that fails like it, and a command.
+        TypeError: ``play`` cannot be called, or is an async function; or something else than scenarios is given.
+
+    >>> from casty.testing.simulation import partition_scenario
+    >>> played = check(partition_scenario(seed) for seed in range(2))
+    >>> len(played)
+    2
+    """
+    __tracebackhide__ = True  # pytest shows the line of the test that called
+    check_callable("check", play, "as play a function of a scenario")
+    if callable(scenarios):
+        name = getattr(scenarios, "__name__", "draw")
+        raise TypeError(f"check needs scenarios, got a function: write check(map({name}, range(100)), play=...)")
+    played: list[Played] = []
+    for scenario in [scenarios] if isinstance(scenarios, Scenario) else scenarios:
+        if not isinstance(cast("object", scenario), Scenario):
+            raise TypeError(f"check needs scenarios, such as partition_scenario(7), got {scenario!r}")
+        try:
+            played.append(play(scenario))
+        except Exception as error:
+            failure, cause = _reported(scenario, error, play)
+            raise failure from cause
+    return played
+
+
+def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[ScenarioFailed, Exception]:
+    """Return the failure that says how the smallest scenario fails, and how it does."""
+    rule = rule_of(error)
+    last = error
+
+    def fails(candidate: Scenario) -> bool:
+        nonlocal last
+        found = _failure(candidate, play)
+        if found is None or rule_of(found) != rule:
+            return False
+        last = found
+        return True
+
+    smallest = shrunk(scenario, fails)
+    only = lone(last)
+    text = str(only) if str(only).startswith(rule) else f"{rule}: {only}"
+    return ScenarioFailed(scenario, smallest, text, replay_command(smallest, play)), last
+
+
+def _failure(scenario: Scenario, play: Play) -> Exception | None:
+    __tracebackhide__ = True
+    try:
+        play(scenario)
+    except Exception as error:
+        return error
+    return None
+
+
+def rule_of(error: Exception) -> str:
+    """Return what two failures have in common that are of one kind: the broken rule, or the name of the error."""
+    only = lone(error)
+    return only.rule if isinstance(only, InvariantBroken) else type(only).__name__
+
+
+def lone(error: BaseException) -> BaseException:
+    """Return the one error that is in groups of one."""
+    match error:
+        case BaseExceptionGroup(exceptions=(BaseException() as only,)):
+            return lone(only)
+        case _:
+            return error
+
+
+def replay_command(scenario: Scenario, play_of_it: Play = play) -> str:
+    """Return the command that plays a scenario, for a shell: with ``--play`` when the function is not `play`.
+
+    >>> from casty.testing.simulation import Crash, Scenario
+    >>> print(replay_command(Scenario(7, ("a", "b"), ((1.5, Crash("b")),))))
+    python -m casty.testing.simulation --replay 'Scenario(seed=7, nodes=("a", "b"), faults=((1.5, Crash("b")),))'
+    """
+    command = f"{COMMAND} --replay {shlex.quote(scenario.on_one_line())}"
+    if play_of_it is play:
+        return command
+    place = place_of(play_of_it)
+    return f"{command} --play {shlex.quote(place)}" if place else "check() with the same function, and this scenario"
+
+
+def place_of(function: Callable[..., object]) -> str:
+    """Return where a function stands, as ``--play`` takes it: ``path/of/file.py:name``; "" for a nameless one."""
+    module = sys.modules.get(function.__module__)
+    file = getattr(module, "__file__", None)
+    name = getattr(function, "__qualname__", "<none>")
+    if not name.isidentifier():
+        return ""
+    return f"{os.path.relpath(file)}:{name}" if isinstance(file, str) else f"{function.__module__}:{name}"

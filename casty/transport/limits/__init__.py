@@ -1,0 +1,1 @@
+"""Bounds of what peers may cost: time, connections, log lines, descriptors."""

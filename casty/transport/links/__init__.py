@@ -1,0 +1,1 @@
+"""One link: the queue of a peer and lane, and the connection that empties it."""

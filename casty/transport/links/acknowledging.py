@@ -1,0 +1,78 @@
+"""What the two ends of one connection know of each other's frames.
+
+Owns how many frames of the peer were handed over and how many of those the peer was told of, and how many of its own
+frames the peer has told of in turn. What was written beyond that may be lost when the connection breaks: a socket takes
+bytes long before anybody reads them, and also those for a process that is stopped, and killed then.
+
+Only ordinary lanes say it: control messages are repeated until they are answered, and a large message is acknowledged
+as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from casty.errors import ProtocolError
+from casty.transport.links.traffic import Traffic
+from casty.transport.links.writing import FrameWriter
+from casty.wire.control.acknowledgements import ack_frame, decode_ack
+from casty.wire.frame import Lane
+
+ACK_EVERY: Final = 1_024
+"""Frames after which the peer is told how many were handed over; of fewer it is told within a second. So many, or those
+of a second, are counted as unknown too much at most when a connection breaks."""
+
+
+class Acknowledging:
+    """The acknowledgements of one connection, both ways."""
+
+    __slots__ = ("_before", "_heard", "_lane", "_told", "_traffic", "_writer", "due_at", "is_wanted")
+
+    def __init__(self, lane: Lane, traffic: Traffic, writer: FrameWriter) -> None:
+        self.due_at: float = math.inf
+        """How many frames the link has received when the peer is to be told next."""
+        self.is_wanted = False
+        """Whether the writer is to write `frame` next."""
+        self._lane = lane
+        self._traffic = traffic
+        self._writer = writer
+        self._before = 0
+        self._told = 0
+        self._heard = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from here: what the link has received so far came on another connection."""
+        self._before = self._traffic.frames_received
+        if self._lane is Lane.ordinary:
+            self.due_at = self._before + ACK_EVERY
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the peer does not know yet of all frames that were handed over."""
+        return self.due_at < math.inf and self._traffic.frames_received - self._before > self._told
+
+    @property
+    def unheard(self) -> int:
+        """How many frames were written, whole or in part, that the peer has not told of."""
+        return self._writer.written - self._heard if self.due_at < math.inf else 0
+
+    def frame(self) -> bytes:
+        """Return the frame that tells the peer, or nothing where it knows all."""
+        self.is_wanted = False
+        if not self.is_behind:
+            return b""
+        received = self._traffic.frames_received
+        self._told, self.due_at = received - self._before, received + ACK_EVERY
+        return ack_frame(self._told)
+
+    def hear(self, body: bytes) -> None:
+        """Take what the peer tells. Raises ProtocolError where that cannot be."""
+        count, most = decode_ack(body), self._writer.written
+        if not self._heard <= count <= most:
+            raise ProtocolError(f"acknowledged frames must be from {self._heard} to {most}, got {count}")
+        self._heard = count
+
+    def __repr__(self) -> str:
+        return f"<Acknowledging told={self._told} heard={self._heard}>"

@@ -1,0 +1,75 @@
+"""The exchange of hellos over a fresh connection, seen from both of its ends.
+
+Each function takes exactly one frame from the stream; what follows stays in the decoder for the link.
+"""
+
+from __future__ import annotations
+
+from casty.config import TransportLimits
+from casty.errors import ProtocolError
+from casty.transport.network.interface import Connection, ConnectionLost
+from casty.wire.frame import FrameDecoder, FrameKind, Lane
+from casty.wire.handshake import (
+    Hello,
+    HelloAck,
+    Refused,
+    decode_hello,
+    decode_hello_ack,
+    decode_refused,
+    encode_hello,
+)
+
+GREETING_READ_BYTES = 4096
+
+SIMULTANEOUS_DIAL = Refused("simultaneous dial: wait for mine", final=False)
+"""The answer to a hello from a node that is being dialled itself: its own connection is on the way."""
+
+LEAVING = Refused("this node is leaving", final=False)
+HUNG_UP = Refused("it was closed again before its hello", final=False)
+"""Nothing to warn of: a probe of the port, or a node that ends while it dials."""
+"""The answer of a node that takes nobody any more: in the order of things, at both ends."""
+
+
+class TurnedAway(Exception):
+    """The answer to the hello was no."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+async def greet(
+    connection: Connection, hello: Hello, limits: TransportLimits
+) -> tuple[HelloAck | Refused, FrameDecoder]:
+    """Say hello and return the answer, with the decoder for what follows."""
+    await connection.send(encode_hello(hello))
+    kind, body, decoder = await _first_frame(connection, limits)
+    match kind:
+        case FrameKind.HELLO_ACK:
+            answer = decode_hello_ack(body)
+            if not answer.node.incarnation and hello.lane is not Lane.status:
+                raise ProtocolError("the peer does not tell which run it is")
+            return answer, decoder
+        case FrameKind.REFUSED:
+            return decode_refused(body), decoder
+        case _:
+            raise ProtocolError(f"expected an answer to the hello, got a {kind.name} frame")
+
+
+async def receive_hello(connection: Connection, limits: TransportLimits) -> tuple[Hello | Refused, FrameDecoder]:
+    """Return the hello that must come first, or its refusal, with the decoder for what follows."""
+    kind, body, decoder = await _first_frame(connection, limits)
+    if kind is not FrameKind.HELLO:
+        raise ProtocolError(f"expected a hello first, got a {kind.name} frame")
+    return decode_hello(body), decoder
+
+
+async def _first_frame(connection: Connection, limits: TransportLimits) -> tuple[FrameKind, bytes, FrameDecoder]:
+    decoder = FrameDecoder(limits.hello_frame_bytes_max)
+    while True:
+        data = await connection.receive(GREETING_READ_BYTES)
+        if not data:
+            raise ConnectionLost("the connection was closed before the hello was answered")
+        for kind, body in decoder.feed(data, frames_max=1):
+            decoder.limit_bytes = limits.frame_bytes_max
+            return kind, body, decoder

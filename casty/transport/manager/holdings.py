@@ -1,0 +1,59 @@
+"""What the connections of strangers hold in memory, all of them together.
+
+Owns who has to go when that is too much: of the host that holds the most, whoever holds the most. So a peer that
+says little is let alone, however much those of other hosts, or its neighbours, have begun and do not end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from casty.transport.links.link import Session
+
+LINK_COST_BYTES: Final = 16 * 1024
+"""What a link costs that carries nothing: its tasks, stream and queue. 1,024 of them took 10 KiB each."""
+
+REASON: Final = "strangers hold more than they may together, and it holds the most"
+
+
+class Holdings:
+    """The bytes that the sessions of strangers hold, each with its cost; ``bytes_max`` bounds them together."""
+
+    __slots__ = ("_held", "bytes", "bytes_max")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes = 0
+        self.bytes_max = bytes_max
+        self._held: dict[Session, int] = {}
+
+    def note(self, session: Session) -> None:
+        """Take note of what a session holds now, and end sessions until all together hold no more than they may."""
+        if session.is_over:
+            return
+        held = LINK_COST_BYTES + session.held_bytes
+        self.bytes += held - self._held.get(session, 0)
+        self._held[session] = held
+        while self.bytes > self.bytes_max:
+            self._largest().end(REASON, graceful=True)  # whoever is told of it releases it here
+
+    def release(self, session: Session) -> None:
+        """Forget a session that is over, or whose peer is a stranger no more."""
+        self.bytes -= self._held.pop(session, 0)
+
+    def review(self) -> None:
+        """Look at all of them again: what was written is held no more."""
+        for session in list(self._held):
+            if session in self._held:
+                self.note(session)
+
+    def _largest(self) -> Session:
+        by_host: Counter[str] = Counter()
+        for session, held in self._held.items():
+            by_host[session.remote] += held
+        host = max(by_host, key=by_host.__getitem__)
+        there = [session for session in self._held if session.remote == host]
+        return max(there, key=self._held.__getitem__)
+
+    def __repr__(self) -> str:
+        return f"<Holdings sessions={len(self._held)} bytes={self.bytes}>"

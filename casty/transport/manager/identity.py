@@ -1,0 +1,118 @@
+"""What shows a node who is at the other end of a connection.
+
+Owns the rules of evidence, of which there are three:
+
+- Who answers at an address that this node has dialled is the node of that address.
+- Whose hello proves a secret is the other end of the link that has this secret, for as long as it is up.
+- Everybody else is asked for at the address that its hello names: only a node that waits there for the answer
+  of this node to this very hello says yes (`casty.transport.manager.identity_verifier`).
+
+Nothing follows from a host, which nodes of others share, or from the number of a run, which is no secret; and
+nobody is believed for being no member, since what is for a node that joins is for nobody else either. Without
+encryption, who reads what crosses the network learns the secrets and can pass for either end of their links.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.transport.links.link_table import Links
+from casty.transport.manager.dialling import Dial, DialPhase
+from casty.wire.frame import Lane
+from casty.wire.handshake import (
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    SECRET_BYTES,
+    Hello,
+    HelloAck,
+    Refused,
+    is_proof,
+    negotiate,
+    proof_of,
+)
+
+LANES_ASKING = frozenset({Lane.probe, Lane.status})
+"""No link comes of a hello on these."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """What a node says of itself: its run, and the names of its system and of itself."""
+
+    run: UniqueAddress
+    system_name: str
+    node_id: str = ""
+
+
+class Identity:
+    """The evidence that one run of a node has and gives."""
+
+    __slots__ = ("_dials", "_links", "_local", "_own")
+
+    def __init__(self, own: LocalNode, links: Links, dials: Mapping[tuple[NodeAddress, Lane], Dial]) -> None:
+        self._own = own
+        self._local = own.run
+        self._links = links
+        self._dials = dials
+
+    def hello(self, dial: Dial) -> Hello:
+        """Return what is said to the address that is dialled, with a proof where a link leads there already."""
+        to = dial.address
+        hello = self.introduction(dial.lane, dial.nonce, to)
+        for link in self._links.at(to):
+            if link.session is not None and link.session.secret:
+                return replace(hello, proof=proof_of(hello, link.peer, link.session.secret))
+        return hello
+
+    def introduction(self, lane: Lane, nonce: int, to: NodeAddress | None = None) -> Hello:
+        """Return a hello that proves nothing."""
+        own = self._own
+        return Hello(PROTOCOL_MIN, PROTOCOL_MAX, own.system_name, own.run, lane, nonce, to, node_id=own.node_id)
+
+    def negotiate(self, hello: Hello) -> HelloAck | Refused:
+        """Decide on a hello by what it says alone."""
+        return negotiate(hello, own=self._local, system=self._own.system_name, node_id=self._own.node_id)
+
+    def is_shown(self, hello: Hello) -> bool:
+        """Whether a hello proves the secret of a link with the run that it names."""
+        return any(
+            link.peer == hello.node and link.session is not None and is_proof(hello, self._local, link.session.secret)
+            for link in self._links.at(hello.node.address)
+        )
+
+    def only_asks(self, hello: Hello) -> bool:
+        """Whether no link is to come of a hello.
+
+        So it is with another name of this node: the dialler has, or makes, its one link at the address that the
+        acknowledgement tells, and a second one in its place would cut it.
+        """
+        return hello.lane in LANES_ASKING or hello.to not in (None, self._local.address)
+
+    def answer(self, hello: Hello, ack: HelloAck) -> HelloAck:
+        """Return what a hello that only asks is told.
+
+        On the probe lane: whether this node has said the hello with that nonce to the node that asks. Whoever else was
+        dialled knows a nonce too, and could pass it on.
+        """
+        match hello.lane:
+            case Lane.status:
+                return replace(ack, node=UniqueAddress(ack.node.address, 0))
+            case Lane.probe if self._has_said(hello.nonce, hello.node.address):
+                return replace(ack, nonce=hello.nonce)
+            case _:
+                return ack
+
+    def _has_said(self, nonce: int, to: NodeAddress) -> bool:
+        dials = self._dials.values()
+        return any(dial.nonce == nonce and dial.address == to and dial.phase is DialPhase.greeting for dial in dials)
+
+    def __repr__(self) -> str:
+        return f"<Identity {self._local}>"
+
+
+def new_secret() -> bytes:
+    """Return a secret for a new link: of the system's randomness also where all else is drawn from a seed."""
+    return secrets.token_bytes(SECRET_BYTES)

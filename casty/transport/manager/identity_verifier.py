@@ -1,0 +1,82 @@
+"""Whether a hello comes from the node that it names.
+
+Anybody can write the address and the run of a node into a hello: both are told to whoever asks. So a hello that
+proves nothing is checked with the node there, over a connection of its own: does it wait for the answer of this node
+to the hello with this nonce? Without encryption, who sits on the path can still do everything.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from casty.address import NodeAddress
+from casty.config import TransportLimits
+from casty.errors import ProtocolError
+from casty.transport.links.hello import greet
+from casty.transport.links.link import close
+from casty.transport.manager.link_manager import Exchange
+from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network
+from casty.wire.frame import Lane
+from casty.wire.handshake import Hello, HelloAck, Refused
+
+CHECKS_PER_ADDRESS_MAX = 4
+"""Checks at one time of hellos in one node's name: each is a connection to that node. The others wait in a line, so
+who says many of them cannot have the node's own refused."""
+
+CHECK_PARTS = 0.6
+"""Of the time that there is for a hello: who named an address that is silent is to be told so within the rest."""
+
+
+class Claims:
+    """Asks nodes who they are and what they have sent."""
+
+    def __init__(self, network: Network, limits: TransportLimits) -> None:
+        self._network = network
+        self._limits = limits
+        self._checking: dict[NodeAddress, trio.CapacityLimiter] = {}
+
+    async def probe(
+        self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0, named_by: str | None = None, timeout: float
+    ) -> HelloAck | None:
+        """Ask who answers at an address, and whether a hello was its own; None when nobody answers.
+
+        ``named_by``: see `casty.transport.network.interface.Network.connect`.
+        """
+        with trio.move_on_after(timeout):
+            try:
+                connection = await self._network.connect(address, named_by=named_by)
+            except ConnectFailed:
+                return None
+            try:
+                answer, _ = await greet(connection, exchange.identity.introduction(Lane.probe, nonce), self._limits)
+                return answer if isinstance(answer, HelloAck) else None
+            except (ConnectionLost, ProtocolError):
+                return None
+            finally:
+                await close(connection)
+        return None
+
+    async def doubt(self, hello: Hello, remote: str, exchange: Exchange) -> Refused | None:
+        """Return why a hello from this host is not believed; None when it is, or when no link is to come of it."""
+        if not exchange.is_doubtful(hello):
+            return None
+        address = hello.node.address
+        places = self._checking.setdefault(address, trio.CapacityLimiter(CHECKS_PER_ADDRESS_MAX))
+        try:
+            async with places:
+                timeout = CHECK_PARTS * self._limits.hello_timeout
+                named_by = None if exchange.knows(address) else remote
+                found = await self.probe(address, exchange, nonce=hello.nonce, named_by=named_by, timeout=timeout)
+        finally:
+            if not places.borrowed_tokens and not places.statistics().tasks_waiting:
+                self._checking.pop(address, None)
+        if found is None:
+            return Refused(f"nobody answers at {address}: a node must be reachable where it says it is", final=False)
+        if found.node != hello.node:
+            return Refused(f"another node is alive at {address}: choose another host or port", final=True)
+        if not hello.nonce or found.nonce != hello.nonce:
+            return Refused(f"the node at {address} knows nothing of this hello", final=False)
+        return None
+
+    def __repr__(self) -> str:
+        return f"<Claims checking={sum(places.borrowed_tokens for places in self._checking.values())}>"

@@ -1,0 +1,82 @@
+"""The way to one run of a node on one lane, for those who send there again and again.
+
+Looking the link up for each frame, under the name of a run or of any run, was a fifth of the sender's
+part of a tell, and a tenth of all that a send takes on both nodes: a route remembers the link for as long as it is up.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from casty.address import UniqueAddress
+from casty.transport.links.link import Link
+from casty.transport.manager.peers import SENDS_BEFORE_YIELD, RemoteTransport
+from casty.wire.chunking.buffers import Piece
+from casty.wire.frame import Lane
+
+
+class Route:
+    """Where frames for ``to`` go; incarnation 0 is whoever runs there."""
+
+    __slots__ = ("_lane", "_link", "_transport", "to")
+
+    def __init__(self, transport: RemoteTransport, to: UniqueAddress, lane: Lane) -> None:
+        self.to = to
+        self._transport = transport
+        self._lane = lane
+        self._link: Link | None = None
+
+    def put(self, frame: bytes) -> bool:
+        """Queue a frame on the link that was up the last time, if it still is and has room."""
+        link = self._link
+        if link is None or (session := link.session) is None or session.is_finishing:
+            return False
+        outbox = link.outbox
+        return outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
+
+    def put_request(self, frame: bytes) -> bool:
+        """Do the same with a request: as it may wait, it does not pass those who do."""
+        link = self._link
+        if link is None or (session := link.session) is None or session.is_finishing:
+            return False
+        outbox = link.outbox
+        return not outbox.line and outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
+
+    def write_now(self, pieces: list[Piece]) -> bool:
+        """Write a frame at once, past the queue of that link, if nothing is in it; False when it has to be queued."""
+        link = self._link
+        if link is None or link.session is None or link.outbox.tally.bytes >= link.outbox.tally.bytes_max:
+            return False
+        return link.session.write_now(pieces)
+
+    def send(self, frame: bytes) -> bool:
+        """Do what `RemoteTransport.send` does."""
+        if self.put(frame):
+            return True
+        is_taken = self._transport.send(self.to, self._lane, frame)
+        self._link = self._transport.link_up(self.to, self._lane)
+        return is_taken
+
+    def refusal(self) -> str | None:
+        """Return what `RemoteTransport.refusal` does."""
+        return self._transport.refusal(self.to, self._lane)
+
+    async def send_wait(self, frame: bytes) -> None:
+        """Do what `RemoteTransport.send_wait` does."""
+        transport = self._transport
+        transport.sends += 1
+        if transport.sends % SENDS_BEFORE_YIELD:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+        if not self.put(frame):
+            await transport.send_wait(self.to, self._lane, frame)
+            self._link = transport.link_up(self.to, self._lane)
+
+    async def queue(self, frame: bytes, deadline: float) -> None:
+        """Do what `RemoteTransport.queue` does."""
+        await self._transport.queue(self.to, self._lane, frame, deadline)
+        self._link = self._transport.link_up(self.to, self._lane)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.to} {self._lane.name}>"

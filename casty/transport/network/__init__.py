@@ -1,0 +1,1 @@
+"""Networks of byte streams: the interface, TCP, and the one in memory."""

@@ -1,0 +1,143 @@
+"""The small interface between casty and a network of byte streams.
+
+Two implementations: `casty.transport.network.tcp` for sockets, `casty.transport.network.memory` for tests and
+simulation. Both pass one contract suite. Foreign exceptions are mapped here, at the edge: callers
+see `ConnectFailed`, `ConnectionLost` and `casty.errors.BindError` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from casty.address import NodeAddress
+from casty.errors import CastyError
+
+
+class ConnectFailed(CastyError):
+    """A dial did not succeed. ``refused`` tells a definite no from silence."""
+
+    def __init__(self, address: NodeAddress, reason: str, *, refused: bool) -> None:
+        super().__init__(f"cannot connect to {address}: {reason}")
+        self.address = address
+        self.refused = refused
+
+
+class ConnectionLost(CastyError):
+    """The stream was reset or closed while it was in use."""
+
+
+class Connection(Protocol):
+    """One ordered byte stream between two nodes."""
+
+    is_eager: bool
+    """Whether `receive` may spend processor time on being quick, which is for members: False at first."""
+
+    @property
+    def remote(self) -> str:
+        """Where the other end is, for limits and log lines: the host, without the port."""
+        ...
+
+    def processor_time(self) -> float:
+        """Return the seconds of a processor that this thread has used; always the same where time is simulated."""
+        ...
+
+    def bound_silence(self, seconds: float) -> None:
+        """Let the stream break once what was written has not arrived for so long, if the network can lose bytes.
+
+        What has arrived counts, read or not: a process that stands still breaks nothing, as long as there is room.
+        """
+        ...
+
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        """Write what can be written without waiting, and return how many bytes that was; 0 is always allowed.
+
+        ``more`` is what comes behind ``data``. ConnectionLost when the stream is seen to be broken. Not while a `send`
+        is under way.
+        """
+        ...
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """Write all of ``data``. A cancelled or failed call may leave a part: close afterwards."""
+        ...
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """Return the next bytes, at least one; ``b""`` once the other end has closed."""
+        ...
+
+    def receive_into_nowait(self, place: memoryview) -> int:
+        """Read what is there to where ``place`` begins, and return how many bytes; 0 is always allowed, and no end.
+
+        ConnectionLost when the stream is seen to be broken.
+        """
+        ...
+
+    async def receive_into(self, place: memoryview) -> int:
+        """Read the next bytes to where ``place`` begins and return how many; 0 once the other end has closed.
+
+        All of ``place`` is wanted: it may wait a little for more bytes than the first.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close at once; a receive at the other end returns what was sent, then ``b""``."""
+        ...
+
+
+ConnectionHandler = Callable[[Connection], Awaitable[None]]
+
+
+class Listener(Protocol):
+    """A bound port."""
+
+    @property
+    def address(self) -> NodeAddress:
+        """Where it listens, with the real port when port 0 was asked for."""
+        ...
+
+    async def serve(self, handler: ConnectionHandler) -> None:
+        """Run ``handler`` in a task of its own for each connection, until cancelled.
+
+        The handler owns its connection and closes it. What a handler raises must not end serving.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stop listening and free the port."""
+        ...
+
+
+class Network(Protocol):
+    """A way to listen and to dial."""
+
+    async def listen(self, host: str, port: int) -> Listener:
+        """Open a port.
+
+        Parameters:
+            host: Address to bind.
+            port: TCP port; 0 takes a free one.
+
+        Returns:
+            A listener, which tells its address and serves connections.
+
+        Raises:
+            BindError: The port cannot be had; the message says what to change.
+            ConfigError: The port must not be had: it would be reachable for machines that are not trusted.
+        """
+        ...
+
+    async def connect(self, address: NodeAddress, *, named_by: str | None = None) -> Connection:
+        """Dial. It waits as long as the network does, so bound it.
+
+        Parameters:
+            address: Where to connect to.
+            named_by: Where the stranger is that named this address, so that its names keep only each other waiting;
+                None for an address that this node knows by itself: of a member, a seed, a command.
+
+        Returns:
+            An ordered stream of bytes.
+
+        Raises:
+            casty.transport.network.interface.ConnectFailed: Nobody answers there, or somebody refuses.
+        """
+        ...

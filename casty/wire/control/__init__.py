@@ -1,0 +1,1 @@
+"""Control frames between two nodes: acknowledgements, pauses, cancelled requests, deadlines."""

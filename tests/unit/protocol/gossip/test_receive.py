@@ -1,0 +1,349 @@
+"""What a node does with a version that a peer sends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from casty.errors import DecodeError
+from casty.protocol.effects import Note, Send
+from casty.protocol.gossip import receive as exchange_module
+from casty.protocol.gossip.anti_entropy import AntiEntropy
+from casty.protocol.gossip.paging import slot_pages
+from casty.protocol.gossip.receive import FOREIGN_NOTED_MAX, TELL_EVERY, Exchange, ExchangeMessage, Outcome
+from casty.protocol.gossip.state_on_wire import CHANGES_MAX, clock_entries, difference, seen_on_wire, to_wire
+from casty.protocol.messages.membership import (
+    GossipDelta,
+    GossipDigest,
+    GossipSeen,
+    GossipState,
+    GossipVersions,
+    RegistrySlots,
+)
+from casty.protocol.state.member import MemberStatus
+from casty.protocol.state.membership_state import TOMBSTONE_AGE_MAX, Gossip, Relation
+from casty.protocol.state.reachability import ObserverRow
+from casty.protocol.state.registry import Registry, SlotPage
+from casty.testing.samples import gossip_of, member, run_of, service_of
+
+A, B, C = (run_of(name) for name in "abc")
+STATE = gossip_of(member("a"), member("b"), member("c"))
+CART = service_of(A, "cart")
+
+
+def received(
+    message: ExchangeMessage,
+    state: Gossip = STATE,
+    registry: Registry | None = None,
+    *,
+    sender: str = "b",
+    had: Sequence[Gossip] = (),
+) -> Outcome:
+    """Return what follows at node a, which has ``had`` these versions before ``state``."""
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    for version in (*had, state):
+        exchange.spread.recent.note(version)
+    return exchange.receive(state, registry or Registry(), run_of(sender), message, 1.0)
+
+
+def leaving(state: Gossip, by: str, subject: str) -> Gossip:
+    return state.with_member(run_of(by), state.members[run_of(subject)].moved_to(MemberStatus.leaving))
+
+
+def delta_of(base: Gossip, state: Gossip) -> GossipDelta:
+    delta = difference(base, state, 1.0)
+    assert delta is not None
+    return delta
+
+
+def versions_of(state: Gossip, *slots: tuple[int, int]) -> GossipVersions:
+    return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, slots)
+
+
+def test_state_of_another_cluster_is_noted_once_and_ignored() -> None:
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    message = GossipDigest(12345, b"")
+    first = exchange.receive(STATE, Registry(), B, message, 1.0)
+    again = exchange.receive(STATE, Registry(), B, message, 1.0)
+    assert [type(effect) for effect in first.effects] == [Note]
+    assert (first.state, again.effects) == (STATE, ())
+
+
+def test_many_foreign_clusters_do_not_keep_the_next_from_being_noted() -> None:
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    for number in range(3 * FOREIGN_NOTED_MAX):
+        outcome = exchange.receive(STATE, Registry(), run_of(f"z{number}"), GossipDigest(12345, b""), 1.0)
+        assert [type(effect) for effect in outcome.effects] == [Note]
+
+
+def test_a_removed_run_that_talks_without_end_is_told_now_and_then() -> None:
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    state = gossip_of(member("a"), member("b"))
+    state = replace(state, tombstones={C: 0.0})
+    told = 0
+    for step in range(1_000):
+        outcome = exchange.receive(state, Registry(), C, GossipDigest(state.cluster_id, b""), 1.0 + step / 100)
+        told += len(outcome.effects)
+    assert told == 10 / TELL_EVERY
+
+
+def test_stranger_is_ignored() -> None:
+    outcome = received(to_wire(leaving(STATE, "b", "c"), 1.0), sender="z")
+    assert outcome == Outcome(STATE, Registry())
+
+
+def test_removed_run_that_still_talks_is_told() -> None:
+    state = STATE.without_members(A, frozenset({B}), now=0.0)
+    outcome = received(seen_on_wire(STATE), state)
+    assert outcome.effects == (Send(B, to_wire(state, 1.0)),)
+
+
+def test_the_state_of_a_member_that_is_down_changes_nothing_and_it_is_told() -> None:
+    state = STATE.with_moved(A, {B}, MemberStatus.down)
+    outcome = received(to_wire(leaving(STATE, "b", "c"), 1.0), state)
+    assert outcome == Outcome(state, Registry(), (Send(B, to_wire(state, 1.0)),))
+
+
+def test_a_member_that_gives_itself_up_says_so_itself() -> None:
+    outcome = received(to_wire(STATE.with_moved(B, {B}, MemberStatus.down), 1.0))
+    assert outcome.state.members[B].status is MemberStatus.down
+
+
+def test_who_is_said_to_accuse_somebody_says_once_more_whom_it_accuses() -> None:
+    said = STATE.changed(B, rows={A: ObserverRow(7, frozenset({B, C}))})
+    outcome = received(to_wire(said, 1.0))
+    assert outcome.state.rows[A] == ObserverRow(8, frozenset())
+    assert outcome.state.seen == {A}
+    assert not outcome.taken, "it is a version of this node, which pushes it"
+    unchanged = STATE.with_row(A, ObserverRow().accusing(C))
+    kept = received(to_wire(leaving(unchanged, "b", "b"), 1.0), unchanged)
+    assert kept.state.rows[A] == ObserverRow(1, frozenset({C}))
+    assert kept.taken
+
+
+def test_a_run_that_was_removed_says_nothing_more() -> None:
+    state = STATE.with_row(A, ObserverRow().accusing(B, C)).with_moved(C, {A}, MemberStatus.down)
+    outcome = received(to_wire(state.without_members(C, frozenset({A}), 0.0), 1.0), state)
+    assert A not in outcome.state.members
+    assert outcome.state.seen <= outcome.state.members.keys()
+
+
+def test_same_version_joins_who_has_seen() -> None:
+    one = leaving(STATE, "c", "c").seen_by(A)
+    outcome = received(to_wire(leaving(STATE, "c", "c").seen_by(B), 1.0), one)
+    assert outcome.state.seen == {A, B, C}
+    assert outcome.effects == (Send(B, seen_on_wire(outcome.state)),)
+    assert received(to_wire(outcome.state, 1.0), outcome.state).effects == ()
+
+
+def test_newer_version_is_taken_and_acknowledged() -> None:
+    outcome = received(to_wire(leaving(STATE, "b", "c"), 1.0))
+    assert outcome.taken
+    assert outcome.state.seen == {A, B}
+    assert [(e.to, type(e.message)) for e in outcome.effects if isinstance(e, Send)] == [(B, GossipSeen)]
+
+
+def test_older_version_is_answered_with_the_newer() -> None:
+    mine = leaving(STATE, "a", "c")
+    outcome = received(to_wire(STATE, 1.0), mine)
+    assert (outcome.state, outcome.effects) == (mine, (Send(B, to_wire(mine, 1.0)),))
+
+
+def test_concurrent_versions_are_merged_and_no_version_is_made() -> None:
+    mine, theirs = leaving(STATE, "a", "c"), leaving(STATE, "b", "b")
+    outcome = received(to_wire(theirs, 1.0), mine)
+    assert not outcome.taken
+    assert outcome.state.version == mine.version.merge(theirs.version)
+    assert outcome.state.seen == {A}
+    assert [m.status.name for m in outcome.state.ordered] == ["up", "leaving", "leaving"]
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_who_joins_has_seen_what_is_known_here_though_it_knows_of_something_else(is_whole: bool) -> None:
+    """C, which made the other change, told Z alone, and has gone: what Z says of B counts for nothing, and Z for Z."""
+    mine = gossip_of(*map(member, "abc"), member("z", "joining"), seen="a").with_row(A, ObserverRow().accusing(C))
+    theirs = leaving(mine.seen_by(run_of("z")), "c", "b").seen_by(run_of("z"))
+    message = to_wire(theirs, 1.0) if is_whole else delta_of(mine, theirs)
+    outcome = received(message, mine, sender="z")
+    assert outcome.state == mine.seen_by(run_of("z"))
+    assert run_of("z") in outcome.state.seen
+
+
+def test_who_joins_has_not_seen_what_it_lacks() -> None:
+    known = gossip_of(*map(member, "abc"), member("z", "joining"))
+    mine = known.with_row(A, ObserverRow().accusing(C))
+    theirs = leaving(known.seen_by(run_of("z")), "c", "b").seen_by(run_of("z"))
+    for message in (to_wire(theirs, 1.0), delta_of(known, theirs)):
+        assert run_of("z") not in received(message, mine, sender="z", had=[known]).state.seen
+
+
+def test_pruned_version_is_taken_for_good() -> None:
+    full = STATE.with_row(C, ObserverRow().accusing(B)).without_members(B, frozenset({C}), now=0.0)
+    pruned = full.without_old_tombstones(B, TOMBSTONE_AGE_MAX + 1.0)
+    outcome = received(to_wire(pruned, 1.0), full)
+    assert outcome.taken
+    assert outcome.state.relation_of(pruned) is Relation.same
+    assert not outcome.state.tombstones
+
+
+def test_state_that_contradicts_itself_changes_nothing() -> None:
+    wire = to_wire(STATE, 1.0)
+    with pytest.raises(DecodeError):
+        received(GossipState(wire.cluster_id, wire.members, ((A, 1.0),), (), 0, wire.version, b""))
+
+
+def test_acknowledgement_of_the_same_version_is_joined() -> None:
+    mine = leaving(STATE, "a", "c")
+    outcome = received(seen_on_wire(mine.seen_by(B, C)), mine)
+    assert (outcome.state.seen, outcome.effects) == ({A, B, C}, ())
+
+
+def test_acknowledgement_of_an_older_version_is_left_to_the_push() -> None:
+    mine = leaving(STATE, "a", "c")
+    assert received(seen_on_wire(STATE), mine, had=[STATE]).effects == ()
+
+
+def test_who_acknowledged_an_older_version_is_sent_the_changes_since() -> None:
+    old = leaving(STATE, "a", "b")
+    mine = leaving(old, "a", "c")
+    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange.spread.recent.note(old)
+    exchange.spread.recent.note(mine)
+    exchange.receive(mine, Registry(), B, seen_on_wire(old.seen_by(B)), 1.0)
+    assert exchange.spread.push(mine, Registry(), 1.0)[0] == Send(B, delta_of(old, mine))
+
+
+def test_acknowledgement_of_an_unknown_version_is_answered_with_the_own_versions() -> None:
+    assert received(seen_on_wire(leaving(STATE, "b", "c"))).effects == (Send(B, versions_of(STATE)),)
+
+
+@pytest.mark.parametrize("bits", [b"", b"\x00\x00", b"\x08"])
+def test_acknowledgement_by_who_cannot_be_a_member_is_a_decode_error(bits: bytes) -> None:
+    with pytest.raises(DecodeError, match="a bit for each of 3 members"):
+        received(GossipSeen(STATE.cluster_id, STATE.version_digest, bits))
+
+
+def test_difference_is_taken_and_acknowledged_like_the_whole() -> None:
+    newer = leaving(STATE, "b", "c")
+    outcome, whole = received(delta_of(STATE, newer)), received(to_wire(newer, 1.0))
+    assert outcome == whole
+    assert outcome.taken
+
+
+def test_difference_brings_removed_members_and_accusations() -> None:
+    newer = STATE.with_row(B, ObserverRow().accusing(A)).without_members(B, frozenset({C}), now=0.5)
+    assert received(delta_of(STATE, newer)).state == newer.seen_by(A)
+
+
+def test_difference_to_a_version_that_this_node_is_past_of_is_merged_into_its_own() -> None:
+    mine, theirs = leaving(STATE, "a", "c"), leaving(STATE, "b", "b")
+    outcome = received(delta_of(STATE, theirs), mine, had=[STATE])
+    assert outcome == received(to_wire(theirs, 1.0), mine)
+    assert not outcome.taken
+
+
+def test_difference_that_brings_nothing_new_is_answered_with_what_its_sender_lacks() -> None:
+    first = leaving(STATE, "b", "b")
+    mine = leaving(first, "a", "c")
+    outcome = received(delta_of(STATE, first), mine, had=[STATE, first])
+    assert (outcome.state, outcome.effects) == (mine, (Send(B, delta_of(first, mine)),))
+
+
+def test_difference_to_the_own_version_joins_who_has_seen() -> None:
+    mine = leaving(STATE, "b", "c").seen_by(A)
+    outcome = received(delta_of(STATE, mine.seen_by(C)), mine, had=[STATE])
+    assert outcome.state.seen == {A, B, C}
+
+
+def test_difference_to_a_version_that_this_node_never_had_is_answered_with_its_versions() -> None:
+    first = leaving(STATE, "b", "b")
+    outcome = received(delta_of(first, leaving(first, "b", "c")))
+    assert (outcome.state, outcome.effects) == (STATE, (Send(B, versions_of(STATE)),))
+
+
+def test_difference_to_a_version_from_before_a_pruning_is_not_merged() -> None:
+    full = STATE.without_members(B, frozenset({C}), now=0.0)
+    pruned = full.without_old_tombstones(A, TOMBSTONE_AGE_MAX + 1.0)
+    outcome = received(delta_of(full, leaving(full, "b", "b")), pruned, had=[full])
+    assert (outcome.state, outcome.effects) == (pruned, (Send(B, versions_of(pruned)),))
+
+
+def test_no_difference_is_made_where_something_was_pruned_or_too_much_has_changed() -> None:
+    full = STATE.without_members(B, frozenset({C}), now=0.0)
+    assert difference(full, full.without_old_tombstones(B, TOMBSTONE_AGE_MAX + 1.0), 1.0) is None
+    joined = STATE
+    for number in range(CHANGES_MAX):
+        joined = joined.with_member(A, member(f"n{number:03}", "joining"))
+    assert difference(STATE, joined, 1.0) is not None
+    assert difference(STATE, joined.with_member(A, member("z", "joining")), 1.0) is None
+
+
+def test_changes_to_more_members_than_there_may_be_are_a_decode_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "MEMBERS_MAX", 3)
+    with pytest.raises(DecodeError, match="more than 3 members"):
+        received(delta_of(STATE, STATE.with_member(B, member("d", "joining"))))
+
+
+def test_older_version_is_brought_what_it_lacks() -> None:
+    mine = leaving(STATE, "a", "c")
+    assert received(versions_of(STATE), mine, had=[STATE]).effects == (Send(B, delta_of(STATE, mine)),)
+    assert received(versions_of(STATE), mine).effects == (Send(B, to_wire(mine, 1.0)),)
+
+
+def test_newer_version_is_asked_for() -> None:
+    assert received(versions_of(leaving(STATE, "b", "c"))).effects == (Send(B, versions_of(STATE)),)
+
+
+def test_version_beside_the_own_is_sent_the_whole_to_merge() -> None:
+    mine = leaving(STATE, "a", "c")
+    assert received(versions_of(leaving(STATE, "b", "b")), mine).effects == (Send(B, to_wire(mine, 1.0)),)
+
+
+def test_versions_of_equals_join_who_has_seen() -> None:
+    mine = leaving(STATE, "c", "c").seen_by(A)
+    outcome = received(versions_of(leaving(STATE, "c", "c").seen_by(B)), mine)
+    assert outcome.state.seen == {A, B, C}
+    assert outcome.effects == (Send(B, seen_on_wire(outcome.state)),)
+    assert received(versions_of(outcome.state), outcome.state).effects == ()
+
+
+def pages_of(*names: str) -> tuple[SlotPage, ...]:
+    registry = Registry()
+    for name in names:
+        registry = registry.with_own(run_of(name), frozenset({service_of(run_of(name), "cart")}))
+    ((*pages,),) = slot_pages(registry, {})
+    return tuple(pages)
+
+
+def test_newer_slots_are_taken_except_of_removed_runs_and_of_this_one() -> None:
+    state = STATE.without_members(A, frozenset({C}), now=0.0)
+    outcome = received(RegistrySlots(state.cluster_id, pages_of("a", "b", "c")), state)
+    assert outcome.registry.entries({A, B, C}) == {service_of(B, "cart")}
+
+
+def test_one_slot_twice_in_a_message_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="distinct"):
+        received(RegistrySlots(STATE.cluster_id, pages_of("b") * 2))
+
+
+def test_question_for_slots_is_answered_and_returned_where_this_node_lacks_some() -> None:
+    registry = Registry().with_own(A, frozenset({CART}))
+    outcome = received(versions_of(STATE, (B.incarnation, 4)), registry=registry)
+    assert outcome.effects == (
+        Send(B, RegistrySlots(STATE.cluster_id, pages_of("a"))),
+        Send(B, versions_of(STATE, (A.incarnation, 1))),
+    )
+    assert received(versions_of(STATE, (A.incarnation, 1)), registry=registry).effects == ()
+
+
+def test_slots_of_whom_nobody_knows_are_not_asked_for() -> None:
+    assert received(versions_of(STATE, (12345, 4))).effects == ()
+
+
+def test_more_slots_than_members_are_a_decode_error() -> None:
+    slots = [(number, 1) for number in range(1, 2_000)]
+    with pytest.raises(DecodeError, match="slots"):
+        received(versions_of(STATE, *slots))

@@ -1,0 +1,117 @@
+"""How long what was written may go without arriving, before a connection is given up."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+
+import pytest
+import trio
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.config import TransportLimits
+from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.links.link import Link, Session, SessionOwner
+from casty.transport.links.link_table import Links
+from casty.transport.links.send_queue import Tally
+from casty.transport.manager.untrusted_peers import Strangers
+from casty.transport.network.interface import Connection
+from casty.transport.network.tcp import USER_TIMEOUT, TcpConnection, TcpNetwork
+from casty.wire.frame import FrameDecoder, Lane
+
+PATIENCE = 60.0
+
+
+class Deaf:
+    """A connection on which nothing happens."""
+
+    remote = "b"
+    is_eager = False
+
+    def __init__(self) -> None:
+        self.bounds: list[float] = []
+
+    def processor_time(self) -> float:
+        return 0.0
+
+    def bound_silence(self, seconds: float) -> None:
+        self.bounds.append(seconds)
+
+    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
+        raise NotImplementedError
+
+    async def send(self, data: bytes | memoryview) -> None:
+        raise NotImplementedError
+
+    async def receive(self, max_bytes: int) -> bytes:
+        raise NotImplementedError
+
+    def receive_into_nowait(self, place: memoryview) -> int:
+        raise NotImplementedError
+
+    async def receive_into(self, place: memoryview) -> int:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("lane", "write_timeout", "bound"),
+    [
+        (Lane.control, 10.0, 5.0),
+        (Lane.control, 2.0, 2.0),
+        (Lane.ordinary, 10.0, 10.0),
+        (Lane.large, 10.0, 10.0),
+        (Lane.ordinary, 2.0, 2.0),
+    ],
+)
+async def test_silence_is_bounded_by_the_write_timeout_and_on_the_control_lane_sooner(
+    lane: Lane, write_timeout: float, bound: float
+) -> None:
+    limits = TransportLimits(write_timeout=write_timeout)
+    link = Link(UniqueAddress(NodeAddress("b", 1), 1), lane, limits, (), Tally())
+    owner = SessionOwner(
+        frame=lambda *_: None,
+        envelopes=lambda *_: 0,
+        ended=lambda *_: None,
+        bounds=Strangers(limits, Links(), (), ()),
+        asking=lambda: 0,
+        complaints=Complaints(logging.getLogger("test"), trio.current_time),
+    )
+    connection = Deaf()
+    Session(link, connection, FrameDecoder(1000), limits=limits, owner=owner)
+    assert connection.bounds == [bound]
+
+
+@pytest.mark.skipif(USER_TIMEOUT is None, reason="this system has no such option")
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"), [(5.0, 5_000), (1e-9, 1), (1e12, 2**31 - 1), (math.inf, 2**31 - 1)]
+)
+async def test_the_system_is_told_on_both_ends(seconds: float, milliseconds: int) -> None:
+    assert USER_TIMEOUT is not None
+    network = TcpNetwork()
+    found: list[int] = []
+    accepted = trio.Event()
+
+    def look(connection: Connection) -> None:
+        assert isinstance(connection, TcpConnection)
+        connection.bound_silence(seconds)
+        found.append(connection._socket.getsockopt(socket.IPPROTO_TCP, USER_TIMEOUT))
+
+    async def take(connection: Connection) -> None:
+        look(connection)
+        accepted.set()
+
+    with trio.fail_after(PATIENCE):
+        listener = await network.listen("127.0.0.1", 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.serve, take)
+            dialled = await network.connect(listener.address)
+            look(dialled)
+            await accepted.wait()
+            nursery.cancel_scope.cancel()
+        await dialled.aclose()
+        await listener.aclose()
+    assert found == [milliseconds, milliseconds]
