@@ -38,6 +38,12 @@ NESTED_FUNCTION_LINES_MAX = 10
 PARAMETERS_MAX = 6
 TYPE_IGNORES_MAX = 10
 EXAMPLE_LINES_MAX = 60
+FILES_MAX = 14
+"""Modules of one folder: a room that holds more is two."""
+DOUBLE_CLASS_NAMES_MAX = 22
+"""Class names that stand in several modules. Two of them stay: the faults `Leave` and `Restart` of the simulation have
+the names of public commands. The others may only become fewer."""
+MODULE_NAMES_OF_MANY_ROOMS = {"__init__.py", "__main__.py", "machine.py", "messages.py"}
 
 IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
     # (module, imported name): the reason. Only optional extras belong here.
@@ -278,6 +284,51 @@ def test_type_ignores_of_the_library_stay_few() -> None:
         for match in TYPE_IGNORE.finditer((ROOT / path).read_text(encoding="utf-8")):
             counts[match[1]] += 1
     assert all(count <= TYPE_IGNORES_MAX for count in counts.values()), counts
+
+
+def crowded(paths: list[str]) -> list[str]:
+    """Return the folders that hold too many modules."""
+    counts = Counter(path.rpartition("/")[0] for path in paths)
+    return [f"{folder}: {count} modules, at most {FILES_MAX}" for folder, count in counts.items() if count > FILES_MAX]
+
+
+def modules_of_one_name(paths: list[str]) -> list[str]:
+    """Return the modules of one package that have the same name in two of its rooms."""
+    rooms: dict[tuple[str, str], list[str]] = {}
+    for path in paths:
+        *folders, name = path.split("/")
+        if name not in MODULE_NAMES_OF_MANY_ROOMS:
+            rooms.setdefault(("/".join(folders[:2]), name), []).append(path)
+    return [" and ".join(found) for found in rooms.values() if len(found) > 1]
+
+
+def classes_of_one_name(sources: dict[str, str]) -> list[str]:
+    """Return the names of top-level classes that stand in two modules, with those modules."""
+    homes: dict[str, list[str]] = {}
+    for path, source in sources.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(path)
+    return [f"{name}: {', '.join(paths)}" for name, paths in sorted(homes.items()) if len(paths) > 1]
+
+
+def test_folder_holds_few_modules() -> None:
+    assert crowded(tracked("casty/*.py", "tests/unit/*.py")) == []
+    assert crowded([f"casty/a/{number}.py" for number in range(15)]) == ["casty/a: 15 modules, at most 14"]
+
+
+def test_module_name_stands_once_in_its_package() -> None:
+    assert modules_of_one_name(tracked("casty/*.py")) == []
+    twice = ["casty/a/x/b.py", "casty/a/y/b.py"]
+    others = ["casty/c/x/b.py", "casty/a/x/machine.py", "casty/a/y/machine.py"]
+    assert modules_of_one_name([*twice, *others]) == ["casty/a/x/b.py and casty/a/y/b.py"]
+
+
+def test_class_names_that_stand_twice_become_fewer() -> None:
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in tracked("casty/*.py")}
+    found = classes_of_one_name(sources)
+    assert len(found) <= DOUBLE_CLASS_NAMES_MAX, found
+    assert classes_of_one_name({"a.py": "class A: ...", "b.py": "class A: ...\nclass B: ..."}) == ["A: a.py, b.py"]
 
 
 HEADER = '"""Counts.\n\nOwns the count.\nKnows nothing of clocks.\n"""\nfrom __future__ import annotations\n'
