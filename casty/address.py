@@ -34,7 +34,7 @@ def check_path(path: object) -> None:
         raise ValueError(f"the path of an actor begins with '/', such as '/shop/cart-1', got {path!r}")
 
 
-Place: TypeAlias = tuple[str, str, str | None, int | None, int, int]
+WireRef: TypeAlias = tuple[str, str, str | None, int | None, int, int]
 """The fields of an `ActorAddress` in their order, as which refs cross the network: no object is made in between."""
 
 ASK_PREFIX: Final = "/_ask/"
@@ -185,7 +185,7 @@ class ActorAddress:
         )
 
     @property
-    def place(self) -> Place:
+    def place(self) -> WireRef:
         """The address as a tuple, in the order of the fields."""
         return (self.system, self.path, self.host, self.port, self.incarnation, self.uid)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Never, assert_never
 
-from casty.address import ASK_PREFIX, Place, UniqueAddress
+from casty.address import ASK_PREFIX, UniqueAddress, WireRef
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import DecodeError
 from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
@@ -138,7 +138,7 @@ class ForeignRefError(DecodeError):
         place: Where the actor is.
     """
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: WireRef) -> None:
         where = "this node" if place[2] is None else f"{printable(place[2])}:{place[3]}"
         super().__init__(
             f"{name} names {printable(place[1])} of {where}: who is no member of the cluster may name actors of "
@@ -146,7 +146,7 @@ class ForeignRefError(DecodeError):
         )
 
 
-def may_name(peer: UniqueAddress, place: Place) -> bool:
+def may_name(peer: UniqueAddress, place: WireRef) -> bool:
     """Whether an actor is of the node of ``peer``, whichever run of it.
 
     Else who is no member could have an actor here tell others what it chooses, as if it came of that actor.
@@ -154,7 +154,7 @@ def may_name(peer: UniqueAddress, place: Place) -> bool:
     return (place[2], place[3]) == (peer.address.host, peer.address.port) and place[4] in (0, peer.incarnation)
 
 
-def as_of(peer: UniqueAddress, place: Place) -> Place:
+def as_of(peer: UniqueAddress, place: WireRef) -> WireRef:
     """Return the place of an actor of ``peer``, which may have named its address alone, as one of that run.
 
     What is for whoever is at an address follows to where it leads, and ``peer`` could have that be another node.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Never, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
-from casty.cluster.peer_queue import Mail
+from casty.cluster.peer_queue import PeerReady
 from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.protocol.effects import TimerFired
 from casty.protocol.failure_detector.monitor import AvailabilityEvent
@@ -172,12 +172,12 @@ class LocalEnded:
     reason: str | None
 
 
-WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | Mail | LocalEnded | TopologySnapshot | TimerFired
+WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | PeerReady | LocalEnded | TopologySnapshot | TimerFired
 """Everything that the watch actor takes."""
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
-TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | Mail
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerReady
 """Everything that the topology actor takes."""
 
 

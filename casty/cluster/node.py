@@ -14,7 +14,7 @@ from typing import Final, Never
 
 import trio
 
-from casty.address import ASK_PREFIX, LastMembership, NodeAddress, Place, UniqueAddress, in_words
+from casty.address import ASK_PREFIX, LastMembership, NodeAddress, UniqueAddress, WireRef, in_words
 from casty.cluster.access import ForeignRefError, as_of, may_name
 from casty.cluster.commands import (
     PeerSaid,
@@ -24,15 +24,15 @@ from casty.cluster.commands import (
     UnsubscribeTopology,
 )
 from casty.cluster.leases.serving import ServingLease
-from casty.cluster.membership.membership_status import Board
-from casty.cluster.membership.seed_status import Contacts
-from casty.cluster.observability.cluster_metrics import Meters
-from casty.cluster.peer_queue import Letterbox, Mail
+from casty.cluster.membership.membership_status import MembershipStatus
+from casty.cluster.membership.seed_status import SeedStatus
+from casty.cluster.observability.cluster_metrics import ClusterMetrics
+from casty.cluster.peer_queue import PeerQueue, PeerReady
 from casty.cluster.remoting.open_asks import OpenAsks
-from casty.cluster.remoting.paused_sends import Holds
-from casty.cluster.remoting.receive_backpressure import Backlogs
+from casty.cluster.remoting.paused_sends import PausedSends
+from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
 from casty.cluster.remoting.remote_ref import RemoteRef
-from casty.cluster.remoting.undelivered_frames import DeadFrame, DeadFrames
+from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
 from casty.config import ClusterSettings
 from casty.errors import ActorStoppedError, CastyError, DecodeError, ProtocolError
 from casty.protocol.membership.inputs import Received
@@ -50,8 +50,8 @@ from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.kernel import Kernel
 from casty.runtime.system.system import ActorSystem, fail_system, kernel_of
-from casty.transport.limits.rate_limited_log import Complaints
-from casty.transport.manager.link_handle import Route
+from casty.transport.limits.rate_limited_log import RateLimitedLog
+from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import Assembler
 from casty.wire.codec.codec import Codec, Write
@@ -123,14 +123,14 @@ class ClusterNode:
         self.system_name = system_name
         self.settings = settings
         self.transport = transport
-        self.complaints = Complaints(logger, trio.current_time) if transport is None else transport.complaints
+        self.complaints = RateLimitedLog(logger, trio.current_time) if transport is None else transport.complaints
         """For log lines that peers cause by what they send."""
         self.cluster_complaints = self.complaints.under(logger)
         """For those that they cause by what they say of the cluster."""
-        self.board = Board()
+        self.board = MembershipStatus()
         self.serving = ServingLease(self.board)
-        self.contacts = Contacts()
-        self.meters = Meters()
+        self.contacts = SeedStatus()
+        self.meters = ClusterMetrics()
         self.event_stream = event_stream
         self.may_welcome: Callable[[UniqueAddress], bool] = _nobody
         """Whether a node was asked to let this one in; the topology actor puts it here."""
@@ -144,24 +144,26 @@ class ClusterNode:
             self.control_codec.register(message_type, name=name)
         for public_type, name in REMOTE_TYPES.items():
             self.codec.register(public_type, name=name)
-        self.topology_mail: Letterbox[Received] = Letterbox(self._ring_topology)
-        self.watch_mail: Letterbox[PeerSaid] = Letterbox(self._ring_watch)
+        self.topology_mail: PeerQueue[Received] = PeerQueue(self._ring_topology)
+        self.watch_mail: PeerQueue[PeerSaid] = PeerQueue(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
-        self.dead_frames = DeadFrames(self._show_dead, self._count_dead)
+        self.dead_frames = UndeliveredFrames(self._show_dead, self._count_dead)
         self.open_asks = OpenAsks(self.kernel, self.is_member)
-        self.holds = None if transport is None else Holds(transport, limits, self.kernel.now, self.dead_frames.take)
-        self.backlogs = None if transport is None else Backlogs(self.kernel, transport, limits)
+        self.holds = (
+            None if transport is None else PausedSends(transport, limits, self.kernel.now, self.dead_frames.take)
+        )
+        self.backlogs = None if transport is None else ReceiveBackpressure(self.kernel, transport, limits)
         self.assembler = Assembler(limits.message_bytes_max)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""
         self._local_only: set[object] = set()
         self._reply_writers: dict[tuple[object, type], Write] = {}
-        self._routes: dict[tuple[str | None, int | None, int], Route] = {}
+        self._routes: dict[tuple[str | None, int | None, int], LinkHandle] = {}
         """One for each run that refs have named: a ref comes with every ask, and finds its link looked up."""
         self._stranger: UniqueAddress | None = None
         """Who is no member and has sent the message that is being decoded."""
-        self._foreign: Place | None = None
+        self._foreign: WireRef | None = None
         """What that message names and may not."""
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
@@ -171,7 +173,7 @@ class ClusterNode:
         self.board.end(error)
         fail_system(self.system, error)
 
-    def export_ref(self, ref: ActorRef[Never], type_form: object) -> Place:
+    def export_ref(self, ref: ActorRef[Never], type_form: object) -> WireRef:
         """Return where other nodes reach ``ref``; an ask notes what it is promised."""
         if type(ref) is AskRef:
             if not ref.promised:
@@ -182,7 +184,7 @@ class ClusterNode:
             return ref.address.place
         return (self.system_name, ref.path, *self._own_node, ref.uid)
 
-    def import_ref(self, place: Place, type_form: object) -> ActorRef[Never]:
+    def import_ref(self, place: WireRef, type_form: object) -> ActorRef[Never]:
         """Return a ref to an actor of this or of another node."""
         _, path, host, port, incarnation, uid = place
         key = host, port, incarnation
@@ -193,11 +195,11 @@ class ClusterNode:
             if self.transport is not None:
                 if len(self._routes) >= ROUTES_MAX:
                     self._routes.clear()
-                route = Route(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
+                route = LinkHandle(self.transport, UniqueAddress(NodeAddress(host, port), incarnation), Lane.ordinary)
                 self._routes[key] = route
         return RemoteRef(self, place, route, type_form)
 
-    def _import_checked(self, place: Place, type_form: object) -> ActorRef[Never]:
+    def _import_checked(self, place: WireRef, type_form: object) -> ActorRef[Never]:
         """Return a ref that is in a message to an actor; only what came from a peer is checked for what it may name."""
         if (stranger := self._stranger) is not None:
             if not may_name(stranger, place):
@@ -205,7 +207,7 @@ class ClusterNode:
             place = as_of(stranger, place)
         return self.import_ref(place, type_form)
 
-    def _import_foreign(self, place: Place) -> ActorRef[Never]:
+    def _import_foreign(self, place: WireRef) -> ActorRef[Never]:
         """Return a ref that who is no member was given to an actor here; note what else it names, which is refused."""
         _, path, host, port, incarnation, uid = place
         is_here = (host, port) in ((None, None), self._own_node[:2]) and incarnation in (0, self._own_node[2])
@@ -233,10 +235,10 @@ class ClusterNode:
             return self.kernel.ref_for(CLOSED_PREFIX + path, uid)
         return self.kernel.ref_for(path, uid)
 
-    def _ring_topology(self, mail: Mail) -> None:
+    def _ring_topology(self, mail: PeerReady) -> None:
         self.subsystems.topology.tell(mail)
 
-    def _ring_watch(self, mail: Mail) -> None:
+    def _ring_watch(self, mail: PeerReady) -> None:
         self.subsystems.watch.tell(mail)
 
     def is_member(self, run: UniqueAddress) -> bool:

@@ -1,6 +1,6 @@
 """What peers say to one of the node's own actors, a bounded queue for each of them, taken in turn.
 
-Owns fairness between peers: the actor's mailbox holds at most one `Mail` for each peer, and after
+Owns fairness between peers: the actor's mailbox holds at most one `PeerReady` for each peer, and after
 each letter the peer's next one waits behind everybody else's. Whoever talks without end waits for
 itself only; what finds its own queue full is lost, and the protocols repeat what matters.
 """
@@ -22,16 +22,16 @@ L = TypeVar("L")
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class PeerReady:
     """There is a letter of this peer."""
 
     peer: UniqueAddress
 
 
-class Letterbox(Generic[L]):
-    """The queues of one actor; ``ring`` tells it that there is `Mail`."""
+class PeerQueue(Generic[L]):
+    """The queues of one actor; ``ring`` tells it that there is `PeerReady`."""
 
-    def __init__(self, ring: Callable[[Mail], None]) -> None:
+    def __init__(self, ring: Callable[[PeerReady], None]) -> None:
         self._ring = ring
         self._letters: dict[UniqueAddress, deque[tuple[L, int]]] = {}
         self._bytes: dict[UniqueAddress, int] = {}
@@ -42,14 +42,14 @@ class Letterbox(Generic[L]):
         queue = self._letters.get(peer)
         if queue is None:
             self._letters[peer], self._bytes[peer] = deque([(letter, size)]), size
-            self._ring(Mail(peer))
+            self._ring(PeerReady(peer))
         elif len(queue) < LETTERS_MAX and self._bytes[peer] + size <= LETTER_BYTES_MAX:
             queue.append((letter, size))
             self._bytes[peer] += size
         else:
             self.lost += 1
 
-    def take(self, mail: Mail) -> L:
+    def take(self, mail: PeerReady) -> L:
         """Return the peer's oldest letter, and ring again for the next one."""
         queue = self._letters[mail.peer]
         letter, size = queue.popleft()
@@ -61,4 +61,4 @@ class Letterbox(Generic[L]):
         return letter
 
     def __repr__(self) -> str:
-        return f"<Letterbox peers={len(self._letters)} lost={self.lost}>"
+        return f"<PeerQueue peers={len(self._letters)} lost={self.lost}>"

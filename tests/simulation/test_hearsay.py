@@ -10,7 +10,7 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.gossip.receive import Exchange
+from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.membership.inputs import Received, TopologySettings
 from casty.protocol.split_brain.strategies import (
@@ -149,11 +149,11 @@ def all_lost(state: Gossip, liar: UniqueAddress, victims: frozenset[UniqueAddres
 
 @pytest.mark.parametrize("names", ["abc", "abcde"])
 def test_who_joins_and_says_that_it_hears_nobody_ends_nobody(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    correct = Exchange._with_own_row
+    correct = GossipReceiver._with_own_row
     told = Told(names, joining=True, strategy=KeepMajority())
     liar = told.liar.node
     monkeypatch.setattr(  # it sticks to that
-        Exchange, "_with_own_row", lambda self, *args: args[1] if self.self_node == liar else correct(self, *args)
+        GossipReceiver, "_with_own_row", lambda self, *args: args[1] if self.self_node == liar else correct(self, *args)
     )
     told.tell_all(all_lost, names)
     told.run(1.0)

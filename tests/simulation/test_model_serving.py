@@ -9,7 +9,7 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send
-from casty.protocol.failure_detector.monitor import Accuse
+from casty.protocol.failure_detector.monitor import MarkUnreachable
 from casty.protocol.membership.inputs import TopologySettings
 from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain import serving_lease
@@ -226,7 +226,7 @@ def downed_by_hand_while_cut_off() -> Shop:
 def accused_by_one_and_then_cut_off_from_all() -> Shop:
     shop = Shop(9, "abcde")
     others = set("abcde") - {shop.oldest}
-    shop.cluster.tell(shop.cluster.runs[shop.last], Accuse((shop.cluster.runs[shop.oldest].node,)))
+    shop.cluster.tell(shop.cluster.runs[shop.last], MarkUnreachable((shop.cluster.runs[shop.oldest].node,)))
     shop.run(stable_after(5) - 0.5)
     shop.cluster.cut(shop.oldest, others)
     shop.run(8.0)

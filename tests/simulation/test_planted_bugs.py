@@ -22,7 +22,7 @@ import pytest
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.failure_detector import monitor as availability
-from casty.protocol.failure_detector.monitor import Accuse, Availability
+from casty.protocol.failure_detector.monitor import Availability, MarkUnreachable
 from casty.protocol.gossip import receive as exchange
 from casty.protocol.membership import view
 from casty.protocol.membership.view import View
@@ -153,15 +153,15 @@ def both_halves_go_on(patch: pytest.MonkeyPatch) -> None:
 
 def receiving_makes_a_version(patch: pytest.MonkeyPatch) -> None:
     """A newer state that is taken is changed by that, and is newer once more."""
-    take = exchange.Exchange._take
+    take = exchange.GossipReceiver._take
 
-    def counting(rules: exchange.Exchange, *arguments: object) -> exchange.Outcome:
+    def counting(rules: exchange.GossipReceiver, *arguments: object) -> exchange.Outcome:
         outcome = take(rules, *arguments)
         if not outcome.taken or rules.self_node not in outcome.state.members:
             return outcome
         return replace(outcome, state=outcome.state.changed(rules.self_node))
 
-    patch.setattr(exchange.Exchange, "_take", counting)
+    patch.setattr(exchange.GossipReceiver, "_take", counting)
 
 
 def seen_is_kept_over_a_change(patch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def silent_ones_are_accused_one_by_one(patch: pytest.MonkeyPatch) -> None:
         machine: Availability, nodes: Sequence[UniqueAddress], now: float
     ) -> list[availability.AvailabilityEffect]:
         effects = [effect for node in nodes for effect in accuse(machine, [node], now)]
-        return [replace(effect, doubted=()) if isinstance(effect, Accuse) else effect for effect in effects]
+        return [replace(effect, suspected=()) if isinstance(effect, MarkUnreachable) else effect for effect in effects]
 
     patch.setattr(Availability, "_accuse", singly)
 

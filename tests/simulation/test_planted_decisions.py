@@ -21,8 +21,8 @@ from casty.protocol.membership.joining import Joining
 from casty.protocol.split_brain import bad_links
 from casty.protocol.split_brain import seen_tracker as awareness
 from casty.protocol.split_brain.downing import Downing
-from casty.protocol.split_brain.resolver import Resolver
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.resolver import SplitBrainResolver
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import KeepMajority, KeepOldest, Partition, StaticQuorum
 from casty.testing.simulation import Cut, Fault, Heal, Pause, Scenario, SimulatedLease, Wake, play
 from casty.testing.simulation.scenario import generating as drawing
@@ -96,29 +96,29 @@ BUGS = [
     # the lease of a strategy
     Bug(
         "a minority claims at once",
-        Resolver._contend,
+        SplitBrainResolver._contend,
         "if strategy.against(partition) and claimed != waited:",
         "if False:",
         LEASES,
     ),
     Bug(
         "the lease is asked twice",
-        Resolver._contend,
+        SplitBrainResolver._contend,
         "self._claimed is not None or not leads or not",
         "not leads or not",
         LEASES,
     ),
-    Bug("everybody claims", Resolver._contend, "or not leads or", "or", LEASES),
+    Bug("everybody claims", SplitBrainResolver._contend, "or not leads or", "or", LEASES),
     Bug(
         "who does not get the lease stays",
-        Resolver.answered,
+        SplitBrainResolver.answered,
         "claimed.side & state.members.keys()",
         "frozenset()",
         LEASES,
     ),
     Bug(
         "who gets the lease downs nobody",
-        Resolver.answered,
+        SplitBrainResolver.answered,
         "claimed.others & state.members.keys()",
         "frozenset()",
         LEASES,
@@ -126,21 +126,21 @@ BUGS = [
     # who knows before it is decided
     Bug(
         "a leader downs before all know",
-        Resolver.timer,
+        SplitBrainResolver.timer,
         "== self.self_node and self._is_known(state, lost)",
         "== self.self_node",
         asleep_when_decided(ClusterSettings()),
     ),
     Bug(
         "a leader claims before all know",
-        Resolver._contend,
+        SplitBrainResolver._contend,
         "not self._is_known(state, others)",
         "False",
         asleep_when_decided(LEASE),
     ),
     Bug(
         "who knows first counts for all",
-        Awareness.known_since,
+        SeenTracker.known_since,
         "max(latest, min(times))",
         "min(latest, min(times))",
         LATE,

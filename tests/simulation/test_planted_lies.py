@@ -11,7 +11,7 @@ from test_hearsay import Lie, Told, invented, rows_counted_to
 from casty.errors import DecodeError
 from casty.protocol.gossip.confirmation import Confirmation
 from casty.protocol.gossip.hearsay import _check_jumps
-from casty.protocol.gossip.receive import Exchange
+from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.split_brain.strategies import KeepMajority
 from casty.protocol.state.leader import LeaderActions
 from casty.protocol.state.member import MemberStatus
@@ -21,7 +21,13 @@ from casty.testing.simulation import InvariantBroken
 @pytest.mark.parametrize(
     ("function", "line", "instead", "lie", "joining"),
     [
-        (Exchange._is_own, "speaks_for_itself(state, told, sender)", "True", invented(8, MemberStatus.joining), True),
+        (
+            GossipReceiver._is_own,
+            "speaks_for_itself(state, told, sender)",
+            "True",
+            invented(8, MemberStatus.joining),
+            True,
+        ),
         (Confirmation._is_too_many, "len(unmet) > 1 and", "False and", invented(8, MemberStatus.up), False),
         (
             LeaderActions._moves,

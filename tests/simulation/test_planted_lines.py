@@ -17,11 +17,11 @@ from casty.protocol.failure_detector.flapping import Flapping
 from casty.protocol.failure_detector.local_health import LocalHealth
 from casty.protocol.failure_detector.monitor import Availability
 from casty.protocol.gossip.anti_entropy import AntiEntropy
-from casty.protocol.gossip.receive import Exchange
+from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.membership import admission, leaving
 from casty.protocol.membership.machine import Topology
 from casty.protocol.split_brain.downing import Downing
-from casty.protocol.split_brain.resolver import Resolver
+from casty.protocol.split_brain.resolver import SplitBrainResolver
 from casty.protocol.split_brain.serving_lease import ServingLease
 from casty.protocol.split_brain.strategies import KeepOldest
 from casty.protocol.state import reachability
@@ -95,7 +95,7 @@ BUGS = [
     Bug(
         "an answer lifts no accusation",
         Availability._acked,
-        "return [Absolve(sender), *self._plan_check(now)]",
+        "return [MarkReachable(sender), *self._plan_check(now)]",
         "return self._plan_check(now)",
     ),
     Bug(
@@ -130,7 +130,7 @@ BUGS = [
     Bug(
         "numbers are given twice after a merge", Gossip.merge, "max(self.up_numbers_given", "min(self.up_numbers_given"
     ),
-    Bug("an older state is not answered", Exchange._behind, "return replace", "return outcome or replace"),
+    Bug("an older state is not answered", GossipReceiver._behind, "return replace", "return outcome or replace"),
     Bug("a clock keeps what it knew first", VectorClock.merge, "version > merged.get(node, 0)", "node not in merged"),
     Bug(
         "changes are not pushed",
@@ -158,7 +158,7 @@ BUGS = [
     ),
     Bug(
         "everybody downs the others",
-        Resolver.timer,
+        SplitBrainResolver.timer,
         "leader_of(state, self.self_node) == self.self_node and self._is",
         "self._is",
         partition_scenario,
@@ -178,7 +178,9 @@ BUGS = [
     ),
     Bug("the lease is asked for once", ServingLease.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
     # receiving
-    Bug("who has seen a version is forgotten", Exchange._same, "outcome.state.seen_by_all(seen)", "outcome.state"),
+    Bug(
+        "who has seen a version is forgotten", GossipReceiver._same, "outcome.state.seen_by_all(seen)", "outcome.state"
+    ),
     Bug("a newer version counts as another", Gossip.relation_of, "if other_covers:", "if False:", partition_scenario),
     Bug("a leader is not told who has seen it", AntiEntropy.taken, "[sender, leader]", "[sender]", partition_scenario),
     # letting in

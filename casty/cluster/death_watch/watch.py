@@ -12,7 +12,7 @@ from typing import Never, TypeAlias, assert_never
 from casty.address import UniqueAddress
 from casty.cluster.commands import LocalEnded, SubscribeTopology, UnwatchRemote, WatchCmd, WatchRemote
 from casty.cluster.node import ClusterNode, lane_of
-from casty.cluster.peer_queue import Mail
+from casty.cluster.peer_queue import PeerReady
 from casty.errors import RemoteFailure
 from casty.protocol.death_watch.machine import Attach, DeathWatch, Detach, Target, TellEnd, WatchEffect
 from casty.protocol.effects import Send, SendIfUp, StartTimer, TimerFired
@@ -67,7 +67,7 @@ class WatchDriver:
                 return machine.watch((watcher, ref), _target(ref), now)
             case UnwatchRemote(watcher, ref):
                 return machine.unwatch((watcher, ref))
-            case Mail():
+            case PeerReady():
                 said = self._node.watch_mail.take(event)
                 try:
                     return machine.hear(said.peer, said.message, exists=self._exists(said.message))

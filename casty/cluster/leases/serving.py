@@ -8,7 +8,7 @@ import time
 import trio
 
 from casty.address import UniqueAddress
-from casty.cluster.membership.membership_status import Board
+from casty.cluster.membership.membership_status import MembershipStatus
 from casty.protocol.split_brain.serving_lease import SERVING_TIME
 from casty.protocol.state.member import Member
 
@@ -35,7 +35,7 @@ class ServingLease:
     lost, ask ``wait_free`` before you begin.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: MembershipStatus) -> None:
         self._board = board
         self._until = -math.inf
         self._free_at: dict[UniqueAddress, float] = {}

@@ -10,7 +10,13 @@ from casty.address import NodeAddress
 from casty.cluster.commands import GetSuspicions, HeartbeatCmd, Suspicions
 from casty.cluster.node import ClusterNode
 from casty.protocol.effects import Dial, Send, SendIfUp, StartTimer, TimerFired
-from casty.protocol.failure_detector.monitor import Absolve, Accuse, Availability, AvailabilityEffect, Heard
+from casty.protocol.failure_detector.monitor import (
+    Availability,
+    AvailabilityEffect,
+    Heard,
+    MarkReachable,
+    MarkUnreachable,
+)
 from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
@@ -18,14 +24,14 @@ from casty.runtime.messaging.inbox import Inbox
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SuspicionsReply:
     """Effect: answer a `GetSuspicions`."""
 
     query: GetSuspicions
     suspicions: Suspicions
 
 
-Effect: TypeAlias = AvailabilityEffect | Told
+Effect: TypeAlias = AvailabilityEffect | SuspicionsReply
 
 
 class HeartbeatDriver:
@@ -41,7 +47,7 @@ class HeartbeatDriver:
         """Take a query or an event of the machine."""
         machine = self._machine
         if isinstance(event, GetSuspicions):
-            return (Told(event, Suspicions(self._suspicions())),)
+            return (SuspicionsReply(event, Suspicions(self._suspicions())),)
         if not isinstance(event, Heard):
             return machine.handle(event, now)
         try:
@@ -62,12 +68,12 @@ class HeartbeatDriver:
                 self._node.dial(address)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
-            case Accuse(subjects, held_for):
+            case MarkUnreachable(subjects, held_for):
                 self._node.meters.accusations += 0 if held_for else len(subjects)
                 self._node.subsystems.topology.tell(effect)
-            case Absolve():
+            case MarkReachable():
                 self._node.subsystems.topology.tell(effect)
-            case Told(query, suspicions):
+            case SuspicionsReply(query, suspicions):
                 query.reply_to.tell(suspicions)
             case _ as never:
                 assert_never(never)

@@ -12,7 +12,7 @@ from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
 
 
-class Board:
+class MembershipStatus:
     """The latest snapshot, whether this node has joined, and whether and why its membership ended.
 
     Written by the topology actor, read by tasks that wait.

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 import trio
 
 from casty.address import LastMembership, NodeAddress
-from casty.cluster.membership.membership_status import Board
+from casty.cluster.membership.membership_status import MembershipStatus
 from casty.protocol.membership.joining import FORM_AFTER
 from casty.protocol.messages.membership import JoinAnswer, JoinState
 from casty.schema.names import printable
@@ -25,11 +25,11 @@ REASON_LENGTH_MAX = 300
 logger = logging.getLogger("casty.cluster")
 
 
-class Contacts:
+class SeedStatus:
     """The seeds of this node. News of other addresses are not kept.
 
     >>> node, seed = NodeAddress("10.0.0.8", 2551), NodeAddress("10.0.0.7", 2551)
-    >>> contacts = Contacts()
+    >>> contacts = SeedStatus()
     >>> contacts.expect([seed], node)
     >>> str(contacts)
     '10.0.0.7:2551 has not answered yet'
@@ -91,7 +91,7 @@ class Contacts:
             case JoinState.refused:
                 self._note(seed, f"{seed} refused this node: {printable(answer.reason, REASON_LENGTH_MAX)}")
 
-    async def wait_joined(self, board: Board) -> None:
+    async def wait_joined(self, board: MembershipStatus) -> None:
         """Return once this node is a member; say, now and then, for whom it waits."""
         waited = 0.0
         for delay in chain((WARN_AFTER, *WARN_AGAIN_AFTER), repeat(WARN_EVERY)):

@@ -24,7 +24,7 @@ from casty.cluster.commands import (
 from casty.cluster.leases.lease import ask_lease
 from casty.cluster.membership.subscribers import Subscribers
 from casty.cluster.node import ClusterNode
-from casty.cluster.peer_queue import Mail
+from casty.cluster.peer_queue import PeerReady
 from casty.errors import JoinRefused, NodeDowned, ProtocolError
 from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import watch_members
@@ -73,21 +73,21 @@ VERIFYING_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class NodeReply:
     """Effect: answer a `ResolveNode`."""
 
     query: ResolveNode
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ClusterStateReply:
     """Effect: answer a `GetClusterState`."""
 
     query: GetClusterState
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class MembershipReply:
     """Effect: answer a `GetMembership`."""
 
     query: GetMembership
@@ -100,7 +100,7 @@ class Subscribed:
     subscriber: ActorRef[TopologySnapshot]
 
 
-Effect: TypeAlias = TopologyEffect | Resolved | Shown | Told | Subscribed
+Effect: TypeAlias = TopologyEffect | NodeReply | ClusterStateReply | MembershipReply | Subscribed
 
 
 class TopologyDriver:
@@ -124,14 +124,14 @@ class TopologyDriver:
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""
         match event:
-            case Mail():
+            case PeerReady():
                 return self._received(self._node.topology_mail.take(event), now)
             case ResolveNode():
-                return (Resolved(event),)
+                return (NodeReply(event),)
             case GetClusterState():
-                return (Shown(event),)
+                return (ClusterStateReply(event),)
             case GetMembership():
-                return (Told(event),)
+                return (MembershipReply(event),)
             case SubscribeTopology(reply_to):
                 return (Subscribed(reply_to),)
             case UnsubscribeTopology(subscriber):
@@ -195,11 +195,11 @@ class TopologyDriver:
                 self._verify(effect)
             case Subscribed(subscriber):
                 self._welcome(subscriber)
-            case Resolved(query):
+            case NodeReply(query):
                 query.reply_to.tell(self._resolve(query.node_id))
-            case Shown(query):
+            case ClusterStateReply(query):
                 query.reply_to.tell(self._state())
-            case Told(query):
+            case MembershipReply(query):
                 query.reply_to.tell(Membership(self._machine.member, self._machine.state, dict(self._heard)))
             case AskedToLeave():
                 self._ctx.log.info("%s was asked to leave the cluster", node.self_node.address)

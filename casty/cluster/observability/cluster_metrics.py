@@ -78,7 +78,7 @@ def _nobody() -> Mapping[NodeAddress, float]:
     return {}
 
 
-class Meters:
+class ClusterMetrics:
     """The counters of one node. Its rates are those of the control lane: some dozens a second."""
 
     def __init__(self) -> None:

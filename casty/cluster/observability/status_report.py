@@ -12,7 +12,7 @@ from typing import Never
 
 import trio
 
-from casty.address import NodeAddress, Place, UniqueAddress
+from casty.address import NodeAddress, UniqueAddress, WireRef
 from casty.cluster.commands import GetMembership, GetSuspicions, Membership, Suspicions
 from casty.cluster.node import ClusterNode
 from casty.config import TransportLimits
@@ -30,7 +30,7 @@ from casty.protocol.membership.status import (
 from casty.protocol.state.membership_state import MEMBERS_MAX
 from casty.refs import ActorRef
 from casty.schema.names import printable
-from casty.transport.links.hello import greet
+from casty.transport.links.hello import client_handshake
 from casty.transport.links.link import close
 from casty.transport.links.reading import READ_BYTES_MAX
 from casty.transport.network.interface import Connection, ConnectionLost, Network
@@ -111,7 +111,7 @@ async def _ask(connection: Connection, address: NodeAddress, system_name: str) -
     limits, rng = TransportLimits(), SystemRandom()
     asker = UniqueAddress(ASKER, rng.getrandbits(NONCE_BITS - 1) | 1)
     hello = Hello(PROTOCOL_MIN, PROTOCOL_MAX, system_name, asker, Lane.status, role=CLIENT)
-    answer, decoder = await greet(connection, hello, limits)
+    answer, decoder = await client_handshake(connection, hello, limits)
     if isinstance(answer, Refused):
         raise NoStatus(f"{address} does not tell its status: {printable(answer.reason)}")
     return await _read(connection, decoder, limits)
@@ -141,9 +141,9 @@ async def _read(connection: Connection, decoder: FrameDecoder, limits: Transport
         frames = decoder.feed(data)
 
 
-def _no_export(ref: ActorRef[Never], type_form: object) -> Place:
+def _no_export(ref: ActorRef[Never], type_form: object) -> WireRef:
     raise CastyError("a report has no refs")
 
 
-def _no_import(place: Place, type_form: object) -> ActorRef[Never]:
+def _no_import(place: WireRef, type_form: object) -> ActorRef[Never]:
     raise CastyError("a report has no refs")

@@ -39,7 +39,7 @@ NO_HEAD = b"\0"
 _unpackb = msgpack.unpackb
 
 
-class Place:
+class CachedTarget:
     """Where the messages, or the requests, under one head go, and what makes them."""
 
     __slots__ = ("decode", "entry", "envelope", "is_asked", "mailbox", "path")
@@ -53,7 +53,7 @@ class Place:
         self.envelope = envelope._replace(message=None)
 
 
-class Arrivals:
+class FastReceive:
     """The quick way of one node.
 
     ``take_frame`` is the long way from its start, for the body of an ENVELOPE; ``deliver`` is its end, for a
@@ -85,7 +85,7 @@ class Arrivals:
         self._asker: UniqueAddress | None = None
         self._waiting: AskerRequests | None = None
         """The requests of that node, from which the last one came, that wait: it may withdraw them."""
-        self._ways: dict[bytes, Place | TypeEntry] = {}
+        self._ways: dict[bytes, CachedTarget | TypeEntry] = {}
         """What is known of heads; for that of replies, which are found by their tails, what makes them."""
 
     @trio.lowlevel.enable_ki_protection
@@ -97,10 +97,10 @@ class Arrivals:
         position, count, head, end = start, 0, NO_HEAD, 0
         queue, room = NO_MESSAGES, 0
         """Where the next message goes, and how many there may be."""
-        way: Place | TypeEntry | None = None
-        place: Place | None = None
+        way: CachedTarget | TypeEntry | None = None
+        place: CachedTarget | None = None
         mailbox: MessageQueue | None = None
-        told: Place | None = None
+        told: CachedTarget | None = None
         """The last place: what ends a batch may have none."""
         try:
             for kind, body in islice(frames, start, None):
@@ -111,7 +111,7 @@ class Arrivals:
                     end = int.from_bytes(body[:SIZE_BYTES]) + SIZE_BYTES
                     head = body[:end]
                     way = ways.get(head)
-                    place = way if type(way) is Place and not way.is_asked else None
+                    place = way if type(way) is CachedTarget and not way.is_asked else None
                     told = place or told
                     if place is not None and place.mailbox is not mailbox:
                         mailbox, room = place.mailbox, 0
@@ -189,9 +189,9 @@ class Arrivals:
         # What an actor takes is known by class, once it has been found out; an actor of the library never lists any.
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
-        remember(self._ways, head, Place(entry, ref.mailbox, envelope))
+        remember(self._ways, head, CachedTarget(entry, ref.mailbox, envelope))
 
-    def _queue_for(self, peer: UniqueAddress, place: Place) -> tuple[deque[object], int]:
+    def _queue_for(self, peer: UniqueAddress, place: CachedTarget) -> tuple[deque[object], int]:
         """Return where the next messages of a node go, and how many there may be in it: 0 for the long way."""
         mailbox, backlogs = place.mailbox, self._node.backlogs
         queue, room = mailbox.messages, mailbox.limit
@@ -208,7 +208,7 @@ class Arrivals:
         self._node.kernel.forget_asker(peer)
 
     def _take_other(
-        self, peer: UniqueAddress, body: bytes | memoryview, end: int, way: Place | TypeEntry | None
+        self, peer: UniqueAddress, body: bytes | memoryview, end: int, way: CachedTarget | TypeEntry | None
     ) -> bool:
         """Take an ask, a reply, a message whose head is new, or one that is large; whether it went the quick way."""
         if way is not None and (len(body) < self._elements_max or self._is_bounded(body, end, way)):
@@ -223,7 +223,7 @@ class Arrivals:
         self._take_frame(peer, body)
         return False
 
-    def _is_bounded(self, body: bytes | memoryview, end: int, way: Place | TypeEntry) -> bool:
+    def _is_bounded(self, body: bytes | memoryview, end: int, way: CachedTarget | TypeEntry) -> bool:
         """Whether a message has no more values than it may; what is over, the long way refuses."""
         has_tail = isinstance(way, TypeEntry) or way.is_asked
         limits = self._node.settings.limits
@@ -234,7 +234,7 @@ class Arrivals:
             return False
         return True
 
-    def _take_ask(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: Place) -> bool:
+    def _take_ask(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: CachedTarget) -> bool:
         """Take an ask; False, and nothing has happened, where its actor has ended, as the long way has to tell."""
         start, wait = end + TAIL_BYTES, None
         if place.mailbox.closed:
@@ -248,7 +248,7 @@ class Arrivals:
             self._put(peer, place, message, wait, len(body))
         return True
 
-    def _take_large(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: Place) -> bool:
+    def _take_large(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: CachedTarget) -> bool:
         """The same for a message whose size counts."""
         if place.mailbox.closed:
             return False
@@ -303,7 +303,7 @@ class Arrivals:
         fault.ask = 0 if envelope.wait is None else envelope.wait[1]
         self._refuse(peer, fault)
 
-    def _put(self, peer: UniqueAddress, place: Place, message: object, wait: Wait | None, size: int) -> None:
+    def _put(self, peer: UniqueAddress, place: CachedTarget, message: object, wait: Wait | None, size: int) -> None:
         """Put a message into its mailbox, or where it waits for room."""
         kernel, mailbox, backlogs = self._node.kernel, place.mailbox, self._node.backlogs
         ref: OwnRef[Never] | None = kernel.targets.get(place.path)
@@ -326,7 +326,7 @@ class Arrivals:
             backlogs.sender, backlogs.size, backlogs.cost = peer, size, 0
             backlogs.weigh(ref, message)
 
-    def _note(self, peer: UniqueAddress, count: int, place: Place | None) -> None:
+    def _note(self, peer: UniqueAddress, count: int, place: CachedTarget | None) -> None:
         """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""
         local, backlogs = self._local, self._node.backlogs
         before = local.delivered
@@ -339,13 +339,13 @@ class Arrivals:
             backlogs.look(ref)
 
     def __repr__(self) -> str:
-        return f"<Arrivals heads={len(self._ways)}>"
+        return f"<FastReceive heads={len(self._ways)}>"
 
 
-def remember(ways: dict[bytes, Place | TypeEntry], head: bytes, way: Place | TypeEntry) -> None:
+def remember(ways: dict[bytes, CachedTarget | TypeEntry], head: bytes, way: CachedTarget | TypeEntry) -> None:
     """Put something under a head, when there are HEADS_MAX in place of those whose actors have ended, or of all."""
     if len(ways) >= HEADS_MAX:
-        for old in [old for old, known in ways.items() if isinstance(known, Place) and known.mailbox.closed]:
+        for old in [old for old, known in ways.items() if isinstance(known, CachedTarget) and known.mailbox.closed]:
             del ways[old]
     if len(ways) >= HEADS_MAX:
         ways.clear()

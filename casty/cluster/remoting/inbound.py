@@ -9,7 +9,7 @@ from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rul
 from casty.cluster.commands import PeerSaid
 from casty.cluster.node import ClusterNode, lane_of
 from casty.cluster.observability.status_report import report_frames
-from casty.cluster.remoting.fast_receive import Arrivals
+from casty.cluster.remoting.fast_receive import FastReceive
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.errors import ActorStoppedError, AskFailed, DecodeError, UnknownTypeError
 from casty.protocol.failure_detector.monitor import DialFailed, Heard, LinkLost, RunSeen
@@ -53,7 +53,7 @@ class Inbound:
         self._local = local
         self._states = StateAssembler()
         self._complaints = node.complaints
-        self._arrivals = Arrivals(node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse)
+        self._arrivals = FastReceive(node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse)
 
     def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""

@@ -7,7 +7,7 @@ from typing import Never
 
 from casty.address import UniqueAddress, serial_of
 from casty.cluster.access import is_internal, is_open
-from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, Backlogs
+from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, ReceiveBackpressure
 from casty.cluster.remoting.type_filter import Acceptances
 from casty.errors import AskFailed
 from casty.runtime.events import ASK_FINISHED, ILL_TYPED, MAILBOX_FULL
@@ -33,7 +33,7 @@ class LocalTransport:
     def __init__(self, system: ActorSystem) -> None:
         self._kernel = kernel_of(system)
         self._acceptances = Acceptances()
-        self.backlogs: Backlogs | None = None
+        self.backlogs: ReceiveBackpressure | None = None
         """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
         self.delivered: int = 0
         """Messages and replies that reached an actor or an ask."""
@@ -100,7 +100,12 @@ class LocalTransport:
         return None
 
     def _deliver_of_stranger(
-        self, backlogs: Backlogs, target: OwnRef[Never], message: object, wait: Wait | None, asker: UniqueAddress | None
+        self,
+        backlogs: ReceiveBackpressure,
+        target: OwnRef[Never],
+        message: object,
+        wait: Wait | None,
+        asker: UniqueAddress | None,
     ) -> NoticeCode | None:
         """Hand over a message of who is no member; by way of an adapter too it waits where such messages wait."""
         cell = target.owner()

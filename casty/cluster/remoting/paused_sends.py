@@ -18,7 +18,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.links.send_queue import REQUEST_PARTS
 from casty.transport.manager.peers import RemoteTransport
-from casty.wire.chunking.chunks import KEPT_SECONDS, Fate, cut, large_frame, number_of
+from casty.wire.chunking.chunks import KEPT_SECONDS, ChunkOutcome, cut, large_frame, number_of
 from casty.wire.control.deadline import with_time_left
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
 
@@ -33,8 +33,8 @@ STALE_AFTER = KEPT_SECONDS / 2
 asked to hold back meanwhile, and the node may have dropped it. The half is for LARGE to get there."""
 
 REASONS = {
-    Fate.no_room: "the other node has no room for more large messages",
-    Fate.too_large: "it is larger than the other node takes",
+    ChunkOutcome.no_room: "the other node has no room for more large messages",
+    ChunkOutcome.too_large: "it is larger than the other node takes",
 }
 
 FOR_MEMBERS: Final = "the node there is no member, and a message that is larger than a frame goes to members alone"
@@ -93,7 +93,7 @@ class _Peer:
     """How many of those have no request, and did not look since they were woken: nobody is refused because of one."""
 
 
-class Holds:
+class PausedSends:
     """The holds of one node."""
 
     def __init__(
@@ -143,7 +143,7 @@ class Holds:
             self._append(to, path, frame, frame)
 
     async def send(self, to: UniqueAddress, path: str, frame: bytes, deadline: float | None = None) -> None:
-        """Take such a frame, waiting for room; cancelled, it was not taken. For ``deadline`` see `Outbox.put`.
+        """Take such a frame, waiting for room; cancelled, it was not taken. For ``deadline`` see `SendQueue.put`.
 
         One that is refused by then becomes a dead letter.
         """
@@ -201,12 +201,12 @@ class Holds:
             if address == peer.address:
                 self.resume(peer, path)
 
-    def arrived(self, peer: UniqueAddress, number: int, fate: Fate) -> None:
+    def arrived(self, peer: UniqueAddress, number: int, fate: ChunkOutcome) -> None:
         """Take note that a node has all slices of a message, or has dropped it."""
         large = self._large.get(number)
         if large is None or not peer.is_named(large.to):
             return
-        if fate is Fate.complete:
+        if fate is ChunkOutcome.complete:
             del self._large[number]
             large.has_arrived, large.since = True, self._now()
             self._advance(large.hold)
@@ -346,7 +346,7 @@ class Holds:
             del self._peers[address]
 
     def __repr__(self) -> str:
-        return f"<Holds actors={len(self.by_actor)} large={len(self._large)}>"
+        return f"<PausedSends actors={len(self.by_actor)} large={len(self._large)}>"
 
 
 def envelopes_of(frames: Sequence[bytes]) -> list[bytes]:

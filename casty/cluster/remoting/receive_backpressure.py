@@ -31,7 +31,7 @@ from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.queueing.crowd import Allowance, Origin
 from casty.runtime.messaging.queueing.fair_queue import FairQueue
-from casty.runtime.messaging.queueing.weights import Weights
+from casty.runtime.messaging.queueing.weights import QueuedBytes
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.system.kernel import Kernel
 from casty.transport.limits.shares import shares
@@ -78,7 +78,7 @@ class _Backlog:
     """When each of them was asked for the last time."""
 
 
-class Backlogs:
+class ReceiveBackpressure:
     """The backlogs of one node. ``start`` runs a function in a task that ends with the node's links."""
 
     def __init__(
@@ -288,7 +288,7 @@ class Backlogs:
     def _note_size(self, mailbox: MessageQueue, message: object, size: int) -> None:
         if size >= LARGE_BYTES_MIN:
             if mailbox.weights is None:
-                mailbox.weights = Weights()
+                mailbox.weights = QueuedBytes()
             mailbox.weights.add(message, size)
 
     def _popped(self, backlog: _Backlog) -> object:
@@ -310,7 +310,7 @@ class Backlogs:
         return True
 
     def __repr__(self) -> str:
-        return f"<Backlogs actors={len(self.by_path)} bytes={self.bytes}>"
+        return f"<ReceiveBackpressure actors={len(self.by_path)} bytes={self.bytes}>"
 
 
 def _longest(mailbox: MessageQueue) -> int:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 import trio
 
-from casty.address import ASK_PREFIX, ActorAddress, Place, UniqueAddress, serial_of
+from casty.address import ASK_PREFIX, ActorAddress, UniqueAddress, WireRef, serial_of
 from casty.errors import AskFailed, CastyError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, MessageSummary
 from casty.runtime.messaging.ask import ErrorReply, describe
 from casty.runtime.messaging.mailbox import Nothing, Request, payload
 from casty.runtime.messaging.ref import AskableRef, UnsentRequest, refuse_thread
-from casty.transport.manager.link_handle import Route
-from casty.wire.chunking.buffers import Piece
+from casty.transport.manager.link_handle import LinkHandle
+from casty.wire.chunking.buffers import Buffer
 from casty.wire.codec.codec import Write
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.encoded import EncodedMessage
@@ -24,7 +24,7 @@ from casty.wire.frame import Lane
 
 if TYPE_CHECKING:
     from casty.cluster.node import ClusterNode
-    from casty.cluster.remoting.paused_sends import Holds
+    from casty.cluster.remoting.paused_sends import PausedSends
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class RemoteRef(AskableRef[M_contra]):
 
     __slots__ = ("_address", "_asked", "_node", "_place", "_route", "_tail", "_told", "_type_form")
 
-    def __init__(self, node: ClusterNode, place: Place, route: Route | None, type_form: object) -> None:
+    def __init__(self, node: ClusterNode, place: WireRef, route: LinkHandle | None, type_form: object) -> None:
         self._node = node
         self._place = place
         self._address: ActorAddress | None = None
@@ -112,7 +112,7 @@ class RemoteRef(AskableRef[M_contra]):
             is_taken = route.put_request(frame)  # as in `tell`
         return None if is_taken else _Unsent(self, request, frame)
 
-    def write_now(self, pieces: list[Piece]) -> bool:
+    def write_now(self, pieces: list[Buffer]) -> bool:
         """Write a large frame from where its pieces lie, if nothing is to go before it and it needs no slices."""
         node, route, holds = self._node, self._route, self._node.holds
         if route is None or holds is None or (holds.by_actor and holds.has(route.to, self._place[1])):
@@ -192,7 +192,7 @@ class RemoteRef(AskableRef[M_contra]):
             kernel.dead_letter(message, self, OUTBOUND_FULL)
             self._refuse_ask(message, route, MailboxFull(REPLY_LOST))
 
-    def _refuse_ask(self, message: object, route: Route, error: CastyError) -> None:
+    def _refuse_ask(self, message: object, route: LinkHandle, error: CastyError) -> None:
         """Tell who waits for a reply why it was not sent; the time-out ends it where there is no room for this."""
         node, (_, path, _, _, _, uid) = self._node, self._place
         serial = serial_of(path)
@@ -226,7 +226,7 @@ class RemoteRef(AskableRef[M_contra]):
         if route is not None and holds is not None:
             await self._queue(frame, route, holds)
 
-    async def _queue(self, frame: bytes, route: Route, holds: Holds) -> None:
+    async def _queue(self, frame: bytes, route: LinkHandle, holds: PausedSends) -> None:
         path = self._place[1]
         if len(frame) > self._node.frame_bytes_max or (holds.by_actor and holds.has(route.to, path)):
             await holds.send(route.to, path, frame)

@@ -22,7 +22,7 @@ REMEMBERED_MAX: Final = 16_384
 """Actors, and types of replies, for which it is remembered what they take."""
 
 
-class Acceptance:
+class TypeFilter:
     """What values of one type form look like when they arrive."""
 
     __slots__ = ("_classes", "_is_open", "_names")
@@ -51,8 +51,8 @@ class Acceptances:
     """What each target on this node takes, found out once."""
 
     def __init__(self) -> None:
-        self._of_actors: dict[int, Acceptance] = {}
-        self._of_replies: dict[object, Acceptance] = {}
+        self._of_actors: dict[int, TypeFilter] = {}
+        self._of_replies: dict[object, TypeFilter] = {}
         self.fitting: set[tuple[tuple[object, ...], type]] = set()
         """Types of replies, and classes all of whose instances are of them."""
 
@@ -89,12 +89,12 @@ class Acceptances:
         return False
 
 
-def _known(table: dict[Any, Acceptance], key: object, type_form: object) -> Acceptance:
+def _known(table: dict[Any, TypeFilter], key: object, type_form: object) -> TypeFilter:
     acceptance = table.get(key)
     if acceptance is None:
         if len(table) >= REMEMBERED_MAX:
             table.clear()
-        acceptance = table[key] = Acceptance(type_form)
+        acceptance = table[key] = TypeFilter(type_form)
     return acceptance
 
 

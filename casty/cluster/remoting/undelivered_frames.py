@@ -36,7 +36,7 @@ class _Then:
     call: Callable[[], None]
 
 
-class DeadFrames:
+class UndeliveredFrames:
     """The dead frames of one node.
 
     ``show`` makes a dead letter of one, with the reason; ``count`` does so of many, without the messages in them.
@@ -128,4 +128,4 @@ class DeadFrames:
             self._take_turn()
 
     def __repr__(self) -> str:
-        return f"<DeadFrames waiting={len(self._waiting)}>"
+        return f"<UndeliveredFrames waiting={len(self._waiting)}>"

@@ -98,24 +98,24 @@ class RunSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuse:
+class MarkUnreachable:
     """Effect: these do not answer, all at one time; or one does again, and is taken back in ``held_for`` seconds."""
 
     subjects: tuple[UniqueAddress, ...]
     held_for: float = 0.0
-    doubted: tuple[UniqueAddress, ...] = ()
-    """Whose next answer this node waits for; `Accuse` or `Absolve` follows for each."""
+    suspected: tuple[UniqueAddress, ...] = ()
+    """Whose next answer this node waits for; `MarkUnreachable` or `MarkReachable` follows for each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Absolve:
+class MarkReachable:
     """Effect: the member, accused or doubted before, answers again."""
 
     subject: UniqueAddress
 
 
 AvailabilityEvent = WatchMembers | Heard | LinkLost | DialFailed | RunSeen | TimerFired
-AvailabilityEffect = Send | SendIfUp | Dial | StartTimer | Accuse | Absolve
+AvailabilityEffect = Send | SendIfUp | Dial | StartTimer | MarkUnreachable | MarkReachable
 
 
 def is_availability_timer(key: str) -> bool:
@@ -137,7 +137,7 @@ class Availability:
     detector: PhiAccrualFailureDetector[UniqueAddress] = field(init=False)
     monitored: list[UniqueAddress] = field(init=False, default_factory=lambda: list[UniqueAddress]())
     accused: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
-    _doubted: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
+    _suspected: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _members: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _voters: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _heard_at: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
@@ -215,8 +215,8 @@ class Availability:
             self.detector.expect(node, now)
         # Whoever is gone and accused is down or removed: the accusation ends with the member.
         self.accused.difference_update(gone)
-        let_go = [Absolve(node) for node in gone if node in self._doubted and node in self._members]
-        self._doubted.difference_update(gone)
+        let_go = [MarkReachable(node) for node in gone if node in self._suspected and node in self._members]
+        self._suspected.difference_update(gone)
         return [*let_go, *self._beat(new), *self._plan_check(now)]
 
     def _heard(self, sender: UniqueAddress, message: LivenessMessage, now: float) -> list[AvailabilityEffect]:
@@ -241,16 +241,16 @@ class Availability:
         self._heard_at[sender] = now
         self._probes.ended(sender)
         self._refused_at.pop(sender.address, None)
-        is_doubted = sender in self._doubted
-        self._doubted.discard(sender)
+        is_doubted = sender in self._suspected
+        self._suspected.discard(sender)
         if sender not in self.accused:
-            return [Absolve(sender)] if is_doubted else []
+            return [MarkReachable(sender)] if is_doubted else []
         steady_for = stable_after(len(self._members)) if self.stable_after is None else self.stable_after
         was_held = self._flapping.is_held(sender)
         if not self._flapping.answered(sender, now, was_silent=was_silent, steady_for=steady_for):
-            return [] if was_held else [Accuse((sender,), steady_for + HELD_LONGER)]
+            return [] if was_held else [MarkUnreachable((sender,), steady_for + HELD_LONGER)]
         self.accused.discard(sender)
-        return [Absolve(sender), *self._plan_check(now)]
+        return [MarkReachable(sender), *self._plan_check(now)]
 
     def _asked(self, sender: UniqueAddress, request: ProbeRequest, now: float) -> list[Send]:
         # Between members only: a stranger could have this node dial whatever address it names.
@@ -311,8 +311,8 @@ class Availability:
         others = self._choose(now)
         # Not only the overdue ones: of whoever is cut off at this moment the last answer has just come. And those who
         # are monitored from now on too: what the accused ones have said of them counts no more.
-        self._doubted = {node for node in self.monitored if node not in self.accused}
-        return [Accuse(tuple(lost), doubted=tuple(sorted(self._doubted))), *others]
+        self._suspected = {node for node in self.monitored if node not in self.accused}
+        return [MarkUnreachable(tuple(lost), suspected=tuple(sorted(self._suspected))), *others]
 
     def _crossing(self, node: UniqueAddress, threshold: float, after_pause_max: float) -> float:
         """Return when phi reaches the threshold, so long after the pause at most, if this node has listened always."""

@@ -65,7 +65,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Exchange:
+class GossipReceiver:
     """The rules, for one node."""
 
     self_node: UniqueAddress

@@ -46,7 +46,7 @@ class Dissolve:
 
 
 @dataclass(slots=True)
-class Reunion:
+class ClusterMerge:
     """The machine of one member."""
 
     member: Member

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Send, SendIfUp, StartTimer, TimerFired
-from casty.protocol.failure_detector.monitor import Absolve, Accuse
+from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.leaving import AskedToLeave
 from casty.protocol.membership.view import ViewEffect
@@ -134,7 +134,7 @@ class Downed:
 
 
 TopologyEvent = (
-    Start | Received | TimerFired | Accuse | Absolve | AddressAnswered | SelfAlias | HelloRefused
+    Start | Received | TimerFired | MarkUnreachable | MarkReachable | AddressAnswered | SelfAlias | HelloRefused
     | LeaveMember | WorkFinished | DownMember | OwnServices | WantServing | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (

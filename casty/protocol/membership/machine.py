@@ -12,14 +12,14 @@ from typing import assert_never
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
-from casty.protocol.failure_detector.monitor import Absolve, Accuse
+from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
 from casty.protocol.gossip.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
 from casty.protocol.gossip.confirmation import CONFIRM, vouchers_of
 from casty.protocol.gossip.hearsay import has_word
-from casty.protocol.gossip.receive import Exchange, Outcome
+from casty.protocol.gossip.receive import GossipReceiver, Outcome
 from casty.protocol.gossip.state_on_wire import from_wire, seen_on_wire
 from casty.protocol.membership.admission import ADMITTED, VerifyAddress, address_refusal, judge
-from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, Dissolve, Reunion
+from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, ClusterMerge, Dissolve
 from casty.protocol.membership.founding import Founding, cluster_id_of
 from casty.protocol.membership.inputs import (
     AddressAnswered,
@@ -58,8 +58,8 @@ from casty.protocol.messages.membership import (
     ServingRequest,
     TopologyMessage,
 )
-from casty.protocol.split_brain.machine import SIDE_TIMERS, Sides
-from casty.protocol.split_brain.resolver import LeaseAnswered, Ruling
+from casty.protocol.split_brain.machine import SIDE_TIMERS, SplitBrain
+from casty.protocol.split_brain.resolver import DowningDecision, LeaseAnswered
 from casty.protocol.state.leader import LeaderActions
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -86,12 +86,12 @@ class Topology:
     _node: UniqueAddress = field(init=False)
     joining: Joining = field(init=False)
     _founding: Founding = field(init=False)
-    _reunion: Reunion = field(init=False)
+    _reunion: ClusterMerge = field(init=False)
     _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
-    _sides: Sides = field(init=False)
+    _sides: SplitBrain = field(init=False)
     _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
-    _exchange: Exchange = field(init=False)
+    _exchange: GossipReceiver = field(init=False)
     _pushes: Pushes = field(init=False)
     _leave: OwnLeave = field(init=False)
     _orders: Orders = field(init=False)
@@ -102,12 +102,12 @@ class Topology:
         self._node = self.member.unique
         self._founding = Founding(self._node, self.seeds, settings.allow_new_cluster)
         self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
-        self._reunion = Reunion(self.member, settings.shared, self._founding, self.rng)
+        self._reunion = ClusterMerge(self.member, settings.shared, self._founding, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
-        self._exchange = Exchange(self._node, self._spread, settings.downing)
+        self._exchange = GossipReceiver(self._node, self._spread, settings.downing)
         self._pushes = Pushes(self._spread)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
-        self._sides = Sides(self._node, settings.downing, settings.stable_after)
+        self._sides = SplitBrain(self._node, settings.downing, settings.stable_after)
         self._leave = OwnLeave(self._node, settings.leave_timeout)
         self._orders = Orders(self._node)
         self.view = View(self._node)
@@ -155,7 +155,9 @@ class Topology:
                 return [*self.joining.withdraw(), Left()]
             case WantServing():
                 return [*self._sides.serving.want(None, now)]
-            case Received() | Accuse() | Absolve() | AddressAnswered() | LeaseAnswered() | LeaveMember() | DownMember():
+            case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered():
+                return []
+            case LeaseAnswered() | LeaveMember() | DownMember():
                 return []
             case _ as never:
                 assert_never(never)
@@ -195,11 +197,11 @@ class Topology:
                 return self._received(state, sender, message, now)
             case TimerFired(key):
                 return self._timer(state, key, now)
-            case Accuse(subjects, held_for, doubted):
-                self.view.doubt(doubted)
+            case MarkUnreachable(subjects, held_for, suspected):
+                self.view.doubt(suspected)
                 self.state = self._sides.accuse(state, subjects, now + held_for)
                 return []
-            case Absolve(subject):
+            case MarkReachable(subject):
                 self.view.trust(subject)
                 self.state = self._sides.absolve(state, subject)
                 return []
@@ -268,15 +270,12 @@ class Topology:
         return [*outcome.effects]
 
     def _met(self, state: Gossip, found: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
-        notes: list[TopologyEffect] = []
         for one in found:
-            if isinstance(one, Note):
-                notes.append(one)
-            else:
+            if isinstance(one, Dissolve):
                 self._given_up = one.reason
                 gone = state.present if one.with_all else {self._node}
                 self.state = state.with_moved(self._node, gone, MemberStatus.down)
-        return notes
+        return [one for one in found if isinstance(one, Note)]
 
     def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
         if key == GOSSIP:
@@ -295,7 +294,7 @@ class Topology:
             return [*last_words(state, self._node, now), Left()]
         return self._rule(state, self._sides.timer(state, key, now)) if key in SIDE_TIMERS else []
 
-    def _rule(self, state: Gossip, ruling: Ruling) -> list[TopologyEffect]:
+    def _rule(self, state: Gossip, ruling: DowningDecision) -> list[TopologyEffect]:
         if not ruling.lost:
             return [*ruling.effects]
         self._given_up = ruling.given_up

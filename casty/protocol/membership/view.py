@@ -59,7 +59,7 @@ class View:
     """Who is told to be unreachable: the newer of UnreachableMember and ReachableMember was the first."""
     _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
     _shown: frozenset[Member] = frozenset()
-    _doubted: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
+    _suspected: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     """Whose next answer this node waits for."""
     _told_up: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     _state: Gossip | None = None
@@ -68,12 +68,12 @@ class View:
 
     def doubt(self, nodes: Collection[UniqueAddress]) -> None:
         """Take note that this node waits for the next answers of these members."""
-        self._doubted.update(nodes)
+        self._suspected.update(nodes)
 
     def trust(self, node: UniqueAddress) -> None:
         """Take note that a member answers; `update` says what follows, though the state may be the same."""
-        if node in self._doubted:
-            self._doubted.discard(node)
+        if node in self._suspected:
+            self._suspected.discard(node)
             self._state = None
 
     def update(self, state: Gossip, registry: Registry) -> Sequence[ViewEffect]:
@@ -123,7 +123,7 @@ class View:
                 self._told_up.discard(node)
                 effects.append(Publish(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))
             effects.append(Forget(node))
-        self._doubted.difference_update(gone)
+        self._suspected.difference_update(gone)
         self._members, self.unreachable = members, unreachable
         return effects
 
@@ -135,5 +135,5 @@ class View:
         returning = self.unreachable & state.present - lost
         if not returning:
             return lost
-        doubted = self._doubted & state.unreachable
-        return lost.union(n for n in returning if n in doubted or state.members[n].status is MemberStatus.down)
+        suspected = self._suspected & state.unreachable
+        return lost.union(n for n in returning if n in suspected or state.members[n].status is MemberStatus.down)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import LeaseMajority, Partition, Strategy
 from casty.protocol.state.member import GOING, Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 
 
-def still_counting(state: Gossip, strategy: Strategy | None, awareness: Awareness) -> tuple[Member, ...]:
+def still_counting(state: Gossip, strategy: Strategy | None, awareness: SeenTracker) -> tuple[Member, ...]:
     """Return the members that are down and count all the same, as they were before: up, or joining."""
     if not state.down or strategy is None or isinstance(strategy, LeaseMajority):  # the lease remembers who lost
         return ()

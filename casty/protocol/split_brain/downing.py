@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from casty.address import UniqueAddress
 from casty.protocol.split_brain.bad_links import bad_links, ends_to_go, without_links
 from casty.protocol.split_brain.down_commit import still_counting
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import KeepMajority, LeaseMajority, Partition, Strategy
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -83,7 +83,7 @@ class Downing:
 
     strategy: Strategy | None = KeepMajority()
     stable_after: float | None = None
-    awareness: Awareness = field(default_factory=Awareness)
+    awareness: SeenTracker = field(default_factory=SeenTracker)
     """Kept by whoever owns this machine."""
     _view: _View = field(init=False, default=_NOTHING)
     _changed_at: float = field(init=False, default=0.0)

@@ -13,8 +13,8 @@ from casty.address import UniqueAddress
 from casty.protocol.effects import StartTimer
 from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain.downing import Downing
-from casty.protocol.split_brain.resolver import CLAIM, DOWNING, LeaseAnswered, Resolver, Ruling
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.resolver import CLAIM, DOWNING, DowningDecision, LeaseAnswered, SplitBrainResolver
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.serving_lease import SERVING, ServingEffect, ServingLease
 from casty.protocol.split_brain.strategies import Strategy
 from casty.protocol.state.membership_state import Gossip
@@ -24,19 +24,19 @@ SIDE_TIMERS = frozenset({DOWNING, CLAIM, SERVING})
 
 
 @dataclass(slots=True)
-class Sides:
+class SplitBrain:
     """The machines of one node."""
 
     self_node: UniqueAddress
     strategy: Strategy | None
     stable_after: float | None = None
-    resolver: Resolver = field(init=False)
+    resolver: SplitBrainResolver = field(init=False)
     serving: ServingLease = field(init=False)
-    _awareness: Awareness = field(init=False, default_factory=Awareness)
+    _awareness: SeenTracker = field(init=False, default_factory=SeenTracker)
 
     def __post_init__(self) -> None:
         downing = Downing(self.strategy, self.stable_after, self._awareness)
-        self.resolver = Resolver(self.self_node, downing, self._awareness)
+        self.resolver = SplitBrainResolver(self.self_node, downing, self._awareness)
         self.serving = ServingLease(self.self_node, self.strategy, self._awareness)
 
     def observe(self, state: Gossip, now: float) -> list[StartTimer | ServingEffect]:
@@ -67,12 +67,12 @@ class Sides:
             return self.serving.asked(state, sender, message)
         return self.serving.granted(state, sender, message)
 
-    def timer(self, state: Gossip, key: str, now: float) -> Ruling:
+    def timer(self, state: Gossip, key: str, now: float) -> DowningDecision:
         """Do what was planned."""
         if key == SERVING:
-            return Ruling(effects=tuple(self.serving.ask(state, now)))
+            return DowningDecision(effects=tuple(self.serving.ask(state, now)))
         return self.resolver.timer(state, key, now)
 
-    def answered(self, state: Gossip, answer: LeaseAnswered) -> Ruling:
+    def answered(self, state: Gossip, answer: LeaseAnswered) -> DowningDecision:
         """Take the answer of the outside lease."""
         return self.resolver.answered(state, answer)

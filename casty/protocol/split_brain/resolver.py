@@ -20,7 +20,7 @@ from casty.address import UniqueAddress
 from casty.lease import LeaseClaim
 from casty.protocol.effects import StartTimer
 from casty.protocol.split_brain.downing import Downing
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.serving_lease import ServingEffect
 from casty.protocol.split_brain.strategies import LeaseMajority
 from casty.protocol.state.leader import leader_of
@@ -48,7 +48,7 @@ class LeaseAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class DowningDecision:
     """Whom to down now, and what to do besides; ``given_up`` says why this node is among them."""
 
     lost: frozenset[UniqueAddress] = frozenset()
@@ -72,12 +72,12 @@ class _Claimed:
 
 
 @dataclass(slots=True)
-class Resolver:
+class SplitBrainResolver:
     """The machine of one node."""
 
     self_node: UniqueAddress
     downing: Downing
-    awareness: Awareness
+    awareness: SeenTracker
     _waiting: _Claimed | None = field(init=False, default=None)
     """The claim of the side that looks smaller, until its delay is over."""
     _claimed: _Claimed | None = field(init=False, default=None)
@@ -88,7 +88,7 @@ class Resolver:
         due = self.downing.observe(state, self.self_node, now)
         return [] if due is None else [StartTimer(DOWNING, due)]
 
-    def timer(self, state: Gossip, key: str, now: float) -> Ruling:
+    def timer(self, state: Gossip, key: str, now: float) -> DowningDecision:
         """Decide, when it is due."""
         waited = self._waiting if key == CLAIM else None
         if key == CLAIM:
@@ -101,23 +101,23 @@ class Resolver:
         if isinstance(strategy, LeaseMajority) and has_side and self.downing.is_settled(state, now):
             return self._contend(strategy, state, waited, now)
         if self.self_node in lost:
-            return Ruling(lost, self.downing.why(state, self.self_node, now))
+            return DowningDecision(lost, self.downing.why(state, self.self_node, now))
         if leader_of(state, self.self_node) == self.self_node and self._is_known(state, lost):
-            return Ruling(lost)
+            return DowningDecision(lost)
         return self._again(state, now)
 
-    def answered(self, state: Gossip, answer: LeaseAnswered) -> Ruling:
+    def answered(self, state: Gossip, answer: LeaseAnswered) -> DowningDecision:
         """Take the lease's answer: the others are lost, or this side is."""
         claimed = self._claimed
         if claimed is None or claimed.claim != answer.claim:
-            return Ruling()
+            return DowningDecision()
         self._claimed = None
         if answer.held:
             # Also those who answer again by now: they were ruled out, and would never get the lease any more.
-            return Ruling(claimed.others & state.members.keys())
-        return Ruling(claimed.side & state.members.keys(), f"it did not get the lease: {answer.why}")
+            return DowningDecision(claimed.others & state.members.keys())
+        return DowningDecision(claimed.side & state.members.keys(), f"it did not get the lease: {answer.why}")
 
-    def _contend(self, strategy: LeaseMajority, state: Gossip, waited: _Claimed | None, now: float) -> Ruling:
+    def _contend(self, strategy: LeaseMajority, state: Gossip, waited: _Claimed | None, now: float) -> DowningDecision:
         partition = self.downing.partition(state, self.self_node)
         mine, others, indirect = (
             frozenset(member.unique for member in part)
@@ -131,11 +131,11 @@ class Resolver:
         again = self._again(state, now).effects
         if strategy.against(partition) and claimed != waited:
             if claimed == self._waiting:
-                return Ruling(effects=again)
+                return DowningDecision(effects=again)
             self._waiting = claimed
-            return Ruling(effects=(StartTimer(CLAIM, strategy.minority_delay), *again))
+            return DowningDecision(effects=(StartTimer(CLAIM, strategy.minority_delay), *again))
         self._claimed = claimed
-        return Ruling(effects=(AcquireLease(claim), *again))
+        return DowningDecision(effects=(AcquireLease(claim), *again))
 
     def _is_known(self, state: Gossip, lost: frozenset[UniqueAddress]) -> bool:
         """Whether all that this side counts on are known to know whom it has lost."""
@@ -143,9 +143,9 @@ class Resolver:
         side = [member.unique for member in partition.reachable if member.unique not in lost]
         return all(self.awareness.known_since(node, side) is not None for node in lost)
 
-    def _again(self, state: Gossip, now: float) -> Ruling:
+    def _again(self, state: Gossip, now: float) -> DowningDecision:
         due = self.downing.observe(state, self.self_node, now)
         if due is None:
             self._waiting = None
-            return Ruling()
-        return Ruling(effects=(StartTimer(DOWNING, max(due, DOWNING_RETRY)),))
+            return DowningDecision()
+        return DowningDecision(effects=(StartTimer(DOWNING, max(due, DOWNING_RETRY)),))

@@ -45,7 +45,7 @@ class _Accused:
 
 
 @dataclass(slots=True)
-class Awareness:
+class SeenTracker:
     """The notes of one node; call `observe` with each state."""
 
     _accused: dict[UniqueAddress, _Accused] = field(default_factory=lambda: dict[UniqueAddress, _Accused]())

@@ -32,7 +32,7 @@ from casty.address import UniqueAddress
 from casty.protocol.effects import Send, SendIfUp, StartTimer
 from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain.down_commit import still_counting
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import Partition, Strategy
 from casty.protocol.state.member import GOING, Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -85,7 +85,7 @@ class ServingLease:
 
     self_node: UniqueAddress
     strategy: Strategy | None
-    awareness: Awareness
+    awareness: SeenTracker
     until: float = field(init=False, default=-math.inf)
     _wanted: bool = field(init=False, default=False)
     _sequence: int = field(init=False, default=0)

@@ -18,12 +18,12 @@ from casty.config import MailboxOverflowStrategy
 from casty.errors import DeathPactError
 from casty.protocol.actor.supervision import Directive, RestartBudget, SupervisionStrategy
 from casty.runtime.actor.becoming import become
-from casty.runtime.actor.children import Family
+from casty.runtime.actor.children import Children
 from casty.runtime.actor.supervisor import (
-    Verdict,
-    condemn,
+    FailureDecision,
+    decide_failure,
     fail_late,
-    judge,
+    record_failure,
     refuse_in_hand,
     report_cut,
     restart_by_choice,
@@ -36,11 +36,11 @@ from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, Unhan
 from casty.runtime.messaging.checked_ref import ref_to
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request, payload
-from casty.runtime.messaging.queueing.notices import EndNotice
+from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.messaging.requests import opened
-from casty.runtime.messaging.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Look
-from casty.runtime.messaging.timers import Entry
+from casty.runtime.messaging.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Wakeup
+from casty.runtime.messaging.timers import TimerEntry
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 class Cell:
     """The state of one actor. Only its own task runs its code."""
 
-    home: Family
+    home: Children
     path: str
     behavior: Behavior[Never]
     mailbox: MessageQueue
@@ -68,7 +68,7 @@ class Cell:
     """The message that was being handled when the life ended, or that main took last."""
     request: Request | None = None
     """What brought the message in hand, if its sender waits for a reply."""
-    family: Family | None = None
+    family: Children | None = None
     timers: dict[Hashable, ActorTimer] | None = None
     idle: IdleTimer | None = None
     """The receive time-out among the timers."""
@@ -97,8 +97,8 @@ class Cell:
     kill_scope: trio.CancelScope | None = None
     cleanup_scope: trio.CancelScope | None = None
     pause_scope: trio.CancelScope | None = None
-    cut: Entry | None = None
-    _verdict: Verdict | None = None
+    cut: TimerEntry | None = None
+    _verdict: FailureDecision | None = None
     """The failure that ends the present life, from when it is known until the next life begins."""
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class Cell:
     def signal(self, signal: object) -> None:
         """Have the actor see ``signal`` before its next message; the end of an actor after those there are."""
         if isinstance(signal, Terminated):
-            self.mailbox.put_notice(EndNotice(signal))
+            self.mailbox.put_notice(TerminatedNotice(signal))
         elif not self.stopping:
             if self.control is None:
                 self.control = deque()
@@ -147,7 +147,7 @@ class Cell:
         if self.stopping or self._verdict is not None:
             fail_late(self, error)
             return
-        verdict = judge(self, error)
+        verdict = decide_failure(self, error)
         if verdict.decision.directive is not Directive.resume:
             self._verdict = verdict
             self.signal(Failure(verdict.error))
@@ -197,11 +197,11 @@ class Cell:
             self.waiters = trio.Event()
         await self.waiters.wait()
 
-    def own_family(self) -> Family:
+    def own_family(self) -> Children:
         """Return the family, founding it first where there is none."""
         if self.family is None:
             self.kernel.check_thread(f"found a family of {self.path}")
-            self.family = Family(self.kernel, self)
+            self.family = Children(self.kernel, self)
             if self.stopping or self.task is None:
                 self.family.closed = True
             else:
@@ -223,18 +223,18 @@ class Cell:
                     error = await end_life(self, verdict)
                     if error is None:
                         break
-                    verdict = judge(self, error)
+                    verdict = decide_failure(self, error)
                     directive = verdict.decision.directive
                 begins = directive is Directive.restart
                 if verdict.is_final:
                     break
                 if begins and self.stop_requested:
-                    condemn(self, verdict)
+                    record_failure(self, verdict)
                     break
         finally:
             await finish(self)
 
-    async def _live(self, begins: bool, cause: Exception | None) -> Verdict | None:
+    async def _live(self, begins: bool, cause: Exception | None) -> FailureDecision | None:
         """Live until something fails, which is returned and judged, or until the actor is to stop."""
         self._verdict = None
         self.kill_scope = trio.CancelScope()
@@ -249,7 +249,7 @@ class Cell:
                     check_end(await self.main(self.context, self.inbox), self.path)
         except Exception as error:  # the supervisor's boundary: an actor's failure ends here
             if self._verdict is None:
-                self._verdict = judge(self, error)
+                self._verdict = decide_failure(self, error)
             elif error is not self._verdict.error:
                 fail_late(self, error)
         if self._verdict is not None or self.kill_scope.cancelled_caught:
@@ -309,7 +309,7 @@ class Cell:
                         continue
                     return
                 kind = type(message)
-                if kind is Request or kind is EndNotice:
+                if kind is Request or kind is TerminatedNotice:
                     message = opened(self, message)
                     if message is NOTHING:
                         kernel.delivered -= 1  # counted with the batch
@@ -364,7 +364,7 @@ class Cell:
                         return message
                 case Failure():
                     raise signal.error
-                case Look():
+                case Wakeup():
                     pass
                 case _:
                     return signal
@@ -392,7 +392,7 @@ class Cell:
 
     def _cut_later(self) -> None:
         if self.cut is None:
-            self.cut = self.kernel.keeper.after(self.kernel.config.stop_timeout, self._cut_handler)
+            self.cut = self.kernel.keeper.call_later(self.kernel.config.stop_timeout, self._cut_handler)
 
     def _cut_handler(self) -> None:
         report_cut(self, "the message in hand")

@@ -41,7 +41,7 @@ async def stopped(child: Cell | None, drain: float) -> None:
     kernel = child.kernel
     if drain > 0 and not child.stop_requested:
         child.mailbox.put_notice(PILL)
-        late = kernel.keeper.after(drain, child.stop)
+        late = kernel.keeper.call_later(drain, child.stop)
     else:
         child.stop()
         late = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from casty.runtime.system.kernel import Kernel
 
 
-class Family:
+class Children:
     """The children of one actor, or of the system itself when ``parent`` is None."""
 
     __slots__ = (

@@ -16,7 +16,7 @@ from casty.errors import ActorStoppedError
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.child_end import child_of, stopped
-from casty.runtime.actor.children import Family
+from casty.runtime.actor.children import Children
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.watching import Watching, unwatch, watch, watching
 from casty.runtime.behavior.behavior import Behavior
@@ -511,7 +511,7 @@ async def _pipe(
     await cell.ref.put(message)
 
 
-def spawn(home: Family, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
+def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
     """Start an actor in ``home`` and return its ref; names that begin with ``_`` are internal."""
     kernel = home.kernel
     check_behavior(behavior, "spawn")

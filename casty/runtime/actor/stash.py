@@ -14,7 +14,7 @@ from casty.errors import StashOverflowError
 from casty.runtime.behavior.behavior import SAME, Behavior
 from casty.runtime.events import ACTOR_STOPPED
 from casty.runtime.messaging.mailbox import NOTHING, Request, payload
-from casty.runtime.messaging.signals import LOOK
+from casty.runtime.messaging.signals import WAKEUP
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell
@@ -150,7 +150,7 @@ def put_back(cell: Cell, messages: list[object]) -> None:
     """Have an actor take ``messages`` next, in this order."""
     if messages:
         cell.mailbox.put_back(messages)
-        cell.signal(LOOK)
+        cell.signal(WAKEUP)
 
 
 def put_back_all(cell: Cell) -> None:

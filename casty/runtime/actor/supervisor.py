@@ -26,7 +26,7 @@ STOP_DECISION = Decision(Directive.stop)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FailureDecision:
     """A failure and what follows from it."""
 
     error: Exception
@@ -38,29 +38,29 @@ class Verdict:
         return self.decision.directive in (Directive.stop, Directive.escalate)
 
 
-def judge(cell: Cell, error: Exception) -> Verdict:
+def decide_failure(cell: Cell, error: Exception) -> FailureDecision:
     """Ask the strategies of an actor that goes on, at least so far; log and publish the outcome."""
     if cell.budget is None:
         cell.budget = RestartBudget()
     verdict = _judge(cell, error, cell.budget, final=cell.stop_requested)
     if verdict.is_final:
-        condemn(cell, verdict)
+        record_failure(cell, verdict)
     return verdict
 
 
-def restart_by_choice(cell: Cell) -> Verdict:
+def restart_by_choice(cell: Cell) -> FailureDecision:
     """Return what follows when a handler answers ``restart``: no failure, and no part of the budget."""
-    return Verdict(RestartRequested(f"{cell.path} asked for a restart"), Decision(Directive.restart))
+    return FailureDecision(RestartRequested(f"{cell.path} asked for a restart"), Decision(Directive.restart))
 
 
 def fail_late(cell: Cell, error: Exception) -> None:
     """Take in a failure of an actor whose fate is decided already; it can still be escalated."""
     verdict = _judge(cell, error, RestartBudget(), final=True)
     if cell.stopping or cell.is_condemned:
-        condemn(cell, verdict)
+        record_failure(cell, verdict)
 
 
-def condemn(cell: Cell, verdict: Verdict) -> None:
+def record_failure(cell: Cell, verdict: FailureDecision) -> None:
     """Keep what an actor that stops has failed with, for the watchers and for the parent."""
     if isinstance(verdict.error, RestartRequested):
         return
@@ -79,7 +79,7 @@ def escalate(cell: Cell) -> None:
             parent.fail_from_outside(error)
 
 
-def refuse_in_hand(cell: Cell, verdict: Verdict | None) -> None:
+def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
     """Tell who asked that the message in hand gets no reply."""
     message, cell.in_hand = payload(cell.in_hand), NOTHING
     if message is not NOTHING:
@@ -96,7 +96,7 @@ def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
     logger.error("%s of actor %s did not end within %s s and was cancelled", what, cell.path, seconds)
 
 
-def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) -> Verdict:
+def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) -> FailureDecision:
     try:
         decision = decide(cell.strategies or (), error, budget, cell.kernel.now(), cell.kernel.rng)
     except Exception as broken:  # the strategy is the user's code: its own failure is one that stops
@@ -108,7 +108,7 @@ def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) 
     elif decision.directive is Directive.restart and final:
         decision = STOP_DECISION
     _report(cell, error, decision)
-    return Verdict(error, decision)
+    return FailureDecision(error, decision)
 
 
 def _report(cell: Cell, error: Exception, decision: Decision) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from casty.runtime.actor.stash import put_back_all
-from casty.runtime.actor.supervisor import Verdict, escalate, fail_late, report_cut
+from casty.runtime.actor.supervisor import FailureDecision, escalate, fail_late, report_cut
 from casty.runtime.actor.watching import unwatch_all
 from casty.runtime.events import ACTOR_STOPPED, ActorStopped, Terminated
 from casty.runtime.messaging.signals import STOP
@@ -27,7 +27,7 @@ DEAD_LETTERS_AT_ONCE: Final = 256
 """Dead letters of a stopping actor between two checkpoints."""
 
 
-async def end_life(cell: Cell, verdict: Verdict) -> Exception | None:
+async def end_life(cell: Cell, verdict: FailureDecision) -> Exception | None:
     """End the life that failed and wait out the pause before the next; return what failed in a hook.
 
     What stays is the ref, the mailbox, who watches the actor and, if that was chosen, its children.
@@ -95,7 +95,7 @@ async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -
     with trio.CancelScope() as cell.cleanup_scope:
         if is_late:
             cell.cleanup_scope.cancel()
-        bound = cell.kernel.keeper.after(cell.kernel.config.stop_timeout, cell.cleanup_scope.cancel)
+        bound = cell.kernel.keeper.call_later(cell.kernel.config.stop_timeout, cell.cleanup_scope.cancel)
         for hook in hooks:
             try:
                 await hook()
@@ -122,7 +122,7 @@ async def _pause(cell: Cell, delay: float) -> None:
         await trio.lowlevel.checkpoint()
         return
     cell.pause_scope = trio.CancelScope()
-    entry = cell.kernel.keeper.after(delay, cell.pause_scope.cancel)
+    entry = cell.kernel.keeper.call_later(delay, cell.pause_scope.cancel)
     with cell.pause_scope:
         await trio.sleep_forever()
     cell.kernel.keeper.finish(entry)

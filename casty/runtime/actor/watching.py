@@ -12,7 +12,7 @@ from casty.refs import ActorRef, check_ref
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.mailbox import NOTHING
 from casty.runtime.messaging.named_refs import InlineRef
-from casty.runtime.messaging.queueing.notices import EndNotice
+from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import OwnRef
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def awaited(watcher: Cell, terminated: Terminated) -> Terminated | None:
     return terminated if given == terminated.ref else Terminated(given, terminated.cause)
 
 
-def opened_end(watcher: Cell, notice: EndNotice) -> object:
+def opened_end(watcher: Cell, notice: TerminatedNotice) -> object:
     """Return the Terminated to be handled now; NOTHING when the watch was given up meanwhile."""
     watcher.mailbox.notice_taken()
     if notice.terminated is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Never
 
-from casty.runtime.messaging.timers import Entry, Keeper
+from casty.runtime.messaging.timers import TimerEntry, TimerQueue
 
 if TYPE_CHECKING:
     from casty.runtime.messaging.ask import AskRef
@@ -13,7 +13,7 @@ SLICE: Final = 0.02
 """Seconds per slot of the wheel: a time-out comes at most this much late."""
 
 
-class Bucket(Entry):
+class Bucket(TimerEntry):
     """The open slots whose time-outs fall into one slice of time."""
 
     __slots__ = ("end", "number", "slots", "start", "wheel")
@@ -42,7 +42,7 @@ class AskWheel:
 
     __slots__ = ("_asks", "_buckets", "_keeper", "newest")
 
-    def __init__(self, keeper: Keeper, asks: dict[int, AskRef[Never]]) -> None:
+    def __init__(self, keeper: TimerQueue, asks: dict[int, AskRef[Never]]) -> None:
         self._keeper = keeper
         self._asks = asks
         self._buckets: dict[int, Bucket] = {}

@@ -13,13 +13,13 @@ from casty.address import UniqueAddress, in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.runtime.messaging.queueing.crowd import Allowance, Origin
 from casty.runtime.messaging.queueing.fair_queue import QUANTUM, FairQueue
-from casty.runtime.messaging.queueing.notices import EndNotice, sender_of
+from casty.runtime.messaging.queueing.notices import TerminatedNotice, sender_of
 from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell
     from casty.runtime.events import DeadLetterReason
-    from casty.runtime.messaging.queueing.weights import Weights
+    from casty.runtime.messaging.queueing.weights import QueuedBytes
     from casty.runtime.messaging.ref import AskableRef
 
 BATCH_MESSAGES: Final = 64
@@ -150,7 +150,7 @@ def payload(message: object) -> object:
     """Return what a handler sees of what is in a mailbox."""
     if isinstance(message, Request):
         return message.message
-    return message.terminated if isinstance(message, EndNotice) else message
+    return message.terminated if isinstance(message, TerminatedNotice) else message
 
 
 class MessageQueue:
@@ -216,7 +216,7 @@ class MessageQueue:
         """Ends of watched actors among the messages: beyond the bound, in their place."""
         self.withdrawn = 0
         """Requests among the messages that nobody waits for any more."""
-        self.weights: Weights | None = None
+        self.weights: QueuedBytes | None = None
         """Of the large messages from other nodes among the messages; None where none ever came."""
         self._holds_own_end = False
         self._withdrawn_elsewhere = 0
@@ -278,7 +278,7 @@ class MessageQueue:
         if self._holds_own_end:
             return message
         notices: list[object] = []
-        while type(oldest := self.messages.popleft()) is EndNotice:
+        while type(oldest := self.messages.popleft()) is TerminatedNotice:
             notices.append(oldest)
         self.messages.extendleft(reversed(notices))
         self.messages.append(message)
@@ -290,11 +290,11 @@ class MessageQueue:
             return
         if not self.limit:
             self.messages, self.limit = deque(), self.capacity
-        if not isinstance(notice, EndNotice):
+        if not isinstance(notice, TerminatedNotice):
             self._holds_own_end = True
         self.notices += 1
         self.limit += 1
-        sender = sender_of(notice, self.flows) if self.flows and isinstance(notice, EndNotice) else None
+        sender = sender_of(notice, self.flows) if self.flows and isinstance(notice, TerminatedNotice) else None
         if self.flows and sender is not None:
             self.flows.promote(sender)
         (self.messages if sender is None or self.flows is None else self.flows.tail(sender)).append(notice)
@@ -331,7 +331,7 @@ class MessageQueue:
             self.messages, self.limit = deque(), self.capacity
         self.flows, self._takes_turns = FairQueue(), not self.messages
         if self.messages:
-            self.put_notice(EndNotice(None))
+            self.put_notice(TerminatedNotice(None))
         return self.flows
 
     @property
@@ -408,7 +408,7 @@ class MessageQueue:
 
     def admit(self, taken: object) -> None:
         """Let those who wait for room in, first come first served, now that ``taken`` is out of the queue."""
-        if type(taken) is EndNotice:
+        if type(taken) is TerminatedNotice:
             return  # it took no room
         while self.senders and len(self.messages) < self.limit:
             task, message = self.senders.popitem(last=False)
@@ -451,7 +451,7 @@ class MessageQueue:
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
             trio.lowlevel.reschedule(task, WOKEN)
         self.senders = self.weights = self._turn_of = None
-        return [message for message in waiting if not isinstance(message, EndNotice)]
+        return [message for message in waiting if not isinstance(message, TerminatedNotice)]
 
     def queued(self) -> Iterator[object]:
         """Yield all that waits outside of the stashes."""

@@ -8,7 +8,7 @@ from casty.errors import UnsupportedTypeError
 from casty.runtime.actor.watching import opened_end
 from casty.runtime.events import NOT_ENCODABLE, REQUEST_EXPIRED
 from casty.runtime.messaging.mailbox import NOTHING, Request
-from casty.runtime.messaging.queueing.notices import EndNotice
+from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import AskableRef, OwnRef, request_or_drop, tell_or_drop
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ M = TypeVar("M")
 def opened(cell: Cell, wrapped: object) -> object:
     """Return the message to be handled now; NOTHING when it was withdrawn, or its time is up."""
     if not isinstance(wrapped, Request):
-        return opened_end(cell, wrapped) if isinstance(wrapped, EndNotice) else wrapped
+        return opened_end(cell, wrapped) if isinstance(wrapped, TerminatedNotice) else wrapped
     message = wrapped.message
     if message is NOTHING:
         return wrapped.take()

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from casty.runtime.messaging.mailbox import NOTHING
-from casty.runtime.messaging.timers import Entry
+from casty.runtime.messaging.timers import TimerEntry
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell
@@ -42,8 +42,8 @@ class PoisonPill:
         return "PoisonPill()"
 
 
-class Look:
-    """The type of `LOOK`, the signal that only makes an actor look again for what it takes next."""
+class Wakeup:
+    """The type of `WAKEUP`, the signal that only makes an actor look again for what it takes next."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class Failure:
         self.error = error
 
 
-class ActorTimer(Entry):
+class ActorTimer(TimerEntry):
     """A message of an actor to itself, later. Valid as long as it is the one under its key."""
 
     __slots__ = ("cell", "interval", "key", "message", "pending")
@@ -130,7 +130,7 @@ class IdleTimer(ActorTimer):
 
 
 STOP: Final = Stop()
-LOOK: Final = Look()
+WAKEUP: Final = Wakeup()
 RECEIVE_TIMEOUT: Final = object()
 """The key of the receive time-out among the timers of an actor."""
 PILL: Final = PoisonPill()

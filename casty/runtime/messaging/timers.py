@@ -25,7 +25,7 @@ DEAD_ENTRIES_MAX = 256
 """The heap is rebuilt when it holds more finished entries than this, and more than live ones."""
 
 
-class Entry:
+class TimerEntry:
     """Something with a deadline. It fires once per deadline unless it was finished before."""
 
     __slots__ = ("finished",)
@@ -38,7 +38,7 @@ class Entry:
         """Do what is due, without blocking or raising; return the next deadline, or None if done."""
 
 
-class Action(Entry):
+class Action(TimerEntry):
     """An entry that calls a function, once or again and again."""
 
     __slots__ = ("_function", "_interval")
@@ -53,32 +53,32 @@ class Action(Entry):
         return None if self._interval is None else deadline + self._interval
 
 
-class Keeper:
+class TimerQueue:
     """Fires entries when they are due, in order of deadline."""
 
     __slots__ = ("_dead", "_heap", "_now", "_scope", "_serial")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Entry]] = []
+        self._heap: list[tuple[float, int, TimerEntry]] = []
         self._serial = 0
         self._dead = 0
         self._scope: trio.CancelScope | None = None
         self._now = trio.current_time
 
-    def add(self, entry: Entry, deadline: float) -> None:
+    def add(self, entry: TimerEntry, deadline: float) -> None:
         """Have ``entry`` fire at ``deadline``, a time of the Trio clock."""
         self._serial += 1
         heapq.heappush(self._heap, (deadline, self._serial, entry))
         if self._scope is not None and deadline < self._scope.deadline:
             self._scope.deadline = deadline
 
-    def after(self, delay: float, function: Callable[[], None]) -> Entry:
+    def call_later(self, delay: float, function: Callable[[], None]) -> TimerEntry:
         """Call ``function`` in ``delay`` seconds, unless the returned entry is finished before."""
         entry = Action(function)
         self.add(entry, self._now() + delay)
         return entry
 
-    def finish(self, entry: Entry) -> None:
+    def finish(self, entry: TimerEntry) -> None:
         """Make sure that ``entry`` does not fire any more."""
         if not entry.finished:
             entry.finished = True
@@ -165,9 +165,9 @@ class Scheduler:
 
     __slots__ = ("_entries", "_keeper")
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: TimerQueue) -> None:
         self._keeper = keeper
-        self._entries: dict[Hashable, Entry] = {}
+        self._entries: dict[Hashable, TimerEntry] = {}
 
     def handle(self, command: SchedulerCmd) -> None:
         """Take a command at once. ValueError for a delay or interval that makes no sense."""
@@ -193,13 +193,13 @@ class Scheduler:
         """Take note that the entry of ``key`` has done its work."""
         self._entries.pop(key, None)
 
-    def _replace(self, key: Hashable, entry: Entry, delay: float) -> None:
+    def _replace(self, key: Hashable, entry: TimerEntry, delay: float) -> None:
         self.forget(key)
         self._entries[key] = entry
         self._keeper.add(entry, trio.current_time() + delay)
 
 
-class Delivery(Entry):
+class Delivery(TimerEntry):
     """A scheduled message on its way."""
 
     __slots__ = ("_interval", "_key", "_message", "_scheduler", "_target")

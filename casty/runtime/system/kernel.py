@@ -16,7 +16,7 @@ from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.actor.children import Family
+from casty.runtime.actor.children import Children
 from casty.runtime.events import (
     ACTOR_STOPPED,
     ILL_TYPED,
@@ -40,7 +40,7 @@ from casty.runtime.messaging.ask_wheel import AskWheel
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.messaging.named_refs import InlineRef, PathRef
 from casty.runtime.messaging.ref import AskableRef, OwnRef
-from casty.runtime.messaging.timers import Keeper, Scheduler, SchedulerCmd
+from casty.runtime.messaging.timers import Scheduler, SchedulerCmd, TimerQueue
 from casty.runtime.system.event_stream import EventStream
 from casty.runtime.system.shutdown import Shutdown
 from casty.runtime.system.statistics import SystemStatistics, statistics_of
@@ -97,7 +97,7 @@ class Kernel:
     def __init__(
         self, system: ActorSystem, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
     ) -> None:
-        self.roots = Family(self, None)
+        self.roots = Children(self, None)
         self.on_spawn: Callable[[object], None] | None = None
         """Called at each spawn with the message type, where annotations tell it."""
         self.discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
@@ -121,7 +121,7 @@ class Kernel:
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self.context = contextvars.Context()
         self.context.run(inside.set, self)
-        self.keeper = Keeper()
+        self.keeper = TimerQueue()
         self.asks: dict[int, AskRef[Never]] = {}
         self.wheel = AskWheel(self.keeper, self.asks)
         self.requests: dict[UniqueAddress, AskerRequests] = {}

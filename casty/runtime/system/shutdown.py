@@ -75,7 +75,7 @@ class Shutdown:
             self._phase = phase
             await self._run_hooks(phase)
             with trio.CancelScope() as self._scope:
-                bound = kernel.keeper.after(kernel.config.shutdown_timeout, self._scope.cancel)
+                bound = kernel.keeper.call_later(kernel.config.shutdown_timeout, self._scope.cancel)
                 await self._work(phase)
                 kernel.keeper.finish(bound)
             if self._scope.cancelled_caught:
@@ -118,7 +118,7 @@ class Shutdown:
         seconds = kernel.config.stop_timeout
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            bound = kernel.keeper.after(seconds, partial(self._cut, phase, nursery.cancel_scope))
+            bound = kernel.keeper.call_later(seconds, partial(self._cut, phase, nursery.cancel_scope))
             for number, (name, hook) in enumerate(hooks):
                 self._running[number] = name
                 kernel.start(nursery, self._run_hook, (number, hook), f"{kernel.name} ({phase.value}: {name})")

@@ -17,7 +17,7 @@ from casty.config.validation import check_kind
 from casty.errors import ActorStoppedError, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.actor.cell import Cell
-from casty.runtime.actor.children import Family
+from casty.runtime.actor.children import Children
 from casty.runtime.actor.context import spawn
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import check_async_function
@@ -151,7 +151,7 @@ class ActorSystem:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, kernel: Kernel) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
-        watchdog = Watchdog(kernel, {Cell.run.__code__: "self", Family.run_task.__code__: "parent"})
+        watchdog = Watchdog(kernel, {Cell.run.__code__: "self", Children.run_task.__code__: "parent"})
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):

@@ -14,7 +14,7 @@ SILENCE_GRANTED = 0.1
 """Seconds in which nobody is shown out for others. A hello comes right behind the connection, however long its way."""
 
 
-class Place:
+class HandshakeSlot:
     """One connection at the door. ``scope`` is cancelled when it has to make room."""
 
     __slots__ = ("host", "scope", "since")
@@ -25,10 +25,10 @@ class Place:
         self.scope = trio.CancelScope()
 
 
-class Gate:
+class HandshakeSlots:
     """Counts connections before their hello, in all and per remote host.
 
-    >>> gate = Gate(total_max=2, per_host_max=1)
+    >>> gate = HandshakeSlots(total_max=2, per_host_max=1)
     >>> first, second, third = [gate.enter("10.0.0.9", at) for at in (0.0, 0.05, 0.1)]
     >>> first.scope.cancel_called, second, third is None, gate.inside
     (True, None, False, 1)
@@ -40,13 +40,13 @@ class Gate:
         self.inside = 0
         self._total_max = total_max
         self._per_host_max = per_host_max
-        self._at: dict[str, dict[Place, None]] = {}
+        self._at: dict[str, dict[HandshakeSlot, None]] = {}
 
-    def enter(self, host: str, now: float) -> Place | None:
+    def enter(self, host: str, now: float) -> HandshakeSlot | None:
         """Return a place; None when there is none, and nobody who has stood there for long enough to be shown out."""
         there = self._at.get(host, {})
         if len(there) >= self._per_host_max:
-            candidates: Collection[Place] = there
+            candidates: Collection[HandshakeSlot] = there
         elif self.inside >= self._total_max:
             candidates = max(self._at.values(), key=len)
         else:
@@ -57,12 +57,12 @@ class Gate:
                 return None
             self.leave(first)
             first.scope.cancel()
-        place = Place(host, now)
+        place = HandshakeSlot(host, now)
         self.inside += 1
         self._at.setdefault(host, {})[place] = None
         return place
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: HandshakeSlot) -> None:
         """Give a place back; again changes nothing."""
         there = self._at.get(place.host, {})
         if place not in there:
@@ -73,4 +73,4 @@ class Gate:
             del self._at[place.host]
 
     def __repr__(self) -> str:
-        return f"<Gate inside={self.inside}>"
+        return f"<HandshakeSlots inside={self.inside}>"

@@ -48,7 +48,7 @@ class _Source:
         return self.lines < lines_max
 
 
-class Complaints:
+class RateLimitedLog:
     """A logger with a bound for each source; ``clock`` returns monotonic seconds."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
@@ -59,9 +59,9 @@ class Complaints:
         self._own = _Source(float("-inf"))
         """For the texts of this library: peers must not use up its lines."""
 
-    def under(self, logger: logging.Logger) -> Complaints:
+    def under(self, logger: logging.Logger) -> RateLimitedLog:
         """Return the same for another logger: a source has its lines once for both."""
-        other = Complaints(logger, self._clock)
+        other = RateLimitedLog(logger, self._clock)
         other._sources, other._all, other._own = self._sources, self._all, self._own
         return other
 
@@ -158,4 +158,4 @@ class Complaints:
         origin.held, origin.held_level = 0, logging.NOTSET
 
     def __repr__(self) -> str:
-        return f"<Complaints sources={len(self._sources)} held={sum(s.held for s in self._sources.values())}>"
+        return f"<RateLimitedLog sources={len(self._sources)} held={sum(s.held for s in self._sources.values())}>"

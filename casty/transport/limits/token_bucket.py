@@ -33,10 +33,10 @@ SECOND_COST_BYTES = 20 * 1024 * 1024
 a twentieth of it for their frames to actors, and those of all hosts a fifth."""
 
 
-class Credit:
+class TokenBucket:
     """A bucket that fills with time: taking more than it holds is paid for by waiting.
 
-    >>> credit = Credit(per_second=100, burst=50, now=0.0)
+    >>> credit = TokenBucket(per_second=100, burst=50, now=0.0)
     >>> credit.take(50, now=0.0), credit.take(20, now=0.0), credit.take(5, now=1.0)
     (0.0, 0.2, 0.0)
     """
@@ -60,10 +60,10 @@ class Credit:
         return self._held + (now - self._since) * self._per_second >= self._burst
 
     def __repr__(self) -> str:
-        return f"<Credit held={self._held:g}>"
+        return f"<TokenBucket held={self._held:g}>"
 
 
-class Pace:
+class FairTokenBucket:
     """A credit of several links, which pay in small turns: the lowest rank first, then first in, first out.
 
     With ``beyond`` what is taken is paid for there too. One turn of each pace waits there at a time, so those
@@ -72,7 +72,7 @@ class Pace:
 
     __slots__ = ("_beyond", "_credit", "_is_taken", "_order", "_waiting")
 
-    def __init__(self, credit: Credit, *, beyond: Pace | None = None) -> None:
+    def __init__(self, credit: TokenBucket, *, beyond: FairTokenBucket | None = None) -> None:
         self._beyond = beyond
         self._credit = credit
         self._is_taken = False
@@ -131,14 +131,14 @@ class Pace:
         return not self._is_taken and self._credit.is_full(now)
 
     def __repr__(self) -> str:
-        return f"<Pace {self._credit!r} waiting={len(self._waiting)}>"
+        return f"<FairTokenBucket {self._credit!r} waiting={len(self._waiting)}>"
 
 
-def control_credit(now: float, *, shares: int = 1) -> Credit:
+def control_credit(now: float, *, shares: int = 1) -> TokenBucket:
     """Return the credit of a new control link, or of all strangers of so many hosts."""
-    return Credit(per_second=shares * CONTROL_BYTES_PER_SECOND, burst=shares * CONTROL_BYTES_BURST, now=now)
+    return TokenBucket(per_second=shares * CONTROL_BYTES_PER_SECOND, burst=shares * CONTROL_BYTES_BURST, now=now)
 
 
-def stranger_credit(now: float, *, shares: int = 1) -> Credit:
+def stranger_credit(now: float, *, shares: int = 1) -> TokenBucket:
     """Return the credit that all strangers of so many hosts have for frames to actors."""
-    return Credit(per_second=shares * STRANGER_BYTES_PER_SECOND, burst=shares * STRANGER_BYTES_BURST, now=now)
+    return TokenBucket(per_second=shares * STRANGER_BYTES_PER_SECOND, burst=shares * STRANGER_BYTES_BURST, now=now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from casty.transport.limits.charges import JOINED_LOOK, charge
-from casty.transport.limits.token_bucket import FRAME_COST_BYTES, SECOND_COST_BYTES, STRANGER_PATIENCE, Pace
+from casty.transport.limits.token_bucket import FRAME_COST_BYTES, SECOND_COST_BYTES, STRANGER_PATIENCE, FairTokenBucket
 from casty.transport.links.reading import Frames
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ TOO_LARGE: Final = "it is no member, and sends a message that is too large for s
 class Bounds(Protocol):
     """What all strangers share."""
 
-    def pace(self, session: Session) -> Pace:
+    def pace(self, session: Session) -> FairTokenBucket:
         """Return what the session is read by at this moment."""
         ...
 

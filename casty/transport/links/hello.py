@@ -30,7 +30,7 @@ HUNG_UP = Refused("it was closed again before its hello", final=False)
 """The answer of a node that takes nobody any more: in the order of things, at both ends."""
 
 
-class TurnedAway(Exception):
+class HandshakeRefused(Exception):
     """The answer to the hello was no."""
 
     def __init__(self, refusal: Refused) -> None:
@@ -38,7 +38,7 @@ class TurnedAway(Exception):
         self.refusal = refusal
 
 
-async def greet(
+async def client_handshake(
     connection: Connection, hello: Hello, limits: TransportLimits
 ) -> tuple[HelloAck | Refused, FrameDecoder]:
     """Say hello and return the answer, with the decoder for what follows."""
@@ -56,7 +56,7 @@ async def greet(
             raise ProtocolError(f"expected an answer to the hello, got a {kind.name} frame")
 
 
-async def receive_hello(connection: Connection, limits: TransportLimits) -> tuple[Hello | Refused, FrameDecoder]:
+async def server_handshake(connection: Connection, limits: TransportLimits) -> tuple[Hello | Refused, FrameDecoder]:
     """Return the hello that must come first, or its refusal, with the decoder for what follows."""
     kind, body, decoder = await _first_frame(connection, limits)
     if kind is not FrameKind.HELLO:

@@ -18,17 +18,17 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
-from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.limits.token_bucket import FRAME_COST_BYTES, control_credit
 from casty.transport.links.acknowledging import Acknowledging
 from casty.transport.links.guests import LATE, Bounds, Guest
 from casty.transport.links.reading import FrameReader, Frames, Places
-from casty.transport.links.send_queue import Outbox, Tally
+from casty.transport.links.send_queue import ByteQuota, SendQueue
 from casty.transport.links.succession import REPLACED, read_out
 from casty.transport.links.traffic import Traffic
 from casty.transport.links.writing import FrameWriter
 from casty.transport.network.interface import Connection, ConnectionLost
-from casty.wire.chunking.buffers import Piece
+from casty.wire.chunking.buffers import Buffer
 from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
 
 FRAMES_BEFORE_YIELD = 64
@@ -52,7 +52,7 @@ IDLE_FRAME = frame(FrameKind.IDLE, b"")
 STAY_FRAME = frame(FrameKind.STAY, b"")
 
 
-class Rest(Enum):
+class IdleClose(Enum):
     """How far two nodes are with ending a link that neither needs.
 
     Whoever asks writes nothing until it is answered, and whoever says goodbye never writes again: so no
@@ -84,12 +84,12 @@ class Link:
         lane: Lane,
         limits: TransportLimits,
         dials: Container[tuple[NodeAddress, Lane]],
-        tally: Tally,
+        tally: ByteQuota,
     ) -> None:
         self.peer = peer
         self.lane = lane
         messages_max, bytes_max = limits.outbound_messages_max, limits.outbound_bytes_max
-        self.outbox = Outbox(messages_max=messages_max, bytes_max=bytes_max, tally=tally)
+        self.outbox = SendQueue(messages_max=messages_max, bytes_max=bytes_max, tally=tally)
         self.session: Session | None = None
         self.traffic = Traffic()
         self.failures = 0
@@ -118,7 +118,7 @@ class SessionOwner:
     bounds: Bounds
     """For those whose peers are no members."""
     asking: Callable[[], int]
-    complaints: Complaints
+    complaints: RateLimitedLog
     places: Places = field(default_factory=Places)
 
 
@@ -157,7 +157,7 @@ class Session:
         self.over = trio.Event()
         self.is_finishing = False
         """Whether nothing is taken for it any more."""
-        self.rest = Rest.no
+        self.rest = IdleClose.no
         self._guest: Guest | None = None
         """What holds while the peer is no member."""
         self._connection = connection
@@ -255,9 +255,14 @@ class Session:
         self._acks.begin()  # what has come meanwhile came on the old one
         self.predecessor = None
 
-    def write_now(self, pieces: list[Piece]) -> bool:
+    def write_now(self, pieces: list[Buffer]) -> bool:
         """Write a frame from where its pieces lie, past the queue; False when it has to be queued."""
-        if self.rest is not Rest.no or self.is_finishing or self._is_parting or not self._writer.write_pieces(pieces):
+        if (
+            self.rest is not IdleClose.no
+            or self.is_finishing
+            or self._is_parting
+            or not self._writer.write_pieces(pieces)
+        ):
             return False
         self.used = trio.current_time()
         return True
@@ -269,8 +274,8 @@ class Session:
 
     def retire(self) -> None:
         """Ask the peer whether it needs the link; without an answer it ends after REST_GRACE."""
-        if self.rest is Rest.no:
-            self._rest_as(Rest.wanted)
+        if self.rest is IdleClose.no:
+            self._rest_as(IdleClose.wanted)
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
@@ -287,7 +292,7 @@ class Session:
                 if not writer.is_idle:  # an early write has left something, which goes before all else
                     await writer.write_queued()
                     continue
-                if self.rest is not Rest.no and not self.is_finishing:
+                if self.rest is not IdleClose.no and not self.is_finishing:
                     if await self._write_rest():
                         return
                     continue
@@ -311,14 +316,14 @@ class Session:
 
     async def _write_rest(self) -> bool:
         """Write what ending an idle link takes, and nothing else; whether that was the goodbye."""
-        if self.rest is Rest.agreed:
+        if self.rest is IdleClose.agreed:
             await self._writer.write(self._acks.frame() + GOODBYE_FRAME)
             self._has_said_goodbye = True
             return True
-        if self.rest is Rest.wanted:
-            self.rest = Rest.asked
+        if self.rest is IdleClose.wanted:
+            self.rest = IdleClose.asked
             await self._writer.write(IDLE_FRAME)
-        if self.rest is Rest.asked:
+        if self.rest is IdleClose.asked:
             await self.link.outbox.wait(only_woken=True)
         return False
 
@@ -332,20 +337,20 @@ class Session:
 
     def _asked_to_rest(self) -> None:
         """Agree to end the link, unless something is queued or half written; that crosses it first."""
-        if self.rest is Rest.no and not (self._writer.is_idle and self.link.outbox.is_idle):
+        if self.rest is IdleClose.no and not (self._writer.is_idle and self.link.outbox.is_idle):
             self._is_to_stay = True
             self.link.outbox.wake()
         else:
-            self._rest_as(Rest.agreed)
+            self._rest_as(IdleClose.agreed)
 
-    def _rest_as(self, rest: Rest) -> None:
+    def _rest_as(self, rest: IdleClose) -> None:
         self.rest = rest
         self.closes_at = trio.current_time() + REST_GRACE
         self.link.outbox.wake()
 
     def _told_to_stay(self) -> None:
-        if self.rest is not Rest.agreed:
-            self.rest = Rest.no
+        if self.rest is not IdleClose.agreed:
+            self.rest = IdleClose.no
             self.closes_at = math.inf
             self.used = trio.current_time()
             self.link.outbox.wake()

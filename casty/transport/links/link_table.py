@@ -53,7 +53,7 @@ class TransportStatistics:
     frames_rejected: int
 
 
-class Links:
+class LinkTable:
     """All links, at most one for each run of a peer and lane."""
 
     __slots__ = ("_at", "by_peer", "gone")

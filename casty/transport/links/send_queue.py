@@ -26,17 +26,17 @@ NEVER = sys.maxsize
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class ByteQuota:
     """How much is queued in several outboxes together, and beyond what nothing is queued without being asked for."""
 
     bytes: int = 0
     bytes_max: float = math.inf
 
 
-class Outbox:
+class SendQueue:
     """A bounded queue of whole frames.
 
-    >>> outbox = Outbox(messages_max=1, bytes_max=100)
+    >>> outbox = SendQueue(messages_max=1, bytes_max=100)
     >>> outbox.put_nowait(b"frame"), outbox.put_nowait(b"another")
     (True, False)
     """
@@ -55,11 +55,11 @@ class Outbox:
         "tally",
     )
 
-    def __init__(self, *, messages_max: int, bytes_max: int, tally: Tally | None = None) -> None:
+    def __init__(self, *, messages_max: int, bytes_max: int, tally: ByteQuota | None = None) -> None:
         self.bytes = 0
         self.early = NEVER
         """How many frames, queued between the one that wakes the task that takes and its turn, are written at once."""
-        self.tally = tally or Tally()
+        self.tally = tally or ByteQuota()
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._frames: list[bytes] = []
@@ -138,7 +138,7 @@ class Outbox:
         self.tally.bytes += size
         self.wake()
 
-    def count_in(self, tally: Tally) -> None:
+    def count_in(self, tally: ByteQuota) -> None:
         """Have what is queued counted there from now on, and not where it was."""
         self.tally.bytes -= self.bytes
         tally.bytes += self.bytes
@@ -218,7 +218,7 @@ class Outbox:
             trio.lowlevel.reschedule(sender, WOKEN)
 
     def __repr__(self) -> str:
-        return f"<Outbox queued={len(self._frames)} bytes={self.bytes} waiting={len(self.line)}>"
+        return f"<SendQueue queued={len(self._frames)} bytes={self.bytes} waiting={len(self.line)}>"
 
 
 def _as_of_now(frame: bytes, deadline: float | None) -> bytes:

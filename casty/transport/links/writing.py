@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import trio
 
-from casty.transport.links.send_queue import Outbox
+from casty.transport.links.send_queue import SendQueue
 from casty.transport.links.traffic import Traffic
 from casty.transport.network.interface import Connection, ConnectionLost
-from casty.wire.chunking.buffers import Piece, rest_of
+from casty.wire.chunking.buffers import Buffer, rest_of
 
 WRITE_BYTES_MAX = 256 * 1024
 """What one write may carry of many small frames, and what is to make its way within the time-out."""
@@ -54,7 +54,7 @@ class FrameWriter:
     )
 
     def __init__(
-        self, connection: Connection, outbox: Outbox, traffic: Traffic, *, timeout: float, asking: Callable[[], int]
+        self, connection: Connection, outbox: SendQueue, traffic: Traffic, *, timeout: float, asking: Callable[[], int]
     ) -> None:
         """Write for a node that waits for ``asking`` replies."""
         self._connection = connection
@@ -157,7 +157,7 @@ class FrameWriter:
             self._rest = memoryview(self._rest)[sent:]
 
     @trio.lowlevel.enable_ki_protection
-    def write_pieces(self, pieces: list[Piece]) -> bool:
+    def write_pieces(self, pieces: list[Buffer]) -> bool:
         """Write a frame that is not queued, as far as that needs no waiting; False if others would have to go first.
 
         `write_queued` does the rest, of which a copy is made.

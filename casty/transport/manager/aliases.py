@@ -12,9 +12,9 @@ frames brought to a node that they are not for, and choose what this node dials.
 from __future__ import annotations
 
 from casty.address import NodeAddress
-from casty.transport.links.link_table import Links
+from casty.transport.links.link_table import LinkTable
 from casty.transport.manager.dialling import Dial
-from casty.transport.manager.untrusted_peers import Strangers
+from casty.transport.manager.untrusted_peers import UntrustedPeers
 
 ALIASES_MAX = 1_024
 """Addresses that are remembered as another name of a node; refs that members send can add to them."""
@@ -25,7 +25,7 @@ class Aliases:
 
     __slots__ = ("_links", "_own", "_strangers")
 
-    def __init__(self, links: Links, strangers: Strangers) -> None:
+    def __init__(self, links: LinkTable, strangers: UntrustedPeers) -> None:
         self._links = links
         self._strangers = strangers
         self._own: dict[NodeAddress, NodeAddress] = {}

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.transport.links.link_table import Links
+from casty.transport.links.link_table import LinkTable
 from casty.transport.manager.dialling import Dial, DialPhase
 from casty.wire.frame import Lane
 from casty.wire.handshake import (
@@ -52,7 +52,7 @@ class Identity:
 
     __slots__ = ("_dials", "_links", "_local", "_own")
 
-    def __init__(self, own: LocalNode, links: Links, dials: Mapping[tuple[NodeAddress, Lane], Dial]) -> None:
+    def __init__(self, own: LocalNode, links: LinkTable, dials: Mapping[tuple[NodeAddress, Lane], Dial]) -> None:
         self._own = own
         self._local = own.run
         self._links = links

@@ -12,9 +12,9 @@ import trio
 from casty.address import NodeAddress
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
-from casty.transport.links.hello import greet
+from casty.transport.links.hello import client_handshake
 from casty.transport.links.link import close
-from casty.transport.manager.link_manager import Exchange
+from casty.transport.manager.link_manager import LinkManager
 from casty.transport.network.interface import ConnectFailed, ConnectionLost, Network
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello, HelloAck, Refused
@@ -27,7 +27,7 @@ CHECK_PARTS = 0.6
 """Of the time that there is for a hello: who named an address that is silent is to be told so within the rest."""
 
 
-class Claims:
+class IdentityVerifier:
     """Asks nodes who they are and what they have sent."""
 
     def __init__(self, network: Network, limits: TransportLimits) -> None:
@@ -36,7 +36,13 @@ class Claims:
         self._checking: dict[NodeAddress, trio.CapacityLimiter] = {}
 
     async def probe(
-        self, address: NodeAddress, exchange: Exchange, *, nonce: int = 0, named_by: str | None = None, timeout: float
+        self,
+        address: NodeAddress,
+        exchange: LinkManager,
+        *,
+        nonce: int = 0,
+        named_by: str | None = None,
+        timeout: float,
     ) -> HelloAck | None:
         """Ask who answers at an address, and whether a hello was its own; None when nobody answers.
 
@@ -48,7 +54,9 @@ class Claims:
             except ConnectFailed:
                 return None
             try:
-                answer, _ = await greet(connection, exchange.identity.introduction(Lane.probe, nonce), self._limits)
+                answer, _ = await client_handshake(
+                    connection, exchange.identity.introduction(Lane.probe, nonce), self._limits
+                )
                 return answer if isinstance(answer, HelloAck) else None
             except (ConnectionLost, ProtocolError):
                 return None
@@ -56,7 +64,7 @@ class Claims:
                 await close(connection)
         return None
 
-    async def doubt(self, hello: Hello, remote: str, exchange: Exchange) -> Refused | None:
+    async def doubt(self, hello: Hello, remote: str, exchange: LinkManager) -> Refused | None:
         """Return why a hello from this host is not believed; None when it is, or when no link is to come of it."""
         if not exchange.is_doubtful(hello):
             return None
@@ -79,4 +87,4 @@ class Claims:
         return None
 
     def __repr__(self) -> str:
-        return f"<Claims checking={sum(places.borrowed_tokens for places in self._checking.values())}>"
+        return f"<IdentityVerifier checking={sum(places.borrowed_tokens for places in self._checking.values())}>"

@@ -11,11 +11,11 @@ import trio
 from casty.address import UniqueAddress
 from casty.transport.links.link import Link
 from casty.transport.manager.peers import SENDS_BEFORE_YIELD, RemoteTransport
-from casty.wire.chunking.buffers import Piece
+from casty.wire.chunking.buffers import Buffer
 from casty.wire.frame import Lane
 
 
-class Route:
+class LinkHandle:
     """Where frames for ``to`` go; incarnation 0 is whoever runs there."""
 
     __slots__ = ("_lane", "_link", "_transport", "to")
@@ -42,7 +42,7 @@ class Route:
         outbox = link.outbox
         return not outbox.line and outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
 
-    def write_now(self, pieces: list[Piece]) -> bool:
+    def write_now(self, pieces: list[Buffer]) -> bool:
         """Write a frame at once, past the queue of that link, if nothing is in it; False when it has to be queued."""
         link = self._link
         if link is None or link.session is None or link.outbox.tally.bytes >= link.outbox.tally.bytes_max:
@@ -79,4 +79,4 @@ class Route:
         self._link = self._transport.link_up(self.to, self._lane)
 
     def __repr__(self) -> str:
-        return f"<Route {self.to} {self._lane.name}>"
+        return f"<LinkHandle {self.to} {self._lane.name}>"

@@ -14,16 +14,16 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.hello import LEAVING, SIMULTANEOUS_DIAL
-from casty.transport.links.link import Link, Rest, Session, SessionOwner
-from casty.transport.links.link_table import Links
+from casty.transport.links.link import IdleClose, Link, Session, SessionOwner
+from casty.transport.links.link_table import LinkTable
 from casty.transport.links.succession import REPLACED
 from casty.transport.manager.aliases import Aliases
 from casty.transport.manager.dialling import Dial, DialPhase
 from casty.transport.manager.identity import LANES_ASKING, Identity, LocalNode, new_secret
 from casty.transport.manager.inbound import InboundHandler, Reports
-from casty.transport.manager.untrusted_peers import Strangers
+from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.transport.network.interface import Connection
 from casty.wire.frame import FrameDecoder, Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack
@@ -34,7 +34,7 @@ SHORT_LIFE = 1.0
 TOO_MANY = "it is no member, and too much waits for such"
 
 
-class Exchange:
+class LinkManager:
     """All links and dials of one run of this node."""
 
     def __init__(
@@ -43,14 +43,14 @@ class Exchange:
         handler: InboundHandler,
         limits: TransportLimits,
         *,
-        complaints: Complaints,
+        complaints: RateLimitedLog,
         start: Callable[[Dial], None],
     ) -> None:
         self.local = own.run
         self.handler = handler
         self.limits = limits
         self.reports = Reports()
-        self.links = Links()
+        self.links = LinkTable()
         self.dials: dict[tuple[NodeAddress, Lane], Dial] = {}
         self.sessions: dict[Session, None] = {}
         self.seeds: frozenset[NodeAddress] = frozenset()
@@ -58,7 +58,7 @@ class Exchange:
         self.frames_rejected = 0
         self.changed = trio.lowlevel.ParkingLot()
         """Unparked whenever a session or a dial is over."""
-        self.strangers = Strangers(limits, self.links, self.dials, self.sessions)
+        self.strangers = UntrustedPeers(limits, self.links, self.dials, self.sessions)
         """Who is no member, and the bounds for them."""
         self.identity = Identity(own, self.links, self.dials)
         """Who is who."""
@@ -186,7 +186,7 @@ class Exchange:
             link.session = None
             lifetime = trio.current_time() - session.since
             link.failures = link.failures + 1 if lifetime < SHORT_LIFE else 0
-            is_kept = session.rest is not Rest.no  # ended because it was idle: what has come since is not lost
+            is_kept = session.rest is not IdleClose.no  # ended because it was idle: what has come since is not lost
             if self.is_closing or (not is_kept and (graceful or link.lane is not Lane.ordinary)):
                 self._give_back(link, reason)
             if not link.outbox.is_idle:
@@ -422,4 +422,4 @@ class Exchange:
                 self.links.remove_if_idle(link)
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.local} links={len(self.sessions)} dials={len(self.dials)}>"
+        return f"<LinkManager {self.local} links={len(self.sessions)} dials={len(self.dials)}>"

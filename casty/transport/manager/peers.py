@@ -21,17 +21,17 @@ from casty.config import TransportLimits
 from casty.errors import ProtocolError
 from casty.schema.names import printable
 from casty.transport.limits.descriptors import links_affordable
-from casty.transport.limits.handshake_slots import Gate
-from casty.transport.limits.rate_limited_log import Complaints
-from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, TurnedAway, greet, receive_hello
+from casty.transport.limits.handshake_slots import HandshakeSlots
+from casty.transport.limits.rate_limited_log import RateLimitedLog
+from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, HandshakeRefused, client_handshake, server_handshake
 from casty.transport.links.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
 from casty.transport.links.link_table import TransportStatistics
 from casty.transport.manager.dialling import Dial, DialPhase
 from casty.transport.manager.identity import LocalNode
-from casty.transport.manager.identity_verifier import Claims
+from casty.transport.manager.identity_verifier import IdentityVerifier
 from casty.transport.manager.inbound import InboundHandler
-from casty.transport.manager.link_manager import Exchange
-from casty.transport.manager.status_responder import Inquiries
+from casty.transport.manager.link_manager import LinkManager
+from casty.transport.manager.status_responder import StatusResponder
 from casty.transport.network.interface import ConnectFailed, Connection, ConnectionLost, Listener, Network
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello, HelloAck, Refused, encode_hello_ack, encode_refused
@@ -72,16 +72,18 @@ class RemoteTransport:
     def __init__(
         self, network: Network, *, limits: TransportLimits = DEFAULT_LIMITS, rng: Random | None = None
     ) -> None:
-        self.complaints: Complaints = Complaints(logger, trio.current_time)
+        self.complaints: RateLimitedLog = RateLimitedLog(logger, trio.current_time)
         """For log lines that peers cause."""
         self._network = network
         self._limits = limits
         self._rng = rng or SystemRandom()
-        self._claims = Claims(network, limits)
-        self._inquiries = Inquiries()
-        self._gate = Gate(total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max)
+        self._claims = IdentityVerifier(network, limits)
+        self._inquiries = StatusResponder()
+        self._gate = HandshakeSlots(
+            total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max
+        )
         self._listener: Listener | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: LinkManager | None = None
         self._scope = trio.CancelScope()
         self._is_closed = False
         self.seeds: frozenset[NodeAddress] = frozenset()
@@ -146,7 +148,9 @@ class RemoteTransport:
                 async with trio.open_nursery() as nursery:
                     start = partial(self._start, nursery)
                     own = LocalNode(local, system_name, node_id)
-                    exchange = self._exchange = Exchange(own, handler, limits, complaints=self.complaints, start=start)
+                    exchange = self._exchange = LinkManager(
+                        own, handler, limits, complaints=self.complaints, start=start
+                    )
                     exchange.seeds = self.seeds
                     task_status.started()
                     nursery.start_soon(listener.serve, self._accept)
@@ -211,7 +215,7 @@ class RemoteTransport:
 
         Cancelled: the frame was not taken. Where `send` would return False for good, the frame is
         given to ``handler.undelivered``. Always a point of cancellation; other tasks run at every
-        SENDS_BEFORE_YIELD-th call, and while it waits. For ``deadline`` see `Outbox.put`.
+        SENDS_BEFORE_YIELD-th call, and while it waits. For ``deadline`` see `SendQueue.put`.
 
         Parameters:
             to: Run of a node.
@@ -422,7 +426,7 @@ class RemoteTransport:
             dials=len(exchange.dials), unauthenticated=self._gate.inside, frames_rejected=exchange.frames_rejected
         )
 
-    def _running(self) -> Exchange:
+    def _running(self) -> LinkManager:
         if self._exchange is None:
             raise RuntimeError("the transport does not run: call bind() and run() first")
         return self._exchange
@@ -430,7 +434,7 @@ class RemoteTransport:
     def _start(self, nursery: trio.Nursery, dial: Dial) -> None:
         nursery.start_soon(self._pursue, dial)
 
-    async def _keep_house(self, exchange: Exchange) -> None:
+    async def _keep_house(self, exchange: LinkManager) -> None:
         while True:
             await trio.sleep(HOUSEKEEPING_INTERVAL)
             self.complaints.flush()
@@ -455,12 +459,12 @@ class RemoteTransport:
         if session is not None:
             await session.run()
 
-    async def _let_in(self, connection: Connection, exchange: Exchange) -> Session | None:
+    async def _let_in(self, connection: Connection, exchange: LinkManager) -> Session | None:
         """Return the session that a hello has led to; everybody else is turned away."""
         hello: Hello | None = None
         try:
             with trio.fail_after(self._limits.hello_timeout):
-                said, decoder = await receive_hello(connection, self._limits)
+                said, decoder = await server_handshake(connection, self._limits)
                 if isinstance(said, Refused):
                     answer: Session | HelloAck | Refused = said
                 else:
@@ -511,7 +515,7 @@ class RemoteTransport:
             self.complaints.error(dial.address, "the link failed", error)
             exchange.abandon(dial)
 
-    async def _try(self, dial: Dial, exchange: Exchange) -> tuple[Session | None, bool]:
+    async def _try(self, dial: Dial, exchange: LinkManager) -> tuple[Session | None, bool]:
         """Make one attempt and report it; a session, or whether to go on."""
         try:
             with trio.fail_after(self._limits.dial_timeout):
@@ -525,17 +529,17 @@ class RemoteTransport:
             return None, exchange.attempt_failed(dial, refused=False, reason=reason)
         except trio.TooSlowError:
             return None, exchange.attempt_failed(dial, refused=False, reason=dial.lateness(self._limits.dial_timeout))
-        except TurnedAway as error:
+        except HandshakeRefused as error:
             return None, exchange.attempt_refused(dial, error.refusal)
 
-    async def _attempt(self, dial: Dial, exchange: Exchange) -> Session | None:
+    async def _attempt(self, dial: Dial, exchange: LinkManager) -> Session | None:
         """Connect and exchange hellos; None when the outcome is settled otherwise."""
         named_by = None if exchange.knows(dial.address) else REFS
         connection = await self._network.connect(dial.address, named_by=named_by)
         session = None
         try:
             dial.phase = DialPhase.greeting
-            answer, decoder = await greet(connection, exchange.identity.hello(dial), self._limits)
+            answer, decoder = await client_handshake(connection, exchange.identity.hello(dial), self._limits)
             if isinstance(answer, HelloAck):
                 session = exchange.acknowledged(dial, answer, connection, decoder)
                 if session is None:
@@ -548,4 +552,4 @@ class RemoteTransport:
         if answer == SIMULTANEOUS_DIAL:
             dial.phase = DialPhase.yielding
             await trio.sleep_forever()
-        raise TurnedAway(answer)
+        raise HandshakeRefused(answer)

@@ -12,7 +12,7 @@ import trio
 
 from casty.errors import CastyError
 from casty.schema.names import printable
-from casty.transport.manager.link_manager import Exchange
+from casty.transport.manager.link_manager import LinkManager
 from casty.wire.frame import Lane
 from casty.wire.handshake import Refused
 
@@ -23,7 +23,7 @@ REPORT_AGE_MAX = 0.1
 """Seconds for which a report is told again."""
 
 
-class Inquiries:
+class StatusResponder:
     """The reports that one transport gives."""
 
     __slots__ = ("_made", "_making", "_report")
@@ -33,7 +33,7 @@ class Inquiries:
         self._report = b""
         self._made = -math.inf
 
-    async def report(self, host: str, exchange: Exchange) -> bytes | Refused:
+    async def report(self, host: str, exchange: LinkManager) -> bytes | Refused:
         """Return the node's report, or why there is none now, once it is this host's turn."""
         pace = exchange.strangers.pace_of(host, Lane.status, trio.current_time())
         await pace.take(max(len(self._report), REPORT_COST_BYTES_MIN))
@@ -47,4 +47,4 @@ class Inquiries:
             return self._report
 
     def __repr__(self) -> str:
-        return f"<Inquiries last={len(self._report)} B>"
+        return f"<StatusResponder last={len(self._report)} B>"

@@ -14,10 +14,10 @@ import trio
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.transport.limits.shares import shares
-from casty.transport.limits.token_bucket import STRANGER_SHARES, Pace, control_credit, stranger_credit
+from casty.transport.limits.token_bucket import STRANGER_SHARES, FairTokenBucket, control_credit, stranger_credit
 from casty.transport.links.link import Link, Session
-from casty.transport.links.link_table import Links
-from casty.transport.links.send_queue import Tally
+from casty.transport.links.link_table import LinkTable
+from casty.transport.links.send_queue import ByteQuota
 from casty.transport.manager.holdings import Holdings
 from casty.wire.frame import Lane
 from casty.wire.handshake import Hello
@@ -29,7 +29,7 @@ RUNS_WAITED_FOR_MAX = 4
 """Runs of one address, on one lane, for which frames wait at one time while none of them is linked."""
 
 
-class Strangers:
+class UntrustedPeers:
     """The bounds of one transport. ``dials`` are all that are under way, ``sessions`` all that are up."""
 
     __slots__ = (
@@ -50,7 +50,7 @@ class Strangers:
     def __init__(
         self,
         limits: TransportLimits,
-        links: Links,
+        links: LinkTable,
         dials: Collection[tuple[NodeAddress, Lane]],
         sessions: Collection[Session],
     ) -> None:
@@ -60,14 +60,14 @@ class Strangers:
         self._sessions = sessions
         self._kept: frozenset[UniqueAddress] = frozenset()
         self._addresses: frozenset[NodeAddress] = frozenset()
-        self._members = Tally()
+        self._members = ByteQuota()
         share = shares(limits)
-        self._queued = Tally(bytes_max=share.outbound)
+        self._queued = ByteQuota(bytes_max=share.outbound)
         self.holdings = Holdings(share.links)
         """What their connections hold."""
         self.turn = trio.Lock()
-        self._paces: dict[tuple[str, Lane], Pace] = {}
-        self._shared: dict[Lane, Pace] = {}
+        self._paces: dict[tuple[str, Lane], FairTokenBucket] = {}
+        self._shared: dict[Lane, FairTokenBucket] = {}
 
     def keep(self, nodes: Iterable[UniqueAddress]) -> None:
         """Take these runs for members, and only these; nobody is one at first."""
@@ -95,7 +95,7 @@ class Strangers:
         """Whether some run at this address is a member."""
         return address in self._addresses
 
-    def tally_of(self, peer: UniqueAddress) -> Tally:
+    def tally_of(self, peer: UniqueAddress) -> ByteQuota:
         """Return where what waits for a peer is counted."""
         return self._members if peer in self._kept else self._queued
 
@@ -120,19 +120,19 @@ class Strangers:
         """Whether one more dial may begin."""
         return address in self._addresses or len(self._dials) < self._limits.unauthenticated_max + len(self._kept)
 
-    def pace(self, session: Session) -> Pace:
+    def pace(self, session: Session) -> FairTokenBucket:
         """Return what a stranger's session is read by: one for its host and lane."""
         return self.pace_of(session.remote, session.link.lane, trio.current_time())
 
-    def pace_of(self, host: str, lane: Lane, now: float) -> Pace:
+    def pace_of(self, host: str, lane: Lane, now: float) -> FairTokenBucket:
         """Return what all strangers of a host share on a lane; it is a part of what those of all hosts share."""
         pace = self._paces.get((host, lane))
         if pace is None:
             make = control_credit if lane is Lane.control else stranger_credit
             shared = self._shared.get(lane)
             if shared is None:
-                shared = self._shared[lane] = Pace(make(now, shares=STRANGER_SHARES))
-            pace = self._paces[host, lane] = Pace(make(now), beyond=shared)
+                shared = self._shared[lane] = FairTokenBucket(make(now, shares=STRANGER_SHARES))
+            pace = self._paces[host, lane] = FairTokenBucket(make(now), beyond=shared)
         return pace
 
     def note(self, session: Session) -> None:
@@ -184,4 +184,4 @@ class Strangers:
 
     def __repr__(self) -> str:
         held = self.holdings.bytes
-        return f"<Strangers members={len(self._kept)} queued={self._queued.bytes} held={held}>"
+        return f"<UntrustedPeers members={len(self._kept)} queued={self._queued.bytes} held={held}>"

@@ -17,7 +17,7 @@ import msgpack
 
 from casty.wire.limits import MAP
 
-Piece: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | memoryview
 
 LARGE_VALUE_MIN = 65_536
 """Characters of a text, or bytes, that stay where they lie. From here on msgpack has lengths of 32 bits."""
@@ -29,20 +29,20 @@ _TEXT, _BYTES = 0xDB, 0xC6
 _length = struct.Struct(">BI").pack
 
 
-class Outlet(Protocol):
+class DirectWriter(Protocol):
     """Where the pieces of a large frame may go at once."""
 
-    def write_now(self, pieces: list[Piece]) -> bool:
+    def write_now(self, pieces: list[Buffer]) -> bool:
         """Take a whole frame, of which nothing is kept that is no copy; False, and nothing has happened, if not now."""
         ...
 
 
 @dataclass(slots=True)
-class Pieces:
+class ScatteredMessage:
     """A message as msgpack. Its pieces are valid in a ``with`` block, and until the next message is cut."""
 
-    parts: list[Piece]
-    skeleton: Piece
+    parts: list[Buffer]
+    skeleton: Buffer
     """The same without what is in its large values: as many values, as deep."""
     raw: object = None
     """What was cut. The view of a text does not keep that alive, and nobody else may: the text of a `Decimal` is made
@@ -53,7 +53,7 @@ class Pieces:
         """How many bytes it has."""
         return sum(map(len, self.parts))
 
-    def __enter__(self) -> Pieces:
+    def __enter__(self) -> ScatteredMessage:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +62,7 @@ class Pieces:
                 part.release()  # whoever has kept it gets an error, and not what lies there later
 
 
-class Cutter:
+class ScatterEncoder:
     """Makes pieces of large messages, one at a time."""
 
     __slots__ = ("_map_header", "_pack", "_packer")
@@ -73,7 +73,7 @@ class Cutter:
         self._map_header: Callable[[int], bytes] = small.pack_map_header
         self._packer = msgpack.Packer(autoreset=False)
 
-    def cut(self, raw: Any) -> Pieces:
+    def cut(self, raw: Any) -> ScatteredMessage:
         """Return a message that was made plain. Raises what msgpack raises.
 
         What is large by many small values is one piece, in the packer where it was made: with bytes of its own it
@@ -85,14 +85,14 @@ class Cutter:
                 return self._cut_map(raw, large)
         elif type(raw) in _CUT and len(raw) >= LARGE_VALUE_MIN:
             view = _view_of(raw)
-            return Pieces([_head_of(raw, view), view], _NIL, raw)
+            return ScatteredMessage([_head_of(raw, view), view], _NIL, raw)
         self._packer.reset()
         self._packer.pack(raw)
         view = self._packer.getbuffer()
-        return Pieces([view], view)
+        return ScatteredMessage([view], view)
 
-    def _cut_map(self, raw: dict[str, Any], large: set[str]) -> Pieces:
-        parts: list[Piece] = []
+    def _cut_map(self, raw: dict[str, Any], large: set[str]) -> ScatteredMessage:
+        parts: list[Buffer] = []
         skeleton: list[bytes] = []
         small = [self._map_header(len(raw))]
         for key, value in raw.items():
@@ -106,19 +106,19 @@ class Cutter:
                 small.append(self._pack(value))
         if small:
             parts.append(b"".join(small))
-        return Pieces(parts, b"".join((*skeleton, *small)), raw)
+        return ScatteredMessage(parts, b"".join((*skeleton, *small)), raw)
 
     def __repr__(self) -> str:
-        return "<Cutter>"
+        return "<ScatterEncoder>"
 
 
-def rest_of(pieces: list[Piece], start: int) -> bytes:
+def rest_of(pieces: list[Buffer], start: int) -> bytes:
     """Return what is in the pieces from ``start`` on.
 
     >>> rest_of([b"he", b"llo"], 3)
     b'lo'
     """
-    rest: list[Piece] = []
+    rest: list[Buffer] = []
     for piece in pieces:
         if start < len(piece):
             rest.append(memoryview(piece)[start:])

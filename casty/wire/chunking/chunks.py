@@ -34,7 +34,7 @@ _ARRIVED = struct.Struct(">QB")
 _NUMBER = struct.Struct(">Q")
 
 
-class Fate(IntEnum):
+class ChunkOutcome(IntEnum):
     """What became of the slices of a message."""
 
     complete = 0
@@ -63,12 +63,12 @@ def number_of(slices: bytes) -> int:
     return number
 
 
-def arrived_frame(number: int, fate: Fate) -> bytes:
+def arrived_frame(number: int, fate: ChunkOutcome) -> bytes:
     """Return the answer to the last slice."""
     return frame(FrameKind.ARRIVED, _ARRIVED.pack(number, fate))
 
 
-def decode_arrived(body: bytes) -> tuple[int, Fate]:
+def decode_arrived(body: bytes) -> tuple[int, ChunkOutcome]:
     """Return the number and the fate in the body of ARRIVED. Raises FrameError."""
     if len(body) != _ARRIVED.size:
         raise FrameError(f"ARRIVED has {_ARRIVED.size} bytes, got {len(body)}")
@@ -91,7 +91,7 @@ def decode_large(body: bytes) -> int:
     return number
 
 
-_FATES = {fate.value: fate for fate in Fate}
+_FATES = {fate.value: fate for fate in ChunkOutcome}
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class _Assembly:
     number: int = 0
     parts: list[bytes] = field(default_factory=lambda: list[bytes]())
     size: int = 0
-    fate: Fate = Fate.complete
+    fate: ChunkOutcome = ChunkOutcome.complete
     whole: dict[int, tuple[bytes, float]] = field(default_factory=lambda: dict[int, tuple[bytes, float]]())
 
 
@@ -112,7 +112,7 @@ class Assembler:
     >>> peer, assembler = UniqueAddress(NodeAddress("a", 1), 1), Assembler(1_000)
     >>> blob = cut(7, memoryview(b"long"))
     >>> assembler.take(peer, blob[5:], now=0.0), assembler.claim(peer, 7)
-    ((7, <Fate.complete: 0>), b'long')
+    ((7, <ChunkOutcome.complete: 0>), b'long')
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -121,7 +121,7 @@ class Assembler:
         self._bytes_max = bytes_max
         self._peers: dict[UniqueAddress, _Assembly] = {}
 
-    def take(self, peer: UniqueAddress, body: bytes, now: float) -> tuple[int, Fate] | None:
+    def take(self, peer: UniqueAddress, body: bytes, now: float) -> tuple[int, ChunkOutcome] | None:
         """Take one slice; after the last, the number of the message and what has become of it.
 
         Raises FrameError for a slice that cannot be one.
@@ -136,17 +136,17 @@ class Assembler:
         if number != assembly.number:
             self._drop_parts(assembly)
             self._forget_whole(assembly, number)  # it comes once more, and needs the room
-            assembly.number, assembly.fate = number, Fate.complete
+            assembly.number, assembly.fate = number, ChunkOutcome.complete
         self._add(assembly, body[_SLICE.size :])
         if not is_last:
             return None
         fate = assembly.fate
-        if fate is Fate.complete:
+        if fate is ChunkOutcome.complete:
             assembly.whole[number] = b"".join(assembly.parts), now
             assembly.parts, assembly.size = [], 0
         else:
             self._drop_parts(assembly)
-        assembly.number, assembly.fate = 0, Fate.complete
+        assembly.number, assembly.fate = 0, ChunkOutcome.complete
         return number, fate
 
     def claim(self, peer: UniqueAddress, number: int) -> bytes | None:
@@ -159,7 +159,7 @@ class Assembler:
         assembly = self._peers.get(peer)
         if assembly is not None:
             self._drop_parts(assembly)
-            assembly.number, assembly.fate = 0, Fate.complete
+            assembly.number, assembly.fate = 0, ChunkOutcome.complete
             self.drop_old(now)
 
     def drop_old(self, now: float) -> None:
@@ -167,7 +167,7 @@ class Assembler:
         for peer, assembly in list(self._peers.items()):
             for number in [n for n, (_, since) in assembly.whole.items() if now - since > KEPT_SECONDS]:
                 self._forget_whole(assembly, number)
-            has_begun = assembly.number or assembly.parts or assembly.fate is not Fate.complete
+            has_begun = assembly.number or assembly.parts or assembly.fate is not ChunkOutcome.complete
             if not (assembly.whole or has_begun):
                 del self._peers[peer]
 
@@ -180,14 +180,14 @@ class Assembler:
                 self._forget_whole(assembly, number)
 
     def _add(self, assembly: _Assembly, part: bytes) -> None:
-        if assembly.fate is not Fate.complete:
+        if assembly.fate is not ChunkOutcome.complete:
             return
         if assembly.size + len(part) > self._bytes_max:
             self._drop_parts(assembly)
-            assembly.fate = Fate.too_large
+            assembly.fate = ChunkOutcome.too_large
         elif self.held_bytes + len(part) > ASSEMBLY_SHARES * self._bytes_max:
             self._drop_parts(assembly)
-            assembly.fate = Fate.no_room
+            assembly.fate = ChunkOutcome.no_room
         else:
             assembly.parts.append(part)
             assembly.size += len(part)

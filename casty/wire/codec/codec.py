@@ -20,11 +20,11 @@ from casty.errors import DecodeError, EncodeError, UnknownTypeError, Unsupported
 from casty.refs import ActorRef
 from casty.schema.names import declared, facts_of, wire_name
 from casty.schema.types import SCALARS, Kind, check, describe, is_generic, is_untyped, parse, strip
-from casty.wire.chunking.buffers import Cutter, Outlet, Piece
+from casty.wire.chunking.buffers import Buffer, DirectWriter, ScatterEncoder
 from casty.wire.codec.compiler import Compiler
 from casty.wire.codec.names import canonical_name
 from casty.wire.codec.scalars import ExportRef, ImportRef
-from casty.wire.codec.shapes import Mismatch
+from casty.wire.codec.shapes import TypeMismatch
 from casty.wire.codec.type_entry import TypeEntry
 from casty.wire.envelope import (
     FOREIGN,
@@ -62,8 +62,8 @@ _new: Callable[..., Envelope] = vars(tuple)["__new__"]
 
 Write = Callable[..., bytes]
 """Makes whole frames of messages of one class to one actor. Takes a message, its tail, where the head says that
-there is one, and an `Outlet`, if a large frame may go there; then nothing is left of it. Raises EncodeError, which
-names the field."""
+there is one, and an `DirectWriter`, if a large frame may go there; then nothing is left of it. Raises EncodeError,
+which names the field."""
 
 
 class Codec:
@@ -82,7 +82,7 @@ class Codec:
         self._compiler = Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref)
         self._elements_max = self._limits.elements_max
         self._pack: Callable[[object], bytes] = msgpack.Packer().pack
-        self._cutter = Cutter()
+        self._cutter = ScatterEncoder()
         self._own_names: dict[type, str] = {}
         self._by_name: dict[str, TypeEntry] = {}
         self._by_form: dict[object, TypeEntry] = {}
@@ -293,12 +293,12 @@ class Codec:
         """Return a function from a message to its frame; all that it needs is at hand in it: 0.7 of the time."""
         encode, pack, head_size, elements_max = entry.encode, self._pack, len(head), self._elements_max
 
-        def write(message: object, tail: bytes = b"", outlet: Outlet | None = None) -> bytes:
+        def write(message: object, tail: bytes = b"", outlet: DirectWriter | None = None) -> bytes:
             if entry.is_large:
                 return self._frame_large(kind, head + tail, entry, message, outlet)
             try:
                 payload = pack(encode(message))
-            except (Mismatch, *FOREIGN) as error:
+            except (TypeMismatch, *FOREIGN) as error:
                 raise entry.encode_fault(message, error) from None
             size = head_size + len(payload) + len(tail)
             start = _header(size + 1, kind) + head + tail
@@ -314,7 +314,7 @@ class Codec:
         return start + payload
 
     def _frame_large(
-        self, kind: FrameKind, head: bytes, entry: TypeEntry, message: object, outlet: Outlet | None
+        self, kind: FrameKind, head: bytes, entry: TypeEntry, message: object, outlet: DirectWriter | None
     ) -> bytes:
         """Return the frame of a message whose type had a large one before; empty when ``outlet`` has taken it.
 
@@ -322,7 +322,7 @@ class Codec:
         """
         try:
             pieces = self._cutter.cut(entry.encode(message))
-        except (Mismatch, *FOREIGN) as error:
+        except (TypeMismatch, *FOREIGN) as error:
             raise entry.encode_fault(message, error) from None
         with pieces:
             size = len(head) + pieces.size
@@ -335,7 +335,7 @@ class Codec:
             is_taken = outlet is not None and entry.is_large and outlet.write_now(parts)
             return b"" if is_taken else b"".join(parts)
 
-    def _check_size(self, kind: FrameKind, entry: TypeEntry, head: bytes, size: int, skeleton: Piece) -> None:
+    def _check_size(self, kind: FrameKind, entry: TypeEntry, head: bytes, size: int, skeleton: Buffer) -> None:
         """Refuse a body of ``size`` bytes that is too large, or has too many values or too deep ones."""
         if kind is ENVELOPE:
             size_max, name = self._limits.message_bytes_max, "message_bytes_max"

@@ -12,17 +12,17 @@ from typing import Any
 from casty.schema.fields import RecordField
 from casty.schema.names import printable
 from casty.wire.codec.hooks import FieldHooks, Hook, make_decode, make_encode
-from casty.wire.codec.shapes import Mismatch, Part, Shape
+from casty.wire.codec.shapes import Part, TypeMismatch, WireType
 from casty.wire.limits import MAP
 
 NAMES_SHOWN_MAX = 2
 NAME_SHOWN_MAX = 40
 """Of the fields of a peer that are unknown here, so that a line of the log has room for the rest."""
 
-Fields = tuple[tuple[RecordField, Shape], ...]
+Fields = tuple[tuple[RecordField, WireType], ...]
 
 
-class RecordShape(Shape):
+class RecordWireType(WireType):
     """One class, or one generic class with its arguments. `complete` is called once, before use."""
 
     __slots__ = ("_decode", "_encode", "cls", "fields", "made_count", "tolerant")
@@ -58,25 +58,27 @@ class RecordShape(Shape):
     def decode(self, raw: Any) -> Any:
         return self._decode(raw)
 
-    def _refuse(self, value: Any) -> Mismatch:
-        return Mismatch(self.label, value)
+    def _refuse(self, value: Any) -> TypeMismatch:
+        return TypeMismatch(self.label, value)
 
-    def _refuse_raw(self, raw: Any) -> Mismatch:
-        return Mismatch(self.label, raw, self.misfit(raw, raw=True) or "")
+    def _refuse_raw(self, raw: Any) -> TypeMismatch:
+        return TypeMismatch(self.label, raw, self.explain_mismatch(raw, raw=True) or "")
 
     def _explain(self, raw: Any, error: Exception) -> None:
         """Raise what a peer is told, unless ``error`` is that already or says that memory is short."""
-        if isinstance(error, (Mismatch, MemoryError)):
+        if isinstance(error, (TypeMismatch, MemoryError)):
             return
         if isinstance(error, KeyError):
-            raise Mismatch(self.label, raw, self.misfit(raw, raw=True) or f"{self.label} refuses: {error!r}") from None
+            raise TypeMismatch(
+                self.label, raw, self.explain_mismatch(raw, raw=True) or f"{self.label} refuses: {error!r}"
+            ) from None
         # A class may raise anything in its own checks; that is its answer to the peer.
-        raise Mismatch(self.label, raw, f"{self.label} refuses the values: {type(error).__name__}") from error
+        raise TypeMismatch(self.label, raw, f"{self.label} refuses the values: {type(error).__name__}") from error
 
-    def misfit(self, value: Any, *, raw: bool) -> str | None:
+    def explain_mismatch(self, value: Any, *, raw: bool) -> str | None:
         kind = MAP if raw else self.cls
         if type(value) is not kind:
-            return str(Mismatch(self.label, value))
+            return str(TypeMismatch(self.label, value))
         if not raw:
             return None
         known = {field.name for field, _ in self.fields}
@@ -99,7 +101,7 @@ class RecordShape(Shape):
             if field.name in raw:
                 yield f".{field.name}", shape, raw[field.name]
 
-    def children(self) -> tuple[Shape, ...]:
+    def children(self) -> tuple[WireType, ...]:
         return tuple(shape for _, shape in self.fields)
 
 
@@ -114,7 +116,7 @@ def _unfinished(_: Any) -> Any:
     raise AssertionError("a record was used before its fields were known")
 
 
-def _hooks(field: RecordField, shape: Shape, *, tolerant: bool) -> FieldHooks:
+def _hooks(field: RecordField, shape: WireType, *, tolerant: bool) -> FieldHooks:
     encode, decode = shape.hooks
     is_optional = tolerant and field.has_default
     return FieldHooks(field.name, field.init_name, is_optional, field.keyword_only, shape.kept_kind(), encode, decode)

@@ -10,7 +10,7 @@ from casty.schema.types import Form
 from casty.wire.codec.compiler import is_recursive
 from casty.wire.codec.defaults import defaults_in
 from casty.wire.codec.hooks import Hook
-from casty.wire.codec.shapes import Mismatch, Shape, find_fault
+from casty.wire.codec.shapes import TypeMismatch, WireType, find_fault
 from casty.wire.envelope import FOREIGN
 from casty.wire.limits import is_deeper_than
 
@@ -21,7 +21,7 @@ class TypeEntry:
 
     name: str
     form: Form
-    shape: Shape
+    shape: WireType
     nesting_max: int
     encode: Hook = field(init=False)
     decode: Hook = field(init=False)
@@ -52,12 +52,12 @@ class TypeEntry:
     def _explain(self, value: object, error: Exception, *, raw: bool) -> str:
         try:
             found = find_fault(self.shape, value, self.name, raw=raw)
-        except (Mismatch, *FOREIGN):
+        except (TypeMismatch, *FOREIGN):
             found = None
         return found or self._brief(error)
 
     def _brief(self, error: Exception) -> str:
-        return f"{self.name}: {error if isinstance(error, Mismatch) else type(error).__name__}"
+        return f"{self.name}: {error if isinstance(error, TypeMismatch) else type(error).__name__}"
 
     def _encode_bounded(self, value: Any) -> Any:
         raw = self.shape.encode(value)

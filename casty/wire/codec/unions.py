@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from casty.refs import ActorRef
-from casty.wire.codec.scalars import RefShape
-from casty.wire.codec.shapes import AbstractShape, Mismatch, Part, Shape
+from casty.wire.codec.scalars import RefWireType
+from casty.wire.codec.shapes import AbstractWireType, Part, TypeMismatch, WireType
 from casty.wire.limits import ARRAY
 
 
-class OptionalShape(Shape):
+class OptionalWireType(WireType):
     """``X | None``: nil, or what X is. X never is nil itself, since unions are flat."""
 
     __slots__ = ("inner",)
 
-    def __init__(self, label: str, inner: Shape) -> None:
+    def __init__(self, label: str, inner: WireType) -> None:
         super().__init__(label)
         self.inner = inner
 
@@ -38,8 +38,8 @@ class OptionalShape(Shape):
     def decode(self, raw: Any) -> Any:
         return None if raw is None else self.inner.decode(raw)
 
-    def misfit(self, value: Any, *, raw: bool) -> str | None:
-        return None if value is None else self.inner.misfit(value, raw=raw)
+    def explain_mismatch(self, value: Any, *, raw: bool) -> str | None:
+        return None if value is None else self.inner.explain_mismatch(value, raw=raw)
 
     def parts(self, value: Any) -> Iterator[Part]:
         return iter(()) if value is None else self.inner.parts(value)
@@ -47,31 +47,31 @@ class OptionalShape(Shape):
     def raw_parts(self, raw: Any) -> Iterator[Part]:
         return iter(()) if raw is None else self.inner.raw_parts(raw)
 
-    def children(self) -> tuple[Shape, ...]:
+    def children(self) -> tuple[WireType, ...]:
         return (self.inner,)
 
 
-class UnionShape(Shape):
+class UnionWireType(WireType):
     """Any other union. ``variants`` holds for each: the class of its values, its tag, its shape."""
 
     __slots__ = ("bare_by_type", "ref", "tagged_by_name", "tagged_by_type")
 
-    def __init__(self, label: str, variants: list[tuple[type, str, Shape]]) -> None:
+    def __init__(self, label: str, variants: list[tuple[type, str, WireType]]) -> None:
         super().__init__(label)
-        self.bare_by_type: dict[type, Shape] = {}
-        self.tagged_by_type: dict[type, tuple[str, Shape]] = {}
-        self.tagged_by_name: dict[str, Shape] = {}
-        self.ref: tuple[str, Shape] | None = None
+        self.bare_by_type: dict[type, WireType] = {}
+        self.tagged_by_type: dict[type, tuple[str, WireType]] = {}
+        self.tagged_by_name: dict[str, WireType] = {}
+        self.ref: tuple[str, WireType] | None = None
         for origin, tag, shape in variants:
             if shape.is_bare():
                 self.bare_by_type[origin] = shape
                 continue
             self.tagged_by_name[tag] = shape
             self.tagged_by_type[origin] = (tag, shape)
-            if isinstance(shape, RefShape):
+            if isinstance(shape, RefWireType):
                 self.ref = (tag, shape)
         for _, tag, shape in variants:
-            if isinstance(shape, AbstractShape):
+            if isinstance(shape, AbstractWireType):
                 for kind in shape.also:
                     self.tagged_by_type.setdefault(kind, (tag, shape))
 
@@ -86,7 +86,7 @@ class UnionShape(Shape):
     def is_hash_safe(self) -> bool:
         return not self.tagged_by_type and all(shape.is_hash_safe() for shape in self.bare_by_type.values())
 
-    def _tagged(self, value: Any) -> tuple[str, Shape]:
+    def _tagged(self, value: Any) -> tuple[str, WireType]:
         given: object = value
         tagged = self.tagged_by_type.get(type(given))
         if tagged is not None:
@@ -95,33 +95,33 @@ class UnionShape(Shape):
             return self.ref
         if type(value) is int and float in self.bare_by_type:
             return "", self.bare_by_type[float]
-        raise Mismatch(self.label, value)
+        raise TypeMismatch(self.label, value)
 
     def decode(self, raw: Any) -> Any:
         if type(raw) is ARRAY:
             if len(raw) != 2 or type(raw[0]) is not str or raw[0] not in self.tagged_by_name:
-                raise Mismatch(self.label, raw, f"expected {self.label}, got no variant of it")
+                raise TypeMismatch(self.label, raw, f"expected {self.label}, got no variant of it")
             return self.tagged_by_name[raw[0]].decode(raw[1])
         given: object = raw
         bare = self.bare_by_type.get(type(given))
         if bare is None:
-            raise Mismatch(self.label, raw)
+            raise TypeMismatch(self.label, raw)
         return bare.decode(raw)
 
-    def misfit(self, value: Any, *, raw: bool) -> str | None:
+    def explain_mismatch(self, value: Any, *, raw: bool) -> str | None:
         given: object = value
         bare = self.bare_by_type.get(type(given))
         if bare is not None:
-            return bare.misfit(value, raw=raw)
+            return bare.explain_mismatch(value, raw=raw)
         try:
             if not raw:
                 _, shape = self._tagged(value)
-                return shape.misfit(value, raw=False)
-        except Mismatch as mismatch:
+                return shape.explain_mismatch(value, raw=False)
+        except TypeMismatch as mismatch:
             return str(mismatch)
         if type(value) is ARRAY and len(value) == 2 and type(value[0]) is str and value[0] in self.tagged_by_name:
             return None
-        return str(Mismatch(self.label, value)) if type(value) is not ARRAY else f"got no variant of {self.label}"
+        return str(TypeMismatch(self.label, value)) if type(value) is not ARRAY else f"got no variant of {self.label}"
 
     def parts(self, value: Any) -> Iterator[Part]:
         if type(value) not in self.bare_by_type:
@@ -133,5 +133,5 @@ class UnionShape(Shape):
         if type(raw) is ARRAY:
             yield "", self.tagged_by_name[raw[0]], raw[1]
 
-    def children(self) -> tuple[Shape, ...]:
+    def children(self) -> tuple[WireType, ...]:
         return (*self.bare_by_type.values(), *self.tagged_by_name.values())

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from casty import AskTimeoutError, ClusteredActorSystem, MemoryNetwork, NodeAddress
-from casty.transport.manager.link_handle import Route
+from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.network.interface import Connection, ConnectionHandler, Listener, Network
 
 
@@ -114,13 +114,13 @@ def test_ctrl_c_at_any_call_of_the_network_leaves_the_block_alone(at: int) -> No
 
 async def test_ctrl_c_comes_before_or_after_a_tell_to_another_node_and_never_in_it(autojump_clock, monkeypatch) -> None:
     memory, protected = MemoryNetwork(), []
-    put = Route.put
+    put = LinkHandle.put
 
-    def watched(route: Route, frame: bytes) -> bool:
+    def watched(route: LinkHandle, frame: bytes) -> bool:
         protected.append(trio.lowlevel.currently_ki_protected())
         return put(route, frame)
 
-    monkeypatch.setattr(Route, "put", watched)
+    monkeypatch.setattr(LinkHandle, "put", watched)
     async with node(memory.host("a"), "a"), node(memory.host("b"), "b", seed_nodes=[("a", 2551)]) as system:
         await system.wait_for(2)
         nobody = system.remote("/nobody", "a").of(int)

@@ -10,7 +10,7 @@ import trio
 from casty import CastyError, ClusteredActorSystem, MemoryNetwork
 from casty.protocol.death_watch.machine import DeathWatch
 from casty.protocol.failure_detector.monitor import Availability
-from casty.protocol.gossip.receive import Exchange
+from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.messages.liveness import Heartbeat
 from casty.protocol.messages.membership import GossipDigest
 from casty.protocol.messages.watching import WatchActor
@@ -67,7 +67,7 @@ async def test_an_error_at_the_begin_of_the_cluster_actor_ends_the_start(autojum
 @pytest.mark.parametrize(
     ("machine", "step", "message"),
     [
-        (Exchange, "receive", GossipDigest(1, b"")),
+        (GossipReceiver, "receive", GossipDigest(1, b"")),
         (Availability, "_heard", Heartbeat(77)),
         (DeathWatch, "hear", WatchActor(7, "/echo", 1)),
     ],

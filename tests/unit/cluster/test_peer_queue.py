@@ -5,18 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casty.cluster.peer_queue import LETTER_BYTES_MAX, LETTERS_MAX, Letterbox, Mail
+from casty.cluster.peer_queue import LETTER_BYTES_MAX, LETTERS_MAX, PeerQueue, PeerReady
 from casty.testing.samples import run_of
 
 A, B = run_of("a"), run_of("b")
 
 
-def box() -> tuple[Letterbox[str], list[Mail]]:
-    mails: list[Mail] = []
-    return Letterbox[str](mails.append), mails
+def box() -> tuple[PeerQueue[str], list[PeerReady]]:
+    mails: list[PeerReady] = []
+    return PeerQueue[str](mails.append), mails
 
 
-def read(letters: Letterbox[str], mails: list[Mail]) -> list[str]:
+def read(letters: PeerQueue[str], mails: list[PeerReady]) -> list[str]:
     found: list[str] = []
     while mails:
         found.append(letters.take(mails.pop(0)))
@@ -28,7 +28,7 @@ def test_peers_are_heard_in_turn_and_each_in_its_order() -> None:
     for text in ("a1", "a2", "a3"):
         letters.put(A, text, 1)
     letters.put(B, "b1", 1)
-    assert mails == [Mail(A), Mail(B)]
+    assert mails == [PeerReady(A), PeerReady(B)]
     assert read(letters, mails) == ["a1", "b1", "a2", "a3"]
 
 

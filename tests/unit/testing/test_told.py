@@ -9,15 +9,15 @@ import pytest
 from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.testing.samples import member
 from casty.testing.simulation.invariants.invariants import InvariantBroken
-from casty.testing.simulation.nodes.told import MembershipEvent, Told
+from casty.testing.simulation.nodes.told import EventHistory, MembershipEvent
 
 A, B = member("a", up_number=1), member("b", up_number=2)
 AGAIN = member("b", incarnation=99, up_number=3)
 ONCE = "each change is told once"
 
 
-def telling(*events: MembershipEvent) -> Told:
-    told = Told("a")
+def telling(*events: MembershipEvent) -> EventHistory:
+    told = EventHistory("a")
     for event in events:
         told.take(event, 1.0)
     return told

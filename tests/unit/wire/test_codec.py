@@ -29,8 +29,8 @@ from casty.refs import ActorRef
 from casty.schema.names import message
 from casty.testing.samples import gossip_of, member
 from casty.wire.codec.codec import Codec
-from casty.wire.codec.scalars import RefShape
-from casty.wire.codec.shapes import Mismatch
+from casty.wire.codec.scalars import RefWireType
+from casty.wire.codec.shapes import TypeMismatch
 from casty.wire.envelope import Envelope, Notice, count_values, decode_head, encode_headers, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
 
@@ -978,5 +978,5 @@ def test_registering_fails_whole_and_can_be_repeated(codec: Codec) -> None:
     ],
 )
 def test_the_parts_of_a_ref_have_bounds(place: tuple[object, ...], what: str) -> None:
-    with pytest.raises(Mismatch, match=f"ill-formed {what} of an actor"):
-        RefShape("ActorRef", int, lambda ref, form: place, lambda place, form: place).decode(list(place))
+    with pytest.raises(TypeMismatch, match=f"ill-formed {what} of an actor"):
+        RefWireType("ActorRef", int, lambda ref, form: place, lambda place, form: place).decode(list(place))

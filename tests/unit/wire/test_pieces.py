@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from casty.config import TransportLimits
 from casty.errors import EncodeError
 from casty.schema.names import message
-from casty.wire.chunking.buffers import LARGE_VALUE_MIN, Cutter, Piece, rest_of
+from casty.wire.chunking.buffers import LARGE_VALUE_MIN, Buffer, ScatterEncoder, rest_of
 from casty.wire.codec.codec import Codec
 
 MIB = 1024 * 1024
@@ -37,9 +37,9 @@ class Taker:
 
     takes: bool = True
     frames: list[bytes] = field(default_factory=list[bytes])
-    kept: list[Piece] = field(default_factory=list[Piece])
+    kept: list[Buffer] = field(default_factory=list[Buffer])
 
-    def write_now(self, pieces: list[Piece]) -> bool:
+    def write_now(self, pieces: list[Buffer]) -> bool:
         self.frames.append(b"".join(pieces))
         self.kept = pieces
         return self.takes
@@ -52,7 +52,7 @@ blobs = st.builds(bytes, sizes)
 
 @given(raw=st.dictionaries(st.sampled_from("abcdef"), texts | blobs | st.integers(0, 100), max_size=6) | texts | blobs)
 def test_the_pieces_of_a_message_are_its_msgpack(raw: object) -> None:
-    cutter = Cutter()
+    cutter = ScatterEncoder()
     for _ in range(2):
         with cutter.cut(raw) as pieces:
             assert b"".join(pieces.parts) == msgpack.packb(raw)
@@ -60,7 +60,7 @@ def test_the_pieces_of_a_message_are_its_msgpack(raw: object) -> None:
 
 
 @given(pieces=st.lists(st.binary(max_size=5), max_size=5), start=st.integers(0, 25))
-def test_the_rest_of_pieces_is_what_comes_behind_a_place(pieces: list[Piece], start: int) -> None:
+def test_the_rest_of_pieces_is_what_comes_behind_a_place(pieces: list[Buffer], start: int) -> None:
     assert rest_of(pieces, start) == b"".join(pieces)[start:]
 
 
@@ -104,7 +104,7 @@ def test_a_large_text_is_not_copied_to_be_written(codec: Codec) -> None:
     class Counter:
         size = 0
 
-        def write_now(self, pieces: list[Piece]) -> bool:
+        def write_now(self, pieces: list[Buffer]) -> bool:
             self.size += sum(map(len, pieces))
             return True
 
@@ -127,7 +127,7 @@ def test_a_text_that_nobody_else_refers_to_stays_as_long_as_its_pieces(is_whole:
     def make(text: str) -> object:
         return text if is_whole else {"amount": text, "note": "x"}
 
-    expected, cutter = msgpack.packb(make("7" * 200_000)), Cutter()
+    expected, cutter = msgpack.packb(make("7" * 200_000)), ScatterEncoder()
     for _ in range(3):
         with cutter.cut(make("7" * 200_000)) as pieces:
             _others = ["x" * 200_000 for _ in range(8)]  # where the text was, if it were freed

@@ -15,7 +15,7 @@ from casty.wire.chunking.chunks import (
     KEPT_SECONDS,
     SLICE_BYTES_MAX,
     Assembler,
-    Fate,
+    ChunkOutcome,
     arrived_frame,
     cut,
     decode_arrived,
@@ -38,7 +38,9 @@ def bodies(blob: bytes) -> list[bytes]:
     return [body for _, body in frames]
 
 
-def put(assembler: Assembler, who: UniqueAddress, number: int, size: int, now: float = 0.0) -> tuple[int, Fate] | None:
+def put(
+    assembler: Assembler, who: UniqueAddress, number: int, size: int, now: float = 0.0
+) -> tuple[int, ChunkOutcome] | None:
     answers = [assembler.take(who, body, now) for body in bodies(cut(number, memoryview(bytes(size))))]
     assert answers[:-1] == [None] * (len(answers) - 1)
     return answers[-1]
@@ -50,7 +52,7 @@ def test_what_was_cut_is_put_together(size: int, number: int) -> None:
     blob = cut(number, memoryview(bytes(range(256)) * (size // 256 + 1))[:size])
     assert number_of(blob) == number
     last = [assembler.take(peer(0), body, 0.0) for body in bodies(blob)][-1]
-    assert last == (number, Fate.complete)
+    assert last == (number, ChunkOutcome.complete)
     whole = assembler.claim(peer(0), number)
     assert whole is not None and whole == (bytes(range(256)) * (size // 256 + 1))[:size]
     assert assembler.claim(peer(0), number) is None
@@ -59,28 +61,28 @@ def test_what_was_cut_is_put_together(size: int, number: int) -> None:
 
 def test_a_message_over_the_limit_is_dropped_and_the_next_one_is_taken() -> None:
     assembler = Assembler(LIMIT)
-    assert put(assembler, peer(0), 1, LIMIT + 1) == (1, Fate.too_large)
+    assert put(assembler, peer(0), 1, LIMIT + 1) == (1, ChunkOutcome.too_large)
     assert assembler.held_bytes == 0
-    assert put(assembler, peer(0), 2, LIMIT) == (2, Fate.complete)
+    assert put(assembler, peer(0), 2, LIMIT) == (2, ChunkOutcome.complete)
 
 
 def test_all_peers_together_have_a_bounded_room() -> None:
     assembler = Assembler(LIMIT)
     fates = [put(assembler, peer(at), at, LIMIT) for at in range(ASSEMBLY_SHARES + 2)]
-    expected = [Fate.complete] * ASSEMBLY_SHARES + [Fate.no_room] * 2
+    expected = [ChunkOutcome.complete] * ASSEMBLY_SHARES + [ChunkOutcome.no_room] * 2
     assert fates == list(enumerate(expected))
     assert assembler.held_bytes == ASSEMBLY_SHARES * LIMIT
     assert assembler.claim(peer(0), 0) is not None
-    assert put(assembler, peer(9), 9, LIMIT) == (9, Fate.complete)
+    assert put(assembler, peer(9), 9, LIMIT) == (9, ChunkOutcome.complete)
 
 
 def test_a_message_that_comes_once_more_takes_the_room_that_it_has_already() -> None:
     assembler = Assembler(LIMIT)
     for _ in range(2):
         fates = [put(assembler, peer(0), number, LIMIT) for number in range(1, ASSEMBLY_SHARES + 1)]
-        assert fates == [(number, Fate.complete) for number in range(1, ASSEMBLY_SHARES + 1)]
+        assert fates == [(number, ChunkOutcome.complete) for number in range(1, ASSEMBLY_SHARES + 1)]
         assert assembler.held_bytes == ASSEMBLY_SHARES * LIMIT
-    assert put(assembler, peer(0), 9, LIMIT) == (9, Fate.no_room)
+    assert put(assembler, peer(0), 9, LIMIT) == (9, ChunkOutcome.no_room)
 
 
 def test_what_was_begun_goes_with_the_link_and_what_is_whole_stays_for_a_while() -> None:
@@ -112,7 +114,7 @@ def test_nothing_stays_of_peers_that_have_gone() -> None:
 def test_a_message_that_is_broken_off_gives_way_to_the_next() -> None:
     assembler = Assembler(LIMIT)
     assembler.take(peer(0), bodies(cut(1, memoryview(bytes(2 * SLICE_BYTES_MAX))))[0], 0.0)
-    assert put(assembler, peer(0), 2, 10) == (2, Fate.complete)
+    assert put(assembler, peer(0), 2, 10) == (2, ChunkOutcome.complete)
     assert assembler.held_bytes == 10
 
 
@@ -147,5 +149,5 @@ def test_frames_are_never_too_small_for_a_slice_or_a_page_of_the_membership() ->
 
 
 def test_the_answers_come_back() -> None:
-    assert decode_arrived(arrived_frame(7, Fate.no_room)[HEADER_BYTES:]) == (7, Fate.no_room)
+    assert decode_arrived(arrived_frame(7, ChunkOutcome.no_room)[HEADER_BYTES:]) == (7, ChunkOutcome.no_room)
     assert decode_large(large_frame(2**64 - 1)[HEADER_BYTES:]) == 2**64 - 1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from casty.runtime.events import Terminated
 
 
-class EndNotice:
+class TerminatedNotice:
     """The end of a watched actor, in its place among the messages.
 
     Without one it marks a place: what came from other nodes after it waits in queues of their own.
@@ -24,10 +24,10 @@ class EndNotice:
         self.terminated = terminated
 
     def __repr__(self) -> str:
-        return f"<EndNotice {self.terminated!r}>"
+        return f"<TerminatedNotice {self.terminated!r}>"
 
 
-def sender_of(notice: EndNotice, flows: FairQueue[object]) -> Hashable | None:
+def sender_of(notice: TerminatedNotice, flows: FairQueue[object]) -> Hashable | None:
     """Return behind whose messages the end of an actor of another node has to wait; None where none of it wait."""
     address = None if notice.terminated is None else notice.terminated.ref.address
     if address is None or address.node is None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-class Weights:
+class QueuedBytes:
     """The large messages of one mailbox.
 
-    >>> weights, messages = Weights(), ["large", "small"]
+    >>> weights, messages = QueuedBytes(), ["large", "small"]
     >>> weights.add(messages[0], 5_000)
     >>> weights.unseen, weights.waiting(messages), weights.unseen
     (5000, 5000, 0)
@@ -43,4 +43,4 @@ class Weights:
         return sum(self._sizes.values())
 
     def __repr__(self) -> str:
-        return f"<Weights messages={len(self._sizes)} unseen={self.unseen}>"
+        return f"<QueuedBytes messages={len(self._sizes)} unseen={self.unseen}>"

@@ -17,13 +17,13 @@ from functools import partial
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import (
-    Absolve,
-    Accuse,
     Availability,
     AvailabilityEvent,
     DialFailed,
     Heard,
     LinkLost,
+    MarkReachable,
+    MarkUnreachable,
     RunSeen,
     is_availability_timer,
     watch_members,
@@ -379,10 +379,10 @@ class ModelCluster(Network):
                     self._dial(run, address)
                 case VerifyAddress():
                     self._verify(run, effect)
-                case Accuse(subjects):
+                case MarkUnreachable(subjects):
                     self.accused_at.update(((run.node, subject), self.now) for subject in subjects)
                     self.tell(run, effect)
-                case Absolve():
+                case MarkReachable():
                     self.tell(run, effect)
                 case MembersChanged(members):
                     self._judge(run, watch_members(members))

@@ -32,7 +32,7 @@ from casty.testing.simulation.invariants.invariants import InvariantBroken
 from casty.testing.simulation.model.trace import Fact, Show, Trace
 from casty.testing.simulation.nodes.paths import DELAY, SeededNetwork
 from casty.testing.simulation.nodes.scheduling import seeded_scheduling
-from casty.testing.simulation.nodes.told import MembershipEvent, Told
+from casty.testing.simulation.nodes.told import EventHistory, MembershipEvent
 from casty.testing.simulation.scenario.faults import (
     SECONDS_MAX,
     ClockSkew,
@@ -148,10 +148,10 @@ class _Node:
     is_up: bool = False
     """Whether its block is entered."""
     outcome: str = ""
-    told: Told = field(init=False)
+    told: EventHistory = field(init=False)
 
     def __post_init__(self) -> None:
-        self.told = Told(self.name)
+        self.told = EventHistory(self.name)
 
 
 class Simulation:

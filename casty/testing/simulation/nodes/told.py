@@ -17,7 +17,7 @@ MembershipEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember
 
 
 @dataclass(slots=True)
-class Told:
+class EventHistory:
     """What one run has told, from the moment at which somebody listened."""
 
     name: str
@@ -48,7 +48,7 @@ class Told:
             case UnreachableMember() | ReachableMember():
                 self._last[node] = kind
 
-    def has_removed(self, other: Told) -> bool:
+    def has_removed(self, other: EventHistory) -> bool:
         """Return whether this run has told that the other one left."""
         return other.node in self._left
 

@@ -21,7 +21,7 @@ from casty import (
 )
 from casty.address import UniqueAddress
 from casty.cluster.leases import serving
-from casty.cluster.membership.membership_status import Board
+from casty.cluster.membership.membership_status import MembershipStatus
 
 
 class Store:
@@ -127,7 +127,7 @@ async def test_a_node_that_leaves_serves_no_more(autojump_clock, nodes) -> None:
 async def test_what_was_granted_before_the_host_slept_counts_no_more(autojump_clock, monkeypatch) -> None:
     asleep = 0.0
     monkeypatch.setattr(serving, "time_asleep", lambda: asleep)
-    lease = ServingLease(Board())
+    lease = ServingLease(MembershipStatus())
     lease.extend(trio.current_time() + 4.0)
     await trio.sleep(1.0)
     assert lease.is_serving
@@ -141,7 +141,7 @@ async def test_what_was_granted_before_the_host_slept_counts_no_more(autojump_cl
 
 
 async def test_of_many_removed_runs_those_are_remembered_whose_work_is_not_free(autojump_clock) -> None:
-    lease = ServingLease(Board())
+    lease = ServingLease(MembershipStatus())
     for number in range(1, 100):
         lease.free(UniqueAddress(NodeAddress("a", 1), number), trio.current_time() + 1.0)
         await trio.sleep(0.5)

@@ -7,7 +7,7 @@ import trio
 
 from casty import ClusteredActorSystem, ClusterTimeoutError, ConfigError, NodeAddress, NodeDowned
 from casty.address import LastMembership, UniqueAddress
-from casty.cluster.membership.seed_status import Contacts
+from casty.cluster.membership.seed_status import SeedStatus
 from casty.protocol.messages.membership import JoinAnswer, JoinState
 
 SEED = NodeAddress("b", 1)
@@ -76,7 +76,7 @@ async def test_a_seed_started_anew_says_that_one_that_waits_does_not_count_and_w
 
 def test_words_for_a_node_that_remembers_itself_leave_out_what_does_not_count() -> None:
     run = UniqueAddress(NodeAddress("a", 1), 7)
-    contacts = Contacts()
+    contacts = SeedStatus()
     contacts.expect([SEED, run.address], run.address, LastMembership(1, run, frozenset({run}), frozenset({run})))
     contacts.answered(SEED, JoinAnswer(7, JoinState.waiting))
     assert str(contacts).startswith("b:1 was downed, and waits for those whom it knew; this node was downed")

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from casty import ClusterTimeoutError, NodeAddress
-from casty.cluster.membership.seed_status import Contacts
+from casty.cluster.membership.seed_status import SeedStatus
 from casty.protocol.messages.membership import JoinAnswer, JoinState
 from casty.transport.network.interface import Connection
 
@@ -143,14 +143,14 @@ async def test_a_seed_that_waits_for_others_itself_is_shown_as_such(autojump_clo
     ],
 )
 def test_each_answer_has_its_words(state, text):
-    contacts = Contacts()
+    contacts = SeedStatus()
     contacts.expect([SEED], NODE)
     contacts.answered(SEED, JoinAnswer(7, state, "because"))
     assert str(contacts) == text
 
 
 def test_news_of_other_addresses_are_not_kept_and_a_reason_cannot_fake_a_line():
-    contacts = Contacts()
+    contacts = SeedStatus()
     contacts.expect([SEED], NODE)
     contacts.failed(NodeAddress("other", 1), "gone")
     contacts.refused(SEED, "no\nFAKE LINE")
@@ -158,7 +158,7 @@ def test_news_of_other_addresses_are_not_kept_and_a_reason_cannot_fake_a_line():
 
 
 def test_the_latest_news_replaces_what_was_known():
-    contacts = Contacts()
+    contacts = SeedStatus()
     contacts.expect([SEED], NODE)
     contacts.failed(SEED, "reset by peer")
     assert str(contacts) == "seed:2551: reset by peer"

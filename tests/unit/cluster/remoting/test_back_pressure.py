@@ -152,7 +152,7 @@ async def test_tell_loses_only_what_the_queue_of_the_sender_has_no_room_for(auto
 
 async def test_a_mailbox_that_becomes_no_shorter_is_looked_at_seldom(autojump_clock, nodes, monkeypatch):
     seen, permits, looks = list[int](), trio.Semaphore(0), list[float]()
-    is_long = backlogs_module.Backlogs._is_long
+    is_long = backlogs_module.ReceiveBackpressure._is_long
 
     def look(backlogs, mailbox, **bounds):
         looks.append(trio.current_time())
@@ -170,7 +170,7 @@ async def test_a_mailbox_that_becomes_no_shorter_is_looked_at_seldom(autojump_cl
         slow.tell(Item(number))
     await trio.sleep(1)
     permits.release()
-    monkeypatch.setattr(backlogs_module.Backlogs, "_is_long", look)
+    monkeypatch.setattr(backlogs_module.ReceiveBackpressure, "_is_long", look)
     await trio.sleep(50)
     assert seen == [0]
     assert 50 < len(looks) < 250

@@ -13,8 +13,8 @@ import casty
 from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
 from casty.address import ASK_PREFIX
 from casty.cluster.remoting import fast_receive as arrivals_module
-from casty.cluster.remoting.fast_receive import Place
-from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, Backlogs
+from casty.cluster.remoting.fast_receive import CachedTarget
+from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, ReceiveBackpressure
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import Envelope, encode_head, encode_slot, encode_wait
@@ -367,7 +367,7 @@ async def test_a_mailbox_is_looked_at_though_a_request_ends_each_batch(autojump_
     await pair.start(nodes)
     await pair.second.ask(pair.ref, lambda reply_to: Get(0, reply_to))
     looked: list[str] = []
-    monkeypatch.setattr(Backlogs, "look", lambda _, ref: looked.append(ref.path))
+    monkeypatch.setattr(ReceiveBackpressure, "look", lambda _, ref: looked.append(ref.path))
     for _ in range(4):
         async with trio.open_nursery() as nursery:
             for number in range(LOOKED_AT_EVERY - 1):
@@ -392,14 +392,14 @@ async def test_only_so_many_heads_are_remembered(autojump_clock, nodes, pair, mo
     assert len(seen) == 120
 
 
-def way(*, is_closed: bool) -> Place:
+def way(*, is_closed: bool) -> CachedTarget:
     codec = Codec(export_ref=lambda ref, form: ref.address.place, import_ref=lambda place, form: None)
     codec.register(int)
     entry, mailbox = codec.entry_of("int"), MessageQueue(Mailbox())
     assert entry is not None
     if is_closed:
         mailbox.close()
-    return Place(entry, mailbox, Envelope("/sink", 0, 1, "int"))
+    return CachedTarget(entry, mailbox, Envelope("/sink", 0, 1, "int"))
 
 
 def test_the_table_of_heads_is_bounded(monkeypatch):

@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.cluster.remoting.paused_sends import FOR_MEMBERS, Holds
+from casty.cluster.remoting.paused_sends import FOR_MEMBERS, PausedSends
 from casty.config import TransportLimits
-from casty.wire.chunking.chunks import Fate, number_of
+from casty.wire.chunking.chunks import ChunkOutcome, number_of
 from casty.wire.envelope import encode_wait
 from casty.wire.frame import FrameKind, Lane, frame
 
@@ -48,21 +48,21 @@ def large() -> bytes:
 
 
 @pytest.fixture
-def holds(autojump_clock) -> Holds:
+def holds(autojump_clock) -> PausedSends:
     limits = TransportLimits(outbound_messages_max=6, frame_bytes_max=262_144)
-    return Holds(Transport(), limits, trio.current_time, lambda to, frames, reason: None)
+    return PausedSends(Transport(), limits, trio.current_time, lambda to, frames, reason: None)
 
 
-def messages(holds: Holds) -> int:
+def messages(holds: PausedSends) -> int:
     return sum(peer.messages for peer in holds._peers.values())
 
 
-def waiting(holds: Holds) -> int:
+def waiting(holds: PausedSends) -> int:
     return sum(len(peer.room) for peer in holds._peers.values())
 
 
-async def one_arrives(holds: Holds) -> None:
-    holds.arrived(THERE, holds._transport.numbers.pop(0), Fate.complete)
+async def one_arrives(holds: PausedSends) -> None:
+    holds.arrived(THERE, holds._transport.numbers.pop(0), ChunkOutcome.complete)
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -116,11 +116,11 @@ async def test_only_the_run_that_asked_to_hold_back_lets_go_on(holds, other) -> 
 async def test_only_the_run_that_a_large_message_went_to_says_what_became_of_it(holds) -> None:
     assert holds.tell(THERE, "/x", large())
     number = holds._transport.numbers[0]
-    for fate in Fate:
+    for fate in ChunkOutcome:
         holds.arrived(UniqueAddress(THERE.address, 2), number, fate)
     assert messages(holds) == 1
     assert holds._transport.held == []
-    holds.arrived(THERE, number, Fate.complete)
+    holds.arrived(THERE, number, ChunkOutcome.complete)
     assert len(holds._transport.held) == 1
 
 
@@ -128,7 +128,9 @@ async def test_what_is_larger_than_a_frame_is_not_kept_for_who_is_no_member(auto
     dead: list[tuple[UniqueAddress, list[bytes], str]] = []
     limits = TransportLimits(outbound_messages_max=6, frame_bytes_max=262_144)
     transport = Transport(members=set())
-    holds = Holds(transport, limits, trio.current_time, lambda to, frames, reason: dead.append((to, [*frames], reason)))
+    holds = PausedSends(
+        transport, limits, trio.current_time, lambda to, frames, reason: dead.append((to, [*frames], reason))
+    )
     assert not holds.tell(THERE, "/sink", large())
     await holds.send(THERE, "/sink", large())
     await holds.send(THERE, "/sink", large(), deadline=trio.current_time() + 60)
@@ -142,7 +144,7 @@ async def test_who_waits_for_room_and_is_no_member_any_more_gets_a_dead_letter(a
     dead: list[str] = []
     limits = TransportLimits(outbound_messages_max=1, frame_bytes_max=262_144)
     transport = Transport()
-    holds = Holds(transport, limits, trio.current_time, lambda to, frames, reason: dead.append(reason))
+    holds = PausedSends(transport, limits, trio.current_time, lambda to, frames, reason: dead.append(reason))
     assert holds.tell(THERE, "/sink", large())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(holds.send, THERE, "/sink", large())

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from casty import ActorContext, ActorRef, AskFailed, Behavior, Behaviors, DeadLetter, ServiceKey, message
-from casty.cluster.remoting.type_filter import Acceptance
+from casty.cluster.remoting.type_filter import TypeFilter
 from casty.runtime.events import ILL_TYPED, Terminated
 
 
@@ -62,7 +62,7 @@ T = TypeVar("T")
     ],
 )
 def test_a_type_admits_its_values_and_no_others(type_form, value, name, admitted):
-    assert Acceptance(type_form).admits(value, name) is admitted
+    assert TypeFilter(type_form).admits(value, name) is admitted
 
 
 def noting(seen: list[object]) -> Callable[..., Behavior[Mine]]:

@@ -10,7 +10,7 @@ import trio
 import casty
 from casty import ActorRef, AskFailed, DeadLetter, NodeAddress
 from casty.cluster.remoting import undelivered_frames as dead_frames_module
-from casty.cluster.remoting.undelivered_frames import TURN_BYTES_MAX, WAITING_BYTES_MAX, DeadFrames
+from casty.cluster.remoting.undelivered_frames import TURN_BYTES_MAX, WAITING_BYTES_MAX, UndeliveredFrames
 from casty.testing.samples import run_of
 from casty.wire.frame import FrameKind, frame
 
@@ -43,7 +43,7 @@ def frames_of(count: int, size: int = SIZE) -> list[bytes]:
 @pytest.mark.parametrize(("size", "at_once"), [(0, TURN_BYTES_MAX // 64), (SIZE, TURN_BYTES_MAX // SIZE), (10**6, 1)])
 async def test_other_tasks_run_while_many_become_dead_letters(size, at_once):
     shown: list[bytes] = []
-    dead = DeadFrames(lambda to, frame, reason: shown.append(frame), no_counting)
+    dead = UndeliveredFrames(lambda to, frame, reason: shown.append(frame), no_counting)
     frames, steps = frames_of(3_000 if size < 10**6 else 8, size), list[int]()
     async with trio.open_nursery() as nursery:
         dead.run_in(nursery)
@@ -60,7 +60,7 @@ async def test_other_tasks_run_while_many_become_dead_letters(size, at_once):
 
 async def test_they_are_taken_at_once_where_nobody_takes_turns():
     shown: list[bytes] = []
-    dead = DeadFrames(lambda to, frame, reason: shown.append(frame), no_counting)
+    dead = UndeliveredFrames(lambda to, frame, reason: shown.append(frame), no_counting)
     frames = frames_of(3_000)
     dead.take(run_of("b"), frames[:1_000], "it is gone")
     assert shown == frames[:1_000]
@@ -78,7 +78,7 @@ async def test_they_are_taken_at_once_where_nobody_takes_turns():
 @pytest.mark.parametrize("size", [SIZE, 10**6])
 async def test_what_is_over_the_bound_is_counted_in_its_order_and_not_shown(size):
     shown, counted, waiting = list[bytes](), list[bytes](), list[int]()
-    dead = DeadFrames(
+    dead = UndeliveredFrames(
         lambda to, frame, reason: shown.append(frame), lambda over: counted.extend(frame for _, frame, _ in over)
     )
     frames = frames_of(3 * WAITING_BYTES_MAX // (size + 70), size)
@@ -100,7 +100,9 @@ async def test_what_is_over_the_bound_is_counted_in_its_order_and_not_shown(size
 
 async def test_what_is_to_follow_those_that_are_counted_does(autojump_clock):
     said: list[str] = []
-    dead = DeadFrames(lambda to, frame, reason: said.append("shown"), lambda over: said.append(f"counted {len(over)}"))
+    dead = UndeliveredFrames(
+        lambda to, frame, reason: said.append("shown"), lambda over: said.append(f"counted {len(over)}")
+    )
     async with trio.open_nursery() as nursery:
         dead.run_in(nursery)
         for _ in range(2):

@@ -10,10 +10,10 @@ from casty.protocol.failure_detector.monitor import (
     CHECK,
     HEARTBEAT,
     HELD_LONGER,
-    Absolve,
-    Accuse,
     Availability,
     Heard,
+    MarkReachable,
+    MarkUnreachable,
     RunSeen,
     WatchMembers,
 )
@@ -84,16 +84,18 @@ def test_held_member_is_neither_taken_back_nor_accused_again() -> None:
                 said += [(round(now, 1), effect) for effect in machine.handle(Heard(node, HeartbeatAck(beat)), now)]
         for key in (HEARTBEAT, CHECK):
             said += [(round(now, 1), effect) for effect in machine.handle(TimerFired(key), now)]
-    verdicts = [one for one in said if isinstance(one, tuple) and isinstance(one[1], Accuse | Absolve)]
-    of_b = [(at, effect) for at, effect in verdicts if effect == Absolve(B) or isinstance(effect, Accuse)]
-    assert [replace(effect, doubted=()) if isinstance(effect, Accuse) else effect for _, effect in of_b] == [
-        *([Accuse((B,)), Absolve(B)] * 2),
-        Accuse((B,)),
-        Accuse((B,), 3.0 + HELD_LONGER),  # it answers again, and is not lost as long as it may be taken back
-        Absolve(B),
+    verdicts = [one for one in said if isinstance(one, tuple) and isinstance(one[1], MarkUnreachable | MarkReachable)]
+    of_b = [
+        (at, effect) for at, effect in verdicts if effect == MarkReachable(B) or isinstance(effect, MarkUnreachable)
     ]
-    assert [at for at, effect in of_b if isinstance(effect, Absolve)] == [6.0, 12.0, 21.0]
-    others = [(at, effect) for at, effect in verdicts if isinstance(effect, Absolve) and effect.subject != B]
+    assert [replace(effect, suspected=()) if isinstance(effect, MarkUnreachable) else effect for _, effect in of_b] == [
+        *([MarkUnreachable((B,)), MarkReachable(B)] * 2),
+        MarkUnreachable((B,)),
+        MarkUnreachable((B,), 3.0 + HELD_LONGER),  # it answers again, and is not lost as long as it may be taken back
+        MarkReachable(B),
+    ]
+    assert [at for at, effect in of_b if isinstance(effect, MarkReachable)] == [6.0, 12.0, 21.0]
+    others = [(at, effect) for at, effect in verdicts if isinstance(effect, MarkReachable) and effect.subject != B]
     assert all(any(at - 0.2 < accused_at <= at for accused_at, _ in of_b) for at, _ in others), "at their next answer"
 
 
@@ -102,8 +104,8 @@ def test_another_run_at_the_address_of_a_held_member_does_not_bring_it_back() ->
     machine.handle(WatchMembers((A, B, C, D, E)), 0.0)
     for number in range(FLAPS_MAX):
         (accusation,) = machine.handle(RunSeen(run_of("b", 999)), float(number))
-        assert isinstance(accusation, Accuse)
+        assert isinstance(accusation, MarkUnreachable)
         assert accusation.subjects == (B,)
-        taken_back = Absolve(B) in machine.handle(Heard(B, HeartbeatAck(number)), number + 0.5)
+        taken_back = MarkReachable(B) in machine.handle(Heard(B, HeartbeatAck(number)), number + 0.5)
         assert taken_back == (number < FLAPS_MAX - 1)
     assert machine.handle(RunSeen(run_of("b", 999)), 9.0) == []

@@ -13,9 +13,9 @@ from casty.protocol.failure_detector.monitor import (
     CHECK,
     HEARTBEAT,
     PROBE_PHI,
-    Accuse,
     Availability,
     Heard,
+    MarkUnreachable,
     WatchMembers,
 )
 from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
@@ -43,7 +43,7 @@ class Doubt:
         """Return how long the silence has lasted when B is accused, None if it is not until then."""
         while self.now < until:
             effects = self.step()
-            if any(isinstance(effect, Accuse) and effect.subjects == (B,) for effect in effects):
+            if any(isinstance(effect, MarkUnreachable) and effect.subjects == (B,) for effect in effects):
                 return self.now - self.heard_at
         return None
 
@@ -92,7 +92,7 @@ def test_others_are_asked_before_the_accusation_whatever_was_learned(gap: float)
         effects = silence.step()
         if asked_at is None and any(isinstance(effect, Send) for effect in effects):
             asked_at = silence.now
-        if any(isinstance(effect, Accuse) for effect in effects):
+        if any(isinstance(effect, MarkUnreachable) for effect in effects):
             break
     assert asked_at is not None
     assert silence.now - asked_at >= 0.5
@@ -186,5 +186,5 @@ def test_a_node_that_has_nobody_to_ask_accuses_all_the_same() -> None:
     machine = watching(B)
     for beat in range(13):
         machine.handle(TimerFired(HEARTBEAT), beat * 0.5)
-    [accusation] = [one for one in machine.handle(TimerFired(CHECK), 6.0) if isinstance(one, Accuse)]
+    [accusation] = [one for one in machine.handle(TimerFired(CHECK), 6.0) if isinstance(one, MarkUnreachable)]
     assert accusation.subjects == (B,)

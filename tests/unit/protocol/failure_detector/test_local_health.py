@@ -6,7 +6,7 @@ import math
 
 from casty.protocol.effects import TimerFired
 from casty.protocol.failure_detector.local_health import LATENESS_MIN, STALL_FORGIVEN_MAX, LocalHealth
-from casty.protocol.failure_detector.monitor import CHECK, HEARTBEAT, Accuse, Availability, Heard, WatchMembers
+from casty.protocol.failure_detector.monitor import CHECK, HEARTBEAT, Availability, Heard, MarkUnreachable, WatchMembers
 from casty.protocol.messages.liveness import HeartbeatAck
 from casty.testing.samples import run_of
 
@@ -67,7 +67,7 @@ def test_nobody_is_accused_for_a_stall_of_each_of_two_nodes_after_the_other() ->
     found = list[object]()
     for time in (13.5, 14.0, 14.5, 15.0, 15.5, 16.0, 16.25):  # this node until 13.5, the others until 16.4
         found += [effect for key in (HEARTBEAT, CHECK) for effect in machine.handle(TimerFired(key), time)]
-    assert not [effect for effect in found if isinstance(effect, Accuse)]
+    assert not [effect for effect in found if isinstance(effect, MarkUnreachable)]
 
 
 def test_however_many_are_silent_all_are_accused() -> None:
@@ -76,5 +76,5 @@ def test_however_many_are_silent_all_are_accused() -> None:
     for beat in range(12):
         machine.handle(TimerFired(HEARTBEAT), beat * 0.5)
     effects = machine.handle(TimerFired(CHECK), 5.5)
-    accused = [node for effect in effects if isinstance(effect, Accuse) for node in effect.subjects]
+    accused = [node for effect in effects if isinstance(effect, MarkUnreachable) for node in effect.subjects]
     assert sorted(accused) == sorted(OTHERS)

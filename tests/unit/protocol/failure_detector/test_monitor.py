@@ -9,12 +9,12 @@ from casty.protocol.failure_detector.monitor import (
     HEARTBEAT,
     REFUSAL_GAP,
     REPEAT,
-    Absolve,
-    Accuse,
     Availability,
     DialFailed,
     Heard,
     LinkLost,
+    MarkReachable,
+    MarkUnreachable,
     RunSeen,
     WatchMembers,
 )
@@ -38,14 +38,14 @@ def ticked(machine: Availability, start: float, end: float) -> None:
 
 
 def accusations(machine: Availability, now: float) -> list[object]:
-    return [effect for effect in machine.handle(TimerFired(CHECK), now) if isinstance(effect, Accuse)]
+    return [effect for effect in machine.handle(TimerFired(CHECK), now) if isinstance(effect, MarkUnreachable)]
 
 
 def test_all_who_are_silent_at_one_time_are_accused_together() -> None:
     machine = watching("b", "c", "d")
     ticked(machine, 0.0, 6.0)
     (accusation,) = accusations(machine, 6.0)
-    assert isinstance(accusation, Accuse)
+    assert isinstance(accusation, MarkUnreachable)
     assert sorted(accusation.subjects) == [B, C, D]
 
 
@@ -54,9 +54,9 @@ def test_accusation_says_whose_next_answer_is_waited_for_and_that_one_is_told_on
     machine.handle(Heard(C, HeartbeatAck(1)), 1.0)
     machine.handle(Heard(D, HeartbeatAck(1)), 1.8)
     (accusation,) = machine.handle(RunSeen(run_of("b", 999)), 2.0)
-    assert accusation == Accuse((B,), doubted=(C, D))  # D has just answered, and may have been cut off since
-    assert Absolve(C) in machine.handle(Heard(C, HeartbeatAck(2)), 2.1)
-    assert Absolve(C) not in machine.handle(Heard(C, HeartbeatAck(3)), 2.6)
+    assert accusation == MarkUnreachable((B,), suspected=(C, D))  # D has just answered, and may have been cut off since
+    assert MarkReachable(C) in machine.handle(Heard(C, HeartbeatAck(2)), 2.1)
+    assert MarkReachable(C) not in machine.handle(Heard(C, HeartbeatAck(3)), 2.6)
 
 
 def test_member_whose_answer_was_waited_for_is_let_go_when_others_watch_it() -> None:
@@ -64,10 +64,10 @@ def test_member_whose_answer_was_waited_for_is_let_go_when_others_watch_it() -> 
     machine.handle(WatchMembers((A, B, C)), 0.0)
     lost, late = machine.monitored
     (accusation,) = machine.handle(RunSeen(run_of(lost.address.host, 999)), 2.0)
-    assert accusation == Accuse((lost,), doubted=(late,))
+    assert accusation == MarkUnreachable((lost,), suspected=(late,))
     runs = [run_of(name) for name in "defghijklm"]
     newcomers = [run for run in runs if late not in successors(A, (A, late, run), 1)][:2]
-    assert Absolve(late) in machine.handle(WatchMembers((A, B, C, *newcomers)), 2.1)
+    assert MarkReachable(late) in machine.handle(WatchMembers((A, B, C, *newcomers)), 2.1)
     assert late not in machine.monitored
     assert machine.handle(Heard(late, HeartbeatAck(1)), 2.2) == []
 
@@ -94,7 +94,7 @@ def test_many_more_are_watched_once_all_that_should_be_are_accused() -> None:
     assert set(machine.monitored) == set(around[:3])
     (accusation, *_) = machine.handle(RunSeen(run_of(around[1].address.host, 999)), 1.1)
     assert set(machine.monitored) == set(around[:10])
-    assert accusation == Accuse((around[1],), doubted=tuple(sorted(around[2:10])))
+    assert accusation == MarkUnreachable((around[1],), suspected=tuple(sorted(around[2:10])))
     machine.handle(Heard(around[0], HeartbeatAck(1)), 2.0)
     assert machine.monitored == [around[0], around[2], around[1]]
 
@@ -106,8 +106,8 @@ def test_those_who_are_watched_once_others_are_lost_are_waited_for_too() -> None
     machine = Availability(A, monitored_max=2)
     machine.handle(WatchMembers((A, *others)), 0.0)
     (accusation, *_) = machine.handle(RunSeen(run_of(around[0].address.host, 999)), 1.0)
-    assert accusation == Accuse((around[0],), doubted=tuple(sorted(around[1:3])))
-    assert Absolve(around[2]) in machine.handle(Heard(around[2], HeartbeatAck(1)), 1.2)
+    assert accusation == MarkUnreachable((around[0],), suspected=tuple(sorted(around[1:3])))
+    assert MarkReachable(around[2]) in machine.handle(Heard(around[2], HeartbeatAck(1)), 1.2)
 
 
 def test_voters_watch_one_another_however_many_join() -> None:
@@ -145,7 +145,7 @@ def test_heartbeat_is_answered_even_to_a_stranger() -> None:
 def test_silent_node_is_accused_once() -> None:
     machine = watching("b")
     ticked(machine, 0.0, 6.0)
-    assert accusations(machine, 6.0) == [Accuse((B,))]
+    assert accusations(machine, 6.0) == [MarkUnreachable((B,))]
     assert accusations(machine, 6.1) == []
 
 
@@ -171,16 +171,16 @@ def test_crossing_is_never_later_than_two_seconds_after_the_pause() -> None:
         machine.handle(Heard(B, HeartbeatAck(beat)), beat * 1.99)
     last = 19 * 1.99
     ticked(machine, 0.0, last + 5.0)
-    assert accusations(machine, last + 5.0) == [Accuse((B,))]
+    assert accusations(machine, last + 5.0) == [MarkUnreachable((B,))]
 
 
 def test_accused_node_that_answers_is_absolved_and_judged_again() -> None:
     machine = watching("b")
     ticked(machine, 0.0, 6.0)
     accusations(machine, 6.0)
-    assert machine.handle(Heard(B, HeartbeatAck(1)), 6.5)[0] == Absolve(B)
+    assert machine.handle(Heard(B, HeartbeatAck(1)), 6.5)[0] == MarkReachable(B)
     ticked(machine, 6.5, 13.0)
-    assert accusations(machine, 13.0) == [Accuse((B,))]
+    assert accusations(machine, 13.0) == [MarkUnreachable((B,))]
 
 
 def test_own_lateness_withholds_accusations_for_a_bounded_time() -> None:
@@ -189,7 +189,7 @@ def test_own_lateness_withholds_accusations_for_a_bounded_time() -> None:
     assert accusations(machine, 60.0) == []
     ticked(machine, 60.0, 60.0 + STALL_FORGIVEN_MAX + 0.5)
     assert accusations(machine, 60.5) == []
-    assert accusations(machine, 60.5 + STALL_FORGIVEN_MAX) == [Accuse((B,))]
+    assert accusations(machine, 60.5 + STALL_FORGIVEN_MAX) == [MarkUnreachable((B,))]
 
 
 def test_lost_link_is_dialled_at_once_if_the_node_is_monitored() -> None:
@@ -202,7 +202,7 @@ def test_two_refused_dials_apart_are_evidence() -> None:
     (again,) = machine.handle(DialFailed(B.address, refused=True), 1.0)
     assert isinstance(again, StartTimer)
     assert machine.handle(TimerFired(again.key), 1.0 + REFUSAL_GAP) == [Dial(B.address)]
-    assert machine.handle(DialFailed(B.address, refused=True), 1.0 + REFUSAL_GAP + 0.001) == [Accuse((B,))]
+    assert machine.handle(DialFailed(B.address, refused=True), 1.0 + REFUSAL_GAP + 0.001) == [MarkUnreachable((B,))]
 
 
 def test_the_second_refusal_counts_at_the_very_time_of_the_timer() -> None:
@@ -214,13 +214,13 @@ def test_the_second_refusal_counts_at_the_very_time_of_the_timer() -> None:
             if not isinstance(effect, StartTimer):
                 break
             now += effect.delay
-        assert effect == Accuse((B,)), start
+        assert effect == MarkUnreachable((B,)), start
 
 
 def test_two_refused_dials_at_one_time_are_not() -> None:
     machine = watching("b")
     machine.handle(DialFailed(B.address, refused=True), 1.0)
-    assert not any(isinstance(e, Accuse) for e in machine.handle(DialFailed(B.address, refused=True), 1.1))
+    assert not any(isinstance(e, MarkUnreachable) for e in machine.handle(DialFailed(B.address, refused=True), 1.1))
 
 
 def test_dial_that_found_silence_or_the_node_starts_the_count_again() -> None:
@@ -228,7 +228,7 @@ def test_dial_that_found_silence_or_the_node_starts_the_count_again() -> None:
         machine = watching("b")
         machine.handle(DialFailed(B.address, refused=True), 1.0)
         machine.handle(between, 2.0)
-        assert not any(isinstance(e, Accuse) for e in machine.handle(DialFailed(B.address, refused=True), 3.0))
+        assert not any(isinstance(e, MarkUnreachable) for e in machine.handle(DialFailed(B.address, refused=True), 3.0))
 
 
 def test_refused_dial_of_an_unmonitored_address_means_nothing() -> None:
@@ -237,7 +237,7 @@ def test_refused_dial_of_an_unmonitored_address_means_nothing() -> None:
 
 def test_another_run_at_the_address_is_evidence_at_once() -> None:
     machine = watching("b")
-    assert machine.handle(RunSeen(run_of("b", 999)), 1.0) == [Accuse((B,))]
+    assert machine.handle(RunSeen(run_of("b", 999)), 1.0) == [MarkUnreachable((B,))]
     assert machine.handle(RunSeen(run_of("b", 999)), 1.1) == []
 
 

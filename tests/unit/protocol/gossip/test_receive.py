@@ -13,7 +13,7 @@ from casty.protocol.effects import Note, Send
 from casty.protocol.gossip import receive as exchange_module
 from casty.protocol.gossip.anti_entropy import AntiEntropy
 from casty.protocol.gossip.paging import slot_pages
-from casty.protocol.gossip.receive import FOREIGN_NOTED_MAX, TELL_EVERY, Exchange, ExchangeMessage, Outcome
+from casty.protocol.gossip.receive import FOREIGN_NOTED_MAX, TELL_EVERY, ExchangeMessage, GossipReceiver, Outcome
 from casty.protocol.gossip.state_on_wire import CHANGES_MAX, clock_entries, difference, seen_on_wire, to_wire
 from casty.protocol.messages.membership import (
     GossipDelta,
@@ -43,7 +43,7 @@ def received(
     had: Sequence[Gossip] = (),
 ) -> Outcome:
     """Return what follows at node a, which has ``had`` these versions before ``state``."""
-    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange = GossipReceiver(A, AntiEntropy(A, 3, random.Random(1)))
     for version in (*had, state):
         exchange.spread.recent.note(version)
     return exchange.receive(state, registry or Registry(), run_of(sender), message, 1.0)
@@ -64,7 +64,7 @@ def versions_of(state: Gossip, *slots: tuple[int, int]) -> GossipVersions:
 
 
 def test_state_of_another_cluster_is_noted_once_and_ignored() -> None:
-    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange = GossipReceiver(A, AntiEntropy(A, 3, random.Random(1)))
     message = GossipDigest(12345, b"")
     first = exchange.receive(STATE, Registry(), B, message, 1.0)
     again = exchange.receive(STATE, Registry(), B, message, 1.0)
@@ -73,14 +73,14 @@ def test_state_of_another_cluster_is_noted_once_and_ignored() -> None:
 
 
 def test_many_foreign_clusters_do_not_keep_the_next_from_being_noted() -> None:
-    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange = GossipReceiver(A, AntiEntropy(A, 3, random.Random(1)))
     for number in range(3 * FOREIGN_NOTED_MAX):
         outcome = exchange.receive(STATE, Registry(), run_of(f"z{number}"), GossipDigest(12345, b""), 1.0)
         assert [type(effect) for effect in outcome.effects] == [Note]
 
 
 def test_a_removed_run_that_talks_without_end_is_told_now_and_then() -> None:
-    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange = GossipReceiver(A, AntiEntropy(A, 3, random.Random(1)))
     state = gossip_of(member("a"), member("b"))
     state = replace(state, tombstones={C: 0.0})
     told = 0
@@ -209,7 +209,7 @@ def test_acknowledgement_of_an_older_version_is_left_to_the_push() -> None:
 def test_who_acknowledged_an_older_version_is_sent_the_changes_since() -> None:
     old = leaving(STATE, "a", "b")
     mine = leaving(old, "a", "c")
-    exchange = Exchange(A, AntiEntropy(A, 3, random.Random(1)))
+    exchange = GossipReceiver(A, AntiEntropy(A, 3, random.Random(1)))
     exchange.spread.recent.note(old)
     exchange.spread.recent.note(mine)
     exchange.receive(mine, Registry(), B, seen_on_wire(old.seen_by(B)), 1.0)

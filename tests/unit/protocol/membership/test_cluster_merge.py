@@ -8,7 +8,7 @@ import pytest
 
 from casty.address import NodeAddress
 from casty.protocol.effects import Note, Send, StartTimer
-from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, Dissolve, Reunion
+from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, ClusterMerge, Dissolve
 from casty.protocol.membership.founding import Founding
 from casty.protocol.messages.membership import Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
 from casty.protocol.state.membership_state import Gossip
@@ -21,13 +21,13 @@ ALONE = gossip_of(member("b"))
 PAIR = gossip_of(member("b"), member("c"))
 
 
-def reunion(name: str, *seeds: str) -> Reunion:
-    return Reunion(
+def reunion(name: str, *seeds: str) -> ClusterMerge:
+    return ClusterMerge(
         member(name, "joining"), SETTINGS, Founding(run_of(name), tuple(map(address, seeds))), random.Random(1)
     )
 
 
-def asked(machine: Reunion, state: Gossip) -> list[NodeAddress]:
+def asked(machine: ClusterMerge, state: Gossip) -> list[NodeAddress]:
     """Return whom the machine asks in twenty rounds."""
     effects = [effect for _ in range(20) for effect in machine.ask(state)]
     assert effects.count(AGAIN) == 20
@@ -35,7 +35,12 @@ def asked(machine: Reunion, state: Gossip) -> list[NodeAddress]:
 
 
 def answer(
-    machine: Reunion, *, members: int, has_begun: bool = True, cluster_id: int = CLUSTER_ID + 1, state: Gossip = ALONE
+    machine: ClusterMerge,
+    *,
+    members: int,
+    has_begun: bool = True,
+    cluster_id: int = CLUSTER_ID + 1,
+    state: Gossip = ALONE,
 ) -> JoinAnswer:
     """Return the answer of another cluster to the machine's question."""
     probe = [e.message for e in machine.ask(state) if isinstance(e, Send)][0]

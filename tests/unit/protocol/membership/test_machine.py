@@ -12,7 +12,7 @@ import pytest
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.effects import Note, Publish, Send, StartTimer, TimerFired
-from casty.protocol.failure_detector.monitor import Absolve, Accuse
+from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.inputs import (
@@ -222,10 +222,10 @@ def test_newcomer_tries_again_when_nobody_answers_at_its_address() -> None:
 
 def test_accusation_and_its_end_are_pushed_as_changes_of_the_own_row() -> None:
     one, _ = pair()
-    assert [to for to, _ in sent(one.handle(Accuse((B,)), 5.0), GossipDelta)] == ["b"]
+    assert [to for to, _ in sent(one.handle(MarkUnreachable((B,)), 5.0), GossipDelta)] == ["b"]
     assert state_of(one).unreachable == {B}
-    assert not one.handle(Accuse((B,)), 5.1)
-    one.handle(Absolve(B), 5.2)
+    assert not one.handle(MarkUnreachable((B,)), 5.1)
+    one.handle(MarkReachable(B), 5.2)
     assert state_of(one).unreachable == frozenset()
 
 

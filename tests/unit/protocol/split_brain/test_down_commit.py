@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casty.protocol.split_brain.down_commit import still_counting
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import KeepMajority, KeepOldest, LeaseMajority, StaticQuorum, Strategy
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -16,7 +16,7 @@ FIVE = gossip_of(*(member(name, up_number=place) for place, name in enumerate("a
 
 
 def counting(strategy: Strategy | None, down: str, knowing: str, state: Gossip = FIVE) -> str:
-    awareness = Awareness()
+    awareness = SeenTracker()
     downed = state.with_moved(A, set(map(run_of, down)), MemberStatus.down).seen_by(*map(run_of, knowing))
     awareness.observe(downed, 1.0)
     return "".join(member.id for member in still_counting(downed, strategy, awareness))
@@ -41,7 +41,7 @@ def test_a_verdict_stands_once_those_who_know_of_it_are_a_side(
 
 def test_they_count_as_what_they_were() -> None:
     state = FIVE.with_member(A, member("f", "joining"))
-    awareness = Awareness()
+    awareness = SeenTracker()
     downed = state.with_moved(A, {run_of("e"), run_of("f")}, MemberStatus.down)
     awareness.observe(downed, 1.0)
     found = still_counting(downed, KeepMajority(), awareness)
@@ -49,7 +49,7 @@ def test_they_count_as_what_they_were() -> None:
 
 
 def test_what_was_known_of_one_is_not_known_of_another() -> None:
-    awareness = Awareness()
+    awareness = SeenTracker()
     one = FIVE.with_moved(A, {run_of("d")}, MemberStatus.down).seen_by(*map(run_of, "abc"))
     awareness.observe(one, 1.0)
     both = one.with_moved(A, {run_of("e")}, MemberStatus.down)

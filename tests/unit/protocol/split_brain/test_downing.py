@@ -9,7 +9,7 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.protocol.split_brain.downing import Downing, stable_after
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import StaticQuorum
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -222,7 +222,7 @@ def test_an_end_that_goes_does_not_start_the_time_again_for_the_others() -> None
     two_links = FIVE
     for one, other in ("ad", "da", "be", "eb"):
         two_links = split(two_links, one, other)
-    awareness = Awareness()
+    awareness = SeenTracker()
     downing = Downing(StaticQuorum(3), awareness=awareness)
     downing.observe(two_links.seen_by(*everybody), E, 0.0)
     one_gone = two_links.with_moved(D, {D}, MemberStatus.down).seen_by(D, E)
@@ -233,7 +233,7 @@ def test_an_end_that_goes_does_not_start_the_time_again_for_the_others() -> None
 
 def in_secret(*knowing: UniqueAddress) -> frozenset[UniqueAddress]:
     """Return what a decides that has downed d and e, and then lost c, when ``knowing`` are known to know it."""
-    awareness = Awareness()
+    awareness = SeenTracker()
     downing = Downing(awareness=awareness)
     downed = FIVE.with_moved(A, {D, E}, MemberStatus.down).seen_by(*knowing)
     awareness.observe(downed, 0.0)

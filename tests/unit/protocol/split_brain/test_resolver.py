@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from casty.lease import LeaseClaim
 from casty.protocol.effects import StartTimer
 from casty.protocol.split_brain.downing import Downing
-from casty.protocol.split_brain.resolver import CLAIM, DOWNING, AcquireLease, LeaseAnswered, Resolver, Ruling
-from casty.protocol.split_brain.seen_tracker import Awareness
+from casty.protocol.split_brain.resolver import (
+    CLAIM,
+    DOWNING,
+    AcquireLease,
+    DowningDecision,
+    LeaseAnswered,
+    SplitBrainResolver,
+)
+from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import KeepMajority, LeaseMajority, Strategy
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
@@ -26,11 +33,11 @@ def split(observer: str, lost: str, state: Gossip = FIVE) -> Gossip:
     return state.with_row(run_of(observer), row)
 
 
-def resolver(own: str, state: Gossip, strategy: Strategy, *, seen: str = "") -> Resolver:
+def resolver(own: str, state: Gossip, strategy: Strategy, *, seen: str = "") -> SplitBrainResolver:
     """Return the machine of a node that found itself in ``state`` at 0.0, and knows that ``seen`` have, too."""
-    awareness = Awareness()
+    awareness = SeenTracker()
     awareness.observe(state.seen_by(*(run_of(name) for name in seen)), 0.0)
-    machine = Resolver(run_of(own), Downing(strategy), awareness)
+    machine = SplitBrainResolver(run_of(own), Downing(strategy), awareness)
     assert machine.observe(state, 0.0) == [StartTimer(DOWNING, 7.0)]
     return machine
 
@@ -46,13 +53,15 @@ def claim_of(side: str, others: str) -> LeaseClaim:
 
 def test_leader_downs_the_others_when_all_of_its_side_know_of_the_accusations() -> None:
     state = split("a", "de")
-    assert resolver("a", state, KeepMajority(), seen="bc").timer(state, DOWNING, 7.0) == Ruling(frozenset({D, E}))
+    assert resolver("a", state, KeepMajority(), seen="bc").timer(state, DOWNING, 7.0) == DowningDecision(
+        frozenset({D, E})
+    )
 
 
 def test_leader_waits_for_a_member_that_may_not_know_yet() -> None:
     state = split("a", "de")
     waiting = resolver("a", state, KeepMajority(), seen="b").timer(state, DOWNING, 7.0)
-    assert waiting == Ruling(effects=(StartTimer(DOWNING, 0.5),))
+    assert waiting == DowningDecision(effects=(StartTimer(DOWNING, 0.5),))
 
 
 def test_others_leave_it_to_the_leader() -> None:
@@ -72,7 +81,7 @@ def test_majority_claims_the_lease_at_once_and_goes_on_when_it_gets_it() -> None
     machine = resolver("a", state, LEASE, seen="bc")
     (claim,) = claims(machine.timer(state, DOWNING, 7.0).effects)
     assert claim == claim_of("abc", "de")
-    assert machine.answered(state, LeaseAnswered(claim, held=True)) == Ruling(frozenset({D, E}))
+    assert machine.answered(state, LeaseAnswered(claim, held=True)) == DowningDecision(frozenset({D, E}))
 
 
 def test_a_side_that_does_not_get_the_lease_downs_itself() -> None:
@@ -94,7 +103,7 @@ def test_minority_claims_the_lease_after_a_delay() -> None:
     assert (claims(again.effects), [e for e in again.effects if e == StartTimer(CLAIM, 2.0)]) == ([], [])
     (claim,) = claims(machine.timer(state, CLAIM, 9.0).effects)
     assert claim == claim_of("de", "abc")
-    assert machine.answered(state, LeaseAnswered(claim, held=True)) == Ruling(frozenset({A, B, C}))
+    assert machine.answered(state, LeaseAnswered(claim, held=True)) == DowningDecision(frozenset({A, B, C}))
 
 
 def test_minority_that_has_changed_waits_for_the_delay_again() -> None:
@@ -122,7 +131,7 @@ def test_an_answer_to_another_claim_decides_nothing() -> None:
     state = split("a", "de")
     machine = resolver("a", state, LEASE, seen="bc")
     machine.timer(state, DOWNING, 7.0)
-    assert machine.answered(state, LeaseAnswered(claim_of("ab", "cde"), held=True)) == Ruling()
+    assert machine.answered(state, LeaseAnswered(claim_of("ab", "cde"), held=True)) == DowningDecision()
 
 
 def test_whom_a_granted_claim_ruled_out_goes_although_it_answers_again() -> None:
@@ -131,11 +140,11 @@ def test_whom_a_granted_claim_ruled_out_goes_although_it_answers_again() -> None
     (claim,) = claims(machine.timer(state, DOWNING, 7.0).effects)
     healed = state.with_row(A, state.rows[A].absolving(D).absolving(E))
     machine.observe(healed, 7.1)
-    assert machine.answered(healed, LeaseAnswered(claim, held=True)) == Ruling(frozenset({D, E}))
+    assert machine.answered(healed, LeaseAnswered(claim, held=True)) == DowningDecision(frozenset({D, E}))
 
 
 def test_a_view_that_never_settles_downs_everybody_without_asking_the_lease() -> None:
-    machine = Resolver(A, Downing(LEASE, 4.0), Awareness())
+    machine = SplitBrainResolver(A, Downing(LEASE, 4.0), SeenTracker())
     one, other = split("a", "e"), split("a", "d")
     for second in range(7):
         machine.observe(one if second % 2 else other, float(second))

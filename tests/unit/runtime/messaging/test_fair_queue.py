@@ -15,7 +15,7 @@ from casty.runtime.events import Terminated
 from casty.runtime.messaging.mailbox import DIRECT_MAX, NOTHING, MessageQueue
 from casty.runtime.messaging.queueing.crowd import CROWD, Allowance
 from casty.runtime.messaging.queueing.fair_queue import QUANTUM, FairQueue
-from casty.runtime.messaging.queueing.notices import EndNotice
+from casty.runtime.messaging.queueing.notices import TerminatedNotice
 
 SENDERS = ("a", "b", "c")
 
@@ -34,7 +34,7 @@ def taken(mailbox: MessageQueue, count: int, batch: int = QUANTUM) -> list[objec
     """Take so many messages as an actor does: another's turn after each batch of at most `QUANTUM`."""
     seen: list[object] = []
     while len(seen) < count and (message := mailbox.take()) is not NOTHING:
-        if isinstance(message, EndNotice) and message.terminated is None:
+        if isinstance(message, TerminatedNotice) and message.terminated is None:
             mailbox.notice_taken()
             mailbox.take_turns()
             continue
@@ -273,10 +273,10 @@ def test_the_end_of_an_actor_waits_behind_what_its_node_has_sent(is_by_name: boo
         put(mailbox, "flood", number)
     for number in range(500, 700):
         put(mailbox, sender, number)
-    mailbox.put_notice(EndNotice(Terminated(Ref())))  # type: ignore[arg-type]  # all that is looked at
+    mailbox.put_notice(TerminatedNotice(Terminated(Ref())))  # type: ignore[arg-type]  # all that is looked at
     put(mailbox, sender, "after")
     order = taken(mailbox, 1_000)
-    (end,) = [place for place, message in enumerate(order) if isinstance(message, EndNotice)]
+    (end,) = [place for place, message in enumerate(order) if isinstance(message, TerminatedNotice)]
     assert order.index(699) < end < order.index("after")
     mailbox.notice_taken()
     assert len(mailbox) == 0
@@ -293,12 +293,12 @@ def test_the_end_of_an_actor_waits_behind_what_its_node_has_sent_as_a_stranger()
     for number in range(100):
         put_strange(mailbox, sender, number)
         put_strange(mailbox, "other", ("other", number))
-    mailbox.put_notice(EndNotice(Terminated(Ref())))  # type: ignore[arg-type]  # all that is looked at
+    mailbox.put_notice(TerminatedNotice(Terminated(Ref())))  # type: ignore[arg-type]  # all that is looked at
     assert mailbox.flows is not None
     assert (mailbox.flows.count(CROWD), mailbox.flows.senders()) == (100, [sender])
     theirs = [message for message in taken(mailbox, 201) if not isinstance(message, tuple)]
     assert theirs[:-1] == list(range(100))
-    assert isinstance(theirs[-1], EndNotice)
+    assert isinstance(theirs[-1], TerminatedNotice)
 
 
 def test_a_closed_mailbox_gives_back_what_waits_in_all_queues() -> None:

@@ -11,7 +11,7 @@ from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.timer_scheduler import TimerScheduler
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.messaging.inbox import Inbox
-from casty.runtime.messaging.timers import CancelSchedule, Keeper, ScheduleOnce, ScheduleTick
+from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick, TimerQueue
 from casty.runtime.system.system import ActorSystem
 
 Seen = list[tuple[float, object]]
@@ -165,9 +165,9 @@ async def test_the_scheduler_tells_once_and_again_and_can_be_cancelled(autojump_
 
 
 async def test_the_keeper_keeps_no_heap_of_cancelled_timers(autojump_clock: object) -> None:
-    keeper = Keeper()
+    keeper = TimerQueue()
     for _ in range(10_000):
-        keeper.finish(keeper.after(3600.0, lambda: None))
+        keeper.finish(keeper.call_later(3600.0, lambda: None))
     assert len(keeper) == 0
     assert len(keeper._heap) < 1000
 
@@ -175,10 +175,10 @@ async def test_the_keeper_keeps_no_heap_of_cancelled_timers(autojump_clock: obje
 async def test_equal_deadlines_fire_in_the_order_in_which_they_were_made(autojump_clock: object) -> None:
     fired: list[int] = []
     async with trio.open_nursery() as nursery:
-        keeper = Keeper()
+        keeper = TimerQueue()
         nursery.start_soon(keeper.run)
         for number in range(50):
-            keeper.after(1.0, lambda number=number: fired.append(number))
+            keeper.call_later(1.0, lambda number=number: fired.append(number))
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
     assert fired == list(range(50))

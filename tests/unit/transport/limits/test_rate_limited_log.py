@@ -16,7 +16,7 @@ from casty.transport.limits.rate_limited_log import (
     LINES_PER_SECOND_TOTAL,
     REPEAT_AFTER,
     SOURCES_MAX,
-    Complaints,
+    RateLimitedLog,
 )
 
 
@@ -34,8 +34,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def complaints(clock: Clock) -> Complaints:
-    return Complaints(logging.getLogger("test.complaints"), clock)
+def complaints(clock: Clock) -> RateLimitedLog:
+    return RateLimitedLog(logging.getLogger("test.complaints"), clock)
 
 
 def test_a_source_has_so_many_lines_a_second_and_the_rest_is_counted(caplog, complaints, clock) -> None:
@@ -179,7 +179,7 @@ def test_what_a_peer_causes_may_be_longer_and_comes_once_a_minute(caplog, compla
 
 
 def test_two_loggers_of_one_peer_share_its_lines(caplog: pytest.LogCaptureFixture) -> None:
-    first = Complaints(logging.getLogger("casty.transport"), lambda: 0.0)
+    first = RateLimitedLog(logging.getLogger("casty.transport"), lambda: 0.0)
     second = first.under(logging.getLogger("casty.cluster"))
     for number in range(LINES_PER_SECOND_MAX):
         (first if number % 2 else second).warning("10.0.0.9", f"text {number}")

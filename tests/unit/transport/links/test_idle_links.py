@@ -10,11 +10,11 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.link import STAY_FRAME, Link, Session, SessionOwner
-from casty.transport.links.link_table import Links
-from casty.transport.links.send_queue import Tally
-from casty.transport.manager.untrusted_peers import Strangers
+from casty.transport.links.link_table import LinkTable
+from casty.transport.links.send_queue import ByteQuota
+from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
 IDLE = TransportLimits().idle_timeout
@@ -121,14 +121,14 @@ class Ending:
 
 
 async def test_a_session_that_ends_while_it_asks_the_peer_to_stay_leaves_the_queue_to_the_next() -> None:
-    link = Link(UniqueAddress(NodeAddress("b", 1), 1), Lane.ordinary, TransportLimits(), (), Tally())
+    link = Link(UniqueAddress(NodeAddress("b", 1), 1), Lane.ordinary, TransportLimits(), (), ByteQuota())
     owner = SessionOwner(
         frame=lambda *_: None,
         envelopes=lambda *_: 0,
         ended=lambda *_: None,
-        bounds=Strangers(TransportLimits(), Links(), (), ()),
+        bounds=UntrustedPeers(TransportLimits(), LinkTable(), (), ()),
         asking=lambda: 0,
-        complaints=Complaints(logging.getLogger("test"), trio.current_time),
+        complaints=RateLimitedLog(logging.getLogger("test"), trio.current_time),
     )
     connection = Ending()
     session = connection.session = Session(link, connection, FrameDecoder(1000), limits=TransportLimits(), owner=owner)

@@ -12,15 +12,15 @@ import pytest
 import trio
 import trio.testing
 
-from casty.transport.limits.handshake_slots import Gate
+from casty.transport.limits.handshake_slots import HandshakeSlots
 from casty.transport.links import send_queue as outbox_module
-from casty.transport.links.send_queue import Outbox, Tally
+from casty.transport.links.send_queue import ByteQuota, SendQueue
 from casty.wire.envelope import decode_wait, encode_wait
 from casty.wire.frame import HEADER_BYTES, FrameKind, frame
 
 
 async def test_frames_leave_in_order_and_within_the_size_of_one_write() -> None:
-    outbox = Outbox(messages_max=100, bytes_max=1000)
+    outbox = SendQueue(messages_max=100, bytes_max=1000)
     for number in range(10):
         assert outbox.put_nowait(bytes([number]) * 10)
     assert [frame[0] for frame in outbox.take(35)] == [0, 1, 2]
@@ -30,7 +30,7 @@ async def test_frames_leave_in_order_and_within_the_size_of_one_write() -> None:
 
 
 async def test_both_bounds_hold() -> None:
-    outbox = Outbox(messages_max=3, bytes_max=10)
+    outbox = SendQueue(messages_max=3, bytes_max=10)
     assert [outbox.put_nowait(b"x") for _ in range(4)] == [True, True, True, False]
     outbox.drain()
     assert outbox.put_nowait(b"x" * 6)
@@ -39,7 +39,7 @@ async def test_both_bounds_hold() -> None:
 
 
 async def test_an_over_long_frame_passes_alone() -> None:
-    outbox = Outbox(messages_max=3, bytes_max=10)
+    outbox = SendQueue(messages_max=3, bytes_max=10)
     assert outbox.put_nowait(b"x" * 50)
     assert not outbox.put_nowait(b"y")
     assert outbox.take(20) == [b"x" * 50]
@@ -49,14 +49,14 @@ async def test_an_over_long_frame_passes_alone() -> None:
 
 
 async def test_the_first_frame_larger_than_a_write_leaves_alone() -> None:
-    outbox = Outbox(messages_max=9, bytes_max=1000)
+    outbox = SendQueue(messages_max=9, bytes_max=1000)
     outbox.extend([b"x" * 50, b"y", b"z"])
     assert outbox.take(20) == [b"x" * 50]
     assert outbox.take(20) == [b"y", b"z"]
 
 
 async def test_the_taker_sleeps_until_there_is_something() -> None:
-    outbox = Outbox(messages_max=9, bytes_max=1000)
+    outbox = SendQueue(messages_max=9, bytes_max=1000)
     got: list[bytes] = []
 
     async def take() -> None:
@@ -75,7 +75,7 @@ async def test_the_taker_sleeps_until_there_is_something() -> None:
 
 
 async def test_nobody_overtakes_those_who_wait() -> None:
-    outbox = Outbox(messages_max=1, bytes_max=1000)
+    outbox = SendQueue(messages_max=1, bytes_max=1000)
     outbox.put_nowait(b"0")
     async with trio.open_nursery() as nursery:
         for number in range(1, 4):
@@ -91,7 +91,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
 
 
 async def test_a_large_frame_at_the_head_of_the_line_is_not_overtaken_by_small_ones() -> None:
-    outbox = Outbox(messages_max=10, bytes_max=10)
+    outbox = SendQueue(messages_max=10, bytes_max=10)
     outbox.extend([b"x" * 5, b"x" * 4])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.put, b"L" * 8)
@@ -118,7 +118,7 @@ def left_in(data: bytes) -> float:
 
 
 async def test_requests_wait_in_the_line_of_all_and_keep_out_only_one_another(autojump_clock, nursery) -> None:
-    outbox = Outbox(messages_max=4, bytes_max=1000)
+    outbox = SendQueue(messages_max=4, bytes_max=1000)
     outbox.extend([request(number) for number in range(4)])
     for number in (10, 11, 12):
         nursery.start_soon(outbox.put, request(number), trio.current_time() + 5)
@@ -140,7 +140,7 @@ async def test_requests_wait_in_the_line_of_all_and_keep_out_only_one_another(au
 
 
 async def test_requests_that_wait_alone_take_half_of_the_queue(autojump_clock, nursery) -> None:
-    outbox = Outbox(messages_max=100, bytes_max=1000)
+    outbox = SendQueue(messages_max=100, bytes_max=1000)
     outbox.extend([request(0, 900)])
     for number in range(20):
         nursery.start_soon(outbox.put, request(number, 70), trio.current_time() + 5)
@@ -157,7 +157,7 @@ async def test_requests_that_wait_alone_take_half_of_the_queue(autojump_clock, n
 
 
 async def test_a_request_that_is_too_large_for_its_part_is_let_in_to_an_empty_queue(autojump_clock, nursery) -> None:
-    outbox = Outbox(messages_max=1, bytes_max=100)
+    outbox = SendQueue(messages_max=1, bytes_max=100)
     outbox.extend([request(0), request(1)])
     nursery.start_soon(outbox.put, request(2, 500), trio.current_time() + 5)
     await trio.testing.wait_all_tasks_blocked()
@@ -169,7 +169,7 @@ async def test_a_request_that_is_too_large_for_its_part_is_let_in_to_an_empty_qu
 
 @pytest.mark.parametrize("is_drained", [False, True])
 async def test_a_request_that_has_waited_tells_what_time_is_left(autojump_clock, nursery, is_drained: bool) -> None:
-    outbox = Outbox(messages_max=1, bytes_max=1000)
+    outbox = SendQueue(messages_max=1, bytes_max=1000)
     outbox.extend([request(0)])
     nursery.start_soon(outbox.put, request(1), trio.current_time() + 60)
     await trio.testing.wait_all_tasks_blocked()
@@ -184,7 +184,7 @@ async def test_a_request_that_has_waited_tells_what_time_is_left(autojump_clock,
 
 
 async def test_draining_wakes_those_who_wait_and_returns_their_frames() -> None:
-    outbox = Outbox(messages_max=1, bytes_max=10)
+    outbox = SendQueue(messages_max=1, bytes_max=10)
     outbox.put_nowait(b"0")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outbox.put, b"1")
@@ -196,7 +196,7 @@ async def test_draining_wakes_those_who_wait_and_returns_their_frames() -> None:
 
 async def test_random_cancellation_loses_no_frame_and_sends_none_twice() -> None:
     rng = random.Random(7)
-    outbox = Outbox(messages_max=3, bytes_max=1000)
+    outbox = SendQueue(messages_max=3, bytes_max=1000)
     taken: list[bytes] = []
     queued: list[int] = []
     """The sizes of frames, by which they are told apart: a request that has waited is another frame."""
@@ -226,7 +226,7 @@ async def test_random_cancellation_loses_no_frame_and_sends_none_twice() -> None
 
 
 async def test_a_cancelled_taker_can_be_followed_by_another() -> None:
-    outbox = Outbox(messages_max=3, bytes_max=1000)
+    outbox = SendQueue(messages_max=3, bytes_max=1000)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(outbox.wait)
@@ -236,11 +236,11 @@ async def test_a_cancelled_taker_can_be_followed_by_another() -> None:
         nursery.start_soon(outbox.wait)
         await trio.testing.wait_all_tasks_blocked()
         outbox.put_nowait(b"x")
-    assert repr(outbox) == "<Outbox queued=1 bytes=1 waiting=0>"
+    assert repr(outbox) == "<SendQueue queued=1 bytes=1 waiting=0>"
 
 
 def test_the_gate_counts_in_all_and_per_host() -> None:
-    gate = Gate(total_max=3, per_host_max=2)
+    gate = HandshakeSlots(total_max=3, per_host_max=2)
     places = [gate.enter(host, 0.0) for host in "aaabb"]
     assert [place is not None for place in places] == [True, True, False, True, False]
     kept = [place for place in places if place is not None]
@@ -256,8 +256,8 @@ def test_the_gate_counts_in_all_and_per_host() -> None:
 
 
 async def test_a_tally_is_what_its_outboxes_hold_whatever_happens_to_them(autojump_clock, nursery) -> None:
-    rng, one, other = random.Random(3), Tally(), Tally()
-    boxes = [Outbox(messages_max=8, bytes_max=500, tally=one) for _ in range(3)]
+    rng, one, other = random.Random(3), ByteQuota(), ByteQuota()
+    boxes = [SendQueue(messages_max=8, bytes_max=500, tally=one) for _ in range(3)]
     for _ in range(3_000):
         box, frame = rng.choice(boxes), bytes(rng.randrange(1, 200))
         match rng.randrange(7):
@@ -281,7 +281,7 @@ async def test_a_tally_is_what_its_outboxes_hold_whatever_happens_to_them(autoju
 
 @pytest.mark.parametrize("at", range(1, 61))
 def test_ctrl_c_at_any_line_of_a_sender_leaves_the_queue_whole(at: int) -> None:
-    outbox = Outbox(messages_max=4, bytes_max=1000)
+    outbox = SendQueue(messages_max=4, bytes_max=1000)
     got: list[bytes] = []
     lines = 0
 

@@ -11,11 +11,11 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.link import Link, Session, SessionOwner
-from casty.transport.links.link_table import Links
-from casty.transport.links.send_queue import Tally
-from casty.transport.manager.untrusted_peers import Strangers
+from casty.transport.links.link_table import LinkTable
+from casty.transport.links.send_queue import ByteQuota
+from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.transport.network.interface import Connection
 from casty.transport.network.tcp import USER_TIMEOUT, TcpConnection, TcpNetwork
 from casty.wire.frame import FrameDecoder, Lane
@@ -71,14 +71,14 @@ async def test_silence_is_bounded_by_the_write_timeout_and_on_the_control_lane_s
     lane: Lane, write_timeout: float, bound: float
 ) -> None:
     limits = TransportLimits(write_timeout=write_timeout)
-    link = Link(UniqueAddress(NodeAddress("b", 1), 1), lane, limits, (), Tally())
+    link = Link(UniqueAddress(NodeAddress("b", 1), 1), lane, limits, (), ByteQuota())
     owner = SessionOwner(
         frame=lambda *_: None,
         envelopes=lambda *_: 0,
         ended=lambda *_: None,
-        bounds=Strangers(limits, Links(), (), ()),
+        bounds=UntrustedPeers(limits, LinkTable(), (), ()),
         asking=lambda: 0,
-        complaints=Complaints(logging.getLogger("test"), trio.current_time),
+        complaints=RateLimitedLog(logging.getLogger("test"), trio.current_time),
     )
     connection = Deaf()
     Session(link, connection, FrameDecoder(1000), limits=limits, owner=owner)

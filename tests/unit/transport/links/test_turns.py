@@ -7,18 +7,18 @@ import trio
 import trio.testing
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.transport.limits.rate_limited_log import Complaints
+from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.link import FRAMES_BEFORE_YIELD, Link, Session, SessionOwner
-from casty.transport.links.link_table import Links
-from casty.transport.links.send_queue import Tally
+from casty.transport.links.link_table import LinkTable
+from casty.transport.links.send_queue import ByteQuota
 from casty.transport.links.writing import LARGE_WRITE_BYTES_MAX, WRITE_BYTES_MAX
-from casty.transport.manager.untrusted_peers import Strangers
+from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.transport.network.interface import Connection
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from tests.unit.transport.conftest import DEFAULT_LIMITS
 
 PEER = UniqueAddress(NodeAddress("b", 2551), 2)
-NO_STRANGERS = Strangers(DEFAULT_LIMITS, Links(), (), ())
+NO_STRANGERS = UntrustedPeers(DEFAULT_LIMITS, LinkTable(), (), ())
 
 
 class Turns:
@@ -102,9 +102,9 @@ def session(
             link.outbox.put_nowait(b"answer")
         return start + 1
 
-    complaints = Complaints(None, trio.current_time)  # type: ignore[arg-type]  # nothing is complained of
+    complaints = RateLimitedLog(None, trio.current_time)  # type: ignore[arg-type]  # nothing is complained of
     owner = SessionOwner(take, take_next, lambda *_: None, NO_STRANGERS, lambda: asks, complaints)
-    link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), Tally())
+    link = Link(PEER, Lane.ordinary, DEFAULT_LIMITS, (), ByteQuota())
     link.session = Session(link, connection, FrameDecoder(limit), limits=DEFAULT_LIMITS, owner=owner)
     return link.session
 

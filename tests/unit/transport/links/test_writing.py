@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casty.transport.links import writing as writing_module
-from casty.transport.links.send_queue import Outbox
+from casty.transport.links.send_queue import SendQueue
 from casty.transport.links.traffic import Traffic
 from casty.transport.links.writing import EARLY_BYTES, EARLY_FRAMES_MAX, EARLY_FRAMES_MIN, FrameWriter
 from casty.transport.network.interface import ConnectionLost
-from casty.wire.chunking.buffers import Piece
+from casty.wire.chunking.buffers import Buffer
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Socket:
 @dataclass
 class Writing:
     socket: Socket = field(default_factory=Socket)
-    outbox: Outbox = field(default_factory=lambda: Outbox(messages_max=4_096, bytes_max=10**9))
+    outbox: SendQueue = field(default_factory=lambda: SendQueue(messages_max=4_096, bytes_max=10**9))
     traffic: Traffic = field(default_factory=Traffic)
     failures: list[str] = field(default_factory=list)
     turns: int = 0
@@ -90,7 +90,7 @@ class Writing:
         return b"".join(frames)
 
 
-PIECES: list[Piece] = [b"head", b"x" * (3 * EARLY_BYTES), b"between", memoryview(b"y" * 100_000), b"tail"]
+PIECES: list[Buffer] = [b"head", b"x" * (3 * EARLY_BYTES), b"between", memoryview(b"y" * 100_000), b"tail"]
 WHOLE = b"".join(PIECES)
 EARLY = WHOLE[: len(PIECES[0]) + EARLY_BYTES]
 
@@ -321,7 +321,7 @@ async def test_a_frame_of_which_nothing_was_written_is_left_to_the_queue(socket:
 async def test_nothing_follows_a_frame_for_whose_rest_there_was_no_memory(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(pieces: list[Piece], start: int) -> bytes:
+    def refuse(pieces: list[Buffer], start: int) -> bytes:
         raise MemoryError
 
     monkeypatch.setattr(writing_module, "rest_of", refuse)

@@ -9,14 +9,14 @@ import trio
 import trio.testing
 
 from casty.address import UniqueAddress
-from casty.transport.manager.link_handle import Route
+from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.manager.peers import SENDS_BEFORE_YIELD
 from casty.wire.frame import Lane
 from tests.unit.transport.conftest import DEFAULT_LIMITS, Node, World, packed
 
 
-def route(sender: Node, to: UniqueAddress) -> Route:
-    return Route(sender.transport, to, Lane.ordinary)
+def route(sender: Node, to: UniqueAddress) -> LinkHandle:
+    return LinkHandle(sender.transport, to, Lane.ordinary)
 
 
 @pytest.mark.parametrize("is_any_run", [False, True])

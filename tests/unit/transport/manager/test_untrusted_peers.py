@@ -22,7 +22,7 @@ from casty.transport.limits.token_bucket import (
     STRANGER_BYTES_PER_SECOND,
     STRANGER_PATIENCE,
     STRANGER_SHARES,
-    Credit,
+    TokenBucket,
 )
 from casty.transport.links.guests import BEGUN_FRAME_SECONDS
 from casty.transport.links.link import FRAMES_BEFORE_YIELD
@@ -200,7 +200,7 @@ async def test_a_read_full_of_small_frames_lets_others_run_in_between(autojump_c
 
 
 def test_credit_comes_back_with_time_up_to_the_burst() -> None:
-    credit = Credit(per_second=100, burst=50, now=0.0)
+    credit = TokenBucket(per_second=100, burst=50, now=0.0)
     assert credit.take(50, now=0.0) == 0.0
     assert credit.take(100, now=0.0) == pytest.approx(1.0)
     assert credit.take(0, now=1.0) == pytest.approx(0.0)
