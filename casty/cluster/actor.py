@@ -78,7 +78,7 @@ def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport
     if node.transport is None:
         node.subsystems.topology.tell(Start())
     else:
-        local_transport.backlogs = node.backlogs
+        local_transport.receive_backpressure = node.receive_backpressure
         ctx.spawn(_peers_behavior(node, node.transport, Inbound(node, local_transport)), "_peers")
     for child in ctx.children:
         ctx.watch(child)
@@ -141,11 +141,11 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
     async def main(ctx: ActorContext[Never], inbox: Inbox[Never]) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                node.dead_frames.run_in(nursery)
+                node.undelivered_frames.run_in(nursery)
                 await nursery.start(transport.run, node.self_node, node.system_name, inbound, node.member.id)
                 await _serve_peers(node, nursery, inbox)
         finally:
-            node.dead_frames.end()
+            node.undelivered_frames.end()
 
     return task(main)
 
@@ -154,8 +154,8 @@ async def _serve_peers(node: ClusterNode, nursery: trio.Nursery, inbox: Inbox[Ne
     """Let the node join, and do what is to be done beside the transport, until the actor is to stop."""
     node.subsystems.topology.tell(Start())
     nursery.start_soon(_keep_house, node)
-    if node.backlogs is not None:
-        node.backlogs.run_in(nursery)
+    if node.receive_backpressure is not None:
+        node.receive_backpressure.run_in(nursery)
     async for _ in inbox:
         pass  # nobody sends to this actor: it waits for its stop
     nursery.cancel_scope.cancel()

@@ -379,7 +379,7 @@ class Cluster:
         """
         if self._node is None:
             return
-        self._node.meters.collect(metrics, self._node.board.snapshot, self._node.self_node)
+        self._node.cluster_metrics.collect(metrics, self._node.board.snapshot, self._node.self_node)
         if self._transport is not None and self._transport.is_running:
             collect_transport(self._transport.statistics(), metrics)
 
@@ -480,9 +480,9 @@ class Cluster:
             return
         self._node.board.on_end = None
         self._node.is_leaving = True
-        if self._node.holds is not None and self._node.board.joined:
+        if self._node.paused_sends is not None and self._node.board.joined:
             with trio.move_on_after(self._at_most(LARGE_TIMEOUT)):
-                await self._node.holds.wait_empty()
+                await self._node.paused_sends.wait_empty()
         with trio.move_on_after(self._at_most(self._settings.leave_timeout + LEAVE_SLACK)):
             self._ref.tell(Finish())
             await self._node.board.wait_ended()
@@ -526,8 +526,8 @@ class Cluster:
             self._node.is_leaving = True
         if self._transport is not None:
             await self._transport.goodbye(self._at_most(GOODBYE_TIMEOUT))
-            if self._node is not None and self._node.holds is not None:
-                self._node.holds.close("this node has left")
+            if self._node is not None and self._node.paused_sends is not None:
+                self._node.paused_sends.close("this node has left")
         if self._ref is not None:
             self._system.stop(self._ref)
             await self._system.wait_stopped(self._ref)

@@ -130,7 +130,7 @@ class ClusterNode:
         self.board = MembershipStatus()
         self.serving = ServingLease(self.board)
         self.contacts = SeedStatus()
-        self.meters = ClusterMetrics()
+        self.cluster_metrics = ClusterMetrics()
         self.event_stream = event_stream
         self.may_welcome: Callable[[UniqueAddress], bool] = _nobody
         """Whether a node was asked to let this one in; the topology actor puts it here."""
@@ -148,12 +148,12 @@ class ClusterNode:
         self.watch_mail: PeerQueue[PeerSaid] = PeerQueue(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
-        self.dead_frames = UndeliveredFrames(self._show_dead, self._count_dead)
+        self.undelivered_frames = UndeliveredFrames(self._show_dead, self._count_dead)
         self.open_asks = OpenAsks(self.kernel, self.is_member)
-        self.holds = (
-            None if transport is None else PausedSends(transport, limits, self.kernel.now, self.dead_frames.take)
+        self.paused_sends = (
+            None if transport is None else PausedSends(transport, limits, self.kernel.now, self.undelivered_frames.take)
         )
-        self.backlogs = None if transport is None else ReceiveBackpressure(self.kernel, transport, limits)
+        self.receive_backpressure = None if transport is None else ReceiveBackpressure(self.kernel, transport, limits)
         self.assembler = Assembler(limits.message_bytes_max)
         self._framed: tuple[object, bytes] = (None, b"")
         """The last control message and its frame: a push goes to many peers."""
@@ -280,12 +280,12 @@ class ClusterNode:
         if message is not self._framed[0]:
             self._framed = message, self.control_codec.frame_control(message)
         lane, frame = lane_of(message), self._framed[1]
-        if lane is Lane.ordinary and self.holds is not None and self.holds.is_before(to, END_WAITS_MAX):
+        if lane is Lane.ordinary and self.paused_sends is not None and self.paused_sends.is_before(to, END_WAITS_MAX):
             return True  # it comes again in a second, behind what is held
         send = self.transport.send_if_up if if_up else self.transport.send
         is_taken = send(to, lane, frame)
         if is_taken:
-            self.meters.note_sent(self.control_codec.name_of(type(message)), len(frame))
+            self.cluster_metrics.note_sent(self.control_codec.name_of(type(message)), len(frame))
         return is_taken
 
     def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:
@@ -296,12 +296,12 @@ class ClusterNode:
     def forget(self, gone: UniqueAddress) -> None:
         """Drop the links of a run that was removed, what waits for it, and what it has sent in part."""
         self.assembler.forget(gone)
-        if self.transport is not None and self.holds is not None:
-            self.holds.forget(gone, "the node was removed")
+        if self.transport is not None and self.paused_sends is not None:
+            self.paused_sends.forget(gone, "the node was removed")
             if self.transport.is_up(gone, Lane.ordinary):
                 self.open_asks.link_lost(gone)  # it is about to be, and the node is no member any more then
             self.transport.forget(gone)
-            self.dead_frames.then(partial(self.open_asks.fail, gone))
+            self.undelivered_frames.then(partial(self.open_asks.fail, gone))
 
     def refuse(self, peer: UniqueAddress, message: object, error: Exception) -> None:
         """Say that a message of a peer made a machine of this node raise: a fault of casty, which ends nothing."""

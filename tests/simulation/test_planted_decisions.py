@@ -18,8 +18,7 @@ from casty import ClusterSettings
 from casty.config import FailureDetectorConfig
 from casty.protocol.membership.founding import Founding
 from casty.protocol.membership.joining import Joining
-from casty.protocol.split_brain import bad_links
-from casty.protocol.split_brain import seen_tracker as awareness
+from casty.protocol.split_brain import bad_links, seen_tracker
 from casty.protocol.split_brain.downing import Downing
 from casty.protocol.split_brain.resolver import SplitBrainResolver
 from casty.protocol.split_brain.seen_tracker import SeenTracker
@@ -147,7 +146,7 @@ BUGS = [
     ),
     Bug(
         "all know what one has seen",
-        awareness._note,
+        seen_tracker._note,
         "state.seen - known.keys()",
         "state.members.keys() - known.keys()",
         LATE,

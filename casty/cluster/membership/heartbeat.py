@@ -41,7 +41,7 @@ class HeartbeatDriver:
         self._node = node
         self._machine = machine
         self._ctx = ctx
-        node.meters.suspicions = self._suspicions
+        node.cluster_metrics.suspicions = self._suspicions
 
     def handle(self, event: HeartbeatCmd, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine."""
@@ -69,7 +69,7 @@ class HeartbeatDriver:
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case MarkUnreachable(subjects, held_for):
-                self._node.meters.accusations += 0 if held_for else len(subjects)
+                self._node.cluster_metrics.accusations += 0 if held_for else len(subjects)
                 self._node.subsystems.topology.tell(effect)
             case MarkReachable():
                 self._node.subsystems.topology.tell(effect)

@@ -139,7 +139,7 @@ class TopologyDriver:
             case Terminated(ref):
                 self._drop(ref)
             case _:
-                self._node.meters.gossip_rounds += event == GOSSIP_ROUND
+                self._node.cluster_metrics.gossip_rounds += event == GOSSIP_ROUND
                 return self._machine.handle(event, now)
         return ()
 

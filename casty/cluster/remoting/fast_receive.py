@@ -193,13 +193,15 @@ class FastReceive:
 
     def _queue_for(self, peer: UniqueAddress, place: CachedTarget) -> tuple[deque[object], int]:
         """Return where the next messages of a node go, and how many there may be in it: 0 for the long way."""
-        mailbox, backlogs = place.mailbox, self._node.backlogs
+        mailbox, receive_backpressure = place.mailbox, self._node.receive_backpressure
         queue, room = mailbox.messages, mailbox.limit
-        if backlogs is None or (backlogs.by_path and place.path in backlogs.by_path):
+        if receive_backpressure is None or (
+            receive_backpressure.by_path and place.path in receive_backpressure.by_path
+        ):
             return queue, 0
         if not mailbox.flows and len(queue) < DIRECT_MAX and len(queue) < room:  # the usual case, without two calls
             return queue, room if room < DIRECT_MAX else DIRECT_MAX
-        return backlogs.queue_for(mailbox, peer)
+        return receive_backpressure.queue_for(mailbox, peer)
 
     def link_lost(self, peer: UniqueAddress) -> None:
         """Forget a node that asked over the link, unless requests of it still wait."""
@@ -305,10 +307,15 @@ class FastReceive:
 
     def _put(self, peer: UniqueAddress, place: CachedTarget, message: object, wait: Wait | None, size: int) -> None:
         """Put a message into its mailbox, or where it waits for room."""
-        kernel, mailbox, backlogs = self._node.kernel, place.mailbox, self._node.backlogs
+        kernel, mailbox, receive_backpressure = self._node.kernel, place.mailbox, self._node.receive_backpressure
         ref: OwnRef[Never] | None = kernel.targets.get(place.path)
         queue, room = mailbox.messages, mailbox.limit
-        if mailbox.flows or len(queue) >= DIRECT_MAX or len(queue) >= room or (backlogs and backlogs.by_path):
+        if (
+            mailbox.flows
+            or len(queue) >= DIRECT_MAX
+            or len(queue) >= room
+            or (receive_backpressure and receive_backpressure.by_path)
+        ):
             queue, room = self._queue_for(peer, place)
         if len(queue) >= room or not isinstance(ref, LocalRef) or ref.mailbox is not mailbox:
             self._deliver(peer, place.envelope._replace(message=message, wait=wait), size)
@@ -322,21 +329,25 @@ class FastReceive:
         if mailbox.sleeper is not None:
             mailbox.wake()
         self._note(peer, 1, place)
-        if size >= LARGE_BYTES_MIN and backlogs is not None:
-            backlogs.sender, backlogs.size, backlogs.cost = peer, size, 0
-            backlogs.weigh(ref, message)
+        if size >= LARGE_BYTES_MIN and receive_backpressure is not None:
+            receive_backpressure.sender, receive_backpressure.size, receive_backpressure.cost = peer, size, 0
+            receive_backpressure.weigh(ref, message)
 
     def _note(self, peer: UniqueAddress, count: int, place: CachedTarget | None) -> None:
         """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""
-        local, backlogs = self._local, self._node.backlogs
+        local, receive_backpressure = self._local, self._node.receive_backpressure
         before = local.delivered
         local.delivered += count
-        if before // LOOKED_AT_EVERY == local.delivered // LOOKED_AT_EVERY or backlogs is None or place is None:
+        if (
+            before // LOOKED_AT_EVERY == local.delivered // LOOKED_AT_EVERY
+            or receive_backpressure is None
+            or place is None
+        ):
             return
         ref: OwnRef[Never] | None = self._node.kernel.targets.get(place.path)
         if isinstance(ref, LocalRef):
-            backlogs.sender = peer
-            backlogs.look(ref)
+            receive_backpressure.sender = peer
+            receive_backpressure.look(ref)
 
     def __repr__(self) -> str:
         return f"<FastReceive heads={len(self._ways)}>"

@@ -53,11 +53,13 @@ class Inbound:
         self._local = local
         self._states = StateAssembler()
         self._complaints = node.complaints
-        self._arrivals = FastReceive(node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse)
+        self._fast_receive = FastReceive(
+            node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse
+        )
 
     def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
         """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""
-        return self._arrivals.take(peer, frames, start)
+        return self._fast_receive.take(peer, frames, start)
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
         """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
@@ -66,7 +68,7 @@ class Inbound:
                 case _ if kind in RESTRICTED and not self._admits(peer, RULES[kind], kind, kind.name):
                     return
                 case FrameKind.ENVELOPE if isinstance(body, memoryview):
-                    self._arrivals.take_view(peer, body)
+                    self._fast_receive.take_view(peer, body)
                 case FrameKind.ENVELOPE:
                     self._envelope(peer, body)
                 case _ if isinstance(body, memoryview):
@@ -79,12 +81,12 @@ class Inbound:
                     self._slice(peer, body)
                 case FrameKind.LARGE:
                     self._large(peer, decode_large(body))
-                case FrameKind.ARRIVED if self._node.holds is not None:
-                    self._node.holds.arrived(peer, *decode_arrived(body))
-                case FrameKind.PAUSE if self._node.holds is not None:
-                    self._node.holds.pause(peer, decode_path(body))
-                case FrameKind.RESUME if self._node.holds is not None:
-                    self._node.holds.resume(peer, decode_path(body))
+                case FrameKind.ARRIVED if self._node.paused_sends is not None:
+                    self._node.paused_sends.arrived(peer, *decode_arrived(body))
+                case FrameKind.PAUSE if self._node.paused_sends is not None:
+                    self._node.paused_sends.pause(peer, decode_path(body))
+                case FrameKind.RESUME if self._node.paused_sends is not None:
+                    self._node.paused_sends.resume(peer, decode_path(body))
                 case FrameKind.WITHDRAW:
                     self._node.kernel.withdraw(peer, decode_withdraw(body))
                 case _:
@@ -98,20 +100,20 @@ class Inbound:
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         """Have a node pause again that was asked to on the link before; all else is queued already."""
-        if lane is Lane.ordinary and self._node.backlogs is not None:
-            self._node.backlogs.link_up(peer)
+        if lane is Lane.ordinary and self._node.receive_backpressure is not None:
+            self._node.receive_backpressure.link_up(peer)
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
         """Have a lost control link redialled: refusals are evidence."""
         if lane is Lane.ordinary:
-            self._arrivals.link_lost(peer)
+            self._fast_receive.link_lost(peer)
             self._node.open_asks.link_lost(peer)
-            if self._node.holds is not None:
-                self._node.holds.resume_all(peer)
+            if self._node.paused_sends is not None:
+                self._node.paused_sends.resume_all(peer)
         elif lane is Lane.large:
             self._node.assembler.link_lost(peer, self._node.kernel.now())
-            if self._node.holds is not None:
-                self._node.holds.link_lost(peer, reason, graceful=graceful)
+            if self._node.paused_sends is not None:
+                self._node.paused_sends.link_lost(peer, reason, graceful=graceful)
         elif lane is Lane.control:
             self._states.forget(peer)
             if not graceful:
@@ -163,17 +165,17 @@ class Inbound:
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
         """Make dead letters of what was for actors; control messages are repeated by their machines."""
-        if self._node.holds is not None:
+        if self._node.paused_sends is not None:
             for frame in body_frames:
                 if frame[HEADER_BYTES - 1] == FrameKind.SLICE:
-                    self._node.holds.undelivered(frame, reason)
-        self._node.dead_frames.take(to, body_frames, reason)
+                    self._node.paused_sends.undelivered(frame, reason)
+        self._node.undelivered_frames.take(to, body_frames, reason)
 
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
         node = self._node
         message = node.control_codec.decode_control(body)
         name = node.control_codec.name_of(type(message))
-        node.meters.note_received(name, HEADER_BYTES + len(body))
+        node.cluster_metrics.note_received(name, HEADER_BYTES + len(body))
         if lane is not lane_of(message):
             raise DecodeError(f"{name} on the {lane.name} lane")
         rule = RULES[type(message)]
@@ -201,7 +203,7 @@ class Inbound:
         is_inviter = not node.board.runs and node.may_welcome(peer)
         if admits(rule, peer, message, is_member=node.is_member(peer), is_inviter=is_inviter):
             return True
-        node.meters.refused[name] += 1
+        node.cluster_metrics.refused[name] += 1
         # In the order of things too: a member talks before it is known here as one, and after it was removed.
         self._complaints.info(peer.address, f"{name} is not taken from there: only {rule.sender.value} may send it")
         return False
@@ -220,7 +222,7 @@ class Inbound:
             entry = self._node.codec.entry_of(envelope.name)
             self._deliver(peer, envelope, len(body), kept(body, 0 if entry is None else entry.defaults_max))
         elif self._deliver(peer, envelope, len(body)):
-            self._arrivals.learn(body, envelope)
+            self._fast_receive.learn(body, envelope)
 
     def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
         """Have the sender of a message told that it cannot be made here, and why not in this node's log."""
@@ -232,10 +234,10 @@ class Inbound:
 
     def _complain(self, peer: UniqueAddress, error: DecodeError) -> None:
         if isinstance(error, ForeignRefError):  # in the order of things too, as where one is not admitted
-            self._node.meters.refused[error.name] += 1
+            self._node.cluster_metrics.refused[error.name] += 1
             self._complaints.info(peer.address, str(error))
             return
-        self._node.meters.decode_errors += 1
+        self._node.cluster_metrics.decode_errors += 1
         self._complaints.warning(peer.address, str(error))
 
     def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int, cost: int = 0) -> bool:
@@ -248,9 +250,9 @@ class Inbound:
             if not self._admits(peer, RULES[type(message)], message, name):
                 self._not_delivered(peer, Notice("refused", path, uid, name, 0 if wait is None else wait[1]))
                 return False
-        backlogs = self._node.backlogs
-        if backlogs is not None:
-            backlogs.sender, backlogs.size, backlogs.cost = peer, size, cost
+        receive_backpressure = self._node.receive_backpressure
+        if receive_backpressure is not None:
+            receive_backpressure.sender, receive_backpressure.size, receive_backpressure.cost = peer, size, cost
         kernel = self._node.kernel
         kernel.arriving = (message, size) if cost else None
         try:

@@ -33,7 +33,7 @@ class LocalTransport:
     def __init__(self, system: ActorSystem) -> None:
         self._kernel = kernel_of(system)
         self._acceptances = Acceptances()
-        self.backlogs: ReceiveBackpressure | None = None
+        self.receive_backpressure: ReceiveBackpressure | None = None
         """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
         self.delivered: int = 0
         """Messages and replies that reached an actor or an ask."""
@@ -72,11 +72,15 @@ class LocalTransport:
                 self.refused += 1
                 return found
             target = found
-        backlogs = self.backlogs
-        if backlogs is not None and backlogs.cost:
-            return self._deliver_of_stranger(backlogs, target, message, wait, asker)
-        is_behind = backlogs is not None and path in backlogs.by_path
-        if backlogs is not None and isinstance(target, LocalRef) and (is_behind or target.mailbox.is_crowded):
+        receive_backpressure = self.receive_backpressure
+        if receive_backpressure is not None and receive_backpressure.cost:
+            return self._deliver_of_stranger(receive_backpressure, target, message, wait, asker)
+        is_behind = receive_backpressure is not None and path in receive_backpressure.by_path
+        if (
+            receive_backpressure is not None
+            and isinstance(target, LocalRef)
+            and (is_behind or target.mailbox.is_crowded)
+        ):
             is_taken = None
             if wait is not None:
                 message = self._request(message, wait, asker)
@@ -92,16 +96,16 @@ class LocalTransport:
         self.delivered += 1
         if is_taken is None:
             self._set_aside(target, message)
-        elif backlogs is not None and isinstance(target, LocalRef):
+        elif receive_backpressure is not None and isinstance(target, LocalRef):
             if not self.delivered % LOOKED_AT_EVERY:
-                backlogs.look(target)
-            if backlogs.size >= LARGE_BYTES_MIN:
-                backlogs.weigh(target, message)
+                receive_backpressure.look(target)
+            if receive_backpressure.size >= LARGE_BYTES_MIN:
+                receive_backpressure.weigh(target, message)
         return None
 
     def _deliver_of_stranger(
         self,
-        backlogs: ReceiveBackpressure,
+        receive_backpressure: ReceiveBackpressure,
         target: OwnRef[Never],
         message: object,
         wait: Wait | None,
@@ -119,7 +123,7 @@ class LocalTransport:
                 message = target.adapted(message)
             if message is not NOTHING:
                 request = Request(message, inf, 0) if wait is None else self._request(message, wait, asker)
-                request.origin = backlogs.origin()
+                request.origin = receive_backpressure.origin()
                 cell.ref.take_of_stranger(request)
         if is_taken is False:
             self.refused += 1
@@ -157,8 +161,8 @@ class LocalTransport:
 
     def _set_aside(self, target: OwnRef[Never], message: object) -> None:
         """Have a message wait for room in its mailbox, where something waits at all."""
-        if self.backlogs is not None and isinstance(target, LocalRef):
-            self.backlogs.take(target, message)
+        if self.receive_backpressure is not None and isinstance(target, LocalRef):
+            self.receive_backpressure.take(target, message)
         else:
             self._kernel.dead_letter(message, target, MAILBOX_FULL)
 

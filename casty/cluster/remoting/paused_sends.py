@@ -97,12 +97,16 @@ class PausedSends:
     """The holds of one node."""
 
     def __init__(
-        self, transport: RemoteTransport, limits: TransportLimits, now: Callable[[], float], dead_frames: TakeDead
+        self,
+        transport: RemoteTransport,
+        limits: TransportLimits,
+        now: Callable[[], float],
+        undelivered_frames: TakeDead,
     ) -> None:
         self._transport = transport
         self._limits = limits
         self._now = now
-        self._dead_frames = dead_frames
+        self._dead_frames = undelivered_frames
         self._number = 0
         self.by_actor: dict[tuple[NodeAddress, str], _Hold] = {}
         """Empty unless large messages are under way or an actor cannot keep up; looked at for each message."""

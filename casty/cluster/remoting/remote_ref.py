@@ -83,7 +83,7 @@ class RemoteRef(AskableRef[M_contra]):
             refuse_thread(self)
         if cls is not type(message):
             write = self._writer(message)
-        frame, route, holds = write(message, self._tail, self), self._route, node.holds
+        frame, route, holds = write(message, self._tail, self), self._route, node.paused_sends
         if not frame:
             return  # it was large, and `write_now` has taken it
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
@@ -103,7 +103,7 @@ class RemoteRef(AskableRef[M_contra]):
         remaining = request.timeout  # of a request that has waited nowhere: no look at the clock
         if remaining is None or request.cell is not None:
             remaining = max(request.deadline - node.kernel.now(), 0.0)
-        frame, route, holds = write(message, encode_wait(remaining, request.ask), self), self._route, node.holds
+        frame, route, holds = write(message, encode_wait(remaining, request.ask), self), self._route, node.paused_sends
         if not frame:
             return None
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
@@ -114,7 +114,7 @@ class RemoteRef(AskableRef[M_contra]):
 
     def write_now(self, pieces: list[Buffer]) -> bool:
         """Write a large frame from where its pieces lie, if nothing is to go before it and it needs no slices."""
-        node, route, holds = self._node, self._route, self._node.holds
+        node, route, holds = self._node, self._route, self._node.paused_sends
         if route is None or holds is None or (holds.by_actor and holds.has(route.to, self._place[1])):
             return False
         return sum(map(len, pieces)) <= node.frame_bytes_max and route.write_now(pieces)
@@ -133,11 +133,11 @@ class RemoteRef(AskableRef[M_contra]):
 
     def withdraw(self, ask: int) -> None:
         node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
-        if route is None or node.holds is None:
+        if route is None or node.paused_sends is None:
             return
         # Where there is no room for it, the deadline that went with the request ends it.
         route.send(frame)
-        node.holds.follow(route.to, path, frame)  # the request may wait here too: then once more, behind it
+        node.paused_sends.follow(route.to, path, frame)  # the request may wait here too: then once more, behind it
 
     def _writer(self, message: object) -> Write:
         node, (_, path, _, _, _, uid) = self._node, self._place
@@ -151,14 +151,14 @@ class RemoteRef(AskableRef[M_contra]):
 
     def has_to_wait(self, frame: bytes) -> bool:
         """Whether a frame goes by way of the holds: it is large, or they hold back what is for its actor."""
-        node, route, holds = self._node, self._route, self._node.holds
+        node, route, holds = self._node, self._route, self._node.paused_sends
         if route is None or holds is None:
             return False
         return len(frame) > node.frame_bytes_max or (bool(holds.by_actor) and holds.has(route.to, self._place[1]))
 
     def post(self, message: object, frame: bytes) -> None:
         """Have a frame queued where it has to wait, or make a dead letter of its message."""
-        route, holds = self._route, self._node.holds
+        route, holds = self._route, self._node.paused_sends
         if route is None or holds is None:
             is_taken = False
         elif self.has_to_wait(frame):
@@ -170,7 +170,7 @@ class RemoteRef(AskableRef[M_contra]):
 
     async def post_in_time(self, message: object, frame: bytes, deadline: float) -> None:
         """Do the same with a request, waiting for room where that is all that is missing."""
-        route, holds = self._route, self._node.holds
+        route, holds = self._route, self._node.paused_sends
         if route is None or holds is None:
             self.post(message, frame)
         elif self.has_to_wait(frame):
@@ -180,7 +180,7 @@ class RemoteRef(AskableRef[M_contra]):
 
     def _drop(self, message: object, frame: bytes) -> None:
         """Make a dead letter of a message that was not taken."""
-        kernel, route, holds = self._node.kernel, self._route, self._node.holds
+        kernel, route, holds = self._node.kernel, self._route, self._node.paused_sends
         if route is None or holds is None:
             kernel.dead_letter(message, self, NODE_STOPPED)
         elif (refusal := holds.refusal(route.to, frame)) is not None:
@@ -201,7 +201,7 @@ class RemoteRef(AskableRef[M_contra]):
             route.send(node.reply_writer(refusal, ErrorReply)(refusal, encode_slot(serial, uid)))
 
     async def send(self, message: M_contra) -> None:
-        node, route, holds, (cls, write) = self._node, self._route, self._node.holds, self._told
+        node, route, holds, (cls, write) = self._node, self._route, self._node.paused_sends, self._told
         if route is None or holds is None:
             node.kernel.dead_letter(message, self, NODE_STOPPED)
             await trio.lowlevel.checkpoint()
@@ -217,7 +217,7 @@ class RemoteRef(AskableRef[M_contra]):
 
     async def send_encoded(self, message: EncodedMessage) -> None:
         """Send a message that goes to others too, and was encoded for all of them, waiting for room."""
-        route, holds, (_, path, _, _, _, uid) = self._route, self._node.holds, self._place
+        route, holds, (_, path, _, _, _, uid) = self._route, self._node.paused_sends, self._place
         serial = serial_of(path)
         if serial is None:
             frame = message.frame(path, uid)

@@ -109,7 +109,7 @@ class MarkUnreachable:
 
 @dataclass(frozen=True, slots=True)
 class MarkReachable:
-    """Effect: the member, accused or doubted before, answers again."""
+    """Effect: the member, accused or suspected before, answers again."""
 
     subject: UniqueAddress
 

@@ -86,10 +86,10 @@ class Topology:
     _node: UniqueAddress = field(init=False)
     joining: Joining = field(init=False)
     _founding: Founding = field(init=False)
-    _reunion: ClusterMerge = field(init=False)
+    _cluster_merge: ClusterMerge = field(init=False)
     _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
-    _sides: SplitBrain = field(init=False)
+    _split_brain: SplitBrain = field(init=False)
     _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _exchange: GossipReceiver = field(init=False)
     _pushes: Pushes = field(init=False)
@@ -102,12 +102,12 @@ class Topology:
         self._node = self.member.unique
         self._founding = Founding(self._node, self.seeds, settings.allow_new_cluster)
         self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
-        self._reunion = ClusterMerge(self.member, settings.shared, self._founding, self.rng)
+        self._cluster_merge = ClusterMerge(self.member, settings.shared, self._founding, self.rng)
         self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
         self._exchange = GossipReceiver(self._node, self._spread, settings.downing)
         self._pushes = Pushes(self._spread)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
-        self._sides = SplitBrain(self._node, settings.downing, settings.stable_after)
+        self._split_brain = SplitBrain(self._node, settings.downing, settings.stable_after)
         self._leave = OwnLeave(self._node, settings.leave_timeout)
         self._orders = Orders(self._node)
         self.view = View(self._node)
@@ -154,7 +154,7 @@ class Topology:
                 self.gone = True
                 return [*self.joining.withdraw(), Left()]
             case WantServing():
-                return [*self._sides.serving.want(None, now)]
+                return [*self._split_brain.serving.want(None, now)]
             case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered():
                 return []
             case LeaseAnswered() | LeaveMember() | DownMember():
@@ -199,11 +199,11 @@ class Topology:
                 return self._timer(state, key, now)
             case MarkUnreachable(subjects, held_for, suspected):
                 self.view.doubt(suspected)
-                self.state = self._sides.accuse(state, subjects, now + held_for)
+                self.state = self._split_brain.accuse(state, subjects, now + held_for)
                 return []
             case MarkReachable(subject):
                 self.view.trust(subject)
-                self.state = self._sides.absolve(state, subject)
+                self.state = self._split_brain.absolve(state, subject)
                 return []
             case AddressAnswered(question, found):
                 return self._verified(state, question, found)
@@ -218,11 +218,11 @@ class Topology:
                 versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
                 return [*self._spread.push_slots(state, self.registry, versions, self._node)]
             case WantServing():
-                return [*self._sides.serving.want(state, now)]
+                return [*self._split_brain.serving.want(state, now)]
             case LeaseAnswered():
-                return self._rule(state, self._sides.answered(state, event))
+                return self._rule(state, self._split_brain.answered(state, event))
             case SelfAlias(address):
-                self._reunion.alias(address)
+                self._cluster_merge.alias(address)
                 return []
             case Start() | HelloRefused():
                 return []
@@ -257,9 +257,9 @@ class Topology:
                     self._confirmed.add(sender)
                 return []
             case ServingRequest() | ServingGrant():
-                return [*self._sides.received(state, sender, message)]
+                return [*self._split_brain.received(state, sender, message)]
             case JoinAnswer():
-                return self._met(state, self._reunion.answered(state, sender, message))
+                return self._met(state, self._cluster_merge.answered(state, sender, message))
             case _:
                 return self._exchanged(self._exchange.receive(state, self.registry, sender, message, now))
 
@@ -286,13 +286,13 @@ class Topology:
         if key == PUSH:
             return [*self._pushes.push(state, self.registry, now)]
         if key == REUNION:
-            return [*self._reunion.ask(state)]
+            return [*self._cluster_merge.ask(state)]
         if key == CONFIRM:
             return self._exchanged(self._exchange.settle(state, self.registry, now, is_over=True))
         if key == LEAVE:
             self.gone = True
             return [*last_words(state, self._node, now), Left()]
-        return self._rule(state, self._sides.timer(state, key, now)) if key in SIDE_TIMERS else []
+        return self._rule(state, self._split_brain.timer(state, key, now)) if key in SIDE_TIMERS else []
 
     def _rule(self, state: Gossip, ruling: DowningDecision) -> list[TopologyEffect]:
         if not ruling.lost:
@@ -311,7 +311,7 @@ class Topology:
         pushes, sides = self._pushes.settle(state, self.registry, now), list[TopologyEffect]()
         if state is not before:
             self._confirmed &= state.members.keys()
-            sides = [*self._sides.observe(state, now), *self._reunion.observe(before or state, state)]
+            sides = [*self._split_brain.observe(state, now), *self._cluster_merge.observe(before or state, state)]
         end = self._own_end(state, before or state, now)
         # Last, when nothing else can fail: what the view has noted is told. And step by step: subscribers here see
         # every state that a leader leaves at once, as others do.

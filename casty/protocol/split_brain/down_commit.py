@@ -20,7 +20,7 @@ from casty.protocol.state.member import GOING, Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 
 
-def still_counting(state: Gossip, strategy: Strategy | None, awareness: SeenTracker) -> tuple[Member, ...]:
+def still_counting(state: Gossip, strategy: Strategy | None, seen_tracker: SeenTracker) -> tuple[Member, ...]:
     """Return the members that are down and count all the same, as they were before: up, or joining."""
     if not state.down or strategy is None or isinstance(strategy, LeaseMajority):  # the lease remembers who lost
         return ()
@@ -29,7 +29,7 @@ def still_counting(state: Gossip, strategy: Strategy | None, awareness: SeenTrac
     standing = [member for member in state.ordered if member.status not in GOING]
 
     def is_agreed(member: Member) -> bool:
-        knowing = awareness.know_down(member.unique)
+        knowing = seen_tracker.know_down(member.unique)
         mine = tuple(one for one in standing if one.unique in knowing)
         theirs = (*(one for one in standing if one.unique not in knowing), *before.values())
         return strategy.rules_out_others(Partition(mine, theirs))

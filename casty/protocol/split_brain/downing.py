@@ -83,7 +83,7 @@ class Downing:
 
     strategy: Strategy | None = KeepMajority()
     stable_after: float | None = None
-    awareness: SeenTracker = field(default_factory=SeenTracker)
+    seen_tracker: SeenTracker = field(default_factory=SeenTracker)
     """Kept by whoever owns this machine."""
     _view: _View = field(init=False, default=_NOTHING)
     _changed_at: float = field(init=False, default=0.0)
@@ -148,7 +148,7 @@ class Downing:
 
     def partition(self, state: Gossip, self_node: UniqueAddress) -> Partition:
         """Return the sides of the view that was observed last; two who are at odds, and aware of it, are on none."""
-        down = still_counting(state, self.strategy, self.awareness)
+        down = still_counting(state, self.strategy, self.seen_tracker)
         return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware), down)
 
     def _ends_to_go(self, state: Gossip, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
@@ -157,7 +157,7 @@ class Downing:
         if not links or isinstance(self.strategy, LeaseMajority):  # the lease keeps somebody in any case
             return frozenset()
         ends = ends_to_go(links, state.members)
-        down = still_counting(state, self.strategy, self.awareness)
+        down = still_counting(state, self.strategy, self.seen_tracker)
         rest = Partition.of(without_links(state, links), self_node, ends, down)
         return frozenset() if self._against(rest) else ends
 

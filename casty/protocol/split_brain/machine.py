@@ -32,16 +32,16 @@ class SplitBrain:
     stable_after: float | None = None
     resolver: SplitBrainResolver = field(init=False)
     serving: ServingLease = field(init=False)
-    _awareness: SeenTracker = field(init=False, default_factory=SeenTracker)
+    _seen_tracker: SeenTracker = field(init=False, default_factory=SeenTracker)
 
     def __post_init__(self) -> None:
-        downing = Downing(self.strategy, self.stable_after, self._awareness)
-        self.resolver = SplitBrainResolver(self.self_node, downing, self._awareness)
-        self.serving = ServingLease(self.self_node, self.strategy, self._awareness)
+        downing = Downing(self.strategy, self.stable_after, self._seen_tracker)
+        self.resolver = SplitBrainResolver(self.self_node, downing, self._seen_tracker)
+        self.serving = ServingLease(self.self_node, self.strategy, self._seen_tracker)
 
     def observe(self, state: Gossip, now: float) -> list[StartTimer | ServingEffect]:
         """Take a new state."""
-        self._awareness.observe(state, now)
+        self._seen_tracker.observe(state, now)
         return [*self.resolver.observe(state, now), *self.serving.observe(state, now)]
 
     def accuse(self, state: Gossip, subjects: Sequence[UniqueAddress], until: float) -> Gossip:

@@ -77,7 +77,7 @@ class SplitBrainResolver:
 
     self_node: UniqueAddress
     downing: Downing
-    awareness: SeenTracker
+    seen_tracker: SeenTracker
     _waiting: _Claimed | None = field(init=False, default=None)
     """The claim of the side that looks smaller, until its delay is over."""
     _claimed: _Claimed | None = field(init=False, default=None)
@@ -141,7 +141,7 @@ class SplitBrainResolver:
         """Whether all that this side counts on are known to know whom it has lost."""
         partition = self.downing.partition(state, self.self_node)
         side = [member.unique for member in partition.reachable if member.unique not in lost]
-        return all(self.awareness.known_since(node, side) is not None for node in lost)
+        return all(self.seen_tracker.known_since(node, side) is not None for node in lost)
 
     def _again(self, state: Gossip, now: float) -> DowningDecision:
         due = self.downing.observe(state, self.self_node, now)

@@ -85,7 +85,7 @@ class ServingLease:
 
     self_node: UniqueAddress
     strategy: Strategy | None
-    awareness: SeenTracker
+    seen_tracker: SeenTracker
     until: float = field(init=False, default=-math.inf)
     _wanted: bool = field(init=False, default=False)
     _sequence: int = field(init=False, default=0)
@@ -156,7 +156,7 @@ class ServingLease:
             return
         side = frozenset(unique for unique in state.members if unique not in doomed)
         gone = {node: doom for node, doom in self._doomed.items() if node not in state.members}
-        known = {node: self.awareness.known_since(node, side) for node in sorted(doomed)}
+        known = {node: self.seen_tracker.known_since(node, side) for node in sorted(doomed)}
         dooms = {node: _Doom(since, side) for node, since in known.items() if since is not None}
         kept = {n: old for n, old in self._doomed.items() if n in dooms and old.includes(dooms[n])}
         self._doomed = gone | dooms | kept
@@ -177,7 +177,7 @@ class ServingLease:
 
     def _suffices(self, state: Gossip, granters: Collection[UniqueAddress]) -> bool:
         mine: list[Member] = []
-        others = [*still_counting(state, self.strategy, self.awareness)]
+        others = [*still_counting(state, self.strategy, self.seen_tracker)]
         for member in state.ordered:
             if member.status not in GOING:
                 here = member.unique in granters or member.unique == self.self_node

@@ -392,7 +392,7 @@ class Cell:
 
     def _cut_later(self) -> None:
         if self.cut is None:
-            self.cut = self.kernel.keeper.call_later(self.kernel.config.stop_timeout, self._cut_handler)
+            self.cut = self.kernel.timer_queue.call_later(self.kernel.config.stop_timeout, self._cut_handler)
 
     def _cut_handler(self) -> None:
         report_cut(self, "the message in hand")

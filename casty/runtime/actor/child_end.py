@@ -41,13 +41,13 @@ async def stopped(child: Cell | None, drain: float) -> None:
     kernel = child.kernel
     if drain > 0 and not child.stop_requested:
         child.mailbox.put_notice(PILL)
-        late = kernel.keeper.call_later(drain, child.stop)
+        late = kernel.timer_queue.call_later(drain, child.stop)
     else:
         child.stop()
         late = None
     await _ended(child)
     if late is not None:  # left to run where the wait was cancelled: the child still has to stop in time
-        kernel.keeper.finish(late)
+        kernel.timer_queue.finish(late)
 
 
 async def _ended(child: Cell) -> None:

@@ -350,7 +350,7 @@ class ActorContext(Generic[M]):
         """
         timer = (self._cell.timers or {}).pop(key, None)
         if timer is not None:
-            self._cell.kernel.keeper.finish(timer)
+            self._cell.kernel.timer_queue.finish(timer)
 
     def cancel_all_timers(self) -> None:
         """Cancel every timer of the actor; the receive time-out stays."""
@@ -489,7 +489,7 @@ class ActorContext(Generic[M]):
             if cell.timers is None:
                 cell.timers = {}
             cell.timers[timer.key] = timer
-            cell.kernel.keeper.add(timer, trio.current_time() + delay)
+            cell.kernel.timer_queue.add(timer, trio.current_time() + delay)
         return timer.key
 
 

@@ -64,7 +64,7 @@ async def finish(cell: Cell) -> None:
     """End the actor for good, whatever is raised on the way. The last step of its task."""
     cell.stopping = True
     if cell.cut is not None:
-        cell.kernel.keeper.finish(cell.cut)
+        cell.kernel.timer_queue.finish(cell.cut)
     _drop_timers(cell)
     waiting = cell.mailbox.close()
     try:
@@ -95,7 +95,7 @@ async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -
     with trio.CancelScope() as cell.cleanup_scope:
         if is_late:
             cell.cleanup_scope.cancel()
-        bound = cell.kernel.keeper.call_later(cell.kernel.config.stop_timeout, cell.cleanup_scope.cancel)
+        bound = cell.kernel.timer_queue.call_later(cell.kernel.config.stop_timeout, cell.cleanup_scope.cancel)
         for hook in hooks:
             try:
                 await hook()
@@ -108,7 +108,7 @@ async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -
                 leaving.append(error)
                 if cell.cleanup_scope.cancel_called:
                     break
-        cell.kernel.keeper.finish(bound)
+        cell.kernel.timer_queue.finish(bound)
         if leaving:
             raise leaving[0] if len(leaving) == 1 else BaseExceptionGroup(f"hooks of {cell.path}", leaving)
     if cell.cleanup_scope.cancelled_caught:
@@ -122,15 +122,15 @@ async def _pause(cell: Cell, delay: float) -> None:
         await trio.lowlevel.checkpoint()
         return
     cell.pause_scope = trio.CancelScope()
-    entry = cell.kernel.keeper.call_later(delay, cell.pause_scope.cancel)
+    entry = cell.kernel.timer_queue.call_later(delay, cell.pause_scope.cancel)
     with cell.pause_scope:
         await trio.sleep_forever()
-    cell.kernel.keeper.finish(entry)
+    cell.kernel.timer_queue.finish(entry)
 
 
 def _drop_timers(cell: Cell) -> None:
     for timer in (cell.timers or {}).values():
-        cell.kernel.keeper.finish(timer)
+        cell.kernel.timer_queue.finish(timer)
     cell.timers = cell.idle = None
 
 

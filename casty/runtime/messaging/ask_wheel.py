@@ -34,16 +34,16 @@ class Bucket(TimerEntry):
 
 
 class AskWheel:
-    """Buckets of slots by time-out, each with one entry at the keeper.
+    """Buckets of slots by time-out, each with one entry in the timer queue.
 
     An empty bucket does not wait for its time: a long time-out would keep one for every slice in which
     there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
     """
 
-    __slots__ = ("_asks", "_buckets", "_keeper", "newest")
+    __slots__ = ("_asks", "_buckets", "_timer_queue", "newest")
 
-    def __init__(self, keeper: TimerQueue, asks: dict[int, AskRef[Never]]) -> None:
-        self._keeper = keeper
+    def __init__(self, timer_queue: TimerQueue, asks: dict[int, AskRef[Never]]) -> None:
+        self._timer_queue = timer_queue
         self._asks = asks
         self._buckets: dict[int, Bucket] = {}
         self.newest: Bucket | None = None
@@ -55,7 +55,7 @@ class AskWheel:
         if bucket is None:
             older, self.newest = self.newest, Bucket(self, number)
             bucket = self._buckets[number] = self.newest
-            self._keeper.add(bucket, bucket.end)
+            self._timer_queue.add(bucket, bucket.end)
             if older is not None and not older.slots:
                 self.drop_unused(older)
         return bucket
@@ -75,7 +75,7 @@ class AskWheel:
         """Drop an empty bucket before its time, unless it is the newest, or fires now."""
         if bucket is not self.newest and self._buckets.get(bucket.number) is bucket:
             del self._buckets[bucket.number]
-            self._keeper.finish(bucket)
+            self._timer_queue.finish(bucket)
 
     def __len__(self) -> int:
         return len(self._buckets)

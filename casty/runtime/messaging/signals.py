@@ -102,7 +102,7 @@ class DelayTimer(ActorTimer):
     def taken(self, timers: dict[Hashable, ActorTimer]) -> None:
         if self.interval is not None:
             self.finished = False
-            self.cell.kernel.keeper.add(self, self.cell.kernel.now() + self.interval)
+            self.cell.kernel.timer_queue.add(self, self.cell.kernel.now() + self.interval)
 
 
 class IdleTimer(ActorTimer):

@@ -1,6 +1,6 @@
-"""One keeper for every deadline of a system, and the scheduler that is built on it.
+"""One queue of timers for every deadline of a system, and the scheduler that is built on it.
 
-The keeper is one task with one cancel scope, whose deadline it moves to the earliest entry of a heap;
+The queue is one task with one cancel scope, whose deadline it moves to the earliest entry of a heap;
 a timer costs a heap entry, not a task. Equal deadlines fire in the order in which they were made.
 """
 
@@ -163,10 +163,10 @@ def check_delay(name: str, seconds: object, *, zero: bool) -> None:
 class Scheduler:
     """The messages that one system will send later; keys are shared by all who use it."""
 
-    __slots__ = ("_entries", "_keeper")
+    __slots__ = ("_entries", "_timer_queue")
 
-    def __init__(self, keeper: TimerQueue) -> None:
-        self._keeper = keeper
+    def __init__(self, timer_queue: TimerQueue) -> None:
+        self._timer_queue = timer_queue
         self._entries: dict[Hashable, TimerEntry] = {}
 
     def handle(self, command: SchedulerCmd) -> None:
@@ -187,7 +187,7 @@ class Scheduler:
         """Drop the entry of ``key``."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._keeper.finish(entry)
+            self._timer_queue.finish(entry)
 
     def fired_once(self, key: Hashable) -> None:
         """Take note that the entry of ``key`` has done its work."""
@@ -196,7 +196,7 @@ class Scheduler:
     def _replace(self, key: Hashable, entry: TimerEntry, delay: float) -> None:
         self.forget(key)
         self._entries[key] = entry
-        self._keeper.add(entry, trio.current_time() + delay)
+        self._timer_queue.add(entry, trio.current_time() + delay)
 
 
 class Delivery(TimerEntry):
@@ -219,6 +219,6 @@ class Delivery(TimerEntry):
             self._scheduler.fired_once(self._key)
         try:
             tell_or_drop(cast("ActorRef[object]", self._target), self._message)
-        except Exception:  # an unencodable message must not end the keeper
+        except Exception:  # an unencodable message must not end the queue
             logger.exception("a scheduled message to %s could not be told", self._target.path)
         return None if self._interval is None else deadline + self._interval

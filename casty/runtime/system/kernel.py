@@ -1,4 +1,4 @@
-"""What all actors of one system share: names, counters, the keeper, the event stream, the hooks."""
+"""What all actors of one system share: names, counters, the timer queue, the event stream, the hooks."""
 
 from __future__ import annotations
 
@@ -121,16 +121,16 @@ class Kernel:
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self.context = contextvars.Context()
         self.context.run(inside.set, self)
-        self.keeper = TimerQueue()
+        self.timer_queue = TimerQueue()
         self.asks: dict[int, AskRef[Never]] = {}
-        self.wheel = AskWheel(self.keeper, self.asks)
+        self.wheel = AskWheel(self.timer_queue, self.asks)
         self.requests: dict[UniqueAddress, AskerRequests] = {}
         """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
         self._askers_gone: dict[UniqueAddress, None] = {}
         """Nodes without a link whose requests still wait."""
         self._relayed: OrderedDict[int, Relayed] = OrderedDict()
         self.event_stream = EventStream()
-        self.scheduler = Scheduler(self.keeper)
+        self.scheduler = Scheduler(self.timer_queue)
         self.targets: dict[str, OwnRef[Never]] = {}
         """Everything with a path that messages can be told to, asks excepted."""
         self.ask_serial = 0

@@ -75,9 +75,9 @@ class Shutdown:
             self._phase = phase
             await self._run_hooks(phase)
             with trio.CancelScope() as self._scope:
-                bound = kernel.keeper.call_later(kernel.config.shutdown_timeout, self._scope.cancel)
+                bound = kernel.timer_queue.call_later(kernel.config.shutdown_timeout, self._scope.cancel)
                 await self._work(phase)
-                kernel.keeper.finish(bound)
+                kernel.timer_queue.finish(bound)
             if self._scope.cancelled_caught:
                 self._kill(phase)
                 await self._wait_killed(phase)
@@ -118,11 +118,11 @@ class Shutdown:
         seconds = kernel.config.stop_timeout
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            bound = kernel.keeper.call_later(seconds, partial(self._cut, phase, nursery.cancel_scope))
+            bound = kernel.timer_queue.call_later(seconds, partial(self._cut, phase, nursery.cancel_scope))
             for number, (name, hook) in enumerate(hooks):
                 self._running[number] = name
                 kernel.start(nursery, self._run_hook, (number, hook), f"{kernel.name} ({phase.value}: {name})")
-        kernel.keeper.finish(bound)
+        kernel.timer_queue.finish(bound)
 
     def _cut(self, phase: ShutdownPhase, scope: trio.CancelScope) -> None:
         names, seconds = ", ".join(self._running.values()), self._kernel.config.stop_timeout

@@ -57,7 +57,7 @@ def statistics_of(kernel: Kernel) -> SystemStatistics:
         messages_delivered=kernel.delivered,
         dead_letters=dict[str, int](kernel.dead_letters.items()),
         asks_pending=len(kernel.asks),
-        timers=len(kernel.keeper),
+        timers=len(kernel.timer_queue),
         signals_delivered=kernel.signals,
         messages_rejected=kernel.rejected,
         asks=kernel.ask_serial,

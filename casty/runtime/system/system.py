@@ -155,8 +155,8 @@ class ActorSystem:
         watchdog.start()
         try:
             with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as outer:  # clean-ups need the keeper also when an actor has raised
-                    kernel.start(outer, kernel.keeper.run, (), f"{self.name} (keeper)")
+                async with trio.open_nursery() as outer:  # clean-ups need timers also when an actor has raised
+                    kernel.start(outer, kernel.timer_queue.run, (), f"{self.name} (timers)")
                     try:
                         async with trio.open_nursery() as nursery:
                             kernel.roots.open(nursery)

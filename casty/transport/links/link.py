@@ -76,7 +76,7 @@ class LinkState(Enum):
 class Link:
     """What this node has for one run of a peer on one lane; incarnation 0 is any run there."""
 
-    __slots__ = ("_dials", "failures", "lane", "outbox", "peer", "session", "traffic")
+    __slots__ = ("_dials", "failures", "lane", "send_queue", "peer", "session", "traffic")
 
     def __init__(
         self,
@@ -84,12 +84,12 @@ class Link:
         lane: Lane,
         limits: TransportLimits,
         dials: Container[tuple[NodeAddress, Lane]],
-        tally: ByteQuota,
+        quota: ByteQuota,
     ) -> None:
         self.peer = peer
         self.lane = lane
         messages_max, bytes_max = limits.outbound_messages_max, limits.outbound_bytes_max
-        self.outbox = SendQueue(messages_max=messages_max, bytes_max=bytes_max, tally=tally)
+        self.send_queue = SendQueue(messages_max=messages_max, bytes_max=bytes_max, quota=quota)
         self.session: Session | None = None
         self.traffic = Traffic()
         self.failures = 0
@@ -104,7 +104,7 @@ class Link:
         return LinkState.dialling if (self.peer.address, self.lane) in self._dials else LinkState.idle
 
     def __repr__(self) -> str:
-        return f"<Link {self.peer.address} {self.lane.name} {self.state.value} queued={len(self.outbox)}>"
+        return f"<Link {self.peer.address} {self.lane.name} {self.state.value} queued={len(self.send_queue)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class Session:
         connection.bound_silence(min(CONTROL_SILENCE_MAX, limits.write_timeout) if is_control else limits.write_timeout)
         self._reader = FrameReader(connection, decoder, owner.places)
         self._writer = FrameWriter(
-            connection, link.outbox, link.traffic, timeout=limits.write_timeout, asking=owner.asking
+            connection, link.send_queue, link.traffic, timeout=limits.write_timeout, asking=owner.asking
         )
         self._owner = owner
         self._credit = control_credit(self.since) if is_control else None
@@ -242,7 +242,7 @@ class Session:
         self.predecessor, old.successor = old, self
         old.is_superseded = True
         old._writer.give_up()
-        self.link.outbox.wake()  # for the writer there, which takes nothing any more
+        self.link.send_queue.wake()  # for the writer there, which takes nothing any more
 
     async def _outlast(self, old: Session) -> None:
         """Acknowledge, and wait until nothing more comes on the connection that this one has replaced."""
@@ -270,7 +270,7 @@ class Session:
     def finish(self) -> None:
         """Write what is queued, say goodbye, and end when the peer has closed."""
         self.is_finishing = True
-        self.link.outbox.wake()
+        self.link.send_queue.wake()
 
     def retire(self) -> None:
         """Ask the peer whether it needs the link; without an answer it ends after REST_GRACE."""
@@ -279,7 +279,7 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
-        outbox, writer = self.link.outbox, self._writer
+        send_queue, writer = self.link.send_queue, self._writer
         try:
             if self.preface:
                 await writer.write(self.preface)
@@ -302,7 +302,7 @@ class Session:
                     continue  # meanwhile it may be over, and what is queued be for the next one
                 if await writer.write_queued():
                     self.used = trio.current_time()
-                    if len(outbox):
+                    if len(send_queue):
                         await trio.lowlevel.checkpoint()
                 elif self.is_finishing:
                     await writer.write(self._acks.frame() + GOODBYE_FRAME)
@@ -324,7 +324,7 @@ class Session:
             self.rest = IdleClose.asked
             await self._writer.write(IDLE_FRAME)
         if self.rest is IdleClose.asked:
-            await self.link.outbox.wait(only_woken=True)
+            await self.link.send_queue.wait(only_woken=True)
         return False
 
     def keep_house(self, now: float, idle_max: float) -> None:
@@ -333,27 +333,27 @@ class Session:
             self.retire()
         elif self._acks.is_behind:
             self._acks.is_wanted = True
-            self.link.outbox.wake()
+            self.link.send_queue.wake()
 
     def _asked_to_rest(self) -> None:
         """Agree to end the link, unless something is queued or half written; that crosses it first."""
-        if self.rest is IdleClose.no and not (self._writer.is_idle and self.link.outbox.is_idle):
+        if self.rest is IdleClose.no and not (self._writer.is_idle and self.link.send_queue.is_idle):
             self._is_to_stay = True
-            self.link.outbox.wake()
+            self.link.send_queue.wake()
         else:
             self._rest_as(IdleClose.agreed)
 
     def _rest_as(self, rest: IdleClose) -> None:
         self.rest = rest
         self.closes_at = trio.current_time() + REST_GRACE
-        self.link.outbox.wake()
+        self.link.send_queue.wake()
 
     def _told_to_stay(self) -> None:
         if self.rest is not IdleClose.agreed:
             self.rest = IdleClose.no
             self.closes_at = math.inf
             self.used = trio.current_time()
-            self.link.outbox.wake()
+            self.link.send_queue.wake()
 
     async def _read(self) -> None:
         reader = self._reader
@@ -381,7 +381,7 @@ class Session:
                 reader.done()
                 if self.link.traffic.frames_received >= self._acks.due_at:
                     self._acks.is_wanted = True
-                    self.link.outbox.wake()
+                    self.link.send_queue.wake()
                 if guest is not None:
                     guest.in_hand = 0
         except ConnectionLost as error:
@@ -440,7 +440,7 @@ class Session:
                     self.end("the peer said goodbye", graceful=True)
                 else:
                     self._is_parting = True
-                    self.link.outbox.wake()
+                    self.link.send_queue.wake()
                 return
             elif kind is FrameKind.IDLE and not body:
                 self._asked_to_rest()

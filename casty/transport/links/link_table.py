@@ -88,7 +88,7 @@ class LinkTable:
 
     def is_wanted(self, address: NodeAddress, lane: Lane) -> bool:
         """Whether frames wait for a connection to this address."""
-        return any(not link.outbox.is_idle for link in self.at(address, lane))
+        return any(not link.send_queue.is_idle for link in self.at(address, lane))
 
     def add(self, link: Link) -> None:
         """Take a new link."""
@@ -98,7 +98,7 @@ class LinkTable:
     def remove_if_idle(self, link: Link) -> None:
         """Forget a link that has no connection and no frames; its counters are kept in the sum."""
         known = self.by_peer[link.lane]
-        if link.session is not None or not link.outbox.is_idle or known.get(link.peer) is not link:
+        if link.session is not None or not link.send_queue.is_idle or known.get(link.peer) is not link:
             return
         del known[link.peer]
         self.gone.add(link.traffic)
@@ -135,10 +135,10 @@ def _statistics_of(link: Link) -> LinkStatistics:
         peer=link.peer,
         lane=link.lane,
         state=link.state,
-        queued_messages=len(link.outbox),
-        queued_bytes=link.outbox.bytes,
+        queued_messages=len(link.send_queue),
+        queued_bytes=link.send_queue.bytes,
         frames_under_way=0 if link.session is None else link.session.under_way,
-        waiting_senders=link.outbox.waiting,
+        waiting_senders=link.send_queue.waiting,
         frames_sent=link.traffic.frames_sent,
         bytes_sent=link.traffic.bytes_sent,
         frames_received=link.traffic.frames_received,

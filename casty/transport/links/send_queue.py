@@ -36,8 +36,8 @@ class ByteQuota:
 class SendQueue:
     """A bounded queue of whole frames.
 
-    >>> outbox = SendQueue(messages_max=1, bytes_max=100)
-    >>> outbox.put_nowait(b"frame"), outbox.put_nowait(b"another")
+    >>> send_queue = SendQueue(messages_max=1, bytes_max=100)
+    >>> send_queue.put_nowait(b"frame"), send_queue.put_nowait(b"another")
     (True, False)
     """
 
@@ -52,14 +52,14 @@ class SendQueue:
         "bytes",
         "early",
         "line",
-        "tally",
+        "quota",
     )
 
-    def __init__(self, *, messages_max: int, bytes_max: int, tally: ByteQuota | None = None) -> None:
+    def __init__(self, *, messages_max: int, bytes_max: int, quota: ByteQuota | None = None) -> None:
         self.bytes = 0
         self.early = NEVER
         """How many frames, queued between the one that wakes the task that takes and its turn, are written at once."""
-        self.tally = tally or ByteQuota()
+        self.quota = quota or ByteQuota()
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._frames: list[bytes] = []
@@ -97,7 +97,7 @@ class SendQueue:
         if frames and (len(frames) >= self._messages_max or size > self._bytes_max or self._senders):
             return False
         frames.append(frame)
-        self.tally.bytes += len(frame)
+        self.quota.bytes += len(frame)
         self.bytes = size
         if self._taker is not None:
             self.wake()
@@ -135,14 +135,14 @@ class SendQueue:
         self._frames += frames
         size = sum(map(len, frames))
         self.bytes += size
-        self.tally.bytes += size
+        self.quota.bytes += size
         self.wake()
 
-    def count_in(self, tally: ByteQuota) -> None:
+    def count_in(self, quota: ByteQuota) -> None:
         """Have what is queued counted there from now on, and not where it was."""
-        self.tally.bytes -= self.bytes
-        tally.bytes += self.bytes
-        self.tally = tally
+        self.quota.bytes -= self.bytes
+        quota.bytes += self.bytes
+        self.quota = quota
 
     def take(self, bytes_max: int) -> list[bytes]:
         """Return the next frames, at most ``bytes_max`` together but at least one; ``[]`` if none.
@@ -160,7 +160,7 @@ class SendQueue:
             taken = frames[:count]
             del frames[:count]
         self.bytes -= size
-        self.tally.bytes -= size
+        self.quota.bytes -= size
         if self.line:
             self._admit()
         return taken
@@ -168,7 +168,7 @@ class SendQueue:
     def drain(self) -> list[bytes]:
         """Empty the queue and the line of those who wait, and return their frames in order."""
         drained = [*self._frames, *(_as_of_now(*waiting) for waiting in self.line.values())]
-        self.tally.bytes -= self.bytes
+        self.quota.bytes -= self.bytes
         self._frames, self.bytes, self._senders = [], 0, 0
         while self.line:
             trio.lowlevel.reschedule(self.line.popitem(last=False)[0], WOKEN)
@@ -214,7 +214,7 @@ class SendQueue:
             self._senders -= deadline is None
             self._frames.append(_as_of_now(frame, deadline))
             self.bytes += len(frame)
-            self.tally.bytes += len(frame)
+            self.quota.bytes += len(frame)
             trio.lowlevel.reschedule(sender, WOKEN)
 
     def __repr__(self) -> str:

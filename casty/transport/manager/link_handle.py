@@ -31,21 +31,23 @@ class LinkHandle:
         link = self._link
         if link is None or (session := link.session) is None or session.is_finishing:
             return False
-        outbox = link.outbox
-        return outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
+        send_queue = link.send_queue
+        return send_queue.quota.bytes < send_queue.quota.bytes_max and send_queue.put_nowait(frame)
 
     def put_request(self, frame: bytes) -> bool:
         """Do the same with a request: as it may wait, it does not pass those who do."""
         link = self._link
         if link is None or (session := link.session) is None or session.is_finishing:
             return False
-        outbox = link.outbox
-        return not outbox.line and outbox.tally.bytes < outbox.tally.bytes_max and outbox.put_nowait(frame)
+        send_queue = link.send_queue
+        return (
+            not send_queue.line and send_queue.quota.bytes < send_queue.quota.bytes_max and send_queue.put_nowait(frame)
+        )
 
     def write_now(self, pieces: list[Buffer]) -> bool:
         """Write a frame at once, past the queue of that link, if nothing is in it; False when it has to be queued."""
         link = self._link
-        if link is None or link.session is None or link.outbox.tally.bytes >= link.outbox.tally.bytes_max:
+        if link is None or link.session is None or link.send_queue.quota.bytes >= link.send_queue.quota.bytes_max:
             return False
         return link.session.write_now(pieces)
 

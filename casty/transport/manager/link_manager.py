@@ -189,7 +189,7 @@ class LinkManager:
             is_kept = session.rest is not IdleClose.no  # ended because it was idle: what has come since is not lost
             if self.is_closing or (not is_kept and (graceful or link.lane is not Lane.ordinary)):
                 self._give_back(link, reason)
-            if not link.outbox.is_idle:
+            if not link.send_queue.is_idle:
                 self.reach(link)
             if session.is_peer_waiting:
                 self.dial(link.peer.address, link.lane)
@@ -290,7 +290,7 @@ class LinkManager:
                 link = self._add_link(node, lane)
         for other in self.links.at(dial.address, lane):
             if link is not None and not other.peer.incarnation:
-                link.outbox.extend(other.outbox.drain())
+                link.send_queue.extend(other.send_queue.drain())
             else:
                 self._give_back(other, reason)
             self.links.remove_if_idle(other)
@@ -300,7 +300,7 @@ class LinkManager:
         self.aliases.note(dial.address, node.address)
         if dial.is_requested:
             self.dial(node.address, lane, is_redirected=True)
-        if not link.outbox.is_idle:
+        if not link.send_queue.is_idle:
             self.reach(link)
         self.links.remove_if_idle(link)
 
@@ -395,7 +395,7 @@ class LinkManager:
             if other is link or other.session is not None:
                 continue
             if other.peer.incarnation in (0, link.peer.incarnation):
-                link.outbox.extend(other.outbox.drain())
+                link.send_queue.extend(other.send_queue.drain())
             else:
                 self._give_back(other, f"another run answers there: {link.peer}")
             self.links.remove_if_idle(other)
@@ -410,7 +410,7 @@ class LinkManager:
         self.changed.unpark_all()
 
     def _give_back(self, link: Link, reason: str) -> None:
-        frames = link.outbox.drain()
+        frames = link.send_queue.drain()
         if frames:
             link.traffic.frames_undelivered += len(frames)
             self.reports.add(self.handler.undelivered, link.peer, frames, reason)

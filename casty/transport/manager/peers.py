@@ -77,9 +77,9 @@ class RemoteTransport:
         self._network = network
         self._limits = limits
         self._rng = rng or SystemRandom()
-        self._claims = IdentityVerifier(network, limits)
-        self._inquiries = StatusResponder()
-        self._gate = HandshakeSlots(
+        self._identity_verifier = IdentityVerifier(network, limits)
+        self._status_responder = StatusResponder()
+        self._handshake_slots = HandshakeSlots(
             total_max=limits.unauthenticated_max, per_host_max=limits.unauthenticated_per_host_max
         )
         self._listener: Listener | None = None
@@ -190,7 +190,7 @@ class RemoteTransport:
         if exchange is None:
             return False
         link = exchange.link_for(to, lane)
-        if isinstance(link, str) or not link.outbox.put_nowait(frame):
+        if isinstance(link, str) or not link.send_queue.put_nowait(frame):
             exchange.frames_rejected += 1
             return False
         if link.session is None:
@@ -250,12 +250,12 @@ class RemoteTransport:
         if isinstance(link, str):
             exchange.undelivered(to, [frame], link)
             return
-        outbox = link.outbox
-        if (deadline is None or not outbox.line) and outbox.put_nowait(frame):
+        send_queue = link.send_queue
+        if (deadline is None or not send_queue.line) and send_queue.put_nowait(frame):
             if link.session is None:
                 exchange.reach(link)
             return
-        await outbox.put(frame, deadline)
+        await send_queue.put(frame, deadline)
 
     def send_held(self, to: UniqueAddress, lane: Lane, frames: list[bytes]) -> None:
         """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them.
@@ -273,7 +273,7 @@ class RemoteTransport:
         if isinstance(link, str):
             exchange.undelivered(to, frames, link)
             return
-        link.outbox.extend(frames)
+        link.send_queue.extend(frames)
         if link.session is None:
             exchange.reach(link)
 
@@ -289,7 +289,7 @@ class RemoteTransport:
             False when it was not taken.
         """
         link = self.link_up(to, lane)
-        return link is not None and link.outbox.put_nowait(frame)
+        return link is not None and link.send_queue.put_nowait(frame)
 
     def link_up(self, to: UniqueAddress, lane: Lane) -> Link | None:
         """Find the link to a run, if it is up and something may be sent. For the cluster.
@@ -342,7 +342,7 @@ class RemoteTransport:
         Raises:
             RuntimeError: The transport does not run.
         """
-        found = await self._claims.probe(address, self._running(), timeout=self._limits.dial_timeout)
+        found = await self._identity_verifier.probe(address, self._running(), timeout=self._limits.dial_timeout)
         return None if found is None else found.node
 
     def forget(self, node: UniqueAddress) -> None:
@@ -423,7 +423,9 @@ class RemoteTransport:
         """
         exchange = self._running()
         return exchange.links.statistics(
-            dials=len(exchange.dials), unauthenticated=self._gate.inside, frames_rejected=exchange.frames_rejected
+            dials=len(exchange.dials),
+            unauthenticated=self._handshake_slots.inside,
+            frames_rejected=exchange.frames_rejected,
         )
 
     def _running(self) -> LinkManager:
@@ -443,14 +445,14 @@ class RemoteTransport:
     async def _accept(self, connection: Connection) -> None:
         exchange = self._running()
         host, session = connection.remote, None
-        place = self._gate.enter(host, trio.current_time())
+        place = self._handshake_slots.enter(host, trio.current_time())
         try:
             if place is not None:
                 with place.scope:
                     session = await self._let_in(connection, exchange)
         finally:
             if place is not None:
-                self._gate.leave(place)
+                self._handshake_slots.leave(place)
             if place is None or place.scope.cancelled_caught:
                 with exchange.reports:
                     exchange.reports.add(exchange.handler.peer_refused, host, None, CROWDED)
@@ -469,13 +471,15 @@ class RemoteTransport:
                     answer: Session | HelloAck | Refused = said
                 else:
                     hello, host = said, connection.remote
-                    doubt = exchange.objection(hello, host) or await self._claims.doubt(hello, host, exchange)
+                    doubt = exchange.objection(hello, host) or await self._identity_verifier.doubt(
+                        hello, host, exchange
+                    )
                     answer = doubt or exchange.answer(hello, connection, decoder)
                 if isinstance(answer, Session):
                     return answer
                 if isinstance(answer, HelloAck):
                     is_asked = hello is not None and hello.lane is Lane.status
-                    more = await self._inquiries.report(connection.remote, exchange) if is_asked else b""
+                    more = await self._status_responder.report(connection.remote, exchange) if is_asked else b""
                     if not isinstance(more, Refused):
                         await connection.send(encode_hello_ack(answer) + more)
                         return None

@@ -74,7 +74,7 @@ class UntrustedPeers:
         self._kept = frozenset(nodes)
         self._addresses = frozenset(node.address for node in self._kept)
         for link in self._links:
-            link.outbox.count_in(self.tally_of(link.peer))
+            link.send_queue.count_in(self.tally_of(link.peer))
             if link.session is not None:
                 self.enter(link.session)
 
@@ -101,7 +101,7 @@ class UntrustedPeers:
 
     def may_queue(self, link: Link) -> bool:
         """Whether one more frame may wait on this link."""
-        return link.outbox.tally is self._members or self._has_room
+        return link.send_queue.quota is self._members or self._has_room
 
     def may_wait_for(self, node: UniqueAddress, lane: Lane) -> bool:
         """Whether frames may begin to wait for a run that has no link."""

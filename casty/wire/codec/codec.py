@@ -82,7 +82,7 @@ class Codec:
         self._compiler = Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref)
         self._elements_max = self._limits.elements_max
         self._pack: Callable[[object], bytes] = msgpack.Packer().pack
-        self._cutter = ScatterEncoder()
+        self._scatter_encoder = ScatterEncoder()
         self._own_names: dict[type, str] = {}
         self._by_name: dict[str, TypeEntry] = {}
         self._by_form: dict[object, TypeEntry] = {}
@@ -321,7 +321,7 @@ class Codec:
         Without outlet each large value is copied once, into the frame.
         """
         try:
-            pieces = self._cutter.cut(entry.encode(message))
+            pieces = self._scatter_encoder.cut(entry.encode(message))
         except (TypeMismatch, *FOREIGN) as error:
             raise entry.encode_fault(message, error) from None
         with pieces:

@@ -107,14 +107,14 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
         body = node.control_codec.frame_control(message)[HEADER_BYTES:]
         before = len(node.topology_mail._letters) + len(node.watch_mail._letters)
         inbound_of(a).frame(STRANGER, lane, FrameKind.CONTROL, body)
-        assert node.meters.refused[name] == 1, name
+        assert node.cluster_metrics.refused[name] == 1, name
         assert len(node.topology_mail._letters) + len(node.watch_mail._letters) == before, name
         inbound_of(a).frame(b.cluster._node.self_node, lane, FrameKind.CONTROL, body)
-        assert node.meters.refused[name] == 1, name
+        assert node.cluster_metrics.refused[name] == 1, name
     for kind in (FrameKind.PAUSE, FrameKind.RESUME):
         inbound_of(a).frame(STRANGER, Lane.ordinary, kind, b"/x")
-        assert node.meters.refused[kind.name] == 1
-    assert sum(node.meters.refused.values()) == len(CONTROL) + 2
+        assert node.cluster_metrics.refused[kind.name] == 1
+    assert sum(node.cluster_metrics.refused.values()) == len(CONTROL) + 2
     await trio.sleep(1)
     await nodes.all_up("a", "b", "c")
 
@@ -134,7 +134,7 @@ async def test_only_members_subscribe_to_the_topology(autojump_clock, nodes, is_
         await trio.sleep(1)
         assert len(seen) == is_taken
     assert {link.peer.address.host for link in node.transport.statistics().links} == {"b", "c"}
-    assert node.meters.refused["casty.SubscribeTopology"] == 2 - is_member
+    assert node.cluster_metrics.refused["casty.SubscribeTopology"] == 2 - is_member
 
 
 async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clock, nodes, nursery, vouch):
@@ -151,7 +151,7 @@ async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clo
             heard += data
     assert heard.count(b"refused") == 2
     assert b"TopologySnapshot" not in heard
-    assert a.cluster._node.meters.refused == {"casty.SubscribeTopology": 1, "casty.UnsubscribeTopology": 1}
+    assert a.cluster._node.cluster_metrics.refused == {"casty.SubscribeTopology": 1, "casty.UnsubscribeTopology": 1}
     await link.aclose()
 
 
@@ -169,7 +169,7 @@ async def test_nobody_ends_a_subscription_but_the_node_of_the_subscriber(autojum
                 place = ("shop", "/subscriber", at.address.host, at.address.port, incarnation, uid)
                 body = envelope("casty.UnsubscribeTopology", "subscriber", place)[HEADER_BYTES:]
                 inbound_of(a).frame(sender, Lane.ordinary, FrameKind.ENVELOPE, body)
-    assert a.cluster._node.meters.refused["casty.UnsubscribeTopology"] == 12
+    assert a.cluster._node.cluster_metrics.refused["casty.UnsubscribeTopology"] == 12
     await nodes.start("d", "a")
     await nodes.all_up("a", "b", "c", "d")
     await trio.sleep(1)
@@ -185,5 +185,5 @@ async def test_a_member_asks_where_a_node_is_and_a_stranger_has_nobody_dialled_f
     payload = msgpack.packb({"node_id": "c", "reply_to": ("shop", "/_ask/1", "victim", 80, 0, 5)})
     inbound_of(a).frame(STRANGER, Lane.ordinary, FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + payload)
     await trio.sleep(1)
-    assert a.cluster._node.meters.refused["casty.ResolveNode"] == 1
+    assert a.cluster._node.cluster_metrics.refused["casty.ResolveNode"] == 1
     assert not any(address.host == "victim" for address, _ in a.cluster._node.transport._exchange.dials)

@@ -74,7 +74,9 @@ async def test_a_reply_directed_at_an_actor_of_the_library_is_a_dead_letter(auto
     await trio.sleep(1)
     await nodes.all_up("a", "b")
     assert a.statistics().dead_letters["no such actor"] == 1
-    assert a.cluster._node.meters.refused == {"casty.SubscribeTopology": 1}  # the actor is not one of the sender's node
+    assert a.cluster._node.cluster_metrics.refused == {
+        "casty.SubscribeTopology": 1
+    }  # the actor is not one of the sender's node
 
 
 async def test_a_subscriber_whose_mailbox_refuses_costs_only_its_message(autojump_clock, nodes):
@@ -149,7 +151,7 @@ async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autoju
         )
         await trio.sleep(1)
         inbound = system.cluster._running().transport._exchange.handler
-        assert system.cluster._running().meters.received["casty.gossip.page"] == 3
+        assert system.cluster._running().cluster_metrics.received["casty.gossip.page"] == 3
         assert inbound._states._open == {}
         await link.aclose()
 
@@ -179,9 +181,9 @@ async def test_a_stranger_has_nobody_pause(autojump_clock, nodes):
     a, b = await two(nodes)
     inbound = Inbound(a.cluster._node, LocalTransport(a))
     inbound.frame(run_of("z"), Lane.ordinary, FrameKind.PAUSE, b"/sink")
-    assert not a.cluster._node.holds.by_actor
+    assert not a.cluster._node.paused_sends.by_actor
     inbound.frame(b.cluster._node.self_node, Lane.ordinary, FrameKind.PAUSE, b"/sink")
-    assert len(a.cluster._node.holds.by_actor) == 1
+    assert len(a.cluster._node.paused_sends.by_actor) == 1
 
 
 async def test_a_message_names_nobody_who_would_be_dialled_for_its_refusal(autojump_clock, nodes):

@@ -144,7 +144,7 @@ def say(handle, run: UniqueAddress, *bodies: bytes) -> None:
 
 
 def held(handle) -> int:
-    return node_of(handle).backlogs.strangers.bytes
+    return node_of(handle).receive_backpressure.strangers.bytes
 
 
 def dead(handle) -> dict[str, int]:
@@ -288,7 +288,7 @@ async def test_a_stranger_has_no_actor_here_tell_others_what_it_chooses(autojump
     say(first, run_of("stranger"), ping(place, ask=ask))
     await trio.sleep(1)
     assert (here, there) == ([], [])
-    assert node_of(first).meters.refused == {"tests.strangers.Ping": 1}
+    assert node_of(first).cluster_metrics.refused == {"tests.strangers.Ping": 1}
     assert "names /sink of" in caplog.text
     say(first, node_of(second).self_node, ping(place, ask=ask))
     await trio.sleep(1)
@@ -314,7 +314,7 @@ async def test_a_stranger_may_name_an_actor_of_its_own(autojump_clock, nodes, in
     first.system.spawn(slow.handler(), "quick")
     run = run_of("stranger")
     say(first, run, ping(["cluster", "/mine", run.address.host, run.address.port, incarnation, 0]))
-    assert not node_of(first).meters.refused
+    assert not node_of(first).cluster_metrics.refused
 
 
 def router(slow: Slow, form: str):
@@ -350,7 +350,7 @@ async def test_what_is_handed_on_of_strangers_waits_with_their_messages_and_is_c
     assert held(first) == sum(kept(item(number, "x")) for number in range(in_hand, 1_000))
     slow.gate.set()
     assert await answered_after(member) < 0.1
-    node_of(first).backlogs.strangers.bytes_max = held(first) + 10 * kept(item(1_000, "x"))
+    node_of(first).receive_backpressure.strangers.bytes_max = held(first) + 10 * kept(item(1_000, "x"))
     for number in range(100):
         say(first, run_of("stranger"), item(number, "x"))
         await trio.sleep(0.001)
@@ -453,7 +453,7 @@ async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clo
 async def test_a_message_that_can_never_wait_is_a_dead_letter_that_says_so(autojump_clock, nodes):
     first, _ = await two(nodes)
     first.system.spawn(Slow().handler(), "slow")
-    allowance, cost = node_of(first).backlogs.strangers, kept(item(1, "x"))
+    allowance, cost = node_of(first).receive_backpressure.strangers, kept(item(1, "x"))
     allowance.bytes_max = cost + 10
     say(first, run_of("stranger"), item(1, "x"), item(2, "x"), item(3, "x" * 10))
     await trio.sleep(0.1)
@@ -491,10 +491,10 @@ async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
     slow = Slow()
     first.system.spawn(slow.handler(), "slow")
     inbound = first.system.cluster._running().transport._exchange.handler
-    before = len(inbound._arrivals._ways)
+    before = len(inbound._fast_receive._ways)
     say(first, run_of("stranger"), item(1, "x"), item(2, "x"))
     inbound.frame(run_of("stranger"), Lane.ordinary, FrameKind.ENVELOPE, memoryview(item(3, "x")))
-    assert len(inbound._arrivals._ways) == before
+    assert len(inbound._fast_receive._ways) == before
     slow.gate.set()
     await trio.sleep(1)
     assert [seen.number for seen in slow.seen] == [1, 2, 3]
@@ -579,7 +579,7 @@ async def test_a_class_may_make_refs_of_its_own_while_a_message_of_a_stranger_is
     say(first, run_of("stranger"), body("/note", "Noted", {"number": 7}))
     await trio.sleep(1)
     assert (len(seen), audited) == (1, [7])
-    assert not node_of(first).meters.refused
+    assert not node_of(first).cluster_metrics.refused
 
 
 async def test_what_a_removed_run_says_does_not_overtake_what_it_said_as_a_member(autojump_clock, nodes):

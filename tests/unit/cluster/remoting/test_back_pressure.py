@@ -101,7 +101,7 @@ async def until(condition):
 
 
 def nothing_left(first, second) -> bool:
-    receiver, sender = first.system.cluster._node.backlogs, second.system.cluster._node.holds
+    receiver, sender = first.system.cluster._node.receive_backpressure, second.system.cluster._node.paused_sends
     return (receiver.by_path, receiver.bytes, sender.by_actor, sender._peers) == ({}, 0, {}, {})
 
 
@@ -154,9 +154,9 @@ async def test_a_mailbox_that_becomes_no_shorter_is_looked_at_seldom(autojump_cl
     seen, permits, looks = list[int](), trio.Semaphore(0), list[float]()
     is_long = backlogs_module.ReceiveBackpressure._is_long
 
-    def look(backlogs, mailbox, **bounds):
+    def look(receive_backpressure, mailbox, **bounds):
         looks.append(trio.current_time())
-        return is_long(backlogs, mailbox, **bounds)
+        return is_long(receive_backpressure, mailbox, **bounds)
 
     async def handle(ctx, message: Item):
         await permits.acquire()
@@ -177,7 +177,7 @@ async def test_a_mailbox_that_becomes_no_shorter_is_looked_at_seldom(autojump_cl
     for _ in range(99):
         permits.release()
     opened = trio.current_time()
-    await until(lambda: not second.system.cluster._node.holds.by_actor)
+    await until(lambda: not second.system.cluster._node.paused_sends.by_actor)
     assert trio.current_time() - opened < 2 * backlogs_module.LOOK_AGAIN_MAX
     await until(lambda: seen == list(range(12)))
 
@@ -269,7 +269,7 @@ async def test_a_heavy_mailbox_makes_other_nodes_hold_back_though_it_is_short(au
         waiting = len(mailbox)
         # What is heavy, an eighth of it until that is seen, and what was in the queue, or a write, of who heard of it.
         assert 1024 * 1024 < waiting * (size + 100) < 1024 * 1024 * 9 / 8 + 3 * 512 * 1024
-        assert set(second.system.cluster._node.holds.by_actor) == {(first.system.self_node, "/sink")}
+        assert set(second.system.cluster._node.paused_sends.by_actor) == {(first.system.self_node, "/sink")}
         await trio.sleep(5)
         assert len(mailbox) == waiting
         sink.gate.set()
@@ -288,7 +288,7 @@ async def test_what_a_mailbox_drops_makes_it_heavy_no_more(autojump_clock, nodes
     for number in range(500):
         ref.tell(Blob(number, bytes(10_000)))
         await trio.sleep(0.01)
-    assert second.system.cluster._node.holds.by_actor == {}
+    assert second.system.cluster._node.paused_sends.by_actor == {}
     assert first.system.statistics().dead_letters == {"mailbox full": 489}
     sink.gate.set()
     await until(lambda: len(sink.seen) == 11)
@@ -361,8 +361,8 @@ async def test_an_actor_that_takes_a_path_over_is_told_nothing_by_the_backlog_be
     for number in range(500):
         ref.tell(Item(number))
     await trio.sleep(1)
-    backlogs = first.system.cluster._node.backlogs
-    old = backlogs.by_path["/sink"]
+    receive_backpressure = first.system.cluster._node.receive_backpressure
+    old = receive_backpressure.by_path["/sink"]
     assert set(old.paused) == {second.system.cluster._node.self_node}
     local = first.system.lookup("/sink")
     first.system.stop(local)
@@ -373,11 +373,11 @@ async def test_an_actor_that_takes_a_path_over_is_told_nothing_by_the_backlog_be
     for number in range(20):
         third.system.remote("/sink", "a").of(Item).tell(Item(number))
     await trio.testing.wait_all_tasks_blocked()  # no time passes: the old one looks again later
-    backlog = backlogs.by_path["/sink"]
+    backlog = receive_backpressure.by_path["/sink"]
     assert (old.paused, len(backlog.waiting)) == ({}, 17)
     assert set(backlog.paused) == {handle.system.cluster._node.self_node for handle in (second, third)}
     await trio.sleep(1)
-    assert backlogs.by_path["/sink"] is backlog
+    assert receive_backpressure.by_path["/sink"] is backlog
     after.gate.set()
     await until(lambda: len(after.seen) == 20)
     assert after.seen == list(range(20))
@@ -473,10 +473,10 @@ async def test_a_node_that_is_removed_releases_who_waits_for_it(autojump_clock, 
     await trio.sleep(1)
     transport.send_if_up(second.system.cluster._node.self_node, Lane.ordinary, pause_frame("/nobody"))
     await trio.sleep(1)
-    assert set(second.system.cluster._node.holds.by_actor) == {(first.system.self_node, "/nobody")}
+    assert set(second.system.cluster._node.paused_sends.by_actor) == {(first.system.self_node, "/nobody")}
     second.system.remote("/nobody", "a").of(Item).tell(Item(1))
     await nodes.stop("a")
-    await until(lambda: not second.system.cluster._node.holds.by_actor)
+    await until(lambda: not second.system.cluster._node.paused_sends.by_actor)
 
 
 async def test_a_node_holds_back_for_one_that_it_gets_to_know_as_a_member_only_later(autojump_clock, nodes):
@@ -490,15 +490,15 @@ async def test_a_node_holds_back_for_one_that_it_gets_to_know_as_a_member_only_l
     third = await nodes.start("c", "a", settings=rare)
     here = third.system.spawn(sink.behavior(), "sink", mailbox=Mailbox(10))
     third.system.remote("/source", "b").of(Flood).tell(Flood(here))
-    backlogs, sender = third.system.cluster._node.backlogs, second.system.cluster._node
-    await until(lambda: backlogs.by_path)
+    receive_backpressure, sender = third.system.cluster._node.receive_backpressure, second.system.cluster._node
+    await until(lambda: receive_backpressure.by_path)
     assert not sender.is_member(third.system.cluster._node.self_node)
     nodes.network.heal("a", "b")
     await until(lambda: sender.is_member(third.system.cluster._node.self_node))
-    await until(lambda: sender.holds.by_actor)
-    waiting = backlogs.bytes
+    await until(lambda: sender.paused_sends.by_actor)
+    waiting = receive_backpressure.bytes
     await trio.sleep(10)
-    assert backlogs.bytes == waiting
+    assert receive_backpressure.bytes == waiting
     sink.gate.set()
     await until(lambda: len(sink.seen) == FLOOD)
     assert third.system.statistics().dead_letters == second.system.statistics().dead_letters == {}

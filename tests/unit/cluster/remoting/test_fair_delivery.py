@@ -130,18 +130,18 @@ async def test_only_who_sends_much_is_asked_to_hold_back(autojump_clock, nodes, 
     for number in range(200):
         ref_at(honest).tell(Item(number, "c"))
     await trio.sleep(1)
-    backlog = node.backlogs.by_path["/slow"]
+    backlog = node.receive_backpressure.by_path["/slow"]
     assert set(backlog.paused) == {flood.system.cluster._node.self_node}
-    assert not honest.system.cluster._node.holds.by_actor
-    assert node.backlogs.bytes > 0
+    assert not honest.system.cluster._node.paused_sends.by_actor
+    assert node.receive_backpressure.bytes > 0
     slow.gate.set()
     await answered_after(honest)
     assert len(slow.seen) < 700
     await trio.sleep(10)
     for sender, count in (("b", 1_500), ("c", 200)):
         assert [number for one, number in slow.seen if one == sender] == list(range(count))
-    assert (node.backlogs.by_path, node.backlogs.bytes) == ({}, 0)
-    assert not flood.system.cluster._node.holds.by_actor
+    assert (node.receive_backpressure.by_path, node.receive_backpressure.bytes) == ({}, 0)
+    assert not flood.system.cluster._node.paused_sends.by_actor
     assert not first.system.statistics().dead_letters
 
 
@@ -163,7 +163,7 @@ async def test_who_does_not_hold_back_loses_its_own_messages_and_nobody_elses(au
     await trio.sleep(10)
     assert [number for sender, number in slow.seen if sender == "b"] == list(range(5_000 - lost))
     assert [number for sender, number in slow.seen if sender == "c"] == list(range(300))
-    assert first.system.cluster._node.backlogs.bytes == 0
+    assert first.system.cluster._node.receive_backpressure.bytes == 0
 
 
 async def test_who_holds_back_goes_on_though_another_does_not(autojump_clock, nodes, monkeypatch):

@@ -173,7 +173,7 @@ async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clo
             pair.throw("tests.arrivals.Counted", payload, path=ASK_PREFIX, tail=encode_slot(1, 7))
     await trio.sleep(1)
     assert Counted.made == 1
-    assert pair.first.cluster._node.meters.decode_errors == 1
+    assert pair.first.cluster._node.cluster_metrics.decode_errors == 1
     assert "tests.arrivals.Counted refuses the values: ValueError" in caplog.text
     expected = {"not delivered: ill_typed": 1}
     assert pair.second.statistics().dead_letters == expected

@@ -92,7 +92,7 @@ async def test_a_large_message_keeps_its_place_among_the_others(autojump_clock, 
     await until(lambda: len(seen) == len(sizes))
     assert seen == list(enumerate(sizes))
     node = second.system.cluster._node
-    assert (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {})
+    assert (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
 
 
 async def test_other_actors_do_not_wait_for_it(autojump_clock, nodes):
@@ -195,7 +195,7 @@ async def test_order_and_account_hold_while_links_break(autojump_clock, nodes, s
     await until(lambda: seen[-1][0] == whole[-1])
     assert [number for number, _ in seen] == [*numbers, *whole]
     node = second.system.cluster._node
-    assert (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {})
+    assert (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
     assert nodes.handles["a"].system.cluster._node.assembler.held_bytes == 0
 
 
@@ -260,7 +260,9 @@ async def test_large_messages_outlast_an_actor_that_has_their_sender_hold_back(a
     assert len(seen) + lost == len(sizes)
     assert first.system.statistics().dead_letters == {}
     node = second.system.cluster._node
-    await until(lambda: (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {}))
+    await until(
+        lambda: (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
+    )
     await trio.sleep(KEPT_SECONDS + 1)
     other.tell(Text(1, "x" * 2 * MIB))
     await until(lambda: len(others) == 2)
@@ -312,7 +314,9 @@ async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_i
     nodes.crash("a")
     await until(lambda: second.system.statistics().dead_letters.get("not sent") == 3)
     node = second.system.cluster._node
-    await until(lambda: (node.holds.by_actor, node.holds._peers, node.holds._large) == ({}, {}, {}))
+    await until(
+        lambda: (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
+    )
 
 
 async def test_the_large_messages_of_a_removed_node_are_not_kept(autojump_clock, nodes):
@@ -369,7 +373,7 @@ async def test_a_large_reply_to_who_is_no_member_is_refused_at_once_and_not_kept
         with pytest.raises(AskFailed, match="the reply was not sent: the node there is no member"):
             await stranger.system.ask(ref, lambda reply_to: Echo(str(3 * MIB), reply_to))
     node = first.system.cluster._node
-    assert not (node.holds._large or node.holds.by_actor or node.holds._peers)
+    assert not (node.paused_sends._large or node.paused_sends.by_actor or node.paused_sends._peers)
     assert first.system.statistics().dead_letters == {"not sent": 3}
     letters = [event for _, event in first.events if isinstance(event, DeadLetter)]
     assert [letter.reason for letter in letters] == [f"not sent: {FOR_MEMBERS}"] * 3

@@ -38,7 +38,7 @@ async def test_a_notice_that_no_node_would_send_is_refused(autojump_clock, nodes
     hear(first, run_of("stranger"), FrameKind.NOTICE, msgpack.packb(["no_actor", path, 0, name, 0]))
     await trio.sleep(0.1)
     assert letters_of(first) == []
-    assert node_of(first).meters.decode_errors == 1
+    assert node_of(first).cluster_metrics.decode_errors == 1
 
 
 @pytest.mark.parametrize("kind", [FrameKind.NOTICE, FrameKind.ENVELOPE])

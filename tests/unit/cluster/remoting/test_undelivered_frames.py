@@ -117,7 +117,7 @@ async def test_what_is_to_follow_those_that_are_counted_does(autojump_clock):
 async def test_asks_whose_requests_are_only_counted_fail_too(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr(dead_frames_module, "WAITING_BYTES_MAX", 100_000)
     system, failures, counted = (await nodes.start("a")).system, list[str](), list[object]()
-    gets, dead = system.remote("/sink", NOBODY).of(Get), system.cluster._node.dead_frames
+    gets, dead = system.remote("/sink", NOBODY).of(Get), system.cluster._node.undelivered_frames
     count = dead._count
 
     def count_too(over) -> None:
@@ -144,7 +144,7 @@ async def test_who_goes_on_sending_to_nobody_does_not_fill_the_memory(autojump_c
     ref = system.remote("/sink", NOBODY).of(Item)
     for number in range(3_000):
         await ref.send(Item(number, bytes(size)))
-        waiting.append(len(system.cluster._node.dead_frames._waiting))
+        waiting.append(len(system.cluster._node.undelivered_frames._waiting))
     await trio.sleep(60)
     assert system.statistics().dead_letters == {"not sent": 3_000}
     assert 10 < max(waiting) <= 1_000_000 // size
@@ -181,4 +181,4 @@ async def test_a_node_that_ends_loses_none_of_them(autojump_clock, nodes, turns)
         await trio.lowlevel.checkpoint()
     await nodes.stop("a")
     assert sum(system.statistics().dead_letters.values()) == 4_000
-    assert not system.cluster._node.dead_frames._waiting
+    assert not system.cluster._node.undelivered_frames._waiting

@@ -315,7 +315,7 @@ async def test_nor_is_that_for_which_a_large_one_has_waited(autojump_clock, node
     _, second, _, ref = await pair(nodes, settings=ClusterSettings(limits=limits))
     nodes.network.cut("a", "b")
     ref.tell(Item(1, bytes(LARGE)))
-    [peer] = second.cluster._node.holds._peers.values()
+    [peer] = second.cluster._node.paused_sends._peers.values()
 
     def waits() -> bool:
         return len(peer.room) == 1 if lane is None else waiting(second, lane) == 1
@@ -347,7 +347,7 @@ async def test_asks_wait_too_for_an_actor_that_its_node_holds_messages_back_from
     for number in range(1, 8):
         ref.tell(Item(number))
         await trio.sleep(0.1)
-    holds = second.cluster._node.holds
+    holds = second.cluster._node.paused_sends
     assert [len(hold.waiting) for hold in holds.by_actor.values()] == [4]
     with pytest.raises(AskTimeoutError, match="for lack of room in the queue it was not sent to a:2551$"):
         await ask(second, ref, 99, timeout=0.5)

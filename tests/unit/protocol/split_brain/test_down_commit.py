@@ -16,10 +16,10 @@ FIVE = gossip_of(*(member(name, up_number=place) for place, name in enumerate("a
 
 
 def counting(strategy: Strategy | None, down: str, knowing: str, state: Gossip = FIVE) -> str:
-    awareness = SeenTracker()
+    seen_tracker = SeenTracker()
     downed = state.with_moved(A, set(map(run_of, down)), MemberStatus.down).seen_by(*map(run_of, knowing))
-    awareness.observe(downed, 1.0)
-    return "".join(member.id for member in still_counting(downed, strategy, awareness))
+    seen_tracker.observe(downed, 1.0)
+    return "".join(member.id for member in still_counting(downed, strategy, seen_tracker))
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ def test_a_verdict_stands_once_those_who_know_of_it_are_a_side(
 
 def test_they_count_as_what_they_were() -> None:
     state = FIVE.with_member(A, member("f", "joining"))
-    awareness = SeenTracker()
+    seen_tracker = SeenTracker()
     downed = state.with_moved(A, {run_of("e"), run_of("f")}, MemberStatus.down)
-    awareness.observe(downed, 1.0)
-    found = still_counting(downed, KeepMajority(), awareness)
+    seen_tracker.observe(downed, 1.0)
+    found = still_counting(downed, KeepMajority(), seen_tracker)
     assert [(member.id, member.status.name) for member in found] == [("e", "up"), ("f", "joining")]
 
 
 def test_what_was_known_of_one_is_not_known_of_another() -> None:
-    awareness = SeenTracker()
+    seen_tracker = SeenTracker()
     one = FIVE.with_moved(A, {run_of("d")}, MemberStatus.down).seen_by(*map(run_of, "abc"))
-    awareness.observe(one, 1.0)
+    seen_tracker.observe(one, 1.0)
     both = one.with_moved(A, {run_of("e")}, MemberStatus.down)
-    awareness.observe(both, 2.0)
-    assert [member.id for member in still_counting(both, KeepMajority(), awareness)] == ["e"]
+    seen_tracker.observe(both, 2.0)
+    assert [member.id for member in still_counting(both, KeepMajority(), seen_tracker)] == ["e"]
 
 
 @pytest.mark.parametrize("strategy", [None, LeaseMajority("one")], ids=str)

@@ -222,21 +222,21 @@ def test_an_end_that_goes_does_not_start_the_time_again_for_the_others() -> None
     two_links = FIVE
     for one, other in ("ad", "da", "be", "eb"):
         two_links = split(two_links, one, other)
-    awareness = SeenTracker()
-    downing = Downing(StaticQuorum(3), awareness=awareness)
+    seen_tracker = SeenTracker()
+    downing = Downing(StaticQuorum(3), seen_tracker=seen_tracker)
     downing.observe(two_links.seen_by(*everybody), E, 0.0)
     one_gone = two_links.with_moved(D, {D}, MemberStatus.down).seen_by(D, E)
-    awareness.observe(one_gone, 6.9)
+    seen_tracker.observe(one_gone, 6.9)
     assert downing.observe(one_gone, E, 6.9) == pytest.approx(0.1)
     assert downing.decide(one_gone, E, 7.0) == {E}, "what all have known of the link before counts still"
 
 
 def in_secret(*knowing: UniqueAddress) -> frozenset[UniqueAddress]:
     """Return what a decides that has downed d and e, and then lost c, when ``knowing`` are known to know it."""
-    awareness = SeenTracker()
-    downing = Downing(awareness=awareness)
+    seen_tracker = SeenTracker()
+    downing = Downing(seen_tracker=seen_tracker)
     downed = FIVE.with_moved(A, {D, E}, MemberStatus.down).seen_by(*knowing)
-    awareness.observe(downed, 0.0)
+    seen_tracker.observe(downed, 0.0)
     lost = split(downed, "a", "c")
     downing.observe(lost, A, 1.0)
     return downing.decide(lost, A, 8.0)

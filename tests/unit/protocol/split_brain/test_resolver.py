@@ -35,9 +35,9 @@ def split(observer: str, lost: str, state: Gossip = FIVE) -> Gossip:
 
 def resolver(own: str, state: Gossip, strategy: Strategy, *, seen: str = "") -> SplitBrainResolver:
     """Return the machine of a node that found itself in ``state`` at 0.0, and knows that ``seen`` have, too."""
-    awareness = SeenTracker()
-    awareness.observe(state.seen_by(*(run_of(name) for name in seen)), 0.0)
-    machine = SplitBrainResolver(run_of(own), Downing(strategy), awareness)
+    seen_tracker = SeenTracker()
+    seen_tracker.observe(state.seen_by(*(run_of(name) for name in seen)), 0.0)
+    machine = SplitBrainResolver(run_of(own), Downing(strategy), seen_tracker)
     assert machine.observe(state, 0.0) == [StartTimer(DOWNING, 7.0)]
     return machine
 

@@ -159,10 +159,10 @@ def test_a_cluster_that_grows_needs_more_grants_at_once() -> None:
 
 @pytest.mark.parametrize(("knowing", "until"), [("b", -math.inf), ("bc", 14.0)])
 def test_who_was_downed_is_needed_until_a_side_knows_that_it_is_down(knowing: str, until: float) -> None:
-    awareness = SeenTracker()
+    seen_tracker = SeenTracker()
     downed = FIVE.with_moved(A, {*map(run_of, "de")}, MemberStatus.down).seen_by(*map(run_of, knowing))
-    awareness.observe(downed, 9.0)
-    machine = ServingLease(A, KeepMajority(), awareness)
+    seen_tracker.observe(downed, 9.0)
+    machine = ServingLease(A, KeepMajority(), seen_tracker)
     machine.observe(downed, 9.0)
     machine.want(downed, 10.0)
     machine.granted(downed, B, ServingGrant(1))
@@ -193,54 +193,54 @@ def removing(state: Gossip, now: float) -> Gossip:
 
 
 def test_work_of_who_was_accused_is_free_when_all_of_this_side_have_known_for_long_enough() -> None:
-    awareness = SeenTracker()
-    machine = ServingLease(B, KeepMajority(), awareness)
+    seen_tracker = SeenTracker()
+    machine = ServingLease(B, KeepMajority(), seen_tracker)
     accused = gossip_of(*map(member, "abc")).with_row(B, ObserverRow().accusing(A))
     for state, now in ((accused, 10.0), (accused.seen_by(C), 12.0)):
-        awareness.observe(state, now)
+        seen_tracker.observe(state, now)
         machine.observe(state, now)
     removed = removing(accused, 13.0)
-    awareness.observe(removed, 13.0)
+    seen_tracker.observe(removed, 13.0)
     assert machine.observe(removed, 13.0) == [WorkFree(A, 16.4)]
 
 
 def test_work_is_not_free_by_what_a_side_knew_without_those_who_removed_the_run() -> None:
     """B had lost A and C; C, which has granted to A meanwhile, has it removed and is back."""
-    awareness = SeenTracker()
-    machine = ServingLease(B, KeepMajority(), awareness)
+    seen_tracker = SeenTracker()
+    machine = ServingLease(B, KeepMajority(), seen_tracker)
     alone = gossip_of(*map(member, "abc"), seen="b").with_row(B, ObserverRow().accusing(A, C))
     back = gossip_of(*map(member, "abc")).with_row(B, ObserverRow(2, frozenset({A})))
     removed = removing(back, 20.0)
     for state, now in ((alone, 10.0), (removed, 20.5)):
-        awareness.observe(state, now)
+        seen_tracker.observe(state, now)
         effects = machine.observe(state, now)
     assert effects == [WorkFree(A, 24.4)]
 
 
 def test_who_is_lost_too_by_then_has_known_as_early_as_the_others() -> None:
     """A is lost first and C a moment before A is removed: all three have known of A before."""
-    awareness = SeenTracker()
-    machine = ServingLease(B, KeepMajority(), awareness)
+    seen_tracker = SeenTracker()
+    machine = ServingLease(B, KeepMajority(), seen_tracker)
     first = gossip_of(*map(member, "abcde"), seen="bcde").with_row(B, ObserverRow().accusing(A))
     first = first.seen_by_all(frozenset({B, C, run_of("d"), run_of("e")}))
     second = first.with_row(B, first.rows[B].accusing(C))
     for state, now in ((first, 10.0), (second, 16.0)):
-        awareness.observe(state, now)
+        seen_tracker.observe(state, now)
         machine.observe(state, now)
     removed = removing(second, 17.0)
-    awareness.observe(removed, 17.0)
+    seen_tracker.observe(removed, 17.0)
     assert machine.observe(removed, 17.0) == []  # free since 14.4
 
 
 def test_what_a_node_that_joins_had_known_of_an_earlier_accusation_counts_for_nothing() -> None:
     """A was accused, taken back, granted to, and removed by an operator, while Z heard of nothing."""
     z = run_of("z")
-    awareness = SeenTracker()
-    machine = ServingLease(z, KeepMajority(), awareness)
+    seen_tracker = SeenTracker()
+    machine = ServingLease(z, KeepMajority(), seen_tracker)
     known = gossip_of(*map(member, "abc"), member("z", "joining"), seen="abcz").with_row(B, ObserverRow().accusing(A))
     known = known.seen_by_all(frozenset({A, B, C, z}))
     for state, now in ((known, 10.0), (removing(known, 19.9), 20.0)):
-        awareness.observe(state, now)
+        seen_tracker.observe(state, now)
         effects = machine.observe(state, now)
     assert [effect for effect in effects if isinstance(effect, WorkFree)] == [WorkFree(A, 19.9 + 4.4)]
 

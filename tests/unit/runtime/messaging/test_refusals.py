@@ -91,7 +91,7 @@ async def test_a_failure_with_the_request_in_hand_reaches_the_asker_at_once(
             await system.ask(ref, asking(what), timeout=1000.0)
         assert isinstance(caught.value.__cause__, Boom)
         assert system.statistics().asks_pending == 0
-        assert len(system._kernel.keeper) <= 1
+        assert len(system._kernel.timer_queue) <= 1
 
 
 @pytest.mark.parametrize(

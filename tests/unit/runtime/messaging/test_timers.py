@@ -164,21 +164,21 @@ async def test_the_scheduler_tells_once_and_again_and_can_be_cancelled(autojump_
     assert seen[1:] == [(1.0, "tick"), (1.25, "ring"), (2.0, "tick")]
 
 
-async def test_the_keeper_keeps_no_heap_of_cancelled_timers(autojump_clock: object) -> None:
-    keeper = TimerQueue()
+async def test_the_timer_queue_keeps_no_heap_of_cancelled_timers(autojump_clock: object) -> None:
+    timer_queue = TimerQueue()
     for _ in range(10_000):
-        keeper.finish(keeper.call_later(3600.0, lambda: None))
-    assert len(keeper) == 0
-    assert len(keeper._heap) < 1000
+        timer_queue.finish(timer_queue.call_later(3600.0, lambda: None))
+    assert len(timer_queue) == 0
+    assert len(timer_queue._heap) < 1000
 
 
 async def test_equal_deadlines_fire_in_the_order_in_which_they_were_made(autojump_clock: object) -> None:
     fired: list[int] = []
     async with trio.open_nursery() as nursery:
-        keeper = TimerQueue()
-        nursery.start_soon(keeper.run)
+        timer_queue = TimerQueue()
+        nursery.start_soon(timer_queue.run)
         for number in range(50):
-            keeper.call_later(1.0, lambda number=number: fired.append(number))
+            timer_queue.call_later(1.0, lambda number=number: fired.append(number))
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
     assert fired == list(range(50))

@@ -186,7 +186,7 @@ async def test_schedules_that_come_and_go_leave_no_timers(autojump_clock: object
         await trio.sleep(20)
         assert system.statistics().messages_delivered == 1001
         assert system.statistics().timers == 0
-        assert len(system._kernel.keeper._heap) < 600
+        assert len(system._kernel.timer_queue._heap) < 600
 
 
 @pytest.mark.parametrize("is_answered", [True, False])

@@ -59,7 +59,7 @@ async def test_a_foreign_thread_is_refused_and_changes_nothing(attempt: Attempt,
         return Behaviors.ignore()
 
     async with ActorSystem("shop") as system:
-        system.spawn(Behaviors.setup(keep), "keeper")
+        system.spawn(Behaviors.setup(keep), "timer_queue")
         other = system.spawn(Behaviors.ignore(), "other")
         await trio.testing.wait_all_tasks_blocked()
 

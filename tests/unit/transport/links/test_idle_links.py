@@ -132,8 +132,8 @@ async def test_a_session_that_ends_while_it_asks_the_peer_to_stay_leaves_the_que
     )
     connection = Ending()
     session = connection.session = Session(link, connection, FrameDecoder(1000), limits=TransportLimits(), owner=owner)
-    link.outbox.put_nowait(b"queued")
+    link.send_queue.put_nowait(b"queued")
     session._asked_to_rest()
     await session.run()
     assert connection.written == [STAY_FRAME]
-    assert link.outbox.drain() == [b"queued"]
+    assert link.send_queue.drain() == [b"queued"]

@@ -99,7 +99,7 @@ def session(
     def take_next(peer: UniqueAddress, frames: object, start: int) -> int:
         taken.append(turns.count)
         if answers:
-            link.outbox.put_nowait(b"answer")
+            link.send_queue.put_nowait(b"answer")
         return start + 1
 
     complaints = RateLimitedLog(None, trio.current_time)  # type: ignore[arg-type]  # nothing is complained of
@@ -114,7 +114,7 @@ async def test_a_writer_whose_bytes_are_all_taken_gives_way_after_each_write(aut
     connection = Bottomless(turns)
     writing = session(connection, [], turns)
     frames = [bytes(WRITE_BYTES_MAX // 2)] * 6 + [bytes(LARGE_WRITE_BYTES_MAX + 100), bytes(100)]
-    writing.link.outbox.extend(frames)
+    writing.link.send_queue.extend(frames)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(turns.run)
         nursery.start_soon(writing.run)
@@ -162,7 +162,7 @@ async def test_answers_are_written_once_there_are_as_many_as_the_peer_has_asked_
         await trio.testing.wait_all_tasks_blocked()
         connection.come.set()
         while not connection.writes:
-            assert len(answering.link.outbox) < size, "the writer has had no turn, and must not have to"
+            assert len(answering.link.send_queue) < size, "the writer has had no turn, and must not have to"
             await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

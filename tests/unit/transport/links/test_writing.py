@@ -64,14 +64,14 @@ class Socket:
 @dataclass
 class Writing:
     socket: Socket = field(default_factory=Socket)
-    outbox: SendQueue = field(default_factory=lambda: SendQueue(messages_max=4_096, bytes_max=10**9))
+    send_queue: SendQueue = field(default_factory=lambda: SendQueue(messages_max=4_096, bytes_max=10**9))
     traffic: Traffic = field(default_factory=Traffic)
     failures: list[str] = field(default_factory=list)
     turns: int = 0
     asks: int = 0
 
     def __post_init__(self) -> None:
-        self.writer = FrameWriter(self.socket, self.outbox, self.traffic, timeout=1, asking=lambda: self.asks)
+        self.writer = FrameWriter(self.socket, self.send_queue, self.traffic, timeout=1, asking=lambda: self.asks)
 
     async def run(self) -> None:
         try:
@@ -86,7 +86,7 @@ class Writing:
         """Queue frames without giving way, after some bytes have come, and return them in one piece."""
         self.traffic.bytes_received += heard
         frames = [b"<%d>" % number for number in range(start, start + count)]
-        assert all(self.outbox.put_nowait(frame) for frame in frames)
+        assert all(self.send_queue.put_nowait(frame) for frame in frames)
         return b"".join(frames)
 
 
@@ -230,7 +230,7 @@ async def test_who_has_given_up_writes_nothing_early(is_woken_by_frame: bool, nu
     if is_woken_by_frame:
         writing.put(1)
     else:
-        writing.outbox.wake()
+        writing.send_queue.wake()
     writing.writer.give_up()
     writing.put(2 * EARLY_FRAMES_MAX, 1)
     assert writing.socket.written == []
@@ -300,7 +300,7 @@ async def test_a_frame_in_pieces_does_not_overtake_what_is_queued(nursery: trio.
     assert not writing.writer.write_pieces(PIECES)
     await trio.testing.wait_all_tasks_blocked()
     assert writing.socket.written == [frames]
-    writing.outbox.wake()
+    writing.send_queue.wake()
     assert not writing.writer.write_pieces(PIECES), "the writer has something else to do"
     writing.writer.give_up()
     await trio.testing.wait_all_tasks_blocked()

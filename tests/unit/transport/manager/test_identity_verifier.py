@@ -116,7 +116,7 @@ async def test_checks_of_hellos_in_one_name_are_bounded(autojump_clock, world) -
     assert refusal.reason == "no decision about the hello within 5 s"
     assert trio.current_time() == pytest.approx(5.0)
     assert a.told.all("link_lost") == []
-    assert not a.transport._claims._checking
+    assert not a.transport._identity_verifier._checking
 
 
 async def test_a_claim_that_nobody_confirms_is_refused_as_long_as_the_old_link_is_up(
@@ -196,4 +196,4 @@ async def test_hellos_that_others_say_in_its_name_delay_a_node_and_keep_it_from_
     assert await b.told.wait("link_up") == (a.me, Lane.control)
     assert b.told.all("dial_refused") == []
     assert trio.current_time() < 2
-    assert not a.transport._claims._checking
+    assert not a.transport._identity_verifier._checking

@@ -45,7 +45,7 @@ class GrantsHold(Rule):
     _asked_at: dict[tuple[UniqueAddress, int], float] = field(
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, int], float]()
     )
-    _sides: dict[UniqueAddress, set[UniqueAddress]] = field(
+    _split_brain: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
     """Whom the first one that had a run removed counted on its side, by that run: what others granted is void by then,
@@ -75,7 +75,7 @@ class GrantsHold(Rule):
         for node in after.tombstones.keys() - before.tombstones.keys():
             free_in = max(run.work_free_at.get(node, -math.inf) - run.clock(now), 0.0)
             known = before.members.keys() & after.members.keys()  # who comes with the news has agreed to nothing
-            granters = known & self._sides.setdefault(node, known)
+            granters = known & self._split_brain.setdefault(node, known)
             granted = max((self._granted_at.get((one, node), -math.inf) for one in granters), default=-math.inf)
             still = granted + LEASE - now
             if free_in < still * (1 - CLOCKS_APART) - ROUNDED:
