@@ -26,7 +26,7 @@ from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import KeepMajority, LeaseMajority, Partition, Strategy
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.reachability import accusing_each_other
+from casty.protocol.state.reachability import ObserverRow, accusing_each_other
 
 STABLE_AFTER = ((5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
 ROUNDED = 1e-6
@@ -150,6 +150,16 @@ class Downing:
         """Return the sides of the view that was observed last; two who are at odds, and aware of it, are on none."""
         down = still_counting(state, self.strategy, self.seen_tracker)
         return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware), down)
+
+    def is_doubted(self, state: Gossip, self_node: UniqueAddress) -> bool:
+        """Return whether a member that this node hears has it for lost, and knows what is known here.
+
+        The others of its side have it for lost too, and another leader: it can decide for itself alone. The doubts
+        of a member that has gone since are nobody's any more.
+        """
+        own = state.rows.get(self_node, ObserverRow()).accused
+        heard = self._aware - own - state.unheeded
+        return any(self_node in row.accused for observer, row in state.rows.items() if observer in heard)
 
     def _ends_to_go(self, state: Gossip, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
         """Return the ends of bad links without which the rest is a side; nobody where it is none all the same."""

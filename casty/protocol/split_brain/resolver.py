@@ -6,7 +6,8 @@ outside lease. It does not know when a decision is due (`downing`), which side g
 
 How it works: a lost side downs itself, each node by itself. The other side is downed by the leader,
 and only when every member that it counts on is known to know of the accusations: a member that did
-not would go on granting leases to the lost side (`serving_lease`). With `LeaseMajority` the leader
+not would go on granting leases to the lost side (`serving_lease`). A leader that a member of its side
+has for lost waits: that side has another leader, and both see the same accusations. With `LeaseMajority` the leader
 of each side claims the lease, that of the side that looks smaller after a delay: who gets it
 downs the others, who does not downs its own side. That is Pekko's LeaseMajority; deviation: the
 lease is no matter of time, it remembers who lost.
@@ -102,7 +103,10 @@ class SplitBrainResolver:
             return self._contend(strategy, state, waited, now)
         if self.self_node in lost:
             return DowningDecision(lost, self.downing.why(state, self.self_node, now))
-        if leader_of(state, self.self_node) == self.self_node and self._is_known(state, lost):
+        leads = leader_of(state, self.self_node) == self.self_node and not self.downing.is_doubted(
+            state, self.self_node
+        )
+        if leads and self._is_known(state, lost):
             return DowningDecision(lost)
         return self._again(state, now)
 

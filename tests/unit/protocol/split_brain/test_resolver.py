@@ -16,7 +16,7 @@ from casty.protocol.split_brain.resolver import (
     SplitBrainResolver,
 )
 from casty.protocol.split_brain.seen_tracker import SeenTracker
-from casty.protocol.split_brain.strategies import KeepMajority, LeaseMajority, Strategy
+from casty.protocol.split_brain.strategies import KeepMajority, LeaseMajority, StaticQuorum, Strategy
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 from casty.testing.samples import CLUSTER_ID, gossip_of, member, run_of
@@ -62,6 +62,21 @@ def test_leader_waits_for_a_member_that_may_not_know_yet() -> None:
     state = split("a", "de")
     waiting = resolver("a", state, KeepMajority(), seen="b").timer(state, DOWNING, 7.0)
     assert waiting == DowningDecision(effects=(StartTimer(DOWNING, 0.5),))
+
+
+def test_leader_that_a_member_of_its_side_has_for_lost_downs_nobody() -> None:
+    """Where each monitors some of the others, a bad link is seen at one end: here c-a, a-e and d-b."""
+    state = split("d", "b", split("a", "e", split("c", "a"))).seen_by(A, B, C, D, E)
+    for own in "ab":
+        machine = resolver(own, state, StaticQuorum(3), seen="abcde")
+        assert machine.timer(state, DOWNING, 7.0) == DowningDecision(effects=(StartTimer(DOWNING, 0.5),))
+
+
+def test_leader_goes_on_that_was_in_doubt_for_a_member_which_is_gone() -> None:
+    state = split("a", "e", split("e", "a"))
+    assert resolver("a", state, KeepMajority(), seen="bcd").timer(state, DOWNING, 7.0).lost == {E}
+    other = split("b", "e", split("e", "a"))  # and it is not this node that has noticed
+    assert resolver("a", other, KeepMajority(), seen="abcd").timer(other, DOWNING, 7.0).lost == {E}
 
 
 def test_others_leave_it_to_the_leader() -> None:

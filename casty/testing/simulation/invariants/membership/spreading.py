@@ -112,7 +112,8 @@ class NewsTravel(Rule):
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         number = run.node.incarnation
-        if before is not None and after.version.version_of(number) > before.version.version_of(number):
+        is_news = before is not None and after.version.version_of(number) > before.version.version_of(number)
+        if before is not None and is_news and not _is_asked_about(before, after):
             self._news.append((self.cluster.now, run, after.version))
             self.look_at = min(self.look_at, self.cluster.now + self._within)
         if before is not None and after.rows is not before.rows and self.weather.is_calm:
@@ -224,6 +225,13 @@ class NewsTravel(Rule):
                 keys.setdefault(entry.node, set()).add(entry.key)
             known = self._offered[run.node] = registry, {node: frozenset(one) for node, one in keys.items()}
         return known[1]
+
+
+def _is_asked_about(before: Gossip, after: Gossip) -> bool:
+    """Return whether somebody goes whom nobody accuses, as by a lease: others ask whether that can be."""
+    down = {m.unique for m in after.ordered if m.status is MemberStatus.down}
+    fresh = {m.unique for m in before.ordered if m.status is not MemberStatus.down and m.unique in down}
+    return not fresh <= accused_in(before)
 
 
 def _is_held_up(run: Run) -> bool:
