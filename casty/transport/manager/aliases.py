@@ -23,12 +23,14 @@ ALIASES_MAX = 1_024
 class Aliases:
     """What one run of a node knows of other names."""
 
-    __slots__ = ("_links", "_own", "_strangers")
+    __slots__ = ("_links", "_missed", "_own", "_strangers")
 
     def __init__(self, links: LinkTable, strangers: UntrustedPeers) -> None:
         self._links = links
         self._strangers = strangers
         self._own: dict[NodeAddress, NodeAddress] = {}
+        self._missed: dict[NodeAddress, int] = {}
+        """How often in a row an address has led to a node without a link."""
 
     def own_of(self, address: NodeAddress) -> NodeAddress:
         """Return what the node at an address calls its own, as far as that is known."""
@@ -42,24 +44,32 @@ class Aliases:
             return False
         return address in self._own or any(not link.peer.incarnation for link in self._links.at(address))
 
-    def is_astray(self, address: NodeAddress) -> bool:
-        """Whether an address has led to one with whose node there is no link: it is not asked again at once."""
+    def missed(self, address: NodeAddress) -> int:
+        """Return how often in a row an address has led to a node without a link: it is asked again later and later."""
         own = self.own_of(address)
-        return own != address and all(link.session is None for link in self._links.at(own))
+        if own == address or any(link.session is not None for link in self._links.at(own)):
+            return 0
+        return 1 + self._missed.get(address, 0)
 
     def note(self, address: NodeAddress, own: NodeAddress) -> None:
         """Take note of what the node at an address calls its own; the one noted first goes where there are too many."""
+        missed = self.missed(address)
+        self.settle(address)
         while len(self._own) >= ALIASES_MAX:
-            del self._own[next(iter(self._own))]
+            self.settle(next(iter(self._own)))
         self._own[address] = own
+        if missed:
+            self._missed[address] = missed
 
     def settle(self, address: NodeAddress) -> None:
         """Take note that the node at an address calls just that its own."""
         self._own.pop(address, None)
+        self._missed.pop(address, None)
 
     def forget(self, own: NodeAddress) -> None:
         """Forget all other names of the node at an address."""
-        self._own = {address: other for address, other in self._own.items() if other != own}
+        for address in [address for address, other in self._own.items() if other == own]:
+            self.settle(address)
 
     def __repr__(self) -> str:
         return f"<Aliases {len(self._own)}>"

@@ -86,7 +86,7 @@ class LinkManager:
         """See to it that a link with frames gets a connection."""
         address = link.peer.address
         if link.session is None and (address, link.lane) not in self.dials:
-            failures = link.failures or int(self.aliases.is_astray(address))
+            failures = link.failures or self.aliases.missed(address)
             self._dial(Dial(address, link.lane, failures=failures, is_requested=False))
 
     def undelivered(self, to: UniqueAddress, frames: list[bytes], reason: str) -> None:

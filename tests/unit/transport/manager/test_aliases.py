@@ -132,10 +132,29 @@ async def test_an_address_that_leads_to_nobody_is_not_dialled_without_pause(auto
     a = await world.node("a")
     dialled = await lead("alias", run_of("nobody", 7))
     alias = UniqueAddress(NodeAddress("alias", run_of("nobody").address.port), 0)
+    for _ in range(10_000):
+        a.transport.send(alias, Lane.ordinary, packed(Lane.ordinary, b"x"))
+        await trio.sleep(0.001)
+    assert 1 < len(dialled) <= 20  # later and later
+
+
+async def test_an_address_that_led_to_nobody_is_dialled_at_once_when_its_node_is_there(
+    autojump_clock, world, lead
+) -> None:
+    a = await world.node("a")
+    b = run_of("b", 4)
+    dialled = await lead("alias", b)
+    alias = UniqueAddress(NodeAddress("alias", b.address.port), 0)
     for _ in range(1_000):
         a.transport.send(alias, Lane.ordinary, packed(Lane.ordinary, b"x"))
         await trio.sleep(0.001)
-    assert 1 < len(dialled) <= 25
+    before, node = len(dialled), await world.node("b", 4)
+    node.say(a, b"hello")
+    await a.told.wait("frame")
+    a.transport.send(alias, Lane.ordinary, packed(Lane.ordinary, b"y"))
+    while b"y" not in node.told.bodies:
+        await node.told.wait("frame", len(node.told.bodies) + 1)
+    assert len(dialled) <= before + 1
 
 
 async def test_the_address_of_a_member_is_no_other_name_of_another(autojump_clock, world, lead) -> None:
