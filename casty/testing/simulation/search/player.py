@@ -308,17 +308,23 @@ class _Stage:
         """Return whether whoever lives is in one cluster that has nobody else; true when no member is left.
 
         Who is in none waits for its own seeds, and may wait as long as no member is one of them; who has founded one
-        waits until more than half of them are there.
+        waits until more than half of them are there, and as many members as the settings ask for.
         """
         living = self.cluster.living
+        are_few = self._are_few(living)
         members = [run for run in living if _has_begun(run)]
         places, there = ({run.node.address for run in runs} for runs in (members, living))
         for run in living:
             seeds = {*run.topology.seeds}
-            is_missing = run not in members and run.topology.state is not None and 2 * len(seeds & there) > len(seeds)
-            if is_missing or (run not in members and seeds & places):
+            may_begin = run.topology.state is not None and 2 * len(seeds & there) > len(seeds) and not are_few
+            if (run not in members and may_begin) or (run not in members and seeds & places):
                 return False
         return not members or self._are_one(members)
+
+    def _are_few(self, runs: list[Run]) -> bool:
+        settings, roles = self.cluster.settings, [role for run in runs for role in run.topology.member.roles]
+        needed = settings.min_members_per_role
+        return len(runs) < settings.min_members or any(roles.count(role) < count for role, count in needed)
 
     def _is_whole(self) -> bool:
         living = self.cluster.living
