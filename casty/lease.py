@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from casty.schema.names import message
 
+
+@message("casty.LeaseClaim")
 @dataclass(frozen=True, slots=True)
 class LeaseClaim:
     """What one side of a partition asks for: to go on without the others.

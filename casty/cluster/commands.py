@@ -17,8 +17,10 @@ from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.state.member import Member
 from casty.protocol.state.membership_state import Gossip
 from casty.refs import ActorRef
+from casty.schema.names import message
 
 
+@message("casty.ResolveNode")
 @dataclass(frozen=True, slots=True)
 class ResolveNode:
     """Ask where a node is; the reply is its address, or None when no member has the id.
@@ -37,6 +39,7 @@ class ResolveNode:
     """Where the reply goes: the `NodeAddress`, or None."""
 
 
+@message("casty.SubscribeTopology")
 @dataclass(frozen=True, slots=True)
 class SubscribeTopology:
     """Have every `TopologySnapshot` pushed to ``reply_to``: the current one at once, then each change.
@@ -49,6 +52,7 @@ class SubscribeTopology:
     """Subscriber; on this node or on another one."""
 
 
+@message("casty.UnsubscribeTopology")
 @dataclass(frozen=True, slots=True)
 class UnsubscribeTopology:
     """End what `SubscribeTopology` began; from another node it counts for actors of that node alone."""

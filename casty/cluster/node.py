@@ -58,18 +58,18 @@ from casty.wire.codec.codec import Codec, Write
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 
-REMOTE_TYPES: Final[dict[type, str]] = {
-    NodeAddress: "casty.NodeAddress",
-    Member: "casty.Member",
-    MemberStatus: "casty.MemberStatus",
-    ServiceEntry: "casty.ServiceEntry",
-    ShardAllocation: "casty.ShardAllocation",
-    TopologySnapshot: "casty.TopologySnapshot",
-    ResolveNode: "casty.ResolveNode",
-    SubscribeTopology: "casty.SubscribeTopology",
-    UnsubscribeTopology: "casty.UnsubscribeTopology",
-    ErrorReply: "casty.ErrorReply",
-}
+REMOTE_TYPES: Final[tuple[type, ...]] = (
+    NodeAddress,
+    Member,
+    MemberStatus,
+    ServiceEntry,
+    ShardAllocation,
+    TopologySnapshot,
+    ResolveNode,
+    SubscribeTopology,
+    UnsubscribeTopology,
+    ErrorReply,
+)
 """What the cluster actor exchanges with actors of other nodes, and the refusal of an ask."""
 
 ROUTES_MAX = 4_096
@@ -142,8 +142,8 @@ class ClusterNode:
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         for message_type, name in (CONTROL_MESSAGES | REPORT_TYPES).items():
             self.control_codec.register(message_type, name=name)
-        for public_type, name in REMOTE_TYPES.items():
-            self.codec.register(public_type, name=name)
+        for public_type in REMOTE_TYPES:
+            self.codec.register(public_type)
         self.topology_mail: PeerQueue[Received] = PeerQueue(self._ring_topology)
         self.watch_mail: PeerQueue[PeerSaid] = PeerQueue(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES

@@ -15,8 +15,10 @@ from casty.config.validation import (
     check_positive,
 )
 from casty.errors import ConfigError
+from casty.schema.names import message
 
 
+@message("casty.MailboxOverflowStrategy")
 class MailboxOverflowStrategy(Enum):
     """What happens to a message for a mailbox that is full.
 
@@ -35,6 +37,7 @@ class MailboxOverflowStrategy(Enum):
     """``send`` waits for room, and ``tell``, which cannot wait, raises MailboxFull: nothing is dropped."""
 
 
+@message("casty.Mailbox")
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """The bound of an actor's mailbox and what happens beyond it.
@@ -54,6 +57,7 @@ class Mailbox:
         check_kind("Mailbox.overflow", self.overflow, MailboxOverflowStrategy, "MailboxOverflowStrategy.drop_oldest")
 
 
+@message("casty.SystemConfig")
 @dataclass(frozen=True, slots=True)
 class SystemConfig:
     """Settings of an `ActorSystem`, clustered or not.

@@ -21,6 +21,7 @@ from casty.config.validation import (
 )
 from casty.errors import ConfigError
 from casty.lease import Lease
+from casty.schema.names import message
 
 DowningStrategy: TypeAlias = Literal[
     "keep_majority", "static_quorum", "keep_oldest", "lease_majority", "down_all", "none"
@@ -169,6 +170,7 @@ class ClusterSettings:
         return cls(gossip_interval=2.0, heartbeat_interval=1.0, failure_detector=detector)
 
 
+@message("casty.ClusterConfig")
 @dataclass(frozen=True)
 class ClusterConfig:
     """Who a node is and whom it asks to be let in.

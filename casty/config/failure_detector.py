@@ -10,8 +10,10 @@ from casty.config.validation import (
     check_positive,
 )
 from casty.errors import ConfigError
+from casty.schema.names import message
 
 
+@message("casty.FailureDetectorConfig")
 @dataclass(frozen=True, slots=True)
 class FailureDetectorConfig:
     """Tuning of the phi accrual failure detector; the defaults tolerate pauses of three seconds.

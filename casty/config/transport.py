@@ -9,6 +9,7 @@ from casty.config.validation import (
     check_positive,
 )
 from casty.errors import ConfigError
+from casty.schema.names import message
 
 FRAME_BYTES_LEAST = 256 * 1024
 """What nodes send of their own accord: a page of the membership has so much, a slice a quarter of it."""
@@ -18,6 +19,7 @@ STRANGER_FRAMES_LEAST = 6
 """Frames of the largest size that strangers can have room for at least, two of them for what their links hold."""
 
 
+@message("casty.TransportLimits")
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
     """Bounds that keep a hostile or broken peer from costing more than a connection.

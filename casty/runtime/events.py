@@ -7,10 +7,12 @@ from types import UnionType
 from typing import Any, Final, Generic, Literal, Never, TypeAlias, TypeVar
 
 from casty.refs import ActorRef, check_ref
+from casty.schema.names import message
 
 E = TypeVar("E")
 
 
+@message("casty.ActorStarted")
 @dataclass(frozen=True, slots=True)
 class ActorStarted:
     """An actor has finished its setup and takes messages."""
@@ -19,6 +21,7 @@ class ActorStarted:
     """The actor."""
 
 
+@message("casty.ActorStopped")
 @dataclass(frozen=True, slots=True)
 class ActorStopped:
     """An actor that had started has ended: its children too, its clean-up done, its name free."""
@@ -47,6 +50,7 @@ class ActorRestarted:
     """The failure, or `RestartRequested`."""
 
 
+@message("casty.MessageSummary")
 @dataclass(frozen=True, slots=True)
 class MessageSummary:
     """What a `DeadLetter` tells of a message that it does not hold."""

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from casty.address import ActorAddress, NodeAddress
 from casty.errors import UnsupportedTypeError
 from casty.schema.fields import RecordFields
 from casty.schema.types import UnresolvedNameError, check, is_generic
@@ -158,3 +159,8 @@ def _declare(cls: type, facts: MessageFacts) -> None:
 def _sample(cls: Any) -> object:
     """Return a class to check for ``cls``: one of its own kinds when it is generic."""
     return cls[(int,) * len(cls.__parameters__)] if is_generic(cls) else cls
+
+
+# The module of addresses lies below this one, so what decorates every other class of the library is called here.
+message("casty.ActorAddress")(ActorAddress)
+message("casty.NodeAddress")(NodeAddress)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import gc
+import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, Never
 
 import pytest
 
+import casty
+from casty import embed, testing
 from casty.errors import UnsupportedTypeError
+from casty.refs import ActorRef
 from casty.schema.names import declared, facts_of, message, printable, wire_name
+from casty.schema.types import is_generic, reachable
+from casty.testing import simulation
+from casty.wire.codec.codec import Codec
+
+PACKAGES = (casty, embed, testing, simulation)
 
 
 @message("naming.Outer")
@@ -125,3 +136,32 @@ def test_text_for_the_log_is_one_short_line() -> None:
     assert printable("a\nb\x1b[31m") == "a\\nb\\x1b[31m"
     assert len(printable("é" * 1000)) == 128
     assert printable("x" * 129) == "x" * 125 + "..."
+
+
+def no_ref(ref: ActorRef[Never], form: object) -> Never:
+    raise AssertionError("no ref is sent here")
+
+
+def travelling(package: ModuleType) -> Iterator[tuple[str, object]]:
+    """Yield the public types of a package that a message can hold, by their names."""
+    for name in package.__all__:
+        found: Any = getattr(package, name)
+        form = found[int] if inspect.isclass(found) and is_generic(found) else found
+        try:
+            Codec(export_ref=no_ref, import_ref=no_ref).register(form)  # type: ignore[arg-type]  # never called
+        except UnsupportedTypeError:
+            continue
+        yield name, form
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_a_class_of_the_library_is_called_on_the_wire_as_programs_import_it(package: ModuleType) -> None:
+    forms = dict(travelling(package))
+    classes = {getattr(package, name) for name in forms} & {each for form in forms.values() for each in reachable(form)}
+    assert len(classes) >= {casty: 25, embed: 2, testing: 4, simulation: 13}[package]
+    assert {wire_name(cls) for cls in classes} == {f"{package.__name__}.{cls.__name__}" for cls in classes}
+
+
+def test_nothing_in_a_public_class_has_a_wire_name_made_of_its_module() -> None:
+    forms = [form for package in PACKAGES for _, form in travelling(package)]
+    assert {cls for form in forms for cls in reachable(form) if facts_of(cls) is None} == set()

@@ -8,10 +8,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from casty.address import NodeAddress
 from casty.protocol.state.registry import PATH_LENGTH_MAX
 from casty.refs import ActorRef, ServiceKey
+from casty.schema.names import message
 
 M = TypeVar("M")
 
 
+@message("casty.ServiceInstance")
 @dataclass(frozen=True, slots=True)
 class ServiceInstance(Generic[M]):
     """One actor that offers a service, and its node."""

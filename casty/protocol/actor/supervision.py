@@ -21,11 +21,13 @@ from casty.config.validation import check_callable, check_count, check_positive
 from casty.errors import ConfigError
 from casty.protocol.backoff import backoff_delay
 from casty.protocol.effects import Rng
+from casty.schema.names import message
 
 RESTARTS_REMEMBERED_MAX = 1_024
 """Restarts of one actor that are remembered, and so the largest budget."""
 
 
+@message("casty.Directive")
 class Directive(Enum):
     """What to do about a failed actor."""
 

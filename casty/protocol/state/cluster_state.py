@@ -20,6 +20,7 @@ from casty.protocol.state.vector_clock import VectorClock
 from casty.schema.names import message
 
 
+@message("casty.TopologySnapshot")
 @dataclass(frozen=True)
 class TopologySnapshot:
     """The cluster at one moment, pushed whole to every subscriber on each change."""

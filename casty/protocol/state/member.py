@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from casty.address import NodeAddress, NodeId, UniqueAddress, by_place, run_text
+from casty.schema.names import message
 
 
+@message("casty.MemberStatus")
 class MemberStatus(Enum):
     """Where a member is in its life."""
 
@@ -63,6 +65,7 @@ class _Known:
     _unique: UniqueAddress
 
 
+@message("casty.Member")
 @dataclass(frozen=True, slots=True)
 class Member(_Known):
     """One run of a node as its cluster sees it.

@@ -22,6 +22,7 @@ from itertools import takewhile
 from casty.address import NodeAddress, UniqueAddress, by_place
 from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, NAME_LENGTH_MAX, is_extra
 from casty.errors import DecodeError
+from casty.schema.names import message
 
 SERVICES_PER_NODE_MAX = 10_000
 REMOVED_SPARE = 256
@@ -38,6 +39,7 @@ JUMP_MAX = 2**32
 year, and too few to come near to `COUNT_MAX` by telling."""
 
 
+@message("casty.ServiceEntry")
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
     """One registered service: the name of its key, its node, and the path of its actor there."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casty.address import NodeAddress
+from casty.schema.names import message
 
 
+@message("casty.ShardAllocation")
 @dataclass(frozen=True, slots=True)
 class ShardAllocation:
     """The node that serves a shard and the nodes that hold copies of it."""

@@ -31,6 +31,7 @@ from casty.runtime.messaging.end_wait import EndWait
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
 from casty.runtime.waking import WOKEN
+from casty.schema.names import message
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell
@@ -63,6 +64,7 @@ class Refused(Unanswered):
         self.error = error
 
 
+@message("casty.ErrorReply")
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
     """What travels to the slot of an ask on another node in place of a reply."""

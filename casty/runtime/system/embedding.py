@@ -21,6 +21,7 @@ from casty.errors import ActorStoppedError, AskFailed, BindError, ClusterTimeout
 from casty.runtime.behavior.signatures import call_plain
 from casty.runtime.system.system import ActorSystem, kernel_of
 from casty.runtime.system.watchdog import what_held
+from casty.schema.names import message
 
 S = TypeVar("S", bound=ActorSystem)
 T = TypeVar("T")
@@ -38,6 +39,7 @@ PASSING: Final = (NodeDowned, ClusterTimeoutError, BindError)
 """Ends of a node that was downed once after which starting again may help."""
 
 
+@message("casty.embed.HealthState")
 class HealthState(StrEnum):
     """Whether an embedded system runs."""
 
@@ -51,6 +53,7 @@ class HealthState(StrEnum):
     """It has ended, and every call raises ActorStoppedError."""
 
 
+@message("casty.embed.Health")
 @dataclass(frozen=True, slots=True)
 class Health:
     """How an embedded system is, for a route that a load balancer or Kubernetes asks."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from casty.schema.names import message
+
 if TYPE_CHECKING:
     from casty.runtime.system.kernel import Kernel
 
 
+@message("casty.Metric")
 @dataclass(frozen=True, slots=True)
 class Metric:
     """What a figure is: its name, what it says, and the names of its labels, if it has any.

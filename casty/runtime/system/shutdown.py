@@ -17,6 +17,7 @@ import trio
 
 from casty.errors import ActorStoppedError
 from casty.runtime.behavior.signatures import expect_awaitable
+from casty.schema.names import message
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell
@@ -31,6 +32,7 @@ HOOKS_MAX = 1_024
 logger = logging.getLogger("casty.runtime")
 
 
+@message("casty.ShutdownPhase")
 class ShutdownPhase(Enum):
     """What a system does when it ends, in this order; the hooks of a phase run before its own work."""
 

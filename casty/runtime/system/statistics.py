@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from casty.runtime.messaging.ref import LocalRef
+from casty.schema.names import message
 
 if TYPE_CHECKING:
     from casty.runtime.system.kernel import Kernel
 
 
+@message("casty.SystemStatistics")
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
     """Counters of one system; totals count from its start.

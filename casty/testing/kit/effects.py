@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Never, TypeAlias
 
 from casty import ActorRef, Behavior, Mailbox
+from casty.schema.names import message
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Spawned:
     """Bound that was given for its mailbox."""
 
 
+@message("casty.testing.Stopped")
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """An actor was asked to stop."""
@@ -31,6 +33,7 @@ class Stopped:
     """The actor."""
 
 
+@message("casty.testing.Watched")
 @dataclass(frozen=True, slots=True)
 class Watched:
     """An actor is watched from now on: ``kit.run(Terminated(ref))`` says that it has ended."""
@@ -39,6 +42,7 @@ class Watched:
     """The actor."""
 
 
+@message("casty.testing.Unwatched")
 @dataclass(frozen=True, slots=True)
 class Unwatched:
     """An actor is not watched any more."""
@@ -115,6 +119,7 @@ class Piped:
     """Function from an exception to a message."""
 
 
+@message("casty.testing.AdapterMade")
 @dataclass(frozen=True, slots=True)
 class AdapterMade:
     """A message adapter was made: what is told to ``ref`` is adapted, then told to the actor itself."""

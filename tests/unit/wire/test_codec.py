@@ -559,7 +559,7 @@ def test_a_bare_builtin_value_has_a_name_of_its_own(codec: Codec, value: object)
         (dict[int, str], {1: "a"}, "dict[int,str]"),
         (tuple[Add, ...], (Add("a", 1),), "tuple[codec.Add,...]"),
         (NodeAddress | None, None, "none"),
-        (NodeAddress | None, NodeAddress("h", 1), "casty.address:NodeAddress"),
+        (NodeAddress | None, NodeAddress("h", 1), "casty.NodeAddress"),
         (list[Add | None], [None, Add("a", 1)], "list[codec.Add|none]"),
         (Literal["yes", "no"], "no", 'literal["no","yes"]'),
         (Literal[Color.red], Color.red, "literal[tests.unit.wire.test_codec:Color.red]"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import TypeAlias, cast
 
 from casty.errors import ConfigError
+from casty.schema.names import message
 
 RATE_MIN, RATE_MAX = 0.5, 2.0
 """Clocks that differ by more than this are broken, not skewed."""
@@ -47,6 +48,7 @@ class _AsCode:
                 yield f"{one.name}={written(value)}"
 
 
+@message("casty.testing.simulation.Crash")
 @dataclass(frozen=True, repr=False)
 class Crash(_AsCode):
     """The process of the node ends at once, as by SIGKILL."""
@@ -55,6 +57,7 @@ class Crash(_AsCode):
     """Name of the node."""
 
 
+@message("casty.testing.simulation.Restart")
 @dataclass(frozen=True, repr=False)
 class Restart(_AsCode):
     """The node starts as a new run; one that is alive there crashes first. A new name joins the cluster.
@@ -67,6 +70,7 @@ class Restart(_AsCode):
     """Name of the node."""
 
 
+@message("casty.testing.simulation.Pause")
 @dataclass(frozen=True, repr=False)
 class Pause(_AsCode):
     """The process of the node stands still, as by SIGSTOP; what arrives waits."""
@@ -75,6 +79,7 @@ class Pause(_AsCode):
     """Name of the node."""
 
 
+@message("casty.testing.simulation.Wake")
 @dataclass(frozen=True, repr=False)
 class Wake(_AsCode):
     """A paused node goes on, as by SIGCONT."""
@@ -83,6 +88,7 @@ class Wake(_AsCode):
     """Name of the node."""
 
 
+@message("casty.testing.simulation.Leave")
 @dataclass(frozen=True, repr=False)
 class Leave(_AsCode):
     """The node is asked to leave gracefully."""
@@ -91,6 +97,7 @@ class Leave(_AsCode):
     """Name of the node."""
 
 
+@message("casty.testing.simulation.Cut")
 @dataclass(frozen=True, repr=False)
 class Cut(_AsCode):
     """Nothing passes between the nodes of two sides any more; ``one_way``: nothing from the first to the second.
@@ -115,11 +122,13 @@ class Cut(_AsCode):
                 raise ConfigError(f"a side of a Cut is a tuple of names: write ({side!r},)")
 
 
+@message("casty.testing.simulation.Heal")
 @dataclass(frozen=True, repr=False)
 class Heal(_AsCode):
     """All cuts end."""
 
 
+@message("casty.testing.simulation.Loss")
 @dataclass(frozen=True, repr=False)
 class Loss(_AsCode):
     """This share of all messages is lost from now on; 0.0 ends it.
@@ -135,6 +144,7 @@ class Loss(_AsCode):
         _check_share(self.share, "Loss.share")
 
 
+@message("casty.testing.simulation.Delay")
 @dataclass(frozen=True, repr=False)
 class Delay(_AsCode):
     """Messages travel for ``seconds`` and up to ``jitter`` more from now on.
@@ -153,6 +163,7 @@ class Delay(_AsCode):
         _check_seconds(self.jitter, "Delay.jitter")
 
 
+@message("casty.testing.simulation.Reorder")
 @dataclass(frozen=True, repr=False)
 class Reorder(_AsCode):
     """This share of all messages is held up for at most ``by`` seconds; later ones of other links overtake them.
@@ -173,6 +184,7 @@ class Reorder(_AsCode):
         _check_seconds(self.by, "Reorder.by")
 
 
+@message("casty.testing.simulation.Duplicate")
 @dataclass(frozen=True, repr=False)
 class Duplicate(_AsCode):
     """This share of all messages arrives twice from now on.
@@ -188,6 +200,7 @@ class Duplicate(_AsCode):
         _check_share(self.share, "Duplicate.share")
 
 
+@message("casty.testing.simulation.ClockSkew")
 @dataclass(frozen=True, repr=False)
 class ClockSkew(_AsCode):
     """The clock of the node runs ``rate`` times as fast as time, until the node restarts.

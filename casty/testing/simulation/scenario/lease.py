@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from casty.lease import LeaseClaim
+from casty.schema.names import message
 
 
+@message("casty.testing.simulation.SimulatedLease")
 @dataclass(frozen=True)
 class SimulatedLease:
     """For `ClusterSettings.lease` in a `Scenario`: whoever was ruled out once never gets it.

@@ -14,6 +14,7 @@ from functools import partial
 from typing import assert_never
 
 from casty.protocol.assembly import availability_of, topology_settings
+from casty.schema.names import message
 from casty.testing.simulation.invariants.failure_detector.hearing import AccusedRightly
 from casty.testing.simulation.invariants.failure_detector.holding import Held
 from casty.testing.simulation.invariants.failure_detector.probing import Probed
@@ -75,6 +76,7 @@ LEASE_TAKES_MAX = 2.0
 SERVICES = ("cart", "stock", "mail", "search")
 
 
+@message("casty.testing.simulation.Played")
 @dataclass(frozen=True, slots=True)
 class Played:
     """What came of a scenario in which everything held."""
