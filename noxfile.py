@@ -137,6 +137,13 @@ def pictures(session: nox.Session) -> None:
     session.run("python", "docs/pictures.py")
 
 
+@nox.session(python=OLDEST)
+def house(session: nox.Session) -> None:
+    """Print the shape of the tree in figures: circles, crowds, words, reaches; ``-- --list`` shows what was counted."""
+    session.install("-e", ".")
+    session.run("python", "tests/house.py", *session.posargs)
+
+
 @nox.session(python=PYTHONS[-1])
 def bench_membership(session: nox.Session) -> None:
     """Measure how membership spreads in simulated clusters of up to 1,000 nodes; ``-- --nodes 100`` is shorter."""

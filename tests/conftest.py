@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
@@ -22,6 +24,8 @@ from casty.wire.handshake import PROTOCOL_MAX, Hello, HelloAck, decode_hello, en
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+sys.path.append(str(Path(__file__).parent))  # for `house`, whose counts the budgets share
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: the tests that
 # send it, to themselves or to their nodes, would wait for ever. Python and Trio heed it from here on.
