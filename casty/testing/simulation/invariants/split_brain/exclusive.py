@@ -8,6 +8,7 @@ clock, and the work of every older run that it has known is free. Give `OneOwner
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
@@ -18,16 +19,25 @@ from casty.testing.simulation.invariants.promises import SERVING, age_of
 from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
 
+FOUND_WITHIN = 30.0
+"""Seconds after a cut until two clusters have found each other: each asks somebody every ten seconds."""
+
 
 @dataclass(slots=True)
 class OneOwner(Rule):
-    """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in."""
+    """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in.
+
+    Where more than half of the seeds are started anew, and cut off from a member that goes on, they begin a cluster of
+    their own: nobody there remembers it. The two find each other once the cut is over.
+    """
 
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
     _first: dict[UniqueAddress, Run] = field(init=False, default_factory=lambda: dict[UniqueAddress, Run]())
     """Those who know of no older member that is there."""
+    _cut_at: float = field(init=False, default=-math.inf)
+    """When a path was cut last."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if run.node not in self._older:
@@ -40,10 +50,17 @@ class OneOwner(Rule):
             self._first[run.node] = run
 
     def look(self) -> None:
+        if self.cluster.is_cut_somewhere:
+            self._cut_at = self.cluster.now
         acting = self._acting() if len(self._first) > 1 else ()
-        if len(acting) > 1:
+        if len(acting) > 1 and not self._could_not_know(acting):
             names = " and ".join(run.name for run in acting)
             raise InvariantBroken("exclusive work has one owner", f"{names} act, at {self.cluster.now:.4f}")
+
+    def _could_not_know(self, acting: Sequence[Run]) -> bool:
+        """Return whether those who act are in clusters that may not have found each other yet."""
+        clusters = {run.topology.state.cluster_id for run in acting if run.topology.state is not None}
+        return len(clusters) == len(acting) and self.cluster.now < self._cut_at + FOUND_WITHIN
 
     @property
     def acting(self) -> list[Run]:
