@@ -175,10 +175,12 @@ class Inbound:
         node = self._node
         message = node.control_codec.decode_control(body)
         name = node.control_codec.name_of(type(message))
+        rule = RULES.get(type(message))
+        if rule is None:  # the codec knows numbers, texts and declared classes, too
+            raise DecodeError(f"{name} is no control message")
         node.cluster_metrics.note_received(name, HEADER_BYTES + len(body))
         if lane is not lane_of(message):
             raise DecodeError(f"{name} on the {lane.name} lane")
-        rule = RULES[type(message)]
         if rule is not ANYONE and not self._admits(peer, rule, message, name):
             return
         if isinstance(message, StatePage):

@@ -10,6 +10,7 @@ from casty import (
     ActorContext,
     Behavior,
     Behaviors,
+    LeaseClaim,
     NodeAddress,
     ResolveNode,
     SubscribeTopology,
@@ -117,6 +118,18 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
     assert sum(node.cluster_metrics.refused.values()) == len(CONTROL) + 2
     await trio.sleep(1)
     await nodes.all_up("a", "b", "c")
+
+
+@pytest.mark.parametrize("message", [3, "text", run_of("x"), LeaseClaim("c", frozenset(), frozenset())])
+async def test_what_travels_and_is_no_control_message_is_none(autojump_clock, nodes, caplog, message):
+    a, b, _ = await three(nodes)
+    node = a.cluster._node
+    node.control_codec.register(type(message))
+    body = node.control_codec.frame_control(message)[HEADER_BYTES:]
+    for peer in (STRANGER, b.cluster._node.self_node):
+        inbound_of(a).frame(peer, Lane.control, FrameKind.CONTROL, body)
+    assert node.cluster_metrics.decode_errors == 2
+    assert "is no control message" in caplog.text
 
 
 @pytest.mark.parametrize("is_member", [False, True])
