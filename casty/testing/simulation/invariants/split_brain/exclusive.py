@@ -20,15 +20,15 @@ from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
 
 FOUND_WITHIN = 30.0
-"""Seconds after a cut until two clusters have found each other: each asks somebody every ten seconds."""
+"""Seconds until two clusters have found each other that were kept apart: each asks somebody every ten seconds."""
 
 
 @dataclass(slots=True)
 class OneOwner(Rule):
     """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in.
 
-    Where more than half of the seeds are started anew, and cut off from a member that goes on, they begin a cluster of
-    their own: nobody there remembers it. The two find each other once the cut is over.
+    Where more than half of the seeds are started anew, and cut off from a member that goes on, or that stands still,
+    they begin a cluster of their own: nobody there remembers it. The two find each other once that is over.
     """
 
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
@@ -36,8 +36,8 @@ class OneOwner(Rule):
     )
     _first: dict[UniqueAddress, Run] = field(init=False, default_factory=lambda: dict[UniqueAddress, Run]())
     """Those who know of no older member that is there."""
-    _cut_at: float = field(init=False, default=-math.inf)
-    """When a path was cut last."""
+    _apart_at: float = field(init=False, default=-math.inf)
+    """When a path was cut, or somebody stood still, for the last time."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if run.node not in self._older:
@@ -50,8 +50,8 @@ class OneOwner(Rule):
             self._first[run.node] = run
 
     def look(self) -> None:
-        if self.cluster.is_cut_somewhere:
-            self._cut_at = self.cluster.now
+        if self.cluster.is_cut_somewhere or self.cluster.standing_still:
+            self._apart_at = self.cluster.now
         acting = self._acting() if len(self._first) > 1 else ()
         if len(acting) > 1 and not self._could_not_know(acting):
             names = " and ".join(run.name for run in acting)
@@ -60,7 +60,7 @@ class OneOwner(Rule):
     def _could_not_know(self, acting: Sequence[Run]) -> bool:
         """Return whether those who act are in clusters that may not have found each other yet."""
         clusters = {run.topology.state.cluster_id for run in acting if run.topology.state is not None}
-        return len(clusters) == len(acting) and self.cluster.now < self._cut_at + FOUND_WITHIN
+        return len(clusters) == len(acting) and self.cluster.now < self._apart_at + FOUND_WITHIN
 
     @property
     def acting(self) -> list[Run]:
