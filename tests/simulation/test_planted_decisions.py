@@ -84,6 +84,13 @@ def asleep_when_decided(settings: ClusterSettings) -> Draw:
     return draw
 
 
+def heard_one_way(seed: int) -> Scenario:
+    """Draw five with three bad links, each noticed at one end as each monitors three others."""
+    links: list[tuple[float, Fault]] = [(0.0, Cut((one,), (other,))) for one, other in ("bd", "ac", "ae")]
+    settings = ClusterSettings(monitored_max=3, downing="static_quorum", quorum_size=3, failure_detector=SLOW)
+    return Scenario(seed, ("a", "b", "c", "d", "e"), (*links, (LASTS, Heal())), settings)
+
+
 PARTS, LINKS, LATE = quiet(drawing.parts), quiet(drawing.bad_links), quiet(drawing.late_news)
 LEASES = quiet(drawing.parts, LEASE)
 OLDEST = quiet(drawing.parts, ClusterSettings(downing="keep_oldest"))
@@ -130,6 +137,7 @@ BUGS = [
         "== self.self_node",
         asleep_when_decided(ClusterSettings()),
     ),
+    Bug("a leader in doubt downs others", SplitBrainResolver.timer, "not is_doubted and ", "", heard_one_way),
     Bug(
         "a leader claims before all know",
         SplitBrainResolver._contend,

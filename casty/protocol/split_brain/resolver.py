@@ -103,10 +103,8 @@ class SplitBrainResolver:
             return self._contend(strategy, state, waited, now)
         if self.self_node in lost:
             return DowningDecision(lost, self.downing.why(state, self.self_node, now))
-        leads = leader_of(state, self.self_node) == self.self_node and not self.downing.is_doubted(
-            state, self.self_node
-        )
-        if leads and self._is_known(state, lost):
+        is_doubted = self.downing.is_doubted(state, self.self_node)
+        if not is_doubted and leader_of(state, self.self_node) == self.self_node and self._is_known(state, lost):
             return DowningDecision(lost)
         return self._again(state, now)
 
