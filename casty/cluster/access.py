@@ -1,4 +1,4 @@
-"""Access control: which messages of the cluster's own another node may send, by one table.
+"""Access control: which messages of the cluster's own another node may send.
 
 Owns who may say what. It does not know what follows from a message: whoever is let in is still judged by the
 machine that the message is for, in the order in which messages came. So what a run may say before its membership
@@ -14,26 +14,6 @@ from typing import Final, Never, assert_never
 from casty.address import ASK_PREFIX, UniqueAddress, WireRef
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import DecodeError
-from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ProbeAnswer, ProbeRequest
-from casty.protocol.messages.membership import (
-    ExitingConfirmed,
-    GossipDelta,
-    GossipDigest,
-    GossipSeen,
-    GossipState,
-    GossipVersions,
-    Join,
-    JoinAnswer,
-    JoinProbe,
-    JoinWithdrawn,
-    RegistrySlots,
-    ServingGrant,
-    ServingRequest,
-    StandingAnswer,
-    StandingQuestion,
-    StatePage,
-)
-from casty.protocol.messages.watching import WATCH_MESSAGES
 from casty.refs import ActorRef
 from casty.schema.names import printable
 from casty.wire.frame import FrameKind
@@ -59,33 +39,9 @@ class Rule:
     actor: str = ""
 
 
-ANYONE, MEMBER, INVITER = Rule(Sender.anyone), Rule(Sender.member), Rule(Sender.inviter)
+ANYONE, MEMBER = Rule(Sender.anyone), Rule(Sender.member)
 
 RULES: Final[dict[type | FrameKind, Rule]] = {
-    # Answered whoever asks: the sender may know this node as a member before that is known here.
-    Heartbeat: ANYONE,
-    # Judged by their token, their sender, or their cluster; a removed run has to learn that it is.
-    JoinProbe: ANYONE,
-    JoinAnswer: ANYONE,
-    Join: ANYONE,
-    JoinWithdrawn: ANYONE,
-    GossipState: ANYONE,
-    GossipDelta: ANYONE,
-    GossipSeen: ANYONE,
-    GossipDigest: ANYONE,
-    GossipVersions: ANYONE,
-    StandingQuestion: ANYONE,
-    # Kept until the last one has come.
-    StatePage: INVITER,
-    HeartbeatAck: MEMBER,
-    ProbeRequest: MEMBER,
-    ProbeAnswer: MEMBER,
-    RegistrySlots: MEMBER,
-    ServingRequest: MEMBER,
-    ServingGrant: MEMBER,
-    ExitingConfirmed: MEMBER,
-    StandingAnswer: MEMBER,
-    **dict.fromkeys(WATCH_MESSAGES, MEMBER),
     # The reply goes wherever the sender says, so a stranger could choose whom this node dials.
     ResolveNode: MEMBER,
     SubscribeTopology: Rule(Sender.host, "reply_to"),
@@ -102,7 +58,10 @@ RULES: Final[dict[type | FrameKind, Rule]] = {
     FrameKind.PAUSE: MEMBER,
     FrameKind.RESUME: MEMBER,
 }
-"""Each message between nodes, each that an actor of the library takes from another node, each frame of a link."""
+"""Each message that an actor of the library takes from another node, and each frame of a link.
+
+Those between the nodes themselves have theirs in the `ControlRegistry`.
+"""
 
 RESTRICTED: Final = frozenset(
     kind for kind, rule in RULES.items() if isinstance(kind, FrameKind) and rule is not ANYONE

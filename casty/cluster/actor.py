@@ -16,6 +16,7 @@ from casty.cluster.commands import (
     GetReceptionist,
     GetSuspicions,
     Leave,
+    PeerSaid,
     ResolveNode,
     SubscribeTopology,
     Subsystems,
@@ -23,7 +24,8 @@ from casty.cluster.commands import (
     UnwatchRemote,
     WatchRemote,
 )
-from casty.cluster.death_watch.watch import watch_behavior
+from casty.cluster.death_watch.watch import add_watch_messages, watch_behavior
+from casty.cluster.membership.control_messages import add_membership_messages
 from casty.cluster.membership.heartbeat import heartbeat_behavior
 from casty.cluster.membership.topology import topology_behavior
 from casty.cluster.node import ClusterNode
@@ -70,6 +72,14 @@ def cluster_behavior(
             _unhook(node)
 
     return task(main)
+
+
+def add_control_messages(node: ClusterNode) -> None:
+    """Have a node know what nodes say to each other."""
+    add_membership_messages(node)
+    add_watch_messages(
+        node.control, lambda peer, message, size: node.watch_mail.put(peer, PeerSaid(peer, message), size)
+    )
 
 
 def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport: LocalTransport) -> None:

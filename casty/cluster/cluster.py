@@ -11,7 +11,7 @@ from typing import Never, cast
 import trio
 
 from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
-from casty.cluster.actor import cluster_behavior, guard
+from casty.cluster.actor import add_control_messages, cluster_behavior, guard
 from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterState, GetReceptionist, Leave
 from casty.cluster.leases.lease import identify_lease
 from casty.cluster.leases.serving import ServingLease
@@ -497,7 +497,7 @@ class Cluster:
             incarnation=self._rng.getrandbits(INCARNATION_BITS) | 1,
             version=VERSION,
         )
-        return ClusterNode(
+        node = ClusterNode(
             self._system,
             member,
             system_name=self._system_name,
@@ -505,6 +505,8 @@ class Cluster:
             transport=self._transport,
             event_stream=self._event_stream,
         )
+        add_control_messages(node)
+        return node
 
     async def _bind(self) -> NodeAddress:
         config, settings = self._config, self._settings

@@ -23,6 +23,7 @@ from casty.cluster.commands import (
     Subsystems,
     UnsubscribeTopology,
 )
+from casty.cluster.control_registry import ControlRegistry
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.membership.membership_status import MembershipStatus
 from casty.cluster.membership.seed_status import SeedStatus
@@ -35,10 +36,9 @@ from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
 from casty.config import ClusterSettings
 from casty.errors import ActorStoppedError, CastyError, DecodeError, ProtocolError
+from casty.protocol.gossip.state_pages import StateAssembler
 from casty.protocol.membership.inputs import Received
 from casty.protocol.membership.status import REPORT_TYPES
-from casty.protocol.messages.membership import CONTROL_MESSAGES
-from casty.protocol.messages.watching import ActorTerminated
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.registry import ServiceEntry
@@ -140,10 +140,13 @@ class ClusterNode:
         self.codec = Codec(export_ref=self.export_ref, import_ref=self._import_checked, limits=limits)
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
-        for message_type, name in (CONTROL_MESSAGES | REPORT_TYPES).items():
-            self.control_codec.register(message_type, name=name)
+        self.control = ControlRegistry(self.control_codec)
+        """What nodes say to each other; the rooms of the cluster add to it before the transport runs."""
+        for report_type, name in REPORT_TYPES.items():
+            self.control_codec.register(report_type, name=name)
         for public_type in REMOTE_TYPES:
             self.codec.register(public_type)
+        self.state_pages = StateAssembler()
         self.topology_mail: PeerQueue[Received] = PeerQueue(self._ring_topology)
         self.watch_mail: PeerQueue[PeerSaid] = PeerQueue(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
@@ -279,13 +282,14 @@ class ClusterNode:
             return False
         if message is not self._framed[0]:
             self._framed = message, self.control_codec.frame_control(message)
-        lane, frame = lane_of(message), self._framed[1]
+        entry, frame = self.control.entry_of(message), self._framed[1]
+        lane = entry.lane
         if lane is Lane.ordinary and self.paused_sends is not None and self.paused_sends.is_before(to, END_WAITS_MAX):
             return True  # it comes again in a second, behind what is held
         send = self.transport.send_if_up if if_up else self.transport.send
         is_taken = send(to, lane, frame)
         if is_taken:
-            self.cluster_metrics.note_sent(self.control_codec.name_of(type(message)), len(frame))
+            self.cluster_metrics.note_sent(entry.wire_name, len(frame))
         return is_taken
 
     def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:
@@ -347,8 +351,3 @@ class ClusterNode:
 
 def _nobody(_: UniqueAddress) -> bool:
     return False
-
-
-def lane_of(message: object) -> Lane:
-    """Return where a control message travels: the end of an actor behind what that has sent, all else apart from it."""
-    return Lane.ordinary if isinstance(message, ActorTerminated) else Lane.control

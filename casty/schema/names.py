@@ -133,10 +133,18 @@ def _fault_of(name: str) -> str | None:
     return None
 
 
+def check_wire_name(name: str, module: str) -> None:
+    """Raise ValueError unless a class of ``module`` can have a name on the wire."""
+    fault = _fault_of(name)
+    if fault:
+        raise ValueError(f"wire name {name!r} {fault}")
+    if name.startswith(RESERVED_PREFIX) and module != "casty" and not module.startswith(RESERVED_PREFIX):
+        raise ValueError(f"wire name {name!r}: names that begin with {RESERVED_PREFIX!r} belong to the library")
+
+
 def _declare(cls: type, facts: MessageFacts) -> None:
     module = cls.__module__
-    if facts.name.startswith(RESERVED_PREFIX) and module != "casty" and not module.startswith(RESERVED_PREFIX):
-        raise ValueError(f"wire name {facts.name!r}: names that begin with {RESERVED_PREFIX!r} belong to the library")
+    check_wire_name(facts.name, module)
     other = _declared.get(facts.name)
     if other is not None and (other.__module__, other.__qualname__) != (module, cls.__qualname__):
         owner = f"{other.__module__}.{other.__qualname__}"

@@ -1,16 +1,21 @@
 """Short ways to write membership values in a test.
 
-Owns nothing: every function returns an ordinary value of the protocol layer.
+Owns nothing: every function returns an ordinary value of the protocol layer, or the table of what nodes say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Never
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.cluster.control_registry import ControlRegistry
+from casty.cluster.death_watch.watch import add_watch_messages
+from casty.cluster.membership.control_messages import add_liveness_messages, add_topology_messages
 from casty.protocol.state.member import Member, MemberStatus, in_order
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import ServiceEntry
+from casty.wire.codec.codec import Codec
 
 PORT = 2551
 CLUSTER_ID = 77
@@ -46,3 +51,20 @@ def gossip_of(*members: Member, seen: Iterable[str] | None = None, author: str =
     state = Gossip(CLUSTER_ID).changed(by, members=ordered, up_numbers_given=max(numbers, default=0))
     nodes = [one.unique for one in members] if seen is None else [run_of(name) for name in seen]
     return state.seen_by(*nodes)
+
+
+def control_registry() -> ControlRegistry:
+    """Return the table of all that the nodes of this version say to each other, delivered to nobody."""
+    registry = ControlRegistry(Codec(export_ref=_no_ref, import_ref=_no_ref))
+    add_liveness_messages(registry, _nobody)
+    add_topology_messages(registry, _nobody, answered=_nobody, paged=_nobody)
+    add_watch_messages(registry, _nobody)
+    return registry
+
+
+def _nobody(peer: UniqueAddress, message: object, size: int) -> None:
+    """Take a control message, and do nothing with it."""
+
+
+def _no_ref(_: object, type_form: object) -> Never:
+    raise AssertionError("a control message holds no ref")

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from casty.address import UniqueAddress
 from casty.cluster.node import CONTROL_ELEMENTS_MAX
 from casty.config import TransportLimits
-from casty.protocol.messages.membership import CONTROL_MESSAGES
 from casty.protocol.state.member import MemberStatus
+from casty.testing.samples import control_registry
 from casty.testing.simulation import ModelCluster, Run
 from casty.wire.codec.codec import Codec
 
@@ -77,8 +77,8 @@ class Scale:
     def __init__(self) -> None:
         limits = TransportLimits(elements_max=CONTROL_ELEMENTS_MAX)
         self._codec = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
-        for message_type, name in CONTROL_MESSAGES.items():
-            self._codec.register(message_type, name=name)
+        for entry in control_registry():
+            self._codec.register(entry.cls, name=entry.wire_name)
         self.by_type: Counter[str] = Counter()
         self.count: Counter[str] = Counter()
         self._last: tuple[object, int] = (None, 0)

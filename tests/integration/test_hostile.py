@@ -16,7 +16,7 @@ import trio
 from processes import HANG, NodeProcess, Rig, show
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.protocol.messages.membership import CONTROL_MESSAGES
+from casty.testing.samples import control_registry
 from casty.transport.links.guests import BEGUN_FRAME_SECONDS
 from casty.transport.network.tcp import TcpNetwork
 from casty.wire.chunking.chunks import cut
@@ -123,7 +123,7 @@ async def flood_of_goodbyes(address: tuple[str, int], rng: random.Random) -> Non
 
 
 async def control_with_wrong_fields(address: tuple[str, int], rng: random.Random) -> None:
-    names = [*CONTROL_MESSAGES.values(), "casty.nothing"]
+    names = [*control_registry().by_name, "casty.report.node", "casty.nothing", "int"]
     values = [None, [], {}, ["x"], [2**63], {"sequence": "1"}, [[[[]]]], "text", -1]
     frames = [packed(FrameKind.CONTROL, rng.choice(names), rng.choice(values)) for _ in range(50)]
     frames += [packed(FrameKind.CONTROL, rng.choice(values)), frame(FrameKind.CONTROL, b"\xc1")]

@@ -11,12 +11,21 @@ from typing import Never, TypeAlias, assert_never
 
 from casty.address import UniqueAddress
 from casty.cluster.commands import LocalEnded, SubscribeTopology, UnwatchRemote, WatchCmd, WatchRemote
-from casty.cluster.node import ClusterNode, lane_of
+from casty.cluster.control_registry import ControlRegistry, Deliver
+from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
 from casty.errors import RemoteFailure
 from casty.protocol.death_watch.machine import Attach, DeathWatch, Detach, Target, TellEnd, WatchEffect
 from casty.protocol.effects import Send, SendIfUp, StartTimer, TimerFired
-from casty.protocol.messages.watching import WatchActor, WatchMessage
+from casty.protocol.messages.watching import (
+    ActorTerminated,
+    ActorUnwatched,
+    ActorWatched,
+    TerminatedNoted,
+    UnwatchActor,
+    WatchActor,
+    WatchMessage,
+)
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
@@ -27,6 +36,7 @@ from casty.runtime.drive import drive
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.ask import describe
 from casty.runtime.messaging.inbox import Inbox
+from casty.wire.frame import Lane
 
 Watch: TypeAlias = tuple[ActorRef[Never], ActorRef[Never]]
 """A watcher of this node, and the ref of another node's actor as it knows it."""
@@ -91,7 +101,7 @@ class WatchDriver:
                 self._node.send_control(to, message)
             case SendIfUp(to, message):
                 if not self._node.send_control(to, message, if_up=True):
-                    self._node.dial(to.address, lane_of(message))
+                    self._node.dial(to.address, self._node.control.entry_of(message).lane)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
             case Attach(peer, serial, path, uid):
@@ -130,6 +140,17 @@ def _target(ref: ActorRef[Never]) -> Target:
     if address.node is None:
         raise ValueError(f"an actor of another node has the address of a node, got {address}")
     return Target(UniqueAddress(address.node, address.incarnation), address.path, address.uid)
+
+
+def add_watch_messages(registry: ControlRegistry, said: Deliver[WatchMessage]) -> None:
+    """Add what the death watches of two nodes say to each other."""
+    registry.add(WatchActor, "casty.watch", Lane.control, said)
+    registry.add(ActorWatched, "casty.watch.ack", Lane.control, said)
+    registry.add(UnwatchActor, "casty.unwatch", Lane.control, said)
+    registry.add(ActorUnwatched, "casty.unwatch.ack", Lane.control, said)
+    # Behind what the actor has sent; all else goes apart from it.
+    registry.add(ActorTerminated, "casty.terminated", Lane.ordinary, said)
+    registry.add(TerminatedNoted, "casty.terminated.ack", Lane.control, said)
 
 
 def watch_behavior(node: ClusterNode) -> Behavior[WatchCmd]:

@@ -10,6 +10,7 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import MemberStatus
 from casty.runtime.system.metrics import Metric, Metrics
+from casty.schema.names import printable
 from casty.transport.links.link import LinkState
 from casty.transport.links.link_table import TransportStatistics
 from casty.wire.frame import Lane
@@ -26,6 +27,9 @@ CONTROL_SENT_BYTES: Final = Metric("control_bytes_sent", "The bytes of those.", 
 CONTROL_RECEIVED: Final = Metric("control_messages_received", "The same, that came.", ("type",))
 CONTROL_RECEIVED_BYTES: Final = Metric("control_bytes_received", "The bytes of those.", ("type",))
 DECODE_ERRORS: Final = Metric("decode_errors", "Frames from peers that could not be decoded.")
+CONTROL_UNKNOWN: Final = Metric(
+    "control_messages_unknown", "Control messages of types that this node does not know, and ignored.", ("type",)
+)
 REFUSED: Final = Metric("refused_messages", "Messages whose sender may not send them, by their type.", ("type",))
 LINKS: Final = Metric("links", "Links that are up, by lane.", ("lane",))
 DIALS: Final = Metric("dials", "Peers that are being dialled.")
@@ -54,6 +58,7 @@ CLUSTER_METRICS: Final = (
     CONTROL_RECEIVED,
     CONTROL_RECEIVED_BYTES,
     DECODE_ERRORS,
+    CONTROL_UNKNOWN,
     REFUSED,
     LINKS,
     DIALS,
@@ -70,6 +75,11 @@ CLUSTER_METRICS: Final = (
     FRAMES_UNKNOWN,
 )
 """All that a node of a cluster has besides."""
+
+UNKNOWN_NAMES_MAX: Final = 64
+"""Names of unknown control messages that are counted apart; peers choose them."""
+OTHER: Final = "other"
+"""Stands for all names beyond those, and for whatever comes of who is no member."""
 
 PRESENT: Final = tuple(status for status in MemberStatus if status is not MemberStatus.removed)
 
@@ -91,6 +101,8 @@ class ClusterMetrics:
         self.decode_errors = 0
         self.refused: Counter[str] = Counter()
         """Messages that their senders may not send, by the names of their types or frames: see `access`."""
+        self.unknown: Counter[str] = Counter()
+        """Control messages that this node does not know, by at most `UNKNOWN_NAMES_MAX` names and `OTHER`."""
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
         """Phi of each monitored node now; the heartbeat actor puts it here."""
 
@@ -103,6 +115,15 @@ class ClusterMetrics:
         """Count a control message that was decoded: of a type that this node knows, so the names are few."""
         self.received[name] += 1
         self.received_bytes[name] += size
+
+    def note_unknown(self, name: str) -> bool:
+        """Count a control message that this node does not know; "" for who is no member. Whether its name is new."""
+        shown = printable(name) or OTHER
+        is_new = shown not in self.unknown
+        if is_new and len(self.unknown) >= UNKNOWN_NAMES_MAX:
+            shown, is_new = OTHER, False
+        self.unknown[shown] += 1
+        return is_new
 
     def collect(self, metrics: Metrics, snapshot: TopologySnapshot | None, self_node: UniqueAddress) -> None:
         """Hand over the figures of the membership."""
@@ -122,6 +143,7 @@ class ClusterMetrics:
             (CONTROL_SENT_BYTES, self.sent_bytes),
             (CONTROL_RECEIVED, self.received),
             (CONTROL_RECEIVED_BYTES, self.received_bytes),
+            (CONTROL_UNKNOWN, self.unknown),
         ):
             for name, count in sorted(by_type.items()):
                 metrics.counter(metric, count, name)

@@ -6,18 +6,13 @@ from collections.abc import Sequence
 
 from casty.address import ASK_PREFIX, NodeAddress, UniqueAddress
 from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rule, admits, is_internal, is_open
-from casty.cluster.commands import PeerSaid
-from casty.cluster.node import ClusterNode, lane_of
+from casty.cluster.node import ClusterNode
 from casty.cluster.observability.status_report import report_frames
 from casty.cluster.remoting.fast_receive import FastReceive
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.errors import ActorStoppedError, AskFailed, DecodeError, UnknownTypeError
-from casty.protocol.failure_detector.monitor import DialFailed, Heard, LinkLost, RunSeen
-from casty.protocol.gossip.state_pages import StateAssembler
-from casty.protocol.membership.inputs import HelloRefused, Received, SelfAlias
-from casty.protocol.messages.liveness import LivenessMessage
-from casty.protocol.messages.membership import JoinAnswer, StatePage, TopologyMessage
-from casty.protocol.messages.watching import WatchMessage
+from casty.protocol.failure_detector.monitor import DialFailed, LinkLost, RunSeen
+from casty.protocol.membership.inputs import HelloRefused, SelfAlias
 from casty.runtime.events import NO_SUCH_ACTOR, DeadLetterReason, MessageSummary
 from casty.runtime.messaging.ask import AskRef, refuse_asks
 from casty.schema.names import LOG_TEXT_MAX, printable
@@ -51,7 +46,6 @@ class Inbound:
     def __init__(self, node: ClusterNode, local: LocalTransport) -> None:
         self._node = node
         self._local = local
-        self._states = StateAssembler()
         self._complaints = node.complaints
         self._fast_receive = FastReceive(
             node, local, take_frame=self._envelope, deliver=self._deliver, refuse=self._refuse
@@ -115,7 +109,7 @@ class Inbound:
             if self._node.paused_sends is not None:
                 self._node.paused_sends.link_lost(peer, reason, graceful=graceful)
         elif lane is Lane.control:
-            self._states.forget(peer)
+            self._node.state_pages.forget(peer)
             if not graceful:
                 self._node.subsystems.heartbeat.tell(LinkLost(peer))
 
@@ -172,32 +166,28 @@ class Inbound:
         self._node.undelivered_frames.take(to, body_frames, reason)
 
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
-        node = self._node
-        message = node.control_codec.decode_control(body)
-        name = node.control_codec.name_of(type(message))
-        rule = RULES.get(type(message))
-        if rule is None:  # the codec knows numbers, texts and declared classes, too
-            raise DecodeError(f"{name} is no control message")
-        node.cluster_metrics.note_received(name, HEADER_BYTES + len(body))
-        if lane is not lane_of(message):
-            raise DecodeError(f"{name} on the {lane.name} lane")
-        if rule is not ANYONE and not self._admits(peer, rule, message, name):
+        node, size = self._node, len(body)
+        try:
+            message = node.control_codec.decode_control(body, node.control.by_name)
+        except UnknownTypeError as error:
+            self._unknown(peer, error.name)
             return
-        if isinstance(message, StatePage):
-            state = self._states.take(peer, message, len(body))
-            if state is None:
-                return
-            message = state
-        if isinstance(message, LivenessMessage):
-            node.subsystems.heartbeat.tell(Heard(peer, message))
-        elif isinstance(message, TopologyMessage):
-            if isinstance(message, JoinAnswer):
-                node.contacts.answered(peer.address, message)
-            node.topology_mail.put(peer, Received(peer, message), len(body))
-        elif isinstance(message, WatchMessage):
-            node.watch_mail.put(peer, PeerSaid(peer, message), len(body))
-        else:
-            raise DecodeError(f"{name} is no control message")
+        entry = node.control.by_class[type(message)]
+        name = entry.wire_name
+        node.cluster_metrics.note_received(name, HEADER_BYTES + size)
+        if lane is not entry.lane:
+            raise DecodeError(f"{name} on the {lane.name} lane")
+        if entry.rule is not ANYONE and not self._admits(peer, entry.rule, message, name):
+            return
+        try:
+            entry.deliver(peer, message, size)
+        except Exception as error:  # the boundary of one message of a peer, which must not end its link
+            node.refuse(peer, message, error)
+
+    def _unknown(self, peer: UniqueAddress, name: str) -> None:
+        """Ignore and count a control message that this node does not know: its sender may be newer."""
+        if self._node.cluster_metrics.note_unknown(name if self._node.is_member(peer) else ""):
+            self._complaints.info(peer.address, f"sends {printable(name)}, which this node does not know and ignores")
 
     def _admits(self, peer: UniqueAddress, rule: Rule, message: object, name: str) -> bool:
         """Return whether a peer may send a message; what it may not is counted and named in the log."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from casty.address import UniqueAddress
 
@@ -39,11 +38,3 @@ class ProbeAnswer:
 
 
 LivenessMessage = Heartbeat | HeartbeatAck | ProbeRequest | ProbeAnswer
-
-LIVENESS_MESSAGES: Final[dict[type, str]] = {
-    Heartbeat: "casty.heartbeat",
-    HeartbeatAck: "casty.heartbeat.ack",
-    ProbeRequest: "casty.probe",
-    ProbeAnswer: "casty.probe.ack",
-}
-"""Names on the wire. They stay when a class is renamed."""

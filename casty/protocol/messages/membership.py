@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
 from casty.address import UniqueAddress
-from casty.protocol.messages.liveness import LIVENESS_MESSAGES, LivenessMessage
-from casty.protocol.messages.watching import WATCH_MESSAGES, WatchMessage
+from casty.protocol.messages.liveness import LivenessMessage
+from casty.protocol.messages.watching import WatchMessage
 from casty.protocol.state.member import Member
 from casty.protocol.state.registry import SlotPage
 
@@ -235,25 +234,3 @@ TopologyMessage = (
 )
 
 ControlMessage = TopologyMessage | StatePage | WatchMessage | LivenessMessage
-
-CONTROL_MESSAGES: Final[dict[type, str]] = {
-    **LIVENESS_MESSAGES,
-    JoinProbe: "casty.join.probe",
-    JoinAnswer: "casty.join.answer",
-    Join: "casty.join",
-    JoinWithdrawn: "casty.join.withdrawn",
-    GossipState: "casty.gossip.state",
-    StatePage: "casty.gossip.page",
-    GossipDelta: "casty.gossip.delta",
-    GossipSeen: "casty.gossip.seen",
-    GossipDigest: "casty.gossip.digest",
-    GossipVersions: "casty.gossip.versions",
-    RegistrySlots: "casty.registry.slots",
-    ServingRequest: "casty.lease.request",
-    ServingGrant: "casty.lease.grant",
-    StandingQuestion: "casty.standing.question",
-    StandingAnswer: "casty.standing.answer",
-    ExitingConfirmed: "casty.exiting.confirmed",
-    **WATCH_MESSAGES,
-}
-"""Names on the wire of all that nodes say to each other. They stay when a class is renamed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,3 @@ class TerminatedNoted:
 
 
 WatchMessage = WatchActor | ActorWatched | UnwatchActor | ActorUnwatched | ActorTerminated | TerminatedNoted
-
-WATCH_MESSAGES: Final[dict[type, str]] = {
-    WatchActor: "casty.watch",
-    ActorWatched: "casty.watch.ack",
-    UnwatchActor: "casty.unwatch",
-    ActorUnwatched: "casty.unwatch.ack",
-    ActorTerminated: "casty.terminated",
-    TerminatedNoted: "casty.terminated.ack",
-}
-"""Names on the wire. They stay when a class is renamed."""

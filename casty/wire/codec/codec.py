@@ -8,7 +8,7 @@ those tables and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import astuple
 from typing import Any
 
@@ -169,9 +169,14 @@ class Codec:
         """Return the whole frame that answers an envelope which could not be delivered."""
         return frame(FrameKind.NOTICE, msgpack.packb(astuple(notice)))
 
-    def decode_control(self, body: bytes | memoryview) -> object:
-        """Return the message in a CONTROL frame's body. Raises only ProtocolError and below."""
+    def decode_control(self, body: bytes | memoryview, known: Container[str] | None = None) -> object:
+        """Return the message in a CONTROL frame's body. Raises only ProtocolError and below.
+
+        UnknownTypeError for a name that is not ``known``; None stands for all that this process has declared.
+        """
         name, payload = self._unpack_array(body, 2)
+        if known is not None and type(name) is str and name not in known:
+            raise UnknownTypeError(name)
         return self._decode(self._entry_named(name), payload)
 
     def decode_envelope(self, body: bytes | memoryview, *, is_brief: bool = False) -> Envelope:

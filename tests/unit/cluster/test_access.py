@@ -16,11 +16,11 @@ from casty import (
     SubscribeTopology,
     TopologySnapshot,
 )
-from casty.cluster.access import ANYONE, OPEN_PATHS, RULES
+from casty.cluster.access import ANYONE, OPEN_PATHS, RULES, Sender
+from casty.cluster.observability.cluster_metrics import OTHER
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.messages.liveness import HeartbeatAck, ProbeAnswer, ProbeRequest
 from casty.protocol.messages.membership import (
-    CONTROL_MESSAGES,
     ExitingConfirmed,
     RegistrySlots,
     ServingGrant,
@@ -36,7 +36,7 @@ from casty.protocol.messages.watching import (
     UnwatchActor,
     WatchActor,
 )
-from casty.testing.samples import gossip_of, member, run_of
+from casty.testing.samples import control_registry, gossip_of, member, run_of
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane, frame
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
 
@@ -90,21 +90,40 @@ def envelope(name: str, field: str, place: tuple[object, ...]) -> bytes:
     return frame(FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + msgpack.packb({field: place}))
 
 
+ANYONES = {
+    "casty.heartbeat", "casty.join.probe", "casty.join.answer", "casty.join", "casty.join.withdrawn",
+    "casty.gossip.state", "casty.gossip.delta", "casty.gossip.seen", "casty.gossip.digest", "casty.gossip.versions",
+    "casty.standing.question",
+}  # fmt: skip
+
+
 def test_each_message_that_another_node_can_send_has_a_rule() -> None:
     open_types = {kind for kinds in OPEN_PATHS.values() for kind in kinds}
-    assert set(RULES) == {*CONTROL_MESSAGES, *open_types, *(set(FrameKind) - HANDSHAKE - OF_LINKS)}
+    assert set(RULES) == {*open_types, *(set(FrameKind) - HANDSHAKE - OF_LINKS)}
     restricted = {kind for kind, rule in RULES.items() if rule is not ANYONE}
-    assert restricted == {*map(type, CONTROL), *open_types, FrameKind.PAUSE, FrameKind.RESUME}
+    assert restricted == {*open_types, FrameKind.PAUSE, FrameKind.RESUME}
+
+
+def test_each_control_message_is_for_members_but_those_that_are_judged_otherwise() -> None:
+    senders = {entry.wire_name: entry.rule.sender for entry in control_registry()}
+    assert {name for name, sender in senders.items() if sender is Sender.anyone} == ANYONES
+    assert {name for name, sender in senders.items() if sender is Sender.inviter} == {"casty.gossip.page"}
+    assert {type(message) for message in CONTROL} == {
+        entry.cls for entry in control_registry() if entry.rule is not ANYONE
+    }
+    assert set(senders.values()) == {Sender.anyone, Sender.inviter, Sender.member}
+
+
+def test_the_end_of_an_actor_alone_travels_behind_messages() -> None:
+    assert [entry.cls for entry in control_registry() if entry.lane is not Lane.control] == [ActorTerminated]
 
 
 async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_named(autojump_clock, nodes, caplog):
     a, b, _ = await three(nodes)
     node = a.cluster._node
     for message in CONTROL:
-        name, lane = (
-            CONTROL_MESSAGES[type(message)],
-            Lane.ordinary if isinstance(message, ActorTerminated) else Lane.control,
-        )
+        entry = node.control.entry_of(message)
+        name, lane = entry.wire_name, entry.lane
         body = node.control_codec.frame_control(message)[HEADER_BYTES:]
         before = len(node.topology_mail._letters) + len(node.watch_mail._letters)
         inbound_of(a).frame(STRANGER, lane, FrameKind.CONTROL, body)
@@ -121,15 +140,18 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
 
 
 @pytest.mark.parametrize("message", [3, "text", run_of("x"), LeaseClaim("c", frozenset(), frozenset())])
-async def test_what_travels_and_is_no_control_message_is_none(autojump_clock, nodes, caplog, message):
+async def test_what_travels_and_is_no_control_message_is_ignored_as_one(autojump_clock, nodes, caplog, message):
+    caplog.set_level("INFO")
     a, b, _ = await three(nodes)
     node = a.cluster._node
     node.control_codec.register(type(message))
     body = node.control_codec.frame_control(message)[HEADER_BYTES:]
     for peer in (STRANGER, b.cluster._node.self_node):
         inbound_of(a).frame(peer, Lane.control, FrameKind.CONTROL, body)
-    assert node.cluster_metrics.decode_errors == 2
-    assert "is no control message" in caplog.text
+    assert node.cluster_metrics.decode_errors == 0
+    assert sorted(node.cluster_metrics.unknown.values()) == [1, 1]
+    assert node.cluster_metrics.unknown[OTHER] == 1  # of the stranger, whose names are not counted apart
+    assert caplog.text.count("which this node does not know") == 2
 
 
 @pytest.mark.parametrize("is_member", [False, True])

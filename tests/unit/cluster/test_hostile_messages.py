@@ -150,9 +150,8 @@ async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autoju
             encode_hello(stranger) + b"".join(codec.frame_control(StatePage(1, index, 4, part)) for index in range(3))
         )
         await trio.sleep(1)
-        inbound = system.cluster._running().transport._exchange.handler
         assert system.cluster._running().cluster_metrics.received["casty.gossip.page"] == 3
-        assert inbound._states._open == {}
+        assert system.cluster._running().state_pages._open == {}
         await link.aclose()
 
     async with trio.open_nursery() as nursery:

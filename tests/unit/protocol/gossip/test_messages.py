@@ -10,10 +10,10 @@ from casty.errors import DecodeError
 from casty.protocol.gossip import state_on_wire
 from casty.protocol.gossip.state_on_wire import clock_from, from_wire, to_wire
 from casty.protocol.messages import membership as messages
-from casty.protocol.messages.membership import CONTROL_MESSAGES, ControlMessage, JoinSettings
+from casty.protocol.messages.membership import ControlMessage, JoinSettings
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.reachability import ObserverRow
-from casty.testing.samples import gossip_of, member, run_of
+from casty.testing.samples import control_registry, gossip_of, member, run_of
 
 A, B, C = (run_of(name) for name in "abc")
 STATE = (
@@ -97,5 +97,5 @@ def test_first_difference_of_settings_is_named_with_both_values() -> None:
     )
 
 
-def test_every_control_message_is_listed_for_the_codec() -> None:
-    assert set(CONTROL_MESSAGES) == set(ControlMessage.__args__)
+def test_every_control_message_is_in_the_registry() -> None:
+    assert set(control_registry().by_class) == set(ControlMessage.__args__)

@@ -9,9 +9,9 @@ import pytest
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
 from casty.protocol.gossip.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX, slot_pages
-from casty.protocol.messages.membership import CONTROL_MESSAGES, RegistrySlots
+from casty.protocol.messages.membership import RegistrySlots
 from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, Registry, ServiceEntry, SlotPage
-from casty.testing.samples import run_of, service_of
+from casty.testing.samples import control_registry, run_of, service_of
 from casty.wire.codec.codec import Codec
 
 A, B, C = (run_of(name) for name in "abc")
@@ -23,7 +23,7 @@ def control_codec(*types: type, limits: TransportLimits) -> Codec:
 
     codec = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
     for message_type in types:
-        codec.register(message_type, name=CONTROL_MESSAGES[message_type])
+        codec.register(message_type, name=control_registry().by_class[message_type].wire_name)
     return codec
 
 

@@ -21,7 +21,6 @@ from casty.protocol.gossip.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.gossip.state_pages import ASSEMBLIES_MAX, PARTS_MAX, StateAssembler, StateCutter
 from casty.protocol.messages.membership import (
-    CONTROL_MESSAGES,
     GossipSeen,
     GossipState,
     GossipVersions,
@@ -30,7 +29,7 @@ from casty.protocol.messages.membership import (
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX
 from casty.protocol.state.registry import COUNT_MAX
-from casty.testing.samples import gossip_of, member, run_of
+from casty.testing.samples import control_registry, gossip_of, member, run_of
 from casty.wire.codec.codec import Codec
 
 A, B = run_of("a"), run_of("b")
@@ -43,8 +42,8 @@ def no_refs(*_: object) -> object:
 
 def codec(limits: TransportLimits) -> Codec:
     made = Codec(export_ref=no_refs, import_ref=no_refs, limits=limits)  # type: ignore[arg-type]  # never called
-    for message_type, name in CONTROL_MESSAGES.items():
-        made.register(message_type, name=name)
+    for entry in control_registry():
+        made.register(entry.cls, name=entry.wire_name)
     return made
 
 

@@ -1,0 +1,98 @@
+"""The control messages of the membership and of the failure detector: names, lanes, senders, and who gets them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from casty.address import UniqueAddress
+from casty.cluster.access import Sender
+from casty.cluster.control_registry import ControlRegistry, Deliver
+from casty.cluster.node import ClusterNode
+from casty.protocol.failure_detector.monitor import Heard
+from casty.protocol.membership.inputs import Received
+from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, LivenessMessage, ProbeAnswer, ProbeRequest
+from casty.protocol.messages.membership import (
+    ExitingConfirmed,
+    GossipDelta,
+    GossipDigest,
+    GossipSeen,
+    GossipState,
+    GossipVersions,
+    Join,
+    JoinAnswer,
+    JoinProbe,
+    JoinWithdrawn,
+    RegistrySlots,
+    ServingGrant,
+    ServingRequest,
+    StandingAnswer,
+    StandingQuestion,
+    StatePage,
+    TopologyMessage,
+)
+from casty.wire.frame import Lane
+
+
+def add_liveness_messages(registry: ControlRegistry, heard: Deliver[LivenessMessage]) -> None:
+    """Add what failure detectors say to each other."""
+    # Answered whoever asks: the sender may know this node as a member before that is known here.
+    registry.add(Heartbeat, "casty.heartbeat", Lane.control, heard, sender=Sender.anyone)
+    registry.add(HeartbeatAck, "casty.heartbeat.ack", Lane.control, heard)
+    registry.add(ProbeRequest, "casty.probe", Lane.control, heard)
+    registry.add(ProbeAnswer, "casty.probe.ack", Lane.control, heard)
+
+
+def add_topology_messages(
+    registry: ControlRegistry,
+    received: Deliver[TopologyMessage],
+    *,
+    answered: Deliver[JoinAnswer],
+    paged: Deliver[StatePage],
+) -> None:
+    """Add what the machines of the membership say to each other."""
+    add, lane, anyone = registry.add, Lane.control, Sender.anyone
+    # For anyone: judged by their token, their sender, or their cluster; a removed run has to learn that it is.
+    add(JoinProbe, "casty.join.probe", lane, received, sender=anyone)
+    add(Join, "casty.join", lane, received, sender=anyone)
+    add(JoinWithdrawn, "casty.join.withdrawn", lane, received, sender=anyone)
+    add(GossipState, "casty.gossip.state", lane, received, sender=anyone)
+    add(GossipDelta, "casty.gossip.delta", lane, received, sender=anyone)
+    add(GossipSeen, "casty.gossip.seen", lane, received, sender=anyone)
+    add(GossipDigest, "casty.gossip.digest", lane, received, sender=anyone)
+    add(GossipVersions, "casty.gossip.versions", lane, received, sender=anyone)
+    add(StandingQuestion, "casty.standing.question", lane, received, sender=anyone)
+    add(JoinAnswer, "casty.join.answer", lane, answered, sender=anyone)
+    # Kept until the last one has come.
+    add(StatePage, "casty.gossip.page", lane, paged, sender=Sender.inviter)
+    add(RegistrySlots, "casty.registry.slots", lane, received)
+    add(ServingRequest, "casty.lease.request", lane, received)
+    add(ServingGrant, "casty.lease.grant", lane, received)
+    add(StandingAnswer, "casty.standing.answer", lane, received)
+    add(ExitingConfirmed, "casty.exiting.confirmed", lane, received)
+
+
+def add_membership_messages(node: ClusterNode) -> None:
+    """Add both to the registry of a node, for its actors ``_heartbeat`` and ``_topology``."""
+
+    def heard(peer: UniqueAddress, message: LivenessMessage, _: int) -> None:
+        node.subsystems.heartbeat.tell(Heard(peer, message))
+
+    add_liveness_messages(node.control, heard)
+    add_topology_messages(
+        node.control, partial(_received, node), answered=partial(_answered, node), paged=partial(_paged, node)
+    )
+
+
+def _received(node: ClusterNode, peer: UniqueAddress, message: TopologyMessage, size: int) -> None:
+    node.topology_mail.put(peer, Received(peer, message), size)
+
+
+def _answered(node: ClusterNode, peer: UniqueAddress, message: JoinAnswer, size: int) -> None:
+    node.contacts.answered(peer.address, message)
+    _received(node, peer, message, size)
+
+
+def _paged(node: ClusterNode, peer: UniqueAddress, message: StatePage, size: int) -> None:
+    state = node.state_pages.take(peer, message, size)
+    if state is not None:
+        _received(node, peer, state, size)
