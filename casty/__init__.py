@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from casty.address import ActorAddress, NodeAddress, NodeId
+from casty.address import ActorAddress, NodeAddress, NodeId, UniqueAddress
 from casty.behaviors import Behaviors
 from casty.cluster.cluster import Cluster
 from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
+from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.leases.lease import SqliteLease
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.receptionist.group_router import GroupRouter
@@ -126,6 +127,7 @@ __all__ = [
     "Cluster",
     "ClusterCmd",
     "ClusterConfig",
+    "ClusterExtension",
     "ClusterSettings",
     "ClusterState",
     "ClusterTimeoutError",
@@ -140,6 +142,7 @@ __all__ = [
     "Escalate",
     "EventStreamSubscribe",
     "EventStreamUnsubscribe",
+    "ExtensionNode",
     "FailureDetectorConfig",
     "Find",
     "FrameError",
@@ -206,6 +209,7 @@ __all__ = [
     "TopologySnapshot",
     "TransportLimits",
     "UnhandledMessage",
+    "UniqueAddress",
     "UnknownTypeError",
     "UnreachableMember",
     "UnsubscribeTopology",

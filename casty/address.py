@@ -102,7 +102,9 @@ class UniqueAddress:
     """One run of a node: its address and the random number that it drew when it started."""
 
     address: NodeAddress
+    """Where the node listens."""
     incarnation: int
+    """The number of this run; 0 where any run is meant."""
 
     def __eq__(self, other: object) -> bool:
         # The 64 random bits tell runs apart by themselves, so they are compared first, and no tuples are made.
@@ -117,7 +119,13 @@ class UniqueAddress:
         return self.incarnation
 
     def is_named(self, name: UniqueAddress) -> bool:
-        """Return whether ``name`` means this run: incarnation 0 there is whichever run is at the address.
+        """Tell whether ``name`` means this run: incarnation 0 there is whichever run is at the address.
+
+        Parameters:
+            name: Run, or address, as somebody has named it.
+
+        Returns:
+            True where it is this run.
 
         >>> run = UniqueAddress(NodeAddress("a", 1), 7)
         >>> run.is_named(run), run.is_named(UniqueAddress(run.address, 0)), run.is_named(UniqueAddress(run.address, 8))

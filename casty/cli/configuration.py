@@ -26,8 +26,9 @@ from urllib.parse import urlsplit
 import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
-from casty import Behavior, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
-from casty.cli.hosting import Guest, NodePlan
+from casty import Behavior, ClusterExtension, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
+from casty.cli.hosting import Guest, MakeExtension, NodePlan
+from casty.cluster.extension import check_extension_type, check_extensions
 from casty.config.validation import PORT_MAX, check_endpoint, check_node_id, check_roles
 from casty.transport.network.tcp import is_loopback, reachable
 
@@ -53,6 +54,7 @@ class NodeOptions:
     node_id: str | None = None
     seeds: tuple[str, ...] | None = None
     roles: tuple[str, ...] | None = None
+    extensions: tuple[str, ...] | None = None
     required_quorum: int | None = None
     join_timeout: float | None = None
     allow_new_cluster: bool | None = None
@@ -65,12 +67,20 @@ class NodeOptions:
 
 
 @dataclass(frozen=True)
-class NodeFile:
-    """The tables of a ``casty.toml``, which are named as the settings that they become."""
+class Tables:
+    """The tables of a ``casty.toml`` that are casty's own, which are named as the settings that they become."""
 
     node: NodeOptions = field(default_factory=NodeOptions)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     actors: SystemConfig = field(default_factory=SystemConfig)
+
+
+@dataclass(frozen=True)
+class NodeFile(Tables):
+    """What a ``casty.toml`` becomes."""
+
+    extensions: tuple[MakeExtension, ...] = ()
+    """What ``node.extensions`` names, each with its table."""
 
 
 def read_file(path: Path) -> NodeFile:
@@ -81,24 +91,63 @@ def read_file(path: Path) -> NodeFile:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    file, mistakes = _structured(table)
-    mistakes += _mistakes_of_node(file.node)
+    extensions, mistakes = _extensions_of(table)
+    tables, others = _structured(table, Tables)
+    mistakes += [*others, *_mistakes_of_node(tables.node)]
     if mistakes:
         head = f"{path}: {len(mistakes)} mistakes:\n  " if len(mistakes) > 1 else f"{path}: "
         raise ConfigError(head + "\n  ".join(mistakes))
-    return file
+    return NodeFile(tables.node, tables.cluster, tables.actors, extensions)
 
 
-def _structured(table: dict[str, Any]) -> tuple[NodeFile, list[str]]:
+def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], list[str]]:
+    """Return what makes the extensions that a file names, and what is wrong with them; their tables are taken out."""
+    node = cast("object", table.get("node"))
+    said = cast("dict[str, object]", node).get("extensions") if isinstance(node, dict) else None
+    targets = [one for one in cast("list[object]", said) if isinstance(one, str)] if isinstance(said, list) else []
+    made, mistakes, first = list[MakeExtension](), list[str](), list[ClusterExtension]()
+    for target in targets:
+        try:
+            cls = load_extension(target)
+            settings, wrong = _settings_of(cls, table)
+            mistakes += wrong
+            if not wrong:
+                make = partial(_make_extension, cls, settings)
+                extension = _attempt(make, f"{target} failed")
+                check_extensions([*first, extension])
+                first.append(extension)
+                # The first is made now, so that what is wrong with it is said before anything starts.
+                made.append(partial(next, chain([extension], iter(make, None))))
+        except ConfigError as error:
+            mistakes.append(f"in node.extensions: {error}")
+    return tuple(made), mistakes
+
+
+def _settings_of(cls: type[ClusterExtension], table: dict[str, Any]) -> tuple[object, list[str]]:
+    """Return what the table of an extension becomes, and what is wrong with it; None where it takes no settings."""
+    said = cast("object", table.pop(cls.name, None))
+    if cls.settings_type is None:
+        return None, [] if said is None else [f"in {cls.name}: {cls.__qualname__} takes no settings: drop this table"]
+    if said is not None and not isinstance(said, dict):
+        return None, [f"in {cls.name}: {NO_TABLE}, [{cls.name}] and below it a line for each setting, got {said!r}"]
+    return _structured(cast("dict[str, Any]", said or {}), cls.settings_type, f".{cls.name}")
+
+
+def _make_extension(cls: type[ClusterExtension], settings: object) -> ClusterExtension:
+    return cls() if cls.settings_type is None else cast("Callable[[object], ClusterExtension]", cls)(settings)
+
+
+def _structured(table: dict[str, Any], form: type[T], outer: str = "") -> tuple[T, list[str]]:
     """Return what the tables become, and what is wrong with them: without that, the rest is looked at again."""
     mistakes = list[str]()
     while True:
         try:
-            return CONVERTER.structure(table, NodeFile), mistakes
+            return CONVERTER.structure(table, form), mistakes
         except cattrs.BaseValidationError as error:
             for line in cattrs.transform_error(error, path="", format_exception=_explain):
                 texts, _, place = line.rpartition(" @ ")
-                where = f"in {place.lstrip('.')}: " if place.lstrip(".") else ""
+                whole = (outer + place).lstrip(".")
+                where = f"in {whole}: " if whole else ""
                 keys = [dotted or quoted for dotted, quoted in KEYS_IN_PLACE.findall(place)]
                 for text in texts.split("\n"):
                     mistakes.append(where + text + (_found(table, keys) if text == NO_TABLE else ""))
@@ -177,6 +226,7 @@ def plan_of(options: NodeOptions, file: NodeFile) -> NodePlan:
         insecure=bool(node.insecure),
         settings=settings,
         config=file.actors,
+        extensions=file.extensions,
     )
 
 
@@ -205,15 +255,10 @@ def load_guest(target: str) -> Guest:
     The module is looked for in the working directory first. The function takes no arguments and
     returns the behaviour of the actor, which gets the function's name.
     """
-    module_name, _, name = target.partition(":")
-    if not all(part.isidentifier() for part in (name, *module_name.split("."))) or module_name.endswith(".py"):
-        raise ConfigError(f"a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier, got {target!r}")
+    module_name, name = _parts_of(target, "a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier")
     if name.startswith("_"):
         raise ConfigError(f"{name} cannot name an actor: names that begin with '_' are casty's own")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    module = _attempt(lambda: importlib.import_module(module_name), f"{module_name} cannot be imported")
+    module = _imported(module_name)
     factory: object = getattr(module, name, None)
     if not callable(factory):
         raise ConfigError(_no_function(module, name))
@@ -227,6 +272,33 @@ def load_guest(target: str) -> Guest:
 
     # The first is made now, so that what is wrong with it is said before anything starts.
     return Guest(name, partial(next, chain([make()], iter(make, None))))
+
+
+def load_extension(target: str) -> type[ClusterExtension]:
+    """Return the class that ``MODULE:CLASS`` means; ConfigError for whatever is wrong with it.
+
+    The module is looked for in the working directory first.
+    """
+    module_name, name = _parts_of(target, "an extension is MODULE:CLASS, such as shop.census:Census")
+    cls: object = getattr(_imported(module_name), name, None)
+    if not isinstance(cls, type) or not issubclass(cls, ClusterExtension):
+        raise ConfigError(f"{target} must be a subclass of casty.ClusterExtension, got {cls!r}")
+    check_extension_type(cls)
+    return cls
+
+
+def _parts_of(target: str, expected: str) -> tuple[str, str]:
+    module_name, _, name = target.partition(":")
+    if not all(part.isidentifier() for part in (name, *module_name.split("."))) or module_name.endswith(".py"):
+        raise ConfigError(f"{expected}, got {target!r}")
+    return module_name, name
+
+
+def _imported(module_name: str) -> ModuleType:
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return _attempt(lambda: importlib.import_module(module_name), f"{module_name} cannot be imported")
 
 
 def _no_function(module: ModuleType, name: str) -> str:
@@ -279,7 +351,8 @@ def _explain(error: BaseException, expected: type | None) -> str:
 
 def _explain_key(key: str, table: type) -> str:
     near = difflib.get_close_matches(key, [f.name for f in fields(table)], n=1, cutoff=0.0)
-    return f"unknown key {key!r}; the nearest that exists is {near[0]!r}"
+    also = ", and no extension that `extensions` in [node] names has this table" if table is Tables else ""
+    return f"unknown key {key!r}; the nearest that exists is {near[0]!r}{also}" if near else f"unknown key {key!r}"
 
 
 def _strict(kind: type, *also: type) -> Callable[[object, object], object]:

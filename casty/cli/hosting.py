@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Never
+from typing import Any, Never, TypeAlias
 
 import trio
 
@@ -20,6 +20,7 @@ from casty import (
     BindError,
     CastyError,
     ClusteredActorSystem,
+    ClusterExtension,
     ClusterSettings,
     ClusterTimeoutError,
     ConfigError,
@@ -28,6 +29,8 @@ from casty import (
 )
 from casty.cli.exits import ExitCode, run_until_signal
 from casty.runtime.system.system import escalated_by
+
+MakeExtension: TypeAlias = Callable[[], ClusterExtension]
 
 REJOIN_PAUSE_MIN = 1.0
 REJOIN_PAUSE_MAX = 30.0
@@ -50,6 +53,8 @@ class NodePlan:
     insecure: bool = False
     settings: ClusterSettings = field(default_factory=ClusterSettings)
     config: SystemConfig = field(default_factory=SystemConfig)
+    extensions: tuple[MakeExtension, ...] = ()
+    """What makes the extensions of each run."""
 
     @property
     def rejoins(self) -> bool:
@@ -75,6 +80,7 @@ class NodePlan:
                 join_timeout=self.join_timeout,
                 rejoin_after=downed,
                 config=self.config,
+                extensions=[make() for make in self.extensions],
             )
         except ValueError as error:  # a name that cannot be part of an address
             raise ConfigError(str(error)) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Never, assert_never
+from typing import Final, Never, TypeAlias, assert_never
 
 from casty.address import ASK_PREFIX, UniqueAddress, WireRef
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
@@ -41,11 +41,7 @@ class Rule:
 
 ANYONE, MEMBER = Rule(Sender.anyone), Rule(Sender.member)
 
-RULES: Final[dict[type | FrameKind, Rule]] = {
-    # The reply goes wherever the sender says, so a stranger could choose whom this node dials.
-    ResolveNode: MEMBER,
-    SubscribeTopology: Rule(Sender.host, "reply_to"),
-    UnsubscribeTopology: Rule(Sender.host, "subscriber"),
+RULES: Final[dict[FrameKind, Rule]] = {
     # What these are for is in them: users' actors, and asks, slices and links of the sender's own.
     FrameKind.ENVELOPE: ANYONE,
     FrameKind.CONTROL: ANYONE,
@@ -58,21 +54,26 @@ RULES: Final[dict[type | FrameKind, Rule]] = {
     FrameKind.PAUSE: MEMBER,
     FrameKind.RESUME: MEMBER,
 }
-"""Each message that an actor of the library takes from another node, and each frame of a link.
+"""Each frame of a link. What is in a CONTROL frame has its rule in the `ControlRegistry`."""
 
-Those between the nodes themselves have theirs in the `ControlRegistry`.
-"""
-
-RESTRICTED: Final = frozenset(
-    kind for kind, rule in RULES.items() if isinstance(kind, FrameKind) and rule is not ANYONE
-)
+RESTRICTED: Final = frozenset(kind for kind, rule in RULES.items() if rule is not ANYONE)
 """Frames that not everybody may send."""
 
-OPEN_PATHS: Final[dict[str, tuple[type, ...]]] = {"/_cluster": (ResolveNode, SubscribeTopology, UnsubscribeTopology)}
-"""Actors of the library that other nodes may send to, and what; the tree under ``/_`` is closed else.
+OpenPaths: TypeAlias = dict[str, dict[type, Rule]]
+"""Actors of the library that other nodes may send to, and what, and who of them; the tree under ``/_`` is closed else.
 
 Anything else would be a bug of this node if it came from here, and would end it.
 """
+
+OPEN_PATHS: Final[OpenPaths] = {
+    "/_cluster": {
+        # The reply goes wherever the sender says, so a stranger could choose whom this node dials.
+        ResolveNode: MEMBER,
+        SubscribeTopology: Rule(Sender.host, "reply_to"),
+        UnsubscribeTopology: Rule(Sender.host, "subscriber"),
+    }
+}
+"""Those of every node; its extensions add to a copy."""
 
 
 def is_internal(path: str) -> bool:
@@ -84,9 +85,9 @@ def is_internal(path: str) -> bool:
     return path.startswith(INTERNAL_PREFIX) and not path.startswith(ASK_PREFIX)
 
 
-def is_open(path: str, message: object) -> bool:
-    """Return whether other nodes may send ``message`` to ``path`` at all."""
-    return not is_internal(path) or isinstance(message, OPEN_PATHS.get(path, ()))
+def rule_of(open_paths: OpenPaths, path: str, message: object) -> Rule | None:
+    """Return who may send ``message`` to an actor of the library; None where other nodes may not at all."""
+    return open_paths.get(path, {}).get(type(message))
 
 
 class ForeignRefError(DecodeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Never, TypeAlias, assert_never, cast
+from typing import Never, TypeAlias, assert_never
 
 import trio
 
@@ -12,25 +12,19 @@ from casty.cluster.commands import (
     ClusterCmd,
     Down,
     Finish,
+    GetClusterActor,
     GetClusterState,
-    GetReceptionist,
     GetSuspicions,
     Leave,
-    PeerSaid,
     ResolveNode,
     SubscribeTopology,
     Subsystems,
     UnsubscribeTopology,
-    UnwatchRemote,
-    WatchRemote,
 )
-from casty.cluster.death_watch.watch import add_watch_messages, watch_behavior
-from casty.cluster.membership.control_messages import add_membership_messages
+from casty.cluster.extensions import Extensions
 from casty.cluster.membership.heartbeat import heartbeat_behavior
 from casty.cluster.membership.topology import topology_behavior
 from casty.cluster.node import ClusterNode
-from casty.cluster.receptionist.receptionist import receptionist_behavior
-from casty.cluster.receptionist.services import Register
 from casty.cluster.remoting.inbound import Inbound
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import Mailbox
@@ -38,7 +32,7 @@ from casty.protocol.assembly import availability_of, topology_settings
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import DownMember, LeaveMember, Start, WorkFinished
 from casty.protocol.membership.machine import Topology
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef
 from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.watching import add_watcher
 from casty.runtime.behavior.behavior import Behavior, task
@@ -52,43 +46,45 @@ from casty.wire.chunking.chunks import KEPT_SECONDS
 HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
 """Peers fill it: beyond it their heartbeats are dropped, and the next ones count."""
 
+CLUSTER_PATH = "/_cluster"
 
 ClusterMessage: TypeAlias = ClusterCmd | Finish | Terminated
 
 
 def cluster_behavior(
-    node: ClusterNode, local_transport: LocalTransport, seeds: tuple[NodeAddress, ...], rng: Rng
+    node: ClusterNode,
+    extensions: Extensions,
+    local_transport: LocalTransport,
+    seeds: tuple[NodeAddress, ...],
+    rng: Rng,
 ) -> Behavior[ClusterMessage]:
     """Return the behaviour of ``_cluster``."""
 
     async def main(ctx: ActorContext[ClusterMessage], inbox: Inbox[ClusterMessage]) -> None:
         try:
             node.subsystems = _spawn_subsystems(ctx, node, seeds, rng)
-            _begin(ctx, node, local_transport)
-            take = partial(_take, node)
+            _begin(ctx, node, extensions, local_transport)
+            take = partial(_take, node, extensions)
             async for message in inbox:
                 attempt(take, message)
         finally:
-            _unhook(node)
+            node.kernel.on_spawn = None
+            extensions.end()
 
     return task(main)
 
 
-def add_control_messages(node: ClusterNode) -> None:
-    """Have a node know what nodes say to each other."""
-    add_membership_messages(node)
-    add_watch_messages(
-        node.control, lambda peer, message, size: node.watch_mail.put(peer, PeerSaid(peer, message), size)
-    )
-
-
-def _begin(ctx: ActorContext[ClusterMessage], node: ClusterNode, local_transport: LocalTransport) -> None:
-    """Have the node join, once its transport runs where it has one."""
-    _hook_into(node)
+def _begin(
+    ctx: ActorContext[ClusterMessage], node: ClusterNode, extensions: Extensions, local_transport: LocalTransport
+) -> None:
+    """Start the extensions, then have the node join, once its transport runs where it has one."""
+    extensions.start(ctx)
+    node.kernel.on_spawn = node.register_spawned
     if node.transport is None:
         node.subsystems.topology.tell(Start())
     else:
         local_transport.receive_backpressure = node.receive_backpressure
+        local_transport.open_paths = node.open_paths
         ctx.spawn(_peers_behavior(node, node.transport, Inbound(node, local_transport)), "_peers")
     for child in ctx.children:
         ctx.watch(child)
@@ -102,24 +98,7 @@ def _spawn_subsystems(
     return Subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology"),
         ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=HEARTBEAT_MAILBOX),
-        ctx.spawn(receptionist_behavior(node), "_receptionist"),
-        ctx.spawn(watch_behavior(node), "_watch"),
     )
-
-
-def _hook_into(node: ClusterNode) -> None:
-    """Have actors that are spawned from now on be known to the codec and the receptionist."""
-    receptionist = node.subsystems.receptionist
-
-    def offer(key: object, ref: ActorRef[Never]) -> None:
-        receptionist.tell(Register(cast("ServiceKey[Never]", key), ref))
-
-    node.kernel.on_spawn = node.register_spawned
-    node.kernel.discovery = offer
-    if node.transport is not None:
-        watch = node.subsystems.watch
-        node.kernel.watch_remote = lambda watcher, ref: watch.tell(WatchRemote(watcher, ref))
-        node.kernel.unwatch_remote = lambda watcher, ref: watch.tell(UnwatchRemote(watcher, ref))
 
 
 class Guard:
@@ -138,11 +117,6 @@ def guard(node: ClusterNode, ref: ActorRef[Never]) -> None:
     actor = ref.owner() if isinstance(ref, OwnRef) else None
     if actor is not None:
         add_watcher(actor, node.kernel.next_uid(), Guard(node))
-
-
-def _unhook(node: ClusterNode) -> None:
-    kernel = node.kernel
-    kernel.on_spawn = kernel.discovery = kernel.watch_remote = kernel.unwatch_remote = None
 
 
 def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbound) -> Behavior[Never]:
@@ -178,15 +152,15 @@ async def _keep_house(node: ClusterNode) -> None:
         node.assembler.drop_old(trio.current_time())
 
 
-def _take(node: ClusterNode, message: ClusterMessage) -> None:
+def _take(node: ClusterNode, extensions: Extensions, message: ClusterMessage) -> None:
     topology = node.subsystems.topology
     match message:
         case ResolveNode() | SubscribeTopology() | UnsubscribeTopology() | GetClusterState():
             topology.tell(message)
         case GetSuspicions():
             node.subsystems.heartbeat.tell(message)
-        case GetReceptionist(reply_to):
-            reply_to.tell(node.subsystems.receptionist)
+        case GetClusterActor(name, reply_to):
+            reply_to.tell(node.kernel.targets.get(f"{CLUSTER_PATH}/{name}"))
         case Leave(address):
             topology.tell(LeaveMember(address))
         case Finish():
@@ -194,7 +168,8 @@ def _take(node: ClusterNode, message: ClusterMessage) -> None:
         case Down(address):
             topology.tell(DownMember(address))
         case Terminated(ref, cause):
-            # A node without one of its subsystems would be a member that does not behave like one.
-            node.fail(ref, cause)
+            if not extensions.lose(ref, cause):
+                # A node without one of its subsystems would be a member that does not behave like one.
+                node.fail(ref, cause)
         case _ as never:
             assert_never(never)

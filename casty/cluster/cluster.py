@@ -11,18 +11,23 @@ from typing import Never, cast
 import trio
 
 from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
-from casty.cluster.actor import add_control_messages, cluster_behavior, guard
-from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterState, GetReceptionist, Leave
+from casty.cluster.actor import cluster_behavior, guard
+from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
+from casty.cluster.death_watch.watch import DeathWatchExtension
+from casty.cluster.extension import ClusterExtension, check_extensions
+from casty.cluster.extensions import Extensions
 from casty.cluster.leases.lease import identify_lease
 from casty.cluster.leases.serving import ServingLease
+from casty.cluster.membership.control_messages import add_membership_messages
 from casty.cluster.membership.membership_status import up_members
 from casty.cluster.node import ClusterNode
 from casty.cluster.observability.cluster_metrics import collect_transport
+from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
 from casty.config.validation import address_meant, check_at_least, check_callable, written_address
-from casty.errors import ConfigError, NodeDowned
+from casty.errors import AskFailed, ConfigError, NodeDowned
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import WantServing
 from casty.protocol.state.cluster_state import ClusterState
@@ -35,6 +40,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
 
 INCARNATION_BITS = 63
+RECEPTIONIST = "_receptionist"
 LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
 LARGE_TIMEOUT = 2.0
@@ -119,6 +125,8 @@ class Cluster:
             availability_interval=availability_interval,
             failure_detector=failure_detector_config or FailureDetectorConfig(),
         )
+        self._receptionist = ReceptionistExtension()
+        self._extensions = Extensions((self._receptionist, DeathWatchExtension()))
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
         self._last: LastMembership | None = None
@@ -135,6 +143,7 @@ class Cluster:
         *,
         remote_transport: RemoteTransport | None = None,
         rng: Rng | None = None,
+        extensions: Sequence[ClusterExtension] = (),
     ) -> Cluster:
         """Make a handle with all of `ClusterSettings`, of which the constructor has the most used.
 
@@ -145,11 +154,18 @@ class Cluster:
             remote_transport: Carrier of the traffic between nodes; None: a cluster of this node alone.
             rng: Source of the node's choices, for simulations; None draws from the seed of the system's config,
                 or from the operating system.
+            extensions: Features of the node besides, in the order in which they start.
 
         Returns:
             A handle that has not been started.
+
+        Raises:
+            ConfigError: An extension is none, or two of them are in each other's way.
         """
         cluster = cls(system, config, remote_transport=remote_transport)
+        own = cluster._extensions.all
+        check_extensions(extensions, own=own)
+        cluster._extensions = Extensions((*own, *extensions))
         cluster._settings = settings
         if rng is not None:
             cluster._rng = rng
@@ -198,7 +214,10 @@ class Cluster:
         Raises:
             RuntimeError: The cluster has not been started.
         """
-        return self._running().subsystems.receptionist
+        self._running()
+        if self._receptionist.ref is None:
+            raise RuntimeError(NOT_STARTED)
+        return self._receptionist.ref
 
     async def start(self) -> None:
         """Join or form the cluster; on return this node is a member, gossips and monitors heartbeats.
@@ -209,7 +228,8 @@ class Cluster:
         Raises:
             BindError: The port cannot be had.
             ConfigError: The host binds every interface and no advertised host is set, or is not loopback and
-                the network is not told ``insecure=True``.
+                the network is not told ``insecure=True``; or a name of an extension is taken, or what it says to
+                other nodes cannot travel.
             JoinRefused: The cluster refuses this node for good; the message holds its reason.
             LeaseError: The lease of ``lease_majority`` cannot be used.
             RuntimeError: Started twice, or the system is in a cluster already.
@@ -231,7 +251,8 @@ class Cluster:
             node.lease_id, node.last = lease_id, self._last
             node.contacts.expect(seeds, self.self_node, self._last, is_free=self._settings.allow_new_cluster)
             local = self._local_transport or LocalTransport(self._system)
-            self._ref = spawn_system_actor(self._system, cluster_behavior(node, local, seeds, self._rng), "_cluster")
+            behavior = cluster_behavior(node, self._extensions, local, seeds, self._rng)
+            self._ref = spawn_system_actor(self._system, behavior, "_cluster")
             guard(node, self._ref)
             kernel_of(self._system).closing.append(self._leave)
             await node.contacts.wait_joined(node.board)
@@ -272,8 +293,12 @@ class Cluster:
             AskFailed: The cluster has been shut down.
             RuntimeError: The cluster has not been started.
         """
-        receptionist: ActorRef[ReceptionistCmd] = await self._system.ask(self.ref, GetReceptionist, timeout=timeout)
-        return receptionist
+        found: ActorRef[Never] | None = await self._system.ask(
+            self.ref, lambda reply_to: GetClusterActor(RECEPTIONIST, reply_to), timeout=timeout
+        )
+        if found is None:
+            raise AskFailed("the receptionist of this node has ended")
+        return found.of(cast("type[ReceptionistCmd]", object))
 
     async def wait_up(self, count: int) -> None:
         """Wait until enough members are up in this node's view. It has no time-out of its own.
@@ -382,6 +407,7 @@ class Cluster:
         self._node.cluster_metrics.collect(metrics, self._node.board.snapshot, self._node.self_node)
         if self._transport is not None and self._transport.is_running:
             collect_transport(self._transport.statistics(), metrics)
+        self._extensions.collect(metrics)
 
     def serving_lease(self) -> ServingLease:
         """Get the lease that says whether this node may do work of which only one node may do it.
@@ -480,6 +506,8 @@ class Cluster:
             return
         self._node.board.on_end = None
         self._node.is_leaving = True
+        if self._node.board.joined and not self._node.board.ended:
+            await self._extensions.leave(self._at_most(self._settings.leave_timeout))
         if self._node.paused_sends is not None and self._node.board.joined:
             with trio.move_on_after(self._at_most(LARGE_TIMEOUT)):
                 await self._node.paused_sends.wait_empty()
@@ -496,6 +524,7 @@ class Cluster:
             self._config.node_id,
             incarnation=self._rng.getrandbits(INCARNATION_BITS) | 1,
             version=VERSION,
+            extra=self._extensions.extra,
         )
         node = ClusterNode(
             self._system,
@@ -505,7 +534,8 @@ class Cluster:
             transport=self._transport,
             event_stream=self._event_stream,
         )
-        add_control_messages(node)
+        add_membership_messages(node)
+        self._extensions.attach(node)
         return node
 
     async def _bind(self) -> NodeAddress:
@@ -531,6 +561,7 @@ class Cluster:
             if self._node is not None and self._node.paused_sends is not None:
                 self._node.paused_sends.close("this node has left")
         if self._ref is not None:
+            await self._extensions.stop(self._system)
             self._system.stop(self._ref)
             await self._system.wait_stopped(self._ref)
         if self._transport is not None:  # it may be bound and never have run

@@ -8,11 +8,8 @@ from typing import Never, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.peer_queue import PeerReady
-from casty.cluster.receptionist.services import ReceptionistCmd
-from casty.protocol.effects import TimerFired
 from casty.protocol.failure_detector.monitor import AvailabilityEvent
 from casty.protocol.membership.inputs import TopologyEvent
-from casty.protocol.messages.watching import WatchMessage
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.state.member import Member
 from casty.protocol.state.membership_state import Gossip
@@ -61,6 +58,7 @@ class UnsubscribeTopology:
     """The ref that `SubscribeTopology` named. One that is not subscribed changes nothing."""
 
 
+@message("casty.GetClusterState")
 @dataclass(frozen=True, slots=True)
 class GetClusterState:
     """Ask for what this node knows of the cluster."""
@@ -68,6 +66,7 @@ class GetClusterState:
     reply_to: ActorRef[ClusterState]
 
 
+@message("casty.Suspicions")
 @dataclass(frozen=True, slots=True)
 class Suspicions:
     """How much a node suspects each one that it monitors: phi, which the threshold is compared with.
@@ -78,6 +77,7 @@ class Suspicions:
     phi: dict[NodeAddress, float]
 
 
+@message("casty.GetSuspicions")
 @dataclass(frozen=True, slots=True)
 class GetSuspicions:
     """Ask how much this node suspects those that it monitors."""
@@ -104,13 +104,16 @@ class GetMembership:
     reply_to: ActorRef[Membership]
 
 
+@message("casty.GetClusterActor")
 @dataclass(frozen=True, slots=True)
-class GetReceptionist:
-    """Ask for the receptionist of this node."""
+class GetClusterActor:
+    """Ask for an actor under ``_cluster`` by its name, such as ``_receptionist``; None where nobody has it."""
 
-    reply_to: ActorRef[ActorRef[ReceptionistCmd]]
+    name: str
+    reply_to: ActorRef[ActorRef[Never] | None]
 
 
+@message("casty.Leave")
 @dataclass(frozen=True, slots=True)
 class Leave:
     """Let the member at this address leave gracefully."""
@@ -118,6 +121,7 @@ class Leave:
     address: NodeAddress
 
 
+@message("casty.Down")
 @dataclass(frozen=True, slots=True)
 class Down:
     """Declare the member at this address down: an operator knows that it is gone."""
@@ -136,48 +140,13 @@ ClusterCmd: TypeAlias = (
     | UnsubscribeTopology
     | GetClusterState
     | GetSuspicions
-    | GetReceptionist
+    | GetClusterActor
     | Leave
     | Down
 )
 """Everything that the ref of a cluster accepts."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchRemote:
-    """Have ``watcher`` told when the actor of another node behind ``ref`` ends."""
-
-    watcher: ActorRef[Never]
-    ref: ActorRef[Never]
-
-
-@dataclass(frozen=True, slots=True)
-class UnwatchRemote:
-    """End what `WatchRemote` began."""
-
-    watcher: ActorRef[Never]
-    ref: ActorRef[Never]
-
-
-@dataclass(frozen=True, slots=True)
-class PeerSaid:
-    """A peer said something about a watch."""
-
-    peer: UniqueAddress
-    message: WatchMessage
-
-
-@dataclass(frozen=True, slots=True)
-class LocalEnded:
-    """An actor of this node, which a peer watches, has ended."""
-
-    peer: UniqueAddress
-    serial: int
-    reason: str | None
-
-
-WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | PeerReady | LocalEnded | TopologySnapshot | TimerFired
-"""Everything that the watch actor takes."""
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
 """Everything that the heartbeat actor takes."""
@@ -187,9 +156,7 @@ TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerRea
 
 @dataclass(frozen=True, slots=True)
 class Subsystems:
-    """The actors under the cluster actor."""
+    """The actors under the cluster actor that every node has; all others are of extensions."""
 
     topology: ActorRef[TopologyCmd]
     heartbeat: ActorRef[HeartbeatCmd]
-    receptionist: ActorRef[ReceptionistCmd]
-    watch: ActorRef[WatchCmd]

@@ -99,6 +99,12 @@ class ControlRegistry:
         if sender is Sender.host:
             raise ConfigError(f"{wire_name!r} must be for anyone, inviter or member, got {sender}: it names no actor")
 
+    def remove(self, cls: type) -> None:
+        """Know a control message no more: one that comes is ignored, as one of a newer node."""
+        entry = self.by_class.pop(cls, None)
+        if entry is not None:
+            del self.by_name[entry.wire_name]
+
     def entry_of(self, message: object) -> ControlEntry:
         """Return the entry of a message that is to be sent. TypeError for a class that was not added."""
         entry = self.by_class.get(type(message))

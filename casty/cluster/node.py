@@ -15,14 +15,8 @@ from typing import Final, Never
 import trio
 
 from casty.address import ASK_PREFIX, LastMembership, NodeAddress, UniqueAddress, WireRef, in_words
-from casty.cluster.access import ForeignRefError, as_of, may_name
-from casty.cluster.commands import (
-    PeerSaid,
-    ResolveNode,
-    SubscribeTopology,
-    Subsystems,
-    UnsubscribeTopology,
-)
+from casty.cluster.access import OPEN_PATHS, ForeignRefError, OpenPaths, as_of, may_name
+from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
 from casty.cluster.control_registry import ControlRegistry
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.membership.membership_status import MembershipStatus
@@ -35,7 +29,7 @@ from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
 from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
 from casty.config import ClusterSettings
-from casty.errors import ActorStoppedError, CastyError, DecodeError, ProtocolError
+from casty.errors import ActorStoppedError, CastyError, ConfigError, DecodeError, ProtocolError
 from casty.protocol.gossip.state_pages import StateAssembler
 from casty.protocol.membership.inputs import Received
 from casty.protocol.membership.status import REPORT_TYPES
@@ -146,9 +140,10 @@ class ClusterNode:
             self.control_codec.register(report_type, name=name)
         for public_type in REMOTE_TYPES:
             self.codec.register(public_type)
+        self.open_paths: OpenPaths = {path: dict(rules) for path, rules in OPEN_PATHS.items()}
+        """Actors under ``/_`` that other nodes may send to, and what."""
         self.state_pages = StateAssembler()
         self.topology_mail: PeerQueue[Received] = PeerQueue(self._ring_topology)
-        self.watch_mail: PeerQueue[PeerSaid] = PeerQueue(self._ring_watch)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Frames that are longer travel in slices."""
         self.undelivered_frames = UndeliveredFrames(self._show_dead, self._count_dead)
@@ -171,8 +166,9 @@ class ClusterNode:
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""
-        error = CastyError(f"{ref.path} has ended, and the node with it")
-        error.__cause__ = cause
+        error = cause if isinstance(cause, ConfigError) else CastyError(f"{ref.path} has ended, and the node with it")
+        if error is not cause:
+            error.__cause__ = cause
         self.board.end(error)
         fail_system(self.system, error)
 
@@ -240,9 +236,6 @@ class ClusterNode:
 
     def _ring_topology(self, mail: PeerReady) -> None:
         self.subsystems.topology.tell(mail)
-
-    def _ring_watch(self, mail: PeerReady) -> None:
-        self.subsystems.watch.tell(mail)
 
     def is_member(self, run: UniqueAddress) -> bool:
         """Whether this node knows the run as a member."""

@@ -14,6 +14,7 @@ import trio
 
 from casty.address import NodeAddress, NodeId
 from casty.cluster.cluster import Cluster, bound_leaving
+from casty.cluster.extension import ClusterExtension
 from casty.cluster.receptionist.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig
 from casty.config.validation import (
@@ -77,6 +78,7 @@ class ClusteredActorSystem(ActorSystem):
             last one knew, and begins no cluster without more than half of them, downed too. None for a first run.
         config: Settings of the actor system; None means ``SystemConfig()``.
         network: What replaces TCP, such as a host of a `MemoryNetwork` in a test.
+        extensions: Features of this node besides, in the order in which they start: see `ClusterExtension`.
 
     Raises:
         ConfigError: A parameter makes no sense, or the host is not loopback and ``insecure`` is False. The
@@ -107,6 +109,7 @@ class ClusteredActorSystem(ActorSystem):
         rejoin_after: NodeDowned | None = None,
         config: SystemConfig | None = None,
         network: Network | None = None,
+        extensions: Sequence[ClusterExtension] = (),
     ) -> None:
         super().__init__(name, config=config)
         self.settings: ClusterSettings = settings or ClusterSettings()
@@ -136,7 +139,7 @@ class ClusteredActorSystem(ActorSystem):
             rng=None if self.config.seed is None else Random(self.config.seed),
         )
         self.cluster: Cluster = Cluster.from_settings(
-            self, self.cluster_config, self.settings, remote_transport=transport
+            self, self.cluster_config, self.settings, remote_transport=transport, extensions=extensions
         )
         """Handle of this node's membership."""
         if rejoin_after is not None:

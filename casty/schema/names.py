@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from casty.address import ActorAddress, NodeAddress
+from casty.address import ActorAddress, NodeAddress, UniqueAddress
 from casty.errors import UnsupportedTypeError
 from casty.schema.fields import RecordFields
 from casty.schema.types import UnresolvedNameError, check, is_generic
@@ -172,3 +172,4 @@ def _sample(cls: Any) -> object:
 # The module of addresses lies below this one, so what decorates every other class of the library is called here.
 message("casty.ActorAddress")(ActorAddress)
 message("casty.NodeAddress")(NodeAddress)
+message("casty.UniqueAddress")(UniqueAddress)

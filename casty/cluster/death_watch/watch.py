@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Never, TypeAlias, assert_never
 
 from casty.address import UniqueAddress
-from casty.cluster.commands import LocalEnded, SubscribeTopology, UnwatchRemote, WatchCmd, WatchRemote
+from casty.cluster.commands import SubscribeTopology
 from casty.cluster.control_registry import ControlRegistry, Deliver
+from casty.cluster.death_watch.watch_commands import LocalEnded, PeerSaid, UnwatchRemote, WatchCmd, WatchRemote
+from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.node import ClusterNode
-from casty.cluster.peer_queue import PeerReady
+from casty.cluster.peer_queue import PeerQueue, PeerReady
 from casty.errors import RemoteFailure
 from casty.protocol.death_watch.machine import Attach, DeathWatch, Detach, Target, TellEnd, WatchEffect
 from casty.protocol.effects import Send, SendIfUp, StartTimer, TimerFired
@@ -63,9 +65,10 @@ class PeerWatcher:
 class WatchDriver:
     """The machine, what it is told, and what performs its effects."""
 
-    def __init__(self, node: ClusterNode, ctx: ActorContext[WatchCmd]) -> None:
+    def __init__(self, node: ClusterNode, ctx: ActorContext[WatchCmd], mail: PeerQueue[PeerSaid]) -> None:
         self._node = node
         self._ctx = ctx
+        self._mail = mail
         self._machine: DeathWatch[Watch] = DeathWatch(frozenset({node.self_node}))
         self._attached: dict[tuple[UniqueAddress, int], PeerWatcher] = {}
 
@@ -78,7 +81,7 @@ class WatchDriver:
             case UnwatchRemote(watcher, ref):
                 return machine.unwatch((watcher, ref))
             case PeerReady():
-                said = self._node.watch_mail.take(event)
+                said = self._mail.take(event)
                 try:
                     return machine.hear(said.peer, said.message, exists=self._exists(said.message))
                 except Exception as error:  # the boundary of one message of a peer, which must not end this node
@@ -153,11 +156,11 @@ def add_watch_messages(registry: ControlRegistry, said: Deliver[WatchMessage]) -
     registry.add(TerminatedNoted, "casty.terminated.ack", Lane.control, said)
 
 
-def watch_behavior(node: ClusterNode) -> Behavior[WatchCmd]:
+def watch_behavior(node: ClusterNode, mail: PeerQueue[PeerSaid]) -> Behavior[WatchCmd]:
     """Return the behaviour of ``_watch``."""
 
     async def main(ctx: ActorContext[WatchCmd], inbox: Inbox[WatchCmd]) -> None:
-        driver = WatchDriver(node, ctx)
+        driver = WatchDriver(node, ctx, mail)
         node.subsystems.topology.tell(SubscribeTopology(ctx.self))
         try:
             await drive(driver, inbox, driver.perform)
@@ -165,3 +168,39 @@ def watch_behavior(node: ClusterNode) -> Behavior[WatchCmd]:
             driver.close()
 
     return task(main)
+
+
+class DeathWatchExtension(ClusterExtension):
+    """Death watch as a part of a node: its messages, its actor, and its hooks in the runtime."""
+
+    name = "death_watch"
+
+    def __init__(self) -> None:
+        self._actor: ActorRef[WatchCmd] | None = None
+        self.mail: PeerQueue[PeerSaid] = PeerQueue(self._tell)
+        """What peers say, each in a queue of its own."""
+
+    def attach(self, node: ExtensionNode) -> None:
+        """Know the messages of death watch."""
+        add_watch_messages(node.inside.control, self._said)
+
+    def start(self, node: ExtensionNode) -> None:
+        """Spawn the actor, and have the watches of actors here on those of other nodes led to it."""
+        inside = node.inside
+        self._actor = node.spawn(watch_behavior(inside, self.mail), "_watch")
+        if inside.transport is not None:
+            inside.kernel.watch_remote = lambda watcher, ref: self._tell(WatchRemote(watcher, ref))
+            inside.kernel.unwatch_remote = lambda watcher, ref: self._tell(UnwatchRemote(watcher, ref))
+
+    def ended(self) -> None:
+        """Have nobody watch actors of other nodes any more."""
+        if self.node is not None:
+            kernel = self.node.inside.kernel
+            kernel.watch_remote = kernel.unwatch_remote = None
+
+    def _said(self, peer: UniqueAddress, message: WatchMessage, size: int) -> None:
+        self.mail.put(peer, PeerSaid(peer, message), size)
+
+    def _tell(self, command: WatchRemote | UnwatchRemote | PeerReady) -> None:
+        if self._actor is not None:
+            self._actor.tell(command)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Never, TypeAlias, assert_never
+from typing import Any, Never, TypeAlias, assert_never, cast
 
 from casty.cluster.commands import SubscribeTopology
+from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.node import ClusterNode
 from casty.cluster.receptionist.services import (
     Deregister,
@@ -180,3 +181,27 @@ def receptionist_behavior(node: ClusterNode) -> Behavior[ReceptionistMessage]:
             attempt(driver.take, message)
 
     return task(main)
+
+
+class ReceptionistExtension(ClusterExtension):
+    """The receptionist as a part of a node: its actor, and its hook in the runtime. Gossip carries its slots."""
+
+    name = "receptionist"
+
+    def __init__(self) -> None:
+        self.ref: ActorRef[ReceptionistCmd] | None = None
+        """The receptionist; None before the node has started."""
+
+    def start(self, node: ExtensionNode) -> None:
+        """Spawn the actor, and have it offer what is made by ``Behaviors.discoverable``."""
+        ref = self.ref = node.spawn(receptionist_behavior(node.inside), "_receptionist")
+
+        def offer(key: object, actor: ActorRef[Never]) -> None:
+            ref.tell(Register(cast("ServiceKey[Never]", key), actor))
+
+        node.inside.kernel.discovery = offer
+
+    def ended(self) -> None:
+        """Have nobody offered any more."""
+        if self.node is not None:
+            self.node.inside.kernel.discovery = None

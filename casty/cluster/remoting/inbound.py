@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casty.address import ASK_PREFIX, NodeAddress, UniqueAddress
-from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rule, admits, is_internal, is_open
+from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rule, admits, is_internal, rule_of
 from casty.cluster.node import ClusterNode
 from casty.cluster.observability.status_report import report_frames
 from casty.cluster.remoting.fast_receive import FastReceive
@@ -238,8 +238,9 @@ class Inbound:
         ``cost`` is what one of a stranger takes up while it waits.
         """
         path, uid, message, name, wait, _ = envelope
-        if is_internal(path) and is_open(path, message):
-            if not self._admits(peer, RULES[type(message)], message, name):
+        if is_internal(path):
+            rule = rule_of(self._node.open_paths, path, message)
+            if rule is not None and not self._admits(peer, rule, message, name):
                 self._not_delivered(peer, Notice("refused", path, uid, name, 0 if wait is None else wait[1]))
                 return False
         receive_backpressure = self._node.receive_backpressure

@@ -6,7 +6,7 @@ from math import inf
 from typing import Never
 
 from casty.address import UniqueAddress, serial_of
-from casty.cluster.access import is_internal, is_open
+from casty.cluster.access import OPEN_PATHS, OpenPaths, is_internal, rule_of
 from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, ReceiveBackpressure
 from casty.cluster.remoting.type_filter import Acceptances
 from casty.errors import AskFailed
@@ -23,8 +23,8 @@ from casty.wire.envelope import NoticeCode, Wait
 class LocalTransport:
     """Delivers what other nodes send to the actors of one system.
 
-    Actors of the library are not reachable by path from outside, except the cluster actor and the
-    slots of pending asks.
+    Actors of the library are not reachable by path from outside, except the cluster actor, the
+    slots of pending asks, and what extensions open of theirs.
 
     Parameters:
         system: System whose actors get what arrives.
@@ -35,6 +35,8 @@ class LocalTransport:
         self._acceptances = Acceptances()
         self.receive_backpressure: ReceiveBackpressure | None = None
         """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
+        self.open_paths: OpenPaths = OPEN_PATHS
+        """Actors of the library that other nodes may send to, and what; the cluster adds those of its extensions."""
         self.delivered: int = 0
         """Messages and replies that reached an actor or an ask."""
         self.refused: int = 0
@@ -173,7 +175,7 @@ class LocalTransport:
 
         None for a reply that comes too late: it is a dead letter here, and no matter of the node that answers.
         """
-        if not is_open(path, message):
+        if is_internal(path) and rule_of(self.open_paths, path, message) is None:
             return "no_actor"
         target = kernel.target(path, uid)
         if target is None and serial_of(path) is not None:

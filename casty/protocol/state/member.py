@@ -90,7 +90,7 @@ class Member(_Known):
     version: str = field(default="", kw_only=True)
     """The version of casty that the node runs."""
     extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)
-    """What nodes of later versions say of themselves, by name: kept and passed on, not read."""
+    """What a node says of itself besides, by name: what its `ClusterExtension`s can. Kept and passed on."""
 
     @property
     def unique(self) -> UniqueAddress:

@@ -216,11 +216,10 @@ class Codec:
     def _give_name(self, type_form: object, name: str) -> None:
         if not isinstance(type_form, type):
             raise TypeError(f"only a class can be given a wire name, got {describe(type_form)}")
-        if self.name_of(type_form) == name:
-            return
-        if name in self._by_name or type_form in self._by_class:
+        if name not in self._by_name and type_form not in self._by_class:
+            self._own_names[type_form] = name
+        elif self.name_of(type_form) != name:
             raise ValueError(f"wire name {name!r} or the class {type_form.__qualname__} is registered already")
-        self._own_names[type_form] = name
 
     def _add(self, variant: object) -> TypeEntry:
         key = strip(variant)

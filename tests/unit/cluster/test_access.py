@@ -15,6 +15,7 @@ from casty import (
     ResolveNode,
     SubscribeTopology,
     TopologySnapshot,
+    UnsubscribeTopology,
 )
 from casty.cluster.access import ANYONE, OPEN_PATHS, RULES, Sender
 from casty.cluster.observability.cluster_metrics import OTHER
@@ -77,6 +78,11 @@ def inbound_of(system):
     return system.cluster._running().transport._exchange.handler
 
 
+def waiting(system) -> int:
+    death_watch = system.cluster._extensions.all[1]
+    return len(system.cluster._node.topology_mail._letters) + len(death_watch.mail._letters)
+
+
 def recorder(seen: list[TopologySnapshot]) -> Behavior[TopologySnapshot]:
     async def take(ctx: ActorContext[TopologySnapshot], snapshot: TopologySnapshot) -> Behavior[TopologySnapshot]:
         seen.append(snapshot)
@@ -98,10 +104,11 @@ ANYONES = {
 
 
 def test_each_message_that_another_node_can_send_has_a_rule() -> None:
-    open_types = {kind for kinds in OPEN_PATHS.values() for kind in kinds}
-    assert set(RULES) == {*open_types, *(set(FrameKind) - HANDSHAKE - OF_LINKS)}
-    restricted = {kind for kind, rule in RULES.items() if rule is not ANYONE}
-    assert restricted == {*open_types, FrameKind.PAUSE, FrameKind.RESUME}
+    assert set(RULES) == set(FrameKind) - HANDSHAKE - OF_LINKS
+    assert {kind for kind, rule in RULES.items() if rule is not ANYONE} == {FrameKind.PAUSE, FrameKind.RESUME}
+    assert {path: {kind: rule.sender for kind, rule in rules.items()} for path, rules in OPEN_PATHS.items()} == {
+        "/_cluster": {ResolveNode: Sender.member, SubscribeTopology: Sender.host, UnsubscribeTopology: Sender.host}
+    }
 
 
 def test_each_control_message_is_for_members_but_those_that_are_judged_otherwise() -> None:
@@ -125,10 +132,10 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
         entry = node.control.entry_of(message)
         name, lane = entry.wire_name, entry.lane
         body = node.control_codec.frame_control(message)[HEADER_BYTES:]
-        before = len(node.topology_mail._letters) + len(node.watch_mail._letters)
+        before = waiting(a)
         inbound_of(a).frame(STRANGER, lane, FrameKind.CONTROL, body)
         assert node.cluster_metrics.refused[name] == 1, name
-        assert len(node.topology_mail._letters) + len(node.watch_mail._letters) == before, name
+        assert waiting(a) == before, name
         inbound_of(a).frame(b.cluster._node.self_node, lane, FrameKind.CONTROL, body)
         assert node.cluster_metrics.refused[name] == 1, name
     for kind in (FrameKind.PAUSE, FrameKind.RESUME):

@@ -82,6 +82,13 @@ def test_a_control_message_is_a_class_and_names_no_actor_of_its_sender():
         registry.add(Count, "shop.count", Lane.control, ignore, sender=Sender.host)
 
 
+def test_a_class_of_the_main_program_needs_no_other_name_than_the_one_that_it_is_added_with():
+    registry = control_registry()
+    cls = dataclass(frozen=True)(type("Main", (), {"__module__": "__main__", "__annotations__": {"number": "int"}}))
+    registry.add(cls, "shop.main", Lane.control, ignore)
+    assert registry.by_name["shop.main"].cls is cls
+
+
 def test_a_registry_has_a_bound():
     registry = control_registry()
     for number in range(ENTRIES_MAX - len(registry)):

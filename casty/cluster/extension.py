@@ -1,0 +1,308 @@
+"""What extends a node of a cluster: `ClusterExtension`, and the `ExtensionNode` that it is given.
+
+Owns the contract between a node and a feature of it. It does not know any feature: the receptionist and death watch are
+extensions as those of users are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from typing import Any, ClassVar, Final, Literal, TypeVar, cast
+
+from casty.address import UniqueAddress
+from casty.cluster.access import MEMBER, Sender
+from casty.cluster.commands import SubscribeTopology
+from casty.cluster.control_registry import Deliver
+from casty.cluster.node import ClusterNode
+from casty.config import Mailbox
+from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, is_extra
+from casty.errors import CastyError, ConfigError
+from casty.protocol.state.cluster_state import TopologySnapshot
+from casty.protocol.state.member import Member, MemberStatus
+from casty.refs import ActorRef
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.system.metrics import Metrics
+from casty.runtime.system.system import ActorSystem
+from casty.wire.frame import Lane
+
+M = TypeVar("M")
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+RESERVED_TABLES: Final = frozenset({"node", "cluster", "actors"})
+"""Tables of a ``casty.toml`` that are the library's own."""
+RESERVED_ACTORS: Final = frozenset({"_topology", "_heartbeat", "_peers"})
+"""Actors under ``_cluster`` that every node has."""
+
+LaneName = Literal["control", "ordinary"]
+SenderName = Literal["member", "anyone"]
+
+
+class ExtensionNode:
+    """The node that an extension belongs to, as it sees that.
+
+    Made by casty, one for each extension of a node; `ClusterExtension.attach` gets it first.
+    """
+
+    def __init__(self, extension: ClusterExtension, inside: ClusterNode) -> None:
+        self.extension: ClusterExtension = extension
+        """Extension that it was made for."""
+        self.inside: ClusterNode = inside
+        """The node itself, for casty's own extensions. It may change in any release."""
+        self._ctx: ActorContext[Any] | None = None
+        self._control: list[type] = []
+        self._actors: list[ActorRef[Any]] = []
+        self._is_ended = False
+
+    @property
+    def system(self) -> ActorSystem:
+        """The actor system of the node."""
+        return self.inside.system
+
+    @property
+    def self_node(self) -> UniqueAddress:
+        """The run of the node: where others reach it."""
+        return self.inside.self_node
+
+    @property
+    def members(self) -> frozenset[Member]:
+        """Members in the latest snapshot that the node has, its own included; none before it was let in."""
+        return self.inside.board.members
+
+    @property
+    def peers(self) -> tuple[Member, ...]:
+        """Other members, in order of address, that are not down and have this extension, as their `Member.extra` says.
+
+        None has it in that sense where the extension has no ``capability``.
+        """
+        name = self.extension.name
+        found = (one for one in self.members if any(name == each for each, _ in one.extra))
+        others = (one for one in found if one.unique != self.self_node and one.status is not MemberStatus.down)
+        return tuple(sorted(others, key=lambda one: one.unique))
+
+    def add_control(
+        self,
+        message_type: type[M],
+        wire_name: str,
+        deliver: Deliver[M],
+        *,
+        lane: LaneName = "control",
+        sender: SenderName = "member",
+    ) -> None:
+        """Add a control message: something that the nodes themselves say to each other. For `ClusterExtension.attach`.
+
+        A node that does not know it ignores and counts it. Each may be lost, and comes at most once.
+
+        Parameters:
+            message_type: Class of the message: a frozen dataclass whose fields can travel, without refs.
+            wire_name: Name on the wire, such as ``"shop.census.count"``. It stays when the class is renamed. Names
+                that begin with ``casty.`` belong to the library.
+            deliver: Function that takes the sender, the message and its size on the wire in bytes. It is called by
+                the task that reads the link, so it must not block: have it tell an actor. What it raises is logged,
+                and the message is lost.
+            lane: ``"control"``, which no traffic of actors delays, or ``"ordinary"`` for what must not overtake
+                messages between actors.
+            sender: Who may send it; of anybody else it is refused and counted. ``"anyone"`` takes in whoever
+                reaches the port: judge what comes.
+
+        Raises:
+            ConfigError: The class or the name is taken, the class cannot travel or holds a ref, or name, lane or
+                sender make no sense. The message names the extension.
+            TypeError: ``message_type`` is no class.
+        """
+        try:
+            by_sender, by_lane = {"member": Sender.member, "anyone": Sender.anyone}, {"control", "ordinary"}
+            if lane not in by_lane or sender not in by_sender:
+                raise ConfigError(
+                    f"{wire_name!r} needs the lane 'control' or 'ordinary' and the sender 'member' or 'anyone', "
+                    f"got {lane!r} and {sender!r}"
+                )
+            self.inside.control.add(message_type, wire_name, Lane[lane], deliver, sender=by_sender[sender])
+        except ConfigError as error:
+            raise self._refusal(error) from None
+        self._control.append(message_type)
+
+    def spawn(
+        self, behavior: Behavior[M], name: str, *, mailbox: Mailbox | None = None, accepts: Iterable[type] = ()
+    ) -> ActorRef[M]:
+        """Start an actor at ``/_cluster/NAME``. For `ClusterExtension.start`.
+
+        Actors stop in the opposite order. One that ends before is the end of the extension: see
+        ``ClusterExtension.when_it_fails``.
+
+        Parameters:
+            behavior: What the actor does.
+            name: Name of the actor, one that no other under ``/_cluster`` has.
+            mailbox: Bound of its mailbox; None takes that of casty's own actors.
+            accepts: Classes of messages that other members may send it, by its path. None: it is closed to them.
+
+        Returns:
+            The actor's ref.
+
+        Raises:
+            ConfigError: The name is taken or is none, or a class of ``accepts`` cannot travel. The message names the
+                extension.
+            RuntimeError: The node does not start its extensions just now.
+        """
+        if self._ctx is None:
+            raise RuntimeError(
+                f"the extension {self.extension.name!r} spawns its actors in `start`, and at no other time"
+            )
+        path = f"{self._ctx.self.path}/{name}"
+        try:
+            if name in RESERVED_ACTORS:
+                raise ConfigError(f"the actor name {name!r} is taken by casty itself: choose another one")
+            for cls in accepts:
+                self.inside.codec.register(cls)
+                self.inside.open_paths.setdefault(path, {})[cls] = MEMBER
+            ref = self._ctx.spawn(behavior, name, mailbox=mailbox)
+        except (CastyError, ValueError) as error:
+            raise self._refusal(error) from None
+        self._actors.append(ref)
+        return ref
+
+    def send(self, to: UniqueAddress, message: object) -> bool:
+        """Send a control message of this extension to another node. It may be lost on the way.
+
+        Parameters:
+            to: Run of a node, such as ``member.unique``.
+            message: Instance of a class that `add_control` was given.
+
+        Returns:
+            False where it was not taken: the queue to that node is full, the node is alone by its configuration, or the
+            extension has ended.
+
+        Raises:
+            TypeError: The class of the message is no control message of this extension.
+            EncodeError: A value of the message is not of its declared type, or is too large.
+        """
+        if self._is_ended:
+            return False
+        if type(message) not in self._control:
+            name = type(message).__qualname__
+            raise TypeError(f"{name} is no control message of the extension {self.extension.name!r}: add_control it")
+        return self.inside.send_control(to, message)
+
+    def subscribe(self, ref: ActorRef[TopologySnapshot]) -> None:
+        """Have an actor told the topology now, and each change of it.
+
+        Parameters:
+            ref: Actor of this node, such as one that `spawn` has returned.
+        """
+        self.inside.subsystems.topology.tell(SubscribeTopology(ref))
+
+    def _refusal(self, error: Exception) -> ConfigError:
+        return ConfigError(f"the extension {self.extension.name!r}: {error}")
+
+    def __repr__(self) -> str:
+        return f"<ExtensionNode {self.extension.name} of {self.self_node}>"
+
+
+class ClusterExtension:
+    """A feature of a node: what `ClusteredActorSystem` takes as ``extensions``.
+
+    Subclass it, give it a ``name``, and override what it needs: each method does nothing by itself. The order on a
+    node: `attach` before anything runs; `start`, then the node asks to be let in; `leave` while it is a member still;
+    then its actors stop, and `ended`. Of several the first one starts first, and leaves and stops last.
+
+    An instance belongs to one run of a node: make another for each.
+    """
+
+    name: ClassVar[str] = ""
+    """Name, unique on a node: 1 to 64 lower-case letters, digits and underscores, a letter first. Its table in a
+    ``casty.toml`` has this name, and its figures begin with it."""
+    capability: bytes | None = None
+    """What other nodes are told that it can, such as its version: in `Member.extra` under its name. None tells nothing.
+    A few bytes: the names and capabilities of a node have 1,024 together."""
+    node: ExtensionNode | None = None
+    """The node that it belongs to; None before that is there."""
+    settings_type: ClassVar[type[Any] | None] = None
+    """Dataclass that its table in a ``casty.toml`` becomes, the one argument of its constructor then; all of its fields
+    have defaults. None: no table."""
+    when_it_fails: ClassVar[Literal["end_node", "go_without"]] = "end_node"
+    """What follows when one of its actors ends too early. ``end_node``: the block of the system raises that, since a
+    node without it would be a member that does not behave like one. ``go_without``: the node logs an error, stops its
+    other actors, and goes on like a node that does not have it, but for the capability, which stays told."""
+
+    def attach(self, node: ExtensionNode) -> None:
+        """Take the node, and add control messages to it. Called once, before anything runs.
+
+        Parameters:
+            node: Node that the extension belongs to from now on.
+        """
+
+    def start(self, node: ExtensionNode) -> None:
+        """Spawn the actors. Called once, when the node starts; it asks to be let in afterwards.
+
+        Parameters:
+            node: Node of the extension.
+        """
+
+    async def leave(self) -> None:
+        """Do what has to be done before the node leaves: hand over, say goodbye.
+
+        The actors of users have stopped, those of the extension run, and the node is a member still. All extensions
+        together have ``leave_timeout``; who needs longer is cancelled. Not called where the node was downed, failed or
+        never joined.
+        """
+
+    def ended(self) -> None:
+        """Let go of what nobody must use any more. Called once, when its actors have ended, or the node has failed."""
+
+    def collect(self, metrics: Metrics) -> None:
+        """Hand over counters and gauges; the name of each gets that of the extension in front.
+
+        Parameters:
+            metrics: Receiver of each figure.
+        """
+
+
+def check_unused(extensions: Iterable[ClusterExtension]) -> None:
+    """Raise ConfigError for an extension that a node has already."""
+    for extension in extensions:
+        if extension.node is not None:
+            raise ConfigError(
+                f"the extension {extension.name!r} belongs to {extension.node.self_node.address} already: make one for "
+                "each node, and for each run of one"
+            )
+
+
+def check_extensions(extensions: Iterable[object], *, own: Iterable[ClusterExtension] = ()) -> None:
+    """Raise ConfigError unless a node can have these extensions beside its ``own``."""
+    names = {extension.name for extension in own}
+    extra = list[tuple[str, bytes]]()
+    for extension in extensions:
+        if not isinstance(extension, ClusterExtension):
+            hint = " (a class: write brackets behind it)" if isinstance(extension, type) else ""
+            raise ConfigError(f"extensions must be instances of ClusterExtension, got {extension!r}{hint}")
+        check_extension_type(type(extension))
+        if extension.name in names:
+            raise ConfigError(f"two extensions are called {extension.name!r}: give one of them another name")
+        names.add(extension.name)
+        capability = cast("object", extension.capability)
+        if isinstance(capability, bytes):
+            extra.append((extension.name, capability))
+        elif capability is not None:
+            raise ConfigError(f"{type(extension).__qualname__}.capability must be bytes or None, got {capability!r}")
+    if not is_extra(extra):
+        size = sum(len(name) + len(value) for name, value in extra)
+        raise ConfigError(
+            f"a node tells what at most {EXTRA_MAX} extensions can, in {EXTRA_BYTES_MAX} bytes with their names, "
+            f"got {len(extra)} in {size}: set `capability` to None where others need not know"
+        )
+
+
+def check_extension_type(cls: type[ClusterExtension]) -> None:
+    """Raise ConfigError for what makes no sense on the class of an extension."""
+    name, kind = cast("object", cls.name), cls.__qualname__
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        text = "must be 1 to 64 lower-case letters, digits and underscores, a letter first"
+        raise ConfigError(f"{kind}.name {text}, got {name!r}")
+    if name in RESERVED_TABLES:
+        raise ConfigError(f"{kind}.name cannot be {name!r}: that is one of casty's own tables in a casty.toml")
+    if cls.settings_type is not None and not is_dataclass(cls.settings_type):
+        raise ConfigError(f"{kind}.settings_type must be a dataclass or None, got {cls.settings_type!r}")
+    if cls.when_it_fails not in ("end_node", "go_without"):
+        raise ConfigError(f"{kind}.when_it_fails must be 'end_node' or 'go_without', got {cls.when_it_fails!r}")

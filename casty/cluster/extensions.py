@@ -1,0 +1,163 @@
+"""The extensions of one node: attached, started, left and stopped in their order, and what follows when one fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Never
+
+import trio
+
+from casty.cluster.extension import ClusterExtension, ExtensionNode, check_unused
+from casty.cluster.node import ClusterNode
+from casty.refs import ActorRef
+from casty.runtime.actor.context import ActorContext
+from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.system.metrics import Metric, Metrics
+from casty.runtime.system.system import ActorSystem
+
+logger = logging.getLogger("casty.cluster")
+
+LAST_TURNS_MAX = 64
+"""Turns of the scheduler in which an actor takes what it was told before it is stopped."""
+
+
+class AttachedNode(ExtensionNode):
+    """The node as its extensions see it, with what the node itself does with each of them."""
+
+    @property
+    def actors(self) -> tuple[ActorRef[Any], ...]:
+        """The actors that the extension has spawned, in their order."""
+        return tuple(self._actors)
+
+    def start(self, ctx: ActorContext[Any]) -> None:
+        """Have the extension spawn its actors under ``ctx``."""
+        self._ctx = ctx
+        try:
+            self.extension.start(self)
+        finally:
+            self._ctx = None
+
+    def forget(self) -> None:
+        """Ignore its control messages from now on, as those of an extension that this node never had."""
+        for cls in self._control:
+            self.inside.control.remove(cls)
+
+    def end(self) -> None:
+        """Send nothing more, and have the extension let go of the node."""
+        self._is_ended = True
+        try:
+            self.extension.ended()
+        except Exception:  # the user's code; the others let go too
+            logger.exception("the extension %s failed as it ended", self.extension.name)
+
+
+class Extensions:
+    """The extensions of one node, in the order in which they start."""
+
+    def __init__(self, extensions: Sequence[ClusterExtension]) -> None:
+        self.all = tuple(extensions)
+        self._nodes: list[AttachedNode] = []
+        self._started: list[AttachedNode] = []
+        self._is_stopping = False
+        self._failed: set[str] = set()
+        """Names of those whose figures could not be had, which is said once."""
+
+    @property
+    def extra(self) -> tuple[tuple[str, bytes], ...]:
+        """What they tell other nodes in the row of this member, by name."""
+        told = ((each.name, each.capability) for each in self.all)
+        return tuple(sorted((name, capability) for name, capability in told if capability is not None))
+
+    def attach(self, node: ClusterNode) -> None:
+        """Have each add its control messages. ConfigError for what makes no sense."""
+        check_unused(self.all)
+        self._nodes = [AttachedNode(each, node) for each in self.all]
+        for each in self._nodes:
+            each.extension.node = each
+            each.extension.attach(each)
+
+    def start(self, ctx: ActorContext[Any]) -> None:
+        """Have each spawn its actors under ``ctx``. ConfigError for what makes no sense."""
+        for each in self._nodes:
+            self._started.append(each)
+            each.start(ctx)
+
+    async def leave(self, seconds: float) -> None:
+        """Have each do what has to be done while the node is a member, the last one first."""
+        for each in self._started[::-1]:
+            began = trio.current_time()
+            with trio.move_on_after(seconds) as scope:
+                try:
+                    await each.extension.leave()
+                except Exception:  # the user's code; one extension's failure keeps no other from leaving
+                    logger.exception("the extension %s failed as it left", each.extension.name)
+            if scope.cancelled_caught:
+                logger.error("the extension %s did not leave in time, and is cancelled", each.extension.name)
+            seconds = max(0.0, seconds - (trio.current_time() - began))
+
+    async def stop(self, system: ActorSystem) -> None:
+        """Stop all actors, the last one first, each when the one after it has ended."""
+        self._is_stopping = True
+        for each in self._started[::-1]:
+            for ref in reversed(each.actors):
+                await _take_rest(ref)
+                system.stop(ref)
+                await system.wait_stopped(ref)
+
+    def end(self) -> None:
+        """Have each let go of the node, the last one first; their actors have ended, or end now."""
+        while self._started:
+            self._started.pop().end()
+
+    def lose(self, ref: ActorRef[Never], cause: BaseException | None) -> bool:
+        """Take the end of an actor; False where the node cannot do without it."""
+        owner = next((each for each in self._nodes if ref in each.actors), None)
+        if owner is None or (owner.extension.when_it_fails == "end_node" and not self._is_stopping):
+            return False
+        if owner in self._started and not self._is_stopping:
+            name = owner.extension.name
+            logger.error("%s has ended, and the node goes on without the extension %s", ref.path, name, exc_info=cause)
+            self._started.remove(owner)
+            for other in reversed(owner.actors):
+                owner.system.stop(other)
+            owner.forget()
+            owner.end()
+        return True
+
+    def collect(self, metrics: Metrics) -> None:
+        """Hand over the figures of those that run."""
+        for each in self._started:
+            try:
+                each.extension.collect(_Named(each.extension.name, metrics))
+            except Exception:  # the user's code; all other figures are to be had
+                if each.extension.name not in self._failed:
+                    self._failed.add(each.extension.name)
+                    logger.exception("the extension %s cannot tell its figures", each.extension.name)
+
+    def __repr__(self) -> str:
+        return f"<Extensions {' '.join(each.name for each in self.all)} started={len(self._started)}>"
+
+
+async def _take_rest(ref: ActorRef[Any]) -> None:
+    """Let an actor take what it was told, such as the node's last snapshots, which would be dead letters."""
+    actor = ref.owner() if isinstance(ref, OwnRef) else None
+    for _ in range(LAST_TURNS_MAX):
+        if actor is None or not len(actor.mailbox):
+            return
+        await trio.lowlevel.checkpoint()
+
+
+class _Named:
+    """Takes the figures of one extension, and puts its name in front of theirs."""
+
+    def __init__(self, name: str, metrics: Metrics) -> None:
+        self._name = name
+        self._metrics = metrics
+
+    def counter(self, metric: Metric, value: float, *labels: str) -> None:
+        self._metrics.counter(replace(metric, name=f"{self._name}_{metric.name}"), value, *labels)
+
+    def gauge(self, metric: Metric, value: float, *labels: str) -> None:
+        self._metrics.gauge(replace(metric, name=f"{self._name}_{metric.name}"), value, *labels)

@@ -1,0 +1,398 @@
+"""An extension of a user's, on real nodes: what it says, who may ask it, its order, its end, and bad input."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import census
+import pytest
+import trio
+from census import Census, CensusSettings, GetCensus
+
+from casty import (
+    ActorContext,
+    AskFailed,
+    Behavior,
+    Behaviors,
+    CastyError,
+    ClusteredActorSystem,
+    ClusterExtension,
+    ClusterSettings,
+    ConfigError,
+    ExtensionNode,
+    MemoryNetwork,
+    Metric,
+)
+from casty.runtime.messaging.ref import LocalRef
+from casty.runtime.system.system import kernel_of
+from casty.testing.samples import run_of
+from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
+
+SETTINGS = CensusSettings(interval=0.5)
+
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+
+
+@dataclass(frozen=True)
+class Unfit:
+    anything: Any
+
+
+async def idle(ctx: ActorContext[Note], message: Note) -> Behavior[Note]:
+    return Behaviors.same()
+
+
+class Figures:
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, ...], float] = {}
+
+    def counter(self, metric: Metric, value: float, *labels: str) -> None:
+        self.rows[metric.name, *labels] = value
+
+    gauge = counter
+
+
+class Extra(ClusterExtension):
+    """An extension that notes in which order it is called, and does what a test gives it to do."""
+
+    name = "extra"
+
+    def __init__(self, said: list[str] | None = None, actors: tuple[str, ...] = ()) -> None:
+        self.said, self.actors = [] if said is None else said, actors or (f"_{self.name}",)
+        self.got: list[Note] = []
+
+    def attach(self, node: ExtensionNode) -> None:
+        self.said.append(f"{self.name} attach")
+        node.add_control(Note, f"test.{self.name}.note", lambda peer, message, size: self.got.append(message))
+
+    def start(self, node: ExtensionNode) -> None:
+        self.said.append(f"{self.name} start")
+        for actor in self.actors:
+            node.spawn(Behaviors.with_lifecycle(Behaviors.receive(idle), post_stop=self.stopped), actor)
+
+    async def stopped(self, ctx: ActorContext[Note]) -> None:
+        self.said.append(f"{ctx.self.path.rpartition('/')[2]} stopped")
+
+    async def leave(self) -> None:
+        self.said.append(f"{self.name} leave")
+
+    def ended(self) -> None:
+        self.said.append(f"{self.name} ended")
+
+
+class Other(Extra):
+    name = "other"
+
+    def attach(self, node: ExtensionNode) -> None:
+        self.said.append("other attach")
+
+
+class Dispensable(Extra):
+    when_it_fails = "go_without"
+
+
+def node(*extensions: ClusterExtension, network: MemoryNetwork | None = None) -> ClusteredActorSystem:
+    host = (network or MemoryNetwork()).host("a")
+    return ClusteredActorSystem(name="shop", host="a", port=2551, node_id="a", network=host, extensions=extensions)
+
+
+def figures_of(system: ClusteredActorSystem) -> dict[tuple[str, ...], float]:
+    figures = Figures()
+    system.collect(figures)
+    return figures.rows
+
+
+def fail(system: ClusteredActorSystem, path: str) -> None:
+    ref = kernel_of(system).targets[path]
+    assert isinstance(ref, LocalRef)
+    ref.cell.fail_from_outside(LookupError("as a bug would"))
+
+
+async def census_of(system: ClusteredActorSystem, of: str) -> dict[str, int]:
+    ref = system.remote("/_cluster/_census", of).of(GetCensus)
+    found: dict[str, int] = await system.ask(ref, GetCensus)
+    return found
+
+
+async def test_nodes_with_an_extension_tell_each_other_and_answer_members(autojump_clock, nodes):
+    for name in "abc":
+        seeds = "" if name == "a" else "a"
+        await nodes.start(name, seeds, extensions=[Census(SETTINGS)])
+    await nodes.all_up(*"abc")
+    await trio.sleep(2)
+    a, b, c = (nodes.handles[name].system for name in "abc")
+    assert set(await census_of(a, "b")) == {"a:2551", "b:2551", "c:2551"}
+    assert figures_of(a)["census_nodes",] == 3
+    (member,) = (one for one in (await a.get_cluster_state()).members if one.id == "b")
+    assert member.extra == (("census", b"1"),)
+    assert a.cluster._node.cluster_metrics.received["example.census.counted"] > 0
+
+    await nodes.stop("c")
+    assert a.cluster._node.cluster_metrics.received["example.census.moving"] == 1
+    assert set(await census_of(b, "a")) == {"a:2551", "b:2551"}
+    assert c.cluster._node.cluster_metrics.sent["example.census.moving"] == 2
+
+
+async def test_a_node_without_it_is_told_nothing_and_ignores_what_comes_all_the_same(autojump_clock, nodes):
+    await nodes.start("a", extensions=[Census(SETTINGS)])
+    await nodes.start("b", "a")
+    await nodes.all_up("a", "b")
+    await trio.sleep(2)
+    a, b = (nodes.handles[name].system.cluster for name in "ab")
+    assert set(await census_of(nodes.handles["b"].system, "a")) == {"a:2551"}
+    assert "example.census.counted" not in a._node.cluster_metrics.sent
+    with pytest.raises(AskFailed):
+        await census_of(nodes.handles["a"].system, "b")
+
+    extra = Extra()
+    await nodes.start("c", "a", extensions=[extra])
+    await nodes.all_up("a", "b", "c")
+    assert extra.node is not None
+    assert extra.node.send(b._node.self_node, Note("x"))
+    await trio.sleep(1)
+    assert b._node.cluster_metrics.unknown == {"test.extra.note": 1}
+    await nodes.all_up("a", "b", "c")
+
+
+async def test_strangers_reach_neither_its_messages_nor_its_actor(autojump_clock, nodes):
+    extra, census = Extra(), Census(SETTINGS)
+    await nodes.start("a", extensions=[extra, census])
+    running = nodes.handles["a"].system.cluster._node
+    inbound = running.transport._exchange.handler
+    body = running.control_codec.frame_control(Note("x"))[HEADER_BYTES:]
+    inbound.frame(run_of("stranger"), Lane.control, FrameKind.CONTROL, body)
+    assert running.cluster_metrics.refused["test.extra.note"] == 1
+    assert extra.got == []
+    reply_to = running.remote("/there", run_of("stranger").address)
+    for path in ("/_cluster/_census", "/_cluster/_extra"):
+        asked = running.codec.frame_envelope(path, 0, GetCensus(reply_to.of(dict[str, int])))
+        inbound.frame(run_of("stranger"), Lane.ordinary, FrameKind.ENVELOPE, asked[HEADER_BYTES:])
+    assert running.cluster_metrics.refused["example.census.GetCensus"] == 1
+
+
+async def test_extensions_start_in_their_order_and_leave_and_stop_in_the_opposite_one(autojump_clock, nodes):
+    said: list[str] = []
+    first, second = Extra(said, ("_one", "_two")), Other(said)
+    await nodes.start("a")
+    await nodes.start("b", "a", extensions=[first, second])
+    await nodes.stop("b")
+    assert said == [
+        "extra attach", "other attach", "extra start", "other start",
+        "other leave", "extra leave",
+        "_other stopped", "_two stopped", "_one stopped", "other ended", "extra ended",
+    ]  # fmt: skip
+    assert first.node is not None
+    assert not first.node.send(run_of("c"), Note("x"))
+
+
+async def test_an_extension_that_hangs_or_raises_as_it_leaves_keeps_nobody(autojump_clock, nodes, caplog):
+    class Hanging(Other):
+        async def leave(self) -> None:
+            await trio.sleep_forever()
+
+    class Raising(Extra):
+        async def leave(self) -> None:
+            raise LookupError("as a bug would")
+
+    said: list[str] = []
+    settings = ClusterSettings(leave_timeout=2.0)
+    await nodes.start("a")
+    await nodes.start("b", "a", extensions=[Raising(said), Hanging(said)], settings=settings)
+    await nodes.all_up("a", "b")
+    await nodes.stop("b")
+    await nodes.all_up("a")
+    assert nodes.handles["b"].error is None
+    assert "the extension other did not leave in time, and is cancelled" in caplog.text
+    assert "the extension extra failed as it left" in caplog.text
+    assert said[-2:] == ["other ended", "extra ended"]
+
+
+async def test_a_node_ends_with_an_extension_that_it_needs(autojump_clock):
+    extra = Extra()
+    with pytest.raises(CastyError, match="/_cluster/_extra has ended, and the node with it") as caught:
+        async with node(extra) as system:
+            fail(system, "/_cluster/_extra")
+            await trio.sleep_forever()
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert "extra leave" not in extra.said
+    assert extra.said[-1] == "extra ended"
+
+
+async def test_a_node_goes_on_without_an_extension_that_it_does_not_need(autojump_clock, nodes, caplog):
+    lost, kept = Dispensable(actors=("_one", "_two")), Extra()
+    await nodes.start("a", extensions=[lost])
+    await nodes.start("b", "a", extensions=[kept])
+    await nodes.all_up("a", "b")
+    a, b = (nodes.handles[name].system for name in "ab")
+    assert kept.node is not None and lost.node is not None
+    assert kept.node.send(a.cluster._node.self_node, Note("before"))
+    await trio.sleep(1)
+    fail(a, "/_cluster/_one")
+    await trio.sleep(1)
+    assert "/_cluster/_one has ended, and the node goes on without the extension extra" in caplog.text
+    assert a.lookup("/_cluster/_two") is None
+    assert lost.said[2:] == ["_one stopped", "extra ended", "_two stopped"]
+    assert kept.node.send(a.cluster._node.self_node, Note("after"))
+    assert not lost.node.send(b.cluster._node.self_node, Note("after"))
+    await trio.sleep(1)
+    assert lost.got == [Note("before")]
+    assert a.cluster._node.cluster_metrics.unknown == {"test.extra.note": 1}
+    await nodes.all_up("a", "b")
+    await nodes.stop("a")
+    assert nodes.handles["a"].error is None
+    assert lost.said.count("extra ended") == 1
+    assert "extra leave" not in lost.said
+
+
+async def test_figures_that_an_extension_cannot_tell_cost_no_other_figure(autojump_clock, caplog):
+    class Broken(Extra):
+        def collect(self, metrics: object) -> None:
+            raise LookupError("as a bug would")
+
+    async with node(Broken(), Census()) as system:
+        assert figures_of(system)["census_nodes",] == 0
+        assert figures_of(system)["members", "up"] >= 0
+    assert caplog.text.count("the extension extra cannot tell its figures") == 1
+
+
+async def test_who_sends_what_is_no_message_of_the_extension_is_told(autojump_clock):
+    extra = Extra()
+    async with node(extra):
+        assert extra.node is not None
+        with pytest.raises(TypeError, match="GetCensus is no control message of the extension 'extra': add_control it"):
+            extra.node.send(run_of("c"), GetCensus(extra.node.system.lookup("/_cluster")))
+        with pytest.raises(RuntimeError, match="the extension 'extra' spawns its actors in `start`, and at no other"):
+            extra.node.spawn(Behaviors.receive(idle), "_late")
+        assert repr(extra.node) == "<ExtensionNode extra of " + str(extra.node.self_node) + ">"
+
+
+def broken(what: str) -> ClusterExtension:
+    class Broken(Extra):
+        name = "broken"
+
+        def attach(self, node: ExtensionNode) -> None:
+            match what:
+                case "taken name":
+                    node.add_control(Note, "casty.heartbeat", print)
+                case "own name":
+                    node.add_control(Note, "casty.note", print)
+                case "unfit":
+                    node.add_control(Unfit, "test.unfit", print)
+                case "lane":
+                    node.add_control(Note, "test.note", print, lane="large")  # type: ignore[arg-type]  # what is tested
+                case _:
+                    pass
+
+        def start(self, node: ExtensionNode) -> None:
+            match what:
+                case "actor" | "later actor" | "no name":
+                    names = {"actor": "_receptionist", "later actor": "_peers", "no name": "a/b"}
+                    node.spawn(Behaviors.receive(idle), names[what])
+                case "accepts":
+                    node.spawn(Behaviors.receive(idle), "_broken", accepts=[Unfit])
+                case _:
+                    pass
+
+    return Broken()
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("taken name", "the extension 'broken': Note cannot be the control message 'casty.heartbeat': that is taken"),
+        ("own name", "the extension 'broken': Note cannot .*: names that begin with 'casty.' belong to the library"),
+        ("unfit", "the extension 'broken': Unfit cannot be .* 'test.unfit': Unfit.anything: typing.Any cannot travel"),
+        ("lane", "the extension 'broken': 'test.note' needs the lane 'control' or 'ordinary' .* got 'large'"),
+        ("actor", "the extension 'broken': there is an actor at /_cluster/_receptionist already"),
+        ("later actor", "the extension 'broken': the actor name '_peers' is taken by casty itself"),
+        ("no name", "the extension 'broken': an actor's name must be text"),
+        ("accepts", "the extension 'broken': Unfit.anything: typing.Any cannot travel between nodes"),
+    ],
+)
+async def test_an_extension_that_makes_no_sense_ends_the_start_and_leaves_nothing(autojump_clock, what, expected):
+    network = MemoryNetwork()
+    with trio.fail_after(5), pytest.raises(ConfigError, match=expected):
+        async with node(broken(what), network=network):
+            raise AssertionError("never entered")
+    async with node(network=network):
+        pass
+
+
+class NoName(ClusterExtension):
+    pass
+
+
+class Capital(ClusterExtension):
+    name = "Capital"
+
+
+class Table(ClusterExtension):
+    name = "actors"
+
+
+class Receptionist(ClusterExtension):
+    name = "receptionist"
+
+
+class Wordy(ClusterExtension):
+    name = "wordy"
+    capability = bytes(2_000)
+
+
+class Textual(ClusterExtension):
+    name = "textual"
+    capability = "1"  # type: ignore[assignment]  # what is tested
+
+
+class Untabled(ClusterExtension):
+    name = "untabled"
+    settings_type = int
+
+
+class Vague(ClusterExtension):
+    name = "vague"
+    when_it_fails = "shrug"  # type: ignore[assignment]  # what is tested
+
+
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        ([Census(), Census()], "two extensions are called 'census': give one of them another name"),
+        ([Receptionist()], "two extensions are called 'receptionist'"),
+        ([Census], r"instances of ClusterExtension, got <class 'census.Census'> \(a class: write brackets behind it\)"),
+        (["census"], "extensions must be instances of ClusterExtension, got 'census'"),
+        ([NoName()], "NoName.name must be 1 to 64 lower-case letters, digits and underscores, .*, got ''"),
+        ([Capital()], "Capital.name must be .*, got 'Capital'"),
+        ([Table()], "Table.name cannot be 'actors': that is one of casty's own tables"),
+        ([Wordy()], "at most 16 extensions can, in 1024 bytes with their names, got 1 in 2005"),
+        ([Textual()], "Textual.capability must be bytes or None, got '1'"),
+        ([Untabled()], "Untabled.settings_type must be a dataclass or None, got <class 'int'>"),
+        ([Vague()], "Vague.when_it_fails must be 'end_node' or 'go_without', got 'shrug'"),
+    ],
+)
+def test_extensions_that_a_node_cannot_have_are_refused_where_they_are_given(extensions, expected):
+    with pytest.raises(ConfigError, match=expected):
+        node(*extensions)
+
+
+async def test_an_extension_belongs_to_one_run_of_a_node(autojump_clock):
+    census = Census()
+    async with node(census):
+        pass
+    with pytest.raises(ConfigError, match="the extension 'census' belongs to a:2551 already: make one for each node"):
+        async with node(census):
+            raise AssertionError("never entered")
+
+
+def test_the_page_shows_this_extension() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "extend-the-cluster.md").read_text(encoding="utf-8")
+    source = Path(census.__file__).read_text(encoding="utf-8")
+    shown = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[:2]
+    _, _, code = source.partition("from __future__ import annotations\n\n")
+    assert "\n\n".join(shown).split() == code.replace("example.census", "shop.census").split()
