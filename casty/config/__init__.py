@@ -7,7 +7,15 @@ the field, what was expected and what was found.
 from __future__ import annotations
 
 from casty.config.actors import Mailbox, MailboxOverflowStrategy, SystemConfig
-from casty.config.cluster import DOWNING_STRATEGIES, WITHOUT_ROLE, ClusterConfig, ClusterSettings, DowningStrategy
+from casty.config.cluster import WITHOUT_ROLE, ClusterConfig, ClusterSettings
+from casty.config.downing import (
+    DOWNING_STRATEGIES,
+    DowningStrategy,
+    DowningStrategyName,
+    PartitionMember,
+    PartitionView,
+    PartitionVotes,
+)
 from casty.config.failure_detector import FailureDetectorConfig
 from casty.config.transport import FRAME_BYTES_LEAST, STRANGER_FRAMES_LEAST, TransportLimits
 
@@ -16,10 +24,14 @@ __all__ = [
     "ClusterSettings",
     "DOWNING_STRATEGIES",
     "DowningStrategy",
+    "DowningStrategyName",
     "FRAME_BYTES_LEAST",
     "FailureDetectorConfig",
     "Mailbox",
     "MailboxOverflowStrategy",
+    "PartitionMember",
+    "PartitionView",
+    "PartitionVotes",
     "STRANGER_FRAMES_LEAST",
     "SystemConfig",
     "TransportLimits",

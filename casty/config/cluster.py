@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Literal
 
 from casty.address import NodeId
+from casty.config.downing import DowningStrategy, DowningStrategyName, check_downing
 from casty.config.failure_detector import FailureDetectorConfig
 from casty.config.transport import TransportLimits
 from casty.config.validation import (
@@ -23,10 +24,6 @@ from casty.errors import ConfigError
 from casty.lease import Lease
 from casty.schema.names import message
 
-DowningStrategy: TypeAlias = Literal[
-    "keep_majority", "static_quorum", "keep_oldest", "lease_majority", "down_all", "none"
-]
-DOWNING_STRATEGIES: tuple[DowningStrategy, ...] = get_args(DowningStrategy)
 WITHOUT_ROLE = ("down_all", "none")
 
 
@@ -58,12 +55,12 @@ class ClusterSettings:
     """No member becomes up before this many have joined."""
     min_members_per_role: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
     """Nor before so many with these roles have: ``{"db": 2}``."""
-    downing: DowningStrategy = "keep_majority"
+    downing: DowningStrategyName | DowningStrategy = "keep_majority"
     """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
     lowest address at a tie (hosts compare as text, ports as numbers). ``static_quorum``: the side with at least
     ``quorum_size`` voters. ``keep_oldest``: the side with the member that has been up for longest.
     ``lease_majority``: the side that gets the ``lease``. ``down_all``: nobody. ``none``: nobody is downed
-    unless an operator does it."""
+    unless an operator does it. Or a strategy of yours: a `DowningStrategy`."""
     quorum_size: int | None = None
     """For ``static_quorum``: more than half of the voters that the cluster will ever have."""
     down_if_alone: bool = True
@@ -121,8 +118,7 @@ class ClusterSettings:
         )
 
     def _check_downing(self) -> None:
-        if self.downing not in DOWNING_STRATEGIES:
-            raise ConfigError(f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, got {self.downing!r}")
+        check_downing(self.downing)
         if self.downing == "static_quorum":
             if self.quorum_size is None:
                 raise ConfigError(
@@ -137,7 +133,7 @@ class ClusterSettings:
         elif self.lease is not None:
             raise ConfigError(f"ClusterSettings.lease is for downing='lease_majority', got {self.downing!r}")
         if self.downing_role is not None:
-            if self.downing in WITHOUT_ROLE:
+            if not isinstance(self.downing, str) or self.downing in WITHOUT_ROLE:
                 raise ConfigError(f"ClusterSettings.downing_role has no meaning with downing={self.downing!r}")
             check_downing_role(self.downing_role)
 

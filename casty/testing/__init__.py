@@ -1,5 +1,6 @@
 """What a program that uses casty needs to test itself, and what casty tests itself with."""
 
+from casty.testing.downing_check import check_downing_strategy
 from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
 from casty.testing.kit.behavior_kit import BehaviorTestKit
 from casty.testing.kit.effects import (
@@ -42,6 +43,7 @@ __all__ = [
     "Watched",
     "WouldWait",
     "autojump_backend",
+    "check_downing_strategy",
     "no_leaks",
     "system_with_probes",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from casty import PartitionView
 from casty.protocol.membership.inputs import TopologySettings
 from casty.protocol.split_brain.downing import UNSTABLE_SHARE, stable_after
 from casty.protocol.split_brain.strategies import (
+    CustomStrategy,
     DownAll,
     KeepMajority,
     KeepOldest,
@@ -301,4 +304,59 @@ def test_a_seed_that_restarts_while_it_is_cut_off_waits_and_joins_after_the_heal
     cluster.heal()
     cluster.run_for(10.0, until=watch.check)
     assert cluster.all_up(3)
+    check_all(cluster)
+
+
+def test_side_that_promoted_a_voter_as_it_was_cut_off_is_alone_no_reason_for_the_other_to_go_on() -> None:
+    cluster = ModelCluster(seed=3, settings=TopologySettings(downing=KeepMajority("db")))
+    for name, roles in (("a", ()), ("c", ("db",))):
+        cluster.start(name, seeds=("a", "c"), roles=roles)
+    cluster.run_for(20.0, until=lambda: cluster.all_up(2))
+    watch = Watch(cluster)
+    cluster.start("b", seeds=("a", "c"), roles=("db",))
+
+    def seen_by(name: str) -> dict[str, str]:
+        return {address.host: status for address, status in cluster.runs[name].statuses.items()}
+
+    cluster.run_for(20.0, until=lambda: watch.check() or seen_by("c").get("b") == "joining")
+    cluster.cut("ab", "c")  # what c has seen is on its way to the leader, which moves b up
+    cluster.run_for(1.0, until=watch.check)
+    assert (seen_by("a")["b"], seen_by("c")["b"]) == ("up", "joining")
+    cluster.run_for(SEEN_BY_ALL + 2 * stable_after(3) + 5.0, until=watch.check)
+    assert alive(cluster) == "ab"
+    check_all(cluster)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A strategy of a user's: members of the role count three times; an equal share is none."""
+
+    role: str
+
+    def against(self, partition: PartitionView) -> str:
+        for votes in partition.votes():
+            mine, theirs = (
+                sum(3 if self.role in one.roles else 1 for one in side) for side in (votes.mine, votes.theirs)
+            )
+            if mine <= theirs:
+                return f"has {mine} of {mine + theirs} votes"
+        return ""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_strategy_of_a_user_decides(seed: int) -> None:
+    rng = random.Random(seed)
+    heavy = set(rng.sample("abcde", 2))
+    strategy = CustomStrategy(Weighed("heavy"))
+    cluster = ModelCluster(seed=seed, settings=TopologySettings(downing=strategy))
+    for name in "abcde":
+        cluster.start(name, seeds=("a", "b", "c"), roles=("heavy",) if name in heavy else ())
+    cluster.run_for(30.0, until=lambda: cluster.all_up(5))
+    watch = Watch(cluster)
+    sides = sides_of(rng, "abcde")
+    cut_apart(cluster, sides)
+    weights = {side: sum(3 if name in heavy else 1 for name in side) for side in sides}
+    stays = next((side for side in sides if weights[side] > 9 - weights[side]), "")
+    cluster.run_for(SEEN_BY_ALL + 2 * stable_after(5) + 5.0, until=watch.check)
+    assert alive(cluster) == stays
     check_all(cluster)

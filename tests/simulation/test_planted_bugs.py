@@ -27,7 +27,6 @@ from casty.protocol.gossip import receive as exchange
 from casty.protocol.membership import view
 from casty.protocol.membership.view import View
 from casty.protocol.split_brain import downing
-from casty.protocol.split_brain import strategies as split_brain
 from casty.protocol.split_brain.strategies import KeepMajority, Partition, Votes
 from casty.protocol.state import membership_state as gossip
 from casty.protocol.state.leader import LeaderActions, leader_without
@@ -122,14 +121,14 @@ def tombstones_are_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def joining_counts_on_the_own_side(patch: pytest.MonkeyPatch) -> None:
     """A majority is sought with the help of those who are not up yet."""
-    votes_of = split_brain.votes_of
+    counted = Partition.votes
 
     def generous(partition: Partition, role: str | None = None) -> tuple[Votes, Votes]:
         joining = tuple(m for m in partition.reachable if m.status is MemberStatus.joining)
-        known, worst = votes_of(partition, role)
+        known, worst = counted(partition, role)
         return replace(known, mine=known.mine + joining), replace(worst, mine=worst.mine + joining)
 
-    patch.setattr(split_brain, "votes_of", generous)
+    patch.setattr(Partition, "votes", generous)
 
 
 def majority_of_the_reachable(patch: pytest.MonkeyPatch) -> None:
@@ -145,7 +144,7 @@ def both_halves_go_on(patch: pytest.MonkeyPatch) -> None:
     """Half of the voters are taken for a majority."""
 
     def against(strategy: KeepMajority, partition: Partition) -> str:
-        less = any(len(votes.mine) < len(votes.theirs) for votes in split_brain.votes_of(partition, strategy.role))
+        less = any(len(votes.mine) < len(votes.theirs) for votes in partition.votes(strategy.role))
         return "too few" if less else ""
 
     patch.setattr(KeepMajority, "against", against)
@@ -176,8 +175,8 @@ def seen_is_kept_over_a_change(patch: pytest.MonkeyPatch) -> None:
 
 def worst_case_is_not_counted(patch: pytest.MonkeyPatch) -> None:
     """A side counts what it knows, and not that members of the other side may have come up meanwhile."""
-    votes_of = split_brain.votes_of
-    patch.setattr(split_brain, "votes_of", lambda partition, role=None: 2 * votes_of(partition, role)[:1])
+    counted = Partition.votes
+    patch.setattr(Partition, "votes", lambda partition, role=None: 2 * counted(partition, role)[:1])
 
 
 def verdict_counts_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casty import ClusterConfig, NodeAddress
+from casty import ClusterConfig, ClusterSettings, NodeAddress, PartitionView
 
 
 def a_node_is_configured() -> ClusterConfig:
@@ -20,3 +20,25 @@ def a_port_is_a_number() -> NodeAddress:
 
 def settings_are_frozen(config: ClusterConfig) -> None:
     config.port = 1  # expect-error
+
+
+class Whoever:
+    def against(self, partition: PartitionView) -> str:
+        return "" if partition.reachable else "nobody is here"
+
+
+class Wrong:
+    def against(self, partition: int) -> str:
+        return ""
+
+
+def a_strategy_is_a_name_or_an_object() -> list[ClusterSettings]:
+    return [ClusterSettings(downing="keep_oldest"), ClusterSettings(downing=Whoever())]
+
+
+def a_name_is_one_of_few() -> ClusterSettings:
+    return ClusterSettings(downing="keep_all")  # expect-error
+
+
+def a_strategy_judges_partitions() -> ClusterSettings:
+    return ClusterSettings(downing=Wrong())  # expect-error

@@ -10,12 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol, cast
 
 from casty.address import UniqueAddress
-from casty.config import ClusterSettings
+from casty.config import ClusterSettings, DowningStrategy
 from casty.protocol.state.member import GOING, VOTING, Member, MemberStatus, by_age
 from casty.protocol.state.membership_state import Gossip
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The voters of this side and of the other."""
+
+    mine: tuple[Member, ...]
+    theirs: tuple[Member, ...]
+    at_worst: bool = False
+    """This side's leaving members are counted as gone and the other side's joining ones as up.
+
+    Only members that are up or leaving promote, whatever their roles: a side of joining members alone stays one, and
+    has no votes.
+    """
+
+    @property
+    def count(self) -> str:
+        """How many of how many, in words."""
+        return f"saw {len(self.mine)} of {len(self.mine) + len(self.theirs)}{' at worst' if self.at_worst else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +68,17 @@ class Partition:
             tuple(member for member in members if member.unique in indirect),
         )
 
+    def votes(self, role: str | None = None) -> tuple[Votes, Votes]:
+        """Return the voters as this side knows them, and as they may be at worst."""
 
-@dataclass(frozen=True, slots=True)
-class Votes:
-    """The voters of this side and of the other."""
+        def having(members: Sequence[Member], statuses: Collection[MemberStatus]) -> tuple[Member, ...]:
+            return tuple(m for m in members if m.status in statuses and (role is None or role in m.roles))
 
-    mine: tuple[Member, ...]
-    theirs: tuple[Member, ...]
-    at_worst: bool = False
-    """This side's leaving members are counted as gone and the other side's joining ones as up.
-
-    Only voters promote: a side of joining members alone stays one, and has no votes.
-    """
-
-    @property
-    def count(self) -> str:
-        """How many of how many, in words."""
-        return f"saw {len(self.mine)} of {len(self.mine) + len(self.theirs)}{' at worst' if self.at_worst else ''}"
-
-
-def votes_of(partition: Partition, role: str | None = None) -> tuple[Votes, Votes]:
-    """Return the voters as this side knows them, and as they may be at worst."""
-
-    def having(members: Sequence[Member], statuses: Collection[MemberStatus]) -> tuple[Member, ...]:
-        return tuple(m for m in members if m.status in statuses and (role is None or role in m.roles))
-
-    known = Votes(having(partition.reachable, VOTING), having(partition.unreachable, VOTING))
-    joined = (*VOTING, MemberStatus.joining) if known.theirs else VOTING
-    worst = Votes(having(partition.reachable, (MemberStatus.up,)), having(partition.unreachable, joined), at_worst=True)
-    return known, worst
+        known = Votes(having(self.reachable, VOTING), having(self.unreachable, VOTING))
+        has_promoter = any(member.status in VOTING for member in self.unreachable)
+        joined = (*VOTING, MemberStatus.joining) if has_promoter else VOTING
+        worst = Votes(having(self.reachable, (MemberStatus.up,)), having(self.unreachable, joined), at_worst=True)
+        return known, worst
 
 
 class Strategy(Protocol):
@@ -108,7 +109,7 @@ class KeepMajority(_Judgement):
     role: str | None = None
 
     def against(self, partition: Partition) -> str:
-        for votes in votes_of(partition, self.role):
+        for votes in partition.votes(self.role):
             mine, theirs = ([member.unique for member in side] for side in (votes.mine, votes.theirs))
             if len(mine) < len(theirs) or not mine:
                 return f"could not reach a majority ({votes.count})"
@@ -129,7 +130,7 @@ class StaticQuorum(_Judgement):
     role: str | None = None
 
     def against(self, partition: Partition) -> str:
-        for votes in votes_of(partition, self.role):
+        for votes in partition.votes(self.role):
             if len(votes.mine) < self.size:
                 return f"could not reach a quorum of {self.size} ({votes.count})"
             voters = len(votes.mine) + len(votes.theirs)
@@ -152,7 +153,7 @@ class KeepOldest(_Judgement):
     role: str | None = None
 
     def against(self, partition: Partition) -> str:
-        for votes in votes_of(partition, self.role):
+        for votes in partition.votes(self.role):
             settled = [member for member in (*votes.mine, *votes.theirs) if member.up_number]
             if not settled:
                 return f"could not tell which member is the oldest ({votes.count})"
@@ -202,6 +203,25 @@ class LeaseMajority:
         return f"lease_majority of {self.lease}" + _role(self.role)
 
 
+@dataclass(frozen=True, slots=True)
+class CustomStrategy(_Judgement):
+    """A user's strategy, whose answers are checked."""
+
+    strategy: DowningStrategy
+
+    def against(self, partition: Partition) -> str:
+        found = cast("object", self.strategy.against(partition))
+        if not isinstance(found, str):
+            raise TypeError(
+                f"{self.strategy}: against() must return the reason why a side goes down, '' where it goes on, "
+                f"got {found!r}"
+            )
+        return found
+
+    def __str__(self) -> str:
+        return str(self.strategy)
+
+
 def _role(role: str | None) -> str:
     return "" if role is None else f" by role {role}"
 
@@ -222,5 +242,5 @@ def strategy_of(settings: ClusterSettings, lease: str = "") -> Strategy | None:
             return DownAll()
         case "none":
             return None
-        case _ as never:
-            assert_never(never)
+        case strategy:
+            return CustomStrategy(strategy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 
-from casty import ClusterSettings, NodeDowned
+from casty import CastyError, ClusterSettings, ConfigError, JoinRefused, NodeDowned, PartitionView
 
 NAMES = "abcde"
 """``a`` is the lowest address and the oldest member."""
@@ -26,9 +26,40 @@ class Case:
     roles: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Preferred:
+    """The side with a node of this host, whatever else it has lost."""
+
+    host: str
+
+    def against(self, partition: PartitionView) -> str:
+        is_here = any(member.unique.address.host == self.host for member in partition.reachable)
+        return "" if is_here else f"could not reach {self.host}"
+
+
+class Failing:
+    def against(self, partition: PartitionView) -> str:
+        raise LookupError("as a bug would")
+
+    def __str__(self) -> str:
+        return "failing"
+
+
+class Nameless:
+    def against(self, partition: PartitionView) -> str:
+        return ""
+
+
 QUORUM = ClusterSettings(downing="static_quorum", quorum_size=3)
 OLDEST = ClusterSettings(downing="keep_oldest")
 CASES = [
+    Case(
+        "the side that a strategy of a user's prefers",
+        ClusterSettings(downing=Preferred("d")),
+        ("abc", "de"),
+        stays="de",
+        says=dict.fromkeys("abc", "could not reach d"),
+    ),
     Case(
         "the larger side",
         ClusterSettings(),
@@ -162,3 +193,39 @@ async def test_a_first_seed_that_starts_again_while_cut_off_waits_and_joins_afte
         nodes.network.heal_all()
     await nodes.all_up(*NAMES)
     assert all(nodes.handles[name].error is None for name in NAMES)
+
+
+async def test_node_with_another_strategy_is_refused(autojump_clock, nodes):
+    await nodes.start("a", settings=ClusterSettings(downing=Preferred("a")))
+    told = r"expected downing \"Preferred\(host='a'\)\", as the cluster has it, found \"Preferred\(host='b'\)\""
+    with pytest.raises(JoinRefused, match=told):
+        await nodes.start("b", ["a"], settings=ClusterSettings(downing=Preferred("b")))
+
+
+async def test_strategy_that_raises_ends_the_node_with_that(autojump_clock, nodes):
+    await nodes.start("a", settings=ClusterSettings(downing=Failing()))
+    await nodes.start("b", ["a"], settings=ClusterSettings(downing=Failing()))
+    await nodes.all_up("a", "b")
+    nodes.network.freeze("b")
+    with trio.fail_after(60):
+        await nodes.handles["a"].ended.wait()
+    error = nodes.handles["a"].error
+    assert isinstance(error, CastyError)
+    assert isinstance(error.__cause__, LookupError)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"downing": "keep_all"}, r"must be one of \('keep_majority', .*got 'keep_all'"),
+        ({"downing": 3}, r"or a DowningStrategy: an object with `against\(partition\)`; got 3"),
+        ({"downing": Preferred}, r"\(a class: write brackets behind it\)"),
+        ({"downing": Nameless()}, "of a Nameless must be the same on all nodes.*give it a __str__"),
+        ({"downing": Preferred("x" * 300)}, "of a Preferred must be 1 to 200 printable characters"),
+        ({"downing": Preferred("a"), "quorum_size": 2}, "quorum_size is for downing='static_quorum'"),
+        ({"downing": Preferred("a"), "downing_role": "core"}, "downing_role has no meaning with downing=Preferred"),
+    ],
+)
+def test_strategy_that_is_none_is_refused(settings, told):
+    with pytest.raises(ConfigError, match=told):
+        ClusterSettings(**settings)

@@ -1,0 +1,133 @@
+"""What a strategy of downing is given, and what it returns: `DowningStrategy`.
+
+Owns the contract between the membership and whoever writes a strategy. It does not know the strategies
+that casty has (`casty.protocol.split_brain.strategies`), or when one is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+
+from casty.address import UniqueAddress
+from casty.errors import ConfigError
+
+DowningStrategyName: TypeAlias = Literal[
+    "keep_majority", "static_quorum", "keep_oldest", "lease_majority", "down_all", "none"
+]
+DOWNING_STRATEGIES: tuple[DowningStrategyName, ...] = get_args(DowningStrategyName)
+TEXT_MAX = 200
+"""Characters in which a strategy is written; nodes compare that when one joins."""
+
+
+class PartitionMember(Protocol):
+    """A member, as a strategy sees it; each is a `Member`."""
+
+    @property
+    def unique(self) -> UniqueAddress:
+        """Address and incarnation: what identifies the run."""
+        ...
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """What the member is for."""
+        ...
+
+    @property
+    def up_number(self) -> int:
+        """The order in which members became up, from 1; 0 before that."""
+        ...
+
+
+class PartitionVotes(Protocol):
+    """The voters of both sides, in one of the ways in which they may be counted."""
+
+    @property
+    def mine(self) -> Sequence[PartitionMember]:
+        """Voters that this side can hear."""
+        ...
+
+    @property
+    def theirs(self) -> Sequence[PartitionMember]:
+        """All other voters."""
+        ...
+
+
+class PartitionView(Protocol):
+    """A side of a partition, over against all that it cannot hear."""
+
+    @property
+    def reachable(self) -> Sequence[PartitionMember]:
+        """Members that this side can hear, joining ones included, those that are going not."""
+        ...
+
+    @property
+    def unreachable(self) -> Sequence[PartitionMember]:
+        """Members that it cannot hear."""
+        ...
+
+    def votes(self, role: str | None = None) -> Sequence[PartitionVotes]:
+        """Count the voters, the members that are up or leaving, in each way that has to be judged.
+
+        The other side may know of moves that this one has not heard of: what goes on must do so as the voters are
+        known here, and as they may be at worst.
+
+        Parameters:
+            role: Role of the members that vote; None lets all vote.
+
+        Returns:
+            The voters in two ways: as known, and with this side's leaving members gone and the other side's joining
+            ones up.
+        """
+        ...
+
+
+@runtime_checkable
+class DowningStrategy(Protocol):
+    """Decides which side of a partition goes on. Give an instance to `ClusterSettings` as ``downing``.
+
+    Of two sides that share no member at most one may go on, whatever each of them knows: two that do are two clusters,
+    and all that is meant to be once is twice. `casty.testing.check_downing_strategy` tries all small clusters.
+
+    ``str()`` of it must be the same on all nodes: a node that has another one is not let in. Give it a ``__str__``, or
+    make it a dataclass.
+    """
+
+    def against(self, partition: PartitionView) -> str:
+        """Say what speaks against a side.
+
+        Called on the node that leads the side, often. The answer must follow from the argument alone: without a clock,
+        chance, or the world outside. What it raises ends the node.
+
+        Parameters:
+            partition: The side of this node, and all others.
+
+        Returns:
+            The reason why the side goes down, continuing a sentence that begins with "it"; ``""`` where it goes on.
+        """
+        ...
+
+
+def check_downing(downing: object) -> None:
+    """Raise ConfigError unless ``downing`` names a strategy or is one."""
+    if isinstance(downing, str):
+        if downing not in DOWNING_STRATEGIES:
+            raise ConfigError(f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, got {downing!r}")
+        return
+    if isinstance(downing, type) or not callable(getattr(downing, "against", None)):
+        hint = " (a class: write brackets behind it)" if isinstance(downing, type) else ""
+        raise ConfigError(
+            f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, or a DowningStrategy: an object with "
+            f"`against(partition)`; got {downing!r}{hint}"
+        )
+    cls = type(downing)
+    if cls.__str__ is object.__str__ and cls.__repr__ is object.__repr__:
+        raise ConfigError(
+            f"ClusterSettings.downing: str() of a {cls.__qualname__} must be the same on all nodes, got {downing!s}; "
+            "give it a __str__ with all that it decides by, or make it a dataclass"
+        )
+    if not 0 < len(str(downing)) <= TEXT_MAX or not str(downing).isprintable():
+        raise ConfigError(
+            f"ClusterSettings.downing: str() of a {cls.__qualname__} must be 1 to {TEXT_MAX} printable characters, "
+            f"got {str(downing)[:TEXT_MAX]!r}"
+        )
