@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
+from casty.schema.names import printable
 from casty.transport.network.interface import Connection, ConnectionLost
 from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import (
@@ -49,7 +50,7 @@ async def client_handshake(
             answer = decode_hello_ack(body)
             if not answer.node.incarnation and hello.lane is not Lane.status:
                 raise ProtocolError("the peer does not tell which run it is")
-            return answer, decoder
+            return disproved(connection, answer) or answer, decoder
         case FrameKind.REFUSED:
             return decode_refused(body), decoder
         case _:
@@ -61,7 +62,18 @@ async def server_handshake(connection: Connection, limits: TransportLimits) -> t
     kind, body, decoder = await _first_frame(connection, limits)
     if kind is not FrameKind.HELLO:
         raise ProtocolError(f"expected a hello first, got a {kind.name} frame")
-    return decode_hello(body), decoder
+    said = decode_hello(body)
+    return said if isinstance(said, Refused) else disproved(connection, said) or said, decoder
+
+
+def disproved(connection: Connection, said: Hello | HelloAck) -> Refused | None:
+    """Return the refusal of a peer that says to be another one than its connection proves; None otherwise."""
+    proven = connection.peer_identity
+    if proven is None or (proven.role, proven.node_id) == (said.role, said.node_id):
+        return None
+    name, role = printable(said.node_id), printable(said.role)
+    reason = f"the hello is of the {role} {name!r}, the connection proves the {proven.role} {proven.node_id!r}"
+    return Refused(reason, final=True)
 
 
 async def _first_frame(connection: Connection, limits: TransportLimits) -> tuple[FrameKind, bytes, FrameDecoder]:

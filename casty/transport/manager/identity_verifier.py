@@ -7,11 +7,14 @@ to the hello with this nonce? Without encryption, who sits on the path can still
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import trio
 
 from casty.address import NodeAddress
 from casty.config import TransportLimits
 from casty.errors import ProtocolError
+from casty.schema.names import printable
 from casty.transport.links.hello import client_handshake
 from casty.transport.links.link import close
 from casty.transport.manager.link_manager import LinkManager
@@ -43,7 +46,7 @@ class IdentityVerifier:
         nonce: int = 0,
         named_by: str | None = None,
         timeout: float,
-    ) -> HelloAck | None:
+    ) -> HelloAck | Refused | None:
         """Ask who answers at an address, and whether a hello was its own; None when nobody answers.
 
         ``named_by``: see `casty.transport.network.interface.Network.connect`.
@@ -57,7 +60,7 @@ class IdentityVerifier:
                 answer, _ = await client_handshake(
                     connection, exchange.identity.introduction(Lane.probe, nonce), self._limits
                 )
-                return answer if isinstance(answer, HelloAck) else None
+                return answer
             except (ConnectionLost, ProtocolError):
                 return None
             finally:
@@ -80,6 +83,8 @@ class IdentityVerifier:
                 self._checking.pop(address, None)
         if found is None:
             return Refused(f"nobody answers at {address}: a node must be reachable where it says it is", final=False)
+        if isinstance(found, Refused):
+            return replace(found, reason=f"the node at {address} refuses this one: {printable(found.reason)}")
         if found.node != hello.node:
             return Refused(f"another node is alive at {address}: choose another host or port", final=True)
         if not hello.nonce or found.nonce != hello.nonce:

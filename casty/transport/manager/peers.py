@@ -343,7 +343,7 @@ class RemoteTransport:
             RuntimeError: The transport does not run.
         """
         found = await self._identity_verifier.probe(address, self._running(), timeout=self._limits.dial_timeout)
-        return None if found is None else found.node
+        return found.node if isinstance(found, HelloAck) else None
 
     def forget(self, node: UniqueAddress) -> None:
         """Drop the links and queues of a run that was removed; queued frames are undelivered.

@@ -8,6 +8,7 @@ see `ConnectFailed`, `ConnectionLost` and `casty.errors.BindError` only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from casty.address import NodeAddress
@@ -27,6 +28,16 @@ class ConnectionLost(CastyError):
     """The stream was reset or closed while it was in use."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeerIdentity:
+    """Who the other end of a connection is, as the network has proof of it, such as a certificate."""
+
+    node_id: str
+    """Name of the node or client."""
+    role: str
+    """What it may be: ``member`` or ``client``."""
+
+
 class Connection(Protocol):
     """One ordered byte stream between two nodes."""
 
@@ -36,6 +47,11 @@ class Connection(Protocol):
     @property
     def remote(self) -> str:
         """Where the other end is, for limits and log lines: the host, without the port."""
+        ...
+
+    @property
+    def peer_identity(self) -> PeerIdentity | None:
+        """Who the other end is by proof; None where the network proves nothing. The hello must say the same."""
         ...
 
     def processor_time(self) -> float:

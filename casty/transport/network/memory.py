@@ -19,7 +19,7 @@ from casty.address import NodeAddress
 from casty.config.validation import check_endpoint
 from casty.errors import BindError
 from casty.transport.network.faults import Faults
-from casty.transport.network.interface import ConnectFailed, ConnectionHandler, ConnectionLost
+from casty.transport.network.interface import ConnectFailed, ConnectionHandler, ConnectionLost, PeerIdentity
 
 BUFFER_BYTES_MAX = 256 * 1024
 """Bytes under way in one direction of a connection; beyond it the sender waits, as with a socket."""
@@ -181,8 +181,8 @@ class MemoryNetwork(Faults):
         changed = trio.lowlevel.ParkingLot()
         there = _Pipe(self, source.name, listener.host.name)
         back = _Pipe(self, listener.host.name, source.name)
-        near = MemoryConnection(serial, source, incoming=back, outgoing=there, changed=changed)
-        far = MemoryConnection(serial, listener.host, incoming=there, outgoing=back, changed=changed)
+        near = MemoryConnection(serial, source, listener.host, incoming=back, outgoing=there, changed=changed)
+        far = MemoryConnection(serial, listener.host, source, incoming=there, outgoing=back, changed=changed)
         listener.offer(far)
         self._connections[serial] = near, far
         return near
@@ -206,6 +206,8 @@ class MemoryHost:
         self.network = network
         self.processor_time: Callable[[], float] = lambda: 0.0
         """Seconds of a processor that the host has used."""
+        self.identity: PeerIdentity | None = None
+        """Who its connections from now on prove it to be, as with a certificate; None: they prove nothing."""
 
     async def listen(self, host: str, port: int) -> MemoryListener:
         """Open a port of this host; ``host`` must be its own name."""
@@ -284,10 +286,18 @@ class MemoryConnection:
     """One end of a connection."""
 
     def __init__(
-        self, serial: int, host: MemoryHost, *, incoming: _Pipe, outgoing: _Pipe, changed: trio.lowlevel.ParkingLot
+        self,
+        serial: int,
+        host: MemoryHost,
+        peer: MemoryHost,
+        *,
+        incoming: _Pipe,
+        outgoing: _Pipe,
+        changed: trio.lowlevel.ParkingLot,
     ) -> None:
         self._serial = serial
         self.host = host
+        self.peer_identity: PeerIdentity | None = peer.identity
         self.changed = changed
         self.is_closed = False
         self.is_eager = False

@@ -76,6 +76,11 @@ class TcpConnection:
         """Bytes since the last ones came: what the other end has to read before it can answer."""
 
     @property
+    def peer_identity(self) -> None:
+        """Nobody: plain TCP proves nothing."""
+        return None
+
+    @property
     def remote(self) -> str:
         """The other end's IP address."""
         return self._remote

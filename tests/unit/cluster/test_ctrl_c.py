@@ -11,7 +11,7 @@ import trio.testing
 
 from casty import AskTimeoutError, ClusteredActorSystem, MemoryNetwork, NodeAddress
 from casty.transport.manager.link_handle import LinkHandle
-from casty.transport.network.interface import Connection, ConnectionHandler, Listener, Network
+from casty.transport.network.interface import Connection, ConnectionHandler, Listener, Network, PeerIdentity
 
 
 class Tripwire:
@@ -68,6 +68,10 @@ class TrippedConnection:
     @property
     def remote(self) -> str:
         return self.inner.remote
+
+    @property
+    def peer_identity(self) -> PeerIdentity | None:
+        return self.inner.peer_identity
 
     def processor_time(self) -> float:
         return self.inner.processor_time()
