@@ -35,6 +35,7 @@ from casty.testing.simulation import (
     Pause,
     Restart,
     Scenario,
+    Wake,
     partition_scenario,
     play,
     random_scenario,
@@ -56,6 +57,14 @@ def leaves_behind_a_cut(seed: int) -> Scenario:
     """Return a cluster in which one that reaches nobody leaves, and one that others reach who miss that one."""
     faults = ((0.0, Cut(("c",), ("a", "b"))), (1.0, Leave("c")), (1.0, Leave("b")), (20.0, Heal()))
     return Scenario(seed, ("a", "b", "c"), faults)
+
+
+def stands_still_alone(seed: int) -> Scenario:
+    """Return a cluster in which the only member left stands still while the others begin another one."""
+    rng = random.Random(seed)
+    stops, wakes = round(rng.uniform(0.005, 0.02), 3), round(rng.uniform(4.5, 12.0), 2)
+    begin = ((0.0, Restart("b")), (0.0, Restart("a")))
+    return Scenario(18512 + seed, ("a", "b", "c"), (*begin, (stops, Pause("c")), (wakes, Wake("c"))))
 
 
 def leaves_in_calm(seed: int) -> Scenario:
@@ -119,6 +128,20 @@ BUGS = [
         restart_behind_a_bridge,
     ),
     Bug("work is free at once", ServingLease.observe, "+ TAKEOVER_AFTER", ""),
+    Bug(
+        "who stood still serves alone at once",
+        ServingLease._latest,
+        "(granters or asked_at >= self._alone_from)",
+        "True",
+        stands_still_alone,
+    ),
+    Bug(
+        "who stood still alone asks nobody before its time",
+        Topology._timer,
+        "if key == SERVING and self._split_brain.is_waiting(now) else []",
+        "if False else []",
+        stands_still_alone,
+    ),
     # merging and receiving
     Bug(
         "the older row of an observer wins",
@@ -185,7 +208,7 @@ BUGS = [
     Bug("a leader is not told who has seen it", AntiEntropy.taken, "[sender, leader]", "[sender]", partition_scenario),
     # letting in
     Bug("nobody is dialled", admission.judge, "verify=member.status in _SETTLED)", "verify=False)"),
-    Bug("who was replaced stays", Topology._verified, "if found == joiner:", "if False:"),
+    Bug("who was replaced stays", admission.answered_at, "if found == joiner:", "if False:"),
     Bug(
         "who withdraws stays",
         Topology._received,

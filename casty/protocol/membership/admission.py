@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from casty.address import NodeAddress, UniqueAddress, is_name
+from casty.address import UniqueAddress, is_name
 from casty.config.validation import (
     EXTRA_BYTES_MAX,
     EXTRA_MAX,
@@ -112,10 +112,19 @@ def judge(
     return ADMITTED
 
 
-def address_refusal(address: NodeAddress, token: int) -> JoinAnswer:
-    """Return the final answer to a joiner whose address another run still answers at."""
-    reason = f"another node is alive at {address}: choose another host or port"
-    return JoinAnswer(token, JoinState.refused, reason)
+def answered_at(
+    state: Gossip, self_node: UniqueAddress, question: VerifyAddress, found: UniqueAddress | None
+) -> tuple[Gossip, list[Send]]:
+    """Return the state once it is known which run answers at a joiner's address, and what the joiner is told.
+
+    Earlier runs there are down where it is the joiner; where it is a member, the joiner is refused for good.
+    """
+    joiner = question.joiner
+    if found == joiner:
+        return state.with_moved(self_node, state.runs_at(joiner.address) - {joiner}, MemberStatus.down), []
+    reason = f"another node is alive at {joiner.address}: choose another host or port"
+    refusal = Send(joiner, JoinAnswer(question.token, JoinState.refused, reason))
+    return state, [refusal] if found in state.members else []
 
 
 def _refused(reason: str) -> Verdict:

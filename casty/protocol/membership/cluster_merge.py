@@ -88,7 +88,11 @@ class ClusterMerge:
 
     def observe(self, before: Gossip, state: Gossip) -> list[Send | StartTimer]:
         """Ask at once where this node has become the only member."""
-        return self.ask(state, ASKED_AT_ONCE_MAX) if len(state.members) == 1 < len(before.members) else []
+        return self.ask_all(state) if len(before.members) > 1 else []
+
+    def ask_all(self, state: Gossip) -> list[Send | StartTimer]:
+        """Ask several at once, where this node is the only member."""
+        return self.ask(state, ASKED_AT_ONCE_MAX) if len(state.members) == 1 else []
 
     def _probe(self, address: NodeAddress) -> Send:
         token = self._tokens.setdefault(address, self.rng.getrandbits(TOKEN_BITS))

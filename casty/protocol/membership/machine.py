@@ -18,7 +18,7 @@ from casty.protocol.gossip.confirmation import CONFIRM, vouchers_of
 from casty.protocol.gossip.hearsay import has_word
 from casty.protocol.gossip.receive import GossipReceiver, Outcome
 from casty.protocol.gossip.state_on_wire import from_wire, seen_on_wire
-from casty.protocol.membership.admission import ADMITTED, VerifyAddress, address_refusal, judge
+from casty.protocol.membership.admission import ADMITTED, answered_at, judge
 from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, ClusterMerge, Dissolve
 from casty.protocol.membership.founding import Founding, cluster_id_of
 from casty.protocol.membership.inputs import (
@@ -60,6 +60,7 @@ from casty.protocol.messages.membership import (
 )
 from casty.protocol.split_brain.machine import SIDE_TIMERS, SplitBrain
 from casty.protocol.split_brain.resolver import DowningDecision, LeaseAnswered
+from casty.protocol.split_brain.serving_lease import SERVING
 from casty.protocol.state.leader import LeaderActions
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -206,7 +207,8 @@ class Topology:
                 self.state = self._split_brain.absolve(state, subject)
                 return []
             case AddressAnswered(question, found):
-                return self._verified(state, question, found)
+                self.state, answers = answered_at(state, self._node, question, found)
+                return [*answers]
             case LeaveMember() | DownMember():
                 self.state, notes = self._orders.give(state, event)
                 return [*notes]
@@ -228,14 +230,6 @@ class Topology:
                 return []
             case _ as never:
                 assert_never(never)
-
-    def _verified(self, state: Gossip, question: VerifyAddress, found: UniqueAddress | None) -> list[TopologyEffect]:
-        joiner = question.joiner
-        if found == joiner:
-            self.state = state.with_moved(self._node, state.runs_at(joiner.address) - {joiner}, MemberStatus.down)
-            return []
-        refusal = Send(joiner, address_refusal(joiner.address, question.token))
-        return [refusal] if found in state.members else []
 
     def _received(
         self, state: Gossip, sender: UniqueAddress, message: TopologyMessage, now: float
@@ -292,7 +286,8 @@ class Topology:
         if key == LEAVE:
             self.gone = True
             return [*last_words(state, self._node, now), Left()]
-        return self._rule(state, self._split_brain.timer(state, key, now)) if key in SIDE_TIMERS else []
+        asks = self._cluster_merge.ask_all(state) if key == SERVING and self._split_brain.is_waiting(now) else []
+        return [*self._rule(state, self._split_brain.timer(state, key, now)), *asks] if key in SIDE_TIMERS else []
 
     def _rule(self, state: Gossip, ruling: DowningDecision) -> list[TopologyEffect]:
         if not ruling.lost:

@@ -59,6 +59,10 @@ class SplitBrain:
         before = state.rows.get(self.self_node, ObserverRow())
         return state if (after := change(before)) is before else state.with_row(self.self_node, after)
 
+    def is_waiting(self, now: float) -> bool:
+        """Whether this node has stood still, and has to hear of other clusters before it serves alone."""
+        return self.serving.is_waiting(now)
+
     def received(
         self, state: Gossip, sender: UniqueAddress, message: ServingRequest | ServingGrant
     ) -> list[ServingEffect]:

@@ -17,6 +17,9 @@ those who are not on this side, and they are too few, or this side were not the 
 an accusation known to all who stay was agreed on by them, so the age of the tombstone counts: also where
 this node had lost some of these and held itself and a few for the side.
 
+Who has stood still for longer than its grants held cannot know what has begun meanwhile, and asks for other clusters.
+Where nobody else has to grant, that answer is waited for: its own grant counts `ALONE_AFTER` later.
+
 Source: leases as in Gray and Cheriton 1989, sec. 2; granted by voters instead of one server, and
 counted from the sending by the holder alone, so no clock of one node is compared with another's.
 """
@@ -40,6 +43,8 @@ from casty.protocol.state.reachability import ObserverRow
 
 SERVING_TIME = 4.0
 TAKEOVER_AFTER = 4.4
+ALONE_AFTER = 3.0
+"""How long who stood still, and needs no grant of others, waits for answers of other clusters."""
 ASK_EVERY = 1.0
 SERVING = "serving"
 ROUNDS_MAX = 8
@@ -90,6 +95,8 @@ class ServingLease:
     _wanted: bool = field(init=False, default=False)
     _sequence: int = field(init=False, default=0)
     _rounds: deque[tuple[int, float]] = field(init=False, default_factory=lambda: deque(maxlen=ROUNDS_MAX))
+    _alone_from: float = field(init=False, default=-math.inf)
+    """Rounds from then on count without a grant of anybody else."""
     _granted: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
     _state: Gossip | None = field(init=False, default=None)
     _doomed: dict[UniqueAddress, _Doom] = field(init=False, default_factory=lambda: dict[UniqueAddress, "_Doom"]())
@@ -105,12 +112,18 @@ class ServingLease:
         """Ask every other member for its grant, and again later."""
         if not self._wanted:
             return []
+        if self._rounds and now > self._rounds[-1][1] + SERVING_TIME:
+            self._alone_from = now + ALONE_AFTER
         self._sequence += 1
         self._rounds.append((self._sequence, now))
         others = [member.unique for member in state.others(self.self_node) if member.status not in GOING]
         request = ServingRequest(self._sequence)
         asked = [SendIfUp(node, request) for node in others]
         return [*asked, StartTimer(SERVING, ASK_EVERY), *self._changed(self._latest(state))]
+
+    def is_waiting(self, now: float) -> bool:
+        """Whether this node has stood still, and has to hear of other clusters before it serves alone."""
+        return now < self._alone_from
 
     def asked(self, state: Gossip, sender: UniqueAddress, request: ServingRequest) -> list[ServingEffect]:
         """Grant, or say nothing: to who is no member, down or accused."""
@@ -171,7 +184,7 @@ class ServingLease:
             if until <= beyond:
                 break
             granters = {node for node, answered in self._granted.items() if answered >= sequence}
-            if self._suffices(state, granters):
+            if (granters or asked_at >= self._alone_from) and self._suffices(state, granters):
                 return until
         return -math.inf
 

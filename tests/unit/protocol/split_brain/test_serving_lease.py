@@ -10,7 +10,15 @@ import pytest
 from casty.protocol.effects import Send, SendIfUp, StartTimer
 from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain.seen_tracker import SeenTracker
-from casty.protocol.split_brain.serving_lease import ASK_EVERY, SERVING, Serving, ServingLease, WorkFree
+from casty.protocol.split_brain.serving_lease import (
+    ALONE_AFTER,
+    ASK_EVERY,
+    SERVING,
+    SERVING_TIME,
+    Serving,
+    ServingLease,
+    WorkFree,
+)
 from casty.protocol.split_brain.strategies import (
     DownAll,
     KeepMajority,
@@ -93,6 +101,28 @@ def test_who_wanted_before_it_was_a_member_serves_alone_at_once() -> None:
     assert machine.want(None, 1.0) == []
     assert Serving(14.0) in machine.observe(gossip_of(member("a", up_number=1)), 10.0)
     assert machine.until == 14.0
+
+
+def test_who_stood_still_alone_serves_once_other_clusters_have_had_time_to_answer() -> None:
+    alone = gossip_of(member("a", up_number=1))
+    machine = lease(KeepMajority(), state=alone)
+    assert Serving(14.0) in machine.want(alone, 10.0)
+    assert Serving(18.0) in machine.ask(alone, 14.0)  # late, but what it had holds
+    assert not machine.is_waiting(14.0)
+    assert Serving(-math.inf) in machine.ask(alone, 18.5)
+    for at in (19.5, 20.5):
+        assert machine.is_waiting(at)
+        assert not [effect for effect in machine.ask(alone, at) if isinstance(effect, Serving)]
+    assert not machine.is_waiting(18.5 + ALONE_AFTER)
+    assert Serving(22.5 + SERVING_TIME - 1.0) in machine.ask(alone, 21.5)
+
+
+def test_who_stood_still_and_is_granted_by_others_serves_at_once() -> None:
+    machine = lease(KeepMajority())
+    machine.want(FIVE, 10.0)
+    machine.ask(FIVE, 60.0)
+    machine.granted(FIVE, B, ServingGrant(2))
+    assert machine.granted(FIVE, C, ServingGrant(2)) == [Serving(64.0)]
 
 
 def test_answers_to_what_was_never_asked_count_for_nothing() -> None:

@@ -27,9 +27,9 @@ FOUND_WITHIN = 30.0
 class OneOwner(Rule):
     """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in.
 
-    Where more than half of the seeds are started anew, and cut off from a member that goes on, or that was the only one
-    and stands still, they begin a cluster of their own: nobody there remembers it. The two find each other once that is
-    over. That such a cluster may begin is looked at by `Founded`.
+    Where more than half of the seeds are started anew, and cut off from a member that goes on, they begin a cluster of
+    their own: nobody there remembers it. The two find each other once that is over. That such a cluster may begin is
+    looked at by `Founded`.
     """
 
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
@@ -38,7 +38,7 @@ class OneOwner(Rule):
     _first: dict[UniqueAddress, Run] = field(init=False, default_factory=lambda: dict[UniqueAddress, Run]())
     """Those who know of no older member that is there."""
     _apart_at: float = field(init=False, default=-math.inf)
-    """When a path was cut, or the only member of a cluster stood still, for the last time."""
+    """When a path was cut for the last time."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if run.node not in self._older:
@@ -51,16 +51,12 @@ class OneOwner(Rule):
             self._first[run.node] = run
 
     def look(self) -> None:
-        if self.cluster.is_cut_somewhere or any(map(self._is_alone, self.cluster.standing_still)):
+        if self.cluster.is_cut_somewhere:
             self._apart_at = self.cluster.now
         acting = self._acting() if len(self._first) > 1 else ()
         if len(acting) > 1 and not self._could_not_know(acting):
             names = " and ".join(run.name for run in acting)
             raise InvariantBroken("exclusive work has one owner", f"{names} act, at {self.cluster.now:.4f}")
-
-    def _is_alone(self, name: str) -> bool:
-        state = self.cluster.runs[name].topology.state
-        return state is not None and len(state.members) == 1
 
     def _could_not_know(self, acting: Sequence[Run]) -> bool:
         """Return whether those who act are in clusters that may not have found each other yet."""
