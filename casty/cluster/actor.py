@@ -9,6 +9,7 @@ import trio
 
 from casty.address import NodeAddress
 from casty.cluster.commands import (
+    AddressesFound,
     ClusterCmd,
     Down,
     Finish,
@@ -30,7 +31,7 @@ from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import Mailbox
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.protocol.effects import Rng
-from casty.protocol.membership.inputs import DownMember, LeaveMember, Start, WorkFinished
+from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, Start, WorkFinished
 from casty.protocol.membership.machine import Topology
 from casty.refs import ActorRef
 from casty.runtime.actor.context import ActorContext
@@ -48,7 +49,7 @@ HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
 
 CLUSTER_PATH = "/_cluster"
 
-ClusterMessage: TypeAlias = ClusterCmd | Finish | Terminated
+ClusterMessage: TypeAlias = ClusterCmd | Finish | AddressesFound | Terminated
 
 
 def cluster_behavior(
@@ -167,6 +168,8 @@ def _take(node: ClusterNode, extensions: Extensions, message: ClusterMessage) ->
             topology.tell(WorkFinished())
         case Down(address):
             topology.tell(DownMember(address))
+        case AddressesFound(addresses):
+            topology.tell(SeedsFound(addresses))
         case Terminated(ref, cause):
             if not extensions.lose(ref, cause):
                 # A node without one of its subsystems would be a member that does not behave like one.

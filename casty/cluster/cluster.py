@@ -12,7 +12,7 @@ import trio
 
 from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
-from casty.cluster.commands import ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
+from casty.cluster.commands import AddressesFound, ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
 from casty.cluster.death_watch.watch import DeathWatchExtension
 from casty.cluster.extension import ClusterExtension, check_extensions
 from casty.cluster.extensions import Extensions
@@ -26,7 +26,7 @@ from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
-from casty.config.validation import address_meant, check_at_least, check_callable, written_address
+from casty.config.validation import address_meant, check_at_least, check_callable, check_seed_nodes, written_address
 from casty.errors import AskFailed, ConfigError, NodeDowned
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import WantServing
@@ -129,8 +129,10 @@ class Cluster:
         self._extensions = Extensions((self._receptionist, DeathWatchExtension()))
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
+        self._found: list[NodeAddress] = []
+        """Further seeds, until the membership has been told."""
         self._last: LastMembership | None = None
-        self._ref: ActorRef[ClusterCmd | Finish] | None = None
+        self._ref: ActorRef[ClusterCmd | Finish | AddressesFound] | None = None
         self._is_starting = False
         self._is_shut_down = False
 
@@ -245,7 +247,7 @@ class Cluster:
             seeds = ()
         try:
             if self._transport is not None:
-                self._transport.seeds = frozenset(seeds) | (self._last.addresses if self._last else frozenset())
+                self._transport.add_seeds((*seeds, *(self._last.addresses if self._last else ())))
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             node = self._node = self._make_node(await self._bind())
             node.lease_id, node.last = lease_id, self._last
@@ -254,6 +256,7 @@ class Cluster:
             behavior = cluster_behavior(node, self._extensions, local, seeds, self._rng)
             self._ref = spawn_system_actor(self._system, behavior, "_cluster")
             guard(node, self._ref)
+            self._tell_found()
             kernel_of(self._system).closing.append(self._leave)
             await node.contacts.wait_joined(node.board)
         except BaseException:
@@ -424,6 +427,54 @@ class Cluster:
         running = self._running()
         running.subsystems.topology.tell(WantServing())
         return running.serving
+
+    def add_seeds(self, seed_nodes: Sequence[tuple[str, int]]) -> None:
+        """Ask at further addresses for entry: where seeds move, and a service of the environment says where they are.
+
+        Before `start`, and while that waits, they are asked as the seeds are. Nothing else follows from them: a node
+        begins a cluster by its ``seed_nodes`` alone, at once where it has none, so give each node at least one. Where
+        this node is a member and leads, it asks there for other clusters, one address every ten seconds.
+
+        Parameters:
+            seed_nodes: Pairs of host and port. Those that are known change nothing; of more than 256 in all the
+                others are left out.
+
+        Raises:
+            ConfigError: What is given are no pairs of host and port.
+            RuntimeError: The node has no transport, and so no others.
+
+        Example:
+            >>> import trio
+            >>> from casty import ClusteredActorSystem, MemoryNetwork
+            >>> async def main() -> int:
+            ...     network = MemoryNetwork()
+            ...     a = ClusteredActorSystem(name="shop", host="a", port=1, node_id="a", network=network.host("a"))
+            ...     moved = [("gone", 1)]  # where a was when the settings were written
+            ...     b = ClusteredActorSystem(
+            ...         name="shop", host="b", port=1, node_id="b", network=network.host("b"), seed_nodes=moved
+            ...     )
+            ...     b.cluster.add_seeds([("a", 1)])
+            ...     async with a, b:
+            ...         await b.cluster.wait_up(2)
+            ...         return len((await b.get_cluster_state()).members)
+            >>> trio.run(main)
+            2
+        """
+        check_seed_nodes(seed_nodes)
+        if self._transport is None:
+            raise RuntimeError("without a remote transport this node is a cluster of one, and asks nobody")
+        self._found += [NodeAddress(host, port) for host, port in seed_nodes]
+        self._tell_found()
+
+    def _tell_found(self) -> None:
+        """Hand on what was found to the membership, once that runs."""
+        found, node = tuple(self._found), self._node
+        if self._ref is None or node is None or self._transport is None or not found:
+            return
+        self._found.clear()
+        node.contacts.found(found, self.self_node)
+        self._transport.add_seeds(found)
+        self._ref.tell(AddressesFound(found))
 
     async def leave(self, address: NodeAddress) -> None:
         """Ask a member to leave gracefully; its own process ends its block then. Returns before it has left.

@@ -134,6 +134,13 @@ class Finish:
     """This node's actors have finished: it may leave, or go, when it is leaving already."""
 
 
+@dataclass(frozen=True, slots=True)
+class AddressesFound:
+    """Other nodes may be at these addresses, too."""
+
+    addresses: tuple[NodeAddress, ...]
+
+
 ClusterCmd: TypeAlias = (
     ResolveNode
     | SubscribeTopology

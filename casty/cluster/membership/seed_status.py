@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 import trio
 
 from casty.address import LastMembership, NodeAddress
 from casty.cluster.membership.membership_status import MembershipStatus
+from casty.protocol.membership.founding import FOUND_MAX
 from casty.protocol.membership.joining import FORM_AFTER
 from casty.protocol.messages.membership import JoinAnswer, JoinState
 from casty.schema.names import printable
@@ -62,6 +63,12 @@ class SeedStatus:
         self._last = {seed: f"{seed} has not answered yet" for seed in seeds if seed != self_node}
         self._seeds, self._is_seed = len(set(seeds)), self_node in seeds
         self._was_member, self._is_free = was_member, is_free
+
+    def found(self, seeds: Iterable[NodeAddress], self_node: NodeAddress) -> None:
+        """Others may be there, too; by which a cluster begins stays the same."""
+        for seed in seeds:
+            if seed != self_node and len(self._last) < FOUND_MAX:
+                self._last.setdefault(seed, f"{seed} has not answered yet")
 
     def failed(self, seed: NodeAddress, reason: str) -> None:
         """Nobody could be reached there."""

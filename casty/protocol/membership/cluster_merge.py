@@ -75,7 +75,7 @@ class ClusterMerge:
         elif leader_of(state, self.member.unique) != self.member.unique:
             return [again]
         present = {member.address for member in state.ordered if member.unique not in lost}
-        seeds = {seed for seed in self.founding.others if self.founding.address_of(seed) not in present}
+        seeds = {seed for seed in self.founding.contacts if self.founding.address_of(seed) not in present}
         missing = sorted({*seeds, *({run.address for run in (*state.tombstones, *lost)} - present)})
         if not missing:
             return [again]

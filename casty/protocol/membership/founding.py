@@ -1,7 +1,7 @@
 """Who has to be there before a new cluster begins.
 
 Owns the seeds under their real addresses, and the count of them. It does not know how they are asked (`joining`,
-`reunion`), or what else the first members wait for (`leader`).
+`cluster_merge`), or what else the first members wait for (`leader`).
 
 How it works: a cluster is founded by one node and begins when its first members are moved up. Both take more than half
 of the seeds: as answers for the one, and as members that are known to have this very state for the other. A run is in
@@ -16,14 +16,18 @@ down, so a run that has ended forgets, and its seed counts for the next cluster 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Final
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.state.leader import has_begun, leader_of
 from casty.protocol.state.member import GOING
 from casty.protocol.state.membership_state import Gossip
+
+FOUND_MAX: Final = 256
+"""Addresses that were found later, of which one node keeps so many."""
 
 
 def cluster_id_of(founder: UniqueAddress) -> int:
@@ -45,13 +49,22 @@ class Founding:
     is_free: bool = False
     """Whether an operator lets this node begin a cluster without the others."""
     is_seeded_from: bool = False
+    found: tuple[NodeAddress, ...] = ()
+    """Where others may be, as was found out later: they are asked as seeds are, and count for nothing."""
     _addresses: dict[NodeAddress, NodeAddress] = field(init=False, default_factory=dict[NodeAddress, NodeAddress])
     """Where the node behind a seed says that it is."""
 
     def note(self, seed: NodeAddress, address: NodeAddress) -> None:
         """Take note that the node that was dialled as ``seed`` is at ``address``; what is no seed is not kept."""
-        if seed in self.seeds:
+        if seed in self.seeds or seed in self.found:
             self._addresses[seed] = address
+
+    def find(self, addresses: Iterable[NodeAddress]) -> list[NodeAddress]:
+        """Take note of addresses where others may be, as far as there is room, and return those that are new."""
+        known = {*self.seeds, *self.found, self.self_node.address}
+        new = [each for each in dict.fromkeys(addresses) if each not in known][: FOUND_MAX - len(self.found)]
+        self.found += tuple(new)
+        return new
 
     def address_of(self, seed: NodeAddress) -> NodeAddress:
         """Return where the node behind a seed is, as far as that is known."""
@@ -60,7 +73,15 @@ class Founding:
     @property
     def others(self) -> list[NodeAddress]:
         """The seeds, as they are dialled, that are not known to lead back to this node."""
-        return [seed for seed in dict.fromkeys(self.seeds) if self.address_of(seed) != self.self_node.address]
+        return self._elsewhere(self.seeds)
+
+    @property
+    def contacts(self) -> list[NodeAddress]:
+        """Those, and what was found later."""
+        return self._elsewhere((*self.seeds, *self.found))
+
+    def _elsewhere(self, addresses: Iterable[NodeAddress]) -> list[NodeAddress]:
+        return [each for each in dict.fromkeys(addresses) if self.address_of(each) != self.self_node.address]
 
     @property
     def is_listed(self) -> bool:

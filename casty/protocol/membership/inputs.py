@@ -68,6 +68,13 @@ class SelfAlias:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedsFound:
+    """Other nodes may be at these addresses: ask them as the seeds. They found nothing, and count for nothing."""
+
+    addresses: tuple[NodeAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HelloRefused:
     """Event: the node at this address refused the connection for good."""
 
@@ -135,7 +142,7 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | MarkUnreachable | MarkReachable | AddressAnswered | SelfAlias | HelloRefused
-    | LeaveMember | WorkFinished | DownMember | OwnServices | WantServing | LeaseAnswered
+    | SeedsFound | LeaveMember | WorkFinished | DownMember | OwnServices | WantServing | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (
     Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | AskedToLeave | Left | Downed

@@ -29,6 +29,7 @@ A seed counts under the name it was dialled by, and sorts by the address it says
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
@@ -99,7 +100,7 @@ class Joining:
     _seeds: dict[NodeAddress, _Seed] = field(init=False)
     _asked: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _delay: float = field(init=False, default=PROBE_DELAY_MIN)
-    _started_at: float = field(init=False, default=0.0)
+    _started_at: float | None = field(init=False, default=None)
     _has_asked: bool = field(init=False, default=False)
     _last_reason: str = field(init=False, default="")
 
@@ -132,6 +133,13 @@ class Joining:
                 seed.heard_at = now
         return [Form()] if self._may_form(now) else []
 
+    def found(self, addresses: Iterable[NodeAddress]) -> list[JoiningEffect]:
+        """Ask those of the addresses that are new, from now on as the seeds; no cluster is founded for them."""
+        new = {address: _Seed(self.rng.getrandbits(TOKEN_BITS)) for address in self.founding.find(addresses)}
+        new = {address: seed for address, seed in new.items() if address not in self._seeds}
+        self._seeds |= new
+        return [self._probe(address, seed) for address, seed in new.items()] if self._started_at is not None else []
+
     def alias(self, address: NodeAddress, now: float) -> list[JoiningEffect]:
         """Take note that ``address`` leads back to this node, under another name of its host."""
         self.founding.note(address, self.member.address)
@@ -143,7 +151,7 @@ class Joining:
         if name is None:
             return []
         if answer.state is JoinState.refused:
-            return [Refused(sender.address, answer.reason)] if name in self.founding.seeds else []
+            return self._refused(name, sender, answer)
         self.founding.note(name, sender.address)
         seed = self._seeds[name]
         seed.answer, seed.former = answer.state, self._former_of(answer)
@@ -177,13 +185,26 @@ class Joining:
             return [Form()]
         self._has_asked = False
         probes = [
-            Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token, name in self.founding.seeds))
+            self._probe(name, seed)
             for name, seed in self._seeds.items()
             if self.founding.address_of(name) != self.member.address
         ]
         delay = self._delay * (1 + PROBE_JITTER * self.rng.random())
         self._delay = min(self._delay * PROBE_DELAY_GROWTH, PROBE_DELAY_MAX)
         return [*probes, StartTimer(PROBE, delay)]
+
+    def _probe(self, name: NodeAddress, seed: _Seed) -> Send:
+        is_to_seed = name in self.founding.seeds
+        return Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token, is_to_seed))
+
+    def _refused(self, name: NodeAddress, sender: UniqueAddress, answer: JoinAnswer) -> list[JoiningEffect]:
+        """Return what follows from a refusal: of a seed it is for good; elsewhere another cluster may be."""
+        if name in self.founding.seeds:
+            return [Refused(sender.address, answer.reason)]
+        if name not in self.founding.found or answer.reason == self._last_reason:
+            return []
+        self._last_reason = answer.reason
+        return [Note(Severity.warning, f"{sender.address}, which was found, refuses this node: {answer.reason}")]
 
     def _former_of(self, answer: JoinAnswer) -> UniqueAddress | None:
         """Return which run of the cluster that this node was in has answered, if it is in none any more."""
@@ -221,6 +242,6 @@ class Joining:
         answered = {address for address, seed in others.items() if seed.answer is agreed and self._counts(seed, now)}
         if len(answered) == len(others):
             return True
-        if now - self._started_at < FORM_AFTER:
+        if self._started_at is None or now - self._started_at < FORM_AFTER:
             return False
         return founding.is_majority(answered | {self.member.address}) or (founding.is_free and not lately)

@@ -32,6 +32,7 @@ from casty.protocol.membership.inputs import (
     Left,
     OwnServices,
     Received,
+    SeedsFound,
     SelfAlias,
     Start,
     TopologyEffect,
@@ -146,6 +147,8 @@ class Topology:
                 return self._welcomed(sender, welcome, now)
             case SelfAlias(address):
                 return self._joining_step(self.joining.alias(address, now), now)
+            case SeedsFound(addresses):
+                return self._joining_step(self.joining.found(addresses), now)
             case HelloRefused(address, reason):
                 return [JoinFailed(f"{address} refused the connection: {reason}")] if address in self.seeds else []
             case OwnServices(services):
@@ -225,6 +228,9 @@ class Topology:
                 return self._rule(state, self._split_brain.answered(state, event))
             case SelfAlias(address):
                 self._cluster_merge.alias(address)
+                return []
+            case SeedsFound(addresses):
+                self._founding.find(addresses)
                 return []
             case Start() | HelloRefused():
                 return []

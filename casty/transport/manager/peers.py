@@ -345,6 +345,16 @@ class RemoteTransport:
         found = await self._identity_verifier.probe(address, self._running(), timeout=self._limits.dial_timeout)
         return found.node if isinstance(found, HelloAck) else None
 
+    def add_seeds(self, addresses: Iterable[NodeAddress]) -> None:
+        """Know where seeds are: they are dialled and looked up as members are.
+
+        Parameters:
+            addresses: Addresses of seeds, as they are dialled.
+        """
+        self.seeds |= frozenset(addresses)
+        if self._exchange is not None:
+            self._exchange.seeds = self.seeds
+
     def forget(self, node: UniqueAddress) -> None:
         """Drop the links and queues of a run that was removed; queued frames are undelivered.
 

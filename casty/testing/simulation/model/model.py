@@ -39,6 +39,7 @@ from casty.protocol.membership.inputs import (
     Left,
     OwnServices,
     Received,
+    SeedsFound,
     Start,
     TopologyEvent,
     TopologySettings,
@@ -240,6 +241,16 @@ class ModelCluster(Network):
         """
         self.downed_by_hand.add(self.runs[name].node)
         self.tell(self.runs[at], DownMember(NodeAddress(name, PORT)))
+
+    def find_seeds(self, name: str, *addresses: str) -> None:
+        """Tell a node of further places where others may be.
+
+        Parameters:
+            name: Name of the node.
+            *addresses: Names of the nodes that may be there.
+        """
+        run = self.runs[name]
+        self.tell(run, SeedsFound(tuple(NodeAddress(each, PORT) for each in addresses)))
 
     def pause(self, name: str) -> None:
         """Stop a run's loop; what arrives meanwhile waits.

@@ -212,7 +212,7 @@ async def test_a_name_counts_as_a_strangers_until_it_is_that_of_a_member_or_a_se
 ) -> None:
     network = RecordingNetwork(world.network.host("a"))
     transport = RemoteTransport(network)
-    transport.seeds = frozenset({NodeAddress("alias", 2551)})
+    transport.add_seeds([NodeAddress("alias", 2551)])
     address = await transport.bind("a", 2551)
     a = type(await world.node("b"))(UniqueAddress(address, 1), transport)
     await nursery.start(a.run, "shop")
