@@ -29,6 +29,7 @@ from cattrs.errors import ForbiddenExtraKeysError
 from casty import Behavior, ClusterExtension, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
 from casty.cli.hosting import Guest, MakeExtension, NodePlan
 from casty.cluster.extension import check_extension_type, check_extensions
+from casty.config.downing import DowningStrategy, DowningStrategyName
 from casty.config.validation import PORT_MAX, check_endpoint, check_node_id, check_roles
 from casty.transport.network.tcp import is_loopback, reachable
 
@@ -386,6 +387,10 @@ def _structure_lease(value: object, _: object) -> SqliteLease:
     return SqliteLease(value)
 
 
+def _structure_downing(value: object, _: object) -> object:
+    return _structure_choice(value, DowningStrategyName)  # a file names a strategy: an object is for programs
+
+
 def _is_literal(form: object) -> bool:
     return get_origin(form) is Literal
 
@@ -398,6 +403,9 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _strict(float, int))
     converter.register_structure_hook_func(lambda form: form == tuple[str, ...], _structure_names)
     converter.register_structure_hook_func(lambda form: form == Lease | None, _structure_lease)
+    converter.register_structure_hook_func(
+        lambda form: form == DowningStrategyName | DowningStrategy, _structure_downing
+    )
     converter.register_structure_hook_func(_is_literal, _structure_choice)
     converter.register_structure_hook(Enum, _structure_choice)  # by its class: cattrs 25.1 looks there first
     return converter
