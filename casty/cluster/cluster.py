@@ -30,6 +30,7 @@ from casty.config.validation import address_meant, check_at_least, check_callabl
 from casty.errors import AskFailed, ConfigError, NodeDowned
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import WantServing
+from casty.protocol.split_brain.strategies import strategy_of
 from casty.protocol.state.cluster_state import ClusterState
 from casty.protocol.state.member import Member, MemberStatus, member_called
 from casty.refs import ActorRef
@@ -165,6 +166,7 @@ class Cluster:
             ConfigError: An extension is none, or two of them are in each other's way.
         """
         cluster = cls(system, config, remote_transport=remote_transport)
+        strategy_of(settings)  # a user's strategy is tried before anything runs
         own = cluster._extensions.all
         check_extensions(extensions, own=own)
         cluster._extensions = Extensions((*own, *extensions))

@@ -55,7 +55,7 @@ class ClusterSettings:
     """No member becomes up before this many have joined."""
     min_members_per_role: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
     """Nor before so many with these roles have: ``{"db": 2}``."""
-    downing: DowningStrategyName | DowningStrategy = "keep_majority"
+    downing: DowningStrategyName | DowningStrategy = field(default="keep_majority", hash=False)
     """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
     lowest address at a tie (hosts compare as text, ports as numbers). ``static_quorum``: the side with at least
     ``quorum_size`` voters. ``keep_oldest``: the side with the member that has been up for longest.

@@ -6,8 +6,10 @@ that casty has (`casty.protocol.split_brain.strategies`), or when one is asked.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Final, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from casty.address import UniqueAddress
 from casty.errors import ConfigError
@@ -16,8 +18,10 @@ DowningStrategyName: TypeAlias = Literal[
     "keep_majority", "static_quorum", "keep_oldest", "lease_majority", "down_all", "none"
 ]
 DOWNING_STRATEGIES: tuple[DowningStrategyName, ...] = get_args(DowningStrategyName)
-TEXT_MAX = 200
+TEXT_MAX: Final = 200
 """Characters in which a strategy is written; nodes compare that when one joins."""
+OF_ONE_PROCESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+"""What Python writes of an object without a text of its own."""
 
 
 class PartitionMember(Protocol):
@@ -58,7 +62,10 @@ class PartitionView(Protocol):
 
     @property
     def reachable(self) -> Sequence[PartitionMember]:
-        """Members that this side can hear, joining ones included, those that are going not."""
+        """Members that this side can hear, joining ones included, those that are going not.
+
+        Do not count these: of a joining one that was let in here the other side knows nothing.
+        """
         ...
 
     @property
@@ -87,17 +94,18 @@ class DowningStrategy(Protocol):
     """Decides which side of a partition goes on. Give an instance to `ClusterSettings` as ``downing``.
 
     Of two sides that share no member at most one may go on, whatever each of them knows: two that do are two clusters,
-    and all that is meant to be once is twice. `casty.testing.check_downing_strategy` tries all small clusters.
+    and all that is meant to be once is twice. `casty.testing.check_downing_strategy` tries that.
 
-    ``str()`` of it must be the same on all nodes: a node that has another one is not let in. Give it a ``__str__``, or
-    make it a dataclass.
+    ``str()`` of it, as it is when the node starts, must be the same on all nodes: a node that has another one is not
+    let in. Give it a ``__str__``, or make it a dataclass, without sets: their order is another in each process.
     """
 
     def against(self, partition: PartitionView) -> str:
         """Say what speaks against a side.
 
         Called on the node that leads the side, often. The answer must follow from the argument alone: without a clock,
-        chance, or the world outside. What it raises ends the node.
+        chance, or the world outside. What it raises ends the node, and so all nodes that ask the same; it is called
+        once as the node starts, to see that it can be.
 
         Parameters:
             partition: The side of this node, and all others.
@@ -114,20 +122,34 @@ def check_downing(downing: object) -> None:
         if downing not in DOWNING_STRATEGIES:
             raise ConfigError(f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, got {downing!r}")
         return
-    if isinstance(downing, type) or not callable(getattr(downing, "against", None)):
+    against = getattr(downing, "against", None)
+    if isinstance(downing, type) or not callable(against):
         hint = " (a class: write brackets behind it)" if isinstance(downing, type) else ""
         raise ConfigError(
             f"ClusterSettings.downing must be one of {DOWNING_STRATEGIES}, or a DowningStrategy: an object with "
             f"`against(partition)`; got {downing!r}{hint}"
         )
-    cls = type(downing)
+    kind = type(downing).__qualname__
+    if inspect.iscoroutinefunction(against):
+        raise ConfigError(f"ClusterSettings.downing: `{kind}.against` must be a plain function, got an async one")
+    strategy_text(downing)
+
+
+def strategy_text(strategy: object) -> str:
+    """Return the text by which nodes compare a strategy of a user's; ConfigError where it cannot be that."""
+    cls = type(strategy)
+    where = f"ClusterSettings.downing: str() of a {cls.__qualname__}"
     if cls.__str__ is object.__str__ and cls.__repr__ is object.__repr__:
         raise ConfigError(
-            f"ClusterSettings.downing: str() of a {cls.__qualname__} must be the same on all nodes, got {downing!s}; "
+            f"{where} must be the same on all nodes, got {strategy!s}; "
             "give it a __str__ with all that it decides by, or make it a dataclass"
         )
-    if not 0 < len(str(downing)) <= TEXT_MAX or not str(downing).isprintable():
-        raise ConfigError(
-            f"ClusterSettings.downing: str() of a {cls.__qualname__} must be 1 to {TEXT_MAX} printable characters, "
-            f"got {str(downing)[:TEXT_MAX]!r}"
-        )
+    try:
+        text = str(strategy)
+    except Exception as error:  # the user's code
+        raise ConfigError(f"{where} must be the same on all nodes, and fails: {error!r}") from error
+    if OF_ONE_PROCESS.search(text):
+        raise ConfigError(f"{where} must be the same on all nodes, got an address in memory: {text[:TEXT_MAX]}")
+    if not 0 < len(text) <= TEXT_MAX or not text.isprintable():
+        raise ConfigError(f"{where} must be 1 to {TEXT_MAX} printable characters, got {text[:TEXT_MAX]!r}")
+    return text

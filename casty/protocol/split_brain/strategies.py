@@ -9,11 +9,13 @@ in the meantime, and of two nodes `KeepOldest` keeps the oldest however alone it
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.config import ClusterSettings, DowningStrategy
+from casty.config.downing import strategy_text
+from casty.errors import ConfigError
 from casty.protocol.state.member import GOING, VOTING, Member, MemberStatus, by_age
 from casty.protocol.state.membership_state import Gossip
 
@@ -205,21 +207,41 @@ class LeaseMajority:
 
 @dataclass(frozen=True, slots=True)
 class CustomStrategy(_Judgement):
-    """A user's strategy, whose answers are checked."""
+    """A user's strategy, whose answers are checked. Its text is that of the moment at which it was taken.
+
+    Raises ConfigError where it does not judge a node that is alone, with nobody lost and with one.
+    """
 
     strategy: DowningStrategy
+    text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"custom {strategy_text(self.strategy)}")
+        for partition in (Partition(TRIED[:1], ()), Partition(TRIED[:1], TRIED[1:])):
+            try:
+                self.against(partition)
+            except Exception as error:  # the user's code
+                raise ConfigError(
+                    f"ClusterSettings.downing: {self.text} cannot judge a partition: {error!r}"
+                ) from error
 
     def against(self, partition: Partition) -> str:
         found = cast("object", self.strategy.against(partition))
         if not isinstance(found, str):
             raise TypeError(
-                f"{self.strategy}: against() must return the reason why a side goes down, '' where it goes on, "
+                f"{self.text}: against() must return the reason why a side goes down, '' where it goes on, "
                 f"got {found!r}"
             )
         return found
 
     def __str__(self) -> str:
-        return str(self.strategy)
+        return self.text
+
+
+TRIED = tuple(
+    Member(NodeAddress(name, 1), MemberStatus.up, frozenset(), name, incarnation=number, up_number=number)
+    for number, name in enumerate(("a", "b"), 1)
+)
 
 
 def _role(role: str | None) -> str:

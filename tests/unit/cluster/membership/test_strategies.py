@@ -38,11 +38,58 @@ class Preferred:
 
 
 class Failing:
+    """Judges two nodes, as at the start, and no third one."""
+
     def against(self, partition: PartitionView) -> str:
-        raise LookupError("as a bug would")
+        if len(partition.reachable) + len(partition.unreachable) > 2:
+            raise LookupError("as a bug would")
+        return ""
 
     def __str__(self) -> str:
         return "failing"
+
+
+@dataclass
+class Sleepy:
+    async def against(self, partition: PartitionView) -> str:
+        return ""
+
+
+@dataclass
+class Blunt:
+    answer: object = True
+
+    def against(self, partition: PartitionView) -> object:
+        return self.answer
+
+
+@dataclass
+class Narrow:
+    def against(self) -> str:
+        return ""
+
+
+@dataclass
+class Holding:
+    what: object
+
+    def against(self, partition: PartitionView) -> str:
+        return ""
+
+
+class Unwritten(Holding):
+    def __str__(self) -> str:
+        raise LookupError("as a bug would")
+
+
+class Posing:
+    """Calls itself as one of the library's does."""
+
+    def against(self, partition: PartitionView) -> str:
+        return ""
+
+    def __str__(self) -> str:
+        return "keep_majority"
 
 
 class Nameless:
@@ -197,21 +244,51 @@ async def test_a_first_seed_that_starts_again_while_cut_off_waits_and_joins_afte
 
 async def test_node_with_another_strategy_is_refused(autojump_clock, nodes):
     await nodes.start("a", settings=ClusterSettings(downing=Preferred("a")))
-    told = r"expected downing \"Preferred\(host='a'\)\", as the cluster has it, found \"Preferred\(host='b'\)\""
+    told = (
+        r"expected downing \"custom Preferred\(host='a'\)\", as the cluster .* found \"custom Preferred\(host='b'\)\""
+    )
     with pytest.raises(JoinRefused, match=told):
         await nodes.start("b", ["a"], settings=ClusterSettings(downing=Preferred("b")))
 
 
-async def test_strategy_that_raises_ends_the_node_with_that(autojump_clock, nodes):
-    await nodes.start("a", settings=ClusterSettings(downing=Failing()))
-    await nodes.start("b", ["a"], settings=ClusterSettings(downing=Failing()))
+async def test_node_whose_strategy_poses_as_one_of_the_library_is_refused(autojump_clock, nodes):
+    await nodes.start("a")
+    with pytest.raises(JoinRefused, match="expected downing 'keep_majority'.* found 'custom keep_majority'"):
+        await nodes.start("b", ["a"], settings=ClusterSettings(downing=Posing()))
+
+
+async def test_strategy_that_raises_ends_its_nodes_with_that(autojump_clock, nodes):
+    for name in "abc":
+        await nodes.start(name, ["a"], settings=ClusterSettings(downing=Failing()))
+    await nodes.all_up("a", "b", "c")
+    nodes.network.freeze("c")
+    for name in "ab":
+        with trio.fail_after(60):
+            await nodes.handles[name].ended.wait()
+        error = nodes.handles[name].error
+        assert isinstance(error, CastyError)
+        assert isinstance(error.__cause__, LookupError)
+
+
+async def test_text_of_a_strategy_is_that_of_the_start(autojump_clock, nodes):
+    strategy = Holding(0)
+    await nodes.start("a", settings=ClusterSettings(downing=strategy))
+    strategy.what = 1
+    await nodes.start("b", ["a"], settings=ClusterSettings(downing=Holding(0)))
     await nodes.all_up("a", "b")
-    nodes.network.freeze("b")
-    with trio.fail_after(60):
-        await nodes.handles["a"].ended.wait()
-    error = nodes.handles["a"].error
-    assert isinstance(error, CastyError)
-    assert isinstance(error.__cause__, LookupError)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        (Blunt(), r"custom Blunt\(answer=True\) cannot judge a partition: TypeError.*must return the reason.*got True"),
+        (Blunt(None), "got None"),
+        (Narrow(), r"custom Narrow\(\) cannot judge a partition: TypeError"),
+    ],
+)
+async def test_strategy_that_cannot_judge_is_found_before_anything_runs(nodes, strategy, told):
+    with pytest.raises(ConfigError, match=told):
+        await nodes.start("a", settings=ClusterSettings(downing=strategy))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +299,9 @@ async def test_strategy_that_raises_ends_the_node_with_that(autojump_clock, node
         ({"downing": Preferred}, r"\(a class: write brackets behind it\)"),
         ({"downing": Nameless()}, "of a Nameless must be the same on all nodes.*give it a __str__"),
         ({"downing": Preferred("x" * 300)}, "of a Preferred must be 1 to 200 printable characters"),
+        ({"downing": Sleepy()}, "`Sleepy.against` must be a plain function, got an async one"),
+        ({"downing": Holding(object())}, "of a Holding must be the same on all nodes, got an address in memory"),
+        ({"downing": Unwritten(1)}, "of a Unwritten must be the same on all nodes, and fails: LookupError"),
         ({"downing": Preferred("a"), "quorum_size": 2}, "quorum_size is for downing='static_quorum'"),
         ({"downing": Preferred("a"), "downing_role": "core"}, "downing_role has no meaning with downing=Preferred"),
     ],
