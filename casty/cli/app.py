@@ -30,7 +30,7 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Run the command that the arguments ask for, and exit."""
+    """Run the command given by the arguments, and exit."""
     try:
         app()
     except KeyboardInterrupt:  # before or after the loop that takes signals
@@ -126,8 +126,8 @@ def node_command(
 ) -> None:
     """Run one node of a cluster until Ctrl-C, SIGTERM, or the end of its actor.
 
-    FUNCTION takes no arguments and returns a behaviour, which is spawned as /FUNCTION. Exit codes: 0 left gracefully,
-    1 could not join or the actor failed, 2 bad input, 3 downed and not joining again, 130 Ctrl-C.
+    FUNCTION takes no arguments and returns a behaviour, spawned as /FUNCTION. Exit codes: 0 left gracefully, 1 could
+    not join or the actor failed, 2 bad input, 3 downed and not joining again, 130 Ctrl-C.
 
     Example: casty node shop.carts:carts --node-id web-1 --port 2551 --seed 10.0.0.5:2551 --seed 10.0.0.6:2551
     """

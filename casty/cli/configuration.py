@@ -1,6 +1,6 @@
-"""What a user writes to describe a node: ``casty.toml``, seeds, and the name of a behaviour factory.
+"""Description of a node as a user writes it: ``casty.toml``, seeds, and the name of a behaviour factory.
 
-Whatever makes no sense is a ConfigError that says, in one line for each mistake, where it stands and what was expected.
+Bad input is a ConfigError with one line for each mistake: where it stands, and the value expected there.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from casty.transport.network.tcp import is_loopback, reachable
 T = TypeVar("T")
 
 NOT_THE_USERS = ("<frozen", importlib.__file__, __file__)
-"""How the files of frames begin that lead to the user's code and are not part of it."""
+"""Beginnings of the files of frames between casty and the user's code, left out of a shown error."""
 
 
 NO_TABLE = "expected a table"
 KEYS_IN_PLACE = re.compile(r"\.(\w+)|\['(.*?)'\]")
 KEY_IN_TEXT = re.compile(r"unknown key '(.*?)'|\w+\.(\w+)")
-"""How a mistake names a key of a table: casty's own checks begin with the class that the table becomes."""
+"""Form in which a mistake names a key of a table: casty's own checks begin with the class made from the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeOptions:
-    """Who a node is, from ``[node]`` of the file or from the command line; None where nothing was said."""
+    """Identity and roles of a node, from ``[node]`` of the file or from the command line; None where neither says."""
 
     name: str | None = None
     host: str | None = None
@@ -69,7 +69,7 @@ class NodeOptions:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a ``casty.toml`` that are casty's own, which are named as the settings that they become."""
+    """Casty's own tables of a ``casty.toml``, each named as the settings made from it."""
 
     node: NodeOptions = field(default_factory=NodeOptions)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
@@ -78,14 +78,14 @@ class Tables:
 
 @dataclass(frozen=True)
 class NodeFile(Tables):
-    """What a ``casty.toml`` becomes."""
+    """Content of a ``casty.toml``, checked."""
 
     extensions: tuple[MakeExtension, ...] = ()
-    """What ``node.extensions`` names, each with its table."""
+    """Extensions of ``node.extensions``, each with its table."""
 
 
 def read_file(path: Path) -> NodeFile:
-    """Return what a configuration file says. ConfigError for unknown keys and values that make no sense, all in one."""
+    """Read a configuration file. ConfigError for unknown keys and bad values, all in one."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -102,7 +102,7 @@ def read_file(path: Path) -> NodeFile:
 
 
 def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], list[str]]:
-    """Return what makes the extensions that a file names, and what is wrong with them; their tables are taken out."""
+    """Return makers of the extensions named in a file, and the mistakes in them; take their tables out of ``table``."""
     node = cast("object", table.get("node"))
     said = cast("dict[str, object]", node).get("extensions") if isinstance(node, dict) else None
     targets = [one for one in cast("list[object]", said) if isinstance(one, str)] if isinstance(said, list) else []
@@ -117,7 +117,7 @@ def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], li
                 extension = _attempt(make, f"{target} failed")
                 check_extensions([*first, extension])
                 first.append(extension)
-                # The first is made now, so that what is wrong with it is said before anything starts.
+                # The first is made now, so that its mistakes are reported before anything starts.
                 made.append(partial(next, chain([extension], iter(make, None))))
         except ConfigError as error:
             mistakes.append(f"in node.extensions: {error}")
@@ -125,7 +125,7 @@ def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], li
 
 
 def _settings_of(cls: type[ClusterExtension], table: dict[str, Any]) -> tuple[object, list[str]]:
-    """Return what the table of an extension becomes, and what is wrong with it; None where it takes no settings."""
+    """Return the settings made from an extension's table, and the mistakes in it; None where it takes no settings."""
     said = cast("object", table.pop(cls.name, None))
     if cls.settings_type is None:
         return None, [] if said is None else [f"in {cls.name}: {cls.__qualname__} takes no settings: drop this table"]
@@ -139,7 +139,7 @@ def _make_extension(cls: type[ClusterExtension], settings: object) -> ClusterExt
 
 
 def _structured(table: dict[str, Any], form: type[T], outer: str = "") -> tuple[T, list[str]]:
-    """Return what the tables become, and what is wrong with them: without that, the rest is looked at again."""
+    """Return the settings made from the tables, and the mistakes: each is taken out, and the rest checked again."""
     mistakes = list[str]()
     while True:
         try:
@@ -156,7 +156,7 @@ def _structured(table: dict[str, Any], form: type[T], outer: str = "") -> tuple[
 
 
 def _found(table: dict[str, Any], keys: list[str]) -> str:
-    """Return what stands where the table should that the keys lead to."""
+    """Return the value found in place of the table under the keys."""
     value = cast("object", table)
     for key in keys:
         if not isinstance(value, dict) or key not in value:
@@ -166,7 +166,7 @@ def _found(table: dict[str, Any], keys: list[str]) -> str:
 
 
 def _cut(table: dict[str, Any], keys: list[str], text: str) -> None:
-    """Take out what a mistake is about: the key that the text names in the table that the keys lead to, or that."""
+    """Take out the key named by a mistake from the table under the keys, or the whole table."""
     outer, value = table, cast("object", table)
     for key in keys:
         if not isinstance(value, dict) or key not in value:
@@ -182,7 +182,7 @@ def _cut(table: dict[str, Any], keys: list[str], text: str) -> None:
 
 
 def _mistakes_of_node(node: NodeOptions) -> list[str]:
-    """Return what would be refused later, where nobody knows any more that it came from the file."""
+    """Return mistakes of the node, refused later otherwise, where nobody can tell any more that the file has them."""
     checks: dict[str, Callable[[], object]] = {
         "host": lambda: None if node.host is None else check_endpoint("the", node.host, 0),
         "port": lambda: None if node.port is None else check_endpoint("the", NodePlan.host, node.port),
@@ -251,10 +251,10 @@ def parse_address(text: str, what: str = "a seed") -> tuple[str, int]:
 
 
 def load_guest(target: str) -> Guest:
-    """Return the actor that ``MODULE:FUNCTION`` means; ConfigError for whatever is wrong with it.
+    """Return the actor meant by ``MODULE:FUNCTION``; ConfigError for any mistake in it.
 
-    The module is looked for in the working directory first. The function takes no arguments and
-    returns the behaviour of the actor, which gets the function's name.
+    The module is looked for in the working directory first. The function takes no arguments and returns the actor's
+    behaviour; the actor gets the function's name.
     """
     module_name, name = _parts_of(target, "a behaviour factory is MODULE:FUNCTION, such as shop.app:cashier")
     if name.startswith("_"):
@@ -271,12 +271,12 @@ def load_guest(target: str) -> Guest:
             raise ConfigError(f"{target} must return a behaviour, made by casty.Behaviors, got {behavior!r}")
         return behavior
 
-    # The first is made now, so that what is wrong with it is said before anything starts.
+    # The first is made now, so that its mistakes are reported before anything starts.
     return Guest(name, partial(next, chain([make()], iter(make, None))))
 
 
 def load_extension(target: str) -> type[ClusterExtension]:
-    """Return the class that ``MODULE:CLASS`` means; ConfigError for whatever is wrong with it.
+    """Return the class meant by ``MODULE:CLASS``; ConfigError for any mistake in it.
 
     The module is looked for in the working directory first.
     """
@@ -311,7 +311,9 @@ def _no_function(module: ModuleType, name: str) -> str:
 
 
 def _check_factory(factory: Callable[..., object], target: str) -> None:
-    """Refuse a function that needs arguments or is async: most likely it is a handler, and its factory is missing."""
+    """Refuse a function with required arguments or an async one: most likely it is a handler, and its factory is
+    missing.
+    """
     advice = "write a function that returns, for example, Behaviors.receive(handler)"
     if inspect.iscoroutinefunction(factory):
         raise ConfigError(f"{target} is async, and must be a plain function without arguments: {advice}")
@@ -357,7 +359,7 @@ def _explain_key(key: str, table: type) -> str:
 
 
 def _strict(kind: type, *also: type) -> Callable[[object, object], object]:
-    """Return a hook that takes values of exactly these kinds: cattrs would convert what it is given."""
+    """Return a hook that takes values of exactly these kinds: cattrs alone would convert others."""
     accepted = (kind, *also)
 
     def structure(value: object, _: object) -> object:

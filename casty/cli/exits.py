@@ -1,4 +1,4 @@
-"""How the commands end: their exit codes, and a run that a signal ends in good order."""
+"""Ends of the commands: exit codes, and a run that a signal ends in good order."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import trio
 
 
 class ExitCode(IntEnum):
-    """What a command of ``casty`` tells the shell."""
+    """Exit codes of ``casty`` for the shell."""
 
     ok = 0
     failed = 1
-    """A wrong result, a cluster that could not be joined, an actor that failed."""
+    """A wrong result, a cluster that could not be joined, or an actor's failure."""
     bad_input = 2
-    """An option, a file or a name that makes no sense; one line on stderr says which."""
+    """A bad option, file or name; one line on stderr says which."""
     downed = 3
     """The node was downed, and does not join again by itself."""
     interrupted = 130
@@ -44,9 +44,9 @@ class Run:
 
 
 async def run_until_signal(async_fn: Callable[[], Awaitable[ExitCode]], terminated: ExitCode = ExitCode.ok) -> ExitCode:
-    """Return what ``async_fn`` returns, or, when Ctrl-C or SIGTERM cancelled it, how that ends.
+    """Return the result of ``async_fn`` or, when Ctrl-C or SIGTERM cancelled it, the code of that end.
 
-    ``terminated`` is the code after SIGTERM: ``ok`` for what runs until it is asked to end.
+    ``terminated`` is the code after SIGTERM: ``ok`` for a program without an end of its own.
     """
     run = Run({signal.SIGINT: ExitCode.interrupted, signal.SIGTERM: terminated})
     with trio.open_signal_receiver(*run.endings) as signals:

@@ -1,6 +1,6 @@
-"""One node of a cluster as a process: what ``casty node`` and the nodes of ``casty demo`` run.
+"""One node of a cluster as a process: the common part of ``casty node`` and of the nodes of ``casty demo``.
 
-Nothing here, or in what it imports, needs the extra ``cli``: a node starts without it.
+Neither this module nor its imports need the extra ``cli``: a node starts without it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STEADY_AFTER = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class NodePlan:
-    """Everything that makes a node; as the arguments of `casty.ClusteredActorSystem`."""
+    """Everything needed to make a node; as the arguments of `casty.ClusteredActorSystem`."""
 
     node_id: str
     name: str = "casty"
@@ -54,7 +54,7 @@ class NodePlan:
     settings: ClusterSettings = field(default_factory=ClusterSettings)
     config: SystemConfig = field(default_factory=SystemConfig)
     extensions: tuple[MakeExtension, ...] = ()
-    """What makes the extensions of each run."""
+    """Makers of the extensions of each run."""
 
     @property
     def rejoins(self) -> bool:
@@ -62,9 +62,9 @@ class NodePlan:
         return self.settings.on_downed != "stop"
 
     def system(self, downed: NodeDowned | None = None) -> ClusteredActorSystem:
-        """Return the system of this node, not entered yet. ConfigError for what makes no sense.
+        """Return the system of this node, not entered yet. ConfigError for bad values.
 
-        ``downed``: the error with which its last run ended, if it joins again.
+        ``downed``: the error of its last run, if it joins again.
         """
         try:
             return ClusteredActorSystem(
@@ -88,7 +88,7 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """The actor that a node runs, at ``/name``; each run of the node makes it anew."""
+    """The actor run by a node, at ``/name``; each run of the node makes it anew."""
 
     name: str
     make: Callable[[], Behavior[Any]]  # of any message type: the user's
@@ -104,8 +104,8 @@ async def host(
 ) -> ExitCode:
     """Join the cluster, run the guest until it stops, and leave; begin again where the plan rejoins.
 
-    Cancelled, the node leaves gracefully all the same. ``announce`` is called whenever the guest has
-    been spawned. What goes wrong is told on stderr in one line.
+    Cancelled, the node leaves gracefully all the same. ``announce`` is called after each spawn of the guest. An error
+    is told on stderr in one line.
     """
     downed, pause = None, REJOIN_PAUSE_MIN
     while True:

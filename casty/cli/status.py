@@ -1,4 +1,4 @@
-"""``casty status``: what one node knows of its cluster, as lines for people or as JSON for programs."""
+"""``casty status``: the view of its cluster from one node, as lines for people or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEEDS_LENGTH_MAX = 2_000
 
 @dataclass(frozen=True, slots=True)
 class StatusOptions:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     address: NodeAddress
     system_name: str

@@ -35,7 +35,7 @@ class Demo:
     display: Display
 
     async def run(self) -> ExitCode:
-        """Run the whole demo; cancelled, it ends every process that it has started."""
+        """Run the whole demo; cancelled, end every process started by it."""
         try:
             try:
                 progress = await self._count()
@@ -51,8 +51,8 @@ class Demo:
 
     async def _count(self) -> Progress:
         began = trio.current_time()
-        # The timeline tells what happens to members, and that nodes which leave at the same time
-        # refuse each other's last messages is no news for the user.
+        # The timeline tells what happens to members. Nodes leaving at the same time refuse each other's last messages:
+        # no news for the user.
         logging.getLogger("casty").setLevel(logging.ERROR)
         self.display.note(0.0, f"starting {self.nodes} node processes, and the driver as a node of its own")
         async with ClusteredActorSystem(

@@ -1,4 +1,4 @@
-"""The driver of ``casty demo``: the actor that finds the workers, hands out chunks, and merges the answers."""
+"""Driver of ``casty demo``: the actor that finds the workers, hands out chunks, and merges the answers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from casty.cluster.commands import GetSuspicions, Suspicions
 
 TICK = 0.1
 START_TIMEOUT = 30.0
-"""Seconds in which every worker has to be found."""
+"""Seconds for finding every worker."""
 STALL_TIMEOUT = 30.0
-"""Seconds without an answer after which the driver gives up."""
+"""Seconds without an answer before the driver gives up."""
 
 MemberEvent: TypeAlias = MemberUp | MemberLeft | UnreachableMember | ReachableMember
 
@@ -83,7 +83,7 @@ class Driver:
     _moved_at: float = field(init=False, default=0.0)
 
     def behavior(self) -> Behavior[DriverMessage]:
-        """Return the behaviour of the actor, which ends with the work."""
+        """Return the behaviour of the actor; it ends with the work."""
 
         async def main(ctx: ActorContext[DriverMessage], inbox: Inbox[DriverMessage]) -> None:
             self._subscribe(ctx)

@@ -27,11 +27,11 @@ class Fleet:
 
     @property
     def node_ids(self) -> tuple[str, ...]:
-        """The nodes that were started, in that order."""
+        """The nodes started, in their order."""
         return tuple(self._processes)
 
     async def start(self, node_id: str, seed_port: int) -> None:
-        """Start one node that joins through the port of the driver."""
+        """Start one node; it joins through the port of the driver."""
         command = [sys.executable, "-m", PROGRAM, str(seed_port), node_id, str(self.members)]
         self._processes[node_id] = await trio.lowlevel.open_process(
             command,
@@ -50,7 +50,7 @@ class Fleet:
         return await self._processes[node_id].wait()
 
     async def stop(self) -> None:
-        """Let every node leave; kill what has not after `STOP_TIMEOUT`. Returns when all have ended."""
+        """Let every node leave; kill those still running after `STOP_TIMEOUT`. Returns when all have ended."""
         processes = list(self._processes.values())
         for process in processes:
             process.terminate()
@@ -65,7 +65,7 @@ class Fleet:
         self._log.close()
 
     def last_words(self) -> str:
-        """Return the end of what the nodes have written to stderr."""
+        """Return the end of the nodes' output on stderr."""
         size = self._log.seek(0, 2)
         self._log.seek(max(0, size - LOG_BYTES_MAX))
         return self._log.read().decode(errors="replace").strip()

@@ -1,11 +1,10 @@
-"""Who owes which chunk: the driver's book-keeping, without clock, task or network.
+"""Chunks waiting, owed and answered: the driver's book-keeping, without clock, task or network.
 
-Owns the counts and, for each chunk, whether it waits, is owed by a worker, or is answered. It does
-not know what a worker is or how a chunk reaches it.
+Owns the counts and, for each chunk, whether it waits, is owed by a worker, or is answered. It knows neither workers nor
+the way of a chunk to them.
 
-How it works: workers come and go with `workers_are`. What a worker that has gone owed waits again,
-and so does what has been owed for too long. A chunk may be sent twice and answered twice; the first
-answer counts.
+How it works: workers come and go with `workers_are`. Chunks owed by a worker that has gone wait again, and so do those
+owed for too long. A chunk may be sent twice and answered twice; the first answer counts.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import Generic, TypeVar
 W = TypeVar("W")
 
 IN_FLIGHT_MAX = 4
-"""Chunks that one worker owes at a time: one in hand, the others so that it never waits."""
+"""Chunks owed by one worker at a time: one in hand, the others so that it never waits."""
 PATIENCE = 10.0
-"""Seconds after which a chunk that a living worker owes is sent again: a link may have lost it."""
+"""Seconds before a chunk owed by a living worker is sent again: a link may have lost it."""
 
 
 @dataclass(slots=True)
@@ -32,10 +31,10 @@ class Ledger(Generic[W]):
     patience: float = PATIENCE
     counts: Counter[str] = field(init=False, default_factory=Counter[str])
     answers: dict[W, int] = field(init=False, default_factory=lambda: dict[W, int]())
-    """How many chunks each worker was the first to answer, those that have gone included."""
+    """Number of chunks first answered by each worker, those that have gone included."""
     resent: int = field(init=False, default=0)
     repeated: int = field(init=False, default=0)
-    """Answers that came a second time and were not counted."""
+    """Repeated answers, not counted."""
     _waiting: deque[int] = field(init=False)
     _owed: dict[W, dict[int, float]] = field(init=False, default_factory=lambda: dict[W, dict[int, float]]())
     _answered: bytearray = field(init=False)
@@ -57,7 +56,7 @@ class Ledger(Generic[W]):
 
     @property
     def workers(self) -> tuple[W, ...]:
-        """The workers that chunks are given to."""
+        """Workers to give chunks to."""
         return tuple(self._owed)
 
     def owed_by(self, worker: W) -> int:
@@ -65,7 +64,7 @@ class Ledger(Generic[W]):
         return len(self._owed.get(worker, ()))
 
     def workers_are(self, present: Collection[W]) -> dict[W, int]:
-        """Take note of who is there now; return how many chunks each worker owed that is gone."""
+        """Take note of the workers present now; return the number of chunks owed by each one that is gone."""
         lost: dict[W, int] = {}
         for worker in [worker for worker in self._owed if worker not in present]:
             owed = self._owed.pop(worker)
@@ -77,7 +76,7 @@ class Ledger(Generic[W]):
         return lost
 
     def assign(self, now: float) -> list[tuple[W, int]]:
-        """Return which chunks to send to whom now; from here on they are owed."""
+        """Return chunks to send now, each with its worker; from here on they are owed."""
         given: list[tuple[W, int]] = []
         while self._waiting and self._owed:
             worker, owed = min(self._owed.items(), key=lambda item: len(item[1]))
@@ -90,7 +89,7 @@ class Ledger(Generic[W]):
         return given
 
     def answer(self, chunk: int, counts: Mapping[str, int]) -> bool:
-        """Merge an answer; False for one that came before and for a chunk that was never sent."""
+        """Merge an answer; False for a repeated one and for a chunk never sent."""
         if not 0 <= chunk < self.chunks:
             return False
         for worker, owed in self._owed.items():
@@ -105,7 +104,7 @@ class Ledger(Generic[W]):
         return True
 
     def take_back(self, now: float) -> int:
-        """Let what is owed for longer than the patience wait again; return how many chunks that are."""
+        """Let chunks owed for longer than the patience wait again; return their number."""
         taken = 0
         for owed in self._owed.values():
             late = [chunk for chunk, since in owed.items() if now - since > self.patience]

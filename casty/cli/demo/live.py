@@ -60,7 +60,7 @@ class LiveDisplay:
 
 
 def members_table(progress: Progress) -> Table:
-    """Return the members with what is known of them."""
+    """Return the members with everything known of them."""
     table = Table("member", "role", "address", "status", box=None, pad_edge=False)
     for title in ("phi", "chunks", "owed"):
         table.add_column(title, justify="right")

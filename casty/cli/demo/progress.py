@@ -1,4 +1,4 @@
-"""What the demo shows of itself: the facts of one run, and the simplest way to show them."""
+"""Display of the demo: the facts of one run, and the simplest way to show them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Progress:
     ledger: Ledger[NodeAddress]
     snapshot: TopologySnapshot | None = None
     names: dict[NodeAddress, str] = field(default_factory=dict[NodeAddress, str])
-    """The names of all nodes that were ever members."""
+    """Names of all nodes, members now or once."""
     phi: dict[NodeAddress, float] = field(default_factory=dict[NodeAddress, float])
     """How much the driver suspects each node."""
     counting_from: float | None = None
@@ -33,7 +33,7 @@ class Progress:
         self.names.update({member.address: member.id for member in snapshot.members})
 
     def name_of(self, node: NodeAddress) -> str:
-        """Return the name of a node, also of one that has gone."""
+        """Return the name of a node, also of a former one."""
         return self.names.get(node, str(node))
 
     @property
@@ -43,7 +43,7 @@ class Progress:
         return sorted(members, key=lambda member: member.id)
 
     def status_of(self, member: Member) -> str:
-        """Return a member's status, or that it is unreachable."""
+        """Return a member's status, or "unreachable"."""
         unreachable = self.snapshot is not None and member.address in self.snapshot.unreachable
         return "unreachable" if unreachable else member.status.name
 
@@ -102,7 +102,7 @@ TOP_WORDS = 10
 
 
 def summary(progress: Progress) -> list[str]:
-    """Return what there is to say after the counting."""
+    """Return the lines printed after the counting."""
     ledger, tree = progress.ledger, progress.tree
     top = ", ".join(f"{word} {count:,}" for word, count in ledger.counts.most_common(TOP_WORDS))
     shares = ", ".join(f"{progress.name_of(node)} {chunks:,}" for node, chunks in ledger.answers.items())

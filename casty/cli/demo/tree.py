@@ -19,7 +19,7 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of one text, which is given by its number."""
+    """Stretch of one text, given by its number."""
 
     text: int
     start: int
@@ -27,7 +27,7 @@ class Part:
 
 
 Chunk: TypeAlias = tuple[Part, ...]
-"""What is sent as one message: parts of texts, with a line end between them."""
+"""Content of one message: parts of texts, with a line end between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def standard_library() -> Path:
 def read_tree(root: Path) -> Tree:
     """Read every ``*.py`` below ``root``, without installed packages; ConfigError when there is none.
 
-    Files that cannot be opened are left out: another process may be removing them.
+    Leave out files that cannot be opened: another process may be removing them.
     """
     texts: list[str] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Counting words: the service that the nodes of ``casty demo`` offer, and the count it is checked against.
+"""Counting words: the service offered by the nodes of ``casty demo``, and the count it is checked against.
 
 A word is a run of letters, digits and underscores of at most `CHUNK_CHARACTERS_MAX` characters.
 """
@@ -14,8 +14,9 @@ import casty
 from casty import ActorContext, ActorRef, Behavior, Behaviors, ServiceKey
 
 CHUNK_CHARACTERS_MAX = 60_000
-"""Half as many words fit into a chunk, so that an answer of all different words stays below the
-65,536 values that a message may hold."""
+"""Half as many words fit into a chunk, so that an answer of all different words stays below the bound of 65,536 values
+in a message.
+"""
 
 WORD = re.compile(r"\w+")
 
@@ -23,7 +24,7 @@ WORD = re.compile(r"\w+")
 @casty.message("casty.demo.WordsCounted")
 @dataclass(frozen=True, slots=True)
 class WordsCounted:
-    """The answer to `CountWords`: how often each word occurs in that chunk."""
+    """Answer to `CountWords`: the number of occurrences of each word in one chunk."""
 
     chunk: int
     counts: dict[str, int]
@@ -44,7 +45,7 @@ WORD_COUNTERS = ServiceKey[CountWords]("casty.demo.word-counters")
 
 
 def word_counter() -> Behavior[CountWords]:
-    """Return the behaviour of a worker, which is found under `WORD_COUNTERS`."""
+    """Return the behaviour of a worker, found under `WORD_COUNTERS`."""
     return Behaviors.discoverable(Behaviors.receive(_count), key=WORD_COUNTERS)
 
 
@@ -75,7 +76,7 @@ def count_alone(texts: Iterable[str]) -> Counter[str]:
 def cut(text: str, size: int = CHUNK_CHARACTERS_MAX) -> Iterator[tuple[int, int]]:
     """Yield where each chunk of ``text`` starts and ends: at most ``size`` characters, never inside a word.
 
-    What is longer than ``size`` is no word, and in no chunk.
+    A stretch longer than ``size`` is no word, and in no chunk.
 
     >>> [text[a:b] for text in ["one two three"] for a, b in cut(text, 8)]
     ['one two ', 'three']

@@ -1,4 +1,4 @@
-"""A node of ``casty demo``: the program of the processes that the driver starts.
+"""Node of ``casty demo``: the program of the processes started by the driver.
 
 ``python -m casty.cli.demo.worker_process PORT NODE_ID MEMBERS`` joins the node at 127.0.0.1:PORT, waits
 until MEMBERS nodes are up, and counts words. It leaves on SIGTERM, and when its stdin ends, because
@@ -24,8 +24,9 @@ HOST = "127.0.0.1"
 COUNTER_ROLE = "counter"
 JOIN_TIMEOUT = 30.0
 SETTINGS = replace(ClusterSettings.local(), leave_timeout=0.5, on_downed="stop")
-"""A node that leaves while another one is dead waits in vain for agreement, and the user at the
-terminal with it: so not for long."""
+"""A node leaving while another one is dead waits in vain for agreement, and the user at the terminal with it: so not
+for long.
+"""
 
 
 def plan_of(node_id: str, port: int, members: int) -> NodePlan:
