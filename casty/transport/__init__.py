@@ -1,1 +1,1 @@
-"""Links between nodes: byte streams, the frames that wait for them, and their limits."""
+"""Links between nodes: byte streams, the frames waiting for them, and their limits."""

@@ -1,1 +1,1 @@
-"""Bounds of what peers may cost: time, connections, log lines, descriptors."""
+"""Bounds of a peer's cost: time, connections, log lines, descriptors."""

@@ -1,9 +1,9 @@
-"""What the frames of a peer that is no member cost, beyond their bytes.
+"""Cost of the frames of a peer outside of the cluster, beyond their bytes.
 
-A value of one byte can take as long to make as a text of a kilobyte to copy, so messages are charged by their
-values too: 65,000 empty containers in 64 KiB took up to 50 ms. They are counted before anything is made of
-them, and no further than needed; a message with more than a stranger may send at all has to wait. What a class makes
-of one value is not to be seen there, so the time that a frame takes beyond that is measured, and charged behind it.
+A value of one byte can take as long to make as a text of a kilobyte to copy, so messages are charged by their values
+too: 65,000 empty containers in 64 KiB took up to 50 ms. They are counted before anything is made of them, and no
+further than needed; a message beyond the bound of a stranger has to wait. The objects made by a class from one value
+are not to be seen there, so the time taken by a frame beyond its price is measured, and charged behind it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ from casty.wire.frame import FrameKind
 from casty.wire.limits import Counted, scan
 
 VALUE_COST_BYTES = 16
-"""What making one value costs at most, 1 us, is so many bytes of the pace of strangers: a sixteenth of the time."""
+"""Cost of making one value, 1 us at most, in bytes of the pace of strangers: a sixteenth of the time."""
 
 STRANGER_VALUES_MAX = 1_024
-"""Values in one message that is made while its sender is no member: a millisecond, or 5 ms where each of them is an
-object with twenty defaults, and 25 ms with the collection of garbage that follows. 4,096 of those take 50 ms."""
+"""Values in one message made while its sender is no member: a millisecond, or 5 ms where each of them is an object with
+twenty defaults, and 25 ms with the collection of garbage after it. 4,096 of those take 50 ms.
+"""
 
 MESSAGE_KEPT_BYTES = 512
 VALUE_KEPT_BYTES = 224
 BYTE_KEPT_BYTES = 4
-"""What a message takes up while it waits, at most: itself, the request around it and its place; each value in it; each
-byte of a text. An empty set is the largest value, in one byte of the frame (a list is 64); and with one character
-beyond the Basic Multilingual Plane a text has four bytes for each. Any map may be a record, whose class makes values by
-itself: each of these counts like one that came, except for one for each key of the map, which counts and is not kept.
-What the factory of a default puts into a list is not seen here, nor what a constructor makes."""
+"""Memory of a waiting message, at most: itself, the request around it and its place; each value in it; each byte of a
+text. An empty set is the largest value, in one byte of the frame (a list is 64); and with one character beyond the
+Basic Multilingual Plane a text has four bytes for each. Any map may be a record, and a class makes values by itself:
+each of these counts like one of the frame, except for one for each key of the map, counted and not kept. Not seen here
+are values put into a list by the factory of a default, or made by a constructor.
+"""
 
 CONTROL_VALUES_MAX = 65_536
-"""Values up to which a control message or a notice is counted; none has more. A node that joins gets large ones of
-nodes that it does not know as members yet, so they cost more and are not put off."""
+"""Values up to which a control message or a notice is counted; none has more. A joining node gets large ones of nodes
+not known to it as members yet, so they cost more and are not put off.
+"""
 
 REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 64, 8 * 1024
 """Messages of so many bytes whose values have been counted lately: those of one turn. Each is charged twice, when it
@@ -46,9 +49,10 @@ JOINED_LOOK = 0.25
 
 
 def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int, bool]:
-    """Return what these frames cost besides, and whether there is one for which their sender has to be a member.
+    """Return the cost of these frames beyond their bytes, and whether one of them needs a member as its sender.
 
-    That is a message of more than `STRANGER_VALUES_MAX` values, or one that comes in slices: no slice is kept before.
+    Only a member may send a message of more than `STRANGER_VALUES_MAX` values, or one in slices: no slice is kept
+    before.
 
     >>> charge([(FrameKind.ENVELOPE, b"no head")]), charge([(FrameKind.SLICE, bytes(80))])
     ((64, False), (64, True))
@@ -68,7 +72,7 @@ def charge(frames: Sequence[tuple[FrameKind, bytes | memoryview]]) -> tuple[int,
 
 
 def kept(body: bytes | memoryview, defaults_max: int = 0) -> int:
-    """Return what the message in the body of an ENVELOPE takes up once it is made, never too little.
+    """Return the memory taken by the message in the body of an ENVELOPE once it is made, never too little.
 
     ``defaults_max``: how many values its classes make by themselves for one map, at most.
 
@@ -82,7 +86,9 @@ def kept(body: bytes | memoryview, defaults_max: int = 0) -> int:
 
 
 def _contents_of(body: bytes | memoryview) -> Counted:
-    """Return what is in a message; one value more than `STRANGER_VALUES_MAX` where it is for members alone."""
+    """Return the counted contents of a message; one value more than `STRANGER_VALUES_MAX` where it is for members
+    alone.
+    """
     if isinstance(body, bytes) and len(body) <= REMEMBERED_BYTES_MAX:
         return _counted(body)
     return count_values(body, STRANGER_VALUES_MAX)

@@ -1,7 +1,7 @@
-"""How many strangers may stand at the door: connections that have said no hello yet, or one that is being checked.
+"""Slots for strangers: connections without a hello yet, or with one under check.
 
-Whoever comes when all places are taken gets that of the one that has stood there for the longest. So nobody can
-keep others out by saying nothing, or by naming addresses that are silent; it takes hundreds of connections a second.
+When all slots are taken, a new connection gets the slot of the oldest one. So nobody can keep others out by saying
+nothing, or by naming silent addresses; it takes hundreds of connections a second.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class HandshakeSlots:
         self._at: dict[str, dict[HandshakeSlot, None]] = {}
 
     def enter(self, host: str, now: float) -> HandshakeSlot | None:
-        """Return a place; None when there is none, and nobody who has stood there for long enough to be shown out."""
+        """Return a slot; None when all are taken, and nobody has stood there for long enough to be shown out."""
         there = self._at.get(host, {})
         if len(there) >= self._per_host_max:
             candidates: Collection[HandshakeSlot] = there

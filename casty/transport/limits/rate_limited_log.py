@@ -1,9 +1,8 @@
-"""Log lines that peers cause: escaped, cut, and few enough to be read.
+"""Log lines caused by peers: escaped, cut, and few enough to be read.
 
-A peer decides how many of them there are and what stands in them. So each source has so many lines a
-second, all sources together too, and the same words from one source appear once a minute. What is
-held back is counted, and the count is logged with the next line or by `flush`; where all sources together
-have had their lines, it is added to the count of `OTHERS`.
+A peer decides their number and their text. So each source has so many lines a second, all sources together too, and the
+same words from one source appear once a minute. Lines held back are counted, and the count is logged with the next line
+or by `flush`; where all sources together have had their lines, it is added to the count of `OTHERS`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ LINES_PER_SECOND_MAX = 20
 LINES_PER_SECOND_TOTAL = 200
 """Lines of all sources together, those with counts too: there were up to 656 when those came on top."""
 SOURCES_MAX = 256
-"""Sources that are told apart; further ones share the lines of one."""
+"""Sources told apart; further ones share the lines of one."""
 REPEAT_AFTER = 60.0
 """Seconds until the same words of one source are logged again, and a quiet source is forgotten."""
 
@@ -28,13 +27,13 @@ OTHERS = "other peers"
 
 @dataclass(slots=True)
 class _Source:
-    """What one source has had: lines in the second that began at ``since``, and which words when."""
+    """Lines of one source: their number in the second begun at ``since``, and the latest time of each text."""
 
     since: float
     lines: int = 0
     held: int = 0
     held_level: int = logging.NOTSET
-    """The highest level of what was held back."""
+    """Highest level of the lines held back."""
     latest: float = 0.0
     told: dict[str, float] = field(default_factory=lambda: dict[str, float]())
 
@@ -66,19 +65,19 @@ class RateLimitedLog:
         return other
 
     def warning(self, source: object, text: str) -> None:
-        """Log what a peer has done; not again within REPEAT_AFTER if it is the same."""
+        """Log a warning about a peer; not again within REPEAT_AFTER if it is the same."""
         self.say(logging.WARNING, source, text)
 
     def info(self, source: object, text: str) -> None:
-        """The same for what is in the order of things."""
+        """Log a peer's ordinary event, bounded like `warning`."""
         self.say(logging.INFO, source, text)
 
     def debug(self, source: object, text: str) -> None:
-        """The same for what no operator acts on."""
+        """Log a detail of no use to an operator, bounded like `warning`."""
         self.say(logging.DEBUG, source, text)
 
     def say(self, level: int, source: object, text: str, *, length_max: int = LOG_TEXT_MAX) -> None:
-        """Log what a peer causes at any level, and at whatever length is right for it."""
+        """Log an event of a peer at any level, and at the length right for it."""
         now = self._clock()
         name, words = printable(str(source)), printable(text, length_max)
         origin = self._source(name, now)
@@ -92,17 +91,17 @@ class RateLimitedLog:
             origin.told[words] = now
 
     def error(self, source: object, text: str, error: BaseException) -> None:
-        """Log a failure of this node while it handled what a peer has sent, with its traceback."""
+        """Log a failure of this node while it handled a peer's frame, with its traceback."""
         name = printable(str(source))
         self._log(logging.ERROR, name, self._source(name, self._clock()), printable(text), error)
 
     def log(self, level: int, source: str, text: str, *, length_max: int) -> None:
-        """Log a text of this library, which peers may be named in, but which they do not cause at will."""
+        """Log a text of this library: peers may be named in it, but do not cause it at will."""
         self._own.latest = self._clock()
         self._log(level, source, self._own, printable(text, length_max))
 
     def flush(self) -> None:
-        """Log how many lines were held back from sources that may speak again, and forget quiet ones."""
+        """Log the number of lines held back from sources that may speak again, and forget quiet ones."""
         now = self._clock()
         for name, origin in list(self._sources.items()):
             if origin.held and now - origin.since >= 1.0:
@@ -151,7 +150,7 @@ class RateLimitedLog:
         return f"[{name}]" if origin is self._own else f"{name}:"
 
     def _leave_to_others(self, origin: _Source) -> None:
-        """Have a count told with that of all others, as there are no lines for each."""
+        """Add a count to the one of all other sources, as there are no lines for each."""
         others = self._sources.setdefault(OTHERS, _Source(origin.since, latest=origin.latest))
         others.held += origin.held
         others.held_level = max(others.held_level, origin.held_level)

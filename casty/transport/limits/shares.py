@@ -1,4 +1,4 @@
-"""How what all peers that are no members may take up of a node is divided."""
+"""Division of a node's memory for all peers outside of the cluster."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final, NamedTuple
 from casty.config import TransportLimits
 
 PARTS: Final = 8
-"""Of ``strangers_bytes_max``. One is left, for what memory costs beyond what it holds: buffers that grow, gaps."""
+"""Of ``strangers_bytes_max``. One is left for the overhead of memory: growing buffers, gaps."""
 
 OUTBOUND_PEERS: Final = 2
-"""What waits for all strangers together is at most as much as what may wait for so many members."""
+"""The queues of all strangers together hold at most as much as those of so many members."""
 
 
 class Shares(NamedTuple):
-    """Bytes for each kind of what is kept for strangers; fixed, so that a flood of one kind costs no other its room."""
+    """Bytes for each kind of memory kept for strangers; fixed, so that a flood of one kind costs no other its room."""
 
     links: int
-    """What their connections hold."""
+    """For their connections."""
     outbound: int
-    """What waits to be written to them."""
+    """For frames waiting to be written to them."""
     mailboxes: int
-    """Their messages that wait for actors."""
+    """For their messages waiting for actors."""
 
 
 def shares(limits: TransportLimits) -> Shares:

@@ -9,32 +9,33 @@ import trio
 
 CONTROL_BYTES_PER_SECOND = 256 * 1024
 CONTROL_BYTES_BURST = 2 * 1024 * 1024
-"""What a link may send at once after a quiet time: several whole states, or 20,000 small messages."""
+"""Bytes a link may send at once after a quiet time: several whole states, or 20,000 small messages."""
 
 STRANGER_BYTES_PER_SECOND = 1024 * 1024
 STRANGER_BYTES_BURST = 1024 * 1024
 """Frames to actors, from all links with strangers of one host together."""
 
 STRANGER_SHARES = 4
-"""What the strangers of all hosts together may send is at most as much as those of so many hosts."""
+"""The strangers of all hosts together may send at most as much as those of so many hosts."""
 
 STRANGER_PATIENCE = 5.0
-"""Seconds for which the frames of a stranger wait for their turn; then the link is closed."""
+"""Seconds in which the frames of a stranger wait for their turn; then the link is closed."""
 
 TURN_BYTES_MAX = 8 * 1024
-"""What is paid for in one turn of a pace: whoever comes first waits for so much of the others, 32 ms."""
+"""Bytes paid for in one turn of a pace: a newcomer waits for so much of the others, 32 ms."""
 
 FRAME_COST_BYTES = 64
-"""What handling any frame costs, however small it is."""
+"""Cost of handling any frame, however small it is."""
 
 
 SECOND_COST_BYTES = 20 * 1024 * 1024
-"""What a second of the processor costs, where more was used than was paid for before: so the strangers of one host have
-a twentieth of it for their frames to actors, and those of all hosts a fifth."""
+"""Cost of a second of the processor, for time beyond the price paid before: so the strangers of one host have a
+twentieth of it for their frames to actors, and those of all hosts a fifth.
+"""
 
 
 class TokenBucket:
-    """A bucket that fills with time: taking more than it holds is paid for by waiting.
+    """Bucket that fills with time: taking more than it holds is paid for by waiting.
 
     >>> credit = TokenBucket(per_second=100, burst=50, now=0.0)
     >>> credit.take(50, now=0.0), credit.take(20, now=0.0), credit.take(5, now=1.0)
@@ -64,10 +65,10 @@ class TokenBucket:
 
 
 class FairTokenBucket:
-    """A credit of several links, which pay in small turns: the lowest rank first, then first in, first out.
+    """Credit of several links, paid for in small turns: the lowest rank first, then first in, first out.
 
-    With ``beyond`` what is taken is paid for there too. One turn of each pace waits there at a time, so those
-    that share it have their turns one after the other, however much each of them wants.
+    With ``beyond`` each amount is paid for there too. One turn of each pace waits there at a time, so those sharing it
+    have their turns one after the other, however much each of them wants.
     """
 
     __slots__ = ("_beyond", "_credit", "_is_taken", "_order", "_waiting")
@@ -92,7 +93,7 @@ class FairTokenBucket:
                 self._leave()
 
     def charge(self, cost: float) -> None:
-        """Take for what was used already, without waiting: whoever takes next waits for that too."""
+        """Take for a cost already caused, without waiting: the next taker waits for it too."""
         self._credit.take(cost, now=trio.current_time())
         if self._beyond is not None:
             self._beyond.charge(cost)
@@ -140,5 +141,5 @@ def control_credit(now: float, *, shares: int = 1) -> TokenBucket:
 
 
 def stranger_credit(now: float, *, shares: int = 1) -> TokenBucket:
-    """Return the credit that all strangers of so many hosts have for frames to actors."""
+    """Return the credit of all strangers of so many hosts for frames to actors."""
     return TokenBucket(per_second=shares * STRANGER_BYTES_PER_SECOND, burst=shares * STRANGER_BYTES_BURST, now=now)

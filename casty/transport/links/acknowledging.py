@@ -1,8 +1,8 @@
-"""What the two ends of one connection know of each other's frames.
+"""Acknowledgement between the two ends of one connection.
 
-Owns how many frames of the peer were handed over and how many of those the peer was told of, and how many of its own
-frames the peer has told of in turn. What was written beyond that may be lost when the connection breaks: a socket takes
-bytes long before anybody reads them, and also those for a process that is stopped, and killed then.
+Owns the number of the peer's frames handed over, how many of those the peer was told of, and how many of its own frames
+the peer has told of in turn. Any written beyond that may be lost when the connection breaks: a socket takes bytes long
+before anybody reads them, and also those for a stopped process, killed then.
 
 Only ordinary lanes say it: control messages are repeated until they are answered, and a large message is acknowledged
 as a whole.
@@ -20,8 +20,9 @@ from casty.wire.control.acknowledgements import ack_frame, decode_ack
 from casty.wire.frame import Lane
 
 ACK_EVERY: Final = 1_024
-"""Frames after which the peer is told how many were handed over; of fewer it is told within a second. So many, or those
-of a second, are counted as unknown too much at most when a connection breaks."""
+"""Frames between two acknowledgements; for fewer, one is sent within a second. So many, or those of a second, are
+counted as unknown too much at most when a connection breaks.
+"""
 
 
 class Acknowledging:
@@ -43,23 +44,23 @@ class Acknowledging:
         self.begin()
 
     def begin(self) -> None:
-        """Count from here: what the link has received so far came on another connection."""
+        """Count from here: earlier frames of the link came on another connection."""
         self._before = self._traffic.frames_received
         if self._lane is Lane.ordinary:
             self.due_at = self._before + ACK_EVERY
 
     @property
     def is_behind(self) -> bool:
-        """Whether the peer does not know yet of all frames that were handed over."""
+        """Whether the peer has still to be told of frames handed over."""
         return self.due_at < math.inf and self._traffic.frames_received - self._before > self._told
 
     @property
     def unheard(self) -> int:
-        """How many frames were written, whole or in part, that the peer has not told of."""
+        """Number of frames written, whole or in part, and not acknowledged by the peer."""
         return self._writer.written - self._heard if self.due_at < math.inf else 0
 
     def frame(self) -> bytes:
-        """Return the frame that tells the peer, or nothing where it knows all."""
+        """Return the acknowledgement for the peer, or nothing where it knows all."""
         self.is_wanted = False
         if not self.is_behind:
             return b""
@@ -68,7 +69,7 @@ class Acknowledging:
         return ack_frame(self._told)
 
     def hear(self, body: bytes) -> None:
-        """Take what the peer tells. Raises ProtocolError where that cannot be."""
+        """Take an acknowledgement of the peer. Raises ProtocolError where it cannot be true."""
         count, most = decode_ack(body), self._writer.written
         if not self._heard <= count <= most:
             raise ProtocolError(f"acknowledged frames must be from {self._heard} to {most}, got {count}")

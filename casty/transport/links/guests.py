@@ -1,7 +1,7 @@
-"""What holds for one session while its peer is no member.
+"""Restrictions of one session while its peer is no member.
 
-Owns what such a peer has to wait for, and for how long: its bytes are paid for as they come, whether they make a
-frame yet or not; what only a member may send waits until it is one; and a frame that it begins has to end in time.
+Owns the waits of such a peer, and their length: its bytes are paid for as they come, whether they make a frame yet or
+not; a frame allowed to members alone waits until the peer is one; and a frame once begun has to end in time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from casty.transport.links.link import Session
 
 BEGUN_FRAME_SECONDS: Final = 10.0
-"""How long a frame may take to come, from its first byte: what has come of it is kept meanwhile."""
+"""Seconds for a frame to come, from its first byte: the part that has come is kept meanwhile."""
 
 WORK_SECONDS_MAX: Final = 0.001
-"""How long frames are handled, one after the other, before the next one waits until that is paid for."""
+"""Seconds for handling frames, one after the other, before the next one waits until that is paid for."""
 
 LATE: Final = f"a frame that it began, as no member, did not come whole within {BEGUN_FRAME_SECONDS:g} s"
 SLOW: Final = "strangers of its host send too much"
@@ -32,58 +32,58 @@ TOO_LARGE: Final = "it is no member, and sends a message that is too large for s
 
 
 class Bounds(Protocol):
-    """What all strangers share."""
+    """Bounds shared by all strangers."""
 
     def pace(self, session: Session) -> FairTokenBucket:
-        """Return what the session is read by at this moment."""
+        """Return the pace for reading the session at this moment."""
         ...
 
     turn: trio.Lock
-    """Whoever has got it has waited for one round of the loop, and for all who wanted it before."""
+    """Its holder has waited for one round of the loop, and for all earlier waiters."""
 
     def note(self, session: Session) -> None:
-        """Take note of what the session holds now, and perhaps end it, or others."""
+        """Take note of the bytes held by the session now, and perhaps end it, or others."""
         ...
 
 
 class Guest:
-    """The part of one session that is over once its peer is a member."""
+    """Part of one session that is over once its peer is a member."""
 
     __slots__ = ("_bounds", "_clock", "_paid", "_scope", "_session", "_taken", "_worked", "has_left", "in_hand")
 
     def __init__(self, session: Session, scope: trio.CancelScope, bounds: Bounds, clock: Callable[[], float]) -> None:
         self.in_hand = 0
-        """Bytes of frames that wait for their turn."""
+        """Bytes of frames waiting for their turn."""
         self.has_left = False
         self._session = session
         self._scope = scope
         self._bounds = bounds
         self._clock = clock
-        """Seconds of the processor that this thread has used."""
+        """Seconds of processor time of this thread."""
         self._taken = 0
         self._paid = 0.0
-        """Bytes that were paid for, and for which nothing was used yet."""
+        """Bytes paid for and not used yet."""
         self._worked = 0.0
-        """Seconds that the frames of this turn took so far."""
+        """Seconds taken by the frames of this turn so far."""
 
     def note(self) -> None:
-        """Have what the session holds counted."""
+        """Have the bytes held by the session counted."""
         self._bounds.note(self._session)
 
     def leave(self) -> None:
-        """Let all that holds for strangers be over."""
+        """End all restrictions of strangers."""
         self.has_left = True
         self._scope.deadline = math.inf
 
     def begin(self, begun: int, *, is_new: bool) -> None:
-        """Take note of how much has come of a frame that is not whole, and whether that is another than before."""
+        """Take note of the bytes at hand of a frame still to be completed, and whether that is another than before."""
         if not begun:
             self._scope.deadline = math.inf
         elif is_new or self._scope.deadline == math.inf:
             self._scope.deadline = trio.current_time() + BEGUN_FRAME_SECONDS
 
     async def take_in(self, count: int, frames: Frames, begun: int) -> None:
-        """Return when the bytes that have just come are paid for."""
+        """Return when the bytes just received are paid for."""
         self.in_hand = sum(len(body) for _, body in frames)
         self.begin(begun, is_new=bool(frames))
         self.note()
@@ -102,10 +102,10 @@ class Guest:
         self._note_work(worked)
 
     async def hand_over(self, frames: Frames, take: Callable[[Frames], None]) -> None:
-        """Have one frame after another taken, and charge what that took beyond what was paid for.
+        """Have one frame after another taken, and charge their cost beyond the price paid.
 
-        What their values cost is known before, what a class makes of them only now. Behind one that took long, the
-        next one waits until it is paid for.
+        The cost of their values is known before, the cost of the objects made by a class only now. Behind a slow one,
+        the next one waits until it is paid for.
         """
         for one in frames:
             if self._session.is_deaf:

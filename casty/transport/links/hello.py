@@ -1,6 +1,6 @@
 """The exchange of hellos over a fresh connection, seen from both of its ends.
 
-Each function takes exactly one frame from the stream; what follows stays in the decoder for the link.
+Each function takes exactly one frame from the stream; later bytes stay in the decoder for the link.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from casty.wire.handshake import (
 GREETING_READ_BYTES = 4096
 
 SIMULTANEOUS_DIAL = Refused("simultaneous dial: wait for mine", final=False)
-"""The answer to a hello from a node that is being dialled itself: its own connection is on the way."""
+"""Answer to a hello from a node being dialled itself: its own connection is on the way."""
 
 LEAVING = Refused("this node is leaving", final=False)
 HUNG_UP = Refused("it was closed again before its hello", final=False)
 """Nothing to warn of: a probe of the port, or a node that ends while it dials."""
-"""The answer of a node that takes nobody any more: in the order of things, at both ends."""
+"""Answer of a node on its way out: in the order of things, at both ends."""
 
 
 class HandshakeRefused(Exception):
@@ -42,7 +42,7 @@ class HandshakeRefused(Exception):
 async def client_handshake(
     connection: Connection, hello: Hello, limits: TransportLimits
 ) -> tuple[HelloAck | Refused, FrameDecoder]:
-    """Say hello and return the answer, with the decoder for what follows."""
+    """Say hello and return the answer, with the decoder for later bytes."""
     await connection.send(encode_hello(hello))
     kind, body, decoder = await _first_frame(connection, limits)
     match kind:
@@ -58,7 +58,7 @@ async def client_handshake(
 
 
 async def server_handshake(connection: Connection, limits: TransportLimits) -> tuple[Hello | Refused, FrameDecoder]:
-    """Return the hello that must come first, or its refusal, with the decoder for what follows."""
+    """Return the hello, due first, or its refusal, with the decoder for later bytes."""
     kind, body, decoder = await _first_frame(connection, limits)
     if kind is not FrameKind.HELLO:
         raise ProtocolError(f"expected a hello first, got a {kind.name} frame")
@@ -67,7 +67,7 @@ async def server_handshake(connection: Connection, limits: TransportLimits) -> t
 
 
 def disproved(connection: Connection, said: Hello | HelloAck) -> Refused | None:
-    """Return the refusal of a peer that says to be another one than its connection proves; None otherwise."""
+    """Return the refusal of a peer with another identity than its connection proves; None otherwise."""
     proven = connection.peer_identity
     if proven is None or (proven.role, proven.node_id) == (said.role, said.node_id):
         return None

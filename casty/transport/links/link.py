@@ -32,20 +32,22 @@ from casty.wire.chunking.buffers import Buffer
 from casty.wire.frame import LANE_KINDS, FrameDecoder, FrameKind, Lane, frame
 
 FRAMES_BEFORE_YIELD = 64
-"""Frames of one link that are handled before other tasks run: as many as an actor takes at once. With more, messages
-come faster than their actor handles them, its mailbox grows until the sender has to pause, and all that comes by lies
-in no cache any more: with 256, tells take 1.25 times the processor time, and `send` twice as long."""
+"""Frames of one link handled before other tasks run: as many as an actor takes at once. With more, messages come faster
+than their actor handles them, its mailbox grows until the sender has to pause, and no later message lies in a cache any
+more: with 256, tells take 1.25 times the processor time, and `send` twice as long.
+"""
 
 CONTROL_SILENCE_MAX = 5.0
-"""Seconds for which what was written on the control lane may go without arriving, or `write_timeout` if that is less.
-About as long as it takes to accuse the peer: then the link is dialled anew, and a new connection tries each second
-where the old one would wait for twice as long as the cut has lasted."""
+"""Seconds for bytes written on the control lane to arrive, or `write_timeout` if that is less. About as long as it
+takes to accuse the peer: then the link is dialled anew, and a new connection tries each second where the old one would
+wait for twice as long as the cut has lasted.
+"""
 
 REST_GRACE = 5.0
-"""Seconds that the peer of an idle link has to answer, and to close it."""
+"""Seconds for the peer of an idle link to answer, and to close it."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that closing a connection may take, also while the task is being cancelled."""
+"""Seconds for closing a connection, also while the task is being cancelled."""
 
 GOODBYE_FRAME = frame(FrameKind.GOODBYE, b"")
 IDLE_FRAME = frame(FrameKind.IDLE, b"")
@@ -53,10 +55,10 @@ STAY_FRAME = frame(FrameKind.STAY, b"")
 
 
 class IdleClose(Enum):
-    """How far two nodes are with ending a link that neither needs.
+    """Progress of two nodes in ending a link needed by neither.
 
-    Whoever asks writes nothing until it is answered, and whoever says goodbye never writes again: so no
-    frame is under way when the connection ends, and what was queued meanwhile has the next one.
+    After asking, a node writes nothing until it is answered, and after a goodbye never again: so no frame is under way
+    when the connection ends, and frames queued meanwhile have the next one.
     """
 
     no = "no"
@@ -66,7 +68,7 @@ class IdleClose(Enum):
 
 
 class LinkState(Enum):
-    """What a link is doing."""
+    """State of a link."""
 
     idle = "idle"
     dialling = "dialling"
@@ -74,7 +76,7 @@ class LinkState(Enum):
 
 
 class Link:
-    """What this node has for one run of a peer on one lane; incarnation 0 is any run there."""
+    """Link to one run of a peer on one lane; incarnation 0 is any run there."""
 
     __slots__ = ("_dials", "failures", "lane", "send_queue", "peer", "session", "traffic")
 
@@ -93,12 +95,12 @@ class Link:
         self.session: Session | None = None
         self.traffic = Traffic()
         self.failures = 0
-        """Connections in a row that did not last."""
+        """Short-lived connections in a row."""
         self._dials = dials
 
     @property
     def state(self) -> LinkState:
-        """What the link is doing now."""
+        """State of the link now."""
         if self.session is not None:
             return LinkState.up
         return LinkState.dialling if (self.peer.address, self.lane) in self._dials else LinkState.idle
@@ -109,11 +111,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class SessionOwner:
-    """Whom a session reports to: each frame of the lane, and, once, the moment at which it is over."""
+    """Recipient of a session's reports: each frame of the lane, and, once, the moment at which it is over."""
 
     frame: Callable[[UniqueAddress, Lane, FrameKind, bytes | memoryview], None]
     envelopes: Callable[[UniqueAddress, Sequence[tuple[FrameKind, bytes]], int], int]
-    """Takes those from a place on that follow one another, and returns the next place: 0.1 us less for each."""
+    """Takes consecutive envelopes from a place on, and returns the next place: 0.1 us less for each."""
     ended: Callable[[Session, str, bool], None]
     bounds: Bounds
     """For those whose peers are no members."""
@@ -139,10 +141,10 @@ class Session:
         self.used = self.since
         """When the last bytes came or went."""
         self.is_held_up = False
-        """Whether frames that have come wait for their turn, or the reader until it may read on."""
+        """Whether received frames wait for their turn, or the reader until it may read on."""
         self.preface = b""
         self.secret = b""
-        """What the two ends of this link alone know, while it is up; b"" for none."""
+        """Secret shared by the two ends of this link alone, while it is up; b"" for none."""
         self.closes_at = math.inf
         """When whoever keeps house ends the session, if it is not over by then."""
         self.was_dialled = False
@@ -151,7 +153,7 @@ class Session:
         """Whether the peer was told to wait for a dial of this node."""
         self.is_superseded = False
         self.predecessor: Session | None = None
-        """The connection that this one has replaced, while that is read to its end."""
+        """The connection replaced by this one, while it is read to its end."""
         self.successor: Session | None = None
         self.is_over = False
         self.over = trio.Event()
@@ -159,7 +161,7 @@ class Session:
         """Whether nothing is taken for it any more."""
         self.rest = IdleClose.no
         self._guest: Guest | None = None
-        """What holds while the peer is no member."""
+        """Restrictions while the peer is no member."""
         self._connection = connection
         is_control = link.lane is Lane.control
         connection.bound_silence(min(CONTROL_SILENCE_MAX, limits.write_timeout) if is_control else limits.write_timeout)
@@ -173,7 +175,7 @@ class Session:
         self._is_to_stay = False
         self._has_said_goodbye = False
         self._is_parting = False
-        """Whether the peer has said goodbye, and is only to be told what was handed over."""
+        """Whether the peer has said goodbye, and needs nothing but the last acknowledgement."""
         self._acks = Acknowledging(link.lane, link.traffic, self._writer)
 
     @property
@@ -183,7 +185,7 @@ class Session:
 
     @property
     def held_bytes(self) -> int:
-        """What the bytes of a peer that is no member, and those for it that it does not read, take up here."""
+        """Bytes held here from and for a stranger, unread ones for it included."""
         in_hand = 0 if self._guest is None else self._guest.in_hand
         return in_hand + self._reader.begun_bytes + self._writer.held_bytes
 
@@ -236,7 +238,7 @@ class Session:
         self._owner.ended(self, reason, graceful)
 
     def follow(self, old: Session) -> None:
-        """Replace a connection of the same link that is up, of which the peer has lost its end."""
+        """Replace a connection of the same link, up here, but lost by the peer."""
         if old.predecessor is not None:
             old.predecessor.end(REPLACED, graceful=False)
         self.predecessor, old.successor = old, self
@@ -245,7 +247,7 @@ class Session:
         self.link.send_queue.wake()  # for the writer there, which takes nothing any more
 
     async def _outlast(self, old: Session) -> None:
-        """Acknowledge, and wait until nothing more comes on the connection that this one has replaced."""
+        """Acknowledge, and wait until nothing more comes on the replaced connection."""
         try:
             await self._writer.write(self.preface)
         except ConnectionLost as error:
@@ -268,7 +270,7 @@ class Session:
         return True
 
     def finish(self) -> None:
-        """Write what is queued, say goodbye, and end when the peer has closed."""
+        """Write all queued frames, say goodbye, and end when the peer has closed."""
         self.is_finishing = True
         self.link.send_queue.wake()
 
@@ -315,7 +317,7 @@ class Session:
                 self.end(str(error), graceful=False)
 
     async def _write_rest(self) -> bool:
-        """Write what ending an idle link takes, and nothing else; whether that was the goodbye."""
+        """Write the frames that end an idle link, and nothing else; return whether one was the goodbye."""
         if self.rest is IdleClose.agreed:
             await self._writer.write(self._acks.frame() + GOODBYE_FRAME)
             self._has_said_goodbye = True
@@ -328,7 +330,7 @@ class Session:
         return False
 
     def keep_house(self, now: float, idle_max: float) -> None:
-        """Tell the peer what has come; where nothing has crossed for long, ask it whether to end."""
+        """Acknowledge received frames; where nothing has crossed for long, ask the peer whether to end."""
         if now - self.used >= idle_max:
             self.retire()
         elif self._acks.is_behind:
@@ -336,7 +338,7 @@ class Session:
             self.link.send_queue.wake()
 
     def _asked_to_rest(self) -> None:
-        """Agree to end the link, unless something is queued or half written; that crosses it first."""
+        """Agree to end the link, unless a frame is queued or half written; that crosses it first."""
         if self.rest is IdleClose.no and not (self._writer.is_idle and self.link.send_queue.is_idle):
             self._is_to_stay = True
             self.link.send_queue.wake()

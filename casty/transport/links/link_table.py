@@ -33,10 +33,10 @@ class LinkStatistics:
 
 @dataclass(frozen=True, slots=True)
 class TransportStatistics:
-    """A transport at one moment. The counters include links that are gone.
+    """A transport at one moment. The counters include links gone by now.
 
-    Frames that were taken are sent, undelivered, broken, still queued, or under way: in a write that is not over. Of
-    those sent and broken at most ``frames_unknown`` have not arrived.
+    Each frame taken is sent, undelivered, broken, still queued, or under way in an unfinished write. Of those sent and
+    broken at most ``frames_unknown`` have not arrived.
     """
 
     links: tuple[LinkStatistics, ...]
@@ -62,7 +62,7 @@ class LinkTable:
         self.by_peer: tuple[dict[UniqueAddress, Link], ...] = tuple({} for _ in Lane)
         """For each lane, by its number."""
         self.gone = Traffic()
-        """What the removed links have carried."""
+        """Traffic of the removed links."""
         self._at: dict[NodeAddress, list[Link]] = {}
 
     def __iter__(self) -> Iterator[Link]:
@@ -73,7 +73,7 @@ class LinkTable:
         return [link for link in self._at.get(address, ()) if lane is None or link.lane is lane]
 
     def established(self, address: NodeAddress, lane: Lane) -> Link | None:
-        """Return the link that is up there; there is at most one."""
+        """Return the established link there; there is at most one."""
         for link in self._at.get(address, ()):
             if link.lane is lane and link.session is not None:
                 return link
@@ -96,7 +96,7 @@ class LinkTable:
         self._at.setdefault(link.peer.address, []).append(link)
 
     def remove_if_idle(self, link: Link) -> None:
-        """Forget a link that has no connection and no frames; its counters are kept in the sum."""
+        """Forget a link without connection and frames; its counters are kept in the sum."""
         known = self.by_peer[link.lane]
         if link.session is not None or not link.send_queue.is_idle or known.get(link.peer) is not link:
             return

@@ -14,17 +14,17 @@ from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameDecoder, FrameKind
 
 READ_BYTES_MAX: Final = 64 * 1024
 STRANGER_READ_BYTES_MAX: Final = 8 * 1024
-"""There may be a thousand links with strangers, and what was read waits for its turn."""
+"""There may be a thousand links with strangers, and bytes once read wait for their turn."""
 LARGE_READ_BYTES_MAX: Final = 1024 * 1024
-"""So much more is read at once of a frame that has begun, where it has no place."""
+"""Further bytes read at once of a begun frame, where it has no place."""
 PLACE_BYTES_MAX: Final = 1024 * 1024 + 64 * 1024
-"""Frames up to here have a place, which is made on the word of their length: only for who is no stranger."""
+"""Frames up to here have a place, made on the word of their length: never for strangers."""
 PLACE_PART_BYTES_MIN: Final = 32 * 1024
 """So much of a frame must have come before it has a place, and so much be missing, or it does not pay."""
 READS_AT_ONCE_MAX: Final = 16
 """Reads of a large frame without waiting, one after the other, while each finds something: 1 MiB takes two to four."""
 PLACES_KEPT_MAX: Final = 4
-"""Places that wait for the next frame. In use is one for each link that reads a large frame at this moment."""
+"""Places waiting for the next frame. In use is one for each link with a large frame under way at this moment."""
 
 Frames = Sequence[tuple[FrameKind, bytes | memoryview]]
 
@@ -32,8 +32,8 @@ Frames = Sequence[tuple[FrameKind, bytes | memoryview]]
 class Places:
     """The memory for the large frames of all links of one node, used again and again.
 
-    New memory for each frame of 1 MiB was given back to the system each time and taken anew page by page, which was
-    half of the processor time of the receiver.
+    New memory for each frame of 1 MiB was given back to the system each time and taken anew page by page, for half of
+    the processor time of the receiver.
 
     >>> places = Places()
     >>> place = places.take(100_000)
@@ -54,7 +54,7 @@ class Places:
         return bytearray(size)
 
     def give_back(self, place: bytearray) -> None:
-        """Take a place back to which nobody refers any more."""
+        """Take back a place without any reference left."""
         if len(self._kept) < PLACES_KEPT_MAX:
             self._kept.append(place)
 
@@ -72,9 +72,9 @@ class FrameReader:
         self._decoder = decoder
         self._places = places
         self._place: bytearray | None = None
-        """Of the frame that is being read straight into it."""
+        """Place of the frame that is read straight into it."""
         self._begun = memoryview(b"")
-        """That frame, of which the first ``_count`` bytes have come."""
+        """That frame, with its first ``_count`` bytes at hand."""
         self._body = self._begun
         self._count = 0
         self.is_only_told = False
@@ -82,25 +82,25 @@ class FrameReader:
 
     @property
     def begun_bytes(self) -> int:
-        """How many bytes have come of the frame that has begun."""
+        """Number of bytes at hand of the begun frame."""
         return self._decoder.buffered_bytes if self._place is None else self._count
 
     def left(self) -> Frames:
-        """Return the frames that came with the hello. Raises FrameError, as `read`."""
+        """Return the frames received with the hello. Raises FrameError, as `read`."""
         return self._decoder.feed(b"")
 
     async def read(self, *, is_stranger: bool) -> tuple[int, Frames]:
-        """Read once; return how many bytes have come, 0 at the end, and the frames that are complete now.
+        """Read once; return the number of bytes, 0 at the end, and the frames complete now.
 
-        Call `done` before the next one. The body of a large frame is a view, which is valid until then.
+        Call `done` before the next one. The body of a large frame is a view, valid until then.
         """
         if self._place is not None:
             count = await self._connection.receive_into(self._begun[self._count :])
             self._count += count
             self.is_only_told = False
         else:
-            # An acknowledgement is no answer, behind which more would come at once: to look for that after each one
-            # costs who only tells 1.02 times the instructions.
+            # An acknowledgement is no answer with more right behind it: looking for that after each one costs a mere
+            # teller 1.02 times the instructions.
             self._connection.is_eager = not is_stranger and not self.is_only_told
             data = await self._connection.receive(STRANGER_READ_BYTES_MAX if is_stranger else self._next_size())
             count, frames = len(data), self._decoder.feed(data)
@@ -116,10 +116,10 @@ class FrameReader:
         return count, [(FrameKind(self._begun[LENGTH_BYTES]), self._body)]
 
     def _follow(self) -> int:
-        """Read the rest of a large frame as fast as it comes, as long as it does; return how many bytes that was.
+        """Read the rest of a large frame as fast as it comes, as long as it does; return the number of bytes.
 
-        Its sender writes while this reads, on another core. Waiting for the rest after the first of these reads, which
-        wakes this node once more, an ask with 1 MiB takes 1.07 times the time, by the clock and of the processors.
+        Its sender writes while this reads, on another core. Waiting for the rest after the first of these reads wakes
+        this node once more: an ask with 1 MiB then takes 1.07 times the time, by the clock and of the processors.
         """
         start = self._count
         for _ in range(READS_AT_ONCE_MAX):
@@ -130,25 +130,25 @@ class FrameReader:
         return self._count - start
 
     def done(self) -> None:
-        """Use the memory of a large frame, which has been handed over, for the next one."""
+        """Use the memory of a large frame, handed over by now, for the next one."""
         if self._place is not None and self._count == len(self._begun):
             self._body.release()  # whoever has kept it gets an error, and not the bytes of another frame
             self._places.give_back(self._place)
             self._place = None
 
     def drop(self) -> None:
-        """Free what has come of a frame that will never be whole: the rest of a session can wait for the collector."""
+        """Free the part of a frame that will never be whole: the rest of a session can wait for the collector."""
         self._decoder.drop()
         self._body = self._begun = memoryview(b"")
         self._place = None
 
     def _next_size(self) -> int:
-        """Return how much to read next of frames that have no place."""
+        """Return how much to read next of frames without a place."""
         missing = self._decoder.missing_bytes
         return READ_BYTES_MAX + (0 if self._is_for_a_place(missing) else min(missing, LARGE_READ_BYTES_MAX))
 
     def _is_place_due(self) -> bool:
-        """Whether enough has come of a frame that is to have a place."""
+        """Whether enough has come of a frame to give it a place."""
         begun = self._decoder.buffered_bytes
         return begun >= PLACE_PART_BYTES_MIN and self._is_for_a_place(self._decoder.missing_bytes)
 

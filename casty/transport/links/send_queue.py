@@ -1,9 +1,9 @@
-"""The frames that wait for one peer and lane, and the senders that wait for room.
+"""Frames waiting for one peer and lane, and the senders waiting for room.
 
-One task takes frames out (the writer of the link); everybody puts in. The bounds hold for what is
-queued; a frame that is larger than the byte bound passes alone. Frames leave in the order in which
-their senders came, whether they waited or not. Requests wait in the same line, but nothing that cannot wait is
-refused because of them: it can be the reply to an ask of the other node.
+One task takes frames out (the writer of the link); everybody puts in. The bounds hold for queued frames; a frame larger
+than the byte bound passes alone. Frames leave in the order of their senders, whether they waited or not. Requests wait
+in the same line, but no frame unable to wait is refused because of them: it can be the reply to an ask of the other
+node.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from casty.runtime.waking import WOKEN
 from casty.wire.control.deadline import with_time_left
 
 REQUEST_PARTS = 2
-"""Requests that wait are let in to one of so many parts of the queue, where nobody else waits. With all of it they kept
-it full: of 20,000 asks with 3 KB, half from either node, 9,590 lost their replies to that; with half of it, none."""
+"""Waiting requests are let in to one of so many parts of the queue, where nobody else waits. With all of it they kept
+it full: of 20,000 asks with 3 KB, half from either node, 9,590 lost their replies to that; with half of it, none.
+"""
 NEVER = sys.maxsize
 
 
 @dataclass(slots=True, eq=False)
 class ByteQuota:
-    """How much is queued in several outboxes together, and beyond what nothing is queued without being asked for."""
+    """Bytes queued in several outboxes together, and their bound for frames sent unasked."""
 
     bytes: int = 0
     bytes_max: float = math.inf
@@ -58,13 +59,13 @@ class SendQueue:
     def __init__(self, *, messages_max: int, bytes_max: int, quota: ByteQuota | None = None) -> None:
         self.bytes = 0
         self.early = NEVER
-        """How many frames, queued between the one that wakes the task that takes and its turn, are written at once."""
+        """Number of frames, queued between the one waking the taker and its turn, to be written at once."""
         self.quota = quota or ByteQuota()
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._frames: list[bytes] = []
         self.line: OrderedDict[trio.lowlevel.Task, tuple[bytes, float | None]] = OrderedDict()
-        """Who waits, with what, and for a request until when."""
+        """Waiting senders, each with its frame and, for a request, the time until when."""
         self._senders = 0
         """How many of them wait with something else than a request."""
         self._taker: trio.lowlevel.Task | None = None
@@ -87,7 +88,7 @@ class SendQueue:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether nothing is queued, and the task that takes waits for the next frame."""
+        """Whether nothing is queued, and the taker waits for the next frame."""
         return self._taker is not None and self._write_early is not None
 
     @trio.lowlevel.enable_ki_protection  # it costs nothing, and whoever sends may be the program's own task
@@ -111,7 +112,7 @@ class SendQueue:
 
     @trio.lowlevel.enable_ki_protection
     async def put(self, frame: bytes, deadline: float | None = None) -> None:
-        """Queue ``frame``, waiting for room first in, first out; ``deadline`` is when who sends a request gives up.
+        """Queue ``frame``, waiting for room first in, first out; ``deadline`` is when the sender of a request gives up.
 
         Takes its place in the line before it suspends. Cancelled: the frame was not queued. It also
         returns when the queue was drained meanwhile; then the frame is among the drained ones.
@@ -131,7 +132,7 @@ class SendQueue:
         await trio.lowlevel.wait_task_rescheduled(leave_the_line)
 
     def extend(self, frames: list[bytes]) -> None:
-        """Queue frames that another queue had already taken; no bound holds for them."""
+        """Queue frames taken already by another queue; no bound holds for them."""
         self._frames += frames
         size = sum(map(len, frames))
         self.bytes += size
@@ -139,7 +140,7 @@ class SendQueue:
         self.wake()
 
     def count_in(self, quota: ByteQuota) -> None:
-        """Have what is queued counted there from now on, and not where it was."""
+        """Count queued frames in this quota from now on, and no longer in the former one."""
         self.quota.bytes -= self.bytes
         quota.bytes += self.bytes
         self.quota = quota
@@ -147,7 +148,7 @@ class SendQueue:
     def take(self, bytes_max: int) -> list[bytes]:
         """Return the next frames, at most ``bytes_max`` together but at least one; ``[]`` if none.
 
-        The waiting senders for whom there is room now are admitted before this returns.
+        Waiting senders with room by now are admitted before this returns.
         """
         frames, size = self._frames, self.bytes
         if size <= bytes_max:
@@ -166,7 +167,7 @@ class SendQueue:
         return taken
 
     def drain(self) -> list[bytes]:
-        """Empty the queue and the line of those who wait, and return their frames in order."""
+        """Empty the queue and the line of waiting senders, and return their frames in order."""
         drained = [*self._frames, *(_as_of_now(*waiting) for waiting in self.line.values())]
         self.quota.bytes -= self.bytes
         self._frames, self.bytes, self._senders = [], 0, 0
@@ -175,7 +176,7 @@ class SendQueue:
         return drained
 
     async def wait(self, write_early: Callable[[], None] | None = None, *, only_woken: bool = False) -> None:
-        """Return when there may be something to take, or only when woken; for the one task that takes.
+        """Return when there may be something to take, or only when woken; for the one taking task.
 
         ``write_early`` is called, at most once, when ``early`` have been queued between the frame that wakes the task
         and its turn.
@@ -222,5 +223,5 @@ class SendQueue:
 
 
 def _as_of_now(frame: bytes, deadline: float | None) -> bytes:
-    """Return a frame that has waited; a request tells what time is left."""
+    """Return a frame after its wait; a request tells the time left."""
     return frame if deadline is None else with_time_left(frame, deadline - trio.current_time())

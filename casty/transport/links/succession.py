@@ -1,8 +1,8 @@
-"""How one connection of a link follows another of which the peer has lost its end.
+"""Succession of two connections of a link, after the peer has lost its end of the first.
 
-Owns how long the old one is read. What the peer had written there before it dialled anew is on its way or has come,
-its end behind it, and would be lost without anybody counting it if the old connection ended with the first hello of
-the new one. So that is acknowledged at once, and its frames wait.
+Owns how long the old one is read. Frames written there by the peer before it dialled anew are on their way or have
+come, their end behind them, and would be lost uncounted if the old connection ended with the first hello of the new
+one. So they are acknowledged at once, and frames of the new one wait.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Protocol
 import trio
 
 REPLACED = "replaced by a newer connection"
-"""Why a connection ends that does not end by itself in this time."""
+"""Reason for ending a connection that does not end by itself in this time."""
 
 SILENCE_MAX = 0.5
-"""Seconds without anything new on the old connection, after which its end was lost on the way."""
+"""Seconds without anything new on the old connection: then its end was lost on the way."""
 
 READ_OUT_MAX = 3.0
 """Seconds for which it is read at most: the new one carries heartbeats too."""
 
 
 class Connected(Protocol):
-    """What there is to know of a session here."""
+    """View of a session here."""
 
     used: float
     """When the last bytes came or went."""
     is_held_up: bool
-    """Whether what came last waits for its turn, or for more to be read: then nothing new can come."""
+    """Whether the last frames wait for their turn, or for more to be read: then nothing new can come."""
     over: trio.Event
 
     def end(self, reason: str, *, graceful: bool) -> None:

@@ -1,4 +1,4 @@
-"""What went over links, in frames and bytes."""
+"""Traffic over links, in frames and bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Traffic:
-    """What went over one link, or over several."""
+    """Traffic over one link, or over several."""
 
     frames_sent: int = 0
     """Handed to the network whole."""
@@ -15,7 +15,7 @@ class Traffic:
     frames_received: int = 0
     bytes_received: int = 0
     frames_broken: int = 0
-    """In a write that was interrupted."""
+    """In an interrupted write."""
     frames_unknown: int = 0
     """Of those sent or broken: so many may not have arrived, as they were written since the peer was last heard."""
     frames_undelivered: int = 0

@@ -1,6 +1,6 @@
-"""How the frames of one connection are written: in one piece what is queued, and early the first of many.
+"""Writing of one connection's frames: queued ones in one piece, and the first of many early.
 
-Owns what is under way to the socket. It knows no lane and no rest; `Session` says when its turn is.
+Owns the frames under way to the socket. It knows no lane and no idle close; `Session` says when its turn is.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from casty.transport.network.interface import Connection, ConnectionLost
 from casty.wire.chunking.buffers import Buffer, rest_of
 
 WRITE_BYTES_MAX = 256 * 1024
-"""What one write may carry of many small frames, and what is to make its way within the time-out."""
+"""Bytes of one write of many small frames, bound to make their way within the time-out."""
 LARGE_WRITE_BYTES_MAX = 1024 * 1024 + 64 * 1024
-"""What is offered to the system at once of a frame that is larger: an ask with 1 MiB takes 1.1 times the
-processor time in four pieces."""
+"""Bytes of a larger frame offered to the system at once: an ask with 1 MiB takes 1.1 times the processor time in four
+pieces.
+"""
 
 EARLY_FRAMES_MIN, EARLY_FRAMES_MAX = 4, 32
-"""Frames that are written before the writer's turn comes, when so many have been queued since it was woken: the other
-node begins with them while this one makes the rest. With 32, 64 asks in flight take 0.62 of the time by the clock, and
-1.02 of the processor time; with 16, each node has more turns: 0.7 and 1.14. With fewer in flight: `keep_pace`."""
+"""Frames written before the writer's turn comes, when so many have been queued since it was woken: the other node
+begins with them while this one makes the rest. With 32, 64 asks in flight take 0.62 of the time by the clock, and 1.02
+of the processor time; with 16, each node has more turns: 0.7 and 1.14. With fewer in flight: `keep_pace`.
+"""
 
 EARLY_BYTES = 40 * 1024
 """Of a large frame written first: the peer wakes up, and begins to read, while this node writes the rest. An ask with
@@ -62,33 +64,35 @@ class FrameWriter:
         timeout: float,
         asking: Callable[[], int],
     ) -> None:
-        """Write for a node that waits for ``asking`` replies."""
+        """Write for a node waiting for ``asking`` replies."""
         self._connection = connection
         self._send_queue = send_queue
         self._traffic = traffic
         self._timeout = timeout
         self._asking = asking
         self._most = 0
-        """Replies that were waited for at a time, lately."""
+        """Replies awaited at a time, lately."""
         self._half = send_queue.early = EARLY_FRAMES_MAX
-        """Of these, or of what is early at most."""
+        """Half of these, or the bound of early frames."""
         self._unknown = 0
-        """Frames that were taken out of the queue, and are not written whole."""
+        """Frames out of the queue, and not written whole."""
         self._size = 0
         """Of these together."""
         self._sent_before = traffic.frames_sent
         self._rest: bytes | memoryview = b""
-        """What is to be written of them. It stays until the next: the memory of large frames that is freed at once goes
-        back to the system and comes anew, page by page, and an ask with 2 MiB takes 1.7 times the processor time."""
+        """Their bytes still to be written. It stays until the next: the memory of large frames freed at once goes back
+        to the system and comes anew, page by page, and an ask with 2 MiB takes 1.7 times the processor time.
+        """
         self.on_wait: Callable[[], None] | None = None
-        """For a stranger, called when a write has to wait: what is held for it counts, and goes once it is written."""
+        """For a stranger, called when a write has to wait: the frames held for it count, and go once written."""
         self._was_early = False
         self._heard = traffic.bytes_received
-        """Bytes that the peer had sent at the last early write. One that only listens is busy with what came before:
-        then an early write is one system call more for nothing, and `send` takes 1.05 times the processor time."""
+        """Bytes sent by the peer up to the last early write. A mere listener is busy with earlier frames: then an early
+        write is one system call more for nothing, and `send` takes 1.05 times the processor time.
+        """
         self._is_over = False
         self._is_torn = False
-        """Whether what is left of a frame, part of which was written, is nowhere."""
+        """Whether the rest of a partly written frame is nowhere."""
 
     @property
     def is_idle(self) -> bool:
@@ -97,7 +101,7 @@ class FrameWriter:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes of frames are kept for this connection that are not written yet, or were last."""
+        """Number of bytes of frames kept for this connection, still to be written or written last."""
         return self._size if self._rest else 0
 
     @property
@@ -106,7 +110,7 @@ class FrameWriter:
         return 0 if self._is_over else self._unknown
 
     async def write_queued(self) -> bool:
-        """Write what an early write has left, or else the next frames; whether anything was written since.
+        """Write the rest of an early write, or else the next frames; return whether anything was written since.
 
         Raises ConnectionLost, as `write`.
         """
@@ -124,7 +128,7 @@ class FrameWriter:
         return True
 
     def keep_pace(self, frames: int) -> None:
-        """Take note that the peer has sent so many frames at once: about as many make what this node sends next.
+        """Take note of so many frames sent by the peer at once: this node answers with about as many.
 
         Half of the asks in flight are written early, so that both nodes have something to do at any time; and replies
         with the last one, because nothing comes after it. By the clock, 8 asks in flight take 0.53 of the time, 16 take
@@ -133,7 +137,7 @@ class FrameWriter:
         self._send_queue.early = max(EARLY_FRAMES_MIN, min(self._half, frames))
 
     def pass_over(self, count: int) -> None:
-        """Take note that the last bytes of the peer, so many, tell what has come and no more: it may only listen."""
+        """Take note that the last bytes of the peer, so many, are acknowledgement and no more: it may only listen."""
         self._heard += count
 
     async def wait(self) -> None:
@@ -144,7 +148,7 @@ class FrameWriter:
 
     @trio.lowlevel.enable_ki_protection  # Ctrl-C in whoever sends must not come between the queue and the socket
     def write_early(self) -> None:
-        """Write what is queued, if the peer has sent anything since the last time, as far as that needs no waiting.
+        """Write queued frames, if the peer has sent anything since the last time, as far as that needs no waiting.
 
         `write_queued` does the rest, or meets the error.
         """
@@ -164,9 +168,9 @@ class FrameWriter:
 
     @trio.lowlevel.enable_ki_protection
     def write_pieces(self, pieces: list[Buffer]) -> bool:
-        """Write a frame that is not queued, as far as that needs no waiting; False if others would have to go first.
+        """Write a frame past the queue, as far as that needs no waiting; False if others would have to go first.
 
-        `write_queued` does the rest, of which a copy is made.
+        `write_queued` does the rest, from a copy.
         """
         if self._is_over or self._unknown or not self._send_queue.is_awaited:
             return False
@@ -219,7 +223,7 @@ class FrameWriter:
         return self._traffic.frames_sent - self._sent_before + self._unknown
 
     def give_up(self) -> None:
-        """Count what is half written as broken, and write nothing more. Again changes nothing."""
+        """Count the half-written frame as broken, and write nothing more. Again changes nothing."""
         if self._is_over:
             return
         self._is_over = True

@@ -1,1 +1,1 @@
-"""The links of one node to all its peers: who dials, who is believed, which connection counts."""
+"""Links of one node to all its peers: who dials, who is believed, which connection counts."""

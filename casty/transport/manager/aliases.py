@@ -1,12 +1,12 @@
-"""Other names of nodes: addresses that were dialled, and what the nodes that answered there call their own.
+"""Other names of nodes: dialled addresses, each with the own address of the node that answered there.
 
-Owns which answers lead on to another address. Who answers at an address may say that it is any node, so it could have
-frames brought to a node that they are not for, and choose what this node dials. Hence
+Owns which answers lead on to another address. A node answering at an address may say that it is any node, so it could
+have frames brought to a node they are not for, and choose the next address to dial. Hence
 
-- what is for a certain run of a node is for its address as well, and goes nowhere else. A ref in a message of who is
-  no member names a run (`casty.cluster.access`), so incarnation 0 is named by this node itself and by members alone;
-- what is for whoever is at an address goes where it leads, unless a member calls that address its own;
-- and that is where it ends: the second address is answered by the node that the first one has named, or by nobody.
+- frames for a certain run of a node are for its address as well, and go nowhere else. A ref in a stranger's message
+  names a run (`casty.cluster.access`), so incarnation 0 is named by this node itself and by members alone;
+- frames for any run at an address go where it leads, unless a member calls that address its own;
+- and there it ends: the second address is answered by the node named at the first one, or by nobody.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from casty.transport.manager.dialling import Dial
 from casty.transport.manager.untrusted_peers import UntrustedPeers
 
 ALIASES_MAX = 1_024
-"""Addresses that are remembered as another name of a node; refs that members send can add to them."""
+"""Addresses remembered as another name of a node; refs sent by members can add to them."""
 
 
 class Aliases:
-    """What one run of a node knows of other names."""
+    """Other names known to one run of a node."""
 
     __slots__ = ("_links", "_missed", "_own", "_strangers")
 
@@ -33,7 +33,7 @@ class Aliases:
         """How often in a row an address has led to a node without a link."""
 
     def own_of(self, address: NodeAddress) -> NodeAddress:
-        """Return what the node at an address calls its own, as far as that is known."""
+        """Return the own address of the node at an address, as far as it is known."""
         own = self._own.get(address)
         return address if own is None or self._strangers.is_member_at(address) else own
 
@@ -52,7 +52,7 @@ class Aliases:
         return 1 + self._missed.get(address, 0)
 
     def note(self, address: NodeAddress, own: NodeAddress) -> None:
-        """Take note of what the node at an address calls its own; the one noted first goes where there are too many."""
+        """Take note of the own address of the node at an address; the one noted first goes where there are too many."""
         missed = self.missed(address)
         self.settle(address)
         while len(self._own) >= ALIASES_MAX:

@@ -14,7 +14,7 @@ from casty.wire.handshake import NONCE_BITS
 RETRY_DELAY_FIRST = 0.05
 RETRY_DELAY_MAX = 1.0
 RETRY_JITTER = 0.1
-"""Part of a delay that is drawn: nodes that lost the same peer must not return in step."""
+"""Random part of a delay: nodes with the same lost peer must not return in step."""
 
 _DOUBLINGS_MAX = 16
 
@@ -32,13 +32,12 @@ class DialPhase(Enum):
 
 
 class Dial:
-    """One task that tries to reach an address on one lane.
+    """Task trying to reach an address on one lane.
 
-    ``is_requested``: somebody asked for the outcome, so it is not given up when no frame waits.
-    ``is_redirected``: who was dialled before has named the address, and nobody leads on from it.
-    ``is_peer_waiting``: the peer dialled too and was told to wait for this attempt.
-    ``is_given_up``: the outcome does not matter any more, and nothing is reported.
-    ``nonce``: the number of the hello of this attempt.
+    ``is_requested``: somebody asked for the outcome, so it is not given up when no frame waits. ``is_redirected``: the
+    node dialled before has named the address, and nobody leads on from it. ``is_peer_waiting``: the peer dialled too
+    and was told to wait for this attempt. ``is_given_up``: the outcome does not matter any more, and nothing is
+    reported. ``nonce``: the number of the hello of this attempt.
     """
 
     __slots__ = (
@@ -94,7 +93,7 @@ class Dial:
         self._resumed = trio.Event()
 
     def lateness(self, timeout: float) -> str:
-        """Say what has not happened within so many seconds."""
+        """Name the step missing after so many seconds."""
         match self.phase:
             case DialPhase.yielding:
                 what = f"{self.address} said that it dials this node, but no connection came"
@@ -109,7 +108,7 @@ class Dial:
 
 
 def retry_delay(failures: int, rng: Random) -> float:
-    """Return how long to wait after that many failures in a row: doubling, capped, jittered."""
+    """Return the wait after so many failures in a row: doubling, capped, jittered."""
     doublings = min(max(failures - 1, 0), _DOUBLINGS_MAX)
     delay = min(RETRY_DELAY_MAX, RETRY_DELAY_FIRST * 2.0**doublings)
     return delay * (1 - RETRY_JITTER * rng.random())

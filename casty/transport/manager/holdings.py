@@ -1,7 +1,7 @@
-"""What the connections of strangers hold in memory, all of them together.
+"""Memory held by the connections of strangers, all of them together.
 
-Owns who has to go when that is too much: of the host that holds the most, whoever holds the most. So a peer that
-says little is let alone, however much those of other hosts, or its neighbours, have begun and do not end.
+Owns the choice of the one to go when that is too much: the largest holder of the host that holds the most. So a quiet
+peer is let alone, however many frames those of other hosts, or its neighbours, have begun and do not end.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 from casty.transport.links.link import Session
 
 LINK_COST_BYTES: Final = 16 * 1024
-"""What a link costs that carries nothing: its tasks, stream and queue. 1,024 of them took 10 KiB each."""
+"""Cost of an idle link: its tasks, stream and queue. 1,024 of them took 10 KiB each."""
 
 REASON: Final = "strangers hold more than they may together, and it holds the most"
 
 
 class Holdings:
-    """The bytes that the sessions of strangers hold, each with its cost; ``bytes_max`` bounds them together."""
+    """Bytes held by the sessions of strangers, each with its cost; ``bytes_max`` bounds them together."""
 
     __slots__ = ("_held", "bytes", "bytes_max")
 
@@ -28,7 +28,7 @@ class Holdings:
         self._held: dict[Session, int] = {}
 
     def note(self, session: Session) -> None:
-        """Take note of what a session holds now, and end sessions until all together hold no more than they may."""
+        """Take note of the bytes held by a session now, and end sessions until all together keep the bound."""
         if session.is_over:
             return
         held = LINK_COST_BYTES + session.held_bytes
@@ -38,11 +38,11 @@ class Holdings:
             self._largest().end(REASON, graceful=True)  # whoever is told of it releases it here
 
     def release(self, session: Session) -> None:
-        """Forget a session that is over, or whose peer is a stranger no more."""
+        """Forget a session that is over, or one with a stranger no more."""
         self.bytes -= self._held.pop(session, 0)
 
     def review(self) -> None:
-        """Look at all of them again: what was written is held no more."""
+        """Look at all of them again: written bytes are held no more."""
         for session in list(self._held):
             if session in self._held:
                 self.note(session)

@@ -1,15 +1,15 @@
-"""What shows a node who is at the other end of a connection.
+"""Evidence of the node at the other end of a connection.
 
-Owns the rules of evidence, of which there are three:
+Owns the rules of evidence, three in number:
 
-- Who answers at an address that this node has dialled is the node of that address.
-- Whose hello proves a secret is the other end of the link that has this secret, for as long as it is up.
-- Everybody else is asked for at the address that its hello names: only a node that waits there for the answer
-  of this node to this very hello says yes (`casty.transport.manager.identity_verifier`).
+- The node answering at a dialled address is the node of that address.
+- A hello that proves a secret comes from the other end of the link with this secret, for as long as it is up.
+- Everybody else is asked for at the address in its hello: only a node waiting there for the answer of this node to this
+  very hello says yes (`casty.transport.manager.identity_verifier`).
 
-Nothing follows from a host, which nodes of others share, or from the number of a run, which is no secret; and
-nobody is believed for being no member, since what is for a node that joins is for nobody else either. Without
-encryption, who reads what crosses the network learns the secrets and can pass for either end of their links.
+Nothing follows from a host, shared with nodes of others, or from the number of a run, no secret either; and nobody is
+believed for being no member, since frames for a joining node are for nobody else either. Without encryption, a reader
+of the network's traffic learns the secrets and can pass for either end of their links.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LANES_ASKING = frozenset({Lane.probe, Lane.status})
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """What a node says of itself: its run, and the names of its system and of itself."""
+    """This node as it names itself: its run, and the names of its system and of itself."""
 
     run: UniqueAddress
     system_name: str
@@ -48,7 +48,7 @@ class LocalNode:
 
 
 class Identity:
-    """The evidence that one run of a node has and gives."""
+    """Evidence in the hands of one run of a node."""
 
     __slots__ = ("_dials", "_links", "_local", "_own")
 
@@ -59,7 +59,7 @@ class Identity:
         self._dials = dials
 
     def hello(self, dial: Dial) -> Hello:
-        """Return what is said to the address that is dialled, with a proof where a link leads there already."""
+        """Return the hello to a dialled address, with a proof where a link leads there already."""
         to = dial.address
         hello = self.introduction(dial.lane, dial.nonce, to)
         for link in self._links.at(to):
@@ -68,16 +68,16 @@ class Identity:
         return hello
 
     def introduction(self, lane: Lane, nonce: int, to: NodeAddress | None = None) -> Hello:
-        """Return a hello that proves nothing."""
+        """Return a hello without proof."""
         own = self._own
         return Hello(PROTOCOL_MIN, PROTOCOL_MAX, own.system_name, own.run, lane, nonce, to, node_id=own.node_id)
 
     def negotiate(self, hello: Hello) -> HelloAck | Refused:
-        """Decide on a hello by what it says alone."""
+        """Decide on a hello by its text alone."""
         return negotiate(hello, own=self._local, system=self._own.system_name, node_id=self._own.node_id)
 
     def is_shown(self, hello: Hello) -> bool:
-        """Whether a hello proves the secret of a link with the run that it names."""
+        """Whether a hello proves the secret of a link with the run named in it."""
         return any(
             link.peer == hello.node and link.session is not None and is_proof(hello, self._local, link.session.secret)
             for link in self._links.at(hello.node.address)
@@ -86,16 +86,16 @@ class Identity:
     def only_asks(self, hello: Hello) -> bool:
         """Whether no link is to come of a hello.
 
-        So it is with another name of this node: the dialler has, or makes, its one link at the address that the
-        acknowledgement tells, and a second one in its place would cut it.
+        So it is with another name of this node: the dialler has, or makes, its one link at the address in the
+        acknowledgement, and a second one in its place would cut it.
         """
         return hello.lane in LANES_ASKING or hello.to not in (None, self._local.address)
 
     def answer(self, hello: Hello, ack: HelloAck) -> HelloAck:
-        """Return what a hello that only asks is told.
+        """Return the answer to a hello that only asks.
 
-        On the probe lane: whether this node has said the hello with that nonce to the node that asks. Whoever else was
-        dialled knows a nonce too, and could pass it on.
+        On the probe lane: whether this node has said the hello with that nonce to the asking node. Any other dialled
+        node knows a nonce too, and could pass it on.
         """
         match hello.lane:
             case Lane.status:

@@ -1,8 +1,8 @@
-"""Whether a hello comes from the node that it names.
+"""Check that a hello comes from the node named in it.
 
-Anybody can write the address and the run of a node into a hello: both are told to whoever asks. So a hello that
-proves nothing is checked with the node there, over a connection of its own: does it wait for the answer of this node
-to the hello with this nonce? Without encryption, who sits on the path can still do everything.
+Anybody can write the address and the run of a node into a hello: both are told to anyone. So a hello without proof is
+checked with the node there, over a connection of its own: does it wait for the answer of this node to the hello with
+this nonce? Without encryption, an attacker on the path can still do everything.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from casty.wire.frame import Lane
 from casty.wire.handshake import Hello, HelloAck, Refused
 
 CHECKS_PER_ADDRESS_MAX = 4
-"""Checks at one time of hellos in one node's name: each is a connection to that node. The others wait in a line, so
-who says many of them cannot have the node's own refused."""
+"""Checks at one time of hellos in one node's name: each is a connection to that node. The others wait in a line, so a
+flood of them cannot have the node's own refused.
+"""
 
 CHECK_PARTS = 0.6
-"""Of the time that there is for a hello: who named an address that is silent is to be told so within the rest."""
+"""Part of the time for a hello: within the rest the peer is told that it named a silent address."""
 
 
 class IdentityVerifier:
-    """Asks nodes who they are and what they have sent."""
+    """Asks nodes for their identity and the hellos they have sent."""
 
     def __init__(self, network: Network, limits: TransportLimits) -> None:
         self._network = network
@@ -47,7 +48,7 @@ class IdentityVerifier:
         named_by: str | None = None,
         timeout: float,
     ) -> HelloAck | Refused | None:
-        """Ask who answers at an address, and whether a hello was its own; None when nobody answers.
+        """Ask for the node at an address, and whether a hello was its own; None when nobody answers.
 
         ``named_by``: see `casty.transport.network.interface.Network.connect`.
         """

@@ -1,4 +1,4 @@
-"""What the transport tells the layer above it, and how it does that without being re-entered."""
+"""Reports of the transport to the layer above, made without being re-entered."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ logger = logging.getLogger("casty.transport")
 
 
 class InboundHandler(Protocol):
-    """The receiver of all that happens on links; synchronous but for `report`, and it must not block.
+    """Receiver of all events on links; synchronous but for `report`, and it must not block.
 
-    The methods may call the transport. What they raise is logged; only `frame` and `envelopes` can close
-    a link by raising.
+    The methods may call the transport. Their errors are logged; only `frame` and `envelopes` can close a link by
+    raising.
     """
 
     def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
-        """Take ENVELOPE frames that follow one another from ``start`` on, at least one; return the next place."""
+        """Take consecutive ENVELOPE frames from ``start`` on, at least one; return the next place."""
         ...
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
-        """Take one frame of any other kind, or a large one, whose body is a view that is valid until this returns."""
+        """Take one frame of any other kind, or a large one: its body is a view, valid until this returns."""
         ...
 
     def asking(self) -> int:
@@ -57,7 +57,7 @@ class InboundHandler(Protocol):
         ...
 
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
-        """This node turned somebody away, who had said ``hello`` or had not come that far."""
+        """This node turned a peer away, after ``hello`` or, where that is None, before it."""
         ...
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
@@ -65,7 +65,7 @@ class InboundHandler(Protocol):
         ...
 
     async def report(self) -> bytes:
-        """Return the frames that tell a stranger how this node is doing. CastyError when it cannot tell now."""
+        """Return the frames of a status report for a stranger. CastyError when there can be none now."""
         ...
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
@@ -76,9 +76,8 @@ class InboundHandler(Protocol):
 class Reports:
     """Calls of the handler, made in order and never inside a half-done change of the transport.
 
-    A change runs ``with reports:`` and adds what it has to report; the calls are made when the
-    outermost change is complete. When a handler calls the transport, the reports of that change come
-    after the current one.
+    A change runs ``with reports:`` and adds its reports; the calls are made when the outermost change is complete. When
+    a handler calls the transport, the reports of that change come after the current one.
     """
 
     __slots__ = ("_depth", "_pending")

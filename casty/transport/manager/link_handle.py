@@ -1,7 +1,7 @@
-"""The way to one run of a node on one lane, for those who send there again and again.
+"""Route to one run of a node on one lane, for repeated senders.
 
-Looking the link up for each frame, under the name of a run or of any run, was a fifth of the sender's
-part of a tell, and a tenth of all that a send takes on both nodes: a route remembers the link for as long as it is up.
+Looking the link up for each frame, under the name of a run or of any run, was a fifth of the sender's part of a tell,
+and a tenth of the whole cost of a send on both nodes: a route remembers the link for as long as it is up.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LinkHandle:
         return send_queue.quota.bytes < send_queue.quota.bytes_max and send_queue.put_nowait(frame)
 
     def put_request(self, frame: bytes) -> bool:
-        """Do the same with a request: as it may wait, it does not pass those who do."""
+        """Queue a request so, unless others wait: able to wait itself, it does not pass them."""
         link = self._link
         if link is None or (session := link.session) is None or session.is_finishing:
             return False
@@ -45,14 +45,14 @@ class LinkHandle:
         )
 
     def write_now(self, pieces: list[Buffer]) -> bool:
-        """Write a frame at once, past the queue of that link, if nothing is in it; False when it has to be queued."""
+        """Write a frame at once, past the empty queue of that link; False when it has to be queued."""
         link = self._link
         if link is None or link.session is None or link.send_queue.quota.bytes >= link.send_queue.quota.bytes_max:
             return False
         return link.session.write_now(pieces)
 
     def send(self, frame: bytes) -> bool:
-        """Do what `RemoteTransport.send` does."""
+        """Call `RemoteTransport.send` for this run and lane."""
         if self.put(frame):
             return True
         is_taken = self._transport.send(self.to, self._lane, frame)
@@ -60,11 +60,11 @@ class LinkHandle:
         return is_taken
 
     def refusal(self) -> str | None:
-        """Return what `RemoteTransport.refusal` does."""
+        """Call `RemoteTransport.refusal` for this run and lane."""
         return self._transport.refusal(self.to, self._lane)
 
     async def send_wait(self, frame: bytes) -> None:
-        """Do what `RemoteTransport.send_wait` does."""
+        """Call `RemoteTransport.send_wait` for this run and lane."""
         transport = self._transport
         transport.sends += 1
         if transport.sends % SENDS_BEFORE_YIELD:
@@ -76,7 +76,7 @@ class LinkHandle:
             self._link = transport.link_up(self.to, self._lane)
 
     async def queue(self, frame: bytes, deadline: float) -> None:
-        """Do what `RemoteTransport.queue` does."""
+        """Call `RemoteTransport.queue` for this run and lane."""
         await self._transport.queue(self.to, self._lane, frame, deadline)
         self._link = self._transport.link_up(self.to, self._lane)
 

@@ -1,8 +1,7 @@
-"""Which connection is the link to a peer, and what becomes of the frames that wait for one.
+"""Decision on the connection that is the link to a peer, and on the frames waiting for one.
 
-The synchronous half of `casty.transport.manager.peers`: each method is one whole change, without a
-checkpoint inside, and what it has to report is reported when the change is complete. It starts no
-task itself, it asks for one through ``start``.
+Synchronous half of `casty.transport.manager.peers`: each method is one whole change, without a checkpoint inside, and
+its reports are made when the change is complete. It starts no task itself, it asks for one through ``start``.
 """
 
 from __future__ import annotations
@@ -59,11 +58,11 @@ class LinkManager:
         self.changed = trio.lowlevel.ParkingLot()
         """Unparked whenever a session or a dial is over."""
         self.strangers = UntrustedPeers(limits, self.links, self.dials, self.sessions)
-        """Who is no member, and the bounds for them."""
+        """Peers that are no members, and their bounds."""
         self.identity = Identity(own, self.links, self.dials)
-        """Who is who."""
+        """Evidence of identities."""
         self.aliases = Aliases(self.links, self.strangers)
-        """Who is where else."""
+        """Other addresses of nodes."""
         self._start = start
         self._owner = SessionOwner(
             handler.frame, handler.envelopes, self.session_ended, self.strangers, handler.asking, complaints
@@ -90,7 +89,7 @@ class LinkManager:
             self._dial(Dial(address, link.lane, failures=failures, is_requested=False))
 
     def undelivered(self, to: UniqueAddress, frames: list[bytes], reason: str) -> None:
-        """Report frames that never came as far as a queue."""
+        """Report frames stopped before any queue."""
         with self.reports:
             self.links.gone.frames_undelivered += len(frames)
             self.reports.add(self.handler.undelivered, to, frames, reason)
@@ -111,8 +110,8 @@ class LinkManager:
     def acknowledged(self, dial: Dial, ack: HelloAck, connection: Connection, decoder: FrameDecoder) -> Session | None:
         """Make a dialled connection the link; None when it is not wanted any more, or leads to another address.
 
-        A link is made only with who answers at the address that it says is its own: whoever is dialled
-        could name another node.
+        A link is made only with a node answering at the address it calls its own: any dialled node could name another
+        one.
         """
         if dial.is_given_up:
             return None
@@ -140,7 +139,7 @@ class LinkManager:
         return again and not dial.is_given_up
 
     def attempt_refused(self, dial: Dial, refusal: Refused) -> bool:
-        """Report that the peer said no; whether the dial goes on trying."""
+        """Report the refusal of a peer; return whether the dial goes on trying."""
         if dial.is_given_up:
             return False
         with self.reports:
@@ -154,7 +153,8 @@ class LinkManager:
             self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
 
     def answer(self, hello: Hello, connection: Connection, decoder: FrameDecoder) -> Session | HelloAck | Refused:
-        """Decide on a hello: a session, a refusal, or, for who only asks or is this node, a bare acknowledgement.
+        """Decide on a hello: a session, a refusal, or, for a mere question and for this node itself, a bare
+        acknowledgement.
 
         Whose hello it is must be known by now (`casty.transport.manager.identity_verifier`).
         """
@@ -197,7 +197,7 @@ class LinkManager:
             self.changed.unpark_all()
 
     def forget(self, node: UniqueAddress, reason: str = "the node was removed") -> None:
-        """Drop all that there is for one run of a node."""
+        """Drop links, dials and frames of one run of a node."""
         with self.reports:
             for lane in Lane:
                 link = self.links.by_peer[lane].get(node)
@@ -210,7 +210,7 @@ class LinkManager:
                 self.aliases.forget(node.address)
 
     def give_up(self, address: NodeAddress, reason: str) -> None:
-        """Stop dialling an address for messages between actors and give back what waits for it."""
+        """Stop dialling an address for messages between actors and give back the frames waiting for it."""
         with self.reports:
             for lane in (Lane.ordinary, Lane.large):
                 dial = self.dials.get((address, lane))
@@ -224,7 +224,7 @@ class LinkManager:
         return address in self.seeds or is_of_seed or self.strangers.is_member_at(address)
 
     def is_of_members(self, to: UniqueAddress) -> bool:
-        """Whether a run is a member; with incarnation 0 whoever runs at an address, who may be a seed not met yet."""
+        """Whether a run is a member; with incarnation 0 any run at an address, also a seed not met yet."""
         if to.incarnation:
             return not self.strangers.is_one(to)
         address = self.aliases.own_of(to.address)
@@ -232,7 +232,7 @@ class LinkManager:
         return self.knows(address) if link is None else not self.strangers.is_one(link.peer)
 
     def is_doubtful(self, hello: Hello) -> bool:
-        """Whether a link could come of a hello, and nothing shows yet that it is of the node that it names."""
+        """Whether a link could come of a hello without evidence yet of the node named in it."""
         only_asks = hello.node == self.local or self.identity.only_asks(hello)
         return not only_asks and not self.identity.is_shown(hello)
 
@@ -245,7 +245,7 @@ class LinkManager:
         return None if is_outside else self._objection(hello, remote)
 
     def close_idle(self) -> None:
-        """Offer to end the links that nothing has crossed for long, and hang up on those that do not answer."""
+        """Offer to end links idle for long, and hang up on those that do not answer."""
         now, idle_max = trio.current_time(), self.limits.idle_timeout
         self.strangers.review(now)
         with self.reports:
@@ -256,7 +256,7 @@ class LinkManager:
                     session.keep_house(now, idle_max)
 
     def finish(self) -> None:
-        """Take nothing more, write what is queued, and say goodbye on every link."""
+        """Take nothing more, write the queues, and say goodbye on every link."""
         with self.reports:
             self.is_closing = True
             for session in self.sessions:
@@ -276,9 +276,10 @@ class LinkManager:
                 self._drop(link, reason, graceful=True)
 
     def _redirect(self, dial: Dial, node: UniqueAddress) -> None:
-        """Have what waits for whoever is at an address wait for the node that it leads to, if that is followed at all.
+        """Move frames queued for the dialled address to the node that answered there, and connect to it, if this may be
+        followed.
 
-        What waits there for a certain run is given back.
+        Frames there for a certain run are given back.
         """
         lane, reason = dial.lane, f"another node answers at {dial.address}: {node}"
         del self.dials[dial.address, lane]
@@ -390,7 +391,7 @@ class LinkManager:
         return session
 
     def _adopt(self, link: Link) -> None:
-        """Give a new link what waits for whoever is at its address, and give back what waits for others."""
+        """Give a new link the frames waiting for any run at its address, and give back those waiting for other runs."""
         for other in self.links.at(link.peer.address, link.lane):
             if other is link or other.session is not None:
                 continue

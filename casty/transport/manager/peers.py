@@ -1,8 +1,8 @@
 """The links of one node to all its peers: one connection for each peer and lane, dialled or accepted.
 
-Moves whole frames between runs of nodes and reports what happens to an `InboundHandler`; it knows
-nothing of members and messages. What is decided is in `casty.transport.manager.link_manager`; here are the
-tasks, which only wait: for a connection, for a hello, for the next attempt.
+Moves whole frames between runs of nodes and reports events to an `InboundHandler`; it knows nothing of members and
+messages. Decisions are taken in `casty.transport.manager.link_manager`; here are the tasks, and all they do is wait:
+for a connection, for a hello, for the next attempt.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ DEFAULT_LIMITS = TransportLimits()
 
 SENDS_BEFORE_YIELD = 64
 """Calls of `send_wait` between two that let other tasks run, the writer among them; as many as an actor handles at
-once. Giving way each time, every frame was a write of its own: 7 times the processor time."""
+once. Giving way each time, every frame was a write of its own: 7 times the processor time.
+"""
 
 HOUSEKEEPING_INTERVAL = 1.0
 
 REFS = "refs"
-"""What stands for whoever named an address that is dialled and not known: a ref does not tell who sent it."""
+"""Source of a dialled address where it is unknown: a ref does not tell its sender."""
 
 NO_LINKS = "this node has no links any more"
 CROWDED = Refused("too many connections have not said hello", final=False)
@@ -56,15 +57,14 @@ logger = logging.getLogger("casty.transport")
 class RemoteTransport:
     """Carries frames between this node and its peers over a network.
 
-    Call `bind`, then `run` in a task of its own; the other methods are for the time in between.
-    Nothing is dropped silently: a frame that was taken is written, or given to
-    ``handler.undelivered``, or was inside a write when its connection broke. What was written since
-    the peer was last heard, when that happens, `statistics` counts as ``frames_unknown``. A frame is
-    never written twice, and frames of one lane to one run of a node are written in the order in
-    which they were sent.
+    Call `bind`, then `run` in a task of its own; the other methods are for the time in between. Nothing is dropped
+    silently: a frame once taken is written, or given to ``handler.undelivered``, or was inside a write when its
+    connection broke. Frames written since the peer was last heard, when it breaks, `statistics` counts as
+    ``frames_unknown``. A frame is never written twice, and frames of one lane to one run of a node are written in the
+    order of their sending.
 
     Parameters:
-        network: What to listen and dial with, such as ``TcpNetwork()``.
+        network: Network to listen and dial with, such as ``TcpNetwork()``.
         limits: Bounds against hostile and broken peers.
         rng: Source of jitter and nonces, for simulations; None draws from the operating system.
     """
@@ -73,7 +73,7 @@ class RemoteTransport:
         self, network: Network, *, limits: TransportLimits = DEFAULT_LIMITS, rng: Random | None = None
     ) -> None:
         self.complaints: RateLimitedLog = RateLimitedLog(logger, trio.current_time)
-        """For log lines that peers cause."""
+        """For log lines caused by peers."""
         self._network = network
         self._limits = limits
         self._rng = rng or SystemRandom()
@@ -87,7 +87,7 @@ class RemoteTransport:
         self._scope = trio.CancelScope()
         self._is_closed = False
         self.seeds: frozenset[NodeAddress] = frozenset()
-        """Addresses that this node is to find its cluster by: their names are looked up as those of members are."""
+        """Addresses for finding this node's cluster: their names are looked up as those of members are."""
         self.sends: int = 0
         """Calls of `send_wait` so far."""
 
@@ -124,14 +124,14 @@ class RemoteTransport:
     ) -> None:
         """Serve until cancelled or closed; then every connection is closed and the port is free.
 
-        Frames that are still queued at the end are given to ``handler.undelivered``.
+        Frames still queued at the end are given to ``handler.undelivered``.
 
         Parameters:
             local: Run of this node, as peers are told; its address may differ from the bound one.
             system_name: Name of the system; peers with another one are refused.
-            handler: Who is told of frames, links and refusals.
+            handler: Receiver of frames, and of the events of links and refusals.
             node_id: Name of this node, as peers are told.
-            task_status: For ``nursery.start``, which returns when links can be made.
+            task_status: For ``nursery.start``: it returns when links can be made.
 
         Raises:
             RuntimeError: `bind` was not called, or `run` was before.
@@ -165,8 +165,7 @@ class RemoteTransport:
     async def aclose(self) -> None:
         """Free the port and close every connection, in whatever state the transport is; `run` returns.
 
-        Peers are not told: that is what `goodbye` is for. Idempotent, and bounded in time when the
-        caller is cancelled.
+        Peers are not told: use `goodbye` for it. Idempotent, and bounded in time when the caller is cancelled.
         """
         self._is_closed = True
         self._scope.cancel()
@@ -178,13 +177,13 @@ class RemoteTransport:
         """Queue a whole frame, dialling where there is no link. For the cluster.
 
         Parameters:
-            to: Run of a node; incarnation 0 is whoever runs at that address.
+            to: Run of a node; incarnation 0 is any run at that address.
             lane: Lane to send on.
             frame: The bytes.
 
         Returns:
-            False when it was not taken: the queue is full, or that of all who are no members; another run is known to
-            be there; or the transport does not run.
+            False when it was not taken: the queue is full, or that of all strangers; another run is known to be there;
+            or the transport does not run.
         """
         exchange = self._exchange
         if exchange is None:
@@ -258,7 +257,7 @@ class RemoteTransport:
         await send_queue.put(frame, deadline)
 
     def send_held(self, to: UniqueAddress, lane: Lane, frames: list[bytes]) -> None:
-        """Queue whole frames that were taken already and have waited elsewhere: no bound holds for them.
+        """Queue whole frames taken already and held elsewhere since: no bound holds for them.
 
         Parameters:
             to: Run of a node.
@@ -278,7 +277,7 @@ class RemoteTransport:
             exchange.reach(link)
 
     def send_if_up(self, to: UniqueAddress, lane: Lane, frame: bytes) -> bool:
-        """Queue a frame only where a link is up; for what is worthless when it comes late.
+        """Queue a frame only where a link is up; for frames worthless when they come late.
 
         Parameters:
             to: Run of a node.
@@ -310,7 +309,7 @@ class RemoteTransport:
         Parameters:
             node: Run of a node.
             lane: Lane of the link.
-            or_awaited: Whether frames that wait for a link count for one.
+            or_awaited: Whether frames waiting for a link count for one.
 
         Returns:
             Whether there is.
@@ -331,7 +330,7 @@ class RemoteTransport:
         self._running().dial(address, lane)
 
     async def identify(self, address: NodeAddress) -> UniqueAddress | None:
-        """Ask which run answers at an address, over a connection of its own.
+        """Ask for the run at an address, over a connection of its own.
 
         Parameters:
             address: Where to ask.
@@ -356,7 +355,7 @@ class RemoteTransport:
             self._exchange.seeds = self.seeds
 
     def forget(self, node: UniqueAddress) -> None:
-        """Drop the links and queues of a run that was removed; queued frames are undelivered.
+        """Drop the links and queues of a removed run; queued frames are undelivered.
 
         Parameters:
             node: The removed run.
@@ -367,8 +366,8 @@ class RemoteTransport:
     def keep(self, nodes: Iterable[UniqueAddress]) -> None:
         """Keep the links to these runs, and only to these, when nothing crosses them; nobody is kept at first.
 
-        Links to all other runs are closed after a while without traffic, and their number is bounded
-        apart, so that there is always room for those to keep.
+        Links to all other runs are closed after a while without traffic, and their number is bounded apart, so that
+        there is always room for those to keep.
 
         Parameters:
             nodes: Runs of nodes, as a rule the members.
@@ -377,10 +376,10 @@ class RemoteTransport:
             self._exchange.strangers.keep(nodes)
 
     def is_of_members(self, to: UniqueAddress) -> bool:
-        """Look whether frames go to one of those to keep, or to a seed that has not been met yet.
+        """Look whether frames go to one of those to keep, or to a seed still to be met.
 
         Parameters:
-            to: Run of a node; incarnation 0 is whoever runs at that address.
+            to: Run of a node; incarnation 0 is any run at that address.
 
         Returns:
             Whether they do; True where nothing is sent, as the transport does not run.
@@ -388,7 +387,7 @@ class RemoteTransport:
         return self._exchange is None or self._exchange.is_of_members(to)
 
     def give_up(self, address: NodeAddress, reason: str) -> None:
-        """Stop dialling an address for messages between actors; what waits for it is undelivered.
+        """Stop dialling an address for messages between actors; frames waiting for it are undelivered.
 
         Parameters:
             address: Where nobody answers.
@@ -398,10 +397,9 @@ class RemoteTransport:
             self._exchange.give_up(address, reason)
 
     async def goodbye(self, timeout: float) -> None:
-        """Write what is queued, say goodbye on every link and close it, within ``timeout`` seconds.
+        """Write the queues, say goodbye on every link and close it, within ``timeout`` seconds.
 
-        From its start nothing is taken and nobody is let in any more. A transport that was bound and
-        does not run yet is closed.
+        From its start nothing is taken and nobody is let in any more. A transport bound and not running yet is closed.
 
         Parameters:
             timeout: Seconds for all of it.
@@ -423,7 +421,7 @@ class RemoteTransport:
         return self._exchange is not None
 
     def statistics(self) -> TransportStatistics:
-        """Count what the links have carried, and what waits.
+        """Count the traffic of the links, and the frames waiting.
 
         Returns:
             The state of each link and the counters of all.
@@ -472,7 +470,7 @@ class RemoteTransport:
             await session.run()
 
     async def _let_in(self, connection: Connection, exchange: LinkManager) -> Session | None:
-        """Return the session that a hello has led to; everybody else is turned away."""
+        """Return the session made from a hello; every other peer is turned away."""
         hello: Hello | None = None
         try:
             with trio.fail_after(self._limits.hello_timeout):

@@ -1,7 +1,7 @@
-"""What a node tells strangers who only ask, and how often it does.
+"""Reports for strangers that only ask, and their rate.
 
-Owns the bounds: hosts that ask too often wait, and all who ask within a moment get the same bytes,
-so that asking costs a node little however many ask.
+Owns the bounds: hosts asking too often wait, and all who ask within a moment get the same bytes, so that asking costs a
+node little however many ask.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from casty.wire.frame import Lane
 from casty.wire.handshake import Refused
 
 REPORT_COST_BYTES_MIN = 64 * 1024
-"""What a report counts for, however small it is: with what strangers may send, 16 at once and 16 a second."""
+"""Price of a report, however small it is: with the credit of strangers, 16 at once and 16 a second."""
 
 REPORT_AGE_MAX = 0.1
 """Seconds for which a report is told again."""
 
 
 class StatusResponder:
-    """The reports that one transport gives."""
+    """Reports given by one transport."""
 
     __slots__ = ("_made", "_making", "_report")
 

@@ -1,8 +1,8 @@
-"""What peers that are no members may take of this node, all of them together.
+"""Bounds of all peers outside of the cluster together on one node.
 
-Owns who is a member for the transport, and the bounds on everybody else: links, dials, and bytes that
-wait to be written. A stranger names addresses without end, in hellos and in the refs of its messages,
-and each of them would have a queue and a dial of its own.
+Owns the transport's knowledge of members, and the bounds on everybody else: links, dials, and bytes waiting to be
+written. A stranger names addresses without end, in hellos and in the refs of its messages, and each of them would have
+a queue and a dial of its own.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from casty.wire.frame import Lane
 from casty.wire.handshake import Hello
 
 STAY_GRANTED = 1.0
-"""Seconds in which the link of a stranger is not given to another: a node that joins needs some round trips."""
+"""Seconds in which the link of a stranger is not given to another: a joining node needs some round trips."""
 
 RUNS_WAITED_FOR_MAX = 4
-"""Runs of one address, on one lane, for which frames wait at one time while none of them is linked."""
+"""Runs of one address, on one lane, with frames waiting at one time while none of them is linked."""
 
 
 class UntrustedPeers:
-    """The bounds of one transport. ``dials`` are all that are under way, ``sessions`` all that are up."""
+    """Bounds of one transport. ``dials`` are all those under way, ``sessions`` all those up."""
 
     __slots__ = (
         "_addresses",
@@ -64,7 +64,7 @@ class UntrustedPeers:
         share = shares(limits)
         self._queued = ByteQuota(bytes_max=share.outbound)
         self.holdings = Holdings(share.links)
-        """What their connections hold."""
+        """Bytes held by their connections."""
         self.turn = trio.Lock()
         self._paces: dict[tuple[str, Lane], FairTokenBucket] = {}
         self._shared: dict[Lane, FairTokenBucket] = {}
@@ -79,7 +79,7 @@ class UntrustedPeers:
                 self.enter(link.session)
 
     def enter(self, session: Session) -> None:
-        """Take note of a new session, or of what its peer is now."""
+        """Take note of a new session, or of its peer's new standing."""
         is_stranger = self.is_one(session.link.peer)
         session.set_standing(is_stranger=is_stranger)
         if is_stranger:
@@ -96,7 +96,7 @@ class UntrustedPeers:
         return address in self._addresses
 
     def tally_of(self, peer: UniqueAddress) -> ByteQuota:
-        """Return where what waits for a peer is counted."""
+        """Return the quota for frames waiting for a peer."""
         return self._members if peer in self._kept else self._queued
 
     def may_queue(self, link: Link) -> bool:
@@ -104,7 +104,7 @@ class UntrustedPeers:
         return link.send_queue.quota is self._members or self._has_room
 
     def may_wait_for(self, node: UniqueAddress, lane: Lane) -> bool:
-        """Whether frames may begin to wait for a run that has no link."""
+        """Whether frames may begin to wait for a run without a link."""
         if node in self._kept:
             return True
         if not self._has_room:
@@ -121,11 +121,11 @@ class UntrustedPeers:
         return address in self._addresses or len(self._dials) < self._limits.unauthenticated_max + len(self._kept)
 
     def pace(self, session: Session) -> FairTokenBucket:
-        """Return what a stranger's session is read by: one for its host and lane."""
+        """Return the pace of a stranger's session: one for its host and lane."""
         return self.pace_of(session.remote, session.link.lane, trio.current_time())
 
     def pace_of(self, host: str, lane: Lane, now: float) -> FairTokenBucket:
-        """Return what all strangers of a host share on a lane; it is a part of what those of all hosts share."""
+        """Return the pace shared by all strangers of a host on a lane, a part of the one for all hosts."""
         pace = self._paces.get((host, lane))
         if pace is None:
             make = control_credit if lane is Lane.control else stranger_credit
@@ -136,7 +136,7 @@ class UntrustedPeers:
         return pace
 
     def note(self, session: Session) -> None:
-        """Take note of what a stranger's session holds now; who holds the most has to go where that is too much."""
+        """Take note of the bytes held by a stranger's session now; above the bound the largest holder has to go."""
         self.holdings.note(session)
 
     def leave(self, session: Session) -> None:
@@ -144,7 +144,7 @@ class UntrustedPeers:
         self.holdings.release(session)
 
     def review(self, now: float) -> None:
-        """Look at all of them now and then, and drop what would be the same if it were made anew."""
+        """Look at all of them now and then, and drop those to be made anew just the same."""
         self.holdings.review()
         self._paces = {place: pace for place, pace in self._paces.items() if not pace.is_rested(now)}
 
@@ -154,10 +154,10 @@ class UntrustedPeers:
         return not self.is_one(node) or places is None or self._longest_of(places) is not None
 
     def displaced_by(self, hello: Hello, remote: str) -> Link | None:
-        """Return the link whose place the one that a hello leads to takes, if it takes any.
+        """Return the link displaced by the one a hello leads to, if there is any.
 
-        That of the stranger of its host, or of the host with the most, which was let in first: so nobody
-        can keep others out by staying.
+        It is the oldest one of the strangers of its host, or of the host with the most: so nobody can keep others out
+        by staying.
         """
         known = self._links.by_peer[hello.lane].get(hello.node)
         if not self.is_one(hello.node) or (known is not None and known.session is not None):

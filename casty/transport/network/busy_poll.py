@@ -1,9 +1,9 @@
 """How often a reader looks for bytes before its task sleeps.
 
-On another core, waking a task that sleeps costs tens of microseconds, of both processes: on the machine where
-this was measured, a round trip over a bare socket takes 72 us when both ends sleep, and 6 us when both look. So
-whoever has just read looks again for a moment, as long as that pays: bytes that come meanwhile are worth a look
-the next time, and looking in vain makes for longer and longer pauses in which nobody looks.
+On another core, waking a sleeping task costs tens of microseconds, of both processes: on the machine of the
+measurement, a round trip over a bare socket takes 72 us when both ends sleep, and 6 us when both look. So after a read
+the reader looks again for a moment, as long as it pays: bytes coming meanwhile are worth a look the next time, and
+looking in vain makes for longer and longer pauses without a look.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import os
 from typing import Final
 
 TURNS: Final = 30
-"""Turns of the loop for which a reader looks: about 0.1 ms, in which a node answers that is awake itself. With 16,
-two nodes that both sleep come too late for each other, and never begin."""
+"""Turns of the loop for which a reader looks: about 0.1 ms, enough for the answer of a node that is awake itself. With
+16, two nodes that both sleep come too late for each other, and never begin.
+"""
 BYTES_A_TURN: Final = 16 * 1024
-"""For so many bytes that were sent, a reader looks for a turn longer: the other end has to read them before it answers.
-An ask with 1 MiB takes 0.7 of the time by the clock, and 1.15 times the processor time."""
+"""For so many bytes sent, a reader looks for a turn longer: the other end has to read them before it answers. An ask
+with 1 MiB takes 0.7 of the time by the clock, and 1.15 times the processor time.
+"""
 MORE_TURNS_MAX: Final = 100
 LOOKING_MAX: Final = 4
-"""Readers of one network that look at a time. Each makes the turns of the others longer, so many of them would look for
-longer than pays: bytes from 50 peers at once, 330 times a second, took all of the processor in place of 16 %."""
+"""Readers of one network looking at a time. Each makes the turns of the others longer, so many of them would look for
+longer than pays: bytes from 50 peers at once, 330 times a second, took all of the processor in place of 16 %.
+"""
 PAUSE_MAX: Final = 1_023
 """Waits without a look, at most: then looking in vain costs 0.1 us for each."""
 
@@ -38,7 +41,7 @@ class Looking:
 
 
 class Polling:
-    """What one reader has learned of whether looking pays.
+    """Record of one reader on whether looking pays.
 
     >>> polling = Polling(Looking())
     >>> polling.turns() == TURNS
@@ -62,11 +65,11 @@ class Polling:
         return TURNS if self.looking.count < LOOKING_MAX else 0
 
     def hit(self) -> None:
-        """Learn that bytes came while the reader looked."""
+        """Note that bytes came while the reader looked."""
         self._pause >>= 1  # and not at once 0: one hit among many misses is chance
 
     def missed(self) -> None:
-        """Learn that none came."""
+        """Note that none came."""
         self._pause = self._left = min(2 * self._pause + 1, PAUSE_MAX)
 
     def __repr__(self) -> str:
@@ -74,7 +77,7 @@ class Polling:
 
 
 def more_turns(sent: int) -> int:
-    """Return for how many turns longer to look after ``sent`` bytes, to which the answer is awaited.
+    """Return how many turns longer to look for the answer to ``sent`` bytes.
 
     >>> more_turns(200), more_turns(1024 * 1024)
     (0, 64)

@@ -1,8 +1,7 @@
-"""What can go wrong on the paths between the hosts of a `casty.transport.network.memory.MemoryNetwork`.
+"""Faults on the paths between the hosts of a `casty.transport.network.memory.MemoryNetwork`.
 
-A fault is directed and holds bytes, it never damages or reorders them: that is what TCP lets a
-program see of a bad network. Everything is deterministic; who wants random faults draws them
-outside, from a seed, and calls these methods.
+A fault is directed and holds bytes, it never damages or reorders them: more of a bad network TCP lets no program see.
+Everything is deterministic; for random faults draw them outside, from a seed, and call these methods.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from itertools import count
 from casty.errors import ConfigError
 
 TIE_BREAK = 1e-9
-"""Seconds between two arrivals that fall on one instant: equal deadlines have no defined order."""
+"""Seconds between two arrivals at one instant: equal deadlines have no defined order."""
 
 TIE_BREAKS = 1024
 
 
 class Faults:
-    """The state of all paths: which are cut, which hosts are frozen, how long bytes travel.
+    """State of all paths: cuts, frozen hosts, delays.
 
-    Hosts are named as in `MemoryNetwork.host`; naming one that does not exist yet is allowed.
+    Hosts are named as in `MemoryNetwork.host`; a name may come before its host exists.
     """
 
     def __init__(self) -> None:
@@ -32,7 +31,7 @@ class Faults:
 
     @abstractmethod
     def _wake(self) -> None:
-        """Let everybody who waits for bytes or for a path look again."""
+        """Let everybody waiting for bytes or for a path look again."""
 
     def cut(self, a: str, b: str, *, one_way: bool = False) -> None:
         """Turn the path from ``a`` to ``b`` silent, and the way back unless ``one_way``.
@@ -43,14 +42,14 @@ class Faults:
         Parameters:
             a: Name of a host.
             b: Name of another.
-            one_way: Whether what goes from ``b`` to ``a`` still arrives.
+            one_way: Let bytes from ``b`` to ``a`` still arrive.
         """
         self._cuts.add((a, b))
         if not one_way:
             self._cuts.add((b, a))
 
     def heal(self, a: str, b: str) -> None:
-        """End the cuts between ``a`` and ``b`` in both directions; what was held arrives now.
+        """End the cuts between ``a`` and ``b`` in both directions; held bytes arrive now.
 
         Parameters:
             a: Name of a host.
@@ -76,7 +75,7 @@ class Faults:
         self._frozen.add(host)
 
     def thaw(self, host: str) -> None:
-        """Let a frozen host continue; what was held arrives now.
+        """Let a frozen host continue; held bytes arrive now.
 
         Parameters:
             host: Name of the host.
@@ -85,7 +84,7 @@ class Faults:
         self._wake()
 
     def delay(self, a: str, b: str, seconds: float, *, one_way: bool = False) -> None:
-        """Let bytes take their time on a path. Those that are under way keep theirs, and later ones stay behind them.
+        """Let bytes take their time on a path. Those under way keep theirs, and later ones stay behind them.
 
         Parameters:
             a: Name of a host.
@@ -137,7 +136,7 @@ class Faults:
         return host in self._frozen
 
     def arrival(self, source: str, target: str, now: float) -> float:
-        """Compute when something that leaves one host reaches another, cuts apart.
+        """Compute the arrival of something sent now from one host to another, cuts apart.
 
         Parameters:
             source: Name of the sending host.

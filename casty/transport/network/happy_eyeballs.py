@@ -1,4 +1,4 @@
-"""Dialling a host that has several IP addresses: the first connection that succeeds wins.
+"""Dialling a host with several IP addresses: the first connection to succeed wins.
 
 Source: RFC 8305, section 5; deviation: every attempt goes on until one succeeds or the caller gives up.
 """
@@ -13,9 +13,9 @@ import trio
 from anyio.abc import SocketStream
 
 ATTEMPT_DELAY: Final = 0.25
-"""Seconds after which the next address is tried as well."""
+"""Seconds before the next address is tried as well."""
 ADDRESSES_MAX: Final = 16
-"""Addresses of one host that are tried: whoever owns a name could have it lead to hundreds."""
+"""Addresses of one host to try: the owner of a name could have it lead to hundreds."""
 
 
 async def connect_first(addresses: Sequence[str], port: int) -> SocketStream:

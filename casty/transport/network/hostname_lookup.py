@@ -1,10 +1,10 @@
-"""Name resolution: from the host of an address to the IP addresses that can be dialled.
+"""Name resolution: from the host of an address to IP addresses to dial.
 
-Owns the threads that names take, and who may take how many. The system's resolver blocks a thread for as long as it
-likes, 30 s or more where a name server is silent, and a thread cannot be cancelled: its place is free again when
-it ends, not when whoever waited for it gave up. So names have threads of their own, apart from those of the program and
-of the lease; what strangers name has threads apart from what this node knows by itself; and within both nobody
-has more than a few, so that the slow name of one does not keep that of another waiting.
+Owns the threads of name look-ups, and their division. The system's resolver blocks a thread for as long as it likes, 30
+s or more where a name server is silent, and a thread cannot be cancelled: its place is free again when it ends, not
+when its waiter gave up. So names have threads of their own, apart from those of the program and of the lease; names
+from strangers have threads apart from those known to this node by itself; and within both nobody has more than a few,
+so that the slow name of one does not keep that of another waiting.
 
 An IP address needs no thread. A host is ASCII: international names are dialled as registries keep them, in A-labels
 (RFC 5890, section 2.3.2.1). To encode them here would read tables for 0.15 s on the loop, for whoever says a hello.
@@ -22,9 +22,9 @@ import trio
 LOOKUPS_MAX: Final = 16
 """Threads for the names of members, seeds and commands."""
 STRANGERS_LOOKUPS_MAX: Final = 32
-"""Threads for names that only strangers have said: it takes 16 of their hosts to have them all."""
+"""Threads for names said only by strangers: it takes 16 of their hosts to have them all."""
 LOOKUPS_EACH_MAX: Final = 2
-"""Threads for one name of the first kind, or for all names that the strangers of one host have said."""
+"""Threads for one name of the first kind, or for all names from the strangers of one host."""
 
 NOT_ASCII: Final = "a host name is ASCII here: write an international one in A-labels, such as 'xn--bcher-kva.example'"
 
@@ -47,8 +47,8 @@ class HostnameLookup:
     async def resolve(self, host: str, named_by: str | None = None) -> list[str]:
         """Return the IP addresses of a host in the order in which to try them. Bound it in time.
 
-        ``named_by``: where the stranger is that named this host; None where this node knows it by itself.
-        Raises OSError or ValueError, which say why there is none.
+        ``named_by``: host of the stranger that named this one; None where this node knows it by itself. Raises OSError
+        or ValueError with the reason where there is none.
         """
         if not host.isascii():
             raise ValueError(NOT_ASCII)
@@ -71,7 +71,7 @@ class HostnameLookup:
 
 
 class _Share:
-    """Limiter of threads that are a part of those of another limiter."""
+    """Limiter of threads out of those of another limiter."""
 
     __slots__ = ("_all", "_own")
 
@@ -89,7 +89,7 @@ class _Share:
             raise
 
     def release_on_behalf_of(self, borrower: object) -> None:
-        """Give the thread back, which has ended."""
+        """Give the thread back after its end."""
         self._all.release_on_behalf_of(borrower)
         self._own.release_on_behalf_of(borrower)
 

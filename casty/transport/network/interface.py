@@ -30,19 +30,19 @@ class ConnectionLost(CastyError):
 
 @dataclass(frozen=True, slots=True)
 class PeerIdentity:
-    """Who the other end of a connection is, as the network has proof of it, such as a certificate."""
+    """Identity of the other end of a connection, as proven to the network, for instance by a certificate."""
 
     node_id: str
     """Name of the node or client."""
     role: str
-    """What it may be: ``member`` or ``client``."""
+    """Its kind: ``member`` or ``client``."""
 
 
 class Connection(Protocol):
     """One ordered byte stream between two nodes."""
 
     is_eager: bool
-    """Whether `receive` may spend processor time on being quick, which is for members: False at first."""
+    """Whether `receive` may spend processor time on being quick, as for members: False at first."""
 
     @property
     def remote(self) -> str:
@@ -51,25 +51,25 @@ class Connection(Protocol):
 
     @property
     def peer_identity(self) -> PeerIdentity | None:
-        """Who the other end is by proof; None where the network proves nothing. The hello must say the same."""
+        """Proven identity of the other end; None where the network proves nothing. The hello must say the same."""
         ...
 
     def processor_time(self) -> float:
-        """Return the seconds of a processor that this thread has used; always the same where time is simulated."""
+        """Return the seconds of processor time of this thread; constant where time is simulated."""
         ...
 
     def bound_silence(self, seconds: float) -> None:
-        """Let the stream break once what was written has not arrived for so long, if the network can lose bytes.
+        """Let the stream break once written bytes have not arrived for so long, if the network can lose bytes.
 
-        What has arrived counts, read or not: a process that stands still breaks nothing, as long as there is room.
+        Arrived bytes count, read or not: a process that stands still breaks nothing, as long as there is room.
         """
         ...
 
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
-        """Write what can be written without waiting, and return how many bytes that was; 0 is always allowed.
+        """Write as much as needs no waiting, and return the number of bytes; 0 is always allowed.
 
-        ``more`` is what comes behind ``data``. ConnectionLost when the stream is seen to be broken. Not while a `send`
-        is under way.
+        ``more`` comes behind ``data``. ConnectionLost when the stream is seen to be broken. Not while a `send` is under
+        way.
         """
         ...
 
@@ -82,7 +82,8 @@ class Connection(Protocol):
         ...
 
     def receive_into_nowait(self, place: memoryview) -> int:
-        """Read what is there to where ``place`` begins, and return how many bytes; 0 is always allowed, and no end.
+        """Read the bytes at hand into ``place``, from its start, and return their number; 0 is always allowed, and no
+        end.
 
         ConnectionLost when the stream is seen to be broken.
         """
@@ -96,7 +97,7 @@ class Connection(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close at once; a receive at the other end returns what was sent, then ``b""``."""
+        """Close at once; a receive at the other end returns the bytes sent, then ``b""``."""
         ...
 
 
@@ -114,7 +115,7 @@ class Listener(Protocol):
     async def serve(self, handler: ConnectionHandler) -> None:
         """Run ``handler`` in a task of its own for each connection, until cancelled.
 
-        The handler owns its connection and closes it. What a handler raises must not end serving.
+        The handler owns its connection and closes it. An error of a handler must not end serving.
         """
         ...
 
@@ -134,11 +135,11 @@ class Network(Protocol):
             port: TCP port; 0 takes a free one.
 
         Returns:
-            A listener, which tells its address and serves connections.
+            A listener: it tells its address and serves connections.
 
         Raises:
-            BindError: The port cannot be had; the message says what to change.
-            ConfigError: The port must not be had: it would be reachable for machines that are not trusted.
+            BindError: The port cannot be had; the message says how to mend it.
+            ConfigError: The port must not be had: untrusted machines could reach it.
         """
         ...
 
@@ -147,8 +148,8 @@ class Network(Protocol):
 
         Parameters:
             address: Where to connect to.
-            named_by: Where the stranger is that named this address, so that its names keep only each other waiting;
-                None for an address that this node knows by itself: of a member, a seed, a command.
+            named_by: Host of the stranger that named this address, so that its names keep only each other waiting; None
+                for an address known to this node by itself: of a member, a seed, a command.
 
         Returns:
             An ordered stream of bytes.

@@ -1,8 +1,8 @@
 """A network inside one process, for tests and simulation.
 
-It behaves as TCP does where a program can tell: bytes are really passed and not message objects,
-buffers are bounded, a port is taken or refused, a connection ends or is reset. `MemoryNetwork.host`
-gives each node a view of its own, so that faults know who talks to whom.
+It behaves as TCP does where a program can tell: bytes are really passed and not message objects, buffers are bounded, a
+port is taken or refused, a connection ends or is reset. `MemoryNetwork.host` gives each node a view of its own, so that
+faults know both ends of a path.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BUFFER_BYTES_MAX = 256 * 1024
 """Bytes under way in one direction of a connection; beyond it the sender waits, as with a socket."""
 
 BACKLOG_MAX = 1024
-"""Connections that nobody has accepted yet, for one listener."""
+"""Connections not accepted yet, for one listener."""
 
 FIRST_FREE_PORT = 49_152
 
@@ -54,7 +54,7 @@ class MemoryNetwork(Faults):
         """Show the network as one host sees it: a `Network` to start a node with. After a crash it is a new one.
 
         Parameters:
-            name: Name of the host, which is also its address.
+            name: Name of the host, also its address.
 
         Returns:
             The host's view.
@@ -101,7 +101,7 @@ class MemoryNetwork(Faults):
 
     @property
     def connection_count(self) -> int:
-        """How many connections have an end that is still open."""
+        """Number of connections with an open end."""
         return len(self._connections)
 
     def _wake(self) -> None:
@@ -127,7 +127,7 @@ class MemoryNetwork(Faults):
                 return
 
     def listener_at(self, address: NodeAddress) -> MemoryListener | None:
-        """Look up who listens at an address. For the hosts.
+        """Look up the listener at an address. For the hosts.
 
         Parameters:
             address: Host and port.
@@ -172,7 +172,7 @@ class MemoryNetwork(Faults):
 
         Parameters:
             source: The dialling host.
-            listener: Who is dialled.
+            listener: The dialled listener.
 
         Returns:
             The near end.
@@ -205,9 +205,9 @@ class MemoryHost:
         self.is_alive = True
         self.network = network
         self.processor_time: Callable[[], float] = lambda: 0.0
-        """Seconds of a processor that the host has used."""
+        """Seconds of processor time of the host."""
         self.identity: PeerIdentity | None = None
-        """Who its connections from now on prove it to be, as with a certificate; None: they prove nothing."""
+        """Identity proven by its connections from now on, as with a certificate; None: they prove nothing."""
 
     async def listen(self, host: str, port: int) -> MemoryListener:
         """Open a port of this host; ``host`` must be its own name."""
@@ -269,12 +269,12 @@ class MemoryListener:
                 await trio.sleep_forever()  # the process is gone; its tasks are for its owner to cancel
 
     async def aclose(self) -> None:
-        """Free the port; serving ends, connections that nobody accepted are reset."""
+        """Free the port; serving ends, connections not accepted are reset."""
         self.close()
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Do what `aclose` does, at once."""
+        """Free the port at once, as `aclose` does."""
         self._is_closed = True
         self.host.network.unbind(self)
         while self._backlog:
@@ -310,7 +310,7 @@ class MemoryConnection:
         return self._incoming.source
 
     def processor_time(self) -> float:
-        """Return what the host has used, which is nothing unless a test says so: a run depends on no machine."""
+        """Return the processor time of the host, none unless a test says so: a run depends on no machine."""
         return self.host.processor_time()
 
     def bound_silence(self, seconds: float) -> None:
@@ -362,7 +362,7 @@ class MemoryConnection:
         return len(data)
 
     async def aclose(self) -> None:
-        """Close this end; the other one reads what was sent, then the end."""
+        """Close this end; the other one reads the bytes sent, then the end."""
         if not self.is_closed:
             self._outgoing.end()
             self._close()
@@ -430,13 +430,13 @@ class _Pipe:
         self.reset_at = self._arrival()
 
     def discard(self) -> None:
-        """Drop what was not read and what still comes: the reader is gone."""
+        """Drop all bytes unread or still to come: the reader is gone."""
         self._is_discarded = True
         self._chunks.clear()
         self.size = 0
 
     def read(self, max_bytes: int) -> bytes | None:
-        """Return bytes that have arrived, ``b""`` at the end, None when there are none yet."""
+        """Return bytes at hand, ``b""`` at the end, None when there are none yet."""
         if self.next_at() > trio.current_time() or self._is_held():
             return None
         if not self._chunks:

@@ -1,8 +1,7 @@
 """The network of real sockets: plain TCP through anyio's streams.
 
-Owns the mapping between the operating system's errors and the three that callers know. It binds
-exactly what was named, never every interface by accident, and one connection's failure stays in
-that connection.
+Owns the mapping between the operating system's errors and the three known to callers. It binds exactly the named
+interface, never every interface by accident, and one connection's failure stays in that connection.
 """
 
 from __future__ import annotations
@@ -33,23 +32,25 @@ ACCEPT_PAUSE = 0.1
 """Seconds between two accepts after one failed: when descriptors run out, hurrying does not help."""
 
 GATHER_SECONDS = 0.1
-"""How long the system may collect bytes before they are read. Linux before 5.7 could do so for ever: it closes
-the window when small packets fill the buffer before what is wanted has come."""
+"""Seconds in which the system may collect bytes before they are read. Linux before 5.7 could do so for ever: it closes
+the window when small packets fill the buffer before the wanted bytes have come.
+"""
 GATHERS = sys.platform == "linux"
 USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-"""The option for how long bytes may go unacknowledged, in ms; None where the system has none: Linux has it. Without it,
-what was lost is repeated after ever longer pauses, of 0.2, 0.4, 0.8 s up to 2 minutes, for a quarter of an hour."""
+"""Option for the longest time of unacknowledged bytes, in ms; None where the system has none: Linux has it. Without it,
+lost bytes are repeated after ever longer pauses, of 0.2, 0.4, 0.8 s up to 2 minutes, for a quarter of an hour.
+"""
 GATHERS_WRITES = hasattr(socket.socket, "sendmsg")
-"""Whether the system writes what lies in several places at once."""
+"""Whether the system can write from several buffers at once."""
 
 UNKNOWN_HOST = "unknown"
 NOBODY = "nobody listens there"
 
 _MS_MAX = 2**31 - 1
-"""The largest number that such an option takes."""
+"""Largest number for such an option."""
 
 _NOT_ON_THIS_HOST = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
-"""Errors of an address family that this machine lacks: they say nothing about the peer."""
+"""Errors of an address family missing on this machine: they say nothing about the peer."""
 
 logger = logging.getLogger("casty.transport")
 
@@ -57,10 +58,10 @@ logger = logging.getLogger("casty.transport")
 class TcpConnection:
     """One socket; its errors appear as ConnectionLost.
 
-    The stream opens, closes and waits for room; what needs no waiting goes past it, straight to the
-    socket: through the stream, a write that succeeds at once costs a turn of the loop, and a read begins
-    with a system call for nothing. Together with a time-out only for writes that wait, this took a
-    quarter of the processor time of an ask of another node.
+    The stream opens, closes and waits for room; work without waiting goes past it, straight to the socket: through the
+    stream, a write with success at once costs a turn of the loop, and a read begins with a system call for nothing.
+    Together with a time-out only for waiting writes, this took a quarter of the processor time of an ask of another
+    node.
     """
 
     __slots__ = ("_is_drained", "_polling", "_remote", "_sent", "_socket", "_stream", "is_eager")
@@ -73,7 +74,7 @@ class TcpConnection:
         self._is_drained = False
         self._polling = None if looking is None else Polling(looking)
         self._sent = 0
-        """Bytes since the last ones came: what the other end has to read before it can answer."""
+        """Bytes since the last ones came: the other end has to read them before it can answer."""
 
     @property
     def peer_identity(self) -> None:
@@ -86,7 +87,7 @@ class TcpConnection:
         return self._remote
 
     def processor_time(self) -> float:
-        """Return what this thread has used: not what others, which the system lets run meanwhile, have."""
+        """Return the processor time of this thread: not that of others, run by the system meanwhile."""
         return thread_time()
 
     def bound_silence(self, seconds: float) -> None:
@@ -96,7 +97,7 @@ class TcpConnection:
                 self._socket.setsockopt(socket.IPPROTO_TCP, USER_TIMEOUT, round(min(1000 * seconds, _MS_MAX)) or 1)
 
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
-        """Write what the socket's buffer takes; ConnectionLost when the stream broke or was closed."""
+        """Write as much as the socket's buffer takes; ConnectionLost when the stream broke or was closed."""
         try:
             sent = self._socket.sendmsg((data, *more)) if more and GATHERS_WRITES else self._socket.send(data)
         except BlockingIOError:
@@ -137,7 +138,7 @@ class TcpConnection:
             raise ConnectionLost(_reason(error)) from error
 
     async def _poll(self, max_bytes: int) -> bytes | None:
-        """Look for bytes over some turns of the loop, if that has paid of late; None when there were none."""
+        """Look for bytes over some turns of the loop, if it has paid of late; None when there were none."""
         polling = self._polling
         if polling is None or not self.is_eager or not (turns := polling.turns()):
             return None
@@ -160,7 +161,7 @@ class TcpConnection:
         return None
 
     def receive_into_nowait(self, place: memoryview) -> int:
-        """Read what is there; 0 when that is nothing, or the end; ConnectionLost when the stream broke."""
+        """Read the bytes at hand; 0 when there are none, or at the end; ConnectionLost when the stream broke."""
         self._is_drained = True
         try:
             return self._socket.recv_into(place)
@@ -172,8 +173,8 @@ class TcpConnection:
     async def receive_into(self, place: memoryview) -> int:
         """Read the next bytes into ``place``, all of them if they come soon; ConnectionLost as `receive`.
 
-        The system is told how much is wanted, and makes room for it: else the first bytes wake the reader, who
-        takes 1 MiB in several pieces, while the writer waits for room. An ask with 1 MiB takes 0.8 of the time.
+        The system is told the number of bytes wanted, and makes room for them: else the first bytes wake the reader, to
+        take 1 MiB in several pieces, while the writer waits for room. An ask with 1 MiB takes 0.8 of the time.
         """
         try:
             if GATHERS:
@@ -204,7 +205,7 @@ class TcpConnection:
 
 
 class TcpListener:
-    """A bound port: one socket for each address that the host name has on this machine."""
+    """Bound port: one socket for each address of the host name on this machine."""
 
     __slots__ = ("_address", "_listeners", "_looking")
 
@@ -217,7 +218,7 @@ class TcpListener:
 
     @property
     def address(self) -> NodeAddress:
-        """The host as it was named and the port that was taken."""
+        """The host as it was named and the port taken."""
         return self._address
 
     @trio.lowlevel.enable_ki_protection
@@ -255,9 +256,9 @@ class TcpNetwork:
 
     Parameters:
         insecure: Allow to listen beyond loopback, although the traffic is neither encrypted nor authenticated: for
-            networks in which every machine is trusted.
-        busy_poll: Let readers look for more for about 0.1 ms before they sleep, as long as that pays. Where the
-            process may use one core only, they sleep at once in any case.
+            networks of trusted machines alone.
+        busy_poll: Let readers look for more for about 0.1 ms before they sleep, as long as it pays. Where the process
+            may use one core only, they sleep at once in any case.
     """
 
     __slots__ = ("_insecure", "_looking", "_lookup")
@@ -278,7 +279,7 @@ class TcpNetwork:
             The listener.
 
         Raises:
-            BindError: The port cannot be had; the message says what to change.
+            BindError: The port cannot be had; the message says how to mend it.
             ConfigError: ``host`` is not loopback and ``insecure`` is False, or host or port make no sense.
         """
         check_endpoint("listening", host, port)
@@ -299,14 +300,14 @@ class TcpNetwork:
 
         Parameters:
             address: Where to connect to.
-            named_by: Where the stranger is that named this address; see `casty.transport.network.interface.Network`.
+            named_by: Host of the stranger that named this address; see `casty.transport.network.interface.Network`.
 
         Returns:
             The connection.
 
         Raises:
-            casty.transport.network.interface.ConnectFailed: Nobody answers there, or somebody refuses; the error says
-                which.
+            casty.transport.network.interface.ConnectFailed: Nobody answers there, or the dial is refused; the error
+                says so.
         """
         if not 0 < address.port <= PORT_MAX:
             raise ConnectFailed(address, f"the port must be from 1 to {PORT_MAX}", refused=False)
@@ -323,7 +324,7 @@ class TcpNetwork:
 
 
 def reachable(host: str) -> str:
-    """Say what is wrong with listening on ``host``, and what to do instead."""
+    """Return the objection to listening on ``host``, and the way out."""
     return (
         f"listening on {host!r} would be reachable from other machines without encryption: bind a loopback address "
         "such as '127.0.0.1'"
@@ -364,7 +365,7 @@ def _is_connected_to_itself(stream: SocketStream) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield what lies behind ``error``: the leaves of causes and groups."""
+    """Yield the causes of ``error``: the leaves of causes and groups."""
     if isinstance(error, BaseExceptionGroup):
         for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
             yield from _causes(inner)
