@@ -1,4 +1,4 @@
-"""An actor system inside of a program that is not Trio's: asyncio applications, and sync scripts.
+"""Actor system inside of a program without Trio: asyncio applications, and sync scripts.
 
 The system runs on a Trio loop in a thread of its own. `start` gives a sync host an `Embedded` to talk
 through, `start_async` gives an asyncio host an `AsyncEmbedded`. Refs and messages cross as they are;
@@ -40,8 +40,8 @@ Ts = TypeVarTuple("Ts")
 class Embedded(Generic[S]):
     """A running system, seen from threads that may block. Any thread but the system's own may use it.
 
-    Every method waits until the system's thread has done what was asked, and raises what was raised there. Ctrl-C
-    while a method waits cancels the call. Made by `start`.
+    Every method waits until the system's thread has done the work, and raises the errors raised there. Ctrl-C while a
+    method waits cancels the call. Made by `start`.
     """
 
     def __init__(self, host: Host[S]) -> None:
@@ -74,7 +74,7 @@ class Embedded(Generic[S]):
         ``n: int = app.ask(ref, lambda reply_to: Add("tea", reply_to))``; a class or annotated function tells it.
 
         Parameters:
-            ref: Whom to ask, on any node.
+            ref: Actor to ask, on any node.
             factory: Function of the ref for the reply; it returns the request.
             timeout: Seconds to wait for the reply.
 
@@ -92,9 +92,9 @@ class Embedded(Generic[S]):
         """Start an actor at ``/name``, as ``system.spawn`` does.
 
         Parameters:
-            behavior: What the actor does.
+            behavior: Behaviour of the actor.
             name: Name among the actors at the root.
-            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+            mailbox: Bound of its mailbox; None takes the one for its path in the system's config.
 
         Returns:
             The actor's ref.
@@ -114,7 +114,7 @@ class Embedded(Generic[S]):
             **kwargs: Its keyword arguments.
 
         Returns:
-            What it returns.
+            The result of ``fn``.
 
         Raises:
             TypeError: ``fn`` is an async function: give it to `run`.
@@ -130,7 +130,7 @@ class Embedded(Generic[S]):
             *args: Its positional arguments.
 
         Returns:
-            What it returns.
+            The result of ``async_fn``.
 
         Raises:
             TypeError: ``async_fn`` is no async function.
@@ -142,7 +142,7 @@ class Embedded(Generic[S]):
     def health(self, *, timeout: float = 1.0) -> Health:
         """Return how the system is, after a look at its loop.
 
-        A loop that does not answer in time is ``stalled``; nothing is raised, also when the system has ended.
+        A loop without an answer in time is ``stalled``; nothing is raised, also when the system has ended.
 
         Parameters:
             timeout: Seconds to wait for an answer of the system's loop.
@@ -172,10 +172,10 @@ class Embedded(Generic[S]):
 
 
 class AsyncEmbedded(Generic[S]):
-    """A running system, seen from an asyncio loop, which it never blocks.
+    """A running system, seen from an asyncio loop; it never blocks the loop.
 
-    Every method returns when the system's thread has done what was asked, and raises what was raised there.
-    Cancelling the caller cancels the call. Made by `start_async`.
+    Every method returns when the system's thread has done the work, and raises the errors raised there. Cancelling the
+    caller cancels the call. Made by `start_async`.
     """
 
     def __init__(self, host: Host[S]) -> None:
@@ -208,7 +208,7 @@ class AsyncEmbedded(Generic[S]):
         ``n: int = await app.ask(ref, lambda reply_to: Add("tea", reply_to))``; a class or annotated function tells it.
 
         Parameters:
-            ref: Whom to ask, on any node.
+            ref: Actor to ask, on any node.
             factory: Function of the ref for the reply; it returns the request.
             timeout: Seconds to wait for the reply.
 
@@ -226,9 +226,9 @@ class AsyncEmbedded(Generic[S]):
         """Start an actor at ``/name``, as ``system.spawn`` does.
 
         Parameters:
-            behavior: What the actor does.
+            behavior: Behaviour of the actor.
             name: Name among the actors at the root.
-            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+            mailbox: Bound of its mailbox; None takes the one for its path in the system's config.
 
         Returns:
             The actor's ref.
@@ -248,7 +248,7 @@ class AsyncEmbedded(Generic[S]):
             **kwargs: Its keyword arguments.
 
         Returns:
-            What it returns.
+            The result of ``fn``.
 
         Raises:
             TypeError: ``fn`` is an async function: give it to `run`.
@@ -264,7 +264,7 @@ class AsyncEmbedded(Generic[S]):
             *args: Its positional arguments.
 
         Returns:
-            What it returns.
+            The result of ``async_fn``.
 
         Raises:
             TypeError: ``async_fn`` is no async function.
@@ -276,7 +276,7 @@ class AsyncEmbedded(Generic[S]):
     async def health(self, *, timeout: float = 1.0) -> Health:
         """Return how the system is, after a look at its loop.
 
-        A loop that does not answer in time is ``stalled``; nothing is raised, also when the system has ended.
+        A loop without an answer in time is ``stalled``; nothing is raised, also when the system has ended.
 
         Parameters:
             timeout: Seconds to wait for an answer of the system's loop.
@@ -299,10 +299,10 @@ def start(
 ) -> AbstractContextManager[Embedded[S], bool | None]:
     """Run a system for the time of a ``with`` block, for hosts without a loop.
 
-    Returns once the block of the system is entered; leaving stops it, as ``async with`` does. What
-    the system's block raises is raised here: on entry JoinRefused and its kin, at the end NodeDowned,
-    in one group with the body's own exception if that is not a consequence. A system that ends by itself
-    is logged at once, as an error of ``casty.embed``, with what kept its loop busy.
+    Returns once the block of the system is entered; leaving stops it, as ``async with`` does. Errors of the system's
+    block are raised here: on entry JoinRefused and its kin, at the end NodeDowned, in one group with the body's own
+    exception if that is not a consequence. A system that ends by itself is logged at once, as an error of
+    ``casty.embed``, with the work that kept its loop busy.
 
     >>> from casty import embed
     >>> with embed.start(lambda: ActorSystem("shop")) as app:
@@ -312,15 +312,15 @@ def start(
     1
 
     Parameters:
-        factory: Function that makes the system, such as ``lambda: ActorSystem("shop")``. It is called in the system's
+        factory: Function making the system, such as ``lambda: ActorSystem("shop")``. It is called in the system's
             thread.
         on_start: Function of the system, called in its thread once it is entered: for spawns. It must not wait.
-        rejoin: Whether a node that was downed starts again, after 1 to 30 seconds: the factory makes another
-            system, which knows whom the former one knew, and ``on_start`` is called with it. Meanwhile calls raise
-            ActorStoppedError. Refs to actors of the former system lead nowhere, so keep those that ``on_start`` gets.
+        rejoin: Whether a downed node starts again, after 1 to 30 seconds: the factory makes another system, with the
+            former one's knowledge of other nodes, and ``on_start`` is called with it. Meanwhile calls raise
+            ActorStoppedError. Refs to actors of the former system lead nowhere, so keep those given to ``on_start``.
 
     Returns:
-        A context manager, which yields an `Embedded`.
+        A context manager for an `Embedded`.
 
     Raises:
         RuntimeError: On entering: this thread runs Trio, where ``async with`` is enough.
@@ -359,19 +359,19 @@ def start_async(
 ) -> AbstractAsyncContextManager[AsyncEmbedded[S], bool | None]:
     """Run a system for the time of an ``async with`` block, on asyncio.
 
-    As `start`, without blocking the loop. When the block is cancelled while the system stops, it
-    stops all the same, within its ``shutdown_timeout``, and the cancellation goes on after that.
+    As `start`, without blocking the loop. When the block is cancelled while the system stops, it stops all the same,
+    within its ``shutdown_timeout``, and the cancellation goes on after that.
 
     Parameters:
-        factory: Function that makes the system, such as ``lambda: ActorSystem("shop")``. It is called in the system's
+        factory: Function making the system, such as ``lambda: ActorSystem("shop")``. It is called in the system's
             thread.
         on_start: Function of the system, called in its thread once it is entered: for spawns. It must not wait.
-        rejoin: Whether a node that was downed starts again, after 1 to 30 seconds: the factory makes another
-            system, which knows whom the former one knew, and ``on_start`` is called with it. Meanwhile calls raise
-            ActorStoppedError. Refs to actors of the former system lead nowhere, so keep those that ``on_start`` gets.
+        rejoin: Whether a downed node starts again, after 1 to 30 seconds: the factory makes another system, with the
+            former one's knowledge of other nodes, and ``on_start`` is called with it. Meanwhile calls raise
+            ActorStoppedError. Refs to actors of the former system lead nowhere, so keep those given to ``on_start``.
 
     Returns:
-        An async context manager, which yields an `AsyncEmbedded`.
+        An async context manager for an `AsyncEmbedded`.
 
     Raises:
         RuntimeError: On entering: this thread runs Trio, where ``async with`` is enough.
@@ -436,7 +436,7 @@ def _result(future: Future[T]) -> T:
 
 
 async def _settled(future: Future[None]) -> None:
-    """Wait for a future on asyncio, also through cancellations, which are raised in the end."""
+    """Wait for a future on asyncio, also through cancellations, raised in the end."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:

@@ -19,23 +19,22 @@ from casty.runtime.system.system import ActorSystem, kernel_of
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
 Figure: TypeAlias = tuple[bool, Metric, float, tuple[str, ...]]
-"""Whether it is a counter, what it is, its value and its labels."""
+"""Whether it is a counter, its metric, its value and its labels."""
 
 PREFIX = "casty_"
 
 LOOP_TIMEOUT = 5.0
-"""Seconds that the loop of the system has to answer a scrape; Prometheus itself waits for 10."""
+"""Seconds for the loop of the system to answer a scrape; Prometheus itself waits for 10."""
 
 RUNNING = Metric("running", "1 where the loop of the system has answered, 0 where it has ended or stands still.")
 
 
 class PrometheusCollector(Collector):
-    """What a `prometheus_client.CollectorRegistry` asks for the figures of running systems.
+    """Collector of a `prometheus_client.CollectorRegistry` for the figures of running systems.
 
-    ``registry.register(PrometheusCollector(system))``, inside of the block of the system; one collector
-    takes all systems of a process. Each figure has the label ``system``. A scrape waits for a loop for at
-    most LOOP_TIMEOUT seconds; of a system whose loop has ended or stands still ``casty_running`` alone is
-    left, which is 0.
+    ``registry.register(PrometheusCollector(system))``, inside of the block of the system; one collector takes all
+    systems of a process. Each figure has the label ``system``. A scrape waits for a loop for at most LOOP_TIMEOUT
+    seconds; of a system whose loop has ended or stands still ``casty_running`` alone is left, with the value 0.
 
     Parameters:
         *systems: Running systems, each with a name of its own.
@@ -74,7 +73,7 @@ class PrometheusCollector(Collector):
 
 
 class _Figures:
-    """Metrics as they come: what a loop hands to another thread."""
+    """Metrics as they come: a loop hands them to another thread."""
 
     def __init__(self) -> None:
         self.all: list[Figure] = []
@@ -108,7 +107,7 @@ class _Families:
 
 
 def _figures_of(system: ActorSystem) -> list[Figure] | None:
-    """Return what a system collects; None when its loop does not answer."""
+    """Return the figures of a system; None when its loop does not answer."""
     kernel = kernel_of(system)
     if get_ident() == kernel.thread:
         return _collected(system)

@@ -1,7 +1,7 @@
 """Frozen settings, checked when they are made; durations are float seconds.
 
-Every field says what it means and how to choose it. A nonsense value is a `ConfigError` that names
-the field, what was expected and what was found.
+Every field says its meaning and how to choose it. A bad value is a `ConfigError` with the name of the field, the
+expected values and the one found.
 """
 
 from __future__ import annotations

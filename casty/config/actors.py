@@ -20,11 +20,11 @@ from casty.schema.names import message
 
 @message("casty.MailboxOverflowStrategy")
 class MailboxOverflowStrategy(Enum):
-    """What happens to a message for a mailbox that is full.
+    """Treatment of a message for a full mailbox.
 
-    It decides for ``tell`` and for ``await ref.send``. What comes from another node waits for room where a
-    ``send`` would, while its node holds back; where that would raise, it becomes a dead letter. So does what
-    finds no room and comes from a timer of the scheduler, which has no sender to tell.
+    It decides for ``tell`` and for ``await ref.send``. A message from another node waits for room where a ``send``
+    would, while its node holds back; where ``send`` would raise, it becomes a dead letter. So does one without room
+    from a timer of the scheduler: it has no sender to tell.
     """
 
     drop_new = "drop_new"
@@ -34,23 +34,24 @@ class MailboxOverflowStrategy(Enum):
     reject = "reject"
     """``tell`` and ``send`` raise MailboxFull: the sender has something better to do than wait."""
     back_pressure = "back_pressure"
-    """``send`` waits for room, and ``tell``, which cannot wait, raises MailboxFull: nothing is dropped."""
+    """``send`` waits for room, and ``tell``, unable to wait, raises MailboxFull: nothing is dropped."""
 
 
 @message("casty.Mailbox")
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """The bound of an actor's mailbox and what happens beyond it.
+    """Bound of an actor's mailbox, and the treatment of messages beyond it.
 
     Raises:
         ConfigError: ``capacity`` is below 1, or ``overflow`` no `MailboxOverflowStrategy`.
     """
 
     capacity: int = 1_000_000
-    """Messages that wait, at least 1; system signals (stop, Terminated, timers) bypass it. Too low drops in bursts,
-    too high hides an actor that cannot keep up: a small waiting message costs about 100 bytes."""
+    """Waiting messages, at least 1; system signals (stop, Terminated, timers) bypass it. Too low drops in bursts, too
+    high hides an actor unable to keep up: a small waiting message costs about 100 bytes.
+    """
     overflow: MailboxOverflowStrategy = MailboxOverflowStrategy.drop_new
-    """What happens to a message that finds the mailbox full."""
+    """Treatment of a message for a full mailbox."""
 
     def __post_init__(self) -> None:
         check_count(self, "capacity")
@@ -63,30 +64,33 @@ class SystemConfig:
     """Settings of an `ActorSystem`, clustered or not.
 
     Raises:
-        ConfigError: A field makes no sense; the message names it, and says what was expected.
+        ConfigError: A field has a bad value; the message names it and the expected values.
     """
 
     mailbox: Mailbox = Mailbox()
-    """For actors that are spawned without a mailbox of their own, and that no pattern matches."""
+    """For actors spawned without a mailbox of their own, and matched by no pattern."""
     mailboxes: Mapping[str, Mailbox] = field(default_factory=dict[str, Mailbox], hash=False)
-    """Mailboxes by patterns of paths, such as ``{"/orders/*": Mailbox(100)}``. In a pattern ``*`` stands
-    for any part of one name, ``**`` for any number of names. The first that matches counts."""
+    """Mailboxes by patterns of paths, such as ``{"/orders/*": Mailbox(100)}``. In a pattern ``*`` stands for any part
+    of one name, ``**`` for any number of names. The first match counts.
+    """
     stop_timeout: float = 5.0
     """How long one actor's clean-up (``post_stop``, ``finally`` blocks) may take when it stops."""
     shutdown_timeout: float = 10.0
-    """How long each phase of a shutdown (stopping the users' actors, leaving the cluster, stopping the
-    rest) may take before what hangs is cancelled and named."""
+    """Seconds for each phase of a shutdown (stopping the users' actors, leaving the cluster, stopping the rest) before
+    a hanging actor or task is cancelled and named.
+    """
     slow_handler_after: float = 0.2
-    """A handler that holds the loop longer than this is named in a rate-limited warning."""
+    """Seconds for a handler to hold the loop; a slower one is named in a rate-limited warning."""
     check_messages: bool | None = None
-    """Whether a message that is told to an actor of this system is compared with the actor's type, as it is for
-    messages from other nodes always: another one is a TypeError at its sender, instead of falling through a
-    ``match``. None means with ``python -X dev`` only. It costs nothing when off;
-    when on, a ``tell`` takes more than twice as long."""
+    """Whether a message told to an actor of this system is compared with the actor's type, as it is for messages from
+    other nodes always: another one is a TypeError at its sender, instead of falling through a ``match``. None means
+    with ``python -X dev`` only. It costs nothing when off; when on, a ``tell`` takes more than twice as long.
+    """
     seed: int | None = None
-    """Makes what the system draws by chance repeatable: the jitter of restarts, the addresses of asks, and in
-    a cluster the choices of the node, so each run of a node needs another one. For simulations only: an
-    address that can be computed can be forged."""
+    """Makes the system's random choices repeatable: the jitter of restarts, the addresses of asks, and in a cluster the
+    choices of the node, so each run of a node needs another one. For simulations only: an address that can be computed
+    can be forged.
+    """
 
     def __post_init__(self) -> None:
         if self.seed is not None:
@@ -100,7 +104,7 @@ class SystemConfig:
         object.__setattr__(self, "mailboxes", MappingProxyType(dict(self.mailboxes)))
 
     def mailbox_for(self, path: str) -> Mailbox:
-        """Return the mailbox of an actor at ``path`` that was spawned without one.
+        """Return the mailbox of an actor spawned without one at ``path``.
 
         >>> config = SystemConfig(mailboxes={"/orders/*": Mailbox(100), "/**/log": Mailbox(10)})
         >>> [config.mailbox_for(path).capacity for path in ("/orders/7", "/orders/7/log", "/log", "/orders")]
@@ -110,7 +114,7 @@ class SystemConfig:
             path: Path of the actor.
 
         Returns:
-            The mailbox of the first pattern that matches, else ``mailbox``.
+            The mailbox of the first matching pattern, else ``mailbox``.
         """
         for pattern, mailbox in self.mailboxes.items():
             if _compiled(pattern).fullmatch(path):

@@ -35,12 +35,12 @@ class ClusterSettings:
     12.0
 
     Raises:
-        ConfigError: A field makes no sense, or not together with another; the message names it, and says what was
-            expected.
+        ConfigError: A field has a bad value, alone or together with another; the message names it and the expected
+            values.
     """
 
     gossip_interval: float = 1.0
-    """Seconds between gossip rounds. Changes are pushed at once; the round repairs what was lost."""
+    """Seconds between gossip rounds. Changes are pushed at once; the round repairs losses."""
     gossip_fanout: int = 3
     """Peers per round."""
     heartbeat_interval: float = 0.5
@@ -56,45 +56,51 @@ class ClusterSettings:
     min_members_per_role: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
     """Nor before so many with these roles have: ``{"db": 2}``."""
     downing: DowningStrategyName | DowningStrategy = field(default="keep_majority", hash=False)
-    """Who survives a partition. ``keep_majority``: the side with more than half of the voters, the
-    lowest address at a tie (hosts compare as text, ports as numbers). ``static_quorum``: the side with at least
-    ``quorum_size`` voters. ``keep_oldest``: the side with the member that has been up for longest.
-    ``lease_majority``: the side that gets the ``lease``. ``down_all``: nobody. ``none``: nobody is downed
-    unless an operator does it. Or a strategy of yours: a `DowningStrategy`."""
+    """Survivors of a partition. ``keep_majority``: the side with more than half of the voters, the lowest address at a
+    tie (hosts compare as text, ports as numbers). ``static_quorum``: the side with at least ``quorum_size`` voters.
+    ``keep_oldest``: the side with the member that has been up for longest. ``lease_majority``: the side with the
+    ``lease``. ``down_all``: nobody. ``none``: nobody is downed unless an operator does it. Or a strategy of yours: a
+    `DowningStrategy`.
+    """
     quorum_size: int | None = None
     """For ``static_quorum``: more than half of the voters that the cluster will ever have."""
     down_if_alone: bool = True
-    """For ``keep_oldest``: an oldest member that is alone against several goes down, and they stay."""
+    """For ``keep_oldest``: an oldest member alone against several goes down, and they stay."""
     lease: Lease | None = None
-    """For ``lease_majority``: what decides, such as a `SqliteLease`; the same store for all nodes."""
+    """For ``lease_majority``: the deciding lease, such as a `SqliteLease`; the same store for all nodes."""
     lease_minority_delay: float = 2.0
-    """For ``lease_majority``: how much later the side without a majority asks. Lower than the time by
-    which the sides notice the partition apart, the smaller side may win."""
+    """For ``lease_majority``: seconds by which the side without a majority asks later. Lower than the time between the
+    two sides' notice of the partition, the smaller side may win.
+    """
     lease_timeout: float = 5.0
-    """How long the lease may take to answer; silence is a refusal, and the side that asked goes down."""
+    """Seconds for the lease to answer; silence is a refusal, and the asking side goes down."""
     downing_role: str | None = None
     """Only members with this role are voters; None lets everybody vote."""
     stable_after: float | None = None
-    """How long reachability must be unchanged before downing decides. None chooses by cluster size:
-    7 s up to 5 nodes, 10 s at 10, 20 s at 100. Lower fails over sooner and risks deciding twice. A member
-    that comes and goes must answer for as long before it is reachable again."""
+    """Seconds of unchanged reachability before downing decides. None chooses by cluster size: 7 s up to 5 nodes, 10 s
+    at 10, 20 s at 100. Lower fails over sooner and risks deciding twice. A member that comes and goes must answer for
+    as long before it is reachable again.
+    """
     on_downed: Literal["stop", "rejoin"] | None = None
-    """For ``casty node``, when its node was downed: ``rejoin``, which None means too, starts it again
-    as a new run; ``stop`` ends the process. A block ends with NodeDowned in any case."""
+    """For ``casty node`` after a downing of its node: ``rejoin``, also meant by None, starts it again as a new run;
+    ``stop`` ends the process. A block ends with NodeDowned in any case.
+    """
     allow_new_cluster: bool = False
     """Whether this node, if it is a seed or another one seeds from it, may begin a cluster alone, when no seed has
-    answered for five seconds. Without it nobody begins one without more than half of the listed seeds. For one start
-    of one node, by somebody who knows that the other seeds are gone: while they are merely out of reach, there are two
-    clusters afterwards."""
+    answered for five seconds. Without it nobody begins one without more than half of the listed seeds. For one start of
+    one node, by somebody sure that the other seeds are gone: while they are merely out of reach, there are two clusters
+    afterwards.
+    """
     leave_timeout: float = 5.0
     """How long a graceful leave waits for the others before the node stops anyway."""
     advertised_host: str | None = None
-    """The host that peers dial, where it differs from the one that is bound."""
+    """Host for peers to dial, where it differs from the bound one."""
     advertised_port: int | None = None
-    """The port that peers dial, where it differs from the one that is bound."""
+    """Port for peers to dial, where it differs from the bound one."""
     busy_poll: bool = True
-    """Whether whoever has just read from a peer looks for more for about 0.1 ms before sleeping, as long as that
-    pays; False saves processor time where others wait for it."""
+    """Whether a reader of a peer's bytes looks for more for about 0.1 ms before sleeping, as long as it pays; False
+    saves processor time where others wait for it.
+    """
     limits: TransportLimits = TransportLimits()
     """Bounds of the transport."""
 
@@ -169,14 +175,14 @@ class ClusterSettings:
 @message("casty.ClusterConfig")
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Who a node is and whom it asks to be let in.
+    """Identity of a node, and the seeds it asks to be let in.
 
     >>> cfg = ClusterConfig("127.0.0.1", 2551, node_id="node-1", seed_nodes=(("127.0.0.1", 2552),))
     >>> cfg.host, cfg.port
     ('127.0.0.1', 2551)
 
     Raises:
-        ConfigError: A field makes no sense; the message names it, and says what was expected.
+        ConfigError: A field has a bad value; the message names it and the expected values.
     """
 
     host: str
@@ -187,11 +193,13 @@ class ClusterConfig:
     """The name of this node, unique among the living members: up to 128 printable characters, no spaces."""
     seed_nodes: tuple[tuple[str, int], ...] = ()
     """Initial contact points, the same on all nodes, the seeds themselves included. Empty: this node forms a new
-    cluster at once. List three: a cluster begins with more than half of them, and a sole seed that restarts looks like
-    a first start."""
+    cluster at once. List three: a cluster begins with more than half of them, and the restart of a sole seed looks like
+    a first start.
+    """
     roles: frozenset[str] = frozenset()
-    """What this node is for; services and placement can ask for a role. At most 64 names of at most 255
-    characters, together at most 1,024."""
+    """Purposes of this node; services and placement can ask for a role. At most 64 names of at most 255 characters,
+    together at most 1,024.
+    """
 
     def __post_init__(self) -> None:
         check_endpoint("ClusterConfig", self.host, self.port)

@@ -1,7 +1,7 @@
-"""What a strategy of downing is given, and what it returns: `DowningStrategy`.
+"""Contract of a strategy of downing, with its arguments and its answer: `DowningStrategy`.
 
-Owns the contract between the membership and whoever writes a strategy. It does not know the strategies
-that casty has (`casty.protocol.split_brain.strategies`), or when one is asked.
+Owns the contract between the membership and the author of a strategy. It does not know casty's own strategies
+(`casty.protocol.split_brain.strategies`), or when one is asked.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ DowningStrategyName: TypeAlias = Literal[
 ]
 DOWNING_STRATEGIES: tuple[DowningStrategyName, ...] = get_args(DowningStrategyName)
 TEXT_MAX: Final = 200
-"""Characters in which a strategy is written; nodes compare that when one joins."""
+"""Characters of a strategy's text; nodes compare it at a join."""
 OF_ONE_PROCESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
-"""What Python writes of an object without a text of its own."""
+"""Python's text of an object without one of its own."""
 
 
 class PartitionMember(Protocol):
@@ -29,26 +29,26 @@ class PartitionMember(Protocol):
 
     @property
     def unique(self) -> UniqueAddress:
-        """Address and incarnation: what identifies the run."""
+        """Address and incarnation: the identity of the run."""
         ...
 
     @property
     def roles(self) -> frozenset[str]:
-        """What the member is for."""
+        """Roles of the member."""
         ...
 
     @property
     def up_number(self) -> int:
-        """The order in which members became up, from 1; 0 before that."""
+        """Rank among the members in the order of becoming up, from 1; 0 before that."""
         ...
 
 
 class PartitionVotes(Protocol):
-    """The voters of both sides, in one of the ways in which they may be counted."""
+    """Voters of both sides, in one of the ways in which they may be counted."""
 
     @property
     def mine(self) -> Sequence[PartitionMember]:
-        """Voters that this side can hear."""
+        """Voters in reach of this side."""
         ...
 
     @property
@@ -58,29 +58,29 @@ class PartitionVotes(Protocol):
 
 
 class PartitionView(Protocol):
-    """A side of a partition, over against all that it cannot hear."""
+    """A side of a partition, over against all members out of its reach."""
 
     @property
     def reachable(self) -> Sequence[PartitionMember]:
-        """Members that this side can hear, joining ones included, those that are going not.
+        """Members in reach of this side, joining ones included, those that are going not.
 
-        Do not count these: of a joining one that was let in here the other side knows nothing.
+        Do not count these: of a joining one let in here the other side knows nothing.
         """
         ...
 
     @property
     def unreachable(self) -> Sequence[PartitionMember]:
-        """Members that it cannot hear."""
+        """Members out of its reach."""
         ...
 
     def votes(self, role: str | None = None) -> Sequence[PartitionVotes]:
-        """Count the voters, the members that are up or leaving, in each way that has to be judged.
+        """Count the voters, the members that are up or leaving, in each way to be judged.
 
-        The other side may know of moves that this one has not heard of: what goes on must do so as the voters are
-        known here, and as they may be at worst.
+        The other side may know of moves unknown to this one: a side may go on only if it may with the voters as they
+        are known here, and as they may be at worst.
 
         Parameters:
-            role: Role of the members that vote; None lets all vote.
+            role: Role of the voting members; None lets all vote.
 
         Returns:
             The voters in two ways: as known, and with this side's leaving members gone and the other side's joining
@@ -93,19 +93,19 @@ class PartitionView(Protocol):
 class DowningStrategy(Protocol):
     """Decides which side of a partition goes on. Give an instance to `ClusterSettings` as ``downing``.
 
-    Of two sides that share no member at most one may go on, whatever each of them knows: two that do are two clusters,
-    and all that is meant to be once is twice. `casty.testing.check_downing_strategy` tries that.
+    Of two sides without a common member at most one may go on, whatever each of them knows: two are two clusters, and
+    all exclusive work is done twice. `casty.testing.check_downing_strategy` tries that.
 
-    ``str()`` of it, as it is when the node starts, must be the same on all nodes: a node that has another one is not
-    let in. Give it a ``__str__``, or make it a dataclass, without sets: their order is another in each process.
+    ``str()`` of it, as it is when the node starts, must be the same on all nodes: a node with another one is not let
+    in. Give it a ``__str__``, or make it a dataclass, without sets: their order is another in each process.
     """
 
     def against(self, partition: PartitionView) -> str:
-        """Say what speaks against a side.
+        """Return the objection to a side.
 
-        Called on the node that leads the side, often. The answer must follow from the argument alone: without a clock,
-        chance, or the world outside. What it raises ends the node, and so all nodes that ask the same; it is called
-        once as the node starts, to see that it can be.
+        Called on the node leading the side, often. The answer must follow from the argument alone: without a clock,
+        chance, or the world outside. An error raised here ends the node, and so all nodes that ask the same; it is
+        called once as the node starts, to see that it can be.
 
         Parameters:
             partition: The side of this node, and all others.

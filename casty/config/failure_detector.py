@@ -19,19 +19,21 @@ class FailureDetectorConfig:
     """Tuning of the phi accrual failure detector; the defaults tolerate pauses of three seconds.
 
     Raises:
-        ConfigError: A field makes no sense; the message names it, and says what was expected.
+        ConfigError: A field has a bad value; the message names it and the expected values.
     """
 
     threshold: float = 8.0
-    """Suspicion at which a node is unreachable. 8 is one wrong alarm in 10^8 heartbeats under the
-    model; 12 suits noisy clouds. Lower reacts sooner and errs more often."""
+    """Suspicion for a node to be unreachable. 8 is one wrong alarm in 10^8 heartbeats under the model; 12 suits noisy
+    clouds. Lower reacts sooner and errs more often.
+    """
     max_sample_size: int = 200
     """How many heartbeat intervals are remembered. More is steadier, fewer adapts sooner."""
     min_std_deviation_ms: float = 100.0
     """Floor of the spread: keeps a very regular link from being judged by a hair."""
     acceptable_heartbeat_pause_ms: float = 3000.0
-    """Silence that is forgiven on top of the usual interval: garbage collection, a busy loop.
-    Higher forgives longer stalls and sees a cut link that much later."""
+    """Silence forgiven on top of the usual interval: garbage collection, a busy loop. Higher forgives longer stalls and
+    sees a cut link that much later.
+    """
     first_heartbeat_estimate_ms: float = 1000.0
     """The interval assumed before any was seen; about twice the heartbeat interval."""
 

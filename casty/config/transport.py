@@ -12,11 +12,11 @@ from casty.errors import ConfigError
 from casty.schema.names import message
 
 FRAME_BYTES_LEAST = 256 * 1024
-"""What nodes send of their own accord: a page of the membership has so much, a slice a quarter of it."""
+"""Size of frames sent by nodes of their own accord: a page of the membership has so much, a slice a quarter of it."""
 
 
 STRANGER_FRAMES_LEAST = 6
-"""Frames of the largest size that strangers can have room for at least, two of them for what their links hold."""
+"""Frames of the largest size with room for strangers at least, two of them for those held by their links."""
 
 
 @message("casty.TransportLimits")
@@ -25,35 +25,39 @@ class TransportLimits:
     """Bounds that keep a hostile or broken peer from costing more than a connection.
 
     Raises:
-        ConfigError: A field makes no sense; the message names it, and says what was expected.
+        ConfigError: A field has a bad value; the message names it and the expected values.
     """
 
     hello_frame_bytes_max: int = 4 * 1024
     """Largest frame before the hello is accepted."""
     frame_bytes_max: int = 1024 * 1024 + 4096
-    """Largest frame afterwards: a payload of 1 MiB and its envelope. At least 256 KiB, which pages of the membership
-    have, and the same on all nodes: one with less hangs up on those that send more."""
+    """Largest frame afterwards: a payload of 1 MiB and its envelope. At least 256 KiB, the size of a page of the
+    membership, and the same on all nodes: one with less hangs up on those with more.
+    """
     message_bytes_max: int = 16 * 1024 * 1024
-    """Bytes of one message between actors. What is over ``frame_bytes_max`` travels in slices on a connection
-    of its own. A node puts together four such messages at a time, of members only."""
+    """Bytes of one message between actors. Larger ones than ``frame_bytes_max`` travel in slices on a connection of
+    their own. A node puts together four such messages at a time, of members only.
+    """
     hello_timeout: float = 5.0
     """For the whole exchange of hellos, not for each read."""
     unauthenticated_max: int = 64
-    """Connections at one time that have not said hello yet. The next one takes the place of the longest silent one."""
+    """Connections at one time without a hello yet. The next one takes the place of the longest silent one."""
     unauthenticated_per_host_max: int = 16
     """The same, for one remote host."""
     links_max: int = 4_096
     """Established links over all peers and lanes; beyond it newcomers are refused for a while."""
     strangers_max: int = 1_024
-    """The part of them that peers which are no members, joiners among them, may have opened. The next one takes the
-    place of the longest one."""
+    """The part of them open to peers outside of the cluster, joining ones among them. The next one takes the place of
+    the longest one.
+    """
     strangers_per_host_max: int = 256
     """The same, for one remote host."""
     strangers_bytes_max: int = 64 * 1024 * 1024
-    """Memory that all such peers together may take up: what has come of their frames, what waits for them, 16 KiB for
-    each of their links, and their messages that wait in mailboxes. Where their links hold more than three eighths of
-    it, the one that holds the most, of the host that holds the most, is hung up on. Where their messages take up more
-    than a quarter, further ones are dead letters."""
+    """Memory for all such peers together: their frames received in part, frames waiting for them, 16 KiB for each of
+    their links, and their messages waiting in mailboxes. Where their links hold more than three eighths of it, the
+    largest holder, of the host that holds the most, is hung up on. Where their messages take up more than a quarter,
+    further ones are dead letters.
+    """
     idle_timeout: float = 60.0
     """A link is closed after so long without traffic, and dialled again when there is something to send.
     Heartbeats keep the control links of monitored nodes."""
@@ -68,8 +72,9 @@ class TransportLimits:
     dial_timeout: float = 5.0
     """How long one attempt to connect may take, the exchange of hellos included."""
     write_timeout: float = 10.0
-    """A write that makes no progress for this long drops the link. On Linux it is dropped too when the other machine
-    does not acknowledge bytes for this long, and on the control lane for 5 s at most."""
+    """Seconds for a write without progress; then the link is dropped. On Linux it is dropped too when the other machine
+    does not acknowledge bytes for this long, and on the control lane for 5 s at most.
+    """
 
     def __post_init__(self) -> None:
         durations = ("hello_timeout", "dial_timeout", "write_timeout", "idle_timeout")

@@ -1,6 +1,6 @@
-"""Checks of what a setting is given, and the bounds of names.
+"""Checks of the values of settings, and the bounds of names.
 
-A value that makes no sense is a `ConfigError` that names the setting, what was expected and what was found.
+A bad value is a `ConfigError` with the name of the setting, the expected values and the one found.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from casty.errors import ConfigError
 PORT_MAX = 65_535
 NODE_ID_LENGTH_MAX = 128
 NAME_LENGTH_MAX = 255
-"""Characters of a host, a role or a service key: what names a node or a service is on all of them."""
+"""Characters of a host, a role or a service key: all nodes know a node or a service by it."""
 ROLES_MAX = 64
 EXTRA_MAX = 16
 EXTRA_BYTES_MAX = 1_024
-"""Of names and values together, of what a later version says of a member or a service."""
+"""Bytes of names and values together, in the fields added by a later version to a member or a service."""
 ROLES_LENGTH_MAX = 1_024
 """Characters of all roles of a node together: every node keeps them, and sends them with the membership."""
 
 
 def is_extra(extra: Sequence[tuple[str, bytes]]) -> bool:
-    """Whether what a later version says of a member or a service is little enough to be kept."""
+    """Whether the fields added by a later version to a member or a service are small enough to be kept."""
     return len(extra) <= EXTRA_MAX and sum(len(name) + len(value) for name, value in extra) <= EXTRA_BYTES_MAX
 
 
@@ -59,7 +59,7 @@ def check_kind(name: str, value: object, kind: type[object], example: str) -> No
 
 
 def check_callable(taker: str, value: object, what: str) -> None:
-    """Raise TypeError unless ``value``, which ``taker`` is given for ``what``, can be called and is not async."""
+    """Raise TypeError unless ``value``, given to ``taker`` for ``what``, can be called and is not async."""
     if not callable(value):
         raise TypeError(f"{taker} needs {what}, got {value!r}")
     if iscoroutinefunction(value):
@@ -96,7 +96,7 @@ def check_node_id(node_id: object) -> None:
 
 
 def check_seed_nodes(seed_nodes: object) -> None:
-    """Raise ConfigError unless every seed is a host and a port that can be dialled."""
+    """Raise ConfigError unless every seed is a host and a port to dial."""
     if not isinstance(seed_nodes, (tuple, list)):
         raise ConfigError(f"{_SEEDS}, such as [('127.0.0.1', 2551)], got {seed_nodes!r}")
     seeds = cast("Sequence[object]", seed_nodes)
@@ -132,7 +132,7 @@ def address_meant(value: object) -> NodeAddress | None:
 
 
 def written_address(value: object) -> str:
-    """Return what to write for the address that ``value`` may mean, as an example where it means none."""
+    """Return the right form of the address meant by ``value``, an example where it means none."""
     meant = address_meant(value) or NodeAddress("10.0.0.1", 2551)
     return f"NodeAddress({meant.host!r}, {meant.port})"
 
