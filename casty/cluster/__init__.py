@@ -1,1 +1,1 @@
-"""The cluster subsystems: one thin actor per machine, and the handles that applications hold."""
+"""The cluster subsystems: one thin actor per machine, and the handles held by applications."""

@@ -1,8 +1,8 @@
-"""Access control: which messages of the cluster's own another node may send.
+"""Access control: the senders of each of the cluster's own messages.
 
-Owns who may say what. It does not know what follows from a message: whoever is let in is still judged by the
-machine that the message is for, in the order in which messages came. So what a run may say before its membership
-is known here (a joiner, one that was removed, one of another cluster) is let in for anyone.
+Owns the permissions. It does not know the consequences of a message: after the door each one is judged by its machine,
+in the order of arrival. So the messages of a run before its membership is known here (a joiner, a removed one, one of
+another cluster) are let in for anyone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INTERNAL_PREFIX: Final = "/_"
 
 
 class Sender(Enum):
-    """Who may send a message; the value is for log lines."""
+    """Senders permitted for a message; the value is for log lines."""
 
     anyone = "anyone"
     member = "a member"
@@ -33,7 +33,7 @@ class Sender(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may send a message; ``actor`` is the field with the ref of which the sender must be the node."""
+    """Permitted senders of a message; ``actor`` is the field with a ref to an actor of the sender's node."""
 
     sender: Sender
     actor: str = ""
@@ -42,7 +42,7 @@ class Rule:
 ANYONE, MEMBER = Rule(Sender.anyone), Rule(Sender.member)
 
 RULES: Final[dict[FrameKind, Rule]] = {
-    # What these are for is in them: users' actors, and asks, slices and links of the sender's own.
+    # The addressees of these are in them: users' actors, and asks, slices and links of the sender's own.
     FrameKind.ENVELOPE: ANYONE,
     FrameKind.CONTROL: ANYONE,
     FrameKind.NOTICE: ANYONE,
@@ -50,24 +50,25 @@ RULES: Final[dict[FrameKind, Rule]] = {
     FrameKind.LARGE: ANYONE,
     FrameKind.ARRIVED: ANYONE,
     FrameKind.WITHDRAW: ANYONE,
-    # A stranger could take up the room that there is for them.
+    # A stranger could take up the room for them.
     FrameKind.PAUSE: MEMBER,
     FrameKind.RESUME: MEMBER,
 }
-"""Each frame of a link. What is in a CONTROL frame has its rule in the `ControlRegistry`."""
+"""Each frame of a link. Messages in a CONTROL frame have their rules in the `ControlRegistry`."""
 
 RESTRICTED: Final = frozenset(kind for kind, rule in RULES.items() if rule is not ANYONE)
-"""Frames that not everybody may send."""
+"""Frames not permitted for everybody."""
 
 OpenPaths: TypeAlias = dict[str, dict[type, Rule]]
-"""Actors of the library that other nodes may send to, and what, and who of them; the tree under ``/_`` is closed else.
+"""Actors of the library open to other nodes, each with its messages and their senders; the tree under ``/_`` is closed
+else.
 
 Anything else would be a bug of this node if it came from here, and would end it.
 """
 
 OPEN_PATHS: Final[OpenPaths] = {
     "/_cluster": {
-        # The reply goes wherever the sender says, so a stranger could choose whom this node dials.
+        # The reply goes wherever the sender says, so a stranger could choose the next address dialled by this node.
         ResolveNode: MEMBER,
         SubscribeTopology: Rule(Sender.host, "reply_to"),
         UnsubscribeTopology: Rule(Sender.host, "subscriber"),
@@ -86,12 +87,12 @@ def is_internal(path: str) -> bool:
 
 
 def rule_of(open_paths: OpenPaths, path: str, message: object) -> Rule | None:
-    """Return who may send ``message`` to an actor of the library; None where other nodes may not at all."""
+    """Return the permitted senders of ``message`` to an actor of the library; None where other nodes may not at all."""
     return open_paths.get(path, {}).get(type(message))
 
 
 class ForeignRefError(DecodeError):
-    """A message of who is no member names an actor that is not of its sender's node.
+    """A stranger's message names an actor outside of its sender's node.
 
     Parameters:
         name: Wire name of the message.
@@ -109,15 +110,15 @@ class ForeignRefError(DecodeError):
 def may_name(peer: UniqueAddress, place: WireRef) -> bool:
     """Whether an actor is of the node of ``peer``, whichever run of it.
 
-    Else who is no member could have an actor here tell others what it chooses, as if it came of that actor.
+    Else a stranger could have an actor here tell others anything, as if it came of that actor.
     """
     return (place[2], place[3]) == (peer.address.host, peer.address.port) and place[4] in (0, peer.incarnation)
 
 
 def as_of(peer: UniqueAddress, place: WireRef) -> WireRef:
-    """Return the place of an actor of ``peer``, which may have named its address alone, as one of that run.
+    """Return the place of an actor of ``peer``, with its address and perhaps no run, as one of that run.
 
-    What is for whoever is at an address follows to where it leads, and ``peer`` could have that be another node.
+    Frames for any run at an address follow to where it leads, and ``peer`` could have that be another node.
     """
     return (*place[:4], peer.incarnation, place[5])
 
@@ -138,6 +139,6 @@ def admits(rule: Rule, peer: UniqueAddress, message: object, *, is_member: bool,
 
 
 def is_on(peer: UniqueAddress, ref: ActorRef[Never]) -> bool:
-    """Return whether a ref names an actor of that run; one without an incarnation, of whichever run is there."""
+    """Return whether a ref names an actor of that run; one without an incarnation, of any run there."""
     address = ref.address
     return address.node is not None and peer.is_named(UniqueAddress(address.node, address.incarnation))

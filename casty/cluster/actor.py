@@ -121,7 +121,7 @@ def guard(node: ClusterNode, ref: ActorRef[Never]) -> None:
 
 
 def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbound) -> Behavior[Never]:
-    """Return the behaviour of ``_peers``, which runs the transport and then lets the node join."""
+    """Return the behaviour of ``_peers``: it runs the transport and then lets the node join."""
 
     async def main(ctx: ActorContext[Never], inbox: Inbox[Never]) -> None:
         try:
@@ -136,7 +136,7 @@ def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbo
 
 
 async def _serve_peers(node: ClusterNode, nursery: trio.Nursery, inbox: Inbox[Never]) -> None:
-    """Let the node join, and do what is to be done beside the transport, until the actor is to stop."""
+    """Let the node join, and do the work beside the transport, until the actor is to stop."""
     node.subsystems.topology.tell(Start())
     nursery.start_soon(_keep_house, node)
     if node.receive_backpressure is not None:

@@ -1,4 +1,4 @@
-"""The handle with which an application starts and queries a cluster on an actor system."""
+"""Handle of an application to start and query a cluster on an actor system."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ RECEPTIONIST = "_receptionist"
 LEAVE_SLACK = 1.0
 GOODBYE_TIMEOUT = 2.0
 LARGE_TIMEOUT = 2.0
-"""Seconds for which a node that leaves waits for its large messages to arrive."""
+"""Seconds for the large messages of a leaving node to arrive."""
 MEMBERS_TOLD_MAX = 16
-"""Members that an error names."""
+"""Members named in an error."""
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})
 NOT_STARTED = (
     "the cluster has not been started: enter the ClusteredActorSystem with `async with`, "
@@ -67,23 +67,22 @@ class Cluster:
     1
     >>> await cluster.shutdown()
 
-    `start` joins or forms a cluster, `get_state` asks what this node knows of it, `shutdown` leaves it. At the end of
-    the system the node leaves by itself, after the users' actors have stopped. `casty.ClusteredActorSystem` does all
-    of this, and makes the transport, in one block.
+    `start` joins or forms a cluster, `get_state` asks for this node's view of it, `shutdown` leaves it. At the end of
+    the system the node leaves by itself, after the users' actors have stopped. `casty.ClusteredActorSystem` does all of
+    this, and makes the transport, in one block.
 
     The gossip and heartbeat parameters are those of `casty.ClusterSettings` with the same names; `from_settings` takes
     them all. Nothing happens before `start`: the constructor opens no socket and sends nothing.
 
     Parameters:
-        system: Running system that hosts the cluster actor, as ``/_cluster``. One cluster for one system.
+        system: Running system to host the cluster actor, as ``/_cluster``. One cluster for one system.
         config: Name, address, seeds and roles of this node.
         remote_transport: Carrier of the traffic between nodes, such as ``RemoteTransport(TcpNetwork())``. None:
             no socket, a cluster of this node alone; seeds are ignored with a warning.
-        local_transport: Deliverer of what arrives for actors of this node; None makes one.
+        local_transport: Deliverer of messages for actors of this node; None makes one.
         system_name: Name of the system in addresses; nodes with different names refuse each other. "" means
             ``system.name``.
-        gossip_interval: Seconds between rounds of gossip. Changes are pushed at once; a round repairs what was
-            lost.
+        gossip_interval: Seconds between rounds of gossip. Changes are pushed at once; a round repairs losses.
         gossip_fanout: Peers per round of gossip, at least 1.
         heartbeat_interval: Seconds between heartbeats to each monitored node.
         availability_interval: Longest gap between two checks of the failure detector, in seconds.
@@ -148,19 +147,19 @@ class Cluster:
         rng: Rng | None = None,
         extensions: Sequence[ClusterExtension] = (),
     ) -> Cluster:
-        """Make a handle with all of `ClusterSettings`, of which the constructor has the most used.
+        """Make a handle with all of `ClusterSettings`; the constructor has the most used of them.
 
         Parameters:
-            system: Running system that hosts the cluster actor.
+            system: Running system to host the cluster actor.
             config: Name, address, seeds and roles of this node.
             settings: Settings, the same on all nodes of the cluster.
             remote_transport: Carrier of the traffic between nodes; None: a cluster of this node alone.
             rng: Source of the node's choices, for simulations; None draws from the seed of the system's config,
                 or from the operating system.
-            extensions: Features of the node besides, in the order in which they start.
+            extensions: Further features of the node, in the order of their start.
 
         Returns:
-            A handle that has not been started.
+            A handle, not started yet.
 
         Raises:
             ConfigError: An extension is none, or two of them are in each other's way.
@@ -176,13 +175,13 @@ class Cluster:
         return cluster
 
     def rejoin_after(self, error: NodeDowned) -> None:
-        """Know what the last run of this node knew, which was downed.
+        """Take over the knowledge of this node's last, downed run.
 
-        This run asks all whom that one knew, besides its seeds, and founds no cluster that those could have gone on
-        without. Call it before `start`.
+        This run asks all nodes known to that one, besides its seeds, and founds no cluster where those could have
+        gone on without it. Call it before `start`.
 
         Parameters:
-            error: Error with which that run ended.
+            error: Error at the end of that run.
 
         Raises:
             RuntimeError: The cluster has been started already.
@@ -193,7 +192,7 @@ class Cluster:
 
     @property
     def ref(self) -> ActorRef[ClusterCmd]:
-        """The cluster actor, which takes every `ClusterCmd`.
+        """The cluster actor; it takes every `ClusterCmd`.
 
         Raises:
             RuntimeError: The cluster has not been started.
@@ -226,14 +225,14 @@ class Cluster:
     async def start(self) -> None:
         """Join or form the cluster; on return this node is a member, gossips and monitors heartbeats.
 
-        Its status is ``joining`` until the leader promotes it. Waits for as long as no seed answers: bound it
-        with ``trio.fail_after`` where that matters. After an error or a cancellation nothing is left running.
+        Its status is ``joining`` until the leader promotes it. Waits for as long as no seed answers: bound it with
+        ``trio.fail_after`` where that matters. After an error or a cancellation nothing is left running.
 
         Raises:
             BindError: The port cannot be had.
-            ConfigError: The host binds every interface and no advertised host is set, or is not loopback and
-                the network is not told ``insecure=True``; or a name of an extension is taken, or what it says to
-                other nodes cannot travel.
+            ConfigError: The host binds every interface and no advertised host is set, or is not loopback and the
+                network is not told ``insecure=True``; or a name of an extension is taken, or its capability cannot
+                travel.
             JoinRefused: The cluster refuses this node for good; the message holds its reason.
             LeaseError: The lease of ``lease_majority`` cannot be used.
             RuntimeError: Started twice, or the system is in a cluster already.
@@ -271,7 +270,7 @@ class Cluster:
         """Ask the topology actor for the latest state of the cluster, as this node knows it.
 
         Parameters:
-            timeout: Seconds to wait for the answer, which comes from this node itself.
+            timeout: Seconds to wait for the answer of this node itself.
 
         Returns:
             Members, unreachable members, services, as this node knows them now.
@@ -288,10 +287,10 @@ class Cluster:
         """Ask the cluster actor for the receptionist of this node.
 
         Parameters:
-            timeout: Seconds to wait for the answer, which comes from this node itself.
+            timeout: Seconds to wait for the answer of this node itself.
 
         Returns:
-            The ref that takes `Register`, `Deregister`, `Find` and `Subscribe`.
+            The ref for `Register`, `Deregister`, `Find` and `Subscribe`.
 
         Raises:
             AskTimeoutError: No answer within ``timeout``.
@@ -330,8 +329,8 @@ class Cluster:
     def on_end(self, callback: Callable[[], None]) -> None:
         """Have a function called when this node's membership ends other than by `shutdown`.
 
-        Also when others ask the node to leave: it stays a member until `shutdown` says that its work is
-        finished. Without a callback nobody has work to finish, and the node goes at once.
+        Also when others ask the node to leave: it stays a member until `shutdown` says that its work is finished.
+        Without a callback nobody has work to finish, and the node goes at once.
 
         Parameters:
             callback: Function without parameters; not async. Another call replaces it.
@@ -355,7 +354,7 @@ class Cluster:
 
     @property
     def contacts(self) -> str:
-        """What happened last with each seed, in words.
+        """Latest event with each seed, in words.
 
         Raises:
             RuntimeError: The cluster has not been started.
@@ -415,10 +414,10 @@ class Cluster:
         self._extensions.collect(metrics)
 
     def serving_lease(self) -> ServingLease:
-        """Get the lease that says whether this node may do work of which only one node may do it.
+        """Get the lease for exclusive work: it says whether this node may do work allowed to one node alone.
 
-        From the first call on this node asks every other member once a second, and serves while enough of them
-        answer. Nodes that never call it ask nobody, and answer those that do.
+        From the first call on this node asks every other member once a second, and serves while enough of them answer.
+        Nodes without a call ask nobody, and answer those that do.
 
         Returns:
             The lease of this node, the same one at each call.
@@ -481,7 +480,7 @@ class Cluster:
     async def leave(self, address: NodeAddress) -> None:
         """Ask a member to leave gracefully; its own process ends its block then. Returns before it has left.
 
-        A node that is joining says so once it is up, and logs that: others go by members that are up.
+        A joining node says so once it is up, and logs that: others go by members that are up.
 
         Parameters:
             address: Address of a member, this node's own included.
@@ -495,10 +494,10 @@ class Cluster:
         await trio.lowlevel.checkpoint()
 
     async def down(self, address: NodeAddress) -> None:
-        """Declare a member down: for an operator who knows that it is gone for good.
+        """Declare a member down: for an operator sure that it is gone for good.
 
-        Returns before the others know. A node that is joining says so once it is up, and logs that: others go by
-        members that are up.
+        Returns before the others know. A joining node says so once it is up, and logs that: others go by members that
+        are up.
 
         Parameters:
             address: Address of a member.
@@ -519,11 +518,10 @@ class Cluster:
             node: Name of a member, or the address of a node.
 
         Returns:
-            A ref to be narrowed with ``of``; a name leads to the present run of that node only, an address to
-            any.
+            A ref to be narrowed with ``of``; a name leads to the present run of that node only, an address to any.
 
         Raises:
-            LookupError: ``node`` is a name that no member has that is not down.
+            LookupError: ``node`` is a name, and no member has it, down ones apart.
             RuntimeError: The cluster has not been started.
             TypeError: ``node`` is neither a name nor a `NodeAddress`.
             ValueError: ``path`` does not begin with ``/``.

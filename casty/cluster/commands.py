@@ -1,4 +1,4 @@
-"""What the cluster actor and its subsystems are told: the public commands, and those between them."""
+"""Commands of the cluster actor and its subsystems: the public ones, and those between them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ResolveNode:
 class SubscribeTopology:
     """Have every `TopologySnapshot` pushed to ``reply_to``: the current one at once, then each change.
 
-    The subscriber may live on another member, which subscribes it itself; there it may miss snapshots between others
-    that follow too fast to be sent. It is dropped when it stops or its node is removed.
+    The subscriber may live on another member: it is subscribed there, and may miss snapshots between others that follow
+    too fast to be sent. It is dropped when it stops or its node is removed.
     """
 
     reply_to: ActorRef[TopologySnapshot]
@@ -52,16 +52,16 @@ class SubscribeTopology:
 @message("casty.UnsubscribeTopology")
 @dataclass(frozen=True, slots=True)
 class UnsubscribeTopology:
-    """End what `SubscribeTopology` began; from another node it counts for actors of that node alone."""
+    """End a `SubscribeTopology`; from another node it counts for actors of that node alone."""
 
     subscriber: ActorRef[TopologySnapshot]
-    """The ref that `SubscribeTopology` named. One that is not subscribed changes nothing."""
+    """The ref of the `SubscribeTopology`. One without a subscription changes nothing."""
 
 
 @message("casty.GetClusterState")
 @dataclass(frozen=True, slots=True)
 class GetClusterState:
-    """Ask for what this node knows of the cluster."""
+    """Ask for this node's view of the cluster."""
 
     reply_to: ActorRef[ClusterState]
 
@@ -69,7 +69,7 @@ class GetClusterState:
 @message("casty.Suspicions")
 @dataclass(frozen=True, slots=True)
 class Suspicions:
-    """How much a node suspects each one that it monitors: phi, which the threshold is compared with.
+    """A node's suspicion of each member it monitors: phi, to be compared with the threshold.
 
     Evidence such as refused connections makes a node unreachable whatever its phi is.
     """
@@ -80,14 +80,14 @@ class Suspicions:
 @message("casty.GetSuspicions")
 @dataclass(frozen=True, slots=True)
 class GetSuspicions:
-    """Ask how much this node suspects those that it monitors."""
+    """Ask for this node's suspicion of the members it monitors."""
 
     reply_to: ActorRef[Suspicions]
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The whole of what a node knows of its cluster; never changed, so it is shared."""
+    """A node's whole view of its cluster; never changed, so it is shared."""
 
     member: Member
     """The node itself, as it asked to be let in."""
@@ -151,19 +151,19 @@ ClusterCmd: TypeAlias = (
     | Leave
     | Down
 )
-"""Everything that the ref of a cluster accepts."""
+"""Messages accepted by the ref of a cluster."""
 
 
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
 HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
-"""Everything that the heartbeat actor takes."""
+"""Messages of the heartbeat actor."""
 TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerReady
-"""Everything that the topology actor takes."""
+"""Messages of the topology actor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subsystems:
-    """The actors under the cluster actor that every node has; all others are of extensions."""
+    """Actors under the cluster actor on every node; all others are of extensions."""
 
     topology: ActorRef[TopologyCmd]
     heartbeat: ActorRef[HeartbeatCmd]

@@ -1,7 +1,7 @@
-"""Which control messages a node knows, by one table: class, wire name, lane, who may send it, and who gets it.
+"""Table of the control messages known to a node: class, wire name, lane, permitted sender, and handler.
 
-Owns the table. It does not know what a message means: each room of the cluster adds its own before the transport runs,
-and both the door of the node (`inbound`) and the way out (`ClusterNode.send_control`) look a message up here.
+Owns the table. It does not know the meaning of a message: each room of the cluster adds its own before the transport
+runs, and both the door of the node (`inbound`) and the way out (`ClusterNode.send_control`) look a message up here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ControlRegistry:
     """The control messages of one node, by class and by wire name.
 
     Parameters:
-        codec: Codec of the node for control messages; it learns each class that is added.
+        codec: Codec of the node for control messages; it learns each added class.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -57,12 +57,12 @@ class ControlRegistry:
 
         Parameters:
             cls: Class of the message: a frozen dataclass whose fields can travel, without refs.
-            wire_name: Name on the wire, such as ``"shop.census.count"``. It stays when the class is renamed. Names
-                that begin with ``casty.`` belong to the library.
-            lane: ``Lane.control``, or ``Lane.ordinary`` for what must not overtake messages between actors.
-            deliver: Function that takes the sender, the message and its size on the wire in bytes. It is called by
-                the task that reads the link, so it must not block; what it raises is logged, and the message is lost.
-            sender: Who may send it. A message of anybody else is refused and counted.
+            wire_name: Name on the wire, such as ``"shop.census.count"``. It stays when the class is renamed. The prefix
+                ``casty.`` belongs to the library.
+            lane: ``Lane.control``, or ``Lane.ordinary`` for messages that must not overtake those between actors.
+            deliver: Function of the sender, the message and its size on the wire in bytes. It is called by the task
+                reading the link, so it must not block; its errors are logged, and the message is lost.
+            sender: Permitted senders. A message of anybody else is refused and counted.
 
         Raises:
             ConfigError: The class or the name is taken, the class cannot travel or holds a ref, there are 256 already,
@@ -100,13 +100,13 @@ class ControlRegistry:
             raise ConfigError(f"{wire_name!r} must be for anyone, inviter or member, got {sender}: it names no actor")
 
     def remove(self, cls: type) -> None:
-        """Know a control message no more: one that comes is ignored, as one of a newer node."""
+        """Know a control message no more: from now on it is ignored, as one of a newer node."""
         entry = self.by_class.pop(cls, None)
         if entry is not None:
             del self.by_name[entry.wire_name]
 
     def entry_of(self, message: object) -> ControlEntry:
-        """Return the entry of a message that is to be sent. TypeError for a class that was not added."""
+        """Return the entry of a message to be sent. TypeError for a class without one."""
         entry = self.by_class.get(type(message))
         if entry is None:
             raise TypeError(f"{type(message).__qualname__} is no control message of this node: add it to its registry")

@@ -1,4 +1,4 @@
-"""What extends a node of a cluster: `ClusterExtension`, and the `ExtensionNode` that it is given.
+"""Feature added to a node of a cluster: `ClusterExtension`, and its view of the node, `ExtensionNode`.
 
 Owns the contract between a node and a feature of it. It does not know any feature: the receptionist and death watch are
 extensions as those of users are.
@@ -32,23 +32,23 @@ M = TypeVar("M")
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 RESERVED_TABLES: Final = frozenset({"node", "cluster", "actors"})
-"""Tables of a ``casty.toml`` that are the library's own."""
+"""Tables of a ``casty.toml`` reserved for the library."""
 RESERVED_ACTORS: Final = frozenset({"_topology", "_heartbeat", "_peers"})
-"""Actors under ``_cluster`` that every node has."""
+"""Actors under ``_cluster`` on every node."""
 
 LaneName = Literal["control", "ordinary"]
 SenderName = Literal["member", "anyone"]
 
 
 class ExtensionNode:
-    """The node that an extension belongs to, as it sees that.
+    """An extension's view of its node.
 
     Made by casty, one for each extension of a node; `ClusterExtension.attach` gets it first.
     """
 
     def __init__(self, extension: ClusterExtension, inside: ClusterNode) -> None:
         self.extension: ClusterExtension = extension
-        """Extension that it was made for."""
+        """Extension of this view."""
         self.inside: ClusterNode = inside
         """The node itself, for casty's own extensions. It may change in any release."""
         self._ctx: ActorContext[Any] | None = None
@@ -68,12 +68,12 @@ class ExtensionNode:
 
     @property
     def members(self) -> frozenset[Member]:
-        """Members in the latest snapshot that the node has, its own included; none before it was let in."""
+        """Members in the latest snapshot of the node, its own included; none before it was let in."""
         return self.inside.board.members
 
     @property
     def peers(self) -> tuple[Member, ...]:
-        """Other members, in order of address, that are not down and have this extension, as their `Member.extra` says.
+        """Other members, in order of address, not down and with this extension, as their `Member.extra` says.
 
         None has it in that sense where the extension has no ``capability``.
         """
@@ -91,21 +91,21 @@ class ExtensionNode:
         lane: LaneName = "control",
         sender: SenderName = "member",
     ) -> None:
-        """Add a control message: something that the nodes themselves say to each other. For `ClusterExtension.attach`.
+        """Add a control message, from node to node. For `ClusterExtension.attach`.
 
-        A node that does not know it ignores and counts it. Each may be lost, and comes at most once.
+        A node without it ignores and counts it. Each may be lost, and comes at most once.
 
         Parameters:
             message_type: Class of the message: a frozen dataclass whose fields can travel, without refs.
-            wire_name: Name on the wire, such as ``"shop.census.count"``. It stays when the class is renamed. Names
-                that begin with ``casty.`` belong to the library.
-            deliver: Function that takes the sender, the message and its size on the wire in bytes. It is called by
-                the task that reads the link, so it must not block: have it tell an actor. What it raises is logged,
-                and the message is lost.
-            lane: ``"control"``, which no traffic of actors delays, or ``"ordinary"`` for what must not overtake
-                messages between actors.
-            sender: Who may send it; of anybody else it is refused and counted. ``"anyone"`` takes in whoever
-                reaches the port: judge what comes.
+            wire_name: Name on the wire, such as ``"shop.census.count"``. It stays when the class is renamed. The prefix
+                ``casty.`` belongs to the library.
+            deliver: Function of the sender, the message and its size on the wire in bytes. It is called by the task
+                reading the link, so it must not block: have it tell an actor. Its errors are logged, and the message is
+                lost.
+            lane: ``"control"``, delayed by no traffic of actors, or ``"ordinary"`` for messages that must not overtake
+                those between actors.
+            sender: Permitted senders; a message of anybody else is refused and counted. ``"anyone"`` takes in all peers
+                in reach of the port: judge each message.
 
         Raises:
             ConfigError: The class or the name is taken, the class cannot travel or holds a ref, or name, lane or
@@ -129,14 +129,14 @@ class ExtensionNode:
     ) -> ActorRef[M]:
         """Start an actor at ``/_cluster/NAME``. For `ClusterExtension.start`.
 
-        Actors stop in the opposite order. One that ends before is the end of the extension: see
+        Actors stop in the opposite order. An earlier end of one is the end of the extension: see
         ``ClusterExtension.when_it_fails``.
 
         Parameters:
-            behavior: What the actor does.
-            name: Name of the actor, one that no other under ``/_cluster`` has.
+            behavior: Behaviour of the actor.
+            name: Name of the actor, still free under ``/_cluster``.
             mailbox: Bound of its mailbox; None takes that of casty's own actors.
-            accepts: Classes of messages that other members may send it, by its path. None: it is closed to them.
+            accepts: Classes of messages open to other members, by its path. None: it is closed to them.
 
         Returns:
             The actor's ref.
@@ -168,7 +168,7 @@ class ExtensionNode:
 
         Parameters:
             to: Run of a node, such as ``member.unique``.
-            message: Instance of a class that `add_control` was given.
+            message: Instance of a class added by `add_control`.
 
         Returns:
             False where it was not taken: the queue to that node is full, the node is alone by its configuration, or the
@@ -189,7 +189,7 @@ class ExtensionNode:
         """Have an actor told the topology now, and each change of it.
 
         Parameters:
-            ref: Actor of this node, such as one that `spawn` has returned.
+            ref: Actor of this node, such as one returned by `spawn`.
         """
         self.inside.subsystems.topology.tell(SubscribeTopology(ref))
 
@@ -201,9 +201,9 @@ class ExtensionNode:
 
 
 class ClusterExtension:
-    """A feature of a node: what `ClusteredActorSystem` takes as ``extensions``.
+    """A feature of a node, for ``extensions`` of `ClusteredActorSystem`.
 
-    Subclass it, give it a ``name``, and override what it needs: each method does nothing by itself. The order on a
+    Subclass it, give it a ``name``, and override the methods it needs: each does nothing by itself. The order on a
     node: `attach` before anything runs; `start`, then the node asks to be let in; `leave` while it is a member still;
     then its actors stop, and `ended`. Of several the first one starts first, and leaves and stops last.
 
@@ -214,23 +214,26 @@ class ClusterExtension:
     """Name, unique on a node: 1 to 64 lower-case letters, digits and underscores, a letter first. Its table in a
     ``casty.toml`` has this name, and its figures begin with it."""
     capability: bytes | None = None
-    """What other nodes are told that it can, such as its version: in `Member.extra` under its name. None tells nothing.
-    A few bytes: the names and capabilities of a node have 1,024 together."""
+    """Capability told to other nodes, such as a version: in `Member.extra` under its name. None tells nothing. A few
+    bytes: the names and capabilities of a node have 1,024 together.
+    """
     node: ExtensionNode | None = None
-    """The node that it belongs to; None before that is there."""
+    """Its node; None before `attach`."""
     settings_type: ClassVar[type[Any] | None] = None
-    """Dataclass that its table in a ``casty.toml`` becomes, the one argument of its constructor then; all of its fields
-    have defaults. None: no table."""
+    """Dataclass made from its table in a ``casty.toml``, the one argument of its constructor then; all of its fields
+    have defaults. None: no table.
+    """
     when_it_fails: ClassVar[Literal["end_node", "go_without"]] = "end_node"
-    """What follows when one of its actors ends too early. ``end_node``: the block of the system raises that, since a
-    node without it would be a member that does not behave like one. ``go_without``: the node logs an error, stops its
-    other actors, and goes on like a node that does not have it, but for the capability, which stays told."""
+    """Consequence of an early end of one of its actors. ``end_node``: the block of the system raises it, since a node
+    without it would be a member that does not behave like one. ``go_without``: the node logs an error, stops its other
+    actors, and goes on like a node without it, but for the capability, still told.
+    """
 
     def attach(self, node: ExtensionNode) -> None:
         """Take the node, and add control messages to it. Called once, before anything runs.
 
         Parameters:
-            node: Node that the extension belongs to from now on.
+            node: Node of the extension from now on.
         """
 
     def start(self, node: ExtensionNode) -> None:
@@ -241,15 +244,15 @@ class ClusterExtension:
         """
 
     async def leave(self) -> None:
-        """Do what has to be done before the node leaves: hand over, say goodbye.
+        """Finish before the node leaves: hand over, say goodbye.
 
         The actors of users have stopped, those of the extension run, and the node is a member still. All extensions
-        together have ``leave_timeout``; who needs longer is cancelled. Not called where the node was downed, failed or
+        together have ``leave_timeout``, and are cancelled after it. Not called where the node was downed, failed or
         never joined.
         """
 
     def ended(self) -> None:
-        """Let go of what nobody must use any more. Called once, when its actors have ended, or the node has failed."""
+        """Release resources for good. Called once, when its actors have ended, or the node has failed."""
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges; the name of each gets that of the extension in front.
@@ -260,7 +263,7 @@ class ClusterExtension:
 
 
 def check_unused(extensions: Iterable[ClusterExtension]) -> None:
-    """Raise ConfigError for an extension that a node has already."""
+    """Raise ConfigError for an extension in use by another node."""
     for extension in extensions:
         if extension.node is not None:
             raise ConfigError(
@@ -295,7 +298,7 @@ def check_extensions(extensions: Iterable[object], *, own: Iterable[ClusterExten
 
 
 def check_extension_type(cls: type[ClusterExtension]) -> None:
-    """Raise ConfigError for what makes no sense on the class of an extension."""
+    """Raise ConfigError for mistakes on the class of an extension."""
     name, kind = cast("object", cls.name), cls.__qualname__
     if not isinstance(name, str) or not NAME.fullmatch(name):
         text = "must be 1 to 64 lower-case letters, digits and underscores, a letter first"

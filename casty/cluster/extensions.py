@@ -1,4 +1,4 @@
-"""The extensions of one node: attached, started, left and stopped in their order, and what follows when one fails."""
+"""Extensions of one node: attached, started, left and stopped in their order, and the consequences of a failure."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from casty.runtime.system.system import ActorSystem
 logger = logging.getLogger("casty.cluster")
 
 LAST_TURNS_MAX = 64
-"""Turns of the scheduler in which an actor takes what it was told before it is stopped."""
+"""Turns of the scheduler for an actor to take its queued messages before it is stopped."""
 
 
 class AttachedNode(ExtensionNode):
-    """The node as its extensions see it, with what the node itself does with each of them."""
+    """View of the node for an extension, with the node's own calls about it."""
 
     @property
     def actors(self) -> tuple[ActorRef[Any], ...]:
-        """The actors that the extension has spawned, in their order."""
+        """Actors spawned by the extension, in their order."""
         return tuple(self._actors)
 
     def start(self, ctx: ActorContext[Any]) -> None:
@@ -40,7 +40,7 @@ class AttachedNode(ExtensionNode):
             self._ctx = None
 
     def forget(self) -> None:
-        """Ignore its control messages from now on, as those of an extension that this node never had."""
+        """Ignore its control messages from now on, as those of an extension never added to this node."""
         for cls in self._control:
             self.inside.control.remove(cls)
 
@@ -54,7 +54,7 @@ class AttachedNode(ExtensionNode):
 
 
 class Extensions:
-    """The extensions of one node, in the order in which they start."""
+    """Extensions of one node, in the order of their start."""
 
     def __init__(self, extensions: Sequence[ClusterExtension]) -> None:
         self.all = tuple(extensions)
@@ -62,16 +62,16 @@ class Extensions:
         self._started: list[AttachedNode] = []
         self._is_stopping = False
         self._failed: set[str] = set()
-        """Names of those whose figures could not be had, which is said once."""
+        """Names of those with unreadable figures, to say so once."""
 
     @property
     def extra(self) -> tuple[tuple[str, bytes], ...]:
-        """What they tell other nodes in the row of this member, by name."""
+        """Capabilities told to other nodes in the row of this member, by name."""
         told = ((each.name, each.capability) for each in self.all)
         return tuple(sorted((name, capability) for name, capability in told if capability is not None))
 
     def attach(self, node: ClusterNode) -> None:
-        """Have each add its control messages. ConfigError for what makes no sense."""
+        """Have each add its control messages. ConfigError for a bad name, class or capability."""
         check_unused(self.all)
         self._nodes = [AttachedNode(each, node) for each in self.all]
         for each in self._nodes:
@@ -79,13 +79,13 @@ class Extensions:
             each.extension.attach(each)
 
     def start(self, ctx: ActorContext[Any]) -> None:
-        """Have each spawn its actors under ``ctx``. ConfigError for what makes no sense."""
+        """Have each spawn its actors under ``ctx``. ConfigError for a bad name."""
         for each in self._nodes:
             self._started.append(each)
             each.start(ctx)
 
     async def leave(self, seconds: float) -> None:
-        """Have each do what has to be done while the node is a member, the last one first."""
+        """Have each finish its work while the node is a member, the last one first."""
         for each in self._started[::-1]:
             began = trio.current_time()
             with trio.move_on_after(seconds) as scope:
@@ -127,7 +127,7 @@ class Extensions:
         return True
 
     def collect(self, metrics: Metrics) -> None:
-        """Hand over the figures of those that run."""
+        """Hand over the figures of those running."""
         for each in self._started:
             try:
                 each.extension.collect(_Named(each.extension.name, metrics))
@@ -141,7 +141,7 @@ class Extensions:
 
 
 async def _take_rest(ref: ActorRef[Any]) -> None:
-    """Let an actor take what it was told, such as the node's last snapshots, which would be dead letters."""
+    """Let an actor take its queued messages, such as the node's last snapshots, dead letters otherwise."""
     actor = ref.owner() if isinstance(ref, OwnRef) else None
     for _ in range(LAST_TURNS_MAX):
         if actor is None or not len(actor.mailbox):

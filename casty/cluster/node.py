@@ -1,4 +1,4 @@
-"""What the actors of one clustered node share: who it is, its codecs, its transport, its refs.
+"""Shared state of the actors of one clustered node: its identity, its codecs, its transport, its refs.
 
 Owns the translation between refs and addresses and the hand-over of frames. It decides nothing
 about the cluster.
@@ -64,22 +64,22 @@ REMOTE_TYPES: Final[tuple[type, ...]] = (
     UnsubscribeTopology,
     ErrorReply,
 )
-"""What the cluster actor exchanges with actors of other nodes, and the refusal of an ask."""
+"""Types exchanged by the cluster actor with actors of other nodes, and the refusal of an ask."""
 
 ROUTES_MAX = 4_096
-"""Runs of nodes to which the ways are remembered for the refs that name them."""
+"""Runs of nodes with a remembered route for the refs naming them."""
 
 REPLY_WRITERS_MAX = 4_096
 """Types of replies, and classes of theirs, whose writers are kept."""
 
 CLOSED_PREFIX = "/_closed"
-"""Nothing lives there: what is sent to a closed actor is a dead letter."""
+"""Nothing lives there: a message to a closed actor is a dead letter."""
 
 LOCAL_ONLY_MAX = 4_096
 """Message types remembered as unable to travel; more are looked at again at each spawn."""
 
 END_WAITS_MAX = 3.0
-"""Seconds for which the end of an actor waits at most for large messages that were sent before it."""
+"""Seconds for which the end of an actor waits at most for large messages sent before it."""
 
 CONTROL_ELEMENTS_MAX = 40_960
 """Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
@@ -105,9 +105,9 @@ class ClusterNode:
     ) -> None:
         self.system = system
         self.lease_id = ""
-        """Which lease decides between the sides of a partition, where one does."""
+        """Identity of the lease deciding between the sides of a partition, where there is one."""
         self.last: LastMembership | None = None
-        """What the run of this node before this one knew, where it is remembered."""
+        """Knowledge of the last run of this node, where it is remembered."""
         self.kernel: Kernel = kernel_of(system)
         self.kernel.is_stranger = self._is_stranger
         self.thread = self.kernel.thread
@@ -118,9 +118,9 @@ class ClusterNode:
         self.settings = settings
         self.transport = transport
         self.complaints = RateLimitedLog(logger, trio.current_time) if transport is None else transport.complaints
-        """For log lines that peers cause by what they send."""
+        """For log lines caused by frames of peers."""
         self.cluster_complaints = self.complaints.under(logger)
-        """For those that they cause by what they say of the cluster."""
+        """For those caused by what peers say of the cluster."""
         self.board = MembershipStatus()
         self.serving = ServingLease(self.board)
         self.contacts = SeedStatus()
@@ -135,17 +135,17 @@ class ClusterNode:
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         self.control = ControlRegistry(self.control_codec)
-        """What nodes say to each other; the rooms of the cluster add to it before the transport runs."""
+        """Control messages between nodes; the rooms of the cluster add theirs before the transport runs."""
         for report_type, name in REPORT_TYPES.items():
             self.control_codec.register(report_type, name=name)
         for public_type in REMOTE_TYPES:
             self.codec.register(public_type)
         self.open_paths: OpenPaths = {path: dict(rules) for path, rules in OPEN_PATHS.items()}
-        """Actors under ``/_`` that other nodes may send to, and what."""
+        """Actors under ``/_`` open to other nodes, with their messages."""
         self.state_pages = StateAssembler()
         self.topology_mail: PeerQueue[Received] = PeerQueue(self._ring_topology)
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
-        """Frames that are longer travel in slices."""
+        """Longer frames travel in slices."""
         self.undelivered_frames = UndeliveredFrames(self._show_dead, self._count_dead)
         self.open_asks = OpenAsks(self.kernel, self.is_member)
         self.paused_sends = (
@@ -158,11 +158,11 @@ class ClusterNode:
         self._local_only: set[object] = set()
         self._reply_writers: dict[tuple[object, type], Write] = {}
         self._routes: dict[tuple[str | None, int | None, int], LinkHandle] = {}
-        """One for each run that refs have named: a ref comes with every ask, and finds its link looked up."""
+        """One for each run named by refs: a ref comes with every ask, and finds its link looked up."""
         self._stranger: UniqueAddress | None = None
-        """Who is no member and has sent the message that is being decoded."""
+        """The stranger whose message is being decoded."""
         self._foreign: WireRef | None = None
-        """What that message names and may not."""
+        """The first actor named in that message against the rule."""
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""
@@ -173,7 +173,7 @@ class ClusterNode:
         fail_system(self.system, error)
 
     def export_ref(self, ref: ActorRef[Never], type_form: object) -> WireRef:
-        """Return where other nodes reach ``ref``; an ask notes what it is promised."""
+        """Return the place of ``ref`` for other nodes; an ask notes the promised type."""
         if type(ref) is AskRef:
             if not ref.promised:
                 ref.promised = (type_form,)
@@ -199,7 +199,7 @@ class ClusterNode:
         return RemoteRef(self, place, route, type_form)
 
     def _import_checked(self, place: WireRef, type_form: object) -> ActorRef[Never]:
-        """Return a ref that is in a message to an actor; only what came from a peer is checked for what it may name."""
+        """Return a ref in a message to an actor; only refs from a peer are checked for the actors they may name."""
         if (stranger := self._stranger) is not None:
             if not may_name(stranger, place):
                 return self._import_foreign(place)
@@ -207,7 +207,7 @@ class ClusterNode:
         return self.import_ref(place, type_form)
 
     def _import_foreign(self, place: WireRef) -> ActorRef[Never]:
-        """Return a ref that who is no member was given to an actor here; note what else it names, which is refused."""
+        """Return a ref given by a stranger to an actor here; note any other actor it names, to be refused."""
         _, path, host, port, incarnation, uid = place
         is_here = (host, port) in ((None, None), self._own_node[:2]) and incarnation in (0, self._own_node[2])
         if not (is_here and uid and self.kernel.target(path, uid)):
@@ -215,7 +215,7 @@ class ClusterNode:
         return self._local(path, uid)
 
     def decode_of_stranger(self, peer: UniqueAddress, body: bytes | memoryview) -> Envelope:
-        """Return the message of who is no member. DecodeError, as of the codec, also for refs that it may not name."""
+        """Return the message of a stranger. DecodeError, as of the codec, also for refs against the rule."""
         self._stranger, self._foreign = peer, None
         try:
             envelope = self.codec.decode_envelope(body, is_brief=True)
@@ -229,7 +229,7 @@ class ClusterNode:
         return envelope
 
     def _local(self, path: str, uid: int) -> ActorRef[Never]:
-        """Return a ref to an actor here; the library's own actors take no replies that a peer directs."""
+        """Return a ref to an actor here; the library's own actors take no replies directed by a peer."""
         if path.startswith("/_") and not path.startswith(ASK_PREFIX):
             return self.kernel.ref_for(CLOSED_PREFIX + path, uid)
         return self.kernel.ref_for(path, uid)
@@ -245,7 +245,7 @@ class ClusterNode:
         return run not in self.board.runs
 
     def register_spawned(self, message_type: object) -> None:
-        """Let other nodes send to an actor that was spawned, if its message type can travel at all."""
+        """Let other nodes send to a spawned actor, if its message type can travel at all."""
         if message_type in self._local_only:
             return
         try:
@@ -255,7 +255,7 @@ class ClusterNode:
                 self._local_only.add(message_type)
 
     def reply_writer(self, message: object, type_form: object) -> Write:
-        """Return what makes frames of replies of this one's class, made once for all asks: a sixth of a reply's way."""
+        """Return the writer of reply frames of this one's class, made once for all asks: a sixth of a reply's way."""
         key = type_form, type(message)
         write = self._reply_writers.get(key)
         if write is None:
@@ -291,7 +291,7 @@ class ClusterNode:
             self.transport.dial(address, lane)
 
     def forget(self, gone: UniqueAddress) -> None:
-        """Drop the links of a run that was removed, what waits for it, and what it has sent in part."""
+        """Drop the links of a removed run, frames waiting for it, and its messages received in part."""
         self.assembler.forget(gone)
         if self.transport is not None and self.paused_sends is not None:
             self.paused_sends.forget(gone, "the node was removed")
@@ -301,7 +301,9 @@ class ClusterNode:
             self.undelivered_frames.then(partial(self.open_asks.fail, gone))
 
     def refuse(self, peer: UniqueAddress, message: object, error: Exception) -> None:
-        """Say that a message of a peer made a machine of this node raise: a fault of casty, which ends nothing."""
+        """Report that a message of a peer made a machine of this node raise: a fault of casty, without further
+        consequences.
+        """
         if isinstance(error, MemoryError):
             raise error
         what = f"its {type(message).__name__} made this node fail, and is ignored"
@@ -321,7 +323,7 @@ class ClusterNode:
         self.kernel.dead_letter(message, ref, NOT_SENT, reason)
 
     def _count_dead(self, frames: Sequence[DeadFrame]) -> None:
-        """Make dead letters of frames to actors by their heads; who waits for a reply to one of them is told."""
+        """Make dead letters of frames to actors by their heads; an asker waiting for a reply to one of them is told."""
         slots: dict[int, AskRef[Never]] | None = None
         for to, frame, reason in frames:
             body = memoryview(frame)[HEADER_BYTES:]

@@ -1,8 +1,8 @@
-"""What peers say to one of the node's own actors, a bounded queue for each of them, taken in turn.
+"""Messages of peers to one of the node's own actors: a bounded queue for each peer, taken in turn.
 
-Owns fairness between peers: the actor's mailbox holds at most one `PeerReady` for each peer, and after
-each letter the peer's next one waits behind everybody else's. Whoever talks without end waits for
-itself only; what finds its own queue full is lost, and the protocols repeat what matters.
+Owns fairness between peers: the actor's mailbox holds at most one `PeerReady` for each peer, and after each letter the
+peer's next one waits behind everybody else's. A peer talking without end waits for itself only; letters beyond its own
+queue are lost, and the protocols repeat important ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PeerReady:
 
 
 class PeerQueue(Generic[L]):
-    """The queues of one actor; ``ring`` tells it that there is `PeerReady`."""
+    """Queues of one actor; ``ring`` tells it that there is `PeerReady`."""
 
     def __init__(self, ring: Callable[[PeerReady], None]) -> None:
         self._ring = ring
@@ -38,7 +38,7 @@ class PeerQueue(Generic[L]):
         self.lost = 0
 
     def put(self, peer: UniqueAddress, letter: L, size: int) -> None:
-        """Take a letter that was ``size`` bytes on the wire, or count it as lost."""
+        """Take a letter of ``size`` bytes on the wire, or count it as lost."""
         queue = self._letters.get(peer)
         if queue is None:
             self._letters[peer], self._bytes[peer] = deque([(letter, size)]), size

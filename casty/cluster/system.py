@@ -41,11 +41,11 @@ M = TypeVar("M")
 
 LEAVING_MAX = 2.0
 LEAVING_PART = 0.25
-"""Of ``join_timeout``, the seconds at its end, or the part if that is less, in which a node leaves that is not up."""
+"""Of ``join_timeout``, the seconds at its end, or the part if that is less, for leaving without having been up."""
 
 
 class ClusteredActorSystem(ActorSystem):
-    """One ``async with`` that binds a port, joins the cluster, and leaves it at the end.
+    """One ``async with`` to bind a port, join the cluster, and leave it at the end.
 
     >>> async with ClusteredActorSystem(name="shop", host="127.0.0.1", port=0, node_id="web-1") as node:
     ...     state = await node.get_cluster_state()
@@ -61,32 +61,32 @@ class ClusteredActorSystem(ActorSystem):
         name: Name of the system, a part of every address; nodes with another one are refused. A word without
             ``/@#?:``.
         host: Address to bind; peers dial it too, if ``settings.advertised_host`` names no other.
-        port: TCP port, 0 to 65,535; 0 takes a free one, which ``self_node`` tells.
+        port: TCP port, 0 to 65,535; 0 takes a free one, told by ``self_node``.
         node_id: Name of this node, unique among the living members: up to 128 printable characters, no spaces.
         seed_nodes: Pairs of host and port to ask for entry, the same on all nodes, the seeds themselves included.
             Empty: this node forms a new cluster at once. List three: a cluster begins with more than half of them, and
-            a sole seed that restarts looks like a first start.
-        roles: What this node is for, such as ``{"web"}``: at most 64 names of at most 255 characters.
+                the restart of a sole seed looks like a first start.
+        roles: Purposes of this node, such as ``{"web"}``: at most 64 names of at most 255 characters.
         required_quorum: Members to wait for on entering, this node included, at least 1. None waits for none.
         settings: Settings of the cluster; None means ``ClusterSettings()``.
-        insecure: Allow a host that is not loopback, although the traffic is not encrypted.
-        join_timeout: Seconds that joining and waiting for the quorum may take together. The last 2 s of them, or
-            the last quarter if that is less, are for leaving: a node that is not up by then closes its links.
-        allow_new_cluster: Whether this node may begin a cluster alone, after five seconds in which no seed has
-            answered. None leaves that to ``settings``: with two or more seeds more than half of them begin one.
-        rejoin_after: Error with which the last run of this node ended: the new run also asks the members that the
-            last one knew, and begins no cluster without more than half of them, downed too. None for a first run.
+        insecure: Allow a host beyond loopback, although the traffic is not encrypted.
+        join_timeout: Seconds for joining and waiting for the quorum together. The last 2 s of them, or the last quarter
+            if that is less, are for leaving: a node not up by then closes its links.
+        allow_new_cluster: Whether this node may begin a cluster alone, after five seconds without an answer of a seed.
+            None leaves that to ``settings``: with two or more seeds more than half of them begin one.
+        rejoin_after: Error at the end of this node's last run: the new run also asks the members known to the last one,
+            and begins no cluster without more than half of them, downed too. None for a first run.
         config: Settings of the actor system; None means ``SystemConfig()``.
-        network: What replaces TCP, such as a host of a `MemoryNetwork` in a test.
-        extensions: Features of this node besides, in the order in which they start: see `ClusterExtension`.
+        network: Network in place of TCP, such as a host of a `MemoryNetwork` in a test.
+        extensions: Further features of this node, in the order of their start: see `ClusterExtension`.
 
     Raises:
-        ConfigError: A parameter makes no sense, or the host is not loopback and ``insecure`` is False. The
-            message says what to change.
+        ConfigError: A parameter has a bad value, or the host is not loopback and ``insecure`` is False. The message
+            says how to mend it.
         ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``.
-        BindError: The port cannot be had. Raised on entering, like all that follow; nothing is left running.
-        JoinRefused: The cluster refuses this node for good: another system name or setting, a ``node_id`` or an
-            address that another member has.
+        BindError: The port cannot be had. Raised on entering, like all following ones; nothing is left running.
+        JoinRefused: The cluster refuses this node for good: another system name or setting, a ``node_id`` or an address
+            of another member.
         ClusterTimeoutError: The node was not let in, or the quorum was not up, within ``join_timeout``.
         LeaseError: The lease of ``settings`` cannot be used.
         NodeDowned: The cluster declared this node down while the block ran; the block was cancelled.
@@ -122,9 +122,9 @@ class ClusteredActorSystem(ActorSystem):
                 f"{type(self).__name__}.rejoin_after", rejoin_after, NodeDowned, "the error that the block raised"
             )
         self.required_quorum: int | None = required_quorum
-        """Members that entering waits for; None waits for none."""
+        """Members to wait for on entering; None waits for none."""
         self.join_timeout: float = join_timeout
-        """Seconds that entering may take."""
+        """Seconds for entering."""
         if required_quorum is not None:
             check_count(self, "required_quorum")
         check_positive(self, "join_timeout")
@@ -169,7 +169,7 @@ class ClusteredActorSystem(ActorSystem):
         return f"{config.node_id!r} gave up after {self.join_timeout:g} s: {found}"
 
     def _lone_note(self) -> str:
-        """Return what to add where members or services are missed: a node that forgot its seeds looks like a first."""
+        """Return a note for an error on missing members or services: a node without seeds looks like a first one."""
         others = {NodeAddress(*seed) for seed in self.cluster_config.seed_nodes} - {self.self_node}
         if others or not self.cluster.is_alone:
             return ""
@@ -189,7 +189,7 @@ class ClusteredActorSystem(ActorSystem):
         """Ask this node for its view of the cluster.
 
         Parameters:
-            timeout: Seconds to wait for the answer, which comes from this node itself.
+            timeout: Seconds to wait for the answer of this node itself.
 
         Returns:
             Members, unreachable members, services, as this node knows them now.
@@ -279,7 +279,7 @@ class ClusteredActorSystem(ActorSystem):
             A ref to be narrowed with ``of``; a name leads to that run of the node only, an address to any.
 
         Raises:
-            LookupError: ``node`` is a name that no member has that is not down.
+            LookupError: ``node`` is a name, and no member has it, down ones apart.
             TypeError: ``node`` is neither a name nor a `NodeAddress`.
             ValueError: ``path`` does not begin with ``/``.
             RuntimeError: The block has not been entered.
@@ -288,7 +288,7 @@ class ClusteredActorSystem(ActorSystem):
 
 
 class _Wait(Generic[M]):
-    """The wait for a listing that is long enough: what its actor sees, and the task that waits."""
+    """Wait for a listing that is long enough: the listings seen by its actor, and the waiting task."""
 
     def __init__(self, key: ServiceKey[M], at_least: int) -> None:
         self._at_least = at_least

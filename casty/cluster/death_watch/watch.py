@@ -1,7 +1,7 @@
 """The driver of death watch between nodes: the actor ``_watch``.
 
-It joins the machine of the watches to the actors: a watcher here is told through the kernel, an
-actor here that a peer watches gets one more watcher, which stands for that peer.
+It joins the machine of the watches to the actors: a watcher here is told through the kernel; an actor here, watched by
+a peer, gets one more watcher in place of that peer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Watch: TypeAlias = tuple[ActorRef[Never], ActorRef[Never]]
 
 
 class PeerWatcher:
-    """What stands for a peer among the watchers of a local actor."""
+    """Local watcher that forwards a termination to a remote watcher."""
 
     __slots__ = ("_peer", "_serial", "_watch", "actor", "uid")
 
@@ -63,7 +63,7 @@ class PeerWatcher:
 
 
 class WatchDriver:
-    """The machine, what it is told, and what performs its effects."""
+    """The machine, its inputs, and the performer of its effects."""
 
     def __init__(self, node: ClusterNode, ctx: ActorContext[WatchCmd], mail: PeerQueue[PeerSaid]) -> None:
         self._node = node
@@ -73,7 +73,7 @@ class WatchDriver:
         self._attached: dict[tuple[UniqueAddress, int], PeerWatcher] = {}
 
     def handle(self, event: WatchCmd, now: float) -> Sequence[WatchEffect[Watch]]:
-        """Take a wish of this node or what is heard from others."""
+        """Take a wish of this node or a message of another one."""
         machine = self._machine
         match event:
             case WatchRemote(watcher, ref):
@@ -98,7 +98,7 @@ class WatchDriver:
                 assert_never(never)
 
     def perform(self, effect: WatchEffect[Watch]) -> None:
-        """Do what the machine asks for."""
+        """Do the effect asked for by the machine."""
         match effect:
             case Send(to, message):
                 self._node.send_control(to, message)
@@ -146,12 +146,12 @@ def _target(ref: ActorRef[Never]) -> Target:
 
 
 def add_watch_messages(registry: ControlRegistry, said: Deliver[WatchMessage]) -> None:
-    """Add what the death watches of two nodes say to each other."""
+    """Add the messages between the death watches of two nodes."""
     registry.add(WatchActor, "casty.watch", Lane.control, said)
     registry.add(ActorWatched, "casty.watch.ack", Lane.control, said)
     registry.add(UnwatchActor, "casty.unwatch", Lane.control, said)
     registry.add(ActorUnwatched, "casty.unwatch.ack", Lane.control, said)
-    # Behind what the actor has sent; all else goes apart from it.
+    # Behind the messages of the actor; all else goes apart from them.
     registry.add(ActorTerminated, "casty.terminated", Lane.ordinary, said)
     registry.add(TerminatedNoted, "casty.terminated.ack", Lane.control, said)
 
@@ -178,7 +178,7 @@ class DeathWatchExtension(ClusterExtension):
     def __init__(self) -> None:
         self._actor: ActorRef[WatchCmd] | None = None
         self.mail: PeerQueue[PeerSaid] = PeerQueue(self._tell)
-        """What peers say, each in a queue of its own."""
+        """Messages of peers, each peer with a queue of its own."""
 
     def attach(self, node: ExtensionNode) -> None:
         """Know the messages of death watch."""

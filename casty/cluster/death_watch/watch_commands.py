@@ -1,4 +1,4 @@
-"""What the actor ``_watch`` is told: by the runtime of its node, by peers, and by the actors that they watch."""
+"""Messages of the actor ``_watch``: from the runtime of its node, from peers, and from the actors they watch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WatchRemote:
 
 @dataclass(frozen=True, slots=True)
 class UnwatchRemote:
-    """End what `WatchRemote` began."""
+    """End a `WatchRemote`."""
 
     watcher: ActorRef[Never]
     ref: ActorRef[Never]
@@ -39,7 +39,7 @@ class PeerSaid:
 
 @dataclass(frozen=True, slots=True)
 class LocalEnded:
-    """An actor of this node, which a peer watches, has ended."""
+    """An actor of this node, watched by a peer, has ended."""
 
     peer: UniqueAddress
     serial: int
@@ -47,4 +47,4 @@ class LocalEnded:
 
 
 WatchCmd: TypeAlias = WatchRemote | UnwatchRemote | PeerReady | LocalEnded | TopologySnapshot | TimerFired
-"""Everything that the watch actor takes."""
+"""Messages of the watch actor."""

@@ -25,11 +25,12 @@ BUSY_TIMEOUT = 2.0
 """How long another process may hold the file; its transactions take milliseconds."""
 
 LOST_MAX = 65_536
-"""Runs that a file remembers as lost. The oldest go first: hundreds of partitions later they run no more."""
+"""Runs remembered as lost in a file. The oldest go first: hundreds of partitions later they run no more."""
 
 THREADS_MAX = 4
-"""Threads of claims that are under way; a disk that hangs holds those that were given up. They are apart from all other
-threads, which a program may use up at the moment when a partition is to be decided."""
+"""Threads of claims under way; a hanging disk holds those of abandoned claims. They are apart from all other threads: a
+program may use those up at the moment of a partition's decision.
+"""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL);
@@ -44,16 +45,15 @@ logger = logging.getLogger("casty.cluster")
 
 
 class SqliteLease:
-    """A `casty.Lease` in a file, for nodes that run on one host.
+    """A `casty.Lease` in a file, for nodes on one host.
 
     >>> from casty import ClusterSettings, SqliteLease
     >>> settings = ClusterSettings(downing="lease_majority", lease=SqliteLease("shop-lease.db"))
 
-    All nodes name the same file, on a local disk: SQLite's locks do not hold on network file systems.
-    The file is made by the first node that starts. Each claim is one transaction, so a process that is
-    killed at any moment leaves a claim that is granted or one that was never made. Deleting the file
-    while nodes run forgets who lost; a new file has another identity, and nodes that start with it are
-    refused by those that run.
+    All nodes name the same file, on a local disk: SQLite's locks do not hold on network file systems. The file is made
+    by the first node to start. Each claim is one transaction, so a process killed at any moment leaves a claim either
+    granted or never made. Deleting the file while nodes run forgets who lost; a new file has another identity, and
+    nodes starting with it are refused by those that run.
 
     Parameters:
         path: File of the lease, the same for all nodes; a relative path is resolved at once. The folder has to
@@ -64,7 +64,7 @@ class SqliteLease:
         self._path = Path(path).absolute()
 
     async def identify(self) -> str:
-        """Read the random id in the file, which is made if it is not there.
+        """Read the random id in the file, made if it is not there.
 
         Returns:
             The id, 16 characters.
@@ -78,7 +78,7 @@ class SqliteLease:
         """Claim the right to go on without the others, in one transaction in a worker thread.
 
         Parameters:
-            claim: The side that claims, and the members it has lost.
+            claim: The claiming side, and the members it has lost.
 
         Returns:
             Whether the claim is granted: no member of its side has lost an earlier one.
@@ -149,7 +149,7 @@ async def ask_lease(lease: Lease | None, claim: LeaseClaim, timeout: float) -> L
 
 
 async def identify_lease(lease: Lease | None, timeout: float) -> str:
-    """Return what tells the lease from others, "" without one. LeaseError when it cannot be asked in time."""
+    """Return the identity of the lease among others, "" without one. LeaseError when it cannot be asked in time."""
     if lease is None:
         return ""
     with trio.move_on_after(timeout):

@@ -1,4 +1,4 @@
-"""Where a node's serving lease is shown to whoever does work that only one node may do."""
+"""A node's serving lease, as shown to exclusive work: work for one node alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from casty.protocol.split_brain.serving_lease import SERVING_TIME
 from casty.protocol.state.member import Member
 
 SLEEP_NOTICED = 0.1
-"""A host that slept for less has not outlived a grant."""
+"""A host asleep for less has not outlived a grant."""
 
 
 class ServingLease:
-    """Whether this node may do work that only one node of the cluster may do, right now.
+    """Whether this node may do work allowed to one node of the cluster alone, right now.
 
     Made by `Cluster.serving_lease`. Look at ``is_serving`` before each message, each reply and each
     write of such work, and do nothing while it is False: the node may be cut off, or was stopped for a
@@ -31,8 +31,8 @@ class ServingLease:
     >>> lease.is_serving
     True
 
-    The lease is for the whole node. It does not say which node the work belongs to: when that one is
-    lost, ask ``wait_free`` before you begin.
+    The lease is for the whole node. It does not say which node the work belongs to: when that one is lost, ask
+    ``wait_free`` before you begin.
     """
 
     def __init__(self, board: MembershipStatus) -> None:
@@ -45,10 +45,10 @@ class ServingLease:
 
     @property
     def is_serving(self) -> bool:
-        """Whether enough members have granted lately that no other side of a partition can go on."""
+        """Whether enough members have granted lately, so that no other side of a partition can go on."""
         now, slept = trio.current_time(), time_asleep()
         if slept > self._slept + SLEEP_NOTICED:
-            # The host stood still, and so did its monotonic clock: what was granted before counts no more.
+            # The host stood still, and so did its monotonic clock: earlier grants count no more.
             self._slept, self._awake_since = slept, now
         return now < self._until and self._until - SERVING_TIME >= self._awake_since and not self._board.ended
 
@@ -58,7 +58,7 @@ class ServingLease:
             await self._changed.wait()
 
     async def wait_lapsed(self) -> None:
-        """Return once this node does not serve, at the very time at which that begins."""
+        """Return once this node does not serve, at the very time of the lapse."""
         while self.is_serving:
             with trio.move_on_at(self._until):
                 await self._changed.wait()
@@ -79,7 +79,7 @@ class ServingLease:
     async def wait_free(self, member: Member) -> None:
         """Return once ``may_take_over`` holds: a few seconds after its ``MemberLeft`` at most.
 
-        Work that ``member`` has handed over itself need not wait for that.
+        Work handed over by ``member`` itself need not wait for it.
 
         Parameters:
             member: A member as `MemberLeft` or a snapshot told it.

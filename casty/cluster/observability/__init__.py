@@ -1,1 +1,1 @@
-"""What a node tells about itself: its figures, and status reports."""
+"""A node's reports of itself: its figures, and status reports."""

@@ -1,4 +1,4 @@
-"""What the actors of the cluster count for `casty.ActorSystem.collect`, and what is read when it is called."""
+"""Counters of the cluster's actors for `casty.ActorSystem.collect`, and the gauges read when it is called."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ CLUSTER_METRICS: Final = (
     FRAMES_UNDELIVERED,
     FRAMES_UNKNOWN,
 )
-"""All that a node of a cluster has besides."""
+"""Further metrics of a node of a cluster."""
 
 UNKNOWN_NAMES_MAX: Final = 64
-"""Names of unknown control messages that are counted apart; peers choose them."""
+"""Names of unknown control messages counted apart; peers choose them."""
 OTHER: Final = "other"
-"""Stands for all names beyond those, and for whatever comes of who is no member."""
+"""Stands for all names beyond those, and for all names from strangers."""
 
 PRESENT: Final = tuple(status for status in MemberStatus if status is not MemberStatus.removed)
 
@@ -100,24 +100,24 @@ class ClusterMetrics:
         self.accusations = 0
         self.decode_errors = 0
         self.refused: Counter[str] = Counter()
-        """Messages that their senders may not send, by the names of their types or frames: see `access`."""
+        """Messages not permitted for their senders, by the names of their types or frames: see `access`."""
         self.unknown: Counter[str] = Counter()
-        """Control messages that this node does not know, by at most `UNKNOWN_NAMES_MAX` names and `OTHER`."""
+        """Control messages unknown to this node, by at most `UNKNOWN_NAMES_MAX` names and `OTHER`."""
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
         """Phi of each monitored node now; the heartbeat actor puts it here."""
 
     def note_sent(self, name: str, size: int) -> None:
-        """Count a control message that the transport took, by its name on the wire."""
+        """Count a control message taken by the transport, by its name on the wire."""
         self.sent[name] += 1
         self.sent_bytes[name] += size
 
     def note_received(self, name: str, size: int) -> None:
-        """Count a control message that was decoded: of a type that this node knows, so the names are few."""
+        """Count a decoded control message: of a type known to this node, so the names are few."""
         self.received[name] += 1
         self.received_bytes[name] += size
 
     def note_unknown(self, name: str) -> bool:
-        """Count a control message that this node does not know; "" for who is no member. Whether its name is new."""
+        """Count a control message unknown to this node; "" for a stranger's. Return whether its name is new."""
         shown = printable(name) or OTHER
         is_new = shown not in self.unknown
         if is_new and len(self.unknown) >= UNKNOWN_NAMES_MAX:

@@ -1,8 +1,7 @@
-"""Both ends of a status report: the node that tells it, and who asks for it from outside.
+"""Both ends of a status report: the telling node, and the asker outside of the cluster.
 
-Who asks is no member and becomes none. It says which version it speaks and asks on a lane of its
-own, the answer follows on the same connection, and that is the end of it: there is no link, no
-queue, and no address that anybody would dial.
+The asker is no member and becomes none. It says its version of the protocol and asks on a lane of its own, the answer
+follows on the same connection, and there it ends: without a link, a queue, or an address for anybody to dial.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import CLIENT, NONCE_BITS, PROTOCOL_MAX, PROTOCOL_MIN, Hello, Refused
 
 ANSWER_TIMEOUT = 2.0
-"""Seconds that the actors of a node have for their part of a report."""
+"""Seconds for the actors of a node to do their part of a report."""
 
 ASKER = NodeAddress("status", 1)
-"""What stands in the hello where a node has its address. Nobody dials it."""
+"""Stands in the hello for a node's address. Nobody dials it."""
 
 ANY_SYSTEM = ""
-"""In the hello of who asks: a node of whatever name."""
+"""System name in the hello of an asker: a node of any system."""
 
 
 class NoStatus(CastyError):
@@ -83,7 +82,7 @@ async def report_frames(node: ClusterNode) -> bytes:
 async def ask_status(
     network: Network, address: NodeAddress, *, system_name: str = ANY_SYSTEM, timeout: float = 5.0
 ) -> ClusterReport:
-    """Return what the node at ``address`` tells of its cluster. Raises NoStatus, which says why there is nothing.
+    """Return the report of the node at ``address`` on its cluster. Raises NoStatus with the reason where there is none.
 
     With a ``system_name`` a node of another name refuses. ``timeout`` seconds are for everything together.
     """

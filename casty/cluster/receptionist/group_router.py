@@ -15,12 +15,12 @@ M = TypeVar("M")
 
 RECEPTIONIST: Final = "/_cluster/_receptionist"
 FIRST_MESSAGES_MAX: Final = 1_000
-"""Messages that wait for the first listing, which comes at once; beyond it they are dead letters."""
+"""Messages waiting for the first listing, due at once; beyond it they are dead letters."""
 
 
 @dataclass(frozen=True, eq=False)
 class GroupRouter(Router[M]):
-    """A router to the actors that offer a service: made by ``Routers.group``."""
+    """A router to the actors of a service: made by ``Routers.group``."""
 
     key: ServiceKey[M]
     """Key of the service whose instances are the routees."""
@@ -32,7 +32,7 @@ class GroupRouter(Router[M]):
         """Make the behaviour that asks the receptionist for the routees. For the library.
 
         Returns:
-            What the actor does.
+            The behaviour of the router.
         """
         return Setup(self._start)
 
@@ -51,13 +51,13 @@ class GroupRouter(Router[M]):
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The receptionist's news, told apart from what is to be routed."""
+    """News of the receptionist, told apart from messages to be routed."""
 
     listing: Listing[Any]
 
 
 class _Group(Generic[M]):
-    """The routees of one group, and the messages that came before the first listing."""
+    """Routees of one group, and the messages from before the first listing."""
 
     def __init__(self, router: GroupRouter[M], ctx: ActorContext[M]) -> None:
         self._routees = Routees(router, ctx)

@@ -34,12 +34,12 @@ OFFER_INTERVAL = 0.05
 """A change of the services costs every node a new snapshot, so a burst of them makes at most 20 of them a second."""
 
 MISFITS_NOTED_MAX = 256
-"""Pairs of keys with one name and different types that are told once each; more of them are not told."""
+"""Pairs of keys with one name and different types, told once each; more of them are not told."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """The receptionist's note to itself: say what this node offers, if that has changed."""
+    """The receptionist's note to itself: tell this node's offer, if it has changed."""
 
 
 Subscriber: TypeAlias = tuple[ServiceKey[Any], ActorRef[Listing[Any]]]
@@ -98,7 +98,7 @@ class ReceptionistDriver:
         self._offer(self._listings.register(service))
 
     def _offer(self, is_changed: bool) -> None:
-        """Have the cluster told: at once, or with all else that changes within `OFFER_INTERVAL` of the last time."""
+        """Have the cluster told: at once, or with all further changes within `OFFER_INTERVAL` of the last time."""
         self._is_changed = self._is_changed or is_changed
         if self._is_changed and not self._is_offering:
             self._is_offering = True
@@ -193,7 +193,7 @@ class ReceptionistExtension(ClusterExtension):
         """The receptionist; None before the node has started."""
 
     def start(self, node: ExtensionNode) -> None:
-        """Spawn the actor, and have it offer what is made by ``Behaviors.discoverable``."""
+        """Spawn the actor, and have it offer the actors made by ``Behaviors.discoverable``."""
         ref = self.ref = node.spawn(receptionist_behavior(node.inside), "_receptionist")
 
         def offer(key: object, actor: ActorRef[Never]) -> None:

@@ -1,4 +1,4 @@
-"""The protocol of the receptionist: who offers a service, who looks for one."""
+"""Protocol of the receptionist: offers of services, and searches for them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class ServiceInstance(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[M]):
-    """Who offers a service right now: the instances on reachable members, by node and path."""
+    """The offers of a service right now: the instances on reachable members, by node and path."""
 
     key: ServiceKey[M]
-    """The key that was asked for."""
+    """The key of the search."""
     instances: tuple[ServiceInstance[M], ...]
     """Instances on reachable members, by node and path; empty when nobody offers the service."""
 
@@ -66,9 +66,9 @@ class Deregister(Generic[M]):
     """Offer the actor under this key no more."""
 
     key: ServiceKey[M]
-    """The key that `Register` named."""
+    """The key of the `Register`."""
     ref: ActorRef[M]
-    """The ref that `Register` named."""
+    """The ref of the `Register`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ class Subscribe(Generic[M]):
     key: ServiceKey[M]
     """Name and message type of the service."""
     reply_to: ActorRef[Listing[M]]
-    """Where each `Listing` goes, until that actor stops."""
+    """Receiver of each `Listing`, until that actor stops."""
 
 
 # Any, because a receptionist serves keys of all message types and the key is invariant in its own.
 ReceptionistCmd: TypeAlias = Register[Any] | Deregister[Any] | Find[Any] | Subscribe[Any]
-"""Everything that a receptionist accepts."""
+"""Messages accepted by a receptionist."""

@@ -1,1 +1,1 @@
-"""Messages between actors of two nodes: refs to others, what waits for them, what comes in."""
+"""Messages between actors of two nodes: refs to others, waiting messages, incoming ones."""

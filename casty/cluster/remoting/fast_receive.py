@@ -1,10 +1,10 @@
 """The quick way of a message from its frame into a mailbox, or into the slot of an ask.
 
-Owns what is remembered of heads that have come before: how their messages are made, and whose mailbox
-they go to. A head is compared as bytes, so a message under a known head costs no look at its path, the
-name of its type, or what the actor takes. Whatever is not as usual (a new head, no room, an actor that has
-stopped) goes the long way, which decides and explains. Only a message that cannot be made is refused from
-here: making it once more would give a hostile peer twice the time for the same bytes.
+Owns the memory of heads seen before: how their messages are made, and whose mailbox they go to. A head is compared as
+bytes, so a message under a known head costs no look at its path, the name of its type, or the types taken by the actor.
+Anything unusual (a new head, no room, a stopped actor) goes the long way, to be decided and explained there. Only a
+message impossible to make is refused from here: making it once more would give a hostile peer twice the time for the
+same bytes.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from casty.wire.frame import FrameKind
 from casty.wire.limits import scan
 
 HEADS_MAX = 8_192
-"""Heads that are remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""
+"""Heads remembered, with half a kilobyte each. A peer can have some forgotten, and gains nothing."""
 
 ENVELOPE = FrameKind.ENVELOPE
 NO_HEAD = b"\0"
-"""What no first bytes of a body are equal to, if there are none."""
+"""Equal to no first bytes of a body, where there are none."""
 _unpackb = msgpack.unpackb
 
 
 class CachedTarget:
-    """Where the messages, or the requests, under one head go, and what makes them."""
+    """Target of the messages, or the requests, under one head, and their maker."""
 
     __slots__ = ("decode", "entry", "envelope", "is_asked", "mailbox", "path")
 
@@ -56,8 +56,8 @@ class CachedTarget:
 class FastReceive:
     """The quick way of one node.
 
-    ``take_frame`` is the long way from its start, for the body of an ENVELOPE; ``deliver`` is its end, for a
-    message that was made already, and the size of the body; ``refuse`` is its end for one that cannot be made.
+    ``take_frame`` is the long way from its start, for the body of an ENVELOPE; ``deliver`` is its end, for a message
+    made already, and the size of the body; ``refuse`` is its end for one impossible to make.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class FastReceive:
         self._members: dict[int, UniqueAddress] = {}
         """Peers found among these runs, by where they are in memory: to compare them takes ten times as long."""
         self._member: UniqueAddress | None = None
-        """The one that the last message of a member came from."""
+        """Sender of the last message of a member."""
         self._asker: UniqueAddress | None = None
         self._waiting: AskerRequests | None = None
-        """The requests of that node, from which the last one came, that wait: it may withdraw them."""
+        """The waiting requests of that node, the sender of the last one: it may withdraw them."""
         self._ways: dict[bytes, CachedTarget | TypeEntry] = {}
-        """What is known of heads; for that of replies, which are found by their tails, what makes them."""
+        """Targets by head; for heads of replies, found by their tails, their makers."""
 
     @trio.lowlevel.enable_ki_protection
     def take(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
-        """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return where that is."""
+        """Take the frames of kind ENVELOPE from ``start`` on, up to one of another kind; return its place."""
         if (peer is not self._member or self._runs is not self._board.runs) and not self._is_member(peer):
             return self._take_of_stranger(peer, frames, start)
         ways, small_max = self._ways, self._small_max
@@ -101,7 +101,7 @@ class FastReceive:
         place: CachedTarget | None = None
         mailbox: MessageQueue | None = None
         told: CachedTarget | None = None
-        """The last place: what ends a batch may have none."""
+        """The last place: the end of a batch may have none."""
         try:
             for kind, body in islice(frames, start, None):
                 if kind is not ENVELOPE:
@@ -145,7 +145,7 @@ class FastReceive:
 
     @trio.lowlevel.enable_ki_protection
     def take_view(self, peer: UniqueAddress, body: memoryview) -> None:
-        """Take the message in a large frame, which comes alone, as `take`: 0.97 of the time of an ask with 1 MiB."""
+        """Take the message in a large frame, alone in its batch, as `take`: 0.97 of the time of an ask with 1 MiB."""
         if not self._is_member(peer):
             self._take_frame(peer, body)
             return
@@ -166,7 +166,7 @@ class FastReceive:
         return True
 
     def _take_of_stranger(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
-        """Take the frames of who is no member the long way, which charges them."""
+        """Take the frames of a stranger the long way, to be charged there."""
         position = start
         for kind, body in islice(frames, start, None):
             if kind is not ENVELOPE:
@@ -176,7 +176,7 @@ class FastReceive:
         return position
 
     def learn(self, body: bytes | memoryview, envelope: Envelope) -> None:
-        """Remember the head of a message that was delivered, if all messages under it can go the same way."""
+        """Remember the head of a delivered message, if all messages under it can go the same way."""
         path, uid, message, name, _, headers = envelope
         entry = self._node.codec.entry_of(name)
         if entry is None or headers is not None:
@@ -186,7 +186,7 @@ class FastReceive:
             remember(self._ways, head, entry)
             return
         ref: OwnRef[Never] | None = self._node.kernel.targets.get(path)
-        # What an actor takes is known by class, once it has been found out; an actor of the library never lists any.
+        # The types taken by an actor are known by class, once found out; an actor of the library never lists any.
         if not isinstance(ref, LocalRef) or type(message) not in ref.admitted or uid not in (0, ref.uid):
             return
         remember(self._ways, head, CachedTarget(entry, ref.mailbox, envelope))
@@ -212,7 +212,7 @@ class FastReceive:
     def _take_other(
         self, peer: UniqueAddress, body: bytes | memoryview, end: int, way: CachedTarget | TypeEntry | None
     ) -> bool:
-        """Take an ask, a reply, a message whose head is new, or one that is large; whether it went the quick way."""
+        """Take an ask, a reply, a message under a new head, or a large one; return whether it went the quick way."""
         if way is not None and (len(body) < self._elements_max or self._is_bounded(body, end, way)):
             if isinstance(way, TypeEntry):
                 is_taken = self._take_reply(peer, body, end, way)
@@ -226,7 +226,7 @@ class FastReceive:
         return False
 
     def _is_bounded(self, body: bytes | memoryview, end: int, way: CachedTarget | TypeEntry) -> bool:
-        """Whether a message has no more values than it may; what is over, the long way refuses."""
+        """Whether a message is within its bound of values; the long way refuses one beyond it."""
         has_tail = isinstance(way, TypeEntry) or way.is_asked
         limits = self._node.settings.limits
         try:
@@ -287,9 +287,9 @@ class FastReceive:
         envelope: Envelope,
         error: Exception,
     ) -> None:
-        """Refuse a message that could not be made, with what was raised.
+        """Refuse a message impossible to make, with the error.
 
-        The long way makes it of what is no message, and of a type that was declared anew since its head was learned.
+        The long way makes it of a body that is no message, and of a type declared anew since its head was learned.
         """
         if isinstance(error, MemoryError):
             raise error
@@ -334,7 +334,7 @@ class FastReceive:
             receive_backpressure.weigh(ref, message)
 
     def _note(self, peer: UniqueAddress, count: int, place: CachedTarget | None) -> None:
-        """Count what came the quick way, and now and then have the mailbox of the last actor looked at."""
+        """Count messages of the quick way, and now and then have the mailbox of the last actor looked at."""
         local, receive_backpressure = self._local, self._node.receive_backpressure
         before = local.delivered
         local.delivered += count

@@ -1,4 +1,4 @@
-"""Where frames and news of links come in: decode, then tell the actor that is responsible."""
+"""Entry of frames and news of links: decode, then tell the responsible actor."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ UNANSWERABLE: dict[NoticeCode, str] = {
     "ill_typed": "that node could not read this message, and its log says why",
     "refused": "only members of its cluster may send it this message, of actors of their own",
 }
-"""What is told to an ask whose request another node cannot read, or does not take from this one."""
+"""Answers to an ask whose request another node cannot read, or does not take from this one."""
 
 
 class Inbound:
-    """The handler that the transport of one node reports to."""
+    """Handler of the reports of one node's transport."""
 
     def __init__(self, node: ClusterNode, local: LocalTransport) -> None:
         self._node = node
@@ -52,11 +52,11 @@ class Inbound:
         )
 
     def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
-        """Take the messages from ``start`` on, up to a frame of another kind, and return where that is."""
+        """Take the messages from ``start`` on, up to a frame of another kind, and return its place."""
         return self._fast_receive.take(peer, frames, start)
 
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes | memoryview) -> None:
-        """Take one frame. A message that cannot be decoded is counted and answered; the link lives."""
+        """Take one frame. A message impossible to decode is counted and answered; the link lives."""
         try:
             match kind:
                 case _ if kind in RESTRICTED and not self._admits(peer, RULES[kind], kind, kind.name):
@@ -114,7 +114,7 @@ class Inbound:
                 self._node.subsystems.heartbeat.tell(LinkLost(peer))
 
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
-        """Pass on that nobody answered; messages for who is no member do not wait for another attempt."""
+        """Pass on that nobody answered; messages for strangers do not wait for another attempt."""
         node = self._node
         node.contacts.failed(address, reason)
         if lane is Lane.control:
@@ -131,7 +131,7 @@ class Inbound:
             self._node.subsystems.topology.tell(HelloRefused(address, printable(refusal.reason)))
 
     def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
-        """Log whom this node has refused."""
+        """Log a peer refused by this node."""
         if refusal == HUNG_UP:  # a check of the port, or a node that was stopped: none of them is in the wrong
             self._complaints.debug(host, f"a connection from there ended: {refusal.reason}")
             return
@@ -143,7 +143,7 @@ class Inbound:
         say(host, f"a connection from there was refused: {refusal.reason}{who}")
 
     def incarnation_seen(self, node: UniqueAddress) -> None:
-        """Pass on which run answers at an address."""
+        """Pass on the run answering at an address."""
         if node == self._node.self_node:
             return
         self._node.subsystems.heartbeat.tell(RunSeen(node))
@@ -158,7 +158,7 @@ class Inbound:
         return await report_frames(self._node)
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
-        """Make dead letters of what was for actors; control messages are repeated by their machines."""
+        """Make dead letters of messages for actors; control messages are repeated by their machines."""
         if self._node.paused_sends is not None:
             for frame in body_frames:
                 if frame[HEADER_BYTES - 1] == FrameKind.SLICE:
@@ -185,12 +185,12 @@ class Inbound:
             node.refuse(peer, message, error)
 
     def _unknown(self, peer: UniqueAddress, name: str) -> None:
-        """Ignore and count a control message that this node does not know: its sender may be newer."""
+        """Ignore and count a control message unknown to this node: its sender may be newer."""
         if self._node.cluster_metrics.note_unknown(name if self._node.is_member(peer) else ""):
             self._complaints.info(peer.address, f"sends {printable(name)}, which this node does not know and ignores")
 
     def _admits(self, peer: UniqueAddress, rule: Rule, message: object, name: str) -> bool:
-        """Return whether a peer may send a message; what it may not is counted and named in the log."""
+        """Return whether a peer may send a message; another one is counted and named in the log."""
         node = self._node
         is_inviter = not node.board.runs and node.may_welcome(peer)
         if admits(rule, peer, message, is_member=node.is_member(peer), is_inviter=is_inviter):
@@ -217,7 +217,7 @@ class Inbound:
             self._fast_receive.learn(body, envelope)
 
     def _refuse(self, peer: UniqueAddress, error: DecodeError) -> None:
-        """Have the sender of a message told that it cannot be made here, and why not in this node's log."""
+        """Tell the sender of a message that it cannot be made here, and log the reason on this node."""
         self._not_delivered(peer, Notice(_code_of(error), error.path, error.uid, error.name, error.ask))
         self._complain(peer, error)
         slot = self._node.kernel.target(error.path, error.uid)
@@ -235,7 +235,7 @@ class Inbound:
     def _deliver(self, peer: UniqueAddress, envelope: Envelope, size: int, cost: int = 0) -> bool:
         """Hand a message over, or have its sender told why not; whether somebody got it.
 
-        ``cost`` is what one of a stranger takes up while it waits.
+        ``cost`` is the room of a stranger's message while it waits.
         """
         path, uid, message, name, wait, _ = envelope
         if is_internal(path):
@@ -284,9 +284,9 @@ class Inbound:
             self._bury(peer, notice, node.self_node.address)
 
     def _bury(self, peer: UniqueAddress, notice: Notice, at: NodeAddress, *, incarnation: int = 0) -> None:
-        """Make a dead letter of what was not delivered at a node, or came from ``peer``.
+        """Make a dead letter of a message undelivered at a node, or sent by ``peer``.
 
-        One about who is no member holds the beginnings of its texts alone: those are charged to nobody.
+        One about a stranger holds the beginnings of its texts alone: those are charged to nobody.
         """
         path, shown = notice.path, None
         if not self._node.is_member(peer):
@@ -304,7 +304,7 @@ class Inbound:
             self._refuse_ask(notice.ask, AskFailed(told, "not_delivered"))
 
     def _refuse_ask(self, number: int, error: AskFailed) -> None:
-        """Fail an ask of this node by its number, which only those know who were sent its request."""
+        """Fail an ask of this node by its number, known only to the receivers of its request."""
         for slot in self._node.kernel.asks.values():
             if slot.uid == number:
                 slot.refuse(error)
@@ -316,7 +316,7 @@ def _beginning(text: str) -> str:
 
 
 def _code_of(error: DecodeError) -> NoticeCode:
-    """Return what the sender of a message is told of why it cannot be made here."""
+    """Return the reason, for the sender of a message, why it cannot be made here."""
     match error:
         case UnknownTypeError():
             return "unknown_type"

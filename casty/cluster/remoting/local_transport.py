@@ -1,4 +1,4 @@
-"""The receiving end of delivery: envelopes that arrive for actors of this node."""
+"""Receiving end of delivery: envelopes for actors of this node."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from casty.wire.envelope import NoticeCode, Wait
 
 
 class LocalTransport:
-    """Delivers what other nodes send to the actors of one system.
+    """Delivers messages of other nodes to the actors of one system.
 
-    Actors of the library are not reachable by path from outside, except the cluster actor, the
-    slots of pending asks, and what extensions open of theirs.
+    Actors of the library are not reachable by path from outside, except the cluster actor, the slots of pending asks,
+    and the actors opened by extensions.
 
     Parameters:
-        system: System whose actors get what arrives.
+        system: System of the receiving actors.
     """
 
     def __init__(self, system: ActorSystem) -> None:
         self._kernel = kernel_of(system)
         self._acceptances = Acceptances()
         self.receive_backpressure: ReceiveBackpressure | None = None
-        """Where messages wait for actors that cannot keep up; without, there is no waiting for room."""
+        """Queues for actors unable to keep up; without it, there is no waiting for room."""
         self.open_paths: OpenPaths = OPEN_PATHS
-        """Actors of the library that other nodes may send to, and what; the cluster adds those of its extensions."""
+        """Actors of the library open to other nodes, with their messages; the cluster adds those of its extensions."""
         self.delivered: int = 0
-        """Messages and replies that reached an actor or an ask."""
+        """Messages and replies handed to an actor or an ask."""
         self.refused: int = 0
-        """Messages that no actor could take."""
+        """Messages no actor could take."""
 
     def deliver(
         self,
@@ -52,18 +52,18 @@ class LocalTransport:
         *,
         asker: UniqueAddress | None = None,
     ) -> NoticeCode | None:
-        """Hand a message that arrived to the actor at its path. For the cluster actor.
+        """Hand a received message to the actor at its path. For the cluster actor.
 
         Parameters:
             path: Path of the actor.
-            uid: Which actor of that path; 0 is whichever has it now.
+            uid: Number of the actor with that path; 0 is any.
             message: The decoded message.
             name: Wire name of the message's type, for an error.
             wait: Time left and token of an ask; None for a tell.
-            asker: Node that asks and alone can withdraw it; None for a tell.
+            asker: The asking node, alone in being able to withdraw it; None for a tell.
 
         Returns:
-            None when it was taken, or is a reply that comes too late; else why not: there is no such actor, or it takes
+            None when it was taken, or is a late reply; else why not: there is no such actor, or it takes
                 other types.
         """
         kernel = self._kernel
@@ -113,7 +113,7 @@ class LocalTransport:
         wait: Wait | None,
         asker: UniqueAddress | None,
     ) -> NoticeCode | None:
-        """Hand over a message of who is no member; by way of an adapter too it waits where such messages wait."""
+        """Hand over a message of a stranger; by way of an adapter too it waits where such messages wait."""
         cell = target.owner()
         if cell is None:
             is_taken = target.deliver(message)
@@ -138,7 +138,7 @@ class LocalTransport:
         return Request(message, kernel.now() + wait[0], wait[1], None if asker is None else kernel.requests_of(asker))
 
     def reply(self, serial: int, uid: int, message: object, name: str) -> bool:
-        """Hand a reply to the ask that waits for it. For the cluster actor.
+        """Hand a reply to the waiting ask. For the cluster actor.
 
         Parameters:
             serial: Number of the ask.
@@ -171,9 +171,9 @@ class LocalTransport:
     def _find(
         self, kernel: Kernel, path: str, uid: int, message: object, name: str
     ) -> OwnRef[Never] | NoticeCode | None:
-        """Return who is to get the message, or why nobody is: the long way, for a type that is new at its actor.
+        """Return the receiver of the message, or why there is none: the long way, for a type new at its actor.
 
-        None for a reply that comes too late: it is a dead letter here, and no matter of the node that answers.
+        None for a late reply: it is a dead letter here, and no matter of the answering node.
         """
         if is_internal(path) and rule_of(self.open_paths, path, message) is None:
             return "no_actor"

@@ -1,8 +1,8 @@
-"""Which asks of this node will get no reply because the run that has their requests was removed.
+"""Asks of this node without a reply to come, since the run with their requests was removed.
 
-Owns up to which ask requests can lie with each member that is not linked now. A request names a run, or whoever runs at
-an address; of the latter, those that began before the last link to the run was lost went to it, if they went anywhere:
-later ones wait for the next link, or another run has them.
+Owns up to which ask requests can lie with each member without a link now. A request names a run, or any run at an
+address; of the latter, those begun before the last link to the run was lost went to it, if they went anywhere: later
+ones wait for the next link, or another run has them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from casty.runtime.system.kernel import Kernel
 
 
 class OpenAsks:
-    """The asks of one node, and those that it has handed on. ``is_member`` says of which runs to remember anything."""
+    """Asks of one node, made or handed on by it. ``is_member`` says of which runs to remember anything."""
 
     def __init__(self, kernel: Kernel, is_member: Callable[[UniqueAddress], bool]) -> None:
         self._kernel = kernel
@@ -33,16 +33,16 @@ class OpenAsks:
             self._latest[peer] = self._kernel.ask_serial
 
     def fail(self, gone: UniqueAddress) -> None:
-        """End the asks whose requests went to a run that was removed, and to nobody else who could answer.
+        """End the asks whose requests went to a removed run, and to nobody else able to answer.
 
-        What was never written has become a dead letter by now, and its ask has ended as not sent.
+        A request never written has become a dead letter by now, and its ask has ended as not sent.
         """
         latest = self._latest.pop(gone, 0)
         failed = AskFailed(f"no reply from {gone.address}: the node was removed", "node_removed")
         for serial, slot in list(self._kernel.asks.items()):
             if slot.asked is not None and self._is_lost(slot.asked, gone, serial <= latest):
                 slot.refuse(AskFailed(f"{failed}{slot.asked.sent_to()}", failed.failure))
-        # Of those that went to whoever runs at the address, nobody knows whether this run had them, or the next one.
+        # Of those for any run at the address, nobody knows whether this run had them, or the next one.
         self._kernel.fail_relayed(lambda ref: isinstance(ref, RemoteRef) and ref.run == gone, failed)
 
     def _is_lost(self, request: Request, gone: UniqueAddress, is_early: bool) -> bool:

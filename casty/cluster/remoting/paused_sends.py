@@ -1,8 +1,8 @@
-"""Messages that wait at this node for their turn at an actor of another node.
+"""Messages waiting at this node for their turn at an actor of another node.
 
-Owns the order between large messages and all others to the same actor: while a large message is on
-its way over the large lane, those that come after it wait here, and only they. It decides what to
-send and when; the bytes of slices are made in `casty.wire.chunking.chunks`.
+Owns the order between large messages and all others to the same actor: while a large message is on its way over the
+large lane, later ones wait here, and only they. It decides what to send and when; the bytes of slices are made in
+`casty.wire.chunking.chunks`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ PAUSED_MAX = 4_096
 """Actors for which other nodes may have this one hold messages back."""
 
 OVER_WITHIN = 5.0
-"""Seconds after which slices that were written are lost with the link, however politely that has ended."""
+"""Seconds after which written slices are lost with the link, however politely that has ended."""
 
 STALE_AFTER = KEPT_SECONDS / 2
-"""Seconds after which a large message that the other node has goes there once more, before its LARGE: the actor has
-asked to hold back meanwhile, and the node may have dropped it. The half is for LARGE to get there."""
+"""Seconds before a large message, arrived at the other node, goes there once more, before its LARGE: the actor has
+asked to hold back meanwhile, and the node may have dropped it. The half is for LARGE to get there.
+"""
 
 REASONS = {
     ChunkOutcome.no_room: "the other node has no room for more large messages",
@@ -38,20 +39,21 @@ REASONS = {
 }
 
 FOR_MEMBERS: Final = "the node there is no member, and a message that is larger than a frame goes to members alone"
-"""A node puts together no slices of who is no member, so it cuts none for such either: each of them could ask for
-megabytes, read them, and never say that they have arrived. 120 had a node keep 700 MiB."""
+"""A node puts together no slices of strangers, so it cuts none for them either: each of them could ask for megabytes,
+read them, and never say that they have arrived. 120 had a node keep 700 MiB.
+"""
 
 TakeDead = Callable[[UniqueAddress, Sequence[bytes], str], None]
 
 
 class LargeFrame(bytes):
-    """What stands for a large message on the ordinary lane, with the frame that it stands for."""
+    """Placeholder of a large message on the ordinary lane, with its frame."""
 
     envelope: bytes
 
     @classmethod
     def of(cls, number: int, envelope: bytes) -> LargeFrame:
-        """Return what stands for the message in ``envelope``, whose slices have a number."""
+        """Return the placeholder of the message in ``envelope``, by the number of its slices."""
         frame = cls(large_frame(number))
         frame.envelope = envelope
         return frame
@@ -59,32 +61,32 @@ class LargeFrame(bytes):
 
 @dataclass(slots=True, eq=False)
 class _Large:
-    """A large message of which the other node does not have all slices yet."""
+    """A large message still to arrive whole at the other node."""
 
     number: int
     to: UniqueAddress
     frame: bytes
     since: float
-    """When its slices were made, or, once they have arrived, when that was heard."""
+    """Time at which its slices were made, or, once they have arrived, at which that was heard."""
     has_arrived: bool = False
     hold: _Hold | None = None
 
 
 @dataclass(slots=True, eq=False)
 class _Hold:
-    """What waits for one actor: all that was sent since a large message, or since its node asked to pause."""
+    """Messages waiting for one actor: all those sent since a large message, or since its node asked to pause."""
 
     to: UniqueAddress
     path: str
     since: float
     paused_by: UniqueAddress | None = None
-    """The run that asked to hold back, which alone ends that."""
+    """The run that asked to hold back; it alone ends that."""
     waiting: deque[bytes | _Large] = field(default_factory=lambda: deque[bytes | _Large]())
 
 
 @dataclass(slots=True, eq=False)
 class _Peer:
-    """What waits for all actors of one node, and the senders that wait for room."""
+    """Messages waiting for all actors of one node, and the senders waiting for room."""
 
     messages: int = 0
     bytes: int = 0
@@ -127,7 +129,9 @@ class PausedSends:
         return FOR_MEMBERS if self._is_large(frame) and not self._transport.is_of_members(to) else None
 
     def tell(self, to: UniqueAddress, path: str, frame: bytes) -> bool:
-        """Take a frame that is large or whose actor has a hold; False when there is no room, or it is refused."""
+        """Queue a frame behind a large or paused one to the same actor; return False without room, or where it is
+        refused.
+        """
         peer = self._peers.get(to.address)
         if self.refusal(to, frame) or (peer is not None and (peer.senders or not self._has_room(peer, frame))):
             return False
@@ -142,14 +146,14 @@ class PausedSends:
         return True
 
     def follow(self, to: UniqueAddress, path: str, frame: bytes) -> None:
-        """Put a small frame behind what waits for an actor, however much that is: there is one for each ask at most."""
+        """Put a small frame behind those waiting for an actor, however many: there is one for each ask at most."""
         if self.has(to, path):
             self._append(to, path, frame, frame)
 
     async def send(self, to: UniqueAddress, path: str, frame: bytes, deadline: float | None = None) -> None:
         """Take such a frame, waiting for room; cancelled, it was not taken. For ``deadline`` see `SendQueue.put`.
 
-        One that is refused by then becomes a dead letter.
+        A frame refused by then becomes a dead letter.
         """
         is_first, is_request = True, deadline is not None
         while (peer := self._peers.get(to.address)) is not None:
@@ -187,7 +191,7 @@ class PausedSends:
                 await self._transport.send_wait(to, Lane.ordinary, frame, deadline)
 
     def pause(self, peer: UniqueAddress, path: str) -> None:
-        """Hold back what is for an actor of a node, until that node says otherwise or its link is lost."""
+        """Hold back messages for an actor of a node, until that node says otherwise or its link is lost."""
         key = peer.address, path
         if key in self.by_actor or len(self.by_actor) < PAUSED_MAX:
             self._hold(peer, path).paused_by = peer
@@ -224,7 +228,7 @@ class PausedSends:
             self._fail(large, reason)
 
     def link_lost(self, peer: UniqueAddress, reason: str, *, graceful: bool) -> None:
-        """Give up the messages whose slices were written to a link that has ended.
+        """Give up the messages whose slices were written to an ended link.
 
         An idle link ends gracefully while slices for the next one may wait already.
         """
@@ -233,14 +237,14 @@ class PausedSends:
             self._fail(large, reason)
 
     def forget(self, node: UniqueAddress, reason: str) -> None:
-        """Make dead letters of what waits for a run that was removed."""
+        """Make dead letters of messages waiting for a removed run."""
         runs = 0, node.incarnation
         for hold in [one for one in self.by_actor.values() if one.to.address == node.address]:
             if hold.to.incarnation in runs:
                 self._drop(hold, reason)
 
     def close(self, reason: str) -> None:
-        """Make dead letters of all that waits."""
+        """Make dead letters of all waiting messages."""
         for hold in list(self.by_actor.values()):
             self._drop(hold, reason)
 
@@ -253,7 +257,7 @@ class PausedSends:
         return len(frame) - LENGTH_BYTES > self._limits.frame_bytes_max
 
     def _has_room(self, peer: _Peer, frame: bytes, *, parts: int = 1) -> bool:
-        """Whether there is room, in one of so many parts of what there may be."""
+        """Whether there is room, in one of so many parts of the whole."""
         if not peer.messages:
             return True
         messages_max, bytes_max = self._limits.outbound_messages_max // parts, self._limits.outbound_bytes_max // parts
@@ -305,7 +309,7 @@ class PausedSends:
             self._dead_frames(hold.to, [frame], reason)
 
     def _advance(self, hold: _Hold | None) -> None:
-        """Send what no large message holds back any more."""
+        """Send the messages held back by no large one any more."""
         if hold is None or hold.paused_by is not None:
             return
         frames: list[bytes] = []
@@ -329,10 +333,10 @@ class PausedSends:
         self._send_again(hold, oldest)
 
     def _send_again(self, hold: _Hold, oldest: float) -> None:
-        """Send the slices of what has arrived, and waited here since, for so long that the node may have dropped it.
+        """Send slices again once they have arrived and waited here for so long that the node may have dropped them.
 
-        No LARGE has gone out for them, so they are delivered once at most. The number stays: what the node has of it
-        gives its room to what comes.
+        No LARGE has gone out for them, so they are delivered once at most. The number stays: the slices still held by
+        the node give their room to the new ones.
         """
         stale = [one for one in hold.waiting if isinstance(one, _Large) and one.has_arrived and one.since < oldest]
         for large in stale:

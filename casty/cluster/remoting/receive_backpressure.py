@@ -1,18 +1,18 @@
-"""Messages from other nodes for actors that cannot keep up, and who was asked to hold back.
+"""Messages from other nodes for actors unable to keep up, and the nodes asked to hold back.
 
-Owns what arrives for an actor whose mailbox is full, long or heavy, from the moment that this is noticed: a node
-that fills it is asked to pause, and what is under way meanwhile waits, in order. Once there is room again the node
-is asked to go on. So a sender's ``await ref.send(...)`` waits for room in a mailbox on another node, and other
-actors, of the same link too, notice nothing. It decides nothing about what is dropped by local policies.
+Owns the messages for an actor with a full, long or heavy mailbox, from the moment of its notice: a node filling it is
+asked to pause, and messages under way meanwhile wait, in order. Once there is room again the node is asked to go on. So
+a sender's ``await ref.send(...)`` waits for room in a mailbox on another node, and other actors, of the same link too,
+notice nothing. Drops are left to local policies.
 
-Each member has a queue of its own at an actor: see `FairQueue`. What waits there is in the mailbox
-(`MessageQueue.flows`) or, where that is small, here, until it finds room. So a node that sends more than an actor
-handles waits for itself, and is asked to pause alone.
+Each member has a queue of its own at an actor: see `FairQueue`. Its messages wait in the mailbox (`MessageQueue.flows`)
+or, where that is small, here, until they find room. So a node sending more than an actor handles waits for itself, and
+is asked to pause alone.
 
-All who are no members have one queue together in each mailbox, the `Crowd`, whatever its policy, and all of these
-queues together hold no more than a part of what strangers may take up of a node. What is beyond it is a dead letter.
-Strangers are not asked to pause: their links are read at a bounded pace anyway, nobody answers for what they promise,
-and to read no more of a link would keep back what is for actors that keep up.
+All strangers have one queue together in each mailbox, the `Crowd`, whatever its policy, and all of these queues
+together hold no more than a part of the room for strangers on a node. A message beyond it is a dead letter. Strangers
+are not asked to pause: their links are read at a bounded pace anyway, nobody answers for their promises, and reading a
+link no further would keep back messages for actors that keep up.
 """
 
 from __future__ import annotations
@@ -53,33 +53,34 @@ LOOKED_AT_EVERY = 64
 LOOK_AGAIN = 0.01
 """Seconds between two looks at a mailbox that has to become shorter, as long as it does."""
 LOOK_AGAIN_MAX = 0.32
-"""The same while nothing is taken: twice as long each time. 500 actors that took a message a second each cost a quarter
-of a core for the looks at them."""
+"""The same while nothing is taken: twice as long each time. 500 actors taking a message a second each cost a quarter of
+a core for the looks at them.
+"""
 ASK_AGAIN = 0.5
-"""Seconds after which a node that goes on sending is asked to pause once more."""
+"""Seconds before a node still sending is asked to pause once more."""
 
 BACKLOG_BYTES_MAX = 16 * 1024 * 1024
-"""Bytes of messages of one sender that wait for one actor after it was asked to pause: more than can be under way."""
+"""Bytes of messages of one sender waiting for one actor after it was asked to pause: more than can be under way."""
 BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
 """The same, for all actors together."""
 
 
 @dataclass(slots=True, eq=False)
 class _Backlog:
-    """What waits for one actor, with its size by sender, and the nodes that pause."""
+    """Messages waiting for one actor, with their size by sender, and the pausing nodes."""
 
     ref: LocalRef[Never]
     waiting: FairQueue[tuple[Hashable, object, int]] = field(
         default_factory=lambda: FairQueue[tuple[Hashable, object, int]]()
     )
     bytes: dict[Hashable, int] = field(default_factory=lambda: dict[Hashable, int]())
-    """Of what waits here, and of what waits in the mailbox from who was asked to pause."""
+    """Of messages waiting here, and of those in the mailbox from senders asked to pause."""
     paused: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
     """When each of them was asked for the last time."""
 
 
 class ReceiveBackpressure:
-    """The backlogs of one node. ``start`` runs a function in a task that ends with the node's links."""
+    """Backlogs of one node. ``start`` runs a function in a task that ends with the node's links."""
 
     def __init__(
         self,
@@ -98,14 +99,14 @@ class ReceiveBackpressure:
         self.sender: UniqueAddress | None = None
         """Whose frame is being handed over, noted ahead of each."""
         self.size = 0
-        """The bytes of that frame."""
+        """Bytes of that frame."""
         self.cost = 0
-        """What its message takes up while it waits; 0 for one of a member, which is charged to nobody."""
+        """Room of its message while it waits; 0 for one of a member, charged to nobody."""
         self.strangers = Allowance(shares(limits).mailboxes)
-        """What the messages of strangers take up in all mailboxes."""
+        """Room of strangers' messages in all mailboxes."""
 
     def run_in(self, nursery: trio.Nursery) -> None:
-        """Have the tasks that feed actors run there."""
+        """Have the feeding tasks of actors run there."""
         self._start = lambda backlog: nursery.start_soon(self._feed, backlog)
 
     def queue_for(self, mailbox: MessageQueue, member: UniqueAddress) -> tuple[deque[object], int]:
@@ -116,11 +117,13 @@ class ReceiveBackpressure:
         return mailbox.queue_for(member)
 
     def origin(self) -> Origin:
-        """Return where a message of who is no member comes from, with what it costs."""
+        """Return the origin of a stranger's message, with its cost."""
         return Origin(self.sender, self.cost, self.strangers)
 
     def take(self, ref: LocalRef[Never], message: object) -> None:
-        """Take a message for an actor that has a backlog, or has no room or other messages and gets one."""
+        """Take a message for an actor with a backlog, or without room or with other messages, and so with one from now
+        on.
+        """
         peer, mailbox = self.sender, ref.mailbox
         if peer is not None and mailbox.flows:
             self._promote(ref, peer)
@@ -134,7 +137,7 @@ class ReceiveBackpressure:
         self._take_aside(ref, message, self.size)
 
     def _take_aside(self, ref: LocalRef[Never], message: object, size: int) -> None:
-        """Have a message wait for room in a small mailbox, behind others that do."""
+        """Have a message wait for room in a small mailbox, behind waiting ones."""
         backlog, peer, mailbox = self._of(ref), self.sender, ref.mailbox
         self._pause(peer, backlog)
         if not backlog.waiting and mailbox.offer(message):
@@ -147,7 +150,7 @@ class ReceiveBackpressure:
             self._kernel.dead_letter(message, ref, MAILBOX_FULL)
 
     def _promote(self, ref: LocalRef[Never], member: UniqueAddress) -> None:
-        """Have what a member has sent as a stranger wait as its own, ahead of what it sends from now on."""
+        """Have messages sent by a member as a stranger wait as its own, ahead of all from now on."""
         mailbox = ref.mailbox
         if mailbox.flows is None:
             return
@@ -177,7 +180,7 @@ class ReceiveBackpressure:
             self.weigh(ref, message)
 
     def _charge(self, backlog: _Backlog, sender: Hashable, size: int) -> int:
-        """Count what a message costs, and return it; 0 where its sender has no room for it."""
+        """Count the cost of a message, and return it; 0 where its sender has no room for it."""
         cost, used = size + FRAME_COST_BYTES, backlog.bytes.get(sender, 0)
         if used + cost > BACKLOG_BYTES_MAX or self.bytes + cost > BACKLOGS_BYTES_MAX:
             return 0
@@ -186,7 +189,7 @@ class ReceiveBackpressure:
         return cost
 
     def _discharge(self, backlog: _Backlog, sender: Hashable, cost: int | None = None) -> None:
-        """Count off what was charged to a sender, or all that was."""
+        """Count off a cost charged to a sender, or all of them."""
         used = backlog.bytes.pop(sender, 0)
         left = 0 if cost is None else used - cost
         if left > 0:
@@ -199,7 +202,7 @@ class ReceiveBackpressure:
             self._pause(self.sender, self._open(ref))
 
     def weigh(self, ref: LocalRef[Never], message: object) -> None:
-        """Count a large message that found room, and have its sender pause when those that wait are too many bytes."""
+        """Count a large message with room, and have its sender pause when the waiting ones are too many bytes."""
         mailbox = ref.mailbox
         self._note_size(mailbox, message, self.size)
         if mailbox.weights is not None and mailbox.weights.unseen * HEAVY_LOOKS > self._heavy:
@@ -207,14 +210,14 @@ class ReceiveBackpressure:
                 self._pause(self.sender, self._of(ref))
 
     def link_up(self, peer: UniqueAddress) -> None:
-        """Ask again: the end of the old link ended what was asked on it."""
+        """Ask again: the pauses asked on the old link ended with it."""
         for backlog in self.by_path.values():
             if peer in backlog.paused:
                 del backlog.paused[peer]
                 self._pause(peer, backlog)
 
     def _of(self, ref: LocalRef[Never]) -> _Backlog:
-        """Return the backlog of an actor. That of an actor which had its path before hands over who pauses."""
+        """Return the backlog of an actor. That of an earlier actor with its path hands over its pausing nodes."""
         known = self.by_path.get(ref.path)
         if known is not None and known.ref.mailbox is ref.mailbox:
             return known
@@ -230,14 +233,14 @@ class ReceiveBackpressure:
         return backlog
 
     def _pause(self, peer: UniqueAddress | None, backlog: _Backlog) -> None:
-        # Again while its messages come: a node does not listen to whom it has not heard of yet as a member.
+        # Again while its messages come: a node does not listen to a peer not heard of yet as a member.
         now = self._kernel.now()
         if peer is not None and now >= backlog.paused.get(peer, -math.inf) + ASK_AGAIN:
             if self._transport.send_if_up(peer, Lane.ordinary, pause_frame(backlog.ref.path)):
                 backlog.paused[peer] = now
 
     async def _feed(self, backlog: _Backlog) -> None:
-        """Hand the actor what waits for it as it finds room, until there is plenty again, then let all go on."""
+        """Hand the actor its waiting messages as it finds room, until there is plenty again, then let all go on."""
         try:
             await self._drain(backlog)
             while not (backlog.ref.mailbox.closed or self._resumed(backlog)):
@@ -297,7 +300,7 @@ class ReceiveBackpressure:
         return message
 
     def _resumed(self, backlog: _Backlog) -> bool:
-        """Ask all to go on; whether everybody who can be asked was."""
+        """Ask all to go on; return whether every one in reach was."""
         return all([self._has_resumed(backlog, peer) for peer in list(backlog.paused)])
 
     def _has_resumed(self, backlog: _Backlog, peer: UniqueAddress) -> bool:
@@ -305,7 +308,7 @@ class ReceiveBackpressure:
         if not self._transport.send_if_up(peer, Lane.ordinary, resume_frame(backlog.ref.path)):
             if self._transport.is_up(peer, Lane.ordinary, or_awaited=True):
                 return False
-            # The link is lost, and with it what was asked, unless that waits for the next one: then so does this.
+            # The link is lost, and with it the question, unless it waits for the next one: then so does this.
         del backlog.paused[peer]
         return True
 

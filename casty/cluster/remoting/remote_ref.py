@@ -1,4 +1,4 @@
-"""Refs to actors of other nodes: what is told to one becomes a frame at once, and is queued for its node."""
+"""Refs to actors of other nodes: a message told to one becomes a frame at once, and is queued for its node."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class RemoteRef(AskableRef[M_contra]):
         self._route = route
         self._type_form = type_form
         self._told: tuple[type, Write] = NOTHING_TOLD
-        """The class of the last message that was told, and what makes frames of such: half of the encoding."""
+        """Class of the last message told, and the writer of its frames: half of the encoding."""
         self._asked: tuple[type, Write] = NOTHING_TOLD
         self._tail = b""
-        """Of the ref for a reply: which ask it is for, since all replies of a class have one head."""
+        """Of the ref for a reply: the number of its ask, since all replies of a class have one head."""
 
     @property
     def address(self) -> ActorAddress:
@@ -67,7 +67,7 @@ class RemoteRef(AskableRef[M_contra]):
 
     @property
     def run(self) -> UniqueAddress | None:
-        """Which run of a node the actor is on, incarnation 0 for whichever; None where the node has no links."""
+        """Run of a node with the actor, incarnation 0 for any; None where the node has no links."""
         return None if self._route is None else self._route.to
 
     def of(self: ActorRef[Never], message_type: type[T]) -> ActorRef[T]:
@@ -135,7 +135,7 @@ class RemoteRef(AskableRef[M_contra]):
         node, route, path, frame = self._node, self._route, self._place[1], withdraw_frame(ask)
         if route is None or node.paused_sends is None:
             return
-        # Where there is no room for it, the deadline that went with the request ends it.
+        # Where there is no room for it, the deadline sent with the request ends it.
         route.send(frame)
         node.paused_sends.follow(route.to, path, frame)  # the request may wait here too: then once more, behind it
 
@@ -150,7 +150,7 @@ class RemoteRef(AskableRef[M_contra]):
         return write
 
     def has_to_wait(self, frame: bytes) -> bool:
-        """Whether a frame goes by way of the holds: it is large, or they hold back what is for its actor."""
+        """Whether a frame goes by way of the holds: it is large, or its actor has one."""
         node, route, holds = self._node, self._route, self._node.paused_sends
         if route is None or holds is None:
             return False
@@ -169,7 +169,7 @@ class RemoteRef(AskableRef[M_contra]):
             self._drop(message, frame)
 
     async def post_in_time(self, message: object, frame: bytes, deadline: float) -> None:
-        """Do the same with a request, waiting for room where that is all that is missing."""
+        """Post a request, waiting for room where nothing else is missing."""
         route, holds = self._route, self._node.paused_sends
         if route is None or holds is None:
             self.post(message, frame)
@@ -179,7 +179,7 @@ class RemoteRef(AskableRef[M_contra]):
             await route.queue(frame, deadline)
 
     def _drop(self, message: object, frame: bytes) -> None:
-        """Make a dead letter of a message that was not taken."""
+        """Make a dead letter of a message not taken."""
         kernel, route, holds = self._node.kernel, self._route, self._node.paused_sends
         if route is None or holds is None:
             kernel.dead_letter(message, self, NODE_STOPPED)
@@ -193,7 +193,7 @@ class RemoteRef(AskableRef[M_contra]):
             self._refuse_ask(message, route, MailboxFull(REPLY_LOST))
 
     def _refuse_ask(self, message: object, route: LinkHandle, error: CastyError) -> None:
-        """Tell who waits for a reply why it was not sent; the time-out ends it where there is no room for this."""
+        """Tell the asker why its request was not sent; the time-out ends it where there is no room for this."""
         node, (_, path, _, _, _, uid) = self._node, self._place
         serial = serial_of(path)
         if serial is not None and type(message) is not ErrorReply:
@@ -216,7 +216,7 @@ class RemoteRef(AskableRef[M_contra]):
             await self._queue(frame, route, holds)
 
     async def send_encoded(self, message: EncodedMessage) -> None:
-        """Send a message that goes to others too, and was encoded for all of them, waiting for room."""
+        """Send a message to many, encoded once for all of them, waiting for room."""
         route, holds, (_, path, _, _, _, uid) = self._route, self._node.paused_sends, self._place
         serial = serial_of(path)
         if serial is None:
@@ -235,12 +235,14 @@ class RemoteRef(AskableRef[M_contra]):
 
 
 def _summary(message: object, frame: bytes) -> MessageSummary:
-    """Return what is shown of a large message: strangers can ask for many of them, and a slow subscriber keeps them."""
+    """Return the summary shown of a large message: strangers can ask for many of them, and a slow subscriber keeps
+    them.
+    """
     return MessageSummary(type(payload(message)).__name__, len(frame))
 
 
 class _Unsent(UnsentRequest):
-    """A request that has its frame, and no room yet."""
+    """A request with its frame, and without room yet."""
 
     __slots__ = ("_frame", "_ref", "_request")
 

@@ -1,8 +1,8 @@
-"""Which messages from the network an actor takes: those of its own message type.
+"""Filter of messages from the network: an actor takes those of its own message type.
 
-A class lets its subclasses in, as it does for a local sender; anything composed, such as
-``list[Item]``, is known by its name on the wire. Where nothing is said about the type of a message
-(a handler without annotations, or for ``object``), everything is let in that the node can decode.
+A class lets its subclasses in, as it does for a local sender; anything composed, such as ``list[Item]``, is known by
+its name on the wire. Without a word about the type of a message (a handler without annotations, or for ``object``),
+everything is let in that the node can decode.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from casty.schema.types import is_untyped, strip
 from casty.wire.codec.names import canonical_name
 
 REMEMBERED_MAX: Final = 16_384
-"""Actors, and types of replies, for which it is remembered what they take."""
+"""Actors, and types of replies, with a remembered filter."""
 
 
 class TypeFilter:
-    """What values of one type form look like when they arrive."""
+    """Looks of received values of one type form."""
 
     __slots__ = ("_classes", "_is_open", "_names")
 
@@ -48,7 +48,7 @@ class TypeFilter:
 
 
 class Acceptances:
-    """What each target on this node takes, found out once."""
+    """Filters of the targets on this node, each found out once."""
 
     def __init__(self) -> None:
         self._of_actors: dict[int, TypeFilter] = {}
@@ -57,9 +57,9 @@ class Acceptances:
         """Types of replies, and classes all of whose instances are of them."""
 
     def admits(self, target: OwnRef[Any], message: object, name: str, *, remember: bool) -> bool:
-        """Whether ``target`` takes the message: by its handler's type, for an ask by what was promised.
+        """Whether ``target`` takes the message: by its handler's type, for an ask by the promised type.
 
-        With ``remember`` an actor notes the class, where that says it all, and need not be asked about it again.
+        With ``remember`` an actor notes the class, where it says everything, and need not be asked about it again.
         """
         if isinstance(target, AskRef):
             return self._admits_reply(target.promised, message, name)
@@ -99,7 +99,7 @@ def _known(table: dict[Any, TypeFilter], key: object, type_form: object) -> Type
 
 
 def _collect(type_form: object, classes: list[type], names: set[str]) -> bool:
-    """Add what values of a type look like; False where it says nothing about them."""
+    """Add the classes and names of a type's values; False where it says nothing about them."""
     try:
         form = strip(type_form)
     except (CastyError, NameError):

@@ -1,9 +1,9 @@
-"""Frames to actors that will never be written, on their way to becoming dead letters.
+"""Frames to actors, never to be written, on their way to becoming dead letters.
 
-Owns those that wait for it. Each is decoded again, since its sender may have asked for a reply in it and an
-observer wants to see it, and a queue holds megabytes: all at once held the loop for 14 ms where the messages were
-simple, and for 160 ms where they held 2,600 small objects each. So many frames are taken in turns, in their order.
-The oldest ones beyond what may wait are counted by their heads alone.
+Owns those still waiting. Each is decoded again, since its sender may have asked for a reply in it and an observer wants
+to see it, and a queue holds megabytes: all at once held the loop for 14 ms with simple messages, and for 160 ms with
+2,600 small objects in each. So many frames are taken in turns, in their order. The oldest ones beyond the bound are
+counted by their heads alone.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from casty.cluster.remoting.paused_sends import envelopes_of
 from casty.transport.limits.token_bucket import FRAME_COST_BYTES
 
 TURN_BYTES_MAX = 64 * 1024
-"""What is decoded before other tasks run, each frame with what handling it costs; one that is larger comes alone."""
+"""Bytes decoded before other tasks run, each frame with the cost of handling it; a larger one comes alone."""
 
 WAITING_BYTES_MAX = 32 * 1024 * 1024
-"""What waits for its turn at most. Whoever goes on sending to where nobody answers is faster than the turns, at 100 kB
-a message a hundred times."""
+"""Bytes waiting for their turn at most. A node still sending to a silent one is faster than the turns, at 100 kB a
+message a hundred times.
+"""
 
 DeadFrame = tuple[UniqueAddress, bytes, str]
-"""Whom it was for, the frame, and why it will not be written."""
+"""Addressee of the frame, the frame, and why it will not be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Then:
-    """What is called once everything before it has become dead letters."""
+    """A call made once everything before it has become dead letters."""
 
     call: Callable[[], None]
 
@@ -58,7 +59,7 @@ class UndeliveredFrames:
         self._start = lambda: nursery.start_soon(self._run)
 
     def end(self) -> None:
-        """Take all that waits, and take at once whatever still comes."""
+        """Take all waiting frames, and from now on each new one at once."""
         self._start = None
         self._take_all()
 
@@ -78,7 +79,7 @@ class UndeliveredFrames:
             self._take_all()
 
     def then(self, call: Callable[[], None]) -> None:
-        """Call once all that waits now has become dead letters; at once where nothing does."""
+        """Call once all frames waiting now have become dead letters; at once where there are none."""
         if self._waiting:
             self._waiting.append(_Then(call))
         else:
