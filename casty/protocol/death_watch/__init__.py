@@ -1,1 +1,1 @@
-"""Death watch between nodes: who watches an actor of another node."""
+"""Death watch between nodes: watchers of actors of other nodes."""

@@ -1,16 +1,16 @@
-"""Who watches an actor of another node, and which of this node's actors other nodes watch.
+"""Watches over nodes: watchers here of actors elsewhere, and watched actors here of other nodes.
 
-Owns the watches that cross nodes, in both directions, until they are over. It must not know what an
-actor is: watchers are opaque values, and the driver says whether an actor is there.
+Owns the watches between nodes, in both directions, until they are over. It must not know what an actor is: watchers are
+opaque values, and the driver says whether an actor is there.
 
-Each watch has a number of the watching run; all its local watchers share it. The watching side
-repeats WatchActor until it hears ActorWatched or ActorTerminated, and UnwatchActor until it hears
-ActorUnwatched; the watched side repeats ActorTerminated until it hears TerminatedNoted. So each
-message may be lost or come twice. Watches are taken from members only, and all that concerns a run
-ends when it is removed: its actors are gone then. An answer counts only from the run that was asked.
+Each watch has a number of the watching run; all its local watchers share it. The watching side repeats WatchActor until
+it hears ActorWatched or ActorTerminated, and UnwatchActor until it hears ActorUnwatched; the watched side repeats
+ActorTerminated until it hears TerminatedNoted. So each message may be lost or come twice. Watches are taken from
+members only, and all watches of a run end when it is removed: its actors are gone then. An answer counts only from the
+run asked.
 
-A watcher is told once, by whatever comes first: the actor's end, the removal of its run, or that no
-such run became a member in `UNKNOWN_AFTER` seconds.
+A watcher is told once, at the first of these: the actor's end, the removal of its run, or `UNKNOWN_AFTER` seconds in
+which no such run became a member.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from casty.protocol.messages.watching import (
 )
 
 RESEND_INTERVAL = 1.0
-"""Seconds between two sendings of a message that nobody has answered."""
+"""Seconds between two sendings of an unanswered message."""
 UNKNOWN_AFTER = 10.0
-"""Seconds for which a run that is no member may still become known as one, by gossip."""
+"""Seconds for an unknown run to become known as a member, by gossip."""
 WATCHES_PER_PEER_MAX = 65_536
-"""Watches that one peer may have here; what is beyond waits until one of them is over."""
+"""Watches of one peer here; further ones wait until one of them is over."""
 RESENDS_MAX = 1_024
-"""Messages that are sent again at one time; the others have their turn a second later."""
+"""Messages sent again at one time; the others have their turn a second later."""
 RESEND = "resend"
 
 REMOVED = "its node was removed from the cluster"
@@ -51,7 +51,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The actor that is watched; incarnation 0 is whichever run is at the address."""
+    """The watched actor; incarnation 0 is any run at the address."""
 
     node: UniqueAddress
     path: str
@@ -70,7 +70,7 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """Effect: what `Attach` began is over."""
+    """Effect: an `Attach` is over."""
 
     peer: UniqueAddress
     serial: int
@@ -78,7 +78,7 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class TellEnd(Generic[W]):
-    """Effect: tell a watcher that the actor has ended; ``reason`` says of what, None of nothing special."""
+    """Effect: tell a watcher that the actor has ended; ``reason`` names the cause, None for an ordinary end."""
 
     watcher: W
     reason: str | None
@@ -99,7 +99,7 @@ class Outgoing(Generic[W]):
 
 @dataclass(slots=True)
 class DeathWatch(Generic[W]):
-    """The machine of one node's watches; each method returns what must be done."""
+    """Machine of one node's watches; each method returns the effects to perform."""
 
     _members: frozenset[UniqueAddress] = frozenset()
     _serial: int = 0
@@ -153,7 +153,7 @@ class DeathWatch(Generic[W]):
         return self._timed([Send(outgoing.run, UnwatchActor(serial))])
 
     def hear(self, peer: UniqueAddress, message: WatchMessage, *, exists: bool) -> Sequence[WatchEffect[W]]:
-        """Take what a peer says; ``exists`` is whether there is the actor of a WatchActor."""
+        """Take a peer's message; ``exists`` is whether there is the actor of a WatchActor."""
         match message:
             case WatchActor(serial, path, uid):
                 return self._watched(peer, Attach(peer, serial, path, uid), exists=exists)
@@ -181,14 +181,14 @@ class DeathWatch(Generic[W]):
                 assert_never(never)
 
     def ended(self, peer: UniqueAddress, serial: int, reason: str | None) -> Sequence[WatchEffect[W]]:
-        """Tell a peer that an actor which was attached for it has ended."""
+        """Tell a peer the end of an actor attached for it."""
         if not self._release(peer, serial):
             return ()
         self._ended[peer, serial] = reason
         return self._timed([Send(peer, ActorTerminated(serial, reason))])
 
     def members_changed(self, members: frozenset[UniqueAddress]) -> Sequence[WatchEffect[W]]:
-        """Take note of who is in the cluster; the watches of runs that were removed are over."""
+        """Take note of the present members; the watches of removed runs are over."""
         gone = self._members - members
         self._members = members
         if not gone:
@@ -203,7 +203,7 @@ class DeathWatch(Generic[W]):
         return effects
 
     def resend(self, now: float) -> Sequence[WatchEffect[W]]:
-        """Repeat what nobody has answered, and give up on runs that never became members."""
+        """Repeat unanswered messages, and give up on runs that never became members."""
         self._timer_runs = False
         effects: list[WatchEffect[W]] = []
         for serial in _turn(self._unanswered):

@@ -1,1 +1,1 @@
-"""Membership of one node: how it joins, is let in, leaves, merges clusters, and what it shows of them."""
+"""Membership of one node: how it joins, is let in, leaves, merges clusters, and its public view of them."""

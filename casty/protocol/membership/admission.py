@@ -1,11 +1,11 @@
-"""Whom a cluster lets in.
+"""Admission of joiners to a cluster.
 
-Owns the checks that a joiner must pass: the same settings, a name and an address of its own. It
-does not know how a joiner asks (`joining`) or what becomes of it (`leader`).
+Owns the checks of a joiner: the same settings, a name and an address of its own. It does not know how a joiner asks
+(`joining`) or what becomes of it (`leader`).
 
-A refusal is final when a living, reachable member has the name or the address; while that member is
-unreachable or on its way out, the joiner is told to retry. A joiner whose address another run holds
-makes the acceptor dial the address: whoever answers there is the one that is alive.
+A refusal is final when a living, reachable member has the name or the address; while that member is unreachable or on
+its way out, the joiner is told to retry. A joiner at an address held by another run makes the acceptor dial the
+address: the run answering there is the one alive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SETTLED = (MemberStatus.joining, MemberStatus.up)
 
 @dataclass(frozen=True, slots=True)
 class VerifyAddress:
-    """Effect: dial the joiner's address to learn which run answers there; ``token`` is that of its probe."""
+    """Effect: dial the joiner's address to learn its present run; ``token`` is that of its probe."""
 
     joiner: UniqueAddress
     token: int
@@ -44,14 +44,14 @@ class VerifyAddress:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a joiner is told, why, and whether its address must be verified first."""
+    """Answer to a joiner, the reason, and whether its address must be verified first."""
 
     state: JoinState
     reason: str = ""
     verify: bool = False
 
     def answer(self, state: Gossip, joiner: Member, to: UniqueAddress, token: int) -> list[Send | Note | VerifyAddress]:
-        """Return what follows from the verdict of the cluster of ``state`` on the probe of that ``token``."""
+        """Return the effects of the verdict of the cluster of ``state`` on the probe of that ``token``."""
         answer = JoinAnswer(token, self.state, self.reason)
         if self.state is JoinState.in_cluster:
             answer = replace(
@@ -77,7 +77,7 @@ def judge(
     theirs: JoinSettings,
     self_node: UniqueAddress,
 ) -> Verdict:
-    """Return what ``joiner`` is told by ``self_node``; ``sender`` is the run that its connection belongs to."""
+    """Return the answer of ``self_node`` to ``joiner``; ``sender`` is the run at the other end of its connection."""
     if joiner.unique != sender or joiner.status is not MemberStatus.joining:
         return _refused(f"the joiner says it is {joiner.unique} and its connection says {sender}")
     if joiner.up_number or max(map(len, (joiner.id, joiner.version, joiner.address.host, *joiner.roles))) > TEXT_MAX:

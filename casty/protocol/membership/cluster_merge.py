@@ -1,21 +1,19 @@
-"""How two clusters that should be one find out about each other, and a joiner that nobody knows is let in.
+"""Discovery of two clusters that should be one, and admission of a joiner known to nobody.
 
-Owns the questions that the leader goes on asking where a member should be and is none: at seeds,
-and at the addresses of removed runs; and those of a member that is not up. It does not know how a
-node joins (`joining`).
+Owns the questions of the leader wherever a member should be and is none: at seeds, and at the addresses of removed
+runs; and those of a member that is not up. It does not know how a node joins (`joining`).
 
 How it works: every `ASK_EVERY` one such address is probed as a joiner would, and several at once by a member that has
-just become the only one: who stood still while the others started anew finds them before it does their work. A cluster
-of one that hears of a larger cluster dissolves, so that its node can be started again and join; of two clusters of one,
-that of the higher address. Two larger ones are for an operator to sort out. An answer is believed only with the token
-of the question: nobody can talk a node into giving up without having been asked. A joiner that reaches both sides of a
-partition may have been let in by the side that is lost, and the other never heard of it: as long as it is not up it
-asks one of the members, as often.
+just become the only one: after a standstill, while the others started anew, it finds them before it does their work. A
+cluster of one that hears of a larger cluster dissolves, so that its node can be started again and join; of two clusters
+of one, that of the higher address. Two larger ones are for an operator to sort out. An answer is believed only with the
+token of the question: nobody can talk a node into giving up without having been asked. A joiner in reach of both sides
+of a partition may have been let in by the lost side, and the other never heard of it: as long as it is not up it asks
+one of the members, as often.
 
-A cluster in which nobody was ever up has nothing to lose. Each of its members asks, and some addresses
-at a time, those that it cannot reach included; who hears of one that has begun leaves for that. Of two
-that have not begun the smaller one gives way, as a whole: its leader downs them all, so that none of
-them is counted there any more.
+A cluster in which nobody was ever up has nothing to lose. Each of its members asks, and some addresses at a time,
+unreachable ones included; a member that hears of a begun cluster leaves for it. Of two yet to begin the smaller one
+gives way, as a whole: its leader downs them all, so that none of them is counted there any more.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ REUNION = "reunion"
 ASK_EVERY = 10.0
 NOTED_MAX = 64
 ASKED_AT_ONCE_MAX = 8
-"""Addresses that are asked at a time before anybody was up, and by who has just become the only member."""
+"""Addresses asked at a time before anybody was up, and by a member that has just become the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +52,9 @@ class ClusterMerge:
     founding: Founding
     rng: Rng
     _tokens: dict[NodeAddress, int] = field(init=False, default_factory=lambda: dict[NodeAddress, int]())
-    """By whom was asked in this round and the one before."""
+    """Tokens of the nodes asked in this round and the one before."""
     _round: list[NodeAddress] = field(init=False, default_factory=lambda: list[NodeAddress]())
-    """Who is still to be asked before anybody is asked again: the dead must not hide the living."""
+    """Nodes still to be asked before anybody is asked again: the dead must not hide the living."""
     _noted: set[int] = field(init=False, default_factory=lambda: set[int]())
 
     def alias(self, address: NodeAddress) -> None:

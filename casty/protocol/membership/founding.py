@@ -1,17 +1,17 @@
-"""Who has to be there before a new cluster begins.
+"""Quorum of seeds for the beginning of a new cluster.
 
 Owns the seeds under their real addresses, and the count of them. It does not know how they are asked (`joining`,
 `cluster_merge`), or what else the first members wait for (`leader`).
 
 How it works: a cluster is founded by one node and begins when its first members are moved up. Both take more than half
-of the seeds: as answers for the one, and as members that are known to have this very state for the other. A run is in
-one cluster in its life, so the runs of these seeds cannot begin two, whatever is cut, delayed or lost meanwhile: two
-sets of more than half have a seed in common. The id of a cluster follows from the incarnation of its founder, which
-moves the first members up, as it counts the seeds that it listed itself; the leader does once the founder has gone. The
-id is a digest, as whoever asks for the status is told it, and is told no incarnation.
+of the seeds: as answers for the one, and as members known to have this very state for the other. A run is in one
+cluster in its life, so the runs of these seeds cannot begin two, whatever is cut, delayed or lost meanwhile: two sets
+of more than half have a seed in common. The id of a cluster follows from the incarnation of its founder. The founder
+moves the first members up, as it counts the seeds of its own list; once it has gone, the leader does. The id is a
+digest: it is told to any asker for the status, and an incarnation is not.
 
 Source: the majority of a leader's term in Raft, Ongaro 2014, sec. 3.4, with one term. Deviation: nothing is written
-down, so a run that has ended forgets, and its seed counts for the next cluster (`joining` says what may remember).
+down, so an ended run forgets, and its seed counts for the next cluster (`joining` says what may remember).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FOUND_MAX: Final = 256
 
 
 def cluster_id_of(founder: UniqueAddress) -> int:
-    """Return the id of the cluster that a run founds: 63 bits, and never 0.
+    """Return the id of the cluster founded by a run: 63 bits, and never 0.
 
     >>> cluster_id_of(UniqueAddress(NodeAddress("a", 1), 7)) == cluster_id_of(UniqueAddress(NodeAddress("b", 2), 7))
     True
@@ -42,7 +42,7 @@ def cluster_id_of(founder: UniqueAddress) -> int:
 
 @dataclass(slots=True)
 class Founding:
-    """The seeds of one node, which counts itself among them once another node seeds from it."""
+    """Seeds of one node; it counts itself among them once another node seeds from it."""
 
     self_node: UniqueAddress
     seeds: tuple[NodeAddress, ...] = ()
@@ -52,10 +52,10 @@ class Founding:
     found: tuple[NodeAddress, ...] = ()
     """Where others may be, as was found out later: they are asked as seeds are, and count for nothing."""
     _addresses: dict[NodeAddress, NodeAddress] = field(init=False, default_factory=dict[NodeAddress, NodeAddress])
-    """Where the node behind a seed says that it is."""
+    """Own address of the node behind each seed."""
 
     def note(self, seed: NodeAddress, address: NodeAddress) -> None:
-        """Take note that the node that was dialled as ``seed`` is at ``address``; what is no seed is not kept."""
+        """Take note that the node dialled as ``seed`` is at ``address``; other addresses are not kept."""
         if seed in self.seeds or seed in self.found:
             self._addresses[seed] = address
 
@@ -67,17 +67,17 @@ class Founding:
         return new
 
     def address_of(self, seed: NodeAddress) -> NodeAddress:
-        """Return where the node behind a seed is, as far as that is known."""
+        """Return the address of the node behind a seed, as far as it is known."""
         return self._addresses.get(seed, seed)
 
     @property
     def others(self) -> list[NodeAddress]:
-        """The seeds, as they are dialled, that are not known to lead back to this node."""
+        """Seeds, as they are dialled, apart from those known to lead back to this node."""
         return self._elsewhere(self.seeds)
 
     @property
     def contacts(self) -> list[NodeAddress]:
-        """Those, and what was found later."""
+        """Those, and the addresses found later."""
         return self._elsewhere((*self.seeds, *self.found))
 
     def _elsewhere(self, addresses: Iterable[NodeAddress]) -> list[NodeAddress]:
@@ -100,7 +100,7 @@ class Founding:
 
     @property
     def counted(self) -> frozenset[NodeAddress]:
-        """The seeds that count, by address; this node among them if it is a candidate."""
+        """Seeds in the count, by address; this node among them if it is a candidate."""
         own = {self.self_node.address} if self.is_candidate else set[NodeAddress]()
         return frozenset(map(self.address_of, self.others)) | own
 
@@ -110,7 +110,8 @@ class Founding:
         return 2 * len(counted.intersection(present)) > len(counted)
 
     def decides(self, state: Gossip) -> bool:
-        """Whether this node has its cluster begin, or gives it up: the founder does; the leader once that has gone.
+        """Whether this node has its cluster begin, or gives it up: the founder does; the leader once the founder has
+        gone.
 
         One node for both: of two, one could begin it while the other gives it up and founds another.
         """

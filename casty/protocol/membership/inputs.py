@@ -1,6 +1,6 @@
-"""What the topology machine is told and what it asks for.
+"""Events of the topology machine, and its questions.
 
-Owns the event and effect values of `topology`, and its settings.
+Owns the event and effect values of the topology machine, and its settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from casty.protocol.state.registry import ServiceEntry
 
 @dataclass(frozen=True, slots=True)
 class TopologySettings:
-    """What the machine needs to know of the settings; durations in seconds."""
+    """Settings needed by the machine; durations in seconds."""
 
     gossip_interval: float = 1.0
     gossip_fanout: int = 3
@@ -35,7 +35,7 @@ class TopologySettings:
 
     @property
     def shared(self) -> JoinSettings:
-        """The settings that all nodes of a cluster must share."""
+        """Settings shared by all nodes of a cluster."""
         return JoinSettings(self.min_members, str(self.downing or "none"), self.min_members_per_role)
 
 
@@ -46,7 +46,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Event: a message from the run that said hello on the link."""
+    """Event: a message from the run at the other end of the link."""
 
     sender: UniqueAddress
     message: TopologyMessage
@@ -54,7 +54,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class AddressAnswered:
-    """Event: the outcome of ``question``; ``found`` is the run that answered, None for nobody."""
+    """Event: the outcome of ``question``; ``found`` is the answering run, None for nobody."""
 
     question: VerifyAddress
     found: UniqueAddress | None
@@ -103,14 +103,14 @@ class DownMember:
 
 @dataclass(frozen=True, slots=True)
 class OwnServices:
-    """Event: these are all the services that run on this node."""
+    """Event: these are all the services of this node."""
 
     services: frozenset[ServiceEntry]
 
 
 @dataclass(frozen=True, slots=True)
 class WantServing:
-    """Event: there is work on this node that only one node may do; see `serving_lease`."""
+    """Event: there is exclusive work on this node, for one node alone; see `serving_lease`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,27 @@
 """How a node finds or forms its cluster.
 
-Owns the time before a node is a member: whom it asks, how often, and when it may form a cluster
-itself. It does not know what a member does with a `Join` (`admission`).
+Owns the time before a node is a member: the nodes it asks, how often, and when it may form a cluster itself. It does
+not know what a member does with a `Join` (`admission`).
 
-How it works: every seed is probed, again and again with a growing, jittered delay, nobody is ever
-blacklisted. The first that answers "in a cluster" is asked to let this node in. The candidates to
-found a cluster are the listed seeds, and this node when another one seeds from it. The lowest
-address of those that answered founds it: at once when all candidates have answered "not in a
-cluster", after `FORM_AFTER` with answers from more than half of them (`founding`). A sole seed founds
-at once. Nobody founds in silence, unless an operator lets this node do it. A refused dial is silence,
-not an answer.
+How it works: every seed is probed, again and again with a growing, jittered delay, nobody is ever blacklisted. The
+first to answer "in a cluster" is asked to let this node in. The candidates to found a cluster are the listed seeds, and
+this node when another one seeds from it. The lowest address among the answers founds it: at once when all candidates
+have answered "not in a cluster", after `FORM_AFTER` with answers from more than half of them (`founding`). A sole seed
+founds at once. Nobody founds in silence, unless an operator lets this node do it. A refused dial is silence, not an
+answer.
 
-An answer speaks for `ANSWER_COUNTS` only, and what a lower or settled candidate said holds this node
-back for `FORM_AFTER`. A probe of a candidate holds back like an answer: whoever is told "not in a
-cluster" may found next, so the teller must not. The first is the shorter, so that a node stops
-counting on another before that one stops holding back.
+An answer speaks for `ANSWER_COUNTS` only, and one of a lower or settled candidate holds this node back for
+`FORM_AFTER`. A probe of a candidate holds back like an answer: a node told "not in a cluster" may found next, so the
+teller must not. The first is the shorter, so that a node stops counting on another before that one stops holding back.
 
-A node that was a member before and remembers it asks all whom it knew, too. It founds nothing, and is
-no answer for others that would, until more than half of them, of its voters and of all, say that they
-were in that cluster and are in none any more: whoever of them goes on could not have so many against it.
-Or until at the address of each of them there is somebody who is in none: all of those runs have ended.
+A node that remembers a former membership asks all nodes known to it then, too. It founds nothing, and is no answer for
+others about to found, until more than half of them, of its voters and of all, say that they were in that cluster and
+are in none any more: any of them still going on could not have so many against it. Or until a node in no cluster
+answers at the address of each of them: all of those runs have ended.
 
-Who was not asked is not believed: an answer carries the token of the probe that it answers, which
-only the node behind the dialled seed has got; only a member that was asked may welcome this node.
-A seed counts under the name it was dialled by, and sorts by the address it says it has.
+An unasked answer is not believed: each carries the token of its probe, known only to the node behind the dialled seed;
+only a member that was asked may welcome this node. A seed counts under the name it was dialled by, and sorts by its own
+address in its answer.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ FORM_AFTER = 5.0
 ANSWER_COUNTS = 3.0
 ASKED_MAX = 64
 KNOWN_MAX = 256
-"""Former members that are asked besides the seeds."""
+"""Former members asked besides the seeds."""
 IN_NONE = (JoinState.not_in_cluster, JoinState.waiting)
 
 
@@ -74,12 +72,12 @@ class Refused:
 
 @dataclass(slots=True)
 class _Seed:
-    """What is known of one seed, or of somebody else who is asked like one."""
+    """Record of one seed, or of another node asked like one."""
 
     token: int
     answer: JoinState = JoinState.not_in_cluster
     former: UniqueAddress | None = None
-    """Which run of the cluster that this node was in it says it was."""
+    """Its run in the cluster of this node's former membership, as it says."""
     answered_at: float = -math.inf
     heard_at: float = -math.inf
 
@@ -89,14 +87,14 @@ JoiningEffect = Send | StartTimer | Note | Form | Refused
 
 @dataclass(slots=True)
 class Joining:
-    """The machine of a node that is not yet a member."""
+    """Machine of a node that is not yet a member."""
 
     member: Member
     settings: JoinSettings
     founding: Founding
     rng: Rng
     last: LastMembership | None = None
-    """What the run before this one knew, if this node remembers it."""
+    """Knowledge of the last run, if this node remembers it."""
     _seeds: dict[NodeAddress, _Seed] = field(init=False)
     _asked: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _delay: float = field(init=False, default=PROBE_DELAY_MIN)
@@ -119,14 +117,14 @@ class Joining:
         return self._form_or_probe(now)
 
     def answer(self, token: int, now: float) -> JoinAnswer:
-        """Return what this node tells whoever asks whether it is in a cluster."""
+        """Return the answer to the question whether this node is in a cluster."""
         state = JoinState.not_in_cluster if self._is_free_to_found(now) else JoinState.waiting
         if self.last is None:
             return JoinAnswer(token, state)
         return JoinAnswer(token, state, cluster_id=self.last.cluster_id, former=self.last.run)
 
     def probed(self, sender: UniqueAddress, now: float, *, is_to_seed: bool = True) -> list[JoiningEffect]:
-        """Take note that another node asks this one, and whether it seeds from it."""
+        """Take note of a probe by another node, and whether it seeds from this one."""
         self.founding.is_seeded_from = self.founding.is_seeded_from or is_to_seed
         for name, seed in self._seeds.items():
             if sender.address in (name, self.founding.address_of(name)):
@@ -172,7 +170,7 @@ class Joining:
         return sender in self._asked
 
     def withdraw(self) -> list[Send]:
-        """Tell whoever was asked to let this node in that it has ended."""
+        """Tell every node asked to let this one in that it has ended."""
         return [Send(node, JoinWithdrawn()) for node in self._asked]
 
     def _remember_asked(self, node: UniqueAddress) -> None:
@@ -207,19 +205,19 @@ class Joining:
         return [Note(Severity.warning, f"{sender.address}, which was found, refuses this node: {answer.reason}")]
 
     def _former_of(self, answer: JoinAnswer) -> UniqueAddress | None:
-        """Return which run of the cluster that this node was in has answered, if it is in none any more."""
+        """Return the run, in the cluster of this node's former membership, of an answering node now in none."""
         is_of_it = self.last is not None and answer.cluster_id == self.last.cluster_id
         return answer.former if is_of_it and answer.state in IN_NONE else None
 
     def _is_free_to_found(self, now: float) -> bool:
-        """Whether those whom this node knew cannot go on without it: more than half of them are in no cluster."""
+        """Whether the former members cannot go on without this node: more than half of them are in no cluster."""
         if self.last is None or self.founding.is_free:
             return True
         lately = {n: one for n, one in self._seeds.items() if one.answer in IN_NONE and self._counts(one, now)}
         ended = {self.last.run, *(seed.former for seed in lately.values())}
         if all(2 * len(ended & group) > len(group) for group in (self.last.voters, self.last.members) if group):
             return True
-        # Who was started anew has forgotten with whom it went on after this node, so all must be accounted for.
+        # A run started anew has forgotten with whom it went on after this node, so all must be accounted for.
         anew = {self.last.run.address, *lately, *map(self.founding.address_of, lately)}
         return all(run in ended or run.address in anew for run in self.last.members)
 

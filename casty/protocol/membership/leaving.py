@@ -1,7 +1,7 @@
 """How this node's own membership ends.
 
 Owns the judgement whether this node stays, has work to finish, waits for the others to let it go, or is done. It does
-not know who asked it to leave (`topology`) or what its actors have to finish.
+not know who asked it to leave (`Topology`) or the work its actors have to finish.
 
 How it works: a node may be asked to leave by others, and then may already be exiting when its actors are still at work.
 It remains a member, and reachable, until it is told that they have finished; only then does it say its last words.
@@ -35,7 +35,7 @@ class OwnEnd(Enum):
     leaving = "leaving"
     """It has announced its leave and waits for the leader."""
     finished = "finished"
-    """It is exiting, or nobody stays who could let it go."""
+    """It is exiting, or nobody stays to let it go."""
     downed = "downed"
 
 
@@ -54,7 +54,7 @@ def own_end(state: Gossip, self_node: UniqueAddress) -> OwnEnd:
 
 @dataclass(slots=True)
 class OwnLeave:
-    """The leave of this node: what it was told, and whether its work is finished."""
+    """Leave of this node: the orders to it, and whether its work is finished."""
 
     self_node: UniqueAddress
     timeout: float
@@ -63,7 +63,7 @@ class OwnLeave:
     _waits: bool = False
 
     def settle(self, state: Gossip) -> tuple[OwnEnd, list[AskedToLeave | StartTimer]]:
-        """Return where the node stands after a step, and what it has to do first."""
+        """Return the node's standing after a step, and the effects due first."""
         end = own_end(state, self.self_node)
         if end is OwnEnd.stays or end is OwnEnd.downed:
             return end, []
@@ -78,9 +78,9 @@ class OwnLeave:
 
 
 def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send]:
-    """Return the last words of a leaving node, to those who may lead when they arrive.
+    """Return the last words of a leaving node, to the possible leaders at their arrival.
 
-    The whole state is among them: nobody can ask this node any more for what a difference was made to.
+    The whole state is among them: nobody can ask this node any more for the base of a difference.
     """
     others, lost = state.others(self_node), state.lost_to(self_node)
     leaders = [m.unique for m in others if m.status in VOTING and m.unique not in lost]
@@ -89,9 +89,9 @@ def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send
 
 
 def last_membership(state: Gossip, own: Member) -> LastMembership:
-    """Return what the next run of this node, which was ``own``, should know of the cluster that it ends in.
+    """Return the memory for the next run of this node, ``own`` until now, of the cluster it ends in.
 
-    Who is down counts: whether the others agree on that may be unknown here. Who is exiting has finished.
+    Down members count: whether the others agree on that may be unknown here. Exiting ones have finished.
     """
     members = {**state.members, own.unique: own}.values()
     staying = [member for member in members if member.status is not MemberStatus.exiting]

@@ -1,7 +1,7 @@
 """The membership of one node: the owner of the cluster's state here.
 
 Owns the phase of this node, the replicated state and the service registry. It does not know how messages travel, who
-monitors whom (`availability`), or what time it is; the rules are in its parts, `joining`, `admission` and the others.
+monitors whom (`monitor`), or what time it is; the rules are in its parts, `joining`, `admission` and the others.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ from casty.protocol.state.registry import Registry
 
 GOSSIP = "gossip"
 _ANSWERED = (ServingRequest, ServingGrant, GossipDigest, GossipSeen, GossipVersions)
-"""What changes the state, the registry, or who was heard, or nothing that anything here follows from."""
+"""Messages that change the state, the registry, or who was heard, or nothing of consequence here."""
 
 
 @dataclass(slots=True)
@@ -115,9 +115,9 @@ class Topology:
         self.view = View(self._node)
 
     def handle(self, event: TopologyEvent, now: float) -> Sequence[TopologyEffect]:
-        """Return what follows from one event; nothing follows once this node is gone.
+        """Return the effects of one event; none once this node is gone.
 
-        Where an error leaves this, the state is what it was before.
+        An error leaves the state as it was before.
         """
         if self.gone:
             return ()
@@ -314,7 +314,7 @@ class Topology:
             self._confirmed &= state.members.keys()
             sides = [*self._split_brain.observe(state, now), *self._cluster_merge.observe(before or state, state)]
         end = self._own_end(state, before or state, now)
-        # Last, when nothing else can fail: what the view has noted is told. And step by step: subscribers here see
+        # Last, when nothing else can fail: news noted by the view are told. And step by step: subscribers here see
         # every state that a leader leaves at once, as others do.
         told = [effect for step in steps for effect in self.view.update(step, self.registry)]
         return [*sides, *told, *pushes, *end]  # sides before anybody hears of a removal

@@ -1,7 +1,7 @@
-"""What operators want of members, where they said it.
+"""Orders of operators for members, kept where they were given.
 
-Owns the orders that wait: others go by members that are up, so a node that is joining says what it was told once it is
-up itself. It does not know what follows from a status (`topology`), or who asked.
+Owns the waiting orders: others go by members that are up, so a joining node passes its orders on once it is up itself.
+It does not know the consequences of a status (`Topology`), or who asked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from casty.protocol.state.membership_state import Gossip
 
 @dataclass(slots=True)
 class Orders:
-    """The orders that one node was given."""
+    """Orders given to one node."""
 
     self_node: UniqueAddress
     _waiting: dict[UniqueAddress, MemberStatus] = field(
@@ -26,7 +26,7 @@ class Orders:
     )
 
     def give(self, state: Gossip, order: LeaveMember | DownMember) -> tuple[Gossip, tuple[Note, ...]]:
-        """Return what this node says now: of itself at once, of others if they go by what it says."""
+        """Return this node's word now: of itself at once, of others if they go by its word."""
         address, status = order.address, MemberStatus.down if isinstance(order, DownMember) else MemberStatus.leaving
         runs = state.runs_at(address)
         if not runs:
@@ -40,7 +40,7 @@ class Orders:
         return state.with_moved(self.self_node, said, status), (Note(Severity.warning, text, about=address),)
 
     def carried_out(self, state: Gossip) -> Gossip:
-        """Return the state with what waited, if this node is up by now; what is said already is forgotten."""
+        """Return the state with the waiting orders, if this node is up by now; orders said already are forgotten."""
         if not self._waiting or not has_word(state, self.self_node):
             return state
         told = state

@@ -1,7 +1,7 @@
-"""What a node tells whoever asks how its cluster is doing.
+"""Report of a node on its cluster, for any asker.
 
-Owns the values of a report and how they follow from the replicated state. It does not know who asks
-or how often one may (`casty.transport.manager.peers`). A report only tells: nothing of it comes back.
+Owns the values of a report and how they follow from the replicated state. It does not know who asks or how often one
+may (`casty.transport.manager.peers`). A report only tells: nothing of it comes back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 
 ACCUSERS_TOLD_MAX = 16
-"""Observers that are named for each member; how many there are is told besides."""
+"""Observers named for each member; their number is told besides."""
 
 Phase: TypeAlias = Literal["joining", "member", "gone"]
 """Whether a node waits to be let in, is in a cluster, or is in none any more."""
@@ -24,7 +24,7 @@ Phase: TypeAlias = Literal["joining", "member", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """The node that tells, and its cluster as a whole; a `MemberReport` for each member follows."""
+    """The telling node, and its cluster as a whole; a `MemberReport` for each member follows."""
 
     address: NodeAddress
     id: NodeId
@@ -33,17 +33,17 @@ class NodeReport:
     """Of casty."""
     phase: Phase
     seeds: str
-    """What happened last with each seed, in words, until the node is in a cluster; then empty."""
+    """Latest event with each seed, in words, until the node is in a cluster; then empty."""
     cluster_id: int
     leader: NodeAddress | None
     converged: bool
-    """Whether everybody who counts has seen this version, and nobody is missing."""
+    """Whether every voter has seen this version, and nobody is missing."""
     members: int
 
 
 @dataclass(frozen=True, slots=True)
 class MemberReport:
-    """One member, as the node that tells sees it. Which run of a node it is, is not told: who asks is a stranger."""
+    """One member in the eyes of the telling node. Its run is not told: the asker is a stranger."""
 
     address: NodeAddress
     id: NodeId
@@ -53,9 +53,9 @@ class MemberReport:
     version: str
     """Of casty."""
     has_seen: bool
-    """Whether it is known to have the version that the node has."""
+    """Whether it is known to have the version of the telling node."""
     accusers: int
-    """How many observers say that it does not answer."""
+    """Number of observers that miss its answers."""
     accused_by: tuple[NodeAddress, ...]
     """The first of them by address."""
     phi: float | None
@@ -74,7 +74,7 @@ class ClusterReport:
 
 REPORT_TYPES: Final[dict[type, str]] = {NodeReport: "casty.report.node", MemberReport: "casty.report.member"}
 """Names on the wire. They stay when a class is renamed."""
-"""What travels, one in a frame, so that the size of a cluster is no matter."""
+"""Parts of a report on the wire, one in a frame, so that the size of a cluster is no matter."""
 
 
 def leader_in(state: Gossip, self_node: UniqueAddress) -> NodeAddress | None:
@@ -109,6 +109,6 @@ def report_members(
 
 
 def report_alone(member: Member) -> MemberReport:
-    """Return what a node says of itself that is in no cluster yet."""
+    """Return the report of a node on itself, in no cluster yet."""
     who = member.address, member.id, member.status, member.roles, member.up_number, member.version
     return MemberReport(*who, has_seen=True, accusers=0, accused_by=(), phi=None, gossip_age=None)

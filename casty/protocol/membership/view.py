@@ -1,13 +1,13 @@
-"""What a change of the cluster looks like from one node.
+"""Changes of the cluster, as seen from one node.
 
-Owns the last snapshot and the events already published, so that each change is told exactly once:
-MemberUp when a run is first seen up or beyond, MemberLeft at its removal if MemberUp was published,
-UnreachableMember and ReachableMember on each edge. It does not know why anything changed.
+Owns the last snapshot and the events already published, so that each change is told exactly once: MemberUp when a run
+is first seen up or beyond, MemberLeft at its removal if MemberUp was published, UnreachableMember and ReachableMember
+on each edge. It does not know why anything changed.
 
-Who is told to be unreachable stays so in three cases in which nobody heard from it again and yet nobody's
-accusation counts any more. The accusers went down, this node perhaps among them, and are out of the count; or
-it is down itself, with those it accused: its removal is the next news then, or the end of this node. Or this node
-accuses the accusers, and waits for the next answer of that member too: it answers or is accused within seconds.
+A member told to be unreachable stays so in three cases in which nobody heard from it again and yet nobody's accusation
+counts any more. The accusers went down, this node perhaps among them, and are out of the count; or it is down itself,
+with those it accused: its removal is the next news then, or the end of this node. Or this node accuses the accusers,
+and waits for the next answer of that member too: it answers or is accused within seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class MembersChanged:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Effect: a run is removed for good; drop its links and what waits for it."""
+    """Effect: a run is removed for good; drop its links and the frames waiting for it."""
 
     node: UniqueAddress
 
@@ -56,7 +56,7 @@ class View:
     self_node: UniqueAddress
     snapshot: TopologySnapshot | None = None
     unreachable: frozenset[UniqueAddress] = frozenset()
-    """Who is told to be unreachable: the newer of UnreachableMember and ReachableMember was the first."""
+    """Members told to be unreachable: the last event of each was UnreachableMember, not ReachableMember."""
     _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
     _shown: frozenset[Member] = frozenset()
     _suspected: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
@@ -71,13 +71,13 @@ class View:
         self._suspected.update(nodes)
 
     def trust(self, node: UniqueAddress) -> None:
-        """Take note that a member answers; `update` says what follows, though the state may be the same."""
+        """Take note that a member answers; `update` returns the consequences, though the state may be the same."""
         if node in self._suspected:
             self._suspected.discard(node)
             self._state = None
 
     def update(self, state: Gossip, registry: Registry) -> Sequence[ViewEffect]:
-        """Return what subscribers and the event stream must hear of the step to ``state``."""
+        """Return the news of the step to ``state`` for subscribers and the event stream."""
         before, self._state = self._state, state
         if before is not None and registry is self._registry:
             if state.members is before.members and state.rows is before.rows:
@@ -91,7 +91,7 @@ class View:
         if is_changed:
             effects.append(MembersChanged(state.ordered))
         effects.extend(self._member_events(state, members))
-        # By what is told, not by whose accusations count: a node that is down would name one that it cannot reach.
+        # By the events told, not by the accusations in the count: a down node would name one out of its own reach.
         leader = leader_without(state, self.unreachable)
         snapshot = project_snapshot(self._shown, self.unreachable, self._entries, leader)
         if snapshot != self.snapshot:
@@ -105,7 +105,7 @@ class View:
         changed = [member for unique, member in members.items() if old.get(unique) is not member]
         gone = sorted(old.keys() - members.keys())
         stale = [old[member.unique] for member in changed if member.unique in old]
-        # Only what has changed is hashed again.
+        # Only changed parts are hashed again.
         self._shown = self._shown.difference(stale, [old[node] for node in gone]).union(changed)
         fresh = [member for member in changed if member.up_number and member.unique not in self._told_up]
         for member in sorted(fresh, key=by_age):

@@ -1,1 +1,1 @@
-"""Control messages: what the machines of two nodes say to each other."""
+"""Control messages between the machines of two nodes."""

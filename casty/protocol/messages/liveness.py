@@ -1,4 +1,4 @@
-"""What the failure detectors of two nodes say to each other, on the control lane."""
+"""Messages between the failure detectors of two nodes, on the control lane."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from casty.address import UniqueAddress
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Are you there?"""
+    """Question of a monitor: is the receiver there?"""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAck:
-    """I am; answers the heartbeat of that number."""
+    """Answer to the heartbeat of this number."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """I hear nothing from this run: do you?"""
+    """Question of a monitor: has the receiver heard from this run? The sender hears nothing."""
 
     subject: UniqueAddress
     sequence: int
@@ -31,7 +31,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """It answered me so many seconds ago: answers the request of that number."""
+    """Seconds since the subject's last answer; for the request of this number."""
 
     sequence: int
     heard_ago: float

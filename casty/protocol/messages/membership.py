@@ -1,7 +1,7 @@
-"""What the cluster machines of two nodes say to each other.
+"""Messages between the cluster machines of two nodes.
 
-Owns the values that travel on the control lane. It does not know how a state becomes such values, and they become a
-state (`state_on_wire`). The sender of a message is the run that said hello on the link, never a field of the message.
+Owns the values on the control lane. It does not know the ways between a state and such values (`state_on_wire`). The
+sender of a message is the run that said hello on the link, never a field of the message.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOKEN_BITS = 63
 
 @dataclass(frozen=True, slots=True)
 class JoinSettings:
-    """Settings that must be the same on all nodes of a cluster."""
+    """Settings required to be the same on all nodes of a cluster."""
 
     min_members: int
     downing: str
@@ -29,7 +29,7 @@ class JoinSettings:
     """Sorted by role."""
 
     def difference(self, theirs: JoinSettings) -> str | None:
-        """Return the first setting that differs, with what this node expects and what it found, or None."""
+        """Return the first difference, with the value expected by this node and the one found, or None."""
         if self.min_members != theirs.min_members:
             return _differ("min_members", self.min_members, theirs.min_members)
         if self.min_members_per_role != theirs.min_members_per_role:
@@ -45,48 +45,48 @@ def _differ(setting: str, expected: object, found: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JoinProbe:
-    """May I join you, and are you in a cluster at all?
+    """Question of a joiner: may it join the receiver, and is that in a cluster at all?
 
-    Only who got the probe knows ``token``, and answers with it.
+    Only the receiver of the probe knows ``token``, and answers with it.
     """
 
     joiner: Member
     settings: JoinSettings
     token: int
     is_to_seed: bool = True
-    """Whether the joiner lists who is asked as a seed; it may also have known it as a member."""
+    """Whether the joiner lists the asked node as a seed; it may also have known it as a member."""
 
 
 class JoinState(Enum):
-    """What a probed node answers."""
+    """Standing of a probed node."""
 
     in_cluster = "in_cluster"
     not_in_cluster = "not_in_cluster"
     waiting = "waiting"
-    """In no cluster, and not to be counted by who would found one: it was a member, and that cluster may go on."""
+    """In no cluster, and not to be counted by a founder: it was a member, and that cluster may go on."""
     retry = "retry"
     refused = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class JoinAnswer:
-    """The answer to the probe of that token; ``reason`` says why not now (retry) or why never (refused)."""
+    """Answer to the probe of this token; ``reason`` says why not now (retry) or why never (refused)."""
 
     token: int
     state: JoinState
     reason: str = ""
     cluster_id: int = 0
-    """With ``in_cluster``: which one, of how many members. Else the one that the last run of the node was in, or 0."""
+    """With ``in_cluster``: the id of the cluster, and its size. Else the id of the last run's cluster, or 0."""
     members: int = 0
     has_begun: bool = False
     """Whether a member of that cluster was ever moved up."""
     former: UniqueAddress | None = None
-    """The last run of a node that was in a cluster and is in none now."""
+    """Last run of a node formerly in a cluster and in none now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Make me a member; ``token`` is that of my probe."""
+    """Request to be made a member; ``token`` is the one of the sender's probe."""
 
     joiner: Member
     settings: JoinSettings
@@ -110,7 +110,7 @@ class GossipState:
 
 @dataclass(frozen=True, slots=True)
 class StatePage:
-    """A part of a `GossipState` that is too large for one frame; the next one follows."""
+    """Part of a `GossipState` too large for one frame; the next one follows."""
 
     serial: int
     index: int
@@ -120,9 +120,9 @@ class StatePage:
 
 @dataclass(frozen=True, slots=True)
 class GossipDelta:
-    """What has changed since a version that you have: the one whose digest is ``base``.
+    """Changes since a version of the receiver: the one with the digest ``base``.
 
-    ``version`` has only the counts that have grown; ``seen`` is that of the version which comes of it.
+    ``version`` has only the grown counts; ``seen`` belongs to the resulting version.
     """
 
     cluster_id: int
@@ -137,7 +137,7 @@ class GossipDelta:
 
 @dataclass(frozen=True, slots=True)
 class GossipSeen:
-    """I have seen the version of this digest, and know that these have too."""
+    """Note that the sender has seen the version of this digest, and knows that these have too."""
 
     cluster_id: int
     version: bytes
@@ -146,7 +146,7 @@ class GossipSeen:
 
 @dataclass(frozen=True, slots=True)
 class GossipDigest:
-    """16 bytes over all that I know, sent to a peer that should know the same."""
+    """Digest of 16 bytes over the sender's whole knowledge, for a peer expected to know the same."""
 
     cluster_id: int
     digest: bytes
@@ -154,7 +154,7 @@ class GossipDigest:
 
 @dataclass(frozen=True, slots=True)
 class GossipVersions:
-    """How far I am: the version of the membership, who has seen it, and the version of each service slot.
+    """Progress of the sender: its version of the membership, who has seen it, and the version of each service slot.
 
     The slots are named by the incarnation of their owner.
     """
@@ -167,7 +167,7 @@ class GossipVersions:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySlots:
-    """What you lack of service slots, or a page of it."""
+    """Service slots missing at the receiver, or a page of them."""
 
     cluster_id: int
     pages: tuple[SlotPage, ...]
@@ -175,21 +175,21 @@ class RegistrySlots:
 
 @dataclass(frozen=True, slots=True)
 class ServingRequest:
-    """Let me serve: do the work that only one node may do, for a time from now."""
+    """Request to serve: to do exclusive work, for one node alone, for a time from now."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class ServingGrant:
-    """You may, as far as I am concerned: answers the request of that number."""
+    """Grant of the sender, as far as it is concerned; answers the request of this number."""
 
     sequence: int
 
 
 @dataclass(frozen=True, slots=True)
 class StandingQuestion:
-    """I was told that these members go, or are up; do you hold them for such that stay? Of none: are you there?"""
+    """Question whether these members, said to be going or up, stay in the receiver's view; of none: are you there?"""
 
     cluster_id: int
     token: int
@@ -198,7 +198,7 @@ class StandingQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StandingAnswer:
-    """Of those that your question of this token names, these are up here, or joining and were heard."""
+    """The members in the question of this token, up here, or joining and heard."""
 
     cluster_id: int
     token: int
@@ -207,12 +207,12 @@ class StandingAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ExitingConfirmed:
-    """I know that I am exiting and have finished: remove me."""
+    """Word of an exiting node that it has finished and is to be removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class JoinWithdrawn:
-    """I asked to be let in, and have ended before I was welcomed: remove me."""
+    """Word of a joiner that it has ended before its welcome and is to be removed."""
 
 
 TopologyMessage = (

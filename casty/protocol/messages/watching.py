@@ -1,4 +1,4 @@
-"""What the death watches of two nodes say to each other, on the control lane."""
+"""Messages between the death watches of two nodes, on the control lane."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WatchActor:
-    """Tell me when this actor ends: watch ``serial`` of my run."""
+    """Request to tell the end of this actor: watch ``serial`` of the sender's run."""
 
     serial: int
     path: str
@@ -16,28 +16,28 @@ class WatchActor:
 
 @dataclass(frozen=True, slots=True)
 class ActorWatched:
-    """The actor of that watch is there, and watched."""
+    """Answer: the actor of this watch is there, and watched."""
 
     serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class UnwatchActor:
-    """That watch is over."""
+    """Request to end this watch."""
 
     serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class ActorUnwatched:
-    """I have forgotten that watch."""
+    """Answer: this watch is forgotten."""
 
     serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class ActorTerminated:
-    """The actor of your watch has ended, or never was; ``reason`` is its failure in words."""
+    """News: the actor of the receiver's watch has ended, or never was; ``reason`` is its failure in words."""
 
     serial: int
     reason: str | None
@@ -45,7 +45,7 @@ class ActorTerminated:
 
 @dataclass(frozen=True, slots=True)
 class TerminatedNoted:
-    """I know that the actor of that watch has ended."""
+    """Answer: the end of this watch's actor is noted."""
 
     serial: int
 

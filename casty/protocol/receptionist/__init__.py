@@ -1,1 +1,1 @@
-"""Service discovery: who offers a service, and who wants to know."""
+"""Service discovery: offers of services, and subscriptions to them."""

@@ -1,13 +1,11 @@
-"""Who offers a service right now, and who wants to know.
+"""Offers of services right now, and the subscribers to them.
 
-Owns the services of this node and the subscriptions to keys. Subscribers are opaque values that the
-driver understands. It does not know how services of other nodes become known (`registry`); it is
-given the topology.
+Owns the services of this node and the subscriptions to keys. Subscribers are opaque values, understood by the driver.
+It does not know how services of other nodes become known (`registry`); it is given the topology.
 
-A listing holds the instances on reachable members that take all messages of the key it is asked
-for, by node and path. A subscriber gets its first listing at once and every change once. A snapshot
-costs what it changes: only the listings of the keys it touches are made again, when they are asked
-for.
+A listing holds the instances on reachable members that take all messages of its key, by node and path. A subscriber
+gets its first listing at once and every change once. A snapshot costs its changes: only the listings of the keys it
+touches are made again, when they are asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Notify(Generic[S]):
-    """Effect: tell a subscriber what its key lists now."""
+    """Effect: tell a subscriber the present listing of its key."""
 
     subscriber: S
     entries: Entries
@@ -46,7 +44,7 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a key lists for who sends messages of some types, and the first that does not fit."""
+    """Listing of a key for a sender of messages of some types, and the first service without one of them."""
 
     entries: Entries = ()
     misfit: Misfit | None = None
@@ -54,7 +52,7 @@ class Found:
 
 @dataclass(slots=True)
 class _Subscription:
-    """What one subscriber of a key sends, and what it was told last."""
+    """Types sent by one subscriber of a key, and its last listing."""
 
     names: Names
     told: Found = Found()
@@ -62,7 +60,7 @@ class _Subscription:
 
 @dataclass(slots=True)
 class Listings(Generic[S]):
-    """The machine behind a receptionist; each method returns what must be done."""
+    """Machine behind a receptionist; each method returns the effects to perform."""
 
     _own: dict[tuple[str, int], set[ServiceEntry]] = field(
         default_factory=lambda: dict[tuple[str, int], set[ServiceEntry]]()
@@ -107,13 +105,13 @@ class Listings(Generic[S]):
         return True
 
     def stopped(self, path: str, uid: int) -> bool:
-        """Offer nothing more of the actor that was at ``path``; False when it offered nothing."""
+        """Offer nothing more of the former actor at ``path``; False when it offered nothing."""
         services = self._own.pop((path, uid), set())
         self._count -= len(services)
         return bool(services)
 
     def find(self, key: str, names: Names) -> Found:
-        """Return what a key lists now for who sends messages of the types with these ``names``."""
+        """Return the listing of a key now for a sender of messages of the types with these ``names``."""
         if key not in self._by_key:
             return Found()  # not remembered: there may be any number of such keys
         found = self._found.setdefault(key, {})
@@ -136,10 +134,10 @@ class Listings(Generic[S]):
             self._subscribers.pop(key, None)
 
     def update(self, snapshot: TopologySnapshot) -> Sequence[Notify[S] | Misfit]:
-        """Take the topology; return the listings that changed, for each subscriber."""
+        """Take the topology; return the changed listings, for each subscriber."""
         down = (member.address for member in snapshot.members if member.status is MemberStatus.down)
         hidden = snapshot.unreachable.union(down)
-        # Differences of whole sets use the hashes that are stored in them, and cost little.
+        # Differences of whole sets use the hashes stored in them, and cost little.
         new, gone = snapshot.registry.difference(self._known), self._known.difference(snapshot.registry)
         touched = dict.fromkeys(sorted({entry.key for entry in new | gone}))
         for entry in gone:

@@ -1,1 +1,1 @@
-"""Partitions: which side goes on, when that is decided, and who may do exclusive work meanwhile."""
+"""Partitions: the side that goes on, the time of the decision, and exclusive work meanwhile."""

@@ -1,11 +1,10 @@
-"""Links between two members that are bad while gossip finds a way round.
+"""Bad links between two members while gossip finds a way round.
 
-Owns which of their ends are enough to go. It does not know when an end counts as lost, or who goes on
-(`downing`).
+Owns the choice of enough of their ends to go. It does not know when an end counts as lost, or who goes on (`downing`).
 
-How it works: without the chosen ends no link is left that is bad. Who has most of them goes first; of equals the
-youngest, so that work which sits on old members stays. That is the greedy vertex cover, and everybody who
-sees the same links chooses the same ends.
+How it works: without the chosen ends no bad link is left. The end with most of them goes first; of equals the youngest,
+so that work on old members stays. It is the greedy vertex cover, and everybody seeing the same links chooses the same
+ends.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow, Rows
 
 Links = Mapping[UniqueAddress, frozenset[UniqueAddress]]
-"""For each end, those that it accuses and that accuse it."""
+"""For each end, those accused by it and those accusing it."""
 
 
 def bad_links(rows: Rows, among: Collection[UniqueAddress]) -> Links:
-    """Return the links of which both ends are ``among`` the given."""
+    """Return the links with both ends ``among`` the given."""
     return {
         node: frozenset(other for other in row.accused & rows.keys() if other in among and node in rows[other].accused)
         for node, row in rows.items()

@@ -1,13 +1,13 @@
-"""Whether a member that is down counts no more.
+"""Commit of a downing: the moment from which a down member counts no more.
 
-Owns which of those that are down still count as voters of another side. It does not know who downed them
-(`resolver`), or who counts (`split_brain`, `serving_lease`).
+Owns the set of down members still counted as voters of another side. It does not know who downed them (`resolver`), or
+who counts (`strategies`, `serving_lease`).
 
-How it works: whoever downs members can be cut off before anybody else has heard of it, while those members
-find new friends. Were they out of the count at once, both could be most of what they count. So a verdict
-stands once those who are known to know of it are a side by the strategy, with the member itself counted
-against them: every other side has one of them, who tells the member that it is down. That is how a commit
-of Raft is known, Ongaro 2014, sec. 3.6.2; deviation: by the strategy, which need not be a majority.
+How it works: a node that downs members can be cut off before anybody else has heard of it, while those members find new
+friends. Were they out of the count at once, both could be most of the members they count. So a verdict stands once
+those known to know of it are a side by the strategy, with the member itself counted against them: every other side has
+one of them, and it tells the member that it is down. So is a commit of Raft known, Ongaro 2014, sec. 3.6.2; deviation:
+by the strategy, not necessarily a majority.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from casty.protocol.state.membership_state import Gossip
 
 
 def still_counting(state: Gossip, strategy: Strategy | None, seen_tracker: SeenTracker) -> tuple[Member, ...]:
-    """Return the members that are down and count all the same, as they were before: up, or joining."""
+    """Return the down members that count all the same, as they were before: up, or joining."""
     if not state.down or strategy is None or isinstance(strategy, LeaseMajority):  # the lease remembers who lost
         return ()
     down = [member for member in state.ordered if member.status is MemberStatus.down]
@@ -38,5 +38,5 @@ def still_counting(state: Gossip, strategy: Strategy | None, seen_tracker: SeenT
 
 
 def before_down(member: Member) -> Member:
-    """Return a member that is down as it was before: up, or joining."""
+    """Return a down member as it was before: up, or joining."""
     return replace(member, status=MemberStatus.up if member.up_number else MemberStatus.joining)

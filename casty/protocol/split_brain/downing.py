@@ -1,17 +1,16 @@
 """When the sides of a partition decide.
 
-Owns the timing: the view must be stable first; and who is on no side at all. It does not know which
-side goes on (`split_brain`), how a decision travels (`gossip`) or what a downed node does.
+Owns the timing: the view must be stable first; and the members on no side at all. It does not know which side goes on
+(`strategies`), how a decision travels (`gossip`) or what a downed node does.
 
-How it works: two members that accuse each other, and have both seen the state that says so, are
-connected indirectly: the link between them is bad, but gossip finds a way round. Each would decide that
-the other is lost, on a side with all the rest. So both count as lost, for everybody and for themselves.
-Of the sides of a partition nobody has seen what the other side accuses, so nobody there is at odds.
-That is the rule of Akka's split brain resolver; deviation: the two go on counting as voters of another
-side, so that what is left must be a side by its strategy without them. Where it is none, as of three nodes,
-but were one with the other end of each bad link, one end goes (`bad_links`). It is downed by nobody but
-itself: if the link heals, and the rest is cut off at that very time, there are no two sides that have each
-other down. If it has not gone after a while, all give up.
+How it works: two members that accuse each other, and have both seen the state that says so, are connected indirectly:
+the link between them is bad, but gossip finds a way round. Each would decide that the other is lost, on a side with all
+the rest. So both count as lost, for everybody and for themselves. Of the sides of a partition neither has seen the
+accusations of the other, so nobody there is at odds. It is the rule of Akka's split brain resolver; deviation: the two
+go on counting as voters of another side, so the rest must be a side by its strategy without them. Where it is none, as
+of three nodes, but were one with the other end of each bad link, one end goes (`bad_links`). It is downed by nobody but
+itself: if the link heals, and the rest is cut off at that very time, there are no two sides with each other down. If it
+has not gone after a while, all give up.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ ROUNDED = 1e-6
 """By so much less a time is over: a timer is set by a delay, and a retry may find another decision due."""
 UNSTABLE_SHARE = 0.75
 UNSTABLE_CHANGES = 3
-"""Fewer changes than that are faults one after the other, which a side can still count."""
+"""Fewer changes than these are faults one after the other, within the count of a side."""
 
 
 def stable_after(members: int) -> float:
@@ -53,7 +52,7 @@ def stable_after(members: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What has to stay as it is for a while: the members without the joining ones, and whom this node has lost."""
+    """Part of a view required to stay for a while: members, joining ones apart, and those lost to this node."""
 
     settled: tuple[tuple[UniqueAddress, MemberStatus], ...] = ()
     lost: frozenset[UniqueAddress] = frozenset()
@@ -65,7 +64,7 @@ class _View:
         return cls(settled, state.lost_to(self_node), state.at_odds)
 
     def is_less_than(self, before: _View, state: Gossip) -> bool:
-        """Whether an end of a bad link has gone, and nobody else is lost: that begins nothing anew for the others."""
+        """Whether an end of a bad link has gone, and nobody else is lost: this begins nothing anew for the others."""
         down = [m.unique for m in state.ordered if m.status is MemberStatus.down]
         return self.lost <= before.lost and not before.at_odds.isdisjoint(down)
 
@@ -77,8 +76,8 @@ _NOTHING = _View()
 class Downing:
     """The machine of one node; without a strategy it never decides.
 
-    A change of members or reachability starts the time again; joins don't count. A view that keeps
-    changing downs everybody: better no cluster than two.
+    A change of members or reachability starts the time again; joins don't count. A view in constant change downs
+    everybody: better no cluster than two.
     """
 
     strategy: Strategy | None = KeepMajority()
@@ -90,7 +89,7 @@ class Downing:
     _changes: int = field(init=False, default=0)
     _unstable_since: float = field(init=False, default=0.0)
     _aware: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Who is known to have seen a state of this view."""
+    """Members known to have seen a state of this view."""
     _held: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
 
     def observe(self, state: Gossip, self_node: UniqueAddress, now: float) -> float | None:
@@ -105,7 +104,7 @@ class Downing:
         if is_new:
             patience = self._patience(len(state.members))
             if not self._changes or now - self._changed_at >= patience:
-                # The first change; or the view was stable, though the leader who had to decide was lost.
+                # The first change; or the view was stable, though the leader with the decision was lost.
                 self._changes, self._unstable_since = 0, now
             self._changed_at = now
             self._changes += 1
@@ -147,15 +146,15 @@ class Downing:
         return f"{since} could not reach {names}, and the other way round, though others reach both"
 
     def partition(self, state: Gossip, self_node: UniqueAddress) -> Partition:
-        """Return the sides of the view that was observed last; two who are at odds, and aware of it, are on none."""
+        """Return the sides of the last observed view; two members at odds, and aware of it, are on none."""
         down = still_counting(state, self.strategy, self.seen_tracker)
         return Partition.of(state, self_node, accusing_each_other(state.rows, state.at_odds & self._aware), down)
 
     def is_doubted(self, state: Gossip, self_node: UniqueAddress) -> bool:
-        """Return whether a member that this node hears has it for lost, and knows what is known here.
+        """Return whether a member heard by this node has it for lost, and knows everything known here.
 
-        The others of its side have it for lost too, and another leader: it can decide for itself alone. The doubts
-        of a member that has gone since are nobody's any more.
+        The others of its side have it for lost too, and another leader: it can decide for itself alone. The doubts of a
+        member gone since are nobody's any more.
         """
         own = state.rows.get(self_node, ObserverRow()).accused
         heard = self._aware - own - state.unheeded

@@ -1,7 +1,7 @@
-"""What a node does about those that it cannot reach, and whether it may work alone meanwhile.
+"""A node's treatment of unreachable members, and its right to exclusive work meanwhile.
 
-Owns the two machines that must have the same notes of who knows what: `resolver`, which downs one
-side of a partition, and `serving_lease`, which keeps both from doing the same work.
+Owns the two machines in need of the same notes of who knows what: `resolver` downs one side of a partition,
+`serving_lease` keeps both from doing the same work.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class SplitBrain:
         return [*self.resolver.observe(state, now), *self.serving.observe(state, now)]
 
     def accuse(self, state: Gossip, subjects: Sequence[UniqueAddress], until: float) -> Gossip:
-        """Return the state in which this node accuses ``subjects``; it may take them back ``until`` then."""
+        """Return the state with accusations of ``subjects`` by this node; it may take them back ``until`` then."""
         lost = [subject for subject in subjects if subject in state.members]
         for subject in lost:
             self.resolver.downing.hold(subject, until)
         return self._observing(state, lambda row: row.accusing(*lost))
 
     def absolve(self, state: Gossip, subject: UniqueAddress) -> Gossip:
-        """Return the state in which this node does not accuse ``subject``."""
+        """Return the state without an accusation of ``subject`` by this node."""
         return self._observing(state, lambda row: row.absolving(subject))
 
     def _observing(self, state: Gossip, change: Callable[[ObserverRow], ObserverRow]) -> Gossip:
@@ -66,13 +66,13 @@ class SplitBrain:
     def received(
         self, state: Gossip, sender: UniqueAddress, message: ServingRequest | ServingGrant
     ) -> list[ServingEffect]:
-        """Take what another member asks for or grants."""
+        """Take a request or a grant of another member."""
         if isinstance(message, ServingRequest):
             return self.serving.asked(state, sender, message)
         return self.serving.granted(state, sender, message)
 
     def timer(self, state: Gossip, key: str, now: float) -> DowningDecision:
-        """Do what was planned."""
+        """Do the planned step."""
         if key == SERVING:
             return DowningDecision(effects=tuple(self.serving.ask(state, now)))
         return self.resolver.timer(state, key, now)

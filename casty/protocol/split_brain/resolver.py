@@ -1,16 +1,15 @@
-"""What a node does about members that stay unreachable: the decision of `downing`, carried out.
+"""Treatment of members that stay unreachable: the decision of `downing`, carried out.
 
-Owns who acts on a decision, what must be known before the other side is downed, and the claim to an
-outside lease. It does not know when a decision is due (`downing`), which side goes on
-(`split_brain`) or how the lease is kept (a driver asks it).
+Owns who acts on a decision, the knowledge required before the other side is downed, and the claim to an outside lease.
+It does not know when a decision is due (`downing`), which side goes on (`strategies`) or how the lease is kept (a
+driver asks it).
 
-How it works: a lost side downs itself, each node by itself. The other side is downed by the leader,
-and only when every member that it counts on is known to know of the accusations: a member that did
-not would go on granting leases to the lost side (`serving_lease`). A leader that a member of its side
-has for lost waits: that side has another leader, and both see the same accusations. With `LeaseMajority` the leader
-of each side claims the lease, that of the side that looks smaller after a delay: who gets it
-downs the others, who does not downs its own side. That is Pekko's LeaseMajority; deviation: the
-lease is no matter of time, it remembers who lost.
+How it works: a lost side downs itself, each node by itself. The other side is downed by the leader, and only when every
+member in its count is known to know of the accusations: an ignorant one would go on granting leases to the lost side
+(`serving_lease`). A leader accused by a member of its side waits: that member has another leader, and both see the same
+accusations. With `LeaseMajority` the leader of each side claims the lease, that of the smaller-looking side after a
+delay: the winner downs the others, the loser its own side. This is Pekko's LeaseMajority; deviation: the lease is no
+matter of time, it remembers who lost.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class LeaseAnswered:
 
 @dataclass(frozen=True, slots=True)
 class DowningDecision:
-    """Whom to down now, and what to do besides; ``given_up`` says why this node is among them."""
+    """Members to down now, and further effects; ``given_up`` says why this node is among them."""
 
     lost: frozenset[UniqueAddress] = frozenset()
     given_up: str = ""
@@ -58,7 +57,7 @@ class DowningDecision:
 
     @property
     def words(self) -> str:
-        """What the operator reads about the members that are downed."""
+        """Text on the downed members for the operator."""
         names = ", ".join(str(node.address) for node in sorted(self.lost))
         cause = f"this node gives itself up: {self.given_up}" if self.given_up else "unreachable for too long"
         return f"{cause}: declared down: {names}"
@@ -68,7 +67,7 @@ class DowningDecision:
 class _Claimed:
     claim: LeaseClaim
     side: frozenset[UniqueAddress]
-    """Who goes down if the claim fails, those on no side among them."""
+    """Members that go down if the claim fails, those on no side among them."""
     others: frozenset[UniqueAddress]
 
 
@@ -80,12 +79,12 @@ class SplitBrainResolver:
     downing: Downing
     seen_tracker: SeenTracker
     _waiting: _Claimed | None = field(init=False, default=None)
-    """The claim of the side that looks smaller, until its delay is over."""
+    """Claim of the smaller-looking side, until its delay is over."""
     _claimed: _Claimed | None = field(init=False, default=None)
-    """The claim that the lease has not answered yet."""
+    """Claim not answered by the lease yet."""
 
     def observe(self, state: Gossip, now: float) -> list[StartTimer]:
-        """Take note of a new state; the decision is due after that."""
+        """Take note of a new state; the decision is due after it."""
         due = self.downing.observe(state, self.self_node, now)
         return [] if due is None else [StartTimer(DOWNING, due)]
 
@@ -115,7 +114,7 @@ class SplitBrainResolver:
             return DowningDecision()
         self._claimed = None
         if answer.held:
-            # Also those who answer again by now: they were ruled out, and would never get the lease any more.
+            # Also those answering again by now: they were ruled out, and would never get the lease any more.
             return DowningDecision(claimed.others & state.members.keys())
         return DowningDecision(claimed.side & state.members.keys(), f"it did not get the lease: {answer.why}")
 
@@ -140,7 +139,7 @@ class SplitBrainResolver:
         return DowningDecision(effects=(AcquireLease(claim), *again))
 
     def _is_known(self, state: Gossip, lost: frozenset[UniqueAddress]) -> bool:
-        """Whether all that this side counts on are known to know whom it has lost."""
+        """Whether all members in this side's count are known to know its losses."""
         partition = self.downing.partition(state, self.self_node)
         side = [member.unique for member in partition.reachable if member.unique not in lost]
         return all(self.seen_tracker.known_since(node, side) is not None for node in lost)

@@ -1,14 +1,13 @@
-"""Since when each member has known that another one is accused, as far as this node can tell.
+"""Start of each member's knowledge of an accusation, as far as this node can tell.
 
-Owns one note for each accused or downed run: who is known to have seen a state that says so, and
-since when. It does not know what follows from it (`resolver`, `serving_lease`).
+Owns one note for each accused or downed run: the members known to have seen a state that says so, each with the time
+since. It does not know what follows from it (`resolver`, `serving_lease`).
 
-How it works: whoever has seen a version has seen its accusations. The time is that at which this
-node learned of it, which is never too early. An accusation can be retracted and raised again
-between two states that arrive here, and somebody may have acted in the gap. So a note holds only as
-long as one of those who accused at its beginning still does, in a row that has changed by at most
-one version at a time: one version either retracts an accusation or is about something else. A
-member that is down stays down, so what is known of that needs no such care.
+How it works: a member has seen the accusations of every version it has seen. The time of a note is the one at which
+this node learned of it, never too early. An accusation can be retracted and raised again between two states on their
+way here, and somebody may have acted in the gap. So a note holds only as long as one of its first accusers still
+accuses, in a row changed by at most one version at a time: one version either retracts an accusation or is about
+something else. A down member stays down, so knowledge of it needs no such care.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ def _no_times() -> Times:
 
 @dataclass(slots=True)
 class _Accused:
-    """Who accused at the beginning, by which version of its row, and who has known since when."""
+    """First accusers, by their rows' versions, and those who know, each with the time since."""
 
     rows: dict[UniqueAddress, int]
     known: Times = field(default_factory=_no_times)
 
     def continues(self, rows: Mapping[UniqueAddress, int]) -> bool:
-        """Take the versions of the rows that accuse now; return whether one of them did all the time."""
+        """Take the versions of the rows with the accusation now; return whether one of them had it all the time."""
         self.rows = {
             observer: rows[observer]
             for observer, version in self.rows.items()
@@ -52,7 +51,7 @@ class SeenTracker:
     _down: dict[UniqueAddress, Times] = field(default_factory=lambda: dict[UniqueAddress, Times]())
 
     def observe(self, state: Gossip, now: float) -> None:
-        """Take note of who has seen what."""
+        """Take note of the versions seen by each member."""
         accusers = _accusers(state)
         self._accused = {
             node: case
@@ -67,7 +66,7 @@ class SeenTracker:
             _note(times, state, now)
 
     def know_down(self, node: UniqueAddress) -> Collection[UniqueAddress]:
-        """Return who is known to know that ``node`` is down."""
+        """Return the members known to know that ``node`` is down."""
         return self._down.get(node, {}).keys()
 
     def known_since(self, node: UniqueAddress, by: Collection[UniqueAddress]) -> float | None:

@@ -1,21 +1,20 @@
-"""Whether this node may do work that only one node may do, and whose work may be taken over.
+"""Lease for exclusive work, for one node alone, and the take-over of another's work.
 
-Owns the serving lease: what this node asks of the others, what they grant, until when that holds;
-and from when on the work of a removed run is free. It does not know what the work is, and what a
-cluster does with a member that is cut off (`resolver`).
+Owns the serving lease: the requests of this node, the grants of the others, until when they hold; and from when on the
+work of a removed run is free. It does not know what the work is, and what a cluster does with a member that is cut off
+(`resolver`).
 
-How it works: every `ASK_EVERY` this node asks all others. Nobody grants to a member that it knows
-accused or down. A grant holds for `SERVING_TIME`, counted from the sending of the request it
-answers: however long the answer or this process stood still, nobody counts on it for longer than
-the granter does. The node serves until the latest time at which those whose grants hold, and itself,
-are a side that the strategy would keep against all others (`Strategy.rules_out_others`).
+How it works: every `ASK_EVERY` this node asks all others. Nobody grants to a member known as accused or down. A grant
+holds for `SERVING_TIME`, counted from the sending of the request it answers: however long the answer or this process
+stood still, nobody counts on it for longer than the granter does. The node serves until the latest time at which the
+granters with valid grants, and itself, are a side kept by the strategy against all others
+(`Strategy.rules_out_others`).
 
-The work of a removed run is free `TAKEOVER_AFTER` after every member of this side is known to have
-known of the accusation: none of them has granted since. What the run may still have are grants of
-those who are not on this side, and they are too few, or this side were not the one that is kept.
-`TAKEOVER_AFTER` is longer by a tenth, so clocks may differ by that rate. A removal that came without
-an accusation known to all who stay was agreed on by them, so the age of the tombstone counts: also where
-this node had lost some of these and held itself and a few for the side.
+The work of a removed run is free `TAKEOVER_AFTER` after every member of this side is known to have known of the
+accusation: none of them has granted since. The run may still have grants of members outside of this side, and they are
+too few, or this side were not the kept one. `TAKEOVER_AFTER` is longer by a tenth, so clocks may differ by that rate. A
+removal without an accusation known to all who stay was agreed on by them, so the age of the tombstone counts: also
+where this node had lost some of these and held itself and a few for the side.
 
 Who has stood still for longer than its grants held cannot know what has begun meanwhile, and asks for other clusters.
 Where nobody else has to grant, that answer is waited for: its own grant counts `ALONE_AFTER` later.
@@ -48,15 +47,15 @@ ALONE_AFTER = 3.0
 ASK_EVERY = 1.0
 SERVING = "serving"
 ROUNDS_MAX = 8
-"""Rounds that are remembered: more than those whose grants can still hold."""
+"""Rounds remembered: more than those with grants still valid."""
 
 HOLDING = (MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting)
-"""Who may serve, until it has handed over what it does."""
+"""Statuses allowed to serve, until the work is handed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Effect: this node serves until then, by its own clock; what was said before is void."""
+    """Effect: this node serves until then, by its own clock; any earlier one is void."""
 
     until: float
 
@@ -74,7 +73,7 @@ ServingEffect = Send | SendIfUp | StartTimer | Serving | WorkFree
 
 @dataclass(frozen=True, slots=True)
 class _Doom:
-    """Since when all of a side have known of one who may be removed."""
+    """Since when all of a side have known of a member that may be removed."""
 
     since: float
     side: frozenset[UniqueAddress]
@@ -102,7 +101,7 @@ class ServingLease:
     _doomed: dict[UniqueAddress, _Doom] = field(init=False, default_factory=lambda: dict[UniqueAddress, "_Doom"]())
 
     def want(self, state: Gossip | None, now: float) -> list[ServingEffect]:
-        """Begin to ask: there is work on this node that only one node may do."""
+        """Begin to ask: there is exclusive work on this node."""
         if self._wanted:
             return [Serving(self.until)]
         self._wanted = True
@@ -126,7 +125,7 @@ class ServingLease:
         return now < self._alone_from
 
     def asked(self, state: Gossip, sender: UniqueAddress, request: ServingRequest) -> list[ServingEffect]:
-        """Grant, or say nothing: to who is no member, down or accused."""
+        """Grant, or say nothing: to strangers, and to down or accused members."""
         own, member = state.members.get(self.self_node), state.members.get(sender)
         if own is None or own.status is MemberStatus.down or member is None or member.status not in HOLDING:
             return []
@@ -134,14 +133,14 @@ class ServingLease:
         return [] if sender in state.unreachable | accused else [Send(sender, ServingGrant(request.sequence))]
 
     def granted(self, state: Gossip, sender: UniqueAddress, grant: ServingGrant) -> list[ServingEffect]:
-        """Take a grant; one that answers no request that was made changes nothing."""
+        """Take a grant; one without its request changes nothing."""
         if sender not in state.members or not self._granted.get(sender, 0) < grant.sequence <= self._sequence:
             return []
         self._granted[sender] = grant.sequence
         return self._changed(max(self.until, self._latest(state, beyond=self.until)))
 
     def observe(self, state: Gossip, now: float) -> list[ServingEffect]:
-        """Take a new state: who must grant may have changed, and whose work is free."""
+        """Take a new state: the required granters may have changed, and the free work."""
         before, self._state = self._state, state
         self._doom(state)
         if before is not None and before.members is state.members:
@@ -163,7 +162,7 @@ class ServingLease:
         return [*effects, *self._changed(until)]
 
     def _doom(self, state: Gossip) -> None:
-        """Remember since when all of this side have known of each who may be removed."""
+        """Remember since when all of this side have known of each member that may be removed."""
         doomed = state.unreachable | state.down
         if not doomed and not self._doomed:
             return
@@ -175,7 +174,7 @@ class ServingLease:
         self._doomed = gone | dooms | kept
 
     def _latest(self, state: Gossip, *, beyond: float = -math.inf) -> float:
-        """Return until when enough of the grants hold; rounds that end by ``beyond`` are not looked at."""
+        """Return until when enough of the grants hold; rounds over by ``beyond`` are not looked at."""
         own = state.members.get(self.self_node)
         if own is None or own.status not in HOLDING:
             return -math.inf

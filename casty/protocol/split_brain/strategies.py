@@ -1,9 +1,9 @@
-"""Which side of a partition goes on.
+"""Choice of the side of a partition that goes on.
 
-Owns the strategies, as judgements of one side over both. It does not know when a side judges
-(`downing`) or how a decision travels (`gossip`). The rules are those of Akka's split brain
-resolver; deviations: each strategy judges a second time, with what the other side may have decided
-in the meantime, and of two nodes `KeepOldest` keeps the oldest however alone it is.
+Owns the strategies, as judgements of one side over both. It does not know when a side judges (`downing`) or how a
+decision travels (`gossip`). The rules are those of Akka's split brain resolver; deviations: each strategy judges a
+second time, with the possible decisions of the other side in the meantime, and of two nodes `KeepOldest` keeps the
+oldest however alone it is.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Votes:
     at_worst: bool = False
     """This side's leaving members are counted as gone and the other side's joining ones as up.
 
-    Only members that are up or leaving promote, whatever their roles: a side of joining members alone stays one, and
-    has no votes.
+    Only up or leaving members promote, whatever their roles: a side of joining members alone stays one, and has no
+    votes.
     """
 
     @property
@@ -41,12 +41,12 @@ class Votes:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The members that this side can and cannot hear, without those that are going anyway."""
+    """Members heard and not heard by this side, without those that are going anyway."""
 
     reachable: tuple[Member, ...]
     unreachable: tuple[Member, ...]
     indirect: tuple[Member, ...] = ()
-    """Those of the unreachable that are heard of all the same: they accuse each other. They are on no side."""
+    """Those of the unreachable heard of all the same: they accuse each other. They are on no side."""
 
     @classmethod
     def of(
@@ -58,7 +58,7 @@ class Partition:
     ) -> Partition:
         """Return the two sides as ``self_node`` sees them; it counts itself as reachable unless ``indirect``.
 
-        ``down`` are members that are down and count all the same (`verdicts`), on the other side.
+        ``down`` are down members that count all the same (`down_commit`), on the other side.
         """
         lost = state.lost_to(self_node).union(indirect)
         members = [member for member in state.ordered if member.status not in GOING]
@@ -84,19 +84,19 @@ class Partition:
 
 
 class Strategy(Protocol):
-    """Judges one side. ``str()`` of it is the same on all nodes that agree."""
+    """Judge of one side. ``str()`` of it is the same on all nodes that agree."""
 
     def against(self, partition: Partition) -> str:
-        """Return what speaks against this side, in words; "" when it may go on."""
+        """Return the objection to this side, in words; "" when it may go on."""
         ...
 
     def rules_out_others(self, partition: Partition) -> bool:
-        """Whether this side, with members on the other, is reason enough that no other side goes on."""
+        """Whether this side, with members on the other, is reason enough for no other side to go on."""
         ...
 
 
 class _Judgement(Strategy, Protocol):
-    """A side of which nothing speaks against rules out all others: that is what a judgement is for."""
+    """A side without objections rules out all others: it is the purpose of a judgement."""
 
     __slots__ = ()
 
@@ -126,7 +126,7 @@ class KeepMajority(_Judgement):
 
 @dataclass(frozen=True, slots=True)
 class StaticQuorum(_Judgement):
-    """The side with at least ``size`` voters, in a cluster that has fewer than twice as many."""
+    """The side with at least ``size`` voters, in a cluster with fewer than twice as many."""
 
     size: int
     role: str | None = None
@@ -176,7 +176,7 @@ class KeepOldest(_Judgement):
 
 @dataclass(frozen=True, slots=True)
 class DownAll(_Judgement):
-    """No side: whoever loses somebody stops. For clusters that are restarted from outside."""
+    """No side: every node that loses somebody stops. For clusters restarted from outside."""
 
     def against(self, partition: Partition) -> str:
         lost = ", ".join(str(member.unique.address) for member in partition.unreachable)
@@ -188,10 +188,10 @@ class DownAll(_Judgement):
 
 @dataclass(frozen=True, slots=True)
 class LeaseMajority:
-    """The side that gets the lease; the one without a majority asks for it later."""
+    """The side with the lease; the one without a majority asks for it later."""
 
     lease: str
-    """Which one: what `casty.Lease.identify` said."""
+    """Its identity, as returned by `casty.Lease.identify`."""
     minority_delay: float = 2.0
     role: str | None = None
 
@@ -249,7 +249,7 @@ def _role(role: str | None) -> str:
 
 
 def strategy_of(settings: ClusterSettings, lease: str = "") -> Strategy | None:
-    """Return the strategy that the settings of a node ask for, None for "none"; ``lease`` identifies its lease."""
+    """Return the strategy of a node's settings, None for "none"; ``lease`` identifies its lease."""
     role = settings.downing_role
     match settings.downing:
         case "keep_majority":

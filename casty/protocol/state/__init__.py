@@ -1,1 +1,1 @@
-"""The replicated state of a cluster: members, services and their versions, as values that merge."""
+"""Replicated state of a cluster: members, services and their versions, as mergeable values."""

@@ -1,7 +1,7 @@
-"""What applications see of the cluster: whole values, each complete in itself.
+"""Views of the cluster for applications: whole values, each complete in itself.
 
-Owns the public projections of the replicated state. They never travel back into it. It does not
-know when a projection is due or who gets it (`view`).
+Owns the public projections of the replicated state. They never travel back into it. It does not know when a projection
+is due or who gets it (`view`).
 
 How it works: a projection copies; two states of different nodes merge by the rules of `gossip`.
 """
@@ -28,13 +28,13 @@ class TopologySnapshot:
     members: frozenset[Member]
     """All members, this node included; the removed are not among them."""
     leader: NodeAddress | None
-    """Never one of the unreachable; None when no other can lead, as in the last snapshot of a node that is downed."""
+    """Never one of the unreachable; None when no other can lead, as in the last snapshot of a downed node."""
     shard_allocations: dict[str, dict[int, ShardAllocation]]
-    """Shard type -> shard id -> where it lives. Empty in this version, which has no sharding."""
+    """Shard type -> shard id -> where it lives. Empty in this version, without sharding."""
     allocation_epoch: int
     """Grows with every change of the allocations, never shrinks; 0 in this version."""
     unreachable: frozenset[NodeAddress] = frozenset()
-    """Members that this node cannot reach, or that others say do not answer."""
+    """Members unreachable for this node, or by the report of others."""
     registry: frozenset[ServiceEntry] = frozenset()
     """Services of all members, as far as this node knows them."""
 
@@ -42,7 +42,7 @@ class TopologySnapshot:
 @message("casty.ClusterState")
 @dataclass(frozen=True)
 class ClusterState:
-    """One node's knowledge of its cluster; two of them merge into what both know together.
+    """One node's knowledge of its cluster; two of them merge into the knowledge of both.
 
     >>> from casty import Member, MemberStatus
     >>> node = NodeAddress("10.0.0.1", 2551)
@@ -54,23 +54,23 @@ class ClusterState:
     members: frozenset[Member] = frozenset()
     """All members, this node included; the removed are not among them."""
     unreachable: frozenset[NodeAddress] = frozenset()
-    """Members that this node cannot reach, or that others say do not answer."""
+    """Members unreachable for this node, or by the report of others."""
     version: VectorClock[int] = field(default_factory=VectorClock[int])
     """Changes per incarnation."""
     shard_allocations: dict[str, dict[int, ShardAllocation]] = field(
         default_factory=dict[str, dict[int, ShardAllocation]]
     )
-    """Shard type -> shard id -> where it lives. Empty in this version, which has no sharding."""
+    """Shard type -> shard id -> where it lives. Empty in this version, without sharding."""
     allocation_epoch: int = 0
     """Number of the allocations: grows with every change of them; 0 in this version."""
     seen: frozenset[NodeAddress] = frozenset()
-    """The nodes that are known to have this version."""
+    """Nodes known to have this version."""
     registry: frozenset[ServiceEntry] = frozenset()
     """Services of all members, as far as this node knows them."""
 
     @property
     def leader(self) -> NodeAddress | None:
-        """The node that leads in this view, None when nobody is there to lead."""
+        """Leader in this view, None when nobody is there to lead."""
         leader = leader_among(self.members, self._unreachable_runs())
         return None if leader is None else leader.address
 
@@ -82,7 +82,7 @@ class ClusterState:
         return all(m.address in self.seen for m in self.members if m.status in VOTING)
 
     def merge(self, other: ClusterState) -> ClusterState:
-        """Merge two views into what both know; commutative, associative and idempotent.
+        """Merge two views into the knowledge of both; commutative, associative and idempotent.
 
         Of two copies of a member the furthest status wins. Whoever has seen the merged version, and not just a part
         of it, is known to have seen it.
@@ -99,7 +99,7 @@ class ClusterState:
             members[member.unique] = member if mine is None else furthest(mine, member)
         version = self.version.merge(other.version)
         seen = (state.seen for state in (self, other) if state.version == version)
-        # Whole tables of one view: a mixture of two would be an allocation that nobody decided.
+        # Whole tables of one view: a mixture of two would be an allocation decided by nobody.
         newer = self if self._epoch_order >= other._epoch_order else other
         return ClusterState(
             frozenset(members.values()),
@@ -122,7 +122,7 @@ class ClusterState:
 
 
 def project_state(state: Gossip, registry: Registry, unreachable: frozenset[UniqueAddress]) -> ClusterState:
-    """Return the replicated state as a node shows it to applications that cannot reach the ``unreachable`` members."""
+    """Return the state as shown to applications; ``unreachable`` are the members their node cannot reach."""
     return ClusterState(
         members=frozenset(state.ordered),
         unreachable=_addresses(unreachable),
@@ -138,7 +138,7 @@ def project_snapshot(
     entries: frozenset[ServiceEntry],
     leader: UniqueAddress | None,
 ) -> TopologySnapshot:
-    """Return the snapshot that subscribers get; ``unreachable`` are the members that their node cannot reach."""
+    """Return the snapshot for subscribers; ``unreachable`` are the members their node cannot reach."""
     return TopologySnapshot(
         members=members,
         leader=None if leader is None else leader.address,

@@ -20,7 +20,7 @@ class MemberUp:
 @message("casty.MemberLeft")
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
-    """A member that was up has been removed, after it left or was downed."""
+    """A member, once up, has been removed, after it left or was downed."""
 
     member: Member
     """The member, as it was last."""
@@ -32,16 +32,16 @@ class UnreachableMember:
     """Somebody has stopped hearing from the member; an observation, it may return."""
 
     member: Member
-    """The member; its status is what it was."""
+    """The member; its status is the last one."""
 
 
 @message("casty.ReachableMember")
 @dataclass(frozen=True, slots=True)
 class ReachableMember:
-    """Everybody who had accused the member hears from it again."""
+    """All accusers of the member hear from it again."""
 
     member: Member
-    """The member; its status is what it was."""
+    """The member; its status is the last one."""
 
 
 MemberEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember

@@ -1,8 +1,7 @@
-"""Who leads, and what a leader does once everybody agrees.
+"""Choice of the leader, and its moves once everybody agrees.
 
-Owns the choice of the leader (first by address, so that every node with the same view names the
-same one without a vote) and the moves that only a leader makes. It does not know how a cluster
-decides about unreachable members (`downing`).
+Owns the choice of the leader (first by address, so that every node with the same view names the same one without a
+vote) and the moves made only by a leader. It does not know how a cluster decides about unreachable members (`downing`).
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ def _first(reachable: Sequence[Member]) -> Member | None:
 
 
 def leader_of(state: Gossip, self_node: UniqueAddress) -> UniqueAddress | None:
-    """Return the leader in the eyes of ``self_node``, which counts itself as reachable."""
+    """Return the leader in the eyes of ``self_node``; it counts itself as reachable."""
     return leader_without(state, state.lost_to(self_node))
 
 
 def leader_without(state: Gossip, lost: Collection[UniqueAddress]) -> UniqueAddress | None:
-    """Return the leader in the eyes of a node that holds the ``lost`` members for unreachable."""
+    """Return the leader in the eyes of a node with the ``lost`` members unreachable."""
     # Of the members in their order the first is found at once; sorting them was a third of a simulation's time.
     reachable = [m for m in state.ordered if m.unique not in lost] if lost else state.ordered
     leader = _first(reachable)
@@ -56,7 +55,7 @@ def has_begun(state: Gossip) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LeaderActions:
-    """The rules that a leader applies to a converged state."""
+    """Rules applied by a leader to a converged state."""
 
     min_members: int = 1
     min_members_per_role: tuple[tuple[str, int], ...] = ()
@@ -71,12 +70,12 @@ class LeaderActions:
         may_begin: bool = True,
         heard: Collection[UniqueAddress] | None = None,
     ) -> Gossip:
-        """Return the state after all moves that convergence allows, or ``state`` itself.
+        """Return the state after all moves allowed by convergence, or ``state`` itself.
 
         Joining members become up once as many are there as the settings ask for, leaving ones become exiting; down
         members are removed, and exiting ones when they have ``confirmed`` or are unreachable. The first members of all
-        are moved up by whoever ``may_begin``, which need not be the leader. Nobody is moved up who was not ``heard``
-        here, if that is given: others may have made it up.
+        are moved up by a node that ``may_begin``, not necessarily the leader. Nobody is moved up without being
+        ``heard`` here, if that is given: others may have made it up.
         """
         leads = leader_of(state, self_node) == self_node
         if not leads and (not may_begin or has_begun(state)):

@@ -1,8 +1,8 @@
 """Members and the moves between their states.
 
-Owns which state may follow which, and which of two copies of one member is further along. It does
-not know who decides a move (`leader`, `downing`) or how it travels (`gossip`). The states are those
-of Akka Cluster's membership lifecycle; `removed` is kept as a tombstone, not as a member.
+Owns the allowed successions of states, and which of two copies of one member is further along. It does not know who
+decides a move (`leader`, `downing`) or how it travels (`gossip`). The states are those of Akka Cluster's membership
+lifecycle; `removed` is kept as a tombstone, not as a member.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ MOVES: dict[MemberStatus, frozenset[MemberStatus]] = {
     MemberStatus.down: frozenset({MemberStatus.removed}),
     MemberStatus.removed: frozenset(),
 }
-"""Which states may follow each one: any other move is a programmer's error."""
+"""Allowed next states of each one: any other move is a programmer's error."""
 
 VOTING = (MemberStatus.up, MemberStatus.leaving)
-"""The states that count for convergence, leadership and majorities."""
+"""States in the count for convergence, leadership and majorities."""
 
 GOING = (MemberStatus.exiting, MemberStatus.down)
-"""The states that need nobody's agreement any more: they block no convergence."""
+"""States without need of anybody's agreement any more: they block no convergence."""
 
 
 class _Known:
-    """Keeps what follows from a member's fields: it is asked for some times in each step of each member."""
+    """Cache of values that follow from a member's fields: they are asked for some times in each step of each member."""
 
     __slots__ = ("_unique",)
     _unique: UniqueAddress
@@ -79,22 +79,23 @@ class Member(_Known):
     status: MemberStatus
     """Where it is in its life."""
     roles: frozenset[str]
-    """What it is for."""
+    """Purposes of the node."""
     id: NodeId
     """Name of the node: ``ClusterConfig.node_id``."""
     incarnation: int = field(default=0, kw_only=True)
-    """A large random number that tells this run of the node from earlier ones."""
+    """Large random number to tell this run of the node from earlier ones."""
     up_number: int = field(default=0, kw_only=True)
-    """The order in which members became up, from 1; 0 before that. It never falls. Two leaders of one moment can
-    give the same one: who is older says `is_older_than`."""
+    """Rank among the members in the order of becoming up, from 1; 0 before that. It never falls. Two leaders of one
+    moment can give the same one: who is older says `is_older_than`.
+    """
     version: str = field(default="", kw_only=True)
-    """The version of casty that the node runs."""
+    """Version of casty run by the node."""
     extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)
-    """What a node says of itself besides, by name: what its `ClusterExtension`s can. Kept and passed on."""
+    """Capabilities of the node's `ClusterExtension` objects, by name. Kept and passed on."""
 
     @property
     def unique(self) -> UniqueAddress:
-        """Address and incarnation: what identifies this run."""
+        """Address and incarnation: the identity of this run."""
         try:
             return self._unique
         except AttributeError:
@@ -110,7 +111,7 @@ class Member(_Known):
     def is_older_than(self, other: Member) -> bool:
         """Return whether this member became up before the other; of one ``up_number`` the lower address is older.
 
-        Whoever has not become up yet is younger than all that have.
+        A member not up yet is younger than all that have been.
 
         Parameters:
             other: Another member of the same cluster.
@@ -133,13 +134,13 @@ class Member(_Known):
 
         Parameters:
             status: The next state.
-            up_number: Its number among the members that became up; None keeps the present one.
+            up_number: Its number in the order of becoming up; None keeps the present one.
 
         Returns:
-            The member in that state.
+            The member in the new state.
 
         Raises:
-            ValueError: No member goes from its present state to that one.
+            ValueError: No member goes from its present state to the new one.
         """
         if status not in MOVES[self.status]:
             raise ValueError(f"member {self.id} cannot go from {self.status.name} to {status.name}")
@@ -154,15 +155,15 @@ def was_up(member: Member) -> bool:
 
 
 def by_age(member: Member) -> tuple[bool, int, UniqueAddress]:
-    """Return the key that sorts members by age, the oldest first: `Member.is_older_than` compares it."""
+    """Return the key for sorting members by age, the oldest first: `Member.is_older_than` compares it."""
     return not member.up_number, member.up_number, member.unique
 
 
 def furthest(one: Member, other: Member) -> Member:
     """Return the copy of a member that is further along; commutative, associative, idempotent.
 
-    Two leaders can give different up numbers, one of whom was lost before anybody heard of it: the higher one stays,
-    so that no node sees a number fall which it has told.
+    Two leaders can give different up numbers, if one of them was lost before anybody heard of it: the higher one stays,
+    so that no node sees a number it has told fall.
     """
     ahead = one if one.status.rank >= other.status.rank else other
     up_number = max(one.up_number, other.up_number)
@@ -170,9 +171,9 @@ def furthest(one: Member, other: Member) -> Member:
 
 
 def member_called(members: Iterable[Member], node_id: NodeId) -> Member | None:
-    """Return the member of this name, or None when nobody has it who is not down.
+    """Return the member of this name, or None when nobody has it, down ones apart.
 
-    Of two that joined under one name at one time it is the one that stays: see `leader`.
+    Of two joined under one name at one time it is the one to stay: see `leader`.
     """
     named = (member for member in members if member.id == node_id and member.status is not MemberStatus.down)
     return min(named, key=lambda member: (member.status is MemberStatus.joining, member.unique), default=None)
@@ -181,7 +182,7 @@ def member_called(members: Iterable[Member], node_id: NodeId) -> Member | None:
 def in_order(
     members: dict[UniqueAddress, Member], ordered: Collection[UniqueAddress] = ()
 ) -> dict[UniqueAddress, Member]:
-    """Return the members by address, then incarnation; those that are ``ordered`` come first and are in order."""
+    """Return the members by address, then incarnation; the ``ordered`` ones come first and are in order."""
     if len(members) == len(ordered):
         return members
     known = len(ordered)

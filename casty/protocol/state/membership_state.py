@@ -1,10 +1,9 @@
-"""The replicated state of a cluster: a value that any two nodes can merge.
+"""Replicated state of a cluster: a value for any two nodes to merge.
 
-Owns the membership state, its version and who has seen it. Only a local change makes a version;
-receiving never does, so an idle cluster changes nothing. It does not know when to send (`topology`)
-or what a leader does with it (`leader`). The form follows the gossip of Akka Cluster; deviation:
-reachability rows and tombstones are merged by their own versions and ages, and each node leaves out
-the rows of those that it accuses.
+Owns the membership state, its version and who has seen it. Only a local change makes a version; receiving never does,
+so an idle cluster changes nothing. It does not know when to send (`Topology`) or what a leader does with it (`leader`).
+The form follows the gossip of Akka Cluster; deviation: reachability rows and tombstones are merged by their own
+versions and ages, and each node leaves out the rows of members it accuses.
 """
 
 from __future__ import annotations
@@ -64,22 +63,22 @@ class Gossip:
     version: VectorClock[int] = field(default_factory=VectorClock[int])
     """Local changes per incarnation."""
     seen: frozenset[UniqueAddress] = frozenset()
-    """Who is known to have this very version."""
+    """Nodes known to have this very version."""
 
     @cached_property
     def unreachable(self) -> frozenset[UniqueAddress]:
-        """The members that an observer accuses whose accusations count."""
+        """Members accused by an observer whose accusations count."""
         if not any(row.accused for row in self.rows.values()):
             return frozenset()
         return unreachable_in(self.rows, self.members.keys(), self.unheeded)
 
     def lost_to(self, self_node: UniqueAddress) -> frozenset[UniqueAddress]:
-        """Return the members that ``self_node`` accuses, or that somebody accuses whom it does not; never itself.
+        """Return the members accused by ``self_node``, or by somebody not accused by it; never itself.
 
-        Whom it accuses is heard no more and cannot take back what it said: its accusations count for nothing.
+        A member it accuses is heard no more and cannot take back its word: its accusations count for nothing.
         """
         own = self.rows.get(self_node, _NO_ROW).accused
-        # What a node that joins says counts for itself.
+        # The word of a joining node counts for itself.
         joins = bool(own) and self_node in self.unheeded and self_node not in self.down
         if not self.unreachable and not joins:
             return self.unreachable
@@ -91,14 +90,14 @@ class Gossip:
 
     @cached_property
     def at_odds(self) -> frozenset[UniqueAddress]:
-        """The members that accuse one which accuses them too."""
+        """Members in mutual accusation with another one."""
         return accusing_each_other(self.rows, self.present - self.unheeded) if self.unreachable else frozenset()
 
     @cached_property
     def unheeded(self) -> frozenset[UniqueAddress]:
-        """The members whose accusations count for nobody else: who is down, and who was never up, once anybody is.
+        """Members whose accusations count for nobody else: the down ones, and those never up, once anybody is.
 
-        Who has just been let in may be anybody, and says by a row of its own that all others are lost. It may leave.
+        A newly admitted member may be anybody, and says by a row of its own that all others are lost. It may leave.
         """
         statuses = {member.status for member in self.members.values()}
         if MemberStatus.up not in statuses:
@@ -108,7 +107,7 @@ class Gossip:
 
     @cached_property
     def down(self) -> frozenset[UniqueAddress]:
-        """The members that are down."""
+        """Down members."""
         return frozenset(unique for unique, member in self.members.items() if member.status is MemberStatus.down)
 
     @cached_property
@@ -123,22 +122,22 @@ class Gossip:
 
     @cached_property
     def voters(self) -> frozenset[UniqueAddress]:
-        """Those that are up, or leave and were: convergence is their agreement, as far as they are reachable."""
+        """Members up, or leaving and up before: convergence is their agreement, as far as they are reachable."""
         return frozenset(n for n, member in self.members.items() if member.status in VOTING and was_up(member))
 
     @cached_property
     def digest(self) -> bytes:
-        """16 bytes that differ when version, content or seen differ."""
+        """Digest of 16 bytes, different when version, content or seen differ."""
         return blake2b(self._content + self.seen_bits, digest_size=16).digest()
 
     @cached_property
     def version_digest(self) -> bytes:
-        """16 bytes that differ when the version differs: its name, where both sides may know it."""
+        """Digest of 16 bytes, different when the version differs: its name, where both sides may know it."""
         return blake2b(repr(sorted(self.version.versions.items())).encode(), digest_size=16).digest()
 
     @cached_property
     def seen_bits(self) -> bytes:
-        """Who has seen it, as it travels: a bit for each member, in their order, the first in the lowest."""
+        """Nodes with this version, as on the wire: a bit for each member, in their order, the first in the lowest."""
         places, bits = self._places, bytearray((len(self.members) + 7) // 8)
         for unique in self.seen:
             place = places[unique]
@@ -150,7 +149,7 @@ class Gossip:
         return {unique: place for place, unique in enumerate(self.members)}
 
     def named_by(self, bits: bytes) -> frozenset[UniqueAddress]:
-        """Return the members that ``bits`` stand for. DecodeError for bits that no state with these members has."""
+        """Return the members of ``bits``. DecodeError for bits impossible in a state with these members."""
         number, order = int.from_bytes(bits, "little"), tuple(self.members)
         if len(bits) != (len(order) + 7) // 8 or number >> len(order):
             raise DecodeError(f"gossip: seen must have a bit for each of {len(order)} members, got {len(bits)} bytes")
@@ -174,12 +173,12 @@ class Gossip:
         return tuple(member for member in self.ordered if member.unique != self_node)
 
     def changed(self, by: UniqueAddress, **updates: object) -> Gossip:
-        """Return a new version with ``updates``, made by node ``by``, which alone has seen it."""
+        """Return a new version with ``updates``, made by node ``by``, alone in having seen it."""
         version = self.version.increment(by.incarnation)
         return replace(self, **updates, version=version, seen=frozenset({by}))  # type: ignore[arg-type]  # field names are checked by replace
 
     def with_member(self, by: UniqueAddress, member: Member) -> Gossip:
-        """Return the version in which ``member`` is as given, new or moved."""
+        """Return the version with ``member`` as given, new or moved."""
         given = max(self.up_numbers_given, member.up_number)
         members = in_order({**self.members, member.unique: member}, self.members)
         return self.changed(by, members=members, up_numbers_given=given)
@@ -189,7 +188,7 @@ class Gossip:
         return {unique for unique in self.members if unique.address == address}
 
     def with_moved(self, by: UniqueAddress, nodes: Collection[UniqueAddress], status: MemberStatus) -> Gossip:
-        """Return the version in which ``nodes`` are at least in ``status``, or this one if all were."""
+        """Return the version with ``nodes`` at least in ``status``, or this one if all were."""
         behind = [member for member in self.ordered if member.unique in nodes and member.status.rank < status.rank]
         if not behind:
             return self
@@ -201,7 +200,7 @@ class Gossip:
         return self.changed(by, rows={**self.rows, by: row})
 
     def without_members(self, by: UniqueAddress, gone: frozenset[UniqueAddress], now: float) -> Gossip:
-        """Return the version in which the ``gone`` members are removed and remembered as such."""
+        """Return the version with the ``gone`` members removed and remembered as such."""
         tombstones = dict(self.tombstones) | {unique: now for unique in sorted(gone)}
         return _normal(self.changed(by, tombstones=tombstones))
 
@@ -232,7 +231,7 @@ class Gossip:
         return self if len(seen) == len(self.seen) else self._with_seen(seen)
 
     def _with_seen(self, seen: frozenset[UniqueAddress]) -> Gossip:
-        # Most steps of a state change nothing but who has seen it: all that does not follow from that is kept.
+        # Most steps of a state change nothing but who has seen it: all values independent of it are kept.
         same = object.__new__(Gossip)
         same.__dict__.update(self.__dict__, seen=seen)
         for name in _SEEN:
@@ -242,8 +241,8 @@ class Gossip:
     def relation_of(self, other: Gossip) -> Relation:
         """Return how ``other`` stands to this state.
 
-        The clock entry of a removed run counts only while both know the run: a leader that prunes a
-        tombstone drops its entry, and that makes a newer version, not one beside the unpruned.
+        The clock entry of a removed run counts only while both know the run: a leader pruning a tombstone drops its
+        entry, and makes so a newer version, not one beside the unpruned.
         """
         mine, theirs = _comparable(self, other), _comparable(other, self)
         mine_covers, other_covers = mine.covers(theirs), theirs.covers(mine)
@@ -254,7 +253,7 @@ class Gossip:
         return Relation.older if mine_covers else Relation.concurrent
 
     def merge(self, other: Gossip) -> Gossip:
-        """Return the least state that holds both; whoever merges adds itself to ``seen``.
+        """Return the least state with both in it; the merging node adds itself to ``seen``.
 
         Commutative, associative and idempotent. Of two copies of a member the furthest status wins,
         and a tombstone is further than any status.
@@ -283,8 +282,8 @@ class Gossip:
     def is_converged(self, self_node: UniqueAddress) -> bool:
         """Return whether this version is agreed on.
 
-        Every reachable up or leaving member has seen it, and nobody is unreachable except members
-        that are down or exiting. A node counts itself as reachable.
+        Every reachable up or leaving member has seen it, and nobody is unreachable except down or exiting members. A
+        node counts itself as reachable.
         """
         lost = self.lost_to(self_node)
         if any(self.members[unique].status not in GOING for unique in lost):
@@ -293,11 +292,11 @@ class Gossip:
 
 
 _SEEN = ("digest", "seen_bits")
-"""What follows from who has seen a version."""
+"""Values that follow from ``seen``."""
 
 
 def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:
-    """Return the version of ``state`` without the removed runs that ``other`` has pruned."""
+    """Return the version of ``state`` without the removed runs pruned by ``other``."""
     clock = state.version
     for unique in state.tombstones:
         if unique not in other.tombstones and unique not in other.members:
@@ -306,7 +305,7 @@ def _comparable(state: Gossip, other: Gossip) -> VectorClock[int]:
 
 
 def _normal(state: Gossip) -> Gossip:
-    """Return the state without members that have a tombstone, and without traces of absent ones."""
+    """Return the state without members beside their tombstones, and without traces of absent ones."""
     present = state.members.keys()
     if (
         present.isdisjoint(state.tombstones)

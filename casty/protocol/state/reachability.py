@@ -1,8 +1,8 @@
-"""Who accuses whom of not answering.
+"""Accusations of members that do not answer, by their observers.
 
-Owns one row per observer: its accusations and a version that only its owner increases, so that the
-newer row wins a merge and nobody retracts what somebody else accused. It does not know why an
-observer accuses (`availability`) or what follows (`downing`).
+Owns one row per observer: its accusations and a version increased only by its owner, so that the newer row wins a merge
+and nobody retracts another's accusation. It does not know why an observer accuses (`monitor`) or what follows
+(`downing`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ObserverRow:
     accused: frozenset[UniqueAddress] = frozenset()
 
     def accusing(self, *subjects: UniqueAddress) -> ObserverRow:
-        """Return the row that accuses the ``subjects`` too, or this row when it does already."""
+        """Return the row with accusations of the ``subjects`` too, or this row when it has them already."""
         return (
             self if self.accused.issuperset(subjects) else ObserverRow(self.version + 1, self.accused.union(subjects))
         )
@@ -45,8 +45,8 @@ def merge_rows(one: Rows, other: Rows) -> dict[UniqueAddress, ObserverRow]:
 
 
 def _order(row: ObserverRow) -> tuple[int, list[UniqueAddress]]:
-    # The second part only decides between rows that a faulty peer forged under one version, so that
-    # the merge stays commutative for them too.
+    # The second part only decides between rows forged by a faulty peer under one version, so that the merge stays
+    # commutative for them too.
     return row.version, sorted(row.accused)
 
 
@@ -58,13 +58,13 @@ def kept_rows(rows: Rows, members: Collection[UniqueAddress]) -> dict[UniqueAddr
 def unreachable_in(
     rows: Rows, members: Collection[UniqueAddress], void: Collection[UniqueAddress]
 ) -> frozenset[UniqueAddress]:
-    """Return the members that somebody accuses; accusations by the ``void`` observers do not count."""
+    """Return the members accused by somebody; accusations by the ``void`` observers do not count."""
     accused = (row.accused for observer, row in rows.items() if observer not in void)
     return frozenset(subject for subjects in accused for subject in subjects if subject in members)
 
 
 def accusing_each_other(rows: Rows, among: Collection[UniqueAddress]) -> frozenset[UniqueAddress]:
-    """Return who accuses another one that accuses it too, both of them ``among`` the given."""
+    """Return the members in mutual accusation with another one, both of them ``among`` the given."""
     return frozenset(
         observer
         for observer, row in rows.items()

@@ -1,14 +1,13 @@
-"""Which services run where, replicated to every node.
+"""Registry of the services of all nodes, replicated to every one.
 
-Owns one slot per run of a node, written only by that run. Slots of removed runs go and never come
-back. It does not know who subscribes (`listings`) or how a slot is cut into pages (`paging`).
+Owns one slot per run of a node, written only by that run. Slots of removed runs go and never come back. It does not
+know who subscribes (`listings`) or how a slot is cut into pages (`paging`).
 
-How it works: a slot is a log of changes, each with a version of its own, of which only the last
-change of each service is kept. What a peer lacks are the changes after its version; it takes them
-in order, so that every prefix is whole and its version says exactly what it has. A deregistration
-stays in the log, so an older copy cannot undo it. When there are too many of them, the owner gives
-its services new versions and raises the ``floor``: below it the log is empty. Source: Scuttlebutt
-reconciliation, van Renesse 2008; deviation: the floor, in place of a time after which removals are
+How it works: a slot is a log of changes, each with a version of its own, and only the last change of each service is
+kept. A peer lacks the changes after its version; it takes them in order, so that every prefix is whole and its version
+says exactly which ones it has. A deregistration stays in the log, so an older copy cannot undo it. When there are too
+many of them, the owner gives its services new versions and raises the ``floor``: below it the log is empty. Source:
+Scuttlebutt reconciliation, van Renesse 2008; deviation: the floor, in place of a time after which removals are
 forgotten.
 """
 
@@ -26,17 +25,18 @@ from casty.schema.names import message
 
 SERVICES_PER_NODE_MAX = 10_000
 REMOVED_SPARE = 256
-"""Removals that a slot remembers beyond the number of its services before it drops them all."""
+"""Removals remembered by a slot beyond the number of its services before it drops them all."""
 SLOT_CHANGES_MAX = 4 * SERVICES_PER_NODE_MAX + 4 * REMOVED_SPARE
-"""Two generations of services and removals: one that is going, one that is on its way."""
+"""Two generations of services and removals: one on its way out, one on its way in."""
 PATH_LENGTH_MAX = 1_024
 TYPES_LENGTH_MAX = 16_384
-"""Characters of the names of all types that one service takes; four times as many bytes fit into a page."""
+"""Characters of the names of all types taken by one service; four times as many bytes fit into a page."""
 COUNT_MAX = 2**62
-"""The largest version or number that is taken from a peer: what is added to it still fits the wire."""
+"""Largest version or number taken from a peer: additions to it still fit the wire."""
 JUMP_MAX = 2**32
-"""By how much a version or number that a peer tells may be ahead of the known one: more changes than a node makes in a
-year, and too few to come near to `COUNT_MAX` by telling."""
+"""Bound on how far a version or number told by a peer may be ahead of the known one: more changes than a node makes in
+a year, and too few to come near to `COUNT_MAX` by telling.
+"""
 
 
 @message("casty.ServiceEntry")
@@ -53,11 +53,11 @@ class ServiceEntry:
     incarnation: int = field(default=0, kw_only=True)
     """Run of the node."""
     uid: int = field(default=0, kw_only=True)
-    """Which actor of that path."""
+    """Number of the actor with that path."""
     accepts: tuple[str, ...] = field(default=(), kw_only=True)
-    """The wire names of the types of message that its key promises; sorted."""
+    """Wire names of the types of message promised by its key; sorted."""
     extra: tuple[tuple[str, bytes], ...] = field(default=(), kw_only=True)
-    """What nodes of later versions say of it, by name: kept and passed on, not read."""
+    """Fields added by nodes of later versions, by name: kept and passed on, not read."""
 
     def __hash__(self) -> int:
         # A third of the time of hashing all fields; registering a service hashes it a dozen times.
@@ -68,14 +68,14 @@ Change = tuple[int, str, str, int, int, bool]
 """Version, key, path, uid, the place of its kind in the page's table, and whether it is offered."""
 
 Kind = tuple[tuple[str, ...], tuple[tuple[str, bytes], ...]]
-"""What services have in common with others as a rule: what they accept, and what later versions say of them."""
+"""The part of services common to many as a rule: accepted types, and fields of later versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotPage:
     """All changes of one slot with versions after ``after`` and up to ``upto``, as they travel.
 
-    ``floor`` is 0 but in the last page of a slot: only who has everything may forget what is below.
+    ``floor`` is 0 but in the last page of a slot: only a node with everything may forget the changes below.
     """
 
     owner: UniqueAddress
@@ -92,7 +92,7 @@ def _no_changes() -> dict[ServiceEntry, int]:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What one run has registered, in its ``version``-th form: each service with the version of its change.
+    """Services registered by one run, in its ``version``-th form: each with the version of its change.
 
     Both are in the order of versions, and never changed in place.
     """
@@ -103,8 +103,8 @@ class Slot:
     removed: dict[ServiceEntry, int] = field(default_factory=_no_changes)
 
     def offering(self, wanted: AbstractSet[ServiceEntry]) -> Slot:
-        """Return the slot that offers exactly ``wanted``, or this one when it does."""
-        # Set operations on sets and dicts use the hashes that are stored: no entry is hashed again.
+        """Return the slot with exactly the services ``wanted``, or this one when it has them."""
+        # Set operations on sets and dicts use the stored hashes: no entry is hashed again.
         gone = frozenset(self.services).difference(wanted)
         new = frozenset(wanted).difference(self.services)
         if not gone and not new:
@@ -136,13 +136,13 @@ class Slot:
         return slot
 
     def changes_after(self, version: int) -> list[tuple[int, ServiceEntry, bool]]:
-        """Return what a node with ``version`` lacks, in the order of versions."""
+        """Return the changes missing at a node with ``version``, in the order of versions."""
         changes = [(at, entry, True) for entry, at in _newest(self.services, version)]
         changes += [(at, entry, False) for entry, at in _newest(self.removed, version)]
         return sorted(changes, key=lambda change: change[0])
 
     def beyond(self, version: int) -> Slot:
-        """Return the slot in versions after one that others ascribe to it: they take it in place of what they have."""
+        """Return the slot in versions after one ascribed to it by others: they take it in place of theirs."""
         services = {entry: version + step for step, entry in enumerate(self.services, 1)}
         return Slot(version + len(services), version, services)
 
@@ -167,23 +167,23 @@ class Registry:
     slots: Mapping[UniqueAddress, Slot] = field(default_factory=lambda: dict[UniqueAddress, Slot]())
 
     def with_own(self, owner: UniqueAddress, services: AbstractSet[ServiceEntry]) -> Registry:
-        """Return the registry in which ``owner`` offers exactly ``services``."""
+        """Return the registry with exactly ``services`` offered by ``owner``."""
         slot = self.slots.get(owner, Slot())
         after = slot.offering(services)
         return self if after is slot else Registry({**self.slots, owner: after})
 
     def with_own_beyond(self, owner: UniqueAddress, version: int) -> Registry:
-        """Return the registry in which the slot of ``owner`` is newer than ``version``, which others say it has."""
+        """Return the registry with the slot of ``owner`` newer than ``version``, ascribed to it by others."""
         slot = self.slots.get(owner, Slot())
         if not slot.version < version <= slot.version + JUMP_MAX:
             return self
         return Registry({**self.slots, owner: slot.beyond(version)})
 
     def taking(self, pages: Iterable[SlotPage], refused: Collection[UniqueAddress]) -> Registry:
-        """Return the registry with what is new in ``pages``, except of ``refused`` runs.
+        """Return the registry with the news in ``pages``, except of ``refused`` runs.
 
-        Slots of runs that are not members yet are taken: their membership may be still on its way.
-        DecodeError for a page that contradicts itself.
+        Slots of runs still to become members are taken: their membership may be on its way. DecodeError for a page in
+        contradiction with itself.
         """
         changed: dict[UniqueAddress, Slot] = {}
         for page in pages:
@@ -206,7 +206,7 @@ class Registry:
         return {owner: self.slots[owner].version for owner in sorted(self.slots, key=by_place)}
 
     def newer_than(self, versions: Mapping[UniqueAddress, int]) -> dict[UniqueAddress, Slot]:
-        """Return the slots of which a node with ``versions`` lacks something."""
+        """Return the slots with changes missing at a node with ``versions``."""
         return {
             owner: self.slots[owner]
             for owner in sorted(self.slots)

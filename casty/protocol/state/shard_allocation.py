@@ -1,4 +1,4 @@
-"""Where a shard lives: the form in which snapshots will tell it; nothing is sharded in this version."""
+"""Location of a shard: the form for snapshots to come; nothing is sharded in this version."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from casty.schema.names import message
 @message("casty.ShardAllocation")
 @dataclass(frozen=True, slots=True)
 class ShardAllocation:
-    """The node that serves a shard and the nodes that hold copies of it."""
+    """The node serving a shard and the nodes with copies of it."""
 
     primary: NodeAddress
-    """Node that serves the shard."""
+    """Node serving the shard."""
     replicas: tuple[NodeAddress, ...] = ()
-    """Nodes that hold copies of it."""
+    """Nodes with copies of it."""

@@ -29,16 +29,16 @@ class VectorClock(Generic[K]):
     """
 
     versions: Mapping[K, int] = field(default_factory=lambda: dict[K, int]())
-    """Changes seen, by the node that made them; an absent node counts 0."""
+    """Changes seen, by the node of their origin; an absent node counts 0."""
 
     def version_of(self, node: K) -> int:
-        """Count the changes of a node that this version has seen.
+        """Count the changes of a node seen by this version.
 
         Parameters:
-            node: Who made them.
+            node: Node of their origin.
 
         Returns:
-            The count; 0 for a node that is not in it.
+            The count; 0 for a node not in it.
         """
         return self.versions.get(node, 0)
 
@@ -46,7 +46,7 @@ class VectorClock(Generic[K]):
         """Count one more change.
 
         Parameters:
-            node: Who made it.
+            node: Node of the change.
 
         Returns:
             The version after it; this one stays as it is.
@@ -60,7 +60,7 @@ class VectorClock(Generic[K]):
             other: Another version.
 
         Returns:
-            That version.
+            The least version.
         """
         merged = dict(self.versions)
         for node, version in other.versions.items():
@@ -80,7 +80,7 @@ class VectorClock(Generic[K]):
         return VectorClock({key: version for key, version in self.versions.items() if key != node})
 
     def covers(self, other: VectorClock[K]) -> bool:
-        """Compare: has this version seen everything that another has?
+        """Compare: has this version seen everything seen by another?
 
         Parameters:
             other: Another version.
@@ -105,7 +105,7 @@ class VectorClock(Generic[K]):
         return other.covers(self) and not self.covers(other)
 
     def is_concurrent_with(self, other: VectorClock[K]) -> bool:
-        """Compare: has each seen a change that the other has not?
+        """Compare: has each seen a change not seen by the other?
 
         Parameters:
             other: Another version.
