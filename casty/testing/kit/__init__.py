@@ -1,1 +1,1 @@
-"""The kit for one behaviour: it runs message by message, and what it does becomes values."""
+"""Kit for one behaviour: it runs message by message, and its actions become values."""

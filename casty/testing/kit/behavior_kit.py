@@ -1,4 +1,4 @@
-"""Run a behaviour without a system, message by message, and see what it did as values."""
+"""Run a behaviour without a system, message by message, and see its actions as values."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ M = TypeVar("M")
 N = TypeVar("N")
 
 OWN_MESSAGES_MAX = 1_000
-"""Messages to itself that `BehaviorTestKit.run_own` handles, before it takes them for an endless chain."""
+"""Messages to itself handled by `BehaviorTestKit.run_own`, before it takes them for an endless chain."""
 
 
 class BehaviorTestKit(Generic[M]):
     """Runs one behaviour synchronously: no loop, no other actors, no time.
 
-    Making a kit starts the behaviour: its setup and ``pre_start`` run. Children, timers, watches and
-    tasks are effects, they do not run. An ``await`` that really waits is a WouldWait. What the
-    behaviour raises leaves the call that ran it, and is the end of it: no strategy is asked.
+    Making a kit starts the behaviour: its setup and ``pre_start`` run. Children, timers, watches and tasks are effects,
+    they do not run. An ``await`` with a real wait is a WouldWait. An exception of the behaviour leaves the call running
+    it, and is the end of it: no strategy is asked.
 
     >>> from casty.testing import BehaviorTestKit, Scheduled
     >>> async def remind(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -42,7 +42,7 @@ class BehaviorTestKit(Generic[M]):
     (Behaviors.stopped(), False)
 
     Parameters:
-        behavior: What to test.
+        behavior: Behaviour to test.
         name: Name of the actor; its path is ``/name``.
 
     Raises:
@@ -69,7 +69,7 @@ class BehaviorTestKit(Generic[M]):
 
     @property
     def ref(self) -> ActorRef[M]:
-        """The behaviour's own ref. What is told to it waits for `run_own`."""
+        """The behaviour's own ref. Messages told to it wait for `run_own`."""
         return self._world.ref
 
     @property
@@ -84,13 +84,13 @@ class BehaviorTestKit(Generic[M]):
 
     @property
     def children(self) -> tuple[ActorRef[Never], ...]:
-        """The children that were spawned and not reported as Terminated."""
+        """Children spawned and not reported as Terminated."""
         return self._context.children
 
     def inbox(self, name: str = "inbox", respond: Callable[[N], None] | None = None) -> TestInbox[N]:
         """Make an inbox, whose ref goes into messages for the behaviour; telling it is a `Told`.
 
-        ``replies: TestInbox[int] = kit.inbox("replies")`` says of what type its messages are.
+        ``replies: TestInbox[int] = kit.inbox("replies")`` declares the type of its messages.
 
         Parameters:
             name: Name of the inbox; its path is ``/name``.
@@ -108,18 +108,18 @@ class BehaviorTestKit(Generic[M]):
         return TestInbox(lambda take: self._world.ref_at(f"/{name}", take), respond)
 
     def run(self, message: M | Terminated | PoisonPill) -> Behavior[Never]:
-        """Have the behaviour handle a message, or the end of an actor that it watches.
+        """Have the behaviour handle a message, or the end of a watched actor.
 
-        A task-style behaviour runs until it wants the next message. What the behaviour raises leaves this call.
+        A task-style behaviour runs until it wants the next message. An exception of the behaviour leaves this call.
 
         Parameters:
-            message: A message of the actor's type; Terminated of an actor that is watched; PoisonPill.
+            message: A message of the actor's type; Terminated of a watched actor; PoisonPill.
 
         Returns:
             The behaviour's answer; of a task-style one ``same``, or ``stopped`` when it returned.
 
         Raises:
-            AssertionError: The behaviour has ended, or Terminated names an actor that is not watched.
+            AssertionError: The behaviour has ended, or Terminated names an actor without a watch.
             WouldWait: The handler waits for something.
         """
         if not self._alive:
@@ -133,7 +133,7 @@ class BehaviorTestKit(Generic[M]):
         return self._returned
 
     def run_own(self) -> int:
-        """Have the behaviour handle what it has told itself, adapted and unstashed messages too.
+        """Have the behaviour handle its messages to itself, adapted and unstashed ones too.
 
         Returns:
             How many messages were handled.
@@ -159,7 +159,7 @@ class BehaviorTestKit(Generic[M]):
             self._guarded(self._stop)
 
     def effects(self) -> list[Effect]:
-        """Take what the behaviour did since the last time, and forget it.
+        """Take the behaviour's actions since the last time, and forget them.
 
         Returns:
             The effects in their order.
@@ -181,10 +181,10 @@ class BehaviorTestKit(Generic[M]):
             expected: A class of effects, or an effect.
 
         Returns:
-            The effect that was found.
+            The effect found.
 
         Raises:
-            AssertionError: There is none; the message tells what there is.
+            AssertionError: There is none; the message lists those there are.
         """
         for index, effect in enumerate(self._world.effects):
             if isinstance(effect, expected) if isinstance(expected, type) else effect == expected:
@@ -194,7 +194,7 @@ class BehaviorTestKit(Generic[M]):
         raise AssertionError(f"expected the effect {expected!r}, found{found}")
 
     def expect_no_effects(self) -> None:
-        """Check that no effect is left that nothing has looked at.
+        """Check that no effect is left unseen.
 
         Raises:
             AssertionError: There is one; the message tells which.
@@ -202,8 +202,6 @@ class BehaviorTestKit(Generic[M]):
         if self._world.effects:
             found = "".join(f"\n  {effect!r}" for effect in self._world.effects)
             raise AssertionError(f"expected no effects, found{found}")
-
-    # What runs
 
     def _guarded(self, step: Callable[..., None], *args: object) -> None:
         """Take a step; when it fails, clean up as a system would, and raise."""

@@ -1,4 +1,4 @@
-"""What a behaviour did in a `BehaviorTestKit`, as values to compare with."""
+"""Actions of a behaviour in a `BehaviorTestKit`, as values to compare with."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Spawned:
     name: str
     """Name of the child."""
     behavior: Behavior[Never]
-    """What the child would do."""
+    """Behaviour of the child, not run."""
     ref: ActorRef[Never]
     """The child's ref."""
     mailbox: Mailbox | None = None
-    """Bound that was given for its mailbox."""
+    """Bound of its mailbox, if one was given."""
 
 
 @message("casty.testing.Stopped")
@@ -56,13 +56,13 @@ class Scheduled:
     """A message to the actor itself, later; once, or again and again."""
 
     message: object
-    """What the actor gets."""
+    """Message for the actor."""
     delay: float
     """Seconds until the first time."""
     interval: float | None = None
     """Seconds between the times; None for once."""
     key: Hashable = None
-    """The key that the behaviour chose, None where it chose none."""
+    """Key chosen by the behaviour, None without one."""
     fixed_delay: bool = False
     """Whether each interval begins when the message before was taken."""
 
@@ -74,7 +74,7 @@ class ReceiveTimeoutSet:
     seconds: float | None
     """Seconds of quiet; None when the time-out was cancelled."""
     message: object = None
-    """What the actor gets."""
+    """Message for the actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,12 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A message was told, or sent, to a ref that the kit made: an inbox, a child, the actor itself."""
+    """A message was told, or sent, to a ref made by the kit: an inbox, a child, the actor itself."""
 
     ref: ActorRef[Never]
-    """Who was told."""
+    """Receiver of the message."""
     message: object
-    """What was told."""
+    """The message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Piped:
 @message("casty.testing.AdapterMade")
 @dataclass(frozen=True, slots=True)
 class AdapterMade:
-    """A message adapter was made: what is told to ``ref`` is adapted, then told to the actor itself."""
+    """A message adapter was made: messages told to ``ref`` are adapted, then told to the actor itself."""
 
     ref: ActorRef[Never]
     """The adapter."""
@@ -130,12 +130,12 @@ class AdapterMade:
 
 @dataclass(frozen=True, slots=True)
 class RepliedError:
-    """``reply_error`` was called: the one who asked with this ref gets AskFailed."""
+    """``reply_error`` was called: the asker with this ref gets AskFailed."""
 
     reply_to: ActorRef[Never]
     """Ref of the ask."""
     error: Exception | str
-    """What the asker is told."""
+    """Error for the asker."""
 
 
 Effect: TypeAlias = (

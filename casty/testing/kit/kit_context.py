@@ -1,6 +1,6 @@
-"""The surroundings of a behaviour in a `BehaviorTestKit`: everything that it does becomes an effect.
+"""Surroundings of a behaviour in a `BehaviorTestKit`: all of its actions become effects.
 
-Stands in for what `casty.runtime` would hand to the behaviour: context, inbox, refs and system.
+Stands in for the gifts of `casty.runtime` to a behaviour: context, inbox, refs and system.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ END = object()
 
 
 class KitRef(ActorRef[M_contra]):
-    """A ref without an actor: what is told to it goes to a function."""
+    """A ref without an actor: messages told to it go to a function."""
 
     __slots__ = ("_address", "_take")
 
@@ -86,7 +86,7 @@ class TestInbox(Generic[M]):
 
     @property
     def messages(self) -> tuple[M, ...]:
-        """The messages that were not taken yet, oldest first."""
+        """Messages not taken yet, oldest first."""
         return tuple(self._messages)
 
     def take(self) -> M:
@@ -109,7 +109,7 @@ class TestInbox(Generic[M]):
 
 
 class World:
-    """What exists around one behaviour: names, children, watches, and the effects so far."""
+    """Names, children and watches around one behaviour, and the effects so far."""
 
     def __init__(self, name: str) -> None:
         self.path = f"/{name}"
@@ -117,7 +117,7 @@ class World:
         self.own_messages: deque[object] = deque()
         self.children: dict[str, ActorRef[Never]] = {}
         self.spawned: set[ActorRef[Never]] = set()
-        """The children that there are, and those that there were."""
+        """Children, present and former."""
         self.watched: dict[ActorRef[Never], None] = {}
         self.timers: dict[Hashable, Scheduled] = {}
         self.stashes: list[KitStash[object]] = []
@@ -126,7 +126,7 @@ class World:
         self.system = KitSystem(self)
 
     def ref_at(self, path: str, take: Callable[[N], None] | None = None) -> ActorRef[N]:
-        """Return a new ref; what is told to it is an effect, then handed to ``take``."""
+        """Return a new ref; a message told to it is an effect, then handed to ``take``."""
 
         def told(message: N) -> None:
             self.effects.append(Told(cast("ActorRef[Never]", ref), message))
@@ -141,7 +141,7 @@ class World:
         return KitRef(self._address(path), take)
 
     def end_life(self) -> None:
-        """Forget what ends with a life, and put back what waits in its stashes."""
+        """Forget the state of an ended life, and put back the messages in its stashes."""
         self.timers.clear()
         self.watched.clear()
         for stash in self.stashes:
@@ -149,7 +149,7 @@ class World:
         self.stashes.clear()
 
     def next_serial(self) -> int:
-        """Return a number that nothing else in this world has."""
+        """Return a number not used in this world yet."""
         self._serial += 1
         return self._serial
 
@@ -173,7 +173,7 @@ class World:
         return ref
 
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], timeout: float) -> R:
-        """Return the reply that came at once; there is no other."""
+        """Return the reply given at once; there is no other."""
         replies: list[R] = []
         ref.tell(factory(self.silent_ref(f"/_ask/{self.next_serial()}", replies.append)))
         if not replies:
@@ -182,7 +182,7 @@ class World:
 
 
 class KitSystem(ActorSystem):
-    """The system that a behaviour in a kit sees: named ``kit``, with nothing in it but stand-ins."""
+    """System in the eyes of a behaviour in a kit: named ``kit``, with nothing in it but stand-ins."""
 
     def __init__(self, world: World) -> None:
         super().__init__("kit")
@@ -216,7 +216,7 @@ UNKNOWN = "a BehaviorTestKit has no stand-in for {}: test the behaviour in an Ac
 
 
 class _NoCell:
-    """In the place of the cell, for what a context can do and the kit has no effect for."""
+    """In the place of the cell, for calls of a context without an effect in the kit."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -380,7 +380,7 @@ class KitStash(StashBuffer[M]):
 
 
 class KitInbox(Inbox[M]):
-    """An inbox that pauses until the test gives it a message."""
+    """An inbox in pause until the test gives it a message."""
 
     __slots__ = ()
 

@@ -1,8 +1,8 @@
 """Coroutines driven by hand: to their end or to a place of choice, without waiting for anything.
 
-Trio's checkpoints pass. What would put the task to sleep is an error, and unwound by cancellation:
-nothing that runs at the same time could ever wake it up. Each step has a Trio loop of its own, with
-a clock that jumps, so that cancel scopes and checkpoints work; in a Trio test it is in a thread.
+Trio's checkpoints pass. A sleep of the task is an error, and unwound by cancellation: nothing runs at the same time to
+wake it up. Each step has a Trio loop of its own, with a jumping clock, so that cancel scopes and checkpoints work; in a
+Trio test it is in a thread.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import casty
 T = TypeVar("T")
 
 LIBRARIES: Final = tuple(str(Path(file).parent) + os.sep for file in (trio.__file__, casty.__file__))
-"""Where code is that no user can change."""
+"""Places of code out of a user's hands."""
 OPEN: Final = "keeps a cancel scope or a nursery open while it waits for messages"
 CHECKPOINTS_MAX: Final = 10_000
-"""Checkpoints in one step; beyond it, the code is taken for a loop that polls."""
+"""Checkpoints in one step; beyond it, the code is taken for a polling loop."""
 
 
 class WouldWait(AssertionError):
-    """The code under test waits for something; what it waits for cannot happen in a synchronous test."""
+    """The code under test waits for something impossible in a synchronous test."""
 
 
 class Pause:
@@ -45,7 +45,7 @@ PAUSE: Final = Pause()
 
 
 class Wait:
-    """What code of the kit yields to say that it would wait, and for what."""
+    """Yielded by code of the kit to say that it would wait, and for what."""
 
     __slots__ = ("reason",)
 
@@ -54,7 +54,7 @@ class Wait:
 
 
 class _Passed:
-    """What Trio's checkpoints want to be sent."""
+    """Value expected back by Trio's checkpoints."""
 
     def unwrap(self) -> None:
         """Return at once: nobody was cancelled."""
@@ -62,7 +62,7 @@ class _Passed:
 
 @types.coroutine
 def pause() -> Generator[object, object, object]:
-    """Give way to the test; return what it gives to the next step."""
+    """Give way to the test; return its gift to the next step."""
     return (yield PAUSE)
 
 
@@ -74,7 +74,7 @@ def would_wait(reason: str) -> Generator[object, object, NoReturn]:
 
 
 def _checkpoint_trap() -> object:
-    """Return what Trio's checkpoints yield to their run."""
+    """Return the value yielded by Trio's checkpoints to their run."""
     probe = trio.lowlevel.cancel_shielded_checkpoint  # called by hand, for what it yields
     coroutine = probe()
     trap: object = coroutine.send(None)
@@ -86,7 +86,7 @@ _CHECKPOINT: Final = _checkpoint_trap()
 
 
 class _GivenUp(BaseException):
-    """Thrown into code that is paused, to have it clean up."""
+    """Thrown into paused code, to have it clean up."""
 
 
 class Stepper(Generic[T]):
@@ -100,11 +100,11 @@ class Stepper(Generic[T]):
 
     @property
     def result(self) -> T:
-        """What the coroutine returned; only when it is done."""
+        """Result of the coroutine; only when it is done."""
         return cast("T", self._result)
 
     def step(self, given: object = None) -> None:
-        """Run up to the next pause or the end. WouldWait if it waits; what it raises leaves here."""
+        """Run up to the next pause or the end. WouldWait if it waits; its exceptions leave here."""
         if trio.lowlevel.in_trio_run():
             _in_a_thread(self._run, given)
         else:
@@ -145,7 +145,7 @@ class Stepper(Generic[T]):
 
     @types.coroutine
     def _advance(self, scope: trio.CancelScope, given: object) -> Generator[object, object, None]:
-        """Send and pass on: to the code what it waits for, to Trio's loop only what unwinds it."""
+        """Send and pass on: to the code the value it waits for, to Trio's loop only the unwinding."""
         trap: object = None
         for _ in range(CHECKPOINTS_MAX):
             try:
@@ -188,7 +188,7 @@ class Stepper(Generic[T]):
 
 
 def _in_a_thread(fn: Callable[[object], None], given: object) -> None:
-    """Call a function where no Trio loop runs yet, and wait for it; what it raises is raised here."""
+    """Call a function where no Trio loop runs yet, and wait for it; its exception is raised here."""
     errors: list[BaseException] = []
 
     def call() -> None:
@@ -205,7 +205,7 @@ def _in_a_thread(fn: Callable[[object], None], given: object) -> None:
 
 
 def _place(awaitable: object) -> tuple[str, str]:
-    """Return the innermost place in the user's code of a chain of awaits, and what is awaited there."""
+    """Return the innermost place in the user's code of a chain of awaits, and the awaitable there."""
     place, inside = "the behaviour", ""
     while isinstance(awaitable, types.CoroutineType):
         coroutine = cast("types.CoroutineType[object, object, object]", awaitable)
@@ -220,7 +220,7 @@ def _place(awaitable: object) -> tuple[str, str]:
 
 
 def run_now(coroutine: Coroutine[object, object, T]) -> T:
-    """Return what a coroutine returns, if it does so without waiting; WouldWait otherwise."""
+    """Return the result of a coroutine, if it has one without waiting; WouldWait otherwise."""
     stepper = Stepper(coroutine)
     stepper.step()
     return stepper.result
