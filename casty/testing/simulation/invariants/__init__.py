@@ -1,1 +1,1 @@
-"""What must hold in a simulated cluster: the rules, and what all of them share."""
+"""Rules of a simulated cluster, and their common base."""

@@ -1,7 +1,7 @@
-"""What must hold in a simulated cluster after every single event.
+"""Rules of a simulated cluster after every single event.
 
-Owns the memory of what each run has shown so far. Give `Watch.check` to `ModelCluster.run_for` as
-its ``until``: it never stops the run, it fails with the time and the node.
+Owns the memory of each run's views so far. Give `Watch.check` to `ModelCluster.run_for` as its ``until``: it never
+stops the run, it fails with the time and the node.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from casty.testing.simulation.model.run import Run
 REMEMBERED_FOR, REMEMBERED_MAX = 24 * 3600.0, 4_096
 """Seconds for which so many removed runs are remembered."""
 OVERLAP_MAX = 10.0
-"""Seconds, beside the time that downing takes on each side, in which a side that is lost notices that."""
+"""Seconds, beside the time of downing on each side, in which a lost side notices its loss."""
 
 
 class InvariantBroken(AssertionError):
-    """Raised when a simulated cluster shows what it must never show.
+    """Raised when a simulated cluster breaks a rule.
 
     Parameters:
-        rule: What was broken, in a few words that are the same for every way of breaking it.
+        rule: The broken rule, in a few words, the same for every way of breaking it.
         text: How it was broken: the time, the nodes.
     """
 
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")
         self.rule: str = rule
-        """What was broken, in a few words that are the same for every way of breaking it."""
+        """The broken rule, in a few words, the same for every way of breaking it."""
 
 
 @dataclass(slots=True)
@@ -49,11 +49,11 @@ class _Shown:
 class Watch(Rule):
     """The rules, over the views of all runs of one cluster.
 
-    A status only moves on; a removed run never comes back, and is remembered for a day; one cluster; one up run
-    per address and one up member per node_id; a number that was told never falls, and nobody gives one that it knows
-    to be given, though two leaders may; no two living runs have removed each other, and none lives on for long that
-    others have down or removed. Who is down counts until that is agreed (`verdicts`), so two sides may have each
-    other down until one of them gives up.
+    A status only moves on; a removed run never comes back, and is remembered for a day; one cluster; one up run per
+    address and one up member per node_id; a number once told never falls, and nobody gives one known to it as given,
+    though two leaders may; no two living runs have removed each other, and none lives on for long while down or removed
+    for others. A down member counts until its downing is agreed (`down_commit`), so two sides may have each other down
+    until one of them gives up.
     """
 
     one_cluster: bool = True
@@ -61,9 +61,9 @@ class Watch(Rule):
     _shown: dict[UniqueAddress, _Shown] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Shown]())
     _cluster_id: int = field(init=False, default=0)
     _given: set[tuple[UniqueAddress, int]] = field(init=False, default_factory=lambda: set[tuple[UniqueAddress, int]]())
-    """The numbers that anybody has shown: whoever shows one first has given it."""
+    """Numbers shown by anybody: the first to show one has given it."""
     _rejected: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
-    """Runs that a living one has down or removed, and since when they could have known."""
+    """Runs down or removed for a living one, and since when they could have known."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if before is not None and after.tombstones is not before.tombstones and self.cluster.now < REMEMBERED_FOR:
@@ -83,11 +83,11 @@ class Watch(Rule):
         self.look_at = -math.inf if self._rejected else math.inf
 
     def path(self, at: str, subject: UniqueAddress) -> list[str]:
-        """List the statuses in which one run has shown another.
+        """List the statuses of a run in the view of another.
 
         Parameters:
-            at: Name of the node that shows.
-            subject: The run that is shown.
+            at: Name of the viewing node.
+            subject: Run in its view.
 
         Returns:
             Names of statuses in order, each once; ``removed`` where it is gone.
@@ -149,7 +149,7 @@ class Watch(Rule):
             self._cluster_id = state.cluster_id  # the first one, or nobody is left in the one before
 
     def _rejections(self, run: Run, state: Gossip) -> None:
-        """Note whom ``run`` has down or removed; fail if it and one of these have removed each other."""
+        """Note the runs down or removed for ``run``; fail if it and one of these have removed each other."""
         if not _goes_on(run):
             return
         for other in self.cluster.runs.values():
@@ -162,7 +162,7 @@ class Watch(Rule):
                     self._fail(run, "at most one side goes on", f"{other.name} and {run.name} removed each other")
 
     def _overdue(self) -> None:
-        """Fail for a run that was removed, could have known that its side is lost, and goes on."""
+        """Fail for a removed run that could have known of its side's loss, and goes on."""
         for node, since in list(self._rejected.items()):
             run = self.cluster.every[node]
             if not run.alive:
@@ -202,7 +202,7 @@ def _goes_on_without(run: Run, node: UniqueAddress) -> bool:
 
 
 def check_snapshots(run: Run) -> None:
-    """Fail unless each snapshot of ``run`` names as leader a member that it does not show as unreachable, or nobody.
+    """Fail unless each snapshot of ``run`` names as leader a reachable member, or nobody.
 
     Parameters:
         run: The run whose snapshots are looked at.

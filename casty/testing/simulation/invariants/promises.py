@@ -1,4 +1,4 @@
-"""What the documentation promises, written a second time on purpose.
+"""Promises of the documentation, written a second time on purpose.
 
 A rule that took these from the protocol would move with them: a lease of four times its length would be as long as the
 protocol says. Owns the figures, and which side of a partition goes on by which strategy; it imports no rule of the
@@ -15,15 +15,15 @@ from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 
 LEASE = 4.0
-"""Seconds that a grant holds, from the sending of what it answers."""
+"""Seconds of a grant, from the sending of its request."""
 TAKEOVER = 4.4
 CLOCKS_APART = 0.1
-"""The share by which clocks may differ where leases count on them."""
+"""Share by which clocks may differ where leases count on them."""
 CRASH_SEEN_WITHIN = 2.0
 VOTERS = (MemberStatus.up, MemberStatus.leaving)
 GOING = (MemberStatus.exiting, MemberStatus.down)
 SERVING = (MemberStatus.up, MemberStatus.leaving, MemberStatus.exiting)
-"""Who may do exclusive work, until it has handed that over."""
+"""Statuses allowed to do exclusive work, until it is handed over."""
 
 _PATIENCE = ((1, 7.0), (5, 7.0), (10, 10.0), (20, 13.0), (50, 17.0), (100, 20.0), (1_000, 30.0))
 
@@ -41,7 +41,7 @@ def patience(members: int) -> float:
 
 
 def lost_in(state: Gossip, node: UniqueAddress) -> frozenset[UniqueAddress]:
-    """Return whom ``node`` holds for unreachable: accused by it, or by one that it hears and whose word counts."""
+    """Return the members unreachable for ``node``: accused by it, or by one in its hearing whose word counts."""
     own = state.rows[node].accused if node in state.rows else frozenset[UniqueAddress]()
     lost: set[UniqueAddress] = set()
     for observer, row in state.rows.items():
@@ -51,7 +51,7 @@ def lost_in(state: Gossip, node: UniqueAddress) -> frozenset[UniqueAddress]:
 
 
 def accused_in(state: Gossip) -> frozenset[UniqueAddress]:
-    """Return the members that somebody accuses whose word counts for others."""
+    """Return the members accused by somebody whose word counts for others."""
     accused = (row.accused for observer, row in state.rows.items() if row.accused and counts_in(state, observer))
     return frozenset[UniqueAddress]().union(*accused) & state.members.keys()
 
@@ -65,17 +65,17 @@ def counts_in(state: Gossip, observer: UniqueAddress) -> bool:
 
 
 def voters_in(state: Gossip) -> frozenset[UniqueAddress]:
-    """Return the members that vote: who is up, or leaves and was."""
+    """Return the voting members: up, or leaving and up before."""
     return frozenset(n for n, member in state.members.items() if member.status in VOTERS and member.up_number > 0)
 
 
 def age_of(member: Member) -> tuple[bool, int, UniqueAddress]:
-    """Return what sorts members, the oldest first: the number of who came up, then address and incarnation."""
+    """Return the key for sorting members, the oldest first: the number of coming up, then address and incarnation."""
     return not member.up_number, member.up_number, member.unique
 
 
 def sides_in(state: Gossip, node: UniqueAddress) -> tuple[list[Member], list[Member]]:
-    """Return the members that ``node`` hears and those that it does not, without those that go anyway."""
+    """Return the members heard and not heard by ``node``, without those that go anyway."""
     lost = lost_in(state, node)
     counted = [member for member in state.members.values() if member.status not in GOING]
     return [m for m in counted if m.unique not in lost], [m for m in counted if m.unique in lost]
@@ -85,7 +85,7 @@ def goes_on(strategy: Strategy, mine: Sequence[Member], theirs: Sequence[Member]
     """Return whether the side ``mine`` goes on; None where this does not say.
 
     A side must be one twice: as it knows the members, and with its leaving members gone and the joining ones of a side
-    that has voters up.
+    with voters up.
     """
     role = getattr(strategy, "role", None)
     here = _having(mine, VOTERS, role), _having(mine, (MemberStatus.up,), role)

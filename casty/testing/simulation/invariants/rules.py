@@ -1,7 +1,7 @@
-"""All the rules of a simulated cluster, and who of them looks at what.
+"""All the rules of a simulated cluster, and the division of looks among them.
 
-Owns the walk over what has happened since the last event: each step of a run is shown to each rule once. It does not
-know what any rule says. Rules that are about sequences of messages listen to the model (`ModelCluster.taps`).
+Owns the walk over the events since the last one: each step of a run is shown to each rule once. It does not know any
+rule's text. Rules about sequences of messages listen to the model (`ModelCluster.taps`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from casty.testing.simulation.model.run import Run
 
 @dataclass(slots=True)
 class Rule:
-    """One rule, or a family of rules with one memory. What a rule does not look at does nothing here."""
+    """One rule, or a family of rules with one memory. A look not overridden does nothing here."""
 
     kinds: ClassVar[tuple[type, ...]] = ()
-    """The classes of messages and effects that it is shown."""
+    """Classes of messages and effects shown to it."""
     cluster: ModelCluster
     """The nodes to look at."""
     look_at: float = field(init=False, default=-math.inf)
-    """The time from which on it has something to look at; `Rules` does not call `look` before."""
+    """Time of its next look; `Rules` does not call `look` before."""
     _seen: dict[UniqueAddress, tuple[Gossip, int]] = field(
         init=False, repr=False, default_factory=lambda: dict[UniqueAddress, tuple[Gossip, int]]()
     )
 
     def check(self) -> bool:
-        """Look at all runs, for a `ModelCluster.run_for` that has this rule only as its ``until``.
+        """Look at all runs, for a `ModelCluster.run_for` with this rule alone as its ``until``.
 
-        A rule that listens to messages has to be one of `Rules`.
+        A rule listening to messages has to be one of `Rules`.
 
         Returns:
             Always False, so that time goes on.
@@ -54,12 +54,12 @@ class Rule:
         return False
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
-        """Take what a run knows after an event.
+        """Take the knowledge of a run after an event.
 
         Parameters:
             run: The run.
-            before: What it knew when it was looked at last; None at first.
-            after: What it knows now.
+            before: Its knowledge at the last look; None at first.
+            after: Its knowledge now.
 
         Raises:
             InvariantBroken: The rule does not hold.
@@ -73,7 +73,7 @@ class Rule:
         """
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
-        """Take a message of one of its ``kinds`` that a run sends.
+        """Take a message of one of its ``kinds``, sent by a run.
 
         Parameters:
             run: The run.
@@ -85,11 +85,11 @@ class Rule:
         """
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        """Take a message of one of its ``kinds`` that comes to a run, before the run does.
+        """Take a message of one of its ``kinds`` on its way to a run, before the run does.
 
         Parameters:
             run: The run.
-            sender: The run that sent it.
+            sender: The sending run.
             message: The message.
 
         Raises:
@@ -110,14 +110,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a run has shown by the last step that the rules were shown."""
+    """Views of a run by the last step shown to the rules."""
 
     state: Gossip
     events: int
     alive: bool
 
     def is_all_of(self, run: Run, state: Gossip) -> bool:
-        """Return whether nothing is new but who is known to have seen it, which no rule asks for."""
+        """Return whether nothing is new but who is known to have seen it, asked for by no rule."""
         known = self.state
         if state is not known and (
             state.members is not known.members
@@ -131,12 +131,12 @@ class _Known:
 
 @dataclass(slots=True)
 class Rules:
-    """Several rules, that are shown each step of a run once."""
+    """Several rules, shown each step of a run once."""
 
     cluster: ModelCluster
     """The nodes to look at."""
     rules: Sequence[Rule]
-    """The rules, in the order in which they look."""
+    """The rules, in the order of their looks."""
     steps: int = field(init=False, default=0)
     """How often a run has shown something new."""
     _known: dict[UniqueAddress, _Known] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Known]())
@@ -157,7 +157,7 @@ class Rules:
                     taps.performed_of.setdefault(kind, []).append(rule.performed)
 
     def check(self) -> bool:
-        """Look at what has happened. Give it to `ModelCluster.run_for` as its ``until``.
+        """Look at the last events. Give it to `ModelCluster.run_for` as its ``until``.
 
         Returns:
             Always False, so that time goes on.

@@ -1,1 +1,1 @@
-"""Scenarios as values: who takes part, what goes wrong when, and what follows from a seed."""
+"""Scenarios as values: nodes, faults and their times, and draws of them from a seed."""

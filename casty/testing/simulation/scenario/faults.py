@@ -1,7 +1,7 @@
-"""What can go wrong in a simulation, as values.
+"""Faults of a simulation, as values.
 
-Owns the faults and how they are written. A fault prints as the code that makes it. It does not know
-when a fault happens (`scenario`) or what follows from it (`player`, `tasks`).
+Owns the faults and how they are written. A fault prints as the code that makes it. It does not know when a fault
+happens (`scenario`) or what follows from it (`player`, `tasks`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from casty.errors import ConfigError
 from casty.schema.names import message
 
 RATE_MIN, RATE_MAX = 0.5, 2.0
-"""Clocks that differ by more than this are broken, not skewed."""
+"""Clocks further apart than this are broken, not skewed."""
 
 SECONDS_MAX = 3600.0
 
@@ -34,7 +34,7 @@ def written(value: object) -> str:
 
 
 class _AsCode:
-    """Prints as the call that makes it: what is required by place, what differs from its default by name."""
+    """Prints as the call that makes it: required fields by place, fields changed from their defaults by name."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self._arguments())})"
@@ -60,7 +60,7 @@ class Crash(_AsCode):
 @message("casty.testing.simulation.Restart")
 @dataclass(frozen=True, repr=False)
 class Restart(_AsCode):
-    """The node starts as a new run; one that is alive there crashes first. A new name joins the cluster.
+    """The node starts as a new run; one alive there crashes first. A new name joins the cluster.
 
     >>> Restart("b")
     Restart("b")
@@ -73,7 +73,7 @@ class Restart(_AsCode):
 @message("casty.testing.simulation.Pause")
 @dataclass(frozen=True, repr=False)
 class Pause(_AsCode):
-    """The process of the node stands still, as by SIGSTOP; what arrives waits."""
+    """The process of the node stands still, as by SIGSTOP; messages for it wait."""
 
     node: str
     """Name of the node."""
@@ -114,7 +114,7 @@ class Cut(_AsCode):
     other: tuple[str, ...]
     """Names of the nodes of the other side."""
     one_way: bool = field(default=False, kw_only=True)
-    """Whether what goes from the second side to the first still arrives."""
+    """Whether messages from the second side to the first still arrive."""
 
     def __post_init__(self) -> None:
         for side in (self.one, self.other):
@@ -154,9 +154,9 @@ class Delay(_AsCode):
     """
 
     seconds: float
-    """Seconds that each message travels, at most 3,600."""
+    """Seconds of travel of each message, at most 3,600."""
     jitter: float = field(default=0.0, kw_only=True)
-    """Seconds that are added at random, at most so many."""
+    """Seconds added at random, at most so many."""
 
     def __post_init__(self) -> None:
         _check_seconds(self.seconds, "Delay.seconds")
@@ -168,7 +168,7 @@ class Delay(_AsCode):
 class Reorder(_AsCode):
     """This share of all messages is held up for at most ``by`` seconds; later ones of other links overtake them.
 
-    On one link messages stay in order, as TCP keeps them: what follows waits too.
+    On one link messages stay in order, as TCP keeps them: later ones wait too.
 
     Raises:
         ConfigError: A field is out of its range.
@@ -220,7 +220,7 @@ class ClockSkew(_AsCode):
 
 
 Fault: TypeAlias = Crash | Restart | Pause | Wake | Leave | Cut | Heal | Loss | Delay | Reorder | Duplicate | ClockSkew
-"""Everything that can happen in a `Scenario`."""
+"""All events of a `Scenario`."""
 
 FAULTS: tuple[type[Fault], ...] = (
     Crash,
@@ -239,7 +239,7 @@ FAULTS: tuple[type[Fault], ...] = (
 
 
 def nodes_of(fault: Fault) -> tuple[str, ...]:
-    """Return the nodes that a fault names."""
+    """Return the nodes named by a fault."""
     match fault:
         case Crash(node) | Restart(node) | Pause(node) | Wake(node) | Leave(node) | ClockSkew(node):
             return (node,)

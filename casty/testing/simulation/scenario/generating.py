@@ -1,8 +1,8 @@
-"""Scenarios that follow from a seed.
+"""Scenarios drawn from a seed.
 
-Owns what is likely to go wrong together. A scenario that is drawn here keeps off what only an
-operator can mend: while paths are cut or somebody stands still, at most one node is started in a
-minute, because several on one side might form a second cluster.
+Owns the likely combinations of faults. A scenario drawn here keeps off faults for an operator to mend: while paths are
+cut or somebody stands still, at most one node is started in a minute, because several on one side might form a second
+cluster.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ STARTED_WITHIN = 60.0
 DECIDED = 13.0
 """Seconds after a cut at which most sides of it decide."""
 QUIET_SHARE = 0.25
-"""Of so many partitions nothing else goes wrong, so that it is known what has to come of them."""
+"""Share of partitions without any other fault, so that their outcome is known."""
 LASTS = 40.0
-"""Seconds that such a cut lasts: everything is decided by then."""
+"""Seconds of such a cut: everything is decided by then."""
 RATES = (0.95, 1.04)
 """The serving lease is safe while clocks differ by less than a tenth."""
 
@@ -61,7 +61,7 @@ def sides_of(rng: random.Random, names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def cuts_between(sides: Sequence[tuple[str, ...]]) -> list[Fault]:
-    """Return the cuts that separate each side from each other one."""
+    """Return the cuts between each two sides."""
     return [Cut(one, other) for place, one in enumerate(sides) for other in sides[place + 1 :]]
 
 
@@ -72,7 +72,7 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
     so long that it is; or not in parts, but some links are bad.
 
     Parameters:
-        seed: Number that the scenario follows from.
+        seed: Number for all random choices.
         nodes: Names of the nodes; none draws three, five or nine.
         settings: Settings of all nodes; None draws them, and the roles of the nodes, by the seed too.
 
@@ -111,7 +111,7 @@ def partition_scenario(seed: int, nodes: Sequence[str] = (), *, settings: Cluste
 
 
 def quiet_cut(rng: random.Random, names: Sequence[str]) -> tuple[Timed, ...]:
-    """Return cuts of a cluster that is well, for so long that all is decided."""
+    """Return cuts of a healthy cluster, long enough for all decisions."""
     kinds = (parts, bad_links, bad_links, bad_links, late_news)
     faults = [*rng.choice(kinds)(rng, names), (LASTS, Heal())]
     jitter: list[Timed] = [(0.0, Delay(0.0, jitter=0.1))] if rng.random() < 0.3 else []
@@ -133,7 +133,7 @@ def bad_links(rng: random.Random, names: Sequence[str]) -> list[Timed]:
 
 
 def late_news(rng: random.Random, names: Sequence[str]) -> list[Timed]:
-    """Cut one off, and let another stand still when all others hear that it is lost."""
+    """Cut one off, and let another stand still when all others hear of the loss."""
     one, other = rng.sample(names, 2)
     cut = Cut((one,), tuple(name for name in names if name != one))
     at = rng.uniform(3.5, 5.0)
@@ -143,10 +143,10 @@ def late_news(rng: random.Random, names: Sequence[str]) -> list[Timed]:
 def random_scenario(
     seed: int, nodes: Sequence[str] = (), *, clocks: bool = True, settings: ClusterSettings | None = None
 ) -> Scenario:
-    """Draw a cluster in which up to eight things go wrong, one after the other, or one thing does several times.
+    """Draw a cluster with up to eight faults, one after the other, or with one repeated several times.
 
     Parameters:
-        seed: Number that the scenario follows from.
+        seed: Number for all random choices.
         nodes: Names of the nodes; none draws three, five or nine.
         clocks: Whether clocks go wrong too; `simulate` knows no skewed ones.
         settings: Settings of all nodes; None draws them, and the roles of the nodes, by the seed too.
@@ -180,7 +180,7 @@ def _with_settings(scenario: Scenario, settings: ClusterSettings | None) -> Scen
 
 
 class _Draw:
-    """Draws faults that make sense after those that were drawn."""
+    """Draws faults that make sense after those drawn before."""
 
     def __init__(self, rng: random.Random, names: tuple[str, ...], *, clocks: bool) -> None:
         self.is_cut = False
@@ -192,7 +192,7 @@ class _Draw:
         self._started_at = -STARTED_WITHIN
 
     def next(self, at: float) -> Sequence[Fault]:
-        """Return what goes wrong next: one fault, or the cuts that make one partition."""
+        """Return the next fault, or the cuts of one partition."""
         rng = self._rng
         running = [name for name, runs in self._running.items() if runs]
         ended = [name for name, runs in self._running.items() if not runs]

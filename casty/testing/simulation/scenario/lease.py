@@ -27,7 +27,7 @@ class SimulatedLease:
         """Name this store.
 
         Returns:
-            The name, which tells it from others.
+            The name, its identity among others.
         """
         return "simulated"
 

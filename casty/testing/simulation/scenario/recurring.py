@@ -1,7 +1,7 @@
-"""Trouble that comes again: a member that flaps, a loop that stands still time after time, a visitor that goes at once.
+"""Repeated trouble: a flapping member, a loop standing still time after time, a visitor gone at once.
 
-Owns the scenarios in which the same thing goes wrong several times: what a node remembers of the last time shows only
-there. It does not know what else may go wrong (`generating`).
+Owns the scenarios in which the same fault comes several times: a node's memory of the last time shows only there. It
+does not know what else may go wrong (`generating`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ SHARE = 0.2
 SIZE_MIN = 3
 
 Steps = list[tuple[float, Fault]]
-"""What goes wrong next, each after so many seconds."""
+"""Next faults, each after so many seconds."""
 
 
 def recurring(seed: int, names: Sequence[str], newcomer: str) -> tuple[Timed, ...]:
-    """Return the faults of a scenario in which something recurs; none for most seeds, and for few nodes.
+    """Return the faults of a scenario with a repeated one; none for most seeds, and for few nodes.
 
     >>> [fault for _, fault in recurring(2, "abcde", "z")][:2]
     [Cut(("a",), ("e",)), Pause("a")]

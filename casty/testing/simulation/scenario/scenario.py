@@ -1,4 +1,4 @@
-"""A simulation as a value: who takes part, what goes wrong when, and the seed of everything else.
+"""A simulation as a value: nodes, faults and their times, and the seed of everything else.
 
 Owns how a scenario is written and read. It does not know how one is run (`player`, `tasks`).
 """
@@ -16,12 +16,12 @@ from casty.testing.simulation.scenario.faults import FAULTS, SECONDS_MAX, Fault,
 from casty.testing.simulation.scenario.lease import SimulatedLease
 
 Timed = tuple[float, Fault]
-"""Seconds after the nodes have come up, and what happens then."""
+"""Seconds after the nodes have come up, and the fault at that time."""
 
 
 @dataclass(frozen=True, repr=False)
 class Scenario:
-    """A cluster, and what goes wrong in it and when. It prints as the code that makes it.
+    """A cluster, and its faults with their times. It prints as the code that makes it.
 
     >>> from casty.testing.simulation import Crash, Restart
     >>> Scenario(seed=7, nodes=("a", "b", "c"), faults=((1.5, Crash("b")), (3.0, Restart("b"))))
@@ -40,15 +40,15 @@ class Scenario:
     """
 
     seed: int
-    """What is not said here follows from it: delays, losses, the order in which tasks run."""
+    """Seed of everything not said here: delays, losses, the order in which tasks run."""
     nodes: tuple[str, ...]
-    """The names of the nodes that are up when the scenario begins; each has all of them as seeds."""
+    """Names of the nodes up at the beginning of the scenario; each has all of them as seeds."""
     faults: tuple[Timed, ...] = ()
-    """What happens, and how many seconds after the nodes have come up, in that order."""
+    """The faults, each after its seconds since the nodes came up, in that order."""
     settings: ClusterSettings = field(default=ClusterSettings())
     """Settings of all nodes."""
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], hash=False)
-    """The roles of nodes by name; a node that is not named has none."""
+    """Roles of nodes by name; a node not named has none."""
 
     def __post_init__(self) -> None:
         if not self.nodes or len(set(self.nodes)) != len(self.nodes) or not all(self.nodes):
@@ -101,7 +101,7 @@ Settings = ClusterSettings | FailureDetectorConfig | TransportLimits
 
 
 def _changed(settings: Settings) -> str:
-    """Return settings as code: what differs from the defaults."""
+    """Return settings as code: the fields changed from the defaults."""
     arguments: list[str] = []
     for one in fields(settings):
         value = getattr(settings, one.name)
@@ -116,7 +116,7 @@ CALLS = {kind.__name__: kind for kind in (*FAULTS, Scenario, *SETTINGS)}
 
 
 def scenario_from(text: str) -> Scenario:
-    """Return the scenario that was printed as ``text``; only calls of scenarios, faults and settings are made.
+    """Return the scenario printed as ``text``; only calls of scenarios, faults and settings are made.
 
     >>> from casty.testing.simulation import Heal
     >>> scenario_from('Scenario(seed=1, nodes=("a", "b"), faults=((2.0, Heal()),))').faults

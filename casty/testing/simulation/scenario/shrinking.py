@@ -1,9 +1,8 @@
 """The smallest scenario that fails as a given one does.
 
-Owns which smaller scenarios are tried, in which order: with the default settings, without some of the faults, without
-a node, with narrower cuts, with rounder times, until none of these fails any more. It does not know what
-failing is (`checking`). The form follows Zeller's delta debugging; deviation: halves are only left
-out, never tried alone.
+Owns the choice and the order of smaller scenarios: with the default settings, without some of the faults, without a
+node, with narrower cuts, with rounder times, until none of these fails any more. It does not know what failing is
+(`checking`). The form follows Zeller's delta debugging; deviation: halves are only left out, never tried alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Settings and roles that follow from a seed: what holds has to hold with each of them.
+"""Settings and roles drawn from a seed: the rules have to hold with each of them.
 
-Owns which settings a scenario may have besides the defaults. Left out is what leaves a cluster to an operator: with
-``downing="none"`` nobody who has crashed is ever removed.
+Owns the settings of a scenario besides the defaults. Left out are those that leave a cluster to an operator: with
+``downing="none"`` nobody is ever removed after a crash.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Plays of scenarios, the search over seeds, and the report of one that fails."""
+"""Plays of scenarios, the search over seeds, and the report of a failure."""

@@ -1,8 +1,8 @@
-"""Plays scenarios, and reports one that fails so that somebody can work on it.
+"""Plays scenarios, and reports a failure so that somebody can work on it.
 
-Owns what a failure says: the rule, the smallest scenario that breaks it in the same way, and the
-command that plays that one again. It does not know how scenarios are drawn (`generating`), played
-(`player`, `tasks`) or made smaller (`shrinking`).
+Owns the text of a failure: the rule, the smallest scenario that breaks it in the same way, and the command that plays
+that one again. It does not know how scenarios are drawn (`generating`), played (`player`, `tasks`) or made smaller
+(`shrinking`).
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ COMMAND = "python -m casty.testing.simulation"
 
 
 class Play(Protocol):
-    """A function that plays a scenario once, and raises when something does not hold."""
+    """A function that plays a scenario once, and raises when a rule does not hold."""
 
     def __call__(self, scenario: Scenario, /) -> Played:
-        """Play a scenario once. What it raises is a failure.
+        """Play a scenario once. An exception is a failure.
 
         Parameters:
-            scenario: What to play.
+            scenario: Scenario to play.
 
         Returns:
-            What came of it.
+            Record of the play.
         """
         ...
 
 
 class ScenarioFailed(AssertionError):
-    """Raised when a scenario fails; its text has the smallest one and the command that plays it again.
+    """Raised when a scenario fails; its text has the smallest one and the command to play it again.
 
-    The failure of that smallest scenario is its ``__cause__``.
+    The failure of the smallest scenario is its ``__cause__``.
 
     Parameters:
-        original: The scenario that failed.
-        smallest: The smallest one that fails in the same way.
-        rule: What was broken, or the name of an error that came instead.
-        command: The command that plays the smallest one again.
+        original: The failed scenario.
+        smallest: The smallest one with the same failure.
+        rule: Broken rule, or the name of another error.
+        command: Command to play the smallest one again.
     """
 
     def __init__(self, original: Scenario, smallest: Scenario, rule: str, command: str) -> None:
@@ -57,30 +57,30 @@ class ScenarioFailed(AssertionError):
             f"play it again: {command}"
         )
         self.original: Scenario = original
-        """The scenario that failed."""
+        """The failed scenario."""
         self.smallest: Scenario = smallest
-        """The smallest one that fails in the same way."""
+        """The smallest one with the same failure."""
         self.rule: str = rule
-        """What was broken, or the name of an error that came instead."""
+        """Broken rule, or the name of another error."""
         self.command: str = command
-        """The command that plays the smallest one again."""
+        """Command to play the smallest one again."""
 
 
 def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> list[Played]:
-    """Play scenarios, one after the other. The first that fails is made smaller, and reported.
+    """Play scenarios, one after the other. The first to fail is made smaller, and reported.
 
-    pytest shows besides what was logged in every play: ``--show-capture=no`` leaves that out.
+    pytest shows besides the log of every play: ``--show-capture=no`` leaves it out.
 
     Parameters:
         scenarios: One, or an iterable of them.
-        play: Function that plays one of them. With one of your own, at the top level of a module, the printed command
-            calls that.
+        play: Function to play one of them. With one of your own, at the top level of a module, the printed command
+            calls it.
 
     Returns:
-        What came of each.
+        Record of each play.
 
     Raises:
-        ScenarioFailed: One failed; the text has the smallest scenario that fails like it, and a command.
+        ScenarioFailed: One failed; the text has the smallest scenario with its failure, and a command.
         TypeError: ``play`` cannot be called, or is an async function; or something else than scenarios is given.
 
     >>> from casty.testing.simulation import partition_scenario
@@ -106,7 +106,7 @@ def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> lis
 
 
 def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[ScenarioFailed, Exception]:
-    """Return the failure that says how the smallest scenario fails, and how it does."""
+    """Return the report on the smallest scenario, and the error of that one."""
     rule = rule_of(error)
     last = error
 
@@ -134,13 +134,13 @@ def _failure(scenario: Scenario, play: Play) -> Exception | None:
 
 
 def rule_of(error: Exception) -> str:
-    """Return what two failures have in common that are of one kind: the broken rule, or the name of the error."""
+    """Return the common part of two failures of one kind: the broken rule, or the name of the error."""
     only = lone(error)
     return only.rule if isinstance(only, InvariantBroken) else type(only).__name__
 
 
 def lone(error: BaseException) -> BaseException:
-    """Return the one error that is in groups of one."""
+    """Return the one error inside of groups of one."""
     match error:
         case BaseExceptionGroup(exceptions=(BaseException() as only,)):
             return lone(only)
@@ -149,7 +149,7 @@ def lone(error: BaseException) -> BaseException:
 
 
 def replay_command(scenario: Scenario, play_of_it: Play = play) -> str:
-    """Return the command that plays a scenario, for a shell: with ``--play`` when the function is not `play`.
+    """Return the command to play a scenario, for a shell: with ``--play`` when the function is not `play`.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> print(replay_command(Scenario(7, ("a", "b"), ((1.5, Crash("b")),))))

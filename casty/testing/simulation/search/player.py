@@ -1,8 +1,8 @@
 """Plays a scenario with the protocol alone, and holds it to the rules.
 
-Owns the order of a play: the nodes come up, the faults happen while services come and go and every
-event is checked, the faults end, whoever lives agrees, the rest is started again, and there is one
-cluster. It does not know what a rule is (`invariants`) or how a failing scenario shrinks (`shrinking`).
+Owns the order of a play: the nodes come up, the faults happen while services come and go and every event is checked,
+the faults end, all living nodes agree, the rest is started again, and there is one cluster. It does not know what a
+rule is (`invariants`) or how a failing scenario shrinks (`shrinking`).
 """
 
 from __future__ import annotations
@@ -57,49 +57,49 @@ FORM_WITHIN = 10.0
 AGREE_WITHIN = 45.0
 """After the last fault: a silence is noticed, downing decides twice at worst, the leader removes."""
 STABLE_AFTER = 10.0
-"""What that has room for; settings with more take longer."""
+"""Room in these bounds; settings with more take longer."""
 REJOIN_WITHIN = 60.0
 RESTART_EVERY = 5.0
 WORK_WITHIN = 10.0
-"""Seconds until exclusive work is done once everybody is there: that of a removed run has to become free."""
+"""Seconds until exclusive work is done once everybody is there: work of a removed run has to become free."""
 SETTLING, ROUNDS = 1.0, 2
 IDLE = {"GossipDigest", "Heartbeat", "HeartbeatAck", "ServingRequest", "ServingGrant", "JoinProbe", "JoinAnswer"}
-"""What an idle cluster says; the last two where a node was that is gone."""
+"""Messages of an idle cluster; the last two where a node was and is gone."""
 DELAY = 0.001
 CLOCK_SPREAD = 1000.0
 OFFER_EVERY = 1.0
 WORK = (0.0, 0.5, 3.0)
-"""Seconds that a node works on which is asked to leave."""
+"""Seconds for which a node works on when asked to leave."""
 LATE_JOINS, LATE_JOINS_BY = 0.5, 40.0
 LEASE_TAKES_MAX = 2.0
-"""Seconds in which a store answers who claims the lease of a strategy."""
+"""Seconds for a store to answer a claim to the lease of a strategy."""
 SERVICES = ("cart", "stock", "mail", "search")
 
 
 @message("casty.testing.simulation.Played")
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of a scenario in which everything held."""
+    """Record of a scenario without a broken rule."""
 
     seconds: float
     """Virtual time."""
     messages: int
-    """Messages that were sent."""
+    """Messages sent."""
     digest: str
-    """The same for the same scenario, everywhere; another for a scenario that goes another way."""
+    """The same for the same scenario, everywhere; another for a scenario with another course."""
 
 
 def play(scenario: Scenario, *, exclusive: bool = True, show: Show | None = None) -> Played:
     """Play a scenario once, with the protocol alone.
 
     Parameters:
-        scenario: What to play.
-        exclusive: Whether every node wants to do work that only one node may do, so that `OneOwner` and `GrantsHold`
-            are rules too.
-        show: Function that is told each thing that happens; None shows nothing.
+        scenario: Scenario to play.
+        exclusive: Whether every node wants to do exclusive work, for one node alone, so that `OneOwner` and
+            `GrantsHold` are rules too.
+        show: Function called with each event; None shows nothing.
 
     Returns:
-        What came of it.
+        Record of the play.
 
     Raises:
         InvariantBroken: A rule does not hold.
@@ -171,7 +171,7 @@ class _Stage:
         self.cluster.trace = self.trace
         self.owner = OneOwner(self.cluster) if exclusive else None
         restarts = any(isinstance(fault, Restart) for _, fault in scenario.faults)
-        # Nodes that start anew may found a cluster which never begins, or begin one after the last one has ended.
+        # Nodes started anew may found a cluster that never begins, or begin one after the last one has ended.
         self.rules = Rules(self.cluster, every_rule(self.cluster, self.owner, one_cluster=not restarts))
         self.offered: dict[str, tuple[str, ...]] = {}
         self._rng = random.Random(scenario.seed)
@@ -294,7 +294,7 @@ class _Stage:
             cluster.skew(name, 1.0)
 
     def _pass(self, seconds: float, *, until: Callable[[], bool] | None = None, by_time: bool = False) -> None:
-        """Let time pass, ``until`` it holds: that is asked when a membership did something, ``by_time`` always."""
+        """Let time pass, ``until`` it holds: asked when a membership did something, ``by_time`` always."""
         cluster, check, is_asked = self.cluster, self.rules.check, True
 
         def is_over() -> bool:
@@ -307,9 +307,9 @@ class _Stage:
         cluster.run_for(max(seconds, 0.0), until=is_over if until is not None else check)
 
     def _is_agreed(self) -> bool:
-        """Return whether whoever lives is in one cluster that has nobody else; true when no member is left.
+        """Return whether all living nodes are in one cluster with nobody else; true when no member is left.
 
-        Who is in none waits for its own seeds, and may wait as long as no member is one of them; who has founded one
+        A node in none waits for its own seeds, and may wait as long as no member is one of them; the founder of one
         waits until more than half of them are there, and as many members as the settings ask for.
         """
         living = self.cluster.living

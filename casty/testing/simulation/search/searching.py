@@ -1,7 +1,7 @@
 """Plays the scenarios of many seeds, in several processes.
 
-Owns how functions are named on a command line, and how a range of seeds is spread. It does not know
-what a failure says (`checking`).
+Owns how functions are named on a command line, and how a range of seeds is spread. It does not know the text of a
+failure (`checking`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Draw = Callable[[int], Scenario]
 
 DRAWS: dict[str, Draw] = {"partition": partition_scenario, "random": random_scenario}
 CHUNK = 25
-"""Seeds that one process plays before it says how it went."""
+"""Seeds played by one process before it reports."""
 
 
 def failures(seeds: range, draw: str, player: str | None, jobs: int) -> Iterator[str]:
@@ -47,19 +47,19 @@ def first_failure(seeds: range, draw: str, player: str | None) -> str:
 
 
 def play_at(place: str | None) -> Play:
-    """Return the function at a place that plays a scenario; `play` without one."""
+    """Return the playing function at a place; `play` without one."""
     return play if place is None else cast(Play, function_at(place))
 
 
 def draw_at(place: str) -> Draw:
-    """Return the function that makes a scenario from a seed: ``partition``, ``random``, or that at a place."""
+    """Return the function that makes a scenario from a seed: ``partition``, ``random``, or the one at a place."""
     return DRAWS.get(place) or cast(Draw, function_at(place))
 
 
 def function_at(place: str) -> Callable[..., object]:
     """Return the function at ``path/of/file.py:name`` or ``package.module:name``. ConfigError when there is none.
 
-    A file may import its neighbours, as a program may that Python runs.
+    A file may import its neighbours, as a program run by Python may.
     """
     where, _, name = place.rpartition(":")
     try:

@@ -1,7 +1,7 @@
-"""Accusations are true: nobody accuses whom it hears, and whoever answers again is taken back.
+"""Accusations are true: nobody accuses a member it hears, and a member that answers again is taken back.
 
-Owns the memory of who has answered whom, and since when without a gap. It does not know how a silence is judged
-(`casty.protocol.failure_detector.monitor`); that a silence is noticed at all is `silence`.
+Owns the memory of the answers to each run, and since when they have no gap. It does not know how a silence is judged
+(`casty.protocol.failure_detector.monitor`); whether a silence is noticed at all is for `silence`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
 
 GAP_SHARE = 0.5
-"""The share of a pause that is always forgiven in which somebody counts as answering without a gap."""
+"""Share of the always forgiven pause in which a member counts as answering without a gap."""
 ACCUSED_SHARE = 0.94
-"""The share of a pause in which nobody is accused: by the fastest clock it is not over yet."""
+"""Share of a pause in which nobody is accused: by the fastest clock it is not over yet."""
 LIFTED_WITHIN = 1.0
 """Seconds of answers; the first of them is enough."""
 HELD_LONGER = 3.0
-"""Beside the time for which a member that came and went must be steady."""
+"""Seconds beside the time for which a member that came and went must be steady."""
 FLAPS = 3
 FLAPS_WITHIN = 130.0
 LOOK_EVERY = 0.5
 REFUSED_TWICE_IN = 0.19
-"""Seconds between the two refused dials that accuse a run which has ended, by the fastest clock."""
+"""Seconds between the two refused dials that accuse an ended run, by the fastest clock."""
 
 Pair = tuple[UniqueAddress, UniqueAddress]
 
@@ -44,10 +44,10 @@ class _Answers:
 
 @dataclass(slots=True)
 class AccusedRightly(Rule):
-    """The rules: who answers an observer is not accused by it, and is no more once it answers again.
+    """The rules: a member answering an observer is not accused by it, and is no more once it answers again.
 
-    Two refused dials 0.2 seconds apart accuse who has ended, and not one. A member that has come and gone three times
-    within two minutes has to be steady for longer.
+    Two refused dials 0.2 seconds apart accuse an ended run, and one does not. A member that has come and gone three
+    times within two minutes has to be steady for longer.
     """
 
     kinds = (HeartbeatAck,)
@@ -96,7 +96,7 @@ class AccusedRightly(Rule):
                     raise InvariantBroken("who answers again is taken back", f"{text}, at {now:.4f}")
 
     def _must_be_gone(self, run: Run, subject: UniqueAddress, answered_at: float) -> None:
-        """Fail where who has just answered is accused, and no two dials were refused, nor another run is there."""
+        """Fail where a member is accused just after an answer, without two refused dials or another run there."""
         there, now = self.cluster.every[subject], self.cluster.now
         text = f"{run.name} accuses {subject.address.host}, which answered at {answered_at:.4f}"
         if there.alive:

@@ -1,7 +1,7 @@
-"""A member that comes and goes is held: unreachable until it has been steady, and not downed by whom it answers then.
+"""A member that comes and goes is held: unreachable until it has been steady, and not downed by those it answers then.
 
 Owns the memory of how often each member has come back to each observer. It does not know why it was accused
-(`hearing`), or that one which is steady is taken back in time, which is there, too.
+(`hearing`), or whether a steady one is taken back in time, a rule of that module, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RETURNS_WITHIN = 115.0
 """Seconds, by the fastest clock."""
 STEADY_SHARE = 0.95
 GAP_SHARE = 0.5
-"""The share of a pause that is always forgiven in which a member counts as answering without a gap."""
+"""Share of the always forgiven pause in which a member counts as answering without a gap."""
 
 NOBODY = frozenset[UniqueAddress]()
 
@@ -50,10 +50,10 @@ class _Member:
 
 @dataclass(slots=True)
 class Held(Rule):
-    """The rules of a member that comes back for the third time within two minutes.
+    """The rules of a member on its third return within two minutes.
 
-    It is taken back when it has answered for as long as a view must be stable, and no sooner; and whoever hears it does
-    not down it meanwhile. Who was lost with half of those that the observer monitors is not held.
+    It is taken back when it has answered for as long as a view must be stable, and no sooner; and an observer that
+    hears it does not down it meanwhile. A member lost with half of those monitored by the observer is not held.
     """
 
     kinds = (HeartbeatAck,)

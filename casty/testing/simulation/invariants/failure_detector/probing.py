@@ -1,7 +1,7 @@
 """Whoever is silent is asked about before it is accused, and whoever is asked looks.
 
-Owns the memory of who asked about whom, and of what is owed until the event is over in which it was asked. It does not
-know when a silence is too long (`silence`), or whether an accusation is true (`hearing`).
+Owns the memory of the questions about each member, and of messages owed until the end of the event with the question.
+It does not know when a silence is too long (`silence`), or whether an accusation is true (`hearing`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ STALL_OVER = 15.0
 POSTPONED = 1.0
 """Seconds by which an accusation is put off where another has heard the member."""
 CROSSING_MAX = 2.0
-"""Seconds after the pause that is forgiven at which phi has crossed at the latest."""
+"""Seconds after the forgiven pause at which phi has crossed at the latest."""
 CAME_LATELY = 2.5
-"""Seconds in which somebody who was accused, or no member, was not there to be asked, when it was time to."""
+"""Seconds in which a member, accused or none yet, was not there to be asked in time."""
 ROUNDED = 0.01
 REPEATED_AFTER = 0.6
-"""The share of an interval in which a heartbeat follows on one whose answer is overdue."""
+"""Share of an interval in which a heartbeat follows on one with an overdue answer."""
 
 Pair = tuple[UniqueAddress, UniqueAddress]
 
@@ -38,9 +38,10 @@ Pair = tuple[UniqueAddress, UniqueAddress]
 class Probed(Rule):
     """The rules of indirect probes.
 
-    Whose answer is overdue is sent twice as many heartbeats. Nobody is accused for its silence before another member
-    was asked, if there is one, and a second later where that one has heard it since. Who is asked sends a heartbeat at
-    once, and tells who asked when that is answered. Where messages got lost, silences are long before they are strange.
+    A member with an overdue answer is sent twice as many heartbeats. Nobody is accused for its silence before another
+    member was asked, if there is one, and a second later where that one has heard it since. An asked member sends a
+    heartbeat at once, and tells the asker when it is answered. Where messages got lost, silences are long before they
+    are strange.
     """
 
     kinds = (ProbeRequest, ProbeAnswer, Heartbeat, HeartbeatAck)
@@ -51,17 +52,17 @@ class Probed(Rule):
     _owed: dict[Pair, tuple[type, UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[Pair, "tuple[type, UniqueAddress]"]()
     )
-    """By who owes a message and to whom: of which class, and who had asked."""
+    """By debtor and creditor of a message: its class, and the asker."""
     _sent_for: dict[tuple[UniqueAddress, UniqueAddress, int], UniqueAddress] = field(
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, UniqueAddress, int], UniqueAddress]()
     )
-    """Who asked for a heartbeat, by its sender, whom it went to, and its number."""
+    """Asker for a heartbeat, by its sender, its receiver, and its number."""
     _put_off: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
     """By how much the accusation of a run is late, by observer and run."""
     _questions: dict[tuple[UniqueAddress, int], UniqueAddress] = field(
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, int], UniqueAddress]()
     )
-    """About whom a run has asked, by the number of the question."""
+    """Member a run has asked about, by the number of the question."""
     _beats: dict[Pair, tuple[float, bool]] = field(
         init=False, default_factory=lambda: dict[Pair, "tuple[float, bool]"]()
     )

@@ -1,11 +1,11 @@
 """Whoever is told to be reachable again was heard.
 
-Owns the memory of what each run knew and had told when it was looked at last. It does not know why somebody is
-unreachable in a view (`casty.protocol.membership.view`). Give `ReturnHeard.check` to `ModelCluster.run_for` as its
-``until``, as that of `Watch`.
+Owns the memory of each run's knowledge and news at the last look. It does not know why somebody is unreachable in a
+view (`casty.protocol.membership.view`). Give `ReturnHeard.check` to `ModelCluster.run_for` as its ``until``, as that of
+`Watch`.
 
-How it works: an accusation may cease to count without being taken back, because its author is lost itself. That says
-nothing about whom it accused: there must be somebody who hears that member.
+How it works: an accusation may cease to count without being taken back, because its author is lost itself. This says
+nothing about the accused member: there must be somebody who hears it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ LAST_ANSWER = 0.1
 
 @dataclass(slots=True)
 class ReturnHeard(Rule):
-    """The rule: nobody is told to be reachable again who is silent, and was when the accusation was made.
+    """The rule: nobody is told to be reachable again while silent now and at the time of the accusation.
 
-    Silent is who has ended, stands still, or is cut off from whoever tells it and from all that this one can reach.
-    An accusation that was taken back is no accusation, as the member was heard then, nor is that of a member that is
-    down. And whoever tells it watches the member: among more than ten, others believe those who do.
+    Silent is a run that has ended, stands still, or is cut off from its reporter and from all runs in that one's reach.
+    A withdrawn accusation is none, as the member was heard then, and one of a down member is none either. And the
+    reporter watches the member: among more than ten, others believe those who do.
     """
 
     _events: dict[UniqueAddress, int] = field(init=False, default_factory=lambda: dict[UniqueAddress, int]())
@@ -60,14 +60,14 @@ class ReturnHeard(Rule):
                 raise InvariantBroken("who is reachable again was heard", f"{text}, at {cluster.now:.4f}")
 
     def _heard_by(self, run: Run, state: Gossip) -> list[Run]:
-        """Return the other runs that one holds for reachable and can hear."""
+        """Return the other runs reachable for one, and heard by it."""
         heard = state.members.keys() - lost_in(state, run.node) - {run.node}
         return [one for one in self.cluster.living if one.node in heard and not self.cluster.is_unheard(one.node, run)]
 
     def _standing(
         self, run: Run, before: Gossip, after: Gossip, subject: UniqueAddress
     ) -> Iterator[tuple[UniqueAddress, float]]:
-        """Yield who accused a member, still counts and has not taken that back, and when that was."""
+        """Yield the accusers of a member that still count and have not taken it back, each with the time."""
         for observer, row in before.rows.items():
             counts = observer == run.node or counts_in(after, observer)
             took_back = observer in after.rows and subject not in after.rows[observer].accused

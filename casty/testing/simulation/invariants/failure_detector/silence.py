@@ -1,8 +1,8 @@
-"""Whoever is silent is accused in time, and not too early by who stood still itself.
+"""A silent run is accused in time, and not too early by one that stood still itself.
 
-Owns the memory of who cannot hear whom, and since when, and of who stood still. It looks a few times a second: a
-silence is a matter of seconds. Give `SilenceNoticed.check` to `ModelCluster.run_for` as its ``until``, as that of
-`Watch`.
+Owns the memory of the runs out of each one's hearing, and since when, and of standstills. It looks a few times a
+second: a silence is a matter of seconds. Give `SilenceNoticed.check` to `ModelCluster.run_for` as its ``until``, as
+that of `Watch`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from casty.testing.simulation.model.run import Run
 
 LOOK_EVERY = 0.5
 NOTICED_WITHIN = 4.5
-"""Beside the pause that is forgiven: phi has crossed two seconds after that, at worst; a probe of others may postpone
-it by one, clocks run slower, and this looks now and then. Messages may be under way too."""
+"""Seconds beside the forgiven pause: phi has crossed two seconds after it, at worst; a probe of others may postpone it
+by one, clocks run slower, and this looks now and then. Messages may be under way too.
+"""
 STALL_FORGIVEN, STALL_OVER = 3.5, 20.0
-"""Seconds that one who stood still itself forgives more, in so many after that."""
+"""Further seconds forgiven by a run that stood still itself, in so many after its standstill."""
 
 WITHHELD_MAX = 3.0
 STALL_MIN = 0.6
@@ -33,12 +34,12 @@ Pair = tuple[UniqueAddress, UniqueAddress]
 
 @dataclass(slots=True)
 class StallWithheld(Rule):
-    """The rule: who stood still itself accuses nobody of silence for as long again, at most for three seconds."""
+    """The rule: a run that stood still accuses nobody of silence for as long again, at most for three seconds."""
 
     _began: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     """Since when each node stands still."""
     _withheld: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
-    """Until when each node that stood still accuses nobody."""
+    """Until when each node accuses nobody after a standstill."""
 
     def look(self) -> None:
         now = self.cluster.now
@@ -64,7 +65,7 @@ class StallWithheld(Rule):
 
 @dataclass(slots=True)
 class SilenceNoticed(Rule):
-    """The rule: a node that one of its observers cannot hear is accused by it within 7.5 seconds.
+    """The rule: a node out of an observer's hearing is accused by it within 7.5 seconds.
 
     So it is by default; settings that forgive longer pauses allow for as much more, and so do longer ways. An observer
     that stood still itself has 3.5 seconds more.
@@ -72,7 +73,7 @@ class SilenceNoticed(Rule):
 
     kinds = (HeartbeatAck,)
     _journey: float = field(init=False, default=0.0)
-    """The longest that a message was under way."""
+    """Longest travel of a message."""
     _stood: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     """When each node stood still last."""
     _since: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
@@ -105,7 +106,7 @@ class SilenceNoticed(Rule):
         return NOTICED_WITHIN + pause_of(observer) + self._journey + own
 
     def _unheard(self, observer: Run) -> list[Pair]:
-        """Return the pairs of an observer with those that it monitors, does not hear and does not accuse."""
+        """Return the pairs of an observer with members it monitors, does not hear and does not accuse."""
         if observer.paused:
             return []
         monitoring = observer.availability

@@ -1,7 +1,7 @@
-"""Whoever takes a version says so, who has seen one is not forgotten, and who was given up is told.
+"""Whoever takes a version says so, a node that has seen one is not forgotten, and a run given up is told.
 
-Owns the memory of what a message has to lead to, until the event is over in which it came. What is owed to whom tells a
-version that this node does not have, or has a newer one of, is `answering`.
+Owns the memory of the consequences due for a message, until the end of its event. Answers owed to versions unknown or
+old here are for `answering`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
 
 TOLD_EVERY = 0.6
-"""Seconds in which who was given up is told once, by the slowest clock."""
+"""Seconds in which a run given up is told once, by the slowest clock."""
 
 Pair = tuple[UniqueAddress, UniqueAddress]
 Versions = dict[int, int]
@@ -34,13 +34,13 @@ Versions = dict[int, int]
 
 @dataclass(slots=True)
 class _Came:
-    """What came to a run in this event, and to whom it has said since what it has seen."""
+    """Messages received by a run in this event, and the runs it has acknowledged since."""
 
     sender: UniqueAddress
     versions: Versions
-    """The version that was told: a newer one."""
+    """The newer version told by the sender."""
     seen: frozenset[UniqueAddress] = frozenset()
-    """Who has seen the own version, by what was told."""
+    """Nodes that have seen the own version, by the sender's word."""
     told: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
 
 
@@ -48,14 +48,14 @@ class _Came:
 class Acknowledged(Rule):
     """The rules of receiving gossip.
 
-    Whoever takes a newer version tells its sender and the leader so. Who has seen the own version, by the word of a
-    voter, is remembered. Who is down or removed and goes on talking is told so, now and then.
+    A run that takes a newer version tells its sender and the leader so. A node with the own version, by the word of a
+    voter, is remembered. A down or removed run still talking is told so, now and then.
     """
 
     kinds = (GossipState, GossipDelta, GossipSeen, GossipDigest, GossipVersions, RegistrySlots)
     _came: dict[UniqueAddress, _Came] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Came]())
     _given_up: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When a run was last told that it was given up, by who told it and that run."""
+    """Time at which a run was last told that it was given up, by teller and run."""
     _owed: set[Pair] = field(init=False, default_factory=lambda: set[Pair]())
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:

@@ -1,7 +1,7 @@
-"""Nobody is moved, let in or removed without the agreement of those who count.
+"""Nobody is moved, let in or removed without the agreement of the voters.
 
-Owns the memory of how far along each run was shown to be by anybody: whoever shows it further along is the leader that
-moved it. It does not ask who is known to have seen what (`Gossip.seen`): it looks at what the others really know.
+Owns the memory of each run's furthest status in anybody's view: the first to show it further along is the leader that
+moved it. It does not ask who is known to have seen what (`Gossip.seen`): it looks at the real knowledge of the others.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ REQUIRED = {
     MemberStatus.exiting: MemberStatus.leaving,
     MemberStatus.removed: MemberStatus.exiting,
 }
-"""What everybody must know of a run before a leader moves it: at least so far along was it."""
+"""Status of a run, as known to everybody, before a leader moves it: at least so far along was it."""
 
 
 @dataclass(slots=True)
 class Agreed(Rule):
     """The rules of a leader.
 
-    Whoever moves a run to up or exiting, or removes it, is the first by address of those whom it reaches and who are
-    up, or leave and were; all of these know of what came before; and it holds nobody for unreachable who is not going.
-    The first of a cluster come up once there are as many as the settings ask for.
+    A run that moves another to up or exiting, or removes it, is the first by address of those in its reach and up, or
+    leaving and up before; all of these know of the status before; and it holds nobody for unreachable that stays. The
+    first of a cluster come up once there are as many as the settings ask for.
     """
 
     _furthest: dict[UniqueAddress, MemberStatus] = field(
@@ -78,7 +78,7 @@ class Agreed(Rule):
                 if known is None or not _knows(known, subject, REQUIRED[status]):
                     text = f"{what}, though {node.address.host} did not know what came before of {subject}"
                     self._fail(run, "a leader moves nobody without agreement", text)
-        # A cluster that has lost its last voter goes on with whom it has.
+        # A cluster that has lost its last voter goes on with the rest.
         if not counted and not state.tombstones and not any(member.up_number for member in before):
             self._enough(run, [m for m in before if m.status is MemberStatus.joining], led)
 
@@ -95,7 +95,7 @@ class Agreed(Rule):
 
 
 def _before(member: Member, led: dict[UniqueAddress, MemberStatus]) -> Member:
-    """Return a member as it was before this step: what was moved was one status behind."""
+    """Return a member as it was before this step: a moved one was one status behind."""
     match led.get(member.unique):
         case MemberStatus.up:
             return replace(member, status=MemberStatus.joining, up_number=0)

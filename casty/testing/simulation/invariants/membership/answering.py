@@ -1,7 +1,7 @@
-"""Whoever tells a version of the membership is answered: with what it lacks, or with a question for the rest.
+"""A run that tells a version of the membership is answered: with the part it lacks, or with a question for the rest.
 
-Owns the memory of what is owed, until the event is over in which it was told. What a change costs until all know it is
-`spreading`: rounds repair in the end whatever is not answered, so only this rule sees it.
+Owns the memory of owed answers, until the end of the event of the telling. The cost of a change until all know it is
+for `spreading`: rounds repair in the end any missing answer, so only this rule sees it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Answer = tuple[type, ...]
 
 @dataclass(slots=True)
 class Answered(Rule):
-    """The rule: who tells an older version is told the newer one, in the same step.
+    """The rule: a run that tells an older version is told the newer one, in the same step.
 
-    Who only says how far it is, is asked for a newer version, and sent the whole state beside a version that neither
-    contains. Members that are down are told now and then, others than members nothing.
+    A run that only says how far it is, is asked for a newer version, and sent the whole state beside a version that
+    neither contains. Down members are told now and then, others than members nothing.
     """
 
     kinds = (GossipState, GossipVersions, GossipDelta)
     _owed: dict[tuple[UniqueAddress, UniqueAddress], tuple[str, Answer]] = field(
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, UniqueAddress], "tuple[str, Answer]"]()
     )
-    """By who owes it and to whom: to what, and messages of which classes are an answer."""
+    """By debtor and creditor: the message to answer, and the classes of messages that are an answer."""
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
         state = run.topology.state
@@ -59,7 +59,7 @@ class Answered(Rule):
 
 
 def _answer_to(state: Gossip, message: GossipState | GossipVersions) -> tuple[str, Answer]:
-    """Return what was told, in words, and messages of which classes answer it: none where nothing has to."""
+    """Return the told message, in words, and the classes of its answers: none where nothing is due."""
     mine, theirs = state.version.versions, dict(message.version)
     has_more = any(count > theirs.get(node, 0) for node, count in mine.items())
     lacks = any(count > mine.get(node, 0) for node, count in theirs.items())

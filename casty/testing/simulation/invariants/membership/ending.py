@@ -1,6 +1,7 @@
-"""How runs end: one that leaves waits and is waited for, one that is killed is missed at once.
+"""Ends of runs: a leaving one waits and is waited for, a killed one is missed at once.
 
-Owns the memory of who ended how, and who should have noticed. It does not know how others decide about it (`deciding`).
+Owns the memory of each run's end, and of those due to notice it. It does not know how others decide about it
+(`deciding`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ STAYING = (MemberStatus.joining, MemberStatus.up)
 class LeavesInOrder(Rule):
     """The rules of a leave.
 
-    Whoever leaves finishes its work. It stays until it is told to go, or for the time that the settings give it, or
-    until nobody is left whom it reaches; and no longer. Whoever is told to go is removed once it has said that it went,
-    or cannot be reached, and not before.
+    A leaving run finishes its work. It stays until it is told to go, or for the time in the settings, or until nobody
+    is left in its reach; and no longer. A run told to go is removed once it has said that it went, or cannot be
+    reached, and not before.
     """
 
     _leaving_since: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
@@ -108,7 +109,7 @@ class LeavesInOrder(Rule):
 
 @dataclass(slots=True)
 class CrashSeen(Rule):
-    """The rule: who monitors a run that is killed, and can reach its place, accuses it within two seconds.
+    """The rule: the monitor of a killed run, in reach of its place, accuses it within two seconds.
 
     Whether nobody is there any more or another run of the node is.
     """

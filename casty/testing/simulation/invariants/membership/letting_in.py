@@ -1,7 +1,7 @@
-"""Who asks to be let in: one run of a node at a time, and nobody who has taken it back.
+"""Requests to be let in: one run of a node at a time, and none that has taken its request back.
 
-Owns the memory of what a request has to lead to, until the event is over in which it came, or an address was dialled.
-It does not know when a member comes up (`agreeing`).
+Owns the memory of the consequences due for a request, until the end of its event, or until an address was dialled. It
+does not know when a member comes up (`agreeing`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ANSWER_COUNTS = 3.0
 class OneRunJoins(Rule):
     """The rules of asking to be let in.
 
-    Who asks at the address of a member that stays has that address dialled; if the newcomer is who answers there, the
-    member is down at once. Who withdraws its request is down at once where it was let in.
+    A request from the address of a staying member has the address dialled; if the newcomer answers there, the member is
+    down at once. A run that withdraws its request is down at once where it was let in.
     """
 
     kinds = (JoinProbe, JoinWithdrawn, VerifyAddress)
@@ -41,11 +41,11 @@ class OneRunJoins(Rule):
     _asks: dict[UniqueAddress, UniqueAddress] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, UniqueAddress]()
     )
-    """By who has to dial: the newcomer."""
+    """By the run due to dial: the newcomer."""
     _dialled: list[tuple[float, UniqueAddress, UniqueAddress]] = field(
         init=False, default_factory=lambda: list[tuple[float, UniqueAddress, UniqueAddress]]()
     )
-    """When who has dialled knows that which newcomer is there."""
+    """A time, a dialler, and the newcomer known to it by then."""
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
         state = run.topology.state
@@ -90,7 +90,7 @@ class OneRunJoins(Rule):
         self.look_at = min((at for at, _, _ in self._dialled), default=math.inf)
 
     def _stays(self, node: UniqueAddress, member: UniqueAddress) -> bool:
-        """Return whether a run that is not stopped has somebody as a member that is there to stay."""
+        """Return whether a run still going has another as a member that is there to stay."""
         run = self.cluster.every[node]
         state = run.topology.state
         if state is None or not run.alive or run.paused or member not in state.members:
@@ -107,14 +107,14 @@ class Founded(Rule):
 
     Of the seeds that answer the one with the lowest address founds it: at once when all others have said that they are
     in none, after five seconds when more than half have just said so. And it begins, with the first members up, when
-    more than half of the seeds are members that have its state. An operator may let a node do without the others.
+    more than half of the seeds are members with its state. An operator may let a node do without the others.
     """
 
     kinds = (JoinAnswer,)
     _answered: dict[UniqueAddress, dict[str, float]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, dict[str, float]]()
     )
-    """When each seed told a run last that it is in no cluster."""
+    """Time at which each seed last told a run that it is in no cluster."""
     _founded: set[int] = field(init=False, default_factory=set[int])
     _begun: set[int] = field(init=False, default_factory=set[int])
 

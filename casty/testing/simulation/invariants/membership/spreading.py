@@ -1,7 +1,7 @@
 """In calm weather everything goes fast: news travel at once, joiners come up, leavers go, services are known.
 
-Owns the memory of what is new, and since when the weather is calm: nothing is lost or held up, no path is cut, nobody
-stands still or has just ended. It does not know how news travel (`casty.protocol.gossip.anti_entropy`).
+Owns the memory of news, and since when the weather is calm: nothing is lost or held up, no path is cut, nobody stands
+still or has just ended. It does not know how news travel (`casty.protocol.gossip.anti_entropy`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
 
 CALM_AFTER = 5.0
-"""Rounds of gossip, of a second at least, after the last trouble, from which on news have to be fast: what was missed
-before is repaired by rounds."""
+"""Rounds of gossip, of a second at least, after the last trouble, from which on news have to be fast: earlier losses
+are repaired by rounds.
+"""
 PUSHED_WITHIN = 0.1
 """Seconds beside five journeys, for a change to be known by all: it is pushed, and merged at worst. A round in a hurry
-takes longer: what is not pushed shows."""
+takes longer: a missing push shows.
+"""
 SETTLED_WITHIN = 3.0
-"""Beside what a leaver works, for somebody to come up or to go: each step has to be agreed on."""
+"""Seconds beside the work of a leaver, for somebody to come up or to go: each step has to be agreed on."""
 JOURNEYS = 5
 PUSH_ALL_MAX = 16
-"""In a cluster of so many everybody is told of a change by who made it."""
+"""In a cluster of so many everybody is told of a change by its author."""
 DELAY_MAX = 0.5
 LOOK_EVERY = 0.1
 
@@ -51,7 +53,7 @@ class Weather(Rule):
     _ended: int = field(init=False, default=0)
     _journey: float = field(init=False, default=0.0)
     _journey_at: float = field(init=False, default=0.0)
-    """When messages were that slow last."""
+    """Time of the last message as slow as that."""
 
     def look(self) -> None:
         cluster = self.cluster
@@ -73,7 +75,7 @@ class Weather(Rule):
 
     @property
     def journey(self) -> float:
-        """The longest that a message travels which may still be under way."""
+        """Longest travel of a message perhaps still under way."""
         return max(self._journey, self.cluster.delay + self.cluster.jitter)
 
     @property
@@ -92,9 +94,8 @@ class NewsTravel(Rule):
     """The rules of calm weather.
 
     A change of the membership is known to all members in a tenth of a second and five journeys, and the leader knows
-    that. Where nobody is
-    unreachable, who joins is up within three seconds unless too few have joined, who leaves is gone within as many
-    after its work and missed by nobody, and the services of all are known in as long as a change.
+    it. Where nobody is unreachable, a joiner is up within three seconds unless too few have joined, a leaver is gone
+    within as many after its work and missed by nobody, and the services of all are known in as long as a change.
     """
 
     weather: Weather
@@ -103,12 +104,12 @@ class NewsTravel(Rule):
         init=False, default_factory=lambda: deque[tuple[float, Run, Version]]()
     )
     _passing: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
-    """Since when each run is in a status that passes."""
+    """Since when each run is in a passing status."""
     _unknown: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
-    """Since when the services of a run are not what a node shows of them."""
+    """Since when a node shows other services of a run than its own."""
     _passing_at: float = field(init=False, default=0.0)
     _offered: dict[UniqueAddress, Offered] = field(init=False, default_factory=lambda: dict[UniqueAddress, "Offered"]())
-    """What each run shows of all services, and the same by their nodes."""
+    """All services in the view of each run, and the same by their nodes."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         number = run.node.incarnation
@@ -139,7 +140,7 @@ class NewsTravel(Rule):
         return PUSHED_WITHIN + JOURNEYS * self.weather.journey
 
     def _missed(self, run: Run, before: Gossip, after: Gossip) -> None:
-        """Fail for who misses a run that was told to go, and went: it has said so."""
+        """Fail for a run missing another one that was told to go, and went: it has said so."""
         accused, old = (
             state.rows[run.node].accused if run.node in state.rows else frozenset[UniqueAddress]()
             for state in (after, before)
@@ -172,7 +173,7 @@ class NewsTravel(Rule):
                 self._agreed_in(run, theirs, at)
 
     def _agreed_in(self, run: Run, state: Gossip, at: float) -> None:
-        """Fail for a leader that does not know of a voter that it has seen the version."""
+        """Fail for a leader without the knowledge that a voter has seen the version."""
         if run.node != min(voters_in(state), default=None):
             return
         unknown = [n for n in voters_in(state) - state.seen if self.cluster.every[n].alive]
@@ -185,7 +186,7 @@ class NewsTravel(Rule):
         states = {run.node: run.topology.state for run in self.cluster.living}
         passing = dict[Passing, float]()
         for node, state in states.items():
-            # Who was let in by one that has gone since is known to nobody for a while, and learns nothing.
+            # A run let in by one gone since is known to nobody for a while, and learns nothing.
             others = [one for other, one in states.items() if other != node and one is not None]
             if state is None or (others and all(node not in one.members for one in others)):
                 continue
@@ -228,14 +229,14 @@ class NewsTravel(Rule):
 
 
 def _is_asked_about(before: Gossip, after: Gossip) -> bool:
-    """Return whether somebody goes whom nobody accuses, as by a lease: others ask whether that can be."""
+    """Return whether somebody goes without an accusation, as by a lease: others ask whether it can be."""
     down = {m.unique for m in after.ordered if m.status is MemberStatus.down}
     fresh = {m.unique for m in before.ordered if m.status is not MemberStatus.down and m.unique in down}
     return not fresh <= accused_in(before)
 
 
 def _is_held_up(run: Run) -> bool:
-    """Return whether a run waits for somebody: who is unreachable to it, down or only joining with too few."""
+    """Return whether a run waits for another: unreachable to it, down or only joining with too few."""
     state = run.topology.state
     if state is None or lost_in(state, run.node) or accused_in(state):
         return True

@@ -1,7 +1,7 @@
-"""Who decides about others lets all of its side know first, and asks the lease of a strategy once, and in its turn.
+"""A run deciding about others lets all of its side know first, and asks the lease of a strategy once, and in its turn.
 
-Owns the memory of when each run knew first that another is accused or down: what it really knew, and not who is known
-to have seen what. It does not know when a view is stable (`deciding`), or whether the right side goes on (`cutting`).
+Owns the memory of when each run knew first that another is accused or down: its real knowledge, and not who is known to
+have seen what. It does not know when a view is stable (`deciding`), or whether the right side goes on (`cutting`).
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ NOBODY: Nodes = frozenset()
 
 @dataclass(slots=True)
 class KnownToAll(Rule):
-    """The rules of what is done once all know of an accusation.
+    """The rules of the steps once all know of an accusation.
 
-    Whoever downs others, or claims the lease against them, does so when every voter of its side has known that they are
-    accused or down. What the lease ruled out goes also where somebody came up before it answered. The work of a member
-    that was down is free 4.4 s after the last voter of a side has known.
+    A run that downs others, or claims the lease against them, does so when every voter of its side has known that they
+    are accused or down. Members ruled out by the lease go also where somebody came up before it answered. The work of a
+    down member is free 4.4 s after the last voter of a side has known.
     """
 
     kinds = (AcquireLease,)
     _knew_at: dict[UniqueAddress, Times] = field(init=False, default_factory=lambda: dict[UniqueAddress, Times]())
     """When each run knew first, by the time of the simulation, of whom."""
     _all_knew_at: Times = field(init=False, default_factory=dict[UniqueAddress, float])
-    """When the last of those knew who are the side by which a run was removed."""
+    """Time of the last voter's knowledge, of the side that removed a run."""
     _down: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
@@ -76,7 +76,7 @@ class KnownToAll(Rule):
             self._must_be_known(run, state, {m.unique for m in theirs}, "claims the lease against")
 
     def _accused(self, run: Run, state: Gossip) -> Iterable[Nodes]:
-        """Yield whom those accuse whose word counts for a run."""
+        """Yield the members accused by those whose word counts for a run."""
         for observer, row in state.rows.items():
             if row.accused and (observer == run.node or counts_in(state, observer)):
                 yield row.accused
@@ -105,7 +105,7 @@ class KnownToAll(Rule):
     def _must_wait(self, run: Run, before: Gossip, node: UniqueAddress) -> None:
         """Fail where the work of a removed run is free too early after the last voter has known.
 
-        It is the side of whoever removes it that counts: others may have been lost to that, and learn of all at once.
+        The side of the removing run counts: others may have been lost to it, and learn of all at once.
         """
         now = self.cluster.now
         if node not in self._all_knew_at:
@@ -119,17 +119,17 @@ class KnownToAll(Rule):
 
 @dataclass(slots=True)
 class Claimed(Rule):
-    """The rules of a lease that decides which side goes on.
+    """The rules of a lease as the judge between sides.
 
     The leader of a side claims it, once its view is stable, and later by the delay of the strategy where its side is no
-    majority; not again before it was answered. Whoever gets it downs all others, and who does not its own side.
+    majority; not again before it was answered. The winner downs all others, and the loser its own side.
     """
 
     kinds = (AcquireLease,)
     _lost: dict[UniqueAddress, tuple[Nodes, float]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, "tuple[Nodes, float]"]()
     )
-    """Whom each run has lost, and since when, by its clock."""
+    """Members lost to each run, and since when, by its clock."""
     _open: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _answered: int = field(init=False, default=0)
 

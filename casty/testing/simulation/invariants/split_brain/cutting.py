@@ -1,8 +1,8 @@
-"""A quiet cluster that is cut: exactly those go of whom the documentation says so, and in time.
+"""A quiet cluster that is cut: exactly those go that the documentation names, and in time.
 
-Owns who should stay, which follows from who is cut off from whom, from the ages of the members and from the strategy;
-and until when all of it is decided. It asks no machine for any of that. It looks only at a cluster that agreed on all
-its members when it was cut, and to which nothing else happens until the decision is due.
+Owns the members due to stay: they follow from the cut paths, from the ages of the members and from the strategy; and
+until when all of it is decided. It asks no machine for any of it. It looks only at a cluster in agreement on all its
+members at the time of the cut, without any other event until the decision is due.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from casty.testing.simulation.invariants.rules import Rule
 
 LOOK_EVERY = 0.1
 QUIET_FOR = 25.0
-"""Seconds after somebody stood still, or was cut off and heard again, in which detectors are more patient."""
+"""Seconds after a standstill, or a cut healed again, in which detectors are more patient."""
 JITTER_MAX = 0.11
 ROUNDS = 2
 """Rounds of gossip in which an accusation gets round a bad link."""
@@ -54,7 +54,7 @@ def parts_of(nodes: Collection[UniqueAddress], cuts: Collection[Link]) -> list[N
 
 
 def ends_without_links(links: Collection[Link], members: Collection[Member]) -> Nodes:
-    """Return the ends that go so that no link is bad: first who has most, of equals who came up last."""
+    """Return the ends to go so that no link is bad: first the one with most, of equals the last to come up."""
     ends: set[UniqueAddress] = set()
     left = list(links)
     while left:
@@ -69,22 +69,22 @@ def ends_without_links(links: Collection[Link], members: Collection[Member]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Staying:
-    """Who goes on: nobody else than ``may`` does, and all who ``must``."""
+    """Members to go on: nobody else than ``may`` does, and all who ``must``."""
 
     may: Nodes
     must: Nodes
 
 
 def who_stays(strategy: Strategy | None, members: Collection[Member], cuts: Collection[Link]) -> Staying | None:
-    """Return who goes on of a cluster in which these links are cut; None where several sides may, and one does.
+    """Return the members to go on after these cuts; None where several sides may, and one does.
 
-    Where several bad links cost one end each, the first that goes may leave a rest that is a side without both ends of
-    the next: then both go.
+    Where several bad links cost one end each, the first to go may leave a rest that is a side without both ends of the
+    next: then both go.
 
     Parameters:
         strategy: The strategy of downing; with None everybody stays.
         members: The members, all of them up.
-        cuts: The pairs that do not hear each other.
+        cuts: The pairs out of each other's hearing.
     """
     every = frozenset(member.unique for member in members)
     if strategy is None or not cuts:
@@ -114,7 +114,7 @@ def who_stays(strategy: Strategy | None, members: Collection[Member], cuts: Coll
 
 @dataclass(slots=True)
 class _Case:
-    """What has to come of cuts."""
+    """Outcome due after cuts."""
 
     cuts: frozenset[Link]
     began_at: float
@@ -125,11 +125,11 @@ class _Case:
 
 @dataclass(slots=True)
 class CutDecided(Rule):
-    """The rule: a cluster that is cut while all is well is one side by its strategy in time, and nobody else is left.
+    """The rule: a cluster cut while all is well is one side by its strategy in time, and nobody else is left.
 
-    Two that do not hear each other, though others hear both, are on no side; or the end goes that has most such links,
-    of equals the youngest, where nobody else were a side. Time is what it takes to notice a silence, to wait until the
-    view is stable, and to tell all.
+    Two out of each other's hearing, though others hear both, are on no side; or the end with most such links goes, of
+    equals the youngest, where nobody else were a side. Time is the sum for noticing a silence, waiting until the view
+    is stable, and telling all.
     """
 
     _quiet_since: float = field(init=False, default=-math.inf)
@@ -159,7 +159,7 @@ class CutDecided(Rule):
             self._judge(case)
 
     def _cuts(self) -> frozenset[Link] | None:
-        """Return who does not hear whom; None where something passes one way."""
+        """Return the pairs out of each other's hearing; None where messages pass one way."""
         cluster, found = self.cluster, set[Link]()
         if not cluster.is_cut_somewhere:
             return frozenset()
@@ -235,7 +235,7 @@ class CutDecided(Rule):
             self._case = None
 
     def _must_be_known(self, case: _Case, alive: Nodes) -> None:
-        """Fail where somebody goes on who does not hold for down, or removed, whoever has gone."""
+        """Fail where a run goes on without holding every gone one for down, or removed."""
         gone = {member.unique for member in case.members} - alive
         for node in alive:
             state = self.cluster.every[node].topology.state

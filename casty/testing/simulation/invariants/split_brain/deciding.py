@@ -1,8 +1,8 @@
-"""Who decides that members are down, when, and whether the right side goes on.
+"""Decisions that members are down: by whom, when, and whether the right side goes on.
 
-Owns the memory of what each run has shown of its view and since when, by its own clock. Which side goes on is judged by
-`promises`, not by the protocol. Members that an operator declared down, whose place another run has taken, or who were
-only joining, are nobody's verdict.
+Owns the memory of each run's view and since when it has it, by its own clock. The side to go on is judged by
+`promises`, not by the protocol. Members declared down by an operator, replaced by another run, or only joining, are
+nobody's verdict.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from casty.testing.simulation.model.run import Run
 UNSTABLE_SHARE = 0.75
 UNSTABLE_CHANGES = 3
 GIVEN_UP_WITHIN = 1.0
-"""Seconds in which a node gives itself up whose view has kept changing for too long."""
+"""Seconds for a node to give itself up after its view has kept changing for too long."""
 EARLY = 0.01
 LOOK_EVERY = 0.5
 DECIDED_WITHIN = 15.0
-"""Seconds after twice the time that downing takes: a leader waits until its whole side knows; a lease may be slow."""
+"""Seconds after twice the time of downing: a leader waits until its whole side knows; a lease may be slow."""
 
 Lost = frozenset[UniqueAddress]
 
@@ -38,7 +38,7 @@ class _View:
     changed_at: float
     """By the clock of the run."""
     began_at: float
-    """When the first of changes came that followed on each other."""
+    """Time of the first of the changes that followed on each other."""
     shown_at: float
     """By the time of the simulation."""
     changes: int = 1
@@ -49,9 +49,9 @@ class _View:
 class Decided(Rule):
     """The rules of a verdict.
 
-    Nobody is down before the view of whoever decides has been stable for the time that is promised, or has been
-    changing for 1.75 of it, three times at least; then all go. A side that goes on by its strategy downs whom it has
-    lost, by its leader; a side that does not downs itself. And somebody decides in the end.
+    Nobody is down before the view of the deciding run has been stable for the promised time, or has been changing for
+    1.75 of it, three times at least; then all go. A side that goes on by its strategy downs its lost members, by its
+    leader; a side that does not downs itself. And somebody decides in the end.
     """
 
     _views: dict[UniqueAddress, _View] = field(init=False, default_factory=lambda: dict[UniqueAddress, _View]())
@@ -93,7 +93,7 @@ class Decided(Rule):
                 self._must_give_up(run, view, self._patience(state))
 
     def _must_give_up(self, run: Run, view: _View, wait: float) -> None:
-        """Fail where a view that had not settled in time is that of a node which goes on."""
+        """Fail where a node goes on with a view not settled in time."""
         now, due = run.clock(self.cluster.now), view.began_at + wait * (1 + UNSTABLE_SHARE)
         has_settled = view.changed_at + wait <= due + EARLY
         if not has_settled and min(now - max(due, view.changed_at), self.cluster.now - view.shown_at) > GIVEN_UP_WITHIN:
@@ -165,6 +165,6 @@ class Decided(Rule):
 
 
 def _at_odds(state: Gossip) -> Lost:
-    """Return the members whose accusations count that accuse one which accuses them too."""
+    """Return the members accusing one that accuses them too, all with a word that counts."""
     rows = {n: row.accused for n, row in state.rows.items() if counts_in(state, n)}
     return frozenset(one for one, accused in rows.items() for other in accused if one in rows.get(other, ()))

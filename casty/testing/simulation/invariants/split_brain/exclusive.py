@@ -1,8 +1,8 @@
 """Exclusive work in a simulated cluster: the oldest member does it, and never two at one time.
 
-Owns who acts in the eyes of each run: it is the oldest member that it knows, it serves by its own
-clock, and the work of every older run that it has known is free. Give `OneOwner.check` to
-`ModelCluster.run_for` as its ``until``, as that of `Watch`.
+Owns the acting run in the eyes of each run: the oldest member known to itself, serving by its own clock, with the work
+of every older run known to it free. Give `OneOwner.check` to `ModelCluster.run_for` as its ``until``, as that of
+`Watch`.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
 
 FOUND_WITHIN = 30.0
-"""Seconds until two clusters have found each other that were kept apart: each asks somebody every ten seconds."""
+"""Seconds until two clusters kept apart have found each other: each asks somebody every ten seconds."""
 
 
 @dataclass(slots=True)
 class OneOwner(Rule):
-    """The rule: of all runs that are not stopped at this moment at most one acts, whatever cluster it is in.
+    """The rule: of all runs not stopped at this moment at most one acts, whatever cluster it is in.
 
     Where more than half of the seeds are started anew, and cut off from a member that goes on, they begin a cluster of
-    their own: nobody there remembers it. The two find each other once that is over. That such a cluster may begin is
-    looked at by `Founded`.
+    their own: nobody there remembers it. The two find each other once the cut is over. Whether such a cluster may begin
+    is for `Founded`.
     """
 
     _older: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
     _first: dict[UniqueAddress, Run] = field(init=False, default_factory=lambda: dict[UniqueAddress, Run]())
-    """Those who know of no older member that is there."""
+    """Runs that know of no older member there."""
     _apart_at: float = field(init=False, default=-math.inf)
     """When a path was cut for the last time."""
 
@@ -59,13 +59,13 @@ class OneOwner(Rule):
             raise InvariantBroken("exclusive work has one owner", f"{names} act, at {self.cluster.now:.4f}")
 
     def _could_not_know(self, acting: Sequence[Run]) -> bool:
-        """Return whether those who act are in clusters that may not have found each other yet."""
+        """Return whether the acting runs are in clusters that may not have found each other yet."""
         clusters = {run.topology.state.cluster_id for run in acting if run.topology.state is not None}
         return len(clusters) == len(acting) and self.cluster.now < self._apart_at + FOUND_WITHIN
 
     @property
     def acting(self) -> list[Run]:
-        """The runs that act right now."""
+        """Runs acting right now."""
         self.check()
         return self._acting()
 

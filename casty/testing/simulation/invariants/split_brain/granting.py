@@ -1,7 +1,7 @@
-"""The serving lease, looked at from outside: who grants, for how long that holds, and when work is free.
+"""The serving lease, looked at from outside: the granters, the length of a grant, and the time of free work.
 
-Owns the memory of what was asked and granted, by the clocks of those who did. Whether two act at one time is
-`exclusive`; these rules hold where nobody acts twice by luck.
+Owns the memory of requests and grants, by the clocks of their runs. Whether two act at one time is for `exclusive`;
+these rules hold where nobody acts twice by luck.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Pair = tuple[UniqueAddress, UniqueAddress]
 class GrantsHold(Rule):
     """The rules of a lease.
 
-    Nobody grants to who is accused or down. A grant holds for four seconds from the sending of the request that it
-    answers, and with those that hold the holder is on a side that goes on. The work of a removed run is free when
-    no grant of this side to it can hold any more.
+    Nobody grants to an accused or down member. A grant holds for four seconds from the sending of its request, and with
+    the valid ones the holder is on a side that goes on. The work of a removed run is free when no grant of this side to
+    it can hold any more.
     """
 
     kinds = (ServingRequest, ServingGrant, Serving)
@@ -39,17 +39,18 @@ class GrantsHold(Rule):
     )
     """When each request of a run was sent, by its clock."""
     _answered: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When the latest request was sent that was granted, by holder and granter."""
+    """Sending time of the latest granted request, by holder and granter."""
     _granted_at: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When the request was sent that a run was granted last, by granter and holder: it counts from then."""
+    """Sending time of the last request granted to a run, by granter and holder: it counts from then."""
     _asked_at: dict[tuple[UniqueAddress, int], float] = field(
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, int], float]()
     )
     _split_brain: dict[UniqueAddress, set[UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, set[UniqueAddress]]()
     )
-    """Whom the first one that had a run removed counted on its side, by that run: what others granted is void by then,
-    or too little for a side."""
+    """Side in the count of the first one to have a run removed, by that run: grants of others are void by then, or too
+    little for a side.
+    """
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
         if isinstance(message, ServingRequest):
