@@ -19,7 +19,7 @@ from casty.schema.names import printable
 from casty.wire.frame import FrameKind
 
 INTERNAL_PREFIX: Final = "/_"
-"""How the paths of the library's own actors begin."""
+"""Prefix of the paths of the library's own actors."""
 
 
 class Sender(Enum):

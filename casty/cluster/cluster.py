@@ -363,7 +363,7 @@ class Cluster:
 
     @property
     def up_members(self) -> int:
-        """How many members are up in this node's latest snapshot, the unreachable ones too.
+        """Number of members up in this node's latest snapshot, the unreachable ones too.
 
         Raises:
             RuntimeError: The cluster has not been started.
@@ -372,7 +372,7 @@ class Cluster:
 
     @property
     def unreachable_members(self) -> int:
-        """How many members cannot be reached in this node's latest snapshot.
+        """Number of unreachable members in this node's latest snapshot.
 
         Raises:
             RuntimeError: The cluster has not been started.
@@ -432,16 +432,16 @@ class Cluster:
     def add_seeds(self, seed_nodes: Sequence[tuple[str, int]]) -> None:
         """Ask at further addresses for entry: where seeds move, and a service of the environment says where they are.
 
-        Before `start`, and while that waits, they are asked as the seeds are. Nothing else follows from them: a node
+        Before `start`, and while it waits, they are asked as the seeds are. Nothing else follows from them: a node
         begins a cluster by its ``seed_nodes`` alone, at once where it has none, so give each node at least one. Where
         this node is a member and leads, it asks there for other clusters, one address every ten seconds.
 
         Parameters:
-            seed_nodes: Pairs of host and port. Those that are known change nothing; of more than 256 in all the
-                others are left out.
+            seed_nodes: Pairs of host and port. Known ones change nothing; of more than 256 in all the others are left
+                out.
 
         Raises:
-            ConfigError: What is given are no pairs of host and port.
+            ConfigError: A seed is no pair of host and port.
             RuntimeError: The node has no transport, and so no others.
 
         Example:
@@ -468,7 +468,7 @@ class Cluster:
         self._tell_found()
 
     def _tell_found(self) -> None:
-        """Hand on what was found to the membership, once that runs."""
+        """Hand the addresses found on to the membership, once it runs."""
         found, node = tuple(self._found), self._node
         if self._ref is None or node is None or self._transport is None or not found:
             return
@@ -552,7 +552,7 @@ class Cluster:
             await self._leave()
 
     async def _leave(self) -> None:
-        """Be the shutdown, without its shield: the system's own has a bound."""
+        """Shut down without a shield: the system's own has a bound."""
         if self._node is None or self._ref is None or self._is_shut_down:
             return
         self._node.board.on_end = None

@@ -33,7 +33,7 @@ class ResolveNode:
     node_id: NodeId
     """Name of the node, as its ``ClusterConfig.node_id`` says."""
     reply_to: ActorRef[NodeAddress | None]
-    """Where the reply goes: the `NodeAddress`, or None."""
+    """Receiver of the reply: the `NodeAddress`, or None."""
 
 
 @message("casty.SubscribeTopology")
@@ -94,7 +94,7 @@ class Membership:
     state: Gossip | None
     """None until the node is in a cluster."""
     heard: Mapping[UniqueAddress, float]
-    """When there was gossip of a member last."""
+    """Time of the last gossip of each member."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,7 @@ class ClusterNode:
         return write
 
     def remote(self, path: str, node: NodeAddress, *, incarnation: int = 0) -> ActorRef[Never]:
-        """Return a ref to whoever has ``path`` on another node."""
+        """Return a ref to the actor at ``path`` on another node."""
         return self.import_ref((self.system_name, path, node.host, node.port, incarnation, 0), Never)
 
     def send_control(self, to: UniqueAddress, message: object, *, if_up: bool = False) -> bool:

@@ -177,7 +177,7 @@ class ClusteredActorSystem(ActorSystem):
 
     @property
     def self_node(self) -> NodeAddress:
-        """Where peers reach this node, with the real port."""
+        """Address of this node for peers, with the real port."""
         return self.cluster.self_node
 
     @property
@@ -297,7 +297,7 @@ class _Wait(Generic[M]):
 
     @property
     def seen(self) -> int:
-        """How many instances the latest listing had."""
+        """Number of instances in the latest listing."""
         return len(self._listing.instances)
 
     async def main(self, ctx: ActorContext[Listing[M]], inbox: Inbox[Listing[M]]) -> None:

@@ -74,7 +74,7 @@ class SystemConfig:
     of one name, ``**`` for any number of names. The first match counts.
     """
     stop_timeout: float = 5.0
-    """How long one actor's clean-up (``post_stop``, ``finally`` blocks) may take when it stops."""
+    """Seconds for one actor's clean-up (``post_stop``, ``finally`` blocks) when it stops."""
     shutdown_timeout: float = 10.0
     """Seconds for each phase of a shutdown (stopping the users' actors, leaving the cluster, stopping the rest) before
     a hanging actor or task is cancelled and named.

@@ -29,7 +29,7 @@ WITHOUT_ROLE = ("down_all", "none")
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """How a node behaves in its cluster; all nodes of one cluster should have the same.
+    """Behaviour of a node in its cluster; all nodes of one cluster should have the same.
 
     >>> ClusterSettings.wan().failure_detector.threshold
     12.0
@@ -50,7 +50,7 @@ class ClusterSettings:
     failure_detector: FailureDetectorConfig = FailureDetectorConfig()
     """Tuning of the phi accrual failure detector."""
     monitored_max: int = 9
-    """How many successors on the ring a node monitors."""
+    """Successors on the ring monitored by a node."""
     min_members: int = 1
     """No member becomes up before this many have joined."""
     min_members_per_role: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
@@ -92,7 +92,7 @@ class ClusterSettings:
     afterwards.
     """
     leave_timeout: float = 5.0
-    """How long a graceful leave waits for the others before the node stops anyway."""
+    """Seconds for a graceful leave to wait for the others before the node stops anyway."""
     advertised_host: str | None = None
     """Host for peers to dial, where it differs from the bound one."""
     advertised_port: int | None = None

@@ -27,7 +27,7 @@ class FailureDetectorConfig:
     clouds. Lower reacts sooner and errs more often.
     """
     max_sample_size: int = 200
-    """How many heartbeat intervals are remembered. More is steadier, fewer adapts sooner."""
+    """Heartbeat intervals remembered. More is steadier, fewer adapts sooner."""
     min_std_deviation_ms: float = 100.0
     """Floor of the spread: keeps a very regular link from being judged by a hair."""
     acceptable_heartbeat_pause_ms: float = 3000.0

@@ -43,7 +43,7 @@ class TransportLimits:
     unauthenticated_max: int = 64
     """Connections at one time without a hello yet. The next one takes the place of the longest silent one."""
     unauthenticated_per_host_max: int = 16
-    """The same, for one remote host."""
+    """Such connections of one remote host."""
     links_max: int = 4_096
     """Established links over all peers and lanes; beyond it newcomers are refused for a while."""
     strangers_max: int = 1_024
@@ -51,7 +51,7 @@ class TransportLimits:
     the longest one.
     """
     strangers_per_host_max: int = 256
-    """The same, for one remote host."""
+    """Such connections of one remote host."""
     strangers_bytes_max: int = 64 * 1024 * 1024
     """Memory for all such peers together: their frames received in part, frames waiting for them, 16 KiB for each of
     their links, and their messages waiting in mailboxes. Where their links hold more than three eighths of it, the
@@ -70,7 +70,7 @@ class TransportLimits:
     outbound_bytes_max: int = 8 * 1024 * 1024
     """Bytes waiting for one peer and lane."""
     dial_timeout: float = 5.0
-    """How long one attempt to connect may take, the exchange of hellos included."""
+    """Seconds for one attempt to connect, the exchange of hellos included."""
     write_timeout: float = 10.0
     """Seconds for a write without progress; then the link is dropped. On Linux it is dropped too when the other machine
     does not acknowledge bytes for this long, and on the control lane for 5 s at most.

@@ -68,7 +68,7 @@ class Driver:
     progress: Progress
     display: Display
     workers: int
-    """How many workers there must be before the counting starts."""
+    """Workers to find before the counting starts."""
     began: float
     kill: Callable[[str], None] | None
     trouble: str | None = None

@@ -11,7 +11,7 @@ from typing import IO
 import trio
 
 STOP_TIMEOUT = 1.0
-"""How long the nodes may take to leave before they are killed; Ctrl-C has two seconds in all."""
+"""Seconds for the nodes to leave before they are killed; Ctrl-C has two seconds in all."""
 LOG_BYTES_MAX = 4_000
 PROGRAM = "casty.cli.demo.worker_process"
 
@@ -21,7 +21,7 @@ class Fleet:
     """Processes by node id, each in a session of its own: Ctrl-C at the terminal reaches the driver alone."""
 
     members: int
-    """How many nodes, the driver among them, each process waits for."""
+    """Nodes, the driver among them, for each process to wait for."""
     _processes: dict[str, trio.Process] = field(init=False, default_factory=dict[str, trio.Process])
     _log: IO[bytes] = field(init=False, default_factory=tempfile.TemporaryFile)
 

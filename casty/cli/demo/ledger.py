@@ -46,7 +46,7 @@ class Ledger(Generic[W]):
 
     @property
     def done(self) -> int:
-        """How many chunks are answered."""
+        """Number of answered chunks."""
         return self._done
 
     @property

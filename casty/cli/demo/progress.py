@@ -23,7 +23,7 @@ class Progress:
     names: dict[NodeAddress, str] = field(default_factory=dict[NodeAddress, str])
     """Names of all nodes, members now or once."""
     phi: dict[NodeAddress, float] = field(default_factory=dict[NodeAddress, float])
-    """How much the driver suspects each node."""
+    """Suspicion of each node by the driver."""
     counting_from: float | None = None
     counting_to: float | None = None
 
@@ -49,12 +49,12 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """How long the counting took; 0.0 before its end."""
+        """Seconds of the counting; 0.0 before its end."""
         return 0.0 if self.counting_from is None or self.counting_to is None else self.counting_to - self.counting_from
 
 
 class Display(Protocol):
-    """How a run is shown."""
+    """Display of a run."""
 
     def note(self, at: float, text: str) -> None:
         """Show an event at once."""

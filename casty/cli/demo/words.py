@@ -41,7 +41,7 @@ class CountWords:
 
 
 WORD_COUNTERS = ServiceKey[CountWords]("casty.demo.word-counters")
-"""Where the driver of the demo finds the workers."""
+"""Service key of the workers, looked up by the driver of the demo."""
 
 
 def word_counter() -> Behavior[CountWords]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 2.0
-"""How long another process may hold the file; its transactions take milliseconds."""
+"""Seconds for another process to hold the file; its transactions take milliseconds."""
 
 LOST_MAX = 65_536
 """Runs remembered as lost in a file. The oldest go first: hundreds of partitions later they run no more."""

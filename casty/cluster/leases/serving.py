@@ -70,7 +70,7 @@ class ServingLease:
             member: A member as `MemberLeft` or a snapshot told it.
 
         Returns:
-            Whether ``member`` is removed, and whatever it was allowed to do has lapsed.
+            Whether ``member`` is removed, and all of its permissions have lapsed.
         """
         if any(present.unique == member.unique for present in self._board.members):
             return False
@@ -110,7 +110,7 @@ class ServingLease:
         self.wake()
 
     def wake(self) -> None:
-        """Have whoever waits look again. For the topology actor."""
+        """Have all waiters look again. For the topology actor."""
         self._changed.set()
         self._changed = trio.Event()
 

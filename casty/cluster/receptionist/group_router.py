@@ -1,4 +1,4 @@
-"""The group router: routes to whoever offers a service, on all nodes, as the receptionist lists them."""
+"""The group router: routes to the actors of a service, on all nodes, as the receptionist lists them."""
 
 from __future__ import annotations
 

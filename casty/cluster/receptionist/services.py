@@ -21,7 +21,7 @@ class ServiceInstance(Generic[M]):
     ref: ActorRef[M]
     """The actor."""
     node: NodeAddress
-    """Where it runs."""
+    """Node of the actor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Find(Generic[M]):
     key: ServiceKey[M]
     """Name and message type of the service."""
     reply_to: ActorRef[Listing[M]]
-    """Where the one `Listing` goes."""
+    """Receiver of the one `Listing`."""
 
 
 @dataclass(frozen=True, slots=True)

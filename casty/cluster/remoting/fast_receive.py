@@ -96,7 +96,7 @@ class FastReceive:
         ways, small_max = self._ways, self._small_max
         position, count, head, end = start, 0, NO_HEAD, 0
         queue, room = NO_MESSAGES, 0
-        """Where the next message goes, and how many there may be."""
+        """Target of the next messages, and the number it has room for."""
         way: CachedTarget | TypeEntry | None = None
         place: CachedTarget | None = None
         mailbox: MessageQueue | None = None
@@ -251,7 +251,7 @@ class FastReceive:
         return True
 
     def _take_large(self, peer: UniqueAddress, body: bytes | memoryview, end: int, place: CachedTarget) -> bool:
-        """The same for a message whose size counts."""
+        """Take a message whose size counts; False, and nothing has happened, where its actor has ended."""
         if place.mailbox.closed:
             return False
         try:

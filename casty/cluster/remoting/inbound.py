@@ -279,7 +279,7 @@ class Inbound:
         node = self._node
         if not notice.path or node.transport is None:
             return
-        # Whoever has gone since is not dialled for this: the address may be a stranger's invention.
+        # A node gone since is not dialled for this: the address may be a stranger's invention.
         if not node.transport.send_if_up(peer, Lane.ordinary, node.codec.frame_notice(notice)):
             self._bury(peer, notice, node.self_node.address)
 

@@ -92,7 +92,7 @@ class _Peer:
     bytes: int = 0
     room: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     senders: int = 0
-    """How many of those have no request, and did not look since they were woken: nobody is refused because of one."""
+    """Number of those without a request and without a look since they were woken: nobody is refused because of one."""
 
 
 class PausedSends:

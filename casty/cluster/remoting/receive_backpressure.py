@@ -47,7 +47,7 @@ SHORT = 8_192
 LARGE_BYTES_MIN = 4_096
 """Messages from here on are counted in bytes too. `LONG` smaller ones are at most 64 MiB, and cost nothing more."""
 HEAVY_LOOKS = 8
-"""How often the large messages of a mailbox are looked through until they can be too many bytes."""
+"""Looks through the large messages of a mailbox until they can be too many bytes."""
 LOOKED_AT_EVERY = 64
 """Messages between two looks at how long a mailbox is; looking at each would cost 1 % of its way."""
 LOOK_AGAIN = 0.01
@@ -62,7 +62,7 @@ ASK_AGAIN = 0.5
 BACKLOG_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of messages of one sender waiting for one actor after it was asked to pause: more than can be under way."""
 BACKLOGS_BYTES_MAX = 64 * 1024 * 1024
-"""The same, for all actors together."""
+"""For all actors together."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +76,7 @@ class _Backlog:
     bytes: dict[Hashable, int] = field(default_factory=lambda: dict[Hashable, int]())
     """Of messages waiting here, and of those in the mailbox from senders asked to pause."""
     paused: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
-    """When each of them was asked for the last time."""
+    """Time of the last question to each of them."""
 
 
 class ReceiveBackpressure:

@@ -35,7 +35,7 @@ REPLY_LOST: Final = (
 )
 
 NOTHING_TOLD: tuple[type, Write] = (Nothing, bytes)
-"""Where nothing was told yet: no message is of this class."""
+"""Initial value, before anything was told: no message is of this class."""
 
 
 class RemoteRef(AskableRef[M_contra]):

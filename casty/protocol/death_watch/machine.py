@@ -116,12 +116,12 @@ class DeathWatch(Generic[W]):
 
     @property
     def pending(self) -> int:
-        """How many messages nobody has answered yet."""
+        """Number of messages not answered yet."""
         return len(self._unanswered) + len(self._closing) + len(self._ended)
 
     @property
     def watches(self) -> tuple[int, int]:
-        """How many actors of other nodes are watched here, and how many of this node elsewhere."""
+        """Number of actors of other nodes watched here, and of this node elsewhere."""
         return len(self._outgoing), sum(len(serials) for serials in self._attached.values())
 
     def watch(self, watcher: W, target: Target, now: float) -> Sequence[WatchEffect[W]]:

@@ -115,7 +115,7 @@ def judge(
 def answered_at(
     state: Gossip, self_node: UniqueAddress, question: VerifyAddress, found: UniqueAddress | None
 ) -> tuple[Gossip, list[Send]]:
-    """Return the state once it is known which run answers at a joiner's address, and what the joiner is told.
+    """Return the state, and the answer to the joiner, once the run at its address is known.
 
     Earlier runs there are down where it is the joiner; where it is a member, the joiner is refused for good.
     """

@@ -99,7 +99,7 @@ class ClusterMerge:
         )
 
     def _join(self, state: Gossip) -> list[Send]:
-        """Ask one member to let this node in: whoever did may have been lost before others heard of it."""
+        """Ask one member to let this node in: the one that did may have been lost before others heard of it."""
         lost = state.lost_to(self.member.unique)
         heard = sorted(state.voters - lost)
         return [
@@ -108,7 +108,7 @@ class ClusterMerge:
         ]
 
     def answered(self, state: Gossip, sender: UniqueAddress, answer: JoinAnswer) -> list[Dissolve | Note]:
-        """Take the answer of whoever was found there."""
+        """Take the answer of a node found there."""
         asked = next((address for address, token in self._tokens.items() if token == answer.token), None)
         if asked is None or answer.state is not JoinState.in_cluster:
             return []

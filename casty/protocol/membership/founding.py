@@ -27,7 +27,7 @@ from casty.protocol.state.member import GOING
 from casty.protocol.state.membership_state import Gossip
 
 FOUND_MAX: Final = 256
-"""Addresses that were found later, of which one node keeps so many."""
+"""Addresses found later, kept by one node."""
 
 
 def cluster_id_of(founder: UniqueAddress) -> int:
@@ -50,7 +50,7 @@ class Founding:
     """Whether an operator lets this node begin a cluster without the others."""
     is_seeded_from: bool = False
     found: tuple[NodeAddress, ...] = ()
-    """Where others may be, as was found out later: they are asked as seeds are, and count for nothing."""
+    """Addresses of other nodes, perhaps, as found later: they are asked as seeds are, and count for nothing."""
     _addresses: dict[NodeAddress, NodeAddress] = field(init=False, default_factory=dict[NodeAddress, NodeAddress])
     """Own address of the node behind each seed."""
 
@@ -60,7 +60,7 @@ class Founding:
             self._addresses[seed] = address
 
     def find(self, addresses: Iterable[NodeAddress]) -> list[NodeAddress]:
-        """Take note of addresses where others may be, as far as there is room, and return those that are new."""
+        """Take note of addresses of other nodes, perhaps, as far as there is room, and return the new ones."""
         known = {*self.seeds, *self.found, self.self_node.address}
         new = [each for each in dict.fromkeys(addresses) if each not in known][: FOUND_MAX - len(self.found)]
         self.found += tuple(new)
@@ -110,8 +110,7 @@ class Founding:
         return 2 * len(counted.intersection(present)) > len(counted)
 
     def decides(self, state: Gossip) -> bool:
-        """Whether this node has its cluster begin, or gives it up: the founder does; the leader once the founder has
-        gone.
+        """Whether this node has its cluster begin, or gives it up: the founder does, or after it the leader.
 
         One node for both: of two, one could begin it while the other gives it up and founds another.
         """

@@ -1,4 +1,4 @@
-"""How a node finds or forms its cluster.
+"""Finding or founding of a node's cluster.
 
 Owns the time before a node is a member: the nodes it asks, how often, and when it may form a cluster itself. It does
 not know what a member does with a `Join` (`admission`).
@@ -132,7 +132,7 @@ class Joining:
         return [Form()] if self._may_form(now) else []
 
     def found(self, addresses: Iterable[NodeAddress]) -> list[JoiningEffect]:
-        """Ask those of the addresses that are new, from now on as the seeds; no cluster is founded for them."""
+        """Ask the new ones of the addresses, from now on as the seeds; no cluster is founded for them."""
         new = {address: _Seed(self.rng.getrandbits(TOKEN_BITS)) for address in self.founding.find(addresses)}
         new = {address: seed for address, seed in new.items() if address not in self._seeds}
         self._seeds |= new
@@ -144,7 +144,7 @@ class Joining:
         return [Form()] if self._may_form(now) else []
 
     def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
-        """Take a seed's answer. Whoever was not asked changes nothing."""
+        """Take a seed's answer. One without a question changes nothing."""
         name = next((name for name, seed in self._seeds.items() if seed.token == answer.token), None)
         if name is None:
             return []
@@ -196,7 +196,7 @@ class Joining:
         return Send(UniqueAddress(name, 0), JoinProbe(self.member, self.settings, seed.token, is_to_seed))
 
     def _refused(self, name: NodeAddress, sender: UniqueAddress, answer: JoinAnswer) -> list[JoiningEffect]:
-        """Return what follows from a refusal: of a seed it is for good; elsewhere another cluster may be."""
+        """Return the effects of a refusal: of a seed it is for good; elsewhere another cluster may be."""
         if name in self.founding.seeds:
             return [Refused(sender.address, answer.reason)]
         if name not in self.founding.found or answer.reason == self._last_reason:

@@ -1,4 +1,4 @@
-"""How this node's own membership ends.
+"""End of this node's own membership.
 
 Owns the judgement whether this node stays, has work to finish, waits for the others to let it go, or is done. It does
 not know who asked it to leave (`Topology`) or the work its actors have to finish.
@@ -29,7 +29,7 @@ class AskedToLeave:
 
 
 class OwnEnd(Enum):
-    """Where this node stands at the end of its membership."""
+    """Standing of this node at the end of its membership."""
 
     stays = "stays"
     leaving = "leaving"

@@ -59,7 +59,7 @@ class MemberReport:
     accused_by: tuple[NodeAddress, ...]
     """The first of them by address."""
     phi: float | None
-    """How much the node suspects it; None when others monitor it."""
+    """Suspicion of it by the node; None when others monitor it."""
     gossip_age: float | None
     """Seconds since the node had gossip from it; None when it never had."""
 

@@ -34,7 +34,7 @@ class SnapshotChanged:
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """Effect: the members, for whoever monitors them."""
+    """Effect: the members, for their monitors."""
 
     members: tuple[Member, ...]
 

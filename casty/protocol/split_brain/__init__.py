@@ -1,1 +1,1 @@
-"""Partitions: the side that goes on, the time of the decision, and exclusive work meanwhile."""
+"""Partitions: the surviving side, the time of the decision, and exclusive work meanwhile."""

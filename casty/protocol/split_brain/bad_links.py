@@ -31,7 +31,7 @@ def bad_links(rows: Rows, among: Collection[UniqueAddress]) -> Links:
 
 
 def ends_to_go(links: Links, members: Mapping[UniqueAddress, Member]) -> frozenset[UniqueAddress]:
-    """Return ends without which no link is bad."""
+    """Return ends to go, so that no link is bad."""
     left = {node: {*others} for node, others in links.items()}
     gone: list[UniqueAddress] = []
     while any(left.values()):

@@ -1,4 +1,4 @@
-"""Commit of a downing: the moment from which a down member counts no more.
+"""Commit of a downing: from then on a down member counts no more.
 
 Owns the set of down members still counted as voters of another side. It does not know who downed them (`resolver`), or
 who counts (`strategies`, `serving_lease`).
@@ -21,7 +21,7 @@ from casty.protocol.state.membership_state import Gossip
 
 
 def still_counting(state: Gossip, strategy: Strategy | None, seen_tracker: SeenTracker) -> tuple[Member, ...]:
-    """Return the down members that count all the same, as they were before: up, or joining."""
+    """Return the down members still in the count, as they were before: up, or joining."""
     if not state.down or strategy is None or isinstance(strategy, LeaseMajority):  # the lease remembers who lost
         return ()
     down = [member for member in state.ordered if member.status is MemberStatus.down]

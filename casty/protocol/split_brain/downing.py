@@ -1,4 +1,4 @@
-"""When the sides of a partition decide.
+"""Time of the decision of a partition's sides.
 
 Owns the timing: the view must be stable first; and the members on no side at all. It does not know which side goes on
 (`strategies`), how a decision travels (`gossip`) or what a downed node does.
@@ -83,7 +83,7 @@ class Downing:
     strategy: Strategy | None = KeepMajority()
     stable_after: float | None = None
     seen_tracker: SeenTracker = field(default_factory=SeenTracker)
-    """Kept by whoever owns this machine."""
+    """Kept by the owner of this machine."""
     _view: _View = field(init=False, default=_NOTHING)
     _changed_at: float = field(init=False, default=0.0)
     _changes: int = field(init=False, default=0)

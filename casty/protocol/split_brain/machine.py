@@ -1,6 +1,6 @@
 """A node's treatment of unreachable members, and its right to exclusive work meanwhile.
 
-Owns the two machines in need of the same notes of who knows what: `resolver` downs one side of a partition,
+Owns the two machines in need of the same notes on each member's knowledge: `resolver` downs one side of a partition,
 `serving_lease` keeps both from doing the same work.
 """
 

@@ -1,4 +1,4 @@
-"""Treatment of members that stay unreachable: the decision of `downing`, carried out.
+"""Treatment of lastingly unreachable members: the decision of `downing`, carried out.
 
 Owns who acts on a decision, the knowledge required before the other side is downed, and the claim to an outside lease.
 It does not know when a decision is due (`downing`), which side goes on (`strategies`) or how the lease is kept (a

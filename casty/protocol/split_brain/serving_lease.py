@@ -16,8 +16,8 @@ too few, or this side were not the kept one. `TAKEOVER_AFTER` is longer by a ten
 removal without an accusation known to all who stay was agreed on by them, so the age of the tombstone counts: also
 where this node had lost some of these and held itself and a few for the side.
 
-Who has stood still for longer than its grants held cannot know what has begun meanwhile, and asks for other clusters.
-Where nobody else has to grant, that answer is waited for: its own grant counts `ALONE_AFTER` later.
+After a standstill longer than its grants a node cannot know whether a cluster has begun meanwhile, and asks for others.
+Where nobody else has to grant, their answer is waited for: its own grant counts `ALONE_AFTER` later.
 
 Source: leases as in Gray and Cheriton 1989, sec. 2; granted by voters instead of one server, and
 counted from the sending by the holder alone, so no clock of one node is compared with another's.
@@ -43,7 +43,7 @@ from casty.protocol.state.reachability import ObserverRow
 SERVING_TIME = 4.0
 TAKEOVER_AFTER = 4.4
 ALONE_AFTER = 3.0
-"""How long who stood still, and needs no grant of others, waits for answers of other clusters."""
+"""Seconds for answers of other clusters, after a standstill of a node in no need of others' grants."""
 ASK_EVERY = 1.0
 SERVING = "serving"
 ROUNDS_MAX = 8
@@ -157,7 +157,7 @@ class ServingLease:
         self._granted = {node: sequence for node, sequence in self._granted.items() if node in state.members}
         until = self._latest(state)
         if until < self.until or not self._rounds:
-            # Whoever has just joined was never asked: to wait for the next round would be a gap in the work.
+            # A member just joined was never asked: to wait for the next round would be a gap in the work.
             return [*effects, *self.ask(state, now), *self._changed(self._latest(state))]
         return [*effects, *self._changed(until)]
 

@@ -1,4 +1,4 @@
-"""Choice of the side of a partition that goes on.
+"""Choice of the surviving side of a partition.
 
 Owns the strategies, as judgements of one side over both. It does not know when a side judges (`downing`) or how a
 decision travels (`gossip`). The rules are those of Akka's split brain resolver; deviations: each strategy judges a
@@ -35,13 +35,13 @@ class Votes:
 
     @property
     def count(self) -> str:
-        """How many of how many, in words."""
+        """Voters here of all voters, in words."""
         return f"saw {len(self.mine)} of {len(self.mine) + len(self.theirs)}{' at worst' if self.at_worst else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Members heard and not heard by this side, without those that are going anyway."""
+    """Members heard and not heard by this side, without those going anyway."""
 
     reachable: tuple[Member, ...]
     unreachable: tuple[Member, ...]

@@ -84,7 +84,7 @@ class ClusterState:
     def merge(self, other: ClusterState) -> ClusterState:
         """Merge two views into the knowledge of both; commutative, associative and idempotent.
 
-        Of two copies of a member the furthest status wins. Whoever has seen the merged version, and not just a part
+        Of two copies of a member the furthest status wins. A node that has seen the merged version, and not just a part
         of it, is known to have seen it.
 
         Parameters:

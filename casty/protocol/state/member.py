@@ -18,7 +18,7 @@ from casty.schema.names import message
 
 @message("casty.MemberStatus")
 class MemberStatus(Enum):
-    """Where a member is in its life."""
+    """Status of a member in its life."""
 
     joining = "joining"
     """Let in, and not yet promoted by the leader: it gets no exclusive work, and has no vote."""
@@ -35,7 +35,7 @@ class MemberStatus(Enum):
 
     @property
     def rank(self) -> int:
-        """How far along the status is; the furthest of two copies wins a merge."""
+        """Rank of the status in a member's life; the furthest of two copies wins a merge."""
         return _RANK[self]
 
 
@@ -75,9 +75,9 @@ class Member(_Known):
     """
 
     address: NodeAddress
-    """Where the node listens."""
+    """Address of the node's listener."""
     status: MemberStatus
-    """Where it is in its life."""
+    """Status in its life."""
     roles: frozenset[str]
     """Purposes of the node."""
     id: NodeId

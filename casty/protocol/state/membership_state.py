@@ -29,7 +29,7 @@ _NO_ROW = ObserverRow()
 
 
 class Relation(Enum):
-    """How a received state stands to the own one."""
+    """Relation of a received state to the own one."""
 
     same = "same"
     newer = "newer"
@@ -55,7 +55,7 @@ class Gossip:
 
     cluster_id: int
     members: Mapping[UniqueAddress, Member] = field(default_factory=_no_members)
-    """By address, then incarnation: whoever adds one keeps the order, so nobody has to sort."""
+    """By address, then incarnation: every addition keeps the order, so nobody has to sort."""
     tombstones: Mapping[UniqueAddress, float] = field(default_factory=_no_tombstones)
     """Removed runs and when, in monotonic seconds of this node, they were removed."""
     rows: Mapping[UniqueAddress, ObserverRow] = field(default_factory=_no_rows)

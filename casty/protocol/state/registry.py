@@ -47,7 +47,7 @@ class ServiceEntry:
     key: str
     """Name of the service's key."""
     node: NodeAddress
-    """Where its actor runs."""
+    """Node of its actor."""
     path: str
     """Path of its actor."""
     incarnation: int = field(default=0, kw_only=True)

@@ -136,7 +136,7 @@ class BehaviorTestKit(Generic[M]):
         """Have the behaviour handle its messages to itself, adapted and unstashed ones too.
 
         Returns:
-            How many messages were handled.
+            Number of messages handled.
 
         Raises:
             AssertionError: There are more than 1,000: an endless chain.

@@ -68,7 +68,7 @@ class KitRef(ActorRef[M_contra]):
 
 
 class TestInbox(Generic[M]):
-    """Where messages of a behaviour under test arrive: hand ``ref`` to it, look at ``messages``.
+    """Inbox for messages of a behaviour under test: hand ``ref`` to it, look at ``messages``.
 
     Made by ``kit.inbox(name)``. A ``respond`` that answers is how an ask of the behaviour gets its reply.
     """
@@ -79,7 +79,7 @@ class TestInbox(Generic[M]):
         self._messages: deque[M] = deque()
         self._respond = respond
         self.ref: ActorRef[M] = ref_to(self._take)
-        """Where to tell the messages."""
+        """Ref to tell the messages to."""
 
     def __repr__(self) -> str:
         return f"<TestInbox {self.ref.path} messages={len(self._messages)}>"

@@ -1,4 +1,4 @@
-"""How many links the process can afford: each is a file descriptor."""
+"""Bound of links by the file descriptors of the process: each link is one."""
 
 from __future__ import annotations
 

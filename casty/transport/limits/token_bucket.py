@@ -1,4 +1,4 @@
-"""How much of its time a node has for the frames of one link, or of all links with strangers of one host."""
+"""Share of a node's time for the frames of one link, or of all links with strangers of one host."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class FairTokenBucket:
         self._waiting: list[tuple[tuple[float, int], trio.Event]] = []
 
     async def take(self, cost: float, *, rank: float = 0.0) -> None:
-        """Return when all of it is paid for; between two turns whoever has a lower rank goes before."""
+        """Return when all of it is paid for; between two turns a lower rank goes before."""
         place = (rank, next(self._order))
         while cost > 0:
             await self._enter(place)
@@ -121,7 +121,7 @@ class FairTokenBucket:
             raise
 
     def _leave(self) -> None:
-        """Hand the turn over to whoever comes first, if anybody waits."""
+        """Hand the turn over to the first in line, if anybody waits."""
         if self._waiting:
             self._waiting.pop(0)[1].set()
         else:

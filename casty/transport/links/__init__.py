@@ -1,1 +1,1 @@
-"""One link: the queue of a peer and lane, and the connection that empties it."""
+"""One link: the queue of a peer and lane, and the connection to empty it."""

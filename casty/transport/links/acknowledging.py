@@ -32,7 +32,7 @@ class Acknowledging:
 
     def __init__(self, lane: Lane, traffic: Traffic, writer: FrameWriter) -> None:
         self.due_at: float = math.inf
-        """How many frames the link has received when the peer is to be told next."""
+        """Number of frames received by the link at the next report to the peer."""
         self.is_wanted = False
         """Whether the writer is to write `frame` next."""
         self._lane = lane

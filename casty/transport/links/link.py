@@ -1,7 +1,7 @@
 """One link: the queue of one peer and lane, and the connection that empties it while there is one.
 
-A `Link` outlives its connections. A `Session` is one established connection with its two tasks: the
-only writer of the socket, and its reader. Whatever goes wrong inside ends the session, and only it.
+A `Link` outlives its connections. A `Session` is one established connection with its two tasks: the only writer of the
+socket, and its reader. Any error inside ends the session, and only it.
 """
 
 from __future__ import annotations
@@ -139,14 +139,14 @@ class Session:
         self.link = link
         self.since = trio.current_time()
         self.used = self.since
-        """When the last bytes came or went."""
+        """Time of the last bytes, in or out."""
         self.is_held_up = False
         """Whether received frames wait for their turn, or the reader until it may read on."""
         self.preface = b""
         self.secret = b""
         """Secret shared by the two ends of this link alone, while it is up; b"" for none."""
         self.closes_at = math.inf
-        """When whoever keeps house ends the session, if it is not over by then."""
+        """Time at which the housekeeper ends the session, if it is not over by then."""
         self.was_dialled = False
         """Whether this node dialled, not the peer."""
         self.is_peer_waiting = False
@@ -196,7 +196,7 @@ class Session:
 
     @property
     def under_way(self) -> int:
-        """How many frames are inside a write."""
+        """Number of frames inside a write."""
         return self._writer.under_way
 
     async def run(self) -> None:

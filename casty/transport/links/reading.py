@@ -1,4 +1,4 @@
-"""How the frames of one connection are read: many small ones at a time, a large one straight into its place.
+"""Reading of one connection's frames: many small ones at a time, a large one straight into its place.
 
 Owns the sizes of reads and the memory for large frames. It knows no lane and no message; `Session` asks it for
 the next frames, hands them over, and says when it is done with them.

@@ -67,18 +67,18 @@ class SendQueue:
         self.line: OrderedDict[trio.lowlevel.Task, tuple[bytes, float | None]] = OrderedDict()
         """Waiting senders, each with its frame and, for a request, the time until when."""
         self._senders = 0
-        """How many of them wait with something else than a request."""
+        """Number of them without a request."""
         self._taker: trio.lowlevel.Task | None = None
         self._write_early: Callable[[], None] | None = None
         self._early_at = NEVER
-        """The same, but only from the moment at which a frame has woken that task."""
+        """The value of ``early``, but only from the moment at which a frame has woken the task."""
 
     def __len__(self) -> int:
         return len(self._frames)
 
     @property
     def waiting(self) -> int:
-        """How many senders wait for room."""
+        """Number of senders waiting for room."""
         return len(self.line)
 
     @property

@@ -25,7 +25,7 @@ class Connected(Protocol):
     """View of a session here."""
 
     used: float
-    """When the last bytes came or went."""
+    """Time of the last bytes, in or out."""
     is_held_up: bool
     """Whether the last frames wait for their turn, or for more to be read: then nothing new can come."""
     over: trio.Event

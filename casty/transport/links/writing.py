@@ -106,7 +106,7 @@ class FrameWriter:
 
     @property
     def under_way(self) -> int:
-        """How many frames were taken out of the queue, and are neither written nor given up."""
+        """Number of frames out of the queue, neither written nor given up."""
         return 0 if self._is_over else self._unknown
 
     async def write_queued(self) -> bool:
@@ -219,7 +219,7 @@ class FrameWriter:
 
     @property
     def written(self) -> int:
-        """How many frames were written to this connection, whole or in part."""
+        """Number of frames written to this connection, whole or in part."""
         return self._traffic.frames_sent - self._sent_before + self._unknown
 
     def give_up(self) -> None:

@@ -1,1 +1,1 @@
-"""Links of one node to all its peers: who dials, who is believed, which connection counts."""
+"""Links of one node to all its peers: dialling, trust, and the choice among connections."""

@@ -30,7 +30,7 @@ class Aliases:
         self._strangers = strangers
         self._own: dict[NodeAddress, NodeAddress] = {}
         self._missed: dict[NodeAddress, int] = {}
-        """How often in a row an address has led to a node without a link."""
+        """Number of times in a row an address has led to a node without a link."""
 
     def own_of(self, address: NodeAddress) -> NodeAddress:
         """Return the own address of the node at an address, as far as it is known."""

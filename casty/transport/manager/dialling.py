@@ -20,7 +20,7 @@ _DOUBLINGS_MAX = 16
 
 
 class DialPhase(Enum):
-    """How far an attempt has come."""
+    """Progress of an attempt."""
 
     connecting = "connecting"
     greeting = "greeting"

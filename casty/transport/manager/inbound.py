@@ -33,7 +33,7 @@ class InboundHandler(Protocol):
         ...
 
     def asking(self) -> int:
-        """Return how many replies this node waits for, from whomever."""
+        """Return the number of replies awaited by this node."""
         ...
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:

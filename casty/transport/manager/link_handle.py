@@ -16,7 +16,7 @@ from casty.wire.frame import Lane
 
 
 class LinkHandle:
-    """Where frames for ``to`` go; incarnation 0 is whoever runs there."""
+    """Route for frames to ``to``; incarnation 0 is any run there."""
 
     __slots__ = ("_lane", "_link", "_transport", "to")
 

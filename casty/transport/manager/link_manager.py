@@ -237,7 +237,7 @@ class LinkManager:
         return not only_asks and not self.identity.is_shown(hello)
 
     def objection(self, hello: Hello, remote: str) -> Refused | None:
-        """Return why a hello is refused, whoever has sent it."""
+        """Return the refusal of a hello, None where nothing speaks against it."""
         answer = self.identity.negotiate(hello)
         if isinstance(answer, Refused):
             return answer

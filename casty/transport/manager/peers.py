@@ -99,7 +99,7 @@ class RemoteTransport:
             port: TCP port; 0 takes a free one.
 
         Returns:
-            Where it listens, with the real port.
+            Address of the listener, with the real port.
 
         Raises:
             BindError: The port cannot be had.
@@ -163,7 +163,7 @@ class RemoteTransport:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Free the port and close every connection, in whatever state the transport is; `run` returns.
+        """Free the port and close every connection, in any state of the transport; `run` returns.
 
         Peers are not told: use `goodbye` for it. Idempotent, and bounded in time when the caller is cancelled.
         """

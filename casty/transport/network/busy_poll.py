@@ -1,4 +1,4 @@
-"""How often a reader looks for bytes before its task sleeps.
+"""Looks of a reader for bytes before its task sleeps.
 
 On another core, waking a sleeping task costs tens of microseconds, of both processes: on the machine of the
 measurement, a round trip over a bare socket takes 72 us when both ends sleep, and 6 us when both look. So after a read
@@ -29,7 +29,7 @@ PAUSE_MAX: Final = 1_023
 
 
 class Looking:
-    """How many readers of one network look at this moment."""
+    """Readers of one network looking at this moment."""
 
     __slots__ = ("count",)
 

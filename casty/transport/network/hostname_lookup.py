@@ -7,7 +7,7 @@ from strangers have threads apart from those known to this node by itself; and w
 so that the slow name of one does not keep that of another waiting.
 
 An IP address needs no thread. A host is ASCII: international names are dialled as registries keep them, in A-labels
-(RFC 5890, section 2.3.2.1). To encode them here would read tables for 0.15 s on the loop, for whoever says a hello.
+(RFC 5890, section 2.3.2.1). To encode them here would read tables for 0.15 s on the loop, for every hello.
 """
 
 from __future__ import annotations

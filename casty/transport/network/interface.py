@@ -46,7 +46,7 @@ class Connection(Protocol):
 
     @property
     def remote(self) -> str:
-        """Where the other end is, for limits and log lines: the host, without the port."""
+        """Host of the other end, for limits and log lines, without the port."""
         ...
 
     @property
@@ -109,7 +109,7 @@ class Listener(Protocol):
 
     @property
     def address(self) -> NodeAddress:
-        """Where it listens, with the real port when port 0 was asked for."""
+        """Address of the listener, with the real port when port 0 was asked for."""
         ...
 
     async def serve(self, handler: ConnectionHandler) -> None:

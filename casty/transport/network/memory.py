@@ -48,7 +48,7 @@ class MemoryNetwork(Faults):
         self._connection_serial = count()
         self._free_port = count(FIRST_FREE_PORT)
         self.paths_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
-        """Where tasks wait for a change of the paths."""
+        """Tasks waiting for a change of the paths."""
 
     def host(self, name: str) -> MemoryHost:
         """Show the network as one host sees it: a `Network` to start a node with. After a crash it is a new one.
@@ -244,7 +244,7 @@ class MemoryListener:
 
     @property
     def address(self) -> NodeAddress:
-        """Where it listens."""
+        """Address of the listener."""
         return self._address
 
     def offer(self, connection: MemoryConnection) -> None:
@@ -356,7 +356,7 @@ class MemoryConnection:
         return 0
 
     async def receive_into(self, place: memoryview) -> int:
-        """Do the same, and put them there."""
+        """Receive into a buffer, as `receive` does into new bytes."""
         data = await self.receive(len(place))
         place[: len(data)] = data
         return len(data)

@@ -138,7 +138,7 @@ class Rules:
     rules: Sequence[Rule]
     """The rules, in the order of their looks."""
     steps: int = field(init=False, default=0)
-    """How often a run has shown something new."""
+    """Number of runs' new views so far."""
     _known: dict[UniqueAddress, _Known] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Known]())
     _looking: list[Rule] = field(init=False, default_factory=lambda: list[Rule]())
     _stepping: list[Rule] = field(init=False, default_factory=lambda: list[Rule]())

@@ -14,7 +14,7 @@ from casty.schema.names import message
 @message("casty.testing.simulation.SimulatedLease")
 @dataclass(frozen=True)
 class SimulatedLease:
-    """For the field ``lease`` of `ClusterSettings` in a `Scenario`: whoever was ruled out once never gets it.
+    """For the field ``lease`` of `ClusterSettings` in a `Scenario`: a node once ruled out never gets it.
 
     >>> from casty import ClusterSettings
     >>> ClusterSettings(downing="lease_majority", lease=SimulatedLease()).lease

@@ -16,7 +16,7 @@ from casty.testing.simulation.scenario.faults import Cut, Fault, nodes_of
 from casty.testing.simulation.scenario.scenario import Scenario, Timed
 
 PLAYS_MAX = 300
-"""How often a scenario is played to make it smaller: about half a minute for nine nodes."""
+"""Plays of a scenario to make it smaller: about half a minute for nine nodes."""
 
 
 def shrunk(scenario: Scenario, fails: Callable[[Scenario], bool], *, plays_max: int = PLAYS_MAX) -> Scenario:

@@ -1,4 +1,4 @@
-"""Accusations are true: nobody accuses a member it hears, and a member that answers again is taken back.
+"""Accusations are true: nobody accuses a member it hears, and an answering member is taken back.
 
 Owns the memory of the answers to each run, and since when they have no gap. It does not know how a silence is judged
 (`casty.protocol.failure_detector.monitor`); whether a silence is noticed at all is for `silence`.
@@ -46,8 +46,8 @@ class _Answers:
 class AccusedRightly(Rule):
     """The rules: a member answering an observer is not accused by it, and is no more once it answers again.
 
-    Two refused dials 0.2 seconds apart accuse an ended run, and one does not. A member that has come and gone three
-    times within two minutes has to be steady for longer.
+    Two refused dials 0.2 seconds apart accuse an ended run, and one does not. A member with three comings and goings
+    within two minutes has to be steady for longer.
     """
 
     kinds = (HeartbeatAck,)

@@ -35,9 +35,9 @@ class _Member:
     """A member, in the eyes of one observer."""
 
     returns: deque[float] = field(default_factory=lambda: deque[float](maxlen=RETURNS))
-    """When it came back."""
+    """Times of its returns."""
     answers_since: float = math.inf
-    """When it answered first since it was accused."""
+    """Time of its first answer since it was accused."""
     steady_since: float = math.inf
     last: float = -math.inf
     is_excused: bool = False

@@ -1,4 +1,4 @@
-"""Whoever is silent is asked about before it is accused, and whoever is asked looks.
+"""A silent run is asked about before it is accused, and the asked one looks.
 
 Owns the memory of the questions about each member, and of messages owed until the end of the event with the question.
 It does not know when a silence is too long (`silence`), or whether an accusation is true (`hearing`).
@@ -39,16 +39,16 @@ class Probed(Rule):
     """The rules of indirect probes.
 
     A member with an overdue answer is sent twice as many heartbeats. Nobody is accused for its silence before another
-    member was asked, if there is one, and a second later where that one has heard it since. An asked member sends a
+    member was asked, if there is one, and a second later where this other has heard it since. An asked member sends a
     heartbeat at once, and tells the asker when it is answered. Where messages got lost, silences are long before they
     are strange.
     """
 
     kinds = (ProbeRequest, ProbeAnswer, Heartbeat, HeartbeatAck)
     _asked: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When a run last asked about another."""
+    """Time of a run's last question about another."""
     _heard: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When a run last had an answer of another."""
+    """Time of a run's last answer of another."""
     _owed: dict[Pair, tuple[type, UniqueAddress]] = field(
         init=False, default_factory=lambda: dict[Pair, "tuple[type, UniqueAddress]"]()
     )
@@ -66,10 +66,10 @@ class Probed(Rule):
     _beats: dict[Pair, tuple[float, bool]] = field(
         init=False, default_factory=lambda: dict[Pair, "tuple[float, bool]"]()
     )
-    """When a run last sent a heartbeat to another, by its clock, and whether two answers were overdue then."""
+    """Time of a run's last heartbeat to another, by its clock, and whether two answers were overdue then."""
     _stood: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     _came: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
-    """When a run last took an accusation back, or learned of a member, by observer and run."""
+    """Time at which a run last took an accusation back, or learned of a member, by observer and run."""
     _is_rough: bool = field(init=False, default=False)
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
@@ -164,7 +164,7 @@ class Probed(Rule):
             raise InvariantBroken("who is heard by others has a second more", f"{text}, at {self.cluster.now:.4f}")
 
     def _is_only_silent(self, run: Run, subject: UniqueAddress) -> bool:
-        """Return whether nothing but its silence speaks against a run, and whoever accuses it has looked in time."""
+        """Return whether nothing but its silence speaks against a run, and its accuser has looked in time."""
         is_there = self.cluster.every[subject].alive and self.cluster.runs[subject.address.host].node == subject
         stood = self._stood.get(run.name, -math.inf)
         return is_there and not self._is_rough and self.cluster.now > stood + STALL_OVER

@@ -1,7 +1,7 @@
-"""Whoever is told to be reachable again was heard.
+"""A member told to be reachable again was heard.
 
 Owns the memory of each run's knowledge and news at the last look. It does not know why somebody is unreachable in a
-view (`casty.protocol.membership.view`). Give `ReturnHeard.check` to `ModelCluster.run_for` as its ``until``, as that of
+view (`casty.protocol.membership.view`). Give `ReturnHeard.check` to `ModelCluster.run_for` as its ``until``, as with
 `Watch`.
 
 How it works: an accusation may cease to count without being taken back, because its author is lost itself. This says

@@ -2,7 +2,7 @@
 
 Owns the memory of the runs out of each one's hearing, and since when, and of standstills. It looks a few times a
 second: a silence is a matter of seconds. Give `SilenceNoticed.check` to `ModelCluster.run_for` as its ``until``, as
-that of `Watch`.
+with `Watch`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SilenceNoticed(Rule):
     _journey: float = field(init=False, default=0.0)
     """Longest travel of a message."""
     _stood: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
-    """When each node stood still last."""
+    """Time of each node's last standstill."""
     _since: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:

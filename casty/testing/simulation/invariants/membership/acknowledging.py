@@ -1,4 +1,4 @@
-"""Whoever takes a version says so, a node that has seen one is not forgotten, and a run given up is told.
+"""A run that takes a version says so, a node that has seen one is not forgotten, and a run given up is told.
 
 Owns the memory of the consequences due for a message, until the end of its event. Answers owed to versions unknown or
 old here are for `answering`.
@@ -48,7 +48,7 @@ class _Came:
 class Acknowledged(Rule):
     """The rules of receiving gossip.
 
-    A run that takes a newer version tells its sender and the leader so. A node with the own version, by the word of a
+    The taker of a newer version tells its sender and the leader so. A node with the own version, by the word of a
     voter, is remembered. A down or removed run still talking is told so, now and then.
     """
 

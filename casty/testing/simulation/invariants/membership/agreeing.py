@@ -1,7 +1,7 @@
 """Nobody is moved, let in or removed without the agreement of the voters.
 
-Owns the memory of each run's furthest status in anybody's view: the first to show it further along is the leader that
-moved it. It does not ask who is known to have seen what (`Gossip.seen`): it looks at the real knowledge of the others.
+Owns the memory of each run's furthest status in anybody's view: the first to show it further along is the moving
+leader. It does not ask who is known to have seen what (`Gossip.seen`): it looks at the real knowledge of the others.
 """
 
 from __future__ import annotations

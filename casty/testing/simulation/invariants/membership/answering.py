@@ -22,7 +22,7 @@ Answer = tuple[type, ...]
 
 @dataclass(slots=True)
 class Answered(Rule):
-    """The rule: a run that tells an older version is told the newer one, in the same step.
+    """The rule: the teller of an older version is told the newer one, in the same step.
 
     A run that only says how far it is, is asked for a newer version, and sent the whole state beside a version that
     neither contains. Down members are told now and then, others than members nothing.

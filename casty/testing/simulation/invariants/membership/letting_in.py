@@ -31,7 +31,7 @@ class OneRunJoins(Rule):
     """The rules of asking to be let in.
 
     A request from the address of a staying member has the address dialled; if the newcomer answers there, the member is
-    down at once. A run that withdraws its request is down at once where it was let in.
+    down at once. After a withdrawn request a run is down at once where it was let in.
     """
 
     kinds = (JoinProbe, JoinWithdrawn, VerifyAddress)

@@ -49,7 +49,7 @@ class Weather(Rule):
     """Knows since when it is calm. It is no rule itself."""
 
     since: float = field(init=False, default=0.0)
-    """When the last trouble was."""
+    """Time of the last trouble."""
     _ended: int = field(init=False, default=0)
     _journey: float = field(init=False, default=0.0)
     _journey_at: float = field(init=False, default=0.0)

@@ -47,7 +47,7 @@ class KnownToAll(Rule):
 
     kinds = (AcquireLease,)
     _knew_at: dict[UniqueAddress, Times] = field(init=False, default_factory=lambda: dict[UniqueAddress, Times]())
-    """When each run knew first, by the time of the simulation, of whom."""
+    """Time of each run's first knowledge of another's accusation, by the time of the simulation."""
     _all_knew_at: Times = field(init=False, default_factory=dict[UniqueAddress, float])
     """Time of the last voter's knowledge, of the side that removed a run."""
     _down: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())

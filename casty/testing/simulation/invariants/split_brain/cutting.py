@@ -33,7 +33,7 @@ Nodes = frozenset[UniqueAddress]
 
 
 def parts_of(nodes: Collection[UniqueAddress], cuts: Collection[Link]) -> list[Nodes]:
-    """Return the nodes in parts: whoever finds a way to each other, over others too.
+    """Return the nodes in parts: each of all those with a way to each other, over others too.
 
     >>> from casty.address import NodeAddress
     >>> a, b, c = (UniqueAddress(NodeAddress(name, 1), 1) for name in "abc")
@@ -137,7 +137,7 @@ class CutDecided(Rule):
     """Whether all agreed, and nothing was cut, when this looked last."""
     _case: _Case | None = field(init=False, default=None)
     _known: tuple[int, int] = field(init=False, default=(0, 0))
-    """How many runs there were, and how many of them ended other than by being downed."""
+    """Number of runs, and of those that ended other than by being downed."""
 
     def look(self) -> None:
         cluster, case = self.cluster, self._case

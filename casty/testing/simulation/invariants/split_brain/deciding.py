@@ -42,7 +42,7 @@ class _View:
     shown_at: float
     """By the time of the simulation."""
     changes: int = 1
-    """How many changes followed on each other."""
+    """Number of changes that followed on each other."""
 
 
 @dataclass(slots=True)

@@ -1,8 +1,7 @@
 """Exclusive work in a simulated cluster: the oldest member does it, and never two at one time.
 
 Owns the acting run in the eyes of each run: the oldest member known to itself, serving by its own clock, with the work
-of every older run known to it free. Give `OneOwner.check` to `ModelCluster.run_for` as its ``until``, as that of
-`Watch`.
+of every older run known to it free. Give `OneOwner.check` to `ModelCluster.run_for` as its ``until``, as with `Watch`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class OneOwner(Rule):
     _first: dict[UniqueAddress, Run] = field(init=False, default_factory=lambda: dict[UniqueAddress, Run]())
     """Runs that know of no older member there."""
     _apart_at: float = field(init=False, default=-math.inf)
-    """When a path was cut for the last time."""
+    """Time of the last cut of a path."""
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if run.node not in self._older:

@@ -37,7 +37,7 @@ class GrantsHold(Rule):
     _asked: dict[UniqueAddress, dict[int, float]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, dict[int, float]]()
     )
-    """When each request of a run was sent, by its clock."""
+    """Sending time of each request of a run, by its clock."""
     _answered: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
     """Sending time of the latest granted request, by holder and granter."""
     _granted_at: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
