@@ -135,6 +135,20 @@ def relative_pronouns(sources: Sources) -> tuple[int, int]:
     return len(RELATIVE_PRONOUN.findall(whole)), len(WORD.findall(whole))
 
 
+def pronouns_per_100_words(sources: Sources) -> float:
+    """Return the relative pronouns in 100 words of docstrings; 0.0 without any words."""
+    pronouns, words = relative_pronouns(sources)
+    return 100 * pronouns / words if words else 0.0
+
+
+def rooms_of(sources: Sources) -> dict[str, dict[str, str]]:
+    """Return the sources of each folder, those of its own folders apart."""
+    rooms: dict[str, dict[str, str]] = {}
+    for path, source in sources.items():
+        rooms.setdefault(path.rpartition("/")[0], {})[path] = source
+    return rooms
+
+
 def converting_lines(sources: Sources) -> int:
     """Return how many lines have the modules that convert types between values and msgpack."""
     return sum(len(source.splitlines()) for path, source in sources.items() if path.startswith(CONVERTING))
@@ -272,8 +286,9 @@ def rows(root: Path) -> Iterator[tuple[str, str, list[str]]]:
     yield "files in the fullest folder", folders[0].partition(":")[0], folders
     twice = classes_of_one_name(library)
     yield "class names that stand twice", f"{len(twice)}", twice
-    pronouns, words = relative_pronouns(library)
-    yield "relative pronouns in docstrings per 100 words", f"{100 * pronouns / words:.2f}", []
+    by_room = {room: pronouns_per_100_words(found) for room, found in rooms_of(library).items()}
+    densest = [f"{by_room[room]:5.2f} {room}" for room in sorted(by_room, key=by_room.__getitem__, reverse=True)]
+    yield "relative pronouns in docstrings per 100 words", f"{pronouns_per_100_words(library):.2f}", densest
     converting = converting_lines(library)
     yield "own lines that convert types", f"{converting:,}" if converting else "no such modules", []
     writers = outside_writers(library)

@@ -12,9 +12,11 @@ from house import (
     import_circles,
     in_files,
     outside_writers,
+    pronouns_per_100_words,
     reaches_into_privates,
     read,
     relative_pronouns,
+    rooms_of,
 )
 
 
@@ -48,6 +50,13 @@ def test_two_circles_that_do_not_meet_are_two_the_larger_first() -> None:
 def test_pronouns_count_in_docstrings_alone() -> None:
     source = '"""What it owns."""\nx = "that which"  # who\ndef f():\n    """Return a number, whoever asks."""\n'
     assert relative_pronouns({"a.py": source}) == (1, 8)
+    assert pronouns_per_100_words({"a.py": source}) == 12.5
+    assert pronouns_per_100_words({"a.py": "x = 1"}) == 0.0
+
+
+def test_a_room_has_the_modules_of_its_own_folder() -> None:
+    sources = {"a/b.py": "1", "a/c.py": "2", "a/d/e.py": "3"}
+    assert rooms_of(sources) == {"a": {"a/b.py": "1", "a/c.py": "2"}, "a/d": {"a/d/e.py": "3"}}
 
 
 def test_a_class_name_in_two_modules_is_told_with_both() -> None:
