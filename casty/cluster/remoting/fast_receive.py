@@ -22,7 +22,8 @@ from casty.cluster.node import ClusterNode
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY
 from casty.errors import DecodeError
-from casty.runtime.messaging.mailbox import DIRECT_MAX, NO_MESSAGES, AskerRequests, MessageQueue, Request
+from casty.runtime.messaging.mailbox import DIRECT_MAX, AskerRequests, MessageQueue, Request
+from casty.runtime.messaging.queueing.channel_queue import NO_MESSAGES
 from casty.runtime.messaging.ref import LocalRef, OwnRef
 from casty.wire.codec.hooks import Hook
 from casty.wire.codec.type_entry import TypeEntry

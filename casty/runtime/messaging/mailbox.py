@@ -1,20 +1,23 @@
-"""A mailbox: a bounded queue of messages, the task that sleeps on it, and those who wait for room."""
+"""A mailbox: what an actor adds to the queue of its channel.
+
+Owns the policy for a full queue, the requests that were withdrawn, the messages in stashes, the notices among the
+messages and the queues of other nodes. The queue itself, the task that sleeps on it and the line of those that wait for
+room are `casty.runtime.messaging.queueing.channel_queue`; its ends as channels are `casty.runtime.messaging.channel`.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections import deque
+from collections.abc import Hashable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Never
 
-import trio
-
 from casty.address import UniqueAddress, in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
+from casty.runtime.messaging.queueing.channel_queue import NO_MESSAGES, ChannelQueue
 from casty.runtime.messaging.queueing.crowd import Allowance, Origin
 from casty.runtime.messaging.queueing.fair_queue import QUANTUM, FairQueue
 from casty.runtime.messaging.queueing.notices import TerminatedNotice, sender_of
-from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell
@@ -51,7 +54,6 @@ class Nothing:
 
 
 NOTHING: Final = Nothing()
-NO_MESSAGES: Final = deque[object](maxlen=0)
 
 
 class AskerRequests(dict[int, "Request"]):
@@ -153,53 +155,28 @@ def payload(message: object) -> object:
     return message.terminated if isinstance(message, TerminatedNotice) else message
 
 
-class MessageQueue:
-    """The messages of one actor, bounded. Only the actor takes; it parks only when there is nothing to take.
-
-    A deque and the task that sleeps on it. Whoever puts a message in does two comparisons and an append,
-    and the actor takes it out without a call. A Trio memory channel in its place takes 1.4 times the
-    processor time for tells, 1.5 times for hops between two actors, 1.7 times for what is forwarded, 1.2
-    times for asks and 1.5 times for a spawn, and an idle actor is 6,400 bytes instead of 3,300.
-    """
+class MessageQueue(ChannelQueue[object]):
+    """The messages of one actor, bounded. Only the actor takes; it parks only when there is nothing to take."""
 
     __slots__ = (
-        "_is_own_turn",
         "_holds_own_end",
+        "_is_own_turn",
         "_stashed",
         "_takes_turns",
         "_turn_of",
         "_withdrawn_elsewhere",
-        "capacity",
-        "closed",
         "flows",
         "front",
         "is_fair",
-        "limit",
-        "messages",
         "notices",
         "overflow",
-        "parked",
-        "senders",
-        "sleeper",
         "weights",
         "withdrawn",
     )
 
     def __init__(self, settings: Mailbox) -> None:
-        self.capacity = settings.capacity
+        super().__init__(settings.capacity)
         self.overflow = settings.overflow
-        self.messages: deque[object] = NO_MESSAGES
-        """In order. Made for the first one: it is a sixth of the memory of an idle actor."""
-        self.limit = 0
-        """How many there may be: the capacity and the notices, or 0 before the first message and after the
-        close, so that one comparison finds every case that is not the usual one."""
-        self.closed = False
-        self.sleeper: trio.lowlevel.Task | None = None
-        """Who waits for a message and has not been woken; there is none while there is a message."""
-        self.parked = False
-        """Whether the actor waits for a message; it may have been woken already."""
-        self.senders: OrderedDict[trio.lowlevel.Task, object] | None = None
-        """Who waits for room, with what. While anybody does, there is none."""
         self.front: deque[object] | None = None
         """What was put back, or has its turn, to be taken before ``messages``, beyond the bound."""
         self.is_fair = self.capacity > DIRECT_MAX and self.lets_wait
@@ -240,36 +217,6 @@ class MessageQueue:
 
     # Putting in
 
-    def offer(self, message: object) -> bool:
-        """Queue a message; False when there is no room, or the actor has ended."""
-        if len(self.messages) >= self.limit:
-            if self.closed or self.limit:
-                return False
-            self.messages, self.limit = deque(), self.capacity
-        self.messages.append(message)
-        if self.sleeper is not None:
-            self.wake()
-        return True
-
-    @trio.lowlevel.enable_ki_protection
-    async def put(self, message: object) -> bool:
-        """Queue a message, waiting for room in the order of the calls; False when the actor has ended."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        taken = self.offer(message)
-        if taken or self.closed:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return taken
-        task = trio.lowlevel.current_task()
-        senders = self.senders = self.senders or OrderedDict()
-        senders[task] = message
-
-        def leave_the_line(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            del senders[task]
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(leave_the_line)
-        return task not in senders
-
     def push_out_oldest(self, message: object) -> object:
         """Put ``message`` into a full queue and return the oldest one, which made room for it.
 
@@ -289,7 +236,7 @@ class MessageQueue:
         if self.closed:
             return
         if not self.limit:
-            self.messages, self.limit = deque(), self.capacity
+            self.open()
         if not isinstance(notice, TerminatedNotice):
             self._holds_own_end = True
         self.notices += 1
@@ -309,7 +256,7 @@ class MessageQueue:
         if flows is not None and flows.by_sender and self.is_fair:
             return flows.tail(sender), QUANTUM
         if not self.limit and not self.closed:
-            self.messages, self.limit = deque(), self.capacity
+            self.open()
         room = min(self.limit, DIRECT_MAX) if self.is_fair else self.limit
         if not self.is_fair or self.closed or len(self.messages) < room:
             return self.messages, room
@@ -328,7 +275,7 @@ class MessageQueue:
         if self.flows:
             return self.flows
         if not self.limit:
-            self.messages, self.limit = deque(), self.capacity
+            self.open()
         self.flows, self._takes_turns = FairQueue(), not self.messages
         if self.messages:
             self.put_notice(TerminatedNotice(None))
@@ -396,6 +343,11 @@ class MessageQueue:
         """Take note that the actor has come to the place from which on other nodes have queues of their own."""
         self._takes_turns = True
 
+    @property
+    def has_next(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self.front or self.messages or self.flows)
+
     def take(self) -> object:
         """Return the next message; NOTHING if there is none."""
         source = self.front or self.messages
@@ -410,26 +362,7 @@ class MessageQueue:
         """Let those who wait for room in, first come first served, now that ``taken`` is out of the queue."""
         if type(taken) is TerminatedNotice:
             return  # it took no room
-        while self.senders and len(self.messages) < self.limit:
-            task, message = self.senders.popitem(last=False)
-            self.messages.append(message)
-            trio.lowlevel.reschedule(task, WOKEN)
-
-    def park(self, task: trio.lowlevel.Task) -> Callable[[trio.lowlevel.RaiseCancelT], trio.lowlevel.Abort]:
-        """Have ``task``, which is to sleep now, woken by the next message or signal; return how that is aborted."""
-        self.parked = True
-        self.sleeper = task
-        return self._abort
-
-    def wake(self) -> None:
-        """Make the actor look at its signals and messages, if it is not about to do so anyway."""
-        task, self.sleeper = self.sleeper, None
-        if task is not None:
-            trio.lowlevel.reschedule(task, WOKEN)
-
-    def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self.sleeper = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        self.let_in()
 
     # The end, and what is left of requests
 
@@ -447,10 +380,9 @@ class MessageQueue:
         waiting = [*self.empty_stashes(), *self.queued()]
         if self.flows:
             self.flows.clear()
-        self.front, self.flows, self.messages, self.limit, self.closed = None, None, NO_MESSAGES, 0, True
-        for task in self.senders or ():  # they stay in it, which tells them apart from those let in
-            trio.lowlevel.reschedule(task, WOKEN)
-        self.senders = self.weights = self._turn_of = None
+        self.shut()
+        self.front = self.flows = self.weights = self._turn_of = None
+        self.messages = NO_MESSAGES
         return [message for message in waiting if not isinstance(message, TerminatedNotice)]
 
     def queued(self) -> Iterator[object]:
