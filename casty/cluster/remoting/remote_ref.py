@@ -83,7 +83,11 @@ class RemoteRef(AskableRef[M_contra]):
             refuse_thread(self)
         if cls is not type(message):
             write = self._writer(message)
-        frame, route, holds = write(message, self._tail, self), self._route, node.paused_sends
+        try:
+            frame, route, holds = write(message, self._tail, self), self._route, node.paused_sends
+        except BaseException:
+            self._told = NOTHING_TOLD  # see `has_told`
+            raise
         if not frame:
             return  # it was large, and `write_now` has taken it
         if route is None or holds is None or holds.by_actor or len(frame) > node.frame_bytes_max:
@@ -125,6 +129,9 @@ class RemoteRef(AskableRef[M_contra]):
             return False
         is_member = any(member.address == route.to.address for member in node.board.members)
         return is_member or node.transport.link_up(route.to, Lane.ordinary) is not None
+
+    def has_told(self) -> bool:
+        return self._told is not NOTHING_TOLD
 
     def trouble(self) -> str:
         address, node = self.address.node, self._node
@@ -208,12 +215,16 @@ class RemoteRef(AskableRef[M_contra]):
             return
         if cls is not type(message):
             write = self._writer(message)
-        frame = write(message, self._tail)
-        if len(frame) > node.frame_bytes_max and holds.refusal(route.to, frame):
-            self._drop(message, frame)
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._queue(frame, route, holds)
+        try:
+            frame = write(message, self._tail)
+            if len(frame) > node.frame_bytes_max and holds.refusal(route.to, frame):
+                self._drop(message, frame)
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._queue(frame, route, holds)
+        except BaseException:
+            self._told = NOTHING_TOLD
+            raise
 
     async def send_encoded(self, message: EncodedMessage) -> None:
         """Send a message to many, encoded once for all of them, waiting for room."""

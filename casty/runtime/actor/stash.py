@@ -14,6 +14,7 @@ from casty.errors import StashOverflowError
 from casty.runtime.behavior.behavior import SAME, Behavior
 from casty.runtime.events import ACTOR_STOPPED
 from casty.runtime.messaging.mailbox import NOTHING, Request, payload
+from casty.runtime.messaging.requests import request_of
 from casty.runtime.messaging.signals import WAKEUP
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ class StashBuffer(Generic[M]):
         if self._cell.stopping:
             self._cell.kernel.dead_letter(message, self._cell.ref, ACTOR_STOPPED)
             return
-        request = self._cell.request
-        if request is not None and request.message is message:  # so that it can be withdrawn, or expire, here too
+        request = request_of(self._cell, message)
+        if request is not None:  # so that it can be withdrawn, or expire, here too
             request.queue(self._cell)
             message = request
         self._messages.append(message)

@@ -80,11 +80,15 @@ def escalate(cell: Cell) -> None:
 
 
 def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
-    """Tell who asked that the message in hand gets no reply."""
+    """Tell who asked that the message in hand, and all that a main has taken, get no reply."""
     message, cell.in_hand = payload(cell.in_hand), NOTHING
-    if message is not NOTHING:
-        stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
-        refuse_asks(cell.kernel, message, stopped if verdict is None else verdict.error)
+    stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
+    error = stopped if verdict is None else verdict.error
+    taken = None if cell.inbox is None else cell.inbox.requests
+    if message is not NOTHING and (taken is None or taken.find(message) is None):
+        refuse_asks(cell.kernel, message, error)
+    if taken is not None:
+        taken.refuse(error)
 
 
 def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:

@@ -17,7 +17,9 @@ from casty.errors import CastyError
 from casty.refs import ActorRef
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior
+from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.messaging.mailbox import NOTHING
 from casty.runtime.messaging.ref import tell_or_drop
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor]) 
 class InterceptedInbox(Inbox[M]):
     """An inbox that yields what its interceptors pass on."""
 
-    __slots__ = ("_chain", "_ctx", "_done", "_inner", "_passed")
+    __slots__ = ("_chain", "_ctx", "_done", "_inner", "_passed", "_unfinished")
 
     def __init__(self, inner: Inbox[M], interceptors: Sequence[forms.Interceptor], ctx: ActorContext[object]) -> None:
         self._inner = inner
@@ -85,6 +87,8 @@ class InterceptedInbox(Inbox[M]):
         self._passed: deque[object] = deque()
         self._chain = intercept_handler(self._pass, interceptors, ctx)
         self._done = False
+        self._unfinished: object = NOTHING
+        """What an interceptor had when the read was cancelled: the next one begins with it."""
 
     def __repr__(self) -> str:
         return repr(self._inner)
@@ -94,15 +98,50 @@ class InterceptedInbox(Inbox[M]):
             if self._done:
                 await trio.lowlevel.checkpoint()
                 raise StopAsyncIteration
-            answer = await self._chain(self._ctx, await self._inner.__anext__())
-            if answer is STOPPED:
-                self._done = True
-            elif answer is not SAME:
-                raise TypeError(
-                    f"an interceptor of {self._ctx.self.path} must answer Behaviors.same() or Behaviors.stopped(), "
-                    f"because the behaviour is a task; got {answer!r}"
-                )
+            await self._intercept(self._inner.__anext__)
         return cast("M", self._passed.popleft())
+
+    async def receive(self) -> M:
+        if self._passed or self._unfinished is not NOTHING:
+            await trio.lowlevel.checkpoint()
+        while not self._passed:
+            if self._done:
+                raise trio.EndOfChannel
+            await self._intercept(self._inner.receive)
+        return cast("M", self._passed.popleft())
+
+    def receive_nowait(self) -> M:
+        raise RuntimeError(
+            f"receive_nowait() does not wait, and the interceptors of {self._ctx.self.path} may: use `await "
+            "inbox.receive()`"
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+        unread, self._unfinished = [self._unfinished, *self._passed], NOTHING
+        self._passed.clear()
+        self._inner._drop(message for message in unread if message is not NOTHING)
+
+    def statistics(self) -> ChannelStatistics:
+        return self._inner.statistics()
+
+    async def _intercept(self, read: Callable[[], Awaitable[object]]) -> None:
+        message, self._unfinished = self._unfinished, NOTHING
+        if message is NOTHING:
+            message = await read()
+        try:
+            answer = await self._chain(self._ctx, message)
+        except BaseException as error:
+            if not (isinstance(error, Exception) or self._passed):  # it was cancelled
+                self._unfinished = message
+            raise
+        if answer is STOPPED:
+            self._done = True
+        elif answer is not SAME:
+            raise TypeError(
+                f"an interceptor of {self._ctx.self.path} must answer Behaviors.same() or Behaviors.stopped(), "
+                f"because the behaviour is a task; got {answer!r}"
+            )
 
     async def _pass(self, ctx: ActorContext[object], message: object) -> Behavior[object]:
         self._passed.append(message)

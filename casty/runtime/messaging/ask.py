@@ -149,6 +149,9 @@ class AskRef(OwnRef[R_contra]):
 
     def close(self, answer: object) -> None:
         """Take an answer, or a mark for none, and leave the table and the wheel."""
+        asked = self.asked
+        if asked is not None and asked.taken is not None:
+            asked.taken.pop(self._uid, None)
         self.answer, self.asked = answer, None
         del self._kernel.asks[self._serial]
         bucket = self.bucket
@@ -351,11 +354,14 @@ def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str, fa
 
 def refuse_asks(kernel: Kernel, message: object, error: Exception, failure: AskFailure = "failed") -> None:
     """Refuse every ask whose slot is in a field, or at a place, of ``message``."""
-    for value in _values_of(message):
-        if isinstance(value, ActorRef):
-            reply_to = cast("ActorRef[Never]", value)
-            if reply_to.path.startswith(ASK_PREFIX):
-                refuse(kernel, reply_to, error, failure)
+    for reply_to in reply_refs(message):
+        refuse(kernel, reply_to, error, failure)
+
+
+def reply_refs(message: object) -> list[ActorRef[Never]]:
+    """Return the refs for replies that are in a field, or at a place, of a message."""
+    refs = [cast("ActorRef[Never]", value) for value in _values_of(message) if isinstance(value, ActorRef)]
+    return [ref for ref in refs if ref.path.startswith(ASK_PREFIX)]
 
 
 def asker_of(request: Request) -> ActorRef[Never] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from casty.runtime.events import DeadLetterReason
     from casty.runtime.messaging.queueing.weights import QueuedBytes
     from casty.runtime.messaging.ref import AskableRef
+    from casty.runtime.messaging.requests import TakenRequests
 
 BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer. With a
@@ -72,7 +73,7 @@ class Request:
     Or any message of who is no member, with where it comes from: then a tell is one, too.
     """
 
-    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "origin", "timeout", "waits")
+    __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "origin", "taken", "timeout", "waits")
 
     def __init__(
         self,
@@ -97,6 +98,8 @@ class Request:
         """Where it comes from, if that is no member: whoever hands it on has it wait as such, too."""
         self.cell: Cell | None = None
         self.waits = False
+        self.taken: TakenRequests | None = None
+        """Where a main has taken note of it, to be told when the ask of this node ends."""
         self.far: tuple[AskableRef[Never], ...] = ()
         """The refs to actors of other nodes to which it went."""
 

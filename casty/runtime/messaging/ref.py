@@ -77,6 +77,10 @@ class AskableRef(ActorRef[M_contra]):
         """Say what is known to be wrong with the node of the actor, as the end of a sentence; "" for nothing."""
         return ""
 
+    def has_told(self) -> bool:
+        """Whether something was told by way of this ref, as far as it knows: of one for a reply, the reply."""
+        return False
+
     def withdraw(self, ask: int) -> None:
         """Have the node of the actor not start a request any more; one of the own node is withdrawn itself."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 from casty.errors import UnsupportedTypeError
 from casty.runtime.actor.watching import opened_end
 from casty.runtime.events import NOT_ENCODABLE, REQUEST_EXPIRED
+from casty.runtime.messaging.ask import refuse_asks, reply_refs
 from casty.runtime.messaging.mailbox import NOTHING, Request
 from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import AskableRef, OwnRef, request_or_drop, tell_or_drop
@@ -17,6 +18,85 @@ if TYPE_CHECKING:
 
 
 M = TypeVar("M")
+
+TAKEN_MAX: Final = 16_384
+"""Requests without a reply that an actor remembers. Of more, the older half is forgotten, and ends by its time-outs."""
+LOOKED_AT_MIN: Final = 16
+"""Steps between two looks for requests that have a reply by now, where few are kept; as many as are kept, else."""
+
+
+class TakenRequests(dict[int, "Request"]):
+    """The requests that a main has taken and that have no reply, by the numbers of their asks.
+
+    An ask of this node has its request forgotten when it ends. Replies to another node tell nobody, so that those are
+    looked for at times; so are requests that were handed on. In the order in which they were taken.
+    """
+
+    __slots__ = ("_cell", "_steps")
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self._cell = cell
+        self._steps = LOOKED_AT_MIN
+        """Left until the next look."""
+
+    def add(self, request: Request) -> None:
+        """Take note of a request."""
+        if self:
+            self.step()
+        request.taken = self
+        self[request.ask] = request
+
+    def step(self) -> None:
+        """Look at times for requests that are over; the main calls it where it waits, too."""
+        self._steps -= 1
+        if not self._steps:
+            kept = [request for request in self.values() if self._is_open(request)][-TAKEN_MAX // 2 :]
+            self.clear()
+            self.update((request.ask, request) for request in kept)
+            self._steps = max(LOOKED_AT_MIN, len(kept))
+
+    def find(self, message: object) -> Request | None:
+        """Return what brought a message; None if it is not known."""
+        for reply_to in reply_refs(message):
+            request = self.get(reply_to.address.uid)
+            if request is not None and request.message is message:
+                return request
+        return None
+
+    def refuse(self, error: Exception) -> None:
+        """Tell all who still wait for a reply that there will be none."""
+        requests = list(self.values())
+        self.clear()
+        for request in requests:
+            if self._is_open(request):
+                refuse_asks(self._cell.kernel, request.message, error)
+
+    def _is_open(self, request: Request) -> bool:
+        """Whether its sender still waits, for this actor: not where the request was handed on or waits in a stash."""
+        if request.deadline <= self._cell.kernel.now():
+            return False
+        if request.cell is not self._cell or request.waits or request.far:
+            return False
+        return any(_is_unanswered(self._cell, reply_to) for reply_to in reply_refs(request.message))
+
+    def __repr__(self) -> str:
+        return f"<TakenRequests {len(self)}>"
+
+
+def _is_unanswered(cell: Cell, reply_to: ActorRef[Never]) -> bool:
+    if isinstance(reply_to, OwnRef):
+        return cell.kernel.target(reply_to.path, reply_to.uid) is not None
+    return not (isinstance(reply_to, AskableRef) and reply_to.has_told())
+
+
+def request_of(cell: Cell, message: object) -> Request | None:
+    """Return what brought a message that an actor has taken, if its sender waits for a reply."""
+    request = cell.request
+    if request is not None and request.message is message:
+        return request
+    inbox = cell.inbox
+    return None if inbox is None or inbox.requests is None else inbox.requests.find(message)
 
 
 def opened(cell: Cell, wrapped: object) -> object:
@@ -49,8 +129,8 @@ def forward(cell: Cell, ref: ActorRef[M], message: M) -> None:
 
 
 def _hand_on(cell: Cell, ref: ActorRef[M], message: M) -> None:
-    request = cell.request
-    if request is None or request.message is not message or not isinstance(ref, AskableRef):
+    request = request_of(cell, message)
+    if request is None or not isinstance(ref, AskableRef):
         tell_or_drop(ref, message)
         return
     if request.waits:  # it was handed on before: the slot of the ask can withdraw one of them

@@ -18,6 +18,7 @@ from casty.runtime.actor.context import NAME_FORBIDDEN
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior.signatures import check_adapter, check_async_function, check_behavior, check_piped
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.timers import SchedulerCmd, check_delay
 from casty.testing.kit.effects import (
     AdapterMade,
@@ -386,13 +387,36 @@ class KitInbox(Inbox[M]):
 
     def __init__(self) -> None:
         """Have no cell behind it."""
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return "<Inbox of a BehaviorTestKit>"
 
     async def __anext__(self) -> M:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> M:
+        self._check_open()
         message = await pause()
         if message is END:
-            await trio.lowlevel.checkpoint()
-            raise StopAsyncIteration
+            raise trio.EndOfChannel
         return cast("M", message)
+
+    def receive_nowait(self) -> M:
+        self._check_open()
+        raise trio.WouldBlock  # the test gives one message at a time
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def statistics(self) -> ChannelStatistics:
+        is_open = int(not self._is_closed)
+        return ChannelStatistics(0, 1, is_open, is_open, tasks_waiting_send=0, tasks_waiting_receive=0)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("the inbox was closed")
