@@ -12,7 +12,7 @@ import trio
 
 from casty.refs import ActorRef, check_ref
 from casty.runtime.actor.watching import add_watcher
-from casty.runtime.messaging.end_wait import EndWait
+from casty.runtime.messaging.ask import EndWait
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.messaging.signals import PILL
 from casty.runtime.messaging.timers import check_delay

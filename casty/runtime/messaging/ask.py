@@ -27,7 +27,6 @@ from casty.address import ASK_PREFIX, serial_of
 from casty.errors import AskFailed, AskFailure, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
-from casty.runtime.messaging.end_wait import EndWait
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
 from casty.runtime.waking import WOKEN
@@ -180,6 +179,22 @@ class AskRef(OwnRef[R_contra]):
             for ref in asked.far:
                 ref.withdraw(asked.ask)
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+class EndWait:
+    """The watcher of an actor that wakes one task at the actor's end: what that task sleeps on."""
+
+    __slots__ = ("cell", "task")
+
+    def __init__(self, cell: Cell, task: trio.lowlevel.Task) -> None:
+        self.cell = cell
+        self.task = task
+
+    def __repr__(self) -> str:
+        return f"<EndWait for {self.cell.path}>"
+
+    def signal(self, _: object) -> None:
+        trio.lowlevel.reschedule(self.task, WOKEN)
 
 
 SLEEPS: Final = frozenset({AskRef, EndWait})
