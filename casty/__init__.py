@@ -96,6 +96,8 @@ from casty.runtime.events import (
     Terminated,
     UnhandledMessage,
 )
+from casty.runtime.messaging.actor_channel import ActorSendChannel, channel_of
+from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.signals import PoisonPill
 from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick
@@ -116,6 +118,7 @@ __all__ = [
     "ActorFailed",
     "ActorRef",
     "ActorRestarted",
+    "ActorSendChannel",
     "ActorStarted",
     "ActorStopped",
     "ActorStoppedError",
@@ -128,6 +131,7 @@ __all__ = [
     "BindError",
     "CancelSchedule",
     "CastyError",
+    "ChannelStatistics",
     "Cluster",
     "ClusterCmd",
     "ClusterConfig",
@@ -224,5 +228,6 @@ __all__ = [
     "UnsupportedTypeError",
     "VectorClock",
     "Watching",
+    "channel_of",
     "message",
 ]

@@ -16,6 +16,7 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
+from casty.runtime.messaging.channel import ChannelStatistics
 from casty.transport.links.send_queue import REQUEST_PARTS
 from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import KEPT_SECONDS, ChunkOutcome, cut, large_frame, number_of
@@ -118,6 +119,19 @@ class PausedSends:
     def has(self, to: UniqueAddress, path: str) -> bool:
         """Whether messages to an actor have to wait."""
         return (to.address, path) in self.by_actor
+
+    def channel_statistics(self, to: UniqueAddress, path: str) -> ChannelStatistics:
+        """Return what waits here for an actor, and in the queue to its node for all actors there."""
+        hold, peer = self.by_actor.get((to.address, path)), self._peers.get(to.address)
+        frames, senders = self._transport.queued(to, Lane.ordinary)
+        return ChannelStatistics(
+            current_buffer_used=frames + (0 if hold is None else len(hold.waiting)),
+            max_buffer_size=self._limits.outbound_messages_max,
+            open_send_channels=1,
+            open_receive_channels=1,
+            tasks_waiting_send=senders + (0 if peer is None else peer.senders),
+            tasks_waiting_receive=0,
+        )
 
     def is_before(self, to: UniqueAddress, age_max: float) -> bool:
         """Whether something waits for an actor of a node, for no longer than ``age_max`` seconds."""

@@ -12,6 +12,7 @@ from casty.errors import AskFailed, CastyError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, MessageSummary
 from casty.runtime.messaging.ask import ErrorReply, describe
+from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.mailbox import Nothing, Request, payload
 from casty.runtime.messaging.ref import AskableRef, UnsentRequest, refuse_thread
 from casty.transport.manager.link_handle import LinkHandle
@@ -225,6 +226,53 @@ class RemoteRef(AskableRef[M_contra]):
         except BaseException:
             self._told = NOTHING_TOLD
             raise
+
+    def put_nowait(self, message: M_contra) -> None:
+        if get_ident() != self._node.thread:
+            refuse_thread(self)
+        try:
+            route, holds, frame = self._channel_frame(message)
+            if self.has_to_wait(frame):
+                is_taken = holds.tell(route.to, self._place[1], frame)
+            else:
+                is_taken = route.send(frame)
+            if not is_taken:
+                self._check_route(route)
+                raise trio.WouldBlock
+        except BaseException:
+            self._told = NOTHING_TOLD
+            raise
+
+    async def put_wait(self, message: M_contra) -> None:
+        try:
+            route, holds, frame = self._channel_frame(message)
+            self._check_route(route)
+            await self._queue(frame, route, holds)
+            self._check_route(route)
+        except BaseException:
+            self._told = NOTHING_TOLD
+            raise
+
+    def channel_statistics(self) -> ChannelStatistics | None:
+        route, holds = self._route, self._node.paused_sends
+        return None if route is None or holds is None else holds.channel_statistics(route.to, self._place[1])
+
+    def _channel_frame(self, message: M_contra) -> tuple[LinkHandle, PausedSends, bytes]:
+        """Return what a message for the channel of this ref goes by, and its frame."""
+        route, holds, (cls, write) = self._route, self._node.paused_sends, self._told
+        if route is None or holds is None:
+            raise trio.BrokenResourceError(f"this node, which has no links, cannot reach {self.address}")
+        if cls is not type(message):
+            write = self._writer(message)
+        frame = write(message, self._tail)
+        if len(frame) > self._node.frame_bytes_max and (refusal := holds.refusal(route.to, frame)) is not None:
+            raise trio.BrokenResourceError(f"nothing as large is taken for {self.address}: {refusal}")
+        return route, holds, frame
+
+    def _check_route(self, route: LinkHandle) -> None:
+        refusal = route.refusal()
+        if refusal is not None:
+            raise trio.BrokenResourceError(f"nothing is taken for {self.address}: {refusal}")
 
     async def send_encoded(self, message: EncodedMessage) -> None:
         """Send a message to many, encoded once for all of them, waiting for room."""

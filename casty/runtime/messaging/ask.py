@@ -132,6 +132,15 @@ class AskRef(OwnRef[R_contra]):
         self.tell(message)
         await trio.lowlevel.checkpoint()
 
+    def put_nowait(self, message: R_contra) -> None:
+        if self.answer is not WAITING:
+            raise trio.BrokenResourceError("the ask has its reply, or nobody waits for it any more")
+        self.tell(message)
+
+    async def put_wait(self, message: R_contra) -> None:
+        self.put_nowait(message)
+        await trio.lowlevel.checkpoint()
+
     def deliver(self, message: object) -> bool:
         if type(message) is ErrorReply:
             self.refuse(AskFailed(message.reason, message.failure))

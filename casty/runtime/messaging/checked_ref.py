@@ -40,6 +40,14 @@ class CheckedRef(LocalRef[M_contra]):
         self._check(message)
         super().tell(message)
 
+    def put_nowait(self, message: M_contra) -> None:
+        self._check(message)
+        super().put_nowait(message)
+
+    async def put_wait(self, message: M_contra) -> None:
+        self._check(message)
+        await super().put_wait(message)
+
     def request(self, request: Request) -> None:
         self._check(request.message)
         super().request(request)

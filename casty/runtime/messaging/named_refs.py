@@ -10,6 +10,7 @@ import trio
 from casty.runtime.behavior.behavior import annotated
 from casty.runtime.events import NO_SUCH_ACTOR
 from casty.runtime.messaging.ask import refuse_asks
+from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.mailbox import NOTHING
 from casty.runtime.messaging.ref import OwnRef, check_thread
 
@@ -56,6 +57,24 @@ class PathRef(OwnRef[M_contra]):
         else:
             cast("OwnRef[M_contra]", target).tell(message)
 
+    def put_nowait(self, message: M_contra) -> None:
+        check_thread(self)
+        self._found().put_nowait(message)
+
+    async def put_wait(self, message: M_contra) -> None:
+        check_thread(self)
+        await self._found().put_wait(message)
+
+    def channel_statistics(self) -> ChannelStatistics | None:
+        target = self._kernel.target(self._path, self._uid)
+        return None if target is None else target.channel_statistics()
+
+    def _found(self) -> OwnRef[M_contra]:
+        target = self._kernel.target(self._path, self._uid)
+        if target is None:
+            raise trio.BrokenResourceError(f"there is no actor at {self._path}")
+        return cast("OwnRef[M_contra]", target)
+
     def request(self, request: Request) -> None:
         target = self._kernel.target(self._path, self._uid)
         if target is None:
@@ -95,6 +114,15 @@ class InlineRef(PathRef[M_contra]):
         check_thread(self)
         self._function(message)
 
+    def put_nowait(self, message: M_contra) -> None:
+        self.tell(message)
+
+    async def put_wait(self, message: M_contra) -> None:
+        await self.send(message)
+
+    def channel_statistics(self) -> None:
+        return None
+
     def request(self, request: Request) -> None:
         cast("InlineRef[object]", self).tell(request.message)
 
@@ -130,6 +158,29 @@ class AdapterRef(PathRef[N]):
         adapted = self.adapted(message)
         if adapted is not NOTHING:
             self._cell.ref.tell(adapted)
+
+    def put_nowait(self, message: N) -> None:
+        check_thread(self)
+        mailbox = self._cell.mailbox
+        if mailbox.is_full and not mailbox.make_room():  # before the function, which is called once for a message
+            raise trio.WouldBlock
+        adapted = self._adapted_for_channel(message)
+        if adapted is not NOTHING:
+            self._cell.ref.put_nowait(adapted)
+
+    async def put_wait(self, message: N) -> None:
+        check_thread(self)
+        adapted = self._adapted_for_channel(message)
+        if adapted is not NOTHING:
+            await self._cell.ref.put_wait(adapted)
+
+    def channel_statistics(self) -> ChannelStatistics:
+        return self._cell.ref.channel_statistics()
+
+    def _adapted_for_channel(self, message: N) -> object:
+        if self._cell.mailbox.closed:
+            raise trio.BrokenResourceError(f"{self._cell.path}, which {self.path} leads to, has stopped")
+        return self.adapted(message)
 
     def request(self, request: Request) -> None:
         request.message = self.adapted(request.message)

@@ -7,6 +7,7 @@ check up front is for the thread, because a message from a foreign thread would 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Never, NoReturn, TypeVar, cast
 
@@ -17,6 +18,7 @@ from casty.config import MailboxOverflowStrategy
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
+from casty.runtime.messaging.channel import ChannelStatistics, statistics_of
 from casty.runtime.messaging.queueing.crowd import CROWD
 from casty.runtime.waking import WOKEN
 
@@ -76,6 +78,24 @@ class AskableRef(ActorRef[M_contra]):
     def trouble(self) -> str:
         """Say what is known to be wrong with the node of the actor, as the end of a sentence; "" for nothing."""
         return ""
+
+    def put_nowait(self, message: M_contra) -> None:
+        """Hand over a message, under every policy only if there is room.
+
+        Raises WouldBlock where there is none, BrokenResourceError where nobody will ever take it.
+        """
+        tell_nowait(self, message)
+
+    async def put_wait(self, message: M_contra) -> None:
+        """Hand over a message, under every policy waiting for room; cancelled, it was not handed over.
+
+        Raises BrokenResourceError where nobody will ever take it.
+        """
+        await self.send(message)
+
+    def channel_statistics(self) -> ChannelStatistics | None:
+        """Return how much waits where messages for the actor go from here; None where none ever does."""
+        return None
 
     def has_told(self) -> bool:
         """Whether something was told by way of this ref, as far as it knows: of one for a reply, the reply."""
@@ -217,26 +237,52 @@ class LocalRef(OwnRef[M_contra]):
         elif is_full and mailbox.flows:
             kernel.dead_letter(mailbox.flows.drop_oldest_of_crowd(), self, MAILBOX_FULL)
 
+    @trio.lowlevel.enable_ki_protection
+    def put_nowait(self, message: M_contra) -> None:
+        if get_ident() != self._thread:
+            refuse_thread(self)
+        mailbox = self._mailbox
+        if not mailbox.offer(message) and not (mailbox.make_room() and mailbox.offer(message)):
+            if mailbox.closed:
+                raise self._broken()
+            raise trio.WouldBlock
+
+    async def put_wait(self, message: M_contra) -> None:
+        if get_ident() != self._thread:
+            refuse_thread(self)
+        if self._mailbox.is_full and self._is_own_handler():
+            raise MailboxFull(self._own_refusal())
+        if not await self._mailbox.put(message):
+            raise self._broken()
+
+    def channel_statistics(self) -> ChannelStatistics:
+        mailbox = self._mailbox
+        return replace(statistics_of(mailbox, is_open=True), current_buffer_used=len(mailbox))
+
+    def _broken(self) -> trio.BrokenResourceError:
+        return trio.BrokenResourceError(f"{self.path} has stopped")
+
     async def send(self, message: M_contra) -> None:
         if get_ident() != self._thread:
             refuse_thread(self)
         if self._mailbox.overflow is MailboxOverflowStrategy.reject:
             self.tell(message)
             await trio.lowlevel.checkpoint()
-        elif self._waits_for_itself():
+        elif self._mailbox.is_full and self._mailbox.lets_wait and self._is_own_handler():
             self.cell.kernel.rejected += 1
-            raise MailboxFull(
-                f"the mailbox of {self.path} is full, and only its own handler, which sends, can make room: "
-                "tell, or send in a task of its own, with ctx.start_soon"
-            )
+            raise MailboxFull(self._own_refusal())
         else:
             await self.put(message)
 
-    def _waits_for_itself(self) -> bool:
-        """Whether an actor that sends now would wait for the end of its own handler."""
-        mailbox, cell = self._mailbox, self.cell
-        is_full = 0 < mailbox.limit <= len(mailbox.messages) and mailbox.lets_wait
-        return is_full and cell.main is None and trio.lowlevel.current_task() is cell.task
+    def _is_own_handler(self) -> bool:
+        """Whether an actor that sends now is in its own handler, for whose end it would wait."""
+        return self.cell.main is None and trio.lowlevel.current_task() is self.cell.task
+
+    def _own_refusal(self) -> str:
+        return (
+            f"the mailbox of {self.path} is full, and only its own handler, which sends, can make room: "
+            "tell, or send in a task of its own, with ctx.start_soon"
+        )
 
     async def put(self, message: object) -> None:
         """Hand over a message of the actor's own, waiting for room whatever its policy says of others."""
@@ -283,6 +329,14 @@ class LocalRef(OwnRef[M_contra]):
         elif not self._mailbox.offer(message) and not self.cell.overflow(message):
             self.cell.kernel.rejected += 1
             raise MailboxFull(_refusal(self.cell))
+
+
+def tell_nowait(ref: ActorRef[M_contra], message: M_contra) -> None:
+    """Tell what knows of no other way. Raises WouldBlock where the mailbox refuses."""
+    try:
+        ref.tell(message)
+    except MailboxFull:
+        raise trio.WouldBlock from None
 
 
 def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:

@@ -303,6 +303,20 @@ class RemoteTransport:
         exchange = self._exchange
         return None if exchange is None or exchange.is_closing else exchange.links.up(to, lane)
 
+    def queued(self, to: UniqueAddress, lane: Lane) -> tuple[int, int]:
+        """Count what waits for a peer, whose link may be up or not. For the cluster.
+
+        Parameters:
+            to: Run of a node.
+            lane: Lane of the link.
+
+        Returns:
+            The frames in the queue, and the senders that wait for room in it.
+        """
+        exchange = self._exchange
+        link = None if exchange is None else exchange.links.by_peer[lane].get(to) or exchange.links.up(to, lane)
+        return (0, 0) if link is None else (len(link.send_queue), link.send_queue.waiting)
+
     def is_up(self, node: UniqueAddress, lane: Lane, *, or_awaited: bool = False) -> bool:
         """Look whether there is a link with a run of a node.
 
