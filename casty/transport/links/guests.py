@@ -7,18 +7,14 @@ not; a frame allowed to members alone waits until the peer is one; and a frame o
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
 
 import trio
 
 from casty.transport.limits.charges import JOINED_LOOK, charge
 from casty.transport.limits.token_bucket import FRAME_COST_BYTES, SECOND_COST_BYTES, STRANGER_PATIENCE, FairTokenBucket
 from casty.transport.links.reading import Frames
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from casty.transport.links.link import Session
 
 BEGUN_FRAME_SECONDS: Final = 10.0
 """Seconds for a frame to come, from its first byte: the part that has come is kept meanwhile."""
@@ -31,27 +27,49 @@ SLOW: Final = "strangers of its host send too much"
 TOO_LARGE: Final = "it is no member, and sends a message that is too large for such"
 
 
-class Bounds(Protocol):
+class GuestSession(Protocol):
+    """Needs of a guest from its session."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or is about to."""
+        ...
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether no frame is taken any more."""
+        ...
+
+    def end(self, reason: str, *, graceful: bool) -> None:
+        """End the session."""
+        ...
+
+
+S = TypeVar("S", bound=GuestSession)
+S_contra = TypeVar("S_contra", bound=GuestSession, contravariant=True)
+
+
+class Bounds(Protocol[S_contra]):
     """Bounds shared by all strangers."""
 
-    def pace(self, session: Session) -> FairTokenBucket:
+    def pace(self, session: S_contra) -> FairTokenBucket:
         """Return the pace for reading the session at this moment."""
         ...
 
     turn: trio.Lock
     """Its holder has waited for one round of the loop, and for all earlier waiters."""
 
-    def note(self, session: Session) -> None:
+    def note(self, session: S_contra) -> None:
         """Take note of the bytes held by the session now, and perhaps end it, or others."""
         ...
 
 
-class Guest:
+class Guest(Generic[S]):
     """Part of one session that is over once its peer is a member."""
 
     __slots__ = ("_bounds", "_clock", "_paid", "_scope", "_session", "_taken", "_worked", "has_left", "in_hand")
 
-    def __init__(self, session: Session, scope: trio.CancelScope, bounds: Bounds, clock: Callable[[], float]) -> None:
+    def __init__(self, session: S, scope: trio.CancelScope, bounds: Bounds[S], clock: Callable[[], float]) -> None:
         self.in_hand = 0
         """Bytes of frames waiting for their turn."""
         self.has_left = False

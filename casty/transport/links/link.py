@@ -117,7 +117,7 @@ class SessionOwner:
     envelopes: Callable[[UniqueAddress, Sequence[tuple[FrameKind, bytes]], int], int]
     """Takes consecutive envelopes from a place on, and returns the next place: 0.1 us less for each."""
     ended: Callable[[Session, str, bool], None]
-    bounds: Bounds
+    bounds: Bounds[Session]
     """For those whose peers are no members."""
     asking: Callable[[], int]
     complaints: RateLimitedLog
@@ -160,7 +160,7 @@ class Session:
         self.is_finishing = False
         """Whether nothing is taken for it any more."""
         self.rest = IdleClose.no
-        self._guest: Guest | None = None
+        self._guest: Guest[Session] | None = None
         """Restrictions while the peer is no member."""
         self._connection = connection
         is_control = link.lane is Lane.control
