@@ -81,8 +81,7 @@ from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.timer_scheduler import TimerScheduler
 from casty.runtime.actor.watching import Watching
-from casty.runtime.behavior.behavior import Behavior
-from casty.runtime.behavior.interception import ReceiveTarget
+from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.events import (
     ActorFailed,
     ActorRestarted,

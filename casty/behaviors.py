@@ -11,8 +11,8 @@ from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.timer_scheduler import TimerScheduler
 from casty.runtime.behavior import behavior as forms
-from casty.runtime.behavior.behavior import Behavior
-from casty.runtime.behavior.interception import ReceiveTarget, spying_for
+from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
+from casty.runtime.behavior.interception import spying_for
 from casty.runtime.behavior.signatures import (
     HOOK,
     INTERCEPT,
@@ -50,7 +50,7 @@ class Behaviors:
             TypeError: ``handler`` is no async function of two parameters.
         """
         check_function(handler, RECEIVE)
-        return forms.Receive(cast("forms.Handler", handler))
+        return forms.receive(handler)
 
     @staticmethod
     def setup(factory: Callable[[ActorContext[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
@@ -69,7 +69,7 @@ class Behaviors:
             TypeError: ``factory`` is no async function of one parameter.
         """
         check_function(factory, SETUP)
-        return forms.Setup(cast("forms.Factory", factory))
+        return forms.setup(factory)
 
     @staticmethod
     def task(main: Callable[[ActorContext[M], Inbox[M]], Awaitable[None]]) -> Behavior[M]:
@@ -156,10 +156,10 @@ class Behaviors:
 
         check_function(factory, TIMERS)
 
-        async def make(ctx: ActorContext[object]) -> Behavior[Never]:
-            return await factory(TimerScheduler(cast("ActorContext[M]", ctx)))
+        async def make(ctx: ActorContext[M]) -> Behavior[M]:
+            return await factory(TimerScheduler(ctx))
 
-        return forms.Setup(make, factory)
+        return forms.setup(make, factory)
 
     @staticmethod
     def with_stash(capacity: int, factory: Callable[[StashBuffer[M]], Awaitable[Behavior[M]]]) -> Behavior[M]:
@@ -184,12 +184,12 @@ class Behaviors:
 
         check_function(factory, STASH)
 
-        async def make(ctx: ActorContext[object]) -> Behavior[Never]:
-            return await factory(cast("ActorContext[M]", ctx).stash_buffer(capacity))
+        async def make(ctx: ActorContext[M]) -> Behavior[M]:
+            return await factory(ctx.stash_buffer(capacity))
 
         if capacity < 1:
             raise ValueError(f"the capacity of a stash must be at least 1, got {capacity!r}")
-        return forms.Setup(make, factory)
+        return forms.setup(make, factory)
 
     @staticmethod
     def with_lifecycle(
@@ -333,4 +333,4 @@ async def _ignore(ctx: ActorContext[object], message: object) -> Behavior[object
     return forms.SAME
 
 
-_IGNORE = forms.Receive(_ignore)
+_IGNORE = forms.receive(_ignore)

@@ -12,7 +12,7 @@ from casty.protocol.actor.routing import VIRTUAL_NODES, ConsistentHashing, Rando
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef
 from casty.runtime.actor.context import ActorContext
-from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, Composed, Receive, Setup
+from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, Composed, receive, setup
 from casty.runtime.events import NO_ROUTEE, Terminated
 from casty.runtime.system.system import kernel_of
 
@@ -149,11 +149,11 @@ class PoolRouter(Router[M]):
         Returns:
             What the actor does.
         """
-        return Setup(self._start)
+        return setup(self._start)
 
     async def _start(self, ctx: ActorContext[object]) -> Behavior[Never]:
         pool = _Pool(self, cast("ActorContext[M]", ctx))
-        return Receive(pool.handle)
+        return receive(pool.handle)
 
 
 class _Pool(Generic[M]):

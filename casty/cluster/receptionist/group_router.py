@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Never, TypeVar, cast
 from casty.cluster.receptionist.services import Listing, ReceptionistCmd, Subscribe
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.actor.context import ActorContext
-from casty.runtime.behavior.behavior import SAME, Behavior, Receive, Setup
+from casty.runtime.behavior.behavior import SAME, Behavior, receive, setup
 from casty.runtime.routing import Routees, Router
 
 M = TypeVar("M")
@@ -34,7 +34,7 @@ class GroupRouter(Router[M]):
         Returns:
             The behaviour of the router.
         """
-        return Setup(self._start)
+        return setup(self._start)
 
     async def _start(self, ctx: ActorContext[object]) -> Behavior[Never]:
         receptionist = ctx.system.lookup(RECEPTIONIST)
@@ -46,7 +46,7 @@ class GroupRouter(Router[M]):
         group = _Group(self, cast("ActorContext[M]", ctx))
         adapter: ActorRef[Listing[M]] = ctx.message_adapter(group.listed)
         receptionist.of(cast("type[ReceptionistCmd]", object)).tell(Subscribe(self.key, adapter))
-        return Receive(group.handle)
+        return receive(group.handle)
 
 
 @dataclass(frozen=True, slots=True)

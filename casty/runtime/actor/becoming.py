@@ -29,7 +29,7 @@ async def become(cell: Cell, behavior: Behavior[Never]) -> bool:
                 cell.handler = intercept_handler(handler, cell.interceptors or (), cell.context)
                 return _announce(cell)
             case forms.Task(main):
-                cell.main = intercept_main(main, cell.interceptors) if cell.interceptors else main
+                cell.main = intercept_main(main, cell.interceptors, cell.path) if cell.interceptors else main
                 return _announce(cell)
             case forms.Setup(factory, _):
                 behavior = await factory(cell.context)

@@ -32,6 +32,7 @@ from casty.runtime.actor.termination import end_life, finish
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import RESTART, SAME, STOPPED, UNHANDLED, Behavior
 from casty.runtime.behavior.signatures import check_end
+from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
 from casty.runtime.messaging.checked_ref import ref_to
 from casty.runtime.messaging.inbox import Inbox
@@ -40,7 +41,6 @@ from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.messaging.requests import opened
 from casty.runtime.messaging.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Wakeup
-from casty.runtime.messaging.timers import TimerEntry
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey

@@ -12,10 +12,10 @@ import trio
 
 from casty.refs import ActorRef, check_ref
 from casty.runtime.actor.watching import add_watcher
+from casty.runtime.deadlines import check_delay
 from casty.runtime.messaging.ask import EndWait
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.messaging.signals import PILL
-from casty.runtime.messaging.timers import check_delay
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell

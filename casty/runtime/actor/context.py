@@ -27,13 +27,13 @@ from casty.runtime.behavior.signatures import (
     check_piped,
     expect_awaitable,
 )
+from casty.runtime.deadlines import check_delay
 from casty.runtime.messaging import ask as asking
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.messaging.requests import forward
 from casty.runtime.messaging.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
-from casty.runtime.messaging.timers import check_delay
 
 if TYPE_CHECKING:
     from casty.runtime.system.system import ActorSystem

@@ -1,30 +1,22 @@
 """What an actor does, as a value: the forms that `casty.behaviors.Behaviors` makes.
 
-The forms are kept without their message type, because a cell runs behaviours of any; the type is in
-`Behavior` for the checkers, and in the annotations of the user's functions for the wire.
+The forms are kept without their message type and without that of the context, because a cell runs behaviours of
+any; the message type is in `Behavior` for the checkers, and in the annotations of the user's functions for the wire.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import types
-import typing
-import weakref
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Final, Generic, Never, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeAlias, TypeVar, cast, get_args
 
 from casty.protocol.actor.supervision import SupervisionStrategy
 from casty.refs import ServiceKey
-from casty.runtime.events import Terminated
+from casty.runtime.annotations import annotated, without_terminated
+from casty.runtime.messaging.inbox import Inbox
 
-if TYPE_CHECKING:
-    from casty.runtime.actor.context import ActorContext
-    from casty.runtime.behavior.interception import ReceiveTarget
-    from casty.runtime.messaging.inbox import Inbox
-
+C = TypeVar("C")
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 
@@ -81,12 +73,31 @@ class Composed(Behavior[M]):
         """
 
 
-Handler: TypeAlias = "Callable[[ActorContext[object], object], Awaitable[Behavior[Never]]]"
-Factory: TypeAlias = "Callable[[ActorContext[object]], Awaitable[Behavior[Never]]]"
-Main: TypeAlias = "Callable[[ActorContext[object], Inbox[object]], Awaitable[object]]"
-Hook: TypeAlias = "Callable[[ActorContext[object]], Awaitable[None]]"
-Interceptor: TypeAlias = "Callable[[ActorContext[object], object, ReceiveTarget[object]], Awaitable[Behavior[object]]]"
-RestartHook: TypeAlias = "Callable[[ActorContext[object], Exception], Awaitable[None]]"
+class ReceiveTarget(Protocol[M_contra]):
+    """What an interceptor is in front of: ``await target(message)`` passes a message on.
+
+    Returns the behaviour's answer, for the interceptor to return. A task-style behaviour answers
+    ``same`` and handles the message afterwards.
+    """
+
+    def __call__(self, message: M_contra, /) -> Awaitable[Behavior[M_contra]]:
+        """Pass a message on to the next interceptor, or to the behaviour.
+
+        Parameters:
+            message: The message as it came, or another one in its place.
+
+        Returns:
+            The behaviour's answer, to be awaited.
+        """
+        ...
+
+
+Handler: TypeAlias = Callable[[object, object], Awaitable[Behavior[Never]]]
+Factory: TypeAlias = Callable[[object], Awaitable[Behavior[Never]]]
+Main: TypeAlias = Callable[[object, Inbox[object]], Awaitable[object]]
+Hook: TypeAlias = Callable[[object], Awaitable[None]]
+Interceptor: TypeAlias = Callable[[object, object, ReceiveTarget[object]], Awaitable[Behavior[object]]]
+RestartHook: TypeAlias = Callable[[object, Exception], Awaitable[None]]
 
 
 class Signal(Behavior[object]):
@@ -189,78 +200,22 @@ class Discoverable(Behavior[object]):
         return self.key.message_type if found is None else found
 
 
-def task(main: Callable[[ActorContext[M], Inbox[M]], Awaitable[None]]) -> Behavior[M]:
-    """Return the behaviour that runs ``main(ctx, inbox)``, typed by its parameters."""
-    return Task(typing.cast("Main", main))
+def receive(handler: Callable[[C, M], Awaitable[Behavior[Never]]]) -> Behavior[M]:
+    """Return the behaviour that answers each message with ``handler(ctx, message)``."""
+    return Receive(cast("Handler", handler))
 
 
-_evaluated: dict[int, tuple[weakref.ref[types.CodeType], dict[int, object | None]]] = {}
-"""What annotations mean, by the identity of code: code of two modules can be equal and mean other classes."""
+def setup(factory: Callable[[C], Awaitable[Behavior[M]]], written: Callable[..., object] | None = None) -> Behavior[M]:
+    """Return the behaviour that ``factory(ctx)`` makes; ``written`` is the user's function that it stands for."""
+    return Setup(cast("Factory", factory), written)
 
 
-def annotated(function: object, *, position: int) -> object | None:
-    """Return the type of a parameter by position, of the result for -1; None if it is unreadable."""
-    if isinstance(function, functools.partial):
-        partial = typing.cast("functools.partial[object]", function)
-        return None if partial.keywords else annotated(partial.func, position=_shifted(position, len(partial.args)))
-    if inspect.ismethod(function):
-        return annotated(function.__func__, position=_shifted(position, 1))
-    if not inspect.isfunction(function):
-        call: object = type(function).__dict__.get("__call__")
-        return annotated(call, position=_shifted(position, 1)) if inspect.isfunction(call) else None
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    if position >= len(names):
-        return None
-    return _meaning(function, "return" if position < 0 else names[position], position)
-
-
-def _shifted(position: int, bound: int) -> int:
-    return position if position < 0 else position + bound
-
-
-def _meaning(function: types.FunctionType, name: str, position: int) -> object | None:
-    """Return what an annotation means, from the cache where every closure of the code agrees on it."""
-    code = function.__code__
-    annotation: object = function.__annotations__.get(name)
-    if not isinstance(annotation, str) or any(variable in annotation for variable in code.co_freevars):
-        return _without_terminated(_evaluate(function, name, annotation))
-    entry = _evaluated.get(id(code))
-    if entry is None or entry[0]() is not code:
-        entry = _evaluated[id(code)] = (weakref.ref(code, functools.partial(_forget, id(code))), {})
-    if position not in entry[1]:
-        entry[1][position] = _without_terminated(_evaluate(function, name, annotation))
-    return entry[1][position]
-
-
-def _forget(identity: int, gone: weakref.ref[types.CodeType]) -> None:
-    if identity in _evaluated and _evaluated[identity][0] is gone:
-        del _evaluated[identity]
-
-
-def _evaluate(function: types.FunctionType, name: str, annotation: object) -> object | None:
-    try:
-        holder = types.SimpleNamespace(__annotations__={name: annotation})
-        hints = typing.get_type_hints(holder, function.__globals__, _enclosing(function), include_extras=True)
-    except Exception:  # an annotation is code of the user's: whatever it raises, the type is not known
-        return None
-    return typing.cast("object", hints[name])
-
-
-def _enclosing(function: types.FunctionType) -> dict[str, object]:
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-    return {name: typing.cast("object", cell.cell_contents) for name, cell in cells}
+def task(main: Callable[[C, Inbox[M]], Awaitable[None]]) -> Behavior[M]:
+    """Return the behaviour that runs ``main(ctx, inbox)``, typed by its inbox."""
+    return Task(cast("Main", main))
 
 
 def _argument(form: object | None) -> object | None:
     """Return ``M`` of ``Behavior[M]``, ``ActorContext[M]`` or ``Inbox[M]``."""
-    arguments = typing.get_args(form)
-    return _without_terminated(arguments[0]) if len(arguments) == 1 else None
-
-
-def _without_terminated(form: object | None) -> object | None:
-    if form is Terminated or form is type(None) or isinstance(form, TypeVar):
-        return None
-    if typing.get_origin(form) not in (types.UnionType, typing.Union):
-        return form
-    members = tuple(member for member in typing.get_args(form) if member is not Terminated)
-    return typing.Union[members] if members else None  # noqa: UP007  # a union made at run time
+    arguments = get_args(form)
+    return without_terminated(arguments[0]) if len(arguments) == 1 else None

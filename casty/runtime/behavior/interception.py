@@ -6,54 +6,36 @@ task-style behaviour gets an inbox that asks the interceptors about each message
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import trio
 
 from casty.errors import CastyError
 from casty.refs import ActorRef
 from casty.runtime.behavior import behavior as forms
-from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior
+from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, ReceiveTarget
 from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.mailbox import NOTHING
 from casty.runtime.messaging.ref import tell_or_drop
 
-if TYPE_CHECKING:
-    from casty.runtime.actor.context import ActorContext
-
 M = TypeVar("M")
-M_contra = TypeVar("M_contra", contravariant=True)
 
 
-class ReceiveTarget(Protocol[M_contra]):
-    """What an interceptor is in front of: ``await target(message)`` passes a message on.
+class LoggingContext(Protocol):
+    """A context by its log: all that a spy needs of one."""
 
-    Returns the behaviour's answer, for the interceptor to return. A task-style behaviour answers
-    ``same`` and handles the message afterwards.
-    """
-
-    def __call__(self, message: M_contra, /) -> Awaitable[Behavior[M_contra]]:
-        """Pass a message on to the next interceptor, or to the behaviour.
-
-        Parameters:
-            message: The message as it came, or another one in its place.
-
-        Returns:
-            The behaviour's answer, to be awaited.
-        """
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that names the actor."""
         ...
 
 
-Interceptor: TypeAlias = "Callable[[ActorContext[M], M, ReceiveTarget[M]], Awaitable[Behavior[M]]]"
-
-
-def intercept_handler(
-    handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: ActorContext[object]
-) -> forms.Handler:
+def intercept_handler(handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: object) -> forms.Handler:
     """Return a handler that asks ``interceptors``, outermost first, and then the one it is given."""
     for interceptor in reversed(interceptors):
         handler = _around(interceptor, cast("ReceiveTarget[object]", partial(handler, ctx)))
@@ -61,17 +43,17 @@ def intercept_handler(
 
 
 def _around(interceptor: forms.Interceptor, target: ReceiveTarget[object]) -> forms.Handler:
-    async def around(ctx: ActorContext[object], message: object) -> Behavior[object]:
+    async def around(ctx: object, message: object) -> Behavior[object]:
         return await interceptor(ctx, message, target)
 
-    return cast("forms.Handler", around)
+    return around
 
 
-def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor]) -> forms.Main:
-    """Return a main that reads from an inbox behind ``interceptors``."""
+def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor], path: str) -> forms.Main:
+    """Return a main that reads from an inbox behind ``interceptors``; ``path`` names the actor in errors."""
 
-    async def behind(ctx: ActorContext[object], inbox: Inbox[object]) -> object:
-        return await main(ctx, InterceptedInbox(inbox, interceptors, ctx))
+    async def behind(ctx: object, inbox: Inbox[object]) -> object:
+        return await main(ctx, InterceptedInbox(inbox, interceptors, ctx, path))
 
     return behind
 
@@ -79,10 +61,11 @@ def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor]) 
 class InterceptedInbox(Inbox[M]):
     """An inbox that yields what its interceptors pass on."""
 
-    __slots__ = ("_chain", "_ctx", "_done", "_inner", "_passed", "_unfinished")
+    __slots__ = ("_chain", "_ctx", "_done", "_inner", "_passed", "_path", "_unfinished")
 
-    def __init__(self, inner: Inbox[M], interceptors: Sequence[forms.Interceptor], ctx: ActorContext[object]) -> None:
+    def __init__(self, inner: Inbox[M], interceptors: Sequence[forms.Interceptor], ctx: object, path: str) -> None:
         self._inner = inner
+        self._path = path
         self._ctx = ctx
         self._passed: deque[object] = deque()
         self._chain = intercept_handler(self._pass, interceptors, ctx)
@@ -112,8 +95,7 @@ class InterceptedInbox(Inbox[M]):
 
     def receive_nowait(self) -> M:
         raise RuntimeError(
-            f"receive_nowait() does not wait, and the interceptors of {self._ctx.self.path} may: use `await "
-            "inbox.receive()`"
+            f"receive_nowait() does not wait, and the interceptors of {self._path} may: use `await inbox.receive()`"
         )
 
     def close(self) -> None:
@@ -139,19 +121,19 @@ class InterceptedInbox(Inbox[M]):
             self._done = True
         elif answer is not SAME:
             raise TypeError(
-                f"an interceptor of {self._ctx.self.path} must answer Behaviors.same() or Behaviors.stopped(), "
+                f"an interceptor of {self._path} must answer Behaviors.same() or Behaviors.stopped(), "
                 f"because the behaviour is a task; got {answer!r}"
             )
 
-    async def _pass(self, ctx: ActorContext[object], message: object) -> Behavior[object]:
+    async def _pass(self, ctx: object, message: object) -> Behavior[object]:
         self._passed.append(message)
         return SAME
 
 
-def spying_for(ref: ActorRef[M]) -> Interceptor[M]:
+def spying_for(ref: ActorRef[M]) -> Callable[[LoggingContext, M, ReceiveTarget[M]], Awaitable[Behavior[M]]]:
     """Return an interceptor that tells ``ref`` every message before it is handled."""
 
-    async def see(ctx: ActorContext[M], message: M, target: ReceiveTarget[M]) -> Behavior[M]:
+    async def see(ctx: LoggingContext, message: M, target: ReceiveTarget[M]) -> Behavior[M]:
         try:
             tell_or_drop(ref, message)
         except CastyError as error:  # not to be written as bytes: the actor must not suffer from it

@@ -15,7 +15,8 @@ from types import BuiltinFunctionType, CodeType, CoroutineType
 from typing import Final, ParamSpec, TypeVar, cast, get_origin
 
 from casty.config.validation import check_callable
-from casty.runtime.behavior.behavior import SAME, Behavior, annotated
+from casty.runtime.annotations import annotated
+from casty.runtime.behavior.behavior import SAME, Behavior
 from casty.runtime.messaging.inbox import Inbox
 
 P = ParamSpec("P")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Never
 
-from casty.runtime.messaging.timers import TimerEntry, TimerQueue
+from casty.runtime.deadlines import TimerEntry, TimerQueue
 
 if TYPE_CHECKING:
     from casty.runtime.messaging.ask import AskRef

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from casty.runtime.behavior.behavior import annotated
+from casty.runtime.annotations import annotated
 from casty.runtime.events import NO_SUCH_ACTOR
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.channel import ChannelStatistics

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from casty.runtime.deadlines import TimerEntry
 from casty.runtime.messaging.mailbox import NOTHING
-from casty.runtime.messaging.timers import TimerEntry
 
 if TYPE_CHECKING:
     from casty.runtime.actor.cell import Cell

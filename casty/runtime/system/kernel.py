@@ -17,6 +17,7 @@ from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, 
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.actor.children import Children
+from casty.runtime.deadlines import TimerQueue
 from casty.runtime.events import (
     ACTOR_STOPPED,
     ILL_TYPED,
@@ -40,7 +41,7 @@ from casty.runtime.messaging.ask_wheel import AskWheel
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.messaging.named_refs import InlineRef, PathRef
 from casty.runtime.messaging.ref import AskableRef, OwnRef
-from casty.runtime.messaging.timers import Scheduler, SchedulerCmd, TimerQueue
+from casty.runtime.messaging.timers import Scheduler, SchedulerCmd
 from casty.runtime.system.event_stream import EventStream
 from casty.runtime.system.shutdown import Shutdown
 from casty.runtime.system.statistics import SystemStatistics, statistics_of

@@ -270,7 +270,9 @@ class BehaviorTestKit(Generic[M]):
                     self._handler = intercept_handler(handler, self._interceptors, self._context)
                     return True
                 case forms.Task(main):
-                    self._main = Stepper(_run_main(intercept_main(main, self._interceptors), self._context))
+                    self._main = Stepper(
+                        _run_main(intercept_main(main, self._interceptors, self._context.self.path), self._context)
+                    )
                     return True
                 case forms.Setup(factory, _):
                     behavior = await factory(self._context)

@@ -11,8 +11,7 @@ from casty.protocol.actor.supervision import Restart
 from casty.refs import ActorRef
 from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
-from casty.runtime.behavior.behavior import Behavior
-from casty.runtime.behavior.interception import ReceiveTarget
+from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.events import ActorFailed, Terminated
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.system import ActorSystem
