@@ -30,7 +30,7 @@ class OpenAsks:
     def link_lost(self, peer: UniqueAddress) -> None:
         """Take note of the end of a link for messages between actors."""
         if self._is_member(peer):
-            self._latest[peer] = self._kernel.ask_serial
+            self._latest[peer] = self._kernel.counters.asks
 
     def fail(self, gone: UniqueAddress) -> None:
         """End the asks whose requests went to a removed run, and to nobody else able to answer.

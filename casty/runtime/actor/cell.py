@@ -103,7 +103,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         self.ref = ref_to(self, self.kernel.config)
-        self.kernel.actors += 1
+        self.kernel.counters.actors += 1
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "stopping" if self.stopping else "running" if self.started else "starting"
@@ -261,7 +261,7 @@ class Cell:
         if not await become(self, self.behavior):
             return False
         if cause is not None:
-            self.kernel.restarts += 1
+            self.kernel.counters.restarts += 1
             for hook in list(self.hooks or ()):
                 if hook.post_restart is not None:
                     await hook.post_restart(self.context)
@@ -271,8 +271,8 @@ class Cell:
 
     async def _receive(self) -> None:
         """Handle messages and signals until one of them ends it."""
-        kernel, mailbox, context = self.kernel, self.mailbox, self.context
-        task, now, source = trio.lowlevel.current_task(), kernel.now, mailbox.source()
+        mailbox, context, counters = self.mailbox, self.context, self.kernel.counters
+        task, now, source = trio.lowlevel.current_task(), self.kernel.now, mailbox.source()
         message: object = NOTHING
         count, started = 0, now()
         answer: Behavior[Never]
@@ -291,7 +291,7 @@ class Cell:
                     if mailbox.flows is not None and mailbox.flows.by_sender:
                         source = mailbox.source()
                         continue
-                    kernel.delivered += count
+                    counters.delivered += count
                     count = 0
                     if self.idle is not None:
                         self.idle.rest()
@@ -312,7 +312,7 @@ class Cell:
                 if kind is Request or kind is TerminatedNotice:
                     message = opened(self, message)
                     if message is NOTHING:
-                        kernel.delivered -= 1  # counted with the batch
+                        counters.delivered -= 1  # counted with the batch
                         answer = SAME
                     else:
                         answer = await handler(context, message)
@@ -324,7 +324,7 @@ class Cell:
                         return
                 message = NOTHING
                 if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
-                    kernel.delivered += count
+                    counters.delivered += count
                     count = 0
                     await trio.lowlevel.checkpoint()
                     started = now()
@@ -334,17 +334,17 @@ class Cell:
             self.in_hand, self.request = message, None
             raise
         finally:
-            kernel.delivered += count
+            counters.delivered += count
 
     async def _handle_signals(self) -> bool:
         """Handle every signal there is, in batches as messages; False when the actor is to stop."""
-        kernel, now = self.kernel, self.kernel.now
+        counters, now = self.kernel.counters, self.kernel.now
         count, started = 0, now()
         while (message := self.take_signal()) is not NOTHING:
             if message is STOP or self.handler is None:
                 return False
-            kernel.delivered += 1
-            kernel.signals += 1
+            counters.delivered += 1
+            counters.signals += 1
             if not await self._follow(await self.handler(self.context, message), message):
                 return False
             count += 1

@@ -138,7 +138,7 @@ class StashBuffer(Generic[M]):
             request.queue(self._cell)
             message = request
         self._messages.append(message)
-        self._cell.kernel.delivered -= 1  # it waits again
+        self._cell.kernel.counters.delivered -= 1  # it waits again
         self._cell.mailbox.stashed[self] = self._messages
 
     def _give_back(self, messages: list[object]) -> None:

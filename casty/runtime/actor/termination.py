@@ -159,7 +159,7 @@ def _end(cell: Cell) -> None:
     """Give the name back and tell everybody who wants to know. Nothing here waits."""
     kernel = cell.kernel
     cell.ended = True
-    kernel.actors -= 1
+    kernel.counters.actors -= 1
     _drop_adapters(cell)
     del kernel.targets[cell.path]
     if cell.family is not None:

@@ -141,7 +141,7 @@ def opened_end(watcher: Cell, notice: TerminatedNotice) -> object:
     told = awaited(watcher, notice.terminated)
     if told is None:
         return NOTHING
-    watcher.kernel.signals += 1
+    watcher.kernel.counters.signals += 1
     return told
 
 

@@ -229,7 +229,8 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
             busy = cell.task
             if busy is task or (busy is not None and type(busy.custom_sleep_data) in SLEEPS):
                 _refuse_circle(cell, task)
-    kernel.ask_serial = serial = kernel.ask_serial + 1
+    counters = kernel.counters
+    counters.asks = serial = counters.asks + 1
     number = kernel.tokens.take()
     slot: AskRef[R] = AskRef(kernel, serial, number)
     kernel.asks[serial] = slot
@@ -265,7 +266,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     if type(answer) in UNANSWERED:
         if isinstance(answer, Refused):
             raise answer.error
-        kernel.asks_timed_out += 1
+        counters.asks_timed_out += 1
         raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s{slot.trail}")
     return cast("R", answer)
 
@@ -285,7 +286,7 @@ async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) ->
         raise ValueError(f"timeout must be a number of seconds, math.inf for no limit, got {timeout!r}")
     check_ref(ref, "ask")
     await trio.lowlevel.checkpoint()
-    kernel.asks_timed_out += 1
+    kernel.counters.asks_timed_out += 1
     was = f"over {-timeout:.3g} s before" if timeout < 0 else "0 s"
     raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was {was}")
 

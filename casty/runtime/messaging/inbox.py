@@ -142,7 +142,7 @@ class Inbox(ReceiveHandle[M]):
                 if message is STOP:
                     break
                 if message is not NOTHING:
-                    cell.kernel.signals += 1
+                    cell.kernel.counters.signals += 1
             if message is NOTHING:
                 source = mailbox.front or mailbox.messages
                 if source and not mailbox.senders:  # not by `take`: a call less for each message, 3 % of a tell
@@ -164,7 +164,7 @@ class Inbox(ReceiveHandle[M]):
                 elif message is PILL:
                     if mailbox.flows and mailbox.put_before(PILL):
                         continue
-                    cell.kernel.delivered += 1
+                    cell.kernel.counters.delivered += 1
                     break
             if not self._count:
                 self._started = cell.kernel.now()
@@ -172,7 +172,7 @@ class Inbox(ReceiveHandle[M]):
             if message is NOTHING:
                 return SKIPPED
             cell.in_hand = message
-            cell.kernel.delivered += 1
+            cell.kernel.counters.delivered += 1
             return message
         self._ended = True
         cell.in_hand = NOTHING

@@ -269,7 +269,7 @@ class LocalRef(OwnRef[M_contra]):
             self.tell(message)
             await trio.lowlevel.checkpoint()
         elif self._mailbox.is_full and self._mailbox.lets_wait and self._is_own_handler():
-            self.cell.kernel.rejected += 1
+            self.cell.kernel.counters.rejected += 1
             raise MailboxFull(self._own_refusal())
         else:
             await self.put(message)
@@ -327,7 +327,7 @@ class LocalRef(OwnRef[M_contra]):
         if self._mailbox.closed:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
         elif not self._mailbox.offer(message) and not self.cell.overflow(message):
-            self.cell.kernel.rejected += 1
+            self.cell.kernel.counters.rejected += 1
             raise MailboxFull(_refusal(self.cell))
 
 
@@ -346,7 +346,7 @@ def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
     except MailboxFull:
         if not isinstance(ref, OwnRef):
             raise
-        ref.kernel.rejected -= 1
+        ref.kernel.counters.rejected -= 1
         ref.kernel.dead_letter(message, ref, MAILBOX_FULL)
 
 
@@ -359,7 +359,7 @@ def request_or_drop(ref: AskableRef[Never], request: Request) -> None:
     except MailboxFull:
         if not isinstance(ref, OwnRef):
             raise
-        ref.kernel.rejected -= 1
+        ref.kernel.counters.rejected -= 1
         ref.kernel.dead_letter(request, ref, MAILBOX_FULL)
 
 

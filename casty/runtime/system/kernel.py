@@ -17,6 +17,7 @@ from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, 
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.actor.children import Children
+from casty.runtime.counters import Counters
 from casty.runtime.deadlines import TimerQueue
 from casty.runtime.events import (
     ACTOR_STOPPED,
@@ -40,11 +41,11 @@ from casty.runtime.messaging.ask import AskRef, asker_of, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.messaging.named_refs import InlineRef, PathRef
-from casty.runtime.messaging.ref import AskableRef, OwnRef
+from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef
 from casty.runtime.messaging.timers import Scheduler, SchedulerCmd
 from casty.runtime.system.event_stream import EventStream
 from casty.runtime.system.shutdown import Shutdown
-from casty.runtime.system.statistics import SystemStatistics, statistics_of
+from casty.runtime.system.statistics import SystemStatistics
 from casty.runtime.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -134,18 +135,11 @@ class Kernel:
         self.scheduler = Scheduler(self.timer_queue)
         self.targets: dict[str, OwnRef[Never]] = {}
         """Everything with a path that messages can be told to, asks excepted."""
-        self.ask_serial = 0
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False
         self.watchdog: Watchdog | None = None
         """Put here by itself; what it saw is told when the system has ended."""
-        self.delivered = 0
-        self.signals = 0
-        self.rejected = 0
-        self.restarts = 0
-        self.asks_timed_out = 0
-        self.actors = 0
-        self.dead_letters: dict[DeadLetterReason, int] = {}
+        self.counters = Counters()
         self.is_stranger: Callable[[UniqueAddress], bool] = _nobody
         """Whether a node is no member; the cluster puts it here."""
         self.arriving: tuple[object, int] | None = None
@@ -222,7 +216,7 @@ class Kernel:
             shown = shown or self.summary_of(message, listed)
             if message is NOTHING:  # it was a dead letter when it was withdrawn
                 return
-        self.dead_letters[reason] = self.dead_letters.get(reason, 0) + 1
+        self.counters.note_dead_letter(reason)
         said = f"{reason}: {particulars}" if particulars else reason
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
             if self.arriving is not None:
@@ -297,5 +291,19 @@ class Kernel:
             slot.refuse(AskFailed(f"no reply in time: the system {self.name!r} has ended", "system_ended"))
 
     def statistics(self) -> SystemStatistics:
-        """Return the counters."""
-        return statistics_of(self)
+        """Return the counters as they are now; looks at every mailbox."""
+        counters = self.counters
+        waiting = {ref.path: len(ref.mailbox) for ref in self.targets.values() if isinstance(ref, LocalRef)}
+        return SystemStatistics(
+            actors=counters.actors,
+            messages_delivered=counters.delivered,
+            dead_letters=dict[str, int](counters.dead_letters.items()),
+            asks_pending=len(self.asks),
+            timers=len(self.timer_queue),
+            signals_delivered=counters.signals,
+            messages_rejected=counters.rejected,
+            asks=counters.asks,
+            asks_timed_out=counters.asks_timed_out,
+            restarts=counters.restarts,
+            mailboxes={path: count for path, count in waiting.items() if count},
+        )

@@ -7,12 +7,10 @@ system counts anyway, so a system that nobody watches pays nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
+from casty.runtime.system.statistics import SystemStatistics
 from casty.schema.names import message
-
-if TYPE_CHECKING:
-    from casty.runtime.system.kernel import Kernel
 
 
 @message("casty.Metric")
@@ -97,9 +95,8 @@ SYSTEM_METRICS: Final = (
 """All that a system has without a cluster."""
 
 
-def collect_system(kernel: Kernel, metrics: Metrics) -> None:
-    """Hand over the figures of a system as they are now; looks at every mailbox."""
-    statistics = kernel.statistics()
+def collect_system(statistics: SystemStatistics, metrics: Metrics) -> None:
+    """Hand over the figures of a system."""
     metrics.gauge(ACTORS, statistics.actors)
     metrics.counter(MESSAGES_DELIVERED, statistics.messages_delivered)
     metrics.counter(SIGNALS_DELIVERED, statistics.signals_delivered)

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from casty.runtime.messaging.ref import LocalRef
 from casty.schema.names import message
-
-if TYPE_CHECKING:
-    from casty.runtime.system.kernel import Kernel
 
 
 @message("casty.SystemStatistics")
@@ -49,21 +44,3 @@ class SystemStatistics:
     def mailbox_size(self) -> int:
         """How many messages wait in all mailboxes together."""
         return sum(self.mailboxes.values())
-
-
-def statistics_of(kernel: Kernel) -> SystemStatistics:
-    """Return the counters as they are now; looks at every mailbox."""
-    waiting = {ref.path: len(ref.cell.mailbox) for ref in kernel.targets.values() if isinstance(ref, LocalRef)}
-    return SystemStatistics(
-        actors=kernel.actors,
-        messages_delivered=kernel.delivered,
-        dead_letters=dict[str, int](kernel.dead_letters.items()),
-        asks_pending=len(kernel.asks),
-        timers=len(kernel.timer_queue),
-        signals_delivered=kernel.signals,
-        messages_rejected=kernel.rejected,
-        asks=kernel.ask_serial,
-        asks_timed_out=kernel.asks_timed_out,
-        restarts=kernel.restarts,
-        mailboxes={path: count for path, count in waiting.items() if count},
-    )

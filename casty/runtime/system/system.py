@@ -80,7 +80,7 @@ class ActorSystem:
 
     def __repr__(self) -> str:
         state = "not entered" if self._kernel_or_none is None else "stopped" if self._stopped.is_set() else "running"
-        actors = 0 if self._kernel_or_none is None else self._kernel_or_none.actors
+        actors = 0 if self._kernel_or_none is None else self._kernel_or_none.counters.actors
         return f"<{type(self).__name__} {self.name} {state} actors={actors}>"
 
     # The block
@@ -425,7 +425,7 @@ class ActorSystem:
         Parameters:
             metrics: Receiver of each figure.
         """
-        collect_system(self._kernel, metrics)
+        collect_system(self._kernel.statistics(), metrics)
 
     # For subclasses and the layers above
 
