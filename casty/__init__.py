@@ -77,9 +77,7 @@ from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.protocol.state.vector_clock import VectorClock
 from casty.refs import ActorRef, ServiceKey
 from casty.routers import Routers
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
-from casty.runtime.actor.timer_scheduler import TimerScheduler
 from casty.runtime.actor.watching import Watching
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.events import (
@@ -101,10 +99,12 @@ from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.signals import PoisonPill
 from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick
 from casty.runtime.routing import PoolRouter
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.metrics import Metric, Metrics
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.statistics import SystemStatistics
 from casty.runtime.system.system import ActorSystem
+from casty.runtime.system.timer_scheduler import TimerScheduler
 from casty.schema.names import message
 from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network

@@ -7,9 +7,7 @@ from typing import Never, TypeVar, cast
 
 from casty.protocol.actor.supervision import SupervisionStrategy
 from casty.refs import ActorRef, ServiceKey, check_key, check_ref
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
-from casty.runtime.actor.timer_scheduler import TimerScheduler
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.behavior.interception import spying_for
@@ -26,6 +24,8 @@ from casty.runtime.behavior.signatures import (
     check_function,
 )
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
+from casty.runtime.system.timer_scheduler import TimerScheduler
 
 M = TypeVar("M")
 

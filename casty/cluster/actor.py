@@ -34,13 +34,13 @@ from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, Start, WorkFinished
 from casty.protocol.membership.machine import Topology
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.watching import add_watcher
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.system.context import ActorContext
 from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import KEPT_SECONDS
 

@@ -22,8 +22,8 @@ from casty.errors import CastyError, ConfigError
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.metrics import Metrics
 from casty.runtime.system.system import ActorSystem
 from casty.wire.frame import Lane

@@ -12,8 +12,8 @@ import trio
 from casty.cluster.extension import ClusterExtension, ExtensionNode, check_unused
 from casty.cluster.node import ClusterNode
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.metrics import Metric, Metrics
 from casty.runtime.system.system import ActorSystem
 

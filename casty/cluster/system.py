@@ -28,9 +28,9 @@ from casty.config.validation import (
 from casty.errors import ClusterTimeoutError, NodeDowned
 from casty.protocol.state.cluster_state import ClusterState
 from casty.refs import ActorRef, ServiceKey, check_key
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import task
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.metrics import Metrics
 from casty.runtime.system.system import ActorSystem, end_block, spawn_system_actor
 from casty.transport.manager.peers import RemoteTransport

@@ -11,9 +11,9 @@ from casty.config.validation import check_callable
 from casty.protocol.actor.routing import VIRTUAL_NODES, ConsistentHashing, RandomRouting, RoundRobin, Routing
 from casty.protocol.effects import Rng
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior, Composed, receive, setup
 from casty.runtime.events import NO_ROUTEE, Terminated
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import kernel_of
 
 M = TypeVar("M")

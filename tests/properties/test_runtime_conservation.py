@@ -16,13 +16,13 @@ from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
 from casty.errors import MailboxFull
 from casty.protocol.actor.supervision import Restart
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter, EventStreamSubscribe
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.named_refs import InlineRef
 from casty.runtime.messaging.ref import LocalRef
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 ACTORS = 3

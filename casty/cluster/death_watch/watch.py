@@ -31,13 +31,13 @@ from casty.protocol.messages.watching import (
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.watching import add_watcher
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.ask import describe
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.wire.frame import Lane
 
 Watch: TypeAlias = tuple[ActorRef[Never], ActorRef[Never]]

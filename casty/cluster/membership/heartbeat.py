@@ -17,10 +17,10 @@ from casty.protocol.failure_detector.monitor import (
     MarkReachable,
     MarkUnreachable,
 )
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 
 
 @dataclass(frozen=True, slots=True)

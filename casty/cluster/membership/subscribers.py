@@ -21,8 +21,8 @@ from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.errors import CastyError, EncodeError
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.events import Terminated
+from casty.runtime.system.context import ActorContext
 from casty.wire.encoded import EncodedMessage
 
 LOCAL_SUBSCRIBERS_MAX: Final = 4_096

@@ -50,12 +50,12 @@ from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot, p
 from casty.protocol.state.events import MemberEvent, UnreachableMember
 from casty.protocol.state.member import member_called
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.events import Publish as PublishEvent
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import fail_system
 from casty.schema.names import printable
 

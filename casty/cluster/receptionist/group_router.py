@@ -7,9 +7,9 @@ from typing import Any, Final, Generic, Never, TypeVar, cast
 
 from casty.cluster.receptionist.services import Listing, ReceptionistCmd, Subscribe
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import SAME, Behavior, receive, setup
 from casty.runtime.routing import Routees, Router
+from casty.runtime.system.context import ActorContext
 
 M = TypeVar("M")
 

@@ -23,11 +23,11 @@ from casty.protocol.receptionist.listings import Entries, Listings, Misfit, Name
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, TYPES_LENGTH_MAX, ServiceEntry
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.schema.names import printable
 
 OFFER_INTERVAL = 0.05

@@ -44,9 +44,9 @@ from casty.runtime.messaging.signals import PILL, STOP, ActorTimer, Failure, Idl
 
 if TYPE_CHECKING:
     from casty.refs import ActorRef, ServiceKey
-    from casty.runtime.actor.context import ActorContext
     from casty.runtime.actor.watching import Watcher
     from casty.runtime.messaging.ref import LocalRef
+    from casty.runtime.system.context import ActorContext
     from casty.runtime.system.kernel import Kernel
 
 

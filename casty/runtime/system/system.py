@@ -18,13 +18,13 @@ from casty.errors import ActorStoppedError, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.children import Children
-from casty.runtime.actor.context import spawn
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.messaging import ask as asking
 from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.messaging.timers import SchedulerCmd
+from casty.runtime.system.context import spawn
 from casty.runtime.system.event_stream import EVENTS_BUFFERED_MAX, Events
 from casty.runtime.system.kernel import Kernel, inside
 from casty.runtime.system.metrics import Metrics, collect_system

@@ -14,13 +14,13 @@ import trio
 
 from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, Inbox, Mailbox
 from casty.runtime.actor.cell import Cell
-from casty.runtime.actor.context import NAME_FORBIDDEN
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior.signatures import check_adapter, check_async_function, check_behavior, check_piped
 from casty.runtime.deadlines import check_delay
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.timers import SchedulerCmd
+from casty.runtime.system.context import NAME_FORBIDDEN
 from casty.testing.kit.effects import (
     AdapterMade,
     Cancelled,

@@ -14,9 +14,9 @@ from casty.errors import AskFailed
 from casty.protocol.actor.supervision import Restart
 from casty.refs import ActorRef, ServiceKey
 from casty.routers import Routers
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 from casty.testing import BehaviorTestKit, Spawned, Told
 

@@ -13,7 +13,6 @@ import trio.testing
 from casty.behaviors import Behaviors
 from casty.errors import ActorStoppedError
 from casty.refs import ActorRef, ServiceKey
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import (
     ActorFailed,
@@ -23,6 +22,7 @@ from casty.runtime.events import (
     EventStreamSubscribe,
     UnhandledMessage,
 )
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 REQUEST: ContextVar[str] = ContextVar("request")

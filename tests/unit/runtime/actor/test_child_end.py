@@ -15,10 +15,10 @@ from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
 from casty.errors import AskFailed, MailboxFull
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.signals import PoisonPill
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

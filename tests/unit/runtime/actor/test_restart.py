@@ -11,9 +11,9 @@ import trio.testing
 from casty.behaviors import Behaviors
 from casty.errors import RestartRequested
 from casty.protocol.actor.supervision import Restart
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed, ActorRestarted, ActorStarted, Terminated
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 from casty.testing import BehaviorTestKit, TestProbe
 

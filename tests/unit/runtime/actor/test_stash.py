@@ -10,11 +10,11 @@ from casty.behaviors import Behaviors
 from casty.errors import ActorStoppedError, AskFailed, StashOverflowError
 from casty.protocol.actor.supervision import Restart, Resume
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed, DeadLetter
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 from casty.testing import BehaviorTestKit
 

@@ -13,9 +13,9 @@ from casty.behaviors import Behaviors
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 

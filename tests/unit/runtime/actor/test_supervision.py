@@ -22,10 +22,10 @@ from casty.protocol.actor.supervision import (
     SupervisionStrategy,
 )
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed, ActorRestarted, ActorStarted, ActorStopped, DeadLetter, Terminated
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 PROMPT = Restart(100, backoff_min=0.0, backoff_jitter=0.0)

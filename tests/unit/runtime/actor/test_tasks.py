@@ -11,11 +11,11 @@ import trio.testing
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import SystemConfig
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.drive import drive
 from casty.runtime.events import ActorFailed, DeadLetter, Terminated
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

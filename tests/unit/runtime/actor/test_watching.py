@@ -14,9 +14,9 @@ from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.errors import MailboxFull
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import Terminated
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 

@@ -14,11 +14,11 @@ from casty.behaviors import Behaviors
 from casty.errors import DeathPactError
 from casty.protocol.actor.supervision import Resume
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.watching import Watching
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import Terminated, UnhandledMessage
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 QUIET = trio.testing.wait_all_tasks_blocked

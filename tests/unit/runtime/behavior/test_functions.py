@@ -14,10 +14,10 @@ from casty.behaviors import Behaviors
 from casty.cluster.system import ClusteredActorSystem
 from casty.protocol.actor.supervision import OneForOneStrategy
 from casty.routers import Routers
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import ActorFailed
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.system import ActorSystem
 from casty.testing import BehaviorTestKit, TestProbe

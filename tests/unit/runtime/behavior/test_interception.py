@@ -9,11 +9,11 @@ from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.protocol.actor.supervision import Restart
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.events import ActorFailed, Terminated
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 from casty.testing import BehaviorTestKit, TestProbe
 

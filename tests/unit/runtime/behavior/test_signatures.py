@@ -11,10 +11,10 @@ import pytest
 from casty.behaviors import Behaviors
 from casty.protocol.actor.supervision import Restart
 from casty.refs import ServiceKey
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

@@ -16,9 +16,9 @@ from casty.config import ClusterConfig, ClusterSettings, Mailbox, SystemConfig
 from casty.errors import ConfigError
 from casty.protocol.actor.supervision import Directive, Escalate, OneForOneStrategy, Restart, Resume, Stop
 from casty.routers import Routers
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed, DeadLetter, EventStreamSubscribe
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.system import ActorSystem
 from casty.transport.network.memory import MemoryNetwork

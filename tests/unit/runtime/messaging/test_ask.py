@@ -19,11 +19,11 @@ from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import SystemConfig
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, UnsentRequest
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 

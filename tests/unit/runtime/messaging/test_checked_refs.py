@@ -14,11 +14,11 @@ from casty.behaviors import Behaviors
 from casty.config import SystemConfig
 from casty.errors import AskFailed
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.messaging.checked_ref import classes_of
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.signals import PoisonPill
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 T = TypeVar("T")

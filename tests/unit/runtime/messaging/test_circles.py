@@ -13,9 +13,9 @@ import trio.testing
 from casty.behaviors import Behaviors
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

@@ -14,11 +14,11 @@ from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.errors import AskFailed, AskTimeoutError
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter, UnhandledMessage
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 

@@ -17,12 +17,12 @@ from casty.config import Mailbox
 from casty.errors import AskFailed
 from casty.protocol.actor.supervision import OneForOneStrategy
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
 from casty.runtime.messaging import requests
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.requests import LOOKED_AT_MIN
 from casty.runtime.messaging.signals import PoisonPill
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

@@ -14,11 +14,11 @@ from casty.cluster.remoting.local_transport import LocalTransport
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
 from casty.errors import ActorStoppedError, ConfigError, MailboxFull
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter, EventStreamSubscribe, Publish
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.timers import ScheduleOnce
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 DROP_NEW, DROP_OLDEST, REJECT, BACK_PRESSURE = MailboxOverflowStrategy

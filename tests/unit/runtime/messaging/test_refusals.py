@@ -15,12 +15,12 @@ from casty.config import Mailbox, SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, MailboxFull
 from casty.protocol.actor.supervision import Restart, Resume
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter
 from casty.runtime.messaging.ask import REASON_LENGTH_MAX, AskRef, ErrorReply
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.signals import PoisonPill
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
 QUIET = trio.testing.wait_all_tasks_blocked

@@ -10,11 +10,11 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.mailbox import BATCH_MESSAGES
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 Message = str | Terminated

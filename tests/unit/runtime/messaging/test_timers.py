@@ -7,13 +7,13 @@ import trio
 import trio.testing
 
 from casty.behaviors import Behaviors
-from casty.runtime.actor.context import ActorContext
-from casty.runtime.actor.timer_scheduler import TimerScheduler
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.deadlines import TimerQueue
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
+from casty.runtime.system.timer_scheduler import TimerScheduler
 
 Seen = list[tuple[float, object]]
 

@@ -13,8 +13,8 @@ from casty.behaviors import Behaviors
 from casty.config import SystemConfig
 from casty.errors import ConfigError
 from casty.protocol.actor.supervision import Restart
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 PROGRAM = textwrap.dedent(

@@ -17,10 +17,10 @@ from casty.config import Mailbox, SystemConfig
 from casty.errors import AskFailed
 from casty.refs import ActorRef
 from casty.runtime.actor.cell import Cell
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

@@ -11,9 +11,9 @@ import trio.testing
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.system import shutdown
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.system import ActorSystem
 

@@ -17,10 +17,10 @@ from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.errors import CastyError
 from casty.protocol.actor.supervision import Stop
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe, EventStreamUnsubscribe, Publish
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, fail_system, kernel_of
 
 

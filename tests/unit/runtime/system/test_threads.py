@@ -12,9 +12,9 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.refs import ActorRef
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.system import ActorSystem
 from casty.testing import no_leaks

@@ -11,8 +11,8 @@ import trio.testing
 
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
-from casty.runtime.actor.context import ActorContext
 from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
 
 

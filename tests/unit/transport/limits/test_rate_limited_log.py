@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from casty.address import ActorAddress, NodeAddress
-from casty.runtime.actor.context import ActorLog
+from casty.runtime.system.context import ActorLog
 from casty.transport.limits.rate_limited_log import (
     LINES_PER_SECOND_MAX,
     LINES_PER_SECOND_TOTAL,

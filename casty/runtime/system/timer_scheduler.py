@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from casty.runtime.actor.context import ActorContext
+    from casty.runtime.system.context import ActorContext
 
 M = TypeVar("M")
 
