@@ -34,7 +34,6 @@ from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, Start, WorkFinished
 from casty.protocol.membership.machine import Topology
 from casty.refs import ActorRef
-from casty.runtime.actor.watching import add_watcher
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
 from casty.runtime.events import Terminated
@@ -117,7 +116,7 @@ def guard(node: ClusterNode, ref: ActorRef[Never]) -> None:
     """Have the node fail when the actor behind the ref of ``_cluster`` ends before the node leaves."""
     actor = ref.owner() if isinstance(ref, OwnRef) else None
     if actor is not None:
-        add_watcher(actor, node.kernel.next_uid(), Guard(node))
+        actor.add_watcher(node.kernel.next_uid(), Guard(node))
 
 
 def _peers_behavior(node: ClusterNode, transport: RemoteTransport, inbound: Inbound) -> Behavior[Never]:

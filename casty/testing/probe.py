@@ -158,7 +158,8 @@ class TestProbe(Generic[M]):
             ValueError: ``ref`` cannot be watched.
         """
         assert isinstance(self._ref, LocalRef)
-        self._ref.cell.context.watch(ref)  # the context is there before the actor runs, its handler's is not
+        # The cell has its context before the actor runs, and hands it to the handler later.
+        cast("ActorContext[object]", self._ref.cell.context).watch(ref)
 
     async def expect_terminated(self, ref: ActorRef[Never], *, timeout: float = EXPECT_TIMEOUT) -> Terminated:
         """Take the end of an actor, with its cause; one that is not watched is watched from now on.

@@ -30,13 +30,12 @@ from casty.protocol.messages.watching import (
 )
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.refs import ActorRef
-from casty.runtime.actor.cell import Cell
-from casty.runtime.actor.watching import add_watcher
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.ask import describe
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.ports import Recipient
 from casty.runtime.system.context import ActorContext
 from casty.wire.frame import Lane
 
@@ -49,7 +48,7 @@ class PeerWatcher:
 
     __slots__ = ("_peer", "_serial", "_watch", "actor", "uid")
 
-    def __init__(self, watch: ActorRef[WatchCmd], peer: UniqueAddress, serial: int, actor: Cell) -> None:
+    def __init__(self, watch: ActorRef[WatchCmd], peer: UniqueAddress, serial: int, actor: Recipient) -> None:
         self._watch = watch
         self._peer = peer
         self._serial = serial
@@ -111,7 +110,7 @@ class WatchDriver:
                 actor = self._actor(path, uid)
                 if actor is not None:
                     watcher = self._attached[peer, serial] = PeerWatcher(self._ctx.self, peer, serial, actor)
-                    add_watcher(actor, watcher.uid, watcher)
+                    actor.add_watcher(watcher.uid, watcher)
             case Detach(peer, serial):
                 self._detach(self._attached.pop((peer, serial), None))
             case TellEnd((watcher, ref), reason):
@@ -127,13 +126,13 @@ class WatchDriver:
         self._attached.clear()
 
     def _detach(self, watcher: PeerWatcher | None) -> None:
-        if watcher is not None and watcher.actor.watchers is not None:
-            watcher.actor.watchers.pop(watcher.uid, None)
+        if watcher is not None:
+            watcher.actor.remove_watcher(watcher.uid)
 
     def _exists(self, message: WatchMessage) -> bool:
         return isinstance(message, WatchActor) and self._actor(message.path, message.uid) is not None
 
-    def _actor(self, path: str, uid: int) -> Cell | None:
+    def _actor(self, path: str, uid: int) -> Recipient | None:
         target = self._node.kernel.target(path, uid)
         return None if target is None else target.owner()
 

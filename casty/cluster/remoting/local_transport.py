@@ -114,10 +114,11 @@ class LocalTransport:
         asker: UniqueAddress | None,
     ) -> NoticeCode | None:
         """Hand over a message of a stranger; by way of an adapter too it waits where such messages wait."""
-        cell = target.owner()
-        if cell is None:
+        owner = target.owner()
+        local = None if owner is None else owner.ref
+        if not isinstance(local, LocalRef):
             is_taken = target.deliver(message)
-        elif cell.mailbox.closed:
+        elif local.mailbox.closed:
             is_taken = False
         else:
             is_taken = True
@@ -126,7 +127,7 @@ class LocalTransport:
             if message is not NOTHING:
                 request = Request(message, inf, 0) if wait is None else self._request(message, wait, asker)
                 request.origin = receive_backpressure.origin()
-                cell.ref.take_of_stranger(request)
+                local.take_of_stranger(request)
         if is_taken is False:
             self.refused += 1
             return "no_actor"

@@ -8,13 +8,12 @@ ones wait for the next link, or another run has them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Never
 
 from casty.address import UniqueAddress
 from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.errors import AskFailed
 from casty.runtime.messaging.mailbox import Request
-from casty.runtime.messaging.ref import AskableRef
+from casty.runtime.ports import FarRef
 from casty.runtime.system.kernel import Kernel
 
 
@@ -52,7 +51,7 @@ class OpenAsks:
         others = [ref for ref, was_there in zip(request.far, is_there, strict=True) if not was_there]
         return any(is_there) and not any(ref.is_known() for ref in others)
 
-    def _led_to(self, ref: AskableRef[Never], gone: UniqueAddress, is_early: bool) -> bool:
+    def _led_to(self, ref: FarRef, gone: UniqueAddress, is_early: bool) -> bool:
         run = ref.run if isinstance(ref, RemoteRef) else None
         return run == gone or (is_early and run == UniqueAddress(gone.address, 0))
 

@@ -8,46 +8,44 @@ overtake the mailbox. The end of a watched actor waits in the mailbox, behind wh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Never
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
+from typing import Final, Never
 
 import trio
 
-from casty.config import MailboxOverflowStrategy
-from casty.errors import DeathPactError
-from casty.protocol.actor.supervision import Directive, RestartBudget, SupervisionStrategy
-from casty.runtime.actor.becoming import become
+from casty.errors import DeathPactError, RestartRequested
+from casty.protocol.actor.supervision import Directive, RestartBudget
+from casty.refs import ServiceKey
+from casty.runtime.actor.actor_ports import ActorKernel
+from casty.runtime.actor.actor_timers import ActorTimer, ActorTimers
 from casty.runtime.actor.children import Children
+from casty.runtime.actor.life import FailureDecision, Life
 from casty.runtime.actor.supervisor import (
-    FailureDecision,
     decide_failure,
     fail_late,
-    record_failure,
     refuse_in_hand,
     report_cut,
     restart_by_choice,
 )
 from casty.runtime.actor.termination import end_life, finish
-from casty.runtime.behavior import behavior as forms
+from casty.runtime.actor.watching import Watches
 from casty.runtime.behavior.behavior import RESTART, SAME, STOPPED, UNHANDLED, Behavior
 from casty.runtime.behavior.signatures import check_end
 from casty.runtime.deadlines import TimerEntry
-from casty.runtime.events import MAILBOX_FULL, ActorRestarted, Terminated, UnhandledMessage
+from casty.runtime.events import ActorRestarted, ActorStarted, Terminated, UnhandledMessage
 from casty.runtime.messaging.checked_ref import ref_to
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request, payload
+from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import LocalRef
-from casty.runtime.messaging.requests import opened
-from casty.runtime.messaging.signals import PILL, STOP, ActorTimer, Failure, IdleTimer, Wakeup
+from casty.runtime.messaging.requests import open_request
+from casty.runtime.messaging.signals import PILL, STOP, Failure, Wakeup
+from casty.runtime.ports import Recipient, Watcher
 
-if TYPE_CHECKING:
-    from casty.refs import ActorRef, ServiceKey
-    from casty.runtime.actor.watching import Watcher
-    from casty.runtime.messaging.ref import LocalRef
-    from casty.runtime.system.context import ActorContext
-    from casty.runtime.system.kernel import Kernel
+ENDED: Final = Life()
+"""The life of all that have ended."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -58,24 +56,21 @@ class Cell:
     path: str
     behavior: Behavior[Never]
     mailbox: MessageQueue
-    kernel: Kernel
+    kernel: ActorKernel
     uid: int
+    make_context: InitVar[Callable[[Cell], object]]
     ref: LocalRef[object] = field(init=False)
-    context: ActorContext[object] = field(init=False)
+    context: object = field(init=False)
+    """What the behaviour's functions get as context."""
+    life: Life = field(init=False)
+    """All that a restart replaces."""
     control: deque[object] | None = None
     """Signals that wait. Made for the first one: an empty deque is a tenth of an actor."""
-    in_hand: object = NOTHING
-    """The message that was being handled when the life ended, or that main took last."""
-    request: Request | None = None
-    """What brought the message in hand, if its sender waits for a reply."""
     family: Children | None = None
-    timers: dict[Hashable, ActorTimer] | None = None
-    idle: IdleTimer | None = None
-    """The receive time-out among the timers."""
+    timers: ActorTimers | None = None
     adapters: list[str] | None = None
     watchers: dict[int, Watcher] | None = None
-    watching: dict[ActorRef[Never], ActorRef[Never]] | None = None
-    """The refs that Terminated will name, and those that they were watched by."""
+    watches: Watches | None = None
     waiters: trio.Event | None = None
     failure: Exception | None = None
     """What the actor failed with, once it is to stop."""
@@ -84,25 +79,17 @@ class Cell:
     ended: bool = False
     started: bool = False
     stop_requested: bool = False
-    handler: forms.Handler | None = None
-    main: forms.Main | None = None
-    inbox: Inbox[object] | None = None
-    hooks: list[forms.Lifecycle] | None = None
-    """Those of the present life whose pre_start has succeeded, outermost first."""
-    strategies: list[SupervisionStrategy] | None = None
-    interceptors: list[forms.Interceptor] | None = None
     budget: RestartBudget | None = None
-    services: list[ServiceKey[Never]] | None = None
     task: trio.lowlevel.Task | None = None
     kill_scope: trio.CancelScope | None = None
     cleanup_scope: trio.CancelScope | None = None
     pause_scope: trio.CancelScope | None = None
     cut: TimerEntry | None = None
-    _verdict: FailureDecision | None = None
-    """The failure that ends the present life, from when it is known until the next life begins."""
 
-    def __post_init__(self) -> None:
-        self.ref = ref_to(self, self.kernel.config)
+    def __post_init__(self, make_context: Callable[[Cell], object]) -> None:
+        self.ref = ref_to(self, self.mailbox)
+        self.context = make_context(self)
+        self.life = Life()
         self.kernel.counters.actors += 1
 
     def __repr__(self) -> str:
@@ -126,9 +113,10 @@ class Cell:
         if self.stop_requested or self.stopping:
             return
         self.stop_requested = True
-        if self.inbox is not None and not self.inbox.used:
+        inbox = self.life.inbox
+        if inbox is not None and not inbox.used:
             self._cancel_life()
-        elif self.inbox is not None or not self.mailbox.parked:
+        elif inbox is not None or not self.mailbox.parked:
             self._cut_later()
         if self.pause_scope is not None:
             self.pause_scope.cancel()
@@ -144,14 +132,14 @@ class Cell:
 
     def fail_from_outside(self, error: Exception) -> None:
         """Make ``error``, of a task, an adapter or a child, the actor's failure; ends the message in hand."""
-        if self.stopping or self._verdict is not None:
+        if self.stopping or self.is_failing:
             fail_late(self, error)
             return
         verdict = decide_failure(self, error)
         if verdict.decision.directive is not Directive.resume:
-            self._verdict = verdict
+            self.life.verdict = verdict
             self.signal(Failure(verdict.error))
-            if self.inbox is not None or not self.mailbox.parked:
+            if self.life.inbox is not None or not self.mailbox.parked:
                 self._cancel_life()
 
     @property
@@ -167,29 +155,46 @@ class Cell:
     @property
     def is_failing(self) -> bool:
         """Whether the present life has failed already and only has to end."""
-        return self._verdict is not None
+        return self.life.verdict is not None
 
     @property
     def is_condemned(self) -> bool:
         """Whether no life follows the present one."""
-        return self._verdict is not None and self._verdict.is_final
+        verdict = self.life.verdict
+        return verdict is not None and verdict.is_final
 
-    def overflow(self, message: object) -> bool:
-        """Deal with a message that found the mailbox full; False when the sender must be told."""
-        if self.mailbox.make_room() and self.mailbox.offer(message):
-            return True
-        match self.mailbox.overflow:
-            case MailboxOverflowStrategy.drop_new:
-                self.drop_full(message)
-            case MailboxOverflowStrategy.drop_oldest:
-                self.drop_full(self.mailbox.push_out_oldest(message))
-            case MailboxOverflowStrategy.reject | MailboxOverflowStrategy.back_pressure:
-                return False
-        return True
+    @property
+    def parent(self) -> Recipient | None:
+        """Who has spawned the actor; None at the root."""
+        return self.home.parent
 
-    def drop_full(self, message: object) -> None:
-        """Make a dead letter of a message that found no room."""
-        self.kernel.dead_letter(message, self.ref, MAILBOX_FULL)
+    @property
+    def is_task_style(self) -> bool:
+        """Whether the actor's code reads an inbox, and so may take messages while it waits."""
+        return self.life.main is not None
+
+    def is_read_by(self, inbox: object) -> bool:
+        """Return whether an inbox is that of the present life."""
+        return self.life.inbox is inbox
+
+    def message_type(self) -> object | None:
+        """Return what the actor takes; None where no annotation says so."""
+        return self.behavior.message_type()
+
+    def request_of(self, message: object) -> Request | None:
+        """Return what brought a message that the actor has taken, if its sender waits for a reply."""
+        return self.life.request_of(message)
+
+    def add_watcher(self, uid: int, watcher: Watcher) -> None:
+        """Have ``watcher`` told, under a number of its own, once the actor has ended."""
+        if self.watchers is None:
+            self.watchers = {}
+        self.watchers[uid] = watcher
+
+    def remove_watcher(self, uid: int) -> None:
+        """Forget a watcher."""
+        if self.watchers is not None:
+            self.watchers.pop(uid, None)
 
     async def until_ended(self) -> None:
         """Wait until the actor has ended."""
@@ -207,6 +212,56 @@ class Cell:
             else:
                 self.family.open_beside(self.task)
         return self.family
+
+    # Its parts, made where they are needed first
+
+    def own_timers(self) -> ActorTimers:
+        """Return the timers of the actor."""
+        if self.timers is None:
+            self.timers = ActorTimers(self)
+        return self.timers
+
+    def own_watches(self) -> Watches:
+        """Return what the actor watches."""
+        if self.watches is None:
+            self.watches = Watches(self)
+        return self.watches
+
+    def own_budget(self) -> RestartBudget:
+        """Return how often the actor may still be restarted."""
+        if self.budget is None:
+            self.budget = RestartBudget()
+        return self.budget
+
+    def add_adapter(self, ref: AdapterRef[Never]) -> None:
+        """Let messages for an adapter in, until the life ends."""
+        self.adapters = [*(self.adapters or ()), ref.path]
+        self.kernel.targets[ref.path] = ref
+
+    def announce(self, services: list[ServiceKey[Never]]) -> None:
+        """Publish that the actor has started, once, and offer it under its service keys."""
+        kernel = self.kernel
+        if not self.started:
+            self.started = True
+            if kernel.event_stream.wants(ActorStarted):
+                kernel.event_stream.publish(ActorStarted(self.ref))
+        for key in services:
+            if kernel.discovery is not None:
+                kernel.discovery(key, self.ref)
+
+    def record_failure(self, verdict: FailureDecision) -> None:
+        """Keep what an actor that stops has failed with, for the watchers and for the parent."""
+        if isinstance(verdict.error, RestartRequested):
+            return
+        self.failure = self.failure or verdict.error
+        if verdict.decision.directive is Directive.escalate:
+            self.escalated = [*(self.escalated or ()), verdict.error]
+
+    def drop_life(self) -> Life:
+        """Put an empty life in place of the present one, which is returned: it has ended but for its hooks."""
+        ended = self.life
+        self.life = Life(ended.strategies, ended.verdict)
+        return ended
 
     # Its life
 
@@ -229,40 +284,41 @@ class Cell:
                 if verdict.is_final:
                     break
                 if begins and self.stop_requested:
-                    record_failure(self, verdict)
+                    self.record_failure(verdict)
                     break
         finally:
             await finish(self)
 
     async def _live(self, begins: bool, cause: Exception | None) -> FailureDecision | None:
         """Live until something fails, which is returned and judged, or until the actor is to stop."""
-        self._verdict = None
+        life = self.life
+        life.verdict = None
         self.kill_scope = trio.CancelScope()
         try:
             with self.kill_scope:
                 if self.stop_requested or (begins and not await self._begin(cause)):
                     return None
-                if self.main is None:
+                if life.main is None:
                     await self._receive()
-                if self.main is not None and not self.stop_requested:
-                    self.inbox = Inbox(self)
-                    check_end(await self.main(self.context, self.inbox), self.path)
+                if life.main is not None and not self.stop_requested:
+                    life.inbox = Inbox(self, self.mailbox)
+                    check_end(await life.main(self.context, life.inbox), self.path)
         except Exception as error:  # the supervisor's boundary: an actor's failure ends here
-            if self._verdict is None:
-                self._verdict = decide_failure(self, error)
-            elif error is not self._verdict.error:
+            if life.verdict is None:
+                life.verdict = decide_failure(self, error)
+            elif error is not life.verdict.error:
                 fail_late(self, error)
-        if self._verdict is not None or self.kill_scope.cancelled_caught:
-            refuse_in_hand(self, self._verdict)
-        return self._verdict
+        if life.verdict is not None or self.kill_scope.cancelled_caught:
+            refuse_in_hand(self, life.verdict)
+        return life.verdict
 
     async def _begin(self, cause: Exception | None) -> bool:
         """Take on the behaviour that the actor was spawned with; False when it says to stop."""
-        if not await become(self, self.behavior):
+        if not await self.life.become(self.behavior, self):
             return False
         if cause is not None:
             self.kernel.counters.restarts += 1
-            for hook in list(self.hooks or ()):
+            for hook in list(self.life.hooks or ()):
                 if hook.post_restart is not None:
                     await hook.post_restart(self.context)
             if self.kernel.event_stream.wants(ActorRestarted):
@@ -271,13 +327,13 @@ class Cell:
 
     async def _receive(self) -> None:
         """Handle messages and signals until one of them ends it."""
-        mailbox, context, counters = self.mailbox, self.context, self.kernel.counters
+        life, mailbox, context, counters = self.life, self.mailbox, self.context, self.kernel.counters
         task, now, source = trio.lowlevel.current_task(), self.kernel.now, mailbox.source()
         message: object = NOTHING
         count, started = 0, now()
         answer: Behavior[Never]
         try:
-            while (handler := self.handler) is not None:
+            while (handler := life.handler) is not None:
                 if self.control:
                     message = NOTHING
                     if not await self._handle_signals():
@@ -293,8 +349,8 @@ class Cell:
                         continue
                     counters.delivered += count
                     count = 0
-                    if self.idle is not None:
-                        self.idle.rest()
+                    if self.timers is not None:
+                        self.timers.rest()
                     await trio.lowlevel.wait_task_rescheduled(mailbox.park(task))
                     mailbox.parked = False
                     started = now()
@@ -310,13 +366,13 @@ class Cell:
                     return
                 kind = type(message)
                 if kind is Request or kind is TerminatedNotice:
-                    message = opened(self, message)
+                    message = self._opened(message)
                     if message is NOTHING:
                         counters.delivered -= 1  # counted with the batch
                         answer = SAME
                     else:
                         answer = await handler(context, message)
-                        self.request = None
+                        life.request = None
                 else:
                     answer = await handler(context, message)
                 if answer is not SAME:
@@ -331,21 +387,47 @@ class Cell:
                     if mailbox.flows is not None and mailbox.flows.by_sender:
                         source = mailbox.next_turn()
         except BaseException:
-            self.in_hand, self.request = message, None
+            life.in_hand, life.request = message, None
             raise
         finally:
             counters.delivered += count
+
+    def _opened(self, wrapped: object) -> object:
+        """Return the message of a request or notice; NOTHING for one that is not to be handled."""
+        if type(wrapped) is not Request:
+            return self.open_end(wrapped) if isinstance(wrapped, TerminatedNotice) else wrapped
+        message = open_request(self, wrapped)
+        if message is not NOTHING:
+            self.life.request = wrapped
+        return message
+
+    def open_end(self, notice: TerminatedNotice) -> object:
+        """Return the Terminated to be handled now; NOTHING when the watch was given up meanwhile."""
+        self.mailbox.notice_taken()
+        if notice.terminated is None:
+            self.mailbox.take_turns()
+            return NOTHING
+        told = None if self.watches is None else self.watches.awaited(notice.terminated)
+        if told is None:
+            return NOTHING
+        self.kernel.counters.signals += 1
+        return told
+
+    def begin_wait(self) -> None:
+        """Take note that main waits for a message."""
+        if self.timers is not None:
+            self.timers.rest()
 
     async def _handle_signals(self) -> bool:
         """Handle every signal there is, in batches as messages; False when the actor is to stop."""
         counters, now = self.kernel.counters, self.kernel.now
         count, started = 0, now()
         while (message := self.take_signal()) is not NOTHING:
-            if message is STOP or self.handler is None:
+            if message is STOP or (handler := self.life.handler) is None:
                 return False
             counters.delivered += 1
             counters.signals += 1
-            if not await self._follow(await self.handler(self.context, message), message):
+            if not await self._follow(await handler(self.context, message), message):
                 return False
             count += 1
             if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
@@ -375,7 +457,7 @@ class Cell:
         if answer is SAME:
             return True
         if answer is RESTART:
-            self._verdict = restart_by_choice(self)
+            self.life.verdict = restart_by_choice(self)
             return False
         if answer is UNHANDLED:
             message = payload(message)
@@ -384,7 +466,7 @@ class Cell:
             if self.kernel.event_stream.wants(UnhandledMessage):
                 self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
             return True
-        return await become(self, answer) and self.main is None
+        return await self.life.become(answer, self) and self.life.main is None
 
     def _cancel_life(self) -> None:
         if self.kill_scope is not None:
@@ -401,7 +483,7 @@ class Cell:
     def forget_all(self) -> None:
         """Let go of everything, because refs keep the cell of an actor that has ended."""
         self.behavior = STOPPED
-        self.control = None
-        self.handler = self.main = self.inbox = self.hooks = self.task = self.watchers = None
-        self.failure = self.escalated = self._verdict = self.strategies = self.interceptors = self.budget = None
-        self.request = self.kill_scope = self.cleanup_scope = self.pause_scope = None
+        self.life = ENDED
+        self.control = self.task = self.watchers = self.timers = self.watches = None
+        self.failure = self.escalated = self.budget = None
+        self.kill_scope = self.cleanup_scope = self.pause_scope = None

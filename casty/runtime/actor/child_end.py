@@ -6,33 +6,30 @@ Owns that wait. The parent takes no message meanwhile, so whoever the child wait
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Never
+from typing import Never
 
 import trio
 
 from casty.refs import ActorRef, check_ref
-from casty.runtime.actor.watching import add_watcher
 from casty.runtime.deadlines import check_delay
 from casty.runtime.messaging.ask import EndWait
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.messaging.signals import PILL
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
+from casty.runtime.ports import Recipient
 
 
-def child_of(parent: Cell, ref: ActorRef[Never]) -> Cell | None:
+def child_of(parent: Recipient, ref: ActorRef[Never]) -> Recipient | None:
     """Return the living child behind ``ref``, None where it has ended. ValueError for any other actor."""
     parent.kernel.check_thread(f"stop {ref!r}")
     check_ref(ref, "stopped")
     child = ref.owner() if isinstance(ref, OwnRef) else None
-    is_child = ref.path.startswith(f"{parent.path}/") if child is None else child.home.parent is parent
+    is_child = ref.path.startswith(f"{parent.path}/") if child is None else child.parent is parent
     if not isinstance(ref, OwnRef) or not is_child:
         raise ValueError(f"{parent.path} waits for the end of its own children only, and {ref.path} is none: watch it")
     return child
 
 
-async def stopped(child: Cell | None, drain: float) -> None:
+async def stopped(child: Recipient | None, drain: float) -> None:
     """Have a child stop, ``drain`` seconds from now at the latest, and wait until it has ended."""
     check_delay("drain", drain, zero=True)
     if child is None:
@@ -50,14 +47,13 @@ async def stopped(child: Cell | None, drain: float) -> None:
         kernel.timer_queue.finish(late)
 
 
-async def _ended(child: Cell) -> None:
+async def _ended(child: Recipient) -> None:
     task, uid = trio.lowlevel.current_task(), child.kernel.next_uid()
     wait = EndWait(child, task)
-    add_watcher(child, uid, wait)
+    child.add_watcher(uid, wait)
 
     def forget(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        if child.watchers is not None:
-            child.watchers.pop(uid, None)
+        child.remove_watcher(uid)
         return trio.lowlevel.Abort.SUCCEEDED
 
     task.custom_sleep_data = wait

@@ -8,16 +8,13 @@ while the handler that spawned it still waits for something.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import trio
 
 from casty.errors import ActorStoppedError
+from casty.runtime.actor.actor_ports import ActorKernel
 from casty.runtime.behavior.signatures import expect_awaitable
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
-    from casty.runtime.system.kernel import Kernel
+from casty.runtime.ports import Recipient
 
 
 class Children:
@@ -36,7 +33,7 @@ class Children:
         "parent",
     )
 
-    def __init__(self, kernel: Kernel, parent: Cell | None) -> None:
+    def __init__(self, kernel: ActorKernel, parent: Recipient | None) -> None:
         self.kernel = kernel
         self.parent = parent
         self._nursery: trio.Nursery | None = None
@@ -45,7 +42,7 @@ class Children:
         self._childless: trio.Event | None = None
         self._keeps = False
         self._tasks: dict[int, trio.CancelScope] = {}
-        self.children: dict[str, Cell] = {}
+        self.children: dict[str, Recipient] = {}
         self.closed = False
         """Whether the actor is stopping, so that nobody new is taken in."""
 
@@ -64,10 +61,10 @@ class Children:
         self._released = trio.Event()
         self.kernel.start(home, self._host, (), f"{task.name} (host)")
 
-    def add(self, cell: Cell) -> None:
-        """Take a child in and start it."""
-        self.children[cell.path] = cell
-        self._start(cell.run, (), cell.path)
+    def add(self, child: Recipient, run: Callable[[], Awaitable[object]]) -> None:
+        """Take a child in and start its task, which is ``run``."""
+        self.children[child.path] = child
+        self._start(run, (), child.path)
 
     def start_task(self, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         """Run a function beside the actor, cancelled when the actor stops."""
@@ -158,7 +155,7 @@ class Children:
 
     @trio.lowlevel.enable_ki_protection
     async def run_task(
-        self, parent: Cell, serial: int, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]
+        self, parent: Recipient, serial: int, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...]
     ) -> None:
         """Be a task beside the actor's own."""
         try:

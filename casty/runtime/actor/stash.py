@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
+from typing import Generic, TypeVar, cast, overload
 
 from casty.errors import StashOverflowError
+from casty.runtime.actor.actor_ports import ActorPort
 from casty.runtime.behavior.behavior import SAME, Behavior
 from casty.runtime.events import ACTOR_STOPPED
 from casty.runtime.messaging.mailbox import NOTHING, Request, payload
-from casty.runtime.messaging.requests import request_of
 from casty.runtime.messaging.signals import WAKEUP
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
 
 M = TypeVar("M")
 
@@ -33,7 +30,7 @@ class StashBuffer(Generic[M]):
 
     __slots__ = ("_capacity", "_cell", "_messages")
 
-    def __init__(self, cell: Cell, capacity: int) -> None:
+    def __init__(self, cell: ActorPort, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"the capacity of a stash must be at least 1, got {capacity!r}")
         self._cell = cell
@@ -133,7 +130,7 @@ class StashBuffer(Generic[M]):
         if self._cell.stopping:
             self._cell.kernel.dead_letter(message, self._cell.ref, ACTOR_STOPPED)
             return
-        request = request_of(self._cell, message)
+        request = self._cell.request_of(message)
         if request is not None:  # so that it can be withdrawn, or expire, here too
             request.queue(self._cell)
             message = request
@@ -147,13 +144,13 @@ class StashBuffer(Generic[M]):
         put_back(self._cell, messages)
 
 
-def put_back(cell: Cell, messages: list[object]) -> None:
+def put_back(cell: ActorPort, messages: list[object]) -> None:
     """Have an actor take ``messages`` next, in this order."""
     if messages:
         cell.mailbox.put_back(messages)
         cell.signal(WAKEUP)
 
 
-def put_back_all(cell: Cell) -> None:
+def put_back_all(cell: ActorPort) -> None:
     """Empty every stash of a life that has ended, for the next one."""
     put_back(cell, cell.mailbox.empty_stashes())

@@ -8,11 +8,11 @@ logged with path and traceback and published as `ActorFailed`, whatever follows.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from casty.errors import ActorStoppedError, RestartRequested
 from casty.protocol.actor.supervision import Decision, Directive, RestartBudget, decide
+from casty.runtime.actor.life import FailureDecision
 from casty.runtime.events import ActorFailed
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.mailbox import NOTHING, payload
@@ -25,26 +25,11 @@ logger = logging.getLogger("casty.actor")
 STOP_DECISION = Decision(Directive.stop)
 
 
-@dataclass(frozen=True, slots=True)
-class FailureDecision:
-    """A failure and what follows from it."""
-
-    error: Exception
-    decision: Decision
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the actor does not live on."""
-        return self.decision.directive in (Directive.stop, Directive.escalate)
-
-
 def decide_failure(cell: Cell, error: Exception) -> FailureDecision:
     """Ask the strategies of an actor that goes on, at least so far; log and publish the outcome."""
-    if cell.budget is None:
-        cell.budget = RestartBudget()
-    verdict = _judge(cell, error, cell.budget, final=cell.stop_requested)
+    verdict = _judge(cell, error, cell.own_budget(), final=cell.stop_requested)
     if verdict.is_final:
-        record_failure(cell, verdict)
+        cell.record_failure(verdict)
     return verdict
 
 
@@ -57,16 +42,7 @@ def fail_late(cell: Cell, error: Exception) -> None:
     """Take in a failure of an actor whose fate is decided already; it can still be escalated."""
     verdict = _judge(cell, error, RestartBudget(), final=True)
     if cell.stopping or cell.is_condemned:
-        record_failure(cell, verdict)
-
-
-def record_failure(cell: Cell, verdict: FailureDecision) -> None:
-    """Keep what an actor that stops has failed with, for the watchers and for the parent."""
-    if isinstance(verdict.error, RestartRequested):
-        return
-    cell.failure = cell.failure or verdict.error
-    if verdict.decision.directive is Directive.escalate:
-        cell.escalated = [*(cell.escalated or ()), verdict.error]
+        cell.record_failure(verdict)
 
 
 def escalate(cell: Cell) -> None:
@@ -81,10 +57,9 @@ def escalate(cell: Cell) -> None:
 
 def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
     """Tell who asked that the message in hand, and all that a main has taken, get no reply."""
-    message, cell.in_hand = payload(cell.in_hand), NOTHING
+    message, taken = payload(cell.life.let_go()), cell.life.taken
     stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
     error = stopped if verdict is None else verdict.error
-    taken = None if cell.inbox is None else cell.inbox.requests
     if message is not NOTHING and (taken is None or taken.find(message) is None):
         refuse_asks(cell.kernel, message, error)
     if taken is not None:
@@ -102,12 +77,11 @@ def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
 
 def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) -> FailureDecision:
     try:
-        decision = decide(cell.strategies or (), error, budget, cell.kernel.now(), cell.kernel.rng)
+        decision = decide(cell.life.strategies or (), error, budget, cell.kernel.now(), cell.kernel.rng)
     except Exception as broken:  # the strategy is the user's code: its own failure is one that stops
         broken.__context__ = error
         error, decision = broken, STOP_DECISION
-    resumable = cell.handler is not None and cell.main is None
-    if decision.directive is Directive.resume and (final or not resumable):
+    if decision.directive is Directive.resume and (final or not cell.life.is_resumable):
         decision = STOP_DECISION
     elif decision.directive is Directive.restart and final:
         decision = STOP_DECISION

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from casty.runtime.actor.life import FailureDecision
 from casty.runtime.actor.stash import put_back_all
-from casty.runtime.actor.supervisor import FailureDecision, escalate, fail_late, report_cut
-from casty.runtime.actor.watching import unwatch_all
+from casty.runtime.actor.supervisor import escalate, fail_late, report_cut
 from casty.runtime.events import ACTOR_STOPPED, ActorStopped, Terminated
 from casty.runtime.messaging.signals import STOP
 
@@ -34,8 +34,7 @@ async def end_life(cell: Cell, verdict: FailureDecision) -> Exception | None:
     """
     keep_children = verdict.decision.keep_children
     cell.mailbox.parked = False
-    cell.handler = cell.main = cell.inbox = cell.interceptors = None
-    hooks, cell.hooks = cell.hooks or [], None
+    hooks = cell.drop_life().hooks or []
     error: Exception | None = None
     with trio.CancelScope(shield=True):
         if cell.family is not None:
@@ -49,7 +48,8 @@ async def end_life(cell: Cell, verdict: FailureDecision) -> Exception | None:
             await cell.family.clear(keep_children=keep_children)
         _drop_timers(cell)
         _drop_adapters(cell)
-        unwatch_all(cell)
+        if cell.watches is not None:
+            cell.watches.clear()
     try:
         if error is None:  # not shielded: once SystemExit or its kin ends the system, no life follows
             await _pause(cell, verdict.decision.delay)
@@ -75,7 +75,9 @@ async def finish(cell: Cell) -> None:
             _make_dead_letters(cell, waiting)
     finally:
         try:
-            ending = [partial(hook.post_stop, cell.context) for hook in reversed(cell.hooks or ()) if hook.post_stop]
+            ending = [
+                partial(hook.post_stop, cell.context) for hook in reversed(cell.life.hooks or ()) if hook.post_stop
+            ]
             if ending:
                 with trio.CancelScope(shield=True):
                     await _bounded(cell, ending)
@@ -91,7 +93,7 @@ async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -
     """
     failed: Exception | None = None
     leaving: list[BaseException] = []
-    is_late = cell.kernel.shutdown.is_cut_off(cell)
+    is_late = cell.kernel.is_cut_off(cell)
     with trio.CancelScope() as cell.cleanup_scope:
         if is_late:
             cell.cleanup_scope.cancel()
@@ -129,9 +131,8 @@ async def _pause(cell: Cell, delay: float) -> None:
 
 
 def _drop_timers(cell: Cell) -> None:
-    for timer in (cell.timers or {}).values():
-        cell.kernel.timer_queue.finish(timer)
-    cell.timers = cell.idle = None
+    if cell.timers is not None:
+        cell.timers.drop()
 
 
 def _drop_adapters(cell: Cell) -> None:
@@ -165,7 +166,8 @@ def _end(cell: Cell) -> None:
     if cell.family is not None:
         cell.family.release()
     kernel.event_stream.forget(cell.ref)
-    unwatch_all(cell)
+    if cell.watches is not None:
+        cell.watches.clear()
     try:
         if cell.started and kernel.event_stream.wants(ActorStopped):
             kernel.event_stream.publish(ActorStopped(cell.ref))

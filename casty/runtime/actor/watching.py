@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Never, Protocol
+from typing import Never
 
 import trio
 
 from casty.refs import ActorRef, check_ref
+from casty.runtime.actor.actor_ports import ActorKernel, ActorPort
 from casty.runtime.events import Terminated
-from casty.runtime.messaging.mailbox import NOTHING
 from casty.runtime.messaging.named_refs import InlineRef
-from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import OwnRef
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
-    from casty.runtime.system.kernel import Kernel
-
-
-class Watcher(Protocol):
-    """Who is told that an actor has ended."""
-
-    def signal(self, signal: object, /) -> None: ...
+from casty.runtime.ports import Recipient
 
 
 class Watching:
@@ -55,7 +45,7 @@ class Watching:
 
 
 @asynccontextmanager
-async def watching(kernel: Kernel, ref: ActorRef[Never]) -> AsyncGenerator[Watching]:
+async def watching(kernel: ActorKernel, ref: ActorRef[Never]) -> AsyncGenerator[Watching]:
     """Cancel the block when the actor behind ``ref`` ends, or when it has ended."""
     uid = kernel.next_uid()
     with trio.CancelScope() as scope:
@@ -65,12 +55,12 @@ async def watching(kernel: Kernel, ref: ActorRef[Never]) -> AsyncGenerator[Watch
             if actor is None:
                 block.signal(Terminated(ref))
             else:
-                add_watcher(actor, uid, block)
+                actor.add_watcher(uid, block)
             try:
                 yield block
             finally:
-                if actor is not None and actor.watchers is not None:
-                    actor.watchers.pop(uid, None)
+                if actor is not None:
+                    actor.remove_watcher(uid)
         else:
             watcher: InlineRef[Terminated] = InlineRef(kernel, f"/_watching/{kernel.next_serial()}", uid, block.signal)
             _watch_remote(kernel, watcher, ref)
@@ -81,96 +71,82 @@ async def watching(kernel: Kernel, ref: ActorRef[Never]) -> AsyncGenerator[Watch
                     _unwatch_remote(kernel, watcher, ref)
 
 
-def watch(watcher: Cell, ref: ActorRef[Never]) -> None:
-    """Have ``watcher`` see Terminated once the actor behind ``ref`` has ended, at once if it has.
+class Watches:
+    """What one actor watches."""
 
-    ValueError for a ref without an actor to watch, and for another node where nothing watches those.
-    """
-    watcher.kernel.check_thread(f"watch {ref!r}")
-    if watcher.watching is None:
-        watcher.watching = {}
-    if not isinstance(ref, OwnRef):
-        _watch_remote(watcher.kernel, watcher.ref, ref)
-        watcher.watching[ref] = ref
-        return
-    actor = _actor(ref)
-    if actor is watcher:
-        raise ValueError(f"{watcher.path} cannot watch itself: when it ends, nobody is there to be told")
-    known: ActorRef[Never] = ref if actor is None else actor.ref
-    watcher.watching[known] = ref
-    if actor is None:
-        watcher.signal(Terminated(known))
-    else:
-        add_watcher(actor, watcher.uid, watcher)
+    __slots__ = ("_refs", "_watcher")
 
+    def __init__(self, watcher: ActorPort) -> None:
+        self._watcher = watcher
+        self._refs: dict[ActorRef[Never], ActorRef[Never]] = {}
+        """The refs that Terminated will name, and those that they were watched by."""
 
-def unwatch(watcher: Cell, ref: ActorRef[Never]) -> None:
-    """Forget a watch; a Terminated that is on its way does not arrive."""
-    known = _watched_as(watcher, ref)
-    if watcher.watching is None or known is None:
-        return
-    del watcher.watching[known]
-    if not isinstance(known, OwnRef):
-        _unwatch_remote(watcher.kernel, watcher.ref, known)
-    elif (actor := known.owner()) is not None and actor.watchers is not None:
-        actor.watchers.pop(watcher.uid, None)
+    def watch(self, ref: ActorRef[Never]) -> None:
+        """Have the watcher see Terminated once the actor behind ``ref`` has ended, at once if it has.
 
+        ValueError for a ref without an actor to watch, and for another node where nothing watches those.
+        """
+        watcher = self._watcher
+        if not isinstance(ref, OwnRef):
+            _watch_remote(watcher.kernel, watcher.ref, ref)
+            self._refs[ref] = ref
+            return
+        actor = _actor(ref)
+        if actor is watcher:
+            raise ValueError(f"{watcher.path} cannot watch itself: when it ends, nobody is there to be told")
+        known: ActorRef[Never] = ref if actor is None else actor.ref
+        self._refs[known] = ref
+        if actor is None:
+            watcher.signal(Terminated(known))
+        else:
+            actor.add_watcher(watcher.uid, watcher)
 
-def _watched_as(watcher: Cell, ref: ActorRef[Never]) -> ActorRef[Never] | None:
-    """Return what the end of a watched actor names; a name or an adapter may lead to nobody, or another, by now."""
-    watching = watcher.watching or {}
-    if ref in watching:
-        return ref
-    return next((known for known, given in watching.items() if given == ref), None)
+    def unwatch(self, ref: ActorRef[Never]) -> None:
+        """Forget a watch; a Terminated that is on its way does not arrive."""
+        known = self._watched_as(ref)
+        if known is None:
+            return
+        del self._refs[known]
+        if not isinstance(known, OwnRef):
+            _unwatch_remote(self._watcher.kernel, self._watcher.ref, known)
+        elif (actor := known.owner()) is not None:
+            actor.remove_watcher(self._watcher.uid)
 
+    def awaited(self, terminated: Terminated) -> Terminated | None:
+        """Return what the watcher is told of an end, by the ref that it watched; None if it does not watch any more."""
+        given = self._refs.pop(terminated.ref, None)
+        if given is None:
+            return None
+        return terminated if given == terminated.ref else Terminated(given, terminated.cause)
 
-def awaited(watcher: Cell, terminated: Terminated) -> Terminated | None:
-    """Return what a watcher is told of an end, by the ref that it watched; None if it does not watch any more."""
-    if watcher.watching is None or terminated.ref not in watcher.watching:
-        return None
-    given = watcher.watching.pop(terminated.ref)
-    return terminated if given == terminated.ref else Terminated(given, terminated.cause)
+    def clear(self) -> None:
+        """Forget every watch, at the end of a life."""
+        for ref in list(self._refs):
+            self.unwatch(ref)
 
+    def _watched_as(self, ref: ActorRef[Never]) -> ActorRef[Never] | None:
+        """Return what the end of a watched actor names; a name or an adapter may lead to nobody, or another, by now."""
+        if ref in self._refs:
+            return ref
+        return next((known for known, given in self._refs.items() if given == ref), None)
 
-def opened_end(watcher: Cell, notice: TerminatedNotice) -> object:
-    """Return the Terminated to be handled now; NOTHING when the watch was given up meanwhile."""
-    watcher.mailbox.notice_taken()
-    if notice.terminated is None:
-        watcher.mailbox.take_turns()
-        return NOTHING
-    told = awaited(watcher, notice.terminated)
-    if told is None:
-        return NOTHING
-    watcher.kernel.counters.signals += 1
-    return told
-
-
-def unwatch_all(watcher: Cell) -> None:
-    """Forget every watch of an actor that has ended."""
-    for ref in list(watcher.watching or ()):
-        unwatch(watcher, ref)
+    def __repr__(self) -> str:
+        return f"<Watches of {self._watcher.path} {len(self._refs)}>"
 
 
-def _actor(ref: OwnRef[Never]) -> Cell | None:
+def _actor(ref: OwnRef[Never]) -> Recipient | None:
     if isinstance(ref, InlineRef):
         raise ValueError(f"cannot watch {ref.path}: it is no actor, and ends with the system")
     return ref.owner()
 
 
-def add_watcher(actor: Cell, uid: int, watcher: Watcher) -> None:
-    """Have ``watcher`` told, under a number of its own, when a living actor has ended."""
-    if actor.watchers is None:
-        actor.watchers = {}
-    actor.watchers[uid] = watcher
-
-
-def _watch_remote(kernel: Kernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
+def _watch_remote(kernel: ActorKernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
     check_ref(ref, "watch")
     if kernel.watch_remote is None:
         raise ValueError(f"cannot watch {ref.address}: death watch covers the actors of this system here")
     kernel.watch_remote(watcher, ref)
 
 
-def _unwatch_remote(kernel: Kernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
+def _unwatch_remote(kernel: ActorKernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
     if kernel.unwatch_remote is not None:
         kernel.unwatch_remote(watcher, ref)

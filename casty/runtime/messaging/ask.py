@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Never, TypeVar, cast
+from typing import Final, Never, Protocol, TypeVar, cast
 
 import trio
 
@@ -27,15 +27,12 @@ from casty.address import ASK_PREFIX, serial_of
 from casty.errors import AskFailed, AskFailure, AskTimeoutError
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
+from casty.runtime.messaging.ask_wheel import AskWheel, Bucket
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef, UnsentRequest, refuse_thread
+from casty.runtime.ports import KernelPort, Recipient
 from casty.runtime.waking import WOKEN
 from casty.schema.names import message
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
-    from casty.runtime.messaging.ask_wheel import Bucket
-    from casty.runtime.system.kernel import Kernel
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -81,12 +78,26 @@ EXPIRED: Final = Unanswered()
 CLOSED: Final = Unanswered()
 
 
+class AskKernel(KernelPort, Protocol):
+    """The kernel, for asks: their slots and time-outs besides."""
+
+    @property
+    def asks(self) -> dict[int, AskRef[Never]]:
+        """The slots that wait for a reply, by serial number."""
+        ...
+
+    @property
+    def wheel(self) -> AskWheel[AskRef[Never]]:
+        """Their time-outs."""
+        ...
+
+
 class AskRef(OwnRef[R_contra]):
     """The ref of one ask. The first message is the reply; there is no second."""
 
     __slots__ = ("_kernel", "_serial", "_uid", "answer", "asked", "bucket", "promised", "task", "trail")
 
-    def __init__(self, kernel: Kernel, serial: int, uid: int) -> None:
+    def __init__(self, kernel: AskKernel, serial: int, uid: int) -> None:
         self._kernel = kernel
         self._serial = serial
         self._uid = uid
@@ -94,7 +105,7 @@ class AskRef(OwnRef[R_contra]):
         self.promised: tuple[object, ...] = ()
         """The types of reply that other nodes were told of."""
         self.task: trio.lowlevel.Task | None = None
-        self.bucket: Bucket | None = None
+        self.bucket: Bucket[AskRef[Never]] | None = None
         self.asked: Request | None = None
         """What was asked, until the end of the wait: its message holds this slot, and a circle of the two would
         keep both until Python's collector comes by: 3 % of an ask."""
@@ -102,7 +113,7 @@ class AskRef(OwnRef[R_contra]):
         """For whom the asked actor waited itself when the time was up, or where the request went, or did not go."""
 
     @property
-    def kernel(self) -> Kernel:
+    def kernel(self) -> KernelPort:
         return self._kernel
 
     @property
@@ -195,7 +206,7 @@ class EndWait:
 
     __slots__ = ("cell", "task")
 
-    def __init__(self, cell: Cell, task: trio.lowlevel.Task) -> None:
+    def __init__(self, cell: Recipient, task: trio.lowlevel.Task) -> None:
         self.cell = cell
         self.task = task
 
@@ -210,7 +221,7 @@ SLEEPS: Final = frozenset({AskRef, EndWait})
 """On what an actor sleeps that waits for another one."""
 
 
-async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
+async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
     """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
     # Hardly any `cast` where every ask comes by: at run time it is a call, and three of them were 1 % of an ask.
     if not isinstance(timeout, (float, int)) or not timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # unchecked callers
@@ -225,7 +236,7 @@ async def ask(kernel: Kernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]],
     task = trio.lowlevel.current_task()
     if isinstance(ref, LocalRef):
         cell = ref.cell
-        if cell.mailbox.sleeper is None:  # whoever waits for messages waits for no reply
+        if ref.mailbox.sleeper is None:  # whoever waits for messages waits for no reply
             busy = cell.task
             if busy is task or (busy is not None and type(busy.custom_sleep_data) in SLEEPS):
                 _refuse_circle(cell, task)
@@ -280,7 +291,7 @@ async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRe
         slot.close(EXPIRED)
 
 
-async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) -> None:
+async def _refuse_time(kernel: KernelPort, ref: ActorRef[Never], timeout: object) -> None:
     """Raise AskTimeoutError for an ask whose time is over already: what is left of a deadline can be below 0."""
     if not isinstance(timeout, (float, int)) or math.isnan(timeout):
         raise ValueError(f"timeout must be a number of seconds, math.inf for no limit, got {timeout!r}")
@@ -291,7 +302,7 @@ async def _refuse_time(kernel: Kernel, ref: ActorRef[Never], timeout: object) ->
     raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was {was}")
 
 
-def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
+def _refuse_circle(asked: Recipient, asker: trio.lowlevel.Task) -> None:
     """Raise AskFailed when a request could be taken only after its reply.
 
     That is so for an actor that asks itself in a handler, and for one that asks another whose own request
@@ -301,7 +312,7 @@ def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
     """
     cell, trail, must_read = asked, asked.path, True
     for _ in range(TRAIL_MAX):
-        if must_read and cell.main is not None:
+        if must_read and cell.is_task_style:
             return
         if cell.task is asker:
             raise AskFailed(
@@ -321,7 +332,7 @@ def _refuse_circle(asked: Cell, asker: trio.lowlevel.Task) -> None:
         trail += f", which waits for {cell.path}"
 
 
-def refuse_waiting(parent: Cell, child: Cell) -> None:
+def refuse_waiting(parent: Recipient, child: Recipient) -> None:
     """Refuse the request for whose reply ``child`` waits, directly or through others, and ``parent`` would answer.
 
     For an actor that begins to wait for the end of its child in a handler, and takes no message until then.
@@ -340,13 +351,13 @@ def refuse_waiting(parent: Cell, child: Cell) -> None:
         cell = asked.cell
 
 
-def _waits_for(cell: Cell) -> Request | None:
+def _waits_for(cell: Recipient) -> Request | None:
     """Return the request whose reply the own task of an actor sleeps for."""
     slot: object = None if cell.task is None else cell.task.custom_sleep_data
     return cast("AskRef[object]", slot).asked if isinstance(slot, AskRef) else None
 
 
-def _trail(cell: Cell | None) -> str:
+def _trail(cell: Recipient | None) -> str:
     """Say for whom an actor waits itself, and that one, for the text of a time-out."""
     trail: list[str] = []
     while cell is not None and cell.path not in trail and len(trail) <= TRAIL_MAX:
@@ -358,7 +369,9 @@ def _trail(cell: Cell | None) -> str:
     return f": {', which waits for a reply of '.join(trail)}" if len(trail) > 1 else ""
 
 
-def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str, failure: AskFailure = "failed") -> None:
+def refuse(
+    kernel: KernelPort, reply_to: ActorRef[Never], error: Exception | str, failure: AskFailure = "failed"
+) -> None:
     """Answer an ask, of this or another node, with an error; a dead letter where there is no ask."""
     reason = error if isinstance(error, str) else describe(error)
     if not reply_to.path.startswith(ASK_PREFIX):
@@ -377,7 +390,7 @@ def refuse(kernel: Kernel, reply_to: ActorRef[Never], error: Exception | str, fa
             logger.exception("an ask could not be refused: %s", reply_to)
 
 
-def refuse_asks(kernel: Kernel, message: object, error: Exception, failure: AskFailure = "failed") -> None:
+def refuse_asks(kernel: KernelPort, message: object, error: Exception, failure: AskFailure = "failed") -> None:
     """Refuse every ask whose slot is in a field, or at a place, of ``message``."""
     for reply_to in reply_refs(message):
         refuse(kernel, reply_to, error, failure)

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Never
+from typing import Final, Generic, Protocol, TypeVar
 
 from casty.runtime.deadlines import TimerEntry, TimerQueue
-
-if TYPE_CHECKING:
-    from casty.runtime.messaging.ask import AskRef
 
 SLICE: Final = 0.02
 """Seconds per slot of the wheel: a time-out comes at most this much late."""
 
 
-class Bucket(TimerEntry):
+class Expiring(Protocol):
+    """What has a time-out."""
+
+    def expire(self) -> None:
+        """Take note that the time is up."""
+        ...
+
+
+S = TypeVar("S", bound=Expiring)
+
+
+class Bucket(TimerEntry, Generic[S]):
     """The open slots whose time-outs fall into one slice of time."""
 
     __slots__ = ("end", "number", "slots", "start", "wheel")
 
-    def __init__(self, wheel: AskWheel, number: int) -> None:
+    def __init__(self, wheel: AskWheel[S], number: int) -> None:
         super().__init__()
         self.wheel = wheel
         self.number = number
         self.start, self.end = (number - 1) * SLICE, number * SLICE
-        self.slots: dict[int, AskRef[Never]] = {}
+        self.slots: dict[int, S] = {}
 
     def fire(self, deadline: float) -> float | None:
         self.wheel.forget(self)
@@ -33,7 +41,7 @@ class Bucket(TimerEntry):
         return None
 
 
-class AskWheel:
+class AskWheel(Generic[S]):
     """Buckets of slots by time-out, each with one entry in the timer queue.
 
     An empty bucket does not wait for its time: a long time-out would keep one for every slice in which
@@ -42,13 +50,13 @@ class AskWheel:
 
     __slots__ = ("_asks", "_buckets", "_timer_queue", "newest")
 
-    def __init__(self, timer_queue: TimerQueue, asks: dict[int, AskRef[Never]]) -> None:
+    def __init__(self, timer_queue: TimerQueue, asks: dict[int, S]) -> None:
         self._timer_queue = timer_queue
         self._asks = asks
-        self._buckets: dict[int, Bucket] = {}
-        self.newest: Bucket | None = None
+        self._buckets: dict[int, Bucket[S]] = {}
+        self.newest: Bucket[S] | None = None
 
-    def bucket(self, deadline: float) -> Bucket:
+    def bucket(self, deadline: float) -> Bucket[S]:
         """Return the bucket that expires at the first slice boundary after ``deadline``."""
         number = int(deadline / SLICE) + 1
         bucket = self._buckets.get(number)
@@ -60,7 +68,7 @@ class AskWheel:
                 self.drop_unused(older)
         return bucket
 
-    def forget(self, bucket: Bucket) -> None:
+    def forget(self, bucket: Bucket[S]) -> None:
         """Let go of a bucket that fires now."""
         del self._buckets[bucket.number]
         if self.newest is bucket:
@@ -71,7 +79,7 @@ class AskWheel:
         if not self._asks:
             self._asks.clear()
 
-    def drop_unused(self, bucket: Bucket) -> None:
+    def drop_unused(self, bucket: Bucket[S]) -> None:
         """Drop an empty bucket before its time, unless it is the newest, or fires now."""
         if bucket is not self.newest and self._buckets.get(bucket.number) is bucket:
             del self._buckets[bucket.number]

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Union, get_args,
 from casty.errors import CastyError
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.messaging.signals import PoisonPill
+from casty.runtime.ports import Recipient
 from casty.schema.types import is_untyped, strip
 
 if TYPE_CHECKING:
-    from casty.config import SystemConfig
-    from casty.runtime.actor.cell import Cell
     from casty.runtime.messaging.mailbox import MessageQueue, Request
 
 M_contra = TypeVar("M_contra", contravariant=True)
@@ -31,7 +30,7 @@ class CheckedRef(LocalRef[M_contra]):
 
     __slots__ = ("_classes",)
 
-    def __init__(self, cell: Cell, mailbox: MessageQueue, thread: int) -> None:
+    def __init__(self, cell: Recipient, mailbox: MessageQueue, thread: int) -> None:
         super().__init__(cell, mailbox, thread)
         self._classes: tuple[type, ...] = ()
         """Found out at the first message: a ref is made before its actor has a behaviour to look at."""
@@ -71,12 +70,14 @@ class CheckedRef(LocalRef[M_contra]):
             )
 
 
-def ref_to(cell: Cell, config: SystemConfig) -> LocalRef[object]:
+def ref_to(cell: Recipient, mailbox: MessageQueue) -> LocalRef[object]:
     """Return the ref to an actor: one that checks, where that is asked for and the actor is a user's."""
-    wanted = sys.flags.dev_mode if config.check_messages is None else config.check_messages
+    wanted = cell.kernel.config.check_messages
+    if wanted is None:
+        wanted = sys.flags.dev_mode
     if wanted and not cell.is_internal:
-        return CheckedRef(cell, cell.mailbox, cell.kernel.thread)
-    return LocalRef(cell, cell.mailbox, cell.kernel.thread)
+        return CheckedRef(cell, mailbox, cell.kernel.thread)
+    return LocalRef(cell, mailbox, cell.kernel.thread)
 
 
 def classes_of(type_form: object) -> tuple[type, ...]:

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
 import trio
 
 from casty.runtime.events import ACTOR_STOPPED
 from casty.runtime.messaging.channel import ChannelStatistics, ReceiveHandle, statistics_of
-from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, Request
+from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request
 from casty.runtime.messaging.queueing.notices import TerminatedNotice
-from casty.runtime.messaging.requests import TakenRequests, opened
+from casty.runtime.messaging.requests import TakenRequests, open_request
 from casty.runtime.messaging.signals import PILL, STOP
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
+from casty.runtime.ports import Recipient
 
 M = TypeVar("M")
 
 SKIPPED: Final = object()
 """What stands for a request that nobody waits for any more, and for a place among the messages."""
+
+
+class InboxOwner(Recipient, Protocol):
+    """An actor, for the inbox that its main reads."""
+
+    @property
+    def control(self) -> deque[object] | None:
+        """Signals that wait."""
+        ...
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the present life has failed already and only has to end."""
+        ...
+
+    def is_read_by(self, inbox: object) -> bool:
+        """Return whether an inbox is that of the present life."""
+        ...
+
+    def take_signal(self) -> object:
+        """Return the next message among the signals, NOTHING for none, STOP; raise a task's failure."""
+        ...
+
+    def open_end(self, notice: TerminatedNotice) -> object:
+        """Return the Terminated to be handled now; NOTHING when the watch was given up."""
+        ...
+
+    def begin_wait(self) -> None:
+        """Take note that main waits for a message."""
+        ...
 
 
 class Inbox(ReceiveHandle[M]):
@@ -37,10 +66,26 @@ class Inbox(ReceiveHandle[M]):
     Made by casty, which hands it to ``main``.
     """
 
-    __slots__ = ("_cell", "_count", "_ended", "_is_closed", "_started", "requests", "used")
+    __slots__ = (
+        "_cell",
+        "_count",
+        "_ended",
+        "_is_closed",
+        "_mailbox",
+        "_started",
+        "in_hand",
+        "request",
+        "requests",
+        "used",
+    )
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: InboxOwner, mailbox: MessageQueue) -> None:
         self._cell = cell
+        self._mailbox = mailbox
+        self.in_hand: object = NOTHING
+        """The message that main took last."""
+        self.request: Request | None = None
+        """What brought it, if its sender waits for a reply."""
         self._count = 0
         self._started = 0.0
         self._ended = False
@@ -51,7 +96,7 @@ class Inbox(ReceiveHandle[M]):
         """Whether the inbox was read; a task that never did is cancelled at once when it is to stop."""
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else "ended" if self._ended else f"queued={len(self._cell.mailbox)}"
+        state = "closed" if self._is_closed else "ended" if self._ended else f"queued={len(self._mailbox)}"
         return f"<{type(self).__name__} of {self._cell.path} {state}>"
 
     def __aiter__(self) -> Inbox[M]:
@@ -107,11 +152,11 @@ class Inbox(ReceiveHandle[M]):
         """
         cell = self._cell
         self._is_closed = self._ended = True
-        if cell.inbox is self and not cell.mailbox.closed:
+        if cell.is_read_by(self) and not self._mailbox.closed:
             self.used = True
-            cell.mailbox.shut()
+            self._mailbox.shut()
             cell.stop()
-            cell.mailbox.wake()
+            self._mailbox.wake()
 
     def _drop(self, messages: Iterable[object]) -> None:
         """Make dead letters of what was taken and never read. For what stands between an inbox and its main."""
@@ -125,16 +170,16 @@ class Inbox(ReceiveHandle[M]):
         Returns:
             The figures, with the names of Trio's memory channels.
         """
-        mailbox = self._cell.mailbox
+        mailbox = self._mailbox
         return replace(statistics_of(mailbox, is_open=not mailbox.closed), current_buffer_used=len(mailbox))
 
     def _next(self) -> object:
         """Return the next signal or message; NOTHING for none, SKIPPED in place of one that is not to be handled."""
-        cell, mailbox = self._cell, self._cell.mailbox
+        cell, mailbox = self._cell, self._mailbox
         if mailbox.parked:
             raise trio.BusyResourceError(f"two tasks read the inbox of {cell.path} at once; let one read and hand out")
         self.used = True
-        cell.request = None
+        self.request = None
         while not self._ended:
             message: object = NOTHING
             if cell.control:  # main, if it is failing, is cancelled where it waits for more, or has shielded itself
@@ -151,16 +196,10 @@ class Inbox(ReceiveHandle[M]):
                     message = mailbox.take()
                     if message is NOTHING:
                         return NOTHING
-                kind = type(message)
-                if kind is Request or kind is TerminatedNotice:
-                    message = opened(cell, message)
-                    if message is not NOTHING:
-                        request = cell.request
-                        if request is not None and request.ask:
-                            taken = self.requests
-                            if taken is None:
-                                taken = self.requests = TakenRequests(cell)
-                            taken.add(request)
+                if type(message) is Request:
+                    message = self._opened(message)
+                elif type(message) is TerminatedNotice:
+                    message = cell.open_end(message)
                 elif message is PILL:
                     if mailbox.flows and mailbox.put_before(PILL):
                         continue
@@ -171,32 +210,42 @@ class Inbox(ReceiveHandle[M]):
             self._count += 1
             if message is NOTHING:
                 return SKIPPED
-            cell.in_hand = message
+            self.in_hand = message
             cell.kernel.counters.delivered += 1
             return message
         self._ended = True
-        cell.in_hand = NOTHING
+        self.in_hand = NOTHING
         if self._is_closed:
             raise trio.ClosedResourceError(f"the inbox of {cell.path} was closed")
         raise trio.EndOfChannel
 
+    def _opened(self, request: Request) -> object:
+        """Return the message of a request, which is remembered until it has a reply; NOTHING for one that is over."""
+        message = open_request(self._cell, request)
+        if message is not NOTHING:
+            self.request = request
+            if request.ask:
+                taken = self.requests
+                if taken is None:
+                    taken = self.requests = TakenRequests(self._cell)
+                taken.add(request)
+        return message
+
     async def _sleep(self) -> None:
-        cell = self._cell
-        if cell.control or cell.mailbox.has_next:  # more requests that are over than are passed over at once
-            cell.in_hand = NOTHING
+        if self._cell.control or self._mailbox.has_next:  # more requests are over than are passed over at once
+            self.in_hand = NOTHING
             await trio.lowlevel.checkpoint()
         else:
             await self._park()
 
     async def _park(self) -> None:
         """Sleep until there is something, now that the mailbox is empty."""
-        cell, mailbox = self._cell, self._cell.mailbox
-        cell.in_hand = NOTHING
+        cell, mailbox = self._cell, self._mailbox
+        self.in_hand = NOTHING
         self._count = 0
         if self.requests:
             self.requests.step()
-        if cell.idle is not None:
-            cell.idle.rest()
+        cell.begin_wait()
         try:  # not by `ChannelQueue.sleep`: a coroutine less for each message that is waited for
             await trio.lowlevel.wait_task_rescheduled(mailbox.park(trio.lowlevel.current_task()))
         finally:
@@ -209,10 +258,10 @@ class Inbox(ReceiveHandle[M]):
         return count >= BATCH_MESSAGES or self._cell.kernel.now() - self._started > BATCH_SECONDS
 
     async def _end_batch(self) -> None:
-        self._cell.in_hand = NOTHING
+        self.in_hand = NOTHING
         await trio.lowlevel.checkpoint()
         self._begin_batch()
 
     def _begin_batch(self) -> None:
         self._count = 0
-        self._cell.mailbox.next_turn()  # it may be another's turn
+        self._mailbox.next_turn()  # it may be another's turn

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Never
+from typing import TYPE_CHECKING, Final
 
 from casty.address import UniqueAddress, in_words
 from casty.config import Mailbox, MailboxOverflowStrategy
@@ -18,13 +18,11 @@ from casty.runtime.messaging.queueing.channel_queue import NO_MESSAGES, ChannelQ
 from casty.runtime.messaging.queueing.crowd import Allowance, Origin
 from casty.runtime.messaging.queueing.fair_queue import QUANTUM, FairQueue
 from casty.runtime.messaging.queueing.notices import TerminatedNotice, sender_of
+from casty.runtime.ports import FarRef, Recipient
 
 if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
     from casty.runtime.events import DeadLetterReason
     from casty.runtime.messaging.queueing.weights import QueuedBytes
-    from casty.runtime.messaging.ref import AskableRef
-    from casty.runtime.messaging.requests import TakenRequests
 
 BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer. With a
@@ -96,11 +94,11 @@ class Request:
         """Where a request of another node is found by that number while it waits; None for one of this node."""
         self.origin: Origin | None = None
         """Where it comes from, if that is no member: whoever hands it on has it wait as such, too."""
-        self.cell: Cell | None = None
+        self.cell: Recipient | None = None
         self.waits = False
-        self.taken: TakenRequests | None = None
-        """Where a main has taken note of it, to be told when the ask of this node ends."""
-        self.far: tuple[AskableRef[Never], ...] = ()
+        self.taken: dict[int, Request] | None = None
+        """Where a main has taken note of it, by the numbers of asks, to be told when the ask of this node ends."""
+        self.far: tuple[FarRef, ...] = ()
         """The refs to actors of other nodes to which it went."""
 
     def __repr__(self) -> str:
@@ -111,9 +109,14 @@ class Request:
         said = ", ".join(self._where(ref) + ref.trouble() for ref in self.far[:FAR_TOLD_MAX])
         return f": it was sent to {said}" if said else ""
 
-    def _where(self, ref: AskableRef[Never]) -> str:
+    def _where(self, ref: FarRef) -> str:
         """Name the node alone where no actor of this one, such as a router, has chosen the actor there."""
         return in_words(ref.address) if self.cell is not None else str(ref.address.node)
+
+    @property
+    def asker(self) -> UniqueAddress | None:
+        """The node that asked; None for this one."""
+        return None if self.listed is None else self.listed.asker
 
     def copy(self) -> Request:
         """Return another one of the same message, which cannot be withdrawn."""
@@ -121,7 +124,7 @@ class Request:
         copied.origin = self.origin
         return copied
 
-    def queue(self, cell: Cell) -> None:
+    def queue(self, cell: Recipient) -> None:
         """Take note that it waits in the mailbox, or in a stash, of ``cell``."""
         self.cell = cell
         self.waits = True
@@ -148,7 +151,7 @@ class Request:
             message, self.message = self.message, NOTHING
             self.cell.mailbox.note_withdrawn()
             kernel = self.cell.kernel
-            kernel.dead_letter(message, self.cell.ref, reason, shown=kernel.summary_of(message, self.listed))
+            kernel.dead_letter(message, self.cell.ref, reason, shown=kernel.summary_of(message, self.asker))
 
 
 def payload(message: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import trio
 
@@ -11,13 +11,9 @@ from casty.runtime.annotations import annotated
 from casty.runtime.events import NO_SUCH_ACTOR
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.channel import ChannelStatistics
-from casty.runtime.messaging.mailbox import NOTHING
-from casty.runtime.messaging.ref import OwnRef, check_thread
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
-    from casty.runtime.messaging.mailbox import Request
-    from casty.runtime.system.kernel import Kernel
+from casty.runtime.messaging.mailbox import NOTHING, Request
+from casty.runtime.messaging.ref import LocalRef, OwnRef, check_thread
+from casty.runtime.ports import KernelPort, Recipient
 
 M_contra = TypeVar("M_contra", contravariant=True)
 N = TypeVar("N")
@@ -28,13 +24,13 @@ class PathRef(OwnRef[M_contra]):
 
     __slots__ = ("_kernel", "_path", "_uid")
 
-    def __init__(self, kernel: Kernel, path: str, uid: int) -> None:
+    def __init__(self, kernel: KernelPort, path: str, uid: int) -> None:
         self._kernel = kernel
         self._path = path
         self._uid = uid
 
     @property
-    def kernel(self) -> Kernel:
+    def kernel(self) -> KernelPort:
         return self._kernel
 
     @property
@@ -45,17 +41,17 @@ class PathRef(OwnRef[M_contra]):
     def uid(self) -> int:
         return self._uid
 
-    def owner(self) -> Cell | None:
-        target = self._kernel.target(self._path, self._uid)
+    def owner(self) -> Recipient | None:
+        target = self._target()
         return None if target is None else target.owner()
 
     def tell(self, message: M_contra) -> None:
         check_thread(self)
-        target = self._kernel.target(self._path, self._uid)
+        target = self._target()
         if target is None:
             self._kernel.dead_letter(message, self, NO_SUCH_ACTOR)
         else:
-            cast("OwnRef[M_contra]", target).tell(message)
+            target.tell(message)
 
     def put_nowait(self, message: M_contra) -> None:
         check_thread(self)
@@ -66,33 +62,37 @@ class PathRef(OwnRef[M_contra]):
         await self._found().put_wait(message)
 
     def channel_statistics(self) -> ChannelStatistics | None:
-        target = self._kernel.target(self._path, self._uid)
+        target = self._target()
         return None if target is None else target.channel_statistics()
 
+    def _target(self) -> OwnRef[M_contra] | None:
+        """Return who has the path now; None for nobody."""
+        return cast("OwnRef[M_contra] | None", self._kernel.target(self._path, self._uid))
+
     def _found(self) -> OwnRef[M_contra]:
-        target = self._kernel.target(self._path, self._uid)
+        target = self._target()
         if target is None:
             raise trio.BrokenResourceError(f"there is no actor at {self._path}")
-        return cast("OwnRef[M_contra]", target)
+        return target
 
     def request(self, request: Request) -> None:
-        target = self._kernel.target(self._path, self._uid)
+        target = self._target()
         if target is None:
             self._kernel.dead_letter(request, self, NO_SUCH_ACTOR)
         else:
             target.request(request)
 
     def request_of_stranger(self, request: Request) -> None:
-        target = self._kernel.target(self._path, self._uid)
+        target = self._target()
         if target is None:
             self._kernel.dead_letter(request, self, NO_SUCH_ACTOR)
         else:
             target.request_of_stranger(request)
 
     async def send(self, message: M_contra) -> None:
-        target = self._kernel.target(self._path, self._uid)
+        target = self._target()
         if target is not None:
-            await cast("OwnRef[M_contra]", target).send(message)
+            await target.send(message)
         else:
             self._kernel.dead_letter(message, self, NO_SUCH_ACTOR)
             await trio.lowlevel.checkpoint()
@@ -103,11 +103,11 @@ class InlineRef(PathRef[M_contra]):
 
     __slots__ = ("_function",)
 
-    def __init__(self, kernel: Kernel, path: str, uid: int, function: Callable[[M_contra], None]) -> None:
+    def __init__(self, kernel: KernelPort, path: str, uid: int, function: Callable[[M_contra], None]) -> None:
         super().__init__(kernel, path, uid)
         self._function = function
 
-    def owner(self) -> Cell | None:
+    def owner(self) -> Recipient | None:
         return None
 
     def tell(self, message: M_contra) -> None:
@@ -137,84 +137,89 @@ class InlineRef(PathRef[M_contra]):
 class AdapterRef(PathRef[N]):
     """A second ref of an actor, for another message type: maps, then hands over to the actor."""
 
-    __slots__ = ("_adapt", "_cell", "_message_type")
+    __slots__ = ("_actor", "_adapt", "_message_type")
 
     def __init__(
-        self, cell: Cell, path: str, uid: int, adapt: Callable[[N], object], message_type: object | None = None
+        self,
+        actor: LocalRef[object],
+        path: str,
+        uid: int,
+        adapt: Callable[[N], object],
+        message_type: object | None = None,
     ) -> None:
-        super().__init__(cell.kernel, path, uid)
-        self._cell = cell
+        super().__init__(actor.kernel, path, uid)
+        self._actor = actor
         self._adapt = adapt
         self._message_type = message_type
 
     def message_type(self) -> object | None:
         return annotated(self._adapt, position=0) if self._message_type is None else self._message_type
 
-    def owner(self) -> Cell | None:
-        return self._cell.ref.owner()
+    def owner(self) -> Recipient | None:
+        return self._actor.owner()
 
     def tell(self, message: N) -> None:
         check_thread(self)
         adapted = self.adapted(message)
         if adapted is not NOTHING:
-            self._cell.ref.tell(adapted)
+            self._actor.tell(adapted)
 
     def put_nowait(self, message: N) -> None:
         check_thread(self)
-        mailbox = self._cell.mailbox
+        mailbox = self._actor.mailbox
         if mailbox.is_full and not mailbox.make_room():  # before the function, which is called once for a message
             raise trio.WouldBlock
         adapted = self._adapted_for_channel(message)
         if adapted is not NOTHING:
-            self._cell.ref.put_nowait(adapted)
+            self._actor.put_nowait(adapted)
 
     async def put_wait(self, message: N) -> None:
         check_thread(self)
         adapted = self._adapted_for_channel(message)
         if adapted is not NOTHING:
-            await self._cell.ref.put_wait(adapted)
+            await self._actor.put_wait(adapted)
 
     def channel_statistics(self) -> ChannelStatistics:
-        return self._cell.ref.channel_statistics()
+        return self._actor.channel_statistics()
 
     def _adapted_for_channel(self, message: N) -> object:
-        if self._cell.mailbox.closed:
-            raise trio.BrokenResourceError(f"{self._cell.path}, which {self.path} leads to, has stopped")
+        if self._actor.mailbox.closed:
+            raise trio.BrokenResourceError(f"{self._actor.path}, which {self.path} leads to, has stopped")
         return self.adapted(message)
 
     def request(self, request: Request) -> None:
         request.message = self.adapted(request.message)
         if request.message is not NOTHING:
-            self._cell.ref.request(request)
+            self._actor.request(request)
 
     def request_of_stranger(self, request: Request) -> None:
         request.message = self.adapted(request.message)
         if request.message is not NOTHING:
-            self._cell.ref.request_of_stranger(request)
+            self._actor.request_of_stranger(request)
 
     async def send(self, message: N) -> None:
         adapted = self.adapted(message)
         if adapted is NOTHING:
             await trio.lowlevel.checkpoint()
         else:
-            await self._cell.ref.send(adapted)
+            await self._actor.send(adapted)
 
     def deliver(self, message: object) -> bool:
         adapted = self.adapted(message)
         if adapted is NOTHING:
             return True
-        taken = self._cell.ref.deliver(adapted)
+        taken = self._actor.deliver(adapted)
         if taken is None:
-            self._cell.drop_full(adapted)
+            self._actor.drop_full(adapted)
         return taken is not False
 
     def deliver_request(self, request: Request) -> bool | None:
         request.message = self.adapted(request.message)
         if request.message is NOTHING:
             return True
-        taken = self._cell.ref.deliver_request(request)
+        taken = self._actor.deliver_request(request)
         if taken is None:
-            self._cell.drop_full(request)
+            self._actor.drop_full(request)
         return taken is not False
 
     def adapted(self, message: object) -> object:
@@ -222,6 +227,6 @@ class AdapterRef(PathRef[N]):
         try:
             return self._adapt(cast("N", message))
         except Exception as error:  # not the sender's; who asked is told, as when the handler fails
-            self._cell.fail_from_outside(error)
+            self._actor.cell.fail_from_outside(error)
             refuse_asks(self._kernel, message, error)
             return NOTHING

@@ -20,12 +20,11 @@ from casty.refs import ActorRef
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
 from casty.runtime.messaging.channel import ChannelStatistics, statistics_of
 from casty.runtime.messaging.queueing.crowd import CROWD
+from casty.runtime.ports import KernelPort, Recipient
 from casty.runtime.waking import WOKEN
 
 if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
     from casty.runtime.messaging.mailbox import MessageQueue, Request
-    from casty.runtime.system.kernel import Kernel
 
 M_contra = TypeVar("M_contra", contravariant=True)
 N = TypeVar("N")
@@ -115,7 +114,7 @@ class OwnRef(AskableRef[M_contra]):
 
     @property
     @abstractmethod
-    def kernel(self) -> Kernel:
+    def kernel(self) -> KernelPort:
         """What the actors of the system share."""
 
     @property
@@ -123,7 +122,7 @@ class OwnRef(AskableRef[M_contra]):
     def uid(self) -> int:
         """The number of the actor, 64 random bits; 0 means whoever has the path."""
 
-    def owner(self) -> Cell | None:
+    def owner(self) -> Recipient | None:
         """Return the actor behind the ref; None when it is not there, or the ref never had one."""
         return None
 
@@ -168,14 +167,14 @@ class LocalRef(OwnRef[M_contra]):
 
     __slots__ = ("_mailbox", "_thread", "admitted", "cell")
 
-    def __init__(self, cell: Cell, mailbox: MessageQueue, thread: int) -> None:
+    def __init__(self, cell: Recipient, mailbox: MessageQueue, thread: int) -> None:
         self.admitted = NO_TYPES
         self._mailbox = mailbox
         self._thread = thread
         self.cell = cell
 
     @property
-    def kernel(self) -> Kernel:
+    def kernel(self) -> KernelPort:
         return self.cell.kernel
 
     @property
@@ -186,11 +185,11 @@ class LocalRef(OwnRef[M_contra]):
     def uid(self) -> int:
         return self.cell.uid
 
-    def owner(self) -> Cell | None:
+    def owner(self) -> Recipient | None:
         return None if self.cell.ended else self.cell
 
     def message_type(self) -> object | None:
-        return self.cell.behavior.message_type()
+        return self.cell.message_type()
 
     @trio.lowlevel.enable_ki_protection
     def tell(self, message: M_contra) -> None:
@@ -276,7 +275,7 @@ class LocalRef(OwnRef[M_contra]):
 
     def _is_own_handler(self) -> bool:
         """Whether an actor that sends now is in its own handler, for whose end it would wait."""
-        return self.cell.main is None and trio.lowlevel.current_task() is self.cell.task
+        return not self.cell.is_task_style and trio.lowlevel.current_task() is self.cell.task
 
     def _own_refusal(self) -> str:
         return (
@@ -311,8 +310,8 @@ class LocalRef(OwnRef[M_contra]):
         elif not mailbox.offer(message) and not (mailbox.make_room() and mailbox.offer(message)):
             if mailbox.lets_wait:
                 return None
-            if not self.cell.overflow(message):
-                self.cell.drop_full(message)
+            if not self._overflow(message):
+                self.drop_full(message)
         return True
 
     def deliver_request(self, request: Request) -> bool | None:
@@ -326,9 +325,33 @@ class LocalRef(OwnRef[M_contra]):
         """Tell the first message, or one for which there is no room, or nobody any more."""
         if self._mailbox.closed:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
-        elif not self._mailbox.offer(message) and not self.cell.overflow(message):
+        elif not self._mailbox.offer(message) and not self._overflow(message):
             self.cell.kernel.counters.rejected += 1
-            raise MailboxFull(_refusal(self.cell))
+            raise MailboxFull(self._refusal())
+
+    def _overflow(self, message: object) -> bool:
+        """Deal with a message that found the mailbox full; False when the sender must be told."""
+        mailbox = self._mailbox
+        if mailbox.make_room() and mailbox.offer(message):
+            return True
+        match mailbox.overflow:
+            case MailboxOverflowStrategy.drop_new:
+                self.drop_full(message)
+            case MailboxOverflowStrategy.drop_oldest:
+                self.drop_full(mailbox.push_out_oldest(message))
+            case MailboxOverflowStrategy.reject | MailboxOverflowStrategy.back_pressure:
+                return False
+        return True
+
+    def drop_full(self, message: object) -> None:
+        """Make a dead letter of a message that found no room."""
+        self.cell.kernel.dead_letter(message, self, MAILBOX_FULL)
+
+    def _refusal(self) -> str:
+        full = f"the mailbox of {self.path} is full"
+        if self._mailbox.overflow is MailboxOverflowStrategy.reject:
+            return f"{full} and rejects"
+        return f"{full}: use `await ref.send(message)`, which waits for room"
 
 
 def tell_nowait(ref: ActorRef[M_contra], message: M_contra) -> None:
@@ -361,10 +384,3 @@ def request_or_drop(ref: AskableRef[Never], request: Request) -> None:
             raise
         ref.kernel.counters.rejected -= 1
         ref.kernel.dead_letter(request, ref, MAILBOX_FULL)
-
-
-def _refusal(cell: Cell) -> str:
-    full = f"the mailbox of {cell.path} is full"
-    if cell.mailbox.overflow is MailboxOverflowStrategy.reject:
-        return f"{full} and rejects"
-    return f"{full}: use `await ref.send(message)`, which waits for room"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Never, TypeVar
+from typing import Final, Never, TypeVar
 
 from casty.errors import UnsupportedTypeError
-from casty.runtime.actor.watching import opened_end
+from casty.refs import ActorRef
 from casty.runtime.events import NOT_ENCODABLE, REQUEST_EXPIRED
-from casty.runtime.messaging.ask import refuse_asks, reply_refs
+from casty.runtime.messaging.ask import asker_of, refuse_asks, reply_refs
 from casty.runtime.messaging.mailbox import NOTHING, Request
-from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import AskableRef, OwnRef, request_or_drop, tell_or_drop
-
-if TYPE_CHECKING:
-    from casty.refs import ActorRef
-    from casty.runtime.actor.cell import Cell
-
+from casty.runtime.ports import KernelPort, Recipient
 
 M = TypeVar("M")
 
@@ -34,7 +29,7 @@ class TakenRequests(dict[int, "Request"]):
 
     __slots__ = ("_cell", "_steps")
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Recipient) -> None:
         super().__init__()
         self._cell = cell
         self._steps = LOOKED_AT_MIN
@@ -84,52 +79,39 @@ class TakenRequests(dict[int, "Request"]):
         return f"<TakenRequests {len(self)}>"
 
 
-def _is_unanswered(cell: Cell, reply_to: ActorRef[Never]) -> bool:
+def _is_unanswered(cell: Recipient, reply_to: ActorRef[Never]) -> bool:
     if isinstance(reply_to, OwnRef):
         return cell.kernel.target(reply_to.path, reply_to.uid) is not None
     return not (isinstance(reply_to, AskableRef) and reply_to.has_told())
 
 
-def request_of(cell: Cell, message: object) -> Request | None:
-    """Return what brought a message that an actor has taken, if its sender waits for a reply."""
-    request = cell.request
-    if request is not None and request.message is message:
-        return request
-    inbox = cell.inbox
-    return None if inbox is None or inbox.requests is None else inbox.requests.find(message)
-
-
-def opened(cell: Cell, wrapped: object) -> object:
+def open_request(cell: Recipient, request: Request) -> object:
     """Return the message to be handled now; NOTHING when it was withdrawn, or its time is up."""
-    if not isinstance(wrapped, Request):
-        return opened_end(cell, wrapped) if isinstance(wrapped, TerminatedNotice) else wrapped
-    message = wrapped.message
+    message = request.message
     if message is NOTHING:
-        return wrapped.take()
-    wrapped.waits = False
-    if wrapped.listed is not None:
-        wrapped.leave()
-    if wrapped.deadline <= cell.kernel.now():
-        shown = cell.kernel.summary_of(message, wrapped.listed)
+        return request.take()
+    request.waits = False
+    if request.listed is not None:
+        request.leave()
+    if request.deadline <= cell.kernel.now():
+        shown = cell.kernel.summary_of(message, request.asker)
         cell.kernel.dead_letter(message, cell.ref, REQUEST_EXPIRED, shown=shown)
         return NOTHING
-    cell.request = wrapped
     return message
 
 
-def forward(cell: Cell, ref: ActorRef[M], message: M) -> None:
-    """Hand the message in hand of ``cell`` on to ``ref``, as a request if it came as one.
+def forward(kernel: KernelPort, ref: ActorRef[M], message: M, request: Request | None) -> None:
+    """Hand a message on to ``ref``, as the request that it came as, if it did.
 
     What cannot be encoded is a dead letter: the fault is its sender's, and raising here ended a router for all others.
     """
     try:
-        _hand_on(cell, ref, message)
+        _hand_on(kernel, ref, message, request)
     except (UnsupportedTypeError, ValueError) as error:  # EncodeError, and ValueError where its name is another's
-        cell.kernel.dead_letter(message, ref, NOT_ENCODABLE, str(error))
+        kernel.dead_letter(message, ref, NOT_ENCODABLE, str(error))
 
 
-def _hand_on(cell: Cell, ref: ActorRef[M], message: M) -> None:
-    request = request_of(cell, message)
+def _hand_on(kernel: KernelPort, ref: ActorRef[M], message: M, request: Request | None) -> None:
     if request is None or not isinstance(ref, AskableRef):
         tell_or_drop(ref, message)
         return
@@ -145,4 +127,4 @@ def _hand_on(cell: Cell, ref: ActorRef[M], message: M) -> None:
     if request.waits and request.cell is not None:
         request.queue(request.cell)  # where the other node's withdrawal finds it
     elif request.listed is not None and request.far:
-        cell.kernel.note_relayed(request, request.listed.asker)
+        kernel.note_relayed(request.ask, request.far, request.listed.asker, asker_of(request))

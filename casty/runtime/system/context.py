@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, TypeVarTuple, cast, overload
 
 import trio
 
@@ -18,7 +18,7 @@ from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.child_end import child_of, stopped
 from casty.runtime.actor.children import Children
 from casty.runtime.actor.stash import StashBuffer
-from casty.runtime.actor.watching import Watching, unwatch, watch, watching
+from casty.runtime.actor.watching import Watching, watching
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import (
     check_adapter,
@@ -33,7 +33,6 @@ from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.messaging.requests import forward
-from casty.runtime.messaging.signals import RECEIVE_TIMEOUT, ActorTimer, DelayTimer, IdleTimer
 
 if TYPE_CHECKING:
     from casty.runtime.system.system import ActorSystem
@@ -95,7 +94,7 @@ class ActorContext(Generic[M]):
     @property
     def system(self) -> ActorSystem:
         """The system that the actor lives in."""
-        return self._cell.kernel.system
+        return cast("ActorSystem", self._cell.kernel.system)
 
     @property
     def deadline(self) -> float:
@@ -104,7 +103,7 @@ class ActorContext(Generic[M]):
         It comes with the request, from other nodes too. For ``trio.fail_at(ctx.deadline)``, or to see how
         much time an ask of one's own may take.
         """
-        request = self._cell.request
+        request = self._cell.life.request_in_hand
         return math.inf if request is None else request.deadline
 
     @property
@@ -172,7 +171,7 @@ class ActorContext(Generic[M]):
             ValueError: ``child`` is no child of this actor, or ``drain`` is negative or not finite.
         """
         cell = child_of(self._cell, child)
-        if cell is not None and trio.lowlevel.current_task() is self._cell.task and self._cell.main is None:
+        if cell is not None and trio.lowlevel.current_task() is self._cell.task and not self._cell.is_task_style:
             asking.refuse_waiting(self._cell, cell)
         await stopped(cell, drain)
 
@@ -188,7 +187,8 @@ class ActorContext(Generic[M]):
         Raises:
             ValueError: ``ref`` is this actor's own, is no actor, or belongs to another node and there is no cluster.
         """
-        watch(self._cell, ref)
+        self._cell.kernel.check_thread(f"watch {ref!r}")
+        self._cell.own_watches().watch(ref)
 
     def unwatch(self, ref: ActorRef[Never]) -> None:
         """Forget a watch: its Terminated does not arrive any more, though it may be on its way.
@@ -196,7 +196,8 @@ class ActorContext(Generic[M]):
         Parameters:
             ref: The ref that was watched; one that is not watched changes nothing.
         """
-        unwatch(self._cell, ref)
+        if self._cell.watches is not None:
+            self._cell.watches.unwatch(ref)
 
     def watching(self, ref: ActorRef[Never]) -> AbstractAsyncContextManager[Watching]:
         """Watch for the time of a block, ``async with ctx.watching(ref) as block``, which is cancelled on the death.
@@ -292,7 +293,7 @@ class ActorContext(Generic[M]):
             ValueError: ``delay`` is no finite number of at least 0.
         """
         check_delay("delay", delay, zero=True)
-        return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, None), delay)
+        return self._cell.own_timers().once(key, message, delay)
 
     def schedule_tick(
         self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
@@ -316,7 +317,7 @@ class ActorContext(Generic[M]):
         check_delay("interval", interval, zero=False)
         first = interval if initial_delay is None else initial_delay
         check_delay("initial_delay", first, zero=True)
-        return self._schedule(ActorTimer(self._cell, self._timer_key(key), message, interval), first)
+        return self._cell.own_timers().tick(key, message, interval, first)
 
     def schedule_with_fixed_delay(
         self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
@@ -340,7 +341,7 @@ class ActorContext(Generic[M]):
         check_delay("delay", delay, zero=False)
         first = delay if initial_delay is None else initial_delay
         check_delay("initial_delay", first, zero=True)
-        return self._schedule(DelayTimer(self._cell, self._timer_key(key), message, delay), first)
+        return self._cell.own_timers().with_fixed_delay(key, message, delay, first)
 
     def cancel_timer(self, key: Hashable) -> None:
         """Cancel a timer: it does not arrive any more, though it may be due already.
@@ -348,15 +349,13 @@ class ActorContext(Generic[M]):
         Parameters:
             key: What starting the timer returned; an unknown key changes nothing.
         """
-        timer = (self._cell.timers or {}).pop(key, None)
-        if timer is not None:
-            self._cell.kernel.timer_queue.finish(timer)
+        if self._cell.timers is not None:
+            self._cell.timers.cancel(key)
 
     def cancel_all_timers(self) -> None:
         """Cancel every timer of the actor; the receive time-out stays."""
-        for key in list(self._cell.timers or ()):
-            if key is not RECEIVE_TIMEOUT:
-                self.cancel_timer(key)
+        if self._cell.timers is not None:
+            self._cell.timers.cancel_all()
 
     def is_timer_active(self, key: Hashable) -> bool:
         """Look whether a timer will still arrive.
@@ -367,7 +366,7 @@ class ActorContext(Generic[M]):
         Returns:
             False for one that has arrived, was cancelled, or never was.
         """
-        return key in (self._cell.timers or ())
+        return self._cell.timers is not None and self._cell.timers.is_active(key)
 
     def set_receive_timeout(self, seconds: float, message: M) -> None:
         """Get ``message`` whenever the actor has waited for so long for a message, until that is cancelled.
@@ -383,15 +382,12 @@ class ActorContext(Generic[M]):
             ValueError: ``seconds`` is no finite number above 0.
         """
         check_delay("seconds", seconds, zero=False)
-        self.cancel_receive_timeout()
-        if not self._cell.stopping:
-            self._cell.idle = IdleTimer(self._cell, message, seconds)
-            self._schedule(self._cell.idle, seconds)
+        self._cell.own_timers().set_receive_timeout(message, seconds)
 
     def cancel_receive_timeout(self) -> None:
         """Make sure that the receive time-out does not arrive any more."""
-        self._cell.idle = None
-        self.cancel_timer(RECEIVE_TIMEOUT)
+        if self._cell.timers is not None:
+            self._cell.timers.cancel_receive_timeout()
 
     def stash_buffer(self, capacity: int) -> StashBuffer[M]:
         """Make an empty stash of this actor: what ``Behaviors.with_stash`` gives, for tasks and setups.
@@ -430,9 +426,8 @@ class ActorContext(Generic[M]):
             raise ActorStoppedError(f"cannot make an adapter of {cell.path}: it is stopping")
         uid = cell.kernel.next_uid()
         path = f"{cell.path}/_adapter-{cell.kernel.next_serial()}"
-        ref: AdapterRef[N] = AdapterRef(cell, path, uid, fn, message_type)
-        cell.adapters = [*(cell.adapters or ()), ref.path]
-        cell.kernel.targets[ref.path] = ref
+        ref: AdapterRef[N] = AdapterRef(cell.ref, path, uid, fn, message_type)
+        cell.add_adapter(cast("AdapterRef[Never]", ref))
         return ref
 
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], *, timeout: float = 5.0) -> R:
@@ -466,7 +461,7 @@ class ActorContext(Generic[M]):
             ref: Who is to handle it, on any node.
             message: The message in hand.
         """
-        forward(self._cell, ref, message)
+        forward(self._cell.kernel, ref, message, self._cell.request_of(message))
 
     def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
         """Answer an ask with an error: the asker gets AskFailed with this text, and this exception as its cause.
@@ -477,20 +472,6 @@ class ActorContext(Generic[M]):
                 is at most 1,024 characters of one.
         """
         asking.refuse(self._cell.kernel, reply_to, error)
-
-    def _timer_key(self, key: Hashable) -> Hashable:
-        return ("timer", self._cell.kernel.next_serial()) if key is None else key
-
-    def _schedule(self, timer: ActorTimer, delay: float) -> Hashable:
-        cell = self._cell
-        cell.kernel.check_thread(f"set a timer of {cell.path}")
-        self.cancel_timer(timer.key)
-        if not cell.stopping:
-            if cell.timers is None:
-                cell.timers = {}
-            cell.timers[timer.key] = timer
-            cell.kernel.timer_queue.add(timer, trio.current_time() + delay)
-        return timer.key
 
 
 async def _pipe(
@@ -530,10 +511,9 @@ def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | N
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
     check_kind("mailbox", mailbox, Mailbox, "Mailbox(100)")
-    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid())
-    cell.context = ActorContext(cell)
+    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid(), ActorContext)
     kernel.targets[path] = cell.ref
-    home.add(cell)
+    home.add(cell, cell.run)
     return cell.ref
 
 

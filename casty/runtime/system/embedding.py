@@ -20,7 +20,6 @@ from casty.config.validation import check_callable
 from casty.errors import ActorStoppedError, AskFailed, BindError, ClusterTimeoutError, NodeDowned
 from casty.runtime.behavior.signatures import call_plain
 from casty.runtime.system.system import ActorSystem, kernel_of
-from casty.runtime.system.watchdog import what_held
 from casty.schema.names import message
 
 S = TypeVar("S", bound=ActorSystem)
@@ -209,7 +208,7 @@ class Host(Generic[S]):
         """Log that the system has ended by itself, why, and what kept its loop busy before."""
         failure, seen = self._failure, "nothing is known of its loop"
         if self._system is not None:
-            seen = what_held(kernel_of(self._system))
+            seen = kernel_of(self._system).watchdog.last_seen()
         said = "it was shut down, or asked to leave" if failure is None else f"{type(failure).__name__}: {failure}"
         level = logging.WARNING if failure is None else logging.ERROR
         end = next_step or "every call raises ActorStoppedError from now on"

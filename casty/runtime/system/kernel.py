@@ -7,7 +7,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, NamedTuple, Never, cast
+from typing import Final, NamedTuple, Never, cast
 
 import trio
 
@@ -37,20 +37,18 @@ from casty.runtime.events import (
     MessageSummary,
     Terminated,
 )
-from casty.runtime.messaging.ask import AskRef, asker_of, refuse, refuse_asks
+from casty.runtime.messaging.ask import AskRef, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.messaging.named_refs import InlineRef, PathRef
-from casty.runtime.messaging.ref import AskableRef, LocalRef, OwnRef
+from casty.runtime.messaging.ref import LocalRef, OwnRef
 from casty.runtime.messaging.timers import Scheduler, SchedulerCmd
+from casty.runtime.ports import FarRef, Recipient
 from casty.runtime.system.event_stream import EventStream
-from casty.runtime.system.shutdown import Shutdown
+from casty.runtime.system.shutdown import Hook, Shutdown
 from casty.runtime.system.statistics import SystemStatistics
+from casty.runtime.system.watchdog import Watchdog
 from casty.runtime.tokens import Tokens
-
-if TYPE_CHECKING:
-    from casty.runtime.system.system import ActorSystem
-    from casty.runtime.system.watchdog import Watchdog
 
 LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     ACTOR_STOPPED: ActorStoppedError,
@@ -81,7 +79,7 @@ def _nobody(_: UniqueAddress) -> bool:
 class Relayed(NamedTuple):
     """A request of another node that an actor here has handed on."""
 
-    far: tuple[AskableRef[Never], ...]
+    far: tuple[FarRef, ...]
     """Where it went."""
     asker: UniqueAddress
     """The node that asked, which alone can withdraw it."""
@@ -97,7 +95,7 @@ class Kernel:
     """The inside of an `ActorSystem`. Made inside of Trio, in the thread that it stays in."""
 
     def __init__(
-        self, system: ActorSystem, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
+        self, system: object, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
     ) -> None:
         self.roots = Children(self, None)
         self.on_spawn: Callable[[object], None] | None = None
@@ -105,7 +103,7 @@ class Kernel:
         self.discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
         """Called when an actor made by ``Behaviors.discoverable`` has started."""
         self.shutdown = Shutdown(self)
-        self.closing: list[Callable[[], Awaitable[None]]] = []
+        self.closing: list[Hook] = []
         """What has to happen between the end of the users' actors and that of casty's own."""
         self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
         """Called with a watcher and a ref of another node; the outcome comes through `terminated`."""
@@ -116,6 +114,7 @@ class Kernel:
         self.rng: Rng = random.Random(config.seed)
         self.tokens = Tokens(config.seed)
         self.system = system
+        """For the contexts of actors."""
         self.name = name
         self.config = config
         self.thread = get_ident()
@@ -125,7 +124,7 @@ class Kernel:
         self.context.run(inside.set, self)
         self.timer_queue = TimerQueue()
         self.asks: dict[int, AskRef[Never]] = {}
-        self.wheel = AskWheel(self.timer_queue, self.asks)
+        self.wheel: AskWheel[AskRef[Never]] = AskWheel(self.timer_queue, self.asks)
         self.requests: dict[UniqueAddress, AskerRequests] = {}
         """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
         self._askers_gone: dict[UniqueAddress, None] = {}
@@ -137,8 +136,8 @@ class Kernel:
         """Everything with a path that messages can be told to, asks excepted."""
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False
-        self.watchdog: Watchdog | None = None
-        """Put here by itself; what it saw is told when the system has ended."""
+        self.watchdog = Watchdog(self)
+        """What it saw is told when the system has ended."""
         self.counters = Counters()
         self.is_stranger: Callable[[UniqueAddress], bool] = _nobody
         """Whether a node is no member; the cluster puts it here."""
@@ -157,6 +156,10 @@ class Kernel:
         ref = InlineRef(self, path, self.next_uid(), take)
         self.targets[path] = ref
         return ref
+
+    def is_cut_off(self, actor: Recipient) -> bool:
+        """Whether the time of an actor is over, so that its clean-up gets none."""
+        return self.shutdown.is_cut_off(actor)
 
     def check_thread(self, what: str) -> None:
         """Raise RuntimeError when a foreign thread does what only the loop's own thread may do."""
@@ -212,8 +215,8 @@ class Kernel:
         if isinstance(message, Request):
             if message.ask:
                 failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
-            listed, message = message.listed, message.take()
-            shown = shown or self.summary_of(message, listed)
+            asker, message = message.asker, message.take()
+            shown = shown or self.summary_of(message, asker)
             if message is NOTHING:  # it was a dead letter when it was withdrawn
                 return
         self.counters.note_dead_letter(reason)
@@ -227,18 +230,20 @@ class Kernel:
             whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
             refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
 
-    def summary_of(self, message: object, listed: AskerRequests | None) -> MessageSummary | None:
+    def summary_of(self, message: object, asker: UniqueAddress | None) -> MessageSummary | None:
         """Return what a dead letter shows of a request; None for the message itself, as its asker is a member."""
-        is_strange = listed is not None and self.is_stranger(listed.asker)
+        is_strange = asker is not None and self.is_stranger(asker)
         return MessageSummary(type(message).__name__, 0) if is_strange else None
 
-    def note_relayed(self, request: Request, asker: UniqueAddress) -> None:
+    def note_relayed(
+        self, ask: int, far: tuple[FarRef, ...], asker: UniqueAddress, reply_to: ActorRef[Never] | None
+    ) -> None:
         """Remember for some time where a request of another node went that an actor here has handed on."""
-        self._relayed[request.ask] = Relayed(request.far, asker, asker_of(request))
+        self._relayed[ask] = Relayed(far, asker, reply_to)
         if len(self._relayed) > RELAYED_MAX:
             self._relayed.popitem(last=False)
 
-    def fail_relayed(self, is_lost: Callable[[AskableRef[Never]], bool], error: AskFailed) -> None:
+    def fail_relayed(self, is_lost: Callable[[FarRef], bool], error: AskFailed) -> None:
         """Refuse those asks of other nodes whose requests were handed on to nobody but who is lost."""
         for ask, (far, _, reply_to) in list(self._relayed.items()):
             if reply_to is not None and all(map(is_lost, far)):

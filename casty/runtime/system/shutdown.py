@@ -11,17 +11,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, assert_never
+from typing import Protocol, assert_never
 
 import trio
 
 from casty.errors import ActorStoppedError
+from casty.runtime.actor.actor_ports import ActorKernel
+from casty.runtime.actor.children import Children
 from casty.runtime.behavior.signatures import expect_awaitable
+from casty.runtime.ports import Recipient
 from casty.schema.names import message
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
-    from casty.runtime.system.kernel import Kernel
 
 NAMED_MAX = 20
 """Actors that one line of the log names."""
@@ -47,10 +46,24 @@ class ShutdownPhase(Enum):
 Hook = Callable[[], Awaitable[object]]
 
 
+class EndingKernel(ActorKernel, Protocol):
+    """The kernel, for its end."""
+
+    @property
+    def roots(self) -> Children:
+        """The actors without a parent."""
+        ...
+
+    @property
+    def closing(self) -> list[Hook]:
+        """What has to happen between the end of the users' actors and that of casty's own."""
+        ...
+
+
 class Shutdown:
     """The hooks of one system, and the run through the phases."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: EndingKernel) -> None:
         self._kernel = kernel
         self._hooks: dict[ShutdownPhase, list[tuple[str, Hook]]] = {phase: [] for phase in ShutdownPhase}
         self._phase: ShutdownPhase | None = None
@@ -84,7 +97,7 @@ class Shutdown:
                 self._kill(phase)
                 await self._wait_killed(phase)
 
-    def is_cut_off(self, cell: Cell) -> bool:
+    def is_cut_off(self, cell: Recipient) -> bool:
         """Whether the time of an actor is over, so that its clean-up gets none."""
         phase = self._cut_off
         return phase is not None and (phase is ShutdownPhase.stop_system or not cell.is_internal)
@@ -159,9 +172,9 @@ class Shutdown:
         if phase is not ShutdownPhase.leave_cluster:
             await self._work(phase)
 
-    def _cells(self, phase: ShutdownPhase) -> list[Cell]:
+    def _cells(self, phase: ShutdownPhase) -> list[Recipient]:
         """Return the actors that have to end in a phase."""
-        found: dict[str, Cell] = {}
+        found: dict[str, Recipient] = {}
         for ref in list(self._kernel.targets.values()):
             cell = ref.owner()
             if cell is not None and (phase is ShutdownPhase.stop_system or not cell.is_internal):

@@ -25,12 +25,11 @@ from casty.runtime.messaging import ask as asking
 from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.messaging.timers import SchedulerCmd
 from casty.runtime.system.context import spawn
-from casty.runtime.system.event_stream import EVENTS_BUFFERED_MAX, Events
+from casty.runtime.system.event_reader import EVENTS_BUFFERED_MAX, Events
 from casty.runtime.system.kernel import Kernel, inside
 from casty.runtime.system.metrics import Metrics, collect_system
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.statistics import SystemStatistics
-from casty.runtime.system.watchdog import Watchdog
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -151,8 +150,7 @@ class ActorSystem:
     @trio.lowlevel.enable_ki_protection
     async def _guard(self, kernel: Kernel) -> None:
         """Own the actors: no cancellation from outside reaches them, this task decides the order."""
-        watchdog = Watchdog(kernel, {Cell.run.__code__: "self", Children.run_task.__code__: "parent"})
-        watchdog.start()
+        kernel.watchdog.start({Cell.run.__code__: "self", Children.run_task.__code__: "parent"})
         try:
             with trio.CancelScope(shield=True):
                 async with trio.open_nursery() as outer:  # clean-ups need timers also when an actor has raised
@@ -166,7 +164,7 @@ class ActorSystem:
                     finally:
                         outer.cancel_scope.cancel()
         finally:
-            watchdog.stop()
+            kernel.watchdog.stop()
             kernel.close()
             self._stopped.set()
 

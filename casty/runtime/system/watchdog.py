@@ -14,12 +14,11 @@ import threading
 import time
 from collections.abc import Mapping
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import trio
 
-if TYPE_CHECKING:
-    from casty.runtime.system.kernel import Kernel
+from casty.runtime.ports import KernelPort
 
 logger = logging.getLogger("casty.runtime")
 
@@ -30,24 +29,33 @@ WARNING_INTERVAL: Final = 5.0
 """Seconds between two warnings of one system, so that a bad day does not fill the log."""
 
 
+class WatchedKernel(KernelPort, Protocol):
+    """The kernel, for its watchdog."""
+
+    @property
+    def token(self) -> trio.lowlevel.TrioToken:
+        """The way into the loop from another thread."""
+        ...
+
+
 class Watchdog:
     """Watches one system from `start` to `stop`."""
 
-    def __init__(self, kernel: Kernel, own: Mapping[CodeType, str]) -> None:
-        """``own`` are the functions that run an actor's code, with the variable that holds the actor."""
+    def __init__(self, kernel: WatchedKernel) -> None:
         self._kernel = kernel
-        self._own = own
+        self._own: Mapping[CodeType, str] = {}
         self._limit = kernel.config.slow_handler_after
         self._ended = threading.Event()
         self._alive = threading.Event()
         self._warned_at = -WARNING_INTERVAL
         self._seen: tuple[float, str] | None = None
         """When the loop was held last, and by whom."""
-        kernel.watchdog = self
         self._thread: threading.Thread | None = None
+        self._is_started = False
 
-    def start(self) -> None:
-        """Begin, unless the clock is virtual."""
+    def start(self, own: Mapping[CodeType, str]) -> None:
+        """Begin, unless the clock is virtual; ``own`` are the functions that run an actor's code, with its variable."""
+        self._own, self._is_started = own, True
         if not hasattr(trio.lowlevel.current_clock(), "autojump_threshold"):
             self._thread = threading.Thread(target=self._run, name=f"{self._kernel.name} (watchdog)", daemon=True)
             self._thread.start()
@@ -77,7 +85,9 @@ class Watchdog:
         return is_over
 
     def last_seen(self) -> str:
-        """Say what kept the loop busy last, in words."""
+        """Say what kept the loop busy last, in words, also when the system has ended."""
+        if not self._is_started:
+            return "it had no watchdog yet"
         if self._thread is None:
             return "there is no watchdog on a virtual clock"
         if self._seen is None:
@@ -112,8 +122,3 @@ class Watchdog:
         if now - self._warned_at >= WARNING_INTERVAL:
             self._warned_at = now
             logger.warning("actor %s holds the loop for more than %s s, at %s", path, self._limit, where)
-
-
-def what_held(kernel: Kernel) -> str:
-    """Say what kept the loop of a system busy last, in words, also when the system has ended."""
-    return "it had no watchdog yet" if kernel.watchdog is None else kernel.watchdog.last_seen()

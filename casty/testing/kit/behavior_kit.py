@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, Never, TypeVar, cast, overload
 
 from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, Terminated
 from casty.config.validation import check_callable
-from casty.runtime.actor.becoming import BEHAVIOR_DEPTH_MAX
+from casty.runtime.actor.life import BEHAVIOR_DEPTH_MAX
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.interception import intercept_handler, intercept_main
 from casty.testing.kit.effects import Effect

@@ -343,7 +343,7 @@ async def test_events_about_actors_are_not_made_while_nobody_listens(monkeypatch
         return Behaviors.unhandled() if message == "odd" else Behaviors.restart()
 
     for module, name in [
-        ("becoming", "ActorStarted"),
+        ("cell", "ActorStarted"),
         ("termination", "ActorStopped"),
         ("supervisor", "ActorFailed"),
     ]:

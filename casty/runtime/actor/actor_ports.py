@@ -1,0 +1,101 @@
+"""What the parts of an actor need of the kernel and of the whole, as Protocols: more than refs do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Never, Protocol
+
+import trio
+
+from casty.protocol.effects import Rng
+from casty.refs import ActorRef, ServiceKey
+from casty.runtime.messaging.ask import AskKernel
+from casty.runtime.messaging.mailbox import MessageQueue, Request
+from casty.runtime.messaging.ref import LocalRef, OwnRef
+from casty.runtime.ports import Recipient
+
+
+class ActorKernel(AskKernel, Protocol):
+    """The kernel, for actors."""
+
+    @property
+    def targets(self) -> dict[str, OwnRef[Never]]:
+        """Everything with a path that messages can be told to, asks excepted."""
+        ...
+
+    @property
+    def rng(self) -> Rng:
+        """Source of chance for what nobody has to guess."""
+        ...
+
+    @property
+    def system(self) -> object:
+        """The actor system, for the context."""
+        ...
+
+    @property
+    def on_spawn(self) -> Callable[[object], None] | None:
+        """Called at each spawn with the message type, where annotations tell it."""
+        ...
+
+    @property
+    def on_escalation(self) -> Callable[[Exception], None]:
+        """Called with what an actor at the root escalates."""
+        ...
+
+    @property
+    def discovery(self) -> Callable[[ServiceKey[Never], ActorRef[Never]], None] | None:
+        """Called when a discoverable actor has started."""
+        ...
+
+    @property
+    def watch_remote(self) -> Callable[[ActorRef[Never], ActorRef[Never]], None] | None:
+        """Called with a watcher and a ref of another node."""
+        ...
+
+    @property
+    def unwatch_remote(self) -> Callable[[ActorRef[Never], ActorRef[Never]], None] | None:
+        """Called with the same two when that watch is over."""
+        ...
+
+    def start(
+        self, nursery: trio.Nursery, async_fn: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
+    ) -> None:
+        """Start a task of an actor, in a context of its own."""
+        ...
+
+    def is_cut_off(self, actor: Recipient) -> bool:
+        """Whether the time of an actor is over, so that its clean-up gets none."""
+        ...
+
+
+class ActorPort(Recipient, Protocol):
+    """An actor, for its own parts."""
+
+    @property
+    def kernel(self) -> ActorKernel:
+        """What the actors of its system share."""
+        ...
+
+    @property
+    def ref(self) -> LocalRef[object]:
+        """Its own ref."""
+        ...
+
+    @property
+    def mailbox(self) -> MessageQueue:
+        """What waits for it."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no message any more."""
+        ...
+
+    def request_of(self, message: object) -> Request | None:
+        """Return what brought a message that it has taken, if its sender waits for a reply."""
+        ...
+
+    def announce(self, services: list[ServiceKey[Never]]) -> None:
+        """Publish that it has started, once, and offer it under its service keys."""
+        ...

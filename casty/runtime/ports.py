@@ -1,0 +1,286 @@
+"""What refs, asks and mailboxes need of the kernel, of an actor and of a far ref, as Protocols.
+
+Owns no behaviour. `casty.runtime.system.kernel.Kernel` is the kernel, `casty.runtime.actor.cell.Cell` the actor, and
+refs to other nodes are the cluster's; messaging stands below all three and names none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Never, Protocol
+
+import trio
+
+from casty.address import ActorAddress, UniqueAddress
+from casty.config import SystemConfig
+from casty.refs import ActorRef
+from casty.runtime.counters import Counters
+from casty.runtime.deadlines import TimerQueue
+from casty.runtime.events import DeadLetterReason, MessageSummary
+from casty.runtime.tokens import Tokens
+
+
+class Publisher(Protocol):
+    """The event stream, for those who publish."""
+
+    def wants(self, event_type: type[object]) -> bool:
+        """Return whether anybody is told events of exactly this type."""
+        ...
+
+    def publish(self, event: object) -> None:
+        """Tell everybody who subscribed; never raises."""
+        ...
+
+    def forget(self, handler: ActorRef[Never]) -> None:
+        """End every subscription of an actor that has stopped."""
+        ...
+
+
+class FarRef(Protocol):
+    """A ref to an actor of another node, for a request that went there."""
+
+    @property
+    def address(self) -> ActorAddress:
+        """Where the actor is."""
+        ...
+
+    def is_known(self) -> bool:
+        """Whether the node of the actor is one that this node has to do with."""
+        ...
+
+    def trouble(self) -> str:
+        """Say what is known to be wrong with the node of the actor; "" for nothing."""
+        ...
+
+    def withdraw(self, ask: int) -> None:
+        """Have the node of the actor not start a request any more."""
+        ...
+
+
+class KernelPort(Protocol):
+    """The kernel, for refs, asks and mailboxes."""
+
+    @property
+    def name(self) -> str:
+        """Name of the system."""
+        ...
+
+    @property
+    def config(self) -> SystemConfig:
+        """Settings of the system."""
+        ...
+
+    @property
+    def thread(self) -> int:
+        """Identity of the thread that the system runs in."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the system has ended."""
+        ...
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Trio's clock."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """Source of numbers that nobody can guess."""
+        ...
+
+    @property
+    def counters(self) -> Counters:
+        """Totals, for whoever causes what they count."""
+        ...
+
+    @property
+    def timer_queue(self) -> TimerQueue:
+        """Every deadline of the system."""
+        ...
+
+    @property
+    def event_stream(self) -> Publisher:
+        """Where events are published."""
+        ...
+
+    def check_thread(self, what: str) -> None:
+        """Raise RuntimeError in a foreign thread."""
+        ...
+
+    def next_uid(self) -> int:
+        """Return a new number of 64 random bits."""
+        ...
+
+    def next_serial(self) -> int:
+        """Return a number that nothing else in this system has."""
+        ...
+
+    def target(self, path: str, uid: int) -> ActorRef[Never] | None:
+        """Return the ref that messages for a path are told to, if it is the one with ``uid``; 0 is any."""
+        ...
+
+    def dead_letter(
+        self,
+        message: object,
+        ref: ActorRef[Never],
+        reason: DeadLetterReason,
+        particulars: str = "",
+        *,
+        shown: MessageSummary | None = None,
+    ) -> None:
+        """Count and publish a message that nobody will handle, and refuse the asks in it."""
+        ...
+
+    def summary_of(self, message: object, asker: UniqueAddress | None) -> MessageSummary | None:
+        """Return what a dead letter shows of a request; None for the message itself."""
+        ...
+
+    def note_relayed(
+        self, ask: int, far: tuple[FarRef, ...], asker: UniqueAddress, reply_to: ActorRef[Never] | None
+    ) -> None:
+        """Remember for some time where a request of another node was handed on to."""
+        ...
+
+
+class MailboxPort(Protocol):
+    """A mailbox, for those who do not put messages into it."""
+
+    @property
+    def sleeper(self) -> trio.lowlevel.Task | None:
+        """Who waits for a message and has not been woken."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no messages any more."""
+        ...
+
+    def put_notice(self, notice: object) -> None:
+        """Queue the end of a watched actor, or the own end."""
+        ...
+
+    def note_withdrawn(self) -> None:
+        """Count a request that was withdrawn where it waits."""
+        ...
+
+    def withdrawn_taken(self) -> None:
+        """Take note that a withdrawn request has left the queue."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Watcher(Protocol):
+    """Who is told that an actor has ended."""
+
+    def signal(self, signal: object, /) -> None:
+        """Take the end."""
+        ...
+
+
+class Recipient(Protocol):
+    """An actor, for its refs and for others who name it."""
+
+    @property
+    def kernel(self) -> KernelPort:
+        """What the actors of its system share."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def uid(self) -> int:
+        """The number of this actor, 64 random bits."""
+        ...
+
+    @property
+    def ref(self) -> ActorRef[object]:
+        """Its own ref."""
+        ...
+
+    @property
+    def context(self) -> object:
+        """What its code gets as context."""
+        ...
+
+    @property
+    def parent(self) -> Recipient | None:
+        """Who has spawned it; None at the root."""
+        ...
+
+    @property
+    def mailbox(self) -> MailboxPort:
+        """What waits for it."""
+        ...
+
+    @property
+    def task(self) -> trio.lowlevel.Task | None:
+        """The task that runs its code."""
+        ...
+
+    @property
+    def watchers(self) -> dict[int, Watcher] | None:
+        """Who is told of its end, by number; None where nobody ever was."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether it is to stop."""
+        ...
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it is one of casty's own."""
+        ...
+
+    @property
+    def is_task_style(self) -> bool:
+        """Whether its code reads an inbox, and so may take messages while it waits."""
+        ...
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Whether only its children keep it from ending."""
+        ...
+
+    def message_type(self) -> object | None:
+        """Return what it takes; None where nothing says so."""
+        ...
+
+    def signal(self, signal: object) -> None:
+        """Have it see ``signal`` before its next message; the end of another after those there are."""
+        ...
+
+    def stop(self) -> None:
+        """Have it stop after the message in hand."""
+        ...
+
+    def kill(self) -> None:
+        """Cancel whatever it does, its clean-up included."""
+        ...
+
+    async def until_ended(self) -> None:
+        """Wait until it has ended."""
+        ...
+
+    def fail_from_outside(self, error: Exception) -> None:
+        """Make ``error`` its failure; ends the message in hand."""
+        ...
+
+    def add_watcher(self, uid: int, watcher: Watcher) -> None:
+        """Have ``watcher`` told, under a number of its own, once it has ended."""
+        ...
+
+    def remove_watcher(self, uid: int) -> None:
+        """Forget a watcher."""
+        ...
