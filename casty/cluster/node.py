@@ -237,6 +237,17 @@ class ClusterNode:
     def _ring_topology(self, mail: PeerReady) -> None:
         self.subsystems.topology.tell(mail)
 
+    def knows(self, run: UniqueAddress) -> bool:
+        """Whether this node has to do with a run: its address is a member's, or there is a link to it."""
+        if self.transport is None:
+            return False
+        is_member = any(member.address == run.address for member in self.board.members)
+        return is_member or self.transport.link_up(run, Lane.ordinary) is not None
+
+    def unreachable_since(self, address: NodeAddress) -> float | None:
+        """Return since when a member has been unreachable, on Trio's clock; None for one that is not."""
+        return self.board.unreachable_since.get(address)
+
     def is_member(self, run: UniqueAddress) -> bool:
         """Whether this node knows the run as a member."""
         return run in self.board.runs

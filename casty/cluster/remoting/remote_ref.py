@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Never, TypeVar
+from typing import Final, Never, Protocol, TypeVar
 
 import trio
 
-from casty.address import ASK_PREFIX, ActorAddress, UniqueAddress, WireRef, serial_of
+from casty.address import ASK_PREFIX, ActorAddress, NodeAddress, UniqueAddress, WireRef, serial_of
+from casty.cluster.remoting.paused_sends import PausedSends
 from casty.errors import AskFailed, CastyError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, MessageSummary
@@ -15,17 +16,13 @@ from casty.runtime.messaging.ask import ErrorReply, describe
 from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.mailbox import Nothing, Request, payload
 from casty.runtime.messaging.ref import AskableRef, UnsentRequest, refuse_thread
+from casty.runtime.ports import KernelPort
 from casty.transport.manager.link_handle import LinkHandle
 from casty.wire.chunking.buffers import Buffer
-from casty.wire.codec.codec import Write
+from casty.wire.codec.codec import Codec, Write
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.encoded import EncodedMessage
 from casty.wire.envelope import encode_slot, encode_wait
-from casty.wire.frame import Lane
-
-if TYPE_CHECKING:
-    from casty.cluster.node import ClusterNode
-    from casty.cluster.remoting.paused_sends import PausedSends
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")
@@ -39,12 +36,51 @@ NOTHING_TOLD: tuple[type, Write] = (Nothing, bytes)
 """Initial value, before anything was told: no message is of this class."""
 
 
+class RefNode(Protocol):
+    """The own node, for refs to others."""
+
+    paused_sends: PausedSends | None
+    """Frames that are large or are held back; None where the node has no links."""
+
+    @property
+    def thread(self) -> int:
+        """Identity of the thread that the node runs in."""
+        ...
+
+    @property
+    def kernel(self) -> KernelPort:
+        """What the actors of the system share."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of messages between actors."""
+        ...
+
+    @property
+    def frame_bytes_max(self) -> int:
+        """Bytes of the longest frame that travels as one."""
+        ...
+
+    def reply_writer(self, message: object, type_form: object) -> Write:
+        """Return what makes frames of replies of this one's class."""
+        ...
+
+    def knows(self, run: UniqueAddress) -> bool:
+        """Whether this node has to do with a run."""
+        ...
+
+    def unreachable_since(self, address: NodeAddress) -> float | None:
+        """Return since when a member has been unreachable; None for one that is not."""
+        ...
+
+
 class RemoteRef(AskableRef[M_contra]):
     """A ref to an actor of another node; ``tell`` writes the message as bytes at once."""
 
     __slots__ = ("_address", "_asked", "_node", "_place", "_route", "_tail", "_told", "_type_form")
 
-    def __init__(self, node: ClusterNode, place: WireRef, route: LinkHandle | None, type_form: object) -> None:
+    def __init__(self, node: RefNode, place: WireRef, route: LinkHandle | None, type_form: object) -> None:
         self._node = node
         self._place = place
         self._address: ActorAddress | None = None
@@ -125,18 +161,14 @@ class RemoteRef(AskableRef[M_contra]):
         return sum(map(len, pieces)) <= node.frame_bytes_max and route.write_now(pieces)
 
     def is_known(self) -> bool:
-        node, route = self._node, self._route
-        if route is None or node.transport is None:
-            return False
-        is_member = any(member.address == route.to.address for member in node.board.members)
-        return is_member or node.transport.link_up(route.to, Lane.ordinary) is not None
+        return self._route is not None and self._node.knows(self._route.to)
 
     def has_told(self) -> bool:
         return self._told is not NOTHING_TOLD
 
     def trouble(self) -> str:
-        address, node = self.address.node, self._node
-        since = None if address is None else node.board.unreachable_since.get(address)
+        address = self.address.node
+        since = None if address is None else self._node.unreachable_since(address)
         return "" if since is None else f", which has been unreachable for {trio.current_time() - since:.1f} s"
 
     def withdraw(self, ask: int) -> None:
