@@ -62,13 +62,13 @@ def cluster_behavior(
 
     async def main(ctx: ActorContext[ClusterMessage], inbox: Inbox[ClusterMessage]) -> None:
         try:
-            node.subsystems = _spawn_subsystems(ctx, node, seeds, rng)
+            node.run_with(_spawn_subsystems(ctx, node, seeds, rng))
             _begin(ctx, node, extensions, local_transport)
             take = partial(_take, node, extensions)
             async for message in inbox:
                 attempt(take, message)
         finally:
-            node.kernel.on_spawn = None
+            node.kernel.hooks.on_spawn = None
             extensions.end()
 
     return task(main)
@@ -79,7 +79,7 @@ def _begin(
 ) -> None:
     """Start the extensions, then have the node join, once its transport runs where it has one."""
     extensions.start(ctx)
-    node.kernel.on_spawn = node.register_spawned
+    node.kernel.hooks.on_spawn = node.register_spawned
     if node.transport is None:
         node.subsystems.topology.tell(Start())
     else:

@@ -251,7 +251,7 @@ class Cluster:
                 self._transport.add_seeds((*seeds, *(self._last.addresses if self._last else ())))
             lease_id = await identify_lease(self._settings.lease, self._settings.lease_timeout)
             node = self._node = self._make_node(await self._bind())
-            node.lease_id, node.last = lease_id, self._last
+            node.begin(lease_id=lease_id, last=self._last)
             node.contacts.expect(seeds, self.self_node, self._last, is_free=self._settings.allow_new_cluster)
             local = self._local_transport or LocalTransport(self._system)
             behavior = cluster_behavior(node, self._extensions, local, seeds, self._rng)
@@ -556,7 +556,7 @@ class Cluster:
         if self._node is None or self._ref is None or self._is_shut_down:
             return
         self._node.board.on_end = None
-        self._node.is_leaving = True
+        self._node.begin_leave()
         if self._node.board.joined and not self._node.board.ended:
             await self._extensions.leave(self._at_most(self._settings.leave_timeout))
         if self._node.paused_sends is not None and self._node.board.joined:
@@ -606,7 +606,7 @@ class Cluster:
         """Close the links and end the actors."""
         self._is_shut_down = True
         if self._node is not None:
-            self._node.is_leaving = True
+            self._node.begin_leave()
         if self._transport is not None:
             await self._transport.goodbye(self._at_most(GOODBYE_TIMEOUT))
             if self._node is not None and self._node.paused_sends is not None:

@@ -109,7 +109,7 @@ class ClusterNode:
         self.last: LastMembership | None = None
         """Knowledge of the last run of this node, where it is remembered."""
         self.kernel: Kernel = kernel_of(system)
-        self.kernel.is_stranger = self._is_stranger
+        self.kernel.hooks.is_stranger = self._is_stranger
         self.thread = self.kernel.thread
         self.member = member
         self.self_node: UniqueAddress = member.unique
@@ -127,7 +127,7 @@ class ClusterNode:
         self.cluster_metrics = ClusterMetrics()
         self.event_stream = event_stream
         self.may_welcome: Callable[[UniqueAddress], bool] = _nobody
-        """Whether a node was asked to let this one in; the topology actor puts it here."""
+        """Whether a node was asked to let this one in."""
         self.is_leaving = False
         """Whether the actors of the cluster end because they are to."""
         limits = settings.limits
@@ -163,6 +163,22 @@ class ClusterNode:
         """The stranger whose message is being decoded."""
         self._foreign: WireRef | None = None
         """The first actor named in that message against the rule."""
+
+    def begin(self, *, lease_id: str, last: LastMembership | None) -> None:
+        """Take note of the lease that decides, and of what the run before this one knew."""
+        self.lease_id, self.last = lease_id, last
+
+    def run_with(self, subsystems: Subsystems) -> None:
+        """Have the actors of the cluster, which run now, told what arrives."""
+        self.subsystems = subsystems
+
+    def welcome_if(self, may_welcome: Callable[[UniqueAddress], bool]) -> None:
+        """Be let in by those nodes alone of which ``may_welcome`` says that they were asked."""
+        self.may_welcome = may_welcome
+
+    def begin_leave(self) -> None:
+        """Take note that the actors of the cluster end from now on because they are to."""
+        self.is_leaving = True
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""

@@ -188,14 +188,14 @@ class DeathWatchExtension(ClusterExtension):
         inside = node.inside
         self._actor = node.spawn(watch_behavior(inside, self.mail), "_watch")
         if inside.transport is not None:
-            inside.kernel.watch_remote = lambda watcher, ref: self._tell(WatchRemote(watcher, ref))
-            inside.kernel.unwatch_remote = lambda watcher, ref: self._tell(UnwatchRemote(watcher, ref))
+            inside.kernel.hooks.watch_remote = lambda watcher, ref: self._tell(WatchRemote(watcher, ref))
+            inside.kernel.hooks.unwatch_remote = lambda watcher, ref: self._tell(UnwatchRemote(watcher, ref))
 
     def ended(self) -> None:
         """Have nobody watch actors of other nodes any more."""
         if self.node is not None:
-            kernel = self.node.inside.kernel
-            kernel.watch_remote = kernel.unwatch_remote = None
+            hooks = self.node.inside.kernel.hooks
+            hooks.watch_remote = hooks.unwatch_remote = None
 
     def _said(self, peer: UniqueAddress, message: WatchMessage, size: int) -> None:
         self.mail.put(peer, PeerSaid(peer, message), size)

@@ -119,7 +119,7 @@ class TopologyDriver:
         self._cutter = StateCutter()
         self._verifying: set[UniqueAddress] = set()
         self._heard: dict[UniqueAddress, float] = {}
-        node.may_welcome = machine.joining.may_welcome
+        node.welcome_if(machine.joining.may_welcome)
 
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""

@@ -199,9 +199,9 @@ class ReceptionistExtension(ClusterExtension):
         def offer(key: object, actor: ActorRef[Never]) -> None:
             ref.tell(Register(cast("ServiceKey[Never]", key), actor))
 
-        node.inside.kernel.discovery = offer
+        node.inside.kernel.hooks.discovery = offer
 
     def ended(self) -> None:
         """Have nobody offered any more."""
         if self.node is not None:
-            self.node.inside.kernel.discovery = None
+            self.node.inside.kernel.hooks.discovery = None

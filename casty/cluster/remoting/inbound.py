@@ -247,11 +247,12 @@ class Inbound:
         if receive_backpressure is not None:
             receive_backpressure.sender, receive_backpressure.size, receive_backpressure.cost = peer, size, cost
         kernel = self._node.kernel
-        kernel.arriving = (message, size) if cost else None
+        if cost:
+            kernel.begin_arrival(message, size)
         try:
             refusal = self._local.deliver(path, uid, message, name, wait, asker=peer)
         finally:
-            kernel.arriving = None
+            kernel.end_arrival()
         if refusal is not None:
             self._not_delivered(peer, Notice(refusal, path, uid, name))
             if refusal == "no_actor" and not path.startswith(ASK_PREFIX) and self._node.is_member(peer):

@@ -8,7 +8,8 @@ from typing import Never, Protocol
 import trio
 
 from casty.protocol.effects import Rng
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ServiceKey
+from casty.runtime.hooks import KernelHooks
 from casty.runtime.messaging.ask import AskKernel
 from casty.runtime.messaging.mailbox import MessageQueue, Request
 from casty.runtime.messaging.ref import LocalRef, OwnRef
@@ -34,28 +35,13 @@ class ActorKernel(AskKernel, Protocol):
         ...
 
     @property
-    def on_spawn(self) -> Callable[[object], None] | None:
-        """Called at each spawn with the message type, where annotations tell it."""
+    def hooks(self) -> KernelHooks:
+        """What the layers above want to be called for."""
         ...
 
     @property
     def on_escalation(self) -> Callable[[Exception], None]:
         """Called with what an actor at the root escalates."""
-        ...
-
-    @property
-    def discovery(self) -> Callable[[ServiceKey[Never], ActorRef[Never]], None] | None:
-        """Called when a discoverable actor has started."""
-        ...
-
-    @property
-    def watch_remote(self) -> Callable[[ActorRef[Never], ActorRef[Never]], None] | None:
-        """Called with a watcher and a ref of another node."""
-        ...
-
-    @property
-    def unwatch_remote(self) -> Callable[[ActorRef[Never], ActorRef[Never]], None] | None:
-        """Called with the same two when that watch is over."""
         ...
 
     def start(

@@ -246,8 +246,8 @@ class Cell:
             if kernel.event_stream.wants(ActorStarted):
                 kernel.event_stream.publish(ActorStarted(self.ref))
         for key in services:
-            if kernel.discovery is not None:
-                kernel.discovery(key, self.ref)
+            if kernel.hooks.discovery is not None:
+                kernel.hooks.discovery(key, self.ref)
 
     def record_failure(self, verdict: FailureDecision) -> None:
         """Keep what an actor that stops has failed with, for the watchers and for the parent."""

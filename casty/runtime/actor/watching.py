@@ -142,11 +142,11 @@ def _actor(ref: OwnRef[Never]) -> Recipient | None:
 
 def _watch_remote(kernel: ActorKernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
     check_ref(ref, "watch")
-    if kernel.watch_remote is None:
+    if kernel.hooks.watch_remote is None:
         raise ValueError(f"cannot watch {ref.address}: death watch covers the actors of this system here")
-    kernel.watch_remote(watcher, ref)
+    kernel.hooks.watch_remote(watcher, ref)
 
 
 def _unwatch_remote(kernel: ActorKernel, watcher: ActorRef[Never], ref: ActorRef[Never]) -> None:
-    if kernel.unwatch_remote is not None:
-        kernel.unwatch_remote(watcher, ref)
+    if kernel.hooks.unwatch_remote is not None:
+        kernel.hooks.unwatch_remote(watcher, ref)

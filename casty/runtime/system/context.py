@@ -504,10 +504,10 @@ def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | N
             f"there is an actor at {path} already; its name is free again when it has stopped: "
             "a parent stops a child and waits with `await ctx.stopped(child)`"
         )
-    if kernel.on_spawn is not None:
+    if kernel.hooks.on_spawn is not None:
         message_type = behavior.message_type()
         if message_type is not None:
-            kernel.on_spawn(message_type)
+            kernel.hooks.on_spawn(message_type)
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
     check_kind("mailbox", mailbox, Mailbox, "Mailbox(100)")

@@ -15,7 +15,7 @@ from casty.address import ASK_PREFIX, UniqueAddress, in_words, serial_of
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError, AskFailed, AskFailure, EncodeError, MailboxFull
 from casty.protocol.effects import Rng
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef
 from casty.runtime.actor.children import Children
 from casty.runtime.counters import Counters
 from casty.runtime.deadlines import TimerQueue
@@ -37,6 +37,7 @@ from casty.runtime.events import (
     MessageSummary,
     Terminated,
 )
+from casty.runtime.hooks import KernelHooks
 from casty.runtime.messaging.ask import AskRef, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
@@ -72,10 +73,6 @@ RELAYED_MAX: Final = 4_096
 """Requests of other nodes of which is remembered where they were handed on to: the latest."""
 
 
-def _nobody(_: UniqueAddress) -> bool:
-    return False
-
-
 class Relayed(NamedTuple):
     """A request of another node that an actor here has handed on."""
 
@@ -98,17 +95,11 @@ class Kernel:
         self, system: object, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
     ) -> None:
         self.roots = Children(self, None)
-        self.on_spawn: Callable[[object], None] | None = None
-        """Called at each spawn with the message type, where annotations tell it."""
-        self.discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
-        """Called when an actor made by ``Behaviors.discoverable`` has started."""
+        self.hooks = KernelHooks()
+        """What the cluster puts here."""
         self.shutdown = Shutdown(self)
         self.closing: list[Hook] = []
         """What has to happen between the end of the users' actors and that of casty's own."""
-        self.watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
-        """Called with a watcher and a ref of another node; the outcome comes through `terminated`."""
-        self.unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
-        """Called with the same two when that watch is over, also because the watcher has ended."""
         self.on_escalation: Callable[[Exception], None] = on_escalation
         """Called with what an actor at the root escalates."""
         self.rng: Rng = random.Random(config.seed)
@@ -139,9 +130,7 @@ class Kernel:
         self.watchdog = Watchdog(self)
         """What it saw is told when the system has ended."""
         self.counters = Counters()
-        self.is_stranger: Callable[[UniqueAddress], bool] = _nobody
-        """Whether a node is no member; the cluster puts it here."""
-        self.arriving: tuple[object, int] | None = None
+        self._arriving: tuple[object, int] | None = None
         """The message that is being handed over, with its bytes, where it is of who is no member."""
         self._serial = 0
         self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
@@ -222,17 +211,25 @@ class Kernel:
         self.counters.note_dead_letter(reason)
         said = f"{reason}: {particulars}" if particulars else reason
         if not self.event_stream.publishing and self.event_stream.wants(DeadLetter):
-            if self.arriving is not None:
-                shown = MessageSummary(type(message).__name__, self.arriving[1] if message is self.arriving[0] else 0)
+            if self._arriving is not None:
+                shown = MessageSummary(type(message).__name__, self._arriving[1] if message is self._arriving[0] else 0)
             self.event_stream.publish(DeadLetter(message if shown is None else shown, ref, said))
         error = LOST_REQUESTS.get(reason)
         if error is not None:
             whom = ref.path if isinstance(ref, OwnRef) else in_words(ref.address)
             refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
 
+    def begin_arrival(self, message: object, size: int) -> None:
+        """Show a message by its bytes alone if it is a dead letter now: it is of who is no member."""
+        self._arriving = message, size
+
+    def end_arrival(self) -> None:
+        """Take note that it was handed over."""
+        self._arriving = None
+
     def summary_of(self, message: object, asker: UniqueAddress | None) -> MessageSummary | None:
         """Return what a dead letter shows of a request; None for the message itself, as its asker is a member."""
-        is_strange = asker is not None and self.is_stranger(asker)
+        is_strange = asker is not None and self.hooks.is_stranger(asker)
         return MessageSummary(type(message).__name__, 0) if is_strange else None
 
     def note_relayed(

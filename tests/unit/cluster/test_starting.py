@@ -36,7 +36,8 @@ async def started(network: MemoryNetwork, name: str, seeds: tuple[str, ...], ste
             assert system.lookup("/_cluster") is None
             assert system.statistics().actors == actors
             assert network.listener_at(NodeAddress(name, 2551)) is None
-            assert (kernel.on_spawn, kernel.discovery, kernel.watch_remote, kernel.unwatch_remote) == (None,) * 4
+            hooks = kernel.hooks
+            assert (hooks.on_spawn, hooks.discovery, hooks.watch_remote, hooks.unwatch_remote) == (None,) * 4
         await cluster.shutdown()
         assert network.listener_at(NodeAddress(name, 2551)) is None
     return complete

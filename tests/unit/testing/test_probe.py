@@ -140,7 +140,7 @@ async def test_a_probe_can_ask_through_its_ref(autojump_clock: object) -> None:
 async def test_the_message_type_of_a_probe_is_known_where_messages_come_from_other_nodes() -> None:
     async with ActorSystem() as system:
         spawned: list[object] = []
-        system._kernel.on_spawn = spawned.append
+        system._kernel.hooks.on_spawn = spawned.append
         TestProbe(system, Order)
         TestProbe(system)
         assert spawned == [Order]

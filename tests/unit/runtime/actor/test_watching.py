@@ -371,8 +371,8 @@ async def test_a_remote_watch_goes_through_the_hook_and_comes_back() -> None:
     calls: list[object] = []
     foreign = ForeignRef()
     async with ActorSystem() as system:
-        system._kernel.watch_remote = lambda who, ref: calls.append(("watch", who.path, ref))
-        system._kernel.unwatch_remote = lambda who, ref: calls.append(("unwatch", who.path, ref))
+        system._kernel.hooks.watch_remote = lambda who, ref: calls.append(("watch", who.path, ref))
+        system._kernel.hooks.unwatch_remote = lambda who, ref: calls.append(("unwatch", who.path, ref))
         ref = system.spawn(watcher(seen), "watcher")
         ref.tell(("watch", foreign))
         await trio.testing.wait_all_tasks_blocked()

@@ -166,8 +166,8 @@ async def test_an_actor_of_another_node_is_watched_through_the_hooks(dies: bool)
     blocks: list[Watching] = []
     async with ActorSystem() as system:
         kernel = system._kernel
-        kernel.watch_remote = lambda who, ref: watchers.append(who)
-        kernel.unwatch_remote = lambda who, ref: unwatched.append(who)
+        kernel.hooks.watch_remote = lambda who, ref: watchers.append(who)
+        kernel.hooks.unwatch_remote = lambda who, ref: unwatched.append(who)
         ref = system.spawn(waiting_for(foreign, blocks, []), "watcher")
         await QUIET()
         if dies:

@@ -152,7 +152,7 @@ def test_a_union_in_the_old_notation_is_read_too() -> None:
 async def test_a_system_tells_its_hook_the_types_of_what_it_spawns() -> None:
     told: list[object] = []
     async with ActorSystem() as system:
-        system._kernel.on_spawn = told.append
+        system._kernel.hooks.on_spawn = told.append
         system.spawn(Behaviors.setup(make), "typed")
         system.spawn(Behaviors.ignore(), "untyped")
     assert told == [Add | Get, object]

@@ -1,0 +1,30 @@
+"""What the layers above put into a kernel to be called by it; nothing of it is there without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Never
+
+from casty.address import UniqueAddress
+from casty.refs import ActorRef, ServiceKey
+
+
+def _is_nobody(_: UniqueAddress) -> bool:
+    return False
+
+
+@dataclass(slots=True, eq=False)
+class KernelHooks:
+    """The hooks of one kernel. Whoever sets one takes it back when it ends."""
+
+    on_spawn: Callable[[object], None] | None = None
+    """Called at each spawn with the message type, where annotations tell it."""
+    discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
+    """Called when an actor made by ``Behaviors.discoverable`` has started."""
+    watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+    """Called with a watcher and a ref of another node; the outcome comes through `Kernel.terminated`."""
+    unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
+    """Called with the same two when that watch is over, also because the watcher has ended."""
+    is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
+    """Whether a node is no member."""
