@@ -190,7 +190,9 @@ class Types:
                 names = self.names_in(node, owner.name)
                 for target, value in _assignments(node):
                     if isinstance(target, ast.Attribute) and self.class_of(target.value, names) == owner.name:
-                        self.attributes.setdefault((owner.name, target.attr), self.class_of(value, names))
+                        known = self.class_of(value, names)
+                        if known:  # or it may be known once later modules have been learnt
+                            self.attributes.setdefault((owner.name, target.attr), known)
 
     def names_in(self, function: FunctionNode, owner: str) -> dict[str, str]:
         """Return the classes of a function's parameters and of the variables that are assigned something known."""

@@ -117,6 +117,12 @@ def test_the_way_to_an_owner_leads_over_attributes_and_functions() -> None:
     assert found["Kernel"] == ["a.py", "b.py"]
 
 
+def test_an_attribute_is_known_though_its_class_is_defined_later() -> None:
+    owner = "class A:\n    def __init__(self) -> None:\n        self.kernel = kernel_of(1)\n"
+    source = f"{owner}    def f(self) -> None:\n        self.kernel.x = 1"
+    assert outside_writers({"a.py": source, "kernel.py": KERNEL})["Kernel"] == ["a.py"]
+
+
 def test_a_module_that_reads_or_that_defines_the_class_writes_nothing_from_outside() -> None:
     reading = "def f(cell: Cell, other: Other) -> None:\n    x = cell.y\n    other.x = cell.x = cell.y if x else 1"
     assert outside_writers({"cell.py": CELL + "def f(cell: Cell):\n    cell.x = 1"})["Cell"] == []

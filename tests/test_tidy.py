@@ -20,7 +20,9 @@ from house import (
     FunctionNode,
     classes_of_one_name,
     code_lines,
+    import_circles,
     modules_by_folder,
+    outside_writers,
     pronouns_per_100_words,
     read,
     rooms_of,
@@ -42,6 +44,11 @@ FILES_MAX = 14
 DOUBLE_CLASS_NAMES_MAX = 17
 """Class names that stand in several modules. Two of them stay: the faults `Leave` and `Restart` of the simulation have
 the names of public commands. The others may only become fewer."""
+CIRCLE_MODULES_MAX = 3
+"""Modules of one room that may import one another, for typing: today a cell with those who judge and end it. The figure
+may fall, and never rises above 4."""
+OUTSIDE_WRITERS_MAX = {"Cell": 1, "Kernel": 0, "ClusterNode": 0}
+"""Modules that write attributes of a class of another. Who ends an actor writes those of its cell."""
 MODULE_NAMES_OF_MANY_ROOMS = {"__init__.py", "__main__.py", "machine.py", "messages.py"}
 
 PRONOUNS_MAX = 2.6
@@ -352,6 +359,26 @@ def test_docstrings_describe_less_and_name_more() -> None:
     assert pronouns_per_100_words(library) <= PRONOUNS_MAX
     rooms = {room: pronouns_per_100_words(sources) for room, sources in rooms_of(library).items()}
     assert {room: rooms[room] for room in NAMED_ROOMS if rooms[room] > NAMED_PRONOUNS_MAX} == {}
+
+
+def wide_circles(sources: dict[str, str]) -> list[str]:
+    """Return the circles of imports that are too large, or lead through two rooms."""
+    circles = import_circles(sources)
+    wide = [one for one in circles if len(one) > CIRCLE_MODULES_MAX or len(modules_by_folder(one)) > 1]
+    return [" ".join(one) for one in wide]
+
+
+def test_circles_of_imports_stay_small_and_in_one_room() -> None:
+    assert wide_circles(read(ROOT, "casty/*.py")) == []
+    ring = {f"casty/a/{name}.py": f"from casty.a import {after}" for name, after in zip("bcde", "cdeb", strict=True)}
+    assert wide_circles(ring) == ["casty/a/b.py casty/a/c.py casty/a/d.py casty/a/e.py"]
+    assert wide_circles({"casty/a/x.py": "import casty.b.y", "casty/b/y.py": "import casty.a.x"}) != []
+    assert wide_circles({"casty/a/x.py": "import casty.a.y", "casty/a/y.py": "import casty.a.x"}) == []
+
+
+def test_attributes_of_cell_kernel_and_node_are_written_by_their_owners() -> None:
+    found = outside_writers(read(ROOT, "casty/*.py"))
+    assert {name: len(paths) for name, paths in found.items()} == OUTSIDE_WRITERS_MAX, found
 
 
 HEADER = '"""Counts.\n\nOwns the count.\nKnows nothing of clocks.\n"""\nfrom __future__ import annotations\n'
