@@ -202,6 +202,8 @@ class Cell:
             self.waiters = trio.Event()
         await self.waiters.wait()
 
+    # Its parts, made where they are needed first
+
     def own_family(self) -> Children:
         """Return the family, founding it first where there is none."""
         if self.family is None:
@@ -212,8 +214,6 @@ class Cell:
             else:
                 self.family.open_beside(self.task)
         return self.family
-
-    # Its parts, made where they are needed first
 
     def own_timers(self) -> ActorTimers:
         """Return the timers of the actor."""
