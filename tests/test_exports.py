@@ -14,6 +14,7 @@ import pytest
 
 import casty
 from casty import testing
+from casty.testing import inspect as looking
 from casty.testing import simulation
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -46,9 +47,13 @@ def test_every_public_name_is_in_the_reference_once() -> None:
     assert sorted(documented()) == sorted(casty.__all__)
 
 
-@pytest.mark.parametrize("package", [testing, simulation], ids=lambda package: package.__name__)
-def test_every_name_of_the_test_kit_is_in_the_reference_once_and_says_what_it_is(package: ModuleType) -> None:
-    page = (REFERENCE / f"{package.__name__.rpartition('.')[2]}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("package", "file"), [(testing, "testing.md"), (looking, "testing.md"), (simulation, "simulation.md")]
+)
+def test_every_name_of_the_test_kit_is_in_the_reference_once_and_says_what_it_is(
+    package: ModuleType, file: str
+) -> None:
+    page = (REFERENCE / file).read_text(encoding="utf-8")
     shown = re.findall(rf"^::: {re.escape(package.__name__)}\.(\w+)$", page, re.MULTILINE)
     assert sorted(shown) == package.__all__
     for name in package.__all__:

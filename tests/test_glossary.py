@@ -13,6 +13,7 @@ from house import tracked
 
 import casty
 from casty import embed, prometheus, testing
+from casty.testing import inspect as looking
 from casty.testing import simulation
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ PACKAGES: dict[ModuleType, list[str]] = {
     embed: embed.__all__,
     prometheus: ["PrometheusCollector"],
     testing: testing.__all__,
+    looking: looking.__all__,
     simulation: simulation.__all__,
 }
 TEN_CHANGES = (

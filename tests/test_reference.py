@@ -1,9 +1,9 @@
 """Each public name says what its signature cannot: every parameter, field, reply and error, where a reader looks.
 
-Public is what `casty`, `casty.testing`, `casty.testing.simulation` and `casty.embed` list, and the collector of
-`casty.prometheus`. A docstring's sections are ``Parameters:``, ``Returns:`` (or ``Yields:``) and ``Raises:``; a class
-has those of its constructor. A field has its own docstring beneath it, of which the site makes the same table.
-A class that users get, and do not make, says by what it is ``Made by``: its constructor is not shown.
+Public is what `casty`, `casty.embed`, `casty.testing`, `casty.testing.inspect` and `casty.testing.simulation` list, and
+the collector of `casty.prometheus`. A docstring's sections are ``Parameters:``, ``Returns:`` (or ``Yields:``) and
+``Raises:``; a class has those of its constructor. A field has its own docstring beneath it, of which the site makes the
+same table. A class that users get, and do not make, says by what it is ``Made by``: its constructor is not shown.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ import pytest
 
 import casty
 from casty import embed, prometheus, testing
+from casty.testing import inspect as looking
 from casty.testing import simulation
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 PACKAGES: dict[ModuleType, list[str]] = {
     casty: casty.__all__,
     testing: testing.__all__,
+    looking: looking.__all__,
     simulation: simulation.__all__,
     embed: embed.__all__,
     prometheus: ["PrometheusCollector"],

@@ -643,6 +643,11 @@ def _some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:MEMBERS_TOLD_MAX]) + more
 
 
+def node_of(cluster: Cluster) -> ClusterNode:
+    """Return the inside of a started cluster, for what looks into it. RuntimeError where it has not been started."""
+    return cluster._running()  # pyright: ignore[reportPrivateUsage]  # the door for casty.testing.inspect
+
+
 def bound_leaving(cluster: Cluster, deadline: float) -> None:
     """Have a shutdown of a node end by a time on Trio's clock, however much of ``leave_timeout`` is left."""
     cluster._leave_by = deadline  # pyright: ignore[reportPrivateUsage]  # the door for the system around it

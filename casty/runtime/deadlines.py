@@ -80,6 +80,10 @@ class TimerQueue:
                 heapq.heapify(self._heap)
                 self._dead = 0
 
+    def deadlines(self) -> list[float]:
+        """Return when the entries will fire, the earliest first."""
+        return sorted(deadline for deadline, _, entry in self._heap if not entry.finished)
+
     def __len__(self) -> int:
         return len(self._heap) - self._dead
 

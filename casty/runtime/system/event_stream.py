@@ -51,6 +51,10 @@ class EventStream:
         """Return whether anybody is told events of exactly this type."""
         return bool(self._handlers) and bool(self._receivers_of(event_type))
 
+    def subscriptions(self) -> dict[type[object], tuple[ActorRef[Never], ...]]:
+        """Return who subscribed to which type, in order of subscription."""
+        return {event_type: tuple(handlers) for event_type, handlers in self._handlers.items()}
+
     def publish(self, event: object) -> None:
         """Tell everybody who subscribed, in order of subscription; never raises."""
         if not self._handlers:

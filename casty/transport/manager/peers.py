@@ -430,6 +430,15 @@ class RemoteTransport:
         exchange.close("this node has left")
 
     @property
+    def link_manager(self) -> LinkManager:
+        """The machine that decides over the links, for `casty.testing.inspect`.
+
+        Raises:
+            RuntimeError: The transport does not run.
+        """
+        return self._running()
+
+    @property
     def is_running(self) -> bool:
         """Whether `run` has begun, so that there are statistics."""
         return self._exchange is not None
