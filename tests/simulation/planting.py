@@ -10,7 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import cast
 
 import pytest
@@ -22,18 +22,41 @@ from casty.testing.simulation.search.searching import Draw
 SEEDS_MAX = 300
 
 
-def plant(patch: pytest.MonkeyPatch, function: object, line: str, instead: str) -> None:
-    """Have ``function`` run with ``instead`` in place of ``line``, a part of its source that occurs in it once."""
-    target = cast(FunctionType, inspect.unwrap(cast(Callable[..., object], getattr(function, "fget", function))))
-    lines = textwrap.dedent(inspect.getsource(target)).splitlines(keepends=True)
-    start = next(at for at, text in enumerate(lines) if text.startswith("def "))
-    source = "".join(lines[start:])
-    if source.count(line) != 1:
-        raise LookupError(f"{target.__qualname__} has {line!r} {source.count(line)} times: it should have it once")
+def plant(patch: pytest.MonkeyPatch, place: object, line: str, instead: str) -> None:
+    """Have a function run with ``instead`` in place of ``line``, a part of its source.
+
+    It is the one function at ``place`` with that line: a class, a module, or the function itself where others have the
+    line too.
+    """
+    found = [(target, source) for target, source in map(source_of, functions_at(place)) if line in source]
+    times = sum(source.count(line) for _, source in found)
+    if times != 1:
+        raise LookupError(f"{place!r} has {line!r} {times} times: it should have it once")
+    [(target, source)] = found
     made: dict[str, FunctionType] = {}
     text = "from __future__ import annotations\n" + source.replace(line, instead)
     exec(compile(text, inspect.getfile(target), "exec"), target.__globals__, made)
     patch.setattr(target, "__code__", made[target.__name__].__code__)
+
+
+def functions_at(place: object) -> list[object]:
+    """Return the functions, methods and properties that a class or module defines; any other object alone."""
+    if isinstance(place, type):
+        return [one for one in vars(place).values() if isinstance(one, FunctionType | property | classmethod)]
+    if isinstance(place, ModuleType):
+        functions = [one for one in vars(place).values() if isinstance(one, FunctionType)]
+        return [one for one in functions if one.__module__ == place.__name__]
+    return [place]
+
+
+def source_of(function: object) -> tuple[FunctionType, str]:
+    """Return what is patched of a function, and its source from its ``def`` on; nothing for one that was generated."""
+    target = cast(FunctionType, inspect.unwrap(cast(Callable[..., object], getattr(function, "fget", function))))
+    try:
+        lines = textwrap.dedent(inspect.getsource(target)).splitlines(keepends=True)
+    except OSError:  # made by dataclasses
+        return target, ""
+    return target, "".join(lines[next(at for at, text in enumerate(lines) if text.startswith("def ")) :])
 
 
 @dataclass(frozen=True)
@@ -41,7 +64,8 @@ class Bug:
     """One line that another takes the place of; ``draw`` makes the scenarios in which it is looked for."""
 
     name: str
-    function: object
+    place: object
+    """The class, module or function that has the line."""
     line: str
     instead: str
     draw: Draw = random_scenario
@@ -53,7 +77,7 @@ class Bug:
 def found_at(bug: Bug) -> tuple[int, str]:
     """Return the first seed whose scenario breaks a rule with the bug, and what it says; -1 for none."""
     with pytest.MonkeyPatch.context() as patch:
-        plant(patch, bug.function, bug.line, bug.instead)
+        plant(patch, bug.place, bug.line, bug.instead)
         for seed in range(SEEDS_MAX):
             try:
                 play(bug.draw(seed))

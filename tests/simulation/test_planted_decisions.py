@@ -102,19 +102,19 @@ BUGS = [
     # the lease of a strategy
     Bug(
         "a minority claims at once",
-        SplitBrainResolver._contend,
+        SplitBrainResolver,
         "if strategy.against(partition) and claimed != waited:",
         "if False:",
         LEASES,
     ),
     Bug(
         "the lease is asked twice",
-        SplitBrainResolver._contend,
+        SplitBrainResolver,
         "self._claimed is not None or not leads or not",
         "not leads or not",
         LEASES,
     ),
-    Bug("everybody claims", SplitBrainResolver._contend, "or not leads or", "or", LEASES),
+    Bug("everybody claims", SplitBrainResolver, "or not leads or", "or", LEASES),
     Bug(
         "who does not get the lease stays",
         SplitBrainResolver.answered,
@@ -140,7 +140,7 @@ BUGS = [
     Bug("a leader in doubt downs others", SplitBrainResolver.timer, "not is_doubted and ", "", heard_one_way),
     Bug(
         "a leader claims before all know",
-        SplitBrainResolver._contend,
+        SplitBrainResolver,
         "not self._is_known(state, others)",
         "False",
         asleep_when_decided(LEASE),
@@ -154,7 +154,7 @@ BUGS = [
     ),
     Bug(
         "all know what one has seen",
-        seen_tracker._note,
+        seen_tracker,
         "state.seen - known.keys()",
         "state.members.keys() - known.keys()",
         LATE,
@@ -170,7 +170,7 @@ BUGS = [
     ),
     Bug("who is at odds is on a side", Downing.partition, "state.at_odds & self._aware", "frozenset()", LINKS),
     Bug("no end goes", Downing.decide, "if self_node in ends:", "if False:", LINKS),
-    Bug("all give up where one end should go", Downing._ends_to_go, "if not links or", "if True or", LINKS),
+    Bug("all give up where one end should go", Downing, "if not links or", "if True or", LINKS),
     Bug("nobody waits for the end that goes", Downing.decide, "if waited else ()", "if True else ()", LINKS),
     Bug(
         "who is at odds stays where nobody does",
@@ -180,11 +180,11 @@ BUGS = [
         LINKS,
     ),
     # when it is decided
-    Bug("a view that never settles stays", Downing._due, "if self._changes < UNSTABLE_CHANGES:", "if True:", RESTLESS),
-    Bug("it stays for long", Downing._due, "patience * (1 + UNSTABLE_SHARE)", "patience * 10", RESTLESS),
+    Bug("a view that never settles stays", Downing, "if self._changes < UNSTABLE_CHANGES:", "if True:", RESTLESS),
+    Bug("it stays for long", Downing, "patience * (1 + UNSTABLE_SHARE)", "patience * 10", RESTLESS),
     Bug(
         "two losses are taken for many",
-        Downing._due,
+        Downing,
         "if self._changes < UNSTABLE_CHANGES:",
         "if self._changes < 2:",
         TWO_LOSSES,
@@ -202,7 +202,7 @@ BUGS = [
     Bug("of two halves the higher goes on", KeepMajority.against, "min(theirs) < min(mine)", "min(theirs) > min(mine)"),
     Bug("a quorum may be one of two", StaticQuorum.against, "if voters >= 2 * self.size:", "if False:"),
     Bug("one less is a quorum", StaticQuorum.against, "len(votes.mine) < self.size", "len(votes.mine) < self.size - 1"),
-    Bug("who is going counts", Partition.of.__func__, "if member.status not in GOING]", "]"),  # type: ignore[attr-defined]  # a class method
+    Bug("who is going counts", Partition, "if member.status not in GOING]", "]"),
     # founding
     Bug("one seed is enough", Founding.is_majority, "2 * len(counted.intersection(present)) > len(counted)", "True"),
     Bug("half of the seeds are enough", Founding.is_majority, ") > len(counted)", ") >= len(counted)"),
@@ -213,9 +213,9 @@ BUGS = [
         "if True:",
     ),
     Bug("who has not heard of it counts", Founding.may_begin, "for node in state.seen)", "for node in state.members)"),
-    Bug("a seed founds at once", Joining._may_form, "if now - self._started_at < FORM_AFTER:", "if False:"),
-    Bug("any seed founds", Joining._may_form, "at < self.member.address and", "False and"),
-    Bug("an answer counts for ever", Joining._counts, "now - seed.answered_at < ANSWER_COUNTS", "True"),
+    Bug("a seed founds at once", Joining, "if now - self._started_at < FORM_AFTER:", "if False:"),
+    Bug("any seed founds", Joining, "at < self.member.address and", "False and"),
+    Bug("an answer counts for ever", Joining, "now - seed.answered_at < ANSWER_COUNTS", "True"),
 ]
 
 

@@ -19,18 +19,18 @@ from casty.testing.simulation import InvariantBroken
 
 
 @pytest.mark.parametrize(
-    ("function", "line", "instead", "lie", "joining"),
+    ("place", "line", "instead", "lie", "joining"),
     [
         (
-            GossipReceiver._is_own,
+            GossipReceiver,
             "speaks_for_itself(state, told, sender)",
             "True",
             invented(8, MemberStatus.joining),
             True,
         ),
-        (Confirmation._is_too_many, "len(unmet) > 1 and", "False and", invented(8, MemberStatus.up), False),
+        (Confirmation, "len(unmet) > 1 and", "False and", invented(8, MemberStatus.up), False),
         (
-            LeaderActions._moves,
+            LeaderActions,
             "(heard is None or member.unique in heard or member.unique == self_node)",
             "True",
             invented(8, MemberStatus.joining),
@@ -41,9 +41,9 @@ from casty.testing.simulation import InvariantBroken
     ids=["who joins speaks for others", "nobody asks who is up", "a leader hears nobody", "counts jump"],
 )
 def test_each_rule_is_needed(
-    function: object, line: str, instead: str, lie: Lie, joining: bool, monkeypatch: pytest.MonkeyPatch
+    place: object, line: str, instead: str, lie: Lie, joining: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(monkeypatch, function, line, instead)
+    plant(monkeypatch, place, line, instead)
     told = Told("abc", joining=joining, strategy=KeepMajority())
     with suppress(DecodeError, InvariantBroken):
         told.tell_all(lie, "abc")

@@ -85,7 +85,7 @@ FLAPS, STALLS, VISITS = (recurring_with(kind) for kind in (Cut, Pause, Leave))
 BUGS = [
     Bug(
         "a grant holds for 16 s",
-        ServingLease._latest,
+        ServingLease,
         "asked_at + SERVING_TIME",
         "asked_at + 4 * SERVING_TIME",
     ),
@@ -103,7 +103,7 @@ BUGS = [
     ),
     Bug(
         "an answer lifts no accusation",
-        Availability._acked,
+        Availability,
         "return [MarkReachable(sender), *self._plan_check(now)]",
         "return self._plan_check(now)",
     ),
@@ -122,7 +122,7 @@ BUGS = [
     Bug("a removed run is let in again", admission.judge, "if joiner.unique in state.tombstones:", "if False:"),
     Bug(
         "another run of an address is no evidence",
-        Availability._happen,
+        Availability,
         "if n.address == node.address and n != node",
         "if False",
         restart_behind_a_bridge,
@@ -130,14 +130,14 @@ BUGS = [
     Bug("work is free at once", ServingLease.observe, "+ TAKEOVER_AFTER", ""),
     Bug(
         "who stood still serves alone at once",
-        ServingLease._latest,
+        ServingLease,
         "(granters or asked_at >= self._alone_from)",
         "True",
         stands_still_alone,
     ),
     Bug(
         "who stood still alone asks nobody before its time",
-        Topology._timer,
+        Topology,
         "if key == SERVING and self._split_brain.is_waiting(now) else []",
         "if False else []",
         stands_still_alone,
@@ -170,11 +170,11 @@ BUGS = [
     # tombstones
     Bug("the removed are forgotten in ten seconds", Gossip.without_old_tombstones, "> TOMBSTONE_AGE_MAX", "> 10.0"),
     # joining, and moves of a leader
-    Bug("no minimum is asked for", LeaderActions._are_enough, "len(members) >= self.min_members and", ""),
+    Bug("no minimum is asked for", LeaderActions, "len(members) >= self.min_members and", ""),
     # downing
     Bug(
         "half of the time is enough",
-        Downing._patience,
+        Downing,
         "if self.stable_after is None else",
         "/ 2 if self.stable_after is None else",
         partition_scenario,
@@ -188,22 +188,20 @@ BUGS = [
     ),
     Bug("the youngest is kept", KeepOldest.against, "min(settled", "max(settled"),
     # indirect probes
-    Bug("nobody is asked about a silence", Availability._check, "now >= self._probed_at(node)", "False"),
-    Bug("who is asked does not look", Availability._asked, "if not {sender,", "if True or not {sender,"),
-    Bug("a probe puts nothing off", Availability._accused_at, " + self._probes.postponed(node)", ""),
+    Bug("nobody is asked about a silence", Availability, "now >= self._probed_at(node)", "False"),
+    Bug("who is asked does not look", Availability, "if not {sender,", "if True or not {sender,"),
+    Bug("a probe puts nothing off", Availability, " + self._probes.postponed(node)", ""),
     # the lease
     Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable | accused else ", ""),
     Bug(
         "an old grant counts for a new request",
-        ServingLease._latest,
+        ServingLease,
         "answered >= sequence",
         "answered >= sequence - 3",
     ),
     Bug("the lease is asked for once", ServingLease.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
     # receiving
-    Bug(
-        "who has seen a version is forgotten", GossipReceiver._same, "outcome.state.seen_by_all(seen)", "outcome.state"
-    ),
+    Bug("who has seen a version is forgotten", GossipReceiver, "outcome.state.seen_by_all(seen)", "outcome.state"),
     Bug("a newer version counts as another", Gossip.relation_of, "if other_covers:", "if False:", partition_scenario),
     Bug("a leader is not told who has seen it", AntiEntropy.taken, "[sender, leader]", "[sender]", partition_scenario),
     # letting in
@@ -211,15 +209,15 @@ BUGS = [
     Bug("who was replaced stays", admission.answered_at, "if found == joiner:", "if False:"),
     Bug(
         "who withdraws stays",
-        Topology._received,
+        Topology,
         "self.state = state.with_moved(self._node, {sender}, MemberStatus.down)",
         "pass",
         VISITS,
     ),
     # evidence and silences
-    Bug("one refused dial accuses", Availability._dial_failed, "+ REFUSAL_GAP", "", partition_scenario),
-    Bug("who is late is asked no more often", Availability._timer, "if self._late(now) else []", "if False else []"),
-    Bug("a silence is asked about once", Availability._acked, "self._probes.ended(sender)", "pass", FLAPS),
+    Bug("one refused dial accuses", Availability, "+ REFUSAL_GAP", "", partition_scenario),
+    Bug("who is late is asked no more often", Availability, "if self._late(now) else []", "if False else []"),
+    Bug("a silence is asked about once", Availability, "self._probes.ended(sender)", "pass", FLAPS),
     Bug(
         "stalls are forgiven for ever",
         LocalHealth.lost_since,
@@ -229,7 +227,7 @@ BUGS = [
     ),
     Bug(
         "who stood still accuses at once",
-        Availability._accused_at,
+        Availability,
         "max(at, self._health.withheld_until)",
         "at",
         STALLS,
@@ -244,7 +242,7 @@ BUGS = [
         "return end, []",
         leaves_behind_a_cut,
     ),
-    Bug("a leaver waits for the lost", leaving._lets_go, " and member.unique not in lost", "", leaves_behind_a_cut),
+    Bug("a leaver waits for the lost", leaving, " and member.unique not in lost", "", leaves_behind_a_cut),
     Bug("a leaver says nothing", leaving.last_words, "leaders[:CONFIRMED_LEADERS]", "leaders[:0]", leaves_in_calm),
     # the registry
     Bug(
