@@ -644,7 +644,7 @@ def _some_of(names: Sequence[str]) -> str:
 
 
 def node_of(cluster: Cluster) -> ClusterNode:
-    """Return the inside of a started cluster, for what looks into it. RuntimeError where it has not been started."""
+    """Return the inside of a started cluster, for `casty.testing.inspect`. RuntimeError before the start."""
     return cluster._running()  # pyright: ignore[reportPrivateUsage]  # the door for casty.testing.inspect
 
 

@@ -60,5 +60,10 @@ class PeerQueue(Generic[L]):
             del self._letters[mail.peer], self._bytes[mail.peer]
         return letter
 
+    @property
+    def waiting(self) -> int:
+        """How many letters wait."""
+        return sum(map(len, self._letters.values()))
+
     def __repr__(self) -> str:
         return f"<PeerQueue peers={len(self._letters)} lost={self.lost}>"

@@ -113,8 +113,10 @@ class PausedSends:
         self._number = 0
         self.by_actor: dict[tuple[NodeAddress, str], _Hold] = {}
         """Empty unless large messages are under way or an actor cannot keep up; looked at for each message."""
-        self._peers: dict[NodeAddress, _Peer] = {}
-        self._large: dict[int, _Large] = {}
+        self.by_peer: dict[NodeAddress, _Peer] = {}
+        """Messages and bytes counted against the room of each node; no entry for a node without any."""
+        self.large: dict[int, _Large] = {}
+        """Large messages with slices under way, by their numbers."""
 
     def has(self, to: UniqueAddress, path: str) -> bool:
         """Whether messages to an actor have to wait."""
@@ -122,7 +124,7 @@ class PausedSends:
 
     def channel_statistics(self, to: UniqueAddress, path: str) -> ChannelStatistics:
         """Return what waits here for an actor, and in the queue to its node for all actors there."""
-        hold, peer = self.by_actor.get((to.address, path)), self._peers.get(to.address)
+        hold, peer = self.by_actor.get((to.address, path)), self.by_peer.get(to.address)
         frames, senders = self._transport.queued(to, Lane.ordinary)
         return ChannelStatistics(
             current_buffer_used=frames + (0 if hold is None else len(hold.waiting)),
@@ -146,7 +148,7 @@ class PausedSends:
         """Queue a frame behind a large or paused one to the same actor; return False without room, or where it is
         refused.
         """
-        peer = self._peers.get(to.address)
+        peer = self.by_peer.get(to.address)
         if self.refusal(to, frame) or (peer is not None and (peer.senders or not self._has_room(peer, frame))):
             return False
         if not self._is_large(frame):
@@ -154,7 +156,7 @@ class PausedSends:
             return True
         large = self._new(to, frame)
         if not self._transport.send(to, Lane.large, self._slices(large)):
-            del self._large[large.number]
+            del self.large[large.number]
             return False
         self._append(to, path, large, frame)
         return True
@@ -170,7 +172,7 @@ class PausedSends:
         A frame refused by then becomes a dead letter.
         """
         is_first, is_request = True, deadline is not None
-        while (peer := self._peers.get(to.address)) is not None:
+        while (peer := self.by_peer.get(to.address)) is not None:
             is_behind = is_first and (peer.room if is_request else peer.senders)
             parts = REQUEST_PARTS if is_request and not is_first and not peer.senders else 1
             if not is_behind and self._has_room(peer, frame, parts=parts):
@@ -192,9 +194,9 @@ class PausedSends:
             try:
                 await self._transport.send_wait(to, Lane.large, self._slices(large), deadline)
             except BaseException:  # Ctrl-C too
-                self._large.pop(large.number, None)
+                self.large.pop(large.number, None)
                 raise
-            if large.has_arrived or large.number in self._large:
+            if large.has_arrived or large.number in self.large:
                 self._append(to, path, large, frame)
                 self._advance(large.hold)
         else:
@@ -225,11 +227,11 @@ class PausedSends:
 
     def arrived(self, peer: UniqueAddress, number: int, fate: ChunkOutcome) -> None:
         """Take note that a node has all slices of a message, or has dropped it."""
-        large = self._large.get(number)
+        large = self.large.get(number)
         if large is None or not peer.is_named(large.to):
             return
         if fate is ChunkOutcome.complete:
-            del self._large[number]
+            del self.large[number]
             large.has_arrived, large.since = True, self._now()
             self._advance(large.hold)
         else:
@@ -237,7 +239,7 @@ class PausedSends:
 
     def undelivered(self, slices: bytes, reason: str) -> None:
         """Give up the message whose slices will never be written."""
-        large = self._large.get(number_of(slices))
+        large = self.large.get(number_of(slices))
         if large is not None:
             self._fail(large, reason)
 
@@ -247,7 +249,7 @@ class PausedSends:
         An idle link ends gracefully while slices for the next one may wait already.
         """
         latest = self._now() - (OVER_WITHIN if graceful else 0.0)
-        for large in [one for one in self._large.values() if one.to.address == peer.address and one.since <= latest]:
+        for large in [one for one in self.large.values() if one.to.address == peer.address and one.since <= latest]:
             self._fail(large, reason)
 
     def forget(self, node: UniqueAddress, reason: str) -> None:
@@ -264,8 +266,8 @@ class PausedSends:
 
     async def wait_empty(self) -> None:
         """Return when nothing waits here."""
-        while self._peers:
-            await next(iter(self._peers.values())).room.park()
+        while self.by_peer:
+            await next(iter(self.by_peer.values())).room.park()
 
     def _is_large(self, frame: bytes) -> bool:
         return len(frame) - LENGTH_BYTES > self._limits.frame_bytes_max
@@ -280,7 +282,7 @@ class PausedSends:
     def _new(self, to: UniqueAddress, frame: bytes) -> _Large:
         self._transport.dial(to.address, Lane.ordinary)  # it is needed the moment the slices have arrived
         self._number += 1
-        large = self._large[self._number] = _Large(self._number, to, frame, self._now())
+        large = self.large[self._number] = _Large(self._number, to, frame, self._now())
         return large
 
     def _slices(self, large: _Large) -> bytes:
@@ -291,7 +293,7 @@ class PausedSends:
         hold.waiting.append(item)
         if isinstance(item, _Large):
             item.hold = hold
-        peer = self._peers.setdefault(to.address, _Peer())
+        peer = self.by_peer.setdefault(to.address, _Peer())
         peer.messages += 1
         peer.bytes += len(frame)
 
@@ -303,7 +305,7 @@ class PausedSends:
         return hold
 
     def _fail(self, large: _Large, reason: str) -> None:
-        self._large.pop(large.number, None)
+        self.large.pop(large.number, None)
         hold = large.hold
         if hold is not None:
             hold.waiting.remove(large)
@@ -316,7 +318,7 @@ class PausedSends:
         while hold.waiting:
             item = hold.waiting.popleft()
             if isinstance(item, _Large):
-                self._large.pop(item.number, None)
+                self.large.pop(item.number, None)
                 item.hold = None
             frame = item.frame if isinstance(item, _Large) else item
             self._release(hold.to.address, 1, len(frame))
@@ -355,20 +357,20 @@ class PausedSends:
         stale = [one for one in hold.waiting if isinstance(one, _Large) and one.has_arrived and one.since < oldest]
         for large in stale:
             large.has_arrived, large.since = False, self._now()
-            self._large[large.number] = large
+            self.large[large.number] = large
         if stale:
             self._transport.send_held(hold.to, Lane.large, [self._slices(large) for large in stale])
 
     def _release(self, address: NodeAddress, messages: int, size: int) -> None:
-        peer = self._peers[address]
+        peer = self.by_peer[address]
         peer.messages -= messages
         peer.bytes -= size
         peer.room.unpark_all()
         if not peer.messages:
-            del self._peers[address]
+            del self.by_peer[address]
 
     def __repr__(self) -> str:
-        return f"<PausedSends actors={len(self.by_actor)} large={len(self._large)}>"
+        return f"<PausedSends actors={len(self.by_actor)} large={len(self.large)}>"
 
 
 def envelopes_of(frames: Sequence[bytes]) -> list[bytes]:

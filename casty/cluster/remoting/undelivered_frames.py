@@ -48,8 +48,9 @@ class UndeliveredFrames:
     ) -> None:
         self._show = show
         self._count = count
-        self._waiting: deque[DeadFrame | _Then] = deque()
-        self._cost = 0
+        self.waiting: deque[DeadFrame | _Then] = deque()
+        """Frames waiting for their turn, and the calls between them."""
+        self.cost = 0
         """Of those together."""
         self._start: Callable[[], None] | None = None
         self._is_running = False
@@ -66,13 +67,13 @@ class UndeliveredFrames:
     def take(self, to: UniqueAddress, frames: Sequence[bytes], reason: str) -> None:
         """Take frames for one peer, as they were given to the transport; few of them become dead letters at once."""
         for frame in envelopes_of(frames):
-            self._waiting.append((to, frame, reason))
-            self._cost += len(frame) + FRAME_COST_BYTES
+            self.waiting.append((to, frame, reason))
+            self.cost += len(frame) + FRAME_COST_BYTES
         self._make_room()
         if self._is_running:
             return
         self._take_turn()
-        if self._waiting and self._start is not None:
+        if self.waiting and self._start is not None:
             self._is_running = True
             self._start()
         else:
@@ -80,28 +81,28 @@ class UndeliveredFrames:
 
     def then(self, call: Callable[[], None]) -> None:
         """Call once all frames waiting now have become dead letters; at once where there are none."""
-        if self._waiting:
-            self._waiting.append(_Then(call))
+        if self.waiting:
+            self.waiting.append(_Then(call))
         else:
             call()
 
     def _make_room(self) -> None:
         over: list[DeadFrame] = []
-        while self._cost > WAITING_BYTES_MAX:
-            item = self._waiting.popleft()
+        while self.cost > WAITING_BYTES_MAX:
+            item = self.waiting.popleft()
             if isinstance(item, _Then):
                 self._count(over)
                 over = []
                 item.call()
             else:
                 over.append(item)
-                self._cost -= len(item[1]) + FRAME_COST_BYTES
+                self.cost -= len(item[1]) + FRAME_COST_BYTES
         if over:
             self._count(over)
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
+            while self.waiting:
                 await trio.lowlevel.checkpoint()
                 self._take_turn()
         finally:
@@ -110,23 +111,23 @@ class UndeliveredFrames:
 
     def _take_turn(self) -> None:
         cost = 0
-        while self._waiting:
-            item = self._waiting[0]
+        while self.waiting:
+            item = self.waiting[0]
             if isinstance(item, _Then):
-                self._waiting.popleft()
+                self.waiting.popleft()
                 item.call()
                 continue
             to, frame, reason = item
             if cost and cost + len(frame) > TURN_BYTES_MAX:
                 return
-            self._waiting.popleft()
+            self.waiting.popleft()
             cost += len(frame) + FRAME_COST_BYTES
-            self._cost -= len(frame) + FRAME_COST_BYTES
+            self.cost -= len(frame) + FRAME_COST_BYTES
             self._show(to, frame, reason)
 
     def _take_all(self) -> None:
-        while self._waiting:
+        while self.waiting:
             self._take_turn()
 
     def __repr__(self) -> str:
-        return f"<UndeliveredFrames waiting={len(self._waiting)}>"
+        return f"<UndeliveredFrames waiting={len(self.waiting)}>"

@@ -119,7 +119,8 @@ class Assembler:
         self.held_bytes = 0
         """What is kept for all peers together."""
         self._bytes_max = bytes_max
-        self._peers: dict[UniqueAddress, _Assembly] = {}
+        self.by_peer: dict[UniqueAddress, _Assembly] = {}
+        """Slices under way, and whole messages waiting for their LARGE, by peer."""
 
     def take(self, peer: UniqueAddress, body: bytes, now: float) -> tuple[int, ChunkOutcome] | None:
         """Take one slice; after the last, the number of the message and what has become of it.
@@ -130,9 +131,9 @@ class Assembler:
             raise FrameError(f"a slice has 1 to {SLICE_BYTES_MAX} bytes, got {len(body) - _SLICE.size}")
         number, is_last = _SLICE.unpack_from(body)
         self.drop_old(now)
-        assembly = self._peers.get(peer)
+        assembly = self.by_peer.get(peer)
         if assembly is None:
-            assembly = self._peers[peer] = _Assembly()
+            assembly = self.by_peer[peer] = _Assembly()
         if number != assembly.number:
             self._drop_parts(assembly)
             self._forget_whole(assembly, number)  # it comes once more, and needs the room
@@ -151,12 +152,12 @@ class Assembler:
 
     def claim(self, peer: UniqueAddress, number: int) -> bytes | None:
         """Return a whole message and forget it; None where there is none of this number."""
-        assembly = self._peers.get(peer)
+        assembly = self.by_peer.get(peer)
         return None if assembly is None else self._forget_whole(assembly, number)
 
     def link_lost(self, peer: UniqueAddress, now: float) -> None:
         """Drop what was under way from a peer; what is whole waits for its LARGE."""
-        assembly = self._peers.get(peer)
+        assembly = self.by_peer.get(peer)
         if assembly is not None:
             self._drop_parts(assembly)
             assembly.number, assembly.fate = 0, ChunkOutcome.complete
@@ -164,16 +165,16 @@ class Assembler:
 
     def drop_old(self, now: float) -> None:
         """Drop the whole messages that have waited for `KEPT_SECONDS`, and who has nothing else here."""
-        for peer, assembly in list(self._peers.items()):
+        for peer, assembly in list(self.by_peer.items()):
             for number in [n for n, (_, since) in assembly.whole.items() if now - since > KEPT_SECONDS]:
                 self._forget_whole(assembly, number)
             has_begun = assembly.number or assembly.parts or assembly.fate is not ChunkOutcome.complete
             if not (assembly.whole or has_begun):
-                del self._peers[peer]
+                del self.by_peer[peer]
 
     def forget(self, peer: UniqueAddress) -> None:
         """Drop all that there is of a run that was removed: no LARGE will come from it."""
-        assembly = self._peers.pop(peer, None)
+        assembly = self.by_peer.pop(peer, None)
         if assembly is not None:
             self._drop_parts(assembly)
             for number in list(assembly.whole):
@@ -204,4 +205,4 @@ class Assembler:
         return body
 
     def __repr__(self) -> str:
-        return f"<Assembler peers={len(self._peers)} bytes={self.held_bytes}>"
+        return f"<Assembler peers={len(self.by_peer)} bytes={self.held_bytes}>"

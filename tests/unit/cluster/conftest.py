@@ -11,7 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from casty import ActorSystem, ClusteredActorSystem, MemoryNetwork
+from casty import ActorSystem, ClusteredActorSystem, DeadLetter, MemoryNetwork
+from casty.address import UniqueAddress
+from casty.cluster.node import ClusterNode
+from casty.testing.inspect import inbound_of, node_of
+from casty.transport.manager.inbound import InboundHandler
 
 PORT = 2551
 
@@ -25,6 +29,24 @@ class Handle:
     ended: trio.Event = field(default_factory=trio.Event)
     error: BaseException | None = None
     events: list[tuple[float, object]] = field(default_factory=list)
+
+    @property
+    def node(self) -> ClusterNode:
+        """What the rooms of the cluster share on this node."""
+        return node_of(self.system)
+
+    @property
+    def run(self) -> UniqueAddress:
+        return self.node.self_node
+
+    @property
+    def inbound(self) -> InboundHandler:
+        """What takes each frame that a peer has sent to this node."""
+        return inbound_of(self.system)
+
+    @property
+    def letters(self) -> list[DeadLetter]:
+        return [event for _, event in self.events if isinstance(event, DeadLetter)]
 
     def told(self, kind: type) -> list[str]:
         """Return the node ids in the events of one kind, in their order."""
@@ -62,6 +84,17 @@ class Nodes:
         async with trio.open_nursery() as starting:
             for name in names:
                 starting.start_soon(partial(self.start, name, names, **options))
+
+    async def join(self, *names: str, **options: Any) -> list[Handle]:
+        """Start nodes one after another, of which the first forms the cluster; return them once all are up."""
+        for name in names:
+            await self.start(name, () if name == names[0] else names[:1], **options)
+        await self.all_up(*names)
+        return [self.handles[name] for name in names]
+
+    async def systems(self, *names: str, **options: Any) -> list[ClusteredActorSystem]:
+        """Do the same as `join`, and return the systems."""
+        return [handle.system for handle in await self.join(*names, **options)]
 
     async def stop(self, name: str) -> None:
         """Leave the block of a node, gracefully."""

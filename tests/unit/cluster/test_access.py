@@ -5,11 +5,9 @@ from __future__ import annotations
 import msgpack
 import pytest
 import trio
+from helpers.behaviors import recording
 
 from casty import (
-    ActorContext,
-    Behavior,
-    Behaviors,
     LeaseClaim,
     NodeAddress,
     ResolveNode,
@@ -37,6 +35,7 @@ from casty.protocol.messages.watching import (
     UnwatchActor,
     WatchActor,
 )
+from casty.testing.inspect import inbound_of, node_of
 from casty.testing.samples import control_registry, gossip_of, member, run_of
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane, frame
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
@@ -66,29 +65,9 @@ OF_LINKS = {FrameKind.GOODBYE, FrameKind.IDLE, FrameKind.STAY, FrameKind.ACK}
 STRANGER = run_of("stranger")
 
 
-async def three(nodes):
-    await nodes.start("a")
-    for name in "bc":
-        await nodes.start(name, "a")
-    await nodes.all_up("a", "b", "c")
-    return tuple(nodes.handles[name].system for name in "abc")
-
-
-def inbound_of(system):
-    return system.cluster._running().transport._exchange.handler
-
-
 def waiting(system) -> int:
     death_watch = system.cluster._extensions.all[1]
-    return len(system.cluster._node.topology_mail._letters) + len(death_watch.mail._letters)
-
-
-def recorder(seen: list[TopologySnapshot]) -> Behavior[TopologySnapshot]:
-    async def take(ctx: ActorContext[TopologySnapshot], snapshot: TopologySnapshot) -> Behavior[TopologySnapshot]:
-        seen.append(snapshot)
-        return Behaviors.same()
-
-    return Behaviors.receive(take)
+    return node_of(system).topology_mail.waiting + death_watch.mail.waiting
 
 
 def envelope(name: str, field: str, place: tuple[object, ...]) -> bytes:
@@ -126,8 +105,8 @@ def test_the_end_of_an_actor_alone_travels_behind_messages() -> None:
 
 
 async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_named(autojump_clock, nodes, caplog):
-    a, b, _ = await three(nodes)
-    node = a.cluster._node
+    a, b, _ = await nodes.systems(*"abc")
+    node = node_of(a)
     for message in CONTROL:
         entry = node.control.entry_of(message)
         name, lane = entry.wire_name, entry.lane
@@ -136,7 +115,7 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
         inbound_of(a).frame(STRANGER, lane, FrameKind.CONTROL, body)
         assert node.cluster_metrics.refused[name] == 1, name
         assert waiting(a) == before, name
-        inbound_of(a).frame(b.cluster._node.self_node, lane, FrameKind.CONTROL, body)
+        inbound_of(a).frame(node_of(b).self_node, lane, FrameKind.CONTROL, body)
         assert node.cluster_metrics.refused[name] == 1, name
     for kind in (FrameKind.PAUSE, FrameKind.RESUME):
         inbound_of(a).frame(STRANGER, Lane.ordinary, kind, b"/x")
@@ -149,11 +128,11 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
 @pytest.mark.parametrize("message", [3, "text", run_of("x"), LeaseClaim("c", frozenset(), frozenset())])
 async def test_what_travels_and_is_no_control_message_is_ignored_as_one(autojump_clock, nodes, caplog, message):
     caplog.set_level("INFO")
-    a, b, _ = await three(nodes)
-    node = a.cluster._node
+    a, b, _ = await nodes.systems(*"abc")
+    node = node_of(a)
     node.control_codec.register(type(message))
     body = node.control_codec.frame_control(message)[HEADER_BYTES:]
-    for peer in (STRANGER, b.cluster._node.self_node):
+    for peer in (STRANGER, node_of(b).self_node):
         inbound_of(a).frame(peer, Lane.control, FrameKind.CONTROL, body)
     assert node.cluster_metrics.decode_errors == 0
     assert sorted(node.cluster_metrics.unknown.values()) == [1, 1]
@@ -163,11 +142,11 @@ async def test_what_travels_and_is_no_control_message_is_ignored_as_one(autojump
 
 @pytest.mark.parametrize("is_member", [False, True])
 async def test_only_members_subscribe_to_the_topology(autojump_clock, nodes, is_member):
-    a, b, _ = await three(nodes)
-    node = a.cluster._node
-    peer = b.cluster._node.self_node if is_member else STRANGER
+    a, b, _ = await nodes.systems(*"abc")
+    node = node_of(a)
+    peer = node_of(b).self_node if is_member else STRANGER
     seen = list[TopologySnapshot]()
-    subscriber = b.spawn(recorder(seen), "subscriber")
+    subscriber = b.spawn(recording(seen), "subscriber")
     at = peer.address
     for incarnation, is_taken in ((peer.incarnation + 1, False), (peer.incarnation, is_member)):
         place = ("shop", "/subscriber", at.host, at.port, incarnation, subscriber.uid)
@@ -180,7 +159,7 @@ async def test_only_members_subscribe_to_the_topology(autojump_clock, nodes, is_
 
 
 async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clock, nodes, nursery, vouch):
-    a, *_ = await three(nodes)
+    a, *_ = await nodes.systems(*"abc")
     await vouch(nursery, nodes.network.host("stranger"), STRANGER)
     link = await nodes.network.host("stranger").connect(NodeAddress("a", 2551))
     await link.send(encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "shop", STRANGER, Lane.ordinary, nonce=7)))
@@ -193,25 +172,25 @@ async def test_a_stranger_on_a_link_gets_no_snapshot_and_is_told_so(autojump_clo
             heard += data
     assert heard.count(b"refused") == 2
     assert b"TopologySnapshot" not in heard
-    assert a.cluster._node.cluster_metrics.refused == {"casty.SubscribeTopology": 1, "casty.UnsubscribeTopology": 1}
+    assert node_of(a).cluster_metrics.refused == {"casty.SubscribeTopology": 1, "casty.UnsubscribeTopology": 1}
     await link.aclose()
 
 
 async def test_nobody_ends_a_subscription_but_the_node_of_the_subscriber(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     here, there = list[TopologySnapshot](), list[TopologySnapshot]()
-    local, remote = a.spawn(recorder(here), "subscriber"), b.spawn(recorder(there), "subscriber")
+    local, remote = a.spawn(recording(here), "subscriber"), b.spawn(recording(there), "subscriber")
     a.cluster.ref.tell(SubscribeTopology(local))
     b.remote("/_cluster", "a").of(SubscribeTopology).tell(SubscribeTopology(remote))
     await trio.sleep(1)
     for system, uid in ((a, local.uid), (b, remote.uid)):
-        at = system.cluster._node.self_node
-        for sender in (STRANGER, c.cluster._node.self_node, a.cluster._node.self_node):
+        at = node_of(system).self_node
+        for sender in (STRANGER, node_of(c).self_node, node_of(a).self_node):
             for incarnation in (0, at.incarnation):
                 place = ("shop", "/subscriber", at.address.host, at.address.port, incarnation, uid)
                 body = envelope("casty.UnsubscribeTopology", "subscriber", place)[HEADER_BYTES:]
                 inbound_of(a).frame(sender, Lane.ordinary, FrameKind.ENVELOPE, body)
-    assert a.cluster._node.cluster_metrics.refused["casty.UnsubscribeTopology"] == 12
+    assert node_of(a).cluster_metrics.refused["casty.UnsubscribeTopology"] == 12
     await nodes.start("d", "a")
     await nodes.all_up("a", "b", "c", "d")
     await trio.sleep(1)
@@ -220,12 +199,12 @@ async def test_nobody_ends_a_subscription_but_the_node_of_the_subscriber(autojum
 
 
 async def test_a_member_asks_where_a_node_is_and_a_stranger_has_nobody_dialled_for_it(autojump_clock, nodes):
-    a, b, _ = await three(nodes)
+    a, b, _ = await nodes.systems(*"abc")
     reply: NodeAddress | None = await b.ask(b.remote("/_cluster", "a").of(ResolveNode), lambda to: ResolveNode("c", to))
     assert reply == NodeAddress("c", 2551)
     head = msgpack.packb(["/_cluster", 0, "casty.ResolveNode"])
     payload = msgpack.packb({"node_id": "c", "reply_to": ("shop", "/_ask/1", "victim", 80, 0, 5)})
     inbound_of(a).frame(STRANGER, Lane.ordinary, FrameKind.ENVELOPE, len(head).to_bytes(2, "big") + head + payload)
     await trio.sleep(1)
-    assert a.cluster._node.cluster_metrics.refused["casty.ResolveNode"] == 1
-    assert not any(address.host == "victim" for address, _ in a.cluster._node.transport._exchange.dials)
+    assert node_of(a).cluster_metrics.refused["casty.ResolveNode"] == 1
+    assert not any(address.host == "victim" for address, _ in node_of(a).transport.link_manager.dials)

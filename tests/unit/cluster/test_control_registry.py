@@ -99,10 +99,8 @@ def test_a_registry_has_a_bound():
 
 
 async def two(nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
-    return tuple(nodes.handles[name].system.cluster._running() for name in "ab")
+    await nodes.join("a", "b")
+    return tuple(nodes.handles[name].node for name in "ab")
 
 
 def unknown_of(node):
@@ -114,20 +112,20 @@ def unknown_of(node):
 )
 async def test_a_control_message_that_a_node_does_not_know_is_ignored_and_counted(autojump_clock, nodes, caplog, name):
     a, b = await two(nodes)
-    links = {id(link) for link in a.transport._exchange.links.by_peer[Lane.control].values()}
+    links = {id(link) for link in a.transport.link_manager.links.by_peer[Lane.control].values()}
     b.transport.send(a.self_node, Lane.control, frame(FrameKind.CONTROL, msgpack.packb([name, {"number": 1}])))
     b.transport.send(a.self_node, Lane.control, frame(FrameKind.CONTROL, msgpack.packb([name, {"number": 1}])))
     await trio.sleep(1)
     assert unknown_of(a) == {name: 2}
     assert a.cluster_metrics.decode_errors == 0
     assert caplog.text.count(f"sends {name}, which this node does not know and ignores") <= 1
-    assert {id(link) for link in a.transport._exchange.links.by_peer[Lane.control].values()} == links
+    assert {id(link) for link in a.transport.link_manager.links.by_peer[Lane.control].values()} == links
     assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 async def test_names_of_who_is_no_member_are_not_kept(autojump_clock, nodes):
     a, _ = await two(nodes)
-    inbound = a.transport._exchange.handler
+    inbound = a.transport.link_manager.handler
     inbound.frame(run_of("stranger"), Lane.control, FrameKind.CONTROL, msgpack.packb(["x" * 1_000, {}]))
     assert unknown_of(a) == {OTHER: 1}
 

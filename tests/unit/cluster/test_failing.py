@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import trio
+from helpers.systems import fail
 
 from casty import CastyError, ClusteredActorSystem, MemoryNetwork
 from casty.protocol.death_watch.machine import DeathWatch
@@ -14,19 +15,13 @@ from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.messages.liveness import Heartbeat
 from casty.protocol.messages.membership import GossipDigest
 from casty.protocol.messages.watching import WatchActor
-from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.system.system import kernel_of
+from casty.testing.inspect import node_of
 
 PATHS = [
     "/_cluster",
     *(f"/_cluster/{name}" for name in ("_topology", "_heartbeat", "_receptionist", "_watch", "_peers")),
 ]
-
-
-def fail(system: ClusteredActorSystem, path: str) -> None:
-    ref = kernel_of(system).targets[path]
-    assert isinstance(ref, LocalRef)
-    ref.cell.fail_from_outside(LookupError("as a bug would"))
 
 
 def node(
@@ -91,7 +86,7 @@ async def test_a_message_of_a_peer_by_which_a_machine_fails_is_refused(
     ):
         with trio.fail_after(20):
             await one.cluster.wait_up(2)
-            here, there = one.cluster._running(), other.cluster._running()
+            here, there = node_of(one), node_of(other)
             there.send_control(here.self_node, message)
             await trio.sleep(3.0)
             assert f"its {type(message).__name__} made this node fail, and is ignored" in caplog.text

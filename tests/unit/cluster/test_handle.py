@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import trio
 import trio.testing
+from helpers.messages import GetText
 
 from casty import (
     ActorContext,
-    ActorRef,
     ActorSystem,
     Behavior,
     Behaviors,
@@ -28,21 +26,13 @@ from casty import (
     RemoteTransport,
     ResolveNode,
     ServiceKey,
-    message,
 )
 from casty.cluster.commands import Down
 
-
-@message("test.handle.Ping")
-@dataclass(frozen=True)
-class Ping:
-    reply_to: ActorRef[str]
+PONG = ServiceKey[GetText]("pong")
 
 
-PONG = ServiceKey[Ping]("pong")
-
-
-async def pong(ctx: ActorContext[Ping], message: Ping) -> Behavior[Ping]:
+async def pong(ctx: ActorContext[GetText], message: GetText) -> Behavior[GetText]:
     message.reply_to.tell("pong")
     return Behaviors.same()
 
@@ -81,7 +71,7 @@ async def test_the_receptionist_that_the_handle_gives_takes_registrations(autoju
     ref = system.spawn(Behaviors.receive(pong), "pong")
     receptionist.tell(Register(PONG, ref))
     await trio.testing.wait_all_tasks_blocked()
-    listing: Listing[Ping] = await system.ask(receptionist, lambda reply_to: Find(PONG, reply_to))
+    listing: Listing[GetText] = await system.ask(receptionist, lambda reply_to: Find(PONG, reply_to))
     assert [instance.ref.path for instance in listing.instances] == ["/pong"]
 
 
@@ -101,7 +91,7 @@ async def test_two_handles_make_a_cluster_with_transports_and_a_name_of_their_ow
         await b.start()
         await a.wait_up(2)
         two.spawn(Behaviors.receive(pong), "pong")
-        reply: str = await one.ask(a.remote("/pong", "b").of(Ping), Ping)
+        reply: str = await one.ask(a.remote("/pong", "b").of(GetText), GetText)
         assert reply == "pong"
         assert local.delivered == 1
         assert str(a.remote("/pong", "b").address).startswith("casty://shop@b:2551/pong")
@@ -109,9 +99,7 @@ async def test_two_handles_make_a_cluster_with_transports_and_a_name_of_their_ow
 
 async def test_who_is_down_has_no_name_any_more(autojump_clock, nodes):
     settings = ClusterSettings(downing="none")
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "", settings=settings)
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc", settings=settings)
     a = nodes.handles["a"].system
     assert a.remote("/x", "b").address.node == NodeAddress("b", 2551)
     nodes.crash("b")
@@ -129,9 +117,7 @@ async def test_who_is_down_has_no_name_any_more(autojump_clock, nodes):
 
 @pytest.mark.parametrize("act", ["leave", "down"])
 async def test_acting_on_an_address_where_nobody_is_raises_and_changes_nothing(autojump_clock, nodes, act):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     cluster = nodes.handles["b"].system.cluster
     for wrong in (NodeAddress("elsewhere", 2551), NodeAddress("c", 2552)):
         with pytest.raises(LookupError, match=f"no member is at {wrong}; members are at a:2551, b:2551, c:2551"):
@@ -152,9 +138,7 @@ async def test_a_command_for_an_address_where_nobody_is_is_logged(autojump_clock
 
 @pytest.mark.parametrize("act", ["leave", "down"])
 async def test_a_member_that_is_gone_cannot_be_sent_away_again(autojump_clock, nodes, act):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     await getattr(nodes.handles["a"].system.cluster, act)(NodeAddress("c", 2551))
     await nodes.all_up("a", "b")
     with pytest.raises(LookupError, match="members are at a:2551, b:2551"):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import trio
 import trio.testing
+from helpers.messages import Item
 
 from casty import (
     ActorAddress,
@@ -23,23 +22,17 @@ from casty import (
     ServiceKey,
     Subscribe,
     SubscribeTopology,
-    message,
 )
 from casty.cluster.remoting.inbound import Inbound
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.messages.membership import JoinAnswer, JoinState, JoinWithdrawn, StatePage
 from casty.runtime.messaging.ask import refuse
+from casty.testing.inspect import node_of
 from casty.testing.samples import gossip_of, member, run_of
 from casty.wire.codec.codec import Codec
 from casty.wire.frame import FrameKind, Lane
 from casty.wire.handshake import PROTOCOL_MAX, PROTOCOL_MIN, Hello, encode_hello
-
-
-@message("test.hostile.Offer")
-@dataclass(frozen=True)
-class Offer:
-    number: int
 
 
 class Forged(ActorRef[object]):
@@ -57,16 +50,9 @@ class Forged(ActorRef[object]):
     async def send(self, message: object) -> None: ...
 
 
-async def two(nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
-    return nodes.handles["a"].system, nodes.handles["b"].system
-
-
 @pytest.mark.parametrize("path", ["/_event_stream", "/_scheduler", "/_cluster", "/_cluster/_topology"])
 async def test_a_reply_directed_at_an_actor_of_the_library_is_a_dead_letter(autojump_clock, nodes, path):
-    a, b = await two(nodes)
+    a, b = await nodes.systems("a", "b")
     member = next(m for m in (await b.get_cluster_state()).members if m.id == "a")
     forged = Forged(path, member.address, member.incarnation)
     b.remote("/_cluster", "a").of(SubscribeTopology).tell(SubscribeTopology(forged))
@@ -74,13 +60,13 @@ async def test_a_reply_directed_at_an_actor_of_the_library_is_a_dead_letter(auto
     await trio.sleep(1)
     await nodes.all_up("a", "b")
     assert a.statistics().dead_letters["no such actor"] == 1
-    assert a.cluster._node.cluster_metrics.refused == {
+    assert node_of(a).cluster_metrics.refused == {
         "casty.SubscribeTopology": 1
     }  # the actor is not one of the sender's node
 
 
 async def test_a_subscriber_whose_mailbox_refuses_costs_only_its_message(autojump_clock, nodes):
-    a, _ = await two(nodes)
+    a, _ = await nodes.systems("a", "b")
     gate = trio.Event()
 
     async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
@@ -90,19 +76,19 @@ async def test_a_subscriber_whose_mailbox_refuses_costs_only_its_message(autojum
     full = a.spawn(Behaviors.receive(slow), "full", mailbox=Mailbox(1, MailboxOverflowStrategy.reject))
     for number in range(3):
         a.cluster.ref.tell(SubscribeTopology(full))
-        a.receptionist.tell(Subscribe(ServiceKey[Offer](f"offer-{number}"), full))
+        a.receptionist.tell(Subscribe(ServiceKey[Item](f"offer-{number}"), full))
     await trio.sleep(1)
     gate.set()
     await nodes.all_up("a", "b")
 
 
 async def test_a_message_that_the_cluster_does_not_know_ends_nothing(autojump_clock, nodes):
-    a, _ = await two(nodes)
+    a, _ = await nodes.systems("a", "b")
     a.cluster.ref.tell("typo")
     a.receptionist.tell("typo")
     await trio.sleep(1)
     await nodes.all_up("a", "b")
-    await a.find(ServiceKey[Offer]("offer"))
+    await a.find(ServiceKey[Item]("offer"))
 
 
 async def test_a_peer_that_floods_the_membership_does_not_keep_others_from_joining(
@@ -150,8 +136,8 @@ async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autoju
             encode_hello(stranger) + b"".join(codec.frame_control(StatePage(1, index, 4, part)) for index in range(3))
         )
         await trio.sleep(1)
-        assert system.cluster._running().cluster_metrics.received["casty.gossip.page"] == 3
-        assert system.cluster._running().state_pages._open == {}
+        assert node_of(system).cluster_metrics.received["casty.gossip.page"] == 3
+        assert node_of(system).state_pages._open == {}
         await link.aclose()
 
     async with trio.open_nursery() as nursery:
@@ -166,8 +152,8 @@ async def test_a_node_that_waits_to_be_let_in_keeps_no_pages_of_strangers(autoju
 
 
 async def test_membership_on_the_lane_of_messages_is_refused_and_the_link_lives(autojump_clock, nodes, caplog):
-    a, b = await two(nodes)
-    node = b.cluster._running()
+    a, b = await nodes.systems("a", "b")
+    node = node_of(b)
     to = next(m for m in (await b.get_cluster_state()).members if m.id == "a").unique
     for _ in range(2):
         assert node.transport.send(to, Lane.ordinary, node.control_codec.frame_control(JoinWithdrawn()))
@@ -177,20 +163,20 @@ async def test_membership_on_the_lane_of_messages_is_refused_and_the_link_lives(
 
 
 async def test_a_stranger_has_nobody_pause(autojump_clock, nodes):
-    a, b = await two(nodes)
-    inbound = Inbound(a.cluster._node, LocalTransport(a))
+    a, b = await nodes.systems("a", "b")
+    inbound = Inbound(node_of(a), LocalTransport(a))
     inbound.frame(run_of("z"), Lane.ordinary, FrameKind.PAUSE, b"/sink")
-    assert not a.cluster._node.paused_sends.by_actor
-    inbound.frame(b.cluster._node.self_node, Lane.ordinary, FrameKind.PAUSE, b"/sink")
-    assert len(a.cluster._node.paused_sends.by_actor) == 1
+    assert not node_of(a).paused_sends.by_actor
+    inbound.frame(node_of(b).self_node, Lane.ordinary, FrameKind.PAUSE, b"/sink")
+    assert len(node_of(a).paused_sends.by_actor) == 1
 
 
 async def test_a_message_names_nobody_who_would_be_dialled_for_its_refusal(autojump_clock, nodes):
-    a, b = await two(nodes)
-    node = a.cluster._node
-    member = b.cluster._node.self_node
+    a, b = await nodes.systems("a", "b")
+    node = node_of(a)
+    member = node_of(b).self_node
     for place in (("shop", "/_ask/1", "nowhere", 4711, 0, 5), ("shop", "/_ask/1", "b", 2551, member.incarnation, 5)):
         refuse(node.kernel, node.import_ref(place, int), "no")
-    assert NodeAddress("nowhere", 4711) not in {address for address, _ in node.transport._exchange.dials}
+    assert NodeAddress("nowhere", 4711) not in {address for address, _ in node.transport.link_manager.dials}
     await trio.sleep(1)
-    assert {peer.address.host for peer in node.transport._exchange.links.by_peer[Lane.ordinary]} == {"b"}
+    assert {peer.address.host for peer in node.transport.link_manager.links.by_peer[Lane.ordinary]} == {"b"}

@@ -7,21 +7,19 @@ import logging
 import trio
 
 from casty import ResolveNode
+from casty.testing.inspect import links_of
 from casty.wire.frame import Lane
 
 
 async def test_quiet_minutes_end_the_link_of_messages_and_not_that_of_heartbeats(autojump_clock, nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
-    a, b = nodes.handles["a"].system, nodes.handles["b"].system
+    a, b = await nodes.systems("a", "b")
 
     async def resolve() -> None:
         ref = b.remote("/_cluster", "a").of(ResolveNode)
         assert await b.ask(ref, lambda reply_to: ResolveNode("b", reply_to), timeout=5) == b.self_node
 
     def links():
-        return {link.lane: link for link in a.cluster._transport.statistics().links}
+        return {link.lane: link for link in links_of(a)}
 
     await resolve()
     before = links()

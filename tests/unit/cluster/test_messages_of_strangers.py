@@ -132,19 +132,13 @@ def item(number: int, sender: str, path: str = "/slow") -> bytes:
     return body(path, "Item", {"number": number, "sender": sender})
 
 
-def node_of(handle):
-    return handle.system.cluster._node
-
-
 def say(handle, run: UniqueAddress, *bodies: bytes) -> None:
     """Have a node hear messages of a run, as they come from the transport."""
-    handle.system.cluster._running().transport._exchange.handler.envelopes(
-        run, [(FrameKind.ENVELOPE, body) for body in bodies], 0
-    )
+    handle.inbound.envelopes(run, [(FrameKind.ENVELOPE, body) for body in bodies], 0)
 
 
 def held(handle) -> int:
-    return node_of(handle).receive_backpressure.strangers.bytes
+    return handle.node.receive_backpressure.strangers.bytes
 
 
 def dead(handle) -> dict[str, int]:
@@ -152,8 +146,7 @@ def dead(handle) -> dict[str, int]:
 
 
 async def two(nodes):
-    first, member = await nodes.start("a"), await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, member = await nodes.join("a", "b")
     return first, member
 
 
@@ -254,7 +247,7 @@ def ping(place: object, *, ask: int = 0) -> bytes:
 
 
 def place_of(handle, path: str, uid: int = 0, *, incarnation: int | None = None) -> list[object]:
-    run = node_of(handle).self_node
+    run = handle.run
     found = run.incarnation if incarnation is None else incarnation
     return ["cluster", path, run.address.host, run.address.port, found, uid]
 
@@ -288,9 +281,9 @@ async def test_a_stranger_has_no_actor_here_tell_others_what_it_chooses(autojump
     say(first, run_of("stranger"), ping(place, ask=ask))
     await trio.sleep(1)
     assert (here, there) == ([], [])
-    assert node_of(first).cluster_metrics.refused == {"tests.strangers.Ping": 1}
+    assert first.node.cluster_metrics.refused == {"tests.strangers.Ping": 1}
     assert "names /sink of" in caplog.text
-    say(first, node_of(second).self_node, ping(place, ask=ask))
+    say(first, second.run, ping(place, ask=ask))
     await trio.sleep(1)
     assert (here, there) == (([], [0]) if whose == "b" else ([0] * (whose != "a guess"), []))
 
@@ -314,7 +307,7 @@ async def test_a_stranger_may_name_an_actor_of_its_own(autojump_clock, nodes, in
     first.system.spawn(slow.handler(), "quick")
     run = run_of("stranger")
     say(first, run, ping(["cluster", "/mine", run.address.host, run.address.port, incarnation, 0]))
-    assert not node_of(first).cluster_metrics.refused
+    assert not first.node.cluster_metrics.refused
 
 
 def router(slow: Slow, form: str):
@@ -350,7 +343,7 @@ async def test_what_is_handed_on_of_strangers_waits_with_their_messages_and_is_c
     assert held(first) == sum(kept(item(number, "x")) for number in range(in_hand, 1_000))
     slow.gate.set()
     assert await answered_after(member) < 0.1
-    node_of(first).receive_backpressure.strangers.bytes_max = held(first) + 10 * kept(item(1_000, "x"))
+    first.node.receive_backpressure.strangers.bytes_max = held(first) + 10 * kept(item(1_000, "x"))
     for number in range(100):
         say(first, run_of("stranger"), item(number, "x"))
         await trio.sleep(0.001)
@@ -384,7 +377,7 @@ async def test_who_becomes_a_member_keeps_the_order_of_its_messages_and_leaves_t
     autojump_clock, nodes, settings
 ):
     first, _ = await two(nodes)
-    slow, run, node = Slow(0.001), run_of("newcomer"), node_of(first)
+    slow, run, node = Slow(0.001), run_of("newcomer"), first.node
     first.system.spawn(slow.handler(), "slow", mailbox=settings)
     await trio.sleep(0.1)
     say(first, run_of("stranger"), *[item(number, "s") for number in range(500)])
@@ -413,7 +406,7 @@ async def test_a_request_of_a_stranger_that_is_withdrawn_is_counted_off_in_its_t
         packed = msgpack.packb({"number": number, "sender": "x"})
         say(first, run, len(head).to_bytes(2, "big") + head + encode_wait(100.0, number) + packed)
         await trio.lowlevel.checkpoint()
-    kernel = node_of(first).kernel
+    kernel = first.node.kernel
     assert held(first) > 0
     for number in range(1, 101):
         kernel.withdraw(run, number)
@@ -453,7 +446,7 @@ async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clo
 async def test_a_message_that_can_never_wait_is_a_dead_letter_that_says_so(autojump_clock, nodes):
     first, _ = await two(nodes)
     first.system.spawn(Slow().handler(), "slow")
-    allowance, cost = node_of(first).receive_backpressure.strangers, kept(item(1, "x"))
+    allowance, cost = first.node.receive_backpressure.strangers, kept(item(1, "x"))
     allowance.bytes_max = cost + 10
     say(first, run_of("stranger"), item(1, "x"), item(2, "x"), item(3, "x" * 10))
     await trio.sleep(0.1)
@@ -477,7 +470,7 @@ async def test_a_request_of_a_stranger_that_is_not_handled_is_not_kept_by_who_re
         await trio.sleep(11)
     for number in range(1, 11):
         if end == "withdrawn":
-            node_of(first).kernel.withdraw(run, number)
+            first.node.kernel.withdraw(run, number)
     if end == "stopped":
         first.system.stop(ref)
     slow.gate.set()
@@ -490,7 +483,7 @@ async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
     first, _ = await two(nodes)
     slow = Slow()
     first.system.spawn(slow.handler(), "slow")
-    inbound = first.system.cluster._running().transport._exchange.handler
+    inbound = first.inbound
     before = len(inbound._fast_receive._ways)
     say(first, run_of("stranger"), item(1, "x"), item(2, "x"))
     inbound.frame(run_of("stranger"), Lane.ordinary, FrameKind.ENVELOPE, memoryview(item(3, "x")))
@@ -504,7 +497,7 @@ async def test_an_ill_typed_message_is_gone_through_once_more_for_a_member_alone
     first, member = await two(nodes)
     ill_typed = body("/slow", "Rows", {"rows": [[]] * 100 + [1]})
     said = []
-    for run in (run_of("stranger"), node_of(member).self_node):
+    for run in (run_of("stranger"), member.run):
         caplog.clear()
         say(first, run, ill_typed)
         said.append(caplog.text)
@@ -579,17 +572,17 @@ async def test_a_class_may_make_refs_of_its_own_while_a_message_of_a_stranger_is
     say(first, run_of("stranger"), body("/note", "Noted", {"number": 7}))
     await trio.sleep(1)
     assert (len(seen), audited) == (1, [7])
-    assert not node_of(first).cluster_metrics.refused
+    assert not first.node.cluster_metrics.refused
 
 
 async def test_what_a_removed_run_says_does_not_overtake_what_it_said_as_a_member(autojump_clock, nodes):
     first, gone = await two(nodes)
-    slow, run = Slow(), node_of(gone).self_node
+    slow, run = Slow(), gone.run
     first.system.spawn(slow.handler(), "slow")
     say(first, run, *[item(number, "b") for number in range(500)])
     await nodes.stop("b")
     await nodes.sees("a", {"a": "up"})
-    assert not node_of(first).is_member(run)
+    assert not first.node.is_member(run)
     say(first, run, *[item(number, "b") for number in range(500, 520)])
     assert held(first) == sum(kept(item(number, "b")) for number in range(500, 520))
     slow.gate.set()

@@ -77,7 +77,7 @@ async def test_a_start_in_a_system_that_stops_frees_its_port(autojump_clock):
         cluster = Cluster(
             system, ClusterConfig("a", 2551, node_id="a"), remote_transport=RemoteTransport(network.host("a"))
         )
-        system._kernel.roots.closed = True  # as from the first phase of a shutdown on
+        kernel_of(system).roots.closed = True  # as from the first phase of a shutdown on
         with pytest.raises(Exception, match="it is stopping"):
             await cluster.start()
         assert network.listener_at(NodeAddress("a", 2551)) is None

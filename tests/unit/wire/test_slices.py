@@ -105,9 +105,9 @@ def test_nothing_stays_of_peers_that_have_gone() -> None:
     for number in (0, 2):
         assembler.link_lost(peer(number), 1.0)
     assembler.forget(peer(1))
-    assert (len(assembler._peers), assembler.held_bytes) == (2, 22)
+    assert (len(assembler.by_peer), assembler.held_bytes) == (2, 22)
     assembler.drop_old(KEPT_SECONDS + 0.1)
-    assert (len(assembler._peers), assembler.held_bytes) == (0, 0)
+    assert (len(assembler.by_peer), assembler.held_bytes) == (0, 0)
     assembler.forget(peer(0))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.messages import GetText
 
 from casty import (
     ActorContext,
@@ -24,6 +25,7 @@ from casty import (
 )
 from casty.cluster.death_watch.watch import WatchDriver
 from casty.protocol.death_watch.machine import REMOVED, UNKNOWN
+from casty.testing.inspect import node_of
 
 
 @message("test.watch.Fail")
@@ -32,17 +34,11 @@ class Fail:
     text: str
 
 
-@message("test.watch.Ask")
-@dataclass(frozen=True)
-class Ask:
-    reply_to: ActorRef[str]
-
-
-async def fail(ctx: ActorContext[Fail | Ask], message: Fail | Ask) -> Behavior[Fail | Ask]:
+async def fail(ctx: ActorContext[Fail | GetText], message: Fail | GetText) -> Behavior[Fail | GetText]:
     match message:
         case Fail(text):
             raise ValueError(text)
-        case Ask(reply_to):
+        case GetText(reply_to):
             ctx.reply_error(reply_to, MailboxFull("no room"))
     return Behaviors.same()
 
@@ -82,7 +78,7 @@ async def pair(nodes) -> tuple[ClusteredActorSystem, ClusteredActorSystem]:
 
 def target_of(a: ClusteredActorSystem, ref: ActorRef[Fail]) -> ActorRef[Fail]:
     """Return the ref to an actor of another node as ``a`` knows it, this actor and no later one."""
-    found = a.cluster._running()
+    found = node_of(a)
     owner = next(member for member in found.board.members if member.id == "b")
     address = ref.address.at(owner.unique)
     return found.import_ref(address.place, Fail).of(Fail)
@@ -288,30 +284,24 @@ async def test_a_thousand_watches_leave_nothing_behind(autojump_clock, nodes, mo
 async def test_an_ask_to_another_node_is_refused_with_the_reason_in_words(autojump_clock, nodes) -> None:
     a, b = await pair(nodes)
     b.spawn(Behaviors.receive(fail), "target")
-    remote = a.remote("/target", "b").of(Ask)
+    remote = a.remote("/target", "b").of(GetText)
     with pytest.raises(AskFailed, match=r"^MailboxFull: no room$"):
-        await a.ask(remote, Ask, timeout=1000.0)
+        await a.ask(remote, GetText, timeout=1000.0)
     b.stop(b.lookup("/target"))  # type: ignore[arg-type]  # it is there
     await trio.sleep(1)
     began = trio.current_time()
     with pytest.raises(AskFailed, match=r"^ActorStoppedError: /target on b:2551 did not .*: no such actor$"):
-        await a.ask(remote, Ask, timeout=1000.0)
+        await a.ask(remote, GetText, timeout=1000.0)
     assert trio.current_time() - began < 1
     assert a.statistics().asks_pending == 0
     assert a.statistics().dead_letters == {"not delivered: no_actor": 1}
-
-
-@message("test.watch.Start")
-@dataclass(frozen=True)
-class Start:
-    reply_to: ActorRef[str]
 
 
 async def test_the_end_comes_after_what_the_actor_elsewhere_had_sent(autojump_clock, nodes) -> None:
     seen: list[object] = []
     a, b = await pair(nodes)
 
-    async def last_words(ctx: ActorContext[Start], message: Start) -> Behavior[Start]:
+    async def last_words(ctx: ActorContext[GetText], message: GetText) -> Behavior[GetText]:
         for number in range(1_000):
             message.reply_to.tell(f"word {number} " + "x" * 500)
         return Behaviors.stopped()
@@ -325,11 +315,11 @@ async def test_the_end_comes_after_what_the_actor_elsewhere_had_sent(autojump_cl
         return Behaviors.receive(listen)
 
     target = b.spawn(Behaviors.receive(last_words), "target")
-    remote = target_of(a, target).of(Start)
+    remote = target_of(a, target).of(GetText)
     listener = a.spawn(Behaviors.setup(begin), "listener")
     await trio.sleep(1)
     nodes.network.delay("b", "a", 0.05)
-    remote.tell(Start(listener))
+    remote.tell(GetText(listener))
     await trio.sleep(20)
     assert len(seen) == 1_001
     assert isinstance(seen[-1], Terminated)

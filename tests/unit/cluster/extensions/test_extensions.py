@@ -11,6 +11,7 @@ import census
 import pytest
 import trio
 from census import Census, CensusSettings, GetCensus
+from helpers.systems import fail
 
 from casty import (
     ActorContext,
@@ -26,8 +27,7 @@ from casty import (
     MemoryNetwork,
     Metric,
 )
-from casty.runtime.messaging.ref import LocalRef
-from casty.runtime.system.system import kernel_of
+from casty.testing.inspect import node_of
 from casty.testing.samples import run_of
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 
@@ -108,12 +108,6 @@ def figures_of(system: ClusteredActorSystem) -> dict[tuple[str, ...], float]:
     return figures.rows
 
 
-def fail(system: ClusteredActorSystem, path: str) -> None:
-    ref = kernel_of(system).targets[path]
-    assert isinstance(ref, LocalRef)
-    ref.cell.fail_from_outside(LookupError("as a bug would"))
-
-
 async def census_of(system: ClusteredActorSystem, of: str) -> dict[str, int]:
     ref = system.remote("/_cluster/_census", of).of(GetCensus)
     found: dict[str, int] = await system.ask(ref, GetCensus)
@@ -131,12 +125,12 @@ async def test_nodes_with_an_extension_tell_each_other_and_answer_members(autoju
     assert figures_of(a)["census_nodes",] == 3
     (member,) = (one for one in (await a.get_cluster_state()).members if one.id == "b")
     assert member.extra == (("census", b"1"),)
-    assert a.cluster._node.cluster_metrics.received["example.census.counted"] > 0
+    assert node_of(a).cluster_metrics.received["example.census.counted"] > 0
 
     await nodes.stop("c")
-    assert a.cluster._node.cluster_metrics.received["example.census.moving"] == 1
+    assert node_of(a).cluster_metrics.received["example.census.moving"] == 1
     assert set(await census_of(b, "a")) == {"a:2551", "b:2551"}
-    assert c.cluster._node.cluster_metrics.sent["example.census.moving"] == 2
+    assert node_of(c).cluster_metrics.sent["example.census.moving"] == 2
 
 
 async def test_a_node_without_it_is_told_nothing_and_ignores_what_comes_all_the_same(autojump_clock, nodes):
@@ -146,7 +140,7 @@ async def test_a_node_without_it_is_told_nothing_and_ignores_what_comes_all_the_
     await trio.sleep(2)
     a, b = (nodes.handles[name].system.cluster for name in "ab")
     assert set(await census_of(nodes.handles["b"].system, "a")) == {"a:2551"}
-    assert "example.census.counted" not in a._node.cluster_metrics.sent
+    assert "example.census.counted" not in node_of(a).cluster_metrics.sent
     with pytest.raises(AskFailed):
         await census_of(nodes.handles["a"].system, "b")
 
@@ -154,17 +148,17 @@ async def test_a_node_without_it_is_told_nothing_and_ignores_what_comes_all_the_
     await nodes.start("c", "a", extensions=[extra])
     await nodes.all_up("a", "b", "c")
     assert extra.node is not None
-    assert extra.node.send(b._node.self_node, Note("x"))
+    assert extra.node.send(node_of(b).self_node, Note("x"))
     await trio.sleep(1)
-    assert b._node.cluster_metrics.unknown == {"test.extra.note": 1}
+    assert node_of(b).cluster_metrics.unknown == {"test.extra.note": 1}
     await nodes.all_up("a", "b", "c")
 
 
 async def test_strangers_reach_neither_its_messages_nor_its_actor(autojump_clock, nodes):
     extra, census = Extra(), Census(SETTINGS)
     await nodes.start("a", extensions=[extra, census])
-    running = nodes.handles["a"].system.cluster._node
-    inbound = running.transport._exchange.handler
+    running = nodes.handles["a"].node
+    inbound = running.transport.link_manager.handler
     body = running.control_codec.frame_control(Note("x"))[HEADER_BYTES:]
     inbound.frame(run_of("stranger"), Lane.control, FrameKind.CONTROL, body)
     assert running.cluster_metrics.refused["test.extra.note"] == 1
@@ -231,18 +225,18 @@ async def test_a_node_goes_on_without_an_extension_that_it_does_not_need(autojum
     await nodes.all_up("a", "b")
     a, b = (nodes.handles[name].system for name in "ab")
     assert kept.node is not None and lost.node is not None
-    assert kept.node.send(a.cluster._node.self_node, Note("before"))
+    assert kept.node.send(node_of(a).self_node, Note("before"))
     await trio.sleep(1)
     fail(a, "/_cluster/_one")
     await trio.sleep(1)
     assert "/_cluster/_one has ended, and the node goes on without the extension extra" in caplog.text
     assert a.lookup("/_cluster/_two") is None
     assert lost.said[2:] == ["_one stopped", "extra ended", "_two stopped"]
-    assert kept.node.send(a.cluster._node.self_node, Note("after"))
-    assert not lost.node.send(b.cluster._node.self_node, Note("after"))
+    assert kept.node.send(node_of(a).self_node, Note("after"))
+    assert not lost.node.send(node_of(b).self_node, Note("after"))
     await trio.sleep(1)
     assert lost.got == [Note("before")]
-    assert a.cluster._node.cluster_metrics.unknown == {"test.extra.note": 1}
+    assert node_of(a).cluster_metrics.unknown == {"test.extra.note": 1}
     await nodes.all_up("a", "b")
     await nodes.stop("a")
     assert nodes.handles["a"].error is None

@@ -50,18 +50,12 @@ class Broken(Store):
         raise LeaseError("the lease cannot be used")
 
 
-async def three(nodes, **options) -> None:
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "", **options)
-    await nodes.all_up("a", "b", "c")
-
-
 def lease_of(nodes, name: str) -> ServingLease:
     return nodes.handles[name].system.cluster.serving_lease()
 
 
 async def test_a_node_serves_while_it_reaches_a_majority_and_stops_when_it_does_not(autojump_clock, nodes) -> None:
-    await three(nodes)
+    await nodes.join(*"abc")
     leases = {name: lease_of(nodes, name) for name in "abc"}
     assert repr(leases["c"]) == "<ServingLease not serving>"
     for lease in leases.values():
@@ -78,7 +72,7 @@ async def test_a_node_serves_while_it_reaches_a_majority_and_stops_when_it_does_
 
 
 async def test_the_work_of_a_lost_node_is_free_when_its_lease_has_lapsed(autojump_clock, nodes) -> None:
-    await three(nodes)
+    await nodes.join(*"abc")
     mine, lost = lease_of(nodes, "a"), lease_of(nodes, "c")
     await lost.wait_serving()
     state = await nodes.handles["a"].system.get_cluster_state()
@@ -98,7 +92,7 @@ async def test_the_work_of_a_lost_node_is_free_when_its_lease_has_lapsed(autojum
 
 
 async def test_a_removal_is_published_after_it_is_known_when_the_work_is_free(autojump_clock, nodes) -> None:
-    await three(nodes)
+    await nodes.join(*"abc")
     lease = lease_of(nodes, "a")
     seen: list[bool] = []
 
@@ -116,7 +110,7 @@ async def test_a_removal_is_published_after_it_is_known_when_the_work_is_free(au
 
 
 async def test_a_node_that_leaves_serves_no_more(autojump_clock, nodes) -> None:
-    await three(nodes)
+    await nodes.join(*"abc")
     lease = lease_of(nodes, "c")
     await lease.wait_serving()
     await nodes.stop("c")
@@ -159,7 +153,7 @@ def test_the_time_asleep_is_known_or_none() -> None:
 async def test_the_larger_side_gets_the_lease_and_the_other_goes_down(autojump_clock, nodes) -> None:
     store = Store()
     settings = ClusterSettings(downing="lease_majority", lease=store)
-    await three(nodes, settings=settings)
+    await nodes.join(*"abc", settings=settings)
     nodes.network.cut("c", "a")
     nodes.network.cut("c", "b")
     with trio.fail_after(60):
@@ -172,7 +166,7 @@ async def test_the_larger_side_gets_the_lease_and_the_other_goes_down(autojump_c
 
 
 async def test_the_smaller_side_goes_on_when_the_larger_one_is_gone(autojump_clock, nodes) -> None:
-    await three(nodes, settings=ClusterSettings(downing="lease_majority", lease=Store()))
+    await nodes.join(*"abc", settings=ClusterSettings(downing="lease_majority", lease=Store()))
     nodes.crash("a")
     nodes.crash("b")
     await nodes.sees("c", {"c": "up"})

@@ -30,9 +30,7 @@ from casty import (
 
 async def test_three_nodes_join_without_waiting_for_gossip(autojump_clock, nodes):
     started = trio.current_time()
-    for name in "abc":
-        await nodes.start(name, "abc"[:1] if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     assert trio.current_time() - started < 0.3
 
 
@@ -52,9 +50,7 @@ async def test_two_nodes_that_seed_from_each_other_form_one_cluster(autojump_clo
 
 
 async def test_membership_events_come_once_on_every_node(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     await nodes.start("d", "a")
     await nodes.all_up("a", "b", "c", "d")
     await nodes.stop("d")
@@ -67,9 +63,7 @@ async def test_membership_events_come_once_on_every_node(autojump_clock, nodes):
 
 @pytest.mark.parametrize("leaver", ["a", "b", "c"])
 async def test_a_node_that_leaves_is_removed_at_once_and_not_detected_as_failed(autojump_clock, nodes, leaver):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     started = trio.current_time()
     await nodes.stop(leaver)
     for name in set("abc") - {leaver}:
@@ -80,9 +74,7 @@ async def test_a_node_that_leaves_is_removed_at_once_and_not_detected_as_failed(
 
 
 async def test_all_nodes_can_leave_at_once(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     started = trio.current_time()
     async with trio.open_nursery() as nursery:
         for name in "abc":
@@ -92,9 +84,7 @@ async def test_all_nodes_can_leave_at_once(autojump_clock, nodes):
 
 
 async def test_a_crash_is_seen_within_two_seconds_and_the_member_removed_after_the_stable_time(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     crashed = trio.current_time()
     nodes.crash("a")
     for name in "bc":
@@ -109,9 +99,7 @@ async def test_a_crash_is_seen_within_two_seconds_and_the_member_removed_after_t
 
 
 async def test_a_node_that_restarts_on_its_address_is_a_new_member(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     before = {m.id: m.incarnation for m in (await nodes.handles["a"].system.get_cluster_state()).members}
     nodes.crash("c")
     await nodes.start("c", "ab")
@@ -123,9 +111,7 @@ async def test_a_node_that_restarts_on_its_address_is_a_new_member(autojump_cloc
 
 
 async def test_the_smaller_side_of_a_partition_is_downed_and_its_block_raises(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     nodes.network.cut("c", "a")
     nodes.network.cut("c", "b")
     with trio.fail_after(60):
@@ -140,9 +126,7 @@ async def test_the_smaller_side_of_a_partition_is_downed_and_its_block_raises(au
 
 
 async def test_a_node_that_gives_itself_up_does_not_tell_of_dead_members_that_they_answer_again(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     nodes.crash("a")
     nodes.crash("b")
     with trio.fail_after(60):
@@ -153,9 +137,7 @@ async def test_a_node_that_gives_itself_up_does_not_tell_of_dead_members_that_th
 
 
 async def test_a_node_that_the_others_declare_down_is_told_that_they_did(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     await nodes.handles["a"].system.cluster.down(NodeAddress("c", 2551))
     with trio.fail_after(60):
         await nodes.handles["c"].ended.wait()
@@ -166,9 +148,7 @@ async def test_a_node_that_the_others_declare_down_is_told_that_they_did(autojum
 
 
 async def test_a_short_partition_leaves_everybody_a_member(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     nodes.network.cut("c", "a")
     nodes.network.cut("c", "b")
     with trio.fail_after(10):
@@ -182,9 +162,7 @@ async def test_a_short_partition_leaves_everybody_a_member(autojump_clock, nodes
 
 async def test_an_operator_downs_a_member_that_is_gone(autojump_clock, nodes):
     settings = ClusterSettings(downing="none")
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "", settings=settings)
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc", settings=settings)
     nodes.crash("c")
     await trio.sleep(30)
     state = await nodes.handles["a"].system.get_cluster_state()
@@ -194,9 +172,7 @@ async def test_an_operator_downs_a_member_that_is_gone(autojump_clock, nodes):
 
 
 async def test_a_member_that_others_ask_to_leave_ends_its_block_without_an_error(autojump_clock, nodes):
-    for name in "ab":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b")
+    await nodes.join(*"ab")
     await nodes.handles["a"].system.cluster.leave(NodeAddress("b", 2551))
     with trio.fail_after(10):
         await nodes.handles["b"].ended.wait()
@@ -207,9 +183,7 @@ async def test_a_member_that_others_ask_to_leave_ends_its_block_without_an_error
 
 @pytest.mark.parametrize("leaver", ["a", "c"])
 async def test_a_member_that_others_ask_to_leave_finishes_its_work_as_a_member(autojump_clock, nodes, leaver):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     system, finished = nodes.handles[leaver].system, []
 
     async def work() -> None:
@@ -247,9 +221,7 @@ async def test_the_node_id_of_a_living_member_is_refused_with_a_reason_on_both_s
 
 
 async def test_the_address_of_a_living_member_is_refused(autojump_clock, nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    await nodes.join("a", "b")
     with pytest.raises(JoinRefused, match="another node is alive at b:2551"):
         await nodes.start("x", "a", settings=ClusterSettings(advertised_host="b"))
     await nodes.all_up("a", "b")
@@ -352,9 +324,7 @@ async def test_twenty_nodes_form_and_converge_quickly(autojump_clock, nodes):
 
 
 async def test_an_idle_cluster_changes_nothing(autojump_clock, nodes):
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     await trio.sleep(5)
     before = {name: (await nodes.handles[name].system.get_cluster_state()).version for name in "abc"}
     events = {name: len(nodes.handles[name].events) for name in "abc"}

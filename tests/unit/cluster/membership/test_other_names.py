@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgpack
 import pytest
 import trio
+from helpers.messages import Get
 
-import casty
-from casty import ActorContext, ActorRef, Behavior, Behaviors
+from casty import ActorContext, Behavior, Behaviors
 from casty.address import NodeAddress, UniqueAddress
 from casty.testing.samples import run_of
 from casty.transport.network.interface import Connection
@@ -17,17 +15,11 @@ from casty.wire.frame import FrameDecoder, FrameKind, Lane
 from casty.wire.handshake import PROTOCOL_MAX, Hello, HelloAck, decode_hello, encode_hello_ack
 
 
-@casty.message("tests.names.Ping")
-@dataclass(frozen=True)
-class Ping:
-    reply_to: ActorRef[int]
-
-
 def say(handle, run: UniqueAddress, place: object) -> None:
-    """Have a node hear a Ping of a run whose reply is to go to ``place``, as it comes from the transport."""
-    head = msgpack.packb(["/quick", 0, "tests.names.Ping"])
+    """Have a node hear a Get of a run whose reply is to go to ``place``, as it comes from the transport."""
+    head = msgpack.packb(["/quick", 0, "tests.Get"])
     body = len(head).to_bytes(2, "big") + head + msgpack.packb({"reply_to": place})
-    handle.system.cluster._running().transport._exchange.handler.envelopes(run, [(FrameKind.ENVELOPE, body)], 0)
+    handle.inbound.envelopes(run, [(FrameKind.ENVELOPE, body)], 0)
 
 
 async def recording(handle, name: str) -> list[int | str]:
@@ -41,7 +33,7 @@ async def recording(handle, name: str) -> list[int | str]:
     return seen
 
 
-async def quick(ctx: ActorContext[Ping], message: Ping) -> Behavior[Ping]:
+async def quick(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
     message.reply_to.tell(666)
     return Behaviors.same()
 
@@ -71,11 +63,10 @@ async def lead(nodes, nursery, me: UniqueAddress, to: UniqueAddress) -> list[Hel
 async def test_a_stranger_that_says_it_is_a_member_has_nothing_told_to_that(
     autojump_clock, nodes, nursery, incarnation
 ):
-    first, member = await nodes.start("a"), await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, member = await nodes.join("a", "b")
     first.system.spawn(Behaviors.receive(quick), "quick")
     seen = await recording(member, "sink")
-    to = member.system.cluster._node.self_node
+    to = member.run
     me = run_of("evil", to.incarnation if incarnation == "of b" else 77)
     dialled = await lead(nodes, nursery, me, to)
     place = ["shop", "/sink", me.address.host, me.address.port, 0 if incarnation == "any" else me.incarnation, 0]
@@ -99,11 +90,10 @@ async def test_a_stranger_does_not_choose_whom_a_node_dials(autojump_clock, node
 
 
 async def test_an_actor_is_told_under_another_name_of_its_node(autojump_clock, nodes, nursery):
-    first, member = await nodes.start("a"), await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, member = await nodes.join("a", "b")
     seen = await recording(member, "sink")
     alias = run_of("alias")
-    await lead(nodes, nursery, alias, member.system.cluster._node.self_node)
+    await lead(nodes, nursery, alias, member.run)
     ref = first.system.remote("/sink", alias.address).of(str)
     await ref.send("1")
     await trio.sleep(1)
@@ -115,7 +105,7 @@ async def test_an_actor_is_told_under_another_name_of_its_node(autojump_clock, n
 
 async def test_a_node_joins_by_a_seed_under_another_name(autojump_clock, nodes, nursery):
     first = await nodes.start("a")
-    await lead(nodes, nursery, run_of("alias"), first.system.cluster._node.self_node)
+    await lead(nodes, nursery, run_of("alias"), first.run)
     began = trio.current_time()
     await nodes.start("b", ["alias"])
     await nodes.all_up("a", "b")

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import trio
+from helpers.messages import Get, GetText, Who
 
-from casty import ActorRef, AskFailed, Behaviors, MemberLeft, Routers, ServiceKey
+from casty import AskFailed, Behaviors, MemberLeft, Routers, ServiceKey
+from casty.testing.inspect import node_of
 
 LONG = 300.0
 """Seconds that an ask would wait."""
-
-
-@dataclass(frozen=True)
-class Get:
-    """Ask for a number."""
-
-    reply_to: ActorRef[int]
-
-
-@dataclass(frozen=True)
-class Who:
-    """Ask an actor for its ref, which names the run of its node."""
-
-    reply_to: ActorRef[ActorRef[Get]]
-
-
-@dataclass(frozen=True)
-class Go:
-    """Have an actor ask another, and tell how that ended."""
-
-    reply_to: ActorRef[str]
 
 
 SILENT = ServiceKey[Get]("silent")
@@ -51,10 +30,7 @@ async def answers(ctx, message: Get):
 
 async def begin(nodes):
     """Start three nodes, and return the systems of two of them with the ref of an actor of the third."""
-    for name in "abc":
-        await nodes.start(name, [] if name == "a" else ["a"])
-    await nodes.all_up("a", "b", "c")
-    a, b, c = (nodes.handles[name].system for name in "abc")
+    a, b, c = await nodes.systems(*"abc")
     c.spawn(Behaviors.receive(silent), "x")
     ref = await a.ask(a.remote("/x", "c").of(Who | Get), Who)
     return a, b, ref
@@ -75,7 +51,7 @@ async def fails(ask) -> tuple[str, bool, float]:
 def asking(a, ref, way: str):
     """Return what asks the actor behind ``ref`` in one of the ways there are."""
 
-    async def ask_in_actor(ctx, message: Go):
+    async def ask_in_actor(ctx, message: GetText):
         try:
             await ctx.ask(ref, Get, timeout=LONG)
         except AskFailed as error:
@@ -87,7 +63,7 @@ def asking(a, ref, way: str):
         return Behaviors.same()
 
     async def by_actor() -> None:
-        told: str = await a.ask(a.spawn(Behaviors.receive(ask_in_actor), "asker"), Go, timeout=LONG)
+        told: str = await a.ask(a.spawn(Behaviors.receive(ask_in_actor), "asker"), GetText, timeout=LONG)
         raise AskFailed(told, told.split()[0])
 
     match way:
@@ -126,7 +102,7 @@ async def test_an_ask_in_flight_ends_with_the_removal_of_the_node(autojump_clock
     [(failure, is_certain, at)] = ended
     assert (failure, is_certain) == ("node_removed", False)
     assert at <= left_at(nodes, "a") + 0.01
-    assert not nodes.handles["a"].system.cluster._node.open_asks._latest
+    assert not nodes.handles["a"].node.open_asks._latest
 
 
 async def test_an_ask_by_way_of_a_group_router_ends_too(autojump_clock, nodes) -> None:
@@ -162,7 +138,7 @@ async def test_a_request_that_was_never_written_is_not_sent(autojump_clock, node
 
 async def test_a_request_that_another_node_has_handed_on_ends_too(autojump_clock, nodes) -> None:
     a, b, ref = await begin(nodes)
-    theirs = b.cluster._node.import_ref(ref.address.place, Get)
+    theirs = node_of(b).import_ref(ref.address.place, Get)
 
     async def forwards(ctx, message: Get):
         ctx.forward(theirs, message)

@@ -40,13 +40,6 @@ def offer(system, name: str) -> None:
     system.spawn(Behaviors.discoverable(Behaviors.receive(ignore), key=KEY), name)
 
 
-async def pair(nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
-    return nodes.handles["a"].system, nodes.handles["b"].system
-
-
 async def subscribe(a, b, count: int) -> list[list[TopologySnapshot]]:
     """Subscribe actors of ``b`` at the cluster of ``a``, and return what each of them gets, once each has something."""
     seen = [list[TopologySnapshot]() for _ in range(count)]
@@ -60,7 +53,7 @@ async def subscribe(a, b, count: int) -> list[list[TopologySnapshot]]:
 
 
 async def test_a_snapshot_is_encoded_once_whoever_gets_it(autojump_clock, nodes, monkeypatch):
-    a, b = await pair(nodes)
+    a, b = await nodes.systems("a", "b")
     made: list[str] = []
 
     class Counted(EncodedMessage):
@@ -107,7 +100,7 @@ async def test_the_loop_goes_round_between_two_snapshots_for_other_nodes(autojum
 
 
 async def test_subscribers_of_the_own_node_are_told_before_any_other(autojump_clock, nodes, monkeypatch):
-    a, b = await pair(nodes)
+    a, b = await nodes.systems("a", "b")
     await subscribe(a, b, 3)
     order: list[object] = []
     send = RemoteRef.send_encoded
@@ -126,7 +119,7 @@ async def test_subscribers_of_the_own_node_are_told_before_any_other(autojump_cl
 
 
 async def test_a_subscriber_whose_turn_comes_late_is_told_the_newest_snapshot_alone(autojump_clock, nodes, monkeypatch):
-    a, b = await pair(nodes)
+    a, b = await nodes.systems("a", "b")
     seen = await subscribe(a, b, 2)
     gate = trio.Event()
     send = RemoteRef.send_encoded
@@ -150,7 +143,7 @@ async def test_what_is_over_a_bound_is_said_once_and_takes_no_room_of_the_own_no
     autojump_clock, nodes, monkeypatch, caplog, bound, whose
 ):
     monkeypatch.setattr(subscribers, f"REMOTE_SUBSCRIBERS_{bound}", 3)
-    a, b = await pair(nodes)
+    a, b = await nodes.systems("a", "b")
     seen = await subscribe(a, b, 3)
     late, here = list[object](), list[object]()
     cluster = b.remote("/_cluster", "a")
@@ -192,7 +185,7 @@ async def test_subscribers_of_a_node_that_was_removed_make_room(autojump_clock, 
 
 
 async def test_asks_of_many_get_the_one_snapshot_too(autojump_clock, nodes):
-    a, b = await pair(nodes)
+    a, b = await nodes.systems("a", "b")
     cluster = b.remote("/_cluster", "a").of(SubscribeTopology)
     got: list[TopologySnapshot] = []
 

@@ -38,9 +38,7 @@ async def test_a_node_whose_peer_answers_hardly_suspects_it_and_itself_not_at_al
 async def test_a_bad_link_is_seen_a_second_later_because_others_hear_both_and_costs_both_its_ends(
     autojump_clock, nodes
 ) -> None:
-    for name in "abcde":
-        await nodes.start(name, seeds=["a"])
-    await nodes.all_up(*"abcde")
+    await nodes.join(*"abcde")
     await trio.sleep(30)
     cut_at = trio.current_time()
     nodes.network.cut("d", "e")
@@ -58,9 +56,7 @@ async def test_a_bad_link_is_seen_a_second_later_because_others_hear_both_and_co
 
 
 async def test_a_node_that_is_cut_off_is_seen_without_delay(autojump_clock, nodes) -> None:
-    for name in "abcde":
-        await nodes.start(name, seeds=["a"])
-    await nodes.all_up(*"abcde")
+    await nodes.join(*"abcde")
     await trio.sleep(30)
     cut_at = trio.current_time()
     for name in "abcd":

@@ -29,9 +29,7 @@ async def test_forming_a_cluster_and_joining_one_are_told_apart(autojump_clock, 
 
 async def test_what_the_cluster_says_has_its_logger(autojump_clock, nodes, caplog):
     caplog.set_level(logging.INFO, logger="casty")
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    await nodes.join("a", "b")
     with pytest.raises(JoinRefused):
         await nodes.start("c", "a", node_id="a")
     await nodes.handles["a"].system.cluster.down(NodeAddress("b", 2551))

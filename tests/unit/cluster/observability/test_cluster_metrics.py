@@ -27,9 +27,7 @@ class Collected(dict[tuple[str, ...], float]):
 
 
 async def test_a_node_counts_its_members_its_gossip_and_its_links(autojump_clock, nodes) -> None:
-    for name in "abc":
-        await nodes.start(name, seeds=["a"])
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     before = Collected(nodes, "b")
     await trio.sleep(10)
     after = Collected(nodes, "b")
@@ -51,9 +49,7 @@ async def test_a_node_counts_its_members_its_gossip_and_its_links(autojump_clock
 
 
 async def test_a_lost_member_raises_phi_and_is_counted_once(autojump_clock, nodes) -> None:
-    for name in "abc":
-        await nodes.start(name, seeds=["a"])
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     nodes.network.freeze("c")
     await trio.sleep(6)
     seen = Collected(nodes, "a")

@@ -58,10 +58,8 @@ async def test_who_asks_is_no_member_is_not_linked_and_not_dialled(autojump_cloc
 
 
 async def test_no_run_is_told_to_who_asks(autojump_clock, nodes) -> None:
-    for name in "ab":
-        await nodes.start(name, seeds=["a"])
-    await nodes.all_up("a", "b")
-    runs = [nodes.handles[name].system.cluster._running().self_node.incarnation for name in "ab"]
+    await nodes.join(*"ab")
+    runs = [nodes.handles[name].run.incarnation for name in "ab"]
     connection = await nodes.network.host("console").connect(NodeAddress("a", PORT))
     await connection.send(
         encode_hello(Hello(PROTOCOL_MIN, PROTOCOL_MAX, "", UniqueAddress(NodeAddress("status", 1), 9), Lane.status))
@@ -75,9 +73,7 @@ async def test_no_run_is_told_to_who_asks(autojump_clock, nodes) -> None:
 
 
 async def test_a_report_says_for_whom_a_node_is_unreachable(autojump_clock, nodes) -> None:
-    for name in "abc":
-        await nodes.start(name, seeds=["a"])
-    await nodes.all_up("a", "b", "c")
+    await nodes.join(*"abc")
     nodes.crash("c")
     await trio.sleep(3)
     report = await ask(nodes, "a")

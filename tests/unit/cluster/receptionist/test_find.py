@@ -94,9 +94,7 @@ async def test_a_node_that_forgot_its_seeds_says_so_when_its_quorum_does_not_com
 
 
 async def test_nodes_that_have_found_each_other_say_nothing_of_seeds(autojump_clock, nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    await nodes.join("a", "b")
     for name in "ab":
         with pytest.raises(ClusterTimeoutError) as caught:
             await nodes.handles[name].system.wait_for(3, timeout=1.0)

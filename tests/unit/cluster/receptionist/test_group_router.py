@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.messages import GetNth
 
 from casty import (
     ActorFailed,
-    ActorRef,
     AskFailed,
     AskTimeoutError,
     Behaviors,
@@ -27,13 +26,7 @@ from casty import (
 KEY = ServiceKey[str]("work")
 
 
-@dataclass(frozen=True)
-class Count:
-    number: int
-    reply_to: ActorRef[int]
-
-
-COUNTERS = ServiceKey[Count]("counters")
+COUNTERS = ServiceKey[GetNth]("counters")
 
 
 def worker(seen, name):
@@ -45,9 +38,7 @@ def worker(seen, name):
 
 
 async def test_a_group_routes_to_services_of_all_nodes_as_they_come_and_go(autojump_clock, nodes):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b")
     seen = []
     group = first.system.spawn(Routers.group(KEY), "group")
     group.tell("early")
@@ -70,9 +61,7 @@ async def test_a_group_routes_to_services_of_all_nodes_as_they_come_and_go(autoj
 
 
 async def test_a_key_has_the_same_routee_from_every_node(autojump_clock, nodes):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b")
     seen = []
     routers = []
     for name, node in (("a", first), ("b", second)):
@@ -100,51 +89,45 @@ async def test_messages_before_the_first_listing_wait_for_it(autojump_clock, nod
     assert seen == [("a", "0"), ("a", "1"), ("a", "2")]
 
 
-async def count(ctx, message: Count):
+async def count(ctx, message: GetNth):
     message.reply_to.tell(message.number)
     return Behaviors.same()
 
 
 async def test_a_message_that_cannot_be_encoded_is_a_dead_letter_and_the_group_goes_on(autojump_clock, nodes):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b")
     ref = second.system.spawn(Behaviors.discoverable(Behaviors.receive(count), key=COUNTERS), "counter")
     system = first.system
     group = system.spawn(Routers.group(COUNTERS), "group")
     await trio.sleep(5)
     async with system.events(DeadLetter, ActorFailed) as events:
         with pytest.raises(AskFailed, match=r"/counter on b:2551 did not .*: cannot be encoded: .*number") as failed:
-            await system.ask(group, lambda reply_to: Count(1 << 70, reply_to))
+            await system.ask(group, lambda reply_to: GetNth(1 << 70, reply_to))
         assert isinstance(failed.value.__cause__, EncodeError)
         letter = await anext(events)
         assert isinstance(letter, DeadLetter)
-        assert await system.ask(group, lambda reply_to: Count(7, reply_to)) == 7
+        assert await system.ask(group, lambda reply_to: GetNth(7, reply_to)) == 7
     assert letter.message.number == 1 << 70
     assert letter.intended_ref.path == ref.path
     assert letter.reason.startswith("cannot be encoded: ")
     assert system.statistics().dead_letters == {"cannot be encoded": 1}
 
 
-async def silent(ctx, message: Count):
+async def silent(ctx, message: GetNth):
     return Behaviors.same()
 
 
 async def test_a_time_out_names_the_actor_and_the_node_that_the_group_chose(autojump_clock, nodes):
-    first = (await nodes.start("a")).system
-    second = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
+    first, second = await nodes.systems("a", "b")
     second.spawn(Behaviors.discoverable(Behaviors.receive(silent), key=COUNTERS), "silent")
     await first.find(COUNTERS, at_least=1)
     group = first.spawn(Routers.group(COUNTERS), "group")
     with pytest.raises(AskTimeoutError, match=r"^no reply from /group within 1.0 s: it was sent to /silent on b:2551$"):
-        await first.ask(group, lambda reply_to: Count(7, reply_to), timeout=1.0)
+        await first.ask(group, lambda reply_to: GetNth(7, reply_to), timeout=1.0)
 
 
 async def test_a_broadcast_that_cannot_be_encoded_reaches_those_who_need_no_bytes(autojump_clock, nodes):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b")
     seen = []
     for name, node in (("a", first), ("b", second)):
         node.system.spawn(worker(seen, name), "worker")
@@ -159,10 +142,7 @@ async def test_a_broadcast_that_cannot_be_encoded_reaches_those_who_need_no_byte
 
 @pytest.mark.parametrize("is_drained", [False, True])
 async def test_no_ask_fails_where_a_service_is_withdrawn_a_moment_before_its_end(autojump_clock, nodes, is_drained):
-    asking = (await nodes.start("a")).system
-    leaving = (await nodes.start("b", "a")).system
-    staying = (await nodes.start("c", "a")).system
-    await nodes.all_up("a", "b", "c")
+    asking, leaving, staying = await nodes.systems("a", "b", "c")
     for other in ("b", "c"):
         nodes.network.delay("a", other, 0.005)
     staying.spawn(Behaviors.discoverable(Behaviors.receive(count), key=COUNTERS), "counter")
@@ -181,7 +161,7 @@ async def test_no_ask_fails_where_a_service_is_withdrawn_a_moment_before_its_end
     async def ask_on():
         while not has_left.is_set():
             try:
-                assert await asking.ask(group, lambda reply_to: Count(7, reply_to), timeout=1.0) == 7
+                assert await asking.ask(group, lambda reply_to: GetNth(7, reply_to), timeout=1.0) == 7
             except (AskFailed, AskTimeoutError) as error:
                 failed.append(error)
 
@@ -196,20 +176,16 @@ async def test_no_ask_fails_where_a_service_is_withdrawn_a_moment_before_its_end
 
 
 async def test_a_time_out_names_the_node_alone_where_the_actor_was_asked_itself(autojump_clock, nodes):
-    first = (await nodes.start("a")).system
-    second = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
+    first, second = await nodes.systems("a", "b")
     second.spawn(Behaviors.receive(silent), "silent")
-    ref = first.remote("/silent", "b").of(Count)
+    ref = first.remote("/silent", "b").of(GetNth)
     with pytest.raises(AskTimeoutError, match=r"^no reply from /silent within 1.0 s: it was sent to b:2551$"):
-        await first.ask(ref, lambda reply_to: Count(7, reply_to), timeout=1.0)
+        await first.ask(ref, lambda reply_to: GetNth(7, reply_to), timeout=1.0)
 
 
 async def test_a_time_out_says_for_how_long_the_node_has_been_unreachable(autojump_clock, nodes):
     patient = ClusterSettings(downing="none")
-    first = (await nodes.start("a", settings=patient)).system
-    second = (await nodes.start("b", "a", settings=patient)).system
-    await nodes.all_up("a", "b")
+    first, second = await nodes.systems("a", "b", settings=patient)
     second.spawn(Behaviors.discoverable(Behaviors.receive(silent), key=COUNTERS), "silent")
     listing = await first.find(COUNTERS, at_least=1)
     nodes.network.cut("a", "b")
@@ -219,7 +195,7 @@ async def test_a_time_out_says_for_how_long_the_node_has_been_unreachable(autoju
             break
     for _ in range(2):
         with pytest.raises(AskTimeoutError) as caught:
-            await first.ask(listing.refs[0], lambda reply_to: Count(7, reply_to), timeout=2.0)
+            await first.ask(listing.refs[0], lambda reply_to: GetNth(7, reply_to), timeout=2.0)
         told = re.search(r"to b:2551, which has been unreachable for ([\d.]+) s$", str(caught.value))
         assert told is not None, caught.value
         seconds.append(float(told[1]))
@@ -227,4 +203,4 @@ async def test_a_time_out_says_for_how_long_the_node_has_been_unreachable(autoju
     nodes.network.heal_all()
     await nodes.sees("a", {"a": "up", "b": "up"})
     with pytest.raises(AskTimeoutError, match=r"it was sent to b:2551$"):
-        await first.ask(listing.refs[0], lambda reply_to: Count(7, reply_to), timeout=2.0)
+        await first.ask(listing.refs[0], lambda reply_to: GetNth(7, reply_to), timeout=2.0)

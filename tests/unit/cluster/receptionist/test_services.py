@@ -7,11 +7,11 @@ from typing import TypeVar, get_args
 
 import pytest
 import trio
+from helpers.behaviors import recording, until
+from helpers.messages import Echo
 
 from casty import (
     ActorContext,
-    ActorRef,
-    ActorSystem,
     AskTimeoutError,
     Behavior,
     Behaviors,
@@ -30,13 +30,6 @@ from casty import (
     message,
 )
 from casty.runtime.events import DeadLetterReason
-
-
-@message("test.services.Echo")
-@dataclass(frozen=True)
-class Echo:
-    text: str
-    reply_to: ActorRef[str]
 
 
 @message("test.services.Fail")
@@ -63,33 +56,12 @@ def echo(prefix: str) -> Behavior[Echo | Fail]:
     return Behaviors.receive(handler)
 
 
-def recorder(into: list[M]) -> Behavior[M]:
-    async def handler(ctx: ActorContext[M], message: M) -> Behavior[M]:
-        into.append(message)
-        return Behaviors.same()
-
-    return Behaviors.receive(handler)
-
-
-async def until(condition) -> None:
-    with trio.fail_after(60):
-        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
-            await trio.sleep(0.01)
-
-
-async def three(nodes) -> list[ActorSystem]:
-    for name in "abc":
-        await nodes.start(name, "a" if name != "a" else "")
-    await nodes.all_up("a", "b", "c")
-    return [nodes.handles[name].system for name in "abc"]
-
-
 def where(listing: Listing[Echo | Fail]) -> list[str]:
     return [instance.node.host for instance in listing.instances]
 
 
 async def test_a_discoverable_actor_is_found_and_asked_from_every_node(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     a.spawn(Behaviors.discoverable(echo("a"), key=ECHO), "echo")
     b.spawn(Behaviors.discoverable(echo("b"), key=ECHO), "echo")
     await trio.sleep(1)
@@ -104,9 +76,9 @@ async def test_a_discoverable_actor_is_found_and_asked_from_every_node(autojump_
 
 
 async def test_subscribers_get_the_listing_at_once_and_each_change_once(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     listings: list[Listing[Echo | Fail]] = []
-    c.receptionist.tell(Subscribe(ECHO, c.spawn(recorder(listings), "subscriber")))
+    c.receptionist.tell(Subscribe(ECHO, c.spawn(recording(listings), "subscriber")))
     await until(lambda: listings)
     assert where(listings[0]) == []
     ref = a.spawn(echo("a"), "echo")
@@ -121,7 +93,7 @@ async def test_subscribers_get_the_listing_at_once_and_each_change_once(autojump
 
 
 async def test_the_stop_of_an_actor_reaches_every_node(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     ref = b.spawn(Behaviors.discoverable(echo("b"), key=ECHO), "echo")
     for system in (a, b, c):
         await until_listed(system, ["b"])
@@ -131,7 +103,7 @@ async def test_the_stop_of_an_actor_reaches_every_node(autojump_clock, nodes):
 
 
 async def test_the_failure_of_an_actor_reaches_every_node(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     b.spawn(Behaviors.discoverable(echo("b"), key=ECHO), "echo")
     await until_listed(c, ["b"])
     (await c.find(ECHO)).refs[0].tell(Fail())
@@ -140,7 +112,7 @@ async def test_the_failure_of_an_actor_reaches_every_node(autojump_clock, nodes)
 
 
 async def test_the_services_of_a_killed_node_go_at_once_and_for_good(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     for system in (a, b, c):
         system.spawn(Behaviors.discoverable(echo("x"), key=ECHO), "echo")
     await until_listed(a, ["a", "b", "c"])
@@ -153,7 +125,7 @@ async def test_the_services_of_a_killed_node_go_at_once_and_for_good(autojump_cl
 
 
 async def test_a_late_joiner_finds_what_was_registered_before(autojump_clock, nodes):
-    a, *_ = await three(nodes)
+    a, *_ = await nodes.systems(*"abc")
     a.spawn(Behaviors.discoverable(echo("a"), key=ECHO), "echo")
     d = (await nodes.start("d", "a")).system
     await until_listed(d, ["a"])
@@ -166,9 +138,9 @@ async def until_listed(system, hosts: list[str]) -> None:
 
 
 async def test_a_remote_subscriber_gets_snapshots_only_when_something_changed(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     snapshots: list[TopologySnapshot] = []
-    subscriber = c.spawn(recorder(snapshots), "subscriber")
+    subscriber = c.spawn(recording(snapshots), "subscriber")
     cluster_of_a = c.remote("/_cluster", "a").of(SubscribeTopology)
     cluster_of_a.tell(SubscribeTopology(subscriber))
     await until(lambda: snapshots)
@@ -187,11 +159,11 @@ async def test_a_remote_subscriber_gets_snapshots_only_when_something_changed(au
 
 
 async def test_a_local_subscriber_gets_the_snapshot_that_tells_leader_and_registry(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     b.spawn(Behaviors.discoverable(echo("b"), key=ECHO), "echo")
     await until_listed(a, ["b"])
     snapshots: list[TopologySnapshot] = []
-    a.cluster.ref.tell(SubscribeTopology(a.spawn(recorder(snapshots), "subscriber")))
+    a.cluster.ref.tell(SubscribeTopology(a.spawn(recording(snapshots), "subscriber")))
     await until(lambda: snapshots)
     assert snapshots[0].leader == NodeAddress("a", 2551)
     assert [(entry.key, entry.node.host, entry.path) for entry in snapshots[0].registry] == [("echo", "b", "/echo")]
@@ -199,9 +171,9 @@ async def test_a_local_subscriber_gets_the_snapshot_that_tells_leader_and_regist
 
 
 async def test_a_stopped_remote_subscriber_is_dropped(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     snapshots: list[TopologySnapshot] = []
-    subscriber = c.spawn(recorder(snapshots), "subscriber")
+    subscriber = c.spawn(recording(snapshots), "subscriber")
     c.remote("/_cluster", "a").of(SubscribeTopology).tell(SubscribeTopology(subscriber))
     await until(lambda: snapshots)
     c.stop(subscriber)
@@ -225,7 +197,7 @@ async def test_a_stopped_remote_subscriber_is_dropped(autojump_clock, nodes):
 
 @pytest.mark.parametrize("place", ["local", "remote"])
 async def test_resolve_node_answers_with_an_address_or_none(autojump_clock, nodes, place):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     ref = a.cluster.ref if place == "local" else a.remote("/_cluster", "b").of(ResolveNode)
     reply: NodeAddress | None = await a.ask(ref, lambda reply_to: ResolveNode("c", reply_to))
     assert reply == NodeAddress("c", 2551)
@@ -234,7 +206,7 @@ async def test_resolve_node_answers_with_an_address_or_none(autojump_clock, node
 
 
 async def test_the_library_own_actors_are_closed_to_other_nodes(autojump_clock, nodes):
-    a, b, _ = await three(nodes)
+    a, b, _ = await nodes.systems(*"abc")
     async with a.events(DeadLetter) as letters:
         a.remote("/_cluster/_topology", "b").of(Fail).tell(Fail())
         letter = await anext(aiter(letters))
@@ -242,7 +214,7 @@ async def test_the_library_own_actors_are_closed_to_other_nodes(autojump_clock, 
 
 
 async def test_a_tell_to_a_stopped_remote_actor_comes_back_as_a_dead_letter(autojump_clock, nodes):
-    a, b, _ = await three(nodes)
+    a, b, _ = await nodes.systems(*"abc")
     ref = b.spawn(Behaviors.discoverable(echo("b"), key=ECHO), "echo")
     await until_listed(a, ["b"])
     remote = (await a.find(ECHO)).refs[0]
@@ -257,7 +229,7 @@ async def test_a_tell_to_a_stopped_remote_actor_comes_back_as_a_dead_letter(auto
 
 
 async def test_an_ask_to_a_dead_node_times_out_and_its_message_is_a_dead_letter(autojump_clock, nodes):
-    a, b, c = await three(nodes)
+    a, b, c = await nodes.systems(*"abc")
     c.spawn(Behaviors.discoverable(echo("c"), key=ECHO), "echo")
     await until_listed(a, ["c"])
     ref = (await a.find(ECHO)).refs[0]
@@ -276,7 +248,7 @@ async def test_an_ask_to_a_dead_node_times_out_and_its_message_is_a_dead_letter(
 
 
 async def test_a_message_of_an_unknown_type_is_answered_and_the_link_lives(autojump_clock, nodes):
-    a, b, _ = await three(nodes)
+    a, b, _ = await nodes.systems(*"abc")
     b.spawn(Behaviors.discoverable(echo("b"), key=ECHO), "echo")
     await until_listed(a, ["b"])
 
@@ -294,7 +266,7 @@ async def test_a_message_of_an_unknown_type_is_answered_and_the_link_lives(autoj
 
 
 async def test_an_unhandled_message_from_another_node_is_published_there(autojump_clock, nodes):
-    a, b, _ = await three(nodes)
+    a, b, _ = await nodes.systems(*"abc")
 
     async def handler(ctx: ActorContext[Echo | Fail], message: Echo | Fail) -> Behavior[Echo | Fail]:
         return Behaviors.unhandled()
@@ -307,7 +279,7 @@ async def test_an_unhandled_message_from_another_node_is_published_there(autojum
 
 
 async def test_a_message_that_cannot_travel_is_an_error_at_the_sender(autojump_clock, nodes):
-    a, *_ = await three(nodes)
+    a, *_ = await nodes.systems(*"abc")
 
     @dataclass(frozen=True)
     class Local:
@@ -315,11 +287,11 @@ async def test_a_message_that_cannot_travel_is_an_error_at_the_sender(autojump_c
 
     with pytest.raises(TypeError, match="Local.what"):
         a.remote("/echo", "b").of(Local)
-    a.spawn(recorder(list[Local]()), "local").tell(Local(object()))
+    a.spawn(recording(list[Local]()), "local").tell(Local(object()))
 
 
 async def test_an_ask_that_subscribes_gets_the_first_answer_only(autojump_clock, nodes):
-    a, *_ = await three(nodes)
+    a, *_ = await nodes.systems(*"abc")
     snapshot: TopologySnapshot = await a.ask(a.cluster.ref, SubscribeTopology)
     assert len(snapshot.members) == 3
     listing: Listing[Echo | Fail] = await a.ask(a.receptionist, lambda ref: Subscribe(ECHO, ref))
@@ -330,9 +302,7 @@ async def test_an_ask_that_subscribes_gets_the_first_answer_only(autojump_clock,
 
 
 async def test_what_finds_no_room_for_its_notice_is_a_dead_letter_where_it_came(autojump_clock, nodes):
-    a = (await nodes.start("a")).system
-    b = (await nodes.start("b", ["a"])).system
-    await nodes.all_up("a", "b")
+    a, b = await nodes.systems("a", "b")
     nodes.network.delay("b", "a", 0.05, one_way=True)
     ref = a.remote("/nobody", "b").of(Fail)
     for _ in range(SENT_TO_NOBODY):

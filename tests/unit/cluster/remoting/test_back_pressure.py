@@ -8,26 +8,17 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import until
+from helpers.messages import Get, Item
 
 import casty
 from casty import ActorRef, Behaviors, ClusterSettings, Inbox, Mailbox, MailboxOverflowStrategy
 from casty.cluster.remoting import receive_backpressure as backlogs_module
 from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN
 from casty.config import TransportLimits
+from casty.testing.inspect import node_of
 from casty.wire.control.pause import pause_frame
 from casty.wire.frame import Lane
-
-
-@casty.message("tests.pressure.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
-
-
-@casty.message("tests.pressure.Ping")
-@dataclass(frozen=True)
-class Ping:
-    reply_to: ActorRef[int]
 
 
 @casty.message("tests.pressure.Blob")
@@ -62,7 +53,7 @@ class Sink:
         self.gate = trio.Event()
 
     def behavior(self, pause: float = 0.0):
-        async def handle(ctx, message: Item | Ping | Blob | Keep):
+        async def handle(ctx, message: Item | Get | Blob | Keep):
             await self.gate.wait()
             if pause:
                 await trio.sleep(pause)
@@ -88,21 +79,14 @@ def flooding():
 
 
 async def pair(nodes, sink, mailbox, pause=0.0, **options):
-    first, second = await nodes.start("a", **options), await nodes.start("b", "a", **options)
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b", **options)
     first.system.spawn(sink.behavior(pause), "sink", mailbox=mailbox)
-    return first, second, second.system.remote("/sink", "a").of(Item | Ping | Blob | Keep)
-
-
-async def until(condition):
-    with trio.fail_after(300):
-        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
-            await trio.sleep(0.01)
+    return first, second, second.system.remote("/sink", "a").of(Item | Get | Blob | Keep)
 
 
 def nothing_left(first, second) -> bool:
-    receiver, sender = first.system.cluster._node.receive_backpressure, second.system.cluster._node.paused_sends
-    return (receiver.by_path, receiver.bytes, sender.by_actor, sender._peers) == ({}, 0, {}, {})
+    receiver, sender = first.node.receive_backpressure, second.node.paused_sends
+    return (receiver.by_path, receiver.bytes, sender.by_actor, sender.by_peer) == ({}, 0, {}, {})
 
 
 @pytest.mark.parametrize("overflow", [MailboxOverflowStrategy.drop_new, MailboxOverflowStrategy.back_pressure])
@@ -177,7 +161,7 @@ async def test_a_mailbox_that_becomes_no_shorter_is_looked_at_seldom(autojump_cl
     for _ in range(99):
         permits.release()
     opened = trio.current_time()
-    await until(lambda: not second.system.cluster._node.paused_sends.by_actor)
+    await until(lambda: not second.node.paused_sends.by_actor)
     assert trio.current_time() - opened < 2 * backlogs_module.LOOK_AGAIN_MAX
     await until(lambda: seen == list(range(12)))
 
@@ -190,7 +174,7 @@ async def test_other_actors_on_the_same_link_are_not_held_up(autojump_clock, nod
     for number in range(3_000):
         ref.tell(Item(number))
     with trio.fail_after(1):
-        count: int = await second.system.ask(second.system.remote("/other", "a").of(Ping), Ping)
+        count: int = await second.system.ask(second.system.remote("/other", "a").of(Get), Get)
     assert count == 0
     for number in range(2_000):
         await second.system.remote("/other", "a").of(Item).send(Item(number))
@@ -269,7 +253,7 @@ async def test_a_heavy_mailbox_makes_other_nodes_hold_back_though_it_is_short(au
         waiting = len(mailbox)
         # What is heavy, an eighth of it until that is seen, and what was in the queue, or a write, of who heard of it.
         assert 1024 * 1024 < waiting * (size + 100) < 1024 * 1024 * 9 / 8 + 3 * 512 * 1024
-        assert set(second.system.cluster._node.paused_sends.by_actor) == {(first.system.self_node, "/sink")}
+        assert set(second.node.paused_sends.by_actor) == {(first.system.self_node, "/sink")}
         await trio.sleep(5)
         assert len(mailbox) == waiting
         sink.gate.set()
@@ -288,7 +272,7 @@ async def test_what_a_mailbox_drops_makes_it_heavy_no_more(autojump_clock, nodes
     for number in range(500):
         ref.tell(Blob(number, bytes(10_000)))
         await trio.sleep(0.01)
-    assert second.system.cluster._node.paused_sends.by_actor == {}
+    assert second.node.paused_sends.by_actor == {}
     assert first.system.statistics().dead_letters == {"mailbox full": 489}
     sink.gate.set()
     await until(lambda: len(sink.seen) == 11)
@@ -327,10 +311,10 @@ async def test_requests_wait_too_and_expire_where_they_wait(autojump_clock, node
     for number in range(50):
         ref.tell(Item(number))
     with pytest.raises(casty.AskTimeoutError):
-        await second.system.ask(ref, Ping, timeout=1.0)
+        await second.system.ask(ref, Get, timeout=1.0)
     sink.gate.set()
     await until(lambda: len(sink.seen) == 50)
-    count: int = await second.system.ask(ref, Ping, timeout=1.0)
+    count: int = await second.system.ask(ref, Get, timeout=1.0)
     assert count == 50
     assert first.system.statistics().dead_letters == {"request expired": 1}
     await until(lambda: nothing_left(first, second))
@@ -361,9 +345,9 @@ async def test_an_actor_that_takes_a_path_over_is_told_nothing_by_the_backlog_be
     for number in range(500):
         ref.tell(Item(number))
     await trio.sleep(1)
-    receive_backpressure = first.system.cluster._node.receive_backpressure
+    receive_backpressure = first.node.receive_backpressure
     old = receive_backpressure.by_path["/sink"]
-    assert set(old.paused) == {second.system.cluster._node.self_node}
+    assert set(old.paused) == {second.run}
     local = first.system.lookup("/sink")
     first.system.stop(local)
     before.gate.set()
@@ -375,7 +359,7 @@ async def test_an_actor_that_takes_a_path_over_is_told_nothing_by_the_backlog_be
     await trio.testing.wait_all_tasks_blocked()  # no time passes: the old one looks again later
     backlog = receive_backpressure.by_path["/sink"]
     assert (old.paused, len(backlog.waiting)) == ({}, 17)
-    assert set(backlog.paused) == {handle.system.cluster._node.self_node for handle in (second, third)}
+    assert set(backlog.paused) == {handle.run for handle in (second, third)}
     await trio.sleep(1)
     assert receive_backpressure.by_path["/sink"] is backlog
     after.gate.set()
@@ -449,7 +433,7 @@ async def test_what_was_asked_of_a_link_that_is_lost_before_it_was_written_is_ta
     for number in range(1, 50):
         ref.tell(Item(number))
     await trio.sleep(0.1)
-    transport, peer = first.system.cluster._transport, second.system.cluster._node.self_node
+    transport, peer = node_of(first.system).transport, second.run
     assert [link.queued_messages for link in transport.statistics().links if link.lane is Lane.ordinary] == [1]
     nodes.network.reset("a", "b")
     sink.gate.set()
@@ -467,16 +451,16 @@ async def test_what_was_asked_of_a_link_that_is_lost_before_it_was_written_is_ta
 async def test_a_node_that_is_removed_releases_who_waits_for_it(autojump_clock, nodes):
     sink = Sink()
     first, second, ref = await pair(nodes, sink, Mailbox(5))
-    transport = first.system.cluster._transport
-    transport.send_if_up(second.system.cluster._node.self_node, Lane.ordinary, pause_frame("/sink"))
+    transport = node_of(first.system).transport
+    transport.send_if_up(second.run, Lane.ordinary, pause_frame("/sink"))
     ref.tell(Item(0))
     await trio.sleep(1)
-    transport.send_if_up(second.system.cluster._node.self_node, Lane.ordinary, pause_frame("/nobody"))
+    transport.send_if_up(second.run, Lane.ordinary, pause_frame("/nobody"))
     await trio.sleep(1)
-    assert set(second.system.cluster._node.paused_sends.by_actor) == {(first.system.self_node, "/nobody")}
+    assert set(second.node.paused_sends.by_actor) == {(first.system.self_node, "/nobody")}
     second.system.remote("/nobody", "a").of(Item).tell(Item(1))
     await nodes.stop("a")
-    await until(lambda: not second.system.cluster._node.paused_sends.by_actor)
+    await until(lambda: not second.node.paused_sends.by_actor)
 
 
 async def test_a_node_holds_back_for_one_that_it_gets_to_know_as_a_member_only_later(autojump_clock, nodes):
@@ -490,11 +474,11 @@ async def test_a_node_holds_back_for_one_that_it_gets_to_know_as_a_member_only_l
     third = await nodes.start("c", "a", settings=rare)
     here = third.system.spawn(sink.behavior(), "sink", mailbox=Mailbox(10))
     third.system.remote("/source", "b").of(Flood).tell(Flood(here))
-    receive_backpressure, sender = third.system.cluster._node.receive_backpressure, second.system.cluster._node
+    receive_backpressure, sender = third.node.receive_backpressure, second.node
     await until(lambda: receive_backpressure.by_path)
-    assert not sender.is_member(third.system.cluster._node.self_node)
+    assert not sender.is_member(third.run)
     nodes.network.heal("a", "b")
-    await until(lambda: sender.is_member(third.system.cluster._node.self_node))
+    await until(lambda: sender.is_member(third.run))
     await until(lambda: sender.paused_sends.by_actor)
     waiting = receive_backpressure.bytes
     await trio.sleep(10)

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import trio
+from helpers.behaviors import answering
+from helpers.messages import Busy, Left
 
-from casty import ActorRef, AskTimeoutError, Behaviors
-
-
-@dataclass(frozen=True)
-class Left:
-    """Ask how much time is left."""
-
-    reply_to: ActorRef[float]
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Be busy for a while."""
-
-    seconds: float
-
-
-def answering(started):
-    async def handle(ctx, message: Left | Busy):
-        started.append(type(message).__name__)
-        if isinstance(message, Left):
-            message.reply_to.tell(ctx.deadline - trio.current_time())
-        else:
-            await trio.sleep(message.seconds)
-        return Behaviors.same()
-
-    return Behaviors.receive(handle)
+from casty import AskTimeoutError
 
 
 async def test_the_deadline_travels_and_an_expired_request_is_not_started(autojump_clock, nodes):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b")
     started = []
     first.system.spawn(answering(started), "slow")
     ref = second.system.remote("/slow", "a").of(Left | Busy)
@@ -54,9 +26,7 @@ async def test_the_deadline_travels_and_an_expired_request_is_not_started(autoju
 
 
 async def test_the_time_out_begins_when_the_message_was_made_on_both_nodes(autojump_clock, nodes):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b")
     started = []
     first.system.spawn(answering(started), "slow")
     ref = second.system.remote("/slow", "a").of(Left | Busy)

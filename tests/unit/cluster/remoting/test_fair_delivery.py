@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import msgpack
 import pytest
 import trio
+from helpers.messages import Get
 
 import casty
-from casty import ActorContext, ActorRef, Behavior, Behaviors, Inbox
+from casty import ActorContext, Behavior, Behaviors, Inbox
 from casty.cluster.remoting import receive_backpressure as backlogs_module
 from casty.runtime.messaging.mailbox import DIRECT_MAX
 from casty.runtime.messaging.queueing.fair_queue import QUANTUM
@@ -23,12 +24,6 @@ class Item:
     sender: str = "b"
 
 
-@casty.message("tests.fair.Ping")
-@dataclass(frozen=True)
-class Ping:
-    reply_to: ActorRef[int]
-
-
 class Slow:
     """An actor that takes a millisecond for an item, and nothing for an ask, which it answers with what it has seen."""
 
@@ -37,23 +32,23 @@ class Slow:
         self.gate = trio.Event()
         self.gate.set()
 
-    async def take(self, message: Item | Ping) -> None:
+    async def take(self, message: Item | Get) -> None:
         await self.gate.wait()
-        if isinstance(message, Ping):
+        if isinstance(message, Get):
             message.reply_to.tell(len(self.seen))
         else:
             await trio.sleep(0.001)
             self.seen.append((message.sender, message.number))
 
-    def handler(self) -> Behavior[Item | Ping]:
-        async def handle(ctx: ActorContext[Item | Ping], message: Item | Ping) -> Behavior[Item | Ping]:
+    def handler(self) -> Behavior[Item | Get]:
+        async def handle(ctx: ActorContext[Item | Get], message: Item | Get) -> Behavior[Item | Get]:
             await self.take(message)
             return Behaviors.same()
 
         return Behaviors.receive(handle)
 
-    def task(self) -> Behavior[Item | Ping]:
-        async def main(ctx: ActorContext[Item | Ping], inbox: Inbox[Item | Ping]) -> None:
+    def task(self) -> Behavior[Item | Get]:
+        async def main(ctx: ActorContext[Item | Get], inbox: Inbox[Item | Get]) -> None:
             async for message in inbox:
                 await self.take(message)
 
@@ -66,10 +61,6 @@ def body(number: int, sender: str) -> bytes:
     return len(head).to_bytes(2, "big") + head + msgpack.packb({"number": number, "sender": sender})
 
 
-def inbound_of(handle):
-    return handle.system.cluster._running().transport._exchange.handler
-
-
 async def three(nodes, slow: Slow, form: str = "handler"):
     handles = [await nodes.start("a"), *[await nodes.start(name, "a") for name in "bc"]]
     await nodes.all_up("a", "b", "c")
@@ -78,13 +69,13 @@ async def three(nodes, slow: Slow, form: str = "handler"):
 
 
 def ref_at(handle):
-    return handle.system.remote("/slow", "a").of(Item | Ping)
+    return handle.system.remote("/slow", "a").of(Item | Get)
 
 
 async def answered_after(handle) -> float:
     """Return how long an ask of a node takes."""
     began = trio.current_time()
-    await handle.system.ask(ref_at(handle), Ping, timeout=100.0)
+    await handle.system.ask(ref_at(handle), Get, timeout=100.0)
     return trio.current_time() - began
 
 
@@ -120,19 +111,19 @@ async def test_only_who_sends_much_is_asked_to_hold_back(autojump_clock, nodes, 
     first, flood, honest = await three(nodes, slow)
     await answered_after(flood)
     slow.gate = trio.Event()
-    node = first.system.cluster._node
+    node = first.node
     for number in range(1_500):
         frames = [(FrameKind.ENVELOPE, body(number, "b"))]
         if way == "quick":
-            inbound_of(first).envelopes(flood.system.cluster._node.self_node, frames, 0)
+            first.inbound.envelopes(flood.run, frames, 0)
         else:
-            inbound_of(first)._envelope(flood.system.cluster._node.self_node, frames[0][1])
+            first.inbound._envelope(flood.run, frames[0][1])
     for number in range(200):
         ref_at(honest).tell(Item(number, "c"))
     await trio.sleep(1)
     backlog = node.receive_backpressure.by_path["/slow"]
-    assert set(backlog.paused) == {flood.system.cluster._node.self_node}
-    assert not honest.system.cluster._node.paused_sends.by_actor
+    assert set(backlog.paused) == {flood.run}
+    assert not honest.node.paused_sends.by_actor
     assert node.receive_backpressure.bytes > 0
     slow.gate.set()
     await answered_after(honest)
@@ -141,7 +132,7 @@ async def test_only_who_sends_much_is_asked_to_hold_back(autojump_clock, nodes, 
     for sender, count in (("b", 1_500), ("c", 200)):
         assert [number for one, number in slow.seen if one == sender] == list(range(count))
     assert (node.receive_backpressure.by_path, node.receive_backpressure.bytes) == ({}, 0)
-    assert not flood.system.cluster._node.paused_sends.by_actor
+    assert not flood.node.paused_sends.by_actor
     assert not first.system.statistics().dead_letters
 
 
@@ -153,7 +144,7 @@ async def test_who_does_not_hold_back_loses_its_own_messages_and_nobody_elses(au
     first, flood, honest = await three(nodes, slow)
     slow.gate = trio.Event()
     for number in range(5_000):
-        inbound_of(first).envelopes(flood.system.cluster._node.self_node, [(FrameKind.ENVELOPE, body(number, "b"))], 0)
+        first.inbound.envelopes(flood.run, [(FrameKind.ENVELOPE, body(number, "b"))], 0)
     for number in range(300):
         ref_at(honest).tell(Item(number, "c"))
     await trio.sleep(1)
@@ -163,7 +154,7 @@ async def test_who_does_not_hold_back_loses_its_own_messages_and_nobody_elses(au
     await trio.sleep(10)
     assert [number for sender, number in slow.seen if sender == "b"] == list(range(5_000 - lost))
     assert [number for sender, number in slow.seen if sender == "c"] == list(range(300))
-    assert first.system.cluster._node.receive_backpressure.bytes == 0
+    assert first.node.receive_backpressure.bytes == 0
 
 
 async def test_who_holds_back_goes_on_though_another_does_not(autojump_clock, nodes, monkeypatch):
@@ -171,13 +162,13 @@ async def test_who_holds_back_goes_on_though_another_does_not(autojump_clock, no
     monkeypatch.setattr(backlogs_module, "SHORT", 100)
     slow = Slow()
     first, flood, honest = await three(nodes, slow)
-    run, done = flood.system.cluster._node.self_node, trio.Event()
+    run, done = flood.run, trio.Event()
 
     async def flooding() -> None:
         number = 0
         while not done.is_set():
             for _ in range(20):
-                inbound_of(first).envelopes(run, [(FrameKind.ENVELOPE, body(number, "b"))], 0)
+                first.inbound.envelopes(run, [(FrameKind.ENVELOPE, body(number, "b"))], 0)
                 number += 1
             await trio.sleep(0.01)
 

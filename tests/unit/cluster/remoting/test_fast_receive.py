@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgpack
 import pytest
 import trio
+from helpers.messages import GetNth, Item
 
 import casty
 from casty import ActorRef, AskFailed, Behaviors, DeadLetter, Mailbox
@@ -16,28 +17,16 @@ from casty.cluster.remoting import fast_receive as arrivals_module
 from casty.cluster.remoting.fast_receive import CachedTarget
 from casty.cluster.remoting.receive_backpressure import LARGE_BYTES_MIN, LOOKED_AT_EVERY, ReceiveBackpressure
 from casty.runtime.messaging.mailbox import MessageQueue
+from casty.testing.inspect import node_of
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import Envelope, encode_head, encode_slot, encode_wait
 from casty.wire.frame import FrameKind, Lane, frame
-
-
-@casty.message("tests.arrivals.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
 
 
 @casty.message("tests.arrivals.Other")
 @dataclass(frozen=True)
 class Other:
     number: int
-
-
-@casty.message("tests.arrivals.Get")
-@dataclass(frozen=True)
-class Get:
-    number: int
-    reply_to: ActorRef[int]
 
 
 @casty.message("tests.arrivals.Positive")
@@ -64,7 +53,7 @@ class Counted:
             raise ValueError("below 0")
 
 
-Message = Item | Other | Get | Positive | Counted
+Message = Item | Other | GetNth | Positive | Counted
 
 
 def recorder(seen: list[Any], gate: trio.Event | None = None):
@@ -72,7 +61,7 @@ def recorder(seen: list[Any], gate: trio.Event | None = None):
         if gate is not None:
             await gate.wait()
         seen.append(message)
-        if isinstance(message, Get):
+        if isinstance(message, GetNth):
             message.reply_to.tell(message.number)
         if isinstance(message, Counted) and message.reply_to is not None:
             message.reply_to.tell(Counted(message.number))
@@ -91,8 +80,8 @@ class Pair:
         self.seen: list[Any] = []
         self.local = self.first.spawn(recorder(self.seen, options.pop("gate", None)), "sink", **options)
         self.ref: Any = self.second.remote("/sink", "a").of(Message)
-        self.node: Any = self.second.cluster._node
-        self.to = self.first.cluster._node.self_node
+        self.node: Any = node_of(self.second)
+        self.to = node_of(self.first).self_node
         self.ref.tell(Item(0))
         await trio.sleep(1)
 
@@ -113,7 +102,7 @@ async def test_messages_of_several_classes_and_asks_keep_their_order(autojump_cl
     answers: list[int] = []
 
     async def ask(number: int) -> None:
-        answers.append(await pair.second.ask(pair.ref, lambda reply_to: Get(number, reply_to)))
+        answers.append(await pair.second.ask(pair.ref, lambda reply_to: GetNth(number, reply_to)))
 
     async with trio.open_nursery() as nursery:
         for number in range(1, 400):
@@ -122,18 +111,18 @@ async def test_messages_of_several_classes_and_asks_keep_their_order(autojump_cl
                 nursery.start_soon(ask, number)
                 await trio.testing.wait_all_tasks_blocked()
     await trio.sleep(1)
-    assert [message.number for message in pair.seen if not isinstance(message, Get)] == list(range(400))
+    assert [message.number for message in pair.seen if not isinstance(message, GetNth)] == list(range(400))
     assert sorted(answers) == list(range(50, 400, 50))
-    places = [position for position, message in enumerate(pair.seen) if isinstance(message, Get)]
+    places = [position for position, message in enumerate(pair.seen) if isinstance(message, GetNth)]
     assert all(pair.seen[place - 1].number == pair.seen[place].number for place in places)
 
 
 @pytest.mark.parametrize(
     ("name", "payload", "reason"),
     [
-        ("tests.arrivals.Item", {"number": "1"}, "ill_typed"),
-        ("tests.arrivals.Item", {"number": 1, "more": 2}, "ill_typed"),
-        ("tests.arrivals.Item", [1], "ill_typed"),
+        ("tests.Item", {"number": "1"}, "ill_typed"),
+        ("tests.Item", {"number": 1, "more": 2}, "ill_typed"),
+        ("tests.Item", [1], "ill_typed"),
         ("tests.arrivals.Positive", {"number": -1}, "ill_typed"),
         ("tests.arrivals.None", {"number": 1}, "unknown_type"),
     ],
@@ -173,7 +162,7 @@ async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clo
             pair.throw("tests.arrivals.Counted", payload, path=ASK_PREFIX, tail=encode_slot(1, 7))
     await trio.sleep(1)
     assert Counted.made == 1
-    assert pair.first.cluster._node.cluster_metrics.decode_errors == 1
+    assert node_of(pair.first).cluster_metrics.decode_errors == 1
     assert "tests.arrivals.Counted refuses the values: ValueError" in caplog.text
     expected = {"not delivered: ill_typed": 1}
     assert pair.second.statistics().dead_letters == expected
@@ -227,7 +216,7 @@ async def test_a_class_that_is_declared_anew_is_made_in_place_of_the_one_that_re
         return Behaviors.same()
 
     pair.first.spawn(Behaviors.receive(handle), "open")
-    codec = pair.first.cluster._node.codec
+    codec = node_of(pair.first).codec
     codec.register(old := declare(1))
     pair.throw("tests.arrivals.Reloaded", {"number": 1}, path="/open")
     await trio.sleep(1)
@@ -261,7 +250,7 @@ async def test_the_messages_of_a_new_actor_of_the_same_path_go_the_quick_way_too
     await pair.first.wait_stopped(pair.local)
     later: list[Any] = []
     pair.first.spawn(recorder(later), "sink")
-    codec = pair.first.cluster._node.codec
+    codec = node_of(pair.first).codec
     long_ways: list[bytes] = []
 
     def decode(body: bytes, *, is_brief: bool = False) -> object:
@@ -287,7 +276,7 @@ async def test_a_type_that_the_actor_does_not_take_is_refused_each_time(autojump
     async with pair.second.events(DeadLetter) as letters:
         for _ in range(3):
             pair.throw("tests.arrivals.Other", {"number": 1}, path="/strict")
-            pair.throw("tests.arrivals.Item", {"number": 1}, path="/strict")
+            pair.throw("tests.Item", {"number": 1}, path="/strict")
             letter = await anext(aiter(letters))
             assert letter.reason == "not delivered: ill_typed"
     await trio.sleep(1)
@@ -310,7 +299,7 @@ async def test_a_reply_for_another_ask_reaches_nobody(autojump_clock, nodes, pai
     got: list[int] = []
     gate = trio.Event()
 
-    async def late(ctx, message: Get):
+    async def late(ctx, message: GetNth):
         refs.append(message.reply_to)
         await gate.wait()
         message.reply_to.tell(message.number)
@@ -318,11 +307,11 @@ async def test_a_reply_for_another_ask_reaches_nobody(autojump_clock, nodes, pai
 
     refs: list[Any] = []
     pair.second.spawn(Behaviors.receive(late), "late")
-    ref: Any = pair.first.remote("/late", "b").of(Get)
-    assert await pair.first.ask(pair.first.remote("/sink", "a").of(Get), lambda reply_to: Get(0, reply_to)) == 0
+    ref: Any = pair.first.remote("/late", "b").of(GetNth)
+    assert await pair.first.ask(pair.first.remote("/sink", "a").of(GetNth), lambda reply_to: GetNth(0, reply_to)) == 0
 
     async def ask() -> None:
-        got.append(await pair.first.ask(ref, lambda reply_to: Get(7, reply_to)))
+        got.append(await pair.first.ask(ref, lambda reply_to: GetNth(7, reply_to)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
@@ -344,12 +333,12 @@ async def test_a_reply_of_another_type_under_a_known_head_fails_the_ask(autojump
     await pair.start(nodes)
     refs: list[Any] = []
 
-    async def keep(ctx, message: Get):
+    async def keep(ctx, message: GetNth):
         refs.append(message.reply_to)
         return Behaviors.same()
 
     pair.second.spawn(Behaviors.receive(keep), "keep")
-    ref: Any = pair.first.remote("/keep", "b").of(Get)
+    ref: Any = pair.first.remote("/keep", "b").of(GetNth)
     for _ in range(2):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fails, pair.first, ref)
@@ -360,19 +349,19 @@ async def test_a_reply_of_another_type_under_a_known_head_fails_the_ask(autojump
 
 async def fails(system, ref) -> None:
     with pytest.raises(AskFailed, match="of another type than was asked for: str"):
-        await system.ask(ref, lambda reply_to: Get(7, reply_to))
+        await system.ask(ref, lambda reply_to: GetNth(7, reply_to))
 
 
 async def test_a_mailbox_is_looked_at_though_a_request_ends_each_batch(autojump_clock, nodes, pair, monkeypatch):
     await pair.start(nodes)
-    await pair.second.ask(pair.ref, lambda reply_to: Get(0, reply_to))
+    await pair.second.ask(pair.ref, lambda reply_to: GetNth(0, reply_to))
     looked: list[str] = []
     monkeypatch.setattr(ReceiveBackpressure, "look", lambda _, ref: looked.append(ref.path))
     for _ in range(4):
         async with trio.open_nursery() as nursery:
             for number in range(LOOKED_AT_EVERY - 1):
                 pair.ref.tell(Item(number))
-            nursery.start_soon(pair.second.ask, pair.ref, lambda reply_to: Get(0, reply_to))
+            nursery.start_soon(pair.second.ask, pair.ref, lambda reply_to: GetNth(0, reply_to))
     assert looked == ["/sink"] * 4
 
 
@@ -388,7 +377,7 @@ async def test_only_so_many_heads_are_remembered(autojump_clock, nodes, pair, mo
     for turn in range(3):
         for ref in refs:
             ref.tell(Item(turn))
-            assert await pair.second.ask(ref, lambda reply_to: Get(5, reply_to)) == 5
+            assert await pair.second.ask(ref, lambda reply_to: GetNth(5, reply_to)) == 5
     assert len(seen) == 120
 
 

@@ -11,6 +11,7 @@ import trio
 
 import casty
 from casty import ActorRef, Behaviors, DeadLetter
+from casty.testing.inspect import node_of
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import Envelope, encode_head
 from casty.wire.frame import FrameKind, Lane, frame
@@ -40,9 +41,7 @@ def recorder(seen: list[Any]):
 
 async def pair(nodes, seen: list[Any]):
     """Return the system of the actor, another one, and a ref of that to the actor."""
-    first = (await nodes.start("a")).system
-    second = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
+    first, second = await nodes.systems("a", "b")
     first.spawn(recorder(seen), "sink")
     return first, second, second.remote("/sink", "a").of(Sheet)
 
@@ -88,7 +87,7 @@ async def test_what_is_over_a_limit_or_ill_typed_is_refused_and_the_link_lives(a
     payload = {"number": 2, "text": "x" * size, "items": [], "reply_to": None, **more}
     async with second.events(DeadLetter) as letters:
         data = frame(FrameKind.ENVELOPE, head + msgpack.packb(payload))
-        assert second.cluster._node.transport.send(first.cluster._node.self_node, Lane.ordinary, data)
+        assert node_of(second).transport.send(node_of(first).self_node, Lane.ordinary, data)
         ref.tell(Sheet(3, ""))
         letter = await anext(aiter(letters))
     await trio.sleep(1)

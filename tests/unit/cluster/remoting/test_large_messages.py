@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.behaviors import until
+from helpers.messages import Echo
 
 import casty
 from casty import (
     ActorContext,
-    ActorRef,
     AskFailed,
     Behaviors,
     ClusterSettings,
@@ -35,13 +36,6 @@ PORT = 2551
 class Text:
     number: int
     text: str = ""
-
-
-@casty.message("tests.large.Echo")
-@dataclass(frozen=True)
-class Echo:
-    text: str
-    reply_to: ActorRef[str]
 
 
 @casty.message("tests.large.End")
@@ -73,12 +67,6 @@ async def pair(nodes, seen, **limits):
     return first, second, second.system.remote("/sink", "a").of(Text | Echo | End)
 
 
-async def until(condition):
-    with trio.fail_after(120):
-        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
-            await trio.sleep(0.01)
-
-
 async def test_a_large_message_keeps_its_place_among_the_others(autojump_clock, nodes):
     seen = []
     _, second, ref = await pair(nodes, seen)
@@ -91,8 +79,8 @@ async def test_a_large_message_keeps_its_place_among_the_others(autojump_clock, 
             ref.tell(Text(number, "x" * size))
     await until(lambda: len(seen) == len(sizes))
     assert seen == list(enumerate(sizes))
-    node = second.system.cluster._node
-    assert (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
+    node = second.node
+    assert (node.paused_sends.by_actor, node.paused_sends.by_peer, node.paused_sends.large) == ({}, {}, {})
 
 
 async def test_other_actors_do_not_wait_for_it(autojump_clock, nodes):
@@ -154,7 +142,7 @@ async def test_a_cut_link_loses_what_was_on_it_and_nothing_that_comes_later(auto
     first, second, ref = await pair(nodes, seen)
     nodes.network.delay("a", "b", 0.2)
     ref.tell(Text(0, "x" * 4 * MIB))
-    await until(lambda: first.system.cluster._node.assembler.held_bytes)
+    await until(lambda: first.node.assembler.held_bytes)
     nodes.network.reset("a", "b")
     await until(lambda: second.system.statistics().dead_letters == {"not sent": 1})
     ref.tell(Text(1))
@@ -194,9 +182,9 @@ async def test_order_and_account_hold_while_links_break(autojump_clock, nodes, s
         await ref.send(Text(number, "x" * rng.choice((10, 2 * MIB))))
     await until(lambda: seen[-1][0] == whole[-1])
     assert [number for number, _ in seen] == [*numbers, *whole]
-    node = second.system.cluster._node
-    assert (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
-    assert nodes.handles["a"].system.cluster._node.assembler.held_bytes == 0
+    node = second.node
+    assert (node.paused_sends.by_actor, node.paused_sends.by_peer, node.paused_sends.large) == ({}, {}, {})
+    assert nodes.handles["a"].node.assembler.held_bytes == 0
 
 
 async def test_the_end_of_an_actor_comes_after_the_large_messages_that_it_sent(autojump_clock, nodes):
@@ -259,14 +247,14 @@ async def test_large_messages_outlast_an_actor_that_has_their_sender_hold_back(a
     assert [size for size in sizes if size in seen] == seen
     assert len(seen) + lost == len(sizes)
     assert first.system.statistics().dead_letters == {}
-    node = second.system.cluster._node
+    node = second.node
     await until(
-        lambda: (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
+        lambda: (node.paused_sends.by_actor, node.paused_sends.by_peer, node.paused_sends.large) == ({}, {}, {})
     )
     await trio.sleep(KEPT_SECONDS + 1)
     other.tell(Text(1, "x" * 2 * MIB))
     await until(lambda: len(others) == 2)
-    assert first.system.cluster._node.assembler.held_bytes == 0
+    assert first.node.assembler.held_bytes == 0
 
 
 async def test_large_messages_go_once_more_to_a_node_that_has_no_room_but_for_them(autojump_clock, nodes):
@@ -288,12 +276,12 @@ async def test_large_messages_go_once_more_to_a_node_that_has_no_room_but_for_th
     await trio.sleep(1)
     for number in range(5, 9):
         await slow.send(Text(number, "x" * (2 * MIB - 1_000)))
-    await until(lambda: first.system.cluster._node.assembler.held_bytes > 4 * 2 * MIB - 10_000)
+    await until(lambda: first.node.assembler.held_bytes > 4 * 2 * MIB - 10_000)
     await trio.sleep(KEPT_SECONDS / 2 + 1)
     gate.set()
     await until(lambda: seen and seen[-1][0] == 8)
     assert seen == [(number, 0 if number < 5 else 2 * MIB - 1_000) for number in range(9)]
-    assert first.system.cluster._node.assembler.held_bytes == 0
+    assert first.node.assembler.held_bytes == 0
 
 
 async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_is_lost(autojump_clock, nodes):
@@ -313,9 +301,9 @@ async def test_large_messages_that_go_once_more_are_dead_letters_when_the_node_i
     await trio.sleep(KEPT_SECONDS)
     nodes.crash("a")
     await until(lambda: second.system.statistics().dead_letters.get("not sent") == 3)
-    node = second.system.cluster._node
+    node = second.node
     await until(
-        lambda: (node.paused_sends.by_actor, node.paused_sends._peers, node.paused_sends._large) == ({}, {}, {})
+        lambda: (node.paused_sends.by_actor, node.paused_sends.by_peer, node.paused_sends.large) == ({}, {}, {})
     )
 
 
@@ -328,7 +316,7 @@ async def test_the_large_messages_of_a_removed_node_are_not_kept(autojump_clock,
         return Behaviors.same()
 
     first.system.spawn(Behaviors.receive(wait_at_the_gate), "slow", mailbox=Mailbox(2))
-    slow, assembler = second.system.remote("/slow", "a").of(Text), first.system.cluster._node.assembler
+    slow, assembler = second.system.remote("/slow", "a").of(Text), first.node.assembler
     for number in range(5):
         slow.tell(Text(number))
     await trio.sleep(1)
@@ -336,7 +324,7 @@ async def test_the_large_messages_of_a_removed_node_are_not_kept(autojump_clock,
     await until(lambda: assembler.held_bytes > 2 * MIB)
     nodes.crash("b")
     await nodes.sees("a", {"a": "up"})
-    assert (assembler.held_bytes, assembler._peers) == (0, {})
+    assert (assembler.held_bytes, assembler.by_peer) == (0, {})
 
 
 async def test_a_node_that_leaves_sends_its_large_messages_first(autojump_clock, nodes):
@@ -372,8 +360,8 @@ async def test_a_large_reply_to_who_is_no_member_is_refused_at_once_and_not_kept
     for _ in range(3):
         with pytest.raises(AskFailed, match="the reply was not sent: the node there is no member"):
             await stranger.system.ask(ref, lambda reply_to: Echo(str(3 * MIB), reply_to))
-    node = first.system.cluster._node
-    assert not (node.paused_sends._large or node.paused_sends.by_actor or node.paused_sends._peers)
+    node = first.node
+    assert not (node.paused_sends.large or node.paused_sends.by_actor or node.paused_sends.by_peer)
     assert first.system.statistics().dead_letters == {"not sent": 3}
     letters = [event for _, event in first.events if isinstance(event, DeadLetter)]
     assert [letter.reason for letter in letters] == [f"not sent: {FOR_MEMBERS}"] * 3

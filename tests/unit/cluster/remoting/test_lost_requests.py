@@ -7,25 +7,12 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 import trio
+from helpers.messages import Get, GetNth, Who
 
 from casty import ActorRef, AskFailed, Behaviors, DeadLetter, EncodeError, Resume, Routers, ServiceKey
 from casty.config import ClusterSettings, TransportLimits
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Get:
-    """Ask for a number."""
-
-    reply_to: ActorRef[int]
-
-
-@dataclass(frozen=True)
-class Who:
-    """Ask an actor for its ref, which names the run of its node."""
-
-    reply_to: ActorRef[ActorRef[Get]]
 
 
 async def introduce(ctx, message: Who | Get):
@@ -67,33 +54,23 @@ async def test_a_request_to_an_earlier_run_fails_at_once_and_the_reason_names_th
     assert trio.current_time() - started < 5
 
 
-@dataclass(frozen=True)
-class Double:
-    """Ask for twice a number."""
-
-    number: int
-    reply_to: ActorRef[int]
-
-
-async def double(ctx, message: Double):
+async def double(ctx, message: GetNth):
     message.reply_to.tell(2 * message.number)
     return Behaviors.same()
 
 
 async def test_a_reply_that_cannot_be_encoded_fails_its_ask_and_a_supervised_actor_goes_on(autojump_clock, nodes):
-    asker = (await nodes.start("a")).system
-    other = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
+    asker, other = await nodes.systems("a", "b")
     plain = Behaviors.receive(double)
     for name, behavior in (("kept", Behaviors.supervise(plain, Resume(on=EncodeError))), ("plain", plain)):
         other.spawn(behavior, name)
-        ref = asker.remote(f"/{name}", "b").of(Double)
+        ref = asker.remote(f"/{name}", "b").of(GetNth)
         with pytest.raises(AskFailed, match="EncodeError: .*64 bits"):
-            await asker.ask(ref, lambda reply_to: Double(1 << 63, reply_to))
-    kept, ended = (asker.remote(path, "b").of(Double) for path in ("/kept", "/plain"))
-    assert await asker.ask(kept, lambda reply_to: Double(4, reply_to)) == 8
+            await asker.ask(ref, lambda reply_to: GetNth(1 << 63, reply_to))
+    kept, ended = (asker.remote(path, "b").of(GetNth) for path in ("/kept", "/plain"))
+    assert await asker.ask(kept, lambda reply_to: GetNth(4, reply_to)) == 8
     with pytest.raises(AskFailed):
-        await asker.ask(ended, lambda reply_to: Double(4, reply_to))
+        await asker.ask(ended, lambda reply_to: GetNth(4, reply_to))
 
 
 @dataclass(frozen=True)
@@ -117,9 +94,7 @@ async def write_in_turn(ctx, message: Text):
 @pytest.mark.parametrize("size", [400_000, 1_500_000], ids=["whole", "in slices"])
 async def test_replies_beyond_the_queue_fail_their_asks_and_sent_ones_wait_for_room(autojump_clock, nodes, size):
     settings = ClusterSettings(limits=TransportLimits(outbound_bytes_max=5_000_000))
-    asker = (await nodes.start("a", settings=settings)).system
-    asked = (await nodes.start("b", "a", settings=settings)).system
-    await nodes.all_up("a", "b")
+    asker, asked = await nodes.systems("a", "b", settings=settings)
     answers: dict[str, list[int]] = {}
     failed: list[str] = []
 
@@ -176,9 +151,7 @@ async def number(ctx, message: Boxed[int] | Even):
 async def test_a_request_that_the_other_node_cannot_read_fails_at_once_and_no_other(
     autojump_clock, nodes, monkeypatch, by_router
 ):
-    asker = (await nodes.start("a")).system
-    asked = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
+    asker, asked = await nodes.systems("a", "b")
     asked.spawn(Behaviors.discoverable(Behaviors.receive(number), key=NUMBERS), "number")
     asked.spawn(Behaviors.receive(silent), "silent")
     (direct,) = (await asker.find(NUMBERS, at_least=1)).refs
@@ -217,9 +190,7 @@ def made_here(monkeypatch, reply_to):
 
 
 async def test_a_reply_that_cannot_be_read_fails_its_ask_at_once(autojump_clock, nodes):
-    asker = (await nodes.start("a")).system
-    asked = (await nodes.start("b", "a")).system
-    await nodes.all_up("a", "b")
+    asker, asked = await nodes.systems("a", "b")
 
     async def answer(ctx, message: Get):
         message.reply_to.of(Boxed[str]).tell(Boxed("x", ctx.self))

@@ -6,7 +6,7 @@ import msgpack
 import pytest
 import trio
 
-from casty import DeadLetter, MessageSummary
+from casty import MessageSummary
 from casty.testing.samples import run_of
 from casty.wire.envelope import Notice
 from casty.wire.frame import FrameKind, Lane
@@ -14,17 +14,9 @@ from casty.wire.frame import FrameKind, Lane
 LONGEST_PATH, LONGEST_NAME = "/" + "x" * 4_095, "y" * 1_024
 
 
-def node_of(handle):
-    return handle.system.cluster._node
-
-
 def hear(handle, run, kind: FrameKind, body: bytes) -> None:
     """Have a node hear a frame of a run, as it comes from the transport."""
-    handle.system.cluster._running().transport._exchange.handler.frame(run, Lane.ordinary, kind, body)
-
-
-def letters_of(handle) -> list[DeadLetter]:
-    return [event for _, event in handle.events if isinstance(event, DeadLetter)]
+    handle.inbound.frame(run, Lane.ordinary, kind, body)
 
 
 def envelope(path: str, name: str) -> bytes:
@@ -37,8 +29,8 @@ async def test_a_notice_that_no_node_would_send_is_refused(autojump_clock, nodes
     first = await nodes.start("a")
     hear(first, run_of("stranger"), FrameKind.NOTICE, msgpack.packb(["no_actor", path, 0, name, 0]))
     await trio.sleep(0.1)
-    assert letters_of(first) == []
-    assert node_of(first).cluster_metrics.decode_errors == 1
+    assert first.letters == []
+    assert first.node.cluster_metrics.decode_errors == 1
 
 
 @pytest.mark.parametrize("kind", [FrameKind.NOTICE, FrameKind.ENVELOPE])
@@ -49,18 +41,17 @@ async def test_no_long_text_of_a_stranger_is_kept_by_who_reads_dead_letters(auto
     body = notice if kind is FrameKind.NOTICE else envelope(LONGEST_PATH, LONGEST_NAME)
     hear(first, run_of("stranger"), kind, body)
     await trio.sleep(0.1)
-    (letter,) = letters_of(first)
+    (letter,) = first.letters
     assert letter.message == MessageSummary("y" * 125 + "...", 0)
     assert letter.intended_ref.path == "/" + "x" * 124 + "..."
 
 
 async def test_a_notice_of_a_member_is_shown_whole_and_one_of_a_stranger_by_its_name(autojump_clock, nodes):
-    first, member = await nodes.start("a"), await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
-    for run in (node_of(member).self_node, run_of("stranger")):
+    first, member = await nodes.join("a", "b")
+    for run in (member.run, run_of("stranger")):
         hear(first, run, FrameKind.NOTICE, msgpack.packb(["no_actor", "/caf\xe9", 0, "shop.Add", 0]))
     await trio.sleep(0.1)
-    of_member, of_stranger = letters_of(first)
+    of_member, of_stranger = first.letters
     assert of_member.message == Notice("no_actor", "/caf\xe9", 0, "shop.Add")
     assert of_stranger.message == MessageSummary("shop.Add", 0)
     assert of_member.intended_ref.path == of_stranger.intended_ref.path == "/caf\xe9"

@@ -73,15 +73,8 @@ def noting(seen: list[object]) -> Callable[..., Behavior[Mine]]:
     return Behaviors.receive(handle)
 
 
-async def two(nodes):
-    await nodes.start("a")
-    await nodes.start("b", "a")
-    await nodes.all_up("a", "b")
-    return nodes.handles["a"].system, nodes.handles["b"].system
-
-
 async def test_a_message_of_another_type_is_refused_and_both_sides_know(autojump_clock, nodes):
-    a, b = await two(nodes)
+    a, b = await nodes.systems("a", "b")
     seen: list[object] = []
     b.spawn(noting(seen), "noting")
     ref = a.remote("/noting", "b")
@@ -98,7 +91,7 @@ async def test_a_message_of_another_type_is_refused_and_both_sides_know(autojump
 
 
 async def test_an_adapter_gets_what_its_function_takes(autojump_clock, nodes):
-    a, b = await two(nodes)
+    a, b = await nodes.systems("a", "b")
     seen: list[object] = []
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
@@ -124,7 +117,7 @@ async def test_an_adapter_gets_what_its_function_takes(autojump_clock, nodes):
 
 
 async def test_a_handler_without_a_type_gets_everything_that_the_node_can_read(autojump_clock, nodes):
-    a, b = await two(nodes)
+    a, b = await nodes.systems("a", "b")
     seen: list[object] = []
 
     async def handle(ctx, message):
@@ -139,7 +132,7 @@ async def test_a_handler_without_a_type_gets_everything_that_the_node_can_read(a
 
 
 async def test_a_reply_of_another_type_than_promised_is_refused(autojump_clock, nodes):
-    a, b = await two(nodes)
+    a, b = await nodes.systems("a", "b")
 
     async def lie(ctx: ActorContext[Question], message: Question) -> Behavior[Question]:
         reply_to: Any = message.reply_to
@@ -167,7 +160,7 @@ class Find:
 
 
 async def test_a_ref_to_an_actor_of_another_node_takes_subclasses_as_its_type_says(autojump_clock, nodes):
-    a, b = await two(nodes)
+    a, b = await nodes.systems("a", "b")
     seen: list[object] = []
 
     async def answer(ctx: ActorContext[Find], message: Find) -> Behavior[Find]:

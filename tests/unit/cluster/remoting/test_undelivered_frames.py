@@ -11,6 +11,7 @@ import casty
 from casty import ActorRef, AskFailed, DeadLetter, NodeAddress
 from casty.cluster.remoting import undelivered_frames as dead_frames_module
 from casty.cluster.remoting.undelivered_frames import TURN_BYTES_MAX, WAITING_BYTES_MAX, UndeliveredFrames
+from casty.testing.inspect import node_of
 from casty.testing.samples import run_of
 from casty.wire.frame import FrameKind, frame
 
@@ -89,13 +90,13 @@ async def test_what_is_over_the_bound_is_counted_in_its_order_and_not_shown(size
             before = len(shown)
             dead.take(run_of("b"), frames[start : start + step], "it is gone")
             steps.append(len(shown) - before)
-            waiting.append(sum(len(frame) for _, frame, _ in dead._waiting))
-        assert shown + counted + [frame for _, frame, _ in dead._waiting] == frames
+            waiting.append(sum(len(frame) for _, frame, _ in dead.waiting))
+        assert shown + counted + [frame for _, frame, _ in dead.waiting] == frames
         assert len(counted) > len(frames) // 2
     assert sorted(shown + counted) == frames
     assert max(waiting) <= WAITING_BYTES_MAX
     assert max(steps) <= max(TURN_BYTES_MAX // size, 1)
-    assert not dead._cost
+    assert not dead.cost
 
 
 async def test_what_is_to_follow_those_that_are_counted_does(autojump_clock):
@@ -117,7 +118,7 @@ async def test_what_is_to_follow_those_that_are_counted_does(autojump_clock):
 async def test_asks_whose_requests_are_only_counted_fail_too(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr(dead_frames_module, "WAITING_BYTES_MAX", 100_000)
     system, failures, counted = (await nodes.start("a")).system, list[str](), list[object]()
-    gets, dead = system.remote("/sink", NOBODY).of(Get), system.cluster._node.undelivered_frames
+    gets, dead = system.remote("/sink", NOBODY).of(Get), node_of(system).undelivered_frames
     count = dead._count
 
     def count_too(over) -> None:
@@ -144,7 +145,7 @@ async def test_who_goes_on_sending_to_nobody_does_not_fill_the_memory(autojump_c
     ref = system.remote("/sink", NOBODY).of(Item)
     for number in range(3_000):
         await ref.send(Item(number, bytes(size)))
-        waiting.append(len(system.cluster._node.undelivered_frames._waiting))
+        waiting.append(len(node_of(system).undelivered_frames.waiting))
     await trio.sleep(60)
     assert system.statistics().dead_letters == {"not sent": 3_000}
     assert 10 < max(waiting) <= 1_000_000 // size
@@ -181,4 +182,4 @@ async def test_a_node_that_ends_loses_none_of_them(autojump_clock, nodes, turns)
         await trio.lowlevel.checkpoint()
     await nodes.stop("a")
     assert sum(system.statistics().dead_letters.values()) == 4_000
-    assert not system.cluster._node.undelivered_frames._waiting
+    assert not node_of(system).undelivered_frames.waiting

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import until
 
 from casty import (
     ActorContext,
@@ -21,6 +22,7 @@ from casty import (
     message,
 )
 from casty.config import TransportLimits
+from casty.testing.inspect import links_of, node_of
 from casty.wire.frame import Lane
 
 KIB, MIB = 1024, 1024 * 1024
@@ -76,8 +78,7 @@ class Desk:
 
 async def pair(nodes, *, is_open=True, mailbox=None, **options):
     """Return two nodes, a desk on the first one, and the ref to it on the second."""
-    first, second = await nodes.start("a", **options), await nodes.start("b", "a", **options)
-    await nodes.all_up("a", "b")
+    first, second = await nodes.join("a", "b", **options)
     desk = Desk()
     if is_open:
         desk.gate.set()
@@ -88,18 +89,12 @@ async def pair(nodes, *, is_open=True, mailbox=None, **options):
     return first.system, second.system, desk, ref
 
 
-async def until(condition):
-    with trio.fail_after(120):
-        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
-            await trio.sleep(0.01)
-
-
 async def ask(system, ref, number, *, size=0, timeout=5.0) -> int:
     return await system.ask(ref, lambda reply_to: Ask(number, bytes(size), reply_to), timeout=timeout)
 
 
 def links(system, lane=Lane.ordinary):
-    return [link for link in system.cluster._transport.statistics().links if link.lane is lane]
+    return [link for link in links_of(system) if link.lane is lane]
 
 
 def waiting(system, lane=Lane.ordinary) -> int:
@@ -149,7 +144,7 @@ async def test_an_ask_that_found_no_room_in_its_time_says_so_and_was_not_sent(au
     first, second, desk, ref = await pair(nodes, **SMALL)
     nodes.network.cut("a", "b")
     numbers = await fill(ref)
-    rejected = second.cluster._transport.statistics().frames_rejected
+    rejected = node_of(second).transport.statistics().frames_rejected
     began = trio.current_time()
     with pytest.raises(
         AskTimeoutError, match=r"^no reply from /desk within 0\.5 s: for lack of room in the queue it was"
@@ -158,7 +153,7 @@ async def test_an_ask_that_found_no_room_in_its_time_says_so_and_was_not_sent(au
     assert trio.current_time() - began == pytest.approx(0.5)
     statistics = second.statistics()
     assert (statistics.asks_timed_out, statistics.asks_pending, statistics.dead_letters) == (1, 0, {})
-    assert (waiting(second), second.cluster._transport.statistics().frames_rejected) == (0, rejected)
+    assert (waiting(second), node_of(second).transport.statistics().frames_rejected) == (0, rejected)
     nodes.network.heal("a", "b")
     await until(lambda: desk.seen[-1] == numbers[-1])
     assert await ask(second, ref, 100) == 100
@@ -268,7 +263,7 @@ async def test_an_ask_that_waits_for_a_node_which_is_removed_fails_at_once(autoj
             nursery.start_soon(failing, number)
         await trio.testing.wait_all_tasks_blocked()
         assert waiting(second) == 2
-        second.cluster._node.forget(links(second)[0].peer)
+        node_of(second).forget(links(second)[0].peer)
         await trio.testing.wait_all_tasks_blocked()
         assert len(reasons) == 2
     assert all(
@@ -315,7 +310,7 @@ async def test_nor_is_that_for_which_a_large_one_has_waited(autojump_clock, node
     _, second, _, ref = await pair(nodes, settings=ClusterSettings(limits=limits))
     nodes.network.cut("a", "b")
     ref.tell(Item(1, bytes(LARGE)))
-    [peer] = second.cluster._node.paused_sends._peers.values()
+    [peer] = node_of(second).paused_sends.by_peer.values()
 
     def waits() -> bool:
         return len(peer.room) == 1 if lane is None else waiting(second, lane) == 1
@@ -347,7 +342,7 @@ async def test_asks_wait_too_for_an_actor_that_its_node_holds_messages_back_from
     for number in range(1, 8):
         ref.tell(Item(number))
         await trio.sleep(0.1)
-    holds = second.cluster._node.paused_sends
+    holds = node_of(second).paused_sends
     assert [len(hold.waiting) for hold in holds.by_actor.values()] == [4]
     with pytest.raises(AskTimeoutError, match="for lack of room in the queue it was not sent to a:2551$"):
         await ask(second, ref, 99, timeout=0.5)
@@ -355,14 +350,14 @@ async def test_asks_wait_too_for_an_actor_that_its_node_holds_messages_back_from
         for number in (20, 21):
             nursery.start_soon(ask, second, ref, number)
         await trio.testing.wait_all_tasks_blocked()
-        [peer] = holds._peers.values()
+        [peer] = holds.by_peer.values()
         assert (len(peer.room), peer.senders) == (2, 0)
         assert await ask(second, second.remote("/other", "a").of(Ask | Item), 1) == 1
         desk.gate.set()
     assert desk.seen[:8] == list(range(8))
     assert sorted(desk.seen[8:]) == [20, 21]
     assert second.statistics().dead_letters == {}
-    await until(lambda: not holds.by_actor and not holds._peers)
+    await until(lambda: not holds.by_actor and not holds.by_peer)
 
 
 async def test_actors_that_ask_each_other_in_their_handlers_do_not_hold_up_the_link(autojump_clock, nodes):

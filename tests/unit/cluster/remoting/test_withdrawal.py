@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.behaviors import answering
+from helpers.messages import Busy, Get
 
 from casty import (
     ActorContext,
@@ -23,15 +25,9 @@ from casty import (
 )
 from casty.errors import FrameError
 from casty.runtime.system.system import kernel_of
+from casty.testing.inspect import inbound_of, node_of
 from casty.wire.control.cancel_request import decode_withdraw, withdraw_frame
 from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind, Lane
-
-
-@dataclass(frozen=True)
-class Get:
-    """Ask for a number."""
-
-    reply_to: ActorRef[int]
 
 
 @dataclass(frozen=True)
@@ -50,39 +46,13 @@ class Wanted:
     reply_to: ActorRef[int]
 
 
-@dataclass(frozen=True)
-class Busy:
-    """Be busy for a while."""
-
-    seconds: float
-
-
-def answering(started: list[str]) -> Behavior[Get | Busy]:
-    async def handle(ctx: ActorContext[Get | Busy], message: Get | Busy) -> Behavior[Get | Busy]:
-        started.append(type(message).__name__)
-        if isinstance(message, Get):
-            message.reply_to.tell(1)
-        else:
-            await trio.sleep(message.seconds)
-        return Behaviors.same()
-
-    return Behaviors.receive(handle)
-
-
-async def two_nodes(nodes, **options):
-    first = await nodes.start("a")
-    second = await nodes.start("b", "a", **options)
-    await nodes.all_up("a", "b")
-    return first.system, second.system
-
-
 def waiting(system) -> int:
     return sum(map(len, kernel_of(system).requests.values()))
 
 
 @pytest.mark.parametrize("timeout", [30.0, math.inf])
 async def test_a_cancelled_ask_withdraws_its_request_on_another_node(autojump_clock, nodes, timeout):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
     asked.spawn(answering(started), "slow")
     ref = asker.remote("/slow", "a").of(Get | Busy)
@@ -102,7 +72,7 @@ async def test_a_cancelled_ask_withdraws_its_request_on_another_node(autojump_cl
 
 
 async def test_a_request_that_was_started_there_is_not_interrupted(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
 
     async def slow(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
         await trio.sleep(2.0)
@@ -124,7 +94,7 @@ ASKS = 500
 
 @pytest.mark.parametrize("overflow", MailboxOverflowStrategy)
 async def test_many_that_are_cancelled_at_once_make_room_and_leave_nothing(autojump_clock, nodes, overflow):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
     asked.spawn(answering(started), "slow", mailbox=Mailbox(100, overflow))
     ref = asker.remote("/slow", "a").of(Get | Busy)
@@ -148,7 +118,7 @@ async def test_many_that_are_cancelled_at_once_make_room_and_leave_nothing(autoj
 
 
 async def test_a_withdrawal_waits_behind_its_request_while_the_other_node_has_no_room(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
     asked.spawn(answering(started), "slow", mailbox=Mailbox(1))
     ref = asker.remote("/slow", "a").of(Get | Busy)
@@ -164,7 +134,7 @@ async def test_a_withdrawal_waits_behind_its_request_while_the_other_node_has_no
 
 
 async def test_a_request_that_is_stashed_handed_on_or_adapted_there_can_be_withdrawn(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
     slow = asked.spawn(answering(started), "slow")
     slow.tell(Busy(8.0))
@@ -206,7 +176,7 @@ async def test_a_request_that_is_stashed_handed_on_or_adapted_there_can_be_withd
 
 
 async def test_an_ask_that_an_actor_here_hands_on_to_another_node_is_withdrawn_there(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
     asked.spawn(answering(started), "slow").tell(Busy(5.0))
     far = asker.remote("/slow", "a").of(Get | Busy)
@@ -224,7 +194,7 @@ async def test_an_ask_that_an_actor_here_hands_on_to_another_node_is_withdrawn_t
 
 
 async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     third = (await nodes.start("c", "a")).system
     await nodes.all_up("a", "b", "c")
     started: list[str] = []
@@ -244,7 +214,7 @@ async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(aut
 
 
 async def test_an_ask_that_was_handed_on_is_withdrawn_over_the_link_after_the_one_it_came_by(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     third = (await nodes.start("c", "a")).system
     await nodes.all_up("a", "b", "c")
     started: list[str] = []
@@ -272,7 +242,7 @@ async def test_an_ask_that_was_handed_on_is_withdrawn_over_the_link_after_the_on
 
 async def test_of_requests_that_were_handed_on_only_the_latest_are_remembered(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr("casty.runtime.system.kernel.RELAYED_MAX", 3)
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     far = asked.remote("/nobody", "b").of(Get | Busy)
 
     async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
@@ -289,7 +259,7 @@ async def test_of_requests_that_were_handed_on_only_the_latest_are_remembered(au
 
 @pytest.mark.parametrize("after", [0.0, 0.001, 0.1, 1.0])
 async def test_a_large_request_is_withdrawn_wherever_it_has_come_to(autojump_clock, nodes, after):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
 
     async def handle(ctx: ActorContext[Large | Busy], message: Large | Busy) -> Behavior[Large | Busy]:
@@ -312,7 +282,7 @@ async def test_a_large_request_is_withdrawn_wherever_it_has_come_to(autojump_clo
 
 
 async def test_requests_of_another_node_leave_nothing_behind_when_their_actor_stops(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     slow = asked.spawn(answering([]), "slow")
     ref = asker.remote("/slow", "a").of(Get | Busy)
     ref.tell(Busy(1.0))
@@ -336,7 +306,7 @@ async def refused(asker, ref) -> None:
 
 
 async def test_a_withdrawal_of_what_is_unknown_does_nothing(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     started: list[str] = []
     asked.spawn(answering(started), "slow")
     ref = asker.remote("/slow", "a").of(Get | Busy)
@@ -353,14 +323,14 @@ def test_the_number_of_an_ask_has_eight_bytes() -> None:
 
 
 async def test_only_the_node_that_asked_withdraws_its_request(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     other = (await nodes.start("c", "a")).system
     await nodes.all_up("a", "b", "c")
     started: list[str] = []
     asked.spawn(answering(started), "slow")
     ref = asker.remote("/slow", "a").of(Get | Busy)
     ref.tell(Busy(5.0))
-    inbound = asked.cluster._running().transport._exchange.handler
+    inbound = inbound_of(asked)
     replies: list[int] = []
 
     async def ask() -> None:
@@ -370,7 +340,7 @@ async def test_only_the_node_that_asked_withdraws_its_request(autojump_clock, no
         nursery.start_soon(ask)
         await trio.sleep(1)
         (number,) = next(iter(kernel_of(asked).requests.values()))
-        for peer in (other.cluster._node.self_node, asked.cluster._node.self_node):
+        for peer in (node_of(other).self_node, node_of(asked).self_node):
             inbound.frame(peer, Lane.ordinary, FrameKind.WITHDRAW, withdraw_frame(number)[HEADER_BYTES:])
         assert waiting(asked) == 1
     assert replies == [1]
@@ -378,7 +348,7 @@ async def test_only_the_node_that_asked_withdraws_its_request(autojump_clock, no
 
 
 async def test_nothing_is_kept_of_a_node_that_asked_and_has_gone(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     asked.spawn(answering([]), "slow")
     assert await asker.ask(asker.remote("/slow", "a").of(Get), Get) == 1
     assert await asker.ask(asker.remote("/slow", "a").of(Get), Get) == 1
@@ -389,13 +359,13 @@ async def test_nothing_is_kept_of_a_node_that_asked_and_has_gone(autojump_clock,
 
 
 async def test_what_was_kept_of_a_node_goes_once_none_of_its_requests_waits(autojump_clock, nodes):
-    asked, asker = await two_nodes(nodes)
+    asked, asker = await nodes.systems("a", "b")
     kernel = kernel_of(asked)
-    gone = asker.cluster._node.self_node
+    gone = node_of(asker).self_node
     kernel.requests_of(gone)[1] = object()  # one that waits
     kernel.forget_asker(gone)
     assert gone in kernel.requests
     del kernel.requests[gone][1]
-    kernel.forget_asker(asked.cluster._node.self_node)  # another link is lost later
+    kernel.forget_asker(node_of(asked).self_node)  # another link is lost later
     assert gone not in kernel.requests
     assert kernel.requests_of(gone) is kernel.requests[gone]  # and it may come back

@@ -1,0 +1,47 @@
+"""Behaviours for tests in which the actor is not what is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from casty import ActorContext, Behavior, Behaviors
+from helpers.messages import Busy, Get, Left
+
+M = TypeVar("M")
+
+
+def recording(seen: list[M]) -> Behavior[M]:
+    """Return an actor that keeps its messages, of whatever type: any node may send it anything."""
+
+    async def handle(ctx: ActorContext[M], message: M) -> Behavior[M]:
+        seen.append(message)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+def answering(started: list[str]) -> Behavior[Get | Left | Busy]:
+    """Return an actor that answers or is busy, and notes what it has begun with."""
+
+    async def handle(ctx: ActorContext[Get | Left | Busy], message: Get | Left | Busy) -> Behavior[Get | Left | Busy]:
+        started.append(type(message).__name__)
+        match message:
+            case Get(reply_to):
+                reply_to.tell(1)
+            case Left(reply_to):
+                reply_to.tell(ctx.deadline - trio.current_time())
+            case Busy(seconds):
+                await trio.sleep(seconds)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds, in a test that has the autojump_clock."""
+    with trio.fail_after(300):
+        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
+            await trio.sleep(0.01)
