@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 import trio
+from helpers.transport import QuietHandler
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.limits.token_bucket import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND, FRAME_COST_BYTES
@@ -17,7 +18,6 @@ from casty.transport.network.interface import Connection, Network
 from casty.transport.network.memory import MemoryNetwork
 from casty.transport.network.tcp import TcpNetwork
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, Refused
 
 PATIENCE = 60.0
 """Seconds after which a test hangs; nothing here waits for a time."""
@@ -27,7 +27,7 @@ SIZE = 200
 
 
 @dataclass
-class Mailbox:
+class Mailbox(QuietHandler):
     """An InboundHandler that keeps the numbers in the frames, for each actor, and how links ended."""
 
     numbers: dict[bytes, list[int]] = field(default_factory=dict[bytes, list[int]])
@@ -36,16 +36,9 @@ class Mailbox:
     undelivered_count: int = 0
     changed: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
-        self.frame(peer, Lane.ordinary, *frames[start])
-        return start + 1
-
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
         self.numbers.setdefault(body[:1], []).append(int.from_bytes(body[1:5], "big"))
         self.changed.unpark_all()
-
-    def asking(self) -> int:
-        return 0
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         self.ups += 1
@@ -55,24 +48,6 @@ class Mailbox:
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
         self.undelivered_count += len(body_frames)
-
-    def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
-        pass
-
-    def self_dialled(self, address: NodeAddress) -> None:
-        pass
-
-    def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
-        pass
-
-    def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
-        pass
-
-    def incarnation_seen(self, node: UniqueAddress) -> None:
-        pass
-
-    async def report(self) -> bytes:
-        return b""
 
     async def wait_for(self, who: bytes, count: int) -> None:
         while len(self.numbers.get(who, ())) < count:
@@ -188,7 +163,7 @@ async def test_what_was_written_before_a_connection_was_lost_is_handled_before_w
             await b.say(a.me, b"b", number, Lane.control)
         while b.transport.statistics().frames_sent < before:
             await trio.lowlevel.checkpoint()
-        [session] = b.transport._exchange.sessions
+        [session] = b.transport.link_manager.sessions
         session.end("lost", graceful=False)
         for number in range(before, before + after):
             await b.say(a.me, b"b", number, Lane.control)

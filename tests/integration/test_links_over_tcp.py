@@ -9,19 +9,19 @@ from collections.abc import Sequence
 
 import pytest
 import trio
+from helpers.transport import QuietHandler
 
-from casty.address import NodeAddress, UniqueAddress
+from casty.address import UniqueAddress
 from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.tcp import TcpNetwork
 from casty.wire.frame import FrameKind, Lane, frame
-from casty.wire.handshake import Hello, Refused
 
 FRAMES = 20_000
 KILLS = 25
 PATIENCE = 60.0
 
 
-class Ledger:
+class Ledger(QuietHandler):
     """An InboundHandler that keeps numbers."""
 
     changed = trio.lowlevel.ParkingLot()
@@ -34,16 +34,8 @@ class Ledger:
         self.was_lost = trio.Event()
         self.ups = 0
 
-    def envelopes(self, peer: UniqueAddress, frames: Sequence[tuple[FrameKind, bytes]], start: int) -> int:
-        kind, body = frames[start]
-        self.frame(peer, Lane.ordinary, kind, body)
-        return start + 1
-
     def frame(self, peer: UniqueAddress, lane: Lane, kind: FrameKind, body: bytes) -> None:
         self.received.append(int.from_bytes(body[:4], "big"))
-
-    def asking(self) -> int:
-        return 0
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
         self.ups += 1
@@ -55,21 +47,6 @@ class Ledger:
 
     def undelivered(self, to: UniqueAddress, body_frames: Sequence[bytes], reason: str) -> None:
         self.given_back += [int.from_bytes(data[5:9], "big") for data in body_frames]
-
-    def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
-        pass
-
-    def self_dialled(self, address: NodeAddress) -> None:
-        pass
-
-    def dial_refused(self, address: NodeAddress, refusal: Refused) -> None:
-        pass
-
-    def peer_refused(self, host: str, hello: Hello | None, refusal: Refused) -> None:
-        pass
-
-    def incarnation_seen(self, node: UniqueAddress) -> None:
-        pass
 
 
 class Node:
@@ -98,7 +75,7 @@ async def kill_links(nodes: Sequence[Node], times: int) -> None:
     rng = random.Random(5)
     for _ in range(times):
         await trio.sleep(0.02)
-        sessions = [session for node in nodes for session in node.transport._exchange.sessions]
+        sessions = [session for node in nodes for session in node.transport.link_manager.sessions]
         if sessions:
             victim = rng.choice(sessions)
             if rng.random() < 0.5:

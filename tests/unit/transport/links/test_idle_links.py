@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import random
 
 import pytest
 import trio
+from helpers.transport import QuietConnection, quiet_owner
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.limits.rate_limited_log import RateLimitedLog
-from casty.transport.links.link import STAY_FRAME, Link, Session, SessionOwner
-from casty.transport.links.link_table import LinkTable
+from casty.transport.links.link import STAY_FRAME, Link, Session
 from casty.transport.links.send_queue import ByteQuota
-from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 
 IDLE = TransportLimits().idle_timeout
@@ -88,50 +85,25 @@ async def test_two_nodes_that_ask_at_once_agree(autojump_clock, world) -> None:
             assert (await node.told.wait("link_lost"))[3]
 
 
-class Ending:
+class Ending(QuietConnection):
     """A connection to a peer that asks to end the link, over which a session ends while it answers."""
-
-    remote = "b"
-    is_eager = False
 
     def __init__(self) -> None:
         self.session: Session | None = None
         self.written: list[bytes] = []
-
-    def processor_time(self) -> float:
-        return 0.0
-
-    def bound_silence(self, seconds: float) -> None:
-        pass
-
-    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
-        return 0
 
     async def send(self, data: bytes | memoryview) -> None:
         self.written.append(bytes(data))
         assert self.session is not None
         self.session.end("it ends", graceful=False)
 
-    async def receive(self, max_bytes: int) -> bytes:
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-
 
 async def test_a_session_that_ends_while_it_asks_the_peer_to_stay_leaves_the_queue_to_the_next() -> None:
     link = Link(UniqueAddress(NodeAddress("b", 1), 1), Lane.ordinary, TransportLimits(), (), ByteQuota())
-    owner = SessionOwner(
-        frame=lambda *_: None,
-        envelopes=lambda *_: 0,
-        ended=lambda *_: None,
-        bounds=UntrustedPeers(TransportLimits(), LinkTable(), (), ()),
-        asking=lambda: 0,
-        complaints=RateLimitedLog(logging.getLogger("test"), trio.current_time),
-    )
     connection = Ending()
-    session = connection.session = Session(link, connection, FrameDecoder(1000), limits=TransportLimits(), owner=owner)
+    session = connection.session = Session(
+        link, connection, FrameDecoder(1000), limits=TransportLimits(), owner=quiet_owner(TransportLimits())
+    )
     link.send_queue.put_nowait(b"queued")
     session._asked_to_rest()
     await session.run()

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 import trio
+from helpers.transport import QuietConnection
 
 from casty.errors import FrameError
 from casty.transport.links.reading import (
@@ -26,11 +27,8 @@ LARGE = frame(FrameKind.ENVELOPE, bytes(range(256)) * 3_000)
 SMALL = frame(FrameKind.CONTROL, b"small")
 
 
-class Script:
+class Script(QuietConnection):
     """A connection whose bytes come in chunks of at most ``chunk``, and which notes how they were asked for."""
-
-    remote = "b"
-    is_eager = False
 
     def __init__(self, data: bytes, *, chunk: int = 10**9, is_quick: bool = False) -> None:
         self.data = data
@@ -38,12 +36,6 @@ class Script:
         self.asked: list[tuple[str, int]] = []
         self.position = 0
         self.is_quick = is_quick
-
-    def processor_time(self) -> float:
-        return 0.0
-
-    def bound_silence(self, seconds: float) -> None:
-        pass
 
     def _take(self, size: int) -> bytes:
         taken = self.data[self.position : self.position + min(size, self.chunk)]
@@ -70,15 +62,6 @@ class Script:
         data = self._take(len(place))
         place[: len(data)] = data
         return len(data)
-
-    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
-        return 0
-
-    async def send(self, data: bytes | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
 
 
 async def read_all(

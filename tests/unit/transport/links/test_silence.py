@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import socket
 
 import pytest
 import trio
+from helpers.transport import QuietConnection, quiet_owner
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.transport.limits.rate_limited_log import RateLimitedLog
-from casty.transport.links.link import Link, Session, SessionOwner
-from casty.transport.links.link_table import LinkTable
+from casty.transport.links.link import Link, Session
 from casty.transport.links.send_queue import ByteQuota
-from casty.transport.manager.untrusted_peers import UntrustedPeers
 from casty.transport.network.interface import Connection
 from casty.transport.network.tcp import USER_TIMEOUT, TcpConnection, TcpNetwork
 from casty.wire.frame import FrameDecoder, Lane
@@ -23,38 +20,14 @@ from casty.wire.frame import FrameDecoder, Lane
 PATIENCE = 60.0
 
 
-class Deaf:
+class Deaf(QuietConnection):
     """A connection on which nothing happens."""
-
-    remote = "b"
-    is_eager = False
 
     def __init__(self) -> None:
         self.bounds: list[float] = []
 
-    def processor_time(self) -> float:
-        return 0.0
-
     def bound_silence(self, seconds: float) -> None:
         self.bounds.append(seconds)
-
-    def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
-        raise NotImplementedError
-
-    async def send(self, data: bytes | memoryview) -> None:
-        raise NotImplementedError
-
-    async def receive(self, max_bytes: int) -> bytes:
-        raise NotImplementedError
-
-    def receive_into_nowait(self, place: memoryview) -> int:
-        raise NotImplementedError
-
-    async def receive_into(self, place: memoryview) -> int:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        raise NotImplementedError
 
 
 @pytest.mark.parametrize(
@@ -72,16 +45,8 @@ async def test_silence_is_bounded_by_the_write_timeout_and_on_the_control_lane_s
 ) -> None:
     limits = TransportLimits(write_timeout=write_timeout)
     link = Link(UniqueAddress(NodeAddress("b", 1), 1), lane, limits, (), ByteQuota())
-    owner = SessionOwner(
-        frame=lambda *_: None,
-        envelopes=lambda *_: 0,
-        ended=lambda *_: None,
-        bounds=UntrustedPeers(limits, LinkTable(), (), ()),
-        asking=lambda: 0,
-        complaints=RateLimitedLog(logging.getLogger("test"), trio.current_time),
-    )
     connection = Deaf()
-    Session(link, connection, FrameDecoder(1000), limits=limits, owner=owner)
+    Session(link, connection, FrameDecoder(1000), limits=limits, owner=quiet_owner(limits))
     assert connection.bounds == [bound]
 
 

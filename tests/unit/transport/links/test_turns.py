@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.transport import QuietConnection
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.limits.rate_limited_log import RateLimitedLog
@@ -33,10 +34,8 @@ class Turns:
             await trio.lowlevel.checkpoint()
 
 
-class Bottomless:
+class Bottomless(QuietConnection):
     """A connection that takes whatever is written and has endless bytes to read."""
-
-    remote = "b"
 
     def __init__(self, turns: Turns, data: bytes = b"") -> None:
         self.turns = turns
@@ -52,12 +51,6 @@ class Bottomless:
     async def send(self, data: bytes | memoryview) -> None:
         raise AssertionError("everything was taken at once")
 
-    def processor_time(self) -> float:
-        return 0.0
-
-    def bound_silence(self, seconds: float) -> None:
-        pass
-
     async def receive(self, max_bytes: int) -> bytes:
         self.reads.append(max_bytes)
         if not self.data:
@@ -65,17 +58,6 @@ class Bottomless:
         await trio.lowlevel.checkpoint()
         taken, self.data = self.data[:max_bytes], self.data[max_bytes:]
         return taken
-
-    def receive_into_nowait(self, place: memoryview) -> int:
-        return 0
-
-    async def receive_into(self, place: memoryview) -> int:
-        data = await self.receive(len(place))
-        place[: len(data)] = data
-        return len(data)
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
 
 
 class Later(Bottomless):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 import trio.testing
+from helpers.transport import QuietConnection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from casty.wire.chunking.buffers import Buffer
 
 
 @dataclass
-class Socket:
+class Socket(QuietConnection):
     """Takes ``room`` bytes without waiting, and all when waited for."""
 
     room: int = 10**9
@@ -27,13 +28,6 @@ class Socket:
     breaks_after: int | None = None
     """How many writes."""
     written: list[bytes] = field(default_factory=list)
-    remote: str = "somewhere"
-
-    def processor_time(self) -> float:
-        return 0.0
-
-    def bound_silence(self, seconds: float) -> None:
-        raise NotImplementedError
 
     def send_nowait(self, data: bytes | memoryview, *more: bytes | memoryview) -> int:
         if self.is_broken or self.breaks_after == len(self.written):
@@ -47,18 +41,6 @@ class Socket:
     async def send(self, data: bytes | memoryview) -> None:
         await trio.lowlevel.checkpoint()
         self.written.append(bytes(data))
-
-    async def receive(self, max_bytes: int) -> bytes:
-        raise NotImplementedError
-
-    def receive_into_nowait(self, place: memoryview) -> int:
-        raise NotImplementedError
-
-    async def receive_into(self, place: memoryview) -> int:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
 
 
 @dataclass

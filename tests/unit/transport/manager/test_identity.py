@@ -132,7 +132,7 @@ async def test_a_lane_whose_connection_was_lost_comes_back_without_a_dial_back(a
         b.transport.dial(a.me.address, lane)
     await b.told.wait("link_up", 2)
     b.transport._listener.close()
-    [session] = [one for one in b.transport._exchange.sessions if one.link.lane is Lane.ordinary]
+    [session] = [one for one in b.transport.link_manager.sessions if one.link.lane is Lane.ordinary]
     session.end("a test has closed it", graceful=False)
     b.say(a, b"over the next connection")
     await a.told.wait("frame")
@@ -145,7 +145,7 @@ async def test_without_a_link_that_is_up_at_both_ends_the_dial_back_decides(auto
     for one in LINK_LANES:
         b.transport.dial(a.me.address, one)
     await b.told.wait("link_up", 3)
-    for session in list(a.transport._exchange.sessions):
+    for session in list(a.transport.link_manager.sessions):
         session.end("a test has closed it", graceful=False)
     await b.told.wait("link_lost", 3)
     b.transport.dial(a.me.address, lane)

@@ -85,7 +85,7 @@ async def test_a_peer_that_lost_its_end_of_the_link_is_let_in_at_once(autojump_c
     a, b = await world.node("a"), await world.node("b")
     b.transport.dial(a.me.address, Lane.control)
     await b.told.wait("link_up")
-    [session] = b.transport._exchange.sessions
+    [session] = b.transport.link_manager.sessions
     world.network.delay("b", "a", 60, one_way=True)
     session.end("a test has closed it", graceful=False)
     await trio.sleep(1)

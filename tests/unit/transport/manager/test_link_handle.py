@@ -52,7 +52,7 @@ async def test_nothing_is_taken_once_the_node_says_goodbye(autojump_clock, world
     assert way.send(packed(b"first"))
     await b.told.wait("frame")
     assert way.send(packed(b"second"))
-    a.transport._exchange.finish()
+    a.transport.link_manager.finish()
     assert not way.send(packed(b"third"))
 
 

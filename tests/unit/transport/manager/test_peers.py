@@ -352,7 +352,7 @@ async def test_a_link_that_one_end_has_lost_is_replaced(autojump_clock, world) -
     await b.told.wait("link_up")
     await trio.sleep(6)
     world.network.cut("b", "a", one_way=True)
-    for session in list(b.transport._exchange.sessions):  # the end of this connection never reaches a
+    for session in list(b.transport.link_manager.sessions):  # the end of this connection never reaches a
         session.end("a test has closed it", graceful=False)
     await trio.sleep(1)
     assert a.told.all("link_lost") == []
@@ -370,7 +370,7 @@ async def test_a_peer_that_lost_a_fresh_link_is_dialled_back(autojump_clock, wor
     a, b = await world.node("a"), await world.node("b")
     a.transport.dial(b.me.address, Lane.ordinary)
     await b.told.wait("link_up")
-    [session] = b.transport._exchange.sessions
+    [session] = b.transport.link_manager.sessions
     session.end("a test has closed it", graceful=False)
     b.say(a, b"at once")
     await a.told.wait("frame")
@@ -702,7 +702,7 @@ async def test_misuse_is_said_plainly() -> None:
 async def test_the_repr_of_a_link_tells_its_state(autojump_clock, world) -> None:
     a, b = await world.node("a"), await world.node("b")
     a.say(b, b"x", lane=Lane.control)
-    link = a.transport._exchange.links.at(b.me.address)[0]
+    link = a.transport.link_manager.links.at(b.me.address)[0]
     assert repr(link) == "<Link b:2551 control dialling queued=1>"
     await b.told.wait("frame")
     assert repr(link) == "<Link b:2551 control up queued=0>"

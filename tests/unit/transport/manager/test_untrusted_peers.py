@@ -510,7 +510,7 @@ async def test_strangers_hold_so_much_together_and_the_largest_of_the_largest_ho
     large = [await stranger(world, b, port, host=f"evil{port % 2}") for port in range(2, 14)]
     assert [await answer(link) for link in (small, *large)] == [FrameKind.HELLO_ACK] * 13
     begun = frame(FrameKind.ENVELOPE, bytes(500_000))[:-1]
-    exchange = b.transport._exchange
+    exchange = b.transport.link_manager
     assert exchange is not None
     holdings = exchange.strangers.holdings
     assert holdings.bytes == 13 * LINK_COST_BYTES
@@ -543,7 +543,7 @@ async def test_what_waits_inside_a_write_for_a_stranger_counts_too(autojump_cloc
     b = await world.node("b", limits=limits)
     deaf = [await stranger(world, b, port) for port in range(1, 5)]
     assert [await answer(link) for link in deaf] == [FrameKind.HELLO_ACK] * 4
-    exchange = b.transport._exchange
+    exchange = b.transport.link_manager
     assert exchange is not None
     for port in range(1, 5):
         assert b.transport.send(run_at(port), Lane.ordinary, packed(bytes(590_000)))
@@ -599,7 +599,7 @@ async def test_the_link_of_a_stranger_that_dials_anew_while_all_room_is_held_is_
     autojump_clock, world
 ) -> None:
     b = await world.node("b")
-    exchange = b.transport._exchange
+    exchange = b.transport.link_manager
     first = await stranger(world, b, 1)
     assert await answer(first) is FrameKind.HELLO_ACK
     await first.send(packed(b"x" * 200_000)[:100_000])
