@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from helpers.systems import check_all
 
 from casty.address import UniqueAddress
 from casty.protocol.state import membership_state as gossip
 from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.testing.samples import address
 from casty.testing.simulation.invariants import invariants
-from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.invariants.invariants import Watch
 from casty.testing.simulation.model.model import ModelCluster
 from casty.testing.simulation.model.run import Run
 
@@ -34,11 +35,6 @@ def see_unreachable(cluster: ModelCluster, name: str) -> bool:
     lost = cluster.runs[name].node
     states = [run.topology.state for run in cluster.living if run.name != name]
     return all(state is not None and (lost in state.unreachable or lost not in state.members) for state in states)
-
-
-def check_all(cluster: ModelCluster) -> None:
-    for run in [*cluster.past, *cluster.runs.values()]:
-        check_events(run)
 
 
 @pytest.mark.parametrize("name", FIVE)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from itertools import permutations
-from pathlib import Path
 
 import pytest
+from helpers.systems import regressions
 
 from casty.config import ClusterSettings
 from casty.protocol.membership.inputs import TopologySettings
@@ -29,13 +29,6 @@ LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
     "two list each other, the third both": {"a": ("b",), "b": ("a",), "c": ("a", "b")},
     "chain": {"a": (), "b": ("a",), "c": ("b",)},
 }
-
-
-def regressions(kind: str) -> list[int]:
-    """Return the seeds of one kind that once failed."""
-    lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
-    words = [line.partition("#")[0].split() for line in lines]
-    return [int(parts[1]) for parts in words if parts and parts[0] == kind]
 
 
 def started(cluster: ModelCluster, layout: dict[str, tuple[str, ...]], at: dict[str, float]) -> Watch:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from helpers.systems import check_all, regressions
 
 from casty import PartitionView
 from casty.protocol.membership.inputs import TopologySettings
@@ -20,19 +20,12 @@ from casty.protocol.split_brain.strategies import (
     StaticQuorum,
     Strategy,
 )
-from casty.testing.simulation.invariants.invariants import Watch, check_events
+from casty.testing.simulation.invariants.invariants import Watch
 from casty.testing.simulation.model.model import ModelCluster
 
 NINE = "abcdefghi"
 SEEN_BY_ALL = 7.0
 """A cut is seen by all of a side in this time, a gossip round for the slowest included."""
-
-
-def regressions(kind: str) -> list[int]:
-    """Return the seeds of one kind that once failed."""
-    lines = Path(__file__).with_name("regressions.txt").read_text(encoding="utf-8").splitlines()
-    words = [line.partition("#")[0].split() for line in lines]
-    return [int(parts[1]) for parts in words if parts and parts[0] == kind]
 
 
 def sides_of(rng: random.Random, names: str) -> list[str]:
@@ -61,11 +54,6 @@ def cut_apart(cluster: ModelCluster, sides: list[str]) -> None:
 
 def alive(cluster: ModelCluster) -> str:
     return "".join(sorted(run.name for run in cluster.living))
-
-
-def check_all(cluster: ModelCluster) -> None:
-    for run in [*cluster.past, *cluster.runs.values()]:
-        check_events(run)
 
 
 def formed(names: str, seed: int) -> tuple[ModelCluster, Watch]:

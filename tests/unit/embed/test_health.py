@@ -27,6 +27,7 @@ from casty import (
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.runtime.system import embedding
 from casty.runtime.system.system import fail_system
+from casty.testing.inspect import node_of
 
 DOWNED = NodeDowned("web-1 was declared down by its cluster")
 
@@ -176,7 +177,7 @@ def test_while_a_node_waits_to_be_let_in_its_health_says_for_whom(no_pause: None
     with embed.start(node, on_start=lambda _: started.release(), rejoin=True) as app:
         assert started.acquire(timeout=5)
         downed = NodeDowned("this node was declared down")
-        run = app.call(lambda: app.system.cluster._node.self_node)
+        run = app.call(lambda: node_of(app.system).self_node)
         others = frozenset(UniqueAddress(NodeAddress(name, 2551), 7) for name in "bc")
         downed.last = LastMembership(7, run, others | {run}, others | {run})
         app.call(fail_system, app.system, downed)
@@ -251,7 +252,7 @@ def test_a_node_that_rejoins_knows_what_the_one_before_knew(no_pause: None) -> N
     with embed.start(node, on_start=lambda _: started.release(), rejoin=True) as app:
         assert started.acquire(timeout=5)
         downed = NodeDowned("this node was declared down")
-        run = app.call(lambda: app.system.cluster._node.self_node)
+        run = app.call(lambda: node_of(app.system).self_node)
         downed.last = LastMembership(7, run, frozenset({run}), frozenset({run}))
         app.call(fail_system, app.system, downed)
         assert started.acquire(timeout=5)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import trio
+from helpers.messages import Add, Get
+from helpers.systems import Downed, shop
 
 from casty import (
     ActorContext,
-    ActorRef,
     ActorStoppedError,
     ActorSystem,
     AskFailed,
@@ -29,16 +29,7 @@ from casty import (
     embed,
 )
 from casty.runtime.system.system import fail_system
-
-
-@dataclass(frozen=True)
-class Add:
-    amount: int
-
-
-@dataclass(frozen=True)
-class Get:
-    reply_to: ActorRef[int]
+from casty.testing.inspect import kernel_of
 
 
 async def count(ctx: ActorContext[Add | Get], inbox: Inbox[Add | Get]) -> None:
@@ -53,10 +44,6 @@ async def count(ctx: ActorContext[Add | Get], inbox: Inbox[Add | Get]) -> None:
 
 def counter() -> Behavior[Add | Get]:
     return Behaviors.task(count)
-
-
-def shop() -> ActorSystem:
-    return ActorSystem("shop")
 
 
 async def shop_later() -> ActorSystem:
@@ -76,13 +63,14 @@ def test_a_function_that_makes_no_system_is_named() -> None:
 
 
 def test_a_script_spawns_tells_and_asks() -> None:
+    before = set(threading.enumerate())  # Trio keeps threads for a while that tests before this one have used
     with embed.start(shop) as app:
         ref = app.spawn(counter(), "counter")
         for amount in range(10):
             app.tell(ref, Add(amount))
         assert app.ask(ref, Get) == 45
         assert app.system.name == "shop"
-    assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    assert set(threading.enumerate()) <= before
 
 
 def test_many_threads_may_use_one_system() -> None:
@@ -131,7 +119,7 @@ def test_errors_cross_to_the_caller() -> None:
 async def ended_soon(system: ActorSystem) -> None:
     """Kill the stuck handler: nobody waits for its stop_timeout."""
     await trio.lowlevel.checkpoint()
-    system._kernel.targets["/full"].owner().kill()
+    kernel_of(system).targets["/full"].owner().kill()
 
 
 def test_a_failing_body_leaves_the_block_with_its_own_error_and_a_stopped_system() -> None:
@@ -158,10 +146,6 @@ def test_a_block_that_cannot_be_entered_raises_why() -> None:
         pytest.fail("entered")
     with pytest.raises(KeyError, match="factory"), embed.start(broken):
         pytest.fail("entered")
-
-
-class Downed(Exception):
-    """Stands for NodeDowned."""
 
 
 def test_an_error_of_the_system_ends_what_waits_and_surfaces_at_the_end() -> None:

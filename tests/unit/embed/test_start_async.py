@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from helpers.messages import GetNth
+from helpers.systems import Downed, shop
 
 from casty import (
     ActorContext,
-    ActorRef,
     ActorStoppedError,
     ActorSystem,
     AskFailed,
@@ -25,34 +25,22 @@ from casty import (
 from casty.runtime.system.system import fail_system
 
 
-@dataclass(frozen=True)
-class Square:
-    number: int
-    reply_to: ActorRef[int]
-
-
-async def square(ctx: ActorContext[Square], message: Square) -> Behavior[Square]:
+async def square(ctx: ActorContext[GetNth], message: GetNth) -> Behavior[GetNth]:
     message.reply_to.tell(message.number**2)
     return Behaviors.same()
 
 
-def shop() -> ActorSystem:
-    return ActorSystem("shop")
-
-
-class Downed(Exception):
-    """Stands for NodeDowned."""
-
-
 def test_an_application_asks_many_at_once_and_its_loop_stays_free() -> None:
+    before = set(threading.enumerate())  # Trio keeps threads for a while that tests before this one have used
+
     async def main() -> list[int]:
         async with embed.start_async(shop) as app:
             ref = await app.spawn(Behaviors.receive(square), "squares")
-            asks = [app.ask(ref, lambda reply_to, n=n: Square(n, reply_to)) for n in range(100)]
+            asks = [app.ask(ref, lambda reply_to, n=n: GetNth(n, reply_to)) for n in range(100)]
             return await asyncio.gather(*asks)
 
     assert asyncio.run(main()) == [n**2 for n in range(100)]
-    assert not [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_block_of_the_wrong_kind_says_which_is_right() -> None:
@@ -98,7 +86,7 @@ def test_cancelling_an_ask_withdraws_it() -> None:
     async def main() -> int:
         async with embed.start_async(shop) as app:
             ref = await app.spawn(Behaviors.ignore(), "silent")
-            ask = asyncio.ensure_future(app.ask(ref, lambda reply_to: Square(1, reply_to), timeout=60))
+            ask = asyncio.ensure_future(app.ask(ref, lambda reply_to: GetNth(1, reply_to), timeout=60))
             while not (await app.call(app.system.statistics)).asks_pending:
                 pass
             ask.cancel()
@@ -137,7 +125,7 @@ def test_errors_cross_to_the_caller() -> None:
                 await app.spawn(Behaviors.ignore(), "_mine")
             ref = await app.spawn(Behaviors.ignore(), "silent")
             with pytest.raises(AskTimeoutError):
-                await app.ask(ref, lambda reply_to: Square(1, reply_to), timeout=0.01)
+                await app.ask(ref, lambda reply_to: GetNth(1, reply_to), timeout=0.01)
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
@@ -148,7 +136,7 @@ def test_an_error_of_the_system_surfaces_at_the_end_and_can_be_awaited() -> None
     async def main() -> None:
         async with embed.start_async(shop) as app:
             ref = await app.spawn(Behaviors.ignore(), "silent")
-            ask = asyncio.ensure_future(app.ask(ref, lambda reply_to: Square(1, reply_to), timeout=60))
+            ask = asyncio.ensure_future(app.ask(ref, lambda reply_to: GetNth(1, reply_to), timeout=60))
             await asyncio.gather(app.wait_stopped(), app.call(fail_system, app.system, Downed()))
             # It depends on who is quicker: the end of the actor answers the ask, or that of the system.
             with pytest.raises((ActorStoppedError, AskFailed)):

@@ -8,12 +8,9 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from helpers.systems import shop
 
 from casty import ActorSystem, embed
-
-
-def shop() -> ActorSystem:
-    return ActorSystem("shop")
 
 
 def leave() -> None:

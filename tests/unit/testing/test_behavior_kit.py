@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.messages import Get
 
 from casty import (
     ActorContext,
-    ActorRef,
     Behavior,
     Behaviors,
     EventStreamSubscribe,
@@ -41,11 +40,6 @@ from casty.testing import (
 )
 
 SAME = Behaviors.same()
-
-
-@dataclass(frozen=True)
-class Get:
-    reply_to: ActorRef[int]
 
 
 Command = int | Get | str | Terminated

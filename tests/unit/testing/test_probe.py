@@ -9,6 +9,7 @@ import trio
 
 from casty import ActorContext, ActorRef, ActorSystem, Behavior, Behaviors
 from casty.testing import TestProbe
+from casty.testing.inspect import kernel_of
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ async def test_the_end_of_an_actor_can_be_awaited_by_its_path(autojump_clock: ob
     async with ActorSystem() as system:
         probe: TestProbe[object] = TestProbe(system)
         idle = system.spawn(Behaviors.ignore(), "idle")
-        by_path: ActorRef[object] = system._kernel.ref_for("/idle", 0)
+        by_path: ActorRef[object] = kernel_of(system).ref_for("/idle", 0)
         probe.watch(by_path)
         system.stop(idle)
         assert (await probe.expect_terminated(by_path)).ref == by_path
@@ -140,7 +141,7 @@ async def test_a_probe_can_ask_through_its_ref(autojump_clock: object) -> None:
 async def test_the_message_type_of_a_probe_is_known_where_messages_come_from_other_nodes() -> None:
     async with ActorSystem() as system:
         spawned: list[object] = []
-        system._kernel.hooks.on_spawn = spawned.append
+        kernel_of(system).hooks.on_spawn = spawned.append
         TestProbe(system, Order)
         TestProbe(system)
         assert spawned == [Order]

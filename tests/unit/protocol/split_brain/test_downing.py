@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 
 import pytest
+from helpers.states import split
 
 from casty.address import UniqueAddress
 from casty.protocol.split_brain.downing import Downing, stable_after
@@ -13,7 +14,6 @@ from casty.protocol.split_brain.seen_tracker import SeenTracker
 from casty.protocol.split_brain.strategies import StaticQuorum
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.reachability import ObserverRow
 from casty.testing.samples import gossip_of, member, run_of
 
 A, B, C, D, E = (run_of(name) for name in "abcde")
@@ -21,13 +21,6 @@ A, B, C, D, E = (run_of(name) for name in "abcde")
 
 def members(names: str, status: str = "up") -> tuple[Member, ...]:
     return tuple(member(name, status) for name in names)
-
-
-def split(state: Gossip, observer: str, lost: str) -> Gossip:
-    row = ObserverRow()
-    for name in lost:
-        row = row.accusing(run_of(name))
-    return state.with_row(run_of(observer), row)
 
 
 FIVE = gossip_of(*members("abcde"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from helpers.states import split
 
 from casty import ClusterSettings, ConfigError, SqliteLease
 from casty.protocol.split_brain.strategies import (
@@ -17,8 +18,6 @@ from casty.protocol.split_brain.strategies import (
     strategy_of,
 )
 from casty.protocol.state.member import Member
-from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.reachability import ObserverRow
 from casty.testing.samples import gossip_of, member, run_of
 
 A, B = run_of("a"), run_of("b")
@@ -28,13 +27,6 @@ def members(names: str, status: str = "up") -> tuple[Member, ...]:
     return tuple(
         member(name, status, up_number=0 if status == "joining" else ord(name) - ord("a") + 1) for name in names
     )
-
-
-def split(state: Gossip, observer: str, lost: str) -> Gossip:
-    row = ObserverRow()
-    for name in lost:
-        row = row.accusing(run_of(name))
-    return state.with_row(run_of(observer), row)
 
 
 FIVE = gossip_of(*members("abcde"))
