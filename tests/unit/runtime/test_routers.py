@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import trio
 import trio.testing
+from helpers.messages import Left
+from trio.testing import wait_all_tasks_blocked as settle
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.errors import AskFailed
 from casty.protocol.actor.supervision import Restart
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ServiceKey
 from casty.routers import Routers
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorFailed
@@ -33,10 +33,6 @@ def worker(seen: Seen) -> Behavior[str]:
         return Behaviors.stopped() if message == "stop" else Behaviors.same()
 
     return Behaviors.receive(handle)
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_a_pool_hands_messages_to_its_children_in_turn() -> None:
@@ -104,11 +100,6 @@ async def test_a_supervised_child_stays_in_the_pool() -> None:
             ref.tell(message)
             await settle()
     assert seen == [("2", "a"), ("1", "b")]
-
-
-@dataclass(frozen=True)
-class Left:
-    reply_to: ActorRef[float]
 
 
 def slow(started: list[str]) -> Behavior[Left]:

@@ -24,6 +24,7 @@ from casty.runtime.events import (
 )
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
+from casty.testing.inspect import kernel_of
 
 REQUEST: ContextVar[str] = ContextVar("request")
 
@@ -289,7 +290,7 @@ async def test_a_discoverable_actor_is_announced_once_it_has_started() -> None:
     announced: list[tuple[object, object]] = []
     key = ServiceKey[int]("numbers")
     async with ActorSystem() as system:
-        system._kernel.hooks.discovery = lambda service, ref: announced.append((service, ref))
+        kernel_of(system).hooks.discovery = lambda service, ref: announced.append((service, ref))
         ref = system.spawn(Behaviors.discoverable(Behaviors.ignore(), key=key), "numbers")
         assert announced == []
         await trio.testing.wait_all_tasks_blocked()

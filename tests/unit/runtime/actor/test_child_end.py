@@ -5,27 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pytest
 import trio
 import trio.testing
+from helpers.messages import Get
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy, SystemConfig
 from casty.errors import AskFailed, MailboxFull
-from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.signals import PoisonPill
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
-
-
-@dataclass(frozen=True)
-class Get:
-    reply_to: ActorRef[int]
-
 
 Step = Callable[[ActorContext[object]], Awaitable[object]]
 

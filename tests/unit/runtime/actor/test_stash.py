@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from trio.testing import wait_all_tasks_blocked as settle
 
 from casty.behaviors import Behaviors
 from casty.errors import ActorStoppedError, AskFailed, StashOverflowError
@@ -40,10 +41,6 @@ def door(seen: Seen, capacity: int = 10, fail_on: str = "fail") -> Behavior[str]
         return Behaviors.receive(closed)
 
     return Behaviors.with_stash(capacity, make)
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_what_was_stashed_comes_again_in_order_and_before_the_mailbox() -> None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 import pytest
 import trio
 import trio.testing
+from helpers.messages import GetText
 
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
 from casty.errors import ActorStoppedError
-from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import ActorStopped, DeadLetter, EventStreamSubscribe
 from casty.runtime.system.context import ActorContext
-from casty.runtime.system.system import ActorSystem, kernel_of
-
-
-@dataclass(frozen=True)
-class Ping:
-    reply_to: ActorRef[str]
+from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
 
 
 def noting(order: list[str], *, children: dict[str, Behavior[object]] | None = None) -> Behavior[object]:
@@ -60,7 +54,7 @@ async def test_users_actors_end_before_system_actors_and_the_event_stream_sees_b
                     stopped.append(event.ref.path)
 
         nursery.start_soon(listen)
-        system._spawn_system(noting(order), "_first")
+        spawn_system_actor(system, noting(order), "_first")
         system.spawn(noting(order, children={"child": noting(order)}), "user")
         await trio.testing.wait_all_tasks_blocked()
         await system.shutdown()
@@ -165,19 +159,19 @@ async def test_stopping_within_a_stop_is_refused_to_spawn() -> None:
 
 
 async def test_a_child_answers_while_the_handler_that_spawned_it_waits() -> None:
-    async def answer(ctx: ActorContext[Ping], message: Ping) -> Behavior[Ping]:
+    async def answer(ctx: ActorContext[GetText], message: GetText) -> Behavior[GetText]:
         message.reply_to.tell(ctx.self.path)
         return Behaviors.same()
 
-    async def delegate(ctx: ActorContext[Ping], message: Ping) -> Behavior[Ping]:
+    async def delegate(ctx: ActorContext[GetText], message: GetText) -> Behavior[GetText]:
         child = ctx.spawn(Behaviors.receive(answer), "child")
-        path: str = await ctx.ask(child, Ping)
+        path: str = await ctx.ask(child, GetText)
         message.reply_to.tell(f"{path} of {ctx.children}")
         return Behaviors.same()
 
     async with ActorSystem("names") as system:
         ref = system.spawn(Behaviors.receive(delegate), "parent")
-        reply: str = await system.ask(ref, Ping)
+        reply: str = await system.ask(ref, GetText)
     assert reply.startswith("/parent/child of (<LocalRef casty://names/parent/child#0000000000000000.")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.systems import Boom
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, SystemConfig
@@ -23,17 +24,21 @@ from casty.protocol.actor.supervision import (
 )
 from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior
-from casty.runtime.events import ActorFailed, ActorRestarted, ActorStarted, ActorStopped, DeadLetter, Terminated
+from casty.runtime.events import (
+    ActorFailed,
+    ActorRestarted,
+    ActorStarted,
+    ActorStopped,
+    DeadLetter,
+    EventStreamSubscribe,
+    Terminated,
+)
 from casty.runtime.messaging.inbox import Inbox
-from casty.runtime.system.context import ActorContext
-from casty.runtime.system.system import ActorSystem
+from casty.runtime.system.system import ActorSystem, spawn_system_actor
+from casty.testing.inspect import paths_of
 
 PROMPT = Restart(100, backoff_min=0.0, backoff_jitter=0.0)
 QUIET = trio.testing.wait_all_tasks_blocked
-
-
-class Boom(Exception):
-    pass
 
 
 class Bang(Exception):
@@ -68,9 +73,9 @@ def recording(system: ActorSystem, *kinds: type[object]) -> list[object]:
             heard.append(message)
         return Behaviors.same()
 
-    ref = system._spawn_system(Behaviors.receive(hear), "_recorder")
+    ref = spawn_system_actor(system, Behaviors.receive(hear), "_recorder")
     for kind in kinds:
-        system._kernel.event_stream._handlers.setdefault(kind, {})[ref] = None
+        system.event_stream.tell(EventStreamSubscribe(kind, ref))
     return heard
 
 
@@ -615,12 +620,12 @@ async def test_a_thousand_restarts_leave_no_child_timer_adapter_task_or_watch_be
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), Restart(None, backoff_min=0.0)), "a")
         await QUIET()
-        before = (system.statistics().actors, system.statistics().timers, len(system._kernel.targets))
+        before = (system.statistics().actors, system.statistics().timers, len(paths_of(system)))
         for _ in range(1000):
             ref.tell(Boom())
         await QUIET()
         assert len(ended) == 1000
-        after = (system.statistics().actors, system.statistics().timers, len(system._kernel.targets))
+        after = (system.statistics().actors, system.statistics().timers, len(paths_of(system)))
         assert after == before
 
 

@@ -8,8 +8,8 @@ from typing import Never
 import pytest
 import trio
 import trio.testing
+from helpers.refs import ForeignRef
 
-from casty.address import ActorAddress
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy
 from casty.errors import MailboxFull
@@ -18,19 +18,6 @@ from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import Terminated
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
-
-
-class ForeignRef(ActorRef[Never]):
-    @property
-    def address(self) -> ActorAddress:
-        return ActorAddress("other", "/there", "10.0.0.9", 2551, incarnation=3, uid=4)
-
-    def tell(self, message: Never) -> None:
-        raise NotImplementedError
-
-    async def send(self, message: Never) -> None:
-        raise NotImplementedError
-
 
 Command = tuple[str, ActorRef[Never]] | Terminated
 
@@ -371,8 +358,8 @@ async def test_a_remote_watch_goes_through_the_hook_and_comes_back() -> None:
     calls: list[object] = []
     foreign = ForeignRef()
     async with ActorSystem() as system:
-        system._kernel.hooks.watch_remote = lambda who, ref: calls.append(("watch", who.path, ref))
-        system._kernel.hooks.unwatch_remote = lambda who, ref: calls.append(("unwatch", who.path, ref))
+        kernel_of(system).hooks.watch_remote = lambda who, ref: calls.append(("watch", who.path, ref))
+        kernel_of(system).hooks.unwatch_remote = lambda who, ref: calls.append(("unwatch", who.path, ref))
         ref = system.spawn(watcher(seen), "watcher")
         ref.tell(("watch", foreign))
         await trio.testing.wait_all_tasks_blocked()

@@ -8,8 +8,9 @@ from typing import Never
 import pytest
 import trio
 import trio.testing
+from helpers.refs import ForeignRef
+from helpers.systems import Boom
 
-from casty.address import ActorAddress
 from casty.behaviors import Behaviors
 from casty.errors import DeathPactError
 from casty.protocol.actor.supervision import Resume
@@ -20,24 +21,9 @@ from casty.runtime.events import Terminated, UnhandledMessage
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
+from casty.testing.inspect import kernel_of
 
 QUIET = trio.testing.wait_all_tasks_blocked
-
-
-class Boom(Exception):
-    pass
-
-
-class ForeignRef(ActorRef[Never]):
-    @property
-    def address(self) -> ActorAddress:
-        return ActorAddress("other", "/there", "10.0.0.9", 2551, incarnation=3, uid=4)
-
-    def tell(self, message: Never) -> None:
-        raise NotImplementedError
-
-    async def send(self, message: Never) -> None:
-        raise NotImplementedError
 
 
 async def fail(ctx: ActorContext[object], message: object) -> Behavior[object]:
@@ -165,7 +151,7 @@ async def test_an_actor_of_another_node_is_watched_through_the_hooks(dies: bool)
     unwatched: list[ActorRef[Never]] = []
     blocks: list[Watching] = []
     async with ActorSystem() as system:
-        kernel = system._kernel
+        kernel = kernel_of(system)
         kernel.hooks.watch_remote = lambda who, ref: watchers.append(who)
         kernel.hooks.unwatch_remote = lambda who, ref: unwatched.append(who)
         ref = system.spawn(waiting_for(foreign, blocks, []), "watcher")

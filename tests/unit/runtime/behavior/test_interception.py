@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio.testing
+from trio.testing import wait_all_tasks_blocked as settle
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, MailboxOverflowStrategy
@@ -48,10 +49,6 @@ def marking(mark: str, seen: Seen, behavior: Behavior[str]) -> Behavior[str]:
         return await target(message if message == "stop" else f"{message}{mark}")
 
     return Behaviors.intercept(intercept, behavior)
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 @pytest.mark.parametrize("task", [False, True], ids=["handler", "task"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 import pytest
+from helpers.messages import Add
 
 from casty.behaviors import Behaviors
 from casty.refs import ServiceKey
@@ -15,14 +16,10 @@ from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
+from casty.testing.inspect import kernel_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-
-@dataclass(frozen=True)
-class Add:
-    amount: int
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ def test_a_union_in_the_old_notation_is_read_too() -> None:
 async def test_a_system_tells_its_hook_the_types_of_what_it_spawns() -> None:
     told: list[object] = []
     async with ActorSystem() as system:
-        system._kernel.hooks.on_spawn = told.append
+        kernel_of(system).hooks.on_spawn = told.append
         system.spawn(Behaviors.setup(make), "typed")
         system.spawn(Behaviors.ignore(), "untyped")
     assert told == [Add | Get, object]

@@ -9,6 +9,7 @@ from typing import Any, Literal, Never, NewType, Protocol, TypeVar
 
 import pytest
 import trio
+from helpers.messages import Add, Get
 
 from casty.behaviors import Behaviors
 from casty.config import SystemConfig
@@ -27,18 +28,8 @@ CHECKED = SystemConfig(check_messages=True)
 
 
 @dataclass(frozen=True)
-class Add:
-    amount: int
-
-
-@dataclass(frozen=True)
 class Double(Add):
     pass
-
-
-@dataclass(frozen=True)
-class Get:
-    reply_to: ActorRef[int]
 
 
 class Sized(Protocol):

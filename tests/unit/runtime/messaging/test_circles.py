@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
+from helpers.messages import Get
 
 from casty.behaviors import Behaviors
 from casty.errors import AskFailed, AskTimeoutError
@@ -17,11 +18,6 @@ from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
-
-
-@dataclass(frozen=True)
-class Get:
-    reply_to: ActorRef[int]
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pytest
 import trio
 import trio.testing
+from helpers.messages import Busy, Left
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -21,29 +21,18 @@ from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of
 
-
-@dataclass(frozen=True)
-class Get:
-    reply_to: ActorRef[float]
-
-
-@dataclass(frozen=True)
-class Work:
-    seconds: float
-
-
-Command = Get | Work
+Command = Left | Busy
 
 
 def answering(started: list[str], *, task: bool) -> Behavior[Command]:
-    """Answer Get with what is left of its deadline; Work takes its time."""
+    """Answer Left with what is left of its deadline; Busy takes its time."""
 
     async def take(ctx: ActorContext[Command], message: Command) -> None:
         started.append(type(message).__name__)
         match message:
-            case Get(reply_to):
+            case Left(reply_to):
                 reply_to.tell(ctx.deadline - trio.current_time())
-            case Work(seconds):
+            case Busy(seconds):
                 assert ctx.deadline == math.inf
                 await trio.sleep(seconds)
 
@@ -65,10 +54,10 @@ both = pytest.mark.parametrize("task", [False, True], ids=["handler", "task"])
 async def test_the_actor_sees_the_deadline_of_the_one_who_asks(autojump_clock: object, task: bool) -> None:
     async with ActorSystem() as system:
         ref = system.spawn(answering([], task=task), "a")
-        assert await system.ask(ref, Get, timeout=3.0) == pytest.approx(3.0)
-        ref.tell(Work(1.0))
-        assert await system.ask(ref, Get, timeout=3.0) == pytest.approx(2.0)
-        assert await system.ask(ref, Get, timeout=math.inf) == math.inf
+        assert await system.ask(ref, Left, timeout=3.0) == pytest.approx(3.0)
+        ref.tell(Busy(1.0))
+        assert await system.ask(ref, Left, timeout=3.0) == pytest.approx(2.0)
+        assert await system.ask(ref, Left, timeout=math.inf) == math.inf
 
 
 @both
@@ -76,13 +65,13 @@ async def test_a_request_whose_time_is_up_is_a_dead_letter_and_not_started(autoj
     started: list[str] = []
     async with ActorSystem() as system, system.events(DeadLetter) as letters:
         ref = system.spawn(answering(started, task=task), "a")
-        ref.tell(Work(2.0))
+        ref.tell(Busy(2.0))
         with pytest.raises(AskTimeoutError):
-            await system.ask(ref, Get, timeout=1.0)
+            await system.ask(ref, Left, timeout=1.0)
         letter = await anext(letters)
-        assert (type(letter.message), letter.intended_ref, letter.reason) == (Get, ref, "request expired")
+        assert (type(letter.message), letter.intended_ref, letter.reason) == (Left, ref, "request expired")
         await trio.sleep(5)
-        assert started == ["Work"]
+        assert started == ["Busy"]
         assert system.statistics().dead_letters == {"request expired": 1}
         assert system.statistics().messages_delivered == 1
 
@@ -93,11 +82,11 @@ async def test_a_request_from_afar_whose_time_is_up_is_not_started(autojump_cloc
     async with ActorSystem() as system:
         ref = system.spawn(answering(started, task=task), "a")
         nobody = system.spawn(Behaviors.ignore(), "nobody")
-        ref.tell(Work(2.0))
+        ref.tell(Busy(2.0))
         for remaining in (1.0, 3.0):
-            assert LocalTransport(system).deliver("/a", 0, Get(nobody), wait=(remaining, 7)) is None
+            assert LocalTransport(system).deliver("/a", 0, Left(nobody), wait=(remaining, 7)) is None
         await trio.sleep(5)
-        assert started == ["Work", "Get"]
+        assert started == ["Busy", "Left"]
         assert system.statistics().dead_letters == {"request expired": 1}
 
 
@@ -106,19 +95,19 @@ async def test_cancelling_an_ask_withdraws_the_request_that_still_waits(autojump
     started: list[str] = []
     async with ActorSystem() as system:
         ref = system.spawn(answering(started, task=task), "a")
-        ref.tell(Work(2.0))
+        ref.tell(Busy(2.0))
         with trio.move_on_after(1.0):
-            await system.ask(ref, Get, timeout=10.0)
+            await system.ask(ref, Left, timeout=10.0)
         assert system.statistics().dead_letters == {"request withdrawn": 1}
         assert system.statistics().mailbox_size == 0
         await trio.sleep(5)
-        assert started == ["Work"]
+        assert started == ["Busy"]
 
 
 async def test_a_request_that_was_started_is_not_withdrawn_and_its_reply_is_a_dead_letter(
     autojump_clock: object,
 ) -> None:
-    async def slow(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
+    async def slow(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
         await trio.sleep(2.0)
         message.reply_to.tell(1.0)
         return Behaviors.same()
@@ -126,7 +115,7 @@ async def test_a_request_that_was_started_is_not_withdrawn_and_its_reply_is_a_de
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(slow), "a")
         with pytest.raises(AskTimeoutError):
-            await system.ask(ref, Get, timeout=1.0)
+            await system.ask(ref, Left, timeout=1.0)
         await trio.sleep(5)
         assert system.statistics().dead_letters == {"ask finished": 1}
 
@@ -136,7 +125,7 @@ async def test_a_request_through_an_adapter_or_a_path_can_be_withdrawn_too(autoj
     adapters: list[ActorRef[ActorRef[float]]] = []
 
     async def make(ctx: ActorContext[Command]) -> Behavior[Command]:
-        adapters.append(ctx.message_adapter(Get))
+        adapters.append(ctx.message_adapter(Left))
         return answering(started, task=False)
 
     def bare(reply_to: ActorRef[float]) -> ActorRef[float]:
@@ -146,14 +135,14 @@ async def test_a_request_through_an_adapter_or_a_path_can_be_withdrawn_too(autoj
         ref = system.spawn(Behaviors.setup(make), "a")
         await trio.testing.wait_all_tasks_blocked()
         assert await system.ask(adapters[0], bare, timeout=3.0) == pytest.approx(3.0)
-        ref.tell(Work(2.0))
+        ref.tell(Busy(2.0))
         with trio.move_on_after(0.5):
             await system.ask(adapters[0], bare)
         with trio.move_on_after(0.5):
-            await system.ask(kernel_of(system).ref_for("/a", 0).of(Get), Get)
+            await system.ask(kernel_of(system).ref_for("/a", 0).of(Left), Left)
         assert system.statistics().dead_letters == {"request withdrawn": 2}
         await trio.sleep(5)
-        assert started == ["Get", "Work"]
+        assert started == ["Left", "Busy"]
 
 
 async def test_a_stashed_request_can_still_be_withdrawn_and_makes_room(autojump_clock: object) -> None:
@@ -161,14 +150,14 @@ async def test_a_stashed_request_can_still_be_withdrawn_and_makes_room(autojump_
 
     async def make(stash: StashBuffer[Command]) -> Behavior[Command]:
         async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
-            if isinstance(message, Work):
-                assert list(stash) == [Work(1.0)] or len(list(stash)) == 1
+            if isinstance(message, Busy):
+                assert list(stash) == [Busy(1.0)] or len(list(stash)) == 1
                 return stash.unstash_all(Behaviors.receive(opened))
             stash.stash(message)
             return Behaviors.same()
 
         async def opened(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
-            assert isinstance(message, Get)
+            assert isinstance(message, Left)
             started.append(round(ctx.deadline - trio.current_time(), 3))
             message.reply_to.tell(1.0)
             return Behaviors.same()
@@ -178,35 +167,35 @@ async def test_a_stashed_request_can_still_be_withdrawn_and_makes_room(autojump_
     async with ActorSystem() as system, trio.open_nursery() as nursery:
         ref = system.spawn(Behaviors.with_stash(1, make), "a")
         with trio.move_on_after(1.0):
-            await system.ask(ref, Get)
+            await system.ask(ref, Left)
         assert system.statistics().dead_letters == {"request withdrawn": 1}
 
         async def ask() -> None:
-            assert await system.ask(ref, Get, timeout=3.0) == 1.0
+            assert await system.ask(ref, Left, timeout=3.0) == 1.0
 
         nursery.start_soon(ask)
         await trio.sleep(1.0)
-        ref.tell(Work(0.0))
+        ref.tell(Busy(0.0))
     assert started == [2.0]
 
 
 async def test_an_asker_whose_request_is_in_hand_is_told_when_the_handler_fails(autojump_clock: object) -> None:
-    async def fail(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
+    async def fail(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
         raise ValueError("no")
 
     async with ActorSystem() as system:
         with pytest.raises(AskFailed, match="ValueError: no"):
-            await system.ask(system.spawn(Behaviors.receive(fail), "a"), Get)
+            await system.ask(system.spawn(Behaviors.receive(fail), "a"), Left)
 
 
 async def test_an_unhandled_request_is_published_as_what_was_asked() -> None:
-    async def decline(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
+    async def decline(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
         return Behaviors.unhandled()
 
     async with ActorSystem() as system, system.events(UnhandledMessage) as events, trio.open_nursery() as nursery:
         ref = system.spawn(Behaviors.receive(decline), "a")
-        nursery.start_soon(system.ask, ref, Get)
-        assert isinstance((await anext(events)).message, Get)
+        nursery.start_soon(system.ask, ref, Left)
+        assert isinstance((await anext(events)).message, Left)
         nursery.cancel_scope.cancel()
 
 
@@ -217,20 +206,20 @@ async def test_withdrawn_requests_make_room_in_a_full_mailbox(
     started: list[str] = []
     async with ActorSystem() as system:
         ref = system.spawn(answering(started, task=False), "a", mailbox=Mailbox(3, overflow))
-        ref.tell(Work(2.0))
+        ref.tell(Busy(2.0))
         await trio.testing.wait_all_tasks_blocked()
-        ref.tell(Work(0.0))
+        ref.tell(Busy(0.0))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(system.ask, ref, Get)
-            nursery.start_soon(system.ask, ref, Get)
+            nursery.start_soon(system.ask, ref, Left)
+            nursery.start_soon(system.ask, ref, Left)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert system.statistics().mailboxes == {"/a": 1}
-        ref.tell(Work(0.0))
-        ref.tell(Work(0.0))
+        ref.tell(Busy(0.0))
+        ref.tell(Busy(0.0))
         assert system.statistics().dead_letters == {"request withdrawn": 2}
         await trio.sleep(5)
-        assert started == ["Work"] * 4
+        assert started == ["Busy"] * 4
 
 
 ASKS = 2_000
@@ -240,13 +229,13 @@ ASKS = 2_000
 async def test_asks_that_time_out_or_are_cancelled_leave_every_table_empty(autojump_clock: object, end: str) -> None:
     gate = trio.Event()
 
-    async def stuck(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
+    async def stuck(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
         await gate.wait()
         return Behaviors.same()
 
-    async def ask(system: ActorSystem, ref: ActorRef[Get]) -> None:
+    async def ask(system: ActorSystem, ref: ActorRef[Left]) -> None:
         with trio.move_on_after(0.5 if end == "cancellation" else math.inf):
-            assert await system.ask_or_none(ref, Get, timeout=1.0) is None
+            assert await system.ask_or_none(ref, Left, timeout=1.0) is None
 
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(stuck), "stuck")
@@ -270,7 +259,7 @@ async def test_an_actor_with_many_expired_requests_lets_others_run(task: bool) -
         await trio.testing.wait_all_tasks_blocked()
         transport = LocalTransport(system)
         for _ in range(1_000):
-            transport.deliver("/a", 0, Get(nobody), wait=(0.0, 7))
+            transport.deliver("/a", 0, Left(nobody), wait=(0.0, 7))
         for _ in range(4):
             await trio.lowlevel.checkpoint()
         assert 0 < system.statistics().dead_letters["request expired"] <= 5 * 64

@@ -18,8 +18,7 @@ from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter, EventStreamSubscribe, Publish
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.timers import ScheduleOnce
-from casty.runtime.system.context import ActorContext
-from casty.runtime.system.system import ActorSystem, kernel_of
+from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
 
 DROP_NEW, DROP_OLDEST, REJECT, BACK_PRESSURE = MailboxOverflowStrategy
 
@@ -521,7 +520,7 @@ async def test_actors_of_the_library_do_not_get_the_mailboxes_of_the_users() -> 
     config = SystemConfig(mailbox=Mailbox(1), mailboxes={"/**": Mailbox(1)})
     gate = trio.Event()
     async with ActorSystem(config=config) as system:
-        ref = system._spawn_system(gated([], gate), "_own")
+        ref = spawn_system_actor(system, gated([], gate), "_own")
         for number in range(10):
             ref.tell(number)
         assert system.statistics().dead_letters == {}

@@ -22,6 +22,7 @@ from casty.runtime.events import Terminated
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
+from casty.testing.inspect import kernel_of, paths_of, subscriptions_of
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ async def test_a_system_that_is_cancelled_anywhere_leaves_no_task(seed: int, aut
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     statistics = system.statistics()
     assert (statistics.actors, statistics.asks_pending) == (0, 0)
-    assert list(system._kernel.targets) == ["/_event_stream", "/_scheduler"]
+    assert paths_of(system) == ("/_event_stream", "/_scheduler")
 
 
 def living_cells() -> int:
@@ -139,9 +140,9 @@ async def test_ten_thousand_actors_that_came_and_went_leave_nothing() -> None:
         statistics = system.statistics()
         assert (statistics.actors, statistics.asks_pending) == (0, 0)
         assert trio.lowlevel.current_statistics().tasks_living == tasks
-        assert len(system._kernel.targets) == 2
-        assert system._kernel.roots.children == {}
-        assert system._kernel.event_stream._handlers == {}
+        assert len(paths_of(system)) == 2
+        assert kernel_of(system).roots.children == {}
+        assert subscriptions_of(system) == {}
         del refs, ref
         assert living_cells() < before + 20
 
@@ -186,7 +187,7 @@ async def test_schedules_that_come_and_go_leave_no_timers(autojump_clock: object
         await trio.sleep(20)
         assert system.statistics().messages_delivered == 1001
         assert system.statistics().timers == 0
-        assert len(system._kernel.timer_queue._heap) < 600
+        assert len(kernel_of(system).timer_queue._heap) < 600
 
 
 @pytest.mark.parametrize("is_answered", [True, False])

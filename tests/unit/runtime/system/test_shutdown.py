@@ -15,7 +15,8 @@ from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.system import shutdown
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.shutdown import ShutdownPhase
-from casty.runtime.system.system import ActorSystem
+from casty.runtime.system.system import ActorSystem, spawn_system_actor
+from casty.testing.inspect import kernel_of
 
 CONFIG = SystemConfig(stop_timeout=2.0, shutdown_timeout=5.0)
 
@@ -44,9 +45,9 @@ async def test_the_hooks_of_a_phase_run_before_its_work_and_the_phases_in_order(
     async with ActorSystem() as system:
         for phase in reversed(ShutdownPhase):
             system.on_shutdown(phase, hook, phase.value)
-        system._kernel.closing.append(leave)
+        kernel_of(system).closing.append(leave)
         system.spawn(noting(order, "actor"), "a")
-        system._spawn_system(noting(order, "system actor"), "_s")
+        spawn_system_actor(system, noting(order, "system actor"), "_s")
         await trio.testing.wait_all_tasks_blocked()
     assert order == ["stop_actors", "actor", "leave_cluster", "left", "stop_system", "system actor"]
 
@@ -154,9 +155,9 @@ async def test_a_stuck_actor_takes_no_time_from_leaving(
         order.append("left")
 
     async with ActorSystem(config=SystemConfig(stop_timeout=60.0, shutdown_timeout=5.0)) as system:
-        system._kernel.closing.append(leave)
+        kernel_of(system).closing.append(leave)
         system.spawn(Behaviors.receive(stuck), "stuck").tell(1)
-        system._spawn_system(noting(order, "system actor"), "_s")
+        spawn_system_actor(system, noting(order, "system actor"), "_s")
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
     assert trio.current_time() - began == pytest.approx(9.0, abs=0.1)
@@ -169,8 +170,8 @@ async def test_a_leaving_that_hangs_is_given_up_and_the_rest_still_stops(
 ) -> None:
     order: list[str] = []
     async with ActorSystem(config=CONFIG) as system:
-        system._kernel.closing.append(trio.sleep_forever)
-        system._spawn_system(noting(order, "system actor"), "_s")
+        kernel_of(system).closing.append(trio.sleep_forever)
+        spawn_system_actor(system, noting(order, "system actor"), "_s")
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
     assert trio.current_time() - began == pytest.approx(5.0, abs=0.1)
@@ -213,7 +214,7 @@ async def test_no_more_patience_ends_hooks_and_actors_at_once(autojump_clock: ob
         nursery.start_soon(system.shutdown)
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
-        system._kernel.shutdown.hurry()  # as a second Ctrl-C does
+        kernel_of(system).shutdown.hurry()  # as a second Ctrl-C does
         await system.wait_stopped()
         assert trio.current_time() == began
 

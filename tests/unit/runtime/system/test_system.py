@@ -99,8 +99,8 @@ async def test_fail_cancels_the_block_and_raises_exactly_its_error(autojump_cloc
         async with ActorSystem() as system:
             system.spawn(cleaning(done), "a")
             await trio.testing.wait_all_tasks_blocked()
-            system._fail(error)
-            system._fail(Downed("too late"))
+            fail_system(system, error)
+            fail_system(system, Downed("too late"))
             await trio.sleep_forever()
     assert caught.value is error
     assert done == ["/a"]
@@ -109,7 +109,7 @@ async def test_fail_cancels_the_block_and_raises_exactly_its_error(autojump_cloc
 async def test_fail_wins_over_what_the_cancelled_block_raises() -> None:
     with pytest.raises(Downed):
         async with ActorSystem() as system:
-            system._fail(Downed("by the others"))
+            fail_system(system, Downed("by the others"))
             try:
                 await trio.sleep_forever()
             finally:
