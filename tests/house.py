@@ -41,6 +41,8 @@ Sources = Mapping[str, str]
 RELATIVE_PRONOUN = re.compile(r"\b(who|whom|what|that|which)\b", re.IGNORECASE)
 WORD = re.compile(r"[A-Za-z][\w'-]*")
 PRIVATE = re.compile(r"_[A-Za-z]")
+OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+"""Public, by Python's documentation: a named tuple keeps all other names for its fields."""
 CONVERTING = ("casty/wire/codec/", "casty/schema/types.py", "casty/schema/fields.py")
 """Modules that turn values into what msgpack writes, and back, and say which types travel."""
 OWNED = ("Cell", "Kernel", "ClusterNode")
@@ -92,6 +94,16 @@ def classes_of_one_name(sources: Sources) -> list[str]:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(path)
     return [f"{name}: {', '.join(paths)}" for name, paths in sorted(homes.items()) if len(paths) > 1]
+
+
+def definitions_that_stand_twice(sources: Sources) -> list[str]:
+    """Return the top-level classes and functions that are the same in several modules, with those modules."""
+    homes: dict[str, list[str]] = {}
+    for path, source in sources.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef | FunctionNode):
+                homes.setdefault(f"{node.name}: {ast.dump(node)}", []).append(path)
+    return [f"{text.partition(':')[0]}: {', '.join(paths)}" for text, paths in homes.items() if len(paths) > 1]
 
 
 def import_circles(sources: Sources) -> list[list[str]]:
@@ -161,7 +173,7 @@ def reaches_into_privates(sources: Sources) -> int:
         for source in sources.values()
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Attribute) and PRIVATE.match(node.attr)
-        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        if node.attr not in OF_NAMED_TUPLES and ast.unparse(node.value) not in ("self", "cls", "super()")
     )
 
 

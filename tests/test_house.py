@@ -9,6 +9,7 @@ import pytest
 from house import (
     classes_of_one_name,
     converting_lines,
+    definitions_that_stand_twice,
     import_circles,
     in_files,
     outside_writers,
@@ -64,6 +65,17 @@ def test_a_class_name_in_two_modules_is_told_with_both() -> None:
     assert classes_of_one_name(sources) == ["A: a.py, b.py"]
 
 
+def test_a_copy_is_told_with_its_modules_and_a_namesake_is_none() -> None:
+    get = "class Get:\n    number: int\n"
+    sources = {
+        "a.py": get,
+        "b.py": f"x = 1\n\n\n{get}",
+        "c.py": "class Get:\n    text: str\n",
+        "d.py": "def get(): ...",
+    }
+    assert definitions_that_stand_twice(sources) == ["Get: a.py, b.py"]
+
+
 def test_lines_of_the_codec_and_of_types_are_those_that_convert() -> None:
     sources = {
         "casty/wire/codec/a.py": "1\n2\n",
@@ -84,6 +96,9 @@ def test_lines_of_the_codec_and_of_types_are_those_that_convert() -> None:
         ("self._peers.up", 0),
         ("node.__dict__", 0),
         ("node.peers", 0),
+        ("super()._peers", 0),
+        ("super().node._peers", 1),
+        ("node._replace(peers=1)", 0),
         ("_peers", 0),
     ],
 )

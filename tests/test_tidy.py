@@ -20,10 +20,12 @@ from house import (
     FunctionNode,
     classes_of_one_name,
     code_lines,
+    definitions_that_stand_twice,
     import_circles,
     modules_by_folder,
     outside_writers,
     pronouns_per_100_words,
+    reaches_into_privates,
     read,
     rooms_of,
     tracked,
@@ -50,6 +52,10 @@ CIRCLE_MODULES_MAX = 3
 may fall, and never rises above 4."""
 OUTSIDE_WRITERS_MAX = {"Cell": 1, "Kernel": 0, "ClusterNode": 0}
 """Modules that write attributes of a class of another. Who ends an actor writes those of its cell."""
+REACHES_MAX = 52
+"""Uses of private attributes by tests; they may only become fewer. `casty.testing.inspect` looks inside."""
+STANDING_ALONE = ("tests/benchmarks/", "tests/typing/")
+"""Programs and cases that are read, or run, by themselves: what they have in common they repeat."""
 MODULE_NAMES_OF_MANY_ROOMS = {"__init__.py", "__main__.py", "machine.py", "messages.py"}
 
 PRONOUNS_MAX = 2.6
@@ -380,6 +386,15 @@ def test_circles_of_imports_stay_small_and_in_one_room() -> None:
 def test_attributes_of_cell_kernel_and_node_are_written_by_their_owners() -> None:
     found = outside_writers(read(ROOT, "casty/*.py"))
     assert {name: len(paths) for name, paths in found.items()} == OUTSIDE_WRITERS_MAX, found
+
+
+def test_reaches_of_tests_into_privates_become_fewer() -> None:
+    assert reaches_into_privates(read(ROOT, "tests/*.py")) <= REACHES_MAX
+
+
+def test_what_tests_share_is_written_once() -> None:
+    tests = {path: text for path, text in read(ROOT, "tests/*.py").items() if not path.startswith(STANDING_ALONE)}
+    assert definitions_that_stand_twice(tests) == []
 
 
 HEADER = '"""Counts.\n\nOwns the count.\nKnows nothing of clocks.\n"""\nfrom __future__ import annotations\n'

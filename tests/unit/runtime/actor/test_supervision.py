@@ -34,6 +34,7 @@ from casty.runtime.events import (
     Terminated,
 )
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, spawn_system_actor
 from casty.testing.inspect import paths_of
 

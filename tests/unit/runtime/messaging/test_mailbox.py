@@ -18,6 +18,7 @@ from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.events import DeadLetter, EventStreamSubscribe, Publish
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.timers import ScheduleOnce
+from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
 
 DROP_NEW, DROP_OLDEST, REJECT, BACK_PRESSURE = MailboxOverflowStrategy
