@@ -213,7 +213,7 @@ BUGS = [
         "if True:",
     ),
     Bug("who has not heard of it counts", Founding.may_begin, "for node in state.seen)", "for node in state.members)"),
-    Bug("a seed founds at once", Joining, "if now - self._started_at < FORM_AFTER:", "if False:"),
+    Bug("a seed founds at once", Joining, "now - self._started_at < FORM_AFTER", "False"),
     Bug("any seed founds", Joining, "at < self.member.address and", "False and"),
     Bug("an answer counts for ever", Joining, "now - seed.answered_at < ANSWER_COUNTS", "True"),
 ]
