@@ -104,7 +104,7 @@ async def test_of_two_starts_at_once_one_fails_and_the_other_is_whole(autojump_c
             nursery.start_soon(start, a)
             nursery.start_soon(start, b)
         assert len(failed) == 1
-        assert kernel_of(system).on_spawn is not None
+        assert kernel_of(system).hooks.on_spawn is not None
         assert sum(network.listener_at(NodeAddress(name, 2551)) is not None for name in "ab") == 1
         await a.shutdown()
         await b.shutdown()
