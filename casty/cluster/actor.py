@@ -23,14 +23,15 @@ from casty.cluster.commands import (
     UnsubscribeTopology,
 )
 from casty.cluster.extensions import Extensions
+from casty.cluster.membership.availability import availability_behavior
 from casty.cluster.membership.heartbeat import heartbeat_behavior
 from casty.cluster.membership.topology import topology_behavior
 from casty.cluster.node import ClusterNode
 from casty.cluster.remoting.inbound import Inbound
 from casty.cluster.remoting.local_transport import LocalTransport
-from casty.config import Mailbox
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.protocol.effects import Rng
+from casty.protocol.failure_detector.heartbeat import HeartbeatSender
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, Start, WorkFinished
 from casty.protocol.membership.machine import Topology
 from casty.refs import ActorRef
@@ -42,9 +43,6 @@ from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.context import ActorContext
 from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import KEPT_SECONDS
-
-HEARTBEAT_MAILBOX = Mailbox(capacity=16_384)
-"""Peers fill it: beyond it their heartbeats are dropped, and the next ones count."""
 
 CLUSTER_PATH = "/_cluster"
 
@@ -97,7 +95,8 @@ def _spawn_subsystems(
     availability = availability_of(node.self_node, node.settings)
     return Subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology"),
-        ctx.spawn(heartbeat_behavior(node, availability), "_heartbeat", mailbox=HEARTBEAT_MAILBOX),
+        ctx.spawn(heartbeat_behavior(node, HeartbeatSender()), "_heartbeat"),
+        ctx.spawn(availability_behavior(node, availability), "_availability"),
     )
 
 
@@ -158,7 +157,7 @@ def _take(node: ClusterNode, extensions: Extensions, message: ClusterMessage) ->
         case ResolveNode() | SubscribeTopology() | UnsubscribeTopology() | GetClusterState():
             topology.tell(message)
         case GetSuspicions():
-            node.subsystems.heartbeat.tell(message)
+            node.subsystems.availability.tell(message)
         case GetClusterActor(name, reply_to):
             reply_to.tell(node.kernel.targets.get(f"{CLUSTER_PATH}/{name}"))
         case Leave(address):

@@ -8,6 +8,7 @@ from typing import Never, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.peer_queue import PeerReady
+from casty.protocol.failure_detector.heartbeat import SendHeartbeats
 from casty.protocol.failure_detector.monitor import AvailabilityEvent
 from casty.protocol.membership.inputs import TopologyEvent
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
@@ -155,8 +156,10 @@ ClusterCmd: TypeAlias = (
 
 
 TopologyQuery: TypeAlias = ResolveNode | SubscribeTopology | UnsubscribeTopology | GetClusterState
-HeartbeatCmd: TypeAlias = AvailabilityEvent | GetSuspicions
-"""Messages of the heartbeat actor."""
+HeartbeatCmd: TypeAlias = SendHeartbeats | PeerReady
+"""Everything that the heartbeat actor takes."""
+AvailabilityCmd: TypeAlias = AvailabilityEvent | PeerReady | GetSuspicions
+"""Everything that the availability actor takes."""
 TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerReady
 """Messages of the topology actor."""
 
@@ -167,3 +170,4 @@ class Subsystems:
 
     topology: ActorRef[TopologyCmd]
     heartbeat: ActorRef[HeartbeatCmd]
+    availability: ActorRef[AvailabilityCmd]

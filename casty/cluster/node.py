@@ -22,7 +22,7 @@ from casty.cluster.leases.serving import ServingLease
 from casty.cluster.membership.membership_status import MembershipStatus
 from casty.cluster.membership.seed_status import SeedStatus
 from casty.cluster.observability.cluster_metrics import ClusterMetrics
-from casty.cluster.peer_queue import PeerQueue, PeerReady
+from casty.cluster.peer_queue import PeerQueue
 from casty.cluster.remoting.open_asks import OpenAsks
 from casty.cluster.remoting.paused_sends import PausedSends
 from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
@@ -30,6 +30,8 @@ from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
 from casty.config import ClusterSettings
 from casty.errors import ActorStoppedError, CastyError, ConfigError, DecodeError, ProtocolError
+from casty.protocol.failure_detector.heartbeat import HeartbeatCame
+from casty.protocol.failure_detector.monitor import Heard
 from casty.protocol.gossip.state_pages import StateAssembler
 from casty.protocol.membership.inputs import Received
 from casty.protocol.membership.status import REPORT_TYPES
@@ -114,9 +116,7 @@ class ClusterNode:
         self.member = member
         self.self_node: UniqueAddress = member.unique
         self._own_node = (member.unique.address.host, member.unique.address.port, member.unique.incarnation)
-        self.system_name = system_name
-        self.settings = settings
-        self.transport = transport
+        self.system_name, self.settings, self.transport = system_name, settings, transport
         self.complaints = RateLimitedLog(logger, trio.current_time) if transport is None else transport.complaints
         """For log lines caused by frames of peers."""
         self.cluster_complaints = self.complaints.under(logger)
@@ -143,7 +143,9 @@ class ClusterNode:
         self.open_paths: OpenPaths = {path: dict(rules) for path, rules in OPEN_PATHS.items()}
         """Actors under ``/_`` open to other nodes, with their messages."""
         self.state_pages = StateAssembler()
-        self.topology_mail: PeerQueue[Received] = PeerQueue(self._ring_topology)
+        self.topology_mail: PeerQueue[Received] = PeerQueue(lambda mail: self.subsystems.topology.tell(mail))
+        self.heartbeat_mail: PeerQueue[HeartbeatCame] = PeerQueue(lambda mail: self.subsystems.heartbeat.tell(mail))
+        self.availability_mail: PeerQueue[Heard] = PeerQueue(lambda mail: self.subsystems.availability.tell(mail))
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
         """Longer frames travel in slices."""
         self.undelivered_frames = UndeliveredFrames(self._show_dead, self._count_dead)
@@ -249,9 +251,6 @@ class ClusterNode:
         if path.startswith("/_") and not path.startswith(ASK_PREFIX):
             return self.kernel.ref_for(CLOSED_PREFIX + path, uid)
         return self.kernel.ref_for(path, uid)
-
-    def _ring_topology(self, mail: PeerReady) -> None:
-        self.subsystems.topology.tell(mail)
 
     def knows(self, run: UniqueAddress) -> bool:
         """Whether this node has to do with a run: its address is a member's, or there is a link to it."""

@@ -49,16 +49,27 @@ class PeerQueue(Generic[L]):
         else:
             self.lost += 1
 
-    def take(self, mail: PeerReady) -> L:
-        """Return the peer's oldest letter, and ring again for the next one."""
+    def take(self, mail: PeerReady) -> L | None:
+        """Return the peer's oldest letter, and ring again for the next one; None where `take_all` has been here."""
         queue = self._letters[mail.peer]
-        letter, size = queue.popleft()
+        letter, size = queue.popleft() if queue else (None, 0)
         self._bytes[mail.peer] -= size
         if queue:
             self._ring(mail)
         else:
             del self._letters[mail.peer], self._bytes[mail.peer]
         return letter
+
+    def take_all(self) -> list[L]:
+        """Return all letters, those of each peer in their order; nobody rings again for what comes meanwhile.
+
+        The mails that are under way stay the only ones of their peers, and find what has come by then, or nothing.
+        """
+        letters = [letter for queue in self._letters.values() for letter, _ in queue]
+        for peer, queue in self._letters.items():
+            queue.clear()
+            self._bytes[peer] = 0
+        return letters
 
     @property
     def waiting(self) -> int:

@@ -81,6 +81,8 @@ class WatchDriver:
                 return machine.unwatch((watcher, ref))
             case PeerReady():
                 said = self._mail.take(event)
+                if said is None:
+                    return ()
                 try:
                     return machine.hear(said.peer, said.message, exists=self._exists(said.message))
                 except Exception as error:  # the boundary of one message of a peer, which must not end this node

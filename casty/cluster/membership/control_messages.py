@@ -8,9 +8,10 @@ from casty.address import UniqueAddress
 from casty.cluster.access import Sender
 from casty.cluster.control_registry import ControlRegistry, Deliver
 from casty.cluster.node import ClusterNode
+from casty.protocol.failure_detector.heartbeat import HeartbeatCame
 from casty.protocol.failure_detector.monitor import Heard
 from casty.protocol.membership.inputs import Received
-from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, LivenessMessage, ProbeAnswer, ProbeRequest
+from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ObservationMessage, ProbeAnswer, ProbeRequest
 from casty.protocol.messages.membership import (
     ExitingConfirmed,
     GossipDelta,
@@ -33,10 +34,12 @@ from casty.protocol.messages.membership import (
 from casty.wire.frame import Lane
 
 
-def add_liveness_messages(registry: ControlRegistry, heard: Deliver[LivenessMessage]) -> None:
+def add_liveness_messages(
+    registry: ControlRegistry, *, asked: Deliver[Heartbeat], heard: Deliver[ObservationMessage]
+) -> None:
     """Add what failure detectors say to each other."""
     # Answered whoever asks: the sender may know this node as a member before that is known here.
-    registry.add(Heartbeat, "casty.heartbeat", Lane.control, heard, sender=Sender.anyone)
+    registry.add(Heartbeat, "casty.heartbeat", Lane.control, asked, sender=Sender.anyone)
     registry.add(HeartbeatAck, "casty.heartbeat.ack", Lane.control, heard)
     registry.add(ProbeRequest, "casty.probe", Lane.control, heard)
     registry.add(ProbeAnswer, "casty.probe.ack", Lane.control, heard)
@@ -72,15 +75,20 @@ def add_topology_messages(
 
 
 def add_membership_messages(node: ClusterNode) -> None:
-    """Add both to the registry of a node, for its actors ``_heartbeat`` and ``_topology``."""
+    """Add both to the registry of a node, for its actors ``_heartbeat``, ``_availability`` and ``_topology``."""
 
-    def heard(peer: UniqueAddress, message: LivenessMessage, _: int) -> None:
-        node.subsystems.heartbeat.tell(Heard(peer, message))
-
-    add_liveness_messages(node.control, heard)
+    add_liveness_messages(node.control, asked=partial(_asked, node), heard=partial(_heard, node))
     add_topology_messages(
         node.control, partial(_received, node), answered=partial(_answered, node), paged=partial(_paged, node)
     )
+
+
+def _asked(node: ClusterNode, peer: UniqueAddress, message: Heartbeat, size: int) -> None:
+    node.heartbeat_mail.put(peer, HeartbeatCame(peer, message.sequence), size)
+
+
+def _heard(node: ClusterNode, peer: UniqueAddress, message: ObservationMessage, size: int) -> None:
+    node.availability_mail.put(peer, Heard(peer, message, node.kernel.now()), size)
 
 
 def _received(node: ClusterNode, peer: UniqueAddress, message: TopologyMessage, size: int) -> None:

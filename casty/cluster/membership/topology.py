@@ -125,7 +125,8 @@ class TopologyDriver:
         """Take a query or an event of the machine. A peer's impossible state changes nothing."""
         match event:
             case PeerReady():
-                return self._received(self._node.topology_mail.take(event), now)
+                letter = self._node.topology_mail.take(event)
+                return () if letter is None else self._received(letter, now)
             case ResolveNode():
                 return (NodeReply(event),)
             case GetClusterState():
@@ -187,7 +188,7 @@ class TopologyDriver:
             case MembersChanged(members):
                 if node.transport is not None:
                     node.transport.keep(member.unique for member in members)
-                node.subsystems.heartbeat.tell(watch_members(members))
+                node.subsystems.availability.tell(watch_members(members))
             case Forget(gone):
                 self._heard.pop(gone, None)
                 node.forget(gone)

@@ -104,7 +104,7 @@ class ClusterMetrics:
         self.unknown: Counter[str] = Counter()
         """Control messages unknown to this node, by at most `UNKNOWN_NAMES_MAX` names and `OTHER`."""
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
-        """Phi of each monitored node now; the heartbeat actor puts it here."""
+        """Phi of each monitored node now; the availability actor puts it here."""
 
     def note_sent(self, name: str, size: int) -> None:
         """Count a control message taken by the transport, by its name on the wire."""

@@ -56,7 +56,7 @@ async def report_frames(node: ClusterNode) -> bytes:
     """Return the frames of this node's report. AskTimeoutError when one of its actors does not answer."""
     ask, subsystems = node.system.ask, node.subsystems
     membership: Membership = await ask(subsystems.topology, GetMembership, timeout=ANSWER_TIMEOUT)
-    suspicions: Suspicions = await ask(subsystems.heartbeat, GetSuspicions, timeout=ANSWER_TIMEOUT)
+    suspicions: Suspicions = await ask(subsystems.availability, GetSuspicions, timeout=ANSWER_TIMEOUT)
     state, board = membership.state, node.board
     phase: Phase = "gone" if board.ended else "member" if board.joined else "joining"
     members = (

@@ -111,14 +111,14 @@ class Inbound:
         elif lane is Lane.control:
             self._node.state_pages.forget(peer)
             if not graceful:
-                self._node.subsystems.heartbeat.tell(LinkLost(peer))
+                self._node.subsystems.availability.tell(LinkLost(peer))
 
     def dial_failed(self, address: NodeAddress, lane: Lane, refused: bool, reason: str) -> None:
         """Pass on that nobody answered; messages for strangers do not wait for another attempt."""
         node = self._node
         node.contacts.failed(address, reason)
         if lane is Lane.control:
-            node.subsystems.heartbeat.tell(DialFailed(address, refused))
+            node.subsystems.availability.tell(DialFailed(address, refused))
         elif node.transport is not None and all(member.address != address for member in node.board.members):
             node.transport.give_up(address, f"no member is at {address}")
 
@@ -146,7 +146,7 @@ class Inbound:
         """Pass on the run answering at an address."""
         if node == self._node.self_node:
             return
-        self._node.subsystems.heartbeat.tell(RunSeen(node))
+        self._node.subsystems.availability.tell(RunSeen(node))
 
     def self_dialled(self, address: NodeAddress) -> None:
         """Pass on that an address leads back to this node."""

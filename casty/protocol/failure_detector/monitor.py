@@ -1,12 +1,14 @@
 """Which members this node accuses of not answering.
 
-Owns the heartbeats that this node sends, the failure detector, and the evidence of refused dials.
-It does not know what the cluster makes of an accusation (`reachability`, `downing`).
+Owns the ring, the numbers of heartbeats, the failure detector, the lateness of this node's loop, and the evidence of
+refused dials. It does not know how a heartbeat leaves this node (`heartbeat`, which it tells whom to ask) or what the
+cluster makes of an accusation (`reachability`, `downing`).
 
 How it works: each node monitors its successors on a ring of hashes, so that the number of
 heartbeats grows with the nodes and not with their square; whoever is accused takes nobody's place there.
 While some are joining the voters stand on a second ring, of their own.
-A silence is judged by phi; the time at
+A silence is judged by phi, and each answer counts from the time at which it came. However long it waits for this
+machine, nobody is accused for that: whoever drives the machine hands over what waits before a check. The time at
 which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others are asked
 whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused
 dials at least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at
@@ -23,13 +25,14 @@ from typing import assert_never
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
-from casty.protocol.effects import Dial, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.effects import Dial, Send, StartTimer, TimerFired
 from casty.protocol.failure_detector.flapping import Flapping
+from casty.protocol.failure_detector.heartbeat import SendHeartbeats
 from casty.protocol.failure_detector.indirect_probes import IndirectProbes
 from casty.protocol.failure_detector.local_health import LocalHealth
 from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.failure_detector.ring import successors
-from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, LivenessMessage, ProbeAnswer, ProbeRequest
+from casty.protocol.messages.liveness import HeartbeatAck, ObservationMessage, ProbeAnswer, ProbeRequest
 from casty.protocol.split_brain.downing import stable_after
 from casty.protocol.state.member import Member, MemberStatus
 
@@ -69,10 +72,12 @@ def watch_members(members: Sequence[Member]) -> WatchMembers:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Event: a message of the failure detection came from a node."""
+    """Event: a message for the failure detection came from a node."""
 
     sender: UniqueAddress
-    message: LivenessMessage
+    message: ObservationMessage
+    at: float | None = None
+    """When it came, by the clock of this node; None: it has not waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class MarkReachable:
 
 
 AvailabilityEvent = WatchMembers | Heard | LinkLost | DialFailed | RunSeen | TimerFired
-AvailabilityEffect = Send | SendIfUp | Dial | StartTimer | MarkUnreachable | MarkReachable
+AvailabilityEffect = Send | SendHeartbeats | Dial | StartTimer | MarkUnreachable | MarkReachable
 
 
 def is_availability_timer(key: str) -> bool:
@@ -162,8 +167,8 @@ class Availability:
         match event:
             case WatchMembers(members, voters):
                 return self._watch(members, voters, now)
-            case Heard(sender, message):
-                return self._heard(sender, message, now)
+            case Heard(sender, message, at):
+                return self._heard(sender, message, now if at is None else min(at, now), now)
             case LinkLost(node):
                 return [Dial(node.address)] if node in self.monitored else []
             case DialFailed(address, refused):
@@ -219,26 +224,26 @@ class Availability:
         self._suspected.difference_update(gone)
         return [*let_go, *self._beat(new), *self._plan_check(now)]
 
-    def _heard(self, sender: UniqueAddress, message: LivenessMessage, now: float) -> list[AvailabilityEffect]:
+    def _heard(
+        self, sender: UniqueAddress, message: ObservationMessage, at: float, now: float
+    ) -> list[AvailabilityEffect]:
         match message:
-            case Heartbeat(sequence):
-                return [SendIfUp(sender, HeartbeatAck(sequence))]
             case HeartbeatAck(sequence):
-                return [*self._probes.acked(sender, sequence), *self._acked(sender, now)]
+                return [*self._probes.acked(sender, sequence), *self._acked(sender, at, now)]
             case ProbeRequest():
                 return [*self._asked(sender, message, now)]
             case ProbeAnswer():
-                self._probes.answered(sender, message, now)
+                self._probes.answered(sender, message, at)
                 return []
             case _ as never:
                 assert_never(never)
 
-    def _acked(self, sender: UniqueAddress, now: float) -> list[AvailabilityEffect]:
+    def _acked(self, sender: UniqueAddress, at: float, now: float) -> list[AvailabilityEffect]:
         if sender not in self.monitored:
             return []
-        was_silent = sender in self.accused and now >= self._too_silent_at(sender)
-        self.detector.heartbeat(sender, now)
-        self._heard_at[sender] = now
+        was_silent = sender in self.accused and at >= self._too_silent_at(sender)
+        self.detector.heartbeat(sender, max(at, self.detector.last_heard(sender)))
+        self._heard_at[sender] = at
         self._probes.ended(sender)
         self._refused_at.pop(sender.address, None)
         is_doubted = sender in self._suspected
@@ -247,7 +252,7 @@ class Availability:
             return [MarkReachable(sender)] if is_doubted else []
         steady_for = stable_after(len(self._members)) if self.stable_after is None else self.stable_after
         was_held = self._flapping.is_held(sender)
-        if not self._flapping.answered(sender, now, was_silent=was_silent, steady_for=steady_for):
+        if not self._flapping.answered(sender, at, was_silent=was_silent, steady_for=steady_for):
             return [] if was_held else [MarkUnreachable((sender,), steady_for + HELD_LONGER)]
         self.accused.discard(sender)
         return [MarkReachable(sender), *self._plan_check(now)]
@@ -282,9 +287,9 @@ class Availability:
             return self._check(now)
         return [Dial(node.address) for node in self.monitored if key == REDIAL + str(node.address)]
 
-    def _beat(self, nodes: Sequence[UniqueAddress]) -> list[SendIfUp]:
+    def _beat(self, nodes: Sequence[UniqueAddress]) -> list[SendHeartbeats]:
         self._sequence += 1
-        return [SendIfUp(node, Heartbeat(self._sequence)) for node in nodes]
+        return [SendHeartbeats(tuple(nodes), self._sequence)] if nodes else []
 
     def _late(self, now: float) -> list[UniqueAddress]:
         """Return those whose last answer is overdue: they are asked twice as often, in case one was lost."""

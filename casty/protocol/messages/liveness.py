@@ -37,4 +37,6 @@ class ProbeAnswer:
     heard_ago: float
 
 
-LivenessMessage = Heartbeat | HeartbeatAck | ProbeRequest | ProbeAnswer
+ObservationMessage = HeartbeatAck | ProbeRequest | ProbeAnswer
+"""What the failure detection judges by; a `Heartbeat` asks for an answer and for nothing else."""
+LivenessMessage = Heartbeat | ObservationMessage

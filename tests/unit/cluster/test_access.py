@@ -66,8 +66,8 @@ STRANGER = run_of("stranger")
 
 
 def waiting(system) -> int:
-    death_watch = system.cluster._extensions.all[1]
-    return node_of(system).topology_mail.waiting + death_watch.mail.waiting
+    death_watch, node = system.cluster._extensions.all[1], node_of(system)
+    return sum(mail.waiting for mail in (node.topology_mail, node.availability_mail, death_watch.mail))
 
 
 def envelope(name: str, field: str, place: tuple[object, ...]) -> bytes:

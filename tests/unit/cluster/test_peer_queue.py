@@ -19,7 +19,8 @@ def box() -> tuple[PeerQueue[str], list[PeerReady]]:
 def read(letters: PeerQueue[str], mails: list[PeerReady]) -> list[str]:
     found: list[str] = []
     while mails:
-        found.append(letters.take(mails.pop(0)))
+        letter = letters.take(mails.pop(0))
+        found += [] if letter is None else [letter]
     return found
 
 
@@ -51,18 +52,32 @@ def test_letters_are_bounded_by_their_size_but_the_first_is_always_taken() -> No
     assert read(letters, mails) == ["again"]
 
 
-@given(st.lists(st.sampled_from(["put a", "put b", "take"]), max_size=40))
+def test_all_that_waits_can_be_taken_at_once_and_the_mails_under_way_find_what_came_since() -> None:
+    letters, mails = box()
+    for peer, text in ((A, "a1"), (B, "b1"), (A, "a2")):
+        letters.put(peer, text, 1)
+    assert letters.take_all() == ["a1", "a2", "b1"]
+    letters.put(B, "b2", LETTER_BYTES_MAX)
+    assert mails == [PeerReady(A), PeerReady(B)]
+    assert read(letters, mails) == ["b2"]
+    letters.put(A, "a3", 1)
+    assert mails == [PeerReady(A)]
+
+
+@given(st.lists(st.sampled_from(["put a", "put b", "take", "take all"]), max_size=40))
 def test_there_is_one_mail_for_each_peer_with_letters(steps: list[str]) -> None:
     letters, mails = box()
     given_out: list[str] = []
     for number, step in enumerate(steps):
         if step == "take":
             if mails:
-                given_out.append(letters.take(mails.pop(0)))
+                given_out += read(letters, [mails.pop(0)])
+        elif step == "take all":
+            given_out += letters.take_all()
         else:
             letters.put(A if step == "put a" else B, f"{step[-1]}{number}", 1)
         assert len({mail.peer for mail in mails}) == len(mails)
     given_out += read(letters, mails)
-    sent = [f"{step[-1]}{number}" for number, step in enumerate(steps) if step != "take"]
+    sent = [f"{step[-1]}{number}" for number, step in enumerate(steps) if step.startswith("put")]
     for peer in "ab":
         assert [text for text in given_out if text[0] == peer] == [text for text in sent if text[0] == peer]

@@ -1,7 +1,8 @@
 """A cluster of machines on a heap of events: no Trio, no sockets, virtual time, one seed.
 
-Owns the simulated nodes, their clock and the network between them. Each run of a node is the real
-`Topology` and `Availability` machine; this module only performs their effects. Faults are methods:
+Owns the simulated nodes, their clock, the network between them, and the time that one task of a node takes to get
+what another one hands it. Each run of a node is the real `Topology`, `Availability` and `HeartbeatSender` machine;
+this module only performs their effects. Faults are methods:
 `crash`, `cut`, `heal`, `pause`, `resume`, `skew`; loss and delay are fields. The same seed and the
 same calls give the same history.
 """
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar, cast
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.failure_detector.heartbeat import HeartbeatCame, HeartbeatEvent, SendHeartbeats
 from casty.protocol.failure_detector.monitor import (
+    CHECK,
     Availability,
     AvailabilityEvent,
     DialFailed,
@@ -48,7 +53,7 @@ from casty.protocol.membership.inputs import (
 from casty.protocol.membership.leaving import AskedToLeave
 from casty.protocol.membership.machine import Topology
 from casty.protocol.membership.view import Forget, MembersChanged, SnapshotChanged
-from casty.protocol.messages.liveness import LivenessMessage
+from casty.protocol.messages.liveness import Heartbeat, ObservationMessage
 from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.member import Member, MemberStatus
@@ -60,6 +65,10 @@ from casty.testing.simulation.model.trace import Fact, Trace
 
 DIAL_TIMEOUT = 5.0
 PORT = 2551
+AVAILABILITY, HEARTBEAT = "availability", "heartbeat"
+"""The tasks of a run that something can wait for."""
+
+E = TypeVar("E")
 
 Action = Callable[..., None]
 Tap = Callable[[Run, UniqueAddress, object], None]
@@ -109,6 +118,9 @@ class ModelCluster(Network):
         """Monotonic clocks of new runs differ by up to so many seconds, as those of machines do."""
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
+        self.handover_max: dict[str, float] = {}
+        """Longest time, in seconds, until a task of a run takes what another one of the run, or its links, hand it; by
+        the name of the task, drawn for each event, in their order. One that is not named here takes it at once."""
         self.trace: Trace | None = None
         """Where each thing that happens is noted; None notes nothing."""
         self.taps: Taps = Taps()
@@ -139,6 +151,7 @@ class ModelCluster(Network):
         """Longest time after which the lease answers, in seconds; drawn for each claim."""
         self.lease_answers: list[tuple[Run, LeaseAnswered]] = []
         """What the lease has answered so far, and who was told."""
+        self._handovers = random.Random(seed)  # of its own: what is drawn of the network stays the same
         self._heap: list[Due] = []
         self._sequence = 0
         self._texts: dict[UniqueAddress, str] = {}
@@ -176,7 +189,7 @@ class ModelCluster(Network):
         rng = random.Random(self.rng.getrandbits(64))
         asked = tuple(seeds)
         topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in asked), self.settings, rng, last)
-        run = Run(name, node, topology, self.availability(node), asked, self.now)
+        run = Run(name, node, topology, self.availability(node), seeds=asked, started_at=self.now)
         if self.clock_spread:
             run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
         run.last = last
@@ -376,6 +389,30 @@ class ModelCluster(Network):
     def _judge(self, run: Run, event: AvailabilityEvent) -> None:
         self._perform(run, run.availability.handle(event, run.clock(self.now)))
 
+    def _beat(self, run: Run, event: HeartbeatEvent) -> None:
+        self._perform(run, run.heartbeat.handle(event, run.clock(self.now)))
+
+    def _hand(self, run: Run, task: str, take: Callable[[Run, E], None], event: E) -> None:
+        """Have a task of a run take an event, behind what waits for it."""
+        if task not in self.handover_max:
+            take(run, event)
+            return
+        at = self.now + self.handover_max[task] * self._handovers.random()
+        due = run.inbox_due[task] = max(at, run.inbox_due.get(task, 0.0))
+        run.inboxes.setdefault(task, deque()).append(event)
+        self._at(due - self.now, run, self._take, run, task, take)
+
+    def _take(self, run: Run, task: str, take: Callable[[Run, object], None]) -> None:
+        if run.inboxes[task]:  # a check may have taken it already
+            take(run, run.inboxes[task].popleft())
+
+    def _check(self, run: Run) -> None:
+        """Let the failure detection check, after it has taken the answers that wait for it: as its driver does."""
+        waiting = run.inboxes.get(AVAILABILITY)
+        while waiting:
+            self._judge(run, cast(AvailabilityEvent, waiting.popleft()))
+        self._judge(run, TimerFired(CHECK))
+
     def _perform(self, run: Run, effects: Sequence[object]) -> None:
         listening = self.taps.performed_of
         for effect in effects:
@@ -386,6 +423,8 @@ class ModelCluster(Network):
                     self._send(run, effect.to, effect.message)
                 case StartTimer(key, delay):
                     self._start_timer(run, key, delay)
+                case SendHeartbeats():
+                    self._hand(run, HEARTBEAT, self._beat, effect)
                 case Dial(address):
                     self._dial(run, address)
                 case VerifyAddress():
@@ -476,8 +515,10 @@ class ModelCluster(Network):
         run.known[sender] = self.now
         if is_new and self.runs[sender.address.host].node == sender:  # a run that has ended makes no connection
             self._judge(run, RunSeen(sender))
-        if isinstance(message, LivenessMessage):
-            self._judge(run, Heard(sender, message))
+        if isinstance(message, Heartbeat):
+            self._hand(run, HEARTBEAT, self._beat, HeartbeatCame(sender, message.sequence))
+        elif isinstance(message, ObservationMessage):
+            self._hand(run, AVAILABILITY, self._judge, Heard(sender, message, run.clock(self.now)))
         else:
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
 
@@ -516,7 +557,9 @@ class ModelCluster(Network):
     def _fire(self, run: Run, key: str, generation: int) -> None:
         if run.timers.get(key) == generation:
             del run.timers[key]
-            if is_availability_timer(key):
+            if key == CHECK:
+                self._check(run)
+            elif is_availability_timer(key):
                 self._judge(run, TimerFired(key))
             else:
                 self.tell(run, TimerFired(key))

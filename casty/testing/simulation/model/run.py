@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
+from casty.protocol.failure_detector.heartbeat import HeartbeatSender
 from casty.protocol.failure_detector.monitor import Availability
 from casty.protocol.membership.machine import Topology
 from casty.protocol.state.cluster_state import TopologySnapshot
@@ -26,6 +28,8 @@ class Run:
     """The membership machine."""
     availability: Availability
     """The failure detection."""
+    heartbeat: HeartbeatSender = HeartbeatSender()
+    """What answers heartbeats, and sends those of the failure detection."""
     seeds: tuple[str, ...] = ()
     """The nodes that it asks for entry."""
     started_at: float = 0.0
@@ -52,6 +56,10 @@ class Run:
     """Runs that it has had a message of, and when it took the last one."""
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
     """What waits until it goes on."""
+    inboxes: dict[str, deque[object]] = field(default_factory=lambda: dict[str, "deque[object]"]())
+    """What waits for one of its tasks, by the name of the task."""
+    inbox_due: dict[str, float] = field(default_factory=lambda: dict[str, float]())
+    """When the last of it is taken."""
     timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
     """Timers that are set, by key."""
     serving_until: float = -math.inf
@@ -66,6 +74,11 @@ class Run:
     """What its clock shows at time 0."""
     clock_rate: float = 1.0
     """Seconds of its clock for each second of time."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether one of its tasks has something to take from another, or of what has come."""
+        return any(self.inboxes.values())
 
     @property
     def statuses(self) -> Facts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from casty.protocol.effects import Dial, SendIfUp, StartTimer, TimerFired
+from casty.protocol.effects import Dial, StartTimer, TimerFired
+from casty.protocol.failure_detector.heartbeat import SendHeartbeats
 from casty.protocol.failure_detector.local_health import STALL_FORGIVEN_MAX
 from casty.protocol.failure_detector.monitor import (
     CHECK,
@@ -19,7 +20,7 @@ from casty.protocol.failure_detector.monitor import (
     WatchMembers,
 )
 from casty.protocol.failure_detector.ring import successors
-from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck
+from casty.protocol.messages.liveness import HeartbeatAck
 from casty.testing.samples import address, run_of
 
 A, B, C, D = (run_of(name) for name in "abcd")
@@ -80,7 +81,7 @@ def test_next_on_the_ring_is_watched_too_while_another_is_accused() -> None:
     assert machine.monitored == around[:2]
     effects = machine.handle(RunSeen(run_of(around[0].address.host, 999)), 1.0)
     assert machine.monitored == [around[1], around[2], around[0]]
-    assert SendIfUp(around[2], Heartbeat(2)) in effects
+    assert SendHeartbeats((around[2],), 2) in effects
     machine.handle(Heard(around[0], HeartbeatAck(1)), 2.0)
     assert machine.monitored == around[:2]
 
@@ -133,13 +134,9 @@ def test_successors_go_round_the_ring_and_leave_oneself_out() -> None:
 def test_watched_members_get_a_heartbeat_at_once_and_then_on_each_tick() -> None:
     machine = Availability(A)
     first = machine.handle(WatchMembers((A, B)), 0.0)
-    assert SendIfUp(B, Heartbeat(1)) in first
+    assert SendHeartbeats((B,), 1) in first
     assert StartTimer(HEARTBEAT, 0.0) in first
-    assert SendIfUp(B, Heartbeat(2)) in machine.handle(TimerFired(HEARTBEAT), 0.0)
-
-
-def test_heartbeat_is_answered_even_to_a_stranger() -> None:
-    assert watching("b").handle(Heard(C, Heartbeat(9)), 1.0) == [SendIfUp(C, HeartbeatAck(9))]
+    assert SendHeartbeats((B,), 2) in machine.handle(TimerFired(HEARTBEAT), 0.0)
 
 
 def test_silent_node_is_accused_once() -> None:
@@ -263,6 +260,39 @@ def test_late_answers_are_asked_for_twice_as_often_until_they_come() -> None:
     assert StartTimer(REPEAT, 0.25) not in machine.handle(TimerFired(HEARTBEAT), 0.5)
     assert StartTimer(REPEAT, 0.25) in machine.handle(TimerFired(HEARTBEAT), 1.0)
     (beat,) = machine.handle(TimerFired(REPEAT), 1.25)
-    assert beat == SendIfUp(B, Heartbeat(4))
+    assert beat == SendHeartbeats((B,), 4)
     machine.handle(Heard(B, HeartbeatAck(4)), 1.3)
     assert machine.handle(TimerFired(REPEAT), 1.75) == []
+
+
+def answering(machine: Availability, until: float, *, heard: bool = True) -> None:
+    """Let every monitored member answer twice a second, and the machine know of it at once, or not."""
+    for beat in range(int(until / 0.5) + 1):
+        machine.handle(TimerFired(HEARTBEAT), beat * 0.5)
+        if heard:
+            for node in list(machine.monitored):
+                machine.handle(Heard(node, HeartbeatAck(beat)), beat * 0.5)
+
+
+def test_answer_that_has_waited_counts_from_the_time_at_which_it_came() -> None:
+    prompt, late = watching("b"), watching("b")
+    answering(prompt, 10.0)
+    answering(late, 10.0, heard=False)
+    for beat in range(21):
+        late.handle(Heard(B, HeartbeatAck(beat), beat * 0.5), 10.0)
+    assert late.detector.last_heard(B) == prompt.detector.last_heard(B) == 10.0
+    for seconds in (10.5, 13.0):
+        assert late.suspicion(B, seconds) == prompt.suspicion(B, seconds)
+
+
+def test_answer_that_came_before_a_member_was_watched_takes_no_time_from_it() -> None:
+    machine = Availability(A)
+    machine.handle(WatchMembers((A, B)), 5.0)
+    machine.handle(Heard(B, HeartbeatAck(1), 4.0), 5.1)
+    assert machine.detector.last_heard(B) == 5.0
+
+
+def test_answer_says_nothing_of_a_time_that_has_not_come() -> None:
+    machine = watching("b")
+    machine.handle(Heard(B, HeartbeatAck(1), 9.0), 2.0)
+    assert machine.detector.last_heard(B) == 2.0
