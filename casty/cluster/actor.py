@@ -24,12 +24,13 @@ from casty.cluster.commands import (
 )
 from casty.cluster.extensions import Extensions
 from casty.cluster.membership.availability import availability_behavior
+from casty.cluster.membership.gossip import gossip_behavior
 from casty.cluster.membership.heartbeat import heartbeat_behavior
 from casty.cluster.membership.topology import topology_behavior
 from casty.cluster.node import ClusterNode
 from casty.cluster.remoting.inbound import Inbound
 from casty.cluster.remoting.local_transport import LocalTransport
-from casty.protocol.assembly import availability_of, topology_settings
+from casty.protocol.assembly import availability_of, dissemination_of, topology_settings
 from casty.protocol.effects import Rng
 from casty.protocol.failure_detector.heartbeat import HeartbeatSender
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, Start, WorkFinished
@@ -91,10 +92,13 @@ def _begin(
 def _spawn_subsystems(
     ctx: ActorContext[ClusterMessage], node: ClusterNode, seeds: tuple[NodeAddress, ...], rng: Rng
 ) -> Subsystems:
-    machine = Topology(node.member, seeds, topology_settings(node.settings, node.lease_id), rng, node.last)
+    settings = topology_settings(node.settings, node.lease_id)
+    machine = Topology(node.member, seeds, settings, rng, node.last)
+    gossip = dissemination_of(node.self_node, settings, rng)
     availability = availability_of(node.self_node, node.settings)
     return Subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology"),
+        ctx.spawn(gossip_behavior(node, gossip), "_gossip"),
         ctx.spawn(heartbeat_behavior(node, HeartbeatSender()), "_heartbeat"),
         ctx.spawn(availability_behavior(node, availability), "_availability"),
     )

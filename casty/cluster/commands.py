@@ -10,6 +10,7 @@ from casty.address import NodeAddress, NodeId, UniqueAddress
 from casty.cluster.peer_queue import PeerReady
 from casty.protocol.failure_detector.heartbeat import SendHeartbeats
 from casty.protocol.failure_detector.monitor import AvailabilityEvent
+from casty.protocol.gossip.handover import GossipEvent
 from casty.protocol.membership.inputs import TopologyEvent
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.state.member import Member
@@ -160,6 +161,8 @@ HeartbeatCmd: TypeAlias = SendHeartbeats | PeerReady
 """Everything that the heartbeat actor takes."""
 AvailabilityCmd: TypeAlias = AvailabilityEvent | PeerReady | GetSuspicions
 """Everything that the availability actor takes."""
+GossipCmd: TypeAlias = GossipEvent | PeerReady
+"""Everything that the gossip actor takes."""
 TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerReady
 """Messages of the topology actor."""
 
@@ -169,5 +172,6 @@ class Subsystems:
     """Actors under the cluster actor on every node; all others are of extensions."""
 
     topology: ActorRef[TopologyCmd]
+    gossip: ActorRef[GossipCmd]
     heartbeat: ActorRef[HeartbeatCmd]
     availability: ActorRef[AvailabilityCmd]

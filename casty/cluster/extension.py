@@ -33,7 +33,7 @@ M = TypeVar("M")
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 RESERVED_TABLES: Final = frozenset({"node", "cluster", "actors"})
 """Tables of a ``casty.toml`` reserved for the library."""
-RESERVED_ACTORS: Final = frozenset({"_topology", "_heartbeat", "_peers"})
+RESERVED_ACTORS: Final = frozenset({"_topology", "_gossip", "_heartbeat", "_availability", "_peers"})
 """Actors under ``_cluster`` on every node."""
 
 LaneName = Literal["control", "ordinary"]

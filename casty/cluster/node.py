@@ -32,9 +32,11 @@ from casty.config import ClusterSettings
 from casty.errors import ActorStoppedError, CastyError, ConfigError, DecodeError, ProtocolError
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame
 from casty.protocol.failure_detector.monitor import Heard
-from casty.protocol.gossip.state_pages import StateAssembler
+from casty.protocol.gossip.handover import GossipCame
+from casty.protocol.gossip.state_pages import StateAssembler, StateCutter
 from casty.protocol.membership.inputs import Received
 from casty.protocol.membership.status import REPORT_TYPES
+from casty.protocol.messages.membership import GossipState
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.registry import ServiceEntry
@@ -135,15 +137,15 @@ class ClusterNode:
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         self.control = ControlRegistry(self.control_codec)
-        """Control messages between nodes; the rooms of the cluster add theirs before the transport runs."""
-        for report_type, name in REPORT_TYPES.items():
-            self.control_codec.register(report_type, name=name)
-        for public_type in REMOTE_TYPES:
-            self.codec.register(public_type)
+        """What nodes say to each other; the rooms of the cluster add to it before the transport runs."""
+        self._register_types()
         self.open_paths: OpenPaths = {path: dict(rules) for path, rules in OPEN_PATHS.items()}
-        """Actors under ``/_`` open to other nodes, with their messages."""
-        self.state_pages = StateAssembler()
+        """Actors under ``/_`` that other nodes may send to, and what."""
+        self.gossip_heard: dict[UniqueAddress, float] = {}
+        """When a member has said something of the cluster last; it goes when the member is removed."""
+        self._state_cutter, self.state_pages = StateCutter(), StateAssembler()
         self.topology_mail: PeerQueue[Received] = PeerQueue(lambda mail: self.subsystems.topology.tell(mail))
+        self.gossip_mail: PeerQueue[GossipCame] = PeerQueue(lambda mail: self.subsystems.gossip.tell(mail))
         self.heartbeat_mail: PeerQueue[HeartbeatCame] = PeerQueue(lambda mail: self.subsystems.heartbeat.tell(mail))
         self.availability_mail: PeerQueue[Heard] = PeerQueue(lambda mail: self.subsystems.availability.tell(mail))
         self.frame_bytes_max = limits.frame_bytes_max + LENGTH_BYTES
@@ -181,6 +183,13 @@ class ClusterNode:
     def begin_leave(self) -> None:
         """Take note that the actors of the cluster end from now on because they are to."""
         self.is_leaving = True
+
+    def _register_types(self) -> None:
+        """Let the codecs know what a node says beside control messages: reports, and what ``_cluster`` takes."""
+        for report_type, name in REPORT_TYPES.items():
+            self.control_codec.register(report_type, name=name)
+        for public_type in REMOTE_TYPES:
+            self.codec.register(public_type)
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""
@@ -310,6 +319,11 @@ class ClusterNode:
         if is_taken:
             self.cluster_metrics.note_sent(entry.wire_name, len(frame))
         return is_taken
+
+    def send_state(self, to: UniqueAddress, state: GossipState) -> None:
+        """Hand a whole state to the transport, in pages where it is too large for one frame."""
+        for message in self._state_cutter.messages(state):
+            self.send_control(to, message)
 
     def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:
         """Have the transport try to connect a lane."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from casty.address import UniqueAddress
 from casty.config import ClusterSettings
+from casty.protocol.effects import Rng
 from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.gossip.machine import Dissemination
 from casty.protocol.membership.inputs import TopologySettings
 from casty.protocol.split_brain.strategies import strategy_of
 
@@ -25,6 +27,11 @@ def topology_settings(settings: ClusterSettings, lease: str = "") -> TopologySet
         leave_timeout=settings.leave_timeout,
         allow_new_cluster=settings.allow_new_cluster,
     )
+
+
+def dissemination_of(self_node: UniqueAddress, settings: TopologySettings, rng: Rng) -> Dissemination:
+    """Return the gossip of a node with that membership."""
+    return Dissemination(self_node, settings.gossip_interval, settings.gossip_fanout, rng)
 
 
 def availability_of(self_node: UniqueAddress, settings: ClusterSettings) -> Availability:

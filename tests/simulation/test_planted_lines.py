@@ -16,7 +16,9 @@ from planting import SEEDS_MAX, Bug, found_at, report
 from casty.protocol.failure_detector.flapping import Flapping
 from casty.protocol.failure_detector.local_health import LocalHealth
 from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.gossip import receive
 from casty.protocol.gossip.anti_entropy import AntiEntropy
+from casty.protocol.gossip.machine import Dissemination
 from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.membership import admission, leaving
 from casty.protocol.membership.machine import Topology
@@ -203,7 +205,35 @@ BUGS = [
     # receiving
     Bug("who has seen a version is forgotten", GossipReceiver, "outcome.state.seen_by_all(seen)", "outcome.state"),
     Bug("a newer version counts as another", Gossip.relation_of, "if other_covers:", "if False:", partition_scenario),
-    Bug("a leader is not told who has seen it", AntiEntropy.taken, "[sender, leader]", "[sender]", partition_scenario),
+    Bug(
+        "a leader is not told who has seen it",
+        receive.acknowledgements,
+        "[sender, leader]",
+        "[sender]",
+        partition_scenario,
+    ),
+    # what was published, and what gossip makes of it
+    Bug(
+        "a version is acknowledged before it is published",
+        Topology._exchanged,
+        "[*self._publish(is_spread=outcome.taken), *outcome.effects]",
+        "[*outcome.effects, *self._publish(is_spread=outcome.taken)]",
+    ),
+    Bug(
+        "gossip acknowledges what only its peer has",
+        Dissemination._versions,
+        "effects: list[Send | HandOver] = []",
+        "effects = [Send(sender, GossipSeen(0, Gossip(0, version=theirs).version_digest, message.seen))]",
+    ),
+    Bug("who is welcomed has not seen it", Topology._received, "[*self._publish(), Send(", "[Send(", VISITS),
+    Bug("gossip keeps to itself who has seen what", Dissemination._same, "[*told, *(", "[*("),
+    Bug(
+        "who gives itself up says nothing",
+        leaving.own_sentence,
+        "for node in told",
+        "for node in ()",
+        partition_scenario,
+    ),
     # letting in
     Bug("nobody is dialled", admission.judge, "verify=member.status in _SETTLED)", "verify=False)"),
     Bug("who was replaced stays", admission.answered_at, "if found == joiner:", "if False:"),

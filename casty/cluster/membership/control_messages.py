@@ -10,9 +10,11 @@ from casty.cluster.control_registry import ControlRegistry, Deliver
 from casty.cluster.node import ClusterNode
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame
 from casty.protocol.failure_detector.monitor import Heard
+from casty.protocol.gossip.handover import GossipCame
 from casty.protocol.membership.inputs import Received
 from casty.protocol.messages.liveness import Heartbeat, HeartbeatAck, ObservationMessage, ProbeAnswer, ProbeRequest
 from casty.protocol.messages.membership import (
+    AntiEntropyMessage,
     ExitingConfirmed,
     GossipDelta,
     GossipDigest,
@@ -49,6 +51,7 @@ def add_topology_messages(
     registry: ControlRegistry,
     received: Deliver[TopologyMessage],
     *,
+    compared: Deliver[AntiEntropyMessage],
     answered: Deliver[JoinAnswer],
     paged: Deliver[StatePage],
 ) -> None:
@@ -61,13 +64,13 @@ def add_topology_messages(
     add(GossipState, "casty.gossip.state", lane, received, sender=anyone)
     add(GossipDelta, "casty.gossip.delta", lane, received, sender=anyone)
     add(GossipSeen, "casty.gossip.seen", lane, received, sender=anyone)
-    add(GossipDigest, "casty.gossip.digest", lane, received, sender=anyone)
-    add(GossipVersions, "casty.gossip.versions", lane, received, sender=anyone)
+    add(GossipDigest, "casty.gossip.digest", lane, compared, sender=anyone)
+    add(GossipVersions, "casty.gossip.versions", lane, compared, sender=anyone)
     add(StandingQuestion, "casty.standing.question", lane, received, sender=anyone)
     add(JoinAnswer, "casty.join.answer", lane, answered, sender=anyone)
     # Kept until the last one has come.
     add(StatePage, "casty.gossip.page", lane, paged, sender=Sender.inviter)
-    add(RegistrySlots, "casty.registry.slots", lane, received)
+    add(RegistrySlots, "casty.registry.slots", lane, compared)
     add(ServingRequest, "casty.lease.request", lane, received)
     add(ServingGrant, "casty.lease.grant", lane, received)
     add(StandingAnswer, "casty.standing.answer", lane, received)
@@ -75,11 +78,15 @@ def add_topology_messages(
 
 
 def add_membership_messages(node: ClusterNode) -> None:
-    """Add both to the registry of a node, for its actors ``_heartbeat``, ``_availability`` and ``_topology``."""
+    """Add both to the registry of a node, for the actors that own what they say."""
 
     add_liveness_messages(node.control, asked=partial(_asked, node), heard=partial(_heard, node))
     add_topology_messages(
-        node.control, partial(_received, node), answered=partial(_answered, node), paged=partial(_paged, node)
+        node.control,
+        partial(_received, node),
+        compared=partial(_compared, node),
+        answered=partial(_answered, node),
+        paged=partial(_paged, node),
     )
 
 
@@ -93,6 +100,10 @@ def _heard(node: ClusterNode, peer: UniqueAddress, message: ObservationMessage, 
 
 def _received(node: ClusterNode, peer: UniqueAddress, message: TopologyMessage, size: int) -> None:
     node.topology_mail.put(peer, Received(peer, message), size)
+
+
+def _compared(node: ClusterNode, peer: UniqueAddress, message: AntiEntropyMessage, size: int) -> None:
+    node.gossip_mail.put(peer, GossipCame(peer, message), size)
 
 
 def _answered(node: ClusterNode, peer: UniqueAddress, message: JoinAnswer, size: int) -> None:

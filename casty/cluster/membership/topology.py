@@ -28,7 +28,7 @@ from casty.cluster.peer_queue import PeerReady
 from casty.errors import JoinRefused, NodeDowned, ProtocolError
 from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import watch_members
-from casty.protocol.gossip.state_pages import StateCutter
+from casty.protocol.gossip.handover import SeenOfOther, SendLacking, SendVersions, StatePublished, StopGossip
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.inputs import (
     AddressAnswered,
@@ -41,7 +41,7 @@ from casty.protocol.membership.inputs import (
     WorkFinished,
 )
 from casty.protocol.membership.leaving import AskedToLeave
-from casty.protocol.membership.machine import GOSSIP, Topology
+from casty.protocol.membership.machine import Topology
 from casty.protocol.membership.view import Forget, MembersChanged, SnapshotChanged
 from casty.protocol.messages.membership import GossipState
 from casty.protocol.split_brain.resolver import AcquireLease
@@ -60,8 +60,6 @@ from casty.runtime.system.system import fail_system
 from casty.schema.names import printable
 
 SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Severity.error: logging.ERROR}
-
-GOSSIP_ROUND = TimerFired(GOSSIP)
 
 AFTER_DOWN = "its actors were stopped; when it starts again, it joins as a new one"
 
@@ -116,9 +114,7 @@ class TopologyDriver:
         self._machine = machine
         self._ctx = ctx
         self._subscribers = Subscribers(node, ctx, self._snapshot)
-        self._cutter = StateCutter()
         self._verifying: set[UniqueAddress] = set()
-        self._heard: dict[UniqueAddress, float] = {}
         node.welcome_if(machine.joining.may_welcome)
 
     def handle(self, event: TopologyCmd | Terminated, now: float) -> Sequence[Effect]:
@@ -140,14 +136,13 @@ class TopologyDriver:
             case Terminated(ref):
                 self._drop(ref)
             case _:
-                self._node.cluster_metrics.gossip_rounds += event == GOSSIP_ROUND
                 return self._machine.handle(event, now)
         return ()
 
     def _received(self, letter: Received, now: float) -> Sequence[Effect]:
         """Take what a peer says."""
         if self._machine.state is not None and letter.sender in self._machine.state.members:
-            self._heard[letter.sender] = now
+            self._node.gossip_heard[letter.sender] = now
         try:
             return self._machine.handle(letter, now)
         except ProtocolError as error:
@@ -160,9 +155,10 @@ class TopologyDriver:
         """Do what the machine asks for."""
         node = self._node
         match effect:
+            case StatePublished() | SendLacking() | SendVersions() | SeenOfOther() | StopGossip():
+                node.subsystems.gossip.tell(effect)
             case Send(to, GossipState() as state):
-                for message in self._cutter.messages(state):
-                    node.send_control(to, message)
+                node.send_state(to, state)
             case Send(to, message):
                 node.send_control(to, message)
             case SendIfUp(to, message):
@@ -190,7 +186,7 @@ class TopologyDriver:
                     node.transport.keep(member.unique for member in members)
                 node.subsystems.availability.tell(watch_members(members))
             case Forget(gone):
-                self._heard.pop(gone, None)
+                node.gossip_heard.pop(gone, None)
                 node.forget(gone)
             case VerifyAddress():
                 self._verify(effect)
@@ -201,7 +197,7 @@ class TopologyDriver:
             case ClusterStateReply(query):
                 query.reply_to.tell(self._state())
             case MembershipReply(query):
-                query.reply_to.tell(Membership(self._machine.member, self._machine.state, dict(self._heard)))
+                query.reply_to.tell(Membership(self._machine.member, self._machine.state, dict(node.gossip_heard)))
             case AskedToLeave():
                 self._ctx.log.info("%s was asked to leave the cluster", node.self_node.address)
                 if not node.board.ask_to_leave():

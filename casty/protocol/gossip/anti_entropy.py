@@ -1,8 +1,8 @@
 """How versions spread: pushed at once, repaired by rounds, and never sent to who has them.
 
 Owns whom to send what, for the membership and for the service registry. Beside the last versions that this node had
-(`recent_versions`) it keeps no state: it is given what a node knows and returns what to send. It does not know what a
-received state changes (`topology`).
+(`versions`) it keeps no state: it is given what a node knows and returns what to send. It does not know when
+(`gossip.machine`) or what a received state changes (`receive`).
 
 How it works: the author of a change pushes it to everybody, in a cluster of more than `PUSH_ALL_MAX` to a few, who
 push it on, several changes together when they come within `PUSH_GAP`. Whoever takes a version tells its sender and
@@ -25,10 +25,9 @@ from hashlib import blake2b
 from casty.address import UniqueAddress
 from casty.protocol.effects import Rng, Send, StartTimer
 from casty.protocol.gossip.paging import slot_pages
-from casty.protocol.gossip.state_on_wire import clock_entries, difference, seen_on_wire, to_wire
+from casty.protocol.gossip.state_on_wire import clock_entries, difference, to_wire
 from casty.protocol.gossip.versions import RecentVersions
 from casty.protocol.messages.membership import GossipDelta, GossipDigest, GossipState, GossipVersions, RegistrySlots
-from casty.protocol.state.leader import leader_of
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import Registry
@@ -59,18 +58,6 @@ class AntiEntropy:
         """Return the sends that spread a version which this node made, merged, or passes on."""
         targets = [m.unique for m in state.others(self.self_node) if m.unique not in state.seen]
         return self._news(state, registry, self._some(targets, len(state.members)), now)
-
-    def taken(self, state: Gossip, sender: UniqueAddress) -> list[Send]:
-        """Return the acknowledgements after taking a newer version from ``sender``."""
-        seen = seen_on_wire(state)
-        leader = leader_of(state, self.self_node)
-        informed = [sender] if leader in (None, self.self_node, sender) else [sender, leader]
-        return [Send(node, seen) for node in informed]
-
-    def welcome(self, state: Gossip, joiner: UniqueAddress, now: float) -> Send:
-        """Return what a member that was let in begins with. Its first changes are to that version: it is remembered."""
-        self.recent.note(state)
-        return Send(joiner, to_wire(state, now, welcome=True))
 
     def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
         """Return the sends of one round of gossip: unseen peers first, and one more to somebody that is lost.
@@ -169,7 +156,7 @@ class Pushes:
             self._pushed = state
 
     def settle(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
-        """Return what follows from the state at the end of a step."""
+        """Return what follows from a state that was published."""
         before, self._pushed = self._pushed, state
         self.spread.recent.note(state)
         if before is not None and (before.version is state.version or before.version == state.version):

@@ -1,8 +1,9 @@
 """What a node does with the state that a peer sends.
 
-Owns the rules of receiving: same, newer, older and concurrent versions, slots of services, states of another cluster
-and of members that were given up, which change nothing. It does not know how this node came to its state or what
-follows from the new one (`topology`).
+Owns the rules of receiving and acknowledging: same, newer, older and concurrent versions, states of another cluster
+and of members that were given up, which change nothing. It does not know how this node came to its state, what
+follows from the new one (`topology`), or what a peer lacks that is behind (`gossip.machine`, which is told to see to
+it).
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import assert_never
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.effects import Note, Send, Severity
-from casty.protocol.gossip.anti_entropy import AntiEntropy
+from casty.protocol.effects import Note, Rng, Send, Severity
 from casty.protocol.gossip.confirmation import (
     ASKED_ABOUT_MAX,
     Confirmation,
@@ -23,8 +23,10 @@ from casty.protocol.gossip.confirmation import (
     GossipMessage,
     standing_of,
 )
+from casty.protocol.gossip.handover import SeenOfOther, SendLacking, SendVersions
 from casty.protocol.gossip.hearsay import check_known, checked, has_word, newer, speaks_for_itself
-from casty.protocol.gossip.state_on_wire import changes_from, check_runs, clock_from, from_wire, seen_on_wire, to_wire
+from casty.protocol.gossip.state_on_wire import changes_from, check_runs, from_wire, seen_on_wire, to_wire
+from casty.protocol.gossip.versions import RecentVersions
 from casty.protocol.messages.membership import (
     GossipDelta,
     GossipDigest,
@@ -40,7 +42,6 @@ from casty.protocol.state.leader import leader_of
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, Relation
 from casty.protocol.state.reachability import ObserverRow
-from casty.protocol.state.registry import Registry
 
 FOREIGN_NOTED_MAX = 64
 UNHEARD_ASKED_MAX = 64
@@ -51,6 +52,7 @@ ASK_VOTER_EVERY = 0.05
 """Seconds between two questions to voters for one version that members tell who are not up."""
 
 ExchangeMessage = GossipMessage | StandingQuestion | StandingAnswer
+ReceiveEffect = ConfirmationEffect | SendLacking | SendVersions | SeenOfOther
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,7 @@ class Outcome:
     """What a node knows after a message, and what it answers."""
 
     state: Gossip
-    registry: Registry
-    effects: tuple[ConfirmationEffect, ...] = ()
+    effects: tuple[ReceiveEffect, ...] = ()
     taken: bool = False
     """The state is the sender's newer one: it was acknowledged and needs no push of this node."""
 
@@ -69,8 +70,10 @@ class GossipReceiver:
     """The rules, for one node."""
 
     self_node: UniqueAddress
-    spread: AntiEntropy
+    rng: Rng
     strategy: Strategy | None = KeepMajority()
+    recent: RecentVersions = field(default_factory=RecentVersions)
+    """What was published here, which differences are made to; who publishes notes it."""
     _confirmation: Confirmation = field(init=False)
     _foreign: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _ask_at: float = field(init=False, default=-math.inf)
@@ -78,45 +81,43 @@ class GossipReceiver:
     _told: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
 
     def __post_init__(self) -> None:
-        self._confirmation = Confirmation(self.self_node, self.strategy, self.spread.rng)
+        self._confirmation = Confirmation(self.self_node, self.strategy, self.rng)
 
     @property
     def heard(self) -> Collection[UniqueAddress]:
         """Who has said something to this node itself."""
         return self._confirmation.heard
 
-    def receive(
-        self, state: Gossip, registry: Registry, sender: UniqueAddress, message: ExchangeMessage, now: float
-    ) -> Outcome:
+    def receive(self, state: Gossip, sender: UniqueAddress, message: ExchangeMessage, now: float) -> Outcome:
         """Return what follows. DecodeError for a state that contradicts itself; nothing changed."""
         if message.cluster_id != state.cluster_id:
-            return Outcome(state, registry, self._foreign_note(sender, message.cluster_id))
+            return Outcome(state, self._foreign_note(sender, message.cluster_id))
         match message:
             case StandingQuestion(nodes=nodes):
                 check_runs(nodes, ASKED_ABOUT_MAX, "members that are asked about")
                 is_known = sender in state.members or sender in state.tombstones
                 answer = Send(sender, standing_of(state, self.self_node, message, self.heard))
-                return Outcome(state, registry, (answer,) if is_known else ())
+                return Outcome(state, (answer,) if is_known else ())
             case StandingAnswer(staying=nodes):
                 check_runs(nodes, ASKED_ABOUT_MAX, "members that stay")
                 self._confirmation.hear(sender, state)
                 self._confirmation.answered(state, sender, message)
-                return self.settle(state, registry, now)
+                return self.settle(state, now)
             case _:
                 self._confirmation.observe(state, now)
-                outcome = self._received(Outcome(state, registry), sender, message, now)
+                outcome = self._received(Outcome(state), sender, message, now)
         if not has_word(state, sender) and not self._is_own(state, outcome.state, sender):
             # That it knows all that is known here is said of itself, too: what only it was told must hold up nobody.
             knows_all = outcome.taken and sender in outcome.state.seen
-            asked = self._ask_voter(state, registry, outcome.state, now)
-            return Outcome(state.seen_by(sender) if knows_all else state, registry, asked)
+            asked = self._ask_voter(state, outcome.state, now)
+            return Outcome(state.seen_by(sender) if knows_all else state, asked)
         outcome = self._with_own_row(state, outcome)
         if outcome.state.members is state.members:
             return outcome
         doubt = self._confirmation.judge(state, outcome.state, sender, message, now)
         if doubt is None:
             return outcome
-        settled = self.settle(state, registry, now)
+        settled = self.settle(state, now)
         return settled if settled.state is not state else replace(settled, effects=(*doubt, *settled.effects))
 
     def ask_unheard(self, state: Gossip) -> list[Send]:
@@ -127,22 +128,21 @@ class GossipReceiver:
         question = StandingQuestion(state.cluster_id, 0, ())
         return [Send(node, question) for node in joining if node not in self.heard][:UNHEARD_ASKED_MAX]
 
-    def settle(self, state: Gossip, registry: Registry, now: float, *, is_over: bool = False) -> Outcome:
+    def settle(self, state: Gossip, now: float, *, is_over: bool = False) -> Outcome:
         """Return what follows from the answers that have come by now; ``is_over``: no more are waited for."""
         believed, effects = self._confirmation.settle(state, now, is_over=is_over)
         if believed is None:
-            return Outcome(state, registry, tuple(effects))
+            return Outcome(state, tuple(effects))
         teller, message = believed
         missed, self._confirmation.missed = self._confirmation.missed, None
         try:
-            outcome = self.receive(state, registry, teller, message, now)
+            outcome = self.receive(state, teller, message, now)
             if missed is None or self.self_node not in outcome.state.members:
                 return outcome
-            lacking = Send(missed, self.spread.versions(outcome.state, outcome.registry))
-            return replace(outcome, effects=(*outcome.effects, lacking))
+            return replace(outcome, effects=(*outcome.effects, SendVersions(missed)))
         except DecodeError as error:  # it was sound when it came, and what it was to change is another since
             text = f"what {teller.address} had said is believed too late, and ignored: {error}"
-            return Outcome(state, registry, (Note(Severity.warning, text, about=teller.address),))
+            return Outcome(state, (Note(Severity.warning, text, about=teller.address),))
 
     def _with_own_row(self, state: Gossip, outcome: Outcome) -> Outcome:
         """Say once more whom this node accuses, where others say that it accuses somebody else."""
@@ -153,7 +153,7 @@ class GossipReceiver:
         return replace(outcome, state=outcome.state.with_row(self.self_node, row), taken=False)
 
     def _received(self, outcome: Outcome, sender: UniqueAddress, message: GossipMessage, now: float) -> Outcome:
-        state, registry = outcome.state, outcome.registry
+        state = outcome.state
         member = state.members.get(sender)
         self._confirmation.hear(sender, state)
         if sender in state.tombstones or (member is not None and member.status is MemberStatus.down):
@@ -168,20 +168,15 @@ class GossipReceiver:
                 return self._delta(outcome, sender, message, now)
             case GossipSeen():
                 return self._seen(outcome, sender, message)
-            case GossipDigest():
-                return replace(outcome, effects=tuple(self.spread.compare(state, registry, message, sender)))
-            case GossipVersions():
-                return self._versions(outcome, sender, message, now)
-            case RegistrySlots():
-                check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
-                return self._slots(outcome, sender, message)
+            case GossipDigest() | GossipVersions() | RegistrySlots():
+                return outcome  # it says that its sender is there; what it asks, `gossip.machine` answers
             case _ as never:
                 assert_never(never)
 
     def _is_own(self, state: Gossip, told: Gossip, sender: UniqueAddress) -> bool:
         return told.version is state.version or speaks_for_itself(state, told, sender)
 
-    def _ask_voter(self, state: Gossip, registry: Registry, told: Gossip, now: float) -> tuple[Send, ...]:
+    def _ask_voter(self, state: Gossip, told: Gossip, now: float) -> tuple[SendVersions, ...]:
         """Ask one that votes for what this node lacks: whoever is not up knows of something newer, or says so."""
         version = told.version_digest
         if now < self._ask_at and version == self._asked_for:
@@ -189,22 +184,7 @@ class GossipReceiver:
         heard = state.voters - state.lost_to(self.self_node) - {self.self_node}
         who = sorted(heard & told.seen) or sorted(heard)
         self._ask_at, self._asked_for = now + ASK_VOTER_EVERY, version
-        return tuple(
-            Send(node, self.spread.versions(state, registry)) for node in self.spread.rng.sample(who, min(1, len(who)))
-        )
-
-    def _slots(self, outcome: Outcome, sender: UniqueAddress, message: RegistrySlots) -> Outcome:
-        """Take what is new of service slots: of that of the sender, and of others if it is up; never of the own one."""
-        state, registry = outcome.state, outcome.registry
-        check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
-        is_heeded = has_word(state, sender)
-        pages = [page for page in message.pages if is_heeded or page.owner == sender]
-        merged = registry.taking(pages, {self.self_node, *state.tombstones})
-        for page in pages:
-            if page.owner == self.self_node:
-                merged = merged.with_own_beyond(page.owner, page.upto)
-        pushes = self.spread.push_slots(state, merged, registry.versions, sender)
-        return replace(outcome, registry=merged, effects=tuple(pushes))
+        return tuple(SendVersions(node) for node in self.rng.sample(who, min(1, len(who))))
 
     def _tell_given_up(self, state: Gossip, sender: UniqueAddress, now: float) -> tuple[Send, ...]:
         """Send the whole state, now and then: it is large, and who talks without end need not read it."""
@@ -235,7 +215,7 @@ class GossipReceiver:
             case Relation.same:
                 return self._same(outcome, sender, theirs.seen)
             case Relation.older:
-                return self._behind(outcome, sender, theirs.version_digest, now)
+                return self._behind(outcome, sender, theirs.version_digest)
             case Relation.newer:
                 if self.self_node not in theirs.members and self.self_node not in theirs.tombstones:
                     raise DecodeError(f"gossip from {sender}: newer, and this node is neither member nor removed in it")
@@ -247,10 +227,10 @@ class GossipReceiver:
                 assert_never(never)
 
     def _delta(self, outcome: Outcome, sender: UniqueAddress, message: GossipDelta, now: float) -> Outcome:
-        mine, base = outcome.state, self.spread.recent.find(message.base)
+        mine, base = outcome.state, self.recent.find(message.base)
         if base is None or not base.tombstones.keys() <= mine.tombstones.keys():
             # Never had, forgotten, or pruned since: the sender learns where this node stands.
-            return replace(outcome, effects=(Send(sender, self.spread.versions(mine, outcome.registry)),))
+            return replace(outcome, effects=(SendVersions(sender),))
         theirs = checked(mine, changes_from(message, base, now), sender)
         merged = mine.merge(theirs)
         check_known(merged)
@@ -262,7 +242,7 @@ class GossipReceiver:
                 return self._same(outcome, sender, seen)
             return self._take(outcome, sender, merged.seen_by_all(seen), merged)
         if merged.version == mine.version:
-            return self._behind(outcome, sender, theirs.version_digest, now)
+            return self._behind(outcome, sender, theirs.version_digest)
         return replace(outcome, state=merged.seen_by(self.self_node))
 
     def _same(self, outcome: Outcome, sender: UniqueAddress, seen: frozenset[UniqueAddress]) -> Outcome:
@@ -276,40 +256,22 @@ class GossipReceiver:
         if theirs.version != told.version:
             return replace(outcome, state=theirs)
         taken = theirs.seen_by(self.self_node)
-        return replace(outcome, state=taken, effects=tuple(self.spread.taken(taken, sender)), taken=True)
+        return replace(outcome, state=taken, effects=tuple(acknowledgements(taken, self.self_node, sender)), taken=True)
 
-    def _behind(self, outcome: Outcome, sender: UniqueAddress, digest: bytes, now: float) -> Outcome:
-        return replace(outcome, effects=(Send(sender, self.spread.lacking(outcome.state, digest, now)),))
+    def _behind(self, outcome: Outcome, sender: UniqueAddress, digest: bytes) -> Outcome:
+        return replace(outcome, effects=(SendLacking(sender, digest),))
 
     def _seen(self, outcome: Outcome, sender: UniqueAddress, message: GossipSeen) -> Outcome:
         mine = outcome.state
         if message.version == mine.version_digest:
             named = mine.named_by(message.seen)
             return replace(outcome, state=mine.seen_by_all(named if has_word(mine, sender) else named & {sender}))
-        if self.spread.recent.was_seen(message.version, message.seen):
-            return outcome  # the push that is on its way, or the next round, brings the newer one
-        # A newer version or another: the sender learns where this node stands, and brings what it lacks.
-        return replace(outcome, effects=(Send(sender, self.spread.versions(mine, outcome.registry)),))
+        return replace(outcome, effects=(SeenOfOther(sender, message),))
 
-    def _versions(self, outcome: Outcome, sender: UniqueAddress, message: GossipVersions, now: float) -> Outcome:
-        state, registry = outcome.state, outcome.registry
-        if len(message.slots) > MEMBERS_MAX:
-            raise DecodeError(f"gossip: at most {MEMBERS_MAX} slots have versions, got {len(message.slots)}")
-        theirs, slots = clock_from(message.version), dict(message.slots)
-        covers, is_covered = state.version.covers(theirs), theirs.covers(state.version)
-        if covers and is_covered:
-            outcome = self._same(outcome, sender, state.named_by(message.seen))
-        elif covers:
-            digest = Gossip(state.cluster_id, version=theirs).version_digest
-            self.spread.recent.was_seen(digest, message.seen)
-            outcome = self._behind(outcome, sender, digest, now)
-        elif not is_covered:
-            outcome = replace(outcome, effects=(Send(sender, to_wire(state, now)),))
-        versions = {owner: slots[owner.incarnation] for owner in state.members if owner.incarnation in slots}
-        if has_word(state, sender):
-            registry = registry.with_own_beyond(self.self_node, versions.get(self.self_node, 0))
-            outcome = replace(outcome, registry=registry)
-        sends = self.spread.send_slots(state, registry.kept(state.members.keys()), versions, sender)
-        if (is_covered and not covers) or registry.lacks(versions, state.members.keys()):
-            sends.append(Send(sender, self.spread.versions(outcome.state, registry)))
-        return replace(outcome, effects=(*outcome.effects, *sends))
+
+def acknowledgements(state: Gossip, self_node: UniqueAddress, sender: UniqueAddress) -> list[Send]:
+    """Return what a node says that has taken a newer version from ``sender``: to that one, and to the leader."""
+    seen = seen_on_wire(state)
+    leader = leader_of(state, self_node)
+    informed = [sender] if leader in (None, self_node, sender) else [sender, leader]
+    return [Send(node, seen) for node in informed]

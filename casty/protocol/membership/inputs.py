@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
+from casty.protocol.gossip.handover import GossipOrder, RegistryChanged
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.leaving import AskedToLeave
 from casty.protocol.membership.view import ViewEffect
-from casty.protocol.messages.membership import JoinSettings, TopologyMessage
+from casty.protocol.messages.membership import AntiEntropyMessage, JoinSettings, TopologyMessage
 from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.split_brain.serving_lease import ServingEffect
 from casty.protocol.split_brain.strategies import KeepMajority, Strategy
-from casty.protocol.state.registry import ServiceEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Received:
     """Event: a message from the run at the other end of the link."""
 
     sender: UniqueAddress
-    message: TopologyMessage
+    message: TopologyMessage | AntiEntropyMessage
+    """One of the second kind comes from gossip, which leaves it to be judged who says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,6 @@ class DownMember:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnServices:
-    """Event: these are all the services of this node."""
-
-    services: frozenset[ServiceEntry]
-
-
-@dataclass(frozen=True, slots=True)
 class WantServing:
     """Event: there is exclusive work on this node, for one node alone; see `serving_lease`."""
 
@@ -142,9 +136,9 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | MarkUnreachable | MarkReachable | AddressAnswered | SelfAlias | HelloRefused
-    | SeedsFound | LeaveMember | WorkFinished | DownMember | OwnServices | WantServing | LeaseAnswered
+    | SeedsFound | LeaveMember | WorkFinished | DownMember | RegistryChanged | WantServing | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (
     Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | AskedToLeave | Left | Downed
-    | ViewEffect | ServingEffect | AcquireLease
+    | ViewEffect | ServingEffect | AcquireLease | GossipOrder
 )  # fmt: skip

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from casty.address import LastMembership, UniqueAddress
-from casty.protocol.effects import Send, StartTimer
+from casty.protocol.effects import Rng, Send, StartTimer
+from casty.protocol.gossip.anti_entropy import PUSH_ALL_MAX
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.messages.membership import ExitingConfirmed
 from casty.protocol.state.member import VOTING, Member, MemberStatus
@@ -86,6 +87,17 @@ def last_words(state: Gossip, self_node: UniqueAddress, now: float) -> list[Send
     leaders = [m.unique for m in others if m.status in VOTING and m.unique not in lost]
     words = (to_wire(state, now), ExitingConfirmed())
     return [Send(node, word) for node in leaders[:CONFIRMED_LEADERS] for word in words]
+
+
+def own_sentence(state: Gossip, self_node: UniqueAddress, now: float, rng: Rng) -> list[Send]:
+    """Return the last words of a node after giving itself up: its state, to all others of a small cluster.
+
+    In a large one some get it, and pass it on. Gossip would tell them too, but ends with this node, and may be behind.
+    """
+    others = [member.unique for member in state.others(self_node) if member.unique not in state.seen]
+    told = others if len(others) < PUSH_ALL_MAX else sorted(rng.sample(others, PUSH_ALL_MAX))
+    word = to_wire(state, now)
+    return [Send(node, word) for node in told]
 
 
 def last_membership(state: Gossip, own: Member) -> LastMembership:

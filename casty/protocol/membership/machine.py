@@ -1,7 +1,13 @@
 """The membership of one node: the owner of the cluster's state here.
 
-Owns the phase of this node, the replicated state and the service registry. It does not know how messages travel, who
-monitors whom (`monitor`), or what time it is; the rules are in its parts, `joining`, `admission` and the others.
+Owns the phase of this node and the replicated state: merges, seen bits, acknowledgements, the welcome and the last
+words. It does not know how messages travel, the monitoring of members (`monitor`), when peers are told of a state
+(`gossip.machine`, with each state published here), or the time of day; the rules are in its parts, `joining`,
+`admission` and the others.
+
+A version is published before any word of its being seen here leaves this node (`_publish`). A seen bit lets a leader
+act and work be taken over; were it to leave any earlier, this node would count as aware of a version without going by
+it yet.
 """
 
 from __future__ import annotations
@@ -13,11 +19,12 @@ from typing import assert_never
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Rng, Send, Severity, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
-from casty.protocol.gossip.anti_entropy import HURRY, PUSH, AntiEntropy, Pushes
+from casty.protocol.gossip.anti_entropy import HURRY
 from casty.protocol.gossip.confirmation import CONFIRM, vouchers_of
+from casty.protocol.gossip.handover import RegistryChanged, SendVersions, StatePublished, StopGossip
 from casty.protocol.gossip.hearsay import has_word
-from casty.protocol.gossip.receive import GossipReceiver, Outcome
-from casty.protocol.gossip.state_on_wire import from_wire, seen_on_wire
+from casty.protocol.gossip.receive import GossipReceiver, Outcome, acknowledgements
+from casty.protocol.gossip.state_on_wire import from_wire, seen_on_wire, to_wire
 from casty.protocol.membership.admission import ADMITTED, answered_at, judge
 from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, ClusterMerge, Dissolve
 from casty.protocol.membership.founding import Founding, cluster_id_of
@@ -30,7 +37,6 @@ from casty.protocol.membership.inputs import (
     JoinFailed,
     LeaveMember,
     Left,
-    OwnServices,
     Received,
     SeedsFound,
     SelfAlias,
@@ -42,10 +48,11 @@ from casty.protocol.membership.inputs import (
     WorkFinished,
 )
 from casty.protocol.membership.joining import PROBE, Form, Joining, JoiningEffect, Refused
-from casty.protocol.membership.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words
+from casty.protocol.membership.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words, own_sentence
 from casty.protocol.membership.orders import Orders
 from casty.protocol.membership.view import View
 from casty.protocol.messages.membership import (
+    AntiEntropyMessage,
     ExitingConfirmed,
     GossipDigest,
     GossipSeen,
@@ -67,7 +74,8 @@ from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import Registry
 
-GOSSIP = "gossip"
+UNHEARD = "unheard"
+"""The timer by which a leader asks joining members not heard here for a word; its moves allowed by time follow, too."""
 _ANSWERED = (ServingRequest, ServingGrant, GossipDigest, GossipSeen, GossipVersions)
 """Messages that change the state, the registry, or who was heard, or nothing of consequence here."""
 
@@ -89,12 +97,11 @@ class Topology:
     joining: Joining = field(init=False)
     _founding: Founding = field(init=False)
     _cluster_merge: ClusterMerge = field(init=False)
-    _spread: AntiEntropy = field(init=False)
     _leading: LeaderActions = field(init=False)
     _split_brain: SplitBrain = field(init=False)
     _confirmed: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _exchange: GossipReceiver = field(init=False)
-    _pushes: Pushes = field(init=False)
+    _published: Gossip | None = field(init=False, default=None)
     _leave: OwnLeave = field(init=False)
     _orders: Orders = field(init=False)
     _given_up: str = field(init=False, default="")
@@ -105,9 +112,7 @@ class Topology:
         self._founding = Founding(self._node, self.seeds, settings.allow_new_cluster)
         self.joining = Joining(self.member, settings.shared, self._founding, self.rng, self.last)
         self._cluster_merge = ClusterMerge(self.member, settings.shared, self._founding, self.rng)
-        self._spread = AntiEntropy(self._node, settings.gossip_fanout, self.rng)
-        self._exchange = GossipReceiver(self._node, self._spread, settings.downing)
-        self._pushes = Pushes(self._spread)
+        self._exchange = GossipReceiver(self._node, self.rng, settings.downing)
         self._leading = LeaderActions(settings.min_members, settings.min_members_per_role)
         self._split_brain = SplitBrain(self._node, settings.downing, settings.stable_after)
         self._leave = OwnLeave(self._node, settings.leave_timeout)
@@ -130,6 +135,7 @@ class Topology:
             return [*effects, *self._settle(before, now)]
         except Exception:
             self.state, self.registry, self._given_up, self.gone = before, registry, given_up, False
+            self._published = before
             raise
 
     def _before_membership(self, event: TopologyEvent, now: float) -> list[TopologyEffect]:
@@ -151,8 +157,8 @@ class Topology:
                 return self._joining_step(self.joining.found(addresses), now)
             case HelloRefused(address, reason):
                 return [JoinFailed(f"{address} refused the connection: {reason}")] if address in self.seeds else []
-            case OwnServices(services):
-                self.registry = self.registry.with_own(self._node, services)
+            case RegistryChanged(registry):
+                self.registry = registry
                 return []
             case WorkFinished() | LeaveMember(self.member.address) | DownMember(self.member.address):
                 self.gone = True
@@ -180,7 +186,16 @@ class Topology:
         return done
 
     def _begin(self, let_in_by: UniqueAddress | None) -> list[TopologyEffect]:
-        return [Joined(let_in_by), StartTimer(GOSSIP, self.settings.gossip_interval), StartTimer(REUNION, ASK_EVERY)]
+        return [Joined(let_in_by), StartTimer(UNHEARD, self.settings.gossip_interval), StartTimer(REUNION, ASK_EVERY)]
+
+    def _publish(self, *, is_spread: bool = False) -> list[StatePublished]:
+        """Let gossip know of the state, unless it does; goes before any message saying that it was seen here."""
+        state = self.state
+        if state is None or state is self._published:
+            return []
+        self._published = state
+        self._exchange.recent.note(state)
+        return [StatePublished(state, is_spread)]
 
     def _welcomed(self, sender: UniqueAddress, welcome: GossipState, now: float) -> list[TopologyEffect]:
         state = from_wire(welcome, now)
@@ -189,9 +204,9 @@ class Topology:
         self.state = state.seen_by(self._node)
         return [
             *self._begin(sender),
-            *self._spread.taken(self.state, sender),
-            Send(sender, self._spread.versions(self.state, self.registry)),
-            *self._spread.push_slots(self.state, self.registry, {}, self._node),
+            *self._publish(),
+            *acknowledgements(self.state, self._node, sender),
+            SendVersions(sender),
             *(Send(node, seen_on_wire(self.state)) for node in vouchers_of(self._node, self.state) if node != sender),
         ]
 
@@ -219,9 +234,9 @@ class Topology:
                 self._leave.is_finished = True
                 self.state = state.with_moved(self._node, {self._node}, MemberStatus.leaving)
                 return []
-            case OwnServices(services):
-                versions, self.registry = self.registry.versions, self.registry.with_own(self._node, services)
-                return [*self._spread.push_slots(state, self.registry, versions, self._node)]
+            case RegistryChanged(registry):
+                self.registry = registry
+                return []
             case WantServing():
                 return [*self._split_brain.serving.want(state, now)]
             case LeaseAnswered():
@@ -238,7 +253,7 @@ class Topology:
                 assert_never(never)
 
     def _received(
-        self, state: Gossip, sender: UniqueAddress, message: TopologyMessage, now: float
+        self, state: Gossip, sender: UniqueAddress, message: TopologyMessage | AntiEntropyMessage, now: float
     ) -> list[TopologyEffect]:
         match message:
             case JoinProbe(joiner, settings, token) | Join(joiner, settings, token):
@@ -247,7 +262,7 @@ class Topology:
                     return [*verdict.answer(state, joiner, sender, token)]
                 if sender not in state.members:
                     self.state = state = state.with_member(self._node, joiner)
-                return [self._spread.welcome(state, sender, now)]
+                return [*self._publish(), Send(sender, to_wire(state, now, welcome=True))]
             case JoinWithdrawn():
                 if has_word(state, self._node):
                     self.state = state.with_moved(self._node, {sender}, MemberStatus.down)
@@ -261,13 +276,11 @@ class Topology:
             case JoinAnswer():
                 return self._met(state, self._cluster_merge.answered(state, sender, message))
             case _:
-                return self._exchanged(self._exchange.receive(state, self.registry, sender, message, now))
+                return self._exchanged(self._exchange.receive(state, sender, message, now))
 
     def _exchanged(self, outcome: Outcome) -> list[TopologyEffect]:
-        self.state, self.registry = outcome.state, outcome.registry
-        if outcome.taken:
-            self._pushes.take(outcome.state)
-        return [*outcome.effects]
+        self.state = outcome.state
+        return [*self._publish(is_spread=outcome.taken), *outcome.effects] if outcome.effects else []
 
     def _met(self, state: Gossip, found: Sequence[Dissolve | Note]) -> list[TopologyEffect]:
         for one in found:
@@ -278,20 +291,16 @@ class Topology:
         return [one for one in found if isinstance(one, Note)]
 
     def _timer(self, state: Gossip, key: str, now: float) -> list[TopologyEffect]:
-        if key == GOSSIP:
-            self.registry = self.registry.kept(state.members.keys())
+        if key == UNHEARD:
             delay = self.settings.gossip_interval / (HURRY if 2 * len(state.seen) < len(state.members) else 1)
-            round_ = [*self._spread.round(state, self.registry, now), *self._exchange.ask_unheard(state)]
-            return [*round_, StartTimer(GOSSIP, delay)]
-        if key == PUSH:
-            return [*self._pushes.push(state, self.registry, now)]
+            return [*self._exchange.ask_unheard(state), StartTimer(UNHEARD, delay)]
         if key == REUNION:
             return [*self._cluster_merge.ask(state)]
         if key == CONFIRM:
-            return self._exchanged(self._exchange.settle(state, self.registry, now, is_over=True))
+            return self._exchanged(self._exchange.settle(state, now, is_over=True))
         if key == LEAVE:
             self.gone = True
-            return [*last_words(state, self._node, now), Left()]
+            return [*last_words(state, self._node, now), StopGossip(), Left()]
         asks = self._cluster_merge.ask_all(state) if key == SERVING and self._split_brain.is_waiting(now) else []
         return [*self._rule(state, self._split_brain.timer(state, key, now)), *asks] if key in SIDE_TIMERS else []
 
@@ -309,7 +318,7 @@ class Topology:
         while (moved := self._lead(state, now)) is not state:
             steps.append(state := moved)
         self.state = state
-        pushes, sides = self._pushes.settle(state, self.registry, now), list[TopologyEffect]()
+        sides = list[TopologyEffect]()
         if state is not before:
             self._confirmed &= state.members.keys()
             sides = [*self._split_brain.observe(state, now), *self._cluster_merge.observe(before or state, state)]
@@ -317,7 +326,7 @@ class Topology:
         # Last, when nothing else can fail: news noted by the view are told. And step by step: subscribers here see
         # every state that a leader leaves at once, as others do.
         told = [effect for step in steps for effect in self.view.update(step, self.registry)]
-        return [*sides, *told, *pushes, *end]  # sides before anybody hears of a removal
+        return [*sides, *told, *self._publish(), *end]  # sides before anybody hears of a removal
 
     def _lead(self, state: Gossip, now: float) -> Gossip:
         may_begin = self._founding.may_begin(state)
@@ -330,5 +339,6 @@ class Topology:
             return [*effects]
         self.gone = True
         if end is OwnEnd.downed:
-            return [Downed(self._given_up, last_membership(state, before.members[self._node]))]
-        return [*last_words(state, self._node, now), Left()]
+            words = own_sentence(state, self._node, now, self.rng) if self._given_up else []
+            return [*words, StopGossip(), Downed(self._given_up, last_membership(state, before.members[self._node]))]
+        return [*last_words(state, self._node, now), StopGossip(), Left()]

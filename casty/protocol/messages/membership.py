@@ -215,6 +215,9 @@ class JoinWithdrawn:
     """Word of a joiner that it has ended before its welcome and is to be removed."""
 
 
+AntiEntropyMessage = GossipDigest | GossipVersions | RegistrySlots
+"""What is compared and repaired, and changes no membership."""
+
 TopologyMessage = (
     JoinProbe
     | JoinAnswer
@@ -222,9 +225,6 @@ TopologyMessage = (
     | GossipState
     | GossipDelta
     | GossipSeen
-    | GossipDigest
-    | GossipVersions
-    | RegistrySlots
     | ServingRequest
     | ServingGrant
     | StandingQuestion
@@ -233,4 +233,4 @@ TopologyMessage = (
     | JoinWithdrawn
 )
 
-ControlMessage = TopologyMessage | StatePage | WatchMessage | LivenessMessage
+ControlMessage = TopologyMessage | AntiEntropyMessage | StatePage | WatchMessage | LivenessMessage

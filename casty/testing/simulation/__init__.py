@@ -11,6 +11,7 @@ from casty.testing.simulation.invariants.membership.agreeing import Agreed
 from casty.testing.simulation.invariants.membership.answering import Answered
 from casty.testing.simulation.invariants.membership.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.invariants.membership.letting_in import Founded, OneRunJoins
+from casty.testing.simulation.invariants.membership.publishing import SeenWhenPublished
 from casty.testing.simulation.invariants.membership.spreading import NewsTravel, Weather
 from casty.testing.simulation.invariants.rules import Rule, Rules
 from casty.testing.simulation.invariants.split_brain.claiming import Claimed, KnownToAll
@@ -83,6 +84,7 @@ __all__ = [
     "Run",
     "Scenario",
     "ScenarioFailed",
+    "SeenWhenPublished",
     "SilenceNoticed",
     "SimulatedLease",
     "Simulation",

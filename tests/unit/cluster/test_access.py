@@ -67,7 +67,8 @@ STRANGER = run_of("stranger")
 
 def waiting(system) -> int:
     death_watch, node = system.cluster._extensions.all[1], node_of(system)
-    return sum(mail.waiting for mail in (node.topology_mail, node.availability_mail, death_watch.mail))
+    mails = (node.topology_mail, node.gossip_mail, node.availability_mail, death_watch.mail)
+    return sum(mail.waiting for mail in mails)
 
 
 def envelope(name: str, field: str, place: tuple[object, ...]) -> bytes:

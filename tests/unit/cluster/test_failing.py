@@ -11,14 +11,15 @@ from helpers.systems import fail
 from casty import CastyError, ClusteredActorSystem, MemoryNetwork
 from casty.protocol.death_watch.machine import DeathWatch
 from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.gossip.machine import Dissemination
 from casty.protocol.gossip.receive import GossipReceiver
 from casty.protocol.messages.liveness import HeartbeatAck
-from casty.protocol.messages.membership import GossipDigest
+from casty.protocol.messages.membership import GossipDigest, GossipSeen
 from casty.protocol.messages.watching import WatchActor
 from casty.runtime.system.system import kernel_of
 from casty.testing.inspect import node_of
 
-SUBSYSTEMS = ("_topology", "_heartbeat", "_availability", "_receptionist", "_watch", "_peers")
+SUBSYSTEMS = ("_topology", "_gossip", "_heartbeat", "_availability", "_receptionist", "_watch", "_peers")
 PATHS = ["/_cluster", *(f"/_cluster/{name}" for name in SUBSYSTEMS)]
 
 
@@ -60,11 +61,12 @@ async def test_an_error_at_the_begin_of_the_cluster_actor_ends_the_start(autojum
 @pytest.mark.parametrize(
     ("machine", "step", "message"),
     [
-        (GossipReceiver, "receive", GossipDigest(1, b"")),
+        (GossipReceiver, "receive", GossipSeen(1, b"", b"")),
+        (Dissemination, "_came", GossipDigest(1, b"")),
         (Availability, "_heard", HeartbeatAck(77)),
         (DeathWatch, "hear", WatchActor(7, "/echo", 1)),
     ],
-    ids=["topology", "availability", "watch"],
+    ids=["topology", "gossip", "availability", "watch"],
 )
 async def test_a_message_of_a_peer_by_which_a_machine_fails_is_refused(
     autojump_clock, monkeypatch, caplog, machine, step, message

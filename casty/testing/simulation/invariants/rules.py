@@ -85,7 +85,7 @@ class Rule:
         """
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        """Take a message of one of its ``kinds`` on its way to a run, before the run does.
+        """Take a message of one of its ``kinds`` that came to a run, before the task of the run does that it is for.
 
         Parameters:
             run: The run.

@@ -1,8 +1,8 @@
 """A cluster of machines on a heap of events: no Trio, no sockets, virtual time, one seed.
 
 Owns the simulated nodes, their clock, the network between them, and the time that one task of a node takes to get
-what another one hands it. Each run of a node is the real `Topology`, `Availability` and `HeartbeatSender` machine;
-this module only performs their effects. Faults are methods:
+what another one hands it. Each run of a node is the real `Topology`, `Dissemination`, `Availability` and
+`HeartbeatSender` machine; this module only performs their effects. Faults are methods:
 `crash`, `cut`, `heal`, `pause`, `resume`, `skew`; loss and delay are fields. The same seed and the
 same calls give the same history.
 """
@@ -13,11 +13,11 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.assembly import dissemination_of
 from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame, HeartbeatEvent, SendHeartbeats
 from casty.protocol.failure_detector.monitor import (
@@ -33,6 +33,15 @@ from casty.protocol.failure_detector.monitor import (
     is_availability_timer,
     watch_members,
 )
+from casty.protocol.gossip.handover import (
+    GossipCame,
+    GossipEvent,
+    GossipOrder,
+    HandOver,
+    OwnServices,
+    RegistryChanged,
+)
+from casty.protocol.gossip.machine import is_gossip_timer
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.inputs import (
     AddressAnswered,
@@ -42,7 +51,6 @@ from casty.protocol.membership.inputs import (
     JoinFailed,
     LeaveMember,
     Left,
-    OwnServices,
     Received,
     SeedsFound,
     Start,
@@ -54,6 +62,7 @@ from casty.protocol.membership.leaving import AskedToLeave
 from casty.protocol.membership.machine import Topology
 from casty.protocol.membership.view import Forget, MembersChanged, SnapshotChanged
 from casty.protocol.messages.liveness import Heartbeat, ObservationMessage
+from casty.protocol.messages.membership import AntiEntropyMessage
 from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.member import Member, MemberStatus
@@ -61,35 +70,20 @@ from casty.protocol.state.membership_state import Gossip
 from casty.testing.samples import service_of
 from casty.testing.simulation.model.network import Network
 from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.model.taps import Taps
 from casty.testing.simulation.model.trace import Fact, Trace
 
 DIAL_TIMEOUT = 5.0
 PORT = 2551
-AVAILABILITY, HEARTBEAT = "availability", "heartbeat"
+TOPOLOGY, GOSSIP, AVAILABILITY, HEARTBEAT = "topology", "gossip", "availability", "heartbeat"
+TASKS = (TOPOLOGY, GOSSIP, AVAILABILITY, HEARTBEAT)
 """The tasks of a run that something can wait for."""
 
 E = TypeVar("E")
 
 Action = Callable[..., None]
-Tap = Callable[[Run, UniqueAddress, object], None]
 Due = tuple[float, int, Run, Action, tuple[object, ...]]
 """When, as which of all, whose, and what: ties break by the number."""
-
-
-@dataclass(slots=True)
-class Taps:
-    """Who listens to what is said: called with a run and the other one and the message, or with the effect."""
-
-    sent: list[Tap] = field(default_factory=lambda: list[Tap]())
-    """Each message and to whom it goes, also when it gets lost."""
-    sent_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
-    """The same, by the class of the message."""
-    received_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
-    """Each message of a class and whose it is, before the run takes it."""
-    performed_of: dict[type, list[Callable[[Run, object], None]]] = field(
-        default_factory=lambda: dict[type, "list[Callable[[Run, object], None]]"]()
-    )
-    """Each effect of a class of the machines of a run, before it is performed."""
 
 
 class ModelCluster(Network):
@@ -189,7 +183,8 @@ class ModelCluster(Network):
         rng = random.Random(self.rng.getrandbits(64))
         asked = tuple(seeds)
         topology = Topology(member, tuple(NodeAddress(seed, PORT) for seed in asked), self.settings, rng, last)
-        run = Run(name, node, topology, self.availability(node), seeds=asked, started_at=self.now)
+        gossip = dissemination_of(node, self.settings, rng)
+        run = Run(name, node, topology, gossip, self.availability(node), seeds=asked, started_at=self.now)
         if self.clock_spread:
             run.clock_offset = self.rng.uniform(0.0, self.clock_spread)
         run.last = last
@@ -309,7 +304,7 @@ class ModelCluster(Network):
         run = self.runs[name]
         services = frozenset(service_of(run.node, key) for key in keys)
         run.offered, run.offered_at = frozenset(keys), self.now
-        self._do(run, self.tell, run, OwnServices(services))
+        self._do(run, self._gossip, run, OwnServices(services))
 
     def is_unheard(self, subject: UniqueAddress, by: Run) -> bool:
         """Look whether a run cannot answer another: it has ended or stands still, or the path is cut.
@@ -343,6 +338,11 @@ class ModelCluster(Network):
             elif run.alive:
                 action(*values)
         self.now = end if until is None or not until() else self.now
+
+    @property
+    def handover(self) -> float:
+        """The longest time, in seconds, until a task of a run takes what another one hands it."""
+        return max(self.handover_max.values(), default=0.0)
 
     @property
     def sent(self) -> int:
@@ -386,7 +386,14 @@ class ModelCluster(Network):
         self.acted[run.node] = run
         self._perform(run, run.topology.handle(event, run.clock(self.now)))
 
+    def _gossip(self, run: Run, event: GossipEvent) -> None:
+        if isinstance(event, GossipCame):
+            self.taps.show_received(run, event.sender, event.message)
+        self._perform(run, run.gossip.handle(event, run.clock(self.now)))
+
     def _judge(self, run: Run, event: AvailabilityEvent) -> None:
+        if isinstance(event, Heard):
+            self.taps.show_received(run, event.sender, event.message)
         self._perform(run, run.availability.handle(event, run.clock(self.now)))
 
     def _beat(self, run: Run, event: HeartbeatEvent) -> None:
@@ -408,9 +415,11 @@ class ModelCluster(Network):
 
     def _check(self, run: Run) -> None:
         """Let the failure detection check, after it has taken the answers that wait for it: as its driver does."""
-        waiting = run.inboxes.get(AVAILABILITY)
-        while waiting:
-            self._judge(run, cast(AvailabilityEvent, waiting.popleft()))
+        waiting = run.inboxes.get(AVAILABILITY, deque())
+        heard = [event for event in waiting if isinstance(event, Heard)]
+        for event in heard:
+            waiting.remove(event)
+            self._judge(run, event)
         self._judge(run, TimerFired(CHECK))
 
     def _perform(self, run: Run, effects: Sequence[object]) -> None:
@@ -431,11 +440,13 @@ class ModelCluster(Network):
                     self._verify(run, effect)
                 case MarkUnreachable(subjects):
                     self.accused_at.update(((run.node, subject), self.now) for subject in subjects)
-                    self.tell(run, effect)
-                case MarkReachable():
-                    self.tell(run, effect)
+                    self._hand(run, TOPOLOGY, self.tell, effect)
+                case MarkReachable() | RegistryChanged():
+                    self._hand(run, TOPOLOGY, self.tell, effect)
+                case HandOver(sender, message):
+                    self._hand(run, TOPOLOGY, self.tell, Received(sender, message))
                 case MembersChanged(members):
-                    self._judge(run, watch_members(members))
+                    self._hand(run, AVAILABILITY, self._judge, watch_members(members))
                 case SnapshotChanged(snapshot):
                     run.snapshots.append(snapshot)
                     self._note(run, "sees", b"" if run.topology.state is None else run.topology.state.digest)
@@ -460,6 +471,8 @@ class ModelCluster(Network):
                     run.work_free_at[node] = at
                 case Joined() | Forget():
                     pass
+                case _ if isinstance(effect, GossipOrder):
+                    self._hand(run, GOSSIP, self._gossip, effect)
                 case _:
                     raise TypeError(f"the model cannot perform {effect!r}")
 
@@ -509,17 +522,19 @@ class ModelCluster(Network):
             self._at(late, target, self._receive_late, target, run.node, message)
 
     def _receive(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        for tap in self.taps.received_of.get(type(message), ()):
-            tap(run, sender, message)
         is_new = sender not in run.known
         run.known[sender] = self.now
         if is_new and self.runs[sender.address.host].node == sender:  # a run that has ended makes no connection
             self._judge(run, RunSeen(sender))
         if isinstance(message, Heartbeat):
+            self.taps.show_received(run, sender, message)
             self._hand(run, HEARTBEAT, self._beat, HeartbeatCame(sender, message.sequence))
         elif isinstance(message, ObservationMessage):
             self._hand(run, AVAILABILITY, self._judge, Heard(sender, message, run.clock(self.now)))
+        elif isinstance(message, AntiEntropyMessage):
+            self._hand(run, GOSSIP, self._gossip, GossipCame(sender, message))
         else:
+            self.taps.show_received(run, sender, message)
             self.tell(run, Received(sender, message))  # type: ignore[arg-type]  # machines send only control messages
 
     def _receive_late(self, run: Run, sender: UniqueAddress, message: object) -> None:
@@ -561,6 +576,8 @@ class ModelCluster(Network):
                 self._check(run)
             elif is_availability_timer(key):
                 self._judge(run, TimerFired(key))
+            elif is_gossip_timer(key):
+                self._gossip(run, TimerFired(key))
             else:
                 self.tell(run, TimerFired(key))
 

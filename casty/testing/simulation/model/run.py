@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.failure_detector.heartbeat import HeartbeatSender
 from casty.protocol.failure_detector.monitor import Availability
+from casty.protocol.gossip.machine import Dissemination
 from casty.protocol.membership.machine import Topology
 from casty.protocol.state.cluster_state import TopologySnapshot
 
@@ -26,6 +27,8 @@ class Run:
     """Its address and incarnation."""
     topology: Topology
     """The membership machine."""
+    gossip: Dissemination
+    """What spreads its states, and the services."""
     availability: Availability
     """The failure detection."""
     heartbeat: HeartbeatSender = HeartbeatSender()

@@ -26,6 +26,7 @@ from casty.testing.simulation.invariants.membership.agreeing import Agreed
 from casty.testing.simulation.invariants.membership.answering import Answered
 from casty.testing.simulation.invariants.membership.ending import CrashSeen, LeavesInOrder
 from casty.testing.simulation.invariants.membership.letting_in import Founded, OneRunJoins
+from casty.testing.simulation.invariants.membership.publishing import SeenWhenPublished
 from casty.testing.simulation.invariants.membership.spreading import NewsTravel, Weather
 from casty.testing.simulation.invariants.rules import Rule, Rules
 from casty.testing.simulation.invariants.split_brain.claiming import Claimed, KnownToAll
@@ -33,7 +34,7 @@ from casty.testing.simulation.invariants.split_brain.cutting import CutDecided
 from casty.testing.simulation.invariants.split_brain.deciding import Decided
 from casty.testing.simulation.invariants.split_brain.exclusive import OneOwner
 from casty.testing.simulation.invariants.split_brain.granting import GrantsHold
-from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.model import TASKS, ModelCluster
 from casty.testing.simulation.model.run import Run
 from casty.testing.simulation.model.trace import Show, Trace
 from casty.testing.simulation.scenario.faults import (
@@ -71,6 +72,8 @@ OFFER_EVERY = 1.0
 WORK = (0.0, 0.5, 3.0)
 """Seconds for which a node works on when asked to leave."""
 LATE_JOINS, LATE_JOINS_BY = 0.5, 40.0
+HANDOVERS_MAX = (0.0, 0.002, 0.05)
+"""Seconds, at most, until a task of a node takes what another one hands it; one of these in each scenario."""
 LEASE_TAKES_MAX = 2.0
 """Seconds for a store to answer a claim to the lease of a strategy."""
 SERVICES = ("cart", "stock", "mail", "search")
@@ -151,6 +154,7 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
         LeavesInOrder(cluster),
         Answered(cluster),
         Acknowledged(cluster),
+        SeenWhenPublished(cluster),
         OneRunJoins(cluster),
         Probed(cluster),
     ]
@@ -167,6 +171,8 @@ class _Stage:
         self.cluster.clock_spread = CLOCK_SPREAD
         self.cluster.late_joins, self.cluster.late_joins_by = LATE_JOINS, LATE_JOINS_BY
         self.cluster.lease_takes_max = LEASE_TAKES_MAX
+        longest = random.Random(scenario.seed).choice(HANDOVERS_MAX)
+        self.cluster.handover_max = dict.fromkeys(TASKS, longest) if longest else {}
         self.cluster.availability = partial(availability_of, settings=scenario.settings)
         self.cluster.trace = self.trace
         self.owner = OneOwner(self.cluster) if exclusive else None

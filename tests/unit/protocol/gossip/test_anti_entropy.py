@@ -8,6 +8,7 @@ from string import ascii_lowercase
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send, StartTimer
 from casty.protocol.gossip.anti_entropy import PUSH, PUSH_ALL_MAX, PUSH_GAP, AntiEntropy, Pushes
+from casty.protocol.gossip.receive import acknowledgements
 from casty.protocol.gossip.versions import RECENT_MAX
 from casty.protocol.messages.membership import (
     GossipDelta,
@@ -107,9 +108,8 @@ def test_whole_state_goes_to_who_is_further_behind_than_anybody_remembers() -> N
 
 
 def test_whoever_takes_a_version_tells_its_sender_and_the_leader() -> None:
-    spread = spread_of(node=D)
-    assert to(spread.taken(of(4, seen="bd"), B), GossipSeen) == ["b", "a"]
-    assert to(spread.taken(of(4, seen="ad"), A), GossipSeen) == ["a"]
+    assert to(acknowledgements(of(4, seen="bd"), D, B), GossipSeen) == ["b", "a"]
+    assert to(acknowledgements(of(4, seen="ad"), D, A), GossipSeen) == ["a"]
 
 
 def test_taken_version_is_pushed_on_in_a_large_cluster_only() -> None:

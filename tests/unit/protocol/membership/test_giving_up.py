@@ -13,7 +13,7 @@ from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.membership.cluster_merge import REUNION
 from casty.protocol.membership.founding import cluster_id_of
 from casty.protocol.membership.inputs import Received, TopologySettings
-from casty.protocol.membership.machine import GOSSIP, Topology
+from casty.protocol.membership.machine import UNHEARD, Topology
 from casty.protocol.messages.membership import JoinAnswer, JoinProbe, JoinState
 from casty.protocol.state.leader import has_begun
 from casty.protocol.state.member import Member, MemberStatus
@@ -48,7 +48,7 @@ def meets_a_larger_one(machine: Topology) -> None:
 def test_the_leader_of_a_cluster_that_its_founder_may_have_begun_does_not_give_it_up() -> None:
     state = cluster_of("b", "abe")
     leader, founder = node("a", state), node("b", state)
-    founder.handle(TimerFired(GOSSIP), 0.0)
+    founder.handle(TimerFired(UNHEARD), 0.0)
     assert founder.state is not None and has_begun(founder.state)
     meets_a_larger_one(leader)
     assert not leader.gone

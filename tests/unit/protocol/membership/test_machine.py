@@ -13,6 +13,19 @@ from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.effects import Note, Publish, Send, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
+from casty.protocol.gossip.handover import (
+    GossipCame,
+    GossipOrder,
+    HandOver,
+    OwnServices,
+    RegistryChanged,
+    SeenOfOther,
+    SendLacking,
+    SendVersions,
+    StatePublished,
+    StopGossip,
+)
+from casty.protocol.gossip.machine import GOSSIP, Dissemination, is_gossip_timer
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.inputs import (
@@ -24,7 +37,6 @@ from casty.protocol.membership.inputs import (
     JoinFailed,
     LeaveMember,
     Left,
-    OwnServices,
     Received,
     SelfAlias,
     Start,
@@ -34,9 +46,10 @@ from casty.protocol.membership.inputs import (
 )
 from casty.protocol.membership.joining import PROBE
 from casty.protocol.membership.leaving import LEAVE, AskedToLeave
-from casty.protocol.membership.machine import GOSSIP, Topology
+from casty.protocol.membership.machine import UNHEARD, Topology
 from casty.protocol.membership.view import SnapshotChanged
 from casty.protocol.messages.membership import (
+    AntiEntropyMessage,
     ExitingConfirmed,
     GossipDelta,
     GossipState,
@@ -56,18 +69,48 @@ TOKEN = 7
 A, B, C = (run_of(name) for name in "abc")
 
 
-def topology(name: str, *seeds: str) -> Topology:
-    return Topology(member(name, "joining"), tuple(map(address, seeds)), SETTINGS, random.Random(1))
+class Node:
+    """The membership of a node with its gossip: what one hands the other, that one takes at once."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        settings = topology.settings
+        self.gossip = Dissemination(
+            topology.member.unique, settings.gossip_interval, settings.gossip_fanout, topology.rng
+        )
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.topology, name)
+
+    def handle(self, event: object, now: float) -> list[object]:
+        """Return what follows for others."""
+        match event:
+            case OwnServices() | StatePublished() | SendLacking() | SendVersions() | SeenOfOther() | StopGossip():
+                effects = self.gossip.handle(event, now)
+            case Received(sender, message) if isinstance(message, AntiEntropyMessage):
+                effects = self.gossip.handle(GossipCame(sender, message), now)
+            case TimerFired(key) if is_gossip_timer(key):
+                effects = self.gossip.handle(event, now)
+            case HandOver(sender, message):
+                effects = self.topology.handle(Received(sender, message), now)
+            case _:
+                effects = self.topology.handle(event, now)
+        between = GossipOrder | RegistryChanged | HandOver
+        return [one for e in effects for one in (self.handle(e, now) if isinstance(e, between) else [e])]
 
 
-def formed() -> Topology:
+def topology(name: str, *seeds: str) -> Node:
+    return Node(Topology(member(name, "joining"), tuple(map(address, seeds)), SETTINGS, random.Random(1)))
+
+
+def formed() -> Node:
     """Return node a, up and alone."""
     machine = topology("a")
     machine.handle(Start(), 0.0)
     return machine
 
 
-def pair() -> tuple[Topology, Topology]:
+def pair() -> tuple[Node, Node]:
     """Return the nodes a and b, both up."""
     one, other = formed(), topology("b", "a")
     nodes = {A: one, B: other, UniqueAddress(A.address, 0): one}
@@ -76,7 +119,7 @@ def pair() -> tuple[Topology, Topology]:
 
 
 def talk(
-    nodes: dict[UniqueAddress, Topology], sender: UniqueAddress, effects: Sequence[object], lost: type = NoneType
+    nodes: dict[UniqueAddress, Node], sender: UniqueAddress, effects: Sequence[object], lost: type = NoneType
 ) -> list[tuple[UniqueAddress, object]]:
     """Deliver what was sent but ``lost``, and what follows from it, until nobody says anything; return that."""
     followed: list[tuple[UniqueAddress, object]] = []
@@ -91,12 +134,12 @@ def talk(
     return followed
 
 
-def state_of(machine: Topology) -> Gossip:
+def state_of(machine: Node) -> Gossip:
     assert machine.state is not None
     return machine.state
 
 
-def statuses(machine: Topology) -> dict[str, str]:
+def statuses(machine: Node) -> dict[str, str]:
     return {one.id: one.status.name for one in state_of(machine).ordered}
 
 
@@ -104,7 +147,7 @@ def sent(effects: Sequence[object], kind: type[TopologyMessage]) -> list[tuple[s
     return [(e.to.address.host, e.message) for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
 
 
-def token_of(machine: Topology) -> int:
+def token_of(machine: Node) -> int:
     """Return the token by which a node that has one seed asks it."""
     ((_, probe),) = sent(machine.handle(TimerFired(PROBE), 0.0), JoinProbe)
     assert isinstance(probe, JoinProbe)
@@ -245,7 +288,7 @@ def test_joiner_that_leaves_at_once_is_removed_though_its_words_are_changes_to_i
 
 def test_what_a_later_version_says_of_itself_is_kept_and_passed_on_through_every_move() -> None:
     later = replace(member("b", "joining"), extra=(("zone", b"\xc4\x02eu"),))
-    one, other, third = formed(), Topology(later, (A.address,), SETTINGS, random.Random(1)), topology("c", "a")
+    one, other, third = formed(), Node(Topology(later, (A.address,), SETTINGS, random.Random(1))), topology("c", "a")
     nodes = {A: one, B: other, C: third, UniqueAddress(A.address, 0): one}
     for node, machine in ((B, other), (C, third)):
         talk(nodes, node, machine.handle(Start(), 0.0))
@@ -366,10 +409,10 @@ def test_state_that_contradicts_itself_leaves_the_machine_as_it_was() -> None:
     assert one.state is before
 
 
-def test_round_of_gossip_is_faster_while_few_have_seen() -> None:
-    machine = formed()
+def test_unheard_joiners_are_asked_faster_while_few_have_seen() -> None:
+    machine = formed().topology
     machine.state = gossip_of(*(member(name) for name in "abcde"), seen="a")
-    (timer,) = [e for e in machine.handle(TimerFired(GOSSIP), 1.0) if isinstance(e, StartTimer) and e.key == GOSSIP]
+    (timer,) = [e for e in machine.handle(TimerFired(UNHEARD), 1.0) if isinstance(e, StartTimer) and e.key == UNHEARD]
     assert timer.delay == pytest.approx(1 / 3)
 
 

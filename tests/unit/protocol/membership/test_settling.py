@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from casty.protocol.effects import TimerFired
-from casty.protocol.gossip.anti_entropy import Pushes
 from casty.protocol.gossip.state_on_wire import seen_on_wire
 from casty.protocol.membership.inputs import Received, Start, TopologyEffect, TopologySettings
-from casty.protocol.membership.machine import GOSSIP, Topology
+from casty.protocol.membership.leaving import OwnLeave
+from casty.protocol.membership.machine import UNHEARD, Topology
 from casty.protocol.membership.view import MembersChanged
 from casty.protocol.messages.membership import Join
 from casty.protocol.state.member import MemberStatus
@@ -38,7 +38,7 @@ def test_a_step_that_failed_is_told_when_it_comes_again(monkeypatch: pytest.Monk
         raise RuntimeError("a bug that this message touches, once")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pushes, "settle", fail)
+        patch.setattr(OwnLeave, "settle", fail)
         with pytest.raises(RuntimeError):
             machine.handle(join, 1.0)
     assert machine.state is not None and B not in machine.state.members
@@ -50,7 +50,7 @@ def test_who_is_heard_for_the_first_time_comes_up_at_once() -> None:
     machine = begun()
     assert machine.state is not None
     machine.state = machine.state.with_member(A, member("z", "joining")).seen_by(A, Z)
-    machine.handle(TimerFired(GOSSIP), 1.0)
+    machine.handle(TimerFired(UNHEARD), 1.0)
     assert machine.state.members[Z].status is MemberStatus.joining
     machine.handle(Received(Z, seen_on_wire(machine.state)), 1.01)
     assert machine.state.members[Z].status is MemberStatus.up

@@ -38,8 +38,10 @@ class StallWithheld(Rule):
 
     _began: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
     """Since when each node stands still."""
-    _withheld: dict[str, float] = field(init=False, default_factory=lambda: dict[str, float]())
-    """Until when each node accuses nobody after a standstill."""
+    _withheld: dict[str, tuple[float, float]] = field(
+        init=False, default_factory=lambda: dict[str, tuple[float, float]]()
+    )
+    """From when on, and until when, each node that stood still accuses nobody."""
 
     def look(self) -> None:
         now = self.cluster.now
@@ -50,14 +52,16 @@ class StallWithheld(Rule):
             # Its loop was late since the next heartbeat was due; less than half a second is not counted.
             stood = (now - self._began.pop(name)) * CLOCK_SLOWEST - run.availability.heartbeat_interval
             if stood > STALL_MIN:
-                self._withheld[name] = now + min(stood, WITHHELD_MAX) * CLOCK_SLOWEST
+                self._withheld[name] = now, now + min(stood, WITHHELD_MAX) * CLOCK_SLOWEST
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
-        until = self._withheld.get(run.name, -math.inf)
+        woke, until = self._withheld.get(run.name, (-math.inf, -math.inf))
         if before is None or after.rows is before.rows or run.node not in after.rows or self.cluster.now >= until:
             return
         old = before.rows[run.node].accused if run.node in before.rows else frozenset[UniqueAddress]()
         for subject in after.rows[run.node].accused - old:
+            if self.cluster.accused_at.get((run.node, subject), woke) < woke:
+                continue  # it was judged before, and its membership had yet to hear of that
             if self.cluster.runs[subject.address.host].node == subject and self.cluster.every[subject].alive:
                 text = f"{run.name} accuses {subject.address.host} {until - self.cluster.now:.3f} s too early"
                 raise InvariantBroken("who stood still accuses nobody at once", f"{text}, at {self.cluster.now:.4f}")

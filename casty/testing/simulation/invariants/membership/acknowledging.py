@@ -1,7 +1,7 @@
 """A run that takes a version says so, a node that has seen one is not forgotten, and a run given up is told.
 
-Owns the memory of the consequences due for a message, until the end of its event. Answers owed to versions unknown or
-old here are for `answering`.
+Owns the memory of owed consequences of a message, until the tasks of its receiver rest. Answers to a version unknown
+or outdated here are for `answering`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.messages.membership import (
+    AntiEntropyMessage,
     GossipDelta,
     GossipDigest,
     GossipSeen,
@@ -59,7 +60,8 @@ class Acknowledged(Rule):
     _owed: set[Pair] = field(init=False, default_factory=lambda: set[Pair]())
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        state = run.topology.state
+        # What changes no membership, gossip judges by what was published to it, or leaves it to the owner of the state.
+        state = run.gossip.state if isinstance(message, AntiEntropyMessage) else run.topology.state
         if state is None or run.topology.gone or getattr(message, "cluster_id", 0) != state.cluster_id:
             return
         member = state.members.get(sender)
@@ -93,16 +95,20 @@ class Acknowledged(Rule):
             self._came[run.node].told.add(to)
 
     def look(self) -> None:
-        self.look_at = math.inf
-        owed, self._owed = self._owed, set()
-        for node, to in owed:
-            if not self.cluster.every[node].alive:
+        every = self.cluster.every
+        busy = {node for node in (*(node for node, _ in self._owed), *self._came) if every[node].is_busy}
+        self.look_at = -math.inf if busy else math.inf
+        owed, self._owed = self._owed, {pair for pair in self._owed if pair[0] in busy}
+        for node, to in owed - self._owed:
+            if not every[node].alive:
                 continue
             text = f"{node.address.host} was told something by {to.address.host}, and said nothing"
             raise InvariantBroken("who was given up is told", f"{text}, at {self.cluster.now:.4f}")
-        came, self._came = self._came, {}
+        came, self._came = self._came, {node: one for node, one in self._came.items() if node in busy}
         for node, one in came.items():
-            run = self.cluster.every[node]
+            if node in busy:
+                continue
+            run = every[node]
             state = run.topology.state
             if state is not None and run.alive and state.version.versions == one.versions:
                 self._follows(run, state, one)

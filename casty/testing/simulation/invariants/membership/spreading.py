@@ -31,6 +31,8 @@ takes longer: a missing push shows.
 SETTLED_WITHIN = 3.0
 """Seconds beside the work of a leaver, for somebody to come up or to go: each step has to be agreed on."""
 JOURNEYS = 5
+HANDOVERS = 3
+"""For each journey, from one task of a node to another."""
 PUSH_ALL_MAX = 16
 """In a cluster of so many everybody is told of a change by its author."""
 DELAY_MAX = 0.5
@@ -39,6 +41,8 @@ LOOK_EVERY = 0.1
 NOTHING = frozenset[str]()
 
 Version = VectorClock[int]
+News = tuple[float, Run, Version, frozenset[UniqueAddress]]
+"""When a version was made, by which run, and the runs with its author as a member then."""
 Offered = tuple[frozenset[ServiceEntry], dict[NodeAddress, frozenset[str]]]
 Passing = tuple[UniqueAddress, str]
 """A run and the name of its status."""
@@ -100,9 +104,7 @@ class NewsTravel(Rule):
 
     weather: Weather
     """Knows since when it is calm; it must be one of the rules too, before this one."""
-    _news: deque[tuple[float, Run, Version]] = field(
-        init=False, default_factory=lambda: deque[tuple[float, Run, Version]]()
-    )
+    _news: deque[News] = field(init=False, default_factory=lambda: deque[News]())
     _passing: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
     """Since when each run is in a passing status."""
     _unknown: dict[Passing, float] = field(init=False, default_factory=lambda: dict[Passing, float]())
@@ -115,7 +117,9 @@ class NewsTravel(Rule):
         number = run.node.incarnation
         is_news = before is not None and after.version.version_of(number) > before.version.version_of(number)
         if before is not None and is_news and not _is_asked_about(before, after):
-            self._news.append((self.cluster.now, run, after.version))
+            states = {other.node: other.topology.state for other in self.cluster.living}
+            knowing = frozenset(n for n, one in states.items() if one is not None and run.node in one.members)
+            self._news.append((self.cluster.now, run, after.version, knowing))
             self.look_at = min(self.look_at, self.cluster.now + self._within)
         if before is not None and after.rows is not before.rows and self.weather.is_calm:
             self._missed(run, before, after)
@@ -123,9 +127,9 @@ class NewsTravel(Rule):
     def look(self) -> None:
         now, within = self.cluster.now, self._within
         while self._news and now > self._news[0][0] + within:
-            at, author, version = self._news.popleft()
+            at, author, version, knowing = self._news.popleft()
             if at - self.weather.since >= self.weather.calm_after and len(self.cluster.runs) <= PUSH_ALL_MAX:
-                self._known_by_all(author, version, at)
+                self._known_by_all(author, version, at, knowing)
         if now >= self._passing_at:
             self._passing_at = now + LOOK_EVERY
             if self.weather.is_calm and not any(_is_held_up(run) for run in self.cluster.living):
@@ -137,7 +141,7 @@ class NewsTravel(Rule):
 
     @property
     def _within(self) -> float:
-        return PUSHED_WITHIN + JOURNEYS * self.weather.journey
+        return PUSHED_WITHIN + JOURNEYS * (self.weather.journey + HANDOVERS * self.cluster.handover)
 
     def _missed(self, run: Run, before: Gossip, after: Gossip) -> None:
         """Fail for a run missing another one that was told to go, and went: it has said so."""
@@ -156,13 +160,13 @@ class NewsTravel(Rule):
                 text = f"{run.name} accuses {gone.name}, which went at {gone.ended_at:.4f}"
                 raise InvariantBroken("who went in order is not missed", f"{text}, at {self.cluster.now:.4f}")
 
-    def _known_by_all(self, author: Run, version: Version, at: float) -> None:
+    def _known_by_all(self, author: Run, version: Version, at: float, knowing: frozenset[UniqueAddress]) -> None:
         state = author.topology.state
         if state is None or not author.alive:
             return
         for run in self.cluster.living:
             theirs = run.topology.state
-            if theirs is None or theirs.cluster_id != state.cluster_id:
+            if theirs is None or theirs.cluster_id != state.cluster_id or run.node not in knowing:
                 continue
             if run.node not in state.members or author.node not in theirs.members:
                 continue  # who was let in by one that has gone since asks the others anew, after ten seconds
