@@ -155,7 +155,12 @@ BUGS = [
     Bug(
         "numbers are given twice after a merge", Gossip.merge, "max(self.up_numbers_given", "min(self.up_numbers_given"
     ),
-    Bug("an older state is not answered", GossipReceiver._behind, "return replace", "return outcome or replace"),
+    Bug(
+        "an older state is not answered",
+        GossipReceiver,
+        "return replace(outcome, effects=(SendLacking",
+        "return outcome or replace(outcome, effects=(SendLacking",
+    ),
     Bug("a clock keeps what it knew first", VectorClock.merge, "version > merged.get(node, 0)", "node not in merged"),
     Bug(
         "changes are not pushed",
@@ -215,18 +220,18 @@ BUGS = [
     # what was published, and what gossip makes of it
     Bug(
         "a version is acknowledged before it is published",
-        Topology._exchanged,
+        Topology,
         "[*self._publish(is_spread=outcome.taken), *outcome.effects]",
         "[*outcome.effects, *self._publish(is_spread=outcome.taken)]",
     ),
     Bug(
         "gossip acknowledges what only its peer has",
-        Dissemination._versions,
+        Dissemination,
         "effects: list[Send | HandOver] = []",
         "effects = [Send(sender, GossipSeen(0, Gossip(0, version=theirs).version_digest, message.seen))]",
     ),
-    Bug("who is welcomed has not seen it", Topology._received, "[*self._publish(), Send(", "[Send(", VISITS),
-    Bug("gossip keeps to itself who has seen what", Dissemination._same, "[*told, *(", "[*("),
+    Bug("who is welcomed has not seen it", Topology, "[*self._publish(), Send(", "[Send(", VISITS),
+    Bug("gossip keeps to itself who has seen what", Dissemination, "[*told, *(", "[*("),
     Bug(
         "who gives itself up says nothing",
         leaving.own_sentence,

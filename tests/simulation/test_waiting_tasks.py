@@ -28,7 +28,9 @@ def test_answers_that_wait_for_the_failure_detection_accuse_nobody(seed: int) ->
 def test_check_that_leaves_waiting_what_has_come_accuses_who_has_answered(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(monkeypatch, ModelCluster._check, "isinstance(event, Heard)", "False")
+    plant(
+        monkeypatch, ModelCluster, "for event in waiting if isinstance(event, Heard)", "for event in waiting if False"
+    )
     assert accusations({AVAILABILITY: 20.0}, seed=seed) > 0
 
 

@@ -13,7 +13,7 @@ A, B, C = (run_of(name) for name in "abc")
 
 
 async def test_check_takes_the_answers_that_have_come_and_accuses_nobody_who_gave_them(autojump_clock, nodes) -> None:
-    node = (await nodes.start("a")).system.cluster._running()
+    node = (await nodes.start("a")).node
     machine = Availability(A)
     driver = AvailabilityDriver(node, machine, ActorContext)  # the context performs effects, and none is performed
     machine.handle(WatchMembers((A, B, C)), 0.0)

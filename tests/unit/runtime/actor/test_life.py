@@ -18,6 +18,7 @@ from casty import (
 from casty.runtime.actor.cell import Cell
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.system.context import ActorContext
+from casty.testing.inspect import kernel_of
 
 
 def cell_of(ref: object) -> Cell:
@@ -91,7 +92,7 @@ async def test_a_service_key_around_same_is_offered_at_once() -> None:
         return Behaviors.discoverable(Behaviors.same(), key=key) if message == "offer" else Behaviors.same()
 
     async with ActorSystem() as system:
-        system._kernel.hooks.discovery = lambda service, ref: offered.append((service, ref.path))
+        kernel_of(system).hooks.discovery = lambda service, ref: offered.append((service, ref.path))
         ref = system.spawn(Behaviors.receive(offer), "a")
         ref.tell("wait")
         await trio.testing.wait_all_tasks_blocked()
