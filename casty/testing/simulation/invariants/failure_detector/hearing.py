@@ -6,6 +6,7 @@ Owns the memory of the answers to each run, and since when they have no gap. It 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -40,6 +41,8 @@ Pair = tuple[UniqueAddress, UniqueAddress]
 class _Answers:
     since: float
     last: float
+    earlier: float
+    """When the last one came that no accusation under way to the membership can have missed, as far as is known."""
 
 
 @dataclass(slots=True)
@@ -56,10 +59,11 @@ class AccusedRightly(Rule):
 
     def received(self, run: Run, sender: UniqueAddress, message: object) -> None:
         now, known = self.cluster.now, self._answers.get((run.node, sender))
-        if known is None or now - known.last > self._gap(run):
-            self._answers[run.node, sender] = _Answers(now, now)
-        else:
-            known.last = now
+        earlier = -math.inf if known is None else known.last
+        if known is not None and now - earlier <= self.cluster.handover:
+            earlier = known.earlier
+        since = now if known is None or now - known.last > self._gap(run) else known.since
+        self._answers[run.node, sender] = _Answers(since, now, earlier)
 
     def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
         if before is not None and after.rows is before.rows:
@@ -74,8 +78,12 @@ class AccusedRightly(Rule):
         for subject in own.accused - old:
             self._accused.setdefault((run.node, subject), deque(maxlen=FLAPS)).append(now)
             known = self._answers.get((run.node, subject))
-            if known is not None and now - known.last < ACCUSED_SHARE * pause_of(run):
-                self._must_be_gone(run, subject, known.last)
+            if known is None:
+                continue
+            is_missed = 0.0 < self.cluster.handover >= now - known.last  # it came when the accusation was under way
+            answered_at = known.earlier if is_missed else known.last
+            if now - answered_at < ACCUSED_SHARE * pause_of(run):
+                self._must_be_gone(run, subject, answered_at)
 
     def look(self) -> None:
         now = self.cluster.now

@@ -128,9 +128,12 @@ class Probed(Rule):
             and now - self._came.get((run.node, m.unique), -math.inf) > CAME_LATELY
         ]
         for subject in accused - old:
+            heard = self._heard.get((run.node, subject), 0.0)
+            if 0.0 < self.cluster.handover and now - heard <= self.cluster.handover:
+                continue  # its answer came when the accusation was under way to the membership
             if len(others) > 1 and self._is_only_silent(run, subject):
                 asked = self._asked.get((run.node, subject), -math.inf)
-                if asked < self._heard.get((run.node, subject), 0.0):
+                if asked < heard:
                     text = f"{run.name} accuses {subject.address.host} and has asked nobody"
                     raise InvariantBroken("who is silent is asked about", f"{text}, at {self.cluster.now:.4f}")
                 self._must_wait(run, subject)
