@@ -28,6 +28,7 @@ from cattrs.errors import ForbiddenExtraKeysError
 
 from casty import Behavior, ClusterExtension, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
 from casty.cli.hosting import Guest, MakeExtension, NodePlan
+from casty.cluster.cluster import OWN_EXTENSIONS
 from casty.cluster.extension import check_extension_type, check_extensions
 from casty.config.downing import DowningStrategy, DowningStrategyName
 from casty.config.validation import PORT_MAX, check_endpoint, check_node_id, check_roles
@@ -93,7 +94,8 @@ def read_file(path: Path) -> NodeFile:
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     extensions, mistakes = _extensions_of(table)
-    tables, others = _structured(table, Tables)
+    found, others = _structured(table, Tables)
+    tables = found or Tables()
     mistakes += [*others, *_mistakes_of_node(tables.node)]
     if mistakes:
         head = f"{path}: {len(mistakes)} mistakes:\n  " if len(mistakes) > 1 else f"{path}: "
@@ -115,7 +117,7 @@ def _extensions_of(table: dict[str, Any]) -> tuple[tuple[MakeExtension, ...], li
             if not wrong:
                 make = partial(_make_extension, cls, settings)
                 extension = _attempt(make, f"{target} failed")
-                check_extensions([*first, extension])
+                check_extensions([*first, extension], own=OWN_EXTENSIONS)
                 first.append(extension)
                 # The first is made now, so that its mistakes are reported before anything starts.
                 made.append(partial(next, chain([extension], iter(make, None))))
@@ -131,28 +133,39 @@ def _settings_of(cls: type[ClusterExtension], table: dict[str, Any]) -> tuple[ob
         return None, [] if said is None else [f"in {cls.name}: {cls.__qualname__} takes no settings: drop this table"]
     if said is not None and not isinstance(said, dict):
         return None, [f"in {cls.name}: {NO_TABLE}, [{cls.name}] and below it a line for each setting, got {said!r}"]
-    return _structured(cast("dict[str, Any]", said or {}), cls.settings_type, f".{cls.name}")
+    form = cls.settings_type
+    try:  # not only values can be wrong, but also what the class asks for
+        return _structured(cast("dict[str, Any]", said or {}), form, f".{cls.name}")
+    except Exception as error:
+        what = f"in {cls.name}: {form.__qualname__} cannot be made of a table"
+        return None, [f"{what}: {type(error).__name__}: {error}"]
 
 
 def _make_extension(cls: type[ClusterExtension], settings: object) -> ClusterExtension:
     return cls() if cls.settings_type is None else cast("Callable[[object], ClusterExtension]", cls)(settings)
 
 
-def _structured(table: dict[str, Any], form: type[T], outer: str = "") -> tuple[T, list[str]]:
-    """Return the settings made from the tables, and the mistakes: each is taken out, and the rest checked again."""
-    mistakes = list[str]()
+def _structured(table: dict[str, Any], form: type[T], outer: str = "") -> tuple[T | None, list[str]]:
+    """Return the settings made from the tables, and the mistakes: each is taken out, and the rest checked again.
+
+    None where nothing can be taken out. Each round but the last takes a key out, so there are few.
+    """
+    mistakes = dict[str, None]()
     while True:
         try:
-            return CONVERTER.structure(table, form), mistakes
+            return CONVERTER.structure(table, form), list(mistakes)
         except cattrs.BaseValidationError as error:
+            is_less = False
             for line in cattrs.transform_error(error, path="", format_exception=_explain):
                 texts, _, place = line.rpartition(" @ ")
                 whole = (outer + place).lstrip(".")
                 where = f"in {whole}: " if whole else ""
                 keys = [dotted or quoted for dotted, quoted in KEYS_IN_PLACE.findall(place)]
                 for text in texts.split("\n"):
-                    mistakes.append(where + text + (_found(table, keys) if text == NO_TABLE else ""))
-                    _cut(table, keys, text)
+                    mistakes[where + text + (_found(table, keys) if text == NO_TABLE else "")] = None
+                    is_less = _cut(table, keys, text) or is_less
+            if not is_less:
+                return None, list(mistakes)
 
 
 def _found(table: dict[str, Any], keys: list[str]) -> str:
@@ -165,12 +178,15 @@ def _found(table: dict[str, Any], keys: list[str]) -> str:
     return f", [{'.'.join(keys)}] and below it a line for each setting, got {value!r}"
 
 
-def _cut(table: dict[str, Any], keys: list[str], text: str) -> None:
-    """Take out the key named by a mistake from the table under the keys, or the whole table."""
+def _cut(table: dict[str, Any], keys: list[str], text: str) -> bool:
+    """Take out the key named by a mistake from the table under the keys, or the whole table.
+
+    False where it is not there: it went with another mistake, or is missing in the file.
+    """
     outer, value = table, cast("object", table)
     for key in keys:
         if not isinstance(value, dict) or key not in value:
-            return  # it went with another mistake
+            return False
         outer, value = cast("dict[str, Any]", value), cast("object", value[key])
     named = KEY_IN_TEXT.match(text)
     if named is not None and isinstance(value, dict) and (named[1] or named[2]) in value:
@@ -178,7 +194,10 @@ def _cut(table: dict[str, Any], keys: list[str], text: str) -> None:
     elif keys:
         del outer[keys[-1]]
     else:
+        is_less = bool(table)
         table.clear()
+        return is_less
+    return True
 
 
 def _mistakes_of_node(node: NodeOptions) -> list[str]:
@@ -334,7 +353,7 @@ def _is_behavior(value: object) -> TypeGuard[Behavior[Any]]:
 def _attempt(user_code: Callable[[], T], what: str) -> T:
     try:
         return user_code()
-    except Exception as error:  # the user's code may raise anything; told in one line with its place
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; told in one line with its place
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
         place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
         raise ConfigError(f"{what}: {type(error).__name__}: {error}{place}") from None

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Never, cast
+from typing import Final, Never, cast
 
 import trio
 
@@ -40,6 +40,8 @@ from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_act
 from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
 
+OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (ReceptionistExtension, DeathWatchExtension)
+"""What every node has."""
 INCARNATION_BITS = 63
 RECEPTIONIST = "_receptionist"
 LEAVE_SLACK = 1.0
@@ -167,7 +169,7 @@ class Cluster:
         cluster = cls(system, config, remote_transport=remote_transport)
         strategy_of(settings)  # a user's strategy is tried before anything runs
         own = cluster._extensions.all
-        check_extensions(extensions, own=own)
+        check_extensions(extensions, own=OWN_EXTENSIONS)
         cluster._extensions = Extensions((*own, *extensions))
         cluster._settings = settings
         if rng is not None:

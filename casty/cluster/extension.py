@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass
+from inspect import Parameter, signature
 from typing import Any, ClassVar, Final, Literal, TypeVar, cast
 
 from casty.address import UniqueAddress
@@ -272,7 +273,7 @@ def check_unused(extensions: Iterable[ClusterExtension]) -> None:
             )
 
 
-def check_extensions(extensions: Iterable[object], *, own: Iterable[ClusterExtension] = ()) -> None:
+def check_extensions(extensions: Iterable[object], *, own: Iterable[type[ClusterExtension]]) -> None:
     """Raise ConfigError unless a node can have these extensions beside its ``own``."""
     names = {extension.name for extension in own}
     extra = list[tuple[str, bytes]]()
@@ -305,7 +306,21 @@ def check_extension_type(cls: type[ClusterExtension]) -> None:
         raise ConfigError(f"{kind}.name {text}, got {name!r}")
     if name in RESERVED_TABLES:
         raise ConfigError(f"{kind}.name cannot be {name!r}: that is one of casty's own tables in a casty.toml")
-    if cls.settings_type is not None and not is_dataclass(cls.settings_type):
-        raise ConfigError(f"{kind}.settings_type must be a dataclass or None, got {cls.settings_type!r}")
+    _check_settings_type(f"{kind}.settings_type", cls.settings_type)
     if cls.when_it_fails not in ("end_node", "go_without"):
         raise ConfigError(f"{kind}.when_it_fails must be 'end_node' or 'go_without', got {cls.when_it_fails!r}")
+
+
+def _check_settings_type(where: str, settings_type: object) -> None:
+    if settings_type is None:
+        return
+    if not isinstance(settings_type, type) or not is_dataclass(settings_type):
+        raise ConfigError(f"{where} must be a dataclass or None, got {settings_type!r}")
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    parameters = signature(settings_type).parameters.values()
+    bare = [each.name for each in parameters if each.default is Parameter.empty and each.kind not in variadic]
+    if bare:
+        raise ConfigError(
+            f"{where}: {settings_type.__qualname__} must be made without arguments, as where a file has no such table: "
+            f"give a default to {', '.join(bare)}"
+        )

@@ -51,6 +51,66 @@ class Nameless(casty.ClusterExtension):
     pass
 
 
+class Receptionist(casty.ClusterExtension):
+    name = "receptionist"
+
+
+class Exiting(Broken):
+    name = "exiting"
+
+    def __init__(self):
+        raise SystemExit(3)
+
+
+@dataclass(frozen=True)
+class Inner:
+    size: int
+
+
+@dataclass(frozen=True)
+class Nested:
+    inner: Inner | None = None
+
+
+class Nesting(Census):
+    name = "nesting"
+    settings_type = Nested
+
+
+@dataclass(frozen=True)
+class Never:
+    interval: int = 1
+
+    def __post_init__(self):
+        raise casty.ConfigError("Never.interval can never be right")
+
+
+@dataclass(frozen=True)
+class Unfit:
+    place: casty.ServiceKey | int = 1
+
+
+class Unfitting(Census):
+    name = "unfitting"
+    settings_type = Unfit
+
+
+class Refusing(Census):
+    name = "refusing"
+    settings_type = Never
+
+
+@dataclass(frozen=True)
+class Bare:
+    interval: float
+    also: int
+
+
+class Defaultless(Census):
+    name = "defaultless"
+    settings_type = Bare
+
+
 number = 7
 """
 
@@ -111,6 +171,22 @@ def test_without_its_table_an_extension_has_the_defaults(folder: Path) -> None:
         ("[node]\nextensions = ['MODULE:Plain', 'MODULE:Again']", "node.extensions: two extensions are called 'plain'"),
         ("[node]\nextensions = ['MODULE:Broken']", "node.extensions: .*:Broken failed: LookupError: as a bug would"),
         ("[node]\nextensions = ['MODULE:Nameless']", "node.extensions: Nameless.name must be 1 to 64 lower-case"),
+        (
+            "[node]\nextensions = ['MODULE:Receptionist']",
+            "in node.extensions: two extensions are called 'receptionist'",
+        ),
+        ("[node]\nextensions = ['MODULE:Exiting']", "node.extensions: .*:Exiting failed: SystemExit: 3"),
+        (
+            "[node]\nextensions = ['MODULE:Defaultless']",
+            "Defaultless.settings_type: Bare must be made without arguments, .*: give a default to interval, also",
+        ),
+        ("[node]\nextensions = ['MODULE:Nesting']\n[nesting.inner]", "in nesting.inner.size: "),
+        ("[node]\nextensions = ['MODULE:Refusing']", "in refusing: Never.interval can never be right"),
+        ("[node]\nextensions = ['MODULE:Refusing']\n[refusing]\ninterval = 2", "in refusing: Never.interval can never"),
+        (
+            "[node]\nextensions = ['MODULE:Unfitting']",
+            "in unfitting: Unfit cannot be made of a table: .*Unsupported",
+        ),
         ("[node]\nextensions = ['MODULE:number']", "must be a subclass of casty.ClusterExtension, got 7"),
         ("[node]\nextensions = ['MODULE:Nowhere']", "must be a subclass of casty.ClusterExtension, got None"),
         ("[node]\nextensions = ['nowhere_at_all:Census']", "nowhere_at_all cannot be imported: ModuleNotFoundError"),

@@ -349,6 +349,17 @@ class Untabled(ClusterExtension):
     settings_type = int
 
 
+@dataclass(frozen=True)
+class Defaultless:
+    size: int
+    name: str = ""
+
+
+class Demanding(ClusterExtension):
+    name = "demanding"
+    settings_type = Defaultless
+
+
 class Vague(ClusterExtension):
     name = "vague"
     when_it_fails = "shrug"  # type: ignore[assignment]  # what is tested
@@ -367,6 +378,7 @@ class Vague(ClusterExtension):
         ([Wordy()], "at most 16 extensions can, in 1024 bytes with their names, got 1 in 2005"),
         ([Textual()], "Textual.capability must be bytes or None, got '1'"),
         ([Untabled()], "Untabled.settings_type must be a dataclass or None, got <class 'int'>"),
+        ([Demanding()], "Demanding.settings_type: Defaultless must be made without .*: give a default to size$"),
         ([Vague()], "Vague.when_it_fails must be 'end_node' or 'go_without', got 'shrug'"),
     ],
 )
