@@ -32,6 +32,10 @@ _SLOT = struct.Struct(">QQ")
 TAIL_BYTES = _WAIT.size
 HAS_TAIL, HAS_HEADERS = 1, 2
 """Bits of the fourth item of a head, which is left out where none is set."""
+CONTROL_HEAD = b"\x92"
+"""How the body of a CONTROL frame begins: an array of name and payload."""
+_SHORT_NAME, _NAME_SIZE_BYTES = 0xA0, {0xD9: 1, 0xDA: 2}
+"""How msgpack begins a text of up to 31 bytes, and longer ones, whose size follows in so many bytes."""
 HEADERS_BYTES_MAX = 256
 """Of the map that they are, as it is written."""
 
@@ -127,6 +131,28 @@ def decode_head(body: bytes | memoryview) -> tuple[int, str, int, str, int]:
         raise DecodeError(f"expected a path, a uid and the name of a message type, got {found}")
     _check_lengths(path, name)
     return end, path, uid, name, parts
+
+
+def control_head(body: bytes | memoryview) -> tuple[int, str]:
+    """Return where the head in the body of a CONTROL frame ends, and the name in it. Raises DecodeError.
+
+    Made without msgpack, so that a message can be judged by its name before anything is made of the rest.
+    """
+    if body[:1] != CONTROL_HEAD:
+        raise DecodeError("expected an array of 2 items")
+    first = body[1] if len(body) > 1 else 0
+    size_bytes = _NAME_SIZE_BYTES.get(first, 0)
+    if not size_bytes and not _SHORT_NAME <= first < _SHORT_NAME + 32:
+        raise DecodeError("expected the name of a message type")
+    start = 2 + size_bytes
+    end = start + (int.from_bytes(body[2:start], "big") if size_bytes else first - _SHORT_NAME)
+    try:
+        name = str(body[start:end], "utf-8")
+    except UnicodeDecodeError:
+        raise DecodeError("expected the name of a message type in UTF-8") from None
+    if end >= len(body):
+        raise DecodeError("expected a payload behind the name of a message type")
+    return end, name
 
 
 def notice_of(fields: list[Any]) -> Notice:

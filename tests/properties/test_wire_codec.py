@@ -22,7 +22,7 @@ from casty.errors import DecodeError, FrameError, ProtocolError
 from casty.refs import ActorRef
 from casty.schema.names import message
 from casty.wire.codec.codec import Codec
-from casty.wire.envelope import encode_head, encode_headers, encode_slot, encode_wait
+from casty.wire.envelope import control_head, encode_head, encode_headers, encode_slot, encode_wait
 from casty.wire.frame import FrameDecoder, FrameKind, Lane, frame
 from casty.wire.handshake import (
     PROOF_BYTES,
@@ -297,6 +297,7 @@ BODIES = (
 )
 DECODERS: list[Callable[[bytes], object]] = [
     CODEC.decode_control,
+    control_head,
     CODEC.decode_envelope,
     CODEC.decode_notice,
     decode_hello,

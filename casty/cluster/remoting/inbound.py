@@ -21,7 +21,7 @@ from casty.transport.links.hello import HUNG_UP, LEAVING
 from casty.wire.chunking.chunks import arrived_frame, decode_arrived, decode_large
 from casty.wire.control.cancel_request import decode_withdraw
 from casty.wire.control.pause import decode_path
-from casty.wire.envelope import Envelope, Notice, NoticeCode
+from casty.wire.envelope import Envelope, Notice, NoticeCode, control_head
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
 from casty.wire.handshake import Hello, Refused
 
@@ -166,19 +166,19 @@ class Inbound:
         self._node.undelivered_frames.take(to, body_frames, reason)
 
     def _control(self, peer: UniqueAddress, lane: Lane, body: bytes) -> None:
+        """Judge a control message by its name, then make it and hand it over."""
         node, size = self._node, len(body)
-        try:
-            message = node.control_codec.decode_control(body, node.control.by_name)
-        except UnknownTypeError as error:
-            self._unknown(peer, error.name)
+        _, name = control_head(body)
+        entry = node.control.by_name.get(name)
+        if entry is None:
+            self._unknown(peer, name)
             return
-        entry = node.control.by_class[type(message)]
-        name = entry.wire_name
         node.cluster_metrics.note_received(name, HEADER_BYTES + size)
         if lane is not entry.lane:
             raise DecodeError(f"{name} on the {lane.name} lane")
-        if entry.rule is not ANYONE and not self._admits(peer, entry.rule, message, name):
+        if entry.rule is not ANYONE and not self._admits(peer, entry.rule, None, name):
             return
+        message = node.control_codec.decode_control(body)
         try:
             entry.deliver(peer, message, size)
         except Exception as error:  # the boundary of one message of a peer, which must not end its link

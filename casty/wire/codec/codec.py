@@ -8,7 +8,7 @@ those tables and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any
 
@@ -27,6 +27,7 @@ from casty.wire.codec.scalars import ExportRef, ImportRef
 from casty.wire.codec.shapes import TypeMismatch
 from casty.wire.codec.type_entry import TypeEntry
 from casty.wire.envelope import (
+    CONTROL_HEAD,
     FOREIGN,
     HAS_TAIL,
     TYPE_NAME_LENGTH_MAX,
@@ -34,6 +35,7 @@ from casty.wire.envelope import (
     Headers,
     Notice,
     Wait,
+    control_head,
     decode_head,
     decode_headers,
     decode_slot,
@@ -48,8 +50,6 @@ from casty.wire.limits import ARRAY, scan
 
 CONTROL_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
-CONTROL_HEAD = b"\x92"
-"""Of msgpack: an array of two."""
 LARGE_BYTES_MAX = 2 * 1024 * 1024
 """Messages up to here are packed in pieces, the next of their type at the latest; that memory is kept."""
 
@@ -169,14 +169,10 @@ class Codec:
         """Return the whole frame that answers an envelope which could not be delivered."""
         return frame(FrameKind.NOTICE, msgpack.packb(astuple(notice)))
 
-    def decode_control(self, body: bytes | memoryview, known: Container[str] | None = None) -> object:
-        """Return the message in a CONTROL frame's body. Raises only ProtocolError and below.
-
-        UnknownTypeError for a name that is not ``known``; None stands for all that this process has declared.
-        """
-        name, payload = self._unpack_array(body, 2)
-        if known is not None and type(name) is str and name not in known:
-            raise UnknownTypeError(name)
+    def decode_control(self, body: bytes | memoryview) -> object:
+        """Return the message in a CONTROL frame's body. Raises only ProtocolError and below."""
+        end, name = control_head(body)
+        payload = self._unpack(body[end:], len(body))
         return self._decode(self._entry_named(name), payload)
 
     def decode_envelope(self, body: bytes | memoryview, *, is_brief: bool = False) -> Envelope:

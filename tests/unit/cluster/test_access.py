@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgpack
 import pytest
 import trio
@@ -124,6 +126,36 @@ async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_nam
     assert sum(node.cluster_metrics.refused.values()) == len(CONTROL) + 2
     await trio.sleep(1)
     await nodes.all_up("a", "b", "c")
+
+
+made = list[int]()
+
+
+@dataclass(frozen=True)
+class Costly:
+    """What a user's class does as it is made."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        made.append(self.number)
+
+
+async def test_who_may_not_send_a_control_message_has_none_of_its_code_run(autojump_clock, nodes):
+    a, b, _ = await three(nodes)
+    node, peer, got = a.cluster._node, b.cluster._node.self_node, list[Costly]()
+    node.control.add(Costly, "test.costly", Lane.control, lambda peer, message, size: got.append(message))
+    body = node.control_codec.frame_control(Costly(7))[HEADER_BYTES:]
+    made.clear()
+    inbound_of(a).frame(STRANGER, Lane.control, FrameKind.CONTROL, body)
+    inbound_of(a).frame(peer, Lane.ordinary, FrameKind.CONTROL, body)
+    assert (made, got) == ([], [])
+    assert node.cluster_metrics.refused["test.costly"] == node.cluster_metrics.decode_errors == 1
+    ill = msgpack.packb(["test.costly", {"number": "seven"}])
+    inbound_of(a).frame(STRANGER, Lane.control, FrameKind.CONTROL, ill)
+    assert (node.cluster_metrics.refused["test.costly"], node.cluster_metrics.decode_errors) == (2, 1)
+    inbound_of(a).frame(peer, Lane.control, FrameKind.CONTROL, body)
+    assert (made, len(got)) == ([7], 1)
 
 
 @pytest.mark.parametrize("message", [3, "text", run_of("x"), LeaseClaim("c", frozenset(), frozenset())])

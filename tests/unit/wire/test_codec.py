@@ -31,7 +31,7 @@ from casty.testing.samples import gossip_of, member
 from casty.wire.codec.codec import Codec
 from casty.wire.codec.scalars import RefWireType
 from casty.wire.codec.shapes import TypeMismatch
-from casty.wire.envelope import Envelope, Notice, count_values, decode_head, encode_headers, encode_slot
+from casty.wire.envelope import Envelope, Notice, control_head, count_values, decode_head, encode_headers, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
 
 T = TypeVar("T")
@@ -883,6 +883,25 @@ def test_an_enum_can_be_declared_and_sent_alone(codec: Codec) -> None:
     assert decode_raw(codec, "codec.Named", "one") is Named.one
     with pytest.raises(DecodeError, match=r"codec\.Named: no member of codec\.Named has this name"):
         decode_raw(codec, "codec.Named", "two")
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 255, 256, 65_535])
+def test_the_name_of_a_control_message_is_read_as_msgpack_writes_it(size: int) -> None:
+    packed = msgpack.packb(["n" * size, 1])
+    end, name = control_head(packed)
+    assert (name, packed[end:]) == ("n" * size, b"\x01")
+    for short in range(len(packed) if size < 40 else 4):
+        with pytest.raises(DecodeError):
+            control_head(packed[:short])
+
+
+NO_HEADS = (["n" * 65_536, 1], [1, 2], [None, 2], [b"n", 2], ["n"], ["n", 1, 2], {"n": 1}, "n", 7)
+
+
+@pytest.mark.parametrize("value", NO_HEADS)
+def test_what_is_no_head_of_a_control_message_is_refused(value: object) -> None:
+    with pytest.raises(DecodeError, match="expected"):
+        control_head(msgpack.packb(value))
 
 
 def test_a_name_of_endless_length_is_no_part_of_the_error(codec: Codec) -> None:
