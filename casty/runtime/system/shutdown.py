@@ -155,8 +155,9 @@ class Shutdown:
 
     def _kill(self, phase: ShutdownPhase) -> None:
         seconds = self._kernel.config.shutdown_timeout
+        why = "before a second Ctrl-C" if self._hurries else f"within {seconds} s"
         if phase is ShutdownPhase.leave_cluster:
-            logger.error("leaving the cluster did not end within %s s and is given up", seconds)
+            logger.error("leaving the cluster did not end %s and is given up", why)
             return
         self._cut_off = phase
         cells = self._cells(phase)
@@ -164,7 +165,7 @@ class Shutdown:
         if hanging:
             more = f" and {len(hanging) - NAMED_MAX} more" if len(hanging) > NAMED_MAX else ""
             paths = ", ".join(hanging[:NAMED_MAX])
-            logger.error("did not stop within %s s and are cancelled: %s%s", seconds, paths, more)
+            logger.error("did not stop %s and are cancelled: %s%s", why, paths, more)
         for cell in cells:
             cell.kill()
 

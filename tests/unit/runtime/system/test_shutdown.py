@@ -179,6 +179,18 @@ async def test_a_leaving_that_hangs_is_given_up_and_the_rest_still_stops(
     assert errors(caplog) == ["leaving the cluster did not end within 5.0 s and is given up"]
 
 
+async def test_a_leaving_that_a_second_ctrl_c_cuts_short_is_not_said_to_have_taken_its_time(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ActorSystem(config=CONFIG) as system, trio.open_nursery() as nursery:
+        system._kernel.closing.append(trio.sleep_forever)
+        nursery.start_soon(system.shutdown)
+        await trio.testing.wait_all_tasks_blocked()
+        system._kernel.shutdown.hurry()  # as a second Ctrl-C does
+        await system.wait_stopped()
+    assert errors(caplog) == ["leaving the cluster did not end before a second Ctrl-C and is given up"]
+
+
 async def test_no_hook_is_taken_when_it_is_too_late_or_when_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
