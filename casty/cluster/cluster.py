@@ -605,20 +605,23 @@ class Cluster:
         return NodeAddress(settings.advertised_host or bound.host, settings.advertised_port or bound.port)
 
     async def _stop(self) -> None:
-        """Close the links and end the actors."""
+        """Close the links and end the actors; the extensions let go of the node, however far its start came."""
         self._is_shut_down = True
         if self._node is not None:
             self._node.begin_leave()
-        if self._transport is not None:
-            await self._transport.goodbye(self._at_most(GOODBYE_TIMEOUT))
-            if self._node is not None and self._node.paused_sends is not None:
-                self._node.paused_sends.close("this node has left")
-        if self._ref is not None:
-            await self._extensions.stop(self._system)
-            self._system.stop(self._ref)
-            await self._system.wait_stopped(self._ref)
-        if self._transport is not None:  # it may be bound and never have run
-            await self._transport.aclose()
+        try:
+            if self._transport is not None:
+                await self._transport.goodbye(self._at_most(GOODBYE_TIMEOUT))
+                if self._node is not None and self._node.paused_sends is not None:
+                    self._node.paused_sends.close("this node has left")
+            if self._ref is not None:
+                await self._extensions.stop(self._system)
+                self._system.stop(self._ref)
+                await self._system.wait_stopped(self._ref)
+            if self._transport is not None:  # it may be bound and never have run
+                await self._transport.aclose()
+        finally:
+            self._extensions.end()
 
     def _of_a_member(self, address: object) -> NodeAddress:
         if not isinstance(address, NodeAddress):

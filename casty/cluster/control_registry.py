@@ -7,7 +7,7 @@ runs, and both the door of the node (`inbound`) and the way out (`ClusterNode.se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from casty.address import UniqueAddress
@@ -105,6 +105,12 @@ class ControlRegistry:
         if entry is not None:
             del self.by_name[entry.wire_name]
 
+    def mute(self, cls: type) -> None:
+        """Deliver a control message to nobody from now on: one that comes is counted, and dropped."""
+        entry = self.by_class.get(cls)
+        if entry is not None:
+            self.by_class[cls] = self.by_name[entry.wire_name] = replace(entry, deliver=_nobody)
+
     def entry_of(self, message: object) -> ControlEntry:
         """Return the entry of a message to be sent. TypeError for a class without one."""
         entry = self.by_class.get(type(message))
@@ -120,3 +126,7 @@ class ControlRegistry:
 
     def __repr__(self) -> str:
         return f"<ControlRegistry messages={len(self)}>"
+
+
+def _nobody(_: UniqueAddress, message: object, size: int) -> None:
+    """Drop a control message."""

@@ -248,12 +248,16 @@ class ClusterExtension:
         """Finish before the node leaves: hand over, say goodbye.
 
         The actors of users have stopped, those of the extension run, and the node is a member still. All extensions
-        together have ``leave_timeout``, and are cancelled after it. Not called where the node was downed, failed or
-        never joined.
+        together have ``leave_timeout``, and are cancelled after it, or by a second Ctrl-C. Later control messages are
+        dropped. Not called where the node was downed, failed or never joined.
         """
 
     def ended(self) -> None:
-        """Release resources for good. Called once, when its actors have ended, or the node has failed."""
+        """Release resources for good.
+
+        Called once, when its actors have ended, or the node has failed, also before it started; not where its own
+        `attach` has raised.
+        """
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges; the name of each gets that of the extension in front.

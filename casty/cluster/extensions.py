@@ -21,6 +21,10 @@ logger = logging.getLogger("casty.cluster")
 
 LAST_TURNS_MAX = 64
 """Turns of the scheduler for an actor to take its queued messages before it is stopped."""
+LAST_SECONDS_MAX = 1.0
+"""Seconds for all of them together after those turns; nothing comes from other nodes any more."""
+LAST_LOOK = 0.01
+"""Seconds between two looks at an actor with more to take."""
 
 
 class AttachedNode(ExtensionNode):
@@ -38,6 +42,11 @@ class AttachedNode(ExtensionNode):
             self.extension.start(self)
         finally:
             self._ctx = None
+
+    def mute(self) -> None:
+        """Drop its control messages from now on: its actors are about to stop, and leave dead letters otherwise."""
+        for cls in self._control:
+            self.inside.control.mute(cls)
 
     def forget(self) -> None:
         """Ignore its control messages from now on, as those of an extension never added to this node."""
@@ -59,6 +68,8 @@ class Extensions:
     def __init__(self, extensions: Sequence[ClusterExtension]) -> None:
         self.all = tuple(extensions)
         self._nodes: list[AttachedNode] = []
+        self._attached: list[AttachedNode] = []
+        """Those that have yet to let go of the node."""
         self._started: list[AttachedNode] = []
         self._is_stopping = False
         self._failed: set[str] = set()
@@ -77,6 +88,7 @@ class Extensions:
         for each in self._nodes:
             each.extension.node = each
             each.extension.attach(each)
+            self._attached.append(each)
 
     def start(self, ctx: ActorContext[Any]) -> None:
         """Have each spawn its actors under ``ctx``. ConfigError for a bad name."""
@@ -95,21 +107,30 @@ class Extensions:
                     logger.exception("the extension %s failed as it left", each.extension.name)
             if scope.cancelled_caught:
                 logger.error("the extension %s did not leave in time, and is cancelled", each.extension.name)
+            each.mute()
             seconds = max(0.0, seconds - (trio.current_time() - began))
 
     async def stop(self, system: ActorSystem) -> None:
         """Stop all actors, the last one first, each when the one after it has ended."""
         self._is_stopping = True
+        for each in self._started:
+            each.mute()
+        deadline = trio.current_time() + LAST_SECONDS_MAX
         for each in self._started[::-1]:
             for ref in reversed(each.actors):
-                await _take_rest(ref)
+                await _take_rest(ref, deadline)
                 system.stop(ref)
                 await system.wait_stopped(ref)
 
     def end(self) -> None:
-        """Have each let go of the node, the last one first; their actors have ended, or end now."""
-        while self._started:
-            self._started.pop().end()
+        """Have each that was attached let go of the node, the last one first; their actors have ended, or end now."""
+        self._started.clear()
+        try:
+            while self._attached:
+                self._attached.pop().end()
+        finally:
+            if self._attached:  # one has raised what ends a program, such as KeyboardInterrupt
+                self.end()
 
     def lose(self, ref: ActorRef[Never], cause: BaseException | None) -> bool:
         """Take the end of an actor; False where the node cannot do without it."""
@@ -120,6 +141,7 @@ class Extensions:
             name = owner.extension.name
             logger.error("%s has ended, and the node goes on without the extension %s", ref.path, name, exc_info=cause)
             self._started.remove(owner)
+            self._attached.remove(owner)
             for other in reversed(owner.actors):
                 owner.system.stop(other)
             owner.forget()
@@ -140,13 +162,18 @@ class Extensions:
         return f"<Extensions {' '.join(each.name for each in self.all)} started={len(self._started)}>"
 
 
-async def _take_rest(ref: ActorRef[Any]) -> None:
+async def _take_rest(ref: ActorRef[Any], deadline: float) -> None:
     """Let an actor take its queued messages, such as the node's last snapshots, dead letters otherwise."""
     actor = ref.owner() if isinstance(ref, OwnRef) else None
-    for _ in range(LAST_TURNS_MAX):
-        if actor is None or not len(actor.mailbox):
+    turns = 0
+    while actor is not None and len(actor.mailbox) and not actor.mailbox.closed:
+        if turns < LAST_TURNS_MAX:
+            await trio.lowlevel.checkpoint()
+        elif trio.current_time() < deadline:
+            await trio.sleep(LAST_LOOK)
+        else:
             return
-        await trio.lowlevel.checkpoint()
+        turns += 1
 
 
 class _Named:

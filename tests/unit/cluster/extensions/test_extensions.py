@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +243,86 @@ async def test_a_node_goes_on_without_an_extension_that_it_does_not_need(autojum
     assert nodes.handles["a"].error is None
     assert lost.said.count("extra ended") == 1
     assert "extra leave" not in lost.said
+
+
+class Raising(Other):
+    def __init__(self, said: list[str], hook: str, error: BaseException) -> None:
+        super().__init__(said)
+        self.hook, self.error = hook, error
+
+    def reach(self, hook: str) -> None:
+        if self.hook == hook:
+            raise self.error
+
+    def attach(self, node: ExtensionNode) -> None:
+        super().attach(node)
+        self.reach("attach")
+
+    def start(self, node: ExtensionNode) -> None:
+        super().start(node)
+        self.reach("start")
+
+    def ended(self) -> None:
+        super().ended()
+        self.reach("ended")
+
+
+class Third(Other):
+    name = "third"
+
+
+@pytest.mark.parametrize("error", [LookupError("as a bug would"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    ("hook", "ended"),
+    [
+        ("attach", ["extra ended"]),
+        ("start", ["third ended", "other ended", "extra ended"]),
+        ("ended", ["third ended", "other ended", "extra ended"]),
+    ],
+)
+async def test_each_extension_that_was_attached_lets_go_once(autojump_clock, hook, ended, error):
+    said: list[str] = []
+    extensions = Extra(said), Raising(said, hook, error), Third(said)
+    end = contextlib.nullcontext() if hook == "ended" and isinstance(error, Exception) else pytest.raises(BaseException)
+    with end:
+        async with node(*extensions):
+            pass
+    assert [line for line in said if line.endswith(" ended")] == ended
+
+
+async def test_what_others_say_to_who_leaves_is_no_dead_letter(autojump_clock, nodes):
+    class Teller(Extra):
+        def attach(self, node: ExtensionNode) -> None:
+            node.add_control(Note, "test.extra.note", lambda peer, message, size: self.actor.tell(message))
+
+        def start(self, node: ExtensionNode) -> None:
+            self.actor = node.spawn(Behaviors.receive(self.take), "_extra")
+
+        async def take(self, ctx: ActorContext[Note], message: Note) -> Behavior[Note]:
+            await trio.sleep(0.002)
+            return Behaviors.same()
+
+    first, second = Teller(), Teller()
+    await nodes.start("a", extensions=[first])
+    await nodes.start("b", "a", extensions=[second])
+    await nodes.all_up("a", "b")
+    a, b = (nodes.handles[name].system for name in "ab")
+    assert first.node is not None
+    async with trio.open_nursery() as nursery:
+
+        async def talk() -> None:
+            while True:
+                first.node.send(b.cluster._node.self_node, Note("x"))
+                await trio.sleep(0.001)
+
+        nursery.start_soon(talk)
+        await trio.sleep(0.1)
+        received = b.cluster._node.cluster_metrics.received
+        assert received["test.extra.note"] > 50
+        await nodes.stop("b")
+        nursery.cancel_scope.cancel()
+    assert b.statistics().dead_letters.get("actor stopped", 0) == 0
+    assert second.said == ["extra leave", "extra ended"]
 
 
 async def test_figures_that_an_extension_cannot_tell_cost_no_other_figure(autojump_clock, caplog):
