@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from inspect import Parameter, signature
-from typing import Any, ClassVar, Final, Literal, TypeVar, cast
+from typing import Any, ClassVar, Final, Literal, TypeVar, cast, get_origin
 
 from casty.address import UniqueAddress
 from casty.cluster.access import MEMBER, Sender
@@ -137,14 +137,15 @@ class ExtensionNode:
             behavior: Behaviour of the actor.
             name: Name of the actor, still free under ``/_cluster``.
             mailbox: Bound of its mailbox; None takes that of casty's own actors.
-            accepts: Classes of messages open to other members, by its path. None: it is closed to them.
+            accepts: Classes of messages open to other members, by its path; an instance of a subclass is refused.
+                Empty: it is closed to them.
 
         Returns:
             The actor's ref.
 
         Raises:
-            ConfigError: The name is taken or is none, or a class of ``accepts`` cannot travel. The message names the
-                extension.
+            ConfigError: The name is taken or is none, or what is in ``accepts`` is no class or cannot travel. The
+                message names the extension.
             RuntimeError: The node does not start its extensions just now.
         """
         if self._ctx is None:
@@ -155,12 +156,14 @@ class ExtensionNode:
         try:
             if name in RESERVED_ACTORS:
                 raise ConfigError(f"the actor name {name!r} is taken by casty itself: choose another one")
-            for cls in accepts:
+            rules = {_checked_class(cls): MEMBER for cls in _items(accepts)}
+            for cls in rules:
                 self.inside.codec.register(cls)
-                self.inside.open_paths.setdefault(path, {})[cls] = MEMBER
             ref = self._ctx.spawn(behavior, name, mailbox=mailbox)
         except (CastyError, ValueError) as error:
             raise self._refusal(error) from None
+        if rules:  # only now: the path of a refused one is that of another actor
+            self.inside.open_paths[path] = rules
         self._actors.append(ref)
         return ref
 
@@ -265,6 +268,18 @@ class ClusterExtension:
         Parameters:
             metrics: Receiver of each figure.
         """
+
+
+def _items(accepts: object) -> Iterable[object]:
+    if isinstance(accepts, str) or not isinstance(accepts, Iterable):
+        raise ConfigError(f"accepts must be a list of classes of messages, got {accepts!r}")
+    return cast("Iterable[object]", accepts)
+
+
+def _checked_class(cls: object) -> type:
+    if not isinstance(cls, type) or get_origin(cls) is not None:
+        raise ConfigError(f"accepts must hold classes of messages, each by itself, got {cls!r}")
+    return cls
 
 
 def check_unused(extensions: Iterable[ClusterExtension]) -> None:

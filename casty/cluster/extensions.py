@@ -143,6 +143,7 @@ class Extensions:
             self._started.remove(owner)
             self._attached.remove(owner)
             for other in reversed(owner.actors):
+                owner.inside.open_paths.pop(other.path, None)
                 owner.system.stop(other)
             owner.forget()
             owner.end()

@@ -16,6 +16,7 @@ from helpers.systems import fail
 
 from casty import (
     ActorContext,
+    ActorRef,
     AskFailed,
     Behavior,
     Behaviors,
@@ -397,6 +398,36 @@ async def test_an_extension_that_makes_no_sense_ends_the_start_and_leaves_nothin
             raise AssertionError("never entered")
     async with node(network=network):
         pass
+
+
+async def test_a_refused_actor_opens_no_path(autojump_clock):
+    class Catching(Extra):
+        def start(self, node: ExtensionNode) -> None:
+            self.paths = node.inside.open_paths
+            for name in ("_watch", "_receptionist", "_peers", "a/b"):
+                with pytest.raises(ConfigError):
+                    node.spawn(Behaviors.receive(idle), name, accepts=iter([GetCensus]))
+            node.spawn(Behaviors.receive(idle), "_extra", accepts=iter([GetCensus, int]))
+
+    extra = Catching()
+    async with node(extra):
+        assert set(extra.paths) == {"/_cluster", "/_cluster/_extra"}
+        assert set(extra.paths["/_cluster/_extra"]) == {GetCensus, int}
+
+
+@pytest.mark.parametrize(
+    "accepts", [[list[int]], [int | str], [ActorRef[int]], [GetCensus | int], [Note("x")], ["Note"], "Note", 7, None]
+)
+async def test_what_is_no_class_is_accepted_by_no_actor(autojump_clock, accepts):
+    class Accepting(Extra):
+        def start(self, node: ExtensionNode) -> None:
+            node.spawn(Behaviors.receive(idle), "_extra", accepts=accepts)
+
+    with pytest.raises(
+        ConfigError, match="the extension 'extra': accepts must (be a list of classes|hold classes) of .*, got "
+    ):
+        async with node(Accepting()):
+            raise AssertionError("never entered")
 
 
 class NoName(ClusterExtension):
