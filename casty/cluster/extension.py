@@ -6,10 +6,10 @@ extensions as those of users are.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass
-from inspect import Parameter, signature
 from typing import Any, ClassVar, Final, Literal, TypeVar, cast, get_origin
 
 from casty.address import UniqueAddress
@@ -37,6 +37,9 @@ RESERVED_TABLES: Final = frozenset({"node", "cluster", "actors"})
 RESERVED_ACTORS: Final = frozenset({"_topology", "_gossip", "_heartbeat", "_availability", "_peers"})
 """Actors under ``_cluster`` on every node."""
 
+PLAIN_HOOKS: Final = ("attach", "start", "ended", "collect")
+"""Methods of an extension called without await."""
+
 LaneName = Literal["control", "ordinary"]
 SenderName = Literal["member", "anyone"]
 
@@ -55,6 +58,7 @@ class ExtensionNode:
         self._ctx: ActorContext[Any] | None = None
         self._control: list[type] = []
         self._actors: list[ActorRef[Any]] = []
+        self._is_attaching = False
         self._is_ended = False
 
     @property
@@ -112,7 +116,12 @@ class ExtensionNode:
             ConfigError: The class or the name is taken, the class cannot travel or holds a ref, or name, lane or
                 sender make no sense. The message names the extension.
             TypeError: ``message_type`` is no class.
+            RuntimeError: The node does not attach its extensions just now.
         """
+        if not self._is_attaching:
+            raise RuntimeError(
+                f"the extension {self.extension.name!r} adds its control messages in `attach`, and at no other time"
+            )
         try:
             by_sender, by_lane = {"member": Sender.member, "anyone": Sender.anyone}, {"control", "ordinary"}
             if lane not in by_lane or sender not in by_sender:
@@ -179,9 +188,16 @@ class ExtensionNode:
             extension has ended.
 
         Raises:
-            TypeError: The class of the message is no control message of this extension.
+            TypeError: The class of the message is no control message of this extension, or ``to`` is no
+                `UniqueAddress`.
+            ValueError: ``to`` is this node.
             EncodeError: A value of the message is not of its declared type, or is too large.
         """
+        if not isinstance(cast("object", to), UniqueAddress):
+            hint = ": write member.unique" if isinstance(to, Member) else ""
+            raise TypeError(f"a control message goes to the run of a node, a UniqueAddress, got {to!r}{hint}")
+        if to == self.self_node:
+            raise ValueError(f"{to} is this node: a control message goes to another one; tell the own actor itself")
         if self._is_ended:
             return False
         if type(message) not in self._control:
@@ -194,7 +210,17 @@ class ExtensionNode:
 
         Parameters:
             ref: Actor of this node, such as one returned by `spawn`.
+
+        Raises:
+            RuntimeError: The node has not started yet, as in ``ClusterExtension.attach``.
+            TypeError: ``ref`` is no `ActorRef`.
         """
+        if not isinstance(cast("object", ref), ActorRef):
+            raise TypeError(f"an actor subscribes to the topology, by its ref, got {ref!r}")
+        if not self.inside.is_started:
+            raise RuntimeError(
+                f"the extension {self.extension.name!r} cannot subscribe before its node has started: do it in `start`"
+            )
         self.inside.subsystems.topology.tell(SubscribeTopology(ref))
 
     def _refusal(self, error: Exception) -> ConfigError:
@@ -301,6 +327,7 @@ def check_extensions(extensions: Iterable[object], *, own: Iterable[type[Cluster
             hint = " (a class: write brackets behind it)" if isinstance(extension, type) else ""
             raise ConfigError(f"extensions must be instances of ClusterExtension, got {extension!r}{hint}")
         check_extension_type(type(extension))
+        _check_own(extension)
         if extension.name in names:
             raise ConfigError(f"two extensions are called {extension.name!r}: give one of them another name")
         names.add(extension.name)
@@ -319,15 +346,32 @@ def check_extensions(extensions: Iterable[object], *, own: Iterable[type[Cluster
 
 def check_extension_type(cls: type[ClusterExtension]) -> None:
     """Raise ConfigError for mistakes on the class of an extension."""
-    name, kind = cast("object", cls.name), cls.__qualname__
+    kind = cls.__qualname__
+    _check_name(kind, cls.name)
+    for hook in PLAIN_HOOKS:
+        if inspect.iscoroutinefunction(getattr(cls, hook)):
+            raise ConfigError(f"{kind}.{hook} must be a plain function: nobody would await it; `leave` alone is async")
+    if not inspect.iscoroutinefunction(inspect.unwrap(cls.leave)):
+        raise ConfigError(f"{kind}.leave must be an async function: write `async def leave(self)`")
+    _check_settings_type(f"{kind}.settings_type", cls.settings_type)
+    if cls.when_it_fails not in ("end_node", "go_without"):
+        raise ConfigError(f"{kind}.when_it_fails must be 'end_node' or 'go_without', got {cls.when_it_fails!r}")
+
+
+def _check_own(extension: ClusterExtension) -> None:
+    """Raise ConfigError for mistakes on an instance, beside those of its class."""
+    kind, node = type(extension).__qualname__, cast("object", extension.node)
+    if node is not None and not isinstance(node, ExtensionNode):
+        raise ConfigError(f"{kind}.node is where its node is put, and must be None, got {node!r}: choose another name")
+    _check_name(kind, extension.name)
+
+
+def _check_name(kind: str, name: object) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         text = "must be 1 to 64 lower-case letters, digits and underscores, a letter first"
         raise ConfigError(f"{kind}.name {text}, got {name!r}")
     if name in RESERVED_TABLES:
         raise ConfigError(f"{kind}.name cannot be {name!r}: that is one of casty's own tables in a casty.toml")
-    _check_settings_type(f"{kind}.settings_type", cls.settings_type)
-    if cls.when_it_fails not in ("end_node", "go_without"):
-        raise ConfigError(f"{kind}.when_it_fails must be 'end_node' or 'go_without', got {cls.when_it_fails!r}")
 
 
 def _check_settings_type(where: str, settings_type: object) -> None:
@@ -335,9 +379,9 @@ def _check_settings_type(where: str, settings_type: object) -> None:
         return
     if not isinstance(settings_type, type) or not is_dataclass(settings_type):
         raise ConfigError(f"{where} must be a dataclass or None, got {settings_type!r}")
-    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-    parameters = signature(settings_type).parameters.values()
-    bare = [each.name for each in parameters if each.default is Parameter.empty and each.kind not in variadic]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(settings_type).parameters.values()
+    bare = [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind not in variadic]
     if bare:
         raise ConfigError(
             f"{where}: {settings_type.__qualname__} must be made without arguments, as where a file has no such table: "

@@ -35,6 +35,15 @@ class AttachedNode(ExtensionNode):
         """Actors spawned by the extension, in their order."""
         return tuple(self._actors)
 
+    def attach(self) -> None:
+        """Have the extension take the node, and add its control messages."""
+        self.extension.node = self
+        self._is_attaching = True
+        try:
+            self.extension.attach(self)
+        finally:
+            self._is_attaching = False
+
     def start(self, ctx: ActorContext[Any]) -> None:
         """Have the extension spawn its actors under ``ctx``."""
         self._ctx = ctx
@@ -86,8 +95,7 @@ class Extensions:
         check_unused(self.all)
         self._nodes = [AttachedNode(each, node) for each in self.all]
         for each in self._nodes:
-            each.extension.node = each
-            each.extension.attach(each)
+            each.attach()
             self._attached.append(each)
 
     def start(self, ctx: ActorContext[Any]) -> None:

@@ -168,6 +168,11 @@ class ClusterNode:
         self._foreign: WireRef | None = None
         """The first actor named in that message against the rule."""
 
+    @property
+    def is_started(self) -> bool:
+        """Whether ``subsystems`` is set."""
+        return hasattr(self, "subsystems")
+
     def begin(self, *, lease_id: str, last: LastMembership | None) -> None:
         """Take note of the lease that decides, and of what the run before this one knew."""
         self.lease_id, self.last = lease_id, last

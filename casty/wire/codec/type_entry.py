@@ -57,6 +57,8 @@ class TypeEntry:
         return found or self._brief(error)
 
     def _brief(self, error: Exception) -> str:
+        if isinstance(error, RecursionError):
+            return f"{self.name}: values in values, deeper than this process can follow them: send it in parts"
         return f"{self.name}: {error if isinstance(error, TypeMismatch) else type(error).__name__}"
 
     def _encode_bounded(self, value: Any) -> Any:

@@ -25,10 +25,12 @@ from casty import (
     ClusterExtension,
     ClusterSettings,
     ConfigError,
+    EncodeError,
     ExtensionNode,
     MemoryNetwork,
     Metric,
 )
+from casty.cluster.extension import PLAIN_HOOKS
 from casty.testing.inspect import node_of
 from casty.testing.samples import run_of
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
@@ -398,6 +400,78 @@ async def test_an_extension_that_makes_no_sense_ends_the_start_and_leaves_nothin
             raise AssertionError("never entered")
     async with node(network=network):
         pass
+
+
+@dataclass(frozen=True)
+class Deep:
+    inner: Deep | None = None
+
+
+async def test_what_is_done_at_another_time_or_for_nobody_says_so(autojump_clock):
+    class Early(Extra):
+        def attach(self, node: ExtensionNode) -> None:
+            super().attach(node)
+            node.add_control(Deep, "test.extra.deep", lambda peer, message, size: None)
+            with pytest.raises(RuntimeError, match="'extra' cannot subscribe before its node has started: do it"):
+                node.subscribe(node.system.event_stream)
+
+        def start(self, node: ExtensionNode) -> None:
+            super().start(node)
+            with pytest.raises(RuntimeError, match="'extra' adds its control messages in `attach`, and at no other"):
+                node.add_control(Other, "test.extra.late", print)
+
+    extra = Early()
+    async with node(extra) as system:
+        assert extra.node is not None
+        (member,) = extra.node.members
+        send, note = extra.node.send, Note("x")
+        with pytest.raises(TypeError, match="to the run of a node, a UniqueAddress, got NodeAddress"):
+            send(system.self_node, note)  # type: ignore[arg-type]  # what is tested
+        with pytest.raises(TypeError, match=r"a UniqueAddress, got Member.*: write member.unique"):
+            send(member, note)  # type: ignore[arg-type]  # what is tested
+        with pytest.raises(ValueError, match="is this node: a control message goes to another one; tell the own actor"):
+            send(member.unique, note)
+        with pytest.raises(TypeError, match="an actor subscribes to the topology, by its ref, got 'extra'"):
+            extra.node.subscribe("extra")  # type: ignore[arg-type]  # what is tested
+        deep = Deep()
+        for _ in range(5_000):
+            deep = Deep(deep)
+        with pytest.raises(EncodeError, match="test.extra.deep: values in values, deeper than this process can follow"):
+            send(run_of("c"), deep)
+
+
+def mistaken(**said: object) -> ClusterExtension:
+    """Return an extension whose class has these attributes."""
+    return type("Mistaken", (ClusterExtension,), {"name": "mistaken", **said})()
+
+
+def instance_with(name: str, value: object) -> ClusterExtension:
+    extension = mistaken()
+    setattr(extension, name, value)
+    return extension
+
+
+async def coroutine(*_: object) -> None: ...
+
+
+def plain(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [
+        *((mistaken(**{hook: coroutine}), f"Mistaken.{hook} must be a plain function") for hook in PLAIN_HOOKS),
+        (mistaken(leave=plain), "Mistaken.leave must be an async function: write `async def leave"),
+        (instance_with("node", "rack-1"), "Mistaken.node is where its node is put, .* got 'rack-1': choose another"),
+        (mistaken(node="rack-1"), "Mistaken.node is where its node is put, .* got 'rack-1': choose another"),
+        (instance_with("name", "node"), "Mistaken.name cannot be 'node'"),
+        (instance_with("name", "A b"), "Mistaken.name must be .*, got 'A b'"),
+        (instance_with("name", 7), "Mistaken.name must be .*, got 7"),
+    ],
+)
+def test_an_extension_that_cannot_work_is_refused_where_it_is_given(extension, expected):
+    with pytest.raises(ConfigError, match=expected):
+        node(extension)
 
 
 async def test_a_refused_actor_opens_no_path(autojump_clock):
