@@ -10,23 +10,35 @@ import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, Literal, TypeVar, cast, get_origin
+
+import trio
 
 from casty.address import UniqueAddress
 from casty.cluster.access import MEMBER, Sender
 from casty.cluster.commands import SubscribeTopology
 from casty.cluster.control_registry import Deliver
+from casty.cluster.extension_limits import (
+    CONTROL_LANE_BYTES_MAX,
+    CONTROL_LANE_BYTES_PER_SECOND,
+    STRANGERS_PART,
+    ControlLaneBudget,
+    WaitingMessages,
+)
 from casty.cluster.node import ClusterNode
 from casty.config import Mailbox
-from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, is_extra
-from casty.errors import CastyError, ConfigError
+from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, check_callable, is_extra
+from casty.errors import CastyError, ConfigError, EncodeError
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
 from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior
+from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.metrics import Metrics
 from casty.runtime.system.system import ActorSystem
+from casty.transport.limits.token_bucket import FRAME_COST_BYTES
 from casty.wire.frame import Lane
 
 M = TypeVar("M")
@@ -50,7 +62,7 @@ class ExtensionNode:
     Made by casty, one for each extension of a node; `ClusterExtension.attach` gets it first.
     """
 
-    def __init__(self, extension: ClusterExtension, inside: ClusterNode) -> None:
+    def __init__(self, extension: ClusterExtension, inside: ClusterNode, budget: ControlLaneBudget) -> None:
         self.extension: ClusterExtension = extension
         """Extension of this view."""
         self.inside: ClusterNode = inside
@@ -58,6 +70,8 @@ class ExtensionNode:
         self._ctx: ActorContext[Any] | None = None
         self._control: list[type] = []
         self._actors: list[ActorRef[Any]] = []
+        self._budget = budget
+        self._waiting = WaitingMessages()
         self._is_attaching = False
         self._is_ended = False
 
@@ -93,12 +107,14 @@ class ExtensionNode:
         wire_name: str,
         deliver: Deliver[M],
         *,
-        lane: LaneName = "control",
+        lane: LaneName = "ordinary",
         sender: SenderName = "member",
     ) -> None:
         """Add a control message, from node to node. For `ClusterExtension.attach`.
 
-        A node without it ignores and counts it. Each may be lost, and comes at most once.
+        A node without it ignores and counts it. Each may be lost, and comes at most once. At most 16,384 of them, and
+        16 MiB, wait in the mailboxes of the extension's actors, a quarter of that from senders outside of the cluster;
+        more are dropped and counted.
 
         Parameters:
             message_type: Class of the message: a frozen dataclass whose fields can travel, without refs.
@@ -107,21 +123,23 @@ class ExtensionNode:
             deliver: Function of the sender, the message and its size on the wire in bytes. It is called by the task
                 reading the link, so it must not block: have it tell an actor. Its errors are logged, and the message is
                 lost.
-            lane: ``"control"``, delayed by no traffic of actors, or ``"ordinary"`` for messages that must not overtake
-                those between actors.
+            lane: ``"ordinary"``, with the messages between actors, in frames of at most 1 MiB; or ``"control"``, with
+                heartbeats and gossip, delayed by no traffic of actors: in frames of at most 16 KiB, and for all
+                extensions of this node together 64 KiB a second to each other node, 256 KiB at once.
             sender: Permitted senders; a message of anybody else is refused and counted. ``"anyone"`` takes in all peers
                 in reach of the port: judge each message.
 
         Raises:
             ConfigError: The class or the name is taken, the class cannot travel or holds a ref, or name, lane or
                 sender make no sense. The message names the extension.
-            TypeError: ``message_type`` is no class.
+            TypeError: ``message_type`` is no class, or ``deliver`` no plain function.
             RuntimeError: The node does not attach its extensions just now.
         """
         if not self._is_attaching:
             raise RuntimeError(
                 f"the extension {self.extension.name!r} adds its control messages in `attach`, and at no other time"
             )
+        check_callable("add_control", deliver, "a function of sender, message and size")
         try:
             by_sender, by_lane = {"member": Sender.member, "anyone": Sender.anyone}, {"control", "ordinary"}
             if lane not in by_lane or sender not in by_sender:
@@ -129,7 +147,8 @@ class ExtensionNode:
                     f"{wire_name!r} needs the lane 'control' or 'ordinary' and the sender 'member' or 'anyone', "
                     f"got {lane!r} and {sender!r}"
                 )
-            self.inside.control.add(message_type, wire_name, Lane[lane], deliver, sender=by_sender[sender])
+            take = partial(self._take, deliver, wire_name)
+            self.inside.control.add(message_type, wire_name, Lane[lane], take, sender=by_sender[sender])
         except ConfigError as error:
             raise self._refusal(error) from None
         self._control.append(message_type)
@@ -184,14 +203,14 @@ class ExtensionNode:
             message: Instance of a class added by `add_control`.
 
         Returns:
-            False where it was not taken: the queue to that node is full, the node is alone by its configuration, or the
-            extension has ended.
+            False where it was not taken: the queue to that node is full, the allowance of extensions for it on the
+            lane ``"control"`` is used up, the node is alone by its configuration, or the extension has ended.
 
         Raises:
             TypeError: The class of the message is no control message of this extension, or ``to`` is no
                 `UniqueAddress`.
             ValueError: ``to`` is this node.
-            EncodeError: A value of the message is not of its declared type, or is too large.
+            EncodeError: A value of the message is not of its declared type, or the message is too large for its lane.
         """
         if not isinstance(cast("object", to), UniqueAddress):
             hint = ": write member.unique" if isinstance(to, Member) else ""
@@ -203,7 +222,36 @@ class ExtensionNode:
         if type(message) not in self._control:
             name = type(message).__qualname__
             raise TypeError(f"{name} is no control message of the extension {self.extension.name!r}: add_control it")
-        return self.inside.send_control(to, message)
+        entry, frame = self.inside.control.entry_of(message), self.inside.frame_control(message)
+        if entry.lane is Lane.control and not self._is_affordable(to, entry.wire_name, len(frame)):
+            return False
+        return self.inside.send_entry(to, entry, frame)
+
+    def _is_affordable(self, to: UniqueAddress, wire_name: str, size: int) -> bool:
+        """Return whether heartbeats stay on time behind a frame on the control lane, which is counted then."""
+        if size > CONTROL_LANE_BYTES_MAX:
+            raise EncodeError(
+                f"{wire_name}: {size} bytes are over the limit of {CONTROL_LANE_BYTES_MAX} for an extension on the "
+                "lane 'control', which delays heartbeats: add it with lane='ordinary', or send it in parts"
+            )
+        if self._budget.take(to, size, now=trio.current_time()):
+            return True
+        text = (
+            f"{wire_name} is not sent to it: extensions have sent {CONTROL_LANE_BYTES_PER_SECOND} bytes a second there"
+        )
+        self.inside.complaints.warning(to.address, f"{text} on the lane 'control', which is all that they may")
+        return False
+
+    def _take(self, deliver: Deliver[M], wire_name: str, peer: UniqueAddress, message: M, size: int) -> None:
+        """Deliver a control message, unless too much waits for the extension's actors."""
+        inside = self.inside
+        part = 1 if inside.is_member(peer) else STRANGERS_PART
+        if self._waiting.take(size + FRAME_COST_BYTES, waiting=sum(map(_mailbox_size, self._actors)), part=part):
+            deliver(peer, message, size)
+            return
+        inside.cluster_metrics.dropped[wire_name] += 1
+        text = f"{wire_name} is dropped: the extension {self.extension.name} has too much waiting already"
+        inside.complaints.warning(peer.address, text)
 
     def subscribe(self, ref: ActorRef[TopologySnapshot]) -> None:
         """Have an actor told the topology now, and each change of it.
@@ -294,6 +342,11 @@ class ClusterExtension:
         Parameters:
             metrics: Receiver of each figure.
         """
+
+
+def _mailbox_size(ref: ActorRef[Any]) -> int:
+    actor = ref.owner() if isinstance(ref, OwnRef) else None
+    return 0 if actor is None else len(actor.mailbox)
 
 
 def _items(accepts: object) -> Iterable[object]:

@@ -10,6 +10,7 @@ from typing import Any, Never
 import trio
 
 from casty.cluster.extension import ClusterExtension, ExtensionNode, check_unused
+from casty.cluster.extension_limits import ControlLaneBudget
 from casty.cluster.node import ClusterNode
 from casty.refs import ActorRef
 from casty.runtime.messaging.ref import OwnRef
@@ -93,7 +94,8 @@ class Extensions:
     def attach(self, node: ClusterNode) -> None:
         """Have each add its control messages. ConfigError for a bad name, class or capability."""
         check_unused(self.all)
-        self._nodes = [AttachedNode(each, node) for each in self.all]
+        budget = ControlLaneBudget()
+        self._nodes = [AttachedNode(each, node, budget) for each in self.all]
         for each in self._nodes:
             each.attach()
             self._attached.append(each)

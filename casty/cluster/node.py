@@ -17,7 +17,7 @@ import trio
 from casty.address import ASK_PREFIX, LastMembership, NodeAddress, UniqueAddress, WireRef, in_words
 from casty.cluster.access import OPEN_PATHS, ForeignRefError, OpenPaths, as_of, may_name
 from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
-from casty.cluster.control_registry import ControlRegistry
+from casty.cluster.control_registry import ControlEntry, ControlRegistry
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.membership.membership_status import MembershipStatus
 from casty.cluster.membership.seed_status import SeedStatus
@@ -311,16 +311,24 @@ class ClusterNode:
 
     def send_control(self, to: UniqueAddress, message: object, *, if_up: bool = False) -> bool:
         """Hand a control message to the transport; False when it was not taken."""
-        if self.transport is None:
-            return False
+        entry = self.control.entry_of(message)
+        if entry.lane is Lane.ordinary and self.paused_sends is not None:
+            if self.paused_sends.is_before(to, END_WAITS_MAX):
+                return True  # it comes again in a second, behind what is held
+        return self.send_entry(to, entry, self.frame_control(message), if_up=if_up)
+
+    def frame_control(self, message: object) -> bytes:
+        """Return the frame of a control message, made once where it goes to many. Raises EncodeError."""
         if message is not self._framed[0]:
             self._framed = message, self.control_codec.frame_control(message)
-        entry, frame = self.control.entry_of(message), self._framed[1]
-        lane = entry.lane
-        if lane is Lane.ordinary and self.paused_sends is not None and self.paused_sends.is_before(to, END_WAITS_MAX):
-            return True  # it comes again in a second, behind what is held
+        return self._framed[1]
+
+    def send_entry(self, to: UniqueAddress, entry: ControlEntry, frame: bytes, *, if_up: bool = False) -> bool:
+        """Hand the frame of a control message to the transport, whatever is held; False when it was not taken."""
+        if self.transport is None:
+            return False
         send = self.transport.send_if_up if if_up else self.transport.send
-        is_taken = send(to, lane, frame)
+        is_taken = send(to, entry.lane, frame)
         if is_taken:
             self.cluster_metrics.note_sent(entry.wire_name, len(frame))
         return is_taken

@@ -30,6 +30,9 @@ DECODE_ERRORS: Final = Metric("decode_errors", "Frames from peers that could not
 CONTROL_UNKNOWN: Final = Metric(
     "control_messages_unknown", "Control messages of types that this node does not know, and ignored.", ("type",)
 )
+CONTROL_DROPPED: Final = Metric(
+    "control_messages_dropped", "Control messages for an extension for which too much waits already.", ("type",)
+)
 REFUSED: Final = Metric("refused_messages", "Messages whose sender may not send them, by their type.", ("type",))
 LINKS: Final = Metric("links", "Links that are up, by lane.", ("lane",))
 DIALS: Final = Metric("dials", "Peers that are being dialled.")
@@ -59,6 +62,7 @@ CLUSTER_METRICS: Final = (
     CONTROL_RECEIVED_BYTES,
     DECODE_ERRORS,
     CONTROL_UNKNOWN,
+    CONTROL_DROPPED,
     REFUSED,
     LINKS,
     DIALS,
@@ -103,6 +107,8 @@ class ClusterMetrics:
         """Messages not permitted for their senders, by the names of their types or frames: see `access`."""
         self.unknown: Counter[str] = Counter()
         """Control messages unknown to this node, by at most `UNKNOWN_NAMES_MAX` names and `OTHER`."""
+        self.dropped: Counter[str] = Counter()
+        """Control messages for extensions with too much waiting already, by their names."""
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
         """Phi of each monitored node now; the availability actor puts it here."""
 
@@ -144,6 +150,7 @@ class ClusterMetrics:
             (CONTROL_RECEIVED, self.received),
             (CONTROL_RECEIVED_BYTES, self.received_bytes),
             (CONTROL_UNKNOWN, self.unknown),
+            (CONTROL_DROPPED, self.dropped),
         ):
             for name, count in sorted(by_type.items()):
                 metrics.counter(metric, count, name)

@@ -56,6 +56,14 @@ class TokenBucket:
         self._since = now
         return max(-self._held / self._per_second, 0.0)
 
+    def take_if_held(self, cost: float, *, now: float) -> bool:
+        """Take ``cost`` where the bucket holds as much; False, and nothing is taken, where it does not."""
+        self.take(0.0, now=now)
+        if self._held < cost:
+            return False
+        self._held -= cost
+        return True
+
     def is_full(self, now: float) -> bool:
         """Whether nothing is missing: a new one would be the same."""
         return self._held + (now - self._since) * self._per_second >= self._burst

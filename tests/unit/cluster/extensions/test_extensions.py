@@ -164,7 +164,7 @@ async def test_strangers_reach_neither_its_messages_nor_its_actor(autojump_clock
     running = nodes.handles["a"].node
     inbound = running.transport.link_manager.handler
     body = running.control_codec.frame_control(Note("x"))[HEADER_BYTES:]
-    inbound.frame(run_of("stranger"), Lane.control, FrameKind.CONTROL, body)
+    inbound.frame(run_of("stranger"), Lane.ordinary, FrameKind.CONTROL, body)
     assert running.cluster_metrics.refused["test.extra.note"] == 1
     assert extra.got == []
     reply_to = running.remote("/there", run_of("stranger").address)

@@ -31,7 +31,12 @@ async def test_a_node_counts_its_members_its_gossip_and_its_links(autojump_clock
     before = Collected(nodes, "b")
     await trio.sleep(10)
     after = Collected(nodes, "b")
-    names = {"dead_letters", "refused_messages", "control_messages_unknown"}  # there are none
+    names = {
+        "dead_letters",
+        "refused_messages",
+        "control_messages_unknown",
+        "control_messages_dropped",
+    }  # there are none
     assert after.metrics == {metric for metric in (*SYSTEM_METRICS, *CLUSTER_METRICS) if metric.name not in names}
     assert (after["members", "up"], after["members", "joining"], after["unreachable_members",]) == (3, 0, 0)
     assert (after["leader",], Collected(nodes, "a")["leader",]) == (0, 1)
