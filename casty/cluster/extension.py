@@ -339,6 +339,9 @@ class ClusterExtension:
     def collect(self, metrics: Metrics) -> None:
         """Hand over counters and gauges; the name of each gets that of the extension in front.
 
+        Where it raises, or hands over a bad figure or another one of a known name, its figures are left out, and the
+        log says so once.
+
         Parameters:
             metrics: Receiver of each figure.
         """

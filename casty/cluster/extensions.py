@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Never
+from typing import Any, Final, Never, TypeAlias
 
 import trio
 
 from casty.cluster.extension import ClusterExtension, ExtensionNode, check_unused
 from casty.cluster.extension_limits import ControlLaneBudget
 from casty.cluster.node import ClusterNode
+from casty.cluster.observability.cluster_metrics import CLUSTER_METRICS
 from casty.refs import ActorRef
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.context import ActorContext
-from casty.runtime.system.metrics import Metric, Metrics
+from casty.runtime.system.metrics import SYSTEM_METRICS, Metric, Metrics
 from casty.runtime.system.system import ActorSystem
+
+Family: TypeAlias = tuple[bool, Metric] | None
+"""Kind of a figure, True for a counter, and its metric; None for one of casty's own."""
+OWN_FAMILIES: Final[Mapping[str, Family]] = {metric.name: None for metric in (*SYSTEM_METRICS, *CLUSTER_METRICS)}
+METRIC_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 logger = logging.getLogger("casty.cluster")
 
@@ -160,14 +167,21 @@ class Extensions:
         return True
 
     def collect(self, metrics: Metrics) -> None:
-        """Hand over the figures of those running."""
+        """Hand over the figures of those running; leave out all of one with a bad figure."""
+        known = dict(OWN_FAMILIES)
         for each in self._started:
+            name = each.extension.name
+            figures = _NamedFigures(name, known)
             try:
-                each.extension.collect(_Named(each.extension.name, metrics))
+                each.extension.collect(figures)
             except Exception:  # the user's code; all other figures are to be had
-                if each.extension.name not in self._failed:
-                    self._failed.add(each.extension.name)
-                    logger.exception("the extension %s cannot tell its figures", each.extension.name)
+                if name not in self._failed:
+                    self._failed.add(name)
+                    logger.exception("the extension %s cannot tell its figures", name)
+                continue
+            known = figures.known
+            for is_counter, metric, value, labels in figures.all:
+                (metrics.counter if is_counter else metrics.gauge)(metric, value, *labels)
 
     def __repr__(self) -> str:
         return f"<Extensions {' '.join(each.name for each in self.all)} started={len(self._started)}>"
@@ -187,15 +201,35 @@ async def _take_rest(ref: ActorRef[Any], deadline: float) -> None:
         turns += 1
 
 
-class _Named:
-    """Takes the figures of one extension, and puts its name in front of theirs."""
+class _NamedFigures:
+    """Figures of one extension, with its name in front of theirs. ValueError or TypeError for a bad one.
 
-    def __init__(self, name: str, metrics: Metrics) -> None:
+    They are handed on when all are there, since a bad one fails an exporter, with all figures of the node.
+    """
+
+    def __init__(self, name: str, known: Mapping[str, Family]) -> None:
         self._name = name
-        self._metrics = metrics
+        self.known = dict(known)
+        self.all: list[tuple[bool, Metric, float, tuple[str, ...]]] = []
 
     def counter(self, metric: Metric, value: float, *labels: str) -> None:
-        self._metrics.counter(replace(metric, name=f"{self._name}_{metric.name}"), value, *labels)
+        self._add(is_counter=True, metric=metric, value=value, labels=labels)
 
     def gauge(self, metric: Metric, value: float, *labels: str) -> None:
-        self._metrics.gauge(replace(metric, name=f"{self._name}_{metric.name}"), value, *labels)
+        self._add(is_counter=False, metric=metric, value=value, labels=labels)
+
+    def _add(self, *, is_counter: bool, metric: object, value: object, labels: tuple[object, ...]) -> None:
+        if not isinstance(metric, Metric):
+            raise TypeError(f"a figure has a casty.Metric, got {metric!r}")
+        if not METRIC_NAME.fullmatch(metric.name):
+            raise ValueError(f"Metric.name must be lower-case letters, digits and underscores, got {metric.name!r}")
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"the value of {metric.name} must be a number, got {value!r}")
+        texts = tuple(label for label in labels if isinstance(label, str))
+        if len(texts) != len(labels) or len(texts) != len(metric.labels):
+            raise TypeError(f"{metric.name} must have a text for each of its labels {metric.labels!r}, got {labels!r}")
+        whole = replace(metric, name=f"{self._name}_{metric.name}")
+        family = (is_counter, whole)
+        if self.known.setdefault(whole.name, family) != family:
+            raise ValueError(f"{whole.name} is another figure of this node already: give {metric.name} another name")
+        self.all.append((is_counter, whole, value, texts))

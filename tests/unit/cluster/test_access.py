@@ -142,8 +142,8 @@ class Costly:
 
 
 async def test_who_may_not_send_a_control_message_has_none_of_its_code_run(autojump_clock, nodes):
-    a, b, _ = await three(nodes)
-    node, peer, got = a.cluster._node, b.cluster._node.self_node, list[Costly]()
+    a, b, _ = await nodes.systems(*"abc")
+    node, peer, got = node_of(a), node_of(b).self_node, list[Costly]()
     node.control.add(Costly, "test.costly", Lane.control, lambda peer, message, size: got.append(message))
     body = node.control_codec.frame_control(Costly(7))[HEADER_BYTES:]
     made.clear()

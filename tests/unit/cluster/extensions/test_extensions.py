@@ -13,6 +13,7 @@ import pytest
 import trio
 from census import Census, CensusSettings, GetCensus
 from helpers.systems import fail
+from prometheus_client import CollectorRegistry, generate_latest
 
 from casty import (
     ActorContext,
@@ -29,8 +30,10 @@ from casty import (
     ExtensionNode,
     MemoryNetwork,
     Metric,
+    Metrics,
 )
 from casty.cluster.extension import PLAIN_HOOKS
+from casty.prometheus import PrometheusCollector
 from casty.testing.inspect import node_of
 from casty.testing.samples import run_of
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane
@@ -337,6 +340,53 @@ async def test_figures_that_an_extension_cannot_tell_cost_no_other_figure(autoju
         assert figures_of(system)["census_nodes",] == 0
         assert figures_of(system)["members", "up"] >= 0
     assert caplog.text.count("the extension extra cannot tell its figures") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "expected"),
+    [
+        ("dead", [(Metric("letters", "mine", ("reason",)), 7, "x")], "dead_letters is another figure of this node"),
+        ("control", [(Metric("messages_unknown", "mine"), 7)], "control_messages_unknown is another figure"),
+        ("told", [(Metric("l", "odd"), 1), (Metric("l", "other"), 2)], "told_l is another figure of this node already"),
+        ("extra", [(Metric("b_c", "here"), 1)], "extra_b_c is another figure of this node already: give b_c another"),
+        ("told", [(Metric("l", "odd"), "text")], "the value of l must be a number, got 'text'"),
+        ("told", [(Metric("l", "odd"), None)], "the value of l must be a number, got None"),
+        ("told", [(Metric("l", "odd", ("k",)), 1, None)], r"l must have a text for each of its labels \('k',\), got "),
+        ("told", [(Metric("l", "odd", ("k",)), 1)], r"l must have a text for each of its labels \('k',\), got \(\)"),
+        ("told", [(Metric("l", "odd"), 1, "x")], r"l must have a text for each of its labels \(\), got \('x',\)"),
+        ("told", [(Metric("a b", "odd"), 1)], "Metric.name must be lower-case letters, .*, got 'a b'"),
+        ("told", [("l", 1)], "a figure has a casty.Metric, got 'l'"),
+    ],
+)
+async def test_what_is_no_figure_of_an_extension_costs_its_own_alone(autojump_clock, caplog, name, told, expected):
+    class Telling(Other):
+        def collect(self, metrics: Metrics) -> None:
+            metrics.counter(Metric("good", "Told first."), 1)
+            for figure in told:
+                metrics.gauge(*figure)
+
+    class Counting(Extra):
+        name = "extra_b"
+
+        def collect(self, metrics: Metrics) -> None:
+            metrics.counter(Metric("c", "Another one."), 5)
+
+    Telling.name = name
+    async with node(Counting(), Telling()) as system:
+        whole = Figures()
+        system.collect(whole)
+        rows = generate_latest(registered(system)).decode()
+    assert whole.rows["extra_b_c",] == 5
+    assert not any(row[0] == f"{name}_good" for row in whole.rows)
+    assert "casty_extra_b_c_total" in rows
+    assert "mine" not in rows
+    assert re.search(expected, caplog.text)
+
+
+def registered(system: ClusteredActorSystem) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(PrometheusCollector(system))
+    return registry
 
 
 async def test_who_sends_what_is_no_message_of_the_extension_is_told(autojump_clock):
