@@ -49,7 +49,7 @@ class RefNode(Protocol):
 
     @property
     def kernel(self) -> KernelPort:
-        """What the actors of the system share."""
+        """Kernel of the system, shared by its actors."""
         ...
 
     @property

@@ -318,12 +318,12 @@ async def test_what_others_say_to_who_leaves_is_no_dead_letter(autojump_clock, n
 
         async def talk() -> None:
             while True:
-                first.node.send(b.cluster._node.self_node, Note("x"))
+                first.node.send(node_of(b).self_node, Note("x"))
                 await trio.sleep(0.001)
 
         nursery.start_soon(talk)
         await trio.sleep(0.1)
-        received = b.cluster._node.cluster_metrics.received
+        received = node_of(b).cluster_metrics.received
         assert received["test.extra.note"] > 50
         await nodes.stop("b")
         nursery.cancel_scope.cancel()
@@ -504,14 +504,14 @@ def instance_with(name: str, value: object) -> ClusterExtension:
 async def coroutine(*_: object) -> None: ...
 
 
-def plain(*_: object) -> None: ...
+def inert(*_: object) -> None: ...
 
 
 @pytest.mark.parametrize(
     ("extension", "expected"),
     [
         *((mistaken(**{hook: coroutine}), f"Mistaken.{hook} must be a plain function") for hook in PLAIN_HOOKS),
-        (mistaken(leave=plain), "Mistaken.leave must be an async function: write `async def leave"),
+        (mistaken(leave=inert), "Mistaken.leave must be an async function: write `async def leave"),
         (instance_with("node", "rack-1"), "Mistaken.node is where its node is put, .* got 'rack-1': choose another"),
         (mistaken(node="rack-1"), "Mistaken.node is where its node is put, .* got 'rack-1': choose another"),
         (instance_with("name", "node"), "Mistaken.name cannot be 'node'"),

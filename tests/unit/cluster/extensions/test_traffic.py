@@ -71,7 +71,7 @@ async def pair(nodes, *extensions):
     await nodes.start("a", extensions=[extensions[0]])
     await nodes.start("b", "a", extensions=[extensions[1]])
     await nodes.all_up("a", "b")
-    return tuple(nodes.handles[name].system.cluster._node for name in "ab")
+    return tuple(nodes.handles[name].node for name in "ab")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_what_waits_for_an_actor_that_takes_nothing_has_a_bound(autojump_c
 async def test_who_is_no_member_takes_a_part_of_that_room(autojump_clock, nodes):
     one, other = Loaded(is_stuck=True, sender="anyone"), Loaded(sender="anyone")
     a, b = await pair(nodes, one, other)
-    inbound, body = a.transport._exchange.handler, b.frame_control(Load(bytes(512 * 1024)))[HEADER_BYTES:]
+    inbound, body = a.transport.link_manager.handler, b.frame_control(Load(bytes(512 * 1024)))[HEADER_BYTES:]
     for _ in range(20):
         inbound.frame(run_of("stranger"), Lane.ordinary, FrameKind.CONTROL, body)
         await trio.sleep(0.01)

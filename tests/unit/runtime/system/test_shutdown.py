@@ -183,10 +183,10 @@ async def test_a_leaving_that_a_second_ctrl_c_cuts_short_is_not_said_to_have_tak
     autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with ActorSystem(config=CONFIG) as system, trio.open_nursery() as nursery:
-        system._kernel.closing.append(trio.sleep_forever)
+        kernel_of(system).closing.append(trio.sleep_forever)
         nursery.start_soon(system.shutdown)
         await trio.testing.wait_all_tasks_blocked()
-        system._kernel.shutdown.hurry()  # as a second Ctrl-C does
+        kernel_of(system).shutdown.hurry()  # as a second Ctrl-C does
         await system.wait_stopped()
     assert errors(caplog) == ["leaving the cluster did not end before a second Ctrl-C and is given up"]
 
