@@ -1,19 +1,18 @@
-"""How versions spread: pushed at once, repaired by rounds, and never sent to who has them.
+"""Spread of versions: pushed at once, repaired by rounds, and never sent to nodes known to have them.
 
-Owns whom to send what, for the membership and for the service registry. Beside the last versions that this node had
-(`versions`) it keeps no state: it is given what a node knows and returns what to send. It does not know when
-(`gossip.machine`) or what a received state changes (`receive`).
+Owns the choice of peers and of messages to them, for the membership and for the service registry. Beside the last
+versions of this node (`versions`) it keeps no state: it is given the knowledge of a node and returns messages to send.
+It does not know when (`gossip.machine`) or what a received state changes (`receive`).
 
-How it works: the author of a change pushes it to everybody, in a cluster of more than `PUSH_ALL_MAX` to a few, who
-push it on, several changes together when they come within `PUSH_GAP`. Whoever takes a version tells its sender and
-the leader that it has seen it, so that the leader can prove agreement without waiting for a round. Each round a few
-peers are asked: those that are believed equal by a digest of 16 bytes, which they answer with their versions if
-theirs differs.
+How it works: the author of a change pushes it to everybody, in a cluster of more than `PUSH_ALL_MAX` to a few, and
+these push it on, several changes together when they come within `PUSH_GAP`. The receiver of a version tells its sender
+and the leader of having seen it, so the leader can prove agreement without waiting for a round. Each round a few peers
+are asked: those believed equal by a digest of 16 bytes, answered with their versions if theirs differs.
 
-A peer that is known to have had a version which this node remembers is sent what has changed since. Any other is told
-the own versions, and asks in return for what it lacks: only then, and only when its version is not remembered, does a
-whole state travel. Source: delta-state CRDTs, Almeida, Shoker and Baquero 2018; deviation: the bases of differences are
-versions that were acknowledged, not intervals of a log.
+A peer known to have had a version still remembered here is sent the changes since. Any other is told the own versions,
+and asks in return for the rest: only then, and only when its version is not remembered, does a whole state travel.
+Source: delta-state CRDTs, Almeida, Shoker and Baquero 2018; deviation: the bases of differences are acknowledged
+versions, not intervals of a log.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import Registry
 
 PUSH_ALL_MAX = 16
-"""Members up to which an author pushes to all. A change then costs 0.75 of the bytes that passing it on costs, and
-nobody waits for a round. Where many come at once, more members would cost: a hundred that form a cluster send 1.4 times
-the bytes with 24."""
+"""Members up to which an author pushes to all. A change then costs 0.75 of the bytes of passing it on, and nobody waits
+for a round. Where many come at once, more members would cost: a hundred forming a cluster send 1.4 times the bytes with
+24.
+"""
 PUSH = "push"
 PUSH_GAP = 0.1
 """Seconds between two pushes of one node of a larger cluster, where many changes may come at one time."""
@@ -52,17 +52,17 @@ class AntiEntropy:
     rng: Rng
     recent: RecentVersions = field(default_factory=RecentVersions)
     _digested: tuple[Gossip, Registry, bytes] | None = field(init=False, default=None)
-    """The last digest, and of what."""
+    """Last digest, with the state and registry under it."""
 
     def push(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
-        """Return the sends that spread a version which this node made, merged, or passes on."""
+        """Return the sends to spread a version made, merged, or passed on by this node."""
         targets = [m.unique for m in state.others(self.self_node) if m.unique not in state.seen]
         return self._news(state, registry, self._some(targets, len(state.members)), now)
 
     def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
-        """Return the sends of one round of gossip: unseen peers first, and one more to somebody that is lost.
+        """Return the sends of one round of gossip: unseen peers first, and one more to a lost node.
 
-        Whoever is lost sees no version, and would be all whom anybody asks. They take what the others leave of it.
+        Lost nodes see no version, and would be the only ones asked. They get the sends left over by the others.
         """
         others = [m.unique for m in state.others(self.self_node) if m.status is not MemberStatus.down]
         lost = state.lost_to(self.self_node)
@@ -81,7 +81,7 @@ class AntiEntropy:
         return [Send(sender, self.versions(state, registry))]
 
     def lacking(self, state: Gossip, digest: bytes, now: float) -> GossipDelta | GossipState:
-        """Return what a node with the older version of that digest lacks."""
+        """Return the changes or the state for a node with the older version of that digest."""
         base = self.recent.find(digest)
         delta = None if base is None else difference(base, state, now)
         return to_wire(state, now) if delta is None else delta
@@ -89,7 +89,7 @@ class AntiEntropy:
     def push_slots(
         self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], source: UniqueAddress
     ) -> list[Send]:
-        """Return the sends that spread what is newer than ``versions`` and came from ``source``."""
+        """Return the sends to spread slots newer than ``versions`` that came from ``source``."""
         targets = [m.unique for m in state.others(self.self_node) if m.unique != source]
         if source != self.self_node and len(state.members) <= PUSH_ALL_MAX:
             return []
@@ -102,17 +102,17 @@ class AntiEntropy:
     def send_slots(
         self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], node: UniqueAddress
     ) -> list[Send]:
-        """Return the sends that bring a node with ``versions`` what it lacks, in pages."""
+        """Return the sends to bring a node with ``versions`` up to date, in pages."""
         return [Send(node, RegistrySlots(state.cluster_id, pages)) for pages in slot_pages(registry, versions)]
 
     def versions(self, state: Gossip, registry: Registry) -> GossipVersions:
-        """Return how far this node is, which is also the question what it lacks."""
+        """Return the versions known to this node; they are also the question for newer ones."""
         slots = registry.kept(state.members.keys()).versions
         numbered = tuple((owner.incarnation, version) for owner, version in slots.items())
         return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, numbered)
 
     def digest(self, state: Gossip, registry: Registry) -> bytes:
-        """Return 16 bytes over all that this node knows."""
+        """Return 16 bytes over all knowledge of this node."""
         last = self._digested
         if last is not None and last[0] is state and last[1] is registry:
             return last[2]
@@ -123,7 +123,7 @@ class AntiEntropy:
         return digest
 
     def _news(self, state: Gossip, registry: Registry, nodes: Sequence[UniqueAddress], now: float) -> list[Send]:
-        """Return what brings the state to nodes that may lack it."""
+        """Return the messages that bring the state to nodes that may lack it."""
         made: dict[bytes | None, GossipDelta | GossipState | GossipVersions] = {}
         sends: list[Send] = []
         for node in nodes:
@@ -143,7 +143,7 @@ class AntiEntropy:
 
 @dataclass(slots=True)
 class Pushes:
-    """When a node pushes: each new version at once, in a larger cluster several together."""
+    """Times of pushes: each new version at once, in a larger cluster several together."""
 
     spread: AntiEntropy
     _pushed: Gossip | None = None
@@ -151,12 +151,12 @@ class Pushes:
     _next_at: float = 0.0
 
     def take(self, state: Gossip) -> None:
-        """Take note of a version that came from its author, who pushes it to all in a small cluster."""
+        """Take note of a version that came from its author; in a small cluster its author pushes it to all."""
         if len(state.members) <= PUSH_ALL_MAX:
             self._pushed = state
 
     def settle(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
-        """Return what follows from a state that was published."""
+        """Return the effects of a published state."""
         before, self._pushed = self._pushed, state
         self.spread.recent.note(state)
         if before is not None and (before.version is state.version or before.version == state.version):
@@ -169,6 +169,6 @@ class Pushes:
         return [StartTimer(PUSH, self._next_at - now)]
 
     def push(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
-        """Push what there is: the timer fired, or nothing was pushed lately."""
+        """Push the pending changes: the timer fired, or nothing was pushed lately."""
         self._waits, self._next_at = False, now + PUSH_GAP
         return [*self.spread.push(state, registry, now)]

@@ -1,26 +1,25 @@
-"""Whether this node believes a state by which members go: leave, are down, or are removed.
+"""Belief of this node in a state by which members go: leave, are down, or are removed.
 
-Owns the questions that it asks before it does, and how they end. It does not know how a state is made of a message
-(`exchange`) or what follows from one that is believed (`topology`, `leaving`).
+Owns the questions asked before such a state is believed, and how they end. It does not know how a state is made of a
+message (`receive`) or what follows from a believed one (`machine` and `leaving` of the membership).
 
-How it works: a state is passed on by others than those who made it, so the name of whoever decided would prove
-nothing. What a node knows by itself does. A member may go that somebody else than the teller has accused for
-`PROVEN_AFTER`, long enough for whoever did not say so to take it back; and so may one that says it of itself. Any other
-was heard a moment ago: of these a voter may say that one goes, as an operator's node does, one in
-`UNPROVEN_EVERY`. Where a state says more, or says it of this node, this node asks the
-voters that it hears whom they hold for staying members. While a majority of all voters, those included that are down
-and not yet removed, acknowledges one of those, the state is not believed: it counts as if it had not come, and will
-come again. This node itself goes nevertheless where
-those who acknowledge it might be a side that is lost by the strategy (`Strategy.rules_out_others`); one that never
-rules that out, as a lease outside, believes every voter. The question ends after `CONFIRM_WITHIN`: who is alone goes.
+How it works: a state is passed on by others than its authors, so the name of the decider would prove nothing. Own
+knowledge does. A member may go if a node other than the teller has accused it for `PROVEN_AFTER`, long enough for the
+others to take it back; and so may one that says it of itself. Any other was heard a moment ago: of these a voter may
+say that one goes, as an operator's node does, one in `UNPROVEN_EVERY`. Where a state says more, or says it of this
+node, this node asks the voters it hears for the members they hold for staying. While a majority of all voters, those
+down and not yet removed included, acknowledges one of those, the state is not believed: it counts as if it had not
+come, and will come again. This node itself goes nevertheless where the voters that acknowledge it might be a lost side
+by the strategy (`Strategy.rules_out_others`); a strategy that never rules them out, as a lease outside, believes every
+voter. The question ends after `CONFIRM_WITHIN`: a node alone goes.
 
-A member that comes up adds a vote, so members that nobody ever met would outvote all the others. A leader moves nobody
-up whom it has not heard itself, and so somebody can vouch for each: while those that are up by what was told here, and
-were never heard here, are fewer than half of the other voters, they are believed; of more, each needs one voter beside
-the teller that holds it for up, or has heard it join: whoever is let in greets a few, the next on the ring, who are
-asked with the leader. Silence vouches for nobody.
+A member that comes up adds a vote, so members met by nobody would outvote all the others. A leader moves up only
+members it has heard itself, and so somebody can vouch for each: while the members up by the told state and never heard
+here are fewer than half of the other voters, they are believed; of more, each needs one voter beside the teller that
+holds it for up, or has heard it join: an admitted member greets a few, the next on the ring, and these are asked with
+the leader. Silence vouches for nobody.
 
-Source: the refutation of a suspicion in SWIM (Das, Gupta, Motivala 2002, section 4.2); deviation: those who could
+Source: the refutation of a suspicion in SWIM (Das, Gupta, Motivala 2002, section 4.2); deviation: the nodes able to
 refute are asked.
 """
 
@@ -54,18 +53,18 @@ CONFIRM = "confirm"
 CONFIRM_WITHIN = 1.0
 """Seconds for a question and its answers; then the state is believed."""
 ASK_EVERY = 1.0
-"""Seconds after a state was not believed in which others like it are not looked at."""
+"""Seconds after a disbelieved state in which others like it are not looked at."""
 PROVEN_AFTER = 3.0
-"""Seconds after which an accusation is a reason: half of the time that a decision takes, and some rounds of gossip."""
+"""Seconds after which an accusation is a reason: half of the time of a decision, and some rounds of gossip."""
 UNPROVEN_EVERY = 10.0
-"""Seconds between two members that a voter has go without a reason that is known here."""
+"""Seconds between two members told gone by one voter without a reason known here."""
 ASKED_ABOUT_MAX = 64
 """Members in a question: whoever lies about more of them lies about these."""
 
 HEARD_MAX = 4 * MEMBERS_MAX
-"""Runs that are remembered to have said something; of more those that are no members are forgotten."""
+"""Runs remembered to have said something; beyond it those without membership are forgotten."""
 VOUCHERS = 3
-"""Voters whom a member that was let in greets, so that they can vouch for it."""
+"""Voters greeted by an admitted member, so that they can vouch for it."""
 
 STAYING = frozenset({MemberStatus.joining, MemberStatus.up})
 
@@ -75,19 +74,19 @@ ConfirmationEffect = Send | StartTimer | Note
 
 @dataclass(slots=True)
 class _Doubt:
-    """One question, and the message that waits for its end."""
+    """One question, and the message waiting for its end."""
 
     token: int
     teller: UniqueAddress
     message: GossipMessage
     waiting: set[UniqueAddress]
-    """Who has not answered yet."""
+    """Voters yet to answer."""
     staying: dict[UniqueAddress, set[UniqueAddress]]
-    """Who acknowledges each of those that are to go, and who does so here."""
+    """Acknowledging voters of each member told to go, this node included."""
     coming: set[UniqueAddress]
-    """Who is to be up, and nobody has vouched for."""
+    """Members told to be up without anybody vouching for them."""
     vouched: frozenset[UniqueAddress]
-    """Who is once nobody is left of those."""
+    """Members confirmed as up once none of those is left."""
 
     @property
     def about(self) -> tuple[UniqueAddress, ...]:
@@ -108,18 +107,18 @@ class Confirmation:
     _accused: dict[UniqueAddress, dict[UniqueAddress, float]] = field(
         init=False, default_factory=lambda: dict[UniqueAddress, dict[UniqueAddress, float]]()
     )
-    """Since when each is accused, by whom."""
+    """Start of each accusation, by accused and accuser."""
     _believed: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Who goes, as the others have confirmed or nobody could deny."""
+    """Members believed to go, as confirmed by the others or denied by nobody able to."""
     missed: UniqueAddress | None = field(init=False, default=None)
-    """Who told something else while this node was asking."""
+    """Teller of another state while this node was asking."""
     _heard: dict[UniqueAddress, None] = field(init=False, default_factory=dict[UniqueAddress, None])
     _vouched: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _unmet: frozenset[UniqueAddress] = field(init=False, default=frozenset())
-    """Who is up by what was told, for whom nobody vouched, and whom this node has not heard."""
+    """Members up by told states, without anybody vouching for them, and not heard here."""
 
     def observe(self, mine: Gossip, now: float) -> None:
-        """Take note of who accuses whom."""
+        """Take note of the accusations, with accuser and accused."""
         if mine.rows is self._rows:
             return
         before, self._accused, self._rows = self._accused, {}, mine.rows
@@ -130,11 +129,11 @@ class Confirmation:
 
     @property
     def heard(self) -> Collection[UniqueAddress]:
-        """Who has said something to this node itself."""
+        """Runs heard by this node itself."""
         return self._heard.keys()
 
     def hear(self, sender: UniqueAddress, mine: Gossip) -> None:
-        """Take note that somebody says something; it may become known as a member only later."""
+        """Take note of a message from a run; it may become known as a member only later."""
         self._heard[sender] = None
         if len(self._heard) > HEARD_MAX:
             self._heard = {node: None for node in self._heard if node in mine.members}
@@ -142,7 +141,7 @@ class Confirmation:
     def judge(
         self, mine: Gossip, told: Gossip, teller: UniqueAddress, message: GossipMessage, now: float
     ) -> list[ConfirmationEffect] | None:
-        """Return None where what ``teller`` has told is believed, and what follows where it is not, or not yet."""
+        """Return None for a believed state of ``teller``, and the effects of one not believed, or not yet."""
         self._believed &= mine.present
         going = _going(mine, told) - self._believed - {teller}
         unproven = frozenset(node for node in going if not self._is_proven(mine, node, teller, now))
@@ -165,7 +164,7 @@ class Confirmation:
         return self._ask(mine, teller, message, about, coming)
 
     def answered(self, mine: Gossip, sender: UniqueAddress, answer: StandingAnswer) -> None:
-        """Take whom another voter acknowledges; an answer to no question changes nothing."""
+        """Take the members acknowledged by another voter; an answer to no question changes nothing."""
         doubt = self._doubt
         if doubt is None or answer.token != doubt.token or sender not in doubt.waiting:
             return
@@ -178,7 +177,7 @@ class Confirmation:
     def settle(
         self, mine: Gossip, now: float, *, is_over: bool = False
     ) -> tuple[tuple[UniqueAddress, GossipMessage] | None, list[ConfirmationEffect]]:
-        """Return the message that is believed by now, with its sender, and what follows where it is not."""
+        """Return the message believed by now, with its sender, and the effects of one not believed."""
         doubt = self._doubt
         if doubt is None:
             return None, []
@@ -197,16 +196,16 @@ class Confirmation:
         return (doubt.teller, doubt.message), []
 
     def _is_proven(self, mine: Gossip, node: UniqueAddress, teller: UniqueAddress, now: float) -> bool:
-        """Whether a member has been accused for long enough, and not only by the one who says that it goes."""
+        """Whether a member has been accused for long enough, and by another node than the teller of its going."""
         return node != self.self_node and any(
             observer != teller and observer not in mine.unheeded and since + PROVEN_AFTER <= now
             for observer, since in self._accused.get(node, {}).items()
         )
 
     def _is_too_many(self, mine: Gossip, unmet: Collection[UniqueAddress], teller: UniqueAddress) -> bool:
-        """Whether so many are up whom nobody here knows that they could outvote the others, and somebody can be asked.
+        """Whether so many are up unknown to all here that they could outvote the others, and somebody can be asked.
 
-        Who is not up itself has no voter to lose, and met nobody yet.
+        A node not up itself has no voter to lose, and met nobody yet.
         """
         if self.self_node not in mine.voters or not self._askable(mine, teller):
             return False
@@ -223,7 +222,7 @@ class Confirmation:
         return bool(given_up) and self._unproven_at is not None and now < self._unproven_at + UNPROVEN_EVERY
 
     def _askable(self, mine: Gossip, teller: UniqueAddress) -> frozenset[UniqueAddress]:
-        # What others say of whom they hear is no reason not to ask.
+        # The others' word on the members they hear is no reason not to ask.
         return mine.voters - mine.rows.get(self.self_node, ObserverRow()).accused - {self.self_node, teller}
 
     def _ask(
@@ -237,7 +236,7 @@ class Confirmation:
         token = self.rng.getrandbits(TOKEN_BITS)
         asked = self._askable(mine, teller)
         if not going:
-            # Those who are up for longest may have been all that there were when somebody came.
+            # Those up for longest may have been the only ones when somebody came.
             oldest = sorted((mine.members[node] for node in asked), key=by_age)[:VOUCHERS]
             known = {leader_of(mine, self.self_node), *(member.unique for member in oldest)}
             asked &= known.union(*(vouchers_of(node, mine) for node in coming))
@@ -247,7 +246,7 @@ class Confirmation:
         return [*(Send(node, question) for node in sorted(asked)), StartTimer(CONFIRM, CONFIRM_WITHIN)]
 
     def _is_denied(self, mine: Gossip, doubt: _Doubt, besides: Collection[UniqueAddress]) -> bool:
-        """Whether enough acknowledge those who are to go, if those ``besides`` do too."""
+        """Whether enough acknowledge the members told to go, if those ``besides`` do too."""
         if self.self_node not in doubt.about:
             return any(_is_majority(mine, acknowledging.union(besides)) for acknowledging in doubt.staying.values())
         acknowledging = doubt.staying[self.self_node].union(besides)
@@ -260,7 +259,7 @@ class Confirmation:
 
 
 def vouchers_of(node: UniqueAddress, state: Gossip) -> list[UniqueAddress]:
-    """Return the voters that a member greets once it is let in, the same wherever the voters are known."""
+    """Return the voters greeted by a member after its admission, the same wherever the voters are known."""
     return successors(node, state.voters, VOUCHERS)
 
 
@@ -269,7 +268,7 @@ def standing_of(
 ) -> StandingAnswer:
     """Return the answer of a node to another one's question.
 
-    It does not stand by whom it accuses, nor by who joins and was not ``heard`` here.
+    It does not stand by members it accuses, nor by joiners not ``heard`` here.
     """
     accused = state.rows.get(self_node, ObserverRow()).accused
     held = (state.members.get(node) for node in question.nodes if node not in accused)
@@ -282,7 +281,7 @@ def standing_of(
 
 
 def _going(mine: Gossip, told: Gossip) -> frozenset[UniqueAddress]:
-    """Return the staying members that do not stay by what was told; whoever is just not there does not, either."""
+    """Return the members staying here and not by the told state; one absent from it does not stay, either."""
     return frozenset(
         unique
         for unique, member in mine.members.items()
@@ -297,7 +296,7 @@ def _is_staying(member: Member) -> bool:
 
 
 def _coming(mine: Gossip, told: Gossip) -> frozenset[UniqueAddress]:
-    """Return the members that have a vote by what was told, and had none."""
+    """Return the members with a vote in the told state, and without one before."""
     if told.voters <= mine.voters:
         return frozenset()
     return told.voters - mine.voters
@@ -309,7 +308,7 @@ def _is_given_up(mine: Gossip, told: Gossip, node: UniqueAddress) -> bool:
 
 
 def _is_majority(state: Gossip, nodes: Collection[UniqueAddress]) -> bool:
-    """Whether most voters are among ``nodes``. Who is down votes against: it may be the side that goes on."""
+    """Whether most voters are among ``nodes``. Down voters vote against: theirs may be the side that goes on."""
     against = sum(member.status is not MemberStatus.joining for member in _down_before(state))
     return 2 * len(state.voters.intersection(nodes)) > len(state.voters) + against
 

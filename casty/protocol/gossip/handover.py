@@ -1,6 +1,7 @@
-"""What gossip and the owner of the membership hand each other, and what else the gossip machine is told.
+"""Events and orders between gossip and the owner of the membership, and further events of the gossip machine.
 
-Owns the event and effect values of `gossip.machine`. What the owner publishes is all that gossip knows of the members.
+Owns the event and effect values of `gossip.machine`. The states published by the owner are all the knowledge that
+gossip has of the members.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from casty.protocol.state.registry import Registry, ServiceEntry
 
 @dataclass(frozen=True, slots=True)
 class StatePublished:
-    """Event: the membership is this now. Only what was published is ever told to peers as something known here."""
+    """Event: the membership is this now. Only published states are told to peers as known here."""
 
     state: Gossip
     is_spread: bool = False
-    """Whether it came from its author, who pushes it to everybody in a small cluster."""
+    """Whether it came from its author; in a small cluster its author pushes it to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendLacking:
-    """Event: a peer has the older version of this digest; send it what it lacks."""
+    """Event: a peer has the older version of this digest; send it the rest."""
 
     to: UniqueAddress
     version: bytes
@@ -33,14 +34,14 @@ class SendLacking:
 
 @dataclass(frozen=True, slots=True)
 class SendVersions:
-    """Event: ask a peer for what this node lacks, by telling it how far this node is."""
+    """Event: ask a peer for newer versions, by telling it the versions of this node."""
 
     to: UniqueAddress
 
 
 @dataclass(frozen=True, slots=True)
 class SeenOfOther:
-    """Event: a peer knows by whom a version was seen that is not the one here."""
+    """Event: a peer's word on the nodes that saw a version other than the present one here."""
 
     sender: UniqueAddress
     message: GossipSeen
@@ -53,7 +54,7 @@ class StopGossip:
 
 @dataclass(frozen=True, slots=True)
 class OwnServices:
-    """Event: these are all the services that run on this node."""
+    """Event: these are all the services running on this node."""
 
     services: frozenset[ServiceEntry]
 
@@ -82,6 +83,6 @@ class HandOver:
 
 
 GossipOrder = StatePublished | SendLacking | SendVersions | SeenOfOther | StopGossip
-"""What the owner of the membership has gossip do."""
+"""Orders to gossip from the owner of the membership."""
 GossipEvent = GossipOrder | OwnServices | GossipCame | TimerFired
 GossipEffect = Send | StartTimer | RegistryChanged | HandOver

@@ -1,14 +1,14 @@
-"""What a state that was told may change, whoever told it.
+"""Bounds of the changes by a told state, whoever told it.
 
-Owns the bounds of a step and the facts that no step changes. It does not know what is asked before a step is believed
-(`confirmation`), or what follows from it (`exchange`).
+Owns the bounds of a step and the facts out of reach of any step. It does not know which questions precede the belief in
+a step (`confirmation`), or what follows from it (`receive`).
 
-How it works: a peer's state is held against what this node knows. No count is ahead of the known one by more than
-`JUMP_MAX`, unless its owner says so, and of who is not up by more than `STEP_MAX`: whoever owns a count has room to go
-beyond what others have said of it.
-A removed run does not come back, and nobody counts changes of who is neither member nor removed. What a run said of
-itself when it was let in stays as it is known here. A newer state takes nothing back either: where it would, it is no
-newer one, and what this node makes of both is a version of its own. And who is not up speaks for itself alone.
+How it works: a peer's state is held against the knowledge of this node. No count is ahead of the known one by more than
+`JUMP_MAX`, unless its owner says so, and for a node not up by more than `STEP_MAX`: the owner of a count has room to go
+beyond the word of others on it. A removed run does not come back, and nobody counts changes of a run neither member nor
+removed. The facts told by a run at its admission stay as they are known here. A newer state takes nothing back either:
+where it would, it is no newer one, and the merge of both here is a version of its own. And a node not up speaks for
+itself alone.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 STEP_MAX = 1_024
-"""By how much a count of who is not up may be ahead of the known one."""
+"""Lead allowed to the count of a node not up over the known one."""
 OWN_MOVES = frozenset({MemberStatus.leaving, MemberStatus.down})
-"""What a member that is not up may say of itself."""
+"""Statuses allowed to a member not up in its word on itself."""
 
 
 def has_word(state: Gossip, node: UniqueAddress) -> bool:
-    """Whether others go by what a member says of others: it was up, or nobody ever was."""
+    """Whether others go by a member's word on others: it was up, or nobody ever was."""
     member = state.members.get(node)
     if member is None or member.status is MemberStatus.down:
         return False
@@ -42,7 +42,7 @@ def has_word(state: Gossip, node: UniqueAddress) -> bool:
 
 
 def checked(mine: Gossip, told: Gossip, teller: UniqueAddress) -> Gossip:
-    """Return the state or the changes that ``teller`` told, with the members as they are known here.
+    """Return the state or the changes told by ``teller``, with the members as they are known here.
 
     DecodeError where a count is too far ahead of the known one.
     """
@@ -61,14 +61,14 @@ def checked(mine: Gossip, told: Gossip, teller: UniqueAddress) -> Gossip:
 
 
 def check_known(state: Gossip) -> None:
-    """Raise DecodeError where changes are counted of who is neither a member nor removed."""
+    """Raise DecodeError for counted changes of a run neither member nor removed."""
     nodes = {node.incarnation for runs in (state.members, state.tombstones) for node in runs}
     if not state.version.versions.keys() <= nodes:
         raise DecodeError("gossip version: an entry is of no member, and of none that was removed")
 
 
 def newer(mine: Gossip, theirs: Gossip, self_node: UniqueAddress) -> Gossip:
-    """Return a newer state without what it takes back: a version of this node where it takes back anything."""
+    """Return a newer state without its withdrawals: a version of this node where there are any."""
     if theirs.members.keys() & mine.tombstones.keys():
         raise DecodeError("gossip: a removed run is a member in a newer state")
     members = {
@@ -86,7 +86,7 @@ def newer(mine: Gossip, theirs: Gossip, self_node: UniqueAddress) -> Gossip:
 
 
 def speaks_for_itself(mine: Gossip, told: Gossip, teller: UniqueAddress) -> bool:
-    """Whether ``told`` differs from ``mine`` in nothing but what ``teller`` says of itself."""
+    """Whether ``told`` differs from ``mine`` in nothing but the word of ``teller`` on itself."""
     own = mine.members[teller]
     moved = told.members.get(teller)
     if moved is None or not (

@@ -1,15 +1,15 @@
-"""When a node tells what it knows, and to whom: rounds, pushes, digests, pages.
+"""Times and receivers of gossip: rounds, pushes, digests, pages.
 
-Owns what each peer is believed to have, the times of rounds and pushes, and the tables that spread without a leader's
-agreement: today the slots of services. It does not know how a state comes about: the owner of the membership
-(`membership.machine`) merges, acknowledges and publishes, and what was published is all that is told here. So no peer
-learns that this node has seen a version before the owner of the membership has taken it, with all that follows from it
-there, such as a grant that it does not give any more (`serving_lease`).
+Owns the versions each peer is believed to have, the times of rounds and pushes, and the tables spread without a
+leader's agreement: today the slots of services. It does not know how a state comes about: the owner of the membership
+(`membership.machine`) merges, acknowledges and publishes, and only published states are told here. So no peer learns of
+a version as seen by this node before the owner of the membership has taken it, with all consequences there, such as a
+grant no longer given (`serving_lease`).
 
 How it works: each published state is pushed by the rules of `anti_entropy`. A peer's digest or versions are answered
-from the last published state; what they say of a version goes to the owner of the membership, and so does whatever
-comes from somebody who is no living member here, or was never heard: that is for it to judge. Messages between the two
-keep their order. This machine may be behind the owner, and then asks or answers once more than it had to.
+from the last published state; their news of a version goes to the owner of the membership, and so does every message
+from a sender without living membership here, or never heard: the owner judges those. Messages between the two keep
+their order. This machine may be behind the owner, and then asks or answers once more than it had to.
 
 Source: anti-entropy and rumor mongering, Demers et al. 1987; the dissemination component of SWIM, Das, Gupta and
 Motivala 2002, section 4.1.
@@ -49,7 +49,7 @@ GOSSIP = "gossip"
 
 
 def is_gossip_timer(key: str) -> bool:
-    """Return whether a timer of that key was started by `Dissemination`."""
+    """Return whether a timer of this key was started by `Dissemination`."""
     return key in (GOSSIP, PUSH)
 
 
@@ -63,12 +63,12 @@ class Dissemination:
     fanout: int
     rng: Rng
     state: Gossip | None = field(init=False, default=None)
-    """The last that was published; None while this node is no member."""
+    """Last published state; None while this node is no member."""
     registry: Registry = field(init=False, default=Registry())
     _spread: AntiEntropy = field(init=False)
     _pushes: Pushes = field(init=False)
     _introduced: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
-    """Of which members the owner of the membership knows that they talk."""
+    """Members known to the owner of the membership to talk."""
     _is_over: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Dissemination:
         self._pushes = Pushes(self._spread)
 
     def handle(self, event: GossipEvent, now: float) -> Sequence[GossipEffect]:
-        """Return what follows from one event. DecodeError for a message that contradicts itself; nothing changed."""
+        """Return the effects of one event. DecodeError for a message contradicting itself; nothing changed."""
         if self._is_over:
             return ()
         registry = self.registry
@@ -105,7 +105,7 @@ class Dissemination:
             case SeenOfOther(sender, message):
                 if self._spread.recent.was_seen(message.version, message.seen):
                     return ()  # the push that is on its way, or the next round, brings the newer one
-                # A newer version or another: the sender learns where this node stands, and brings what it lacks.
+                # A newer version or another: the sender learns the versions of this node, and brings the missing ones.
                 return [Send(sender, self._spread.versions(state, self.registry))]
             case TimerFired(key):
                 return self._timer(state, key, now)
@@ -184,7 +184,7 @@ class Dissemination:
         return effects
 
     def _same(self, state: Gossip, sender: UniqueAddress, bits: bytes) -> list[Send | HandOver]:
-        """Hand over who has seen the version that both have, and tell the sender whom it does not know of."""
+        """Hand over the nodes that have seen the common version, and tell the sender those it does not know of."""
         named = state.named_by(bits)
         if not has_word(state, sender):
             named &= {sender}  # it speaks for itself
@@ -194,7 +194,7 @@ class Dissemination:
         return [*told, *([] if state.seen <= named else [Send(sender, seen_on_wire(state))])]
 
     def _slots(self, state: Gossip, sender: UniqueAddress, message: RegistrySlots) -> list[Send]:
-        """Take what is new of service slots: of that of the sender, and of others if it is up; never of the own one."""
+        """Take the news of service slots: of that of the sender, and of others if it is up; never of the own one."""
         check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
         is_heeded = has_word(state, sender)
         pages = [page for page in message.pages if is_heeded or page.owner == sender]

@@ -1,11 +1,11 @@
-"""How what is too large for one frame is cut into pages.
+"""Cutting of content too large for one frame into pages.
 
-Owns the bounds of a page and the weights of what is in it. A page of a slot says from which version
-to which it goes, so pages need not be put together again: each is taken as it comes, in order, and
-a lost one is asked for again. It does not know who sends pages or when (`anti_entropy`).
+Owns the bounds of a page and the weights of its content. A page of a slot names its first and its last version, so
+pages need not be put together again: each is taken as it comes, in order, and a lost one is asked for again. It does
+not know who sends pages or when (`anti_entropy`).
 
-How it works: a weight is an upper bound of what a value takes on the wire, by bytes and by msgpack
-values, calculated and not measured: this layer knows nothing of bytes.
+How it works: a weight is an upper bound of the size of a value on the wire, by bytes and by msgpack values, calculated
+and not measured: this layer knows nothing of bytes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PAGE_ELEMENTS_MAX = 16_384
 
 NUMBER_BYTES = 9
 HEAD_BYTES = 5
-"""What comes before the content of a text or a container."""
+"""Bytes before the content of a text or a container."""
 FRAME_BYTES = 1_024
 """For the frame, the name of its type and the fields around the pages."""
 
 
 @dataclass(slots=True)
 class Room:
-    """What is left of one page."""
+    """Room left in one page."""
 
     bytes: int = field(default_factory=lambda: PAGE_BYTES_MAX - FRAME_BYTES)
     elements: int = field(default_factory=lambda: PAGE_ELEMENTS_MAX - FRAME_BYTES)
@@ -45,7 +45,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """An upper bound of what a value takes on the wire."""
+    """Upper bound of the size of a value on the wire."""
 
     bytes: int
     elements: int
@@ -65,14 +65,14 @@ def run_weight(node: UniqueAddress) -> Weight:
 
 
 def extra_weight(extra: tuple[tuple[str, bytes], ...]) -> Weight:
-    """Return the weight of what later versions say of a member or a service."""
+    """Return the weight of the fields added by later versions to a member or a service."""
     said = sum(text_bytes(name) + HEAD_BYTES + len(value) + 1 for name, value in extra)
     return Weight(HEAD_BYTES + said, 1 + 3 * len(extra))
 
 
 @dataclass(slots=True)
 class _Cut:
-    """One slot on its way into pages: the part of it that the current page holds."""
+    """One slot on its way into pages: its part in the current page."""
 
     owner: UniqueAddress
     slot: Slot
@@ -85,7 +85,7 @@ class _Cut:
         self.upto = self.after
 
     def weight_of(self, entry: ServiceEntry) -> Weight:
-        """Return what one more change takes, with its kind if the table of this page lacks it."""
+        """Return the weight of one more change, with its kind if the table of this page lacks it."""
         key, path = entry.key, entry.path
         characters = len(key) + len(path)  # as text_bytes says, in a third of the time
         bytes_most = characters if key.isascii() and path.isascii() else 4 * characters
@@ -102,17 +102,17 @@ class _Cut:
         self.upto = version
 
     def page(self) -> SlotPage:
-        """Return a page of what was added, which does not end the slot."""
+        """Return a page of the added changes, without ending the slot."""
         return SlotPage(self.owner, self.after, self.upto, 0, tuple(self.kinds), tuple(self.changes))
 
     def last_page(self) -> SlotPage:
-        """Return a page of what was added, which ends the slot."""
+        """Return a page of the added changes, ending the slot."""
         slot = self.slot
         return SlotPage(self.owner, self.after, slot.version, slot.floor, tuple(self.kinds), tuple(self.changes))
 
 
 def slot_pages(registry: Registry, versions: Mapping[UniqueAddress, int]) -> Iterator[tuple[SlotPage, ...]]:
-    """Yield what a node with ``versions`` lacks, each tuple small enough for one frame."""
+    """Yield the news for a node with ``versions``, each tuple small enough for one frame."""
     pages: list[SlotPage] = []
     room = Room()
     for owner, slot in registry.newer_than(versions).items():
@@ -133,5 +133,5 @@ def slot_pages(registry: Registry, versions: Mapping[UniqueAddress, int]) -> Ite
 
 
 def _room_after(weight: Weight) -> Room:
-    """Return the room of a new page after what comes first, which is taken whatever it weighs."""
+    """Return the room of a new page after its first content, taken whatever it weighs."""
     return Room(PAGE_BYTES_MAX - FRAME_BYTES - weight.bytes, PAGE_ELEMENTS_MAX - FRAME_BYTES - weight.elements)

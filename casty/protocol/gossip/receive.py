@@ -1,9 +1,8 @@
-"""What a node does with the state that a peer sends.
+"""Rules for a state received from a peer.
 
-Owns the rules of receiving and acknowledging: same, newer, older and concurrent versions, states of another cluster
-and of members that were given up, which change nothing. It does not know how this node came to its state, what
-follows from the new one (`topology`), or what a peer lacks that is behind (`gossip.machine`, which is told to see to
-it).
+Owns the rules of receiving and acknowledging: same, newer, older and concurrent versions; states of another cluster and
+of members given up change nothing. It does not know how this node came to its state, what follows from the new one
+(`membership.machine`), or what a peer behind it lacks (`gossip.machine`, told to see to it).
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ from casty.protocol.state.reachability import ObserverRow
 FOREIGN_NOTED_MAX = 64
 UNHEARD_ASKED_MAX = 64
 TELL_EVERY = 0.5
-"""Seconds between two states for one run that is down or removed and goes on talking."""
+"""Seconds between two states for one down or removed run that goes on talking."""
 TOLD_MAX = 64
 ASK_VOTER_EVERY = 0.05
-"""Seconds between two questions to voters for one version that members tell who are not up."""
+"""Seconds between two questions to voters for one version told by members not up."""
 
 ExchangeMessage = GossipMessage | StandingQuestion | StandingAnswer
 ReceiveEffect = ConfirmationEffect | SendLacking | SendVersions | SeenOfOther
@@ -57,7 +56,7 @@ ReceiveEffect = ConfirmationEffect | SendLacking | SendVersions | SeenOfOther
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a node knows after a message, and what it answers."""
+    """Knowledge of a node after a message, and its answers."""
 
     state: Gossip
     effects: tuple[ReceiveEffect, ...] = ()
@@ -73,7 +72,7 @@ class GossipReceiver:
     rng: Rng
     strategy: Strategy | None = KeepMajority()
     recent: RecentVersions = field(default_factory=RecentVersions)
-    """What was published here, which differences are made to; who publishes notes it."""
+    """Published versions, the bases of differences; noted by the publisher."""
     _confirmation: Confirmation = field(init=False)
     _foreign: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
     _ask_at: float = field(init=False, default=-math.inf)
@@ -85,11 +84,11 @@ class GossipReceiver:
 
     @property
     def heard(self) -> Collection[UniqueAddress]:
-        """Who has said something to this node itself."""
+        """Runs heard by this node itself."""
         return self._confirmation.heard
 
     def receive(self, state: Gossip, sender: UniqueAddress, message: ExchangeMessage, now: float) -> Outcome:
-        """Return what follows. DecodeError for a state that contradicts itself; nothing changed."""
+        """Return the outcome. DecodeError for a state contradicting itself; nothing changed."""
         if message.cluster_id != state.cluster_id:
             return Outcome(state, self._foreign_note(sender, message.cluster_id))
         match message:
@@ -107,7 +106,7 @@ class GossipReceiver:
                 self._confirmation.observe(state, now)
                 outcome = self._received(Outcome(state), sender, message, now)
         if not has_word(state, sender) and not self._is_own(state, outcome.state, sender):
-            # That it knows all that is known here is said of itself, too: what only it was told must hold up nobody.
+            # Its claim to know all known here is its own word, too: news told to it alone must hold up nobody.
             knows_all = outcome.taken and sender in outcome.state.seen
             asked = self._ask_voter(state, outcome.state, now)
             return Outcome(state.seen_by(sender) if knows_all else state, asked)
@@ -121,7 +120,7 @@ class GossipReceiver:
         return settled if settled.state is not state else replace(settled, effects=(*doubt, *settled.effects))
 
     def ask_unheard(self, state: Gossip) -> list[Send]:
-        """Ask something of those that join and were never heard here, if this node moves them up once they were."""
+        """Ask something of joiners never heard here, if this node moves them up once they were."""
         if leader_of(state, self.self_node) != self.self_node:
             return []
         joining = [m.unique for m in state.others(self.self_node) if m.status is MemberStatus.joining]
@@ -129,7 +128,7 @@ class GossipReceiver:
         return [Send(node, question) for node in joining if node not in self.heard][:UNHEARD_ASKED_MAX]
 
     def settle(self, state: Gossip, now: float, *, is_over: bool = False) -> Outcome:
-        """Return what follows from the answers that have come by now; ``is_over``: no more are waited for."""
+        """Return the outcome of the answers come by now; ``is_over``: no more are waited for."""
         believed, effects = self._confirmation.settle(state, now, is_over=is_over)
         if believed is None:
             return Outcome(state, tuple(effects))
@@ -145,7 +144,7 @@ class GossipReceiver:
             return Outcome(state, (Note(Severity.warning, text, about=teller.address),))
 
     def _with_own_row(self, state: Gossip, outcome: Outcome) -> Outcome:
-        """Say once more whom this node accuses, where others say that it accuses somebody else."""
+        """Repeat the accusations of this node where others tell different ones of it."""
         own, told = (one.rows.get(self.self_node, ObserverRow()) for one in (state, outcome.state))
         if told.accused == own.accused & outcome.state.members.keys() or self.self_node not in outcome.state.members:
             return outcome
@@ -157,7 +156,7 @@ class GossipReceiver:
         member = state.members.get(sender)
         self._confirmation.hear(sender, state)
         if sender in state.tombstones or (member is not None and member.status is MemberStatus.down):
-            # What it says of others is void, and that it is down or removed is what it has to learn.
+            # Its word on others is void, and it has to learn of being down or removed.
             return replace(outcome, effects=self._tell_given_up(state, sender, now))
         if member is None:
             return outcome
@@ -177,7 +176,7 @@ class GossipReceiver:
         return told.version is state.version or speaks_for_itself(state, told, sender)
 
     def _ask_voter(self, state: Gossip, told: Gossip, now: float) -> tuple[SendVersions, ...]:
-        """Ask one that votes for what this node lacks: whoever is not up knows of something newer, or says so."""
+        """Ask a voter for the news missing here: a member not up knows of something newer, or says so."""
         version = told.version_digest
         if now < self._ask_at and version == self._asked_for:
             return ()
@@ -187,7 +186,7 @@ class GossipReceiver:
         return tuple(SendVersions(node) for node in self.rng.sample(who, min(1, len(who))))
 
     def _tell_given_up(self, state: Gossip, sender: UniqueAddress, now: float) -> tuple[Send, ...]:
-        """Send the whole state, now and then: it is large, and who talks without end need not read it."""
+        """Send the whole state, now and then: it is large, and an endless talker need not read it."""
         if now - self._told.get(sender, -math.inf) < TELL_EVERY:
             return ()
         self._told.pop(sender, None)
@@ -221,7 +220,7 @@ class GossipReceiver:
                     raise DecodeError(f"gossip from {sender}: newer, and this node is neither member nor removed in it")
                 return self._take(outcome, sender, newer(mine, theirs, self.self_node), theirs)
             case Relation.concurrent:
-                # The merged version is new to the sender too; the push that follows brings it back.
+                # The merged version is new to the sender too; the following push brings it back.
                 return replace(outcome, state=mine.merge(theirs).seen_by(self.self_node))
             case _ as never:
                 assert_never(never)
@@ -270,7 +269,7 @@ class GossipReceiver:
 
 
 def acknowledgements(state: Gossip, self_node: UniqueAddress, sender: UniqueAddress) -> list[Send]:
-    """Return what a node says that has taken a newer version from ``sender``: to that one, and to the leader."""
+    """Return the messages of a node after a newer version from ``sender``: to that one, and to the leader."""
     seen = seen_on_wire(state)
     leader = leader_of(state, self_node)
     informed = [sender] if leader in (None, self_node, sender) else [sender, leader]

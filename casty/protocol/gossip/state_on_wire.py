@@ -1,10 +1,10 @@
 """How the membership state becomes messages, and messages become state again.
 
-Owns the translation in both directions and the checks of what comes from a peer. It does not know which message a peer
-is sent (`anti_entropy`) or what follows from one that arrives (`exchange`).
+Owns the translation in both directions and the checks of values from a peer. It does not know which message a peer is
+sent (`anti_entropy`) or what follows from an arriving one (`receive`).
 
-A difference between two versions is sent to who has the older one. It can be merged into every version that contains
-the older one, and gives what merging the whole newer state would have given.
+A difference between two versions is sent to nodes with the older one. It can be merged into every version containing
+the older one, and gives the result of merging the whole newer state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from casty.protocol.state.vector_clock import VectorClock
 
 AGE_MAX = 10 * 365 * 24 * 3600.0
 CHANGES_MAX = 64
-"""Members, tombstones and accusations of a difference; with more the whole state goes, which can be cut into pages."""
+"""Members, tombstones and accusations of a difference; with more the whole state goes, as it can be cut into pages."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,7 +36,7 @@ def clock_entries(version: VectorClock[int]) -> tuple[tuple[int, int], ...]:
 
 
 def clock_from(entries: tuple[tuple[int, int], ...]) -> VectorClock[int]:
-    """Return the clock that travelled as ``entries``. DecodeError for a count that cannot be."""
+    """Return the clock received as ``entries``. DecodeError for an impossible count."""
     if len(entries) > MEMBERS_MAX + 2 * TOMBSTONES_MAX or any(not 1 <= count <= COUNT_MAX for _, count in entries):
         raise DecodeError(f"gossip version: too many entries, or a count below 1 or above {COUNT_MAX}")
     return VectorClock(dict(entries))
@@ -56,7 +56,7 @@ def check_runs(nodes: Sequence[UniqueAddress], most: int, what: str) -> None:
 
 
 def seen_on_wire(state: Gossip) -> GossipSeen:
-    """Return who is known to have seen this version."""
+    """Return the nodes known to have seen this version."""
     return GossipSeen(state.cluster_id, state.version_digest, state.seen_bits)
 
 
@@ -75,7 +75,7 @@ def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
 
 
 def from_wire(message: GossipState, now: float) -> Gossip:
-    """Return the state that travelled. DecodeError when it contradicts itself or exceeds a bound."""
+    """Return the received state. DecodeError when it contradicts itself or exceeds a bound."""
     state = _content(message, clock_from(message.version), now)
     if state.members.keys() & state.tombstones.keys() or not state.rows.keys() <= state.members.keys():
         raise DecodeError("gossip: a member is removed and present, or an observer is no member")
@@ -83,9 +83,9 @@ def from_wire(message: GossipState, now: float) -> Gossip:
 
 
 def difference(base: Gossip, state: Gossip, now: float) -> GossipDelta | None:
-    """Return what has changed from ``base`` to ``state``; None where the whole state is to be sent instead.
+    """Return the changes from ``base`` to ``state``; None where the whole state is to be sent instead.
 
-    That is when too much has changed, or when tombstones were dropped: a difference can only add.
+    None stands for too many changes, or for dropped tombstones: a difference can only add.
     """
     clock = state.version.versions
     if base.tombstones.keys() - state.tombstones.keys() or base.version.versions.keys() - clock.keys():
@@ -107,7 +107,7 @@ def difference(base: Gossip, state: Gossip, now: float) -> GossipDelta | None:
 
 
 def changes_from(message: GossipDelta, base: Gossip, now: float) -> Gossip:
-    """Return the changes that travelled, to be merged into a state that contains ``base``; seen by nobody.
+    """Return the received changes, to be merged into a state that contains ``base``; seen by nobody.
 
     DecodeError when they contradict themselves or exceed a bound.
     """
@@ -146,7 +146,7 @@ def _rows(rows: Rows) -> tuple[Row, ...]:
 
 
 def _changed(before: Mapping[K, V], after: Mapping[K, V]) -> dict[K, V]:
-    """Return the entries of ``after`` that are new or other than ``before``."""
+    """Return the entries of ``after`` new to ``before`` or other than there."""
     if before is after:
         return {}
     return {key: value for key, value in after.items() if before.get(key) is not value and before.get(key) != value}

@@ -1,11 +1,11 @@
-"""How a state that is too large for one frame travels in pages, and is put together again.
+"""Pages of a state too large for one frame, and their assembly.
 
-Owns the cutting at the sender and the parts that wait at the receiver. A state is applied whole or
-not at all, so a page that is lost or out of order ends its state; the next round of gossip sends
-another. It does not know what a state means (`exchange`) or how a page becomes bytes.
+Owns the cutting at the sender and the waiting parts at the receiver. A state is applied whole or not at all, so a page
+lost or out of order ends its state; the next round of gossip sends another. It does not know what a state means
+(`receive`) or how a page becomes bytes.
 
-How it works: the pages of one state follow each other on one link, numbered, with a serial that
-tells them from those of the sender's next state. Most states fit into one frame and stay as they are.
+How it works: the pages of one state follow each other on one link, numbered, with a serial to tell them from those of
+the sender's next state. Most states fit into one frame and stay as they are.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from casty.protocol.messages.membership import GossipState, StatePage
 from casty.protocol.state.member import Member
 
 ACCUSED_PER_PART = 64
-"""A row of more accusations is split, so that none is larger than a page."""
+"""A row of more accusations is split, so none is larger than a page."""
 PARTS_MAX = 256
 STATE_BYTES_MAX = 16 * 1024 * 1024
-"""Of one state on its way in; the largest that an honest cluster has, with the longest names, is half of it."""
+"""Of one state on its way in; the largest of an honest cluster, with the longest names, is half of it."""
 ASSEMBLIES_MAX = 8
 """States on their way in at one time; of more the oldest is given up."""
 
@@ -35,7 +35,7 @@ _ROW = Weight(NUMBER_BYTES + 8, 4)
 
 @dataclass(slots=True)
 class _Part:
-    """What goes into one page."""
+    """Content of one page."""
 
     room: Room = field(default_factory=Room)
     members: list[Member] = field(default_factory=lambda: list[Member]())
@@ -46,7 +46,7 @@ class _Part:
 
 @dataclass(slots=True)
 class StateCutter:
-    """Makes the messages that bring a state to a peer; remembers the last, which goes to several."""
+    """Maker of the messages that bring a state to a peer; remembers the last, as it goes to several."""
 
     _serial: int = 0
     _state: GossipState | None = None
@@ -66,7 +66,7 @@ class StateCutter:
 
 @dataclass(slots=True)
 class _Assembly:
-    """The pages of one state that have come so far."""
+    """Pages of one state received so far."""
 
     serial: int
     count: int
@@ -81,7 +81,7 @@ class StateAssembler:
     _open: dict[UniqueAddress, _Assembly] = field(default_factory=lambda: dict[UniqueAddress, _Assembly]())
 
     def take(self, sender: UniqueAddress, page: StatePage, size: int) -> GossipState | None:
-        """Return the state that this page of ``size`` bytes completes, or None. DecodeError for a wrong count."""
+        """Return the state completed by this page of ``size`` bytes, or None. DecodeError for a wrong count."""
         if not 0 <= page.index < page.count <= PARTS_MAX:
             raise DecodeError(f"gossip: page {page.index} of {page.count}; a state has at most {PARTS_MAX}")
         assembly = self._open.pop(sender, None)
@@ -101,7 +101,7 @@ class StateAssembler:
         return None
 
     def forget(self, sender: UniqueAddress) -> None:
-        """Give up what has come of a state: the link is gone."""
+        """Drop the received pages of a state: the link is gone."""
         self._open.pop(sender, None)
 
 

@@ -1,7 +1,7 @@
-"""The last versions of the membership that this node had, and who had them too.
+"""Last versions of the membership at this node, and the nodes known to have had them.
 
-Owns the memory that makes a difference possible: who is known to have had an older version needs only what has changed
-since. It does not know what is sent (`anti_entropy`).
+Owns the memory behind differences: a node known to have had an older version needs only the changes since. It does not
+know what is sent (`anti_entropy`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from casty.address import UniqueAddress
 from casty.protocol.state.membership_state import Gossip
 
 RECENT_MAX = 8
-"""Each version is acknowledged before long, so a few suffice; who is further behind gets the whole state."""
+"""Each version is acknowledged before long, so a few suffice; a node further behind gets the whole state."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class RecentVersions:
     _states: list[Gossip] = field(default_factory=lambda: list[Gossip]())
 
     def note(self, state: Gossip) -> None:
-        """Keep a state, in place of the same version that fewer had seen."""
+        """Keep a state, in place of the same version seen by fewer."""
         if self._states:
             last = self._states[-1].version
             if last is state.version or last == state.version:
@@ -40,9 +40,9 @@ class RecentVersions:
         return next((state for state in reversed(self._states) if node in state.seen), None)
 
     def was_seen(self, digest: bytes, bits: bytes) -> bool:
-        """Take note that those whom ``bits`` name had the version of that digest; return whether it is known.
+        """Take note of the nodes in ``bits`` as having had the version of that digest; return whether it is known.
 
-        DecodeError for bits that it cannot have.
+        DecodeError for bits out of its range.
         """
         for place, state in enumerate(self._states):
             if state.version_digest == digest:
