@@ -73,6 +73,7 @@ NAMED_ROOMS = (
     "casty/cluster/remoting",
     "casty/config",
     "casty/protocol/death_watch",
+    "casty/protocol/failure_detector",
     "casty/protocol/gossip",
     "casty/protocol/membership",
     "casty/protocol/messages",

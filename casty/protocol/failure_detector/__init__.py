@@ -1,1 +1,1 @@
-"""Failure detection: who is monitored, what counts as silence, and what counts as evidence."""
+"""Failure detection: choice of monitored members, measure of silence, and evidence."""

@@ -1,8 +1,8 @@
-"""What this node says to show that it lives: answers to heartbeats of others, and heartbeats of its own.
+"""Signs of life of this node: answers to heartbeats of others, and heartbeats of its own.
 
 Owns nothing but its promptness: it has no queue of work before it and no decision to take, so an answer never waits for
-a verdict about somebody else. It does not know who is monitored, what a number stands for, or what an answer is worth
-(`monitor`, which tells it whom to send which number).
+a verdict about somebody else. It does not know who is monitored, the meaning of a number, or the worth of an answer
+(`monitor` gives it each number, and its receiver).
 
 Source: the heartbeat sender and receiver of Akka Cluster; deviation: one task is both, and a schedule is none of its
 business.
@@ -43,7 +43,7 @@ class HeartbeatSender:
     """The machine; feed it `HeartbeatEvent` values. Whoever asks is answered, members or not."""
 
     def handle(self, event: HeartbeatEvent, now: float) -> Sequence[SendIfUp]:
-        """Return the messages that follow from one event, over links that are there."""
+        """Return the messages due after one event, over present links."""
         match event:
             case SendHeartbeats(to, sequence):
                 beat = Heartbeat(sequence)

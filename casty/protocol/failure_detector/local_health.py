@@ -1,13 +1,13 @@
-"""How much this node can trust its own ears: whether its loop has stood still.
+"""Trust of this node in its own ears: whether its loop has stood still.
 
-Owns the measured lateness of the node's own timer, and what of a silence it explains. It does not know
-whose silence (`availability`). Nothing else withholds an accusation: that many others are silent at one
-time is no sign of a fault here, because a minority must be able to see that it is one.
+Owns the measured lateness of the node's own timer, and its part in a silence. It does not know whose silence
+(`monitor`). Nothing else withholds an accusation: many others silent at one time are no sign of a fault here, because a
+minority must be able to see that it is one.
 
-How it works: a stall is a tick that comes `LATENESS_MIN` late or more. Time in which this node stood
-still is not part of anybody's silence, and after it nobody is accused for as long as it took, since the
-answers that came meanwhile have yet to be read: both for at most `STALL_FORGIVEN_MAX` per stall, so
-that a node which is always late is no worse off than one that is late once.
+How it works: a stall is a tick that comes `LATENESS_MIN` late or more. Time in which this node stood still is not part
+of anybody's silence, and after it nobody is accused for as long as it took, since the answers received meanwhile have
+yet to be read: both for at most `STALL_FORGIVEN_MAX` per stall, so an always late node is no worse off than one late
+once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 LATENESS_MIN = 0.5
 STALL_FORGIVEN_MAX = 3.0
 STALLS_MAX = 8
-"""Stalls that are remembered: more than can lie in one silence that is not yet an accusation."""
+"""Remembered stalls: more than can lie in one silence still too short for an accusation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class LocalHealth:
         self._stalls.append(_Stall(self._due, now))
 
     def lost_since(self, heard: float) -> float:
-        """Return how many seconds of a silence that began at ``heard`` this node stood still itself."""
+        """Return how many seconds of a silence begun at ``heard`` this node stood still itself."""
         return sum(stall.forgiven for stall in self._stalls if stall.ended > heard)
 
     @property

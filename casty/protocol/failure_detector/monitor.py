@@ -1,19 +1,18 @@
-"""Which members this node accuses of not answering.
+"""Accusations of this node against members for not answering.
 
 Owns the ring, the numbers of heartbeats, the failure detector, the lateness of this node's loop, and the evidence of
-refused dials. It does not know how a heartbeat leaves this node (`heartbeat`, which it tells whom to ask) or what the
+refused dials. It does not know how a heartbeat leaves this node (`heartbeat`, told its receivers here) or what the
 cluster makes of an accusation (`reachability`, `downing`).
 
-How it works: each node monitors its successors on a ring of hashes, so that the number of
-heartbeats grows with the nodes and not with their square; whoever is accused takes nobody's place there.
-While some are joining the voters stand on a second ring, of their own.
-A silence is judged by phi, and each answer counts from the time at which it came. However long it waits for this
-machine, nobody is accused for that: whoever drives the machine hands over what waits before a check. The time at
-which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others are asked
-whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused
-dials at least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at
-once. Only measured lateness of this node's own loop (`local_health`) withholds an accusation. Whoever
-answers again is taken back, unless it comes and goes (`flapping`).
+How it works: each node monitors its successors on a ring of hashes, so the number of heartbeats grows with the nodes
+and not with their square; an accused one takes nobody's place there. While some are joining the voters stand on a
+second ring, of their own. A silence is judged by phi, and each answer counts from the time of its arrival. However long
+it waits for this machine, nobody is accused for the wait: the driver of the machine hands over all waiting answers
+before a check. The time at which phi crosses the threshold is computed and a timer set for it. At `PROBE_PHI` others
+are asked whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused dials at
+least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at once. Only measured lateness
+of this node's own loop (`local_health`) withholds an accusation. A member that answers again is taken back, unless it
+comes and goes (`flapping`).
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ from casty.protocol.split_brain.downing import stable_after
 from casty.protocol.state.member import Member, MemberStatus
 
 HELD_LONGER = 1.0
-"""Seconds that the next answer, after which a held member is taken back, and the news of it may take."""
+"""Seconds allowed to the next answer, at which a held member is taken back, and to the news of it."""
 REFUSAL_GAP = 0.2
 LEARNED_INTERVALS_MAX = 4
 CROSSING_AFTER_PAUSE_MAX = 2.0
 PROBE_PHI = 1.0
 PROBED_AFTER_PAUSE_MAX = 1.0
-"""Others are asked a second before the longest silence that is borne, where what was learned lets phi rise late."""
+"""Others are asked a second before the longest tolerated silence, where the learned intervals let phi rise late."""
 
 WIDENED = 4
-"""Times as many as are lost that a node monitors besides, once it has lost as many as it should monitor."""
+"""Further members to monitor for each lost one, once as many are lost as a node should monitor."""
 
 HEARTBEAT = "heartbeat"
 REPEAT = "repeat"
@@ -64,7 +63,7 @@ class WatchMembers:
 
 
 def watch_members(members: Sequence[Member]) -> WatchMembers:
-    """Return the event that has these members watched, without those that are down."""
+    """Return the event to have these members watched, without the down ones."""
     watched = [member for member in members if member.status is not MemberStatus.down]
     voters = [member.unique for member in watched if member.status is not MemberStatus.joining]
     return WatchMembers(tuple(one.unique for one in watched), () if len(voters) == len(watched) else tuple(voters))
@@ -124,7 +123,7 @@ AvailabilityEffect = Send | SendHeartbeats | Dial | StartTimer | MarkUnreachable
 
 
 def is_availability_timer(key: str) -> bool:
-    """Return whether a timer of that key was started by `Availability`."""
+    """Return whether a timer of this key was started by `Availability`."""
     return key in (HEARTBEAT, REPEAT, CHECK) or key.startswith(REDIAL)
 
 
@@ -158,7 +157,7 @@ class Availability:
         self.detector = PhiAccrualFailureDetector(self.detector_config, learned_interval_max=learned_max)
 
     def handle(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
-        """Return what follows from one event."""
+        """Return the effects of one event."""
         accused = len(self.accused)
         effects = self._happen(event, now)
         return effects if len(self.accused) >= accused else [*effects, *self._choose(now)]
@@ -191,18 +190,18 @@ class Availability:
         return [*first, *self._choose(now)]
 
     def _choose(self, now: float) -> list[AvailabilityEffect]:
-        """Monitor the next on the ring that are not accused, and whoever is.
+        """Monitor the next on the ring apart from accused ones, and all accused ones.
 
-        Nobody else would notice that an accused one answers again. If these took the places of others, a side of few
-        would never see how many it has lost. And who has lost as many as it should monitor looks at several times as
-        many next: with nine after nine, a node of twenty that was cut off alone took three rounds to find out.
+        Nobody else would notice the answers of an accused one. If these took the places of others, a side of few would
+        never see how many it has lost. And a node that has lost as many as it should monitor looks at several times as
+        many next: with nine after nine, a node of twenty, cut off alone, took three rounds to find out.
         """
         accused = sorted(self.accused & self._members)
         lost = len(accused)
         count = self.monitored_max if lost < self.monitored_max else lost * WIDENED
         wanted = [*successors(self.self_node, self._members.difference(accused), count), *accused]
         if self.self_node in self._voters:
-            # Among many that join nobody else whose word counts may stand before this voter on the ring.
+            # Among many joiners no other member with a word that counts may stand before this voter on the ring.
             others = successors(self.self_node, self._voters.difference(accused), count)
             wanted.extend(node for node in others if node not in wanted)
         gone = [node for node in self.monitored if node not in wanted]
@@ -314,8 +313,8 @@ class Availability:
         if not lost:
             return []
         others = self._choose(now)
-        # Not only the overdue ones: of whoever is cut off at this moment the last answer has just come. And those who
-        # are monitored from now on too: what the accused ones have said of them counts no more.
+        # Not only the overdue ones: of any member cut off at this moment the last answer has just come. And the members
+        # monitored from now on too: the word of the accused ones on them counts no more.
         self._suspected = {node for node in self.monitored if node not in self.accused}
         return [MarkUnreachable(tuple(lost), suspected=tuple(sorted(self._suspected))), *others]
 
@@ -338,7 +337,7 @@ class Availability:
         return math.inf if self._probes.is_asked(node) else self._crossing(node, PROBE_PHI, PROBED_AFTER_PAUSE_MAX)
 
     def _helpers(self, subject: UniqueAddress, now: float) -> list[UniqueAddress]:
-        """Return whom to ask, the best first: those next before it on the ring, who monitor it; silent ones last."""
+        """Return the members to ask, the best first: its monitors, next before it on the ring; silent ones last."""
         around = successors(subject, self._members - self.accused - {self.self_node}, len(self._members))
         return sorted(reversed(around), key=lambda node: self.detector.phi(node, now) >= PROBE_PHI)
 

@@ -1,12 +1,12 @@
 """The phi accrual failure detector: how suspicious a silence is.
 
-Owns the heartbeat intervals of each node and the suspicion that follows from them. It does not know
-who sends heartbeats or what an accusation leads to (`availability`).
+Owns the heartbeat intervals of each node and the suspicion drawn from them. It does not know who sends heartbeats or
+where an accusation leads (`monitor`).
 
-Source: Hayashibara, Défago, Yared, Katayama 2004, "The phi accrual failure detector", section 4.
-The tail of the normal distribution is computed in logarithms (Abramowitz and Stegun 1964, 26.2.12,
-where `erfc` becomes too small), so that it tells a phi of 16 from one of 50 and of 5,000. Deviations: a
-pause is added to the mean; intervals beyond ``learned_interval_max`` (outages) are not learned.
+Source: Hayashibara, Défago, Yared, Katayama 2004, "The phi accrual failure detector", section 4. The tail of the normal
+distribution is computed in logarithms (Abramowitz and Stegun 1964, 26.2.12, where `erfc` becomes too small), to tell a
+phi of 16 from one of 50 and of 5,000. Deviations: a pause is added to the mean; intervals beyond
+``learned_interval_max`` (outages) are not learned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ N = TypeVar("N", bound=Hashable)
 
 CROSSING_STEPS = 60
 ERFC_DEVIATIONS_MAX = 30.0
-"""Beyond that the tail is below 10^-197; `erfc` of it becomes zero at 38."""
+"""Beyond it the tail is below 10^-197; `erfc` of it becomes zero at 38."""
 
 _LN10 = math.log(10.0)
 _ROOT2 = math.sqrt(2.0)
@@ -40,7 +40,7 @@ class _History:
 
 
 class PhiAccrualFailureDetector(Generic[N]):
-    """Suspicion per node, from the times at which its heartbeats arrived.
+    """Suspicion per node, from the arrival times of its heartbeats.
 
     >>> detector = PhiAccrualFailureDetector[str]()
     >>> for second in range(10):
@@ -52,7 +52,7 @@ class PhiAccrualFailureDetector(Generic[N]):
 
     Parameters:
         config: Tuning; None means ``FailureDetectorConfig()``.
-        learned_interval_max: Longest interval that is learned from, in seconds; a longer one was an outage.
+        learned_interval_max: Longest interval to learn from, in seconds; a longer one was an outage.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PhiAccrualFailureDetector(Generic[N]):
         self._histories: dict[N, _History] = {}
 
     def heartbeat(self, node: N, now: float) -> None:
-        """Note that a heartbeat of ``node`` arrived.
+        """Note the arrival of a heartbeat of ``node``.
 
         Parameters:
             node: Whose heartbeat it is; one never heard of is judged from then on.
@@ -84,13 +84,13 @@ class PhiAccrualFailureDetector(Generic[N]):
             self._learn(history, interval)
 
     def expect(self, node: N, now: float) -> None:
-        """Begin to judge a node that has not been heard yet, as if it had been heard ``now``.
+        """Begin to judge a node not heard yet, as if it had been heard ``now``.
 
-        Its first interval is assumed to be ``first_heartbeat_estimate_ms``, with a spread of a
-        quarter of that, so that a node that never answers is judged too.
+        Its first interval is assumed to be ``first_heartbeat_estimate_ms``, with a spread of a quarter of it, so a node
+        that never answers is judged too.
 
         Parameters:
-            node: Whom to judge; nothing changes when it is judged already.
+            node: Node to judge; nothing changes when it is judged already.
             now: Monotonic seconds.
         """
         if node in self._histories:
@@ -105,7 +105,7 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Compute how suspicious the silence of a node is.
 
         Parameters:
-            node: Whom to judge.
+            node: Node to judge.
             now: Monotonic seconds.
 
         Returns:
@@ -121,7 +121,7 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Compare the suspicion with the threshold.
 
         Parameters:
-            node: Whom to judge.
+            node: Node to judge.
             now: Monotonic seconds.
 
         Returns:
@@ -133,8 +133,8 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Compute when the suspicion will reach a threshold if nothing is heard until then.
 
         Parameters:
-            node: A node that is judged.
-            threshold: Suspicion, above 0; None takes that of ``config``.
+            node: A judged node.
+            threshold: Suspicion, above 0; None takes the one of ``config``.
 
         Returns:
             Monotonic seconds.
@@ -151,7 +151,7 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Look up when the last heartbeat of a node arrived.
 
         Parameters:
-            node: A node that is judged.
+            node: A judged node.
 
         Returns:
             Monotonic seconds; where no heartbeat came yet, when the first was expected from.
@@ -165,13 +165,13 @@ class PhiAccrualFailureDetector(Generic[N]):
         """Forget a node.
 
         Parameters:
-            node: Whom to forget; one that is not judged changes nothing.
+            node: Node to forget; an unjudged one changes nothing.
         """
         self._histories.pop(node, None)
 
     @property
     def tracked_nodes(self) -> frozenset[N]:
-        """The nodes that are judged."""
+        """Judged nodes."""
         return frozenset(self._histories)
 
     def _learn(self, history: _History, interval: float) -> None:
@@ -193,7 +193,7 @@ class PhiAccrualFailureDetector(Generic[N]):
 
 
 def _phi(deviations: float) -> float:
-    """Return -log10 of the probability that a heartbeat comes later than this many deviations."""
+    """Return -log10 of the probability of a heartbeat later than this many deviations."""
     if deviations < 0:
         return -math.log1p(-math.erfc(-deviations / _ROOT2) / 2) / _LN10
     if deviations <= ERFC_DEVIATIONS_MAX:

@@ -1,7 +1,7 @@
-"""The ring on which members stand.
+"""Ring of members.
 
-Owns the order: by a hash of address and incarnation, the same in every process and unlike any order in
-which nodes are named or started. It does not know what neighbours do for each other (`availability`).
+Owns the order: by a hash of address and incarnation, the same in every process and unlike any order of names or of
+starts. It does not know what neighbours do for each other (`monitor`).
 """
 
 from __future__ import annotations
