@@ -68,6 +68,7 @@ NAMED_ROOMS = (
     "casty/cluster",
     "casty/cluster/death_watch",
     "casty/cluster/leases",
+    "casty/cluster/membership",
     "casty/cluster/observability",
     "casty/cluster/receptionist",
     "casty/cluster/remoting",

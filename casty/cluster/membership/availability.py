@@ -38,7 +38,7 @@ Effect: TypeAlias = AvailabilityEffect | SuspicionsReply
 
 
 class AvailabilityDriver:
-    """The machine with its query, and what performs its effects."""
+    """Driver of the machine: its query, and the performance of its effects."""
 
     def __init__(self, node: ClusterNode, machine: Availability, ctx: ActorContext[AvailabilityCmd]) -> None:
         self._node = node
@@ -47,7 +47,7 @@ class AvailabilityDriver:
         node.cluster_metrics.suspicions = self._suspicions
 
     def handle(self, event: AvailabilityCmd, now: float) -> Sequence[Effect]:
-        """Take a query or an event of the machine; before a check, all answers that have come and wait."""
+        """Take a query or an event of the machine; before a check, all waiting answers."""
         match event:
             case GetSuspicions():
                 return (SuspicionsReply(event, Suspicions(self._suspicions())),)
@@ -62,7 +62,7 @@ class AvailabilityDriver:
                 return self._machine.handle(event, now)
 
     def _take(self, heard: Heard, now: float) -> Sequence[Effect]:
-        """Take what a peer says."""
+        """Take a peer's message."""
         try:
             return self._machine.handle(heard, now)
         except Exception as error:  # the boundary of one message of a peer, which must not end this node
@@ -70,7 +70,7 @@ class AvailabilityDriver:
         return ()
 
     def perform(self, effect: Effect) -> None:
-        """Do what the machine asks for."""
+        """Perform an effect of the machine."""
         match effect:
             case Send(to, message):
                 self._node.send_control(to, message)

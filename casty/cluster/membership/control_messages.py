@@ -1,4 +1,4 @@
-"""The control messages of the membership and of the failure detector: names, lanes, senders, and who gets them."""
+"""Control messages of the membership and of the failure detector: names, lanes, senders, and receivers."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from casty.wire.frame import Lane
 def add_liveness_messages(
     registry: ControlRegistry, *, asked: Deliver[Heartbeat], heard: Deliver[ObservationMessage]
 ) -> None:
-    """Add what failure detectors say to each other."""
-    # Answered whoever asks: the sender may know this node as a member before that is known here.
+    """Add the messages between failure detectors."""
+    # Answered for any asker: the sender may know this node as a member before it is known so here.
     registry.add(Heartbeat, "casty.heartbeat", Lane.control, asked, sender=Sender.anyone)
     registry.add(HeartbeatAck, "casty.heartbeat.ack", Lane.control, heard)
     registry.add(ProbeRequest, "casty.probe", Lane.control, heard)
@@ -55,9 +55,9 @@ def add_topology_messages(
     answered: Deliver[JoinAnswer],
     paged: Deliver[StatePage],
 ) -> None:
-    """Add what the machines of the membership say to each other."""
+    """Add the messages between the machines of the membership."""
     add, lane, anyone = registry.add, Lane.control, Sender.anyone
-    # For anyone: judged by their token, their sender, or their cluster; a removed run has to learn that it is.
+    # For anyone: judged by their token, their sender, or their cluster; a removed run has to learn of its removal.
     add(JoinProbe, "casty.join.probe", lane, received, sender=anyone)
     add(Join, "casty.join", lane, received, sender=anyone)
     add(JoinWithdrawn, "casty.join.withdrawn", lane, received, sender=anyone)
@@ -78,7 +78,7 @@ def add_topology_messages(
 
 
 def add_membership_messages(node: ClusterNode) -> None:
-    """Add both to the registry of a node, for the actors that own what they say."""
+    """Add both to the registry of a node, for the actors with the machines behind them."""
 
     add_liveness_messages(node.control, asked=partial(_asked, node), heard=partial(_heard, node))
     add_topology_messages(

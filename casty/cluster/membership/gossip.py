@@ -1,4 +1,4 @@
-"""The driver of gossip: the actor ``_gossip``, which tells peers what this node knows."""
+"""Driver of gossip: the actor ``_gossip``; it tells peers the knowledge of this node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GOSSIP_ROUND = TimerFired(GOSSIP)
 
 
 class GossipDriver:
-    """The machine, and what performs its effects."""
+    """Driver of the machine: the performance of its effects."""
 
     def __init__(self, node: ClusterNode, machine: Dissemination, ctx: ActorContext[GossipCmd]) -> None:
         self._node = node
@@ -39,7 +39,7 @@ class GossipDriver:
         return self._machine.handle(event, now)
 
     def _take(self, came: GossipCame, now: float) -> Sequence[GossipEffect]:
-        """Take what a peer says."""
+        """Take a peer's message."""
         if self._machine.state is not None and came.sender in self._machine.state.members:
             self._node.gossip_heard[came.sender] = now
         try:
@@ -51,7 +51,7 @@ class GossipDriver:
         return ()
 
     def perform(self, effect: GossipEffect) -> None:
-        """Do what the machine asks for."""
+        """Perform an effect of the machine."""
         match effect:
             case Send(to, GossipState() as state):
                 self._node.send_state(to, state)

@@ -1,4 +1,4 @@
-"""The driver of what shows that this node lives: the actor ``_heartbeat``."""
+"""Driver of this node's signs of life: the actor ``_heartbeat``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from casty.runtime.system.context import ActorContext
 
 
 class HeartbeatDriver:
-    """The machine, and what performs its effects. Peers take turns, so none delays the answer to another."""
+    """Driver of the machine: the performance of its effects. Peers take turns, so none delays the answer to another."""
 
     def __init__(self, node: ClusterNode, machine: HeartbeatSender) -> None:
         self._node = node
@@ -35,7 +35,7 @@ class HeartbeatDriver:
                 assert_never(never)
 
     def perform(self, effect: SendIfUp) -> None:
-        """Send over the link that is there, and have it dialled where there is none."""
+        """Send over the present link, and have it dialled where there is none."""
         if not self._node.send_control(effect.to, effect.message, if_up=True):
             self._node.dial(effect.to.address)
 

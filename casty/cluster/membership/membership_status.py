@@ -1,4 +1,4 @@
-"""Where a node's membership is shown to code outside of actors."""
+"""View of a node's membership for code outside of actors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from casty.protocol.state.member import Member, MemberStatus
 class MembershipStatus:
     """The latest snapshot, whether this node has joined, and whether and why its membership ended.
 
-    Written by the topology actor, read by tasks that wait.
+    Written by the topology actor, read by waiting tasks.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class MembershipStatus:
         self.runs: frozenset[UniqueAddress] = frozenset()
         """The runs of the members in it."""
         self.unreachable_since: dict[NodeAddress, float] = {}
-        """When a member that cannot be reached was first shown so, on Trio's clock."""
+        """Time since each unreachable member is shown as such, on Trio's clock."""
         self.joined = False
         self.ended = False
         self.on_end: Callable[[], None] | None = None
@@ -44,12 +44,12 @@ class MembershipStatus:
         self._wake()
 
     def join(self) -> None:
-        """Say that this node is a member."""
+        """Note that this node is a member."""
         self.joined = True
         self._wake()
 
     def end(self, error: CastyError | None = None) -> None:
-        """Say that the membership has ended: in good order, or with the error that waiters get."""
+        """Note the end of the membership: in good order, or with the error for its waiters."""
         if not self.ended:
             self.ended, self._error = True, error
             self._wake()
@@ -57,19 +57,19 @@ class MembershipStatus:
                 self.on_end()
 
     def ask_to_leave(self) -> bool:
-        """Have this node's work come to its end, if somebody sees to that; return whether."""
+        """Have this node's work come to its end, if somebody sees to it; return whether."""
         if self.on_end is None:
             return False
         self.on_end()
         return True
 
     def close(self) -> None:
-        """Have nobody wait any more: the actor that writes here has ended, for whatever reason."""
+        """Release all waiters: the actor that writes here has ended, for any reason."""
         self.ended = True
         self._wake()
 
     async def wait_joined(self) -> None:
-        """Return once this node is a member. Raises the error that ended it before."""
+        """Return once this node is a member. Raises the error of an end before."""
         while not self.joined:
             await self._next()
 

@@ -1,4 +1,4 @@
-"""What happened last with each seed, in words for whoever waits to be let in, or to begin a cluster."""
+"""Last news of each seed, in words for a node waiting to be let in, or to begin a cluster."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from casty.protocol.messages.membership import JoinAnswer, JoinState
 from casty.schema.names import printable
 
 WARN_AFTER = 2.0
-"""A seed that is there answers within milliseconds; a dial to a host that is not there takes longer."""
+"""A present seed answers within milliseconds; a dial to an absent host takes longer."""
 WARN_AGAIN_AFTER = (8.0, 20.0)
 WARN_EVERY = 60.0
 PATIENCE = 30.0
-"""A seed that waits for the others is no cause for a warning before: they start one after the other."""
+"""A seed waiting for the others is no cause for a warning before: they start one after the other."""
 REASON_LENGTH_MAX = 300
 
 logger = logging.getLogger("casty.cluster")
@@ -46,7 +46,7 @@ class SeedStatus:
         self._was_member: LastMembership | None = None
         self._is_free = False
         self._is_long = False
-        """Whether the wait is over PATIENCE, so that others may be gone for good: before, they may just be starting."""
+        """Whether the wait is over PATIENCE, so others may be gone for good: before, they may just be starting."""
 
     def expect(
         self,
@@ -56,16 +56,17 @@ class SeedStatus:
         *,
         is_free: bool = False,
     ) -> None:
-        """Begin with these seeds, of which nothing is known; ``self_node`` may be one of them.
+        """Begin with these seeds, still without any news; ``self_node`` may be one of them.
 
-        ``was_member``: what the last run of this node knew; ``is_free``: it may begin a cluster alone.
+        ``was_member``: the last membership known to the last run of this node; ``is_free``: it may begin a cluster
+        alone.
         """
         self._last = {seed: f"{seed} has not answered yet" for seed in seeds if seed != self_node}
         self._seeds, self._is_seed = len(set(seeds)), self_node in seeds
         self._was_member, self._is_free = was_member, is_free
 
     def found(self, seeds: Iterable[NodeAddress], self_node: NodeAddress) -> None:
-        """Others may be there, too; by which a cluster begins stays the same."""
+        """Note further addresses to ask; the seeds counted for the beginning of a cluster stay the same."""
         for seed in seeds:
             if seed != self_node and len(self._last) < FOUND_MAX:
                 self._last.setdefault(seed, f"{seed} has not answered yet")
@@ -99,7 +100,7 @@ class SeedStatus:
                 self._note(seed, f"{seed} refused this node: {printable(answer.reason, REASON_LENGTH_MAX)}")
 
     async def wait_joined(self, board: MembershipStatus) -> None:
-        """Return once this node is a member; say, now and then, for whom it waits."""
+        """Return once this node is a member; log, now and then, the nodes it waits for."""
         waited = 0.0
         for delay in chain((WARN_AFTER, *WARN_AGAIN_AFTER), repeat(WARN_EVERY)):
             with trio.move_on_after(delay):
@@ -113,7 +114,7 @@ class SeedStatus:
 
     @property
     def _not_counted(self) -> str:
-        """What a node that remembers nothing has to know of a seed that does; to one that does itself, it counts."""
+        """Return the words for a node without memory on a seed with one; to a node with memory, the seed counts."""
         if self._was_member is not None:
             return ""
         return ": it does not count here (are they gone for good? end its process, and start it anew)"

@@ -1,9 +1,9 @@
-"""Who is told of each change of the topology: actors of this node at once, those of other nodes in turn.
+"""Subscribers to changes of the topology: actors of this node are told at once, those of other nodes in turn.
 
 Owns the two tables of subscribers, each with its bound, and the way of a snapshot to them. Here each is told every
 snapshot, before any frame is made. For other nodes a snapshot is encoded once, and the loop goes round between two
-frames, so that thousands of subscribers hold nobody up. A frame waits for room in the queue of its node, and a
-subscriber whose turn comes late is told the newest snapshot alone: what waits are refs, not frames.
+frames, so thousands of subscribers hold nobody up. A frame waits for room in the queue of its node, and a subscriber
+with a late turn is told the newest snapshot alone: refs wait, not frames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from casty.runtime.system.context import ActorContext
 from casty.wire.encoded import EncodedMessage
 
 LOCAL_SUBSCRIBERS_MAX: Final = 4_096
-"""Actors of this node that are told of each change."""
+"""Actors of this node told of each change."""
 REMOTE_SUBSCRIBERS_MAX: Final = 4_096
 """Those of all other nodes together."""
 REMOTE_SUBSCRIBERS_PER_NODE_MAX: Final = 1_024
@@ -37,7 +37,7 @@ Subscriber = ActorRef[TopologySnapshot]
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """The subscribers of another node, and those of them that lack the newest snapshot."""
+    """Subscribers of another node, and those of them still without the newest snapshot."""
 
     refs: dict[RemoteRef[TopologySnapshot], None] = field(
         default_factory=lambda: dict[RemoteRef[TopologySnapshot], None]()
@@ -68,7 +68,7 @@ class Subscribers:
     def add(self, subscriber: Subscriber) -> bool:
         """Add a subscriber and have it told the newest snapshot; whether there will be more for it to hear.
 
-        There is not where there is no room for it, or where it is an ask, which the first snapshot answers.
+        There is not where there is no room for it, or where it is an ask, answered by the first snapshot.
         """
         if not isinstance(subscriber, RemoteRef):
             if subscriber not in self._local and len(self._local) >= LOCAL_SUBSCRIBERS_MAX:
@@ -107,16 +107,16 @@ class Subscribers:
             del self._nodes[address]
 
     def show(self, snapshot: TopologySnapshot) -> None:
-        """Tell everybody a new snapshot, which is the current one by now."""
+        """Tell everybody a new snapshot, the current one by now."""
         for subscriber in list(self._local):
             self._tell(subscriber, snapshot)
         for node in self._nodes.values():
-            # Who is behind already keeps its place, or those at the end would never have their turn.
+            # Subscribers behind already keep their places, or those at the end would never have their turn.
             node.behind.update(node.refs)
             self._feed(node)
 
     def _tell(self, subscriber: Subscriber, snapshot: TopologySnapshot) -> None:
-        """Tell a snapshot; what one subscriber cannot take is no other's loss."""
+        """Tell a snapshot; one subscriber's failure to take it is no other's loss."""
         try:
             subscriber.tell(snapshot)
         except CastyError as error:
@@ -128,7 +128,7 @@ class Subscribers:
             self._ctx.start_soon(self._send_to, node)
 
     async def _send_to(self, node: _Node) -> None:
-        """Send the newest snapshot to those of one node that lack it, one frame each time that the loop goes round."""
+        """Send the newest snapshot to those of one node still without it, one frame each time the loop goes round."""
         try:
             while node.behind:
                 async with self._turn:  # it takes one round to get, however many nodes there are

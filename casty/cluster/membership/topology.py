@@ -64,10 +64,10 @@ SEVERITIES = {Severity.info: logging.INFO, Severity.warning: logging.WARNING, Se
 AFTER_DOWN = "its actors were stopped; when it starts again, it joins as a new one"
 
 NOTE_LENGTH_MAX = 1_024
-"""Characters of a note of the machine: its own words, and names of nodes, which peers choose."""
+"""Characters of a note of the machine: its own words, and names of nodes, chosen by peers."""
 
 VERIFYING_MAX = 16
-"""Addresses of joiners that are dialled at one time; a joiner that is told to wait asks again."""
+"""Addresses of joiners dialled at one time; a joiner told to wait asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class MembershipReply:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """Effect: send a new subscriber the current snapshot, and watch it where that is possible."""
+    """Effect: send a new subscriber the current snapshot, and watch it where possible."""
 
     subscriber: ActorRef[TopologySnapshot]
 
@@ -102,7 +102,7 @@ Effect: TypeAlias = TopologyEffect | NodeReply | ClusterStateReply | MembershipR
 
 
 class TopologyDriver:
-    """The machine with its queries and subscribers, and what performs its effects."""
+    """Driver of the machine: its queries and subscribers, and the performance of its effects."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class TopologyDriver:
         return ()
 
     def _received(self, letter: Received, now: float) -> Sequence[Effect]:
-        """Take what a peer says."""
+        """Take a peer's message."""
         if self._machine.state is not None and letter.sender in self._machine.state.members:
             self._node.gossip_heard[letter.sender] = now
         try:
@@ -152,7 +152,7 @@ class TopologyDriver:
         return ()
 
     def perform(self, effect: Effect) -> None:
-        """Do what the machine asks for."""
+        """Perform an effect of the machine."""
         node = self._node
         match effect:
             case StatePublished() | SendLacking() | SendVersions() | SeenOfOther() | StopGossip():
@@ -300,7 +300,7 @@ def topology_behavior(node: ClusterNode, machine: Topology) -> Behavior[Topology
 
 
 def _joined(let_in_by: UniqueAddress | None, seeds: Sequence[NodeAddress]) -> str:
-    """Say how a node came to be a member; a node that forgot its seeds looks like a first one."""
+    """Return in words how a node came to be a member; a node without memory of its seeds looks like a first one."""
     if let_in_by is not None:
         return f"has joined the cluster of {let_in_by.address}"
     if not seeds:
