@@ -81,6 +81,8 @@ NAMED_ROOMS = (
     "casty/protocol/receptionist",
     "casty/protocol/split_brain",
     "casty/protocol/state",
+    "casty/runtime/messaging",
+    "casty/runtime/messaging/queueing",
     "casty/testing/kit",
     "casty/testing/simulation/invariants",
     "casty/testing/simulation/invariants/failure_detector",

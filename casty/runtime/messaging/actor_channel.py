@@ -1,4 +1,4 @@
-"""An actor as the receiving end of a channel: for code that takes a channel and knows no actors."""
+"""An actor as the receiving end of a channel: for code with channels and without actors."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NOTHING_WAITS = ChannelStatistics(
 class ActorSendChannel(SendHandle[M_contra]):
     """The sending end of a channel to one actor, local or on another node: made by `channel_of`.
 
-    What finds no room is refused, or waits, under every policy of the actor's mailbox: by this way nothing becomes a
-    dead letter for lack of room, and no other message is pushed out. Of an actor on another node it knows the own
+    A message without room is refused, or waits, under every policy of the actor's mailbox: by this way nothing becomes
+    a dead letter for lack of room, and no other message is pushed out. Of an actor on another node it knows the own
     queue to that node, and nothing of the mailbox there.
 
     Closing it closes this handle: neither the actor, nor other handles to it, nor refs.
@@ -49,7 +49,7 @@ class ActorSendChannel(SendHandle[M_contra]):
         """Return how much waits: in the mailbox, or in the own queue to the actor's node.
 
         Returns:
-            The figures, with the names of Trio's memory channels. The one sending end that they count is this.
+            The figures, with the names of Trio's memory channels. The one sending end in the count is this.
         """
         ref = self._ref
         found = ref.channel_statistics() if isinstance(ref, AskableRef) else None
@@ -73,8 +73,8 @@ class ActorSendChannel(SendHandle[M_contra]):
 def channel_of(ref: ActorRef[M]) -> ActorSendChannel[M]:
     """Return a ``trio.abc.SendChannel`` to an actor, local or on another node.
 
-    For code that is written for channels: it sends to an actor what it would send to a task. Each call makes another
-    handle, which is closed by itself.
+    For code written for channels: it sends to an actor as it would to a task. Each call makes another handle, closed by
+    itself.
 
     >>> from casty import Behaviors, channel_of
     >>> ref = system.spawn(Behaviors.ignore(), "sink")
@@ -86,8 +86,8 @@ def channel_of(ref: ActorRef[M]) -> ActorSendChannel[M]:
 
     Returns:
         The channel. ``send_nowait`` raises WouldBlock where there is no room, under every policy of the mailbox;
-        ``send`` waits. Both raise BrokenResourceError once the actor has stopped or its node is gone, as far as that
-        is known here.
+        ``send`` waits. Both raise BrokenResourceError once the actor has stopped or its node is gone, as far as it is
+        known here.
 
     Raises:
         TypeError: ``ref`` is no ref.

@@ -1,15 +1,14 @@
 """Ask: a slot for one reply or refusal.
 
-A slot is the ref that the asked actor replies to. The asking task sleeps on it directly; whatever ends
-the wait (the reply, the time-out, a cancellation) closes the slot in the same step, so that a later
-reply is a dead letter and nothing stays behind.
+A slot is the ref for the asked actor's reply. The asking task sleeps on it directly; any end of the wait (the reply,
+the time-out, a cancellation) closes the slot in the same step, so a later reply is a dead letter and nothing stays
+behind.
 
-A request that nobody will answer any more is refused: its handler has failed, or it became a dead
-letter. Nothing is kept for that while all is well; the slots are found in the fields of the message.
+A request is refused once nobody will answer it any more: its handler has failed, or it became a dead letter. Nothing is
+kept for it while all is well; the slots are found in the fields of the message.
 
-An actor takes no message while its handler asks, or waits for the end of a child. So actors that wait in a circle are
-found by going from each to whom it waits for, through the slot or the `EndWait` that its task sleeps on; see
-`_refuse_circle`.
+An actor takes no message while its handler asks, or waits for the end of a child. So actors waiting in a circle are
+found by going from each to the next, through the slot or the `EndWait` under its sleeping task; see `_refuse_circle`.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ logger = logging.getLogger("casty.runtime")
 
 REASON_LENGTH_MAX: Final = 1_024
 TRAIL_MAX: Final = 16
-"""Actors in a row, each of which waits for the next, that are looked at."""
+"""Actors looked at in a row, each waiting for the next."""
 
 
 class Unanswered:
-    """The type of the marks for a slot that has no reply."""
+    """Type of the marks for a slot without a reply."""
 
     __slots__ = ()
 
 
 class Refused(Unanswered):
-    """The mark for a slot that got an error in place of a reply."""
+    """Mark for a slot with an error in place of a reply."""
 
     __slots__ = ("error",)
 
@@ -63,15 +62,16 @@ class Refused(Unanswered):
 @message("casty.ErrorReply")
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """What travels to the slot of an ask on another node in place of a reply."""
+    """Message to the slot of an ask on another node in place of a reply."""
 
     reason: str
     failure: AskFailure = "failed"
 
 
 UNANSWERED: Final = frozenset({Unanswered, Refused})
-"""The classes of marks. Looking here, and asking for the usual class of ref first, spares two `isinstance` that
-climb through base classes: 0.4 % of an ask."""
+"""The classes of marks. Looking here, and asking for the usual class of ref first, spares two climbs of `isinstance`
+through base classes: 0.4 % of an ask.
+"""
 
 WAITING: Final = Unanswered()
 EXPIRED: Final = Unanswered()
@@ -83,7 +83,7 @@ class AskKernel(KernelPort, Protocol):
 
     @property
     def asks(self) -> dict[int, AskRef[Never]]:
-        """The slots that wait for a reply, by serial number."""
+        """Slots waiting for a reply, by serial number."""
         ...
 
     @property
@@ -103,14 +103,15 @@ class AskRef(OwnRef[R_contra]):
         self._uid = uid
         self.answer: object = WAITING
         self.promised: tuple[object, ...] = ()
-        """The types of reply that other nodes were told of."""
+        """Types of the reply as told to other nodes."""
         self.task: trio.lowlevel.Task | None = None
         self.bucket: Bucket[AskRef[Never]] | None = None
         self.asked: Request | None = None
-        """What was asked, until the end of the wait: its message holds this slot, and a circle of the two would
-        keep both until Python's collector comes by: 3 % of an ask."""
+        """The request, until the end of the wait: its message holds this slot, and a circle of the two would keep both
+        until Python's collector comes by: 3 % of an ask.
+        """
         self.trail = ""
-        """For whom the asked actor waited itself when the time was up, or where the request went, or did not go."""
+        """The waits of the asked actor itself when the time was up, or where the request went, or did not go."""
 
     @property
     def kernel(self) -> KernelPort:
@@ -134,7 +135,7 @@ class AskRef(OwnRef[R_contra]):
         self.answer_with(message)
 
     def answer_with(self, message: object) -> None:
-        """End the wait, which nothing has ended yet, with a reply."""
+        """End the wait, still open, with a reply."""
         self.close(message)
         if self.task is not None:
             trio.lowlevel.reschedule(self.task, WOKEN)
@@ -202,7 +203,7 @@ class AskRef(OwnRef[R_contra]):
 
 
 class EndWait:
-    """The watcher of an actor that wakes one task at the actor's end: what that task sleeps on."""
+    """Watcher of an actor, to wake one task at the actor's end: the task sleeps on it."""
 
     __slots__ = ("cell", "task")
 
@@ -218,11 +219,11 @@ class EndWait:
 
 
 SLEEPS: Final = frozenset({AskRef, EndWait})
-"""On what an actor sleeps that waits for another one."""
+"""Classes of the objects under the sleep of an actor waiting for another one."""
 
 
 async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], timeout: float) -> R:
-    """Tell ``ref`` what ``factory`` makes of a reply ref, and wait for the reply."""
+    """Tell ``ref`` the message made by ``factory`` of a reply ref, and wait for the reply."""
     # Hardly any `cast` where every ask comes by: at run time it is a call, and three of them were 1 % of an ask.
     if not isinstance(timeout, (float, int)) or not timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # unchecked callers
         await _refuse_time(kernel, ref, timeout)
@@ -283,7 +284,7 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
 
 
 async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRef[Never], deadline: float) -> None:
-    """Hand a request over that has to go to another node; close its slot if there is no room before ``deadline``."""
+    """Hand over a request to another node; close its slot if there is no room before ``deadline``."""
     with trio.CancelScope(deadline=deadline) as scope:
         await unsent.send()
     if scope.cancelled_caught and slot.answer is WAITING:
@@ -292,7 +293,7 @@ async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRe
 
 
 async def _refuse_time(kernel: KernelPort, ref: ActorRef[Never], timeout: object) -> None:
-    """Raise AskTimeoutError for an ask whose time is over already: what is left of a deadline can be below 0."""
+    """Raise AskTimeoutError for an ask whose time is over already: the rest of a deadline can be below 0."""
     if not isinstance(timeout, (float, int)) or math.isnan(timeout):
         raise ValueError(f"timeout must be a number of seconds, math.inf for no limit, got {timeout!r}")
     check_ref(ref, "ask")
@@ -305,10 +306,10 @@ async def _refuse_time(kernel: KernelPort, ref: ActorRef[Never], timeout: object
 def _refuse_circle(asked: Recipient, asker: trio.lowlevel.Task) -> None:
     """Raise AskFailed when a request could be taken only after its reply.
 
-    That is so for an actor that asks itself in a handler, and for one that asks another whose own request
-    waits, directly or through others, in its mailbox, or that waits for its end. A request that was taken is no
-    proof: somebody else may answer it. Nor is a task-style actor, because another of its tasks may read the
-    inbox; but it cannot end before its main does.
+    It is so for an actor asking itself in a handler, and for one asking another whose own request waits, directly or
+    through others, in its mailbox, or whose wait is for its end. A taken request is no proof: somebody else may answer
+    it. Nor is a task-style actor, because another of its tasks may read the inbox; but it cannot end before its main
+    does.
     """
     cell, trail, must_read = asked, asked.path, True
     for _ in range(TRAIL_MAX):
@@ -335,7 +336,7 @@ def _refuse_circle(asked: Recipient, asker: trio.lowlevel.Task) -> None:
 def refuse_waiting(parent: Recipient, child: Recipient) -> None:
     """Refuse the request for whose reply ``child`` waits, directly or through others, and ``parent`` would answer.
 
-    For an actor that begins to wait for the end of its child in a handler, and takes no message until then.
+    For an actor about to wait for the end of its child in a handler; it takes no message until then.
     """
     cell = child
     for _ in range(TRAIL_MAX):
@@ -358,7 +359,7 @@ def _waits_for(cell: Recipient) -> Request | None:
 
 
 def _trail(cell: Recipient | None) -> str:
-    """Say for whom an actor waits itself, and that one, for the text of a time-out."""
+    """Return in words the waits of an actor, and of the one it waits for, for the text of a time-out."""
     trail: list[str] = []
     while cell is not None and cell.path not in trail and len(trail) <= TRAIL_MAX:
         trail.append(cell.path)
@@ -397,7 +398,7 @@ def refuse_asks(kernel: KernelPort, message: object, error: Exception, failure: 
 
 
 def reply_refs(message: object) -> list[ActorRef[Never]]:
-    """Return the refs for replies that are in a field, or at a place, of a message."""
+    """Return the refs for replies in a field, or at a place, of a message."""
     refs = [cast("ActorRef[Never]", value) for value in _values_of(message) if isinstance(value, ActorRef)]
     return [ref for ref in refs if ref.path.startswith(ASK_PREFIX)]
 

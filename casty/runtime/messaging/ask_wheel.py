@@ -11,10 +11,10 @@ SLICE: Final = 0.02
 
 
 class Expiring(Protocol):
-    """What has a time-out."""
+    """Object with a time-out."""
 
     def expire(self) -> None:
-        """Take note that the time is up."""
+        """Take note of the end of its time."""
         ...
 
 
@@ -44,8 +44,8 @@ class Bucket(TimerEntry, Generic[S]):
 class AskWheel(Generic[S]):
     """Buckets of slots by time-out, each with one entry in the timer queue.
 
-    An empty bucket does not wait for its time: a long time-out would keep one for every slice in which
-    there was an ask. Only the newest may be empty, or it would be made again for each of many quick asks.
+    An empty bucket does not wait for its time: a long time-out would keep one for every slice with an ask in it. Only
+    the newest may be empty, or it would be made again for each of many quick asks.
     """
 
     __slots__ = ("_asks", "_buckets", "_timer_queue", "newest")
@@ -57,7 +57,7 @@ class AskWheel(Generic[S]):
         self.newest: Bucket[S] | None = None
 
     def bucket(self, deadline: float) -> Bucket[S]:
-        """Return the bucket that expires at the first slice boundary after ``deadline``."""
+        """Return the bucket for the first slice boundary after ``deadline``."""
         number = int(deadline / SLICE) + 1
         bucket = self._buckets.get(number)
         if bucket is None:
@@ -69,13 +69,13 @@ class AskWheel(Generic[S]):
         return bucket
 
     def forget(self, bucket: Bucket[S]) -> None:
-        """Let go of a bucket that fires now."""
+        """Let go of a bucket firing now."""
         del self._buckets[bucket.number]
         if self.newest is bucket:
             self.newest = None
 
     def give_back(self) -> None:
-        """Free the memory that the table of all asks has kept from a busier time, now that none is left."""
+        """Free the memory kept by the table of all asks from a busier time, now that none is left."""
         if not self._asks:
             self._asks.clear()
 

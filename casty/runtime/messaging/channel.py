@@ -1,12 +1,12 @@
 """An in-memory channel with one receiver: the two ends of a bounded queue, with Trio's interface.
 
-Owns when an end is closed, and which error says so. The queue between the ends is
-`casty.runtime.messaging.queueing.channel_queue`. Must not know actors: what a mailbox adds (policies, withdrawn
-requests, stashes, notices, queues of other nodes) is `casty.runtime.messaging.mailbox`, a layer on the queue, and the
+Owns the closing of an end, and the error for it. The queue between the ends is
+`casty.runtime.messaging.queueing.channel_queue`. Must not know actors: the additions of a mailbox (policies, withdrawn
+requests, stashes, notices, queues of other nodes) are `casty.runtime.messaging.mailbox`, a layer on the queue, and the
 ends of an actor are `Inbox` and `ActorSendChannel`.
 
-It differs from `trio.open_memory_channel` in what the contract suite names: one task receives at a time, there are no
-clones, there is room for at least one message, and a message for a task that sleeps waits in the queue until it runs.
+It differs from `trio.open_memory_channel` as the contract suite says: one task receives at a time, there are no clones,
+there is room for at least one message, and a message for a sleeping task waits in the queue until it runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ChannelStatistics:
     """State of a channel at one moment, with the names of Trio's `MemoryChannelStatistics`."""
 
     current_buffer_used: int
-    """Messages that wait."""
+    """Messages waiting."""
     max_buffer_size: int | float
     """Bound of those; infinity where nothing waits at all."""
     open_send_channels: int
@@ -40,21 +40,21 @@ class ChannelStatistics:
     open_receive_channels: int
     """1 while somebody receives or may, else 0."""
     tasks_waiting_send: int
-    """Tasks that wait for room."""
+    """Tasks waiting for room."""
     tasks_waiting_receive: int
-    """Tasks that wait for a message, 0 or 1."""
+    """Tasks waiting for a message, 0 or 1."""
 
 
 class SendHandle(trio.abc.SendChannel[T_contra]):
-    """A sending end: what any number of tasks send by, until it is closed. Where the messages go is a subclass's."""
+    """Sending end: any number of tasks send by it, until it is closed. A subclass says where the messages go."""
 
     __slots__ = ("_waiting", "is_closed")
 
     def __init__(self) -> None:
         self._waiting: dict[trio.CancelScope, None] = {}
-        """The sends that wait for room."""
+        """Sends waiting for room."""
         self.is_closed: bool = False
-        """Whether the end was closed. What it leads to may be open all the same."""
+        """Whether the end was closed. The queue behind it may be open all the same."""
 
     @trio.lowlevel.enable_ki_protection
     def send_nowait(self, value: T_contra) -> None:
@@ -102,13 +102,13 @@ class SendHandle(trio.abc.SendChannel[T_contra]):
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
-        """Close this end, and no other; a send that waits by it ends with an error. Closing twice does nothing."""
+        """Close this end, and no other; a send waiting by it ends with an error. Closing twice does nothing."""
         self.is_closed = True
         for scope in self._waiting:
             scope.cancel()
 
     async def aclose(self) -> None:
-        """Do what `close` does; a checkpoint."""
+        """Close this end as `close` does; a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
 
@@ -176,7 +176,7 @@ class ReceiveHandle(trio.abc.ReceiveChannel[T_co]):
         """Close this end. Closing twice does nothing."""
 
     async def aclose(self) -> None:
-        """Do what `close` does; a checkpoint."""
+        """Close this end as `close` does; a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
 

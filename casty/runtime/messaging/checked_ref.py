@@ -1,8 +1,8 @@
-"""Refs that look at the class of each message: for the time of development.
+"""Refs with a look at the class of each message: for the time of development.
 
-Owns what the classes of a message type are. It sees as much of a type as a class says: the items of a list are not
-looked at, and what says nothing (``Any``, a type variable, a protocol, no annotation) takes everything. Messages from
-other nodes are checked always, by `casty.cluster.remoting.type_filter`.
+Owns the classes of a message type. It sees as much of a type as a class says: the items of a list are not looked at,
+and a type that says nothing (``Any``, a type variable, a protocol, no annotation) takes everything. Messages from other
+nodes are checked always, by `casty.cluster.remoting.type_filter`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANYTHING: Final = (object,)
 
 
 class CheckedRef(LocalRef[M_contra]):
-    """A ref to one spawned actor that raises TypeError at the sender of a message of another type."""
+    """Ref to one spawned actor; it raises TypeError at the sender of a message of another type."""
 
     __slots__ = ("_classes",)
 
@@ -71,7 +71,7 @@ class CheckedRef(LocalRef[M_contra]):
 
 
 def ref_to(cell: Recipient, mailbox: MessageQueue) -> LocalRef[object]:
-    """Return the ref to an actor: one that checks, where that is asked for and the actor is a user's."""
+    """Return the ref to an actor: a checking one where it is asked for and the actor is a user's."""
     wanted = cell.kernel.config.check_messages
     if wanted is None:
         wanted = sys.flags.dev_mode
@@ -81,7 +81,7 @@ def ref_to(cell: Recipient, mailbox: MessageQueue) -> LocalRef[object]:
 
 
 def classes_of(type_form: object) -> tuple[type, ...]:
-    """Return the classes of which a message of this type is an instance; ``object`` where nobody can say.
+    """Return the classes of the instances of this message type; ``object`` where nobody can say.
 
     >>> classes_of(int | list[str])
     (<class 'casty.runtime.messaging.signals.PoisonPill'>, <class 'int'>, <class 'list'>)

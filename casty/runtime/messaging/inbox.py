@@ -1,4 +1,4 @@
-"""The inbox of a task-style actor: the receiving end of its mailbox, and who waits for a reply to what it has taken."""
+"""Inbox of a task-style actor: the receiving end of its mailbox, and the askers of the taken requests."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from casty.runtime.ports import Recipient
 M = TypeVar("M")
 
 SKIPPED: Final = object()
-"""What stands for a request that nobody waits for any more, and for a place among the messages."""
+"""Mark for a request without anybody waiting for it any more, and for a place among the messages."""
 
 
 class InboxOwner(Recipient, Protocol):
-    """An actor, for the inbox that its main reads."""
+    """Actor, as seen by the inbox of its main."""
 
     @property
     def control(self) -> deque[object] | None:
-        """Signals that wait."""
+        """Signals waiting."""
         ...
 
     @property
@@ -37,7 +37,7 @@ class InboxOwner(Recipient, Protocol):
         ...
 
     def is_read_by(self, inbox: object) -> bool:
-        """Return whether an inbox is that of the present life."""
+        """Return whether an inbox is the one of the present life."""
         ...
 
     def take_signal(self) -> object:
@@ -49,7 +49,7 @@ class InboxOwner(Recipient, Protocol):
         ...
 
     def begin_wait(self) -> None:
-        """Take note that main waits for a message."""
+        """Take note of main's waiting for a message."""
         ...
 
 
@@ -60,10 +60,10 @@ class Inbox(ReceiveHandle[M]):
     ``async for message in inbox`` is one only where it waits, and once in a batch of at most 64 messages or half a
     millisecond. After the end, the actor's ``main`` has ``stop_timeout`` seconds to return.
 
-    Requests that were taken and have no reply are remembered: when ``main`` fails or is cancelled, all who asked are
-    told at once. One that ``ctx.forward`` has handed on is the other actor's.
+    Taken requests without a reply are remembered: when ``main`` fails or is cancelled, all askers are told at once. One
+    handed on by ``ctx.forward`` is the other actor's.
 
-    Made by casty, which hands it to ``main``.
+    Made by casty for ``main``.
     """
 
     __slots__ = (
@@ -83,15 +83,15 @@ class Inbox(ReceiveHandle[M]):
         self._cell = cell
         self._mailbox = mailbox
         self.in_hand: object = NOTHING
-        """The message that main took last."""
+        """Message taken last by main."""
         self.request: Request | None = None
-        """What brought it, if its sender waits for a reply."""
+        """Request with the message, if its sender waits for a reply."""
         self._count = 0
         self._started = 0.0
         self._ended = False
         self._is_closed = False
         self.requests: TakenRequests | None = None
-        """Those that have no reply yet; None where there never was a request."""
+        """Requests still without a reply; None where there never was one."""
         self.used: bool = False
         """Whether the inbox was read; a task that never did is cancelled at once when it is to stop."""
 
@@ -131,7 +131,7 @@ class Inbox(ReceiveHandle[M]):
             trio.EndOfChannel: The actor is to stop.
             trio.ClosedResourceError: The inbox was closed.
             trio.BusyResourceError: Another task waits for a message.
-            RuntimeError: The actor has interceptors, which may wait: use `receive`.
+            RuntimeError: The actor has interceptors, able to wait: use `receive`.
         """
         if self._is_batch_over():
             self._begin_batch()
@@ -145,7 +145,7 @@ class Inbox(ReceiveHandle[M]):
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
-        """Stop the actor, which takes no more messages; those that wait become dead letters.
+        """Stop the actor; it takes no more messages, and the waiting ones become dead letters.
 
         ``main`` goes on, and has ``stop_timeout`` seconds to return. So leaving ``async with inbox`` by an error stops
         an actor for good, where its supervision would restart it.
@@ -159,13 +159,13 @@ class Inbox(ReceiveHandle[M]):
             self._mailbox.wake()
 
     def _drop(self, messages: Iterable[object]) -> None:
-        """Make dead letters of what was taken and never read. For what stands between an inbox and its main."""
+        """Make dead letters of taken messages never read. For layers between an inbox and its main."""
         cell = self._cell
         for message in messages:
             cell.kernel.dead_letter(message, cell.ref, ACTOR_STOPPED)
 
     def statistics(self) -> ChannelStatistics:
-        """Return how much waits in the mailbox, and who waits for it.
+        """Return the numbers of messages in the mailbox, and of tasks waiting for them.
 
         Returns:
             The figures, with the names of Trio's memory channels.
@@ -174,7 +174,7 @@ class Inbox(ReceiveHandle[M]):
         return replace(statistics_of(mailbox, is_open=not mailbox.closed), current_buffer_used=len(mailbox))
 
     def _next(self) -> object:
-        """Return the next signal or message; NOTHING for none, SKIPPED in place of one that is not to be handled."""
+        """Return the next signal or message; NOTHING for none, SKIPPED in place of one not to be handled."""
         cell, mailbox = self._cell, self._mailbox
         if mailbox.parked:
             raise trio.BusyResourceError(f"two tasks read the inbox of {cell.path} at once; let one read and hand out")
@@ -220,7 +220,7 @@ class Inbox(ReceiveHandle[M]):
         raise trio.EndOfChannel
 
     def _opened(self, request: Request) -> object:
-        """Return the message of a request, which is remembered until it has a reply; NOTHING for one that is over."""
+        """Return the message of a request, remembered until it has a reply; NOTHING for a request past its end."""
         message = open_request(self._cell, request)
         if message is not NOTHING:
             self.request = request
@@ -239,7 +239,7 @@ class Inbox(ReceiveHandle[M]):
             await self._park()
 
     async def _park(self) -> None:
-        """Sleep until there is something, now that the mailbox is empty."""
+        """Sleep until there is something, after the mailbox was found empty."""
         cell, mailbox = self._cell, self._mailbox
         self.in_hand = NOTHING
         self._count = 0

@@ -1,8 +1,8 @@
-"""A mailbox: what an actor adds to the queue of its channel.
+"""Mailbox: the layer of an actor on the queue of its channel.
 
-Owns the policy for a full queue, the requests that were withdrawn, the messages in stashes, the notices among the
-messages and the queues of other nodes. The queue itself, the task that sleeps on it and the line of those that wait for
-room are `casty.runtime.messaging.queueing.channel_queue`; its ends as channels are `casty.runtime.messaging.channel`.
+Owns the policy for a full queue, the withdrawn requests, the messages in stashes, the notices among the messages and
+the queues of other nodes. The queue itself, its sleeping task and the line of senders waiting for room are
+`casty.runtime.messaging.queueing.channel_queue`; its ends as channels are `casty.runtime.messaging.channel`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ BATCH_SECONDS: Final = 0.0005
 
 
 FAR_TOLD_MAX: Final = 8
-"""Actors of other nodes that the text of a time-out names."""
+"""Actors of other nodes named by the text of a time-out."""
 
 DIRECT_MAX: Final = 64
 """Messages in a mailbox up to which those of other members are queued behind all others. Beyond, each member has its
-own queue: fewer cost a single sender a queue that it needs not, more are what an honest one waits for. What comes of
-those who are no members waits apart from the first message on."""
+own queue: fewer cost a single sender a needless queue, more are the wait of an honest one. Messages of non-members wait
+apart from the first one on.
+"""
 
 WITHDRAWN_MAX: Final = 256
-"""Withdrawn requests that stay in a mailbox until the actor comes to them, as long as they are fewer than half."""
+"""Withdrawn requests left in a mailbox until the actor comes to them, as long as they are fewer than half."""
 
 
 class Nothing:
-    """The type of `NOTHING`, which stands where there is no message: None can be one."""
+    """Type of `NOTHING`, the mark for no message: None can be one."""
 
     __slots__ = ()
 
@@ -56,7 +57,7 @@ NOTHING: Final = Nothing()
 
 
 class AskerRequests(dict[int, "Request"]):
-    """The requests of one node that wait for actors here, by the numbers of its asks."""
+    """Requests of one node waiting for actors here, by the numbers of its asks."""
 
     __slots__ = ("asker",)
 
@@ -68,7 +69,7 @@ class AskerRequests(dict[int, "Request"]):
 class Request:
     """A message whose sender waits for a reply, for as long as it waits in a mailbox itself.
 
-    Or any message of who is no member, with where it comes from: then a tell is one, too.
+    Or any message of a non-member, with its origin: then a tell is one, too.
     """
 
     __slots__ = ("ask", "cell", "deadline", "far", "listed", "message", "origin", "taken", "timeout", "waits")
@@ -87,25 +88,25 @@ class Request:
         self.deadline = deadline
         """When the sender gives up, on the clock of this system; infinity if it never does."""
         self.timeout = timeout
-        """The seconds until then, for who hands it over in the step in which it was made."""
+        """Seconds until then, for a hand-over in the step of its making."""
         self.ask = ask
-        """The number of the ask, which only those know who were sent the ref for its reply; 0 of a tell."""
+        """Number of the ask, known to the receivers of the ref for its reply alone; 0 of a tell."""
         self.listed = listed
-        """Where a request of another node is found by that number while it waits; None for one of this node."""
+        """Table of a waiting request of another node, by that number; None for one of this node."""
         self.origin: Origin | None = None
-        """Where it comes from, if that is no member: whoever hands it on has it wait as such, too."""
+        """Its origin, if that is no member: handed on, it waits as such, too."""
         self.cell: Recipient | None = None
         self.waits = False
         self.taken: dict[int, Request] | None = None
         """Where a main has taken note of it, by the numbers of asks, to be told when the ask of this node ends."""
         self.far: tuple[FarRef, ...] = ()
-        """The refs to actors of other nodes to which it went."""
+        """Refs to its receivers on other nodes."""
 
     def __repr__(self) -> str:
         return f"<Request {self.message!r}>"
 
     def sent_to(self) -> str:
-        """Say where on other nodes it went to, for the text of a time-out; which names the asked actor itself."""
+        """Name its receivers on other nodes, for the text of a time-out; the text names the asked actor itself."""
         said = ", ".join(self._where(ref) + ref.trouble() for ref in self.far[:FAR_TOLD_MAX])
         return f": it was sent to {said}" if said else ""
 
@@ -115,30 +116,30 @@ class Request:
 
     @property
     def asker(self) -> UniqueAddress | None:
-        """The node that asked; None for this one."""
+        """Asking node; None for this one."""
         return None if self.listed is None else self.listed.asker
 
     def copy(self) -> Request:
-        """Return another one of the same message, which cannot be withdrawn."""
+        """Return another one of the same message, impossible to withdraw."""
         copied = Request(self.message, self.deadline, self.ask)
         copied.origin = self.origin
         return copied
 
     def queue(self, cell: Recipient) -> None:
-        """Take note that it waits in the mailbox, or in a stash, of ``cell``."""
+        """Take note of its wait in the mailbox, or in a stash, of ``cell``."""
         self.cell = cell
         self.waits = True
         if self.listed is not None:
             self.listed[self.ask] = self
 
     def leave(self) -> None:
-        """Take note that it waits no longer."""
+        """Take note of the end of its wait."""
         self.waits = False
         if self.listed is not None and self.listed.get(self.ask) is self:
             del self.listed[self.ask]
 
     def take(self) -> object:
-        """Return the message, which cannot be withdrawn any more; NOTHING if it was."""
+        """Return the message, from now on impossible to withdraw; NOTHING if it was withdrawn."""
         if self.message is NOTHING and self.cell is not None:
             self.cell.mailbox.withdrawn_taken()
         self.leave()
@@ -155,7 +156,7 @@ class Request:
 
 
 def payload(message: object) -> object:
-    """Return what a handler sees of what is in a mailbox."""
+    """Return the handler's view of a message in a mailbox."""
     if isinstance(message, Request):
         return message.message
     return message.terminated if isinstance(message, TerminatedNotice) else message
@@ -184,21 +185,21 @@ class MessageQueue(ChannelQueue[object]):
         super().__init__(settings.capacity)
         self.overflow = settings.overflow
         self.front: deque[object] | None = None
-        """What was put back, or has its turn, to be taken before ``messages``, beyond the bound."""
+        """Messages put back, or in their turn, to be taken before ``messages``, beyond the bound."""
         self.is_fair = self.capacity > DIRECT_MAX and self.lets_wait
         """Whether other members have queues of their own here: not where the oldest message makes room."""
         self.flows: FairQueue[object] | None = None
-        """Those queues, and the one of all who are no members; None where there never was one."""
+        """Those queues, and the one of all non-members; None where there never was one."""
         self._turn_of: FairQueue[object] | None = None
-        """Which of them ``front`` is a turn of, if it is nothing else."""
+        """Queue with its turn in ``front``, if ``front`` is nothing else."""
         self._is_own_turn = False
         self._takes_turns = False
-        """Whether the actor has come to what they hold: all that came before them was in ``messages``."""
+        """Whether the actor has come to their content: all earlier messages were in ``messages``."""
         self._stashed: dict[object, deque[object]] | None = None
         self.notices = 0
         """Ends of watched actors among the messages: beyond the bound, in their place."""
         self.withdrawn = 0
-        """Requests among the messages that nobody waits for any more."""
+        """Requests among the messages without anybody waiting for them any more."""
         self.weights: QueuedBytes | None = None
         """Of the large messages from other nodes among the messages; None where none ever came."""
         self._holds_own_end = False
@@ -224,9 +225,9 @@ class MessageQueue(ChannelQueue[object]):
     # Putting in
 
     def push_out_oldest(self, message: object) -> object:
-        """Put ``message`` into a full queue and return the oldest one, which made room for it.
+        """Put ``message`` into a full queue and return the oldest one; it made room for the new one.
 
-        What comes behind the own end is never handled: it pushes nothing out, and is returned itself.
+        A message behind the own end is never handled: it pushes nothing out, and is returned itself.
         """
         if self._holds_own_end:
             return message
@@ -238,7 +239,7 @@ class MessageQueue(ChannelQueue[object]):
         return oldest
 
     def put_notice(self, notice: object) -> None:
-        """Queue the end of a watched actor, or the own end, for which there always is room, unless it is closed."""
+        """Queue the end of a watched actor, or the own end, always with room for it, unless it is closed."""
         if self.closed:
             return
         if not self.limit:
@@ -269,7 +270,7 @@ class MessageQueue(ChannelQueue[object]):
         return self._own_queues().tail(sender), QUANTUM
 
     def put_in_crowd(self, sender: Hashable, message: object, cost: int, allowance: Allowance) -> bool:
-        """Queue a message of who is no member, apart from all others; False when ``allowance`` has no room for it."""
+        """Queue a message of a non-member, apart from all others; False when ``allowance`` has no room for it."""
         if self.closed or not allowance.has_room(cost):
             return False
         self._own_queues().put_in_crowd(sender, message, cost, allowance)
@@ -277,7 +278,7 @@ class MessageQueue(ChannelQueue[object]):
         return True
 
     def _own_queues(self) -> FairQueue[object]:
-        """Return the queues that other nodes have here, marking the place from which on they have any."""
+        """Return the queues of other nodes here, marking the place of their beginning."""
         if self.flows:
             return self.flows
         if not self.limit:
@@ -293,7 +294,7 @@ class MessageQueue(ChannelQueue[object]):
         return bool(self.flows) or (self.is_fair and len(self.messages) >= DIRECT_MAX)
 
     def notice_taken(self) -> None:
-        """Take note that the actor has come to the end of another."""
+        """Take note of the actor's arrival at the end of another."""
         self.notices -= 1
         self.limit -= 1
 
@@ -333,9 +334,10 @@ class MessageQueue(ChannelQueue[object]):
         return self.source()
 
     def put_before(self, last: object) -> bool:
-        """Have what waits in queues of members taken first, and then ``last`` again; False where that came before.
+        """Have the messages in queues of members taken first, and then ``last`` again; False where those came before
+        it.
 
-        Who is no member cannot put it off.
+        A non-member cannot put it off.
         """
         if not self.flows or not self._takes_turns:
             return False
@@ -346,7 +348,7 @@ class MessageQueue(ChannelQueue[object]):
         return bool(waiting)
 
     def take_turns(self) -> None:
-        """Take note that the actor has come to the place from which on other nodes have queues of their own."""
+        """Take note of the actor's arrival at the place from which on other nodes have queues of their own."""
         self._takes_turns = True
 
     @property
@@ -365,12 +367,12 @@ class MessageQueue(ChannelQueue[object]):
         return message
 
     def admit(self, taken: object) -> None:
-        """Let those who wait for room in, first come first served, now that ``taken`` is out of the queue."""
+        """Let senders waiting for room in, first come first served, with ``taken`` out of the queue."""
         if type(taken) is TerminatedNotice:
             return  # it took no room
         self.let_in()
 
-    # The end, and what is left of requests
+    # The end, and the remains of requests
 
     def empty_stashes(self) -> list[object]:
         """Take every message out of the stashes."""
@@ -382,7 +384,7 @@ class MessageQueue(ChannelQueue[object]):
         return messages
 
     def close(self) -> list[object]:
-        """Refuse messages from now on and return those that wait: stashed, put back, in the queue."""
+        """Refuse messages from now on and return the waiting ones: stashed, put back, in the queue."""
         waiting = [*self.empty_stashes(), *self.queued()]
         if self.flows:
             self.flows.clear()
@@ -392,7 +394,7 @@ class MessageQueue(ChannelQueue[object]):
         return [message for message in waiting if not isinstance(message, TerminatedNotice)]
 
     def queued(self) -> Iterator[object]:
-        """Yield all that waits outside of the stashes."""
+        """Yield all messages waiting outside of the stashes."""
         return chain(self.front or (), self.messages, *(self.flows.chunks() if self.flows else ()))
 
     def __len__(self) -> int:
@@ -401,19 +403,19 @@ class MessageQueue(ChannelQueue[object]):
         return max(0, waiting - self.withdrawn - self.notices)  # those of a closed queue are counted off later
 
     def withdrawn_taken(self) -> None:
-        """Take note that one of the withdrawn requests is in none of the queues any more."""
+        """Take note of a withdrawn request in none of the queues any more."""
         self.withdrawn -= 1
         self._withdrawn_elsewhere = min(self._withdrawn_elsewhere, self.withdrawn)
 
     def note_withdrawn(self) -> None:
-        """Count a request that was withdrawn where it waits, and make room when there are many."""
+        """Count a request withdrawn during its wait, and make room when there are many."""
         self.withdrawn += 1
         here = self.withdrawn - self._withdrawn_elsewhere
         if here > WITHDRAWN_MAX and here * 2 > len(self.messages):
             self.make_room()
 
     def make_room(self) -> bool:
-        """Take withdrawn requests out of the queue; False when that made no room."""
+        """Take withdrawn requests out of the queue; False when it made no room."""
         if self.withdrawn <= self._withdrawn_elsewhere:
             return False
         waiting, used = list(self.messages), len(self.messages)

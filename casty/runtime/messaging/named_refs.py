@@ -20,7 +20,7 @@ N = TypeVar("N")
 
 
 class PathRef(OwnRef[M_contra]):
-    """A ref by name: uid 0 reaches whoever has the path at the time, another uid only that actor."""
+    """Ref by name: uid 0 reaches any holder of the path at the time, another uid only that actor."""
 
     __slots__ = ("_kernel", "_path", "_uid")
 
@@ -66,7 +66,7 @@ class PathRef(OwnRef[M_contra]):
         return None if target is None else target.channel_statistics()
 
     def _target(self) -> OwnRef[M_contra] | None:
-        """Return who has the path now; None for nobody."""
+        """Return the present holder of the path; None for nobody."""
         return cast("OwnRef[M_contra] | None", self._kernel.target(self._path, self._uid))
 
     def _found(self) -> OwnRef[M_contra]:
@@ -99,7 +99,7 @@ class PathRef(OwnRef[M_contra]):
 
 
 class InlineRef(PathRef[M_contra]):
-    """A ref without an actor: ``tell`` calls a function that never blocks."""
+    """Ref without an actor: ``tell`` calls a function that never blocks."""
 
     __slots__ = ("_function",)
 
@@ -223,7 +223,7 @@ class AdapterRef(PathRef[N]):
         return taken is not False
 
     def adapted(self, message: object) -> object:
-        """Return what the actor gets; NOTHING when the function has failed, which is the actor's failure."""
+        """Return the message for the actor; NOTHING when the function has failed, a failure of the actor."""
         try:
             return self._adapt(cast("N", message))
         except Exception as error:  # not the sender's; who asked is told, as when the handler fails

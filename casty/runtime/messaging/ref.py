@@ -1,4 +1,4 @@
-"""Refs to the actors of the own system: what they share, and the one to a single actor.
+"""Refs to the actors of the own system: their common part, and the one to a single actor.
 
 ``tell`` is the hottest call of the library: one comparison tells the usual case from all others. The
 check up front is for the thread, because a message from a foreign thread would wake nobody.
@@ -31,13 +31,13 @@ N = TypeVar("N")
 
 
 def check_thread(ref: OwnRef[Never]) -> None:
-    """Raise the error of a ``tell`` that comes from a thread other than the system's."""
+    """Raise the error of a ``tell`` from a thread other than the system's."""
     if get_ident() != ref.kernel.thread:
         refuse_thread(ref)
 
 
 def refuse_thread(ref: ActorRef[Never]) -> NoReturn:
-    """Raise that error."""
+    """Raise RuntimeError for a ``tell`` from another thread."""
     raise RuntimeError(
         f"tell() to {ref.path} was called from a foreign thread, expected the thread that runs the actor system; "
         "use system.tell_threadsafe(ref, message) there"
@@ -48,7 +48,7 @@ NO_TYPES: Final[frozenset[type]] = frozenset()
 
 
 class UnsentRequest(ABC):
-    """A request to an actor of another node that did not find its way at once; one of the two is to be called."""
+    """Request to an actor of another node, without a way to go at once; one of the two is to be called."""
 
     __slots__ = ()
 
@@ -62,20 +62,20 @@ class UnsentRequest(ABC):
 
 
 class AskableRef(ActorRef[M_contra]):
-    """A ref that can hand over how long the sender of a request waits for the reply."""
+    """Ref able to hand over how long the sender of a request waits for the reply."""
 
     __slots__ = ()
 
     @abstractmethod
     def request(self, request: Request) -> UnsentRequest | None:
-        """Tell the message of ``request``, with its deadline where that can be taken; return what is left to do."""
+        """Tell the message of ``request``, with its deadline where it can be taken; return the rest to do."""
 
     def is_known(self) -> bool:
-        """Whether the node of the actor is one that this node has to do with, and not only named in a message."""
+        """Whether this node has to do with the node of the actor, beyond its name in a message."""
         return True
 
     def trouble(self) -> str:
-        """Say what is known to be wrong with the node of the actor, as the end of a sentence; "" for nothing."""
+        """Say the known trouble with the node of the actor, as the end of a sentence; "" for nothing."""
         return ""
 
     def put_nowait(self, message: M_contra) -> None:
@@ -110,12 +110,12 @@ class OwnRef(AskableRef[M_contra]):
     __slots__ = ()
 
     admitted: frozenset[type] = NO_TYPES
-    """Classes of messages that are known to be of the actor's type, for who brings some from the network."""
+    """Classes of messages known to be of the actor's type, for bringers of some from the network."""
 
     @property
     @abstractmethod
     def kernel(self) -> KernelPort:
-        """What the actors of the system share."""
+        """Common part of the system's actors."""
 
     @property
     @abstractmethod
@@ -127,7 +127,7 @@ class OwnRef(AskableRef[M_contra]):
         return None
 
     def message_type(self) -> object | None:
-        """Return what the ref takes; None where nothing says so."""
+        """Return the message type of the ref; None where nothing says so."""
         return None
 
     @property
@@ -138,11 +138,11 @@ class OwnRef(AskableRef[M_contra]):
         cast("OwnRef[object]", self).tell(request.message)
 
     def request_of_stranger(self, request: Request) -> None:
-        """Hand over what an actor of this node hands on of who is no member; it waits where such messages wait."""
+        """Hand over a non-member's message handed on by an actor of this node; it waits where such messages wait."""
         self.request(request)
 
     def deliver(self, message: object) -> bool | None:
-        """Hand over what came from the network; False when there is nobody. Never raises MailboxFull.
+        """Hand over a message from the network; False when there is nobody. Never raises MailboxFull.
 
         None when there is no room now, and senders may wait for it: then the message was not taken.
         """
@@ -150,7 +150,7 @@ class OwnRef(AskableRef[M_contra]):
         return True
 
     def deliver_request(self, request: Request) -> bool | None:
-        """Hand over a request that came from the network, as `deliver`."""
+        """Hand over a request from the network, as `deliver`."""
         return self.deliver(request.message)
 
     def __eq__(self, other: object) -> bool:
@@ -224,7 +224,7 @@ class LocalRef(OwnRef[M_contra]):
             self.take_of_stranger(request)
 
     def take_of_stranger(self, request: Request) -> None:
-        """Queue a message of who is no member; a dead letter where too many wait here, or too much on the node."""
+        """Queue a message of a non-member; a dead letter where too many wait here, or too much on the node."""
         mailbox, kernel, origin = self._mailbox, self.cell.kernel, request.origin
         waiting = mailbox.flows.count(CROWD) if mailbox.flows else 0
         is_full = waiting >= mailbox.capacity and not mailbox.lets_wait
@@ -274,7 +274,7 @@ class LocalRef(OwnRef[M_contra]):
             await self.put(message)
 
     def _is_own_handler(self) -> bool:
-        """Whether an actor that sends now is in its own handler, for whose end it would wait."""
+        """Whether the present sender is an actor in its own handler, and would wait for the end of it."""
         return not self.cell.is_task_style and trio.lowlevel.current_task() is self.cell.task
 
     def _own_refusal(self) -> str:
@@ -295,7 +295,7 @@ class LocalRef(OwnRef[M_contra]):
 
     @property
     def mailbox(self) -> MessageQueue:
-        """What waits for the actor."""
+        """Mailbox of the actor."""
         return self._mailbox
 
     @trio.lowlevel.enable_ki_protection
@@ -322,7 +322,7 @@ class LocalRef(OwnRef[M_contra]):
         return taken
 
     def _hand_in(self, message: object) -> None:
-        """Tell the first message, or one for which there is no room, or nobody any more."""
+        """Tell the first message, or one without room, or without its actor any more."""
         if self._mailbox.closed:
             self.cell.kernel.dead_letter(message, self, ACTOR_STOPPED)
         elif not self._mailbox.offer(message) and not self._overflow(message):
@@ -330,7 +330,7 @@ class LocalRef(OwnRef[M_contra]):
             raise MailboxFull(self._refusal())
 
     def _overflow(self, message: object) -> bool:
-        """Deal with a message that found the mailbox full; False when the sender must be told."""
+        """Deal with a message before a full mailbox; False when the sender must be told."""
         mailbox = self._mailbox
         if mailbox.make_room() and mailbox.offer(message):
             return True
@@ -344,7 +344,7 @@ class LocalRef(OwnRef[M_contra]):
         return True
 
     def drop_full(self, message: object) -> None:
-        """Make a dead letter of a message that found no room."""
+        """Make a dead letter of a message without room."""
         self.cell.kernel.dead_letter(message, self, MAILBOX_FULL)
 
     def _refusal(self) -> str:
@@ -355,7 +355,7 @@ class LocalRef(OwnRef[M_contra]):
 
 
 def tell_nowait(ref: ActorRef[M_contra], message: M_contra) -> None:
-    """Tell what knows of no other way. Raises WouldBlock where the mailbox refuses."""
+    """Tell for code that knows of no other way. Raises WouldBlock where the mailbox refuses."""
     try:
         ref.tell(message)
     except MailboxFull:
@@ -363,7 +363,7 @@ def tell_nowait(ref: ActorRef[M_contra], message: M_contra) -> None:
 
 
 def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
-    """Tell where no sender can take a refusal: what finds no room is a dead letter."""
+    """Tell where no sender can take a refusal: a message without room is a dead letter."""
     try:
         ref.tell(message)
     except MailboxFull:
@@ -374,7 +374,7 @@ def tell_or_drop(ref: ActorRef[M_contra], message: M_contra) -> None:
 
 
 def request_or_drop(ref: AskableRef[Never], request: Request) -> None:
-    """Do the same with a request."""
+    """Hand a request over where no sender can take a refusal: one without room is a dead letter."""
     try:
         unsent = ref.request(request)
         if unsent is not None:

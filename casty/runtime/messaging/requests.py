@@ -1,4 +1,4 @@
-"""Requests at their actor: one that nobody waits for any more is not started, and the rest have a deadline."""
+"""Requests at their actor: one without anybody waiting for it is not started, and the rest have a deadline."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from casty.runtime.ports import KernelPort, Recipient
 M = TypeVar("M")
 
 TAKEN_MAX: Final = 16_384
-"""Requests without a reply that an actor remembers. Of more, the older half is forgotten, and ends by its time-outs."""
+"""Requests without a reply remembered by an actor. Of more, the older half is forgotten, and ends by its time-outs."""
 LOOKED_AT_MIN: Final = 16
-"""Steps between two looks for requests that have a reply by now, where few are kept; as many as are kept, else."""
+"""Steps between two looks for requests with a reply by now, where few are kept; as many as are kept, else."""
 
 
 class TakenRequests(dict[int, "Request"]):
-    """The requests that a main has taken and that have no reply, by the numbers of their asks.
+    """Requests taken by a main and still without a reply, by the numbers of their asks.
 
-    An ask of this node has its request forgotten when it ends. Replies to another node tell nobody, so that those are
-    looked for at times; so are requests that were handed on. In the order in which they were taken.
+    An ask of this node has its request forgotten when it ends. Replies to another node tell nobody, so requests of
+    those are looked for at times; so are handed-on requests. In the order of their taking.
     """
 
     __slots__ = ("_cell", "_steps")
@@ -43,7 +43,7 @@ class TakenRequests(dict[int, "Request"]):
         self[request.ask] = request
 
     def step(self) -> None:
-        """Look at times for requests that are over; the main calls it where it waits, too."""
+        """Look at times for requests past their end; the main calls it where it waits, too."""
         self._steps -= 1
         if not self._steps:
             kept = [request for request in self.values() if self._is_open(request)][-TAKEN_MAX // 2 :]
@@ -52,7 +52,7 @@ class TakenRequests(dict[int, "Request"]):
             self._steps = max(LOOKED_AT_MIN, len(kept))
 
     def find(self, message: object) -> Request | None:
-        """Return what brought a message; None if it is not known."""
+        """Return the request with a message; None if it is not known."""
         for reply_to in reply_refs(message):
             request = self.get(reply_to.address.uid)
             if request is not None and request.message is message:
@@ -60,7 +60,7 @@ class TakenRequests(dict[int, "Request"]):
         return None
 
     def refuse(self, error: Exception) -> None:
-        """Tell all who still wait for a reply that there will be none."""
+        """Tell all senders still waiting for a reply: there will be none."""
         requests = list(self.values())
         self.clear()
         for request in requests:
@@ -101,9 +101,10 @@ def open_request(cell: Recipient, request: Request) -> object:
 
 
 def forward(kernel: KernelPort, ref: ActorRef[M], message: M, request: Request | None) -> None:
-    """Hand a message on to ``ref``, as the request that it came as, if it did.
+    """Hand a message on to ``ref``, as the request it came as, if it did.
 
-    What cannot be encoded is a dead letter: the fault is its sender's, and raising here ended a router for all others.
+    A message impossible to encode is a dead letter: the fault is its sender's, and raising here ended a router for all
+    others.
     """
     try:
         _hand_on(kernel, ref, message, request)

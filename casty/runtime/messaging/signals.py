@@ -1,4 +1,4 @@
-"""What an actor is told beside its mailbox: to stop, that something of its own failed, that it is time."""
+"""Signals to an actor beside its mailbox: a stop, a failure of something of its own, a fired timer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import ClassVar, Final
 
 
 class Stop:
-    """The type of `STOP`, the signal after which no message is taken."""
+    """Type of `STOP`, the signal after which no message is taken."""
 
     __slots__ = ()
 
 
 class PoisonPill:
-    """A message that stops its actor once everything that was told before it has been handled.
+    """Message to stop its actor once everything told before it has been handled.
 
-    What is told after it becomes a dead letter. It takes its place in the mailbox, and can be dropped
-    there, like any other message; only actors of the own system take it. There is one instance.
+    A message told after it becomes a dead letter. It takes its place in the mailbox, and can be dropped there, like any
+    other message; only actors of the own system take it. There is one instance.
 
     >>> from casty import Behaviors, PoisonPill
     >>> ref = system.spawn(Behaviors.ignore(), "worker")
@@ -36,13 +36,13 @@ class PoisonPill:
 
 
 class Wakeup:
-    """The type of `WAKEUP`, the signal that only makes an actor look again for what it takes next."""
+    """Type of `WAKEUP`, the signal that only makes an actor look again for its next message or signal."""
 
     __slots__ = ()
 
 
 class Failure:
-    """The signal that a task, an adapter or a child has failed the actor, which does not go on as it is."""
+    """Signal of a task, an adapter or a child that has failed the actor; it does not go on as it is."""
 
     __slots__ = ("error",)
 

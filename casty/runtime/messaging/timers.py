@@ -18,28 +18,28 @@ logger = logging.getLogger("casty.runtime")
 
 @dataclass(frozen=True, slots=True)
 class ScheduleOnce:
-    """Tell an actor a message, once, later; replaces what has the same key."""
+    """Tell an actor a message, once, later; replaces an entry of the same key."""
 
     key: Hashable
-    """Name of the schedule, shared by all who use the scheduler."""
+    """Name of the schedule, shared by all users of the scheduler."""
     target: ActorRef[Never]
     """Actor to tell, on any node."""
     message: object
-    """What to tell."""
+    """Message to tell."""
     delay: float
     """Seconds, at least 0; the scheduler's ``tell`` raises ValueError for less."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTick:
-    """Tell an actor a message again and again; replaces what has the same key."""
+    """Tell an actor a message again and again; replaces an entry of the same key."""
 
     key: Hashable
-    """Name of the schedule, shared by all who use the scheduler."""
+    """Name of the schedule, shared by all users of the scheduler."""
     target: ActorRef[Never]
     """Actor to tell, on any node."""
     message: object
-    """What to tell."""
+    """Message to tell."""
     interval: float
     """Seconds from message to message, above 0; the scheduler's ``tell`` raises ValueError for less."""
 
@@ -56,7 +56,7 @@ SchedulerCmd: TypeAlias = ScheduleOnce | ScheduleTick | CancelSchedule
 
 
 class Scheduler:
-    """The messages that one system will send later; keys are shared by all who use it."""
+    """Later messages of one system; keys are shared by all users of the scheduler."""
 
     __slots__ = ("_entries", "_timer_queue")
 
@@ -65,7 +65,7 @@ class Scheduler:
         self._entries: dict[Hashable, TimerEntry] = {}
 
     def handle(self, command: SchedulerCmd) -> None:
-        """Take a command at once. ValueError for a delay or interval that makes no sense."""
+        """Take a command at once. ValueError for a senseless delay or interval."""
         match command:
             case ScheduleOnce(key, target, message, delay):
                 check_delay("delay", delay, zero=True)
@@ -85,7 +85,7 @@ class Scheduler:
             self._timer_queue.finish(entry)
 
     def fired_once(self, key: Hashable) -> None:
-        """Take note that the entry of ``key`` has done its work."""
+        """Take note of the entry of ``key`` as done."""
         self._entries.pop(key, None)
 
     def _replace(self, key: Hashable, entry: TimerEntry, delay: float) -> None:

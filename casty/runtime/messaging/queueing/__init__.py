@@ -1,1 +1,1 @@
-"""What waits in a mailbox: a queue for each sender, what it costs, and notices among the messages."""
+"""Content of a mailbox: a queue for each sender, its costs, and notices among the messages."""

@@ -1,9 +1,9 @@
-"""The queue of an in-memory channel: messages in order, the task that sleeps on them, and those that wait for room.
+"""Queue of an in-memory channel: messages in order, the task asleep on them, and the senders waiting for room.
 
-A deque and the task that sleeps on it. Whoever puts a message in does two comparisons and an append, and an actor takes
-it out without a call. Trio's channel in its place takes 1.4 times the processor time for tells, 1.5 times for hops
-between two actors, 1.7 times for what is forwarded, 1.2 times for asks and 1.5 times for a spawn, and an idle actor is
-6,400 bytes instead of 3,300.
+A deque and the task asleep on it. Putting a message in takes two comparisons and an append, and an actor takes it out
+without a call. Trio's channel in its place takes 1.4 times the processor time for tells, 1.5 times for hops between two
+actors, 1.7 times for forwarded messages, 1.2 times for asks and 1.5 times for a spawn, and an idle actor is 6,400 bytes
+instead of 3,300.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ChannelQueue(Generic[T]):
     (True, False)
 
     Parameters:
-        capacity: Bound of the messages that wait, at least 1.
+        capacity: Bound of the waiting messages, at least 1.
     """
 
     __slots__ = ("capacity", "closed", "limit", "messages", "parked", "senders", "sleeper")
@@ -39,15 +39,16 @@ class ChannelQueue(Generic[T]):
         self.messages: deque[T] = cast("deque[T]", NO_MESSAGES)
         """In order. Made for the first one: it is a sixth of the memory of an idle actor."""
         self.limit: int = 0
-        """How many there may be, or 0 before the first message and after the close, so that one comparison finds
-        every case that is not the usual one."""
+        """How many there may be, or 0 before the first message and after the close, so one comparison finds every
+        unusual case.
+        """
         self.closed = False
         self.sleeper: trio.lowlevel.Task | None = None
-        """Who waits for a message and has not been woken; there is none while there is a message."""
+        """Task waiting for a message and not woken yet; there is none while there is a message."""
         self.parked = False
         """Whether a task waits for a message; it may have been woken already."""
         self.senders: OrderedDict[trio.lowlevel.Task, T] | None = None
-        """Who waits for room, with what. While anybody does, there is none."""
+        """Senders waiting for room, with their messages. While anybody does, there is none."""
 
     @property
     def is_full(self) -> bool:
@@ -90,14 +91,14 @@ class ChannelQueue(Generic[T]):
         return task not in senders
 
     def let_in(self) -> None:
-        """Queue what waits for room, first come first served, as far as there is room."""
+        """Queue messages waiting for room, first come first served, as far as there is room."""
         while self.senders and len(self.messages) < self.limit:
             task, message = self.senders.popitem(last=False)
             self.messages.append(message)
             trio.lowlevel.reschedule(task, WOKEN)
 
     def park(self, task: trio.lowlevel.Task) -> Callable[[trio.lowlevel.RaiseCancelT], trio.lowlevel.Abort]:
-        """Have ``task``, which is to sleep now, woken by the next message or signal; return how that is aborted."""
+        """Have ``task``, about to sleep, woken by the next message or signal; return the way to abort its sleep."""
         self.parked = True
         self.sleeper = task
         return self._abort
@@ -110,13 +111,13 @@ class ChannelQueue(Generic[T]):
             self.parked = False
 
     def wake(self) -> None:
-        """Make the task that sleeps look at the queue again, if it is not about to do so anyway."""
+        """Make the sleeping task look at the queue again, if it is not about to do so anyway."""
         task, self.sleeper = self.sleeper, None
         if task is not None:
             trio.lowlevel.reschedule(task, WOKEN)
 
     def shut(self) -> None:
-        """Refuse messages from now on, those of waiting senders too. What is in the queue stays in it."""
+        """Refuse messages from now on, those of waiting senders too. The content of the queue stays in it."""
         self.limit, self.closed = 0, True
         for task in self.senders or ():  # they stay in it, which tells them apart from those let in
             trio.lowlevel.reschedule(task, WOKEN)

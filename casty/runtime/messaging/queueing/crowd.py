@@ -1,8 +1,8 @@
-"""What waits in one mailbox of all who are no members, in order, with its senders and its costs.
+"""Messages of all non-members in one mailbox, in order, with their senders and their costs.
 
-Owns the charge for it: everything that strangers have waiting on a node, in whatever mailboxes, is counted in one
-`Allowance`. A message is charged when it is put in, and counted off when it leaves, whichever way that is. A turn is
-one message, so that nobody waits for more than one call of a handler that takes milliseconds.
+Owns the charge for them: all messages of strangers waiting on a node, in any mailbox, are counted in one `Allowance`. A
+message is charged when it is put in, and counted off when it leaves, by any way. A turn is one message, so nobody waits
+for more than one call of a handler that takes milliseconds.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class _Crowd:
 
 
 CROWD: Final = _Crowd()
-"""The sender that all who are no members are, where turns are taken."""
+"""Sender standing for all non-members, where turns are taken."""
 
 
 @dataclass(slots=True, eq=False)
 class Allowance:
-    """How many bytes several crowds hold together, and how many they may."""
+    """Bytes held by several crowds together, and their bound."""
 
     bytes_max: int
     bytes: int = 0
@@ -42,7 +42,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """Where a message of who is no member comes from, and what it is charged wherever it waits on this node."""
+    """Origin of a message of a non-member, and its charge wherever it waits on this node."""
 
     sender: Hashable
     cost: int
@@ -74,7 +74,7 @@ class Crowd(Generic[T]):
         self._senders: Counter[Hashable] = Counter()
 
     def put(self, sender: Hashable, message: T, cost: int, allowance: Allowance) -> None:
-        """Take a message for which there is room."""
+        """Take a message with room for it."""
         allowance.bytes += cost
         self._entries.append((sender, message, cost, allowance))
         self._senders[sender] += 1
@@ -85,7 +85,7 @@ class Crowd(Generic[T]):
 
     @property
     def first_sender(self) -> Hashable:
-        """Whose message is the oldest. IndexError for none."""
+        """Sender of the oldest message. IndexError for none."""
         return self._entries[0][0]
 
     def pop(self) -> T:
@@ -98,7 +98,7 @@ class Crowd(Generic[T]):
         return message
 
     def part_with(self, sender: Hashable) -> list[T]:
-        """Take out all of one sender, who is no stranger any more, in order."""
+        """Take out all of one sender, no stranger any more, in order."""
         found: list[T] = []
         for entry in [self._entries.popleft() for _ in range(len(self._entries))]:
             if entry[0] == sender:
@@ -116,7 +116,7 @@ class Crowd(Generic[T]):
 
     @property
     def senders(self) -> KeysView[Hashable]:
-        """Those of whom something waits."""
+        """Senders of the waiting messages."""
         return self._senders.keys()
 
     def __iter__(self) -> Iterator[T]:

@@ -1,8 +1,8 @@
-"""Fair queueing: what several senders have sent, a queue for each, taken from in turn.
+"""Fair queueing: messages of several senders, a queue for each, taken from in turn.
 
 Source: Nagle 1987, "On packet switches with infinite storage" (RFC 970). Deviations: a turn is up to `QUANTUM`
 messages, because one each would cost a tenth of a message's way, or fewer where their actor takes long for them; and
-senders that nobody answers for are one, the `Crowd`, whose turn is one message.
+senders without anybody to answer for them are one, the `Crowd`, with a turn of one message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Flow(Generic[T]):
-    """What one sender has sent, in order, in chunks that are handed out whole; the first and the last may be short."""
+    """Messages of one sender, in order, in chunks handed out whole; the first and the last may be short."""
 
     __slots__ = ("chunks",)
 
@@ -64,7 +64,7 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         self.by_sender: dict[Hashable, Flow[T] | Crowd[T]] = {}
-        """What waits, by whom. Who looks at each batch looks here: `bool` of a queue is a call."""
+        """Waiting messages, by sender. A look at each batch goes here: `bool` of a queue is a call."""
         self._latest: Hashable = None
         """Whose turn was the last one."""
 
@@ -78,19 +78,19 @@ class FairQueue(Generic[T]):
         return flow.chunks[-1]
 
     def takes_more(self, sender: Hashable, count_max: int) -> bool:
-        """Whether fewer messages of a sender wait than that, and none of them in the crowd."""
+        """Whether fewer messages of a sender wait than this count, and none of them in the crowd."""
         flow, crowd = self.by_sender.get(sender), self.crowd
         return (flow is None or len(flow) < count_max) and (crowd is None or sender not in crowd.senders)
 
     def put_in_crowd(self, sender: Hashable, message: T, cost: int, allowance: Allowance) -> None:
-        """Queue a message of a stranger, for which there is room."""
+        """Queue a message of a stranger, with room for it."""
         crowd = self.crowd
         if crowd is None:
             crowd = self.by_sender[CROWD] = Crowd()
         crowd.put(sender, message, cost, allowance)
 
     def promote(self, sender: Hashable) -> bool:
-        """Have what waits of a sender in the crowd wait as its own from now on; whether anything did."""
+        """Have the messages of a sender in the crowd wait as its own from now on; return whether there were any."""
         found = self.part_with(sender)
         for message in found:
             self.tail(sender).append(message)
@@ -124,11 +124,11 @@ class FairQueue(Generic[T]):
 
     @property
     def is_turn_of_crowd(self) -> bool:
-        """Whether the last turn was that of one message of a stranger, which is charged no more and never put back."""
+        """Whether the last turn was one message of a stranger, charged no more and never put back."""
         return self._latest is CROWD
 
     def put_back(self, chunk: deque[T]) -> None:
-        """Take back what is left of the last turn of a member, to come first in its next one."""
+        """Take back the rest of the last turn of a member, to come first in its next one."""
         flow = self.by_sender.get(self._latest)
         if not isinstance(flow, Flow):
             flow = self.by_sender[self._latest] = Flow()
@@ -140,7 +140,7 @@ class FairQueue(Generic[T]):
         return (self._elder_of(flow) if isinstance(flow, Crowd) else flow).head()
 
     def pop(self) -> T:
-        """Take that message out; the next of its sender waits for all other senders. KeyError for none."""
+        """Take the message of the turn out; the next of its sender waits for all other senders. KeyError for none."""
         sender = self._next()
         flow = self.by_sender.pop(sender)
         if isinstance(flow, Crowd):
@@ -165,7 +165,7 @@ class FairQueue(Generic[T]):
 
     @property
     def crowd(self) -> Crowd[T] | None:
-        """What waits of strangers; None where nothing does."""
+        """Waiting messages of strangers; None without any."""
         found = self.by_sender.get(CROWD)
         return found if isinstance(found, Crowd) else None
 
@@ -174,7 +174,7 @@ class FairQueue(Generic[T]):
         return [sender for sender in self.by_sender if sender is not CROWD]
 
     def chunks(self) -> Iterator[Iterable[T]]:
-        """Yield all that waits, sender by sender, the crowd last."""
+        """Yield all waiting messages, sender by sender, the crowd last."""
         for flow in self.by_sender.values():
             if isinstance(flow, Flow):
                 yield from flow.chunks
@@ -182,7 +182,7 @@ class FairQueue(Generic[T]):
             yield crowd
 
     def take_all_but_crowd(self) -> list[T]:
-        """Take out what waits of all senders with a queue of their own, sender by sender."""
+        """Take out the messages of all senders with a queue of their own, sender by sender."""
         flows, crowd = self.by_sender, self.crowd
         self.by_sender = {} if crowd is None else {CROWD: crowd}
         return [
@@ -190,7 +190,7 @@ class FairQueue(Generic[T]):
         ]
 
     def clear(self) -> None:
-        """Forget all that waits."""
+        """Forget all waiting messages."""
         if (crowd := self.crowd) is not None:
             crowd.clear()
         self.by_sender.clear()
@@ -198,14 +198,14 @@ class FairQueue(Generic[T]):
     def _elder_of(self, crowd: Crowd[T]) -> Flow[T] | Crowd[T]:
         """Return where the message is whose turn it is with the crowd's.
 
-        That is its oldest one, or first what the sender of that has sent as a member: so the order of a run that was
-        removed holds, and it gets no turns beside those that it had.
+        It is the crowd's oldest one, or first the messages sent by its sender as a member: so the order of a removed
+        run holds, and it gets no turns beside those it had.
         """
         elder = self.by_sender.get(crowd.first_sender)
         return crowd if elder is None else elder
 
     def _pop_for(self, crowd: Crowd[T]) -> T:
-        """Take the message of the crowd's turn out; what is left waits for all other senders."""
+        """Take the message of the crowd's turn out; the rest waits for all other senders."""
         sender, source = crowd.first_sender, self._elder_of(crowd)
         message = source.pop()
         if source is not crowd and not source:

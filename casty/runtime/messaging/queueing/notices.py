@@ -1,4 +1,4 @@
-"""What waits among the messages of an actor without being one: the end of another, and a place."""
+"""Notices among the messages of an actor without being one: the end of another, and a place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class TerminatedNotice:
     """The end of a watched actor, in its place among the messages.
 
-    Without one it marks a place: what came from other nodes after it waits in queues of their own.
+    Without one it marks a place: later messages from other nodes wait in queues of their own.
     """
 
     __slots__ = ("terminated",)

@@ -1,10 +1,9 @@
-"""How many bytes of large messages wait in a mailbox, found out only when it matters.
+"""Bytes of large messages waiting in a mailbox, found out only when it matters.
 
-Owns the sizes of the large messages that went into a mailbox. Nobody tells it when a message is taken, which
-would be on the way of all messages: it looks which of them are still there, when it is asked. It keeps no
-message alive, so it knows them by where they are in memory. Of a message that has been taken, another may have
-the place; if that one is small and waits too, it counts with the size of the one that has gone until it is
-taken itself. So too much can be counted for a while, and never too little.
+Owns the sizes of the large messages in a mailbox. Nobody tells it when a message is taken, as it would be on the way of
+all messages: it looks for those still there, when it is asked. It keeps no message alive, so it knows them by their
+places in memory. Another message may have the place of a taken one; if it is small and waits too, it counts with the
+size of the gone one until it is taken itself. So too much can be counted for a while, and never too little.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ class QueuedBytes:
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
         self.unseen = 0
-        """Bytes that were added since `waiting` was asked for."""
+        """Bytes added since the last call of `waiting`."""
 
     def add(self, message: object, size: int) -> None:
-        """Take note of a message of ``size`` bytes that is in the mailbox now."""
+        """Take note of a message of ``size`` bytes in the mailbox now."""
         self._sizes[id(message)] = size
         self.unseen += size
 
     def waiting(self, messages: Iterable[object]) -> int:
-        """Return the bytes of those that are among ``messages``, which are all that wait, and forget all others."""
+        """Return the bytes of those still among ``messages``, all the waiting ones, and forget all others."""
         sizes = self._sizes
         self._sizes = {key: sizes[key] for key in map(id, messages) if key in sizes}
         self.unseen = 0
