@@ -81,6 +81,7 @@ NAMED_ROOMS = (
     "casty/protocol/receptionist",
     "casty/protocol/split_brain",
     "casty/protocol/state",
+    "casty/runtime/actor",
     "casty/runtime/messaging",
     "casty/runtime/messaging/queueing",
     "casty/testing/kit",

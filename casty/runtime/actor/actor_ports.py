@@ -1,4 +1,4 @@
-"""What the parts of an actor need of the kernel and of the whole, as Protocols: more than refs do."""
+"""Needs of the parts of an actor towards the kernel and the whole, as Protocols: more than the needs of refs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ActorKernel(AskKernel, Protocol):
 
     @property
     def targets(self) -> dict[str, OwnRef[Never]]:
-        """Everything with a path that messages can be told to, asks excepted."""
+        """All targets of messages by path, asks excepted."""
         ...
 
     @property
     def rng(self) -> Rng:
-        """Source of chance for what nobody has to guess."""
+        """Source of chance where nobody has to guess."""
         ...
 
     @property
@@ -36,12 +36,12 @@ class ActorKernel(AskKernel, Protocol):
 
     @property
     def hooks(self) -> KernelHooks:
-        """What the layers above want to be called for."""
+        """Hooks of the layers above."""
         ...
 
     @property
     def on_escalation(self) -> Callable[[Exception], None]:
-        """Called with what an actor at the root escalates."""
+        """Called with a failure escalated by an actor at the root."""
         ...
 
     def start(
@@ -51,7 +51,7 @@ class ActorKernel(AskKernel, Protocol):
         ...
 
     def is_cut_off(self, actor: Recipient) -> bool:
-        """Whether the time of an actor is over, so that its clean-up gets none."""
+        """Whether the time of an actor is over, so its clean-up gets none."""
         ...
 
 
@@ -60,7 +60,7 @@ class ActorPort(Recipient, Protocol):
 
     @property
     def kernel(self) -> ActorKernel:
-        """What the actors of its system share."""
+        """Common part of the actors of its system."""
         ...
 
     @property
@@ -70,7 +70,7 @@ class ActorPort(Recipient, Protocol):
 
     @property
     def mailbox(self) -> MessageQueue:
-        """What waits for it."""
+        """Messages waiting for it."""
         ...
 
     @property
@@ -79,9 +79,9 @@ class ActorPort(Recipient, Protocol):
         ...
 
     def request_of(self, message: object) -> Request | None:
-        """Return what brought a message that it has taken, if its sender waits for a reply."""
+        """Return the request of a message taken by it, if its sender waits for a reply."""
         ...
 
     def announce(self, services: list[ServiceKey[Never]]) -> None:
-        """Publish that it has started, once, and offer it under its service keys."""
+        """Publish its start, once, and offer it under its service keys."""
         ...

@@ -27,7 +27,7 @@ class ActorTimer(TimerEntry):
         self.pending = False
 
     def take(self) -> object:
-        """Return the message that the actor sees now; NOTHING if the timer was cancelled or replaced since it fired."""
+        """Return the message for the actor now; NOTHING if the timer was cancelled or replaced since it fired."""
         if not self._timers.is_valid(self):
             return NOTHING
         self.pending = False
@@ -41,7 +41,7 @@ class ActorTimer(TimerEntry):
         return None if self.interval is None else deadline + self.interval
 
     def _taken(self, timers: ActorTimers) -> None:
-        """Take note that the message was seen."""
+        """Take note of the message as seen."""
         if self.interval is None:
             timers.forget(self.key)
 
@@ -72,7 +72,7 @@ class IdleTimer(ActorTimer):
         self._rested_at = timers.actor.kernel.now()
 
     def rest(self) -> None:
-        """Take note that the actor begins to wait."""
+        """Take note of the beginning of a wait of the actor."""
         self._rested_at = self._timers.actor.kernel.now()
 
     def fire(self, deadline: float) -> float:
@@ -86,7 +86,7 @@ class IdleTimer(ActorTimer):
 
 
 class ActorTimers:
-    """The timers of one actor by their keys, which are private to it."""
+    """Timers of one actor by their keys, private to it."""
 
     __slots__ = ("_by_key", "_idle", "actor")
 
@@ -137,15 +137,15 @@ class ActorTimers:
         return key in self._by_key
 
     def is_valid(self, timer: ActorTimer) -> bool:
-        """Whether a timer that has fired was neither cancelled nor replaced since."""
+        """Whether a fired timer was neither cancelled nor replaced since."""
         return self._by_key.get(timer.key) is timer
 
     def forget(self, key: Hashable) -> None:
-        """Let go of a timer that has done its work."""
+        """Let go of a timer with its work done."""
         del self._by_key[key]
 
     def rest(self) -> None:
-        """Take note that the actor begins to wait."""
+        """Take note of the beginning of a wait of the actor."""
         if self._idle is not None:
             self._idle.rest()
 

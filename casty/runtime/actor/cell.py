@@ -1,8 +1,8 @@
 """One actor from spawn to end: a task, a kill scope, a mailbox, and the loop between them.
 
-The loop drains the mailbox in bounded batches with one checkpoint each. Signals (stop, timers,
-failures of tasks) wait on a list of their own that the loop looks at before each message, so they
-overtake the mailbox. The end of a watched actor waits in the mailbox, behind what that actor has sent.
+The loop drains the mailbox in bounded batches with one checkpoint each. Signals (stop, timers, failures of tasks) wait
+on a list of their own, looked at before each message, so they overtake the mailbox. The end of a watched actor waits in
+the mailbox, behind the messages sent by that actor.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from casty.runtime.messaging.signals import PILL, STOP, Failure, Wakeup
 from casty.runtime.ports import Recipient, Watcher
 
 ENDED: Final = Life()
-"""The life of all that have ended."""
+"""Life of all ended actors."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -61,11 +61,11 @@ class Cell:
     make_context: InitVar[Callable[[Cell], object]]
     ref: LocalRef[object] = field(init=False)
     context: object = field(init=False)
-    """What the behaviour's functions get as context."""
+    """Context for the behaviour's functions."""
     life: Life = field(init=False)
-    """All that a restart replaces."""
+    """Everything replaced by a restart."""
     control: deque[object] | None = None
-    """Signals that wait. Made for the first one: an empty deque is a tenth of an actor."""
+    """Signals waiting. Made for the first one: an empty deque is a tenth of an actor."""
     family: Children | None = None
     timers: ActorTimers | None = None
     adapters: list[str] | None = None
@@ -73,7 +73,7 @@ class Cell:
     watches: Watches | None = None
     waiters: trio.Event | None = None
     failure: Exception | None = None
-    """What the actor failed with, once it is to stop."""
+    """Failure of the actor, once it is to stop."""
     escalated: list[Exception] | None = None
     stopping: bool = False
     ended: bool = False
@@ -96,7 +96,7 @@ class Cell:
         state = "ended" if self.ended else "stopping" if self.stopping else "running" if self.started else "starting"
         return f"<Cell {self.path} {state} queued={len(self.mailbox)}>"
 
-    # What others ask of it
+    # Requests of others to it
 
     def signal(self, signal: object) -> None:
         """Have the actor see ``signal`` before its next message; the end of an actor after those there are."""
@@ -109,7 +109,7 @@ class Cell:
             self.mailbox.wake()
 
     def stop(self) -> None:
-        """Have the actor stop after the message in hand, which has ``stop_timeout`` to finish."""
+        """Have the actor stop after the message in hand; its handler has ``stop_timeout`` to finish."""
         if self.stop_requested or self.stopping:
             return
         self.stop_requested = True
@@ -149,7 +149,7 @@ class Cell:
 
     @property
     def waits_for_children(self) -> bool:
-        """Whether the actor is ending, and only its children keep it from that."""
+        """Whether the actor is ending, kept from it by its children alone."""
         return self.stopping and self.family is not None and bool(self.family.children)
 
     @property
@@ -165,7 +165,7 @@ class Cell:
 
     @property
     def parent(self) -> Recipient | None:
-        """Who has spawned the actor; None at the root."""
+        """Spawner of the actor; None at the root."""
         return self.home.parent
 
     @property
@@ -174,15 +174,15 @@ class Cell:
         return self.life.main is not None
 
     def is_read_by(self, inbox: object) -> bool:
-        """Return whether an inbox is that of the present life."""
+        """Return whether an inbox is the one of the present life."""
         return self.life.inbox is inbox
 
     def message_type(self) -> object | None:
-        """Return what the actor takes; None where no annotation says so."""
+        """Return the message type of the actor; None where no annotation says so."""
         return self.behavior.message_type()
 
     def request_of(self, message: object) -> Request | None:
-        """Return what brought a message that the actor has taken, if its sender waits for a reply."""
+        """Return the request of a message taken by the actor, if its sender waits for a reply."""
         return self.life.request_of(message)
 
     def add_watcher(self, uid: int, watcher: Watcher) -> None:
@@ -222,7 +222,7 @@ class Cell:
         return self.timers
 
     def own_watches(self) -> Watches:
-        """Return what the actor watches."""
+        """Return the watches of the actor."""
         if self.watches is None:
             self.watches = Watches(self)
         return self.watches
@@ -239,7 +239,7 @@ class Cell:
         self.kernel.targets[ref.path] = ref
 
     def announce(self, services: list[ServiceKey[Never]]) -> None:
-        """Publish that the actor has started, once, and offer it under its service keys."""
+        """Publish the start of the actor, once, and offer it under its service keys."""
         kernel = self.kernel
         if not self.started:
             self.started = True
@@ -250,7 +250,7 @@ class Cell:
                 kernel.hooks.discovery(key, self.ref)
 
     def record_failure(self, verdict: FailureDecision) -> None:
-        """Keep what an actor that stops has failed with, for the watchers and for the parent."""
+        """Keep the failure of a stopping actor, for the watchers and for the parent."""
         if isinstance(verdict.error, RestartRequested):
             return
         self.failure = self.failure or verdict.error
@@ -258,7 +258,7 @@ class Cell:
             self.escalated = [*(self.escalated or ()), verdict.error]
 
     def drop_life(self) -> Life:
-        """Put an empty life in place of the present one, which is returned: it has ended but for its hooks."""
+        """Put an empty life in place of the present one and return that: it has ended but for its hooks."""
         ended = self.life
         self.life = Life(ended.strategies, ended.verdict)
         return ended
@@ -267,7 +267,7 @@ class Cell:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Be the actor's task: one life after another, as the strategies decide."""
+        """Run the actor as its task: one life after another, as the strategies decide."""
         self.task = trio.lowlevel.current_task()
         begins, cause = True, None
         try:
@@ -290,7 +290,7 @@ class Cell:
             await finish(self)
 
     async def _live(self, begins: bool, cause: Exception | None) -> FailureDecision | None:
-        """Live until something fails, which is returned and judged, or until the actor is to stop."""
+        """Live until a failure, returned and judged, or until the actor is to stop."""
         life = self.life
         life.verdict = None
         self.kill_scope = trio.CancelScope()
@@ -313,7 +313,7 @@ class Cell:
         return life.verdict
 
     async def _begin(self, cause: Exception | None) -> bool:
-        """Take on the behaviour that the actor was spawned with; False when it says to stop."""
+        """Take on the behaviour given at the spawn; False when it says to stop."""
         if not await self.life.become(self.behavior, self):
             return False
         if cause is not None:
@@ -393,7 +393,7 @@ class Cell:
             counters.delivered += count
 
     def _opened(self, wrapped: object) -> object:
-        """Return the message of a request or notice; NOTHING for one that is not to be handled."""
+        """Return the message of a request or notice; NOTHING for one not to be handled."""
         if type(wrapped) is not Request:
             return self.open_end(wrapped) if isinstance(wrapped, TerminatedNotice) else wrapped
         message = open_request(self, wrapped)
@@ -414,7 +414,7 @@ class Cell:
         return told
 
     def begin_wait(self) -> None:
-        """Take note that main waits for a message."""
+        """Take note of main's waiting for a message."""
         if self.timers is not None:
             self.timers.rest()
 
@@ -453,7 +453,7 @@ class Cell:
         return NOTHING
 
     async def _follow(self, answer: Behavior[Never], message: object) -> bool:
-        """Do what a handler answered; False when the loop is to end."""
+        """Follow a handler's answer; False when the loop is to end."""
         if answer is SAME:
             return True
         if answer is RESTART:
@@ -481,7 +481,7 @@ class Cell:
         self._cancel_life()
 
     def forget_all(self) -> None:
-        """Let go of everything, because refs keep the cell of an actor that has ended."""
+        """Let go of everything, because refs keep the cell of an ended actor."""
         self.behavior = STOPPED
         self.life = ENDED
         self.control = self.task = self.watchers = self.timers = self.watches = None

@@ -1,7 +1,7 @@
 """Stopping a child and waiting for its end, as a step of a handler.
 
-Owns that wait. The parent takes no message meanwhile, so whoever the child waits for must not be the parent:
-`casty.runtime.messaging.ask` finds such a circle by the `EndWait` that the parent's task sleeps on.
+Owns that wait. The parent takes no message meanwhile, so the child must not wait for the parent:
+`casty.runtime.messaging.ask` finds such a circle by the `EndWait` under the parent's sleeping task.
 """
 
 from __future__ import annotations

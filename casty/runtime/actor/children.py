@@ -1,8 +1,8 @@
-"""The children and tasks below one actor, and the nursery that owns them.
+"""Children and tasks below one actor, and their nursery.
 
-An idle leaf has no family. The first spawn starts a host task beside the actor's own, in the same
-nursery, which opens the nursery of the children: so ``spawn`` stays synchronous, and a child runs
-while the handler that spawned it still waits for something.
+An idle leaf has no family. The first spawn starts a host task beside the actor's own, in the same nursery, to open the
+nursery of the children: so ``spawn`` stays synchronous, and a child runs while its spawner's handler still waits for
+something.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Children:
         self._tasks: dict[int, trio.CancelScope] = {}
         self.children: dict[str, Recipient] = {}
         self.closed = False
-        """Whether the actor is stopping, so that nobody new is taken in."""
+        """Whether the actor is stopping, so nobody new is taken in."""
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Use ``nursery``, and start who was waiting for it."""
+        """Use ``nursery``, and start the children waiting for it."""
         self._nursery = nursery
         for async_fn, args, name in self._pending:
             self.kernel.start(nursery, async_fn, args, name)
@@ -62,7 +62,7 @@ class Children:
         self.kernel.start(home, self._host, (), f"{task.name} (host)")
 
     def add(self, child: Recipient, run: Callable[[], Awaitable[object]]) -> None:
-        """Take a child in and start its task, which is ``run``."""
+        """Take a child in and start ``run``, its task."""
         self.children[child.path] = child
         self._start(run, (), child.path)
 
@@ -78,7 +78,7 @@ class Children:
         self._start(self.run_task, (parent, serial, async_fn, args), name)
 
     def remove(self, path: str) -> None:
-        """Forget a child that has ended."""
+        """Forget an ended child."""
         del self.children[path]
         self._note_end()
 
@@ -113,7 +113,7 @@ class Children:
                 await child.until_ended()
 
     async def wait_childless(self) -> None:
-        """Wait until there is no task, and no child that is not kept."""
+        """Wait until there is no task, and no child apart from kept ones."""
         if not self._is_clear():
             self._childless = trio.Event()
             await self._childless.wait()
@@ -126,7 +126,7 @@ class Children:
     def check_open(self, what: str) -> None:
         """Raise when nobody new can be taken in: the actor is stopping, or the caller in a foreign thread.
 
-        A nursery that SystemExit or its kin has cancelled would never start anybody who is waited for later.
+        A nursery cancelled by SystemExit or its kin would never start anybody, and somebody would wait for it later.
         """
         self.kernel.check_thread(what)
         if self.closed or (self._nursery is not None and self._nursery.cancel_scope.cancel_called):

@@ -1,7 +1,7 @@
-"""One life of an actor: all that a restart replaces, and how it comes from a behaviour.
+"""One life of an actor: everything replaced by a restart, and its making from a behaviour.
 
-Set-ups run, and wrappers leave what they are for with the life. A life is built and dropped as one object; what
-outlasts it (the ref, the mailbox, the watchers, perhaps the children) is the cell's.
+Set-ups run, and wrappers leave their purpose with the life. A life is built and dropped as one object; longer-lived
+parts (the ref, the mailbox, the watchers, perhaps the children) are the cell's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEHAVIOR_DEPTH_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class FailureDecision:
-    """A failure and what follows from it."""
+    """A failure and the decision on it."""
 
     error: Exception
     decision: Decision
@@ -38,11 +38,11 @@ class FailureDecision:
 
 
 class Life:
-    """What an actor has of its behaviour, from the first message of a life to its last hook.
+    """Parts of an actor from its behaviour, from the first message of a life to its last hook.
 
     Parameters:
         strategies: Strategies of the life before, until the behaviour brings some.
-        verdict: The failure that ended that life.
+        verdict: The failure behind the end of the life before.
     """
 
     __slots__ = ("handler", "hooks", "in_hand", "inbox", "interceptors", "main", "request", "strategies", "verdict")
@@ -58,11 +58,11 @@ class Life:
         self.strategies = strategies
         self.interceptors: list[forms.Interceptor] | None = None
         self.in_hand: object = NOTHING
-        """The message that the handler did not finish."""
+        """Message left unfinished by the handler."""
         self.request: Request | None = None
-        """What brought the message in hand, if its sender waits for a reply."""
+        """Request with the message in hand, if its sender waits for a reply."""
         self.verdict = verdict
-        """The failure that ends this life, or ended the one before as long as this one has not begun."""
+        """Failure at the end of this life, or of the one before as long as this one has not begun."""
 
     def __repr__(self) -> str:
         form = "task" if self.main is not None else "none" if self.handler is None else "handler"
@@ -75,11 +75,11 @@ class Life:
 
     @property
     def request_in_hand(self) -> Request | None:
-        """What brought the message in hand, if its sender waits for a reply."""
+        """Request with the message in hand, if its sender waits for a reply."""
         return self.request if self.inbox is None else self.inbox.request
 
     def request_of(self, message: object) -> Request | None:
-        """Return what brought a message that was taken, if its sender waits for a reply."""
+        """Return the request of a taken message, if its sender waits for a reply."""
         request = self.request_in_hand
         if request is not None and request.message is message:
             return request
@@ -88,7 +88,7 @@ class Life:
 
     @property
     def taken(self) -> TakenRequests | None:
-        """The requests that main has taken and not answered; None where there never was one."""
+        """Requests taken by main and not answered; None where there never was one."""
         return None if self.inbox is None else self.inbox.requests
 
     def let_go(self) -> object:

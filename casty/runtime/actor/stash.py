@@ -1,4 +1,4 @@
-"""The stash: messages that an actor has set aside, to take them again later.
+"""Stash: messages set aside by an actor, to take them again later.
 
 Set aside, a message still waits: whatever ends the actor makes a dead letter of it, and a restart puts
 it back in front of the mailbox, where the next life takes it first.
@@ -21,7 +21,7 @@ M = TypeVar("M")
 
 
 class StashBuffer(Generic[M]):
-    """Messages that an actor sets aside while it cannot handle them, oldest first; at most ``capacity``.
+    """Messages set aside while an actor cannot handle them, oldest first; at most ``capacity``.
 
     Made by ``Behaviors.with_stash`` or ``ctx.stash_buffer``; only its actor uses it. It belongs to one
     life: at a restart the messages go back in front of the mailbox, when the actor stops they are dead
@@ -86,12 +86,12 @@ class StashBuffer(Generic[M]):
     def unstash_all(self, behavior: Behavior[M]) -> Behavior[M]: ...
 
     def unstash_all(self, behavior: Behavior[M] = SAME) -> Behavior[M]:
-        """Have every message taken again, in the order of the stash, before all others that wait.
+        """Have every message taken again, in the order of the stash, before all other waiting ones.
 
-        What is stashed from now on stays until the next call.
+        Messages stashed from now on stay until the next call.
 
         Parameters:
-            behavior: What answers them; the default keeps the present behaviour.
+            behavior: Behaviour to answer them; the default keeps the present one.
 
         Returns:
             ``behavior``, for a handler to return: ``return stash.unstash_all(open_behavior)``.
@@ -109,7 +109,7 @@ class StashBuffer(Generic[M]):
 
         Parameters:
             count: Messages to take.
-            behavior: What answers them; the default keeps the present behaviour.
+            behavior: Behaviour to answer them; the default keeps the present one.
 
         Returns:
             ``behavior``, for a handler to return.
@@ -152,5 +152,5 @@ def put_back(cell: ActorPort, messages: list[object]) -> None:
 
 
 def put_back_all(cell: ActorPort) -> None:
-    """Empty every stash of a life that has ended, for the next one."""
+    """Empty every stash of an ended life, for the next one."""
     put_back(cell, cell.mailbox.empty_stashes())

@@ -1,8 +1,8 @@
-"""What follows from an actor's failure: here the strategies are asked, and the answer is made known.
+"""Decisions on an actor's failure: here the strategies are asked, and the answer is made known.
 
-Wherever it comes from (a handler, a setup, a task, an adapter, a hook, a child that escalates), a
-failure is judged once, here: by the actor's strategies, and without any of them it is a stop. It is
-logged with path and traceback and published as `ActorFailed`, whatever follows.
+Wherever it comes from (a handler, a setup, a task, an adapter, a hook, an escalating child), a failure is judged once,
+here: by the actor's strategies, and without any of them it is a stop. It is logged with path and traceback and
+published as `ActorFailed`, whatever follows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def decide_failure(cell: Cell, error: Exception) -> FailureDecision:
 
 
 def restart_by_choice(cell: Cell) -> FailureDecision:
-    """Return what follows when a handler answers ``restart``: no failure, and no part of the budget."""
+    """Return the decision after a handler's answer ``restart``: no failure, and no part of the budget."""
     return FailureDecision(RestartRequested(f"{cell.path} asked for a restart"), Decision(Directive.restart))
 
 
@@ -46,7 +46,7 @@ def fail_late(cell: Cell, error: Exception) -> None:
 
 
 def escalate(cell: Cell) -> None:
-    """Make the failures of an actor that has ended those of its parent, or of the system."""
+    """Make the failures of an ended actor those of its parent, or of the system."""
     parent = cell.home.parent
     for error in cell.escalated or ():
         if parent is None:
@@ -56,7 +56,7 @@ def escalate(cell: Cell) -> None:
 
 
 def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
-    """Tell who asked that the message in hand, and all that a main has taken, get no reply."""
+    """Tell the askers of the message in hand, and of all messages taken by a main: they get no reply."""
     message, taken = payload(cell.life.let_go()), cell.life.taken
     stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
     error = stopped if verdict is None else verdict.error
@@ -67,7 +67,7 @@ def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
 
 
 def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
-    """Log that something of an actor took longer than it may and was cancelled, or got no time at all."""
+    """Log the cancellation of a step of an actor: it took too long, or got no time at all."""
     if is_late:
         logger.error("%s of actor %s was cancelled: the shutdown is over its bound", what, cell.path)
         return

@@ -1,8 +1,8 @@
 """The end of an actor, and the end of one of its lives before a restart.
 
-A life begins when the actor takes on its behaviour and ends with exactly one of two hooks: with
-``pre_restart`` when another life follows, with ``post_stop`` when none does. Both run after the
-children that end with it, innermost hook first, shielded from cancellation and bounded in time.
+A life begins when the actor takes on its behaviour and ends with exactly one of two hooks: with ``pre_restart`` when
+another life follows, with ``post_stop`` when none does. Both run after the children ending with it, innermost hook
+first, shielded from cancellation and bounded in time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ DEAD_LETTERS_AT_ONCE: Final = 256
 
 
 async def end_life(cell: Cell, verdict: FailureDecision) -> Exception | None:
-    """End the life that failed and wait out the pause before the next; return what failed in a hook.
+    """End the failed life and wait out the pause before the next; return a failure in a hook.
 
-    What stays is the ref, the mailbox, who watches the actor and, if that was chosen, its children.
+    The ref, the mailbox, the watchers of the actor and, by choice, its children stay.
     """
     keep_children = verdict.decision.keep_children
     cell.mailbox.parked = False
@@ -86,7 +86,7 @@ async def finish(cell: Cell) -> None:
 
 
 async def _bounded(cell: Cell, hooks: Sequence[Callable[[], Awaitable[None]]]) -> Exception | None:
-    """Run all hooks, in order, for at most ``stop_timeout`` seconds; return what the first failed with.
+    """Run all hooks, in order, for at most ``stop_timeout`` seconds; return the first failure.
 
     Once the shutdown is over its bound, they are cancelled at their first checkpoint. SystemExit and
     its kin are raised, after all hooks had their turn.
@@ -157,7 +157,7 @@ def _make_dead_letters(cell: Cell, messages: list[object]) -> None:
 
 
 def _end(cell: Cell) -> None:
-    """Give the name back and tell everybody who wants to know. Nothing here waits."""
+    """Give the name back and tell everybody in need of the news. Nothing here waits."""
     kernel = cell.kernel
     cell.ended = True
     kernel.counters.actors -= 1

@@ -17,7 +17,7 @@ from casty.runtime.ports import Recipient
 
 
 class Watching:
-    """Block of ``ctx.watching(ref)``, which says whether, and why, the actor has ended.
+    """Block of ``ctx.watching(ref)``; it says whether, and why, the actor has ended.
 
     Parameters:
         scope: Scope to cancel; ``ctx.watching`` makes the block.
@@ -72,14 +72,14 @@ async def watching(kernel: ActorKernel, ref: ActorRef[Never]) -> AsyncGenerator[
 
 
 class Watches:
-    """What one actor watches."""
+    """Watches of one actor."""
 
     __slots__ = ("_refs", "_watcher")
 
     def __init__(self, watcher: ActorPort) -> None:
         self._watcher = watcher
         self._refs: dict[ActorRef[Never], ActorRef[Never]] = {}
-        """The refs that Terminated will name, and those that they were watched by."""
+        """Refs named by Terminated, and those they were watched by."""
 
     def watch(self, ref: ActorRef[Never]) -> None:
         """Have the watcher see Terminated once the actor behind ``ref`` has ended, at once if it has.
@@ -102,7 +102,7 @@ class Watches:
             actor.add_watcher(watcher.uid, watcher)
 
     def unwatch(self, ref: ActorRef[Never]) -> None:
-        """Forget a watch; a Terminated that is on its way does not arrive."""
+        """Forget a watch; a Terminated on its way does not arrive."""
         known = self._watched_as(ref)
         if known is None:
             return
@@ -113,7 +113,7 @@ class Watches:
             actor.remove_watcher(self._watcher.uid)
 
     def awaited(self, terminated: Terminated) -> Terminated | None:
-        """Return what the watcher is told of an end, by the ref that it watched; None if it does not watch any more."""
+        """Return the news of an end for the watcher, by the ref it watched; None if it does not watch any more."""
         given = self._refs.pop(terminated.ref, None)
         if given is None:
             return None
@@ -125,7 +125,7 @@ class Watches:
             self.unwatch(ref)
 
     def _watched_as(self, ref: ActorRef[Never]) -> ActorRef[Never] | None:
-        """Return what the end of a watched actor names; a name or an adapter may lead to nobody, or another, by now."""
+        """Return the ref named by a watched end; a name or an adapter may lead to nobody, or another, by now."""
         if ref in self._refs:
             return ref
         return next((known for known, given in self._refs.items() if given == ref), None)
