@@ -84,6 +84,7 @@ NAMED_ROOMS = (
     "casty/runtime/actor",
     "casty/runtime/messaging",
     "casty/runtime/messaging/queueing",
+    "casty/runtime/system",
     "casty/testing/kit",
     "casty/testing/simulation/invariants",
     "casty/testing/simulation/invariants/failure_detector",

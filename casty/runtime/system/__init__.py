@@ -1,1 +1,1 @@
-"""What all actors of one system share: the kernel, the event stream, shutdown, figures."""
+"""Common part of all actors of one system: the kernel, the event stream, shutdown, figures."""

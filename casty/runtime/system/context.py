@@ -1,4 +1,4 @@
-"""What an actor's code can do besides answering, and how actors come into being."""
+"""Abilities of an actor's code besides answering, and the making of actors."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 CLUSTER_PATH: Final = "/_cluster"
-"""Where the actors of the cluster live: what they say is the cluster's, not that of an actor of the user's."""
+"""Home of the actors of the cluster: their messages are the cluster's, not those of an actor of the user's."""
 
 logger = logging.getLogger("casty.actor")
 cluster_logger = logging.getLogger("casty.cluster")
 
 OWN_MAILBOX = Mailbox()
-"""For casty's own actors: a bound that is meant for the users' must not starve a cluster."""
+"""For casty's own actors: a bound meant for the users' must not starve a cluster."""
 
 NAME_FORBIDDEN = "/?#"
-"""What a name must not contain, because paths and addresses are made of names."""
+"""Characters forbidden in a name, because paths and addresses are made of names."""
 
 
 class ActorLog(logging.LoggerAdapter[logging.Logger]):
@@ -74,7 +74,7 @@ class ActorLog(logging.LoggerAdapter[logging.Logger]):
 class ActorContext(Generic[M]):
     """An actor's view of itself. For use in its own handlers and tasks only.
 
-    Made by casty, which hands it to the actor's code.
+    Made by casty, and handed to the actor's code.
     """
 
     __slots__ = ("_cell", "_log")
@@ -93,7 +93,7 @@ class ActorContext(Generic[M]):
 
     @property
     def system(self) -> ActorSystem:
-        """The system that the actor lives in."""
+        """System of the actor."""
         return cast("ActorSystem", self._cell.kernel.system)
 
     @property
@@ -108,14 +108,14 @@ class ActorContext(Generic[M]):
 
     @property
     def log(self) -> ActorLog:
-        """A logger that names the actor."""
+        """Logger with the name of the actor."""
         if self._log is None:
             self._log = ActorLog(self._cell.path)
         return self._log
 
     @property
     def parent(self) -> ActorRef[Never] | None:
-        """The actor that spawned this one; None at the root."""
+        """Spawner of this actor; None at the root."""
         parent = self._cell.home.parent
         return None if parent is None else parent.ref
 
@@ -129,15 +129,15 @@ class ActorContext(Generic[M]):
         """Start a child and return its ref; it runs as soon as this actor waits for anything.
 
         Parameters:
-            behavior: What the child does.
-            name: Name among its siblings, text without ``/?#`` that does not begin with ``_``.
-            mailbox: Bound of its mailbox; None takes the one that the system's config has for its path.
+            behavior: Behaviour of the child.
+            name: Name among its siblings, text without ``/?#`` and not beginning with ``_``.
+            mailbox: Bound of its mailbox; None takes the one in the system's config for its path.
 
         Returns:
             The child's ref.
 
         Raises:
-            ValueError: The name is bad, or an actor that has not finished stopping has it.
+            ValueError: The name is bad, or an actor yet to finish stopping has it.
             ActorStoppedError: This actor is stopping.
             TypeError: ``behavior`` is no behaviour.
             ConfigError: ``mailbox`` is no `Mailbox`.
@@ -158,14 +158,14 @@ class ActorContext(Generic[M]):
     async def stopped(self, child: ActorRef[Never], *, drain: float = 0.0) -> None:
         """Stop a child and wait until it has ended, with all below it: then its name is free for another one.
 
-        In a handler, the actor takes no message while it waits: what is for the child waits with the rest, and goes
-        to the next child of that name. A request of the ending child to this actor fails at once. What the child
-        does not finish is cut off after ``stop_timeout``, so the wait is bounded unless something shields itself.
+        In a handler, the actor takes no message while it waits: messages for the child wait with the rest, and go to
+        the next child of that name. A request of the ending child to this actor fails at once. Work left unfinished by
+        the child is cut off after ``stop_timeout``, so the wait is bounded unless something shields itself.
 
         Parameters:
-            child: A child of this actor; one that has ended, or was stopped before, is waited for all the same.
-            drain: Seconds in which the child may first handle what waits in its mailbox. At 0 it stops after its
-                message in hand. What is left is dead letters.
+            child: A child of this actor; an ended one, or one stopped before, is waited for all the same.
+            drain: Seconds for the child to first handle the messages waiting in its mailbox. At 0 it stops after its
+                message in hand. The rest becomes dead letters.
 
         Raises:
             ValueError: ``child`` is no child of this actor, or ``drain`` is negative or not finite.
@@ -178,7 +178,7 @@ class ActorContext(Generic[M]):
     def watch(self, ref: ActorRef[Never]) -> None:
         """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
 
-        It comes once, like a message, after all that was told before the end, and names ``ref`` itself.
+        It comes once, like a message, after everything told before the end, and names ``ref`` itself.
 
         Parameters:
             ref: Actor to watch, on another node too where the system is in a cluster. Watching it again changes
@@ -194,13 +194,13 @@ class ActorContext(Generic[M]):
         """Forget a watch: its Terminated does not arrive any more, though it may be on its way.
 
         Parameters:
-            ref: The ref that was watched; one that is not watched changes nothing.
+            ref: The watched ref; one not watched changes nothing.
         """
         if self._cell.watches is not None:
             self._cell.watches.unwatch(ref)
 
     def watching(self, ref: ActorRef[Never]) -> AbstractAsyncContextManager[Watching]:
-        """Watch for the time of a block, ``async with ctx.watching(ref) as block``, which is cancelled on the death.
+        """Watch for the time of a block, ``async with ctx.watching(ref) as block``, cancelled on the death.
 
         After such an end ``block.terminated`` is the Terminated, otherwise None; the actor gets no
         message of it. Cancelled at its first checkpoint when the actor has ended before.
@@ -209,7 +209,7 @@ class ActorContext(Generic[M]):
             ref: Actor to watch, on another node too where the system is in a cluster.
 
         Returns:
-            An async context manager, which yields a `Watching`.
+            An async context manager; it yields a `Watching`.
 
         Raises:
             ValueError: ``ref`` is this actor's own; on entering, also where it cannot be watched.
@@ -221,7 +221,7 @@ class ActorContext(Generic[M]):
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
         """Run an async function beside the handlers: cancelled when the actor stops or is restarted.
 
-        An exception that leaves it is a failure of the actor.
+        An exception out of it is a failure of the actor.
 
         Parameters:
             async_fn: Async function; not a coroutine.
@@ -278,11 +278,11 @@ class ActorContext(Generic[M]):
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
         """Get ``message`` once, in ``delay`` seconds, ahead of the mailbox.
 
-        A timer replaces the one with the same key, which then never arrives. Keys are private to the actor. All
+        A timer replaces the one with the same key; the replaced one never arrives. Keys are private to the actor. All
         timers end with the life of the actor.
 
         Parameters:
-            message: What to get.
+            message: Message to get.
             delay: Seconds, at least 0.
             key: Name of the timer; None makes it a timer of its own.
 
@@ -300,10 +300,10 @@ class ActorContext(Generic[M]):
     ) -> Hashable:
         """Get ``message`` again and again at a fixed rate; otherwise as `schedule_once`.
 
-        An actor that is too slow for its ticks sees one, not all that were due.
+        An actor too slow for its ticks sees one, not all the due ones.
 
         Parameters:
-            message: What to get.
+            message: Message to get.
             interval: Seconds from tick to tick, above 0.
             initial_delay: Seconds until the first tick, at least 0; None is one interval.
             key: Name of the timer; None makes it a timer of its own.
@@ -327,7 +327,7 @@ class ActorContext(Generic[M]):
         A slow actor is given its pause in full; otherwise as `schedule_tick`.
 
         Parameters:
-            message: What to get.
+            message: Message to get.
             delay: Seconds of pause, above 0.
             initial_delay: Seconds until the first message, at least 0; None is one delay.
             key: Name of the timer; None makes it a timer of its own.
@@ -347,7 +347,7 @@ class ActorContext(Generic[M]):
         """Cancel a timer: it does not arrive any more, though it may be due already.
 
         Parameters:
-            key: What starting the timer returned; an unknown key changes nothing.
+            key: Key returned at the start of the timer; an unknown key changes nothing.
         """
         if self._cell.timers is not None:
             self._cell.timers.cancel(key)
@@ -361,22 +361,22 @@ class ActorContext(Generic[M]):
         """Look whether a timer will still arrive.
 
         Parameters:
-            key: What starting the timer returned.
+            key: Key returned at the start of the timer.
 
         Returns:
-            False for one that has arrived, was cancelled, or never was.
+            False for one already arrived, cancelled, or never started.
         """
         return self._cell.timers is not None and self._cell.timers.is_active(key)
 
     def set_receive_timeout(self, seconds: float, message: M) -> None:
-        """Get ``message`` whenever the actor has waited for so long for a message, until that is cancelled.
+        """Get ``message`` whenever the actor has waited for so long for a message, until it is cancelled.
 
-        The wait begins anew after each message and signal that the actor has handled, this one too, so it comes again
-        while nothing else does. Setting it replaces the one before, which then never arrives. A restart cancels it.
+        The wait begins anew after each message and signal handled by the actor, this one too, so it comes again while
+        nothing else does. Setting it replaces the one before; the replaced one never arrives. A restart cancels it.
 
         Parameters:
             seconds: Seconds of quiet, above 0.
-            message: What to get.
+            message: Message to get.
 
         Raises:
             ValueError: ``seconds`` is no finite number above 0.
@@ -385,15 +385,15 @@ class ActorContext(Generic[M]):
         self._cell.own_timers().set_receive_timeout(message, seconds)
 
     def cancel_receive_timeout(self) -> None:
-        """Make sure that the receive time-out does not arrive any more."""
+        """Cancel the receive time-out: it does not arrive any more."""
         if self._cell.timers is not None:
             self._cell.timers.cancel_receive_timeout()
 
     def stash_buffer(self, capacity: int) -> StashBuffer[M]:
-        """Make an empty stash of this actor: what ``Behaviors.with_stash`` gives, for tasks and setups.
+        """Make an empty stash of this actor, as ``Behaviors.with_stash`` gives one, for tasks and setups.
 
         Parameters:
-            capacity: Messages that it holds, at least 1.
+            capacity: Bound of its messages, at least 1.
 
         Returns:
             The stash.
@@ -404,14 +404,14 @@ class ActorContext(Generic[M]):
         return StashBuffer(self._cell, capacity)
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
-        """Make a second ref of this actor, for messages that a function turns into its own.
+        """Make a second ref of this actor, for messages turned into its own by a function.
 
         Make it once, in the setup: it lives as long as the actor.
 
         Parameters:
             fn: Plain function from a message to one of the actor's own. It runs when the message is told and must not
                 wait or look at the actor's state; its exception is a failure of this actor.
-            message_type: Type of what the adapter takes, where the annotation of ``fn`` does not say it.
+            message_type: Type of the adapter's messages, where the annotation of ``fn`` does not say it.
 
         Returns:
             The second ref.
@@ -434,7 +434,7 @@ class ActorContext(Generic[M]):
         """Ask as with ``system.ask``. The actor takes no message while it waits in a handler.
 
         Parameters:
-            ref: Whom to ask, on any node.
+            ref: Actor to ask, on any node.
             factory: Function of the ref for the reply; it returns the request.
             timeout: Seconds to wait for the reply; ``math.inf`` is no limit.
 
@@ -444,21 +444,21 @@ class ActorContext(Generic[M]):
         Raises:
             AskTimeoutError: No reply came within ``timeout``.
             AskFailed: No reply will come; at once where the actor asks itself, or would be the last in a circle of
-                actors that wait for each other.
+                actors waiting for each other.
             TypeError: ``factory`` is the message itself, or ``ref`` no ref.
             ValueError: ``timeout`` is no number.
         """
         return await asking.ask(self._cell.kernel, ref, factory, timeout)
 
     def forward(self, ref: ActorRef[O], message: O) -> None:
-        """Tell ``ref`` the message in hand, with what came with it: the deadline of the one who asks.
+        """Tell ``ref`` the message in hand, along with the asker's deadline.
 
-        The request can still be withdrawn there. A full mailbox that would raise makes a dead letter, and
-        so does what cannot be encoded for another node: whoever passes on has nobody to tell. Another message
-        is told as it is.
+        The request can still be withdrawn there. A full mailbox with the policy to raise makes a dead letter, and so
+        does a message impossible to encode for another node: a forwarder has nobody to tell. Another message is told as
+        it is.
 
         Parameters:
-            ref: Who is to handle it, on any node.
+            ref: Actor to handle it, on any node.
             message: The message in hand.
         """
         forward(self._cell.kernel, ref, message, self._cell.request_of(message))
@@ -467,9 +467,9 @@ class ActorContext(Generic[M]):
         """Answer an ask with an error: the asker gets AskFailed with this text, and this exception as its cause.
 
         Parameters:
-            reply_to: The ref that came with the request.
-            error: What went wrong. Of an exception, the name of the type and the text travel to other nodes; a text
-                is at most 1,024 characters of one.
+            reply_to: The ref in the request.
+            error: The fault. Of an exception, the name of the type and the text travel to other nodes; a text is at
+                most 1,024 characters of one.
         """
         asking.refuse(self._cell.kernel, reply_to, error)
 
@@ -493,7 +493,7 @@ async def _pipe(
 
 
 def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
-    """Start an actor in ``home`` and return its ref; names that begin with ``_`` are internal."""
+    """Start an actor in ``home`` and return its ref; names beginning with ``_`` are internal."""
     kernel = home.kernel
     check_behavior(behavior, "spawn")
     _check_name(name, internal=internal)

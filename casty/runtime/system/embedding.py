@@ -1,7 +1,7 @@
 """The Trio thread of an embedded system: the task that owns the system's block, and the calls from other threads.
 
-Owns how a call crosses into the thread, what becomes of it when the system ends, and whether another system follows
-one that was downed. It does not know which kind of loop the calls come from (`casty.embed`).
+Owns how a call crosses into the thread, its fate when the system ends, and whether another system follows a downed one.
+It does not know the kind of loop behind the calls (`casty.embed`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ logger = logging.getLogger("casty.embed")
 
 REJOIN_PAUSE_MIN: Final = 1.0
 REJOIN_PAUSE_MAX: Final = 30.0
-"""Seconds before a downed node starts again, doubled each time that it does not come back or not stay."""
+"""Seconds before a downed node starts again, doubled each time it does not come back or not stay."""
 STEADY_AFTER: Final = 60.0
 """A run of this length was a good one: the next pause is short again."""
 
 PASSING: Final = (NodeDowned, ClusterTimeoutError, BindError)
-"""Ends of a node that was downed once after which starting again may help."""
+"""Ends of a node downed once after which starting again may help."""
 
 
 @message("casty.embed.HealthState")
@@ -55,20 +55,20 @@ class HealthState(StrEnum):
 @message("casty.embed.Health")
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an embedded system is, for a route that a load balancer or Kubernetes asks."""
+    """Health of an embedded system, for a route asked by a load balancer or Kubernetes."""
 
     state: HealthState
     """Whether the system runs."""
     rejoins: int = 0
     """How often the node has started again."""
     reason: str = ""
-    """Why the system does not run, or cannot tell how it is, and for whom a node waits; empty where it runs and can."""
+    """Why the system does not run, or cannot tell its health, and the nodes it waits for; empty otherwise."""
     is_up: bool = True
-    """Whether the node is up in its own view of the cluster; True for a system that is no node and runs."""
+    """Whether the node is up in its own view of the cluster; True for a running system without a node."""
     up_members: int = 0
-    """How many members are up in that view, the unreachable ones too; 0 for a system that is no node."""
+    """Number of members up in that view, the unreachable ones too; 0 for a system without a node."""
     unreachable_members: int = 0
-    """How many members cannot be reached in that view."""
+    """Number of unreachable members in that view."""
 
     @property
     def is_ready(self) -> bool:
@@ -83,11 +83,11 @@ class Standing(NamedTuple):
     up_members: int = 0
     unreachable_members: int = 0
     waits_for: str = ""
-    """What happened last with each seed, in words, where no seed has let the node in."""
+    """Last news of each seed, in words, where no seed has let the node in."""
 
 
 ALONE: Final = Standing()
-"""Of a system that is no node."""
+"""Of a system without a node."""
 
 
 class Host(Generic[S]):
@@ -121,7 +121,7 @@ class Host(Generic[S]):
         """Whether the block of a system is entered now."""
         self._stopping = trio.Event()
         self.entered: Future[bool] = Future()
-        """Done when the first system's block is entered: True, or False if that failed."""
+        """Done when the first system's block is entered: True, or False if it failed."""
         self.ended: Future[None] = Future()
         """Done when the last system's block is left and every call has ended."""
 
@@ -130,13 +130,13 @@ class Host(Generic[S]):
 
     @property
     def system(self) -> S:
-        """The latest system that was entered."""
+        """Latest entered system."""
         assert self._system is not None, "an embedded system is handed out when it is entered"
         return self._system
 
     @property
     def _joins_again(self) -> bool:
-        """Whether the node was downed, and a system follows the one that has ended."""
+        """Whether the node was downed, and a system follows the ended one."""
         was_downed = self._downed is not None or isinstance(self._failure, NodeDowned)
         is_passing = self._follow is not None and was_downed and isinstance(self._failure, PASSING)
         return is_passing and not self._stopping.is_set() and not self.ended.done()
@@ -173,7 +173,7 @@ class Host(Generic[S]):
             self.ended.set_result(None)
 
     async def _live(self) -> None:
-        """Run one system until the end of its block, with a nursery for the calls; keep what the block raised."""
+        """Run one system until the end of its block, with a nursery for the calls; keep the exceptions of the block."""
         self._block = trio.CancelScope()
         async with trio.open_nursery() as calls:
             try:
@@ -205,7 +205,7 @@ class Host(Generic[S]):
             await self._stopping.wait()
 
     def _report_end(self, next_step: str) -> None:
-        """Log that the system has ended by itself, why, and what kept its loop busy before."""
+        """Log the end of a system by itself, the reason, and the last occupation of its loop before."""
         failure, seen = self._failure, "nothing is known of its loop"
         if self._system is not None:
             seen = kernel_of(self._system).watchdog.last_seen()
@@ -339,7 +339,7 @@ class Host(Generic[S]):
         return error
 
     def raise_outcome(self, body: BaseException | None) -> None:
-        """Raise what the body and the system's block raised, if anything; none of the two is lost."""
+        """Raise the exceptions of the body and the system's block, if any; none of the two is lost."""
         failure = self._failure
         if failure is None or body is failure:
             if body is not None:
@@ -354,13 +354,13 @@ class Host(Generic[S]):
 
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Return what of an error belongs to Trio's cancel scopes, and what to the caller."""
+    """Return the parts of an error for Trio's cancel scopes, and for the caller."""
     if isinstance(error, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)
     return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
 
 
 def _says_stopped(error: BaseException) -> bool:
-    """Whether an error of a call says no more than that the system, or the asked actor, has stopped."""
+    """Whether an error of a call says no more than the stop of the system, or of the asked actor."""
     reason = error.__cause__ if isinstance(error, AskFailed) else error
     return isinstance(reason, ActorStoppedError)

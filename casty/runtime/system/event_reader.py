@@ -16,13 +16,13 @@ from casty.runtime.system.kernel import Kernel
 E = TypeVar("E")
 
 EVENTS_BUFFERED_MAX = 1_024
-"""Events that wait for a reader of ``system.events()`` before new ones are dropped and counted."""
+"""Events waiting for a reader of ``system.events()`` before new ones are dropped and counted."""
 
 
 class Events(Generic[E]):
     """The events of some types as they happen: ``async with system.events(T) as events``.
 
-    ``dropped`` counts events that came while the buffer was full. The iteration ends with the system.
+    ``dropped`` counts events arriving while the buffer was full. The iteration ends with the system.
     """
 
     def __init__(self, kernel: Kernel, event_types: tuple[type[E], ...], capacity: int) -> None:
@@ -79,7 +79,7 @@ class Events(Generic[E]):
 
 
 def _union_of(event_types: tuple[type[E], ...]) -> type[E]:
-    """Return what an event of any of these types is an instance of."""
+    """Return the common type of events of any of these types."""
     if not event_types:
         raise TypeError("events needs a class of events, such as DeadLetter, got none")
     for event_type in event_types:

@@ -1,7 +1,7 @@
-"""The event stream: who wants to be told which events.
+"""Event stream: subscriptions to events, and their publication.
 
-Its ref, ``/_event_stream``, works at once and in the caller's task: what is published after a
-subscription was told reaches the subscriber, and an idle stream costs nothing.
+Its ref, ``/_event_stream``, works at once and in the caller's task: events published after a subscription was told
+reach the subscriber, and an idle stream costs nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class EventStream:
         self._handlers: dict[type[object], dict[ActorRef[Never], None]] = {}
         self._receivers: dict[type[object], tuple[ActorRef[Never], ...]] = {}
         self.publishing = False
-        """Whether an event is being handed out: a dead letter of that is counted, not published."""
+        """Whether an event is being handed out: a dead letter of it is counted, not published."""
 
     def handle(self, command: EventStreamCmd) -> None:
         """Take a command at once."""
@@ -52,11 +52,11 @@ class EventStream:
         return bool(self._handlers) and bool(self._receivers_of(event_type))
 
     def subscriptions(self) -> dict[type[object], tuple[ActorRef[Never], ...]]:
-        """Return who subscribed to which type, in order of subscription."""
+        """Return the subscribers of each type, in order of subscription."""
         return {event_type: tuple(handlers) for event_type, handlers in self._handlers.items()}
 
     def publish(self, event: object) -> None:
-        """Tell everybody who subscribed, in order of subscription; never raises."""
+        """Tell all subscribers, in order of subscription; never raises."""
         if not self._handlers:
             return
         outer, self.publishing = self.publishing, True
@@ -70,7 +70,7 @@ class EventStream:
             self.publishing = outer
 
     def forget(self, handler: ActorRef[Never]) -> None:
-        """End every subscription of an actor that has stopped."""
+        """End every subscription of a stopped actor."""
         if self._handlers:
             for event_type in [kind for kind, handlers in self._handlers.items() if handler in handlers]:
                 self._remove(event_type, handler)

@@ -1,4 +1,4 @@
-"""What all actors of one system share: names, counters, the timer queue, the event stream, the hooks."""
+"""Common part of all actors of one system: names, counters, the timer queue, the event stream, the hooks."""
 
 from __future__ import annotations
 
@@ -63,23 +63,24 @@ LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     NOT_SENT: ActorStoppedError,
     NOT_ENCODABLE: EncodeError,
 }
-"""What an asker is told about a request that became a dead letter, by the reason. What was written to a link that
-broke is no dead letter: nobody knows what arrived. Those asks end when the node is removed, or time out."""
+"""Error for the asker of a request that became a dead letter, by the reason. A message written to a broken link is no
+dead letter: nobody knows if it arrived. Those asks end when the node is removed, or time out.
+"""
 
 NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE})
-"""Reasons for which a request has not left this node."""
+"""Reasons by which a request has not left this node."""
 
 RELAYED_MAX: Final = 4_096
-"""Requests of other nodes of which is remembered where they were handed on to: the latest."""
+"""Requests of other nodes with a remembered hand-over: the latest."""
 
 
 class Relayed(NamedTuple):
-    """A request of another node that an actor here has handed on."""
+    """Request of another node, handed on by an actor here."""
 
     far: tuple[FarRef, ...]
     """Where it went."""
     asker: UniqueAddress
-    """The node that asked, which alone can withdraw it."""
+    """Asking node; it alone can withdraw the request."""
     reply_to: ActorRef[Never] | None
     """Where its reply goes."""
 
@@ -89,19 +90,19 @@ inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_in
 
 
 class Kernel:
-    """The inside of an `ActorSystem`. Made inside of Trio, in the thread that it stays in."""
+    """Inside of an `ActorSystem`. Made inside of Trio, in the thread it stays in."""
 
     def __init__(
         self, system: object, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
     ) -> None:
         self.roots = Children(self, None)
         self.hooks = KernelHooks()
-        """What the cluster puts here."""
+        """Hooks of the cluster."""
         self.shutdown = Shutdown(self)
         self.closing: list[Hook] = []
-        """What has to happen between the end of the users' actors and that of casty's own."""
+        """Steps between the end of the users' actors and that of casty's own."""
         self.on_escalation: Callable[[Exception], None] = on_escalation
-        """Called with what an actor at the root escalates."""
+        """Called with a failure escalated by an actor at the root."""
         self.rng: Rng = random.Random(config.seed)
         self.tokens = Tokens(config.seed)
         self.system = system
@@ -117,21 +118,21 @@ class Kernel:
         self.asks: dict[int, AskRef[Never]] = {}
         self.wheel: AskWheel[AskRef[Never]] = AskWheel(self.timer_queue, self.asks)
         self.requests: dict[UniqueAddress, AskerRequests] = {}
-        """The requests of asks on other nodes that wait for actors here: by node, and by the numbers of those asks."""
+        """Requests of asks on other nodes waiting for actors here: by node, and by the numbers of those asks."""
         self._askers_gone: dict[UniqueAddress, None] = {}
         """Nodes without a link whose requests still wait."""
         self._relayed: OrderedDict[int, Relayed] = OrderedDict()
         self.event_stream = EventStream()
         self.scheduler = Scheduler(self.timer_queue)
         self.targets: dict[str, OwnRef[Never]] = {}
-        """Everything with a path that messages can be told to, asks excepted."""
+        """All targets of messages by path, asks excepted."""
         self.readers: dict[int, Callable[[], None]] = {}
         self.closed = False
         self.watchdog = Watchdog(self)
-        """What it saw is told when the system has ended."""
+        """Its sightings are told when the system has ended."""
         self.counters = Counters()
         self._arriving: tuple[object, int] | None = None
-        """The message that is being handed over, with its bytes, where it is of who is no member."""
+        """Message being handed over, with its bytes, where it is of a non-member."""
         self._serial = 0
         self.event_stream_ref = self._well_known("/_event_stream", self.event_stream.handle)
         self.scheduler_ref = self._well_known_scheduler("/_scheduler", self.scheduler.handle)
@@ -147,11 +148,11 @@ class Kernel:
         return ref
 
     def is_cut_off(self, actor: Recipient) -> bool:
-        """Whether the time of an actor is over, so that its clean-up gets none."""
+        """Whether the time of an actor is over, so its clean-up gets none."""
         return self.shutdown.is_cut_off(actor)
 
     def check_thread(self, what: str) -> None:
-        """Raise RuntimeError when a foreign thread does what only the loop's own thread may do."""
+        """Raise RuntimeError when a foreign thread does something reserved to the loop's own thread."""
         if get_ident() != self.thread:
             raise RuntimeError(
                 f"{what} in a foreign thread, expected the thread that runs the actor system; go through casty.embed "
@@ -163,7 +164,7 @@ class Kernel:
         return self.tokens.take()
 
     def next_serial(self) -> int:
-        """Return a number that nothing else in this system has, for what is never named outside of it."""
+        """Return a number unique in this system, for objects never named outside of it."""
         self._serial += 1
         return self._serial
 
@@ -174,7 +175,7 @@ class Kernel:
         self.context.run(nursery.start_soon, async_fn, *args, name=name)
 
     def target(self, path: str, uid: int) -> OwnRef[Never] | None:
-        """Return who has the path, if it is the one with ``uid``; 0 is any, except for the slot of an ask."""
+        """Return the holder of the path, if it is the one with ``uid``; 0 is any, except for the slot of an ask."""
         if path.startswith(ASK_PREFIX):
             serial = serial_of(path)
             slot = None if serial is None else self.asks.get(serial)
@@ -196,9 +197,9 @@ class Kernel:
         *,
         shown: MessageSummary | None = None,
     ) -> None:
-        """Count a message that nobody will handle, publish it or what is shown of it, and refuse the asks in it.
+        """Count a message that nobody will handle, publish it or its summary, and refuse the asks in it.
 
-        Subscribers get no message of who is no member: one that is slow would keep what is charged to nobody.
+        Subscribers get no message of a non-member: a slow one would keep memory charged to nobody.
         """
         failure: AskFailure = "lost"
         if isinstance(message, Request):
@@ -220,28 +221,28 @@ class Kernel:
             refuse_asks(self, message, error(f"{whom} did not get the request: {said}"), failure)
 
     def begin_arrival(self, message: object, size: int) -> None:
-        """Show a message by its bytes alone if it is a dead letter now: it is of who is no member."""
+        """Show a message by its bytes alone if it is a dead letter now: it is of a non-member."""
         self._arriving = message, size
 
     def end_arrival(self) -> None:
-        """Take note that it was handed over."""
+        """Take note of the end of its hand-over."""
         self._arriving = None
 
     def summary_of(self, message: object, asker: UniqueAddress | None) -> MessageSummary | None:
-        """Return what a dead letter shows of a request; None for the message itself, as its asker is a member."""
+        """Return a dead letter's view of a request; None for the message itself, as its asker is a member."""
         is_strange = asker is not None and self.hooks.is_stranger(asker)
         return MessageSummary(type(message).__name__, 0) if is_strange else None
 
     def note_relayed(
         self, ask: int, far: tuple[FarRef, ...], asker: UniqueAddress, reply_to: ActorRef[Never] | None
     ) -> None:
-        """Remember for some time where a request of another node went that an actor here has handed on."""
+        """Remember for some time the receivers of another node's request handed on by an actor here."""
         self._relayed[ask] = Relayed(far, asker, reply_to)
         if len(self._relayed) > RELAYED_MAX:
             self._relayed.popitem(last=False)
 
     def fail_relayed(self, is_lost: Callable[[FarRef], bool], error: AskFailed) -> None:
-        """Refuse those asks of other nodes whose requests were handed on to nobody but who is lost."""
+        """Refuse those asks of other nodes with requests handed on to lost actors alone."""
         for ask, (far, _, reply_to) in list(self._relayed.items()):
             if reply_to is not None and all(map(is_lost, far)):
                 del self._relayed[ask]
@@ -264,7 +265,7 @@ class Kernel:
             self.requests.pop(gone, None)
 
     def withdraw(self, asker: UniqueAddress, ask: int) -> None:
-        """Do not start the request of an ask that came from a node, if it waits here or where it was handed on to."""
+        """Do not start the request of a node's ask, if it waits here or where it was handed on to."""
         listed, relayed = self.requests.get(asker), self._relayed.get(ask)
         waiting = None if listed is None else listed.get(ask)
         if waiting is not None:
@@ -275,7 +276,7 @@ class Kernel:
                 ref.withdraw(ask)
 
     def terminated(self, watcher: ActorRef[Never], ref: ActorRef[Never], cause: BaseException | None = None) -> None:
-        """Tell a local watcher that the watched actor ``ref`` of another node has ended."""
+        """Tell a local watcher the end of the watched actor ``ref`` of another node."""
         told = Terminated(ref, cause)
         if isinstance(watcher, InlineRef):
             cast("InlineRef[Terminated]", watcher).tell(told)
@@ -283,12 +284,12 @@ class Kernel:
             cell.signal(told)
 
     def close(self) -> None:
-        """End the iterations of ``system.events()`` and the asks, those that begin later too."""
+        """End the iterations of ``system.events()`` and the asks, those begun later too."""
         self.closed = True
         for close in list(self.readers.values()):
             close()
         self.readers.clear()
-        # Tasks outside of the system may ask through it, and nobody is left who would end their wait.
+        # Tasks outside of the system may ask through it, and nobody is left to end their wait.
         for slot in list(self.asks.values()):
             slot.refuse(AskFailed(f"no reply in time: the system {self.name!r} has ended", "system_ended"))
 

@@ -1,7 +1,7 @@
 """Figures for whoever watches a system from outside: counters and gauges, collected when they are asked for.
 
-Nothing is pushed and nothing is measured in advance: `casty.ActorSystem.collect` reads what the
-system counts anyway, so a system that nobody watches pays nothing.
+Nothing is pushed and nothing is measured in advance: `casty.ActorSystem.collect` reads the counters kept by the system
+anyway, so an unwatched system pays nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from casty.schema.names import message
 @message("casty.Metric")
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a figure is: its name, what it says, and the names of its labels, if it has any.
+    """Description of a figure: its name, its meaning, and the names of its labels, if it has any.
 
     >>> Metric("dead_letters", "Messages that nobody handled.", ("reason",)).labels
     ('reason',)
@@ -25,13 +25,13 @@ class Metric:
     name: str
     """In lower case with underscores, without a prefix for the library and without a suffix for its kind."""
     help: str
-    """What the figure says, in one sentence."""
+    """Meaning of the figure, in one sentence."""
     labels: tuple[str, ...] = ()
     """Names of the labels; a value for each comes with every figure."""
 
 
 class Metrics(Protocol):
-    """Takes figures: what an exporter for a monitoring system implements.
+    """Taker of figures, as implemented by an exporter for a monitoring system.
 
     >>> class Printed:
     ...     def counter(self, metric: Metric, value: float, *labels: str) -> None:
@@ -45,10 +45,10 @@ class Metrics(Protocol):
     """
 
     def counter(self, metric: Metric, value: float, *labels: str) -> None:
-        """Take a total since the start, which only grows.
+        """Take a total since the start; it only grows.
 
         Parameters:
-            metric: What the figure is.
+            metric: Description of the figure.
             value: The total.
             *labels: A value for each name in ``metric.labels``.
         """
@@ -58,7 +58,7 @@ class Metrics(Protocol):
         """Take a value as it is now.
 
         Parameters:
-            metric: What the figure is.
+            metric: Description of the figure.
             value: The value.
             *labels: A value for each name in ``metric.labels``.
         """
@@ -92,7 +92,7 @@ SYSTEM_METRICS: Final = (
     RESTARTS,
     TIMERS,
 )
-"""All that a system has without a cluster."""
+"""All figures of a system without a cluster."""
 
 
 def collect_system(statistics: SystemStatistics, metrics: Metrics) -> None:

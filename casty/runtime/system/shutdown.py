@@ -1,8 +1,8 @@
 """The end of a system, in phases: users' hooks first, then the phase's own work, each with a bound.
 
-It runs once, in the system's guardian, whatever asked for it. What exceeds its bound is named in the
-log and cancelled, and the next phase has its full time again: a node with a stuck actor still leaves
-its cluster gracefully. The bound holds for the whole tree: once it is over, no clean-up gets time any more.
+It runs once, in the system's guardian, whatever asked for it. A step over its bound is named in the log and cancelled,
+and the next phase has its full time again: a node with a stuck actor still leaves its cluster gracefully. The bound
+holds for the whole tree: once it is over, no clean-up gets time any more.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from casty.runtime.ports import Recipient
 from casty.schema.names import message
 
 NAMED_MAX = 20
-"""Actors that one line of the log names."""
+"""Actors named by one line of the log."""
 
 HOOKS_MAX = 1_024
-"""Hooks of one system: more come from code that registers one for each message."""
+"""Hooks of one system: more come from code registering one for each message."""
 
 logger = logging.getLogger("casty.runtime")
 
 
 @message("casty.ShutdownPhase")
 class ShutdownPhase(Enum):
-    """What a system does when it ends, in this order; the hooks of a phase run before its own work."""
+    """Phases of the end of a system, in this order; the hooks of a phase run before its own work."""
 
     stop_actors = "stop_actors"
     """The users' actors are stopped. Its hooks find everything running: refuse new work here."""
@@ -56,7 +56,7 @@ class EndingKernel(ActorKernel, Protocol):
 
     @property
     def closing(self) -> list[Hook]:
-        """What has to happen between the end of the users' actors and that of casty's own."""
+        """Steps between the end of the users' actors and that of casty's own."""
         ...
 
 
@@ -98,12 +98,12 @@ class Shutdown:
                 await self._wait_killed(phase)
 
     def is_cut_off(self, cell: Recipient) -> bool:
-        """Whether the time of an actor is over, so that its clean-up gets none."""
+        """Whether the time of an actor is over, so its clean-up gets none."""
         phase = self._cut_off
         return phase is not None and (phase is ShutdownPhase.stop_system or not cell.is_internal)
 
     def hurry(self) -> None:
-        """Have no more patience: cancel what runs, kill every actor, and run no hook any more."""
+        """Have no more patience: cancel the running steps, kill every actor, and run no hook any more."""
         self._hurries = True
         self._cut_off = ShutdownPhase.stop_system
         for cell in self._cells(ShutdownPhase.stop_system):
@@ -174,7 +174,7 @@ class Shutdown:
             await self._work(phase)
 
     def _cells(self, phase: ShutdownPhase) -> list[Recipient]:
-        """Return the actors that have to end in a phase."""
+        """Return the actors to end in a phase."""
         found: dict[str, Recipient] = {}
         for ref in list(self._kernel.targets.values()):
             cell = ref.owner()

@@ -1,4 +1,4 @@
-"""What a system counts, and how the counters balance."""
+"""Counters of a system, and their balance."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from casty.schema.names import message
 class SystemStatistics:
     """Counters of one system; totals count from its start.
 
-    While no actor runs, every message that was told to an actor is in exactly one of them: delivered
-    (less the signals), a dead letter, rejected, or in a mailbox. An actor in the midst of a batch of at
-    most 64 messages adds them at its end.
+    While no actor runs, every message told to an actor is in exactly one of them: delivered (less the signals), a dead
+    letter, rejected, or in a mailbox. An actor in the midst of a batch of at most 64 messages adds them at its end.
     """
 
     actors: int
-    """Actors that are alive, those of the library included."""
+    """Living actors, those of the library included."""
     messages_delivered: int
-    """Messages and signals that were handed to handlers and inboxes, in total."""
+    """Messages and signals handed to handlers and inboxes, in total."""
     dead_letters: dict[str, int]
     """Dead letters by reason, in total. The reasons are a fixed set, whatever peers do."""
     asks_pending: int
-    """Asks that wait for their reply."""
+    """Asks waiting for their reply."""
     timers: int
-    """Deadlines that are kept: timers, schedules, buckets of asks, bounds of stops."""
+    """Deadlines kept: timers, schedules, buckets of asks, bounds of stops."""
     signals_delivered: int
     """How many of those delivered were signals: timers, and the ends of watched actors."""
     messages_rejected: int
-    """Messages that were refused with MailboxFull, in total."""
+    """Messages refused with MailboxFull, in total."""
     asks: int
-    """Asks that were begun, in total."""
+    """Asks begun, in total."""
     asks_timed_out: int
     """How many of those got no reply in time, in total."""
     restarts: int

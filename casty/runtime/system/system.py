@@ -1,4 +1,4 @@
-"""An actor system: the block of an ``async with`` that owns every actor in it."""
+"""Actor system: the block of an ``async with`` that owns every actor in it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ logger = logging.getLogger("casty.runtime")
 
 
 class ActorSystem:
-    """Actors and everything that belongs to them, for the time of an ``async with`` block.
+    """Actors and everything belonging to them, for the time of an ``async with`` block.
 
-    Leaving the block, however that happens, stops every actor, timer and task, in the order and within
-    the bounds of `ShutdownPhase`. A lone exception of the block leaves it as it is. What actors escalate
-    beyond the root ends the block, and leaves it as an exception group that keeps every cause.
+    Leaving the block, by any way, stops every actor, timer and task, in the order and within the bounds of
+    `ShutdownPhase`. A lone exception of the block leaves it as it is. Failures escalated by actors beyond the root end
+    the block, and leave it as an exception group with every cause.
 
     >>> async with ActorSystem("shop") as system:
     ...     system.lookup("/nobody") is None
@@ -85,7 +85,7 @@ class ActorSystem:
     # The block
 
     if not TYPE_CHECKING:
-        # Checkers refuse `with` by themselves; Python's own words do not say what to write.
+        # Checkers refuse `with` by themselves; Python's own words do not say the right form.
         def __enter__(self):
             raise TypeError(f"write `async with`: {type(self).__name__} starts and ends tasks, which takes time")
 
@@ -130,7 +130,7 @@ class ActorSystem:
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncGenerator[None]:
-        """The time in which actors can live. Subclasses wrap it to add what has to live as long."""
+        """Time for actors to live in. Subclasses wrap it to add parts with a life as long."""
         self._kernel_or_none = kernel = Kernel(self, self.name, self.config, self._escalated_to_root)
         async with trio.open_nursery() as nursery:
             kernel.start(nursery, self._guard, (kernel,), f"{self.name} (guardian)")
@@ -174,15 +174,15 @@ class ActorSystem:
         """Start an actor at ``/name`` and return its ref; it runs as soon as the caller waits.
 
         Parameters:
-            behavior: What the actor does.
-            name: Name among the actors at the root, text without ``/?#`` that does not begin with ``_``.
-            mailbox: Bound of its mailbox; None takes the one that ``config`` has for its path.
+            behavior: Behaviour of the actor.
+            name: Name among the actors at the root, text without ``/?#`` and not beginning with ``_``.
+            mailbox: Bound of its mailbox; None takes the one in ``config`` for its path.
 
         Returns:
             The actor's ref.
 
         Raises:
-            ValueError: The name is bad, or an actor that has not finished stopping has it.
+            ValueError: The name is bad, or an actor yet to finish stopping has it.
             ActorStoppedError: The system is stopping.
             TypeError: ``behavior`` is no behaviour.
             ConfigError: ``mailbox`` is no `Mailbox`.
@@ -191,7 +191,7 @@ class ActorSystem:
         return spawn(self._kernel.roots, behavior, name, mailbox, internal=False)
 
     def lookup(self, path: str) -> ActorRef[Never] | None:
-        """Find the actor that has a path now.
+        """Find the present actor at a path.
 
         Parameters:
             path: Path of an actor of this system, such as ``/shop/cart-1``.
@@ -252,14 +252,14 @@ class ActorSystem:
     ) -> None:
         """Run an async function once in a phase of the shutdown, before the phase's own work.
 
-        The hooks of a phase run at the same time, for at most ``config.stop_timeout`` seconds; what hangs is named
-        and cancelled, what fails is logged.
+        The hooks of a phase run at the same time, for at most ``config.stop_timeout`` seconds; a hanging one is named
+        and cancelled, a failing one is logged.
 
         Parameters:
             phase: When to run it.
             async_fn: Async function; not a coroutine.
             *args: Its positional arguments.
-            name: What the log calls it; None takes the function's name.
+            name: Name of the hook in the log; None takes the function's name.
 
         Raises:
             ActorStoppedError: The shutdown has begun.
@@ -287,24 +287,24 @@ class ActorSystem:
     def ask(
         self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
     ) -> Coroutine[Any, Any, R]:
-        """Tell ``ref`` the message that ``factory`` makes of a reply ref, and wait for the reply.
+        """Tell ``ref`` the message made by ``factory`` of a reply ref, and wait for the reply.
 
-        On the way to another node the request waits for room within the time-out, as ``send`` does; cancelled, or
-        late, while it waits, nothing was sent. A reply that comes too late is a dead letter.
+        On the way to another node the request waits for room within the time-out, as ``send`` does; cancelled, or late,
+        while it waits, nothing was sent. A late reply is a dead letter.
 
         Parameters:
-            ref: Whom to ask, on any node.
+            ref: Actor to ask, on any node.
             factory: Function of the ref for the reply; it returns the request, such as ``lambda reply_to: Get("k",
                 reply_to)``.
-            timeout: Seconds to wait for the reply; ``math.inf`` is no limit. 0 or less, as what is left of a deadline
-                can be, raises AskTimeoutError without asking.
+            timeout: Seconds to wait for the reply; ``math.inf`` is no limit. 0 or less, as the rest of a deadline can
+                be, raises AskTimeoutError without asking.
 
         Returns:
             The reply. For a lambda, annotate the variable: ``count: Count = await system.ask(...)``.
 
         Raises:
             AskTimeoutError: No reply came within ``timeout``. The request may have been handled, unless the message
-                says that it was not sent.
+                says it was not sent.
             AskFailed: No reply will come: the handler failed with the request in hand or answered with an error, the
                 request became a dead letter, or this system has ended.
             TypeError: ``factory`` is the message itself, or ``ref`` no ref.
@@ -319,7 +319,7 @@ class ActorSystem:
         """Ask as with `ask`, and take the silence of the other for an answer.
 
         Parameters:
-            ref: Whom to ask, on any node.
+            ref: Actor to ask, on any node.
             factory: Function of the ref for the reply; it returns the request.
             timeout: Seconds to wait for the reply; ``math.inf`` is no limit.
 
@@ -337,7 +337,7 @@ class ActorSystem:
             return None
 
     def tell_threadsafe(self, ref: ActorRef[M], message: M) -> None:
-        """Tell from any thread. What cannot be told once it is the loop's turn is a dead letter, or is logged.
+        """Tell from any thread. A message refused at the loop's turn is a dead letter, or is logged.
 
         Parameters:
             ref: An actor, on any node.
@@ -357,12 +357,12 @@ class ActorSystem:
 
     @property
     def event_stream(self) -> ActorRef[EventStreamCmd]:
-        """The ref that takes EventStreamSubscribe, EventStreamUnsubscribe and Publish."""
+        """Ref for EventStreamSubscribe, EventStreamUnsubscribe and Publish."""
         return self._kernel.event_stream_ref
 
     @property
     def scheduler(self) -> ActorRef[SchedulerCmd]:
-        """The ref that takes ScheduleOnce, ScheduleTick and CancelSchedule."""
+        """Ref for ScheduleOnce, ScheduleTick and CancelSchedule."""
         return self._kernel.scheduler_ref
 
     @overload
@@ -382,7 +382,7 @@ class ActorSystem:
     ) -> Events[E | E2 | E3 | E4]: ...
 
     def events(self, *event_types: type[Any], capacity: int = EVENTS_BUFFERED_MAX) -> Events[Any]:
-        """Return the events of some types, in the order in which they happen, for code outside of actors.
+        """Return the events of some types, in their order, for code outside of actors.
 
         Enter it, then iterate over it. Type checkers take up to four types; a base class stands for all of its
         subclasses, and ``object`` for every event.
@@ -396,13 +396,13 @@ class ActorSystem:
 
         Parameters:
             *event_types: Classes of events, at least one.
-            capacity: Events that wait for the reader, at least 1; further ones are dropped and counted.
+            capacity: Events waiting for the reader, at least 1; further ones are dropped and counted.
 
         Returns:
-            An async context manager, which is its own async iterator.
+            An async context manager, and its own async iterator.
 
         Raises:
-            TypeError: No type was given, or what was given is no class.
+            TypeError: No type was given, or an argument is no class.
             ValueError: ``capacity`` is below 1.
         """
         return Events(self._kernel, event_types, capacity)
@@ -416,7 +416,7 @@ class ActorSystem:
         return self._kernel.statistics()
 
     def collect(self, metrics: Metrics) -> None:
-        """Hand over counters and gauges as they are now; in the thread of the loop, of a system that was entered.
+        """Hand over counters and gauges as they are now; in the thread of the loop, of an entered system.
 
         Nothing is counted for this alone on the way of a message, so it costs nothing while nobody calls it.
 
@@ -450,7 +450,7 @@ class ActorSystem:
         self._end_block()
 
     def _with_escalated(self, others: list[BaseException]) -> BaseException:
-        """Return the group of what actors escalated and what else went wrong: also of one, as a nursery does."""
+        """Return the group of the escalated failures of actors and the other errors: also of one, as a nursery does."""
         return BaseExceptionGroup(f"actors of {self.name} escalated their failures", [*self._escalated, *others])
 
     def _end_block(self) -> None:
@@ -478,7 +478,7 @@ def fail_system(system: ActorSystem, error: BaseException) -> None:
 
 
 def escalated_by(system: ActorSystem) -> tuple[Exception, ...]:
-    """Return what actors have escalated beyond the root of a system, for the layers above the runtime."""
+    """Return the failures escalated beyond the root of a system, for the layers above the runtime."""
     return tuple(system._escalated)  # pyright: ignore[reportPrivateUsage]  # as above
 
 
@@ -495,7 +495,7 @@ def spawn_system_actor(system: ActorSystem, behavior: Behavior[M], name: str) ->
 def _unwrapped(group: BaseExceptionGroup[BaseException], body: BaseException | None) -> BaseException:
     """Return the body's exception if there is no other, the lone one inside of groups of one, or the group.
 
-    Trio copies groups on their way through a nursery, so the body's is known by what is in it.
+    Trio copies groups on their way through a nursery, so the body's is known by its content.
     """
     leaves = _leaves(group)
     if body is not None and list(map(id, leaves)) == list(map(id, _leaves(body))):

@@ -1,4 +1,4 @@
-"""The timers of an actor under one name: what ``Behaviors.with_timers`` hands to its factory."""
+"""Timers of an actor under one name, as handed by ``Behaviors.with_timers`` to its factory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ M = TypeVar("M")
 
 
 class TimerScheduler(Generic[M]):
-    """Starts and cancels the timers of one actor, which are messages to itself, later.
+    """Starter and canceller of the timers of one actor: messages to itself, later.
 
-    They come ahead of the mailbox. A timer replaces the one with the same key; one that was cancelled or
-    replaced never arrives, though it may be due already. Without a key, each is a timer of its own. All
-    end with the life of the actor. They are those of the context: ``ctx.schedule_once`` and the rest.
-    Made by ``Behaviors.with_timers``.
+    They come ahead of the mailbox. A timer replaces the one with the same key; a cancelled or replaced one never
+    arrives, though it may be due already. Without a key, each is a timer of its own. All end with the life of the
+    actor. They are those of the context: ``ctx.schedule_once`` and the rest. Made by ``Behaviors.with_timers``.
     """
 
     __slots__ = ("_ctx",)
@@ -32,7 +31,7 @@ class TimerScheduler(Generic[M]):
         """Get ``message`` once, in ``delay`` seconds.
 
         Parameters:
-            message: What to get.
+            message: Message to get.
             delay: Seconds, at least 0.
             key: Name of the timer; None makes it a timer of its own.
 
@@ -47,10 +46,10 @@ class TimerScheduler(Generic[M]):
     def start_timer_at_fixed_rate(
         self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
     ) -> Hashable:
-        """Get ``message`` again and again at a fixed rate; a slow actor sees one, not all that were due.
+        """Get ``message`` again and again at a fixed rate; a slow actor sees one, not all the due ones.
 
         Parameters:
-            message: What to get.
+            message: Message to get.
             interval: Seconds from message to message, above 0.
             initial_delay: Seconds until the first message, at least 0; None is one interval.
             key: Name of the timer; None makes it a timer of its own.
@@ -69,7 +68,7 @@ class TimerScheduler(Generic[M]):
         """Get ``message`` again and again, each time a delay after the actor took the one before.
 
         Parameters:
-            message: What to get.
+            message: Message to get.
             delay: Seconds of pause, above 0.
             initial_delay: Seconds until the first message, at least 0; None is one delay.
             key: Name of the timer; None makes it a timer of its own.
@@ -86,10 +85,10 @@ class TimerScheduler(Generic[M]):
         """Look whether a timer will still arrive.
 
         Parameters:
-            key: What starting the timer returned.
+            key: Key returned at the start of the timer.
 
         Returns:
-            False for one that has arrived, was cancelled, or never was.
+            False for one already arrived, cancelled, or never started.
         """
         return self._ctx.is_timer_active(key)
 
@@ -97,7 +96,7 @@ class TimerScheduler(Generic[M]):
         """Cancel a timer: it does not arrive any more, though it may be due already.
 
         Parameters:
-            key: What starting the timer returned; an unknown key changes nothing.
+            key: Key returned at the start of the timer; an unknown key changes nothing.
         """
         self._ctx.cancel_timer(key)
 

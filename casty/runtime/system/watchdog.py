@@ -1,9 +1,8 @@
-"""A thread that notices when one actor keeps the loop from everybody else, and says which.
+"""Thread to notice an actor that keeps the loop from everybody else, and to name it.
 
-It looks at the stack of the loop's thread a few times a second. If it finds an actor there, it asks the
-loop for a sign of life; a loop that gives none for ``slow_handler_after`` seconds, with the same actor on
-its stack, is held by that actor. An idle loop is never woken. Systems on a virtual clock have no
-watchdog: its signs of life would make two runs differ.
+It looks at the stack of the loop's thread a few times a second. If it finds an actor there, it asks the loop for a sign
+of life; a loop without one for ``slow_handler_after`` seconds, with the same actor on its stack, is held by that actor.
+An idle loop is never woken. Systems on a virtual clock have no watchdog: its signs of life would make two runs differ.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from casty.runtime.ports import KernelPort
 logger = logging.getLogger("casty.runtime")
 
 STOOD_STILL: Final = 1.0
-"""Seconds by which the thread wakes late before it says that the whole process stood still."""
+"""Lateness of the thread's waking, in seconds, before it says the whole process stood still."""
 
 WARNING_INTERVAL: Final = 5.0
-"""Seconds between two warnings of one system, so that a bad day does not fill the log."""
+"""Seconds between two warnings of one system, so a bad day does not fill the log."""
 
 
 class WatchedKernel(KernelPort, Protocol):
@@ -49,12 +48,12 @@ class Watchdog:
         self._alive = threading.Event()
         self._warned_at = -WARNING_INTERVAL
         self._seen: tuple[float, str] | None = None
-        """When the loop was held last, and by whom."""
+        """Time of the last hold of the loop, and its holder."""
         self._thread: threading.Thread | None = None
         self._is_started = False
 
     def start(self, own: Mapping[CodeType, str]) -> None:
-        """Begin, unless the clock is virtual; ``own`` are the functions that run an actor's code, with its variable."""
+        """Begin, unless the clock is virtual; ``own`` are the functions running an actor's code, with its variable."""
         self._own, self._is_started = own, True
         if not hasattr(trio.lowlevel.current_clock(), "autojump_threshold"):
             self._thread = threading.Thread(target=self._run, name=f"{self._kernel.name} (watchdog)", daemon=True)
@@ -85,7 +84,7 @@ class Watchdog:
         return is_over
 
     def last_seen(self) -> str:
-        """Say what kept the loop busy last, in words, also when the system has ended."""
+        """Name the last occupation of the loop, in words, also when the system has ended."""
         if not self._is_started:
             return "it had no watchdog yet"
         if self._thread is None:
@@ -106,7 +105,7 @@ class Watchdog:
         return self._alive.wait(self._limit)
 
     def _actor_on_stack(self) -> tuple[str, str] | None:
-        """Return the path of the actor that runs now and the line it is at; None if none does."""
+        """Return the path of the running actor and its present line; None without one."""
         innermost = sys._current_frames().get(self._kernel.thread)  # pyright: ignore[reportPrivateUsage]  # documented
         frame: FrameType | None = innermost
         while frame is not None and innermost is not None:
