@@ -1,4 +1,4 @@
-"""What the annotations of users' functions say, evaluated once for the code of each."""
+"""Meaning of the annotations of users' functions, evaluated once for the code of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from casty.runtime.events import Terminated
 
 _evaluated: dict[int, tuple[weakref.ref[types.CodeType], dict[int, object | None]]] = {}
-"""What annotations mean, by the identity of code: code of two modules can be equal and mean other classes."""
+"""Meanings of annotations, by the identity of code: code of two modules can be equal and mean other classes."""
 
 
 def annotated(function: object, *, position: int) -> object | None:
@@ -36,7 +36,7 @@ def _shifted(position: int, bound: int) -> int:
 
 
 def _meaning(function: types.FunctionType, name: str, position: int) -> object | None:
-    """Return what an annotation means, from the cache where every closure of the code agrees on it."""
+    """Return the meaning of an annotation, from the cache where every closure of the code agrees on it."""
     code = function.__code__
     annotation: object = function.__annotations__.get(name)
     if not isinstance(annotation, str) or any(variable in annotation for variable in code.co_freevars):
@@ -69,7 +69,7 @@ def _enclosing(function: types.FunctionType) -> dict[str, object]:
 
 
 def without_terminated(form: object | None) -> object | None:
-    """Return a message type without what is never sent; None where nothing is left."""
+    """Return a message type without the types never sent; None where nothing is left."""
     if form is Terminated or form is type(None) or isinstance(form, TypeVar):
         return None
     if typing.get_origin(form) not in (types.UnionType, typing.Union):

@@ -1,6 +1,6 @@
-"""Blocks that say which kind of `with` they are for.
+"""Blocks with words for the right kind of `with`.
 
-Owns only that: what a block does is in the context manager that it is made of.
+Owns only those words: the effect of a block is in the context manager it is made of.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SyncBlock(AbstractContextManager[T_co, bool | None], Generic[T_co]):
-    """A block for ``with``. What is wrong with ``async with`` is told in the words of ``instead``."""
+    """Block for ``with``. The fault of ``async with`` is told in the words of ``instead``."""
 
     def __init__(self, block: AbstractContextManager[T_co, bool | None], instead: str) -> None:
         self._block = block
@@ -37,7 +37,7 @@ class SyncBlock(AbstractContextManager[T_co, bool | None], Generic[T_co]):
 
 
 class AsyncBlock(AbstractAsyncContextManager[T_co, bool | None], Generic[T_co]):
-    """A block for ``async with``. What is wrong with ``with`` and ``await`` is told in the words of ``instead``."""
+    """Block for ``async with``. The fault of ``with`` and ``await`` is told in the words of ``instead``."""
 
     def __init__(self, block: AbstractAsyncContextManager[T_co, bool | None], instead: str) -> None:
         self._block = block

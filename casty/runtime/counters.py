@@ -1,4 +1,4 @@
-"""What happened in one system, in numbers.
+"""Events of one system, in numbers.
 
 Owns the counters of a kernel. Whoever causes an event counts it here, by plain addition: a call for each message is
 2 % of a tell. How they balance is said by `casty.runtime.system.statistics.SystemStatistics`.
@@ -16,7 +16,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.actors = 0
-        """Actors that live now."""
+        """Actors alive now."""
         self.delivered = 0
         """Messages and signals handed to handlers and inboxes."""
         self.signals = 0
@@ -25,7 +25,7 @@ class Counters:
         """Messages refused with MailboxFull."""
         self.restarts = 0
         self.asks = 0
-        """Asks that were begun; also the serial number of the latest."""
+        """Asks begun; also the serial number of the latest."""
         self.asks_timed_out = 0
         self.dead_letters: dict[DeadLetterReason, int] = {}
 

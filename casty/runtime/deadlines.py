@@ -1,7 +1,7 @@
 """One queue of timers for every deadline of a system.
 
-The queue is one task with one cancel scope, whose deadline it moves to the earliest entry of a heap;
-a timer costs a heap entry, not a task. Equal deadlines fire in the order in which they were made.
+The queue is one task with one cancel scope; its deadline moves to the earliest entry of a heap; a timer costs a heap
+entry, not a task. Equal deadlines fire in the order of their making.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class TimerEntry:
 
     @abstractmethod
     def fire(self, deadline: float) -> float | None:
-        """Do what is due, without blocking or raising; return the next deadline, or None if done."""
+        """Do the due work, without blocking or raising; return the next deadline, or None if done."""
 
 
 class Action(TimerEntry):
-    """An entry that calls a function, once or again and again."""
+    """Entry to call a function, once or again and again."""
 
     __slots__ = ("_function", "_interval")
 
@@ -71,7 +71,7 @@ class TimerQueue:
         return entry
 
     def finish(self, entry: TimerEntry) -> None:
-        """Make sure that ``entry`` does not fire any more."""
+        """Keep ``entry`` from firing any more."""
         if not entry.finished:
             entry.finished = True
             self._dead += 1

@@ -19,7 +19,7 @@ F_co = TypeVar("F_co", covariant=True)
 
 
 class Machine(Protocol[E_contra, F_co]):
-    """Something that decides: events in, effects out, the time handed in, nothing awaited."""
+    """Maker of decisions: events in, effects out, the time handed in, nothing awaited."""
 
     def handle(self, event: E_contra, now: float) -> Sequence[F_co]:
         """Take one event and return the effects of it, in order."""
@@ -27,10 +27,10 @@ class Machine(Protocol[E_contra, F_co]):
 
 
 async def drive(machine: Machine[E, F], inbox: AsyncIterable[E], perform: Callable[[F], None]) -> None:
-    """Feed a machine from ``inbox`` until that ends, performing each effect before the next event.
+    """Feed a machine from ``inbox`` until its end, performing each effect before the next event.
 
-    ``perform`` must not block; an effect whose outcome matters comes back as an event. What ``handle`` raises ends the
-    actor: whoever hands a machine the messages of peers refuses there what it cannot take.
+    ``perform`` must not block; an effect with an outcome of interest brings it back as an event. An exception of
+    ``handle`` ends the actor: a driver of peers' messages refuses there the ones it cannot take.
     """
     async for event in inbox:
         for effect in machine.handle(event, trio.current_time()):
@@ -38,7 +38,7 @@ async def drive(machine: Machine[E, F], inbox: AsyncIterable[E], perform: Callab
 
 
 def attempt(act: Callable[[F], object], value: F) -> None:
-    """Call ``act(value)``; what it raises is logged and costs this one effect, not the actor.
+    """Call ``act(value)``; an exception of it is logged and costs this one effect, not the actor.
 
     Effects carry values from peers and refs of users: a full mailbox or a message too large to write
     must not end a node.

@@ -1,4 +1,4 @@
-"""What the runtime tells about actors: events for the event stream, and the signal of death watch."""
+"""News of actors from the runtime: events for the event stream, and the signal of death watch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ActorStarted:
 @message("casty.ActorStopped")
 @dataclass(frozen=True, slots=True)
 class ActorStopped:
-    """An actor that had started has ended: its children too, its clean-up done, its name free."""
+    """A started actor has ended: its children too, its clean-up done, its name free."""
 
     ref: ActorRef[Never]
     """The actor."""
@@ -32,12 +32,12 @@ class ActorStopped:
 
 @dataclass(frozen=True, slots=True)
 class ActorFailed:
-    """An exception left an actor's code; what follows (a stop, a restart) is an event of its own."""
+    """An exception left an actor's code; its consequence (a stop, a restart) is an event of its own."""
 
     ref: ActorRef[Never]
     """The actor."""
     exception: BaseException
-    """What left its code."""
+    """Exception out of its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ActorRestarted:
     """An actor failed with ``exception`` and was started again under the same ref."""
 
     ref: ActorRef[Never]
-    """The actor, under the ref that it had before."""
+    """The actor, under its ref from before."""
     exception: BaseException
     """The failure, or `RestartRequested`."""
 
@@ -53,12 +53,12 @@ class ActorRestarted:
 @message("casty.MessageSummary")
 @dataclass(frozen=True, slots=True)
 class MessageSummary:
-    """What a `DeadLetter` tells of a message that it does not hold."""
+    """View of a message not held by its `DeadLetter`."""
 
     name: str
     """The class of the message, such as ``Add``; its name on the wire where it was not decoded."""
     size_bytes: int
-    """Of the message as it travels between nodes; 0 where that is not known any more."""
+    """Of the message on its travel between nodes; 0 where it is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +66,26 @@ class DeadLetter:
     """A message that nobody will handle."""
 
     message: object
-    """What was told. For ``not delivered: ...`` a `Notice` of the node that could not deliver it, with ``code``,
-    ``path``, ``uid`` and ``name``: the message itself was not kept. For ``error reply without an ask`` an
-    `ErrorReply`, with the text of the error as ``reason``. A `MessageSummary` for what came from who is no member and
-    found no room, nor an actor that takes it, or whose asker waits no longer, and for what was too large for such a
-    node: they may have messages kept nowhere. Also for what such a node says it could not deliver: of its ``name``, and
-    of the path of ``intended_ref``, 128 characters are shown at most. Also for what could not be sent, where that is
-    more than 32 MiB at one time."""
+    """The message told. For ``not delivered: ...`` a `Notice` of the node unable to deliver it, with ``code``,
+    ``path``, ``uid`` and ``name``: the message itself was not kept. For ``error reply without an ask`` an `ErrorReply`,
+    with the text of the error as ``reason``. A `MessageSummary` for a message from a non-member without room, without
+    an actor to take it, or without its asker waiting any longer, and for one too large for such a node: they may have
+    messages kept nowhere. Also for a message such a node says it could not deliver: of its ``name``, and of the path of
+    ``intended_ref``, 128 characters are shown at most. Also for unsendable messages, where they are more than 32 MiB at
+    one time.
+    """
     intended_ref: ActorRef[Never]
-    """Whom it was for."""
+    """Intended receiver."""
     reason: str
-    """Why, in words: one of the reasons that `casty.SystemStatistics` counts under, particulars after ``": "``."""
+    """Reason, in words: one of the reasons counted by `casty.SystemStatistics`, particulars after ``": "``."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnhandledMessage:
-    """A message that its actor took and answered with ``Behaviors.unhandled()``."""
+    """A message taken by its actor and answered with ``Behaviors.unhandled()``."""
 
     message: object
-    """What was told."""
+    """The message told."""
     ref: ActorRef[Never]
     """The actor."""
 
@@ -93,20 +94,21 @@ class UnhandledMessage:
 class Terminated:
     """A watched actor has ended.
 
-    Arrives once, in the watcher's handler, like a message and after those that were told before the end: an
-    actor that watches has a message type such as ``Command | Terminated``. It needs no room in the mailbox.
-    A handler that answers it with ``Behaviors.unhandled()`` fails with DeathPactError.
+    Arrives once, in the watcher's handler, like a message and after those told before the end: a watching actor has a
+    message type such as ``Command | Terminated``. It needs no room in the mailbox. A handler with
+    ``Behaviors.unhandled()`` for its answer fails with DeathPactError.
     """
 
     ref: ActorRef[Never]
-    """The ref that was watched."""
+    """The watched ref."""
     cause: BaseException | None = None
-    """Exception that the actor failed with, a `RemoteFailure` from another node; None for a normal stop, and for an
-    actor that had ended before it was watched."""
+    """Exception of the actor's failure, a `RemoteFailure` from another node; None for a normal stop, and for an actor
+    already ended when it was watched.
+    """
 
 
 def check_event_type(event_type: object, who: str) -> None:
-    """Raise TypeError for what is no class, nor a union of classes."""
+    """Raise TypeError for a value neither a class nor a union of classes."""
     if not isinstance(event_type, (type, UnionType)):
         raise TypeError(f"{who} needs a class of events, such as DeadLetter, got {event_type!r}")
 
@@ -133,20 +135,20 @@ class EventStreamSubscribe(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class EventStreamUnsubscribe(Generic[E]):
-    """End what `EventStreamSubscribe` began; nothing happens when there was no such subscription."""
+    """End an `EventStreamSubscribe`; nothing happens when there was no such subscription."""
 
     event_type: type[E]
-    """The type that was subscribed to."""
+    """Type of the subscription."""
     handler: ActorRef[E]
-    """The actor that was to be told."""
+    """Actor of the subscription."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Hand an event to everybody who subscribed to its type or a base class of it."""
+    """Hand an event to all subscribers to its type or a base class of it."""
 
     event: object
-    """Any object; its class is what subscribers name."""
+    """Any object; its class is named by subscribers."""
 
 
 EventStreamCmd: TypeAlias = EventStreamSubscribe[Any] | EventStreamUnsubscribe[Any] | Publish
@@ -171,7 +173,7 @@ DeadLetterReason: TypeAlias = Literal[
     "not delivered: ill_typed",
     "not delivered: refused",
 ]
-"""What dead letters are counted under: a fixed set, because peers must not make counters."""
+"""Reasons under which dead letters are counted: a fixed set, because peers must not make counters."""
 
 MAILBOX_FULL: Final = "mailbox full"
 STRANGERS_FULL: Final = "too much of strangers"

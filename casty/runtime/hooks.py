@@ -1,4 +1,4 @@
-"""What the layers above put into a kernel to be called by it; nothing of it is there without a cluster."""
+"""Functions put into a kernel by the layers above, to be called by it; there are none without a cluster."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class KernelHooks:
     watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
     """Called with a watcher and a ref of another node; the outcome comes through `Kernel.terminated`."""
     unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
-    """Called with the same two when that watch is over, also because the watcher has ended."""
+    """Called with the same two when the watch is over, also because the watcher has ended."""
     is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
     """Whether a node is no member."""

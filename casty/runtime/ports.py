@@ -1,4 +1,4 @@
-"""What refs, asks and mailboxes need of the kernel, of an actor and of a far ref, as Protocols.
+"""Needs of refs, asks and mailboxes towards the kernel, an actor and a far ref, as Protocols.
 
 Owns no behaviour. `casty.runtime.system.kernel.Kernel` is the kernel, `casty.runtime.actor.cell.Cell` the actor, and
 refs to other nodes are the cluster's; messaging stands below all three and names none of them.
@@ -21,35 +21,35 @@ from casty.runtime.tokens import Tokens
 
 
 class Publisher(Protocol):
-    """The event stream, for those who publish."""
+    """Event stream, for publishers."""
 
     def wants(self, event_type: type[object]) -> bool:
         """Return whether anybody is told events of exactly this type."""
         ...
 
     def publish(self, event: object) -> None:
-        """Tell everybody who subscribed; never raises."""
+        """Tell all subscribers; never raises."""
         ...
 
     def forget(self, handler: ActorRef[Never]) -> None:
-        """End every subscription of an actor that has stopped."""
+        """End every subscription of a stopped actor."""
         ...
 
 
 class FarRef(Protocol):
-    """A ref to an actor of another node, for a request that went there."""
+    """Ref to an actor of another node, for a request sent there."""
 
     @property
     def address(self) -> ActorAddress:
-        """Where the actor is."""
+        """Address of the actor."""
         ...
 
     def is_known(self) -> bool:
-        """Whether the node of the actor is one that this node has to do with."""
+        """Whether this node has to do with the node of the actor."""
         ...
 
     def trouble(self) -> str:
-        """Say what is known to be wrong with the node of the actor; "" for nothing."""
+        """Return the known trouble with the node of the actor, in words; "" for nothing."""
         ...
 
     def withdraw(self, ask: int) -> None:
@@ -72,7 +72,7 @@ class KernelPort(Protocol):
 
     @property
     def thread(self) -> int:
-        """Identity of the thread that the system runs in."""
+        """Identity of the thread of the system."""
         ...
 
     @property
@@ -87,12 +87,12 @@ class KernelPort(Protocol):
 
     @property
     def tokens(self) -> Tokens:
-        """Source of numbers that nobody can guess."""
+        """Source of numbers beyond anybody's guess."""
         ...
 
     @property
     def counters(self) -> Counters:
-        """Totals, for whoever causes what they count."""
+        """Totals, for the parts of the system that add to them."""
         ...
 
     @property
@@ -102,7 +102,7 @@ class KernelPort(Protocol):
 
     @property
     def event_stream(self) -> Publisher:
-        """Where events are published."""
+        """Event stream of the system."""
         ...
 
     def check_thread(self, what: str) -> None:
@@ -114,11 +114,11 @@ class KernelPort(Protocol):
         ...
 
     def next_serial(self) -> int:
-        """Return a number that nothing else in this system has."""
+        """Return a number unique in this system."""
         ...
 
     def target(self, path: str, uid: int) -> ActorRef[Never] | None:
-        """Return the ref that messages for a path are told to, if it is the one with ``uid``; 0 is any."""
+        """Return the ref behind a path, if it is the one with ``uid``; 0 is any."""
         ...
 
     def dead_letter(
@@ -134,7 +134,7 @@ class KernelPort(Protocol):
         ...
 
     def summary_of(self, message: object, asker: UniqueAddress | None) -> MessageSummary | None:
-        """Return what a dead letter shows of a request; None for the message itself."""
+        """Return a dead letter's view of a request; None for the message itself."""
         ...
 
     def note_relayed(
@@ -145,11 +145,11 @@ class KernelPort(Protocol):
 
 
 class MailboxPort(Protocol):
-    """A mailbox, for those who do not put messages into it."""
+    """Mailbox, for users that do not put messages into it."""
 
     @property
     def sleeper(self) -> trio.lowlevel.Task | None:
-        """Who waits for a message and has not been woken."""
+        """Task waiting for a message and not woken yet."""
         ...
 
     @property
@@ -162,18 +162,18 @@ class MailboxPort(Protocol):
         ...
 
     def note_withdrawn(self) -> None:
-        """Count a request that was withdrawn where it waits."""
+        """Count a request withdrawn during its wait."""
         ...
 
     def withdrawn_taken(self) -> None:
-        """Take note that a withdrawn request has left the queue."""
+        """Take note of a withdrawn request out of the queue."""
         ...
 
     def __len__(self) -> int: ...
 
 
 class Watcher(Protocol):
-    """Who is told that an actor has ended."""
+    """Receiver of the news of an actor's end."""
 
     def signal(self, signal: object, /) -> None:
         """Take the end."""
@@ -181,16 +181,16 @@ class Watcher(Protocol):
 
 
 class Recipient(Protocol):
-    """An actor, for its refs and for others who name it."""
+    """Actor, for its refs and for others naming it."""
 
     @property
     def kernel(self) -> KernelPort:
-        """What the actors of its system share."""
+        """Common part of the actors of its system."""
         ...
 
     @property
     def path(self) -> str:
-        """Where it is."""
+        """Path of it."""
         ...
 
     @property
@@ -205,27 +205,27 @@ class Recipient(Protocol):
 
     @property
     def context(self) -> object:
-        """What its code gets as context."""
+        """Context of its code."""
         ...
 
     @property
     def parent(self) -> Recipient | None:
-        """Who has spawned it; None at the root."""
+        """Spawner of it; None at the root."""
         ...
 
     @property
     def mailbox(self) -> MailboxPort:
-        """What waits for it."""
+        """Messages waiting for it."""
         ...
 
     @property
     def task(self) -> trio.lowlevel.Task | None:
-        """The task that runs its code."""
+        """Task of its code."""
         ...
 
     @property
     def watchers(self) -> dict[int, Watcher] | None:
-        """Who is told of its end, by number; None where nobody ever was."""
+        """Watchers of its end, by number; None where there never was one."""
         ...
 
     @property
@@ -254,7 +254,7 @@ class Recipient(Protocol):
         ...
 
     def message_type(self) -> object | None:
-        """Return what it takes; None where nothing says so."""
+        """Return its message type; None where nothing says so."""
         ...
 
     def signal(self, signal: object) -> None:

@@ -1,4 +1,4 @@
-"""Routers: actors that hand each message on to one of several others, or to all of them."""
+"""Routers: actors handing each message on to one of several others, or to all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Router(Composed[M], Generic[M]):
     """The behaviour of a router, and how it chooses. The methods return another one."""
 
     routing: Callable[[Rng], Routing[M]] = field(default=_round_robin, kw_only=True)
-    """Maker of the rule that chooses a routee for a message. In turn, if no method below said otherwise."""
+    """Maker of the rule to choose a routee for a message. In turn, if no method below said otherwise."""
     broadcasts: Callable[[M], bool] | None = field(default=None, kw_only=True)
     """Predicate of the messages for all routees; None hands each message to one."""
 
@@ -61,8 +61,7 @@ class Router(Composed[M], Generic[M]):
     ) -> Self:
         """Hand messages with the same key to the same routee, as long as it is there.
 
-        The choice is the same in every process. A routee that comes or goes moves only its own share of the
-        keys.
+        The choice is the same in every process. A new or gone routee moves only its own share of the keys.
 
         Parameters:
             mapping: Function of a message; it returns the key: text, bytes or a number.
@@ -82,7 +81,7 @@ class Router(Composed[M], Generic[M]):
         return replace(self, routing=partial(_hashing, mapping, virtual_nodes))
 
     def with_broadcast_predicate(self, predicate: Callable[[M], bool]) -> Self:
-        """Hand messages for which the predicate holds to all routees, the others as before.
+        """Hand messages with a true predicate to all routees, the others as before.
 
         Parameters:
             predicate: Function of a message; it returns a bool.
@@ -108,7 +107,7 @@ class Routees(Generic[M]):
         self._refs: Mapping[str, ActorRef[M]] = {}
 
     def update(self, refs: Mapping[str, ActorRef[M]]) -> None:
-        """Route to these from now on, in this order; the names are what keys are assigned to."""
+        """Route to these from now on, in this order; keys are assigned to the names."""
         self._refs = refs
         self._routing.update(tuple(refs))
 
@@ -125,7 +124,7 @@ class Routees(Generic[M]):
 
 @dataclass(frozen=True, eq=False)
 class PoolRouter(Router[M]):
-    """A router that spawns its routees itself: made by ``Routers.pool``.
+    """Router with routees of its own spawning: made by ``Routers.pool``.
 
     Raises:
         ValueError: ``size`` is below 1.
@@ -134,7 +133,7 @@ class PoolRouter(Router[M]):
     size: int
     """Number of routees, at least 1."""
     behavior: Behavior[M]
-    """What each routee does."""
+    """Behaviour of each routee."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -144,10 +143,10 @@ class PoolRouter(Router[M]):
         return self.behavior.message_type()
 
     def compose(self) -> Behavior[Never]:
-        """Make the behaviour that spawns the routees. For the library.
+        """Make the behaviour of a spawner of the routees. For the library.
 
         Returns:
-            What the actor does.
+            Behaviour of the actor.
         """
         return setup(self._start)
 
@@ -167,7 +166,7 @@ class _Pool(Generic[M]):
         self._routees.update(self._refs)
 
     async def handle(self, ctx: ActorContext[object], message: object) -> Behavior[Never]:
-        """Route a message, or take note that a routee has ended; without any, the pool ends."""
+        """Route a message, or take note of an ended routee; without any, the pool ends."""
         if not isinstance(message, Terminated):
             self._routees.route(cast("M", message))
             return SAME

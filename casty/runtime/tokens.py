@@ -1,4 +1,4 @@
-"""Numbers that nobody outside of the process can guess: an ask is answered by who was asked."""
+"""Numbers beyond the guess of anybody outside of the process: only the asked one can answer an ask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 TOKENS_AT_ONCE: Final = 512
-"""Tokens that are made of one read of entropy: a system call for each would be a tenth of an ask."""
+"""Tokens made of one read of entropy: a system call for each would be a tenth of an ask."""
 
 UNPACK: Final = struct.Struct(f"{TOKENS_AT_ONCE}Q").unpack
 

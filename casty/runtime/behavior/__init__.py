@@ -1,1 +1,1 @@
-"""Behaviours as values: their forms, interceptors, and the functions that users hand in."""
+"""Behaviours as values: their forms, interceptors, and the functions handed in by users."""

@@ -1,7 +1,7 @@
-"""What an actor does, as a value: the forms that `casty.behaviors.Behaviors` makes.
+"""Behaviour of an actor, as a value: the forms made by `casty.behaviors.Behaviors`.
 
-The forms are kept without their message type and without that of the context, because a cell runs behaviours of
-any; the message type is in `Behavior` for the checkers, and in the annotations of the user's functions for the wire.
+The forms are kept without their message type and without that of the context, because a cell runs behaviours of any;
+the message type is in `Behavior` for the checkers, and in the annotations of the user's functions for the wire.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ M_contra = TypeVar("M_contra", contravariant=True)
 class Behavior(Generic[M_contra]):
     """How an actor answers messages of type ``M``; made by `casty.behaviors.Behaviors` only.
 
-    A behaviour for a wider type stands in for one of a narrower type, so ``same()``, which is a
-    ``Behavior[object]``, fits everywhere.
+    A behaviour for a wider type stands in for one of a narrower type, so ``same()``, a ``Behavior[object]``, fits
+    everywhere.
     """
 
     __slots__ = ()
@@ -45,8 +45,8 @@ class Behavior(Generic[M_contra]):
         return None
 
     if not TYPE_CHECKING:
-        # Checkers see a mistake by themselves. At run time, `await handler(...)` meets a behaviour where the
-        # handler is not async, and Python's own words for that would not say so.
+        # Checkers see a mistake by themselves. At run time, `await handler(...)` meets a behaviour where the handler is
+        # not async, and Python's own words would not say so.
         def __await__(self):
             raise TypeError(
                 f"{self!r} is no answer to wait for: the handler or factory that returned it must be async, "
@@ -55,26 +55,26 @@ class Behavior(Generic[M_contra]):
 
 
 def _shown(value: object) -> str:
-    """Return the name of a function or class, and what anything else prints as."""
+    """Return the name of a function or class, and the printed form of anything else."""
     return str(getattr(value, "__qualname__", None) or repr(value))
 
 
 class Composed(Behavior[M]):
-    """A behaviour that is made of others when an actor takes it on."""
+    """Behaviour made of others when an actor takes it on."""
 
     __slots__ = ()
 
     @abstractmethod
     def compose(self) -> Behavior[Never]:
-        """Make the behaviour that the actor takes on. For the library.
+        """Make the behaviour for the actor to take on. For the library.
 
         Returns:
-            What the actor does.
+            Behaviour of the actor.
         """
 
 
 class ReceiveTarget(Protocol[M_contra]):
-    """What an interceptor is in front of: ``await target(message)`` passes a message on.
+    """Next receiver behind an interceptor: ``await target(message)`` passes a message on.
 
     Returns the behaviour's answer, for the interceptor to return. A task-style behaviour answers
     ``same`` and handles the message afterwards.
@@ -101,7 +101,7 @@ RestartHook: TypeAlias = Callable[[object, Exception], Awaitable[None]]
 
 
 class Signal(Behavior[object]):
-    """One of the answers of a handler that name no new behaviour."""
+    """Answer of a handler without a new behaviour."""
 
     __slots__ = ("_name",)
 
@@ -144,7 +144,7 @@ class Setup(Behavior[object]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Task(Behavior[object]):
-    """Run ``main``, which takes its messages from an inbox."""
+    """Run ``main``; it takes its messages from an inbox."""
 
     main: Main
 
@@ -168,7 +168,7 @@ class Lifecycle(Behavior[object]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Supervised(Behavior[object]):
-    """Ask ``strategy`` what follows from a failure, before those further out."""
+    """Ask ``strategy`` for the decision on a failure, before those further out."""
 
     inner: Behavior[Never]
     strategy: SupervisionStrategy
@@ -201,17 +201,17 @@ class Discoverable(Behavior[object]):
 
 
 def receive(handler: Callable[[C, M], Awaitable[Behavior[Never]]]) -> Behavior[M]:
-    """Return the behaviour that answers each message with ``handler(ctx, message)``."""
+    """Return the behaviour with ``handler(ctx, message)`` as the answer to each message."""
     return Receive(cast("Handler", handler))
 
 
 def setup(factory: Callable[[C], Awaitable[Behavior[M]]], written: Callable[..., object] | None = None) -> Behavior[M]:
-    """Return the behaviour that ``factory(ctx)`` makes; ``written`` is the user's function that it stands for."""
+    """Return the behaviour made by ``factory(ctx)``; ``written`` is the user's function behind it."""
     return Setup(cast("Factory", factory), written)
 
 
 def task(main: Callable[[C, Inbox[M]], Awaitable[None]]) -> Behavior[M]:
-    """Return the behaviour that runs ``main(ctx, inbox)``, typed by its inbox."""
+    """Return the behaviour of running ``main(ctx, inbox)``, typed by its inbox."""
     return Task(cast("Main", main))
 
 

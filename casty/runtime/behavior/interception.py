@@ -1,7 +1,7 @@
 """Interceptors: functions between an actor's mailbox and its behaviour, outermost first.
 
-A handler is wrapped once, when the actor takes it on; an actor without interceptors pays nothing. A
-task-style behaviour gets an inbox that asks the interceptors about each message.
+A handler is wrapped once, when the actor takes it on; an actor without interceptors pays nothing. A task-style
+behaviour gets an inbox to ask the interceptors about each message.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ M = TypeVar("M")
 
 
 class LoggingContext(Protocol):
-    """A context by its log: all that a spy needs of one."""
+    """Context by its log: all needs of a spy."""
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger that names the actor."""
+        """Logger with the name of the actor."""
         ...
 
 
 def intercept_handler(handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: object) -> forms.Handler:
-    """Return a handler that asks ``interceptors``, outermost first, and then the one it is given."""
+    """Return a handler to ask ``interceptors``, outermost first, and then the given one."""
     for interceptor in reversed(interceptors):
         handler = _around(interceptor, cast("ReceiveTarget[object]", partial(handler, ctx)))
     return handler
@@ -50,7 +50,7 @@ def _around(interceptor: forms.Interceptor, target: ReceiveTarget[object]) -> fo
 
 
 def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor], path: str) -> forms.Main:
-    """Return a main that reads from an inbox behind ``interceptors``; ``path`` names the actor in errors."""
+    """Return a main with an inbox behind ``interceptors``; ``path`` names the actor in errors."""
 
     async def behind(ctx: object, inbox: Inbox[object]) -> object:
         return await main(ctx, InterceptedInbox(inbox, interceptors, ctx, path))
@@ -59,7 +59,7 @@ def intercept_main(main: forms.Main, interceptors: Sequence[forms.Interceptor], 
 
 
 class InterceptedInbox(Inbox[M]):
-    """An inbox that yields what its interceptors pass on."""
+    """Inbox of the messages passed on by its interceptors."""
 
     __slots__ = ("_chain", "_ctx", "_done", "_inner", "_passed", "_path", "_unfinished")
 
@@ -71,7 +71,7 @@ class InterceptedInbox(Inbox[M]):
         self._chain = intercept_handler(self._pass, interceptors, ctx)
         self._done = False
         self._unfinished: object = NOTHING
-        """What an interceptor had when the read was cancelled: the next one begins with it."""
+        """Message with an interceptor at the cancellation of a read: the next read begins with it."""
 
     def __repr__(self) -> str:
         return repr(self._inner)
@@ -131,7 +131,7 @@ class InterceptedInbox(Inbox[M]):
 
 
 def spying_for(ref: ActorRef[M]) -> Callable[[LoggingContext, M, ReceiveTarget[M]], Awaitable[Behavior[M]]]:
-    """Return an interceptor that tells ``ref`` every message before it is handled."""
+    """Return an interceptor to tell ``ref`` every message before it is handled."""
 
     async def see(ctx: LoggingContext, message: M, target: ReceiveTarget[M]) -> Behavior[M]:
         try:

@@ -1,7 +1,7 @@
-"""The shapes of the functions that users hand in, for a behaviour above all, checked where they are handed in.
+"""Shapes of the functions handed in by users, for a behaviour above all, checked where they are handed in.
 
-A mistake is a TypeError at the line that has it, instead of a failure of an actor later. What cannot
-be known before a call, such as what a lambda returns, is left to the call.
+A mistake is a TypeError at its own line, instead of a failure of an actor later. Facts unknown before a call, such as
+the result of a lambda, are left to the call.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What one of the makers of behaviours is given."""
+    """Argument expected by one of the makers of behaviours."""
 
     maker: str
     parameters: int
     text: str
 
     def refusal(self, function: object, fault: str) -> TypeError:
-        """Return the error: what is wrong with ``function``, and what was expected."""
+        """Return the error: the fault of ``function``, and the expected form."""
         return TypeError(f"{self.maker} needs `{self.text}`, and {_name_of(function)} {fault}")
 
 
@@ -71,7 +71,7 @@ def check_behavior(value: object, maker: str) -> None:
 
 
 def check_async_function(value: object, taker: str) -> None:
-    """Raise TypeError for what is no async function, such as the coroutine that a call has made already."""
+    """Raise TypeError for a value that is no async function, such as the coroutine of a call made already."""
     if not callable(value):
         called = ": give the function and its arguments, not a call of it" if isinstance(value, CoroutineType) else ""
         raise TypeError(f"{taker} takes an async function and its arguments, got {value!r}{called}")
@@ -85,7 +85,7 @@ def check_async_function(value: object, taker: str) -> None:
 
 
 def expect_awaitable(value: object, function: object, taker: str) -> Awaitable[object]:
-    """Return ``value``, which a call of ``function`` has made. TypeError where it cannot be awaited."""
+    """Return ``value``, the result of a call of ``function``. TypeError where it cannot be awaited."""
     if not isinstance(value, Awaitable):
         returned = f"returned {value!r}, which cannot be awaited"
         raise TypeError(f"{taker} takes an async function and its arguments, and {_name_of(function)} {returned}")
@@ -108,7 +108,7 @@ def check_adapter(fn: object) -> None:
 
 
 def call_plain(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a function returns, unless it was an async one, which nobody would await."""
+    """Return the result of a function, unless it was an async one; nobody would await it."""
     if not callable(fn):
         raise TypeError(f"call takes a function and its arguments, got {fn!r}")
     result = fn(*args, **kwargs)
@@ -128,7 +128,7 @@ def check_end(answer: object, path: str) -> None:
 
 
 def advice(value: object) -> str:
-    """Return what to do about what a handler has returned in place of a behaviour; "" where that is not known."""
+    """Return advice on a handler's result in place of a behaviour; "" where there is none."""
     if value is None:
         return ": end the function with `return Behaviors.same()`"
     if value is SAME:
@@ -154,7 +154,7 @@ def _name_of(function: object) -> str:
 
 
 def _plain_fault(function: object, code: CodeType) -> str:
-    """Return what is wrong with a function that is not async; "" for one that may return something to await."""
+    """Return the fault of a function that is not async; "" for one that may return something to await."""
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
         return ""
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
@@ -167,7 +167,7 @@ def _plain_fault(function: object, code: CodeType) -> str:
 
 
 def _builtin_fault(function: object) -> str:
-    """Return what is wrong with a function of Python's own that is written in C: none of those is async."""
+    """Return the fault of a function of Python's own, written in C: none of those is async."""
     if not isinstance(function, BuiltinFunctionType):
         return ""
     module = str(function.__module__ or "builtins").partition(".")[0]
