@@ -92,6 +92,8 @@ NAMED_ROOMS = (
     "casty/testing/simulation/invariants/failure_detector",
     "casty/testing/simulation/invariants/membership",
     "casty/testing/simulation/invariants/split_brain",
+    "casty/testing/simulation/model",
+    "casty/testing/simulation/nodes",
     "casty/testing/simulation/scenario",
     "casty/testing/simulation/search",
     "casty/transport",

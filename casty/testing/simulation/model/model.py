@@ -1,10 +1,9 @@
 """A cluster of machines on a heap of events: no Trio, no sockets, virtual time, one seed.
 
-Owns the simulated nodes, their clock, the network between them, and the time that one task of a node takes to get
-what another one hands it. Each run of a node is the real `Topology`, `Dissemination`, `Availability` and
-`HeartbeatSender` machine; this module only performs their effects. Faults are methods:
-`crash`, `cut`, `heal`, `pause`, `resume`, `skew`; loss and delay are fields. The same seed and the
-same calls give the same history.
+Owns the simulated nodes, their clock, the network between them, and the time of a hand-over between two tasks of a
+node. Each run of a node is the real `Topology`, `Dissemination`, `Availability` and `HeartbeatSender` machine; this
+module only performs their effects. Faults are methods: `crash`, `cut`, `heal`, `pause`, `resume`, `skew`; loss and
+delay are fields. The same seed and the same calls give the same history.
 """
 
 from __future__ import annotations
@@ -77,13 +76,13 @@ DIAL_TIMEOUT = 5.0
 PORT = 2551
 TOPOLOGY, GOSSIP, AVAILABILITY, HEARTBEAT = "topology", "gossip", "availability", "heartbeat"
 TASKS = (TOPOLOGY, GOSSIP, AVAILABILITY, HEARTBEAT)
-"""The tasks of a run that something can wait for."""
+"""Tasks of a run able to have something waiting for them."""
 
 E = TypeVar("E")
 
 Action = Callable[..., None]
 Due = tuple[float, int, Run, Action, tuple[object, ...]]
-"""When, as which of all, whose, and what: ties break by the number."""
+"""Time, number among all, run, action, and arguments: ties break by the number."""
 
 
 class ModelCluster(Network):
@@ -97,9 +96,9 @@ class ModelCluster(Network):
     ['up', 'up', 'up']
 
     Parameters:
-        seed: Number that delays, losses and addresses follow from.
+        seed: Number behind all delays, losses and addresses.
         settings: Settings of the membership; None means the defaults.
-        delay: Seconds that each message travels.
+        delay: Seconds of each message's travel.
     """
 
     def __init__(self, seed: int, *, settings: TopologySettings | None = None, delay: float = 0.001) -> None:
@@ -113,44 +112,46 @@ class ModelCluster(Network):
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
         self.handover_max: dict[str, float] = {}
-        """Longest time, in seconds, until a task of a run takes what another one of the run, or its links, hand it; by
-        the name of the task, drawn for each event, in their order. One that is not named here takes it at once."""
+        """Longest time, in seconds, until a task of a run takes an event from another one of the run, or from its
+        links; by the name of the task, drawn for each event, in their order. A task without a name here takes it at
+        once.
+        """
         self.trace: Trace | None = None
-        """Where each thing that happens is noted; None notes nothing."""
+        """Recorder of each event; None records nothing."""
         self.taps: Taps = Taps()
-        """Who listens to all that is said."""
+        """Listeners to all messages."""
         self.acted: dict[UniqueAddress, Run] = {}
         """The runs whose membership was told something since somebody emptied this."""
         self.downed_by_hand: set[UniqueAddress] = set()
-        """The runs that an operator has declared down."""
+        """Runs declared down by an operator."""
         self.work: float = 0.0
-        """Seconds that a node which is asked to leave goes on working."""
+        """Seconds for which a node asked to leave goes on working."""
         self.said: dict[type, int] = {}
         """How many messages of each class were sent so far."""
         self.runs: dict[str, Run] = {}
         """The latest run of each node, by name."""
         self.past: list[Run] = []
-        """Runs that were replaced."""
+        """Replaced runs."""
         self.every: dict[UniqueAddress, Run] = {}
-        """All runs that ever were."""
+        """All runs ever started."""
         self.ended: list[Run] = []
-        """Those that have ended or crashed, in this order."""
+        """Those ended or crashed, in this order."""
         self.standing_still: set[str] = set()
-        """The nodes that are paused."""
+        """Paused nodes."""
         self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
         """When each observer has accused a run for the last time, by observer and run."""
         self.lost: frozenset[str] = frozenset()
-        """The runs that the lease has ruled out, for the strategy `LeaseMajority`."""
+        """Runs ruled out by the lease, for the strategy `LeaseMajority`."""
         self.lease_takes_max: float = 0.0
-        """Longest time after which the lease answers, in seconds; drawn for each claim."""
+        """Longest time to an answer of the lease, in seconds; drawn for each claim."""
         self.lease_answers: list[tuple[Run, LeaseAnswered]] = []
-        """What the lease has answered so far, and who was told."""
+        """Answers of the lease so far, with their receivers."""
         self._handovers = random.Random(seed)  # of its own: what is drawn of the network stays the same
         self._heap: list[Due] = []
         self._sequence = 0
         self._texts: dict[UniqueAddress, str] = {}
         self._behind: tuple[Run, Gossip | None, int] | None = None
-        """Who was not yet up when that was last asked, in which state, and of how many."""
+        """Last run found not yet up, in which state, and of how many."""
 
     def start(
         self,
@@ -161,14 +162,14 @@ class ModelCluster(Network):
         roles: Iterable[str] = (),
         remembers: bool = False,
     ) -> Run:
-        """Start a run of a node; a run that is alive there is replaced.
+        """Start a run of a node; a run alive there is replaced.
 
         Parameters:
             name: Name of the node, and its host.
             seeds: Names of the nodes to ask for entry.
             node_id: Its node_id; None takes the name.
             roles: Its roles.
-            remembers: Whether it knows what the run before it knew when that was downed, as one that rejoins does.
+            remembers: Whether it knows the knowledge of the run before it at its downing, as a rejoining one does.
 
         Returns:
             The run.
@@ -198,7 +199,7 @@ class ModelCluster(Network):
 
         Parameters:
             names: Names of the nodes.
-            within: Seconds of virtual time that they have.
+            within: Seconds of virtual time for it.
         """
         every = list(names)
         for name in every:
@@ -232,11 +233,11 @@ class ModelCluster(Network):
         self._do(run, self._finish, run)
 
     def send_away(self, at: str, name: str) -> None:
-        """Let one node ask another to leave; that one has ``work`` seconds to do before.
+        """Let one node ask another to leave; the other has ``work`` seconds to do before.
 
         Parameters:
-            at: Name of the node that asks.
-            name: Name of the node that is to leave.
+            at: Name of the asking node.
+            name: Name of the node to leave.
         """
         self.tell(self.runs[at], LeaveMember(NodeAddress(name, PORT)))
 
@@ -245,7 +246,7 @@ class ModelCluster(Network):
 
         Parameters:
             at: Name of the operator's node.
-            name: Name of the node that is declared down.
+            name: Name of the node to be declared down.
         """
         self.downed_by_hand.add(self.runs[name].node)
         self.tell(self.runs[at], DownMember(NodeAddress(name, PORT)))
@@ -255,13 +256,13 @@ class ModelCluster(Network):
 
         Parameters:
             name: Name of the node.
-            *addresses: Names of the nodes that may be there.
+            *addresses: Names of nodes possibly there.
         """
         run = self.runs[name]
         self.tell(run, SeedsFound(tuple(NodeAddress(each, PORT) for each in addresses)))
 
     def pause(self, name: str) -> None:
-        """Stop a run's loop; what arrives meanwhile waits.
+        """Stop a run's loop; messages arriving meanwhile wait.
 
         Parameters:
             name: Name of the node.
@@ -270,7 +271,8 @@ class ModelCluster(Network):
         self.standing_still.add(name)
 
     def resume(self, name: str) -> None:
-        """Let a paused run go on with what waits, oldest first, each an event of its own, as its loop would do.
+        """Let a paused run go on with the waiting messages, oldest first, each an event of its own, as its loop would
+        do.
 
         Parameters:
             name: Name of the node.
@@ -310,8 +312,8 @@ class ModelCluster(Network):
         """Look whether a run cannot answer another: it has ended or stands still, or the path is cut.
 
         Parameters:
-            subject: The run that should answer.
-            by: The run that should hear.
+            subject: The run to answer.
+            by: The run to hear it.
 
         Returns:
             Whether it cannot.
@@ -325,8 +327,7 @@ class ModelCluster(Network):
 
         Parameters:
             seconds: At most so many.
-            until: Function that is called before each event; time stops once it returns True. What it raises leaves
-                this call.
+            until: Function called before each event; time stops once it returns True. Its exceptions leave this call.
         """
         end, heap = self.now + seconds, self._heap
         while heap and heap[0][0] <= end:
@@ -341,7 +342,7 @@ class ModelCluster(Network):
 
     @property
     def handover(self) -> float:
-        """The longest time, in seconds, until a task of a run takes what another one hands it."""
+        """Longest time, in seconds, until a task of a run takes an event from another one."""
         return max(self.handover_max.values(), default=0.0)
 
     @property
@@ -351,7 +352,7 @@ class ModelCluster(Network):
 
     @property
     def living(self) -> list[Run]:
-        """The runs that have neither ended nor crashed."""
+        """Runs neither ended nor crashed."""
         return [run for run in self.runs.values() if run.alive]
 
     def all_up(self, count: int, among: Collection[Run] | None = None) -> bool:
@@ -359,7 +360,7 @@ class ModelCluster(Network):
 
         Parameters:
             count: Number of members.
-            among: The runs to look at; None for all that live.
+            among: The runs to look at; None for all living ones.
 
         Returns:
             Whether it is so.
@@ -374,14 +375,14 @@ class ModelCluster(Network):
         return behind is None
 
     def tell(self, run: Run, event: TopologyEvent) -> None:
-        """Feed the topology machine of a run and perform what it asks for.
+        """Feed the topology machine of a run and perform its effects.
 
         Parameters:
             run: The run.
-            event: What its topology machine is told.
+            event: Event for its topology machine.
 
         Raises:
-            TypeError: The machine wants an effect that the model does not know.
+            TypeError: The machine wants an effect unknown to the model.
         """
         self.acted[run.node] = run
         self._perform(run, run.topology.handle(event, run.clock(self.now)))
@@ -400,7 +401,7 @@ class ModelCluster(Network):
         self._perform(run, run.heartbeat.handle(event, run.clock(self.now)))
 
     def _hand(self, run: Run, task: str, take: Callable[[Run, E], None], event: E) -> None:
-        """Have a task of a run take an event, behind what waits for it."""
+        """Have a task of a run take an event, behind those waiting for it."""
         if task not in self.handover_max:
             take(run, event)
             return
@@ -414,7 +415,7 @@ class ModelCluster(Network):
             take(run, run.inboxes[task].popleft())
 
     def _check(self, run: Run) -> None:
-        """Let the failure detection check, after it has taken the answers that wait for it: as its driver does."""
+        """Let the failure detection check, after it has taken the answers waiting for it: as its driver does."""
         waiting = run.inboxes.get(AVAILABILITY, deque())
         heard = [event for event in waiting if isinstance(event, Heard)]
         for event in heard:
@@ -559,7 +560,7 @@ class ModelCluster(Network):
             self._at(self.delay, run, self._judge, run, RunSeen(target.node))
 
     def _is_silent(self, run: Run, address: NodeAddress) -> bool:
-        """Whether a dial gets no answer: the path is cut, or the process that listens there stands still."""
+        """Whether a dial gets no answer: the path is cut, or the listening process there stands still."""
         target = self.runs.get(address.host)
         stands_still = target is not None and target.alive and target.paused
         return stands_still or self.is_cut(run.name, address.host)

@@ -1,8 +1,8 @@
-"""The network between simulated nodes: what arrives of that which is sent, and when.
+"""Network between simulated nodes: the arrivals of sent messages, and their times.
 
-Owns the cuts, what gets lost, is held up or comes twice, and the order on each link, which is kept as TCP keeps it. It
-does not know what is sent, but for one thing: whoever asks to be let in may have asked over a connection that is read
-long after, when the run has been let in, has ended and was removed. So a Join may come a second time, late.
+Owns the cuts, the lost, held up and doubled messages, and the order on each link, kept as TCP keeps it. It does not
+know the content of messages, but for one thing: a run may have asked for its entry over a connection read long after,
+when the run has been let in, has ended and was removed. So a Join may come a second time, late.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ class Network:
 
     def __init__(self, rng: random.Random, delay: float) -> None:
         self.rng: random.Random = rng
-        """Source of all that is drawn."""
+        """Source of all draws."""
         self.delay: float = delay
-        """Seconds that each message travels."""
+        """Seconds of each message's travel."""
         self.jitter: float = 0.0
-        """Seconds that are added to the delay at random, at most so many."""
+        """Seconds added to the delay at random, at most so many."""
         self.loss: float = 0.0
-        """Share of the messages that gets lost."""
+        """Share of lost messages."""
         self.held_up: float = 0.0
-        """The share of messages that is held up, for at most ``held_up_for`` seconds."""
+        """Share of messages held up, for at most ``held_up_for`` seconds."""
         self.held_up_for: float = 0.0
         """Longest hold-up, in seconds."""
         self.duplicated: float = 0.0
-        """The share of messages that arrives twice."""
+        """Share of messages arriving twice."""
         self.late_joins: float = 0.0
-        """The share of Joins that comes once more, up to ``late_joins_by`` seconds later; none does while it is 0."""
+        """Share of Joins arriving once more, up to ``late_joins_by`` seconds later; none does while it is 0."""
         self.late_joins_by: float = 0.0
-        """Seconds by which a Join may be late."""
+        """Lateness of such a Join at most, in seconds."""
         self._cuts: set[tuple[str, str]] = set()
         self._last_arrival: dict[tuple[int, str], float] = {}
 
@@ -45,7 +45,7 @@ class Network:
         Parameters:
             one: Names of the nodes of one side.
             other: Names of the nodes of the other side.
-            one_way: Whether what goes from the second side to the first still arrives.
+            one_way: Whether messages from the second side to the first still arrive.
         """
         for a in one:
             for b in other:
@@ -78,11 +78,11 @@ class Network:
         """Look whether something passes from one node to another.
 
         Parameters:
-            one: Name of the node that sends.
+            one: Name of the sending node.
             other: Name of the other.
 
         Returns:
-            Whether nothing is cut in that direction.
+            Whether nothing is cut in this direction.
         """
         return (one, other) not in self._cuts
 
@@ -90,9 +90,9 @@ class Network:
         """Draw when a message arrives: not at all, once, or twice.
 
         Parameters:
-            sender: The run that sends it.
-            to: Name of the node that it goes to.
-            now: Time at which it is sent.
+            sender: The sending run.
+            to: Name of the receiving node.
+            now: Time of the sending.
 
         Returns:
             Times of its arrivals.

@@ -1,4 +1,4 @@
-"""One run of a simulated node: its machines, its clock, and what it has shown."""
+"""One run of a simulated node: its machines, its clock, and its history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Facts = dict[NodeAddress, str]
 
 @dataclass(slots=True)
 class Run:
-    """One run of a simulated node, and all that it has said."""
+    """One run of a simulated node, and its record."""
 
     name: str
     """Name of the node."""
@@ -28,13 +28,13 @@ class Run:
     topology: Topology
     """The membership machine."""
     gossip: Dissemination
-    """What spreads its states, and the services."""
+    """Spreader of its states, and of the services."""
     availability: Availability
     """The failure detection."""
     heartbeat: HeartbeatSender = HeartbeatSender()
-    """What answers heartbeats, and sends those of the failure detection."""
+    """Answerer of heartbeats, and sender of those of the failure detection."""
     seeds: tuple[str, ...] = ()
-    """The nodes that it asks for entry."""
+    """Nodes asked for its entry."""
     started_at: float = 0.0
     """When it was started."""
     alive: bool = True
@@ -44,27 +44,27 @@ class Run:
     outcome: str = ""
     """Empty while it runs; then ``left``, ``downed``, ``crashed`` or the reason of a refusal."""
     finished_at: float = math.inf
-    """When it was told that its work is finished, so that it may leave."""
+    """Time of the news of its finished work, so it may leave."""
     ended_at: float = math.inf
     """When it ended or crashed."""
     last: LastMembership | None = None
-    """What it knew when it was downed; until then, what the run before it knew and it remembers."""
+    """Its knowledge at its downing; until then, the remembered knowledge of the run before it."""
     events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())
-    """What it has published, each with the time."""
+    """Published events, each with the time."""
     snapshots: list[TopologySnapshot] = field(default_factory=lambda: list[TopologySnapshot]())
-    """What its subscribers were shown."""
+    """Snapshots shown to its subscribers."""
     notes: list[str] = field(default_factory=lambda: list[str]())
-    """What it would have logged."""
+    """Notes for its log."""
     known: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
-    """Runs that it has had a message of, and when it took the last one."""
+    """Runs with a message received here, and the time of the last one."""
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
-    """What waits until it goes on."""
+    """Actions waiting until it goes on."""
     inboxes: dict[str, deque[object]] = field(default_factory=lambda: dict[str, "deque[object]"]())
-    """What waits for one of its tasks, by the name of the task."""
+    """Events waiting for one of its tasks, by the name of the task."""
     inbox_due: dict[str, float] = field(default_factory=lambda: dict[str, float]())
     """When the last of it is taken."""
     timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
-    """Timers that are set, by key."""
+    """Running timers, by key."""
     serving_until: float = -math.inf
     """Until when, by its own clock, it may do exclusive work, once it was told `WantServing`."""
     work_free_at: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
@@ -72,15 +72,15 @@ class Run:
     offered: frozenset[str] = frozenset()
     """The keys of its services."""
     offered_at: float = 0.0
-    """When that was changed last."""
+    """Time of the last change of it."""
     clock_offset: float = 0.0
-    """What its clock shows at time 0."""
+    """Time of its clock at time 0."""
     clock_rate: float = 1.0
     """Seconds of its clock for each second of time."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether one of its tasks has something to take from another, or of what has come."""
+        """Whether one of its tasks has something to take from another, or of the messages received."""
         return any(self.inboxes.values())
 
     @property
@@ -96,7 +96,7 @@ class Run:
             now: Time of the simulation.
 
         Returns:
-            What the clock shows.
+            Time shown by the clock.
         """
         return self.clock_offset + self.clock_rate * now
 
@@ -107,6 +107,6 @@ class Run:
             kind: Class of the events.
 
         Returns:
-            The events, in the order in which they were published.
+            The events, in the order of their publication.
         """
         return [event for _, event in self.events if isinstance(event, kind)]

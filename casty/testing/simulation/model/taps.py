@@ -1,6 +1,6 @@
-"""Who listens to what the simulated nodes say and do.
+"""Listeners to the messages and effects of the simulated nodes.
 
-Owns the lists of listeners. It does not know what they make of it (`casty.testing.simulation.invariants`).
+Owns the lists of listeners. It does not know their purpose (`casty.testing.simulation.invariants`).
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ Tap = Callable[[Run, UniqueAddress, object], None]
 
 @dataclass(slots=True)
 class Taps:
-    """Who listens to what is said: called with a run and the other one and the message, or with the effect."""
+    """Listeners to messages: called with a run and the other one and the message, or with the effect."""
 
     sent: list[Tap] = field(default_factory=lambda: list[Tap]())
-    """Each message and to whom it goes, also when it gets lost."""
+    """Each message with its receiver, also when it gets lost."""
     sent_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
     """The same, by the class of the message."""
     received_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
-    """Each message of a class and whose it is, before the task of the run takes it that it is for."""
+    """Each message of a class with its sender, before the task of the run takes it."""
     performed_of: dict[type, list[Callable[[Run, object], None]]] = field(
         default_factory=lambda: dict[type, "list[Callable[[Run, object], None]]"]()
     )
     """Each effect of a class of the machines of a run, before it is performed."""
 
     def show_received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        """Show a message that came to a run to who listens for its class.
+        """Show a message received by a run to the listeners for its class.
 
         Parameters:
             run: The run, whose task is about to take it.
-            sender: The run that sent it.
+            sender: The sending run.
             message: The message.
         """
         for tap in self.received_of.get(type(message), ()):

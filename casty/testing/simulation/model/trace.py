@@ -1,4 +1,4 @@
-"""What happened in a simulation, as 16 bytes: two runs that differ anywhere have different ones."""
+"""History of a simulation, as 16 bytes: two runs with any difference have different ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 Fact = str | bytes | int | float
 Show = Callable[[tuple[Fact, ...]], object]
-"""Is told of each moment: the time, and what happened."""
+"""Told of each moment: the time, and the facts."""
 
 
 BATCH = 1_000
@@ -28,10 +28,10 @@ class Trace:
         self._show = show
         self._hasher = blake2b(digest_size=16)
         self._waiting: list[tuple[Fact, ...]] = []
-        """What is not in the digest yet: many facts are written and hashed at one time."""
+        """Facts not in the digest yet: many are written and hashed at one time."""
 
     def add(self, *facts: Fact) -> None:
-        """Take what happened at one moment; facts must not depend on hashes or identities."""
+        """Take the facts of one moment; they must not depend on hashes or identities."""
         self.count += 1
         self._waiting.append(facts)
         if len(self._waiting) >= BATCH:

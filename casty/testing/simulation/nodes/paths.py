@@ -1,7 +1,7 @@
 """The network of simulated nodes: a memory network whose delays follow from a seed.
 
-Owns what a stream connection makes of a bad path: what is lost is sent again after a while, what is
-held up holds up what follows it on its connection, and nothing arrives twice.
+Owns the effect of a bad path on a stream connection: lost bytes are sent again after a while, held up ones hold up the
+following ones on their connection, and nothing arrives twice.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from casty.transport.network.memory import MemoryNetwork
 
 DELAY = 0.001
 RESENT_AFTER = 0.2
-"""Seconds after which TCP sends again what was lost, at first; each time twice as long."""
+"""Seconds after which TCP sends lost bytes again, at first; each time twice as long."""
 RESENT_MAX = 6
 
 
 class SeededNetwork(MemoryNetwork):
-    """Paths that delay, lose and hold up, by draws from ``rng``."""
+    """Paths with delays, losses and hold-ups, by draws from ``rng``."""
 
     def __init__(self, rng: Random, trace: Trace) -> None:
         super().__init__()
@@ -27,13 +27,13 @@ class SeededNetwork(MemoryNetwork):
         self.jitter = 0.0
         self.loss = 0.0
         self.held_up = 0.0
-        """The share of what is sent that is held up, for at most ``held_up_for`` seconds."""
+        """Share of the traffic held up, for at most ``held_up_for`` seconds."""
         self.held_up_for = 0.0
         self._rng = rng
         self._trace = trace
 
     def arrival(self, source: str, target: str, now: float) -> float:
-        """Return when something that leaves ``source`` now reaches ``target``, cuts apart."""
+        """Return the time of arrival at ``target`` of bytes leaving ``source`` now, cuts apart."""
         seconds = self.seconds + self.jitter * self._rng.random()
         if self.held_up and self._rng.random() < self.held_up:
             seconds += self.held_up_for * self._rng.random()
@@ -45,6 +45,6 @@ class SeededNetwork(MemoryNetwork):
         return now + seconds
 
     def end_faults(self) -> None:
-        """Let everything travel as it did at first; what was held arrives now."""
+        """Let everything travel as it did at first; held bytes arrive now."""
         self.seconds, self.jitter, self.loss, self.held_up = DELAY, 0.0, 0.0, 0.0
         self.heal_all()

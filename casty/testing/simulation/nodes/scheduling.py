@@ -1,7 +1,7 @@
-"""Trio with a seed: which of the tasks that can run runs first.
+"""Trio with a seed: order of the tasks ready to run.
 
-Owns the one place that reaches into Trio. It uses what Hypothesis and pytest-trio use, which Trio
-does not promise to keep; `tests/unit/testing/test_scheduling.py` fails when it goes away.
+Owns the one reach into Trio. It uses the same as Hypothesis and pytest-trio, without a promise of Trio to keep it;
+`tests/unit/testing/test_scheduling.py` fails when it goes away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IS_ORDERED = "_ALLOW_DETERMINISTIC_SCHEDULING"
 
 @contextmanager
 def seeded_scheduling(seed: int) -> Generator[None]:
-    """Have Trio runs of this block schedule their tasks in an order that follows from ``seed``.
+    """Have Trio runs of this block schedule their tasks in an order given by ``seed``.
 
     RuntimeError when this version of Trio cannot.
     """

@@ -1,11 +1,10 @@
 """Plays a scenario with real nodes: your actors, the drivers, the bytes, on a network in memory.
 
-Owns the nodes of one simulation, each a `ClusteredActorSystem` in tasks of its own, and the order of
-a play, which is that of `player`: they come up, the faults happen, the faults end, whoever lives
-agrees, the rest is started again, and there is one cluster. Trio's clock is virtual and its scheduler
-seeded. What differs from the protocol alone: links are streams, so `Loss` and `Reorder` delay and
-`Duplicate` changes nothing; a paused node is cut off, while its tasks go on; all nodes share one
-clock, so `ClockSkew` is refused; a crashed node's tasks are cancelled, and may clean up.
+Owns the nodes of one simulation, each a `ClusteredActorSystem` in tasks of its own, and the order of a play, the same
+as that of `player`: they come up, the faults happen, the faults end, the living agree, the rest is started again, and
+there is one cluster. Trio's clock is virtual and its scheduler seeded. Differences from the protocol alone: links are
+streams, so `Loss` and `Reorder` delay and `Duplicate` changes nothing; a paused node is cut off, while its tasks go on;
+all nodes share one clock, so `ClockSkew` is refused; a crashed node's tasks are cancelled, and may clean up.
 """
 
 from __future__ import annotations
@@ -57,19 +56,19 @@ from casty.testing.simulation.search.player import AGREE_WITHIN, FORM_WITHIN, RE
 PORT = 2551
 LOOK_EVERY = 0.25
 MAIN_WITHIN = 60.0
-"""Seconds that the program has to end once there is one cluster again."""
+"""Seconds for the program to end once there is one cluster again."""
 ON_NODE: Final = Shape("simulate", 1, "async def on_node(node) -> None")
 MAIN: Final = Shape("simulate", 1, "async def main(simulation) -> None")
 
 
 class OnNode(Protocol):
-    """A function that runs on each node, from each start of it until it returns or the node ends."""
+    """Function to run on each node, from each start of it until it returns or the node ends."""
 
     def __call__(self, node: ClusteredActorSystem, /) -> Awaitable[None]:
-        """Run on a node, in a task that is cancelled when the node ends.
+        """Run on a node, in a task cancelled when the node ends.
 
         Parameters:
-            node: The node, which has just joined.
+            node: The node, just after its join.
 
         Returns:
             Something to await; its value is not looked at.
@@ -86,24 +85,24 @@ def simulate(
 ) -> Played:
     """Play a scenario with real nodes, in virtual time; the same scenario always goes the same way.
 
-    Call it where no Trio runs: it starts one. Threads have no part in virtual time, so actors that use
-    them, or files, or sockets, make one run differ from the next.
+    Call it where no Trio runs: it starts one. Threads have no part in virtual time, so actors with threads, or files,
+    or sockets, make one run differ from the next.
 
     Parameters:
-        scenario: What to play; no `ClockSkew`.
-        on_node: Async function that runs on each node whenever that starts, in a task that is cancelled when the
-            node ends: spawn your actors there.
-        main: Async function that uses the cluster from outside. It begins once all nodes are up, and has to end
-            within 60 s after `Simulation.wait_recovered`. None leaves the cluster alone.
-        show: Function that is told each thing that happens; None shows nothing.
+        scenario: Scenario to play; no `ClockSkew`.
+        on_node: Async function to run on each node at each of its starts, in a task cancelled when the node ends: spawn
+            your actors there.
+        main: Async function to use the cluster from outside. It begins once all nodes are up, and has to end within 60
+            s after `Simulation.wait_recovered`. None leaves the cluster alone.
+        show: Function told of each event; None shows nothing.
 
     Returns:
-        What came of it.
+        Outcome of the play.
 
     Raises:
         InvariantBroken: The nodes do not come up, do not agree after the faults, or are not one cluster again; a node
-            tells something of a member that cannot follow on what it told before; or two of them have removed each
-            other. What ``on_node`` or ``main`` raise leaves as it is, without the groups of its nurseries.
+            tells something of a member inconsistent with its news before; or two of them have removed each other.
+            Exceptions of ``on_node`` or ``main`` leave as they are, without the groups of its nurseries.
         ConfigError: The scenario has a `ClockSkew`.
         RuntimeError: Trio runs here already, as it does in an ``async def test_...``.
         TypeError: ``on_node`` or ``main`` is no async function of one argument.
@@ -155,16 +154,16 @@ class _Node:
 
 
 class Simulation:
-    """A cluster that is being simulated, as ``main`` sees it.
+    """Running simulation of a cluster, as seen by ``main``.
 
     Parameters:
-        scenario: What is played; `simulate` makes the simulation.
-        trace: Where each thing that happens is noted.
+        scenario: Scenario in play; `simulate` makes the simulation.
+        trace: Recorder of each event.
     """
 
     def __init__(self, scenario: Scenario, trace: Trace) -> None:
         self.scenario: Scenario = scenario
-        """What is played."""
+        """Scenario in play."""
         self._trace = trace
         settings = scenario.settings
         self._settings = settings
@@ -178,10 +177,10 @@ class Simulation:
 
     @property
     def systems(self) -> dict[str, ClusteredActorSystem]:
-        """The nodes that have joined and not ended, by name.
+        """Nodes joined and not ended, by name.
 
-        One that is ending, after it was downed for example, is here until its block is left, two seconds after its
-        actors have stopped if its peers cannot be reached: asks may fail, and ``lookup`` may find nobody.
+        An ending one, after it was downed for example, is here until its block is left, two seconds after its actors
+        have stopped if its peers cannot be reached: asks may fail, and ``lookup`` may find nobody.
         """
         return {node.name: node.system for node in self._living if node.is_up}
 
@@ -195,7 +194,7 @@ class Simulation:
         await self._recovered.wait()
 
     def note(self, *facts: Fact) -> None:
-        """Let what happened be part of the digest, with its time; facts must not depend on hashes or identities.
+        """Let facts be part of the digest, with their time; they must not depend on hashes or identities.
 
         Parameters:
             *facts: Texts, numbers or bytes; the same ones in each play.
@@ -203,10 +202,10 @@ class Simulation:
         self._trace.add(trio.current_time(), *facts)
 
     def fail(self, rule: str, text: str) -> None:
-        """Say that something does not hold, which ends the play.
+        """Report a broken rule and so end the play.
 
         Parameters:
-            rule: What was broken, in a few words that are the same for every way of breaking it.
+            rule: The broken rule, in a few words, the same for every way of breaking it.
             text: How it was broken.
 
         Raises:
@@ -218,11 +217,11 @@ class Simulation:
         """Run the play; `simulate` calls it.
 
         Parameters:
-            on_node: Function that runs on each node.
-            main: Function that uses the cluster from outside.
+            on_node: Function to run on each node.
+            main: Function to use the cluster from outside.
 
         Returns:
-            What came of it.
+            Outcome of the play.
         """
         async with trio.open_nursery() as nursery:
 
@@ -376,7 +375,7 @@ class Simulation:
             await trio.sleep(LOOK_EVERY)
 
     async def _seen_by(self, node: _Node) -> dict[str, str]:
-        """Return the names of all members that a node sees, and their statuses; nothing while it is none."""
+        """Return the names of all members seen by a node, and their statuses; nothing while it is none."""
         if not node.is_up:
             return {}
         try:
@@ -392,7 +391,7 @@ class Simulation:
         return all([await self._seen_by(node) == expected for node in nodes])
 
     async def _is_agreed(self) -> bool:
-        """Return whether whoever lives is in one cluster, or in none and waits for seeds that are no members."""
+        """Return whether the living are in one cluster, or in none and waiting for seeds without membership."""
         members = {node.name: node for node in self._living if node.is_up}
         called = [node for node in self._living if not node.is_up and not members.keys().isdisjoint(node.seeds)]
         return not members or (not called and await self._are_one(list(members.values())))

@@ -1,7 +1,7 @@
-"""What real nodes tell of the membership, held to rules while it is told.
+"""Membership events told by real nodes, held to rules as they are told.
 
-Owns the memory of what each run of a node has told. It does not know how a play goes (`tasks`), or what the
-rules are for the protocol alone, where every state can be seen (`invariants`).
+Owns the memory of the events told by each run of a node. It does not know how a play goes (`tasks`), or the rules for
+the protocol alone, where every state can be seen (`invariants`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ MembershipEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember
 
 @dataclass(slots=True)
 class EventHistory:
-    """What one run has told, from the moment at which somebody listened."""
+    """Events told by one run, from the beginning of somebody's listening."""
 
     name: str
     node: UniqueAddress | None = None
-    """Which run it is, once that is known."""
+    """The run, once it is known."""
     _last: dict[UniqueAddress, str] = field(init=False, default_factory=lambda: dict[UniqueAddress, str]())
     """Of each member the last edge of its reachability."""
     _up: dict[UniqueAddress, Member] = field(init=False, default_factory=lambda: dict[UniqueAddress, Member]())
@@ -30,7 +30,7 @@ class EventHistory:
     _left: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
 
     def take(self, event: MembershipEvent, at: float) -> None:
-        """Take one event. InvariantBroken when it cannot follow on what was told before."""
+        """Take one event. InvariantBroken when it is inconsistent with the events before."""
         kind, member = type(event).__name__, event.member
         node = member.unique
         if node in self._left or (kind == self._last.get(node)) or (kind == "MemberUp" and node in self._up):
@@ -49,7 +49,7 @@ class EventHistory:
                 self._last[node] = kind
 
     def has_removed(self, other: EventHistory) -> bool:
-        """Return whether this run has told that the other one left."""
+        """Return whether this run has told the removal of the other one."""
         return other.node in self._left
 
     def _alone(self, member: Member, at: float) -> None:
