@@ -271,8 +271,7 @@ class ModelCluster(Network):
         self.standing_still.add(name)
 
     def resume(self, name: str) -> None:
-        """Let a paused run go on with the waiting messages, oldest first, each an event of its own, as its loop would
-        do.
+        """Let a paused run go on with the waiting messages, oldest first, each an event of its own as in its loop.
 
         Parameters:
             name: Name of the node.
