@@ -4,14 +4,14 @@ Owns the questions asked before such a state is believed, and how they end. It d
 message (`receive`) or what follows from a believed one (`machine` and `leaving` of the membership).
 
 How it works: a state is passed on by others than its authors, so the name of the decider would prove nothing. Own
-knowledge does. A member may go if a node other than the teller has accused it for `PROVEN_AFTER`, long enough for the
-others to take it back; and so may one that says it of itself. Any other was heard a moment ago: of these a voter may
-say that one goes, as an operator's node does, one in `UNPROVEN_EVERY`. Where a state says more, or says it of this
-node, this node asks the voters it hears for the members they hold for staying. While a majority of all voters, those
-down and not yet removed included, acknowledges one of those, the state is not believed: it counts as if it had not
-come, and will come again. This node itself goes nevertheless where the voters that acknowledge it might be a lost side
-by the strategy (`Strategy.rules_out_others`); a strategy that never rules them out, as a lease outside, believes every
-voter. The question ends after `CONFIRM_WITHIN`: a node alone goes.
+knowledge does. A member may go if a node other than the teller has accused it for `PROVEN_AFTER`, long enough for a
+node that never said so to take it back; and so may one that says it of itself. Any other was heard a moment ago: of
+these a voter may say that one goes, as an operator's node does, one in `UNPROVEN_EVERY`. Where a state says more, or
+says it of this node, this node asks the voters it hears for the members they hold for staying. While a majority of all
+voters, those down and not yet removed included, acknowledges one of those, the state is not believed: it counts as if
+it had not come, and will come again. This node itself goes nevertheless where the voters that acknowledge it might be a
+lost side by the strategy (`Strategy.rules_out_others`); a strategy that never rules them out, as a lease outside,
+believes every voter. The question ends after `CONFIRM_WITHIN`: a node alone goes.
 
 A member that comes up adds a vote, so members met by nobody would outvote all the others. A leader moves up only
 members it has heard itself, and so somebody can vouch for each: while the members up by the told state and never heard
@@ -86,7 +86,7 @@ class _Doubt:
     coming: set[UniqueAddress]
     """Members told to be up without anybody vouching for them."""
     vouched: frozenset[UniqueAddress]
-    """Members confirmed as up once none of those is left."""
+    """Members vouched for once none of those is left."""
 
     @property
     def about(self) -> tuple[UniqueAddress, ...]:

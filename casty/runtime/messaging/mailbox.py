@@ -334,8 +334,7 @@ class MessageQueue(ChannelQueue[object]):
         return self.source()
 
     def put_before(self, last: object) -> bool:
-        """Have the messages in queues of members taken first, and then ``last`` again; False where those came before
-        it.
+        """Have the messages in queues of members taken first, and then ``last`` again; False where those came first.
 
         A non-member cannot put it off.
         """
