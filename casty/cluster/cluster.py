@@ -15,7 +15,7 @@ from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.commands import AddressesFound, ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
 from casty.cluster.death_watch.watch import DeathWatchExtension
 from casty.cluster.extension import ClusterExtension, check_extensions
-from casty.cluster.extensions import Extensions
+from casty.cluster.extensions import Extensions, take_rest
 from casty.cluster.leases.lease import identify_lease
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.membership.control_messages import add_membership_messages
@@ -610,6 +610,9 @@ class Cluster:
         if self._node is not None:
             self._node.begin_leave()
         try:
+            if self._node is not None and self._node.is_started:
+                # The last state, published as the node left, is news to others yet: gossip pushes it.
+                await take_rest(self._node.subsystems.gossip, trio.current_time())
             if self._transport is not None:
                 await self._transport.goodbye(self._at_most(GOODBYE_TIMEOUT))
                 if self._node is not None and self._node.paused_sends is not None:

@@ -135,7 +135,7 @@ class Extensions:
         deadline = trio.current_time() + LAST_SECONDS_MAX
         for each in self._started[::-1]:
             for ref in reversed(each.actors):
-                await _take_rest(ref, deadline)
+                await take_rest(ref, deadline)
                 system.stop(ref)
                 await system.wait_stopped(ref)
 
@@ -187,7 +187,7 @@ class Extensions:
         return f"<Extensions {' '.join(each.name for each in self.all)} started={len(self._started)}>"
 
 
-async def _take_rest(ref: ActorRef[Any], deadline: float) -> None:
+async def take_rest(ref: ActorRef[Any], deadline: float) -> None:
     """Let an actor take its queued messages, such as the node's last snapshots, dead letters otherwise."""
     actor = ref.owner() if isinstance(ref, OwnRef) else None
     turns = 0
