@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
 from enum import Enum
 from functools import reduce
-from typing import Any, Generic, Literal, NewType, TypeVar
+from typing import Any, Literal
 from uuid import UUID
 
 import msgpack
@@ -39,9 +37,6 @@ from casty.wire.handshake import (
 )
 from casty.wire.limits import is_deeper_than, scan
 
-T = TypeVar("T")
-Name = NewType("Name", str)
-
 
 class Suit(Enum):
     hearts = 1
@@ -63,12 +58,6 @@ class AddressRef(ActorRef[Any]):
 
     async def send(self, message: Any) -> None:
         raise AssertionError("not sent to in these tests")
-
-
-@dataclass(frozen=True)
-class Crate(Generic[T]):
-    item: T
-    count: int
 
 
 @dataclass(frozen=True)
@@ -102,63 +91,6 @@ class Sample:
 INTS = st.integers(-(2**63), 2**64 - 1)
 FLOATS = st.floats(allow_nan=False)
 TEXTS = st.text(max_size=20)
-OFFSETS = st.integers(-86_399, 86_399).map(lambda seconds: timezone(timedelta(seconds=seconds)))
-ADDRESSES = st.builds(
-    ActorAddress,
-    st.text(max_size=5),
-    st.text(max_size=5).map(lambda text: "/" + text),
-    st.text(max_size=9),
-    st.integers(1, 65_535),
-    st.integers(0, 2**64 - 1),
-    st.integers(0, 2**64 - 1),
-)
-
-Case = tuple[object, st.SearchStrategy[Any]]
-
-LEAVES: list[Case] = [
-    (int, INTS),
-    (bool, st.booleans()),
-    (float, FLOATS),
-    (str, TEXTS),
-    (bytes, st.binary(max_size=20)),
-    (None, st.none()),
-    (Decimal, st.decimals(allow_nan=False)),
-    (datetime, st.datetimes(timezones=OFFSETS | st.just(UTC))),
-    (UUID, st.uuids()),
-    (Suit, st.sampled_from(Suit)),
-    (Literal["x", 1, None], st.sampled_from(["x", 1, None])),
-    (Name, TEXTS),
-    (Leaf, st.builds(Leaf, INTS)),
-    (NodeAddress, st.builds(NodeAddress, TEXTS, INTS)),
-    (ActorRef[Leaf], st.builds(AddressRef, ADDRESSES)),
-]
-
-
-def inside(cases: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
-    """Draw a composed type form out of drawn ones, with the strategy for its values."""
-
-    def compose(make: Callable[[Any, Any], Case]) -> st.SearchStrategy[Case]:
-        return st.tuples(cases, cases).map(lambda two: make(*two))
-
-    return st.one_of(
-        compose(lambda a, _: (list[a[0]], st.lists(a[1], max_size=4))),
-        compose(lambda a, _: (tuple[a[0], ...], st.lists(a[1], max_size=4).map(tuple))),
-        compose(lambda a, b: (tuple[a[0], b[0]], st.tuples(a[1], b[1]))),
-        compose(lambda a, _: (dict[str, a[0]], st.dictionaries(TEXTS, a[1], max_size=4))),
-        compose(lambda a, _: (dict[tuple[int, str], a[0]], st.dictionaries(st.tuples(INTS, TEXTS), a[1], max_size=4))),
-        compose(lambda a, _: (Sequence[a[0]], st.lists(a[1], max_size=4).map(tuple))),
-        compose(lambda a, _: (Mapping[str, a[0]], st.dictionaries(TEXTS, a[1], max_size=4))),
-        compose(lambda a, _: (Crate[a[0]], st.builds(Crate, a[1], INTS))),
-        compose(lambda a, _: (a[0] | None if a[0] is not None else None, a[1] | st.none())),
-    )
-
-
-CASES = st.recursive(st.sampled_from(LEAVES), inside, max_leaves=6)
-HASHABLE = st.recursive(
-    st.sampled_from([case for case in LEAVES if case[0] is not None]),
-    lambda cases: cases.map(lambda a: (tuple[a[0], ...], st.lists(a[1], max_size=3).map(tuple))),  # type: ignore[name-defined,misc]  # a type made at run time
-    max_leaves=3,
-)
 
 
 def new_codec() -> Codec:
@@ -174,23 +106,6 @@ def through(value: object, as_type: object) -> object:
     ((kind, body),) = FrameDecoder(2**21).feed(sender.frame_envelope("/x", 1, value, as_type))
     assert kind is FrameKind.ENVELOPE
     return receiver.decode_envelope(body).message
-
-
-@given(st.data())
-def test_values_of_any_supported_type_come_back_equal_and_of_the_same_kind(data: st.DataObject) -> None:
-    type_form, values = data.draw(CASES)
-    value = data.draw(values)
-    back = through(value, type_form)
-    assert back == value
-    assert type(back) is type(value)
-
-
-@given(st.data())
-def test_sets_come_back_equal(data: st.DataObject) -> None:
-    item, values = data.draw(HASHABLE)
-    form: Any = frozenset.__class_getitem__(item)
-    value = data.draw(st.frozensets(values, max_size=5))
-    assert through(value, form) == value
 
 
 BRANCHES = st.recursive(
