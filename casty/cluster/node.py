@@ -250,7 +250,7 @@ class ClusterNode:
         """Return the message of a stranger. DecodeError, as of the codec, also for refs against the rule."""
         self._stranger, self._foreign = peer, None
         try:
-            envelope = self.codec.decode_envelope(body, is_brief=True)
+            envelope = self.codec.decode_envelope(body)
         finally:
             self._stranger = None
         if self._foreign is not None:

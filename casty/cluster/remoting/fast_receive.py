@@ -25,7 +25,7 @@ from casty.errors import DecodeError
 from casty.runtime.messaging.mailbox import DIRECT_MAX, AskerRequests, MessageQueue, Request
 from casty.runtime.messaging.queueing.channel_queue import NO_MESSAGES
 from casty.runtime.messaging.ref import LocalRef, OwnRef
-from casty.wire.codec.hooks import Hook
+from casty.wire.codec.hook import Hook
 from casty.wire.codec.type_entry import TypeEntry
 from casty.wire.envelope import FOREIGN, SIZE_BYTES, TAIL_BYTES, Envelope, Wait, decode_slot, decode_wait, end_of_head
 from casty.wire.frame import FrameKind
@@ -295,8 +295,8 @@ class FastReceive:
         if isinstance(error, MemoryError):
             raise error
         try:
-            raw = _unpackb(body[start:])
-            fault = entry.decode_fault(raw, error)
+            _unpackb(body[start:])
+            fault = entry.decode_fault(error)
         except FOREIGN:
             fault = None
         if not isinstance(fault, DecodeError) or self._node.codec.entry_of(entry.name) is not entry:

@@ -19,12 +19,13 @@ from casty.config import TransportLimits
 from casty.errors import DecodeError, EncodeError, UnknownTypeError, UnsupportedTypeError
 from casty.refs import ActorRef
 from casty.schema.names import declared, facts_of, wire_name
-from casty.schema.types import SCALARS, Kind, check, describe, is_generic, is_untyped, parse, strip
+from casty.schema.types import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
 from casty.wire.chunking.buffers import Buffer, DirectWriter, ScatterEncoder
 from casty.wire.codec.compiler import Compiler
+from casty.wire.codec.hook import HookPair, TypeMismatch
 from casty.wire.codec.names import canonical_name
+from casty.wire.codec.recursion import Bounded
 from casty.wire.codec.scalars import ExportRef, ImportRef
-from casty.wire.codec.shapes import TypeMismatch
 from casty.wire.codec.type_entry import TypeEntry
 from casty.wire.envelope import (
     CONTROL_HEAD,
@@ -79,7 +80,10 @@ class Codec:
 
     def __init__(self, *, export_ref: ExportRef, import_ref: ImportRef, limits: TransportLimits | None = None) -> None:
         self._limits = limits or TransportLimits()
-        self._compiler = Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref)
+        self._compiler, self._checking = (
+            Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref, is_checking=is_checking)
+            for is_checking in (False, True)
+        )
         self._elements_max = self._limits.elements_max
         self._pack: Callable[[object], bytes] = msgpack.Packer().pack
         self._scatter_encoder = ScatterEncoder()
@@ -175,8 +179,8 @@ class Codec:
         payload = self._unpack(body[end:], len(body))
         return self._decode(self._entry_named(name), payload)
 
-    def decode_envelope(self, body: bytes | memoryview, *, is_brief: bool = False) -> Envelope:
-        """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below; see `decode_fault`.
+    def decode_envelope(self, body: bytes | memoryview) -> Envelope:
+        """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below.
 
         A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,
         ``uid`` and ``name``, once those could be read.
@@ -194,7 +198,7 @@ class Codec:
             elif parts & HAS_TAIL:
                 wait = decode_wait(body, end)
             entry = self._by_name.get(name) or self._entry_named(name)
-            message = self._decode(entry, self._unpack(body[start:], len(body)), is_brief=is_brief)
+            message = self._decode(entry, self._unpack(body[start:], len(body)))
             return _new(Envelope, (path, uid, message, entry.name, wait, headers))
         except DecodeError as error:
             error.path, error.uid, error.name, error.ask = path, uid, name, 0 if wait is None else wait[1]
@@ -229,15 +233,27 @@ class Codec:
             raise UnsupportedTypeError(f"{describe(variant)} has too long a name for a message: wrap it in a dataclass")
         if same is not None and same.form.origin is not form.origin:
             self._check_replaced(name, same.form.origin, form.origin)
-        shape = self._compiler.shape_of(key)
         if same is not None and same.form == form:
             entry = same
         else:  # Also for Mapping[str, int] beside dict[str, int]: one name, read alike, written from other classes.
-            entry = TypeEntry(name, form, shape, self._limits.nesting_max)
+            entry = self._new_entry(name, key, form)
         self._by_name[name] = self._by_form[key] = entry
         if form.kind in (Kind.record, Kind.enum) and not form.arguments:
             self._by_class[form.origin] = entry
         return entry
+
+    def _new_entry(self, name: str, key: object, form: Form) -> TypeEntry:
+        """Return the hooks of a type of message under its name; those that check more are made when they are needed."""
+        compiler = self._compiler
+        hooks = compiler.hooks_of(key)
+        if depth := compiler.depth_of(key):
+            bounded = Bounded(name, hooks, compiler.turns, depth=depth, nesting_max=self._limits.nesting_max)
+            hooks = HookPair(bounded.encode, bounded.decode)
+
+        def encode_checked(message: object) -> object:
+            return self._checking.hooks_of(key).encode(message)
+
+        return TypeEntry(name, form, *hooks, compiler.forms.defaults_in(key), encode_checked)
 
     def _check_replaced(self, name: str, old: type, new: type) -> None:
         """Allow a class to take the name of its own earlier definition, as after a reload."""
@@ -389,13 +405,13 @@ class Codec:
             return self._by_name[name]
         raise UnknownTypeError(name[:TYPE_NAME_LENGTH_MAX])
 
-    def _decode(self, entry: TypeEntry, payload: Any, *, is_brief: bool = False) -> object:
+    def _decode(self, entry: TypeEntry, payload: Any) -> object:
         try:
             return entry.decode(payload)
         except MemoryError:
             raise
         except Exception as error:  # Checks and hashes of the message's own classes may raise anything.
-            raise entry.decode_fault(payload, error, is_brief=is_brief) from None
+            raise entry.decode_fault(error) from None
 
     def __repr__(self) -> str:
         return f"<Codec types={len(self._by_name)}>"

@@ -1,4 +1,4 @@
-"""Shapes of single values: numbers, text, moments, enum members, literals and references."""
+"""Hooks of single values: numbers, text, moments, enum members, literals and references."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 from casty.address import HOST_LENGTH_MAX, INCARNATION_MAX, PATH_LENGTH_MAX, SYSTEM_LENGTH_MAX, WireRef
 from casty.config.validation import PORT_MAX
 from casty.refs import ActorRef
-from casty.wire.codec.shapes import TypeMismatch, WireType
+from casty.wire.codec.hook import HookPair, TypeMismatch
 from casty.wire.limits import ARRAY
 
 ExportRef = Callable[[ActorRef[Never], object], WireRef]
@@ -23,252 +23,202 @@ _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class PlainWireType(WireType):
-    """None, bool, str and bytes: exactly the same kind on both sides."""
+def plain_hooks(origin: type) -> HookPair:
+    """Return the hooks of None, bool, int, str or bytes: exactly the same kind on both sides."""
+    label = "None" if origin is type(None) else origin.__name__
 
-    __slots__ = ("origin",)
-
-    def __init__(self, label: str, origin: type) -> None:
-        super().__init__(label)
-        self.origin = origin
-
-    def kept_kind(self) -> type | None:
-        return self.origin
-
-    def is_bare(self) -> bool:
-        return True
-
-    def is_hash_safe(self) -> bool:
-        return True
-
-    def encode(self, value: Any) -> Any:
-        if type(value) is not self.origin:
-            raise TypeMismatch(self.label, value)
+    def keep(value: Any, _: object = None) -> Any:
+        if type(value) is not origin:
+            raise TypeMismatch(label, value)
         return value
 
-    def decode(self, raw: Any) -> Any:
-        if type(raw) is not self.origin:
-            raise TypeMismatch(self.label, raw)
-        return raw
+    return HookPair(keep, keep)
 
 
-class IntWireType(PlainWireType):
-    """An int of up to 64 bits; a bool is none."""
-
-    __slots__ = ()
-
-    def explain_mismatch(self, value: Any, *, raw: bool) -> str | None:
-        if type(value) is int and not INT_MIN <= value <= INT_MAX:
-            return "an integer beyond 64 bits: send it as str or bytes"
-        return super().explain_mismatch(value, raw=raw)
+def encode_checked_int(value: Any) -> Any:
+    """Refuse what msgpack cannot write as an int."""
+    if type(value) is not int:
+        raise TypeMismatch("int", value)
+    if not INT_MIN <= value <= INT_MAX:
+        raise TypeMismatch("int", value, "an integer beyond 64 bits: send it as str or bytes")
+    return value
 
 
-class TextWireType(PlainWireType):
-    """A str of whole characters."""
-
-    __slots__ = ()
-
-    def explain_mismatch(self, value: Any, *, raw: bool) -> str | None:
-        if type(value) is str:
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return "text with a lone surrogate is not valid Unicode"
-        return super().explain_mismatch(value, raw=raw)
+def encode_checked_text(value: Any) -> Any:
+    """Refuse what msgpack cannot write as a str."""
+    if type(value) is not str:
+        raise TypeMismatch("str", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise TypeMismatch("str", value, "text with a lone surrogate is not valid Unicode") from None
+    return value
 
 
-class FloatWireType(WireType):
-    """A float; an int is sent as the float that it equals."""
-
-    __slots__ = ()
-
-    def kept_kind(self) -> type | None:
-        return float
-
-    def is_bare(self) -> bool:
-        return True
-
-    def encode(self, value: Any) -> Any:
-        if type(value) is float:
-            return value
-        if type(value) is int:
-            try:
-                return float(value)
-            except OverflowError:
-                raise TypeMismatch(self.label, value, "an int too large for a float") from None
-        raise TypeMismatch(self.label, value)
-
-    def decode(self, raw: Any) -> Any:
-        if type(raw) is not float:
-            raise TypeMismatch(self.label, raw)
-        return raw
-
-
-class DecimalWireType(WireType):
-    """A Decimal, as its text."""
-
-    __slots__ = ()
-
-    def encode(self, value: Any) -> Any:
-        if type(value) is not Decimal:
-            raise TypeMismatch(self.label, value)
-        return str(value)
-
-    def decode(self, raw: Any) -> Any:
-        if type(raw) is not str:
-            raise TypeMismatch(self.label, raw)
+def encode_float(value: Any) -> Any:
+    """Return a float; an int is sent as the float that it equals."""
+    if type(value) is float:
+        return value
+    if type(value) is int:
         try:
-            value = Decimal(raw)
-        except InvalidOperation:
-            raise TypeMismatch(self.label, raw, "text is not a Decimal") from None
-        if str(value) != raw:
-            raise TypeMismatch(self.label, raw, "text is not the plain form of a Decimal")
-        return value
+            return float(value)
+        except OverflowError:
+            raise TypeMismatch("float", value, "an int too large for a float") from None
+    raise TypeMismatch("float", value)
 
 
-class UuidWireType(WireType):
-    """A UUID, as its 16 bytes."""
-
-    __slots__ = ()
-
-    def encode(self, value: Any) -> Any:
-        if type(value) is not UUID:
-            raise TypeMismatch(self.label, value)
-        return value.bytes
-
-    def decode(self, raw: Any) -> Any:
-        if type(raw) is not bytes or len(raw) != 16:
-            raise TypeMismatch("the 16 bytes of a UUID", raw)
-        return UUID(bytes=raw)
+def decode_float(raw: Any, _: object = None) -> Any:
+    """Return a float as it is."""
+    if type(raw) is not float:
+        raise TypeMismatch("float", raw)
+    return raw
 
 
-class DatetimeWireType(WireType):
-    """An aware datetime: microseconds from 1970-01-01 on its own clock, and its UTC offset in seconds.
+def encode_decimal(value: Any) -> Any:
+    """Return the text of a Decimal."""
+    if type(value) is not Decimal:
+        raise TypeMismatch("Decimal", value)
+    return str(value)
+
+
+def decode_decimal(raw: Any, _: object = None) -> Any:
+    """Return the Decimal of a text in its plain form."""
+    if type(raw) is not str:
+        raise TypeMismatch("Decimal", raw)
+    try:
+        value = Decimal(raw)
+    except InvalidOperation:
+        raise TypeMismatch("Decimal", raw, "text is not a Decimal") from None
+    if str(value) != raw:
+        raise TypeMismatch("Decimal", raw, "text is not the plain form of a Decimal")
+    return value
+
+
+def encode_uuid(value: Any) -> Any:
+    """Return the 16 bytes of a UUID."""
+    if type(value) is not UUID:
+        raise TypeMismatch("UUID", value)
+    return value.bytes
+
+
+def decode_uuid(raw: Any, _: object = None) -> Any:
+    """Return the UUID of its 16 bytes."""
+    if type(raw) is not bytes or len(raw) != 16:
+        raise TypeMismatch("the 16 bytes of a UUID", raw)
+    return UUID(bytes=raw)
+
+
+def encode_datetime(value: Any) -> Any:
+    """Return microseconds from 1970-01-01 on the own clock of an aware datetime, and its UTC offset in seconds.
 
     The local clock instead of UTC, so that the first and last hours of the calendar fit too.
     """
-
-    __slots__ = ()
-
-    def encode(self, value: Any) -> Any:
-        if type(value) is not datetime:
-            raise TypeMismatch(self.label, value)
-        offset = value.utcoffset()
-        if offset is None:
-            raise TypeMismatch(self.label, value, "a naive datetime names no moment: give it a time zone")
-        if offset.microseconds:
-            raise TypeMismatch(self.label, value, "a UTC offset must be whole seconds")
-        return [(value.replace(tzinfo=None) - _EPOCH) // _MICROSECOND, offset // timedelta(seconds=1)]
-
-    def decode(self, raw: Any) -> Any:
-        if type(raw) is not ARRAY or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) is not int:
-            raise TypeMismatch("datetime as [microseconds, offset]", raw)
-        try:
-            zone = timezone(timedelta(seconds=raw[1]))
-            return (_EPOCH + timedelta(microseconds=raw[0])).replace(tzinfo=zone)
-        except (ValueError, OverflowError):
-            raise TypeMismatch(self.label, raw, "a moment outside of the calendar") from None
+    if type(value) is not datetime:
+        raise TypeMismatch("datetime", value)
+    offset = value.utcoffset()
+    if offset is None:
+        raise TypeMismatch("datetime", value, "a naive datetime names no moment: give it a time zone")
+    return [(value.replace(tzinfo=None) - _EPOCH) // _MICROSECOND, _whole_seconds("datetime", offset)]
 
 
-class EnumWireType(WireType):
-    """An enum member, by name."""
+def decode_datetime(raw: Any, _: object = None) -> Any:
+    """Return the aware datetime, in a zone of a fixed offset."""
+    if type(raw) is not ARRAY or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) is not int:
+        raise TypeMismatch("datetime as [microseconds, offset]", raw)
+    try:
+        zone = timezone(timedelta(seconds=raw[1]))
+        return (_EPOCH + timedelta(microseconds=raw[0])).replace(tzinfo=zone)
+    except (ValueError, OverflowError):
+        raise TypeMismatch("datetime", raw, "a moment outside of the calendar") from None
 
-    __slots__ = ("members", "origin")
 
-    def __init__(self, label: str, origin: type[Enum]) -> None:
-        super().__init__(label)
-        self.origin = origin
-        self.members: dict[str, Enum] = dict(origin.__members__)
+def _whole_seconds(label: str, offset: timedelta) -> int:
+    if offset.microseconds:
+        raise TypeMismatch(label, offset, "a UTC offset must be whole seconds")
+    return offset // timedelta(seconds=1)
 
-    def is_hash_safe(self) -> bool:
-        return True
 
-    def encode(self, value: Any) -> Any:
-        if not isinstance(value, self.origin):
-            raise TypeMismatch(self.label, value)
+def enum_hooks(label: str, origin: type[Enum]) -> HookPair:
+    """Return the hooks of an enum, whose members travel by name."""
+    members: dict[str, Enum] = dict(origin.__members__)
+
+    def encode(value: Any) -> Any:
+        if not isinstance(value, origin):
+            raise TypeMismatch(label, value)
         return value.name
 
-    def decode(self, raw: Any) -> Any:
+    def decode(raw: Any, _: object = None) -> Any:
         if type(raw) is not str:
-            raise TypeMismatch(self.label, raw)
-        try:
-            return self.members[raw]
-        except KeyError:
-            raise TypeMismatch(self.label, raw, f"no member of {self.label} has this name") from None
+            raise TypeMismatch(label, raw)
+        member = members.get(raw)
+        if member is None:
+            raise TypeMismatch(label, raw, f"no member of {label} has this name")
+        return member
+
+    return HookPair(encode, decode)
 
 
-class LiteralWireType(WireType):
-    """A literal: one of the values of a plain shape or an enum's."""
+def literal_hooks(label: str, inner: HookPair, values: tuple[object, ...]) -> HookPair:
+    """Return the hooks of a literal: one of the values of a plain type or of an enum."""
+    known = frozenset(values)
 
-    __slots__ = ("inner", "values")
+    def check(value: Any) -> None:
+        if value not in known:
+            raise TypeMismatch(label, value, f"expected {label}, got another value")
 
-    def __init__(self, label: str, inner: WireType, values: tuple[object, ...]) -> None:
-        super().__init__(label)
-        self.inner = inner
-        self.values = frozenset(values)
-
-    def is_bare(self) -> bool:
-        return self.inner.is_bare()
-
-    def is_hash_safe(self) -> bool:
-        return True
-
-    def encode(self, value: Any) -> Any:
-        raw = self.inner.encode(value)
-        if value not in self.values:
-            raise TypeMismatch(self.label, value, f"expected {self.label}, got another value")
+    def encode(value: Any) -> Any:
+        raw = inner.encode(value)
+        check(value)
         return raw
 
-    def decode(self, raw: Any) -> Any:
-        value = self.inner.decode(raw)
-        if value not in self.values:
-            raise TypeMismatch(self.label, raw, f"expected {self.label}, got another value")
+    def decode(raw: Any, _: object = None) -> Any:
+        value = inner.decode(raw)
+        check(value)
         return value
 
+    return HookPair(encode, decode)
 
-class RefWireType(WireType):
-    """A reference to an actor: ``[system, path, host, port, incarnation, uid]``."""
 
-    __slots__ = ("export_ref", "import_ref", "message_type")
+def ref_hooks(label: str, message_type: object, export_ref: ExportRef, import_ref: ImportRef) -> HookPair:
+    """Return the hooks of a reference to an actor: ``[system, path, host, port, incarnation, uid]``."""
 
-    def __init__(self, label: str, message_type: object, export_ref: ExportRef, import_ref: ImportRef) -> None:
-        super().__init__(label)
-        self.message_type = message_type
-        self.export_ref = export_ref
-        self.import_ref = import_ref
-
-    def encode(self, value: Any) -> Any:
+    def encode(value: Any) -> Any:
         if not isinstance(value, ActorRef):
-            raise TypeMismatch(self.label, value)
-        return self.export_ref(cast("ActorRef[Never]", value), self.message_type)
+            raise TypeMismatch(label, value)
+        return export_ref(cast("ActorRef[Never]", value), message_type)
 
-    def decode(self, raw: Any) -> Any:
-        if type(raw) is not ARRAY or len(raw) != 6:
-            raise TypeMismatch("ActorRef as 6 items", raw)
-        system, path, host, port, incarnation, uid = raw
-        named = type(system) is str and type(path) is str and path[:1] == "/"
-        if not named or len(system) > SYSTEM_LENGTH_MAX or len(path) > PATH_LENGTH_MAX:
-            raise TypeMismatch(self.label, raw, "ill-formed address of an actor")
-        if type(incarnation) is not int or type(uid) is not int or not 0 <= incarnation | uid <= INCARNATION_MAX:
-            raise TypeMismatch(self.label, raw, "ill-formed run of an actor")
-        has_node = type(host) is str and len(host) <= HOST_LENGTH_MAX and type(port) is int and 0 < port <= PORT_MAX
-        if not has_node and not (host is None and port is None):
-            raise TypeMismatch(self.label, raw, "ill-formed node of an actor")
-        return self.import_ref((system, path, host, port, incarnation, uid), self.message_type)
+    def decode(raw: Any, _: object = None) -> Any:
+        return import_ref(_place_of(label, raw), message_type)
+
+    return HookPair(encode, decode)
 
 
-def scalar_shape(origin: type) -> WireType:
-    """Return the shape of a builtin type that travels as one value."""
-    if origin is float:
-        return FloatWireType("float")
-    if origin is Decimal:
-        return DecimalWireType("Decimal")
-    if origin is datetime:
-        return DatetimeWireType("datetime")
-    if origin is UUID:
-        return UuidWireType("UUID")
-    if origin is int:
-        return IntWireType("int", origin)
-    if origin is str:
-        return TextWireType("str", origin)
-    return PlainWireType("None" if origin is type(None) else origin.__name__, origin)
+def _place_of(label: str, raw: Any) -> WireRef:
+    if type(raw) is not ARRAY or len(raw) != 6:
+        raise TypeMismatch("ActorRef as 6 items", raw)
+    system, path, host, port, incarnation, uid = raw
+    named = type(system) is str and type(path) is str and path[:1] == "/"
+    if not named or len(system) > SYSTEM_LENGTH_MAX or len(path) > PATH_LENGTH_MAX:
+        raise TypeMismatch(label, raw, "ill-formed address of an actor")
+    if type(incarnation) is not int or type(uid) is not int or not 0 <= incarnation | uid <= INCARNATION_MAX:
+        raise TypeMismatch(label, raw, "ill-formed run of an actor")
+    has_node = type(host) is str and len(host) <= HOST_LENGTH_MAX and type(port) is int and 0 < port <= PORT_MAX
+    if not has_node and not (host is None and port is None):
+        raise TypeMismatch(label, raw, "ill-formed node of an actor")
+    return system, path, host, port, incarnation, uid
+
+
+SCALAR_HOOKS: dict[type, HookPair] = {
+    **{origin: plain_hooks(origin) for origin in (type(None), bool, int, str, bytes)},
+    float: HookPair(encode_float, decode_float),
+    Decimal: HookPair(encode_decimal, decode_decimal),
+    datetime: HookPair(encode_datetime, decode_datetime),
+    UUID: HookPair(encode_uuid, decode_uuid),
+}
+"""The hooks of builtin types that travel as one value."""
+
+CHECKED_HOOKS: dict[type, HookPair] = SCALAR_HOOKS | {
+    int: HookPair(encode_checked_int, SCALAR_HOOKS[int].decode),
+    str: HookPair(encode_checked_text, SCALAR_HOOKS[str].decode),
+}
+"""The same for finding what msgpack has refused."""

@@ -29,8 +29,8 @@ from casty.refs import ActorRef
 from casty.schema.names import message
 from casty.testing.samples import gossip_of, member
 from casty.wire.codec.codec import Codec
-from casty.wire.codec.scalars import RefWireType
-from casty.wire.codec.shapes import TypeMismatch
+from casty.wire.codec.hook import TypeMismatch
+from casty.wire.codec.scalars import ref_hooks
 from casty.wire.envelope import Envelope, Notice, control_head, count_values, decode_head, encode_headers, encode_slot
 from casty.wire.frame import FrameDecoder, FrameKind
 
@@ -947,13 +947,21 @@ def test_recursive_aliases_travel_and_are_bounded(make_codec: Callable[[], Codec
         sender.frame_envelope("/x", 0, {"a": [1, 1j]}, space["Json"])
 
 
-def test_the_search_for_a_fault_is_bounded(codec: Codec) -> None:
-    codec.register(list[int])
-    near, far = [0] * 4_000 + ["x"], [0] * 5_000 + ["x"]
-    with pytest.raises(DecodeError, match=r"^list\[int\]\[4000\]: expected int, got str$"):
-        decode_raw(codec, "list[int]", near)
-    with pytest.raises(DecodeError, match=r"^list\[int\]: expected int, got str$"):
-        decode_raw(codec, "list[int]", far)
+@pytest.mark.parametrize("count", [0, 4_000, 20_000])
+def test_a_fault_is_found_wherever_it_is(codec: Codec, count: int) -> None:
+    for form, wrapped in ((list[int], 0), (list[int | str], 0), (list[tuple[int, str]], [0, "a"])):
+        codec.register(form)
+        (name,) = codec.names_of(form)
+        with pytest.raises(DecodeError, match=rf"^{re.escape(name)}\[{count}\]: expected .*, got float$"):
+            decode_raw(codec, name, [wrapped] * count + [1.5])
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800"], ids=["number", "text"])
+def test_what_msgpack_refuses_is_found_wherever_it_is(codec: Codec, value: object) -> None:
+    with pytest.raises(EncodeError, match=r"\[value\]\[1\]\[0\]: (an integer beyond|text with a lone)"):
+        codec.frame_envelope("/x", 0, {"a": [[], [value]]}, dict[str, list[list[int | str]]])
+    with pytest.raises(EncodeError, match=r"\[value\]\[1\]: (an integer beyond|text with a lone)"):
+        codec.frame_envelope("/x", 0, {"a": [type(value)(), value]}, dict[str, list[type(value)]])  # type: ignore[misc]  # a type made at run time
 
 
 @pytest.mark.parametrize(
@@ -998,4 +1006,4 @@ def test_registering_fails_whole_and_can_be_repeated(codec: Codec) -> None:
 )
 def test_the_parts_of_a_ref_have_bounds(place: tuple[object, ...], what: str) -> None:
     with pytest.raises(TypeMismatch, match=f"ill-formed {what} of an actor"):
-        RefWireType("ActorRef", int, lambda ref, form: place, lambda place, form: place).decode(list(place))
+        ref_hooks("ActorRef", int, lambda ref, form: place, lambda place, form: place).decode(list(place))

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from casty.errors import UnsupportedTypeError
-from casty.wire.codec.hooks import FieldHooks, make_decode, make_encode
+from casty.wire.codec.generated import FieldHooks, make_decode, make_encode
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def refuse(value: object) -> TypeError:
     return TypeError(f"refused {value!r}")
 
 
-def explain(raw: object, error: Exception) -> None:
+def explain(raw: object, error: Exception, field: str) -> None:
     if not isinstance(error, TypeError):
-        raise TypeError(f"explained {raw!r}: {error!r}") from None
+        raise TypeError(f"explained {raw!r}: {error!r} in {field!r}") from None
 
 
 def strict_int(value: object) -> int:
@@ -66,7 +66,9 @@ def number(name: str, init_name: str = "", *, is_optional: bool = False, keyword
 
 
 def both(cls: type, *fields: FieldHooks, is_exact: bool = True) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    return make_encode(cls, fields, refuse), make_decode(cls, fields, is_exact=is_exact, refuse=refuse, explain=explain)
+    return make_encode(cls, fields, refuse, explain), make_decode(
+        cls, fields, is_exact=is_exact, refuse=refuse, explain=explain
+    )
 
 
 def test_fields_that_are_called_as_the_names_in_the_source_are_no_trouble() -> None:
@@ -139,6 +141,6 @@ def test_an_optional_field_may_be_missing_and_is_checked_when_it_is_there() -> N
 @pytest.mark.parametrize("name", ["x y", "1", "", "x=print()", "class", "x\n"])
 def test_a_name_that_is_no_identifier_gets_into_no_source(name: str) -> None:
     with pytest.raises(UnsupportedTypeError, match="must be named by an identifier"):
-        make_encode(Hidden, [number(name)], refuse)
+        make_encode(Hidden, [number(name)], refuse, explain)
     with pytest.raises(UnsupportedTypeError, match="must be named by an identifier"):
         make_decode(Hidden, [number("x", name or "-")], is_exact=True, refuse=refuse, explain=explain)

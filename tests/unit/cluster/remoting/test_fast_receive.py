@@ -253,9 +253,9 @@ async def test_the_messages_of_a_new_actor_of_the_same_path_go_the_quick_way_too
     codec = node_of(pair.first).codec
     long_ways: list[bytes] = []
 
-    def decode(body: bytes, *, is_brief: bool = False) -> object:
+    def decode(body: bytes) -> object:
         long_ways.append(body)
-        return type(codec).decode_envelope(codec, body, is_brief=is_brief)
+        return type(codec).decode_envelope(codec, body)
 
     monkeypatch.setattr(codec, "decode_envelope", decode)
     for number in range(5):

@@ -56,8 +56,8 @@ async def test_they_go_the_quick_way(autojump_clock, nodes, monkeypatch, size):
     long_way: list[object] = []
     decode = Codec.decode_envelope
 
-    def decode_envelope(codec: Codec, body: bytes | memoryview, *, is_brief: bool = False) -> Envelope:
-        envelope = decode(codec, body, is_brief=is_brief)
+    def decode_envelope(codec: Codec, body: bytes | memoryview) -> Envelope:
+        envelope = decode(codec, body)
         long_way.append(envelope.message)
         return envelope
 

@@ -18,9 +18,11 @@ from keyword import iskeyword
 from typing import Any
 
 from casty.errors import UnsupportedTypeError
+from casty.wire.codec.hook import Hook
 from casty.wire.limits import MAP
 
-Hook = Callable[[Any], Any]
+Explain = Callable[..., None]
+"""Told what was raised, and in which field, empty where in none; raises something better where it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,51 +39,61 @@ class FieldHooks:
     decode: Hook
 
 
-def make_encode(cls: type[Any], fields: Sequence[FieldHooks], refuse: Hook) -> Hook:
+def make_encode(cls: type[Any], fields: Sequence[FieldHooks], refuse: Hook, explain: Explain) -> Hook:
     """Return the function from an instance of exactly ``cls`` to a map; ``refuse`` returns what to raise for others."""
-    lines = ["def encode(value):", "    if type(value) is not cls:", "        raise refuse(value)"]
+    lines = ["def encode(value):", "    if type(value) is not cls:", "        raise refuse(value)", "    try:"]
+    lines_of: dict[int, str] = {}
     for number, field in enumerate(fields):
-        lines += [f"    v{number} = value.{_identifier(cls, field.name)}", *_convert("    ", "encode", number, field)]
+        read = f"        v{number} = value.{_identifier(cls, field.name)}"
+        _add(lines, lines_of, field, [read, *_convert("        ", "encode", number, field)])
     pairs = ", ".join(f"{field.name!r}: v{number}" for number, field in enumerate(fields))
-    return _compile("encode", [*lines, f"    return {{{pairs}}}"], fields, cls, refuse)
+    lines += [f"        return {{{pairs}}}", *_explain("error")]
+    return _compile("encode", lines, lines_of, fields, cls, refuse, explain)
 
 
 def make_decode(
-    cls: type[Any],
-    fields: Sequence[FieldHooks],
-    *,
-    is_exact: bool,
-    refuse: Hook,
-    explain: Callable[[Any, Exception], None],
+    cls: type[Any], fields: Sequence[FieldHooks], *, is_exact: bool, refuse: Hook, explain: Explain
 ) -> Hook:
     """Return the function from a map to an instance.
 
     ``refuse`` returns what to raise for what is no map, or, with ``is_exact``, has another size; ``explain``
-    raises something better than what was raised while a map was read, by the class too, where it can.
+    is told of what was raised while a map was read, by the class too.
     """
     guard = "type(raw) is not MAP" + (f" or len(raw) != {len(fields)}" if is_exact else "")
     lines = ["def decode(raw, _=None):", f"    if {guard}:", "        raise refuse(raw)", "    try:"]
+    lines_of: dict[int, str] = {}
     arguments: list[str] = []
     in_order = _takes_in_order(
         cls, [field.init_name for field in fields if not (field.is_optional or field.keyword_only)]
     )
+    if any(field.is_optional for field in fields):
+        lines.append("        rest = {}")
     for number, field in sorted(enumerate(fields), key=lambda pair: pair[1].keyword_only):
         init_name = _identifier(cls, field.init_name)
-        indent = "        "
+        indent, name = "        ", field.name
         if field.is_optional:
-            lines.append(f"{indent}if {field.name!r} in raw:")
+            lines.append(f"{indent}if {name!r} in raw:")
             indent += "    "
-        lines += [f"{indent}v{number} = raw[{field.name!r}]", *_convert(indent, "decode", number, field)]
+        _add(lines, lines_of, field, [f"{indent}v{number} = raw[{name!r}]", *_convert(indent, "decode", number, field)])
         if field.is_optional:
             lines.append(f"{indent}rest[{init_name!r}] = v{number}")
         else:
             arguments.append(f"v{number}" if in_order and not field.keyword_only else f"{init_name}=v{number}")
     if any(field.is_optional for field in fields):
-        lines.insert(4, "        rest = {}")
         arguments.append("**rest")
-    lines += [f"        return cls({', '.join(arguments)})", "    except Exception as error:"]
-    lines += ["        explain(raw, error)", "        raise"]
-    return _compile("decode", lines, fields, cls, refuse, explain)
+    lines += [f"        return cls({', '.join(arguments)})", *_explain("raw, error")]
+    return _compile("decode", lines, lines_of, fields, cls, refuse, explain)
+
+
+def _add(lines: list[str], lines_of: dict[int, str], field: FieldHooks, more: list[str]) -> None:
+    """Add the lines of one field, and note whose they are: what is raised in one of them is told with the field."""
+    lines_of.update(dict.fromkeys(range(len(lines) + 1, len(lines) + len(more) + 1), field.name))
+    lines += more
+
+
+def _explain(arguments: str) -> list[str]:
+    told = f"explain({arguments}, lines_of.get(error.__traceback__.tb_lineno, ''))"
+    return ["    except Exception as error:", f"        {told}", "        raise"]
 
 
 def _takes_in_order(cls: type[Any], names: list[str]) -> bool:
@@ -107,9 +119,9 @@ def _identifier(cls: type, name: str) -> str:
     return name
 
 
-def _compile(way: str, lines: list[str], fields: Sequence[FieldHooks], *values: Any) -> Hook:
+def _compile(way: str, lines: list[str], lines_of: dict[int, str], fields: Sequence[FieldHooks], *values: Any) -> Hook:
     names: dict[str, Any] = dict(zip(("cls", "refuse", "explain"), values, strict=False))
-    names.update({"MAP": MAP, "__builtins__": {"type": type, "len": len, "Exception": Exception}})
+    names.update({"MAP": MAP, "lines_of": lines_of, "__builtins__": {"type": type, "len": len, "Exception": Exception}})
     for number, field in enumerate(fields):
         hooks = {"kind": field.kind, "encode": field.encode, "decode": field.decode}
         names.update({f"{name}{number}": hook for name, hook in hooks.items()})
