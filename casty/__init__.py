@@ -110,6 +110,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network
 from casty.transport.network.memory import MemoryNetwork
 from casty.transport.network.tcp import TcpNetwork
+from casty.wire_types import WireType
 
 __all__ = [
     "ActorAddress",
@@ -226,6 +227,7 @@ __all__ = [
     "UnsubscribeTopology",
     "UnsupportedTypeError",
     "VectorClock",
+    "WireType",
     "Watching",
     "channel_of",
     "message",

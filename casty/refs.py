@@ -108,7 +108,7 @@ class _BoundServiceKey(types.GenericAlias):
         if type(name) is not str or not 0 < len(name) <= NAME_LENGTH_MAX:
             raise ValueError(f"ServiceKey needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
         (message_type,) = self.__args__
-        for part in reachable(message_type):
+        for part in reachable(message_type, known=None):
             wire_name(part)  # a class without a name on other nodes is refused here, where the user sees it
         cls: type[ServiceKey[Any]] = ServiceKey
         key = object.__new__(cls)

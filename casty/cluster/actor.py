@@ -35,6 +35,7 @@ from casty.protocol.effects import Rng
 from casty.protocol.failure_detector.heartbeat import HeartbeatSender
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, Start, WorkFinished
 from casty.protocol.membership.machine import Topology
+from casty.protocol.messages.membership import TYPES_NAMED_MAX, WireTypesDigest
 from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
@@ -92,7 +93,9 @@ def _begin(
 def _spawn_subsystems(
     ctx: ActorContext[ClusterMessage], node: ClusterNode, seeds: tuple[NodeAddress, ...], rng: Rng
 ) -> Subsystems:
-    settings = topology_settings(node.settings, node.lease_id)
+    names = sorted(one.name for one in node.system.wire_types)[:TYPES_NAMED_MAX]
+    wire_types = WireTypesDigest(node.codec.wire_types_digest(), tuple(names))
+    settings = topology_settings(node.settings, node.lease_id, wire_types)
     machine = Topology(node.member, seeds, settings, rng, node.last)
     gossip = dissemination_of(node.self_node, settings, rng)
     availability = availability_of(node.self_node, node.settings)

@@ -268,6 +268,18 @@ class Cluster:
                 await self._stop()
             raise
 
+    def check_message(self, message_type: object) -> None:
+        """Have messages of a type known to this node, with all that they hold.
+
+        Parameters:
+            message_type: Class or union of the messages of an actor.
+
+        Raises:
+            UnsupportedTypeError: Something in it cannot travel between nodes; the message names the field.
+            RuntimeError: The cluster has not been started.
+        """
+        self._running().codec.register(message_type)
+
     async def get_state(self, *, timeout: float = 5.0) -> ClusterState:
         """Ask the topology actor for the latest state of the cluster, as this node knows it.
 

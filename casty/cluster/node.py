@@ -48,6 +48,7 @@ from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.kernel import Kernel
 from casty.runtime.system.system import ActorSystem, fail_system, kernel_of
+from casty.schema.names import check_declared
 from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.manager.peers import RemoteTransport
@@ -132,8 +133,10 @@ class ClusterNode:
         """Whether a node was asked to let this one in."""
         self.is_leaving = False
         """Whether the actors of the cluster end because they are to."""
-        limits = settings.limits
-        self.codec = Codec(export_ref=self.export_ref, import_ref=self._import_checked, limits=limits)
+        limits, taught = settings.limits, system.wire_types
+        self.codec = Codec(
+            export_ref=self.export_ref, import_ref=self._import_checked, limits=limits, wire_types=taught
+        )
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         self.control = ControlRegistry(self.control_codec)
@@ -285,12 +288,17 @@ class ClusterNode:
         return run not in self.board.runs
 
     def register_spawned(self, message_type: object) -> None:
-        """Let other nodes send to a spawned actor, if its message type can travel at all."""
+        """Let other nodes send to a spawned actor, if its message type can travel at all.
+
+        Raises UnsupportedTypeError for a declared message that holds a class which this system was not taught: it was
+        declared to travel. An actor of other messages stays local.
+        """
         if message_type in self._local_only:
             return
         try:
             self.codec.register(message_type)
         except (CastyError, TypeError, ValueError):
+            check_declared(message_type, self.codec.taught)
             if len(self._local_only) < LOCAL_ONLY_MAX:
                 self._local_only.add(message_type)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from random import Random
-from typing import Generic, Never, TypeVar
+from typing import Any, Generic, Never, TypeVar
 
 import trio
 
@@ -36,6 +36,7 @@ from casty.runtime.system.system import ActorSystem, end_block, spawn_system_act
 from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network
 from casty.transport.network.tcp import TcpNetwork
+from casty.wire_types import WireType
 
 M = TypeVar("M")
 
@@ -77,16 +78,20 @@ class ClusteredActorSystem(ActorSystem):
         rejoin_after: Error at the end of this node's last run: the new run also asks the members known to the last one,
             and begins no cluster without more than half of them, downed too. None for a first run.
         config: Settings of the actor system; None means ``SystemConfig()``.
+        wire_types: Classes of others whose values may travel, the same on all nodes; see `ActorSystem`.
         network: Network in place of TCP, such as a host of a `MemoryNetwork` in a test.
         extensions: Further features of this node, in the order of their start: see `ClusterExtension`.
 
     Raises:
         ConfigError: A parameter has a bad value, or the host is not loopback and ``insecure`` is False. The message
             says how to mend it.
-        ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``.
+        ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``. Two of ``wire_types``
+            are of one class, or have one name.
+        TypeError: ``wire_types`` holds something else than a `WireType`.
+        UnsupportedTypeError: One of ``wire_types`` travels as a type that cannot travel.
         BindError: The port cannot be had. Raised on entering, like all following ones; nothing is left running.
-        JoinRefused: The cluster refuses this node for good: another system name or setting, a ``node_id`` or an address
-            of another member.
+        JoinRefused: The cluster refuses this node for good: another system name, setting or wire type, a ``node_id`` or
+            an address of another member.
         ClusterTimeoutError: The node was not let in, or the quorum was not up, within ``join_timeout``.
         LeaseError: The lease of ``settings`` cannot be used.
         NodeDowned: The cluster declared this node down while the block ran; the block was cancelled.
@@ -108,10 +113,11 @@ class ClusteredActorSystem(ActorSystem):
         allow_new_cluster: bool | None = None,
         rejoin_after: NodeDowned | None = None,
         config: SystemConfig | None = None,
+        wire_types: Iterable[WireType[Any, Any]] = (),
         network: Network | None = None,
         extensions: Sequence[ClusterExtension] = (),
     ) -> None:
-        super().__init__(name, config=config)
+        super().__init__(name, config=config, wire_types=wire_types)
         self.settings: ClusterSettings = settings or ClusterSettings()
         """Settings of the cluster; the defaults where none were given."""
         check_kind(f"{type(self).__name__}.settings", self.settings, ClusterSettings, "ClusterSettings.lan()")
@@ -238,10 +244,12 @@ class ClusteredActorSystem(ActorSystem):
             AskFailed: The node has left its cluster.
             RuntimeError: The block has not been entered.
             TypeError: ``key`` is no `ServiceKey`.
+            UnsupportedTypeError: A message of the service holds a class that this system was not taught.
             ValueError: ``at_least`` is no integer of at least 0.
         """
         check_key(key, "find")
         check_at_least("at_least", at_least, 0)
+        self.cluster.check_message(key.message_type)
         listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
         if len(listing.instances) >= at_least:
             return listing

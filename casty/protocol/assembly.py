@@ -12,10 +12,13 @@ from casty.protocol.effects import Rng
 from casty.protocol.failure_detector.monitor import Availability
 from casty.protocol.gossip.machine import Dissemination
 from casty.protocol.membership.inputs import TopologySettings
+from casty.protocol.messages.membership import WireTypesDigest
 from casty.protocol.split_brain.strategies import strategy_of
 
 
-def topology_settings(settings: ClusterSettings, lease: str = "") -> TopologySettings:
+def topology_settings(
+    settings: ClusterSettings, lease: str = "", wire_types: WireTypesDigest | None = None
+) -> TopologySettings:
     """Return what the membership machine needs to know of the settings of a node; ``lease`` identifies its lease."""
     return TopologySettings(
         gossip_interval=settings.gossip_interval,
@@ -26,6 +29,7 @@ def topology_settings(settings: ClusterSettings, lease: str = "") -> TopologySet
         stable_after=settings.stable_after,
         leave_timeout=settings.leave_timeout,
         allow_new_cluster=settings.allow_new_cluster,
+        wire_types=wire_types or WireTypesDigest(),
     )
 
 

@@ -57,7 +57,8 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     without its arguments, or hides a field from its constructor's arguments.
     """
     cls = cast("type[Any]", get_origin(type_form) or type_form)
-    _check_shape(cls, where)
+    if fault := fault_of_record(cls):
+        raise UnsupportedTypeError(f"{where}: {fault}")
     hints = _hints(cls, get_args(type_form), where)
     found = [_of_dataclass(f) for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else _of_attrs(cls)
     plain = [field for field, is_argument in found if is_argument]
@@ -82,22 +83,18 @@ def substitute(type_form: object, bindings: Mapping[Any, object]) -> Any:
     return form[tuple(bindings.get(parameter, parameter) for parameter in parameters)]
 
 
-def _check_shape(cls: type, where: str) -> None:
+def fault_of_record(cls: type) -> str:
+    """Return why a class with fields cannot travel by them, and what to write; empty where it can."""
     own = cls.__dict__
     if "__dataclass_params__" not in own and "__attrs_attrs__" not in own:
-        raise UnsupportedTypeError(
-            f"{where}: {cls.__qualname__} is a plain subclass: decorate it with @dataclass(frozen=True)"
-        )
+        return f"{cls.__qualname__} is a plain subclass: decorate it with @dataclass(frozen=True)"
     if "__attrs_attrs__" in own:
         frozen = cls.__setattr__.__name__ == "_frozen_setattrs"
         remedy = "@attrs.frozen"
     else:
         frozen = bool(own["__dataclass_params__"].frozen)
         remedy = "@dataclass(frozen=True)"
-    if not frozen:
-        raise UnsupportedTypeError(
-            f"{where}: {cls.__qualname__} can be changed after it was sent: declare it with {remedy}"
-        )
+    return "" if frozen else f"{cls.__qualname__} can be changed after it was sent: declare it with {remedy}"
 
 
 def _of_dataclass(field: dataclasses.Field[Any]) -> tuple[RecordField, bool]:

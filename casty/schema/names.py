@@ -7,7 +7,7 @@ nothing is imported, and no attribute is fetched, because a peer said so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from casty.address import ActorAddress, NodeAddress, UniqueAddress
 from casty.errors import UnsupportedTypeError
 from casty.schema.fields import RecordFields
-from casty.schema.types import UnresolvedNameError, check, is_generic
+from casty.schema.types import Kind, UnresolvedNameError, check, is_generic, parse, reachable
 
 C = TypeVar("C")
 
@@ -25,7 +25,8 @@ LOG_TEXT_MAX = 128
 
 RESERVED_PREFIX = "casty."
 RESERVED_NAMES = frozenset(
-    "none bool int float str bytes decimal datetime uuid ref list set frozenset tuple dict literal never object".split()
+    "none bool int float str bytes decimal uuid datetime date time timedelta path ipv4 ipv6 "
+    "ref list set frozenset tuple dict literal never object untyped".split()
 )
 FORBIDDEN_CHARACTERS = frozenset("[]|,\"'")
 """They build the names of composed types, such as ``dict[str,int]``."""
@@ -68,14 +69,13 @@ def message(name: str, *, tolerant: bool = False) -> Callable[[type[C]], type[C]
         TypeError: ``name`` is no text: the decorator was written without brackets.
         ValueError: ``name`` has a form that cannot travel, or, where the class is decorated, belongs to another
             class.
-        UnsupportedTypeError: A field of the decorated class cannot travel; the message names the field and what to
-            use instead.
+        UnsupportedTypeError: A field of the decorated class can never travel, such as one of ``Any`` or of a bare
+            ``list``; the message names the field and what to use instead. A field of a class that a system can be
+            taught (`casty.WireType`) is looked at where a system registers the message.
     """
     if type(name) is not str:  # Written without brackets, the decorator is given the class itself.
         raise TypeError(f'@casty.message needs a name: write @casty.message("shop.Add"), got {name!r}')
-    fault = _fault_of(name)
-    if fault:
-        raise ValueError(f"wire name {name!r} {fault}")
+    check_name(name)
 
     def declare(cls: type[C]) -> type[C]:
         _declare(cls, MessageFacts(name, tolerant))
@@ -107,6 +107,20 @@ def facts_of(cls: type) -> MessageFacts | None:
     return facts if isinstance(facts, MessageFacts) else None
 
 
+def check_declared(type_form: object, known: Container[type]) -> None:
+    """Raise UnsupportedTypeError where a declared class in a type holds a class that the system was not taught.
+
+    It was declared to travel; of other classes nobody has said so. ``known`` are the taught ones.
+    """
+    try:
+        classes = reachable(type_form, known=None)
+    except UnsupportedTypeError:
+        return
+    for cls in classes:
+        if facts_of(cls) is not None and not is_generic(cls):
+            check(cls, known)
+
+
 def declared(name: str) -> type | None:
     """Return the living class that was declared under ``name``, if there is one."""
     return _declared.get(name)
@@ -121,6 +135,13 @@ def printable(text: str, length_max: int = LOG_TEXT_MAX) -> str:
     cut = text[:length_max]
     escaped = cut if cut.isascii() and cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
     return escaped if len(escaped) <= length_max and len(text) <= length_max else escaped[: length_max - 3] + "..."
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a wire name can travel and is nobody else's."""
+    fault = _fault_of(name)
+    if fault:
+        raise ValueError(f"wire name {name!r} {fault}")
 
 
 def _fault_of(name: str) -> str | None:
@@ -150,7 +171,8 @@ def _declare(cls: type, facts: MessageFacts) -> None:
         owner = f"{other.__module__}.{other.__qualname__}"
         raise ValueError(f"wire name {facts.name!r} is taken by {owner}: choose another one for {cls.__qualname__}")
     try:
-        check(_sample(cls))
+        sample = _sample(cls)
+        check(sample, known=() if parse(sample).kind is Kind.custom else None)
     except UnresolvedNameError:
         pass  # An annotation names a class that is defined further down; checked at first use.
     except UnsupportedTypeError:

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag, auto
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal, Never, NewType, NoReturn, Union, get_args, get_origin
 from uuid import UUID
 
 from casty.errors import UnsupportedTypeError
-from casty.schema.fields import RecordFields, UnresolvedNameError, fields_of, substitute
+from casty.schema.fields import RecordFields, UnresolvedNameError, fault_of_record, fields_of, substitute
 
 __all__ = ["Form", "Kind", "UnresolvedNameError", "check", "describe", "parse", "reachable", "variant_key", "walk"]
 
@@ -31,7 +33,15 @@ REF_MARKER = "__casty_ref__"
 ALIAS_STEPS_MAX = 64
 FORMS_MAX = 1_000
 
-SCALARS: tuple[type, ...] = (type(None), bool, int, float, str, bytes, Decimal, datetime, UUID)
+SCALARS: tuple[type, ...] = (
+    type(None), bool, int, float, str, bytes, Decimal, UUID,
+    datetime, date, time, timedelta, PurePosixPath, IPv4Address, IPv6Address,
+)  # fmt: skip
+
+MODULES_OF_FORMS = ("typing", "typing_extensions", "collections.abc")
+"""Whose classes say what values can do, and of which class they are not."""
+UNTYPED: tuple[type, ...] = (object, type, list, dict, set, frozenset, tuple)
+"""Classes of which more has to be said than their name."""
 
 _ADVICE = {
     "Sequence": "say what it holds, as in Sequence[int]",
@@ -46,9 +56,6 @@ _ADVICE = {
     "object": "name the types it can be",
     "Never": "Never says only of an ActorRef that its type is unknown",
     "NoReturn": "Never says only of an ActorRef that its type is unknown",
-    "date": "write datetime.datetime with a time zone, or a str",
-    "time": "write a str or seconds as int",
-    "timedelta": "write seconds as float",
     "bytearray": "write bytes",
     "complex": "write a tuple of two floats",
     "list": "say what it holds, as in list[int]",
@@ -63,7 +70,8 @@ _ADVICE = {
     "TypeVar": "give the generic class its argument, as in Box[int]",
 }
 _ADVICE_BY_BASE = {
-    "PurePath": "write str, and str(path) at the sender: a path means a file on its own machine",
+    "Flag": "an enum.Flag has no single name: send an int or a set of names",
+    "PurePath": "write str or PurePosixPath, and convert it at the sender: a path means a file on its own machine",
     "BaseException": "write str, such as repr(error): who asked is told of an error by ctx.reply_error",
     "NamedTuple": "write a frozen dataclass with the same fields",
     "TypedDict": "write a frozen dataclass with the same fields",
@@ -97,6 +105,8 @@ class Kind(Enum):
     sequence = auto()
     dict = auto()
     union = auto()
+    custom = auto()
+    """A class that a system has to be taught, see `casty.WireType`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +160,18 @@ def parse(type_form: object, where: str = "") -> Form:
     if arguments and cls in _ABSTRACT:
         kind, concrete, also = _ABSTRACT[cls]
         return Form(kind, concrete, arguments, also)
-    if issubclass(cls, Enum):
-        if issubclass(cls, Flag):
-            raise _unsupported(form, where, "an enum.Flag has no single name: send an int or a set of names")
+    if issubclass(cls, Enum) and not issubclass(cls, Flag):
         return Form(Kind.enum, cls)
-    if cls.__module__ != "typing" and RecordFields.exist_on(cls):
+    if cls.__module__ in MODULES_OF_FORMS or cls in UNTYPED or REF_MARKER in cls.__dict__ or _has_no_instances(cls):
+        raise _unsupported(form, where)
+    if RecordFields.exist_on(cls) and not fault_of_record(cls):
         return Form(Kind.record, cls, arguments)
-    raise _unsupported(form, where)
+    return Form(Kind.custom, cls)
+
+
+def _has_no_instances(cls: type) -> bool:
+    """Whether no value is of exactly this class: a TypedDict makes dicts, and a Protocol nothing."""
+    return hasattr(cls, "__total__") or bool(getattr(cls, "_is_protocol", False))
 
 
 def strip(type_form: object, where: str = "") -> object:
@@ -202,11 +217,12 @@ def variant_key(type_form: object, where: str = "") -> object:
     return tuple if form.kind is Kind.sequence else form.origin
 
 
-def walk(type_form: object) -> Iterator[tuple[str, Form]]:
+def walk(type_form: object, known: Container[type] | None = ()) -> Iterator[tuple[str, Form]]:
     """Yield every type that a message can hold, with the path to where it was found first.
 
-    Follows fields, containers, unions, and the replies promised by ``ActorRef`` fields. Raises
-    UnsupportedTypeError for the first type that cannot travel.
+    Follows fields, containers, unions, and the replies promised by ``ActorRef`` fields. ``known`` are the classes
+    that the system was taught; None leaves those to whoever registers the type. Raises UnsupportedTypeError for the
+    first type that cannot travel.
     """
     waiting: list[tuple[str, object]] = [(_root_name(type_form), type_form)]
     seen: dict[object, None] = {}
@@ -221,28 +237,31 @@ def walk(type_form: object) -> Iterator[tuple[str, Form]]:
             )
         seen[stripped] = None
         form = parse(stripped, where)
+        if form.kind is Kind.custom and known is not None and form.origin not in known:
+            raise _unsupported(stripped, where, teach=form.origin)
         yield where, form
         waiting += _inside(form, stripped, where)
 
 
-def reachable(type_form: object) -> tuple[type, ...]:
-    """Return the dataclasses, attrs classes and enums that a message of this type can hold.
+def reachable(type_form: object, known: Container[type] | None = ()) -> tuple[type, ...]:
+    """Return the dataclasses, attrs classes and enums that a message of this type can hold; ``known`` as for `walk`.
 
     >>> reachable(tuple[int, ...] | str)
     ()
     """
-    classes = (form.origin for _, form in walk(type_form) if form.kind in (Kind.record, Kind.enum))
+    classes = (form.origin for _, form in walk(type_form, known) if form.kind in (Kind.record, Kind.enum))
     return tuple(dict.fromkeys(classes))
 
 
-def check(type_form: object) -> None:
-    """Raise UnsupportedTypeError unless values of this type can travel between nodes.
+def check(type_form: object, known: Container[type] | None = ()) -> None:
+    """Raise UnsupportedTypeError unless values of this type can travel between nodes; ``known`` as for `walk`.
 
-    >>> check(dict[str, complex])
+    >>> check(dict[str, complex], known={complex})
+    >>> check(dict[str, list])
     Traceback (most recent call last):
-    casty.errors.UnsupportedTypeError: dict[value]: complex cannot travel between nodes: write a tuple of two floats
+    casty.errors.UnsupportedTypeError: dict[value]: list cannot travel between nodes: say what it holds, as in list[int]
     """
-    reachable(type_form)
+    reachable(type_form, known)
 
 
 def describe(form: object) -> str:
@@ -314,7 +333,7 @@ def _flatten(form: object, where: str) -> Iterator[object]:
 
 def _inside(form: Form, type_form: object, where: str) -> list[tuple[str, object]]:
     match form.kind:
-        case Kind.scalar | Kind.literal | Kind.enum:
+        case Kind.scalar | Kind.literal | Kind.enum | Kind.custom:
             return []
         case Kind.record:
             fields = fields_of(type_form, where).fields
@@ -323,7 +342,8 @@ def _inside(form: Form, type_form: object, where: str) -> list[tuple[str, object
             (message_type,) = form.arguments
             return [] if is_untyped(message_type) else [(f"{where}<reply>", message_type)]
         case Kind.union:
-            return [(where, variant) for variant in form.arguments]
+            is_root = where == describe(type_form)
+            return [(_root_name(variant) if is_root else where, variant) for variant in form.arguments]
         case Kind.dict:
             key, value = form.arguments
             return [(f"{where}[key]", key), (f"{where}[value]", value)]
@@ -346,12 +366,15 @@ def _root_name(type_form: object) -> str:
     return named.__name__ if isinstance(named, type) and origin is not types.UnionType else describe(type_form)
 
 
-def _unsupported(form: object, where: str, advice: str = "") -> UnsupportedTypeError:
+def _unsupported(form: object, where: str, *, teach: type | None = None) -> UnsupportedTypeError:
+    """Return the error for a type form; ``teach`` is the class in it that a system can be taught."""
     cls = form if get_origin(form) is None else get_origin(form)
-    name = getattr(cls, "__name__", "") or type(cls).__name__
-    if not advice:
-        kind = "TypeVar" if isinstance(form, typing.TypeVar) else name
-        advice = _ADVICE.get(kind) or _advice_by_base(cls) or _DEFAULT_ADVICE
+    kind = "TypeVar" if isinstance(form, typing.TypeVar) else getattr(cls, "__name__", "") or type(cls).__name__
+    advice = _ADVICE.get(kind) or _advice_by_base(cls) or _DEFAULT_ADVICE
+    if teach is not None and RecordFields.exist_on(teach):
+        advice = fault_of_record(teach) or advice
+    if teach is not None:
+        advice += f"; or teach it to the system of every node: wire_types=[casty.WireType({teach.__name__}, ...)]"
     place = f"{where}: " if where else ""
     return UnsupportedTypeError(f"{place}{describe(form)} cannot travel between nodes: {advice}")
 
@@ -359,6 +382,6 @@ def _unsupported(form: object, where: str, advice: str = "") -> UnsupportedTypeE
 def _advice_by_base(cls: object) -> str:
     """Return what to write for a class of a known kind, by its bases or the marks of its library."""
     bases: tuple[type, ...] = getattr(cls, "__mro__", ())
-    kinds = [base.__name__ for base in bases if base.__module__ in ("builtins", "pathlib", "pathlib._local")]
+    kinds = [base.__name__ for base in bases if base.__module__ in ("builtins", "enum", "pathlib", "pathlib._local")]
     kinds += [kind for mark, kind in _MARKS.items() if isinstance(cls, type) and hasattr(cls, mark)]
     return next((_ADVICE_BY_BASE[kind] for kind in kinds if kind in _ADVICE_BY_BASE), "")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, make_dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from functools import reduce
+from ipaddress import IPv4Address, IPv6Address
 from itertools import count
 from operator import or_
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
 from uuid import UUID
 
@@ -26,10 +29,20 @@ from casty.schema.names import message
 from casty.schema.types import Kind, check, parse, variant_key
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import end_of_head
+from casty.wire_types import WireType
 
 T = TypeVar("T")
 Name = NewType("Name", str)
 SERIALS = count()
+
+
+FRACTION: WireType[Fraction, tuple[int, int]] = WireType(
+    Fraction,
+    "grammar.Fraction",
+    tuple[int, int],
+    unstructure=lambda value: (value.numerator, value.denominator),
+    structure=lambda sent, cls: cls(*sent),
+)
 
 
 class Suit(Enum):
@@ -114,6 +127,13 @@ SINGLE = [
     Case(Decimal, st.decimals(allow_nan=False)),
     Case(datetime, st.datetimes(timezones=OFFSETS | st.just(UTC))),
     Case(UUID, st.uuids()),
+    Case(date, st.dates()),
+    Case(time, st.times(timezones=OFFSETS | st.none())),
+    Case(timedelta, st.timedeltas()),
+    Case(PurePosixPath, TEXTS.map(PurePosixPath)),
+    Case(IPv4Address, st.ip_addresses(v=4)),
+    Case(IPv6Address, st.ip_addresses(v=6)),
+    Case(Fraction, st.builds(Fraction, st.integers(-(2**60), 2**60), st.integers(1, 2**60))),
     Case(Suit, st.sampled_from(Suit)),
     Case(Literal["x", 1, None], st.sampled_from(["x", 1, None])),
     Case(Literal[Suit.hearts], st.just(Suit.hearts)),
@@ -195,6 +215,7 @@ def new_codec() -> Codec:
     return Codec(
         export_ref=lambda ref, form: ref.address.place,
         import_ref=lambda place, form: AddressRef(ActorAddress(*place), form),
+        wire_types=[FRACTION],
     )
 
 
@@ -209,7 +230,7 @@ def test_values_of_any_type_come_back_equal_and_of_the_same_kind(data: st.DataOb
     case = data.draw(CASES)
     value = data.draw(case.values)
     sender, receiver = new_codec(), new_codec()
-    check(case.form)
+    check(case.form, known={Fraction})
     receiver.register(case.form)
     back = receiver.decode_envelope(sender.frame_envelope("/x", 1, value, case.form)[5:]).message
     assert back == value

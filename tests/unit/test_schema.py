@@ -181,6 +181,11 @@ class LikeMsgspec:
 
 
 @dataclass(frozen=True)
+class HoldsList:
+    it: list  # type: ignore[type-arg]  # what can never travel
+
+
+@dataclass(frozen=True)
 class HoldsPath:
     file: Path
 
@@ -223,6 +228,8 @@ SUPPORTED: list[Any] = [
     ActorRef[Never],
     ActorRef[object],
     ActorRef[Order | Count],
+    date,
+    PurePosixPath,
 ]
 
 UNSUPPORTED: list[tuple[Any, str]] = [
@@ -234,13 +241,12 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (MutableMapping[str, int], "write dict[...]"),
     (Mapping, "say what it holds, as in Mapping[str, int]"),
     (Mapping[str, int] | dict[str, int], "Mapping[str, int] and dict[str, int] cannot be told apart in one union"),
-    (date, "write datetime.datetime with a time zone"),
     (complex, "write a tuple of two floats"),
     (bytearray, "write bytes"),
     (Access, "an enum.Flag has no single name"),
     (ActorRef, "say what it takes, as in ActorRef[Reply]"),
-    (Path, "write str, and str(path) at the sender"),
-    (PurePosixPath, "write str, and str(path) at the sender"),
+    (Path, "write str or PurePosixPath, and convert it at the sender"),
+    (Path, "; or teach it to the system of every node: wire_types=[casty.WireType(Path, ...)]"),
     (OSError, "write str, such as repr(error)"),
     (Callable[[int], int], "a function stays in its process"),
     (type[int], "a class stays in its process"),
@@ -252,8 +258,8 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (Box, "Box.item: ~T cannot travel between nodes: give the generic class its argument"),
     (list[int] | list[str], "list[int] and list[str] cannot be told apart in one union"),
     (Box[int] | Box[str], "cannot be told apart in one union"),
-    (Mutable, "Mutable: Mutable can be changed after it was sent: declare it with @dataclass(frozen=True)"),
-    (HoldsMutable, "HoldsMutable.it: Mutable can be changed"),
+    (Mutable, "Mutable can be changed after it was sent: declare it with @dataclass(frozen=True); or teach it"),
+    (HoldsMutable, "Mutable cannot travel between nodes: Mutable can be changed"),
     (MutablePoint, "declare it with @attrs.frozen"),
     (Plain, "Plain is a plain subclass: decorate it"),
     (WithInitVar, "WithInitVar.seed: an InitVar is gone"),
@@ -274,6 +280,22 @@ def test_the_refusal_of_a_type_names_the_place_and_the_remedy(type_form: Any, to
     with pytest.raises(UnsupportedTypeError) as caught:
         check(type_form)
     assert told in str(caught.value).replace("socket.socket", "_socket.socket").replace("__socket", "_socket")
+
+
+@pytest.mark.parametrize(
+    "type_form", [complex, HoldsPath, list[Mutable], Access, Pair, LikePydantic, ActorRef[HoldsSocket]]
+)
+def test_a_class_that_a_system_may_be_taught_is_left_to_the_system(type_form: Any) -> None:
+    check(type_form, known=None)
+    with pytest.raises(UnsupportedTypeError, match=r"or teach it to the system of every node: wire_types="):
+        check(type_form)
+
+
+@pytest.mark.parametrize("type_form", [Any, list, Callable[[int], int], type[int], Iterable[int], Keyed, Box, ActorRef])
+def test_what_can_never_travel_is_refused_whatever_a_system_is_taught(type_form: Any) -> None:
+    with pytest.raises(UnsupportedTypeError) as caught:
+        check(dict[str, type_form], known=None)
+    assert "teach" not in str(caught.value)
 
 
 def test_metadata_that_cannot_be_hashed_is_seen_through() -> None:
@@ -388,8 +410,8 @@ def test_a_service_key_without_a_message_type_says_how_to_write_it() -> None:
 
 
 def test_a_service_key_of_messages_that_cannot_travel_is_refused() -> None:
-    with pytest.raises(UnsupportedTypeError, match="HoldsSocket.lines"):
-        ServiceKey[HoldsSocket]("sockets")
+    with pytest.raises(UnsupportedTypeError, match="HoldsList.it: list cannot travel"):
+        ServiceKey[HoldsList]("sockets")
 
 
 @pytest.mark.parametrize("name", ["", "k" * 256])

@@ -17,6 +17,7 @@ from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.ref import LocalRef, OwnRef
 from casty.runtime.system.kernel import Kernel
 from casty.runtime.system.system import ActorSystem, kernel_of
+from casty.schema.names import wire_name
 from casty.wire.envelope import NoticeCode, Wait
 
 
@@ -32,7 +33,8 @@ class LocalTransport:
 
     def __init__(self, system: ActorSystem) -> None:
         self._kernel = kernel_of(system)
-        self._acceptances = Acceptances()
+        names = {one.cls: one.name for one in system.wire_types}
+        self._acceptances = Acceptances(lambda cls: names.get(cls) or wire_name(cls))
         self.receive_backpressure: ReceiveBackpressure | None = None
         """Queues for actors unable to keep up; without it, there is no waiting for room."""
         self.open_paths: OpenPaths = OPEN_PATHS

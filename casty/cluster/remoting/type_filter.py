@@ -7,6 +7,7 @@ everything is let in that the node can decode.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
@@ -27,10 +28,10 @@ class TypeFilter:
 
     __slots__ = ("_classes", "_is_open", "_names")
 
-    def __init__(self, type_form: object) -> None:
+    def __init__(self, type_form: object, name_of: Callable[[type], str] = wire_name) -> None:
         classes: list[type] = []
         names: set[str] = set()
-        self._is_open = not _collect(type_form, classes, names)
+        self._is_open = not _collect(type_form, classes, names, name_of)
         if float in classes:
             classes.append(int)
         self._classes = tuple(classes)
@@ -48,9 +49,10 @@ class TypeFilter:
 
 
 class Acceptances:
-    """Filters of the targets on this node, each found out once."""
+    """Filters of the targets on this node, each found out once; ``name_of`` gives the wire names of classes."""
 
-    def __init__(self) -> None:
+    def __init__(self, name_of: Callable[[type], str] = wire_name) -> None:
+        self._name_of = name_of
         self._of_actors: dict[int, TypeFilter] = {}
         self._of_replies: dict[object, TypeFilter] = {}
         self.fitting: set[tuple[tuple[object, ...], type]] = set()
@@ -65,7 +67,7 @@ class Acceptances:
             return self._admits_reply(target.promised, message, name)
         acceptance = self._of_actors.get(target.uid)
         if acceptance is None:
-            acceptance = _known(self._of_actors, target.uid, target.message_type())
+            acceptance = self._known(self._of_actors, target.uid, target.message_type())
         if remember and isinstance(target, LocalRef) and acceptance.admits_all_like(message):
             target.admitted |= {type(message)}
             return True
@@ -78,27 +80,26 @@ class Acceptances:
         if fitting in self.fitting:
             return True
         for form in promised:
-            if _known(self._of_replies, form, form).admits_all_like(message):
+            if self._known(self._of_replies, form, form).admits_all_like(message):
                 if len(self.fitting) >= REMEMBERED_MAX:
                     self.fitting.clear()
                 self.fitting.add(fitting)
                 return True
         for form in promised:
-            if _known(self._of_replies, form, form).admits(message, name):
+            if self._known(self._of_replies, form, form).admits(message, name):
                 return True
         return False
 
+    def _known(self, table: dict[Any, TypeFilter], key: object, type_form: object) -> TypeFilter:
+        acceptance = table.get(key)
+        if acceptance is None:
+            if len(table) >= REMEMBERED_MAX:
+                table.clear()
+            acceptance = table[key] = TypeFilter(type_form, self._name_of)
+        return acceptance
 
-def _known(table: dict[Any, TypeFilter], key: object, type_form: object) -> TypeFilter:
-    acceptance = table.get(key)
-    if acceptance is None:
-        if len(table) >= REMEMBERED_MAX:
-            table.clear()
-        acceptance = table[key] = TypeFilter(type_form)
-    return acceptance
 
-
-def _collect(type_form: object, classes: list[type], names: set[str]) -> bool:
+def _collect(type_form: object, classes: list[type], names: set[str], name_of: Callable[[type], str]) -> bool:
     """Add the classes and names of a type's values; False where it says nothing about them."""
     try:
         form = strip(type_form)
@@ -107,10 +108,10 @@ def _collect(type_form: object, classes: list[type], names: set[str]) -> bool:
     if form is None or form is Any or is_untyped(form) or isinstance(form, TypeVar):
         return False
     if get_origin(form) in (Union, UnionType):
-        return all([_collect(variant, classes, names) for variant in get_args(form)])
+        return all([_collect(variant, classes, names, name_of) for variant in get_args(form)])
     if isinstance(form, type) and not get_args(form):
         classes.append(form)
         return not getattr(form, "_is_protocol", False)  # of which nothing can be said at run time
     with suppress(CastyError, TypeError, ValueError):  # it cannot travel, so nothing of the kind will come
-        names.add(canonical_name(form, wire_name))
+        names.add(canonical_name(form, name_of))
     return True

@@ -14,7 +14,7 @@ from casty.protocol.gossip.handover import GossipOrder, RegistryChanged
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.leaving import AskedToLeave
 from casty.protocol.membership.view import ViewEffect
-from casty.protocol.messages.membership import AntiEntropyMessage, JoinSettings, TopologyMessage
+from casty.protocol.messages.membership import AntiEntropyMessage, JoinSettings, TopologyMessage, WireTypesDigest
 from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.split_brain.serving_lease import ServingEffect
 from casty.protocol.split_brain.strategies import KeepMajority, Strategy
@@ -32,11 +32,13 @@ class TopologySettings:
     stable_after: float | None = None
     leave_timeout: float = 5.0
     allow_new_cluster: bool = False
+    wire_types: WireTypesDigest = WireTypesDigest()
 
     @property
     def shared(self) -> JoinSettings:
         """Settings shared by all nodes of a cluster."""
-        return JoinSettings(self.min_members, str(self.downing or "none"), self.min_members_per_role)
+        strategy = str(self.downing or "none")
+        return JoinSettings(self.min_members, strategy, self.min_members_per_role, self.wire_types)
 
 
 @dataclass(frozen=True, slots=True)

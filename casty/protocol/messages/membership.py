@@ -17,6 +17,23 @@ from casty.protocol.state.registry import SlotPage
 
 TEXT_MAX = 64
 TOKEN_BITS = 63
+TYPES_NAMED_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class WireTypesDigest:
+    """Types that the system of a node was taught, told apart by a digest over their names and what they travel as."""
+
+    digest: bytes = b""
+    names: tuple[str, ...] = ()
+    """The first of them, sorted, for whom the digests differ; TYPES_NAMED_MAX at most."""
+
+    def difference(self, theirs: WireTypesDigest) -> str:
+        """Return what this node expects and what it found."""
+        mine, found = sorted({*self.names} - {*theirs.names}), sorted({*theirs.names} - {*self.names})
+        if mine or found:
+            return _differ("wire_types", mine, found)
+        return "expected wire_types that travel as those of the cluster do, found others of the same names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,7 @@ class JoinSettings:
     downing: str
     min_members_per_role: tuple[tuple[str, int], ...] = ()
     """Sorted by role."""
+    wire_types: WireTypesDigest = WireTypesDigest()
 
     def difference(self, theirs: JoinSettings) -> str | None:
         """Return the first difference, with the value expected by this node and the one found, or None."""
@@ -36,6 +54,8 @@ class JoinSettings:
             return _differ("min_members_per_role", dict(self.min_members_per_role), dict(theirs.min_members_per_role))
         if self.downing != theirs.downing:
             return _differ("downing", self.downing, theirs.downing)
+        if self.wire_types != theirs.wire_types:
+            return self.wire_types.difference(theirs.wire_types)
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -30,6 +30,7 @@ from casty.runtime.system.kernel import Kernel, inside
 from casty.runtime.system.metrics import Metrics, collect_system
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.statistics import SystemStatistics
+from casty.wire_types import WireType, check_wire_types
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -56,19 +57,32 @@ class ActorSystem:
     Parameters:
         name: Name of the system, a part of every address: a word without ``/@#?:``.
         config: Settings; None means ``SystemConfig()``.
+        wire_types: Classes of others whose values may travel, such as ``[WireType(Money, "shop.Money", ...)]``, once
+            the system is in a cluster; the same on all nodes.
 
     Raises:
-        ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``.
+        ValueError: ``name`` is not a single word: it is empty space, or has one of ``/@#?:``. Two of ``wire_types``
+            are of one class, or have one name.
+        TypeError: ``wire_types`` holds something else than a `WireType`.
+        UnsupportedTypeError: One of ``wire_types`` travels as a type that cannot travel.
         ConfigError: ``config`` is no `SystemConfig`.
         RuntimeError: On entering: there is no Trio loop in this thread, or the system was entered before.
     """
 
-    def __init__(self, name: str = "casty-system", *, config: SystemConfig | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "casty-system",
+        *,
+        config: SystemConfig | None = None,
+        wire_types: Iterable[WireType[Any, Any]] = (),
+    ) -> None:
         self.name: str = checked_system_name(name)
         """Name of the system, a part of every address."""
         self.config: SystemConfig = SystemConfig() if config is None else config
         """Settings of the system."""
         check_kind(f"{type(self).__name__}.config", self.config, SystemConfig, "SystemConfig(stop_timeout=1.0)")
+        self.wire_types: tuple[WireType[Any, Any], ...] = check_wire_types(wire_types, type(self).__name__)
+        """Types that this system was taught."""
         self._kernel_or_none: Kernel | None = None
         self._manager: AbstractAsyncContextManager[None] | None = None
         self._body_scope = trio.CancelScope()

@@ -8,8 +8,9 @@ those tables and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
+from hashlib import blake2b
 from typing import Any
 
 import msgpack
@@ -48,9 +49,11 @@ from casty.wire.envelope import (
 )
 from casty.wire.frame import HEADER, HEADER_BYTES, FrameKind, frame
 from casty.wire.limits import ARRAY, scan
+from casty.wire_types import WireType
 
 CONTROL_NESTING = 1
 """The array around name and payload does not count as nesting of the message."""
+DIGEST_BYTES = 16
 LARGE_BYTES_MAX = 2 * 1024 * 1024
 """Messages up to here are packed in pieces, the next of their type at the latest; that memory is kept."""
 
@@ -78,16 +81,31 @@ class Codec:
     canonical name goes on the wire. The other end knows that name since it sent the ref itself.
     """
 
-    def __init__(self, *, export_ref: ExportRef, import_ref: ImportRef, limits: TransportLimits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        export_ref: ExportRef,
+        import_ref: ImportRef,
+        limits: TransportLimits | None = None,
+        wire_types: Sequence[WireType[Any, Any]] = (),
+    ) -> None:
         self._limits = limits or TransportLimits()
+        self.taught: Mapping[type, WireType[Any, Any]] = {one.cls: one for one in wire_types}
+        """Types that the system was taught, by their classes."""
         self._compiler, self._checking = (
-            Compiler(name_of=self.name_of, export_ref=export_ref, import_ref=import_ref, is_checking=is_checking)
+            Compiler(
+                name_of=self.name_of,
+                export_ref=export_ref,
+                import_ref=import_ref,
+                taught=self.taught,
+                is_checking=is_checking,
+            )
             for is_checking in (False, True)
         )
         self._elements_max = self._limits.elements_max
         self._pack: Callable[[object], bytes] = msgpack.Packer().pack
         self._scatter_encoder = ScatterEncoder()
-        self._own_names: dict[type, str] = {}
+        self._own_names: dict[type, str] = {cls: one.name for cls, one in self.taught.items()}
         self._by_name: dict[str, TypeEntry] = {}
         self._by_form: dict[object, TypeEntry] = {}
         self._by_class: dict[type, TypeEntry] = {}
@@ -95,6 +113,8 @@ class Codec:
         self._scalars: dict[type, TypeEntry] = {}
         for origin in SCALARS:
             self._scalars[origin] = self._add(origin)
+        for taught in self.taught:
+            self.register(taught)
 
     def register(self, type_form: object, *, name: str | None = None) -> None:
         """Make a type known as a message, with all that it contains and all replies it asks for.
@@ -106,7 +126,7 @@ class Codec:
             self._give_name(type_form, name)
         if strip(type_form) in self._by_target:
             return
-        check(type_form)
+        check(type_form, known=self.taught)
         waiting = [type_form]
         while waiting:
             current = waiting.pop()
@@ -129,6 +149,11 @@ class Codec:
         """Return the names of all types that a message of this type can be, sorted; registers them."""
         self.register(type_form)
         return tuple(sorted({entry.name for entry in self._by_target[strip(type_form)].values()}))
+
+    def wire_types_digest(self) -> bytes:
+        """Return a digest over the names of the taught types and what each travels as; empty where there are none."""
+        forms = sorted(f"{one.name}={canonical_name(one.travels_as, self.name_of)}" for one in self.taught.values())
+        return blake2b("\n".join(forms).encode(), digest_size=DIGEST_BYTES).digest() if forms else b""
 
     def frame_control(self, message: object) -> bytes:
         """Return the whole frame of a message between two nodes. Raises EncodeError."""
@@ -238,7 +263,7 @@ class Codec:
         else:  # Also for Mapping[str, int] beside dict[str, int]: one name, read alike, written from other classes.
             entry = self._new_entry(name, key, form)
         self._by_name[name] = self._by_form[key] = entry
-        if form.kind in (Kind.record, Kind.enum) and not form.arguments:
+        if form.kind in (Kind.record, Kind.enum, Kind.custom) and not form.arguments:
             self._by_class[form.origin] = entry
         return entry
 

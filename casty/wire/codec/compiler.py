@@ -7,10 +7,10 @@ times as long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import cattrs
 
@@ -25,6 +25,7 @@ from casty.wire.codec.containers import (
     text_dict_hooks,
     tuple_hooks,
 )
+from casty.wire.codec.custom import custom_hooks
 from casty.wire.codec.forms import Forms
 from casty.wire.codec.generated import FieldHooks
 from casty.wire.codec.hook import Hook, HookPair
@@ -41,6 +42,7 @@ from casty.wire.codec.scalars import (
     ref_hooks,
 )
 from casty.wire.codec.unions import REF_TAG, Variant, optional_hooks, union_hooks
+from casty.wire_types import WireType
 
 
 class TypeKey(NamedTuple):
@@ -69,13 +71,15 @@ class Compiler:
         name_of: Callable[[type], str],
         export_ref: ExportRef,
         import_ref: ImportRef,
+        taught: Mapping[type, WireType[Any, Any]],
         is_checking: bool = False,
     ) -> None:
         self._name_of = name_of
         self._export_ref = export_ref
         self._import_ref = import_ref
         self._is_checking = is_checking
-        self.forms = Forms(name_of)
+        self._taught = taught
+        self.forms = Forms(name_of, taught)
         self.turns = Turns()
         """How often a value may still be inside of one of its own type, shared by all hooks of this compiler."""
         self.promised: list[object] = []
@@ -106,7 +110,7 @@ class Compiler:
         """
         reachable = [*self.forms.reachable(strip(type_form))]
         is_recursive = any(one in self._recursive for one in reachable)
-        return max(self._depths[one] for one in reachable) if is_recursive else 0
+        return max(self._depths.get(one, 0) for one in reachable) if is_recursive else 0
 
     def _new_converter(self) -> cattrs.Converter:
         makers: dict[Kind, Maker] = {
@@ -122,8 +126,12 @@ class Compiler:
             Kind.tuple: self._tuple,
             Kind.dict: self._dict,
             Kind.union: self._union,
+            Kind.custom: self._custom,
         }
         converter = cattrs.Converter(detailed_validation=False)
+        for cls, taught in self._taught.items():
+            converter.register_unstructure_hook(cls, taught.unstructure)
+            converter.register_structure_hook(cls, taught.structure)
         for kind, make in makers.items():
             is_of_kind = partial(_is_of_kind, kind)
             converter.register_unstructure_hook_factory(is_of_kind, partial(self._encoder, make))
@@ -226,8 +234,20 @@ class Compiler:
             variants.append(Variant(of_one.origin, of_one.also, tag, self._hooks(one)))
         return union_hooks(describe(type_form), variants)
 
+    def _custom(self, _: object, form: Form) -> HookPair:
+        cls, converter = form.origin, self._converter
+        by_user = HookPair(
+            converter.get_unstructure_hook(cls, cache_result=False),
+            converter.get_structure_hook(cls, cache_result=False),
+        )
+        return custom_hooks(self._name_of(cls), cls, by_user, self._hooks(self._taught[cls].travels_as))
+
     def _tag(self, form: Form) -> str:
-        if form.kind in (Kind.record, Kind.enum) or form.kind is Kind.literal and issubclass(form.origin, Enum):
+        if (
+            form.kind in (Kind.record, Kind.enum, Kind.custom)
+            or form.kind is Kind.literal
+            and issubclass(form.origin, Enum)
+        ):
             return self._name_of(form.origin)
         return REF_TAG if form.kind is Kind.ref else scalar_name(form.origin)
 

@@ -103,10 +103,8 @@ def tuple_hooks(label: str, items: tuple[HookPair, ...]) -> HookPair:
     count = len(items)
 
     def convert(hooks: tuple[Hook, ...], value: Any, kind: type) -> list[Any]:
-        if type(value) is not kind:
-            raise TypeMismatch(label, value)
-        if len(value) != count:
-            raise TypeMismatch(label, value, f"expected {count} items, got {len(value)}")
+        if type(value) is not kind or len(value) != count:
+            raise TypeMismatch(label, value, f"expected {count} items, got {len(value)}" if type(value) is kind else "")
         parts = iter(value)
         try:
             return [hook(part) for hook, part in zip(hooks, parts, strict=True)]

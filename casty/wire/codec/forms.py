@@ -6,16 +6,18 @@ a record all its fields, a list nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any
 
 from casty.schema.fields import RecordField, RecordFields, fields_of
 from casty.schema.names import facts_of
 from casty.schema.types import Form, Kind, parse, strip
+from casty.wire_types import WireType
 
 PLAIN = (type(None), bool, int, str, bytes, float)
 """Classes whose values msgpack tells apart."""
-ARRAYS = (datetime,)
+ARRAYS = (datetime, time, timedelta)
 """Single values that are written as an array."""
 EACH_KIND = (Kind.list, Kind.sequence, Kind.set, Kind.frozenset, Kind.dict)
 """Containers whose number of items is not of their type."""
@@ -24,8 +26,9 @@ EACH_KIND = (Kind.list, Kind.sequence, Kind.set, Kind.frozenset, Kind.dict)
 class Forms:
     """Answers about type forms, each looked at once. ``name_of`` gives the wire names of classes."""
 
-    def __init__(self, name_of: Callable[[type], str]) -> None:
+    def __init__(self, name_of: Callable[[type], str], taught: Mapping[type, WireType[Any, Any]]) -> None:
         self._name_of = name_of
+        self._taught = taught
         self._parsed: dict[object, Form] = {}
         self._fields: dict[object, RecordFields] = {}
 
@@ -52,6 +55,8 @@ class Forms:
                 return tuple(strip(field.type_form) for field in self.fields(type_form).fields)
             case Kind.scalar | Kind.literal | Kind.enum | Kind.ref:
                 return ()
+            case Kind.custom:
+                return (strip(self._taught[form.origin].travels_as),)
             case _:
                 return tuple(strip(argument) for argument in form.arguments)
 
@@ -105,7 +110,7 @@ class Forms:
         match form.kind:
             case Kind.scalar:
                 return int(form.origin in ARRAYS)
-            case Kind.literal | Kind.enum:
+            case Kind.literal | Kind.enum | Kind.custom:
                 return 0
             case Kind.union:
                 return int(self.optional(form) is None)

@@ -14,7 +14,14 @@ from typing import get_args, get_origin
 
 from casty.schema.types import Form, Kind, is_alias, is_untyped, parse, strip
 
-SCALAR_NAMES = {"NoneType": "none", "Decimal": "decimal", "UUID": "uuid"}
+SCALAR_NAMES = {
+    "NoneType": "none",
+    "Decimal": "decimal",
+    "UUID": "uuid",
+    "PurePosixPath": "path",
+    "IPv4Address": "ipv4",
+    "IPv6Address": "ipv6",
+}
 
 
 def canonical_name(type_form: object, name_of: Callable[[type], str]) -> str:
@@ -47,7 +54,7 @@ def _name(type_form: object, name_of: Callable[[type], str], aliases: tuple[obje
     match form.kind:
         case Kind.scalar:
             return scalar_name(form.origin)
-        case Kind.enum:
+        case Kind.enum | Kind.custom:
             return name_of(form.origin)
         case Kind.literal:
             return _literal(form, name_of)

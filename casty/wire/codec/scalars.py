@@ -1,11 +1,13 @@
-"""Hooks of single values: numbers, text, moments, enum members, literals and references."""
+"""Hooks of single values: numbers, text and what travels as one, enum members, literals and references."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePosixPath
 from typing import Any, Never, cast
 from uuid import UUID
 
@@ -20,7 +22,13 @@ ImportRef = Callable[[WireRef, object], ActorRef[Never]]
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 _EPOCH = datetime(1970, 1, 1)
+_FIRST_DAY = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
+DAY = timedelta(days=1) // _MICROSECOND
+"""Microseconds."""
+PATH_TEXT_MAX = 4_096
+IPV4_TEXT_MAX, IPV6_TEXT_MAX = 15, 128
+"""Characters; an IPv6 address may name its zone."""
 
 
 def plain_hooks(origin: type) -> HookPair:
@@ -132,10 +140,103 @@ def decode_datetime(raw: Any, _: object = None) -> Any:
         raise TypeMismatch("datetime", raw, "a moment outside of the calendar") from None
 
 
+def encode_date(value: Any) -> Any:
+    """Return days from 1970-01-01; a datetime is no date."""
+    if type(value) is not date:
+        raise TypeMismatch("date", value)
+    return value.toordinal() - _FIRST_DAY
+
+
+def decode_date(raw: Any, _: object = None) -> Any:
+    """Return the date, from 0001-01-01 to 9999-12-31."""
+    if type(raw) is not int:
+        raise TypeMismatch("date", raw)
+    try:
+        return date.fromordinal(raw + _FIRST_DAY)
+    except (ValueError, OverflowError):
+        raise TypeMismatch("date", raw, "a day outside of the calendar") from None
+
+
+def encode_time(value: Any) -> Any:
+    """Return microseconds of the day on the own clock, and the UTC offset in seconds, or None of a naive time."""
+    if type(value) is not time:
+        raise TypeMismatch("time", value)
+    offset = value.utcoffset()
+    if offset is None and value.tzinfo is not None:
+        raise TypeMismatch("time", value, "the offset of its zone depends on the day: give it a fixed one")
+    since = timedelta(0, value.second, value.microsecond, 0, value.minute, value.hour)
+    return [since // _MICROSECOND, None if offset is None else _whole_seconds("time", offset)]
+
+
+def decode_time(raw: Any, _: object = None) -> Any:
+    """Return the time, naive or in a zone of a fixed offset."""
+    if type(raw) is not ARRAY or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) not in (int, type(None)):
+        raise TypeMismatch("time as [microseconds, offset]", raw)
+    if not 0 <= raw[0] < DAY:
+        raise TypeMismatch("time", raw, "a time outside of the day")
+    try:
+        zone = None if raw[1] is None else timezone(timedelta(seconds=raw[1]))
+    except (ValueError, OverflowError):
+        raise TypeMismatch("time", raw, "a UTC offset of a day or more") from None
+    return (_EPOCH + timedelta(microseconds=raw[0])).time().replace(tzinfo=zone)
+
+
+def encode_timedelta(value: Any) -> Any:
+    """Return whole days, and the microseconds of the last one, which are never negative."""
+    if type(value) is not timedelta:
+        raise TypeMismatch("timedelta", value)
+    return [value.days, value.seconds * 1_000_000 + value.microseconds]
+
+
+def decode_timedelta(raw: Any, _: object = None) -> Any:
+    """Return the span, of up to 999,999,999 days."""
+    if type(raw) is not ARRAY or len(raw) != 2 or type(raw[0]) is not int or type(raw[1]) is not int:
+        raise TypeMismatch("timedelta as [days, microseconds]", raw)
+    if not 0 <= raw[1] < DAY:
+        raise TypeMismatch("timedelta", raw, "microseconds that are no part of a day")
+    try:
+        return timedelta(raw[0], 0, raw[1])
+    except OverflowError:
+        raise TypeMismatch("timedelta", raw, "more days than a timedelta has") from None
+
+
 def _whole_seconds(label: str, offset: timedelta) -> int:
     if offset.microseconds:
         raise TypeMismatch(label, offset, "a UTC offset must be whole seconds")
     return offset // timedelta(seconds=1)
+
+
+def text_hooks(origin: type[Any], length_max: int) -> HookPair:
+    """Return the hooks of a class whose values travel as their text, in its plain form and of bounded length."""
+    label = origin.__name__
+
+    def encode(value: Any) -> Any:
+        if type(value) is not origin:
+            raise TypeMismatch(label, value)
+        text = str(value)
+        if len(text) > length_max:
+            raise TypeMismatch(label, value, f"expected a text of at most {length_max} characters, got {len(text)}")
+        return text
+
+    def decode(raw: Any, _: object = None) -> Any:
+        if type(raw) is not str:
+            raise TypeMismatch(label, raw)
+        return _of_text(origin, raw, length_max)
+
+    return HookPair(encode, decode)
+
+
+def _of_text(origin: type[Any], raw: str, length_max: int) -> Any:
+    label = origin.__name__
+    if len(raw) > length_max:
+        raise TypeMismatch(label, raw, f"expected a text of at most {length_max} characters, got {len(raw)}")
+    try:
+        value = origin(raw)
+    except ValueError:
+        raise TypeMismatch(label, raw, f"text is no {label}") from None
+    if str(value) != raw:
+        raise TypeMismatch(label, raw, f"text is not the plain form of a {label}")
+    return value
 
 
 def enum_hooks(label: str, origin: type[Enum]) -> HookPair:
@@ -212,8 +313,14 @@ SCALAR_HOOKS: dict[type, HookPair] = {
     **{origin: plain_hooks(origin) for origin in (type(None), bool, int, str, bytes)},
     float: HookPair(encode_float, decode_float),
     Decimal: HookPair(encode_decimal, decode_decimal),
-    datetime: HookPair(encode_datetime, decode_datetime),
     UUID: HookPair(encode_uuid, decode_uuid),
+    datetime: HookPair(encode_datetime, decode_datetime),
+    date: HookPair(encode_date, decode_date),
+    time: HookPair(encode_time, decode_time),
+    timedelta: HookPair(encode_timedelta, decode_timedelta),
+    PurePosixPath: text_hooks(PurePosixPath, PATH_TEXT_MAX),
+    IPv4Address: text_hooks(IPv4Address, IPV4_TEXT_MAX),
+    IPv6Address: text_hooks(IPv6Address, IPV6_TEXT_MAX),
 }
 """The hooks of builtin types that travel as one value."""
 

@@ -31,8 +31,18 @@ from casty.testing.samples import gossip_of, member
 from casty.wire.codec.codec import Codec
 from casty.wire.codec.hook import TypeMismatch
 from casty.wire.codec.scalars import ref_hooks
-from casty.wire.envelope import Envelope, Notice, control_head, count_values, decode_head, encode_headers, encode_slot
+from casty.wire.envelope import (
+    Envelope,
+    Notice,
+    control_head,
+    count_values,
+    decode_head,
+    encode_head,
+    encode_headers,
+    encode_slot,
+)
 from casty.wire.frame import FrameDecoder, FrameKind
+from casty.wire.limits import is_deeper_than
 
 T = TypeVar("T")
 
@@ -945,6 +955,55 @@ def test_recursive_aliases_travel_and_are_bounded(make_codec: Callable[[], Codec
         sender.frame_envelope("/x", 0, deep, space["Chain"])
     with pytest.raises(EncodeError, match=r"\[value\]\[1\]: expected .*, got complex"):
         sender.frame_envelope("/x", 0, {"a": [1, 1j]}, space["Json"])
+
+
+@message("codec.Knot")
+@dataclass(frozen=True)
+class Knot:
+    """Contains itself in several ways, each with other containers between one and the next."""
+
+    bare: Knot | None = None
+    union: Knot | Tree | None = None
+    listed: tuple[Knot, ...] = ()
+    keyed: dict[int, dict[str, Knot]] = field(default_factory=dict)
+    rows: list[list[int]] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("way", ["bare", "union", "listed", "keyed"])
+@pytest.mark.parametrize("rows", [[], [[1]]])
+def test_a_type_that_contains_itself_is_refused_just_where_its_containers_are_too_deep(
+    codec: Codec, way: str, rows: list[list[int]]
+) -> None:
+    value, raw = Knot(rows=rows), {"bare": None, "union": None, "listed": [], "keyed": [], "rows": rows}
+    around: dict[str, Any] = {
+        "bare": lambda x: x,
+        "union": lambda x: x if isinstance(x, Knot) else ["codec.Knot", x],
+        "listed": lambda x: (x,) if isinstance(x, Knot) else [x],
+        "keyed": lambda x: {1: {"a": x}} if isinstance(x, Knot) else [[1, {"a": x}]],
+    }
+    empty = dict(raw, rows=[])
+    head = encode_head("/x", 1, "codec.Knot", has_tail=False, has_headers=False, pack=msgpack.packb)
+    refused = 0
+    for _ in range(36):
+        value, raw = Knot(**{way: around[way](value)}), empty | {way: around[way](raw)}
+        body = head + msgpack.packb(raw)
+        if is_deeper_than(raw, 32):
+            refused += 1
+            with pytest.raises(EncodeError, match="nested deeper than 32"):
+                codec.frame_envelope("/x", 1, value)
+            with pytest.raises(DecodeError, match="nested deeper than 32"):
+                codec.decode_envelope(body)
+        else:
+            assert codec.frame_envelope("/x", 1, value)[5:] == body
+            assert codec.decode_envelope(body).message == value
+    assert 0 < refused < 36
+
+
+def test_a_type_that_contains_itself_is_known_after_another_one_was_refused(codec: Codec) -> None:
+    loose = dataclass(frozen=True)(type("Loose", (), {"__module__": "__main__", "__annotations__": {"x": int}}))
+    with pytest.raises(UnsupportedTypeError, match=r"@casty\.message"):
+        codec.register(tuple[Knot | None, loose])
+    assert codec.frame_envelope("/x", 1, Knot(), Knot | None)
 
 
 @pytest.mark.parametrize("count", [0, 4_000, 20_000])

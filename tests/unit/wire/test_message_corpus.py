@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from pathlib import Path
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
 from uuid import UUID
@@ -203,6 +204,15 @@ SAMPLES: tuple[tuple[object, object], ...] = (
     (Empty | None, None),
     (Point | Empty, Empty()),
     (NodeAddress, NodeAddress("h", 9)),
+    (date, date(2026, 12, 1)),
+    (time, time(5, 30, 0, 7, tzinfo=PLUS_ONE)),
+    (time, time(23, 59)),
+    (timedelta, timedelta(microseconds=-1)),
+    (PurePosixPath, PurePosixPath("/a/b")),
+    (IPv4Address, IPv4Address("10.0.0.1")),
+    (IPv6Address, IPv6Address("fe80::1%eth0")),
+    (list[date | datetime | time], [date(1, 1, 1), MOMENT, time(0)]),
+    (list[timedelta | PurePosixPath | IPv4Address | IPv6Address], [timedelta(1), PurePosixPath("x")]),
 )
 
 
