@@ -129,9 +129,6 @@ class Compiler:
             Kind.custom: self._custom,
         }
         converter = cattrs.Converter(detailed_validation=False)
-        for cls, taught in self._taught.items():
-            converter.register_unstructure_hook(cls, taught.unstructure)
-            converter.register_structure_hook(cls, taught.structure)
         for kind, make in makers.items():
             is_of_kind = partial(_is_of_kind, kind)
             converter.register_unstructure_hook_factory(is_of_kind, partial(self._encoder, make))
@@ -235,12 +232,10 @@ class Compiler:
         return union_hooks(describe(type_form), variants)
 
     def _custom(self, _: object, form: Form) -> HookPair:
-        cls, converter = form.origin, self._converter
-        by_user = HookPair(
-            converter.get_unstructure_hook(cls, cache_result=False),
-            converter.get_structure_hook(cls, cache_result=False),
-        )
-        return custom_hooks(self._name_of(cls), cls, by_user, self._hooks(self._taught[cls].travels_as))
+        # Not through the converter, which would resolve the annotations of an attrs class that nobody needs here.
+        cls, taught = form.origin, self._taught[form.origin]
+        by_user = HookPair(taught.unstructure, taught.structure)
+        return custom_hooks(self._name_of(cls), cls, by_user, self._hooks(taught.travels_as))
 
     def _tag(self, form: Form) -> str:
         if (

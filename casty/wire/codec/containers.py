@@ -102,7 +102,7 @@ def tuple_hooks(label: str, items: tuple[HookPair, ...]) -> HookPair:
     """Return the hooks of ``tuple[A, B]``: an array of that length."""
     count = len(items)
 
-    def convert(hooks: tuple[Hook, ...], value: Any, kind: type) -> list[Any]:
+    def convert(hooks: tuple[Hook, ...], value: Any, kind: type[Any]) -> list[Any]:
         if type(value) is not kind or len(value) != count:
             raise TypeMismatch(label, value, f"expected {count} items, got {len(value)}" if type(value) is kind else "")
         parts = iter(value)

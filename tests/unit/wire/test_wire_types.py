@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import attrs
 import cattrs
 import pytest
 
@@ -121,6 +122,20 @@ def test_the_hooks_of_a_converter_will_do(make_codec: MakeCodec) -> None:
     codec = make_codec(wire_types=[WireType(Money, "taught.Money", str, **hooks)])
     converter.register_unstructure_hook(Money, lambda money: "later, and so not seen")
     assert there_and_back(codec, [Money(3)], list[Money]) == [Money(3)]
+
+
+@attrs.define
+class Changing:
+    """Of a library whose annotations mean nothing here."""
+
+    text: str
+    helper: DefinedNowhere | None = None  # noqa: F821  # what this is about
+
+
+def test_annotations_of_a_taught_class_are_its_own_affair(make_codec: MakeCodec) -> None:
+    hooks: dict[str, Any] = {"unstructure": lambda value: value.text, "structure": lambda text, cls: cls(text)}
+    codec = make_codec(wire_types=[WireType(Changing, "taught.Changing", str, **hooks)])
+    assert there_and_back(codec, [Changing("a")], list[Changing]) == [Changing("a")]
 
 
 @pytest.mark.parametrize(
