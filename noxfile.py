@@ -178,6 +178,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-X", "dev", "tests/benchmarks/soak.py", *session.posargs)
 
 
+@nox.session(python=OLDEST)
+def fuzz(session: nox.Session) -> None:
+    """Hold the decoder law over damaged messages; ``-- --cases 10000000 --seed 7`` takes half an hour."""
+    install(session, "tests")
+    session.run("python", "tests/benchmarks/fuzz_codec.py", *session.posargs)
+
+
 @nox.session(python=PYTHONS[-1])
 def growth(session: nox.Session) -> None:
     """Measure how cost grows and what one unlucky part costs the rest, and draw the pictures of the documents."""

@@ -227,8 +227,8 @@ __all__ = [
     "UnsubscribeTopology",
     "UnsupportedTypeError",
     "VectorClock",
-    "WireType",
     "Watching",
+    "WireType",
     "channel_of",
     "message",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar, cast
 
 from casty.errors import UnsupportedTypeError
-from casty.schema.names import check_name, declared
+from casty.schema.names import RESERVED_PREFIX, check_name, declared
 from casty.schema.types import Form, Kind, check, describe, parse
 
 T = TypeVar("T")
@@ -35,8 +35,8 @@ class WireType(Generic[T, W]):
         cls: Class whose values travel, those of a subclass not included.
         name: Wire name, such as ``"shop.Money"``, under which a whole message, or a variant of a union, travels; as
             for `casty.message`.
-        travels_as: Type that is sent, such as ``tuple[str, int]`` or a frozen dataclass. It may hold other wire types,
-            and None only inside of something.
+        travels_as: Type that is sent, such as ``tuple[str, int]`` or a frozen dataclass. Other taught classes, and
+            None, may be inside of it alone.
         unstructure: Function from a value of ``cls`` to one of ``travels_as``.
         structure: Function from a value of ``travels_as``, and ``cls``, to a value of exactly ``cls``. It gets what
             any peer has sent: raise where that makes no value, and let no small value become a huge one.
@@ -85,25 +85,25 @@ class WireType(Generic[T, W]):
         return f"<WireType {self.name} of {describe(self.cls)}, travels as {describe(self.travels_as)}>"
 
 
-def check_wire_types(wire_types: Iterable[WireType[Any, Any]], where: str) -> tuple[WireType[Any, Any], ...]:
+def check_wire_types(wire_types: Iterable[object], where: str) -> tuple[WireType[Any, Any], ...]:
     """Return the wire types of a system, which do not change any more; raise where they do not go together."""
-    found: tuple[object, ...] = tuple(wire_types)
-    taught = [one for one in found if isinstance(one, WireType)]
-    if len(taught) != len(found):
-        other = next(one for one in found if not isinstance(one, WireType))
-        raise TypeError(f"{where}.wire_types must hold casty.WireType(...), got {other!r}")
-    kept = cast("tuple[WireType[Any, Any], ...]", found)
-    classes: dict[type, WireType[Any, Any]] = {}
-    names: dict[str, WireType[Any, Any]] = {}
-    for one in kept:
-        if one.cls in classes:
-            raise ValueError(f"{where}.wire_types has {describe(one.cls)} twice: once is enough")
-        if one.name in names or declared(one.name) is not None:
-            raise ValueError(f"{where}.wire_types: the wire name {one.name!r} is taken: choose another one")
-        classes[one.cls] = names[one.name] = one
-    for one in kept:
-        check(one.travels_as, known=classes)
-    return kept
+    kept: list[WireType[Any, Any]] = []
+    classes: set[type] = set()
+    names: set[str] = set()
+    for one in wire_types:
+        if not isinstance(one, WireType):
+            raise TypeError(f"{where}.wire_types must hold casty.WireType(...), got {one!r}")
+        taught = cast("WireType[Any, Any]", one)
+        if taught.cls in classes:
+            raise ValueError(f"{where}.wire_types has {describe(taught.cls)} twice: once is enough")
+        if taught.name in names or declared(taught.name) is not None:
+            raise ValueError(f"{where}.wire_types: the wire name {taught.name!r} is taken: choose another one")
+        kept.append(taught)
+        classes.add(taught.cls)
+        names.add(taught.name)
+    for taught in kept:
+        check(taught.travels_as, known=classes)
+    return tuple(kept)
 
 
 def _check(cls: object, name: object, travels_as: object) -> None:
@@ -112,13 +112,17 @@ def _check(cls: object, name: object, travels_as: object) -> None:
     if type(name) is not str:
         raise TypeError(f'WireType needs a name, such as "shop.{cls.__name__}", got {name!r}')
     check_name(name)
+    if name.startswith(RESERVED_PREFIX):
+        raise ValueError(f"wire name {name!r}: names that begin with {RESERVED_PREFIX!r} belong to the library")
     form = parse(cls)
     if form.kind is not Kind.custom:
         raise UnsupportedTypeError(f"{describe(cls)} travels between nodes by itself: leave it out of wire_types")
     check(travels_as, known=None)
-    if _may_be_none(parse(travels_as)):
+    sent = parse(travels_as)
+    if sent.kind is Kind.custom or _may_be_none(sent):
+        wrong = "None" if sent.kind is not Kind.custom else "another taught class by itself"
         raise UnsupportedTypeError(
-            f"WireType of {describe(cls)}: travels_as must not be None, wrap it: tuple[X | None]"
+            f"WireType of {describe(cls)}: travels_as must not be {wrong}: wrap it in tuple[...]"
         )
 
 

@@ -122,7 +122,7 @@ PROMISED = {
     "ClusteredActorSystem.get_cluster_state": "(timeout=5.0)",
     "ClusteredActorSystem.wait_for": "(n, timeout=60.0)",
     "ClusteredActorSystem.remote": "(path, node)",
-    "ActorSystem": "(name='casty-system', *, config=None)",
+    "ActorSystem": "(name='casty-system', *, config=None, wire_types=())",
     "ActorSystem.spawn": "(behavior, name, *, mailbox=None)",
     "ActorSystem.lookup": "(path)",
     "ActorSystem.ask": "(ref, factory, *, timeout=5.0)",

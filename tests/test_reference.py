@@ -73,8 +73,9 @@ def prose(docstring: str) -> str:
 def parameters(function: Callable[..., object]) -> list[str]:
     """Return the names of a function's parameters, with their stars, as a section names them."""
     stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    bound = ("self",) if isinstance(function, type) else ("self", "cls")
     named = inspect.signature(function).parameters.values()
-    return [stars.get(each.kind, "") + each.name for each in named if each.name not in ("self", "cls")]
+    return [stars.get(each.kind, "") + each.name for each in named if each.name not in bound]
 
 
 @dataclasses.dataclass(frozen=True)

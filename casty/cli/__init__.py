@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-EXTRA = frozenset({"cattrs", "typer", "rich", "click"})
+EXTRA = frozenset({"typer", "rich", "click"})
 BAD_INPUT = 2
 INTERRUPTED = 130
 

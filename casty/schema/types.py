@@ -240,7 +240,7 @@ def walk(type_form: object, known: Container[type] | None = ()) -> Iterator[tupl
         if form.kind is Kind.custom and known is not None and form.origin not in known:
             raise _unsupported(stripped, where, teach=form.origin)
         yield where, form
-        waiting += _inside(form, stripped, where)
+        waiting += inside(form, stripped, where)
 
 
 def reachable(type_form: object, known: Container[type] | None = ()) -> tuple[type, ...]:
@@ -331,7 +331,8 @@ def _flatten(form: object, where: str) -> Iterator[object]:
             yield type(None) if stripped is None else stripped
 
 
-def _inside(form: Form, type_form: object, where: str) -> list[tuple[str, object]]:
+def inside(form: Form, type_form: object, where: str) -> list[tuple[str, object]]:
+    """Return the type forms of what lies inside a value, and of replies to a ref, each with the path to it."""
     match form.kind:
         case Kind.scalar | Kind.literal | Kind.enum | Kind.custom:
             return []

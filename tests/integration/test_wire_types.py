@@ -16,7 +16,7 @@ import trio
 import casty
 from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusteredActorSystem, JoinRefused, ServiceKey, WireType
 
-KINDS = "biufc"
+TYPES = {np.dtype(kind).str: np.dtype(kind) for kind in ("?", "<i4", "<f4", "<f8")}
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -31,17 +31,14 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 def array_sent(array: Array) -> tuple[str, tuple[int, ...], bytes]:
-    if array.dtype.kind not in KINDS:
+    if array.dtype.str not in TYPES:
         raise TypeError(f"an array of {array.dtype} cannot travel: give it a dtype of numbers")
     return array.dtype.str, array.shape, array.tobytes()
 
 
 def array_of(sent: tuple[str, tuple[int, ...], bytes], cls: type[Array]) -> Array:
     kind, shape, data = sent
-    dtype = np.dtype(kind)
-    if dtype.kind not in KINDS:
-        raise ValueError("an array of something else than numbers")
-    return np.frombuffer(data, dtype).reshape(shape)
+    return np.frombuffer(data, TYPES[kind]).reshape(shape)
 
 
 WIRE_TYPES: list[WireType[Any, Any]] = [

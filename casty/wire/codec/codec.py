@@ -8,7 +8,7 @@ those tables and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from hashlib import blake2b
 from typing import Any
@@ -23,7 +23,8 @@ from casty.schema.names import declared, facts_of, wire_name
 from casty.schema.types import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
 from casty.wire.chunking.buffers import Buffer, DirectWriter, ScatterEncoder
 from casty.wire.codec.compiler import Compiler
-from casty.wire.codec.hook import HookPair, TypeMismatch
+from casty.wire.codec.defaults import defaults_in
+from casty.wire.codec.hook import TypeMismatch
 from casty.wire.codec.names import canonical_name
 from casty.wire.codec.recursion import Bounded
 from casty.wire.codec.scalars import ExportRef, ImportRef
@@ -90,17 +91,10 @@ class Codec:
         wire_types: Sequence[WireType[Any, Any]] = (),
     ) -> None:
         self._limits = limits or TransportLimits()
-        self.taught: Mapping[type, WireType[Any, Any]] = {one.cls: one for one in wire_types}
+        self.taught: dict[type, WireType[Any, Any]] = {one.cls: one for one in wire_types}
         """Types that the system was taught, by their classes."""
-        self._compiler, self._checking = (
-            Compiler(
-                name_of=self.name_of,
-                export_ref=export_ref,
-                import_ref=import_ref,
-                taught=self.taught,
-                is_checking=is_checking,
-            )
-            for is_checking in (False, True)
+        self._compiler = Compiler(
+            name_of=self.name_of, export_ref=export_ref, import_ref=import_ref, taught=self.taught
         )
         self._elements_max = self._limits.elements_max
         self._pack: Callable[[object], bytes] = msgpack.Packer().pack
@@ -268,17 +262,12 @@ class Codec:
         return entry
 
     def _new_entry(self, name: str, key: object, form: Form) -> TypeEntry:
-        """Return the hooks of a type of message under its name; those that check more are made when they are needed."""
-        compiler = self._compiler
-        hooks = compiler.hooks_of(key)
-        if depth := compiler.depth_of(key):
-            bounded = Bounded(name, hooks, compiler.turns, depth=depth, nesting_max=self._limits.nesting_max)
-            hooks = HookPair(bounded.encode, bounded.decode)
-
-        def encode_checked(message: object) -> object:
-            return self._checking.hooks_of(key).encode(message)
-
-        return TypeEntry(name, form, *hooks, compiler.forms.defaults_in(key), encode_checked)
+        pair = self._compiler.hooks_of(key)
+        encode, decode = pair.encode, pair.decode
+        if pair.is_recursive:
+            bounded = Bounded(name, pair, self._compiler.nesting, self._limits.nesting_max)
+            encode, decode = bounded.encode, bounded.decode
+        return TypeEntry(name, form, encode, decode, defaults_in(key, self.taught))
 
     def _check_replaced(self, name: str, old: type, new: type) -> None:
         """Allow a class to take the name of its own earlier definition, as after a reload."""

@@ -1,210 +1,123 @@
-"""Hooks of lists, tuples, sets and dicts."""
+"""Hooks of lists, tuples, sets and dicts, around those of what is inside."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from operator import length_hint
 from typing import Any
 
-from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, locate, locate_item
+from casty.schema.types import Form
+from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, around, locate
 from casty.wire.limits import ARRAY, MAP, TUPLE, has_colliding_keys
 
 
-def item_hooks(label: str, origin: type[Any], item: HookPair) -> HookPair:
-    """Return the hooks of ``list[X]`` and ``tuple[X, ...]``: an array. Sets are written like them."""
-    encode_item, decode_item = item
+def item_hooks(label: str, form: Form, item: HookPair) -> HookPair:
+    """Return the hooks of a list, a set or a tuple of any length, and of the abstract ones: an array."""
+    origin: type[Any] = form.origin
+    accepted, write, read = (origin, *form.also), _all_of(item, item.encode), _all_of(item, item.decode)
+    finish: Hook = TUPLE if origin is TUPLE else partial(_distinct, label, origin, item)
 
     def encode(value: Any) -> Any:
-        if type(value) is not origin:
+        if type(value) not in accepted:
             raise TypeMismatch(label, value)
-        items = iter(value)
-        try:
-            return [encode_item(one) for one in items]
-        except Exception as error:
-            locate_item(error, value, items)
-            raise
+        return write(value)
 
-    def decode(raw: Any, _: object = None) -> Any:
+    def decode(raw: Any) -> Any:
         if type(raw) is not ARRAY:
             raise TypeMismatch(label, raw)
-        items = iter(raw)
-        try:
-            made = [decode_item(one) for one in items]
-        except Exception as error:
-            locate_item(error, raw, items)
-            raise
-        return made if origin is ARRAY else tuple(made)
+        return read(raw)
 
-    return HookPair(encode, decode)
+    def decode_other(raw: Any) -> Any:
+        return finish(decode(raw))
+
+    return around(encode, decode if origin is ARRAY else decode_other, item)
 
 
-def plain_item_hooks(label: str, origin: type[Any], item: HookPair, kind: type) -> HookPair:
-    """Return the same for items that are written as they are: all their kinds are compared at once."""
-    kinds = {kind}
-
-    def compare(items: Any) -> None:
-        if items and set(map(type, items)) != kinds:
-            number = next(number for number, one in enumerate(items) if type(one) is not kind)
-            try:
-                item.encode(items[number])
-            except TypeMismatch as mismatch:
-                locate(mismatch, f"[{number}]")
-                raise
-
-    def encode(value: Any) -> Any:
-        if type(value) is not origin:
-            raise TypeMismatch(label, value)
-        compare(value)
-        return list(value)
-
-    def decode(raw: Any, _: object = None) -> Any:
-        if type(raw) is not ARRAY:
-            raise TypeMismatch(label, raw)
-        compare(raw)
-        return raw if origin is ARRAY else tuple(raw)
-
-    return HookPair(encode, decode)
-
-
-def set_hooks(label: str, origin: type[Any], item: HookPair, *, is_hash_safe: bool) -> HookPair:
-    """Return the hooks of ``set[X]`` and ``frozenset[X]``: an array without repetition, in no particular order."""
-    encode, decode_items = item_hooks(label, origin, item)
-
-    def decode(raw: Any, _: object = None) -> Any:
-        made = decode_items(raw)
-        if not is_hash_safe and has_colliding_keys(made):
-            raise TypeMismatch(label, raw, "too many values with one hash")
-        result = origin(made)
-        if len(result) != len(made):
-            raise TypeMismatch(label, raw, "a value is repeated in a set")
-        return result
-
-    return HookPair(encode, decode)
-
-
-def abstract_hooks(label: str, inner: HookPair, kind: type[Any], also: tuple[type, ...]) -> HookPair:
-    """Return the hooks of ``Sequence[X]``, ``Set[X]`` and ``Mapping[K, V]``.
-
-    They are those of the builtin ``kind``, which a value of ``also`` is made.
-    """
-    encode_kind, decode = inner
-
-    def encode(value: Any) -> Any:
-        if type(value) is not kind:
-            if type(value) not in also:
-                raise TypeMismatch(label, value)
-            value = kind(value)
-        return encode_kind(value)
-
-    return HookPair(encode, decode)
-
-
-def tuple_hooks(label: str, items: tuple[HookPair, ...]) -> HookPair:
+def tuple_hooks(label: str, items: list[HookPair]) -> HookPair:
     """Return the hooks of ``tuple[A, B]``: an array of that length."""
-    count = len(items)
-
-    def convert(hooks: tuple[Hook, ...], value: Any, kind: type[Any]) -> list[Any]:
-        if type(value) is not kind or len(value) != count:
-            raise TypeMismatch(label, value, f"expected {count} items, got {len(value)}" if type(value) is kind else "")
-        parts = iter(value)
-        try:
-            return [hook(part) for hook, part in zip(hooks, parts, strict=True)]
-        except Exception as error:
-            locate_item(error, value, parts)
-            raise
-
-    encoders, decoders = tuple(item.encode for item in items), tuple(item.decode for item in items)
+    encoders, decoders = tuple(one.encode for one in items), tuple(one.decode for one in items)
 
     def encode(value: Any) -> Any:
-        return convert(encoders, value, TUPLE)
+        if type(value) is not TUPLE or len(value) != len(encoders):
+            raise _misfit(label, value, TUPLE, len(encoders))
+        return _each(encoders, value)
 
-    def decode(raw: Any, _: object = None) -> Any:
-        return tuple(convert(decoders, raw, ARRAY))
+    def decode(raw: Any) -> Any:
+        if type(raw) is not ARRAY or len(raw) != len(decoders):
+            raise _misfit(label, raw, ARRAY, len(decoders))
+        return tuple(_each(decoders, raw))
 
-    return HookPair(encode, decode)
-
-
-def _locate_pair(error: Exception, key: Hook, value: Any, pairs: Any) -> None:
-    """Say whether a mismatch was in the key or in the value of the pair that was converted last."""
-    if isinstance(error, TypeMismatch):
-        number = len(value) - length_hint(pairs) - 1
-        try:
-            key([*value][number])
-        except TypeMismatch:
-            locate(error, "[key]")
-        else:
-            locate(error, "[value]")
+    return around(encode, decode, *items)
 
 
-def text_dict_hooks(label: str, key: HookPair, item: HookPair) -> HookPair:
-    """Return the hooks of ``dict[str, X]`` and ``dict[bytes, X]``: a map."""
-    encoder, decoder = _TextDict(label, key.encode, item.encode), _TextDict(label, key.decode, item.decode)
-    return HookPair(encoder.convert, decoder.convert)
+def dict_hooks(label: str, form: Form, key: HookPair, item: HookPair, *, is_map: bool) -> HookPair:
+    """Return the hooks of a dict, and of ``Mapping``: a map, or an array of pairs where a map cannot have such keys."""
+    accepted, distinct = (MAP, *form.also), partial(_distinct, label, MAP, key)
+    write_keys, read_keys = (_all_of(key, hook, "[key]") for hook in key[:2])
+    write_items, read_items = (_all_of(item, hook, "[value]") for hook in item[:2])
 
+    def encode(value: Any) -> Any:
+        if type(value) not in accepted:
+            raise TypeMismatch(label, value)
+        pairs = zip(write_keys(value), write_items(value.values()), strict=True)
+        return dict(pairs) if is_map else list(map(list, pairs))
 
-class _TextDict:
-    """One way between a dict and a map."""
+    def decode_map(raw: Any) -> Any:
+        if type(raw) is not MAP:
+            raise TypeMismatch(label, raw)
+        return dict(zip(read_keys(raw), read_items(raw.values()), strict=True))
 
-    __slots__ = ("_item", "_key", "_label")
-
-    def __init__(self, label: str, key: Hook, item: Hook) -> None:
-        self._label = label
-        self._key = key
-        self._item = item
-
-    def convert(self, value: Any, _: object = None) -> Any:
-        if type(value) is not MAP:
-            raise TypeMismatch(self._label, value)
-        key, item, pairs = self._key, self._item, iter(value.items())
-        try:
-            return {key(k): item(v) for k, v in pairs}
-        except Exception as error:
-            _locate_pair(error, key, value, pairs)
-            raise
-
-
-def pairs_dict_hooks(label: str, key: HookPair, item: HookPair, *, is_hash_safe: bool) -> HookPair:
-    """Return the hooks of a dict with any other keys: an array of pairs."""
-    made = _PairsDict(label, key, item, is_hash_safe)
-    return HookPair(made.encode, made.decode)
-
-
-class _PairsDict:
-    """Both ways between a dict and an array of pairs."""
-
-    __slots__ = ("_is_hash_safe", "_item", "_key", "_label")
-
-    def __init__(self, label: str, key: HookPair, item: HookPair, is_hash_safe: bool) -> None:
-        self._label = label
-        self._key = key
-        self._item = item
-        self._is_hash_safe = is_hash_safe
-
-    def encode(self, value: Any) -> Any:
-        if type(value) is not MAP:
-            raise TypeMismatch(self._label, value)
-        key, item, pairs = self._key.encode, self._item.encode, iter(value.items())
-        try:
-            return [[key(k), item(v)] for k, v in pairs]
-        except Exception as error:
-            _locate_pair(error, key, value, pairs)
-            raise
-
-    def decode(self, raw: Any, _: object = None) -> Any:
+    def decode_pairs(raw: Any) -> Any:
         if type(raw) is not ARRAY:
-            raise TypeMismatch(self._label, raw)
+            raise TypeMismatch(label, raw)
         if not all(type(pair) is ARRAY and len(pair) == 2 for pair in raw):
-            raise TypeMismatch(self._label, raw, "expected pairs of key and value")
-        keys = self._decode_part(raw, 0, self._key.decode, "[key]")
-        if not self._is_hash_safe and has_colliding_keys(keys):
-            raise TypeMismatch(self._label, raw, "too many keys with one hash")
-        result = dict(zip(keys, self._decode_part(raw, 1, self._item.decode, "[value]"), strict=True))
-        if len(result) != len(keys):
-            raise TypeMismatch(self._label, raw, "a key is repeated")
-        return result
+            raise TypeMismatch(label, raw, "expected pairs of key and value")
+        return distinct(read_keys([pair[0] for pair in raw]), read_items([pair[1] for pair in raw]))
 
-    def _decode_part(self, raw: Any, index: int, decode: Hook, part: str) -> list[Any]:
+    return around(encode, decode_map if is_map else decode_pairs, key, item, levels=1 if is_map else 2)
+
+
+def _all_of(item: HookPair, hook: Hook, part: str = "") -> Hook:
+    """Return the function from values to a list of what ``hook`` makes of them, one of those in ``item``.
+
+    Where it would keep them as they are, their kinds are compared at once, and none of it is called.
+    """
+    kinds = {item.kept}
+
+    def convert(values: Collection[Any]) -> list[Any]:
+        walked = iter(values)
         try:
-            return [decode(pair[index]) for pair in raw]
+            return [hook(one) for one in walked]
         except Exception as error:
-            locate(error, part)
+            locate(error, part or f"[{len(values) - length_hint(walked) - 1}]")
             raise
+
+    def keep(values: Collection[Any]) -> list[Any]:
+        return list(values) if set(map(type, values)) == kinds else convert(values)
+
+    return convert if item.kept is None else keep
+
+
+def _each(hooks: tuple[Hook, ...], values: Any) -> list[Any]:
+    walked = iter(values)
+    try:
+        return [hook(one) for hook, one in zip(hooks, walked, strict=True)]
+    except Exception as error:
+        locate(error, f"[{len(values) - length_hint(walked) - 1}]")
+        raise
+
+
+def _misfit(label: str, value: Any, kind: type[Any], count: int) -> TypeMismatch:
+    return TypeMismatch(label, value, f"expected {count} items, got {len(value)}" if type(value) is kind else "")
+
+
+def _distinct(label: str, origin: type[Any], key: HookPair, keys: list[Any], items: list[Any] | None = None) -> Any:
+    """Return the set or dict of what a peer has sent, each once and few of one hash."""
+    what = "value" if items is None else "key"
+    if not key.is_hash_safe and has_colliding_keys(keys):
+        raise TypeMismatch(label, keys, f"too many {what}s with one hash")
+    result = origin(keys if items is None else zip(keys, items, strict=True))
+    if len(result) != len(keys):
+        raise TypeMismatch(label, keys, "a value is repeated in a set" if items is None else "a key is repeated")
+    return result

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from casty.wire.codec.hook import Hook, HookPair, TypeMismatch
-from casty.wire.codec.recursion import TurnsSpent
+from casty.wire.codec.hook import HookPair, TypeMismatch, around
+from casty.wire.codec.recursion import LevelsSpent
+from casty.wire_types import WireType
 
 
-def custom_hooks(name: str, cls: type, user: HookPair, sent: HookPair) -> HookPair:
+def custom_hooks(taught: WireType[Any, Any], sent: HookPair) -> HookPair:
     """Return the hooks of a class; ``sent`` are those of the type that it travels as."""
-    return HookPair(_Encoder(name, cls, user.encode, sent.encode).encode, _Decoder(name, cls, user, sent).decode)
+    custom = _Custom(taught, sent)
+    return around(custom.encode, custom.decode, sent, levels=0)
 
 
-class _Encoder:
-    """The way from a value of a user's class to what is sent of it."""
+class _Custom:
+    """Both ways between a value of a user's class and what is sent of it."""
 
-    __slots__ = ("_cls", "_name", "_sent", "_unstructure")
+    __slots__ = ("_cls", "_name", "_sent", "_structure", "_unstructure")
 
-    def __init__(self, name: str, cls: type, unstructure: Hook, sent: Hook) -> None:
-        self._name = name
-        self._cls = cls
-        self._unstructure = unstructure
-        self._sent = sent
+    def __init__(self, taught: WireType[Any, Any], sent: HookPair) -> None:
+        self._name, self._cls, self._sent = taught.name, taught.cls, sent
+        self._unstructure, self._structure = taught.unstructure, taught.structure
 
     def encode(self, value: Any) -> Any:
         if type(value) is not self._cls:
@@ -35,28 +35,16 @@ class _Encoder:
         except Exception as error:  # a hook may raise anything
             raise TypeMismatch(self._name, value, f"{hook} raised {type(error).__name__}: {error}") from error
         try:
-            return self._sent(sent)
-        except TurnsSpent:
+            return self._sent.encode(sent)
+        except LevelsSpent:
             raise
         except TypeMismatch as mismatch:
             found = TypeMismatch(self._name, value, f"{mismatch}, from {hook}")
             found.path = mismatch.path
             raise found from None
 
-
-class _Decoder:
-    """The way back."""
-
-    __slots__ = ("_cls", "_name", "_sent", "_structure")
-
-    def __init__(self, name: str, cls: type, user: HookPair, sent: HookPair) -> None:
-        self._name = name
-        self._cls = cls
-        self._structure = user.decode
-        self._sent = sent.decode
-
-    def decode(self, raw: Any, _: object = None) -> Any:
-        sent = self._sent(raw)
+    def decode(self, raw: Any) -> Any:
+        sent = self._sent.decode(raw)
         try:
             value = self._structure(sent, self._cls)
         except MemoryError:

@@ -9,18 +9,31 @@ float. A mismatch gathers the way to it while it leaves the hooks, outwards, so 
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import length_hint
 from typing import Any, NamedTuple
 
 Hook = Callable[..., Any]
-"""Takes the value; cattrs hands a second argument, the type, to the one that reads."""
+"""Takes the value."""
 
 
 class HookPair(NamedTuple):
-    """Both functions of one type."""
+    """Both functions of one type, and what those around them ask about its values."""
 
     encode: Hook
     decode: Hook
+    levels: int = 0
+    """Containers of msgpack in one another in a value, as far as to where `recursion` counts on."""
+    is_recursive: bool = False
+    """Whether values may be nested without end."""
+    kept: type | None = None
+    """Class of the values that both functions return as they are."""
+    is_hash_safe: bool = False
+    """Whether a peer cannot choose many values with the same hash."""
+
+
+def around(encode: Hook, decode: Hook, *inner: HookPair, levels: int = 1) -> HookPair:
+    """Return hooks of values that are ``levels`` containers, with the values of ``inner`` inside."""
+    deepest = max((one.levels for one in inner), default=0)
+    return HookPair(encode, decode, levels + deepest, any(one.is_recursive for one in inner))
 
 
 class TypeMismatch(Exception):
@@ -36,8 +49,3 @@ def locate(error: Exception, part: str) -> None:
     """Put the name of a part in front of the way to a mismatch inside of it."""
     if isinstance(error, TypeMismatch):
         error.path = part + error.path
-
-
-def locate_item(error: Exception, items: Any, iterator: Any) -> None:
-    """The same for the item that ``iterator`` has given last; it counts what it has left, so nobody counted before."""
-    locate(error, f"[{len(items) - length_hint(iterator) - 1}]")

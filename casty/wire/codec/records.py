@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from casty.schema.names import printable
-from casty.wire.codec.generated import FieldHooks, make_decode, make_encode
-from casty.wire.codec.hook import HookPair, TypeMismatch, locate
+from casty.wire.codec.generated import FieldHooks
+from casty.wire.codec.hook import TypeMismatch, locate
 from casty.wire.limits import MAP
 
 NAMES_SHOWN_MAX = 2
@@ -18,40 +18,33 @@ NAME_SHOWN_MAX = 40
 """Of the fields of a peer that are unknown here, so that a line of the log has room for the rest."""
 
 
-def record_hooks(label: str, cls: type, fields: tuple[FieldHooks, ...], *, tolerant: bool) -> HookPair:
-    """Return the hooks of one class, or of one generic class with its arguments."""
-    faults = _RecordFaults(label, fields, tolerant)
-    return HookPair(
-        make_encode(cls, fields, faults.refuse, faults.explain),
-        make_decode(cls, fields, is_exact=not tolerant, refuse=faults.refuse_raw, explain=faults.explain_raw),
-    )
-
-
-class _RecordFaults:
+class RecordFaults:
     """What is said of values that are no record, or whose fields are not as they should be."""
 
     __slots__ = ("_fields", "_label", "_tolerant")
 
-    def __init__(self, label: str, fields: tuple[FieldHooks, ...], tolerant: bool) -> None:
+    def __init__(self, label: str, fields: list[FieldHooks], tolerant: bool) -> None:
         self._label = label
         self._fields = fields
         self._tolerant = tolerant
 
     def refuse(self, value: Any) -> TypeMismatch:
+        """Return what to raise for a value that is no instance of the class."""
         return TypeMismatch(self._label, value)
 
-    def explain(self, error: Exception, field: str) -> None:
+    def explain(self, _: Any, error: Exception, field: str) -> None:
         """Name the field in which a value was refused; empty where it was in none."""
         if field:
             locate(error, f".{field}")
 
     def refuse_raw(self, raw: Any) -> TypeMismatch:
+        """Return what to raise for what is no map of the class."""
         return TypeMismatch(self._label, raw, self._fault_of(raw) if type(raw) is MAP else "")
 
     def explain_raw(self, raw: Any, error: Exception, field: str) -> None:
         """Raise what a peer is told, unless ``error`` is that already or says that memory is short."""
         if isinstance(error, (TypeMismatch, MemoryError)):
-            self.explain(error, field)
+            self.explain(raw, error, field)
             return
         if isinstance(error, KeyError):
             raise TypeMismatch(self._label, raw, self._fault_of(raw) or f"{self._label} refuses: {error!r}") from None

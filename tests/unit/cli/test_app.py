@@ -43,7 +43,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("missing", ["cattrs", "typer", "rich"])
+@pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_without_the_extra_the_command_says_what_to_install(missing: str) -> None:
     ended = run(f"import sys; sys.modules[{missing!r}] = None\nfrom casty.cli import main; main()")
     assert ended.returncode == 2
@@ -53,7 +53,7 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str) -> Non
 def test_the_program_of_a_demo_node_does_without_the_extra() -> None:
     ended = run(
         "import sys; import casty.cli.demo.worker_process\n"
-        "print([name for name in ('cattrs', 'typer', 'rich', 'click') if name in sys.modules])"
+        "print([name for name in ('typer', 'rich', 'click') if name in sys.modules])"
     )
     assert (ended.stdout, ended.stderr) == ("[]\n", "")
 

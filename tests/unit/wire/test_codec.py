@@ -713,8 +713,8 @@ def test_every_variant_of_a_union_comes_back_as_what_it_was(codec: Codec, make_r
         ([[], 1], "no variant"),
         (["list", [1, "2"]], r"codec\.Mixed\.value\[1\]: expected int, got str"),
         (["codec.Add", {"item": "a", "quantity": None}], r"codec\.Mixed\.value\.quantity: expected int"),
-        (["decimal", "1_0"], "plain form"),
-        (["decimal", "ten"], "not a Decimal"),
+        (["decimal", "1_0"], "no Decimal, or not in its one form"),
+        (["decimal", "ten"], "no Decimal, or not in its one form"),
     ],
 )
 def test_an_ill_typed_variant_is_refused(codec: Codec, raw: object, told: str) -> None:
@@ -1017,9 +1017,9 @@ def test_a_fault_is_found_wherever_it_is(codec: Codec, count: int) -> None:
 
 @pytest.mark.parametrize("value", [2**64, "\ud800"], ids=["number", "text"])
 def test_what_msgpack_refuses_is_found_wherever_it_is(codec: Codec, value: object) -> None:
-    with pytest.raises(EncodeError, match=r"\[value\]\[1\]\[0\]: (an integer beyond|text with a lone)"):
+    with pytest.raises(EncodeError, match=r"\.a\[1\]\[0\]: (an integer beyond|text with a lone)"):
         codec.frame_envelope("/x", 0, {"a": [[], [value]]}, dict[str, list[list[int | str]]])
-    with pytest.raises(EncodeError, match=r"\[value\]\[1\]: (an integer beyond|text with a lone)"):
+    with pytest.raises(EncodeError, match=r"\.a\[1\]: (an integer beyond|text with a lone)"):
         codec.frame_envelope("/x", 0, {"a": [type(value)(), value]}, dict[str, list[type(value)]])  # type: ignore[misc]  # a type made at run time
 
 

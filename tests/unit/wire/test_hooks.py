@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 from casty.errors import UnsupportedTypeError
-from casty.wire.codec.generated import FieldHooks, make_decode, make_encode
+from casty.wire.codec.generated import FieldHooks, empty_hook, fill_decode, fill_encode
+from casty.wire.codec.hook import HookPair
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ def explain(raw: object, error: Exception, field: str) -> None:
         raise TypeError(f"explained {raw!r}: {error!r} in {field!r}") from None
 
 
+NAMES = {"refuse": refuse, "explain": explain}
+
+
 def strict_int(value: object) -> int:
     if type(value) is not int:
         raise refuse(value)
@@ -62,13 +66,14 @@ def strict_int(value: object) -> int:
 
 
 def number(name: str, init_name: str = "", *, is_optional: bool = False, keyword_only: bool = False) -> FieldHooks:
-    return FieldHooks(name, init_name or name, is_optional, keyword_only, int, strict_int, strict_int)
+    return FieldHooks(name, init_name or name, is_optional, keyword_only, int, HookPair(strict_int, strict_int))
 
 
 def both(cls: type, *fields: FieldHooks, is_exact: bool = True) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    return make_encode(cls, fields, refuse, explain), make_decode(
-        cls, fields, is_exact=is_exact, refuse=refuse, explain=explain
-    )
+    encode, decode = empty_hook(), empty_hook()
+    fill_encode(encode, cls, fields, NAMES)
+    fill_decode(decode, cls, fields, NAMES, is_exact=is_exact)
+    return encode, decode
 
 
 def test_fields_that_are_called_as_the_names_in_the_source_are_no_trouble() -> None:
@@ -96,7 +101,7 @@ def test_what_is_of_another_kind_is_given_to_the_hook_of_the_field() -> None:
     def halve(value: float) -> float:
         return value / 2
 
-    field = FieldHooks("_secret", "secret", False, False, int, halve, halve)
+    field = FieldHooks("_secret", "secret", False, False, int, HookPair(halve, halve))
     encode, decode = both(Hidden, field, number("open", keyword_only=True))
     assert encode(Hidden(3.0, open=2)) == {"_secret": 1.5, "open": 2}  # type: ignore[arg-type]  # on purpose
     assert decode({"_secret": 3.0, "open": 2}) == Hidden(1.5, open=2)  # type: ignore[arg-type]  # on purpose
@@ -141,6 +146,6 @@ def test_an_optional_field_may_be_missing_and_is_checked_when_it_is_there() -> N
 @pytest.mark.parametrize("name", ["x y", "1", "", "x=print()", "class", "x\n"])
 def test_a_name_that_is_no_identifier_gets_into_no_source(name: str) -> None:
     with pytest.raises(UnsupportedTypeError, match="must be named by an identifier"):
-        make_encode(Hidden, [number(name)], refuse, explain)
+        fill_encode(empty_hook(), Hidden, [number(name)], NAMES)
     with pytest.raises(UnsupportedTypeError, match="must be named by an identifier"):
-        make_decode(Hidden, [number("x", name or "-")], is_exact=True, refuse=refuse, explain=explain)
+        fill_decode(empty_hook(), Hidden, [number("x", name or "-")], NAMES, is_exact=True)

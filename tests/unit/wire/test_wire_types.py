@@ -148,7 +148,7 @@ def test_annotations_of_a_taught_class_are_its_own_affair(make_codec: MakeCodec)
             {"total": Money(5, b"EUR")},  # type: ignore[arg-type]  # what its class lets pass
             r"^taught.Bill.total\[1\]: expected str, got bytes, from the unstructure hook of taught.Money$",
         ),
-        ({"by_name": {"a": (Money(2**64), 1)}}, r"^taught.Bill.by_name\[value\]\[0\]\[0\]: an integer beyond 64 bits"),
+        ({"by_name": {"a": (Money(2**64), 1)}}, r"^taught.Bill.by_name\.a\[0\]\[0\]: an integer beyond 64 bits"),
     ],
 )
 def test_a_value_that_cannot_be_written_names_its_field(taught: Codec, bill: dict[str, Any], told: str) -> None:
@@ -250,7 +250,9 @@ def taught_as(cls: Any = Fraction, name: Any = "taught.Fraction", travels_as: An
         ({"name": "a b"}, ValueError, "printable characters without spaces"),
         ({"name": "path"}, ValueError, "is the name of a builtin type"),
         ({"travels_as": Any}, UnsupportedTypeError, "Any cannot travel between nodes"),
-        ({"travels_as": str | None}, UnsupportedTypeError, "travels_as must not be None"),
+        ({"travels_as": str | None}, UnsupportedTypeError, "travels_as must not be None: wrap it"),
+        ({"travels_as": Money}, UnsupportedTypeError, "travels_as must not be another taught class by itself: wrap it"),
+        ({"name": "casty.Fraction"}, ValueError, "belong to the library"),
         ({"structure": None}, TypeError, "WireType.structure must be a function, got None"),
     ],
 )
