@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeGuard, TypeVar
 
 from casty.errors import UnsupportedTypeError
 from casty.schema.names import RESERVED_PREFIX, check_name, declared
@@ -85,24 +85,27 @@ class WireType(Generic[T, W]):
         return f"<WireType {self.name} of {describe(self.cls)}, travels as {describe(self.travels_as)}>"
 
 
+def _is_wire_type(value: object) -> TypeGuard[WireType[Any, Any]]:
+    return isinstance(value, WireType)
+
+
 def check_wire_types(wire_types: Iterable[object], where: str) -> tuple[WireType[Any, Any], ...]:
     """Return the wire types of a system, which do not change any more; raise where they do not go together."""
     kept: list[WireType[Any, Any]] = []
     classes: set[type] = set()
     names: set[str] = set()
     for one in wire_types:
-        if not isinstance(one, WireType):
+        if not _is_wire_type(one):
             raise TypeError(f"{where}.wire_types must hold casty.WireType(...), got {one!r}")
-        taught = cast("WireType[Any, Any]", one)
-        if taught.cls in classes:
-            raise ValueError(f"{where}.wire_types has {describe(taught.cls)} twice: once is enough")
-        if taught.name in names or declared(taught.name) is not None:
-            raise ValueError(f"{where}.wire_types: the wire name {taught.name!r} is taken: choose another one")
-        kept.append(taught)
-        classes.add(taught.cls)
-        names.add(taught.name)
-    for taught in kept:
-        check(taught.travels_as, known=classes)
+        if one.cls in classes:
+            raise ValueError(f"{where}.wire_types has {describe(one.cls)} twice: once is enough")
+        if one.name in names or declared(one.name) is not None:
+            raise ValueError(f"{where}.wire_types: the wire name {one.name!r} is taken: choose another one")
+        kept.append(one)
+        classes.add(one.cls)
+        names.add(one.name)
+    for one in kept:
+        check(one.travels_as, known=classes)
     return tuple(kept)
 
 
@@ -120,7 +123,7 @@ def _check(cls: object, name: object, travels_as: object) -> None:
     check(travels_as, known=None)
     sent = parse(travels_as)
     if sent.kind is Kind.custom or _may_be_none(sent):
-        wrong = "None" if sent.kind is not Kind.custom else "another taught class by itself"
+        wrong = "None" if sent.kind is not Kind.custom else "another one class by itself"
         raise UnsupportedTypeError(
             f"WireType of {describe(cls)}: travels_as must not be {wrong}: wrap it in tuple[...]"
         )

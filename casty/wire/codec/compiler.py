@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple, cast
 
 import cattrs
@@ -133,9 +134,15 @@ class Compiler:
         levels = itself.levels if unfinished.is_met else 0
         is_tolerant = facts is not None and facts.tolerant
         faults, names = RecordFaults(label, fields, is_tolerant), {"nesting": self.nesting, "spent": LevelsSpent}
-        fill_encode(itself.encode, cls, fields, names | {"refuse": faults.refuse, "explain": faults.explain}, levels)
+        fill_encode(
+            cast("FunctionType", itself.encode),
+            cls,
+            fields,
+            names | {"refuse": faults.refuse, "explain": faults.explain},
+            levels,
+        )
         names |= {"refuse": faults.refuse_raw, "explain": faults.explain_raw}
-        fill_decode(itself.decode, cls, fields, names, levels, is_exact=not is_tolerant)
+        fill_decode(cast("FunctionType", itself.decode), cls, fields, names, levels, is_exact=not is_tolerant)
         return itself._replace(levels=0) if levels else itself
 
     def _container(self, label: str, key: TypeKey) -> HookPair:
