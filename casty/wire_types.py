@@ -123,7 +123,7 @@ def _check(cls: object, name: object, travels_as: object) -> None:
     check(travels_as, known=None)
     sent = parse(travels_as)
     if sent.kind is Kind.custom or _may_be_none(sent):
-        wrong = "None" if sent.kind is not Kind.custom else "another one class by itself"
+        wrong = "None" if sent.kind is not Kind.custom else "another taught class by itself"
         raise UnsupportedTypeError(
             f"WireType of {describe(cls)}: travels_as must not be {wrong}: wrap it in tuple[...]"
         )

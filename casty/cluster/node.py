@@ -133,10 +133,8 @@ class ClusterNode:
         """Whether a node was asked to let this one in."""
         self.is_leaving = False
         """Whether the actors of the cluster end because they are to."""
-        limits, taught = settings.limits, system.wire_types
-        self.codec = Codec(
-            export_ref=self.export_ref, import_ref=self._import_checked, limits=limits, wire_types=taught
-        )
+        limits, own, checked = settings.limits, system.wire_types, self._import_checked
+        self.codec = Codec(export_ref=self.export_ref, import_ref=checked, limits=limits, wire_types=own)
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         self.control = ControlRegistry(self.control_codec)

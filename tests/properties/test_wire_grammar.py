@@ -45,12 +45,12 @@ FRACTION: WireType[Fraction, tuple[int, int]] = WireType(
 )
 
 
-class Suit(Enum):
+class Rank(Enum):
     hearts = 1
     spades = 2
 
 
-class AddressRef(ActorRef[Any]):
+class PathedRef(ActorRef[Any]):
     """A ref that is its address."""
 
     def __init__(self, address: ActorAddress, message_type: object = None) -> None:
@@ -134,14 +134,14 @@ SINGLE = [
     Case(IPv4Address, st.ip_addresses(v=4)),
     Case(IPv6Address, st.ip_addresses(v=6)),
     Case(Fraction, st.builds(Fraction, st.integers(-(2**60), 2**60), st.integers(1, 2**60))),
-    Case(Suit, st.sampled_from(Suit)),
+    Case(Rank, st.sampled_from(Rank)),
     Case(Literal["x", 1, None], st.sampled_from(["x", 1, None])),
-    Case(Literal[Suit.hearts], st.just(Suit.hearts)),
+    Case(Literal[Rank.hearts], st.just(Rank.hearts)),
     Case(Name, TEXTS),
     Case(Annotated[int, "a note"], INTS),
     Case(Leaf, LEAVES),
     Case(Node, NODES),
-    Case(ActorRef[Leaf], st.builds(AddressRef, ADDRESSES)),
+    Case(ActorRef[Leaf], st.builds(PathedRef, ADDRESSES)),
 ]
 
 
@@ -214,7 +214,7 @@ CASES = st.recursive(st.sampled_from(SINGLE), compose, max_leaves=6)
 def new_codec() -> Codec:
     return Codec(
         export_ref=lambda ref, form: ref.address.place,
-        import_ref=lambda place, form: AddressRef(ActorAddress(*place), form),
+        import_ref=lambda place, form: PathedRef(ActorAddress(*place), form),
         wire_types=[FRACTION],
     )
 

@@ -22,14 +22,14 @@ TYPES_NAMED_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class WireTypesDigest:
-    """Types that the system of a node was taught, told apart by a digest over their names and what they travel as."""
+    """Digest of the types taught to the system of a node: of their names and forms on the wire."""
 
     digest: bytes = b""
     names: tuple[str, ...] = ()
-    """The first of them, sorted, for whom the digests differ; TYPES_NAMED_MAX at most."""
+    """First of them, sorted, for the words of a refusal; TYPES_NAMED_MAX at most."""
 
     def difference(self, theirs: WireTypesDigest) -> str:
-        """Return what this node expects and what it found."""
+        """Return the difference in words: the names expected, and those found."""
         mine, found = sorted({*self.names} - {*theirs.names}), sorted({*theirs.names} - {*self.names})
         if mine or found:
             return _differ("wire_types", mine, found)
