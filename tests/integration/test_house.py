@@ -24,7 +24,7 @@ def test_the_table_has_a_figure_in_each_row_and_the_way_ends_in_the_cell() -> No
         "transport/network/tcp.py ",
         "transport/links/reading.py ",
         "wire/frame.py ",
-        "runtime/messaging/mailbox.py ",
+        "runtime/messaging/queueing/channel_queue.py ",
     ]
     places = [way.find(step) for step in (*steps, "runtime/actor/cell.py ")]
     assert -1 < places[0] and places == sorted(places), way
