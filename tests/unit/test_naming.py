@@ -146,7 +146,7 @@ def travelling(package: ModuleType) -> Iterator[tuple[str, object]]:
     """Yield the public types of a package that a message can hold, by their names."""
     for name in package.__all__:
         found: Any = getattr(package, name)
-        form = found[int] if inspect.isclass(found) and is_generic(found) else found
+        form = found[(int,) * len(found.__parameters__)] if inspect.isclass(found) and is_generic(found) else found
         try:
             Codec(export_ref=no_ref, import_ref=no_ref).register(form)  # type: ignore[arg-type]  # never called
         except UnsupportedTypeError:
