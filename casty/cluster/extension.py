@@ -92,7 +92,7 @@ class ExtensionNode:
 
     @property
     def peers(self) -> tuple[Member, ...]:
-        """Other members, in order of address, not down and with this extension, as their `Member.extra` says.
+        """Other members, in order of address, not down and with this extension, as their ``Member.extra`` says.
 
         None has it in that sense where the extension has no ``capability``.
         """
@@ -292,7 +292,7 @@ class ClusterExtension:
     """Name, unique on a node: 1 to 64 lower-case letters, digits and underscores, a letter first. Its table in a
     ``casty.toml`` has this name, and its figures begin with it."""
     capability: bytes | None = None
-    """Capability told to other nodes, such as a version: in `Member.extra` under its name. None tells nothing. A few
+    """Capability told to other nodes, such as a version: in ``Member.extra`` under its name. None tells nothing. A few
     bytes: the names and capabilities of a node have 1,024 together.
     """
     node: ExtensionNode | None = None

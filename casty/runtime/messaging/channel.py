@@ -176,7 +176,7 @@ class ReceiveHandle(trio.abc.ReceiveChannel[T_co]):
         """Close this end. Closing twice does nothing."""
 
     async def aclose(self) -> None:
-        """Close this end as `close` does; a checkpoint."""
+        """Close this end as ``close`` does; a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
 
