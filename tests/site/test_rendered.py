@@ -91,7 +91,8 @@ def places(name: str, owner: type | None, rendered: Page) -> str | None:
     """Return the heading under which a name stands: for an inherited method it may be that of its base."""
     bases = [] if owner is None else [base.__name__ for base in owner.__mro__]
     member = name.rpartition(".")[2]
-    candidates = [name, *(f"casty.{base}.{member}" for base in bases)]
+    package = name.rsplit(".", 2)[0]
+    candidates = [name, *(f"{home}.{base}.{member}" for base in bases for home in (package, "casty"))]
     return next((each for each in candidates if each in rendered.tables), None)
 
 
