@@ -180,7 +180,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def fuzz(session: nox.Session) -> None:
-    """Hold the decoder law over damaged messages; ``-- --cases 10000000 --seed 7`` takes half an hour."""
+    """Hold the decoder law over damaged messages; ``-- --cases 10000000 --seed 7`` takes some minutes."""
     install(session, "tests")
     session.run("python", "tests/benchmarks/fuzz_codec.py", *session.posargs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from casty import ActorRef, message
 
@@ -75,3 +76,8 @@ class Who:
     """Ask an actor for its ref, which names the run of its node."""
 
     reply_to: ActorRef[ActorRef[Get]]
+
+
+class Suit(Enum):
+    hearts = 1
+    spades = 2

@@ -1,8 +1,8 @@
-"""A ref of another node, for tests in which nothing travels."""
+"""Refs for tests in which nothing travels."""
 
 from __future__ import annotations
 
-from typing import Never
+from typing import Any, Never
 
 from casty import ActorRef
 from casty.address import ActorAddress
@@ -18,3 +18,20 @@ class ForeignRef(ActorRef[Never]):
 
     async def send(self, message: Never) -> None:
         raise NotImplementedError
+
+
+class AddressRef(ActorRef[Any]):
+    """A ref that is its address."""
+
+    def __init__(self, address: ActorAddress, message_type: object = None) -> None:
+        self._address = address
+
+    @property
+    def address(self) -> ActorAddress:
+        return self._address
+
+    def tell(self, message: Any) -> None:
+        raise AssertionError("not told in these tests")
+
+    async def send(self, message: Any) -> None:
+        raise AssertionError("not sent to in these tests")

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from enum import Enum
 from functools import reduce
 from typing import Any, Literal
 from uuid import UUID
 
 import msgpack
 import pytest
+from helpers.messages import Suit
+from helpers.refs import AddressRef
 from hypothesis import given
 from hypothesis import strategies as st
 
 from casty.address import ActorAddress, NodeAddress, UniqueAddress, is_name
 from casty.errors import DecodeError, FrameError, ProtocolError
-from casty.refs import ActorRef
 from casty.schema.names import message
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import control_head, encode_head, encode_headers, encode_slot, encode_wait
@@ -36,28 +36,6 @@ from casty.wire.handshake import (
     encode_refused,
 )
 from casty.wire.limits import is_deeper_than, scan
-
-
-class Suit(Enum):
-    hearts = 1
-    spades = 2
-
-
-class AddressRef(ActorRef[Any]):
-    """A ref that is its address."""
-
-    def __init__(self, address: ActorAddress, message_type: object = None) -> None:
-        self._address = address
-
-    @property
-    def address(self) -> ActorAddress:
-        return self._address
-
-    def tell(self, message: Any) -> None:
-        raise AssertionError("not told in these tests")
-
-    async def send(self, message: Any) -> None:
-        raise AssertionError("not sent to in these tests")
 
 
 @dataclass(frozen=True)

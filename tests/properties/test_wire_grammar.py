@@ -7,7 +7,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
 from fractions import Fraction
 from functools import reduce
 from ipaddress import IPv4Address, IPv6Address
@@ -19,6 +18,8 @@ from uuid import UUID
 
 import attrs
 import msgpack
+from helpers.messages import Suit
+from helpers.refs import AddressRef
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,28 +44,6 @@ FRACTION: WireType[Fraction, tuple[int, int]] = WireType(
     unstructure=lambda value: (value.numerator, value.denominator),
     structure=lambda sent, cls: cls(*sent),
 )
-
-
-class Rank(Enum):
-    hearts = 1
-    spades = 2
-
-
-class PathedRef(ActorRef[Any]):
-    """A ref that is its address."""
-
-    def __init__(self, address: ActorAddress, message_type: object = None) -> None:
-        self._address = address
-
-    @property
-    def address(self) -> ActorAddress:
-        return self._address
-
-    def tell(self, message: Any) -> None:
-        raise AssertionError("not told in these tests")
-
-    async def send(self, message: Any) -> None:
-        raise AssertionError("not sent to in these tests")
 
 
 @message("grammar.Crate")
@@ -134,14 +113,14 @@ SINGLE = [
     Case(IPv4Address, st.ip_addresses(v=4)),
     Case(IPv6Address, st.ip_addresses(v=6)),
     Case(Fraction, st.builds(Fraction, st.integers(-(2**60), 2**60), st.integers(1, 2**60))),
-    Case(Rank, st.sampled_from(Rank)),
+    Case(Suit, st.sampled_from(Suit)),
     Case(Literal["x", 1, None], st.sampled_from(["x", 1, None])),
-    Case(Literal[Rank.hearts], st.just(Rank.hearts)),
+    Case(Literal[Suit.hearts], st.just(Suit.hearts)),
     Case(Name, TEXTS),
     Case(Annotated[int, "a note"], INTS),
     Case(Leaf, LEAVES),
     Case(Node, NODES),
-    Case(ActorRef[Leaf], st.builds(PathedRef, ADDRESSES)),
+    Case(ActorRef[Leaf], st.builds(AddressRef, ADDRESSES)),
 ]
 
 
@@ -214,7 +193,7 @@ CASES = st.recursive(st.sampled_from(SINGLE), compose, max_leaves=6)
 def new_codec() -> Codec:
     return Codec(
         export_ref=lambda ref, form: ref.address.place,
-        import_ref=lambda place, form: PathedRef(ActorAddress(*place), form),
+        import_ref=lambda place, form: AddressRef(ActorAddress(*place), form),
         wire_types=[FRACTION],
     )
 
