@@ -360,11 +360,16 @@ class ClusterNode:
             self.undelivered_frames.then(partial(self.open_asks.fail, gone))
 
     def refuse(self, peer: UniqueAddress, message: object, error: Exception) -> None:
-        """Report that a message of a peer made a machine of this node raise: a fault of casty, without further
-        consequences.
+        """Report a message of a peer that a machine of this node raised for, without further consequences.
+
+        A ProtocolError says what is wrong with the message; any other error is a fault of casty.
         """
         if isinstance(error, MemoryError):
             raise error
+        if isinstance(error, ProtocolError):
+            text = f"an impossible {type(message).__name__}, ignored: {error}"
+            self.cluster_complaints.warning(peer.address, text)
+            return
         what = f"its {type(message).__name__} made this node fail, and is ignored"
         self.cluster_complaints.error(peer.address, what, error)
 

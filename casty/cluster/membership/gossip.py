@@ -8,7 +8,6 @@ from typing import assert_never
 from casty.cluster.commands import GossipCmd
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
-from casty.errors import ProtocolError
 from casty.protocol.effects import Send, StartTimer, TimerFired
 from casty.protocol.gossip.handover import GossipCame, GossipEffect, HandOver, RegistryChanged
 from casty.protocol.gossip.machine import GOSSIP, Dissemination
@@ -44,8 +43,6 @@ class GossipDriver:
             self._node.gossip_heard[came.sender] = now
         try:
             return self._machine.handle(came, now)
-        except ProtocolError as error:
-            self._node.cluster_complaints.warning(came.sender.address, f"impossible gossip, ignored: {error}")
         except Exception as error:  # the boundary of one message of a peer, which must not end this node
             self._node.refuse(came.sender, came.message, error)
         return ()

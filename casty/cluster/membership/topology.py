@@ -25,7 +25,7 @@ from casty.cluster.leases.lease import ask_lease
 from casty.cluster.membership.subscribers import Subscribers
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
-from casty.errors import JoinRefused, NodeDowned, ProtocolError
+from casty.errors import JoinRefused, NodeDowned
 from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import watch_members
 from casty.protocol.gossip.handover import SeenOfOther, SendLacking, SendVersions, StatePublished, StopGossip
@@ -145,8 +145,6 @@ class TopologyDriver:
             self._node.gossip_heard[letter.sender] = now
         try:
             return self._machine.handle(letter, now)
-        except ProtocolError as error:
-            self._node.cluster_complaints.warning(letter.sender.address, f"an impossible state, ignored: {error}")
         except Exception as error:  # the boundary of one message of a peer, which must not end this node
             self._node.refuse(letter.sender, letter.message, error)
         return ()
