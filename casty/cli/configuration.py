@@ -27,7 +27,7 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from casty import Behavior, ClusterExtension, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
-from casty.cli.hosting import Guest, MakeExtension, NodePlan
+from casty.cli.hosting import HostedActor, MakeExtension, NodePlan
 from casty.cluster.cluster import OWN_EXTENSIONS
 from casty.cluster.extension import check_extension_type, check_extensions
 from casty.config.downing import DowningStrategy, DowningStrategyName
@@ -269,7 +269,7 @@ def parse_address(text: str, what: str = "a seed") -> tuple[str, int]:
     return host, port
 
 
-def load_guest(target: str) -> Guest:
+def load_guest(target: str) -> HostedActor:
     """Return the actor meant by ``MODULE:FUNCTION``; ConfigError for any mistake in it.
 
     The module is looked for in the working directory first. The function takes no arguments and returns the actor's
@@ -291,7 +291,7 @@ def load_guest(target: str) -> Guest:
         return behavior
 
     # The first is made now, so that its mistakes are reported before anything starts.
-    return Guest(name, partial(next, chain([make()], iter(make, None))))
+    return HostedActor(name, partial(next, chain([make()], iter(make, None))))
 
 
 def load_extension(target: str) -> type[ClusterExtension]:

@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
 
 
 @dataclass(slots=True)
-class Run:
+class CommandRun:
     """A run of a command, and how it ends."""
 
     endings: Mapping[signal.Signals, ExitCode]
@@ -48,7 +48,7 @@ async def run_until_signal(async_fn: Callable[[], Awaitable[ExitCode]], terminat
 
     ``terminated`` is the code after SIGTERM: ``ok`` for a program without an end of its own.
     """
-    run = Run({signal.SIGINT: ExitCode.interrupted, signal.SIGTERM: terminated})
+    run = CommandRun({signal.SIGINT: ExitCode.interrupted, signal.SIGTERM: terminated})
     with trio.open_signal_receiver(*run.endings) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.watch, signals)

@@ -87,7 +87,7 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class HostedActor:
     """The actor run by a node, at ``/name``; each run of the node makes it anew."""
 
     name: str
@@ -100,7 +100,7 @@ def complain(text: str) -> None:
 
 
 async def host(
-    plan: NodePlan, guest: Guest, *, announce: Callable[[ClusteredActorSystem], None] | None = None
+    plan: NodePlan, guest: HostedActor, *, announce: Callable[[ClusteredActorSystem], None] | None = None
 ) -> ExitCode:
     """Join the cluster, run the guest until it stops, and leave; begin again where the plan rejoins.
 
@@ -132,7 +132,7 @@ async def host(
 
 
 async def _run_once(
-    system: ClusteredActorSystem, guest: Guest, announce: Callable[[ClusteredActorSystem], None] | None
+    system: ClusteredActorSystem, guest: HostedActor, announce: Callable[[ClusteredActorSystem], None] | None
 ) -> ExitCode:
     watcher = _Watcher()
     try:
@@ -154,7 +154,7 @@ async def _run_once(
     return ExitCode.failed
 
 
-def run_node(plan: NodePlan, guest: Guest) -> ExitCode:
+def run_node(plan: NodePlan, guest: HostedActor) -> ExitCode:
     """Run a node on a Trio loop of its own, until its guest ends or a signal comes."""
     return trio.run(run_until_signal, partial(host, plan, guest, announce=_announce))
 

@@ -32,16 +32,16 @@ class Sender(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AccessRule:
     """Permitted senders of a message; ``actor`` is the field with a ref to an actor of the sender's node."""
 
     sender: Sender
     actor: str = ""
 
 
-ANYONE, MEMBER = Rule(Sender.anyone), Rule(Sender.member)
+ANYONE, MEMBER = AccessRule(Sender.anyone), AccessRule(Sender.member)
 
-RULES: Final[dict[FrameKind, Rule]] = {
+RULES: Final[dict[FrameKind, AccessRule]] = {
     # The addressees of these are in them: users' actors, and asks, slices and links of the sender's own.
     FrameKind.ENVELOPE: ANYONE,
     FrameKind.CONTROL: ANYONE,
@@ -59,7 +59,7 @@ RULES: Final[dict[FrameKind, Rule]] = {
 RESTRICTED: Final = frozenset(kind for kind, rule in RULES.items() if rule is not ANYONE)
 """Frames not permitted for everybody."""
 
-OpenPaths: TypeAlias = dict[str, dict[type, Rule]]
+OpenPaths: TypeAlias = dict[str, dict[type, AccessRule]]
 """Actors of the library open to other nodes, each with its messages and their senders; the tree under ``/_`` is closed
 else.
 
@@ -70,8 +70,8 @@ OPEN_PATHS: Final[OpenPaths] = {
     "/_cluster": {
         # The reply goes wherever the sender says, so a stranger could choose the next address dialled by this node.
         ResolveNode: MEMBER,
-        SubscribeTopology: Rule(Sender.host, "reply_to"),
-        UnsubscribeTopology: Rule(Sender.host, "subscriber"),
+        SubscribeTopology: AccessRule(Sender.host, "reply_to"),
+        UnsubscribeTopology: AccessRule(Sender.host, "subscriber"),
     }
 }
 """Those of every node; its extensions add to a copy."""
@@ -86,7 +86,7 @@ def is_internal(path: str) -> bool:
     return path.startswith(INTERNAL_PREFIX) and not path.startswith(ASK_PREFIX)
 
 
-def rule_of(open_paths: OpenPaths, path: str, message: object) -> Rule | None:
+def rule_of(open_paths: OpenPaths, path: str, message: object) -> AccessRule | None:
     """Return the permitted senders of ``message`` to an actor of the library; None where other nodes may not at all."""
     return open_paths.get(path, {}).get(type(message))
 
@@ -123,7 +123,7 @@ def as_of(peer: UniqueAddress, place: WireRef) -> WireRef:
     return (*place[:4], peer.incarnation, place[5])
 
 
-def admits(rule: Rule, peer: UniqueAddress, message: object, *, is_member: bool, is_inviter: bool) -> bool:
+def admits(rule: AccessRule, peer: UniqueAddress, message: object, *, is_member: bool, is_inviter: bool) -> bool:
     """Return whether ``peer`` may send ``message``, whose rule it is."""
     match rule.sender:
         case Sender.anyone:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from casty.address import UniqueAddress
-from casty.cluster.access import ANYONE, Rule, Sender
+from casty.cluster.access import ANYONE, AccessRule, Sender
 from casty.errors import ConfigError, UnsupportedTypeError
 from casty.schema.names import check_wire_name
 from casty.schema.types import Kind, walk
@@ -34,7 +34,7 @@ class ControlEntry:
     cls: type
     wire_name: str
     lane: Lane
-    rule: Rule
+    rule: AccessRule
     deliver: Deliver[Any]  # of any class: that of the entry
 
 
@@ -82,7 +82,7 @@ class ControlRegistry:
                 f"{cls.__qualname__} cannot be the control message {wire_name!r}: it holds an ActorRef, and control "
                 "messages name no actors; send refs in messages to an actor"
             )
-        entry = ControlEntry(cls, wire_name, lane, ANYONE if sender is Sender.anyone else Rule(sender), deliver)
+        entry = ControlEntry(cls, wire_name, lane, ANYONE if sender is Sender.anyone else AccessRule(sender), deliver)
         self.by_class[cls] = self.by_name[wire_name] = entry
 
     def _check(self, cls: type, wire_name: str, lane: Lane, sender: Sender) -> None:

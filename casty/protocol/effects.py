@@ -77,7 +77,7 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
+class PublishEvent:
     """Put an event on the system's event stream."""
 
     event: object

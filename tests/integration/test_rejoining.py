@@ -10,7 +10,7 @@ import trio
 
 from casty import Behaviors, ClusteredActorSystem, ClusterSettings, Member, MemberUp, NodeAddress
 from casty.cli.exits import ExitCode
-from casty.cli.hosting import Guest, NodePlan, host
+from casty.cli.hosting import HostedActor, NodePlan, host
 
 WITHIN = 20.0
 
@@ -33,7 +33,7 @@ class Hosted:
 
     async def run(self) -> None:
         with self.scope:
-            self.ending = await host(self.plan, Guest("guest", self.make), announce=self.announce)
+            self.ending = await host(self.plan, HostedActor("guest", self.make), announce=self.announce)
             self.ended.set()
 
     def announce(self, system: ClusteredActorSystem) -> None:

@@ -14,7 +14,7 @@ from casty.protocol.membership.inputs import TopologySettings
 from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain import serving_lease
 from casty.protocol.split_brain.downing import stable_after
-from casty.protocol.split_brain.serving_lease import SERVING_TIME, TAKEOVER_AFTER, ServingEffect, ServingLease
+from casty.protocol.split_brain.serving_lease import SERVING_TIME, TAKEOVER_AFTER, ServingEffect, ServingLeaseMachine
 from casty.protocol.split_brain.strategies import (
     DownAll,
     KeepMajority,
@@ -259,7 +259,7 @@ def test_old_owner_has_stopped_before_a_new_one_begins(scenario: Callable[[], Sh
 
 
 def grants_to_anybody(
-    self: ServingLease, state: Gossip, sender: UniqueAddress, request: ServingRequest
+    self: ServingLeaseMachine, state: Gossip, sender: UniqueAddress, request: ServingRequest
 ) -> list[ServingEffect]:
     return [Send(sender, ServingGrant(request.sequence))] if sender in state.members else []
 
@@ -277,6 +277,6 @@ def test_grants_that_hold_for_longer_would_be_found(monkeypatch: pytest.MonkeyPa
 
 
 def test_grants_to_accused_members_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ServingLease, "asked", grants_to_anybody)
+    monkeypatch.setattr(ServingLeaseMachine, "asked", grants_to_anybody)
     with pytest.raises(InvariantBroken, match="exclusive work has one owner"):
         accused_by_one_and_then_cut_off_from_all()

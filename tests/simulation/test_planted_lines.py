@@ -24,7 +24,7 @@ from casty.protocol.membership import admission, leaving
 from casty.protocol.membership.machine import Topology
 from casty.protocol.split_brain.downing import Downing
 from casty.protocol.split_brain.resolver import SplitBrainResolver
-from casty.protocol.split_brain.serving_lease import ServingLease
+from casty.protocol.split_brain.serving_lease import ServingLeaseMachine
 from casty.protocol.split_brain.strategies import KeepOldest
 from casty.protocol.state import reachability
 from casty.protocol.state.leader import LeaderActions
@@ -87,7 +87,7 @@ FLAPS, STALLS, VISITS = (recurring_with(kind) for kind in (Cut, Pause, Leave))
 BUGS = [
     Bug(
         "a grant holds for 16 s",
-        ServingLease,
+        ServingLeaseMachine,
         "asked_at + SERVING_TIME",
         "asked_at + 4 * SERVING_TIME",
     ),
@@ -129,10 +129,10 @@ BUGS = [
         "if False",
         restart_behind_a_bridge,
     ),
-    Bug("work is free at once", ServingLease.observe, "+ TAKEOVER_AFTER", ""),
+    Bug("work is free at once", ServingLeaseMachine.observe, "+ TAKEOVER_AFTER", ""),
     Bug(
         "who stood still serves alone at once",
-        ServingLease,
+        ServingLeaseMachine,
         "(granters or asked_at >= self._alone_from)",
         "True",
         stands_still_alone,
@@ -199,14 +199,14 @@ BUGS = [
     Bug("who is asked does not look", Availability, "if not {sender,", "if True or not {sender,"),
     Bug("a probe puts nothing off", Availability, " + self._probes.postponed(node)", ""),
     # the lease
-    Bug("the accused get grants", ServingLease.asked, "[] if sender in state.unreachable | accused else ", ""),
+    Bug("the accused get grants", ServingLeaseMachine.asked, "[] if sender in state.unreachable | accused else ", ""),
     Bug(
         "an old grant counts for a new request",
-        ServingLease,
+        ServingLeaseMachine,
         "answered >= sequence",
         "answered >= sequence - 3",
     ),
-    Bug("the lease is asked for once", ServingLease.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
+    Bug("the lease is asked for once", ServingLeaseMachine.ask, "StartTimer(SERVING, ASK_EVERY), ", ""),
     # receiving
     Bug("who has seen a version is forgotten", GossipReceiver, "outcome.state.seen_by_all(seen)", "outcome.state"),
     Bug("a newer version counts as another", Gossip.relation_of, "if other_covers:", "if False:", partition_scenario),

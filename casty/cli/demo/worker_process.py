@@ -17,7 +17,7 @@ import trio
 from casty import ClusterSettings
 from casty.cli.demo.words import word_counter
 from casty.cli.exits import ExitCode, run_until_signal
-from casty.cli.hosting import Guest, NodePlan, host
+from casty.cli.hosting import HostedActor, NodePlan, host
 
 SYSTEM_NAME = "casty-demo"
 HOST = "127.0.0.1"
@@ -53,7 +53,7 @@ class Worker:
         """Be a node until the driver is gone or somebody asks it to end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_end_of_stdin, nursery.cancel_scope)
-            ending = await host(self.plan, Guest("word-counter", word_counter))
+            ending = await host(self.plan, HostedActor("word-counter", word_counter))
             nursery.cancel_scope.cancel()
             return ending
         return ExitCode.ok

@@ -36,7 +36,7 @@ Subscriber = ActorRef[TopologySnapshot]
 
 
 @dataclass(slots=True, eq=False)
-class _Node:
+class _NodeSubscribers:
     """Subscribers of another node, and those of them still without the newest snapshot."""
 
     refs: dict[RemoteRef[TopologySnapshot], None] = field(
@@ -58,7 +58,7 @@ class Subscribers:
         self._ctx = ctx
         self._current = current
         self._local: dict[Subscriber, None] = {}
-        self._nodes: dict[NodeAddress | None, _Node] = {}
+        self._nodes: dict[NodeAddress | None, _NodeSubscribers] = {}
         self._remote_count = 0
         self._encoded: tuple[TopologySnapshot, EncodedMessage] | None = None
         self._turn = trio.Lock()
@@ -77,7 +77,7 @@ class Subscribers:
             self._tell(subscriber, self._current())
             return True
         address = subscriber.address.node
-        node = self._nodes.get(address) or _Node()
+        node = self._nodes.get(address) or _NodeSubscribers()
         if subscriber not in node.refs:
             if self._remote_count >= REMOTE_SUBSCRIBERS_MAX:
                 return self._refuse("of other nodes", REMOTE_SUBSCRIBERS_MAX)
@@ -122,12 +122,12 @@ class Subscribers:
         except CastyError as error:
             self._ctx.log.error("%s got no snapshot: %s", subscriber.path, error)
 
-    def _feed(self, node: _Node) -> None:
+    def _feed(self, node: _NodeSubscribers) -> None:
         if not node.is_fed:
             node.is_fed = True
             self._ctx.start_soon(self._send_to, node)
 
-    async def _send_to(self, node: _Node) -> None:
+    async def _send_to(self, node: _NodeSubscribers) -> None:
         """Send the newest snapshot to those of one node still without it, one frame each time the loop goes round."""
         try:
             while node.behind:

@@ -26,7 +26,7 @@ from casty.cluster.membership.subscribers import Subscribers
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
 from casty.errors import JoinRefused, NodeDowned
-from casty.protocol.effects import Note, Publish, Send, SendIfUp, Severity, StartTimer, TimerFired
+from casty.protocol.effects import Note, PublishEvent, Send, SendIfUp, Severity, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import watch_members
 from casty.protocol.gossip.handover import SeenOfOther, SendLacking, SendVersions, StatePublished, StopGossip
 from casty.protocol.membership.admission import VerifyAddress
@@ -52,8 +52,7 @@ from casty.protocol.state.member import member_called
 from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
-from casty.runtime.events import Publish as PublishEvent
-from casty.runtime.events import Terminated
+from casty.runtime.events import Publish, Terminated
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import fail_system
@@ -173,7 +172,7 @@ class TopologyDriver:
                 node.cluster_complaints.log(SEVERITIES[severity], self._ctx.self.path, text, length_max=NOTE_LENGTH_MAX)
             case Note(severity, text, about):
                 node.cluster_complaints.say(SEVERITIES[severity], about, text, length_max=NOTE_LENGTH_MAX)
-            case Publish(event):
+            case PublishEvent(event):
                 self._publish(event)
             case SnapshotChanged(snapshot):
                 node.board.show(snapshot)
@@ -234,7 +233,7 @@ class TopologyDriver:
         if self._node.event_stream is None:
             self._node.kernel.event_stream.publish(event)
         else:
-            self._node.event_stream.tell(PublishEvent(event))
+            self._node.event_stream.tell(Publish(event))
 
     def _resolve(self, node_id: NodeId) -> NodeAddress | None:
         machine = self._machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casty.address import ASK_PREFIX, NodeAddress, UniqueAddress
-from casty.cluster.access import ANYONE, RESTRICTED, RULES, ForeignRefError, Rule, admits, is_internal, rule_of
+from casty.cluster.access import ANYONE, RESTRICTED, RULES, AccessRule, ForeignRefError, admits, is_internal, rule_of
 from casty.cluster.node import ClusterNode
 from casty.cluster.observability.status_report import report_frames
 from casty.cluster.remoting.fast_receive import FastReceive
@@ -189,7 +189,7 @@ class Inbound:
         if self._node.cluster_metrics.note_unknown(name if self._node.is_member(peer) else ""):
             self._complaints.info(peer.address, f"sends {printable(name)}, which this node does not know and ignores")
 
-    def _admits(self, peer: UniqueAddress, rule: Rule, message: object, name: str) -> bool:
+    def _admits(self, peer: UniqueAddress, rule: AccessRule, message: object, name: str) -> bool:
         """Return whether a peer may send a message; another one is counted and named in the log."""
         node = self._node
         is_inviter = not node.board.runs and node.may_welcome(peer)

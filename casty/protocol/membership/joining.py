@@ -58,12 +58,12 @@ IN_NONE = (JoinState.not_in_cluster, JoinState.waiting)
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FormCluster:
     """Effect: this node forms a new cluster."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class JoinEnded:
     """Effect: a seed refused this node for good."""
 
     by: NodeAddress
@@ -82,7 +82,7 @@ class _Seed:
     heard_at: float = -math.inf
 
 
-JoiningEffect = Send | StartTimer | Note | Form | Refused
+JoiningEffect = Send | StartTimer | Note | FormCluster | JoinEnded
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class Joining:
         for name, seed in self._seeds.items():
             if sender.address in (name, self.founding.address_of(name)):
                 seed.heard_at = now
-        return [Form()] if self._may_form(now) else []
+        return [FormCluster()] if self._may_form(now) else []
 
     def found(self, addresses: Iterable[NodeAddress]) -> list[JoiningEffect]:
         """Ask the new ones of the addresses, from now on as the seeds; no cluster is founded for them."""
@@ -141,7 +141,7 @@ class Joining:
     def alias(self, address: NodeAddress, now: float) -> list[JoiningEffect]:
         """Take note that ``address`` leads back to this node, under another name of its host."""
         self.founding.note(address, self.member.address)
-        return [Form()] if self._may_form(now) else []
+        return [FormCluster()] if self._may_form(now) else []
 
     def answered(self, sender: UniqueAddress, answer: JoinAnswer, now: float) -> list[JoiningEffect]:
         """Take a seed's answer. One without a question changes nothing."""
@@ -163,7 +163,7 @@ class Joining:
         if answer.state is JoinState.retry and answer.reason != self._last_reason:
             self._last_reason = answer.reason
             return [Note(Severity.info, f"{sender.address} asks this node to wait: {answer.reason}")]
-        return [Form()] if self._may_form(now) else []
+        return [FormCluster()] if self._may_form(now) else []
 
     def may_welcome(self, sender: UniqueAddress) -> bool:
         """Whether ``sender`` was asked to let this node in."""
@@ -180,7 +180,7 @@ class Joining:
 
     def _form_or_probe(self, now: float) -> list[JoiningEffect]:
         if self._may_form(now):
-            return [Form()]
+            return [FormCluster()]
         self._has_asked = False
         probes = [
             self._probe(name, seed)
@@ -198,7 +198,7 @@ class Joining:
     def _refused(self, name: NodeAddress, sender: UniqueAddress, answer: JoinAnswer) -> list[JoiningEffect]:
         """Return the effects of a refusal: of a seed it is for good; elsewhere another cluster may be."""
         if name in self.founding.seeds:
-            return [Refused(sender.address, answer.reason)]
+            return [JoinEnded(sender.address, answer.reason)]
         if name not in self.founding.found or answer.reason == self._last_reason:
             return []
         self._last_reason = answer.reason

@@ -47,7 +47,7 @@ from casty.protocol.membership.inputs import (
     WantServing,
     WorkFinished,
 )
-from casty.protocol.membership.joining import PROBE, Form, Joining, JoiningEffect, Refused
+from casty.protocol.membership.joining import PROBE, FormCluster, JoinEnded, Joining, JoiningEffect
 from casty.protocol.membership.leaving import LEAVE, OwnEnd, OwnLeave, last_membership, last_words, own_sentence
 from casty.protocol.membership.orders import Orders
 from casty.protocol.membership.view import View
@@ -176,10 +176,10 @@ class Topology:
         done: list[TopologyEffect] = []
         for effect in effects:
             match effect:
-                case Form():
+                case FormCluster():
                     self.state = Gossip(cluster_id_of(self._node)).with_member(self._node, self.member)
                     done.extend(self._begin(None))
-                case Refused(by, reason):
+                case JoinEnded(by, reason):
                     done.append(JoinFailed(f"{by} refused this node: {reason}"))
                 case _:
                     done.append(effect)

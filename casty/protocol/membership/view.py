@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
-from casty.protocol.effects import Publish
+from casty.protocol.effects import PublishEvent
 from casty.protocol.state.cluster_state import TopologySnapshot, project_snapshot
 from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.state.leader import leader_without
@@ -46,7 +46,7 @@ class Forget:
     node: UniqueAddress
 
 
-ViewEffect = Publish | SnapshotChanged | MembersChanged | Forget
+ViewEffect = PublishEvent | SnapshotChanged | MembersChanged | Forget
 
 
 @dataclass(slots=True)
@@ -110,18 +110,20 @@ class View:
         fresh = [member for member in changed if member.up_number and member.unique not in self._told_up]
         for member in sorted(fresh, key=by_age):
             self._told_up.add(member.unique)
-            effects.append(Publish(MemberUp(member)))
+            effects.append(PublishEvent(MemberUp(member)))
         unreachable = self._lost(state)
-        effects.extend(Publish(UnreachableMember(members[node])) for node in sorted(unreachable - self.unreachable))
         effects.extend(
-            Publish(ReachableMember(members[node]))
+            PublishEvent(UnreachableMember(members[node])) for node in sorted(unreachable - self.unreachable)
+        )
+        effects.extend(
+            PublishEvent(ReachableMember(members[node]))
             for node in sorted(self.unreachable - unreachable)
             if node in members
         )
         for node in gone:
             if node in self._told_up:
                 self._told_up.discard(node)
-                effects.append(Publish(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))
+                effects.append(PublishEvent(MemberLeft(replace(self._members[node], status=MemberStatus.removed))))
             effects.append(Forget(node))
         self._suspected.difference_update(gone)
         self._members, self.unreachable = members, unreachable

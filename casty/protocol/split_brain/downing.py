@@ -51,7 +51,7 @@ def stable_after(members: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
+class _SettledView:
     """Part of a view required to stay for a while: members, joining ones apart, and those lost to this node."""
 
     settled: tuple[tuple[UniqueAddress, MemberStatus], ...] = ()
@@ -59,17 +59,17 @@ class _View:
     at_odds: frozenset[UniqueAddress] = frozenset()
 
     @classmethod
-    def of(cls, state: Gossip, self_node: UniqueAddress) -> _View:
+    def of(cls, state: Gossip, self_node: UniqueAddress) -> _SettledView:
         settled = tuple((m.unique, m.status) for m in state.ordered if m.status is not MemberStatus.joining)
         return cls(settled, state.lost_to(self_node), state.at_odds)
 
-    def is_less_than(self, before: _View, state: Gossip) -> bool:
+    def is_less_than(self, before: _SettledView, state: Gossip) -> bool:
         """Whether an end of a bad link has gone, and nobody else is lost: this begins nothing anew for the others."""
         down = [m.unique for m in state.ordered if m.status is MemberStatus.down]
         return self.lost <= before.lost and not before.at_odds.isdisjoint(down)
 
 
-_NOTHING = _View()
+_NOTHING = _SettledView()
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Downing:
     stable_after: float | None = None
     seen_tracker: SeenTracker = field(default_factory=SeenTracker)
     """Kept by the owner of this machine."""
-    _view: _View = field(init=False, default=_NOTHING)
+    _view: _SettledView = field(init=False, default=_NOTHING)
     _changed_at: float = field(init=False, default=0.0)
     _changes: int = field(init=False, default=0)
     _unstable_since: float = field(init=False, default=0.0)
@@ -98,7 +98,7 @@ class Downing:
             self._view, self._changes, self._aware = _NOTHING, 0, frozenset()
             self._held.clear()
             return None
-        view = _View.of(state, self_node)
+        view = _SettledView.of(state, self_node)
         is_new = view != self._view and not view.is_less_than(self._view, state)
         self._aware = state.seen if is_new else self._aware | state.seen
         if is_new:

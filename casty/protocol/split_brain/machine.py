@@ -15,7 +15,7 @@ from casty.protocol.messages.membership import ServingGrant, ServingRequest
 from casty.protocol.split_brain.downing import Downing
 from casty.protocol.split_brain.resolver import CLAIM, DOWNING, DowningDecision, LeaseAnswered, SplitBrainResolver
 from casty.protocol.split_brain.seen_tracker import SeenTracker
-from casty.protocol.split_brain.serving_lease import SERVING, ServingEffect, ServingLease
+from casty.protocol.split_brain.serving_lease import SERVING, ServingEffect, ServingLeaseMachine
 from casty.protocol.split_brain.strategies import Strategy
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
@@ -31,13 +31,13 @@ class SplitBrain:
     strategy: Strategy | None
     stable_after: float | None = None
     resolver: SplitBrainResolver = field(init=False)
-    serving: ServingLease = field(init=False)
+    serving: ServingLeaseMachine = field(init=False)
     _seen_tracker: SeenTracker = field(init=False, default_factory=SeenTracker)
 
     def __post_init__(self) -> None:
         downing = Downing(self.strategy, self.stable_after, self._seen_tracker)
         self.resolver = SplitBrainResolver(self.self_node, downing, self._seen_tracker)
-        self.serving = ServingLease(self.self_node, self.strategy, self._seen_tracker)
+        self.serving = ServingLeaseMachine(self.self_node, self.strategy, self._seen_tracker)
 
     def observe(self, state: Gossip, now: float) -> list[StartTimer | ServingEffect]:
         """Take a new state."""

@@ -84,7 +84,7 @@ class _Doom:
 
 
 @dataclass(slots=True)
-class ServingLease:
+class ServingLeaseMachine:
     """The machine of one node. It asks nobody until somebody wants to serve, and grants at all times."""
 
     self_node: UniqueAddress

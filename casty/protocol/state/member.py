@@ -58,7 +58,7 @@ GOING = (MemberStatus.exiting, MemberStatus.down)
 """States without need of anybody's agreement any more: they block no convergence."""
 
 
-class _Known:
+class _CachedValues:
     """Cache of values that follow from a member's fields: they are asked for some times in each step of each member."""
 
     __slots__ = ("_unique",)
@@ -67,7 +67,7 @@ class _Known:
 
 @message("casty.Member")
 @dataclass(frozen=True, slots=True)
-class Member(_Known):
+class Member(_CachedValues):
     """One run of a node as its cluster sees it.
 
     >>> Member(NodeAddress("10.0.0.1", 2551), MemberStatus.joining, frozenset({"web"}), "web-1").id

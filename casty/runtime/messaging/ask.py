@@ -50,7 +50,7 @@ class Unanswered:
     __slots__ = ()
 
 
-class Refused(Unanswered):
+class AskRefused(Unanswered):
     """Mark for a slot with an error in place of a reply."""
 
     __slots__ = ("error",)
@@ -68,7 +68,7 @@ class ErrorReply:
     failure: AskFailure = "failed"
 
 
-UNANSWERED: Final = frozenset({Unanswered, Refused})
+UNANSWERED: Final = frozenset({Unanswered, AskRefused})
 """The classes of marks. Looking here, and asking for the usual class of ref first, spares two climbs of `isinstance`
 through base classes: 0.4 % of an ask.
 """
@@ -163,7 +163,7 @@ class AskRef(OwnRef[R_contra]):
     def refuse(self, error: AskFailed) -> None:
         """End the wait with an error, if nothing else has ended it."""
         if self.answer is WAITING:
-            self.close(Refused(error))
+            self.close(AskRefused(error))
             if self.task is not None:
                 trio.lowlevel.reschedule(self.task, WOKEN)
 
@@ -276,7 +276,7 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
         raise
     answer = slot.answer
     if type(answer) in UNANSWERED:
-        if isinstance(answer, Refused):
+        if isinstance(answer, AskRefused):
             raise answer.error
         counters.asks_timed_out += 1
         raise AskTimeoutError(f"no reply from {ref.path} within {timeout} s{slot.trail}")

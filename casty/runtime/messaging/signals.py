@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 
-class Stop:
+class StopSignal:
     """Type of `STOP`, the signal after which no message is taken."""
 
     __slots__ = ()
@@ -50,6 +50,6 @@ class Failure:
         self.error = error
 
 
-STOP: Final = Stop()
+STOP: Final = StopSignal()
 WAKEUP: Final = Wakeup()
 PILL: Final = PoisonPill()

@@ -35,13 +35,13 @@ class WouldWait(AssertionError):
     """The code under test waits for something impossible in a synchronous test."""
 
 
-class Pause:
+class PauseMark:
     """The type of `PAUSE`: where code driven by hand gives way until it is given something."""
 
     __slots__ = ()
 
 
-PAUSE: Final = Pause()
+PAUSE: Final = PauseMark()
 
 
 class Wait:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from casty.address import NodeAddress
 from casty.transport.links.link_table import LinkTable
-from casty.transport.manager.dialling import Dial
+from casty.transport.manager.dialling import DialTask
 from casty.transport.manager.untrusted_peers import UntrustedPeers
 
 ALIASES_MAX = 1_024
@@ -37,7 +37,7 @@ class Aliases:
         own = self._own.get(address)
         return address if own is None or self._strangers.is_member_at(address) else own
 
-    def may_redirect(self, dial: Dial) -> bool:
+    def may_redirect(self, dial: DialTask) -> bool:
         """Whether it is followed that another address answers to a dial."""
         address = dial.address
         if dial.is_redirected or self._strangers.is_member_at(address):

@@ -31,7 +31,7 @@ class DialPhase(Enum):
     """Between two attempts."""
 
 
-class Dial:
+class DialTask:
     """Task trying to reach an address on one lane.
 
     ``is_requested``: somebody asked for the outcome, so it is not given up when no frame waits. ``is_redirected``: the
@@ -104,7 +104,7 @@ class Dial:
         return f"{what} within {timeout:g} s"
 
     def __repr__(self) -> str:
-        return f"<Dial {self.address} {self.lane.name} {self.phase.value} failures={self.failures}>"
+        return f"<DialTask {self.address} {self.lane.name} {self.phase.value} failures={self.failures}>"
 
 
 def retry_delay(failures: int, rng: Random) -> float:

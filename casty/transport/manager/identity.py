@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.transport.links.link_table import LinkTable
-from casty.transport.manager.dialling import Dial, DialPhase
+from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.wire.frame import Lane
 from casty.wire.handshake import (
     PROTOCOL_MAX,
@@ -52,13 +52,13 @@ class Identity:
 
     __slots__ = ("_dials", "_links", "_local", "_own")
 
-    def __init__(self, own: LocalNode, links: LinkTable, dials: Mapping[tuple[NodeAddress, Lane], Dial]) -> None:
+    def __init__(self, own: LocalNode, links: LinkTable, dials: Mapping[tuple[NodeAddress, Lane], DialTask]) -> None:
         self._own = own
         self._local = own.run
         self._links = links
         self._dials = dials
 
-    def hello(self, dial: Dial) -> Hello:
+    def hello(self, dial: DialTask) -> Hello:
         """Return the hello to a dialled address, with a proof where a link leads there already."""
         to = dial.address
         hello = self.introduction(dial.lane, dial.nonce, to)

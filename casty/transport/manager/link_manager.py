@@ -19,7 +19,7 @@ from casty.transport.links.link import IdleClose, Link, Session, SessionOwner
 from casty.transport.links.link_table import LinkTable
 from casty.transport.links.succession import REPLACED
 from casty.transport.manager.aliases import Aliases
-from casty.transport.manager.dialling import Dial, DialPhase
+from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.transport.manager.identity import LANES_ASKING, Identity, LocalNode, new_secret
 from casty.transport.manager.inbound import InboundHandler, Reports
 from casty.transport.manager.untrusted_peers import UntrustedPeers
@@ -43,14 +43,14 @@ class LinkManager:
         limits: TransportLimits,
         *,
         complaints: RateLimitedLog,
-        start: Callable[[Dial], None],
+        start: Callable[[DialTask], None],
     ) -> None:
         self.local = own.run
         self.handler = handler
         self.limits = limits
         self.reports = Reports()
         self.links = LinkTable()
-        self.dials: dict[tuple[NodeAddress, Lane], Dial] = {}
+        self.dials: dict[tuple[NodeAddress, Lane], DialTask] = {}
         self.sessions: dict[Session, None] = {}
         self.seeds: frozenset[NodeAddress] = frozenset()
         self.is_closing = False
@@ -86,7 +86,7 @@ class LinkManager:
         address = link.peer.address
         if link.session is None and (address, link.lane) not in self.dials:
             failures = link.failures or self.aliases.missed(address)
-            self._dial(Dial(address, link.lane, failures=failures, is_requested=False))
+            self._dial(DialTask(address, link.lane, failures=failures, is_requested=False))
 
     def undelivered(self, to: UniqueAddress, frames: list[bytes], reason: str) -> None:
         """Report frames stopped before any queue."""
@@ -102,12 +102,14 @@ class LinkManager:
         if dial is not None:
             dial.request()
         elif self.strangers.may_dial(address):
-            self._dial(Dial(address, lane, failures=0, is_requested=True, is_redirected=is_redirected))
+            self._dial(DialTask(address, lane, failures=0, is_requested=True, is_redirected=is_redirected))
         else:
             with self.reports:
                 self.reports.add(self.handler.dial_failed, address, lane, False, "this node dials too many others")
 
-    def acknowledged(self, dial: Dial, ack: HelloAck, connection: Connection, decoder: FrameDecoder) -> Session | None:
+    def acknowledged(
+        self, dial: DialTask, ack: HelloAck, connection: Connection, decoder: FrameDecoder
+    ) -> Session | None:
         """Make a dialled connection the link; None when it is not wanted any more, or leads to another address.
 
         A link is made only with a node answering at the address it calls its own: any dialled node could name another
@@ -129,7 +131,7 @@ class LinkManager:
             session.was_dialled = True
         return session
 
-    def attempt_failed(self, dial: Dial, *, refused: bool, reason: str, is_hopeless: bool = False) -> bool:
+    def attempt_failed(self, dial: DialTask, *, refused: bool, reason: str, is_hopeless: bool = False) -> bool:
         """Report a failed attempt; whether the dial goes on trying."""
         if dial.is_given_up:
             return False
@@ -138,7 +140,7 @@ class LinkManager:
             self.reports.add(self.handler.dial_failed, dial.address, dial.lane, refused, reason)
         return again and not dial.is_given_up
 
-    def attempt_refused(self, dial: Dial, refusal: Refused) -> bool:
+    def attempt_refused(self, dial: DialTask, refusal: Refused) -> bool:
         """Report the refusal of a peer; return whether the dial goes on trying."""
         if dial.is_given_up:
             return False
@@ -147,7 +149,7 @@ class LinkManager:
             self.reports.add(self.handler.dial_refused, dial.address, refusal)
         return again and not dial.is_given_up
 
-    def abandon(self, dial: Dial) -> None:
+    def abandon(self, dial: DialTask) -> None:
         """Clean up after a dial whose task has failed."""
         if self.dials.get((dial.address, dial.lane)) is dial:
             self.attempt_failed(dial, refused=False, reason="an error in this node, see its log", is_hopeless=True)
@@ -275,7 +277,7 @@ class LinkManager:
             for link in self.links:
                 self._drop(link, reason, graceful=True)
 
-    def _redirect(self, dial: Dial, node: UniqueAddress) -> None:
+    def _redirect(self, dial: DialTask, node: UniqueAddress) -> None:
         """Move frames queued for the dialled address to the node that answered there, and connect to it, if this may be
         followed.
 
@@ -305,16 +307,16 @@ class LinkManager:
             self.reach(link)
         self.links.remove_if_idle(link)
 
-    def _dial(self, dial: Dial) -> None:
+    def _dial(self, dial: DialTask) -> None:
         self.dials[dial.address, dial.lane] = dial
         self._start(dial)
 
-    def _give_up(self, dial: Dial) -> None:
+    def _give_up(self, dial: DialTask) -> None:
         del self.dials[dial.address, dial.lane]
         dial.give_up()
         self.changed.unpark_all()
 
-    def _attempt_over(self, dial: Dial, reason: str, *, is_hopeless: bool) -> bool:
+    def _attempt_over(self, dial: DialTask, reason: str, *, is_hopeless: bool) -> bool:
         dial.failures += 1
         dial.is_requested = False
         dial.phase = DialPhase.pausing
@@ -416,7 +418,7 @@ class LinkManager:
             link.traffic.frames_undelivered += len(frames)
             self.reports.add(self.handler.undelivered, link.peer, frames, reason)
 
-    def _give_back_at(self, dial: Dial, reason: str) -> None:
+    def _give_back_at(self, dial: DialTask, reason: str) -> None:
         for link in self.links.at(dial.address, dial.lane):
             if link.session is None:
                 self._give_back(link, reason)

@@ -26,7 +26,7 @@ from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.links.hello import HUNG_UP, SIMULTANEOUS_DIAL, HandshakeRefused, client_handshake, server_handshake
 from casty.transport.links.link import CLOSE_TIMEOUT, GOODBYE_FRAME, Link, Session, close
 from casty.transport.links.link_table import TransportStatistics
-from casty.transport.manager.dialling import Dial, DialPhase
+from casty.transport.manager.dialling import DialPhase, DialTask
 from casty.transport.manager.identity import LocalNode
 from casty.transport.manager.identity_verifier import IdentityVerifier
 from casty.transport.manager.inbound import InboundHandler
@@ -464,7 +464,7 @@ class RemoteTransport:
             raise RuntimeError("the transport does not run: call bind() and run() first")
         return self._exchange
 
-    def _start(self, nursery: trio.Nursery, dial: Dial) -> None:
+    def _start(self, nursery: trio.Nursery, dial: DialTask) -> None:
         nursery.start_soon(self._pursue, dial)
 
     async def _keep_house(self, exchange: LinkManager) -> None:
@@ -531,7 +531,7 @@ class RemoteTransport:
         return None
 
     @trio.lowlevel.enable_ki_protection
-    async def _pursue(self, dial: Dial) -> None:
+    async def _pursue(self, dial: DialTask) -> None:
         """Try until there is a session, then run it; or until nobody wants one."""
         exchange = self._running()
         session = None
@@ -550,7 +550,7 @@ class RemoteTransport:
             self.complaints.error(dial.address, "the link failed", error)
             exchange.abandon(dial)
 
-    async def _try(self, dial: Dial, exchange: LinkManager) -> tuple[Session | None, bool]:
+    async def _try(self, dial: DialTask, exchange: LinkManager) -> tuple[Session | None, bool]:
         """Make one attempt and report it; a session, or whether to go on."""
         try:
             with trio.fail_after(self._limits.dial_timeout):
@@ -567,7 +567,7 @@ class RemoteTransport:
         except HandshakeRefused as error:
             return None, exchange.attempt_refused(dial, error.refusal)
 
-    async def _attempt(self, dial: Dial, exchange: LinkManager) -> Session | None:
+    async def _attempt(self, dial: DialTask, exchange: LinkManager) -> Session | None:
         """Connect and exchange hellos; None when the outcome is settled otherwise."""
         named_by = None if exchange.knows(dial.address) else REFS
         connection = await self._network.connect(dial.address, named_by=named_by)

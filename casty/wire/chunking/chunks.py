@@ -95,7 +95,7 @@ _FATES = {fate.value: fate for fate in ChunkOutcome}
 
 
 @dataclass(slots=True)
-class _Assembly:
+class _ChunkAssembly:
     """What one peer has under way, and what is whole and waits."""
 
     number: int = 0
@@ -119,7 +119,7 @@ class Assembler:
         self.held_bytes = 0
         """What is kept for all peers together."""
         self._bytes_max = bytes_max
-        self.by_peer: dict[UniqueAddress, _Assembly] = {}
+        self.by_peer: dict[UniqueAddress, _ChunkAssembly] = {}
         """Slices under way, and whole messages waiting for their LARGE, by peer."""
 
     def take(self, peer: UniqueAddress, body: bytes, now: float) -> tuple[int, ChunkOutcome] | None:
@@ -133,7 +133,7 @@ class Assembler:
         self.drop_old(now)
         assembly = self.by_peer.get(peer)
         if assembly is None:
-            assembly = self.by_peer[peer] = _Assembly()
+            assembly = self.by_peer[peer] = _ChunkAssembly()
         if number != assembly.number:
             self._drop_parts(assembly)
             self._forget_whole(assembly, number)  # it comes once more, and needs the room
@@ -180,7 +180,7 @@ class Assembler:
             for number in list(assembly.whole):
                 self._forget_whole(assembly, number)
 
-    def _add(self, assembly: _Assembly, part: bytes) -> None:
+    def _add(self, assembly: _ChunkAssembly, part: bytes) -> None:
         if assembly.fate is not ChunkOutcome.complete:
             return
         if assembly.size + len(part) > self._bytes_max:
@@ -194,11 +194,11 @@ class Assembler:
             assembly.size += len(part)
             self.held_bytes += len(part)
 
-    def _drop_parts(self, assembly: _Assembly) -> None:
+    def _drop_parts(self, assembly: _ChunkAssembly) -> None:
         self.held_bytes -= assembly.size
         assembly.parts, assembly.size = [], 0
 
-    def _forget_whole(self, assembly: _Assembly, number: int) -> bytes | None:
+    def _forget_whole(self, assembly: _ChunkAssembly, number: int) -> bytes | None:
         body, _ = assembly.whole.pop(number, (None, 0.0))
         if body is not None:
             self.held_bytes -= len(body)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.assembly import dissemination_of
-from casty.protocol.effects import Dial, Note, Publish, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.effects import Dial, Note, PublishEvent, Send, SendIfUp, StartTimer, TimerFired
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame, HeartbeatEvent, SendHeartbeats
 from casty.protocol.failure_detector.monitor import (
     CHECK,
@@ -67,7 +67,7 @@ from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.testing.samples import service_of
-from casty.testing.simulation.model.network import Network
+from casty.testing.simulation.model.network import ModelNetwork
 from casty.testing.simulation.model.run import Run
 from casty.testing.simulation.model.taps import Taps
 from casty.testing.simulation.model.trace import Fact, Trace
@@ -85,7 +85,7 @@ Due = tuple[float, int, Run, Action, tuple[object, ...]]
 """Time, number among all, run, action, and arguments: ties break by the number."""
 
 
-class ModelCluster(Network):
+class ModelCluster(ModelNetwork):
     """Simulated nodes by name; ``run_for`` lets virtual time pass.
 
     >>> cluster = ModelCluster(seed=1)
@@ -450,7 +450,7 @@ class ModelCluster(Network):
                 case SnapshotChanged(snapshot):
                     run.snapshots.append(snapshot)
                     self._note(run, "sees", b"" if run.topology.state is None else run.topology.state.digest)
-                case Publish(event):
+                case PublishEvent(event):
                     run.events.append((self.now, event))
                     self._note(run, "publishes", type(event).__name__)
                 case Note(_, text):

@@ -14,7 +14,7 @@ from casty.address import UniqueAddress
 from casty.protocol.messages.membership import Join
 
 
-class Network:
+class ModelNetwork:
     """The paths between nodes by name; delays in seconds, shares from 0 to 1."""
 
     def __init__(self, rng: random.Random, delay: float) -> None:

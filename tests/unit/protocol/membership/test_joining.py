@@ -10,7 +10,15 @@ import pytest
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.effects import Note, Send, StartTimer
 from casty.protocol.membership.founding import Founding
-from casty.protocol.membership.joining import FORM_AFTER, PROBE, PROBE_DELAY_MAX, Form, Joining, JoiningEffect, Refused
+from casty.protocol.membership.joining import (
+    FORM_AFTER,
+    PROBE,
+    PROBE_DELAY_MAX,
+    FormCluster,
+    JoinEnded,
+    Joining,
+    JoiningEffect,
+)
 from casty.protocol.messages.membership import Join, JoinAnswer, JoinProbe, JoinSettings, JoinState
 from casty.testing.samples import address, member, run_of
 
@@ -41,17 +49,17 @@ def probed(effects: list[JoiningEffect]) -> list[NodeAddress]:
 
 
 def test_without_seeds_a_node_forms_at_once() -> None:
-    assert joining("a").start(0.0) == [Form()]
+    assert joining("a").start(0.0) == [FormCluster()]
 
 
 def test_sole_seed_forms_at_once() -> None:
-    assert joining("a", "a").start(0.0) == [Form()]
+    assert joining("a", "a").start(0.0) == [FormCluster()]
 
 
 def test_sole_seed_under_another_name_forms_when_the_alias_is_known() -> None:
     machine = joining("a", "localhost")
     assert probed(machine.start(0.0)) == [address("localhost")]
-    assert machine.alias(address("localhost"), 0.1) == [Form()]
+    assert machine.alias(address("localhost"), 0.1) == [FormCluster()]
 
 
 def test_every_other_seed_is_asked_once_per_round() -> None:
@@ -69,13 +77,13 @@ def test_node_that_is_no_candidate_never_forms() -> None:
     machine = joining("a", "b")
     machine.start(0.0)
     assert answered(machine, "b", ALONE, 0.1) == []
-    assert Form() not in machine.tick(100.0)
+    assert FormCluster() not in machine.tick(100.0)
 
 
 def test_of_two_that_list_each_other_the_lower_forms() -> None:
     low, high = joining("a", "b"), joining("b", "a")
     assert low.probed(run_of("b"), 0.1) == []
-    assert answered(low, "b", ALONE, 0.2) == [Form()]
+    assert answered(low, "b", ALONE, 0.2) == [FormCluster()]
     high.probed(run_of("a"), 0.1)
     assert answered(high, "a", ALONE, 0.2) == []
 
@@ -83,57 +91,57 @@ def test_of_two_that_list_each_other_the_lower_forms() -> None:
 def test_lowest_forms_when_all_have_answered() -> None:
     machine = joining("a", "a", "b", "c")
     assert answered(machine, "b", ALONE, 0.1) == []
-    assert answered(machine, "c", ALONE, 0.2) == [Form()]
+    assert answered(machine, "c", ALONE, 0.2) == [FormCluster()]
 
 
 def test_lowest_that_answers_forms_after_a_while_with_more_than_half() -> None:
     machine = joining("b", "a", "b", "c")
     machine.start(0.0)
     answered(machine, "c", ALONE, 3.0)
-    assert Form() not in machine.tick(4.9)
-    assert machine.tick(FORM_AFTER) == [Form()]
+    assert FormCluster() not in machine.tick(4.9)
+    assert machine.tick(FORM_AFTER) == [FormCluster()]
 
 
 def test_half_of_the_candidates_is_not_enough() -> None:
     machine = joining("b", "a", "b", "c", "d")
     machine.start(0.0)
     answered(machine, "c", ALONE, 4.0)
-    assert Form() not in machine.tick(6.0)
+    assert FormCluster() not in machine.tick(6.0)
 
 
 @pytest.mark.parametrize("seeds", ["ba", "bac", "abc"])
 def test_nobody_forms_in_silence(seeds: str) -> None:
     machine = joining("b", *seeds)
     machine.start(0.0)
-    assert Form() not in machine.tick(1000.0)
+    assert FormCluster() not in machine.tick(1000.0)
 
 
 def test_the_first_of_two_seeds_waits_for_the_other() -> None:
     first = joining("a", "a", "b")
     first.start(0.0)
-    assert Form() not in first.tick(FORM_AFTER)
-    assert answered(first, "b", ALONE, 60.0) == [Form()]
+    assert FormCluster() not in first.tick(FORM_AFTER)
+    assert answered(first, "b", ALONE, 60.0) == [FormCluster()]
 
 
 @pytest.mark.parametrize("seeds", ["ba", "abc"])
 def test_a_node_that_is_let_forms_after_silence_alone(seeds: str) -> None:
     machine = joining("b", *seeds, is_free=True)
     machine.start(0.0)
-    assert Form() not in machine.tick(FORM_AFTER - 0.1)
-    assert machine.tick(FORM_AFTER) == [Form()]
+    assert FormCluster() not in machine.tick(FORM_AFTER - 0.1)
+    assert machine.tick(FORM_AFTER) == [FormCluster()]
 
 
 def test_a_node_that_is_let_forms_no_cluster_if_it_is_no_candidate() -> None:
     machine = joining("z", "a", "b", is_free=True)
     machine.start(0.0)
-    assert Form() not in machine.tick(1000.0)
+    assert FormCluster() not in machine.tick(1000.0)
 
 
 def test_first_listed_that_was_just_asked_does_not_call_that_silence() -> None:
     machine = joining("b", "b", "a", is_free=True)
     machine.start(0.0)
     machine.probed(run_of("a"), FORM_AFTER - 0.001)
-    assert Form() not in machine.tick(FORM_AFTER)
+    assert FormCluster() not in machine.tick(FORM_AFTER)
 
 
 def test_candidate_leaves_forming_to_a_lower_one_that_has_just_asked() -> None:
@@ -141,7 +149,7 @@ def test_candidate_leaves_forming_to_a_lower_one_that_has_just_asked() -> None:
     machine.start(0.0)
     answered(machine, "c", ALONE, 4.0)
     machine.probed(run_of("a"), FORM_AFTER - 0.001)
-    assert Form() not in machine.tick(FORM_AFTER)
+    assert FormCluster() not in machine.tick(FORM_AFTER)
 
 
 def test_candidate_that_answered_and_then_fell_silent_is_waited_for_no_longer() -> None:
@@ -150,8 +158,8 @@ def test_candidate_that_answered_and_then_fell_silent_is_waited_for_no_longer() 
     answered(machine, "a", ALONE, 1.0)
     for second in range(1, 7):
         answered(machine, "c", ALONE, float(second))
-    assert Form() not in machine.tick(5.9)
-    assert machine.tick(6.1) == [Form()]
+    assert FormCluster() not in machine.tick(5.9)
+    assert machine.tick(6.1) == [FormCluster()]
 
 
 def test_answer_long_ago_does_not_help_to_form() -> None:
@@ -165,7 +173,7 @@ def test_lower_joiner_that_is_no_candidate_does_not_hold_up_the_candidates() -> 
     machine = joining("b", "b", "c")
     machine.start(0.0)
     machine.probed(run_of("a"), 0.1)
-    assert answered(machine, "c", ALONE, 0.2) == [Form()]
+    assert answered(machine, "c", ALONE, 0.2) == [FormCluster()]
 
 
 @pytest.mark.parametrize("state", [JoinState.in_cluster, JoinState.retry])
@@ -173,8 +181,8 @@ def test_nobody_forms_beside_a_cluster(state: JoinState) -> None:
     machine = joining("a", "a", "b", "c")
     machine.start(0.0)
     answered(machine, "c", state, 4.9)
-    assert Form() not in answered(machine, "b", ALONE, 5.0)
-    assert Form() not in machine.tick(6.0)
+    assert FormCluster() not in answered(machine, "b", ALONE, 5.0)
+    assert FormCluster() not in machine.tick(6.0)
 
 
 def test_one_member_is_asked_to_let_this_node_in_until_the_next_round() -> None:
@@ -189,7 +197,7 @@ def test_one_member_is_asked_to_let_this_node_in_until_the_next_round() -> None:
 
 def test_refusal_is_handed_on_with_its_reason() -> None:
     effects = answered(joining("c", "a"), "a", JoinState.refused, 0.1, reason="settings must agree")
-    assert effects == [Refused(address("a"), "settings must agree")]
+    assert effects == [JoinEnded(address("a"), "settings must agree")]
 
 
 @pytest.mark.parametrize("state", list(JoinState))
@@ -222,7 +230,7 @@ def test_seeds_under_other_names_than_their_own_form_like_any_other() -> None:
     to_low = JoinAnswer(token(low, "y"), ALONE)
     to_high = JoinAnswer(token(high, "x"), ALONE)
     assert high.answered(run_of("a"), to_high, 0.1) == []
-    assert low.answered(run_of("b"), to_low, 0.1) == [Form()]
+    assert low.answered(run_of("b"), to_low, 0.1) == [FormCluster()]
 
 
 def test_reason_to_wait_is_noted_once() -> None:
@@ -256,7 +264,7 @@ def test_a_node_that_was_a_member_neither_forms_nor_lets_others_count_it() -> No
     machine = joining("a", "a", "b", "c", last=last_of("a", "a", "b", "c"))
     machine.start(0.0)
     assert answered(machine, "b", ALONE, 4.0) == []
-    assert Form() not in machine.tick(FORM_AFTER)
+    assert FormCluster() not in machine.tick(FORM_AFTER)
     assert machine.answer(TOKEN, 1.0) == JoinAnswer(TOKEN, JoinState.waiting, cluster_id=9, former=former("a"))
 
 
@@ -264,9 +272,9 @@ def test_former_members_form_once_more_than_half_of_them_have_ended() -> None:
     machine = joining("a", "a", "b", "c", last=last_of("a", "a", "b", "c"))
     machine.start(0.0)
     of_former(machine, "b", JoinState.waiting, 5.0)
-    assert Form() not in machine.tick(5.1)  # b does not count as an answer yet
+    assert FormCluster() not in machine.tick(5.1)  # b does not count as an answer yet
     assert machine.answer(TOKEN, 5.1).state is ALONE
-    assert of_former(machine, "b", ALONE, 5.2) == [Form()]
+    assert of_former(machine, "b", ALONE, 5.2) == [FormCluster()]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +289,7 @@ def test_former_members_do_not_form_while_others_may_go_on(last: LastMembership,
     machine = joining("b", "a", "b", "c", last=last)
     machine.start(0.0)
     assert of_former(machine, "c", ALONE, 5.0) == [], why
-    assert Form() not in machine.tick(6.0), why
+    assert FormCluster() not in machine.tick(6.0), why
 
 
 def test_a_node_that_is_asked_as_a_former_member_is_no_candidate_for_that() -> None:
@@ -301,7 +309,7 @@ def test_only_runs_of_the_same_cluster_have_ended() -> None:
     machine = joining("b", "a", "b", "c", last=last_of("b", "a", "b", "c"))
     machine.start(0.0)
     assert of_former(machine, "c", ALONE, 5.0, cluster_id=8) == []
-    assert Form() not in machine.tick(5.1)
+    assert FormCluster() not in machine.tick(5.1)
 
 
 def test_a_former_member_that_waits_holds_nobody_back_and_helps_nobody() -> None:
@@ -309,14 +317,14 @@ def test_a_former_member_that_waits_holds_nobody_back_and_helps_nobody() -> None
     machine.start(0.0)
     of_former(machine, "a", JoinState.waiting, 4.0)
     answered(machine, "c", ALONE, 4.0)
-    assert Form() not in machine.tick(5.0)
-    assert answered(machine, "d", ALONE, 5.1) == [Form()]
+    assert FormCluster() not in machine.tick(5.0)
+    assert answered(machine, "d", ALONE, 5.1) == [FormCluster()]
 
 
 def test_sole_seed_that_was_a_member_waits_for_those_it_knew() -> None:
     machine = joining("a", "a", last=last_of("a", "a", "b", "c"))
     assert probed(machine.start(0.0)) == [address("b"), address("c")]
-    assert Form() not in machine.tick(60.0)
+    assert FormCluster() not in machine.tick(60.0)
 
 
 def test_refusal_of_a_former_member_that_is_no_seed_is_not_final() -> None:
@@ -329,5 +337,5 @@ def test_former_members_that_have_forgotten_count_once_all_are_accounted_for() -
     machine.start(0.0)
     of_former(machine, "b", ALONE, 5.0)
     answered(machine, "c", ALONE, 5.0)
-    assert Form() not in machine.tick(5.1)  # d may go on, with a c that went on after this node was downed
-    assert answered(machine, "d", ALONE, 5.2) == [Form()]
+    assert FormCluster() not in machine.tick(5.1)  # d may go on, with a c that went on after this node was downed
+    assert answered(machine, "d", ALONE, 5.2) == [FormCluster()]

@@ -11,7 +11,7 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.effects import Note, Publish, Send, StartTimer, TimerFired
+from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
 from casty.protocol.gossip.handover import (
     GossipCame,
@@ -160,7 +160,7 @@ def test_node_without_seeds_forms_joins_and_comes_up_at_once() -> None:
     assert Joined() in effects
     assert StartTimer(GOSSIP, 1.0) in effects
     assert statuses(machine) == {"a": "up"}
-    assert [type(e.event) for e in effects if isinstance(e, Publish)] == [MemberUp]
+    assert [type(e.event) for e in effects if isinstance(e, PublishEvent)] == [MemberUp]
     shown = [e.snapshot for e in effects if isinstance(e, SnapshotChanged)]
     assert [[one.status.name for one in snapshot.members] for snapshot in shown] == [["joining"], ["up"]]
 

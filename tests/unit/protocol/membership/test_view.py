@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from casty.protocol.effects import Publish
+from casty.protocol.effects import PublishEvent
 from casty.protocol.membership.view import Forget, MembersChanged, SnapshotChanged, View
 from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.state.member import MemberStatus
@@ -20,7 +20,7 @@ STATE = gossip_of(member("a", up_number=2), member("b", up_number=1), member("c"
 
 
 def told(view: View, state: Gossip) -> list[object]:
-    return [effect.event for effect in view.update(state, Registry()) if isinstance(effect, Publish)]
+    return [effect.event for effect in view.update(state, Registry()) if isinstance(effect, PublishEvent)]
 
 
 def test_members_that_are_up_are_told_in_the_order_in_which_they_became_so() -> None:
@@ -69,7 +69,7 @@ def test_removal_is_told_if_the_member_was_up() -> None:
     view.update(STATE, Registry())
     effects = view.update(STATE.without_members(A, frozenset({B, C}), now=1.0), Registry())
     removed = replace(STATE.members[B], status=MemberStatus.removed)
-    assert [e for e in effects if isinstance(e, Publish)] == [Publish(MemberLeft(removed))]
+    assert [e for e in effects if isinstance(e, PublishEvent)] == [PublishEvent(MemberLeft(removed))]
     assert [e for e in effects if isinstance(e, Forget)] == [Forget(B), Forget(C)]
 
 

@@ -16,7 +16,7 @@ from casty.protocol.split_brain.serving_lease import (
     SERVING,
     SERVING_TIME,
     Serving,
-    ServingLease,
+    ServingLeaseMachine,
     WorkFree,
 )
 from casty.protocol.split_brain.strategies import (
@@ -36,8 +36,8 @@ A, B, C = (run_of(name) for name in "abc")
 FIVE = gossip_of(*(member(name, up_number=number) for number, name in enumerate("abcde", 1)))
 
 
-def lease(strategy: Strategy | None, *, state: Gossip = FIVE, own: str = "a") -> ServingLease:
-    machine = ServingLease(run_of(own), strategy, SeenTracker())
+def lease(strategy: Strategy | None, *, state: Gossip = FIVE, own: str = "a") -> ServingLeaseMachine:
+    machine = ServingLeaseMachine(run_of(own), strategy, SeenTracker())
     machine.observe(state, 0.0)
     return machine
 
@@ -97,7 +97,7 @@ def test_members_whose_grants_are_needed_from_now_on_are_asked_at_once() -> None
 
 
 def test_who_wanted_before_it_was_a_member_serves_alone_at_once() -> None:
-    machine = ServingLease(A, KeepMajority(), SeenTracker())
+    machine = ServingLeaseMachine(A, KeepMajority(), SeenTracker())
     assert machine.want(None, 1.0) == []
     assert Serving(14.0) in machine.observe(gossip_of(member("a", up_number=1)), 10.0)
     assert machine.until == 14.0
@@ -192,7 +192,7 @@ def test_who_was_downed_is_needed_until_a_side_knows_that_it_is_down(knowing: st
     seen_tracker = SeenTracker()
     downed = FIVE.with_moved(A, {*map(run_of, "de")}, MemberStatus.down).seen_by(*map(run_of, knowing))
     seen_tracker.observe(downed, 9.0)
-    machine = ServingLease(A, KeepMajority(), seen_tracker)
+    machine = ServingLeaseMachine(A, KeepMajority(), seen_tracker)
     machine.observe(downed, 9.0)
     machine.want(downed, 10.0)
     machine.granted(downed, B, ServingGrant(1))
@@ -224,7 +224,7 @@ def removing(state: Gossip, now: float) -> Gossip:
 
 def test_work_of_who_was_accused_is_free_when_all_of_this_side_have_known_for_long_enough() -> None:
     seen_tracker = SeenTracker()
-    machine = ServingLease(B, KeepMajority(), seen_tracker)
+    machine = ServingLeaseMachine(B, KeepMajority(), seen_tracker)
     accused = gossip_of(*map(member, "abc")).with_row(B, ObserverRow().accusing(A))
     for state, now in ((accused, 10.0), (accused.seen_by(C), 12.0)):
         seen_tracker.observe(state, now)
@@ -237,7 +237,7 @@ def test_work_of_who_was_accused_is_free_when_all_of_this_side_have_known_for_lo
 def test_work_is_not_free_by_what_a_side_knew_without_those_who_removed_the_run() -> None:
     """B had lost A and C; C, which has granted to A meanwhile, has it removed and is back."""
     seen_tracker = SeenTracker()
-    machine = ServingLease(B, KeepMajority(), seen_tracker)
+    machine = ServingLeaseMachine(B, KeepMajority(), seen_tracker)
     alone = gossip_of(*map(member, "abc"), seen="b").with_row(B, ObserverRow().accusing(A, C))
     back = gossip_of(*map(member, "abc")).with_row(B, ObserverRow(2, frozenset({A})))
     removed = removing(back, 20.0)
@@ -250,7 +250,7 @@ def test_work_is_not_free_by_what_a_side_knew_without_those_who_removed_the_run(
 def test_who_is_lost_too_by_then_has_known_as_early_as_the_others() -> None:
     """A is lost first and C a moment before A is removed: all three have known of A before."""
     seen_tracker = SeenTracker()
-    machine = ServingLease(B, KeepMajority(), seen_tracker)
+    machine = ServingLeaseMachine(B, KeepMajority(), seen_tracker)
     first = gossip_of(*map(member, "abcde"), seen="bcde").with_row(B, ObserverRow().accusing(A))
     first = first.seen_by_all(frozenset({B, C, run_of("d"), run_of("e")}))
     second = first.with_row(B, first.rows[B].accusing(C))
@@ -266,7 +266,7 @@ def test_what_a_node_that_joins_had_known_of_an_earlier_accusation_counts_for_no
     """A was accused, taken back, granted to, and removed by an operator, while Z heard of nothing."""
     z = run_of("z")
     seen_tracker = SeenTracker()
-    machine = ServingLease(z, KeepMajority(), seen_tracker)
+    machine = ServingLeaseMachine(z, KeepMajority(), seen_tracker)
     known = gossip_of(*map(member, "abc"), member("z", "joining"), seen="abcz").with_row(B, ObserverRow().accusing(A))
     known = known.seen_by_all(frozenset({A, B, C, z}))
     for state, now in ((known, 10.0), (removing(known, 19.9), 20.0)):
@@ -287,5 +287,5 @@ def test_work_of_who_was_removed_without_a_known_accusation_is_free_a_while_afte
 
 
 def test_a_newcomer_learns_of_recent_removals_by_the_age_of_the_tombstones() -> None:
-    machine = ServingLease(B, KeepMajority(), SeenTracker())
+    machine = ServingLeaseMachine(B, KeepMajority(), SeenTracker())
     assert machine.observe(removing(gossip_of(*map(member, "abc")), 13.0), 14.0) == [WorkFree(A, 17.4)]
