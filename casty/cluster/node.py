@@ -53,9 +53,10 @@ from casty.transport.limits.rate_limited_log import RateLimitedLog
 from casty.transport.manager.link_handle import LinkHandle
 from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import Assembler
-from casty.wire.codec.codec import Codec, Write
+from casty.wire.codec.codec import Codec
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
+from casty.wire.framing import Write
 
 REMOTE_TYPES: Final[tuple[type, ...]] = (
     NodeAddress,

@@ -19,10 +19,11 @@ from casty.runtime.messaging.ref import AskableRef, UnsentRequest, refuse_thread
 from casty.runtime.ports import KernelPort
 from casty.transport.manager.link_handle import LinkHandle
 from casty.wire.chunking.buffers import Buffer
-from casty.wire.codec.codec import Codec, Write
+from casty.wire.codec.codec import Codec
 from casty.wire.control.cancel_request import withdraw_frame
 from casty.wire.encoded import EncodedMessage
 from casty.wire.envelope import encode_slot, encode_wait
+from casty.wire.framing import Write
 
 M_contra = TypeVar("M_contra", contravariant=True)
 T = TypeVar("T")

@@ -21,10 +21,8 @@ from casty.errors import DecodeError, EncodeError, UnknownTypeError, Unsupported
 from casty.refs import ActorRef
 from casty.schema.names import declared, facts_of, wire_name
 from casty.schema.types import SCALARS, Form, Kind, check, describe, is_generic, is_untyped, parse, strip
-from casty.wire.chunking.buffers import Buffer, DirectWriter, ScatterEncoder
 from casty.wire.codec.compiler import Compiler
 from casty.wire.codec.defaults import defaults_in
-from casty.wire.codec.hook import TypeMismatch
 from casty.wire.codec.names import canonical_name
 from casty.wire.codec.recursion import Bounded
 from casty.wire.codec.scalars import ExportRef, ImportRef
@@ -48,27 +46,13 @@ from casty.wire.envelope import (
     encode_wait,
     notice_of,
 )
-from casty.wire.frame import HEADER, HEADER_BYTES, FrameKind, frame
-from casty.wire.limits import ARRAY, scan
+from casty.wire.frame import FrameKind, frame
+from casty.wire.framing import Framing, Write, invalid
 from casty.wire_types import WireType
 
-CONTROL_NESTING = 1
-"""The array around name and payload does not count as nesting of the message."""
 DIGEST_BYTES = 16
-LARGE_BYTES_MAX = 2 * 1024 * 1024
-"""Messages up to here are packed in pieces, the next of their type at the latest; that memory is kept."""
-
-ENVELOPE = FrameKind.ENVELOPE
-_header = HEADER.pack
-_unpackb = msgpack.unpackb  # by default it refuses keys of a map that are neither str nor bytes
 _new: Callable[..., Envelope] = vars(tuple)["__new__"]
 """Makes an Envelope in half the time of its class, which calls this from a function of Python's: 6 % of decoding."""
-
-
-Write = Callable[..., bytes]
-"""Makes whole frames of messages of one class to one actor. Takes a message, its tail, where the head says that
-there is one, and an `DirectWriter`, if a large frame may go there; then nothing is left of it. Raises EncodeError,
-which names the field."""
 
 
 class Codec:
@@ -90,23 +74,20 @@ class Codec:
         limits: TransportLimits | None = None,
         wire_types: Sequence[WireType[Any, Any]] = (),
     ) -> None:
-        self._limits = limits or TransportLimits()
+        limits = limits or TransportLimits()
+        self._nesting_max = limits.nesting_max
+        self._framing = Framing(limits)
         self.taught: dict[type, WireType[Any, Any]] = {one.cls: one for one in wire_types}
         """Types that the system was taught, by their classes."""
         self._compiler = Compiler(
             name_of=self.name_of, export_ref=export_ref, import_ref=import_ref, taught=self.taught
         )
-        self._elements_max = self._limits.elements_max
-        self._pack: Callable[[object], bytes] = msgpack.Packer().pack
-        self._scatter_encoder = ScatterEncoder()
         self._own_names: dict[type, str] = {cls: one.name for cls, one in self.taught.items()}
         self._by_name: dict[str, TypeEntry] = {}
         self._by_form: dict[object, TypeEntry] = {}
         self._by_class: dict[type, TypeEntry] = {}
         self._by_target: dict[object, dict[type, TypeEntry]] = {}
-        self._scalars: dict[type, TypeEntry] = {}
-        for origin in SCALARS:
-            self._scalars[origin] = self._add(origin)
+        self._scalars = {origin: self._add(origin) for origin in SCALARS}
         for taught in self.taught:
             self.register(taught)
 
@@ -123,8 +104,7 @@ class Codec:
         check(type_form, known=self.taught)
         waiting = [type_form]
         while waiting:
-            current = waiting.pop()
-            key = strip(current)
+            key = strip(waiting.pop())
             if key in self._by_target:
                 continue
             form = parse(key)
@@ -152,7 +132,7 @@ class Codec:
     def frame_control(self, message: object) -> bytes:
         """Return the whole frame of a message between two nodes. Raises EncodeError."""
         entry = self._by_class.get(type(message)) or self._entry_for(message, None)
-        return self._framing(FrameKind.CONTROL, CONTROL_HEAD + self._pack(entry.name), entry)(message)
+        return self._framing.writer(FrameKind.CONTROL, CONTROL_HEAD + self._framing.pack(entry.name), entry)(message)
 
     def frame_envelope(
         self,
@@ -185,8 +165,8 @@ class Codec:
         or UnsupportedTypeError.
         """
         entry = self._by_class.get(type(message)) or self._entry_for(message, as_type)
-        head = encode_head(path, uid, entry.name, has_tail=has_tail, has_headers=has_headers, pack=self._pack)
-        return self._framing(ENVELOPE, head, entry)
+        head = encode_head(path, uid, entry.name, has_tail=has_tail, has_headers=has_headers, pack=self._framing.pack)
+        return self._framing.writer(FrameKind.ENVELOPE, head, entry)
 
     def frame_notice(self, notice: Notice) -> bytes:
         """Return the whole frame that answers an envelope which could not be delivered."""
@@ -195,8 +175,8 @@ class Codec:
     def decode_control(self, body: bytes | memoryview) -> object:
         """Return the message in a CONTROL frame's body. Raises only ProtocolError and below."""
         end, name = control_head(body)
-        payload = self._unpack(body[end:], len(body))
-        return self._decode(self._entry_named(name), payload)
+        payload = self._framing.unpack(body[end:], len(body))
+        return self._decode(self._by_name.get(name) or self._learn(name), payload)
 
     def decode_envelope(self, body: bytes | memoryview) -> Envelope:
         """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below.
@@ -207,7 +187,7 @@ class Codec:
         try:
             end, path, uid, name, parts = decode_head(body)
         except FOREIGN as error:
-            raise _invalid(error) from None
+            raise invalid(error) from None
         wait: Wait | None = None
         try:
             start, headers = decode_headers(body, end, parts)
@@ -216,8 +196,8 @@ class Codec:
                 path = f"{ASK_PREFIX}{serial}"
             elif parts & HAS_TAIL:
                 wait = decode_wait(body, end)
-            entry = self._by_name.get(name) or self._entry_named(name)
-            message = self._decode(entry, self._unpack(body[start:], len(body)))
+            entry = self._by_name.get(name) or self._learn(name)
+            message = self._decode(entry, self._framing.unpack(body[start:], len(body)))
             return _new(Envelope, (path, uid, message, entry.name, wait, headers))
         except DecodeError as error:
             error.path, error.uid, error.name, error.ask = path, uid, name, 0 if wait is None else wait[1]
@@ -230,7 +210,7 @@ class Codec:
 
     def decode_notice(self, body: bytes | memoryview) -> Notice:
         """Return the notice in a NOTICE frame's body. Raises only ProtocolError and below."""
-        return notice_of(self._unpack_array(body, 5))
+        return notice_of(self._framing.unpack_array(body, 5))
 
     def _give_name(self, type_form: object, name: str) -> None:
         if not isinstance(type_form, type):
@@ -242,16 +222,16 @@ class Codec:
 
     def _add(self, variant: object) -> TypeEntry:
         key = strip(variant)
-        known = self._by_form.get(key)
-        if known is not None:
-            return known
+        if key in self._by_form:
+            return self._by_form[key]
         name = canonical_name(variant, self.name_of)
         same = self._by_name.get(name)
         form = parse(key)
         if len(name) > TYPE_NAME_LENGTH_MAX:
             raise UnsupportedTypeError(f"{describe(variant)} has too long a name for a message: wrap it in a dataclass")
-        if same is not None and same.form.origin is not form.origin:
-            self._check_replaced(name, same.form.origin, form.origin)
+        if same is not None and _place_of(same.form.origin) != _place_of(form.origin):
+            old, new = describe(same.form.origin), describe(form.origin)
+            raise ValueError(f"wire name {name!r} stands for {old} and {new}: rename one")
         if same is not None and same.form == form:
             entry = same
         else:  # Also for Mapping[str, int] beside dict[str, int]: one name, read alike, written from other classes.
@@ -265,22 +245,16 @@ class Codec:
         pair = self._compiler.hooks_of(key)
         encode, decode = pair.encode, pair.decode
         if pair.is_recursive:
-            bounded = Bounded(name, pair, self._compiler.nesting, self._limits.nesting_max)
+            bounded = Bounded(name, pair, self._compiler.nesting, self._nesting_max)
             encode, decode = bounded.encode, bounded.decode
         return TypeEntry(name, form, encode, decode, defaults_in(key, self.taught))
-
-    def _check_replaced(self, name: str, old: type, new: type) -> None:
-        """Allow a class to take the name of its own earlier definition, as after a reload."""
-        if (old.__module__, old.__qualname__) != (new.__module__, new.__qualname__):
-            raise ValueError(f"wire name {name!r} stands for {describe(old)} and {describe(new)}: rename one")
 
     def _entry_for(self, message: object, as_type: object) -> TypeEntry:
         cls = type(message)
         if as_type is not None and not is_untyped(as_type):
             return self._entry_in(as_type, cls, message)
-        entry = self._scalars.get(cls)
-        if entry is not None:
-            return entry
+        if cls in self._scalars:
+            return self._scalars[cls]
         if cls in (list, tuple, dict, set, frozenset) or isinstance(message, ActorRef):
             raise EncodeError(
                 f"a bare {cls.__name__} needs a typed reference: say what it holds, or wrap it in a dataclass"
@@ -319,95 +293,6 @@ class Codec:
         self.register(cls)
         return self._by_class[cls]
 
-    def _framing(self, kind: FrameKind, head: bytes, entry: TypeEntry) -> Write:
-        """Return a function from a message to its frame; all that it needs is at hand in it: 0.7 of the time."""
-        encode, pack, head_size, elements_max = entry.encode, self._pack, len(head), self._elements_max
-
-        def write(message: object, tail: bytes = b"", outlet: DirectWriter | None = None) -> bytes:
-            if entry.is_large:
-                return self._frame_large(kind, head + tail, entry, message, outlet)
-            try:
-                payload = pack(encode(message))
-            except (TypeMismatch, *FOREIGN) as error:
-                raise entry.encode_fault(message, error) from None
-            size = head_size + len(payload) + len(tail)
-            start = _header(size + 1, kind) + head + tail
-            return start + payload if size < elements_max else self._checked(kind, entry, start, payload)
-
-        return write
-
-    def _checked(self, kind: FrameKind, entry: TypeEntry, start: bytes, payload: bytes) -> bytes:
-        """Return a frame that needs a look at its size and structure; the next of its type may be as large."""
-        head = start[HEADER_BYTES:]
-        self._check_size(kind, entry, head, len(head) + len(payload), payload)
-        entry.is_large = len(payload) <= LARGE_BYTES_MAX
-        return start + payload
-
-    def _frame_large(
-        self, kind: FrameKind, head: bytes, entry: TypeEntry, message: object, outlet: DirectWriter | None
-    ) -> bytes:
-        """Return the frame of a message whose type had a large one before; empty when ``outlet`` has taken it.
-
-        Without outlet each large value is copied once, into the frame.
-        """
-        try:
-            pieces = self._scatter_encoder.cut(entry.encode(message))
-        except (TypeMismatch, *FOREIGN) as error:
-            raise entry.encode_fault(message, error) from None
-        with pieces:
-            size = len(head) + pieces.size
-            entry.is_large = self._elements_max <= size <= LARGE_BYTES_MAX
-            if size >= self._elements_max:
-                self._check_size(kind, entry, head, size, pieces.skeleton)
-            first, *others = pieces.parts
-            start = _header(size + 1, kind) + head
-            parts = [start + first, *others] if others else [start, first]
-            is_taken = outlet is not None and entry.is_large and outlet.write_now(parts)
-            return b"" if is_taken else b"".join(parts)
-
-    def _check_size(self, kind: FrameKind, entry: TypeEntry, head: bytes, size: int, skeleton: Buffer) -> None:
-        """Refuse a body of ``size`` bytes that is too large, or has too many values or too deep ones."""
-        if kind is ENVELOPE:
-            size_max, name = self._limits.message_bytes_max, "message_bytes_max"
-            advice = "send it in parts, or raise that limit of TransportLimits on all nodes"
-        else:
-            size_max, name, advice = self._limits.frame_bytes_max, "frame_bytes_max", "send it in parts"
-        if size + 1 > size_max:
-            raise EncodeError(f"{entry.name}: {size} bytes are over the limit of {size_max} ({name}): {advice}")
-        try:
-            if kind is ENVELOPE:
-                self._scan(skeleton, 0)
-            else:
-                self._scan(head + skeleton, CONTROL_NESTING)
-        except DecodeError as error:
-            raise EncodeError(f"{entry.name}: {error}: {advice}") from None
-
-    def _unpack(self, packed: bytes | memoryview, size: int, around: int = 0) -> Any:
-        """Return the value that is, or belongs to, a body of ``size`` bytes, with arrays ``around`` the message."""
-        if size >= self._elements_max:
-            self._scan(packed, around)
-        try:
-            return _unpackb(packed)
-        except FOREIGN as error:
-            raise _invalid(error) from None
-
-    def _unpack_array(self, body: bytes | memoryview, count: int) -> Any:
-        parts = self._unpack(body, len(body), CONTROL_NESTING)
-        if type(parts) is not ARRAY or len(parts) != count:
-            raise DecodeError(f"expected an array of {count} items")
-        return parts
-
-    def _scan(self, packed: bytes | memoryview, around: int) -> None:
-        scan(packed, elements_max=self._elements_max, nesting_max=self._limits.nesting_max + around)
-
-    def _entry_named(self, name: object) -> TypeEntry:
-        if type(name) is not str:
-            raise DecodeError(f"expected the name of a message type, got {type(name).__name__}")
-        entry = self._by_name.get(name)
-        if entry is None:
-            entry = self._learn(name)
-        return entry
-
     def _learn(self, name: str) -> TypeEntry:
         """Register the class that this process declared under a name which is met for the first time."""
         cls = declared(name) if len(name) <= TYPE_NAME_LENGTH_MAX else None
@@ -431,5 +316,6 @@ class Codec:
         return f"<Codec types={len(self._by_name)}>"
 
 
-def _invalid(error: Exception) -> DecodeError:
-    return DecodeError(f"not valid msgpack ({type(error).__name__})")
+def _place_of(cls: type) -> tuple[str, str]:
+    """Return where a class is defined: one defined there again, as after a reload, takes the name of the earlier."""
+    return cls.__module__, cls.__qualname__

@@ -36,7 +36,7 @@ def around(encode: Hook, decode: Hook, *inner: HookPair, levels: int = 1) -> Hoo
     return HookPair(encode, decode, levels + deepest, any(one.is_recursive for one in inner))
 
 
-class TypeMismatch(Exception):
+class TypeMismatch(ValueError):
     """A value is not what its type says. ``detail`` replaces the usual expected and got."""
 
     def __init__(self, expected: str, got: object, detail: str = "") -> None:
