@@ -39,7 +39,6 @@ class RecordField:
 class RecordFields:
     """The fields of one dataclass or attrs class that are given when an instance is made."""
 
-    cls: type
     fields: tuple[RecordField, ...]
     made_count: int
     """How many others are made anew for each instance, and do not travel."""
@@ -66,21 +65,17 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
             raise UnsupportedTypeError(f"{where}.{name}: an InitVar is gone once the message exists: make it a field")
-    fields = tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain)
-    return RecordFields(cls, fields, made_count)
+    return RecordFields(tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain), made_count)
 
 
 def substitute(type_form: object, bindings: Mapping[Any, object]) -> Any:
     """Return ``type_form`` with its type variables replaced; unknown ones stay."""
     if isinstance(type_form, typing.TypeVar):
         return bindings.get(type_form, type_form)
-    if isinstance(type_form, type) and not get_args(type_form):
-        return cast("object", type_form)
     form: Any = type_form
-    parameters: tuple[Any, ...] = getattr(form, "__parameters__", ())
-    if not parameters or not bindings:
-        return form
-    return form[tuple(bindings.get(parameter, parameter) for parameter in parameters)]
+    is_class = isinstance(type_form, type) and not get_args(type_form)
+    parameters: tuple[Any, ...] = () if is_class or not bindings else getattr(form, "__parameters__", ())
+    return form[tuple(bindings.get(parameter, parameter) for parameter in parameters)] if parameters else form
 
 
 def fault_of_record(cls: type) -> str:
@@ -119,14 +114,9 @@ def _hints(cls: type, arguments: tuple[object, ...], where: str) -> dict[str, ob
     bindings = _bindings(cls, arguments)
     hints: dict[str, object] = {}
     for owner in reversed(cls.__mro__):
-        if owner is object:
-            continue
-        own = inspect.get_annotations(owner)
-        if own:
-            resolved = _resolve(owner, cls, where)
-            hints.update(
-                {name: substitute(resolved[name], bindings.get(owner, {})) for name in own if name in resolved}
-            )
+        if own := inspect.get_annotations(owner):
+            resolved, bound = _resolve(owner, cls, where), bindings.get(owner, {})
+            hints |= {name: substitute(resolved[name], bound) for name in own if name in resolved}
     return hints
 
 
@@ -137,29 +127,21 @@ def _bindings(cls: type, arguments: tuple[object, ...]) -> dict[type, dict[Any, 
     waiting = [cls]
     while waiting:
         current = waiting.pop()
-        for base in _bases(current):
+        for base in cast("tuple[Any, ...]", vars(current).get("__orig_bases__", current.__bases__)):
             origin = get_origin(base) or base
             if not isinstance(origin, type) or origin in bindings or origin is object:
                 continue
-            names: tuple[Any, ...] = getattr(origin, "__parameters__", ())
             given = (substitute(argument, bindings[current]) for argument in get_args(base))
-            bindings[origin] = dict(zip(names, given, strict=False))
+            bindings[origin] = dict(zip(getattr(origin, "__parameters__", ()), given, strict=False))
             waiting.append(origin)
     return bindings
 
 
-def _bases(cls: type) -> tuple[Any, ...]:
-    bases: tuple[Any, ...] = cls.__dict__.get("__orig_bases__", cls.__bases__)
-    return bases
-
-
 def _resolve(owner: type, cls: type, where: str) -> dict[str, Any]:
-    kept: dict[str, Any] | None = owner.__dict__.get(_HINTS)
-    if kept is None:
-        kept = _evaluate(owner, cls, where)
+    if _HINTS not in vars(owner):
         # On the class itself, so that both go together; a table would keep classes alive for ever.
-        setattr(owner, _HINTS, kept)
-    return kept
+        setattr(owner, _HINTS, _evaluate(owner, cls, where))
+    return cast("dict[str, Any]", vars(owner)[_HINTS])
 
 
 def _evaluate(owner: type, cls: type, where: str) -> dict[str, Any]:
@@ -169,8 +151,8 @@ def _evaluate(owner: type, cls: type, where: str) -> dict[str, Any]:
         pass  # The class itself may not be bound to its name yet; the second look knows it.
     try:
         # Early releases of Python 3.12 do not look among the parameters in a class's own brackets.
-        parameters = {parameter.__name__: parameter for parameter in getattr(owner, "__type_params__", ())}
-        known = {**parameters, **vars(owner), owner.__name__: owner, cls.__name__: cls}
+        known = {parameter.__name__: parameter for parameter in getattr(owner, "__type_params__", ())}
+        known |= {**vars(owner), owner.__name__: owner, cls.__name__: cls}
         return typing.get_type_hints(owner, localns=known)
     except NameError as error:
         raise UnresolvedNameError(

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from casty.address import ActorAddress, NodeAddress, UniqueAddress
 from casty.errors import UnsupportedTypeError
 from casty.schema.fields import RecordFields
-from casty.schema.types import Kind, UnresolvedNameError, check, is_generic, parse, reachable
+from casty.schema.types import SCALARS, Kind, UnresolvedNameError, check, is_generic, parse, reachable
 
 C = TypeVar("C")
 
@@ -25,8 +25,7 @@ LOG_TEXT_MAX = 128
 
 RESERVED_PREFIX = "casty."
 RESERVED_NAMES = frozenset(
-    "none bool int float str bytes decimal uuid datetime date time timedelta path ipv4 ipv6 "
-    "ref list set frozenset tuple dict literal never object untyped".split()
+    (*SCALARS.values(), *"ref list set frozenset tuple dict literal never object untyped".split())
 )
 FORBIDDEN_CHARACTERS = frozenset("[]|,\"'")
 """They build the names of composed types, such as ``dict[str,int]``."""
@@ -105,6 +104,12 @@ def facts_of(cls: type) -> MessageFacts | None:
     """Return what `message` noted on this very class; a subclass does not inherit it."""
     facts = cls.__dict__.get(_FACTS)
     return facts if isinstance(facts, MessageFacts) else None
+
+
+def is_tolerant(cls: type) -> bool:
+    """Whether `message` said of this very class that what is written of it may lack fields, or have others."""
+    facts = facts_of(cls)
+    return facts is not None and facts.tolerant
 
 
 def check_declared(type_form: object, known: Container[type]) -> None:

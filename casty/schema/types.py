@@ -25,69 +25,26 @@ from typing import Annotated, Any, Final, Literal, Never, NewType, NoReturn, Uni
 from uuid import UUID
 
 from casty.errors import UnsupportedTypeError
+from casty.schema.advice import advice_on
 from casty.schema.fields import RecordFields, UnresolvedNameError, fault_of_record, fields_of, substitute
 
-__all__ = ["Form", "Kind", "UnresolvedNameError", "check", "describe", "parse", "reachable", "variant_key", "walk"]
+__all__ = ["Form", "Kind", "UnresolvedNameError", "check", "describe", "parse", "reachable", "walk"]
 
 REF_MARKER = "__casty_ref__"
 ALIAS_STEPS_MAX = 64
 FORMS_MAX = 1_000
 
-SCALARS: tuple[type, ...] = (
-    type(None), bool, int, float, str, bytes, Decimal, UUID,
-    datetime, date, time, timedelta, PurePosixPath, IPv4Address, IPv6Address,
-)  # fmt: skip
+SCALARS: dict[type, str] = {
+    type(None): "none", bool: "bool", int: "int", float: "float", str: "str", bytes: "bytes",
+    Decimal: "decimal", UUID: "uuid", datetime: "datetime", date: "date", time: "time", timedelta: "timedelta",
+    PurePosixPath: "path", IPv4Address: "ipv4", IPv6Address: "ipv6",
+}  # fmt: skip
+"""Builtin types that travel as single values, with their names on the wire."""
 
 MODULES_OF_FORMS = ("typing", "typing_extensions", "collections.abc")
 """Whose classes say what values can do, and of which class they are not."""
 UNTYPED: tuple[type, ...] = (object, type, list, dict, set, frozenset, tuple)
 """Classes of which more has to be said than their name."""
-
-_ADVICE = {
-    "Sequence": "say what it holds, as in Sequence[int]",
-    "MutableSequence": "write list[...]",
-    "Iterable": "write tuple[...] or list[...]",
-    "Collection": "write tuple[...] or list[...]",
-    "Mapping": "say what it holds, as in Mapping[str, int]",
-    "MutableMapping": "write dict[...]",
-    "Set": "say what it holds, as in Set[str]",
-    "MutableSet": "write set[...]",
-    "Any": "name the types it can be",
-    "object": "name the types it can be",
-    "Never": "Never says only of an ActorRef that its type is unknown",
-    "NoReturn": "Never says only of an ActorRef that its type is unknown",
-    "bytearray": "write bytes",
-    "complex": "write a tuple of two floats",
-    "list": "say what it holds, as in list[int]",
-    "dict": "say what it holds, as in dict[str, int]",
-    "set": "say what it holds, as in set[str]",
-    "frozenset": "say what it holds, as in frozenset[str]",
-    "tuple": "say what it holds, as in tuple[int, ...]",
-    "ActorRef": "say what it takes, as in ActorRef[Reply]",
-    "Callable": "a function stays in its process: send what the receiver has to know, or an ActorRef",
-    "type": "a class stays in its process: write its name as str, or an enum",
-    "Hashable": "name the types it can be",
-    "TypeVar": "give the generic class its argument, as in Box[int]",
-}
-_ADVICE_BY_BASE = {
-    "Flag": "an enum.Flag has no single name: send an int or a set of names",
-    "PurePath": "write str or PurePosixPath, and convert it at the sender: a path means a file on its own machine",
-    "BaseException": "write str, such as repr(error): who asked is told of an error by ctx.reply_error",
-    "NamedTuple": "write a frozen dataclass with the same fields",
-    "TypedDict": "write a frozen dataclass with the same fields",
-    "pydantic": "write a frozen dataclass with the fields that the receiver needs, or str, and model.model_dump_json()",
-    "msgspec": "write a frozen dataclass with the same fields, or bytes, and msgspec.msgpack.encode(it)",
-}
-_MARKS = {
-    "__pydantic_fields__": "pydantic",
-    "__struct_fields__": "msgspec",
-    "__total__": "TypedDict",
-    "_fields": "NamedTuple",
-}
-"""Attributes by which classes of other libraries are known, without importing those."""
-_DEFAULT_ADVICE = (
-    "write a frozen dataclass with what the receiver needs of it, or a plain value such as str, bytes, int or dict[...]"
-)
 
 
 class Kind(Enum):
@@ -140,38 +97,37 @@ def parse(type_form: object, where: str = "") -> Form:
     (<class 'int'>, <class 'NoneType'>)
     """
     form = strip(type_form, where)
-    origin, arguments = get_origin(form), get_args(form)
-    if form is None:
-        return Form(Kind.scalar, type(None))
-    if isinstance(form, type) and form in SCALARS:
-        return Form(Kind.scalar, form)
-    if origin is Literal:
-        return _literal(arguments, form, where)
-    if origin is Union or origin is types.UnionType:
+    origin, arguments = get_origin(form), typing.cast("tuple[object, ...]", get_args(form))
+    if form is None or isinstance(form, type) and form in SCALARS:
+        return Form(Kind.scalar, type(None) if form is None else form)
+    if origin is Literal and len(kinds := {type(value) for value in arguments}) == 1:
+        (kind_of_all,) = kinds
+        if kind_of_all in SCALARS or issubclass(kind_of_all, Enum):
+            return Form(Kind.literal, kind_of_all, arguments)
+        raise _unsupported(form, where)
+    if origin is Literal or origin is Union or origin is types.UnionType:
         return _union(form, where)
-    candidate = form if origin is None else origin
+    candidate: object = form if origin is None else origin
     if not isinstance(candidate, type):
         raise _unsupported(form, where)
-    cls: type[Any] = candidate
+    cls = typing.cast("type[Any]", candidate)
     if REF_MARKER in cls.__dict__ and arguments:
         return Form(Kind.ref, cls, arguments)
+    if origin is tuple and arguments[1:] == (Ellipsis,):
+        return Form(Kind.sequence, cls, arguments[:1])
     if arguments and cls in (list, set, frozenset, dict, tuple) or form == tuple[()]:
-        return _container(cls, arguments)
+        return Form(Kind[cls.__name__], cls, arguments)
     if arguments and cls in _ABSTRACT:
         kind, concrete, also = _ABSTRACT[cls]
         return Form(kind, concrete, arguments, also)
     if issubclass(cls, Enum) and not issubclass(cls, Flag):
         return Form(Kind.enum, cls)
-    if cls.__module__ in MODULES_OF_FORMS or cls in UNTYPED or REF_MARKER in cls.__dict__ or _has_no_instances(cls):
+    has_no_instances = hasattr(cls, "__total__") or getattr(cls, "_is_protocol", False)  # a TypedDict, a Protocol
+    if cls.__module__ in MODULES_OF_FORMS or cls in UNTYPED or REF_MARKER in cls.__dict__ or has_no_instances:
         raise _unsupported(form, where)
     if RecordFields.exist_on(cls) and not fault_of_record(cls):
         return Form(Kind.record, cls, arguments)
     return Form(Kind.custom, cls)
-
-
-def _has_no_instances(cls: type) -> bool:
-    """Whether no value is of exactly this class: a TypedDict makes dicts, and a Protocol nothing."""
-    return hasattr(cls, "__total__") or bool(getattr(cls, "_is_protocol", False))
 
 
 def strip(type_form: object, where: str = "") -> object:
@@ -202,19 +158,12 @@ def is_alias(form: object) -> bool:
 
 def is_generic(cls: type) -> bool:
     """Whether a class needs arguments, as in ``Box[int]``, before it is a type of message."""
-    parameters: tuple[object, ...] = getattr(cls, "__parameters__", ())
-    return bool(parameters)
+    return bool(getattr(cls, "__parameters__", ()))
 
 
 def is_untyped(type_form: object) -> bool:
     """Whether ``type_form`` says of an ActorRef that its message type is unknown."""
     return type_form is Never or type_form is NoReturn or type_form is object
-
-
-def variant_key(type_form: object, where: str = "") -> object:
-    """Return what tells a variant of a union from the others at run time: the class of its values."""
-    form = parse(type_form, where)
-    return tuple if form.kind is Kind.sequence else form.origin
 
 
 def walk(type_form: object, known: Container[type] | None = ()) -> Iterator[tuple[str, Form]]:
@@ -224,7 +173,9 @@ def walk(type_form: object, known: Container[type] | None = ()) -> Iterator[tupl
     that the system was taught; None leaves those to whoever registers the type. Raises UnsupportedTypeError for the
     first type that cannot travel.
     """
-    waiting: list[tuple[str, object]] = [(_root_name(type_form), type_form)]
+    root = parse(type_form, _root_name(type_form))
+    roots = (type_form, *(root.arguments if root.kind is Kind.union else ()))
+    waiting: list[tuple[str, object]] = [(_root_name(one), one) for one in roots]
     seen: dict[object, None] = {}
     while waiting:
         where, current = waiting.pop(0)
@@ -271,31 +222,9 @@ def describe(form: object) -> str:
     'dict[str, int | None]'
     """
     if isinstance(form, type) and not get_args(form):
-        return (
-            form.__name__ if form.__module__ in ("builtins", "__main__") else f"{form.__module__}.{form.__qualname__}"
-        )
+        is_short = form.__module__ in ("builtins", "__main__")
+        return form.__name__ if is_short else f"{form.__module__}.{form.__qualname__}"
     return repr(form).replace("typing.", "").replace("collections.abc.", "")
-
-
-def _container(cls: type, arguments: tuple[Any, ...]) -> Form:
-    if cls is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return Form(Kind.sequence, tuple, arguments[:1])
-    return Form(Kind[cls.__name__], cls, arguments)
-
-
-def _literal(values: tuple[Any, ...], form: object, where: str) -> Form:
-    by_type: dict[type, list[object]] = {}
-    item: object
-    for item in values:
-        by_type.setdefault(type(item), []).append(item)
-    if len(by_type) > 1:
-        return Form(Kind.union, object, tuple(Literal[tuple(group)] for group in by_type.values()))
-    origin = next(iter(by_type))
-    if origin is type(None):
-        return Form(Kind.scalar, origin)
-    if origin not in SCALARS and not issubclass(origin, Enum):
-        raise _unsupported(form, where)
-    return Form(Kind.literal, origin, values)
 
 
 def _union(form: object, where: str) -> Form:
@@ -306,9 +235,8 @@ def _union(form: object, where: str) -> Form:
         if inner.kind is Kind.literal:
             literals[inner.origin] = literals.get(inner.origin, ()) + inner.arguments
             continue
-        key = variant_key(variant, where)
-        if variants.setdefault(key, variant) != variant:
-            first, second = describe(variants[key]), describe(variant)
+        if variants.setdefault(inner.origin, variant) != variant:
+            first, second = describe(variants[inner.origin]), describe(variant)
             raise UnsupportedTypeError(
                 f"{where or describe(form)}: {first} and {second} cannot be told apart in one union: "
                 "wrap each in a frozen dataclass of its own"
@@ -321,14 +249,14 @@ def _union(form: object, where: str) -> Form:
 
 
 def _flatten(form: object, where: str) -> Iterator[object]:
-    for part in get_args(form):
-        stripped = strip(part, where)
-        if get_origin(stripped) in (Union, types.UnionType):
-            yield from _flatten(stripped, where)
-        elif get_origin(stripped) is Literal:
-            yield from (strip(Literal[value]) for value in get_args(stripped))
-        else:
-            yield type(None) if stripped is None else stripped
+    stripped = strip(form, where)
+    if get_origin(stripped) in (Union, types.UnionType):
+        for part in get_args(stripped):
+            yield from _flatten(part, where)
+    elif get_origin(stripped) is Literal:
+        yield from (strip(Literal[value]) for value in get_args(stripped))
+    else:
+        yield type(None) if stripped is None else stripped
 
 
 def inside(form: Form, type_form: object, where: str) -> list[tuple[str, object]]:
@@ -343,8 +271,7 @@ def inside(form: Form, type_form: object, where: str) -> list[tuple[str, object]
             (message_type,) = form.arguments
             return [] if is_untyped(message_type) else [(f"{where}<reply>", message_type)]
         case Kind.union:
-            is_root = where == describe(type_form)
-            return [(_root_name(variant) if is_root else where, variant) for variant in form.arguments]
+            return [(where, variant) for variant in form.arguments]
         case Kind.dict:
             key, value = form.arguments
             return [(f"{where}[key]", key), (f"{where}[value]", value)]
@@ -369,20 +296,5 @@ def _root_name(type_form: object) -> str:
 
 def _unsupported(form: object, where: str, *, teach: type | None = None) -> UnsupportedTypeError:
     """Return the error for a type form; ``teach`` is the class in it that a system can be taught."""
-    cls = form if get_origin(form) is None else get_origin(form)
-    kind = "TypeVar" if isinstance(form, typing.TypeVar) else getattr(cls, "__name__", "") or type(cls).__name__
-    advice = _ADVICE.get(kind) or _advice_by_base(cls) or _DEFAULT_ADVICE
-    if teach is not None and RecordFields.exist_on(teach):
-        advice = fault_of_record(teach) or advice
-    if teach is not None:
-        advice += f"; or teach it to the system of every node: wire_types=[casty.WireType({teach.__name__}, ...)]"
     place = f"{where}: " if where else ""
-    return UnsupportedTypeError(f"{place}{describe(form)} cannot travel between nodes: {advice}")
-
-
-def _advice_by_base(cls: object) -> str:
-    """Return what to write for a class of a known kind, by its bases or the marks of its library."""
-    bases: tuple[type, ...] = getattr(cls, "__mro__", ())
-    kinds = [base.__name__ for base in bases if base.__module__ in ("builtins", "enum", "pathlib", "pathlib._local")]
-    kinds += [kind for mark, kind in _MARKS.items() if isinstance(cls, type) and hasattr(cls, mark)]
-    return next((_ADVICE_BY_BASE[kind] for kind in kinds if kind in _ADVICE_BY_BASE), "")
+    return UnsupportedTypeError(f"{place}{describe(form)} cannot travel between nodes: {advice_on(form, teach)}")

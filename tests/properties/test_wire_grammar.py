@@ -27,7 +27,7 @@ from casty.address import ActorAddress
 from casty.errors import ProtocolError
 from casty.refs import ActorRef
 from casty.schema.names import message
-from casty.schema.types import Kind, check, parse, variant_key
+from casty.schema.types import Kind, check, parse
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import end_of_head
 from casty.wire_types import WireType
@@ -140,7 +140,7 @@ def union(variants: list[Case]) -> Case:
     for case in variants:
         form = parse(case.form)
         if form.kind is not Kind.union:  # the values of a union in it are told apart already
-            found.setdefault(variant_key(case.form), case)
+            found.setdefault(parse(case.form).origin, case)
     kept = [*found.values()] or [SINGLE[0]]
     form: Any = reduce(or_, [NoneType if case.form is None else case.form for case in kept])
     return Case(form, st.one_of([case.values for case in kept]), all(case.is_hashable for case in kept))

@@ -7,27 +7,25 @@ through the converter each time, a message takes 1.2 times as long.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from types import FunctionType
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import cattrs
 
 from casty.schema.fields import fields_of
-from casty.schema.names import facts_of
-from casty.schema.types import Form, Kind, describe, is_untyped, parse, strip
+from casty.schema.names import is_tolerant
+from casty.schema.types import SCALARS, Form, Kind, describe, is_untyped, parse, strip
 from casty.wire.codec.containers import dict_hooks, item_hooks, tuple_hooks
 from casty.wire.codec.custom import custom_hooks
-from casty.wire.codec.defaults import may_lack
-from casty.wire.codec.generated import FieldHooks, empty_hook, fill_decode, fill_encode
-from casty.wire.codec.hook import Hook, HookPair, around
-from casty.wire.codec.names import scalar_name
-from casty.wire.codec.records import RecordFaults
+from casty.wire.codec.defaults import Taught, may_lack
+from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, around
+from casty.wire.codec.records import FieldHooks, RecordFaults, empty_hook, fill_decode, fill_encode, locate_field
 from casty.wire.codec.recursion import LevelsSpent, Nesting, Unfinished
 from casty.wire.codec.scalars import PLAIN, SCALAR_HOOKS, ExportRef, ImportRef, enum_hooks, literal_hooks, ref_hooks
-from casty.wire.codec.unions import Variant, optional_hooks, union_hooks
-from casty.wire_types import WireType
+from casty.wire.codec.unions import optional_hooks, union_hooks
 
 
 class TypeKey(NamedTuple):
@@ -37,40 +35,35 @@ class TypeKey(NamedTuple):
     form: Form
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Compiler:
-    """Makes hooks and remembers them.
+    """Makes hooks and remembers them."""
 
-    ``promised`` collects the message types of the refs that were met: replies that will be sent to
-    them have to be known as messages too. The owner takes them from there.
-    """
+    name_of: Callable[[type], str]
+    export_ref: ExportRef
+    import_ref: ImportRef
+    taught: Taught
+    nesting: Nesting = field(default_factory=Nesting)
+    """How deep the message that is being converted may still be nested, shared by all hooks of this compiler."""
+    promised: list[object] = field(default_factory=list[object])
+    """Message types of the refs that were met: replies that will be sent to them have to be known as messages too.
+    The owner takes them from here."""
+    _pairs: dict[object, HookPair] = field(default_factory=dict[object, HookPair])
+    _unfinished: dict[object, Unfinished] = field(default_factory=dict[object, Unfinished])
 
-    def __init__(
-        self,
-        *,
-        name_of: Callable[[type], str],
-        export_ref: ExportRef,
-        import_ref: ImportRef,
-        taught: dict[type, WireType[Any, Any]],
-    ) -> None:
-        self._name_of = name_of
-        self._export_ref = export_ref
-        self._import_ref = import_ref
-        self._taught = taught
-        self.nesting = Nesting()
-        """How deep the message that is being converted may still be nested, shared by all hooks of this compiler."""
-        self.promised: list[object] = []
-        self._pairs: dict[object, HookPair] = {}
-        self._unfinished: dict[object, Unfinished] = {}
+    def __post_init__(self) -> None:
         self._converter = cattrs.Converter(detailed_validation=False)
-        makers: dict[Callable[[str, TypeKey], HookPair], tuple[Kind, ...]] = {
-            self._single: (Kind.scalar, Kind.enum, Kind.literal, Kind.ref),
-            self._record: (Kind.record,),
-            self._container: (Kind.list, Kind.sequence, Kind.set, Kind.frozenset, Kind.tuple, Kind.dict),
-            self._union: (Kind.union,),
-            self._custom: (Kind.custom,),
-        }
-        for make, kinds in makers.items():
-            self._converter.register_structure_hook_factory(partial(_is_among, kinds), partial(self._finished, make))
+        self._make_by(self._single, Kind.scalar, Kind.enum, Kind.literal, Kind.ref)
+        self._make_by(self._record, Kind.record)
+        self._make_by(self._container, Kind.list, Kind.sequence, Kind.set, Kind.frozenset, Kind.tuple, Kind.dict)
+        self._make_by(self._union, Kind.union)
+        self._make_by(self._custom, Kind.custom)
+
+    def _make_by(self, make: Callable[[str, TypeKey], HookPair], *kinds: Kind) -> None:
+        def is_one(key: TypeKey) -> bool:
+            return key.form.kind in kinds
+
+        self._converter.register_structure_hook_factory(is_one, partial(self._finished, make))
 
     def hooks_of(self, type_form: object) -> HookPair:
         """Return the hooks of a type form that passed `casty.schema.types.check`.
@@ -112,37 +105,32 @@ class Compiler:
         if form.kind is Kind.scalar:
             return SCALAR_HOOKS[form.origin]
         if form.kind is Kind.enum:
-            return enum_hooks(self._name_of(form.origin), cast("type[Enum]", form.origin))
+            return enum_hooks(self.name_of(form.origin), cast("type[Enum]", form.origin))
         if form.kind is Kind.literal:
             return literal_hooks(label, self._hooks(form.origin), form.arguments)
         (message_type,) = form.arguments
         if not is_untyped(message_type):
             self.promised.append(message_type)
-        return ref_hooks(label, message_type, self._export_ref, self._import_ref)
+        return ref_hooks(label, message_type, self.export_ref, self.import_ref)
 
     def _record(self, _: str, key: TypeKey) -> HookPair:
         (type_form, form), unfinished = key, self._unfinished[key.type_form]
-        cls, label, facts, fields = form.origin, self._name_of(form.origin), facts_of(form.origin), list[FieldHooks]()
-        for field in fields_of(type_form, label).fields:
-            pair = self._hooks(field.type_form)
-            kind, inner = pair.kept, _optional(parse(field.type_form))
+        cls, label, fields = form.origin, self.name_of(form.origin), list[FieldHooks]()
+        for one in fields_of(type_form, label).fields:
+            pair = self._hooks(one.type_form)
+            kind, inner = pair.kept, _optional(parse(one.type_form))
             if kind is None and inner is not None:
                 kind, pair = type(None), self._hooks(inner)  # the record looks for None itself
-            is_optional, keyword_only = may_lack(form, field), field.keyword_only
-            fields.append(FieldHooks(field.name, field.init_name, is_optional, keyword_only, kind, pair))
-        itself = around(*unfinished.hooks[:2], *(field.hooks for field in fields))
+            is_optional, keyword_only = may_lack(form, one), one.keyword_only
+            fields.append(FieldHooks(one.name, one.init_name, is_optional, keyword_only, kind, pair))
+        itself = around(*unfinished.hooks[:2], *(one.hooks for one in fields))
         levels = itself.levels if unfinished.is_met else 0
-        is_tolerant = facts is not None and facts.tolerant
-        faults, names = RecordFaults(label, fields, is_tolerant), {"nesting": self.nesting, "spent": LevelsSpent}
-        fill_encode(
-            cast("FunctionType", itself.encode),
-            cls,
-            fields,
-            names | {"refuse": faults.refuse, "explain": faults.explain},
-            levels,
-        )
-        names |= {"refuse": faults.refuse_raw, "explain": faults.explain_raw}
-        fill_decode(cast("FunctionType", itself.decode), cls, fields, names, levels, is_exact=not is_tolerant)
+        faults, names = RecordFaults(label, fields, is_tolerant(cls)), {"nesting": self.nesting, "spent": LevelsSpent}
+        encode, decode = cast("tuple[FunctionType, FunctionType]", itself[:2])
+        faults_of_value = {"refuse": partial(TypeMismatch, label), "explain": locate_field}
+        fill_encode(encode, cls, fields, names | faults_of_value, levels)
+        names |= {"refuse": faults.refuse, "explain": faults.explain}
+        fill_decode(decode, cls, fields, names, levels, is_exact=not is_tolerant(cls))
         return itself._replace(levels=0) if levels else itself
 
     def _container(self, label: str, key: TypeKey) -> HookPair:
@@ -161,23 +149,20 @@ class Compiler:
         if inner is not None:
             return optional_hooks(self._hooks(inner))
         forms = ((parse(one), self._hooks(one)) for one in key.form.arguments)
-        return union_hooks(label, [Variant(form, self._tag(form), pair) for form, pair in forms])
+        return union_hooks(label, [(form, self._tag(form), pair) for form, pair in forms])
 
     def _custom(self, _: str, key: TypeKey) -> HookPair:
         # Not through the converter, which would resolve the annotations of an attrs class that nobody needs here.
-        taught = self._taught[key.form.origin]
+        taught = self.taught[key.form.origin]
         return custom_hooks(taught, self._hooks(taught.travels_as))
 
     def _tag(self, form: Form) -> str:
         """Return what tells a variant of a union; nothing where its values are told apart by their msgpack kind."""
         if form.kind in (Kind.scalar, Kind.literal) and form.origin in PLAIN:
             return ""
-        is_named = form.kind in (Kind.record, Kind.enum, Kind.literal, Kind.custom)
-        return self._name_of(form.origin) if is_named else "ref" if form.kind is Kind.ref else scalar_name(form.origin)
-
-
-def _is_among(kinds: tuple[Kind, ...], key: TypeKey) -> bool:
-    return key.form.kind in kinds
+        if form.kind in (Kind.record, Kind.enum, Kind.literal, Kind.custom):
+            return self.name_of(form.origin)
+        return "ref" if form.kind is Kind.ref else SCALARS.get(form.origin, form.origin.__name__)
 
 
 def _optional(form: Form) -> object | None:

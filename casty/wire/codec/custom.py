@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from casty.wire.codec.hook import HookPair, TypeMismatch, around
@@ -11,47 +12,46 @@ from casty.wire_types import WireType
 
 def custom_hooks(taught: WireType[Any, Any], sent: HookPair) -> HookPair:
     """Return the hooks of a class; ``sent`` are those of the type that it travels as."""
-    custom = _Custom(taught, sent)
+    custom = _Custom(taught.name, taught, sent)
     return around(custom.encode, custom.decode, sent, levels=0)
 
 
+@dataclass(frozen=True, slots=True)
 class _Custom:
     """Both ways between a value of a user's class and what is sent of it."""
 
-    __slots__ = ("_cls", "_name", "_sent", "_structure", "_unstructure")
-
-    def __init__(self, taught: WireType[Any, Any], sent: HookPair) -> None:
-        self._name, self._cls, self._sent = taught.name, taught.cls, sent
-        self._unstructure, self._structure = taught.unstructure, taught.structure
+    name: str
+    taught: WireType[Any, Any]
+    sent: HookPair
 
     def encode(self, value: Any) -> Any:
-        if type(value) is not self._cls:
-            raise TypeMismatch(self._name, value)
-        hook = f"the unstructure hook of {self._name}"
+        if type(value) is not self.taught.cls:
+            raise TypeMismatch(self.name, value)
+        hook = f"the unstructure hook of {self.name}"
         try:
-            sent = self._unstructure(value)
+            sent = self.taught.unstructure(value)
         except MemoryError:
             raise
         except Exception as error:  # a hook may raise anything
-            raise TypeMismatch(self._name, value, f"{hook} raised {type(error).__name__}: {error}") from error
+            raise TypeMismatch(self.name, value, f"{hook} raised {type(error).__name__}: {error}") from error
         try:
-            return self._sent.encode(sent)
+            return self.sent.encode(sent)
         except LevelsSpent:
             raise
         except TypeMismatch as mismatch:
-            found = TypeMismatch(self._name, value, f"{mismatch}, from {hook}")
+            found = TypeMismatch(self.name, value, f"{mismatch}, from {hook}")
             found.path = mismatch.path
             raise found from None
 
     def decode(self, raw: Any) -> Any:
-        sent = self._sent.decode(raw)
+        sent = self.sent.decode(raw)
         try:
-            value = self._structure(sent, self._cls)
+            value = self.taught.structure(sent, self.taught.cls)
         except MemoryError:
             raise
         except Exception as error:  # it says no to what a peer has sent, in whatever way
-            raise TypeMismatch(self._name, raw, f"{self._name} refuses the value: {type(error).__name__}") from error
-        if type(value) is not self._cls:
-            hook = f"the structure hook of {self._name}"
-            raise TypeMismatch(self._name, raw, f"{hook} returned {type(value).__name__}, no {self._cls.__name__}")
+            raise TypeMismatch(self.name, raw, f"{self.name} refuses the value: {type(error).__name__}") from error
+        if type(value) is not self.taught.cls:
+            hook = f"the structure hook of {self.name}"
+            raise TypeMismatch(self.name, raw, f"{hook} returned {type(value).__name__}, no {self.taught.cls.__name__}")
         return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from casty.schema.fields import RecordField, fields_of
-from casty.schema.names import facts_of
+from casty.schema.names import is_tolerant
 from casty.schema.types import Form, Kind, inside, parse, strip
 from casty.wire_types import WireType
 
@@ -21,24 +21,23 @@ EACH_KIND = (Kind.list, Kind.sequence, Kind.set, Kind.frozenset, Kind.dict)
 
 def may_lack(form: Form, field: RecordField) -> bool:
     """Whether a message may leave a field of a record out."""
-    facts = facts_of(form.origin)
-    return facts is not None and facts.tolerant and field.has_default
+    return field.has_default and is_tolerant(form.origin)
 
 
 def defaults_in(type_form: object, taught: Taught) -> int:
     """Return how many values one record in values of this type makes by itself, at most."""
-    found, held = 0, dict[object, int]()
-    waiting, seen = [strip(type_form)], {strip(type_form)}
+    found, held, waiting, seen = 0, dict[object, int](), [strip(type_form)], set[object]()
     while waiting:
         one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
         form = parse(one)
         if form.kind is Kind.record:
             record = fields_of(one, "")
             lacking = [field for field in record.fields if may_lack(form, field)]
             found = max(found, record.made_count + sum(_values_of(field, held, taught) for field in lacking))
-        new = {*_parts(one, form, taught)} - seen
-        waiting += new
-        seen |= new
+        waiting += _parts(one, form, taught)
     return found
 
 

@@ -12,16 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import get_args, get_origin
 
-from casty.schema.types import Form, Kind, is_alias, is_untyped, parse, strip
-
-SCALAR_NAMES = {
-    "NoneType": "none",
-    "Decimal": "decimal",
-    "UUID": "uuid",
-    "PurePosixPath": "path",
-    "IPv4Address": "ipv4",
-    "IPv6Address": "ipv6",
-}
+from casty.schema.types import SCALARS, Form, Kind, is_alias, is_untyped, parse, strip
 
 
 def canonical_name(type_form: object, name_of: Callable[[type], str]) -> str:
@@ -33,11 +24,6 @@ def canonical_name(type_form: object, name_of: Callable[[type], str]) -> str:
     'tuple[bytes,...]'
     """
     return _name(type_form, name_of, ())
-
-
-def scalar_name(origin: type) -> str:
-    """Return the name of a builtin type that travels as a single value."""
-    return SCALAR_NAMES.get(origin.__name__, origin.__name__)
 
 
 def _name(type_form: object, name_of: Callable[[type], str], aliases: tuple[object, ...]) -> str:
@@ -53,7 +39,7 @@ def _name(type_form: object, name_of: Callable[[type], str], aliases: tuple[obje
     form = parse(strip(type_form))
     match form.kind:
         case Kind.scalar:
-            return scalar_name(form.origin)
+            return SCALARS[form.origin]
         case Kind.enum | Kind.custom:
             return name_of(form.origin)
         case Kind.literal:

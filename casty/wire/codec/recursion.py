@@ -7,10 +7,11 @@ its containers are counted level by level, as they are in a large frame.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from casty.errors import DecodeError, EncodeError
-from casty.wire.codec.hook import HookPair, TypeMismatch
+from casty.wire.codec.hook import Hook, HookPair, TypeMismatch
 from casty.wire.limits import is_deeper_than
 
 WITHOUT_END = 1 << 62
@@ -28,9 +29,6 @@ class Nesting:
 class LevelsSpent(TypeMismatch):
     """A value has more of its own type in it than can be said to be within the limit."""
 
-    def __init__(self, value: object) -> None:
-        super().__init__("", value)
-
 
 class Unfinished:
     """Stands for the hooks of a type while they are made, and for ever inside of its own values.
@@ -39,73 +37,56 @@ class Unfinished:
     gets ``hooks`` that count by themselves.
     """
 
-    __slots__ = ("_nesting", "_target", "hooks", "is_met")
+    __slots__ = ("_levels", "_nesting", "_ways", "hooks", "is_met")
 
     def __init__(self, nesting: Nesting, hooks: HookPair | None) -> None:
         self._nesting = nesting
-        self.hooks = hooks or HookPair(self.encode, self.decode, is_recursive=True)
-        self._target = self.hooks
+        self.hooks = hooks or HookPair(partial(self._count, 0), partial(self._count, 1), is_recursive=True)
+        self.finish(self.hooks)
         self.is_met = False
         """Whether the type contains itself."""
 
     def finish(self, hooks: HookPair) -> None:
         """Let values inside of their own type be converted by ``hooks``."""
-        self._target = hooks._replace(levels=max(hooks.levels, 1))
+        self._levels, self._ways = max(hooks.levels, 1), hooks[:2]
 
-    def encode(self, value: Any) -> Any:
-        """Write a value that is inside of one of its own type."""
-        return self._count(self._target.encode, value)
-
-    def decode(self, raw: Any) -> Any:
-        """Read such a value."""
-        return self._count(self._target.decode, raw)
-
-    def _count(self, hook: Any, value: Any) -> Any:
-        nesting, levels = self._nesting, self._target.levels
+    def _count(self, way: int, value: Any) -> Any:
+        nesting, levels, hook = self._nesting, self._levels, self._ways[way]
         nesting.left = left = nesting.left - levels
         if left < 0:
-            raise LevelsSpent(value)
+            raise LevelsSpent("", value)
         result = hook(value)
         nesting.left = left + levels
         return result
 
 
 class Bounded:
-    """The hooks of a message whose values may be nested without end."""
+    """The hooks of a message whose values may be nested without end: EncodeError and DecodeError where too deep."""
 
     __slots__ = ("_hooks", "_name", "_nesting", "_nesting_max")
 
     def __init__(self, name: str, hooks: HookPair, nesting: Nesting, nesting_max: int) -> None:
-        self._name = name
-        self._hooks = hooks
-        self._nesting = nesting
-        self._nesting_max = nesting_max
+        self._name, self._hooks, self._nesting, self._nesting_max = name, hooks, nesting, nesting_max
 
     def encode(self, value: Any) -> Any:
-        """Write a message. Raises EncodeError where it is too deep, TypeMismatch."""
-        nesting, before = self._nesting, self._nesting.left
-        nesting.left = self._nesting_max - self._hooks.levels
-        try:
-            return self._hooks.encode(value)
-        except LevelsSpent:
-            nesting.left = WITHOUT_END
-            raw = self._hooks.encode(value)
-            if is_deeper_than(raw, self._nesting_max):
-                raise EncodeError(f"{self._name}: nested deeper than {self._nesting_max}") from None
-            return raw
-        finally:
-            nesting.left = before
+        """Write a message."""
+        return self._convert(self._hooks.encode, value, is_raw=False)
 
     def decode(self, raw: Any) -> Any:
-        """Read a message. Raises DecodeError where it is too deep, TypeMismatch, or what a class raises."""
+        """Read a message."""
+        return self._convert(self._hooks.decode, raw, is_raw=True)
+
+    def _convert(self, hook: Hook, value: Any, *, is_raw: bool) -> Any:
         nesting, before = self._nesting, self._nesting.left
         nesting.left = self._nesting_max - self._hooks.levels
         try:
-            return self._hooks.decode(raw)
+            return hook(value)
         except LevelsSpent:
-            if is_deeper_than(raw, self._nesting_max):
-                raise DecodeError(f"{self._name}: nested deeper than {self._nesting_max}") from None
             nesting.left = WITHOUT_END
-            return self._hooks.decode(raw)
+            raw = value if is_raw else hook(value)
+            if is_deeper_than(raw, self._nesting_max):
+                fault = DecodeError if is_raw else EncodeError
+                raise fault(f"{self._name}: nested deeper than {self._nesting_max}") from None
+            return hook(raw) if is_raw else raw
         finally:
             nesting.left = before

@@ -116,13 +116,11 @@ def _write_timedelta(value: timedelta) -> list[int]:
 
 
 def _read_timedelta(raw: list[Any]) -> timedelta:
-    days, seconds, micros = _integers(raw, 3)
-    return timedelta(days, seconds, micros)
+    return timedelta(*_integers(raw, 3))
 
 
 def _write_path(value: PurePosixPath) -> str:
-    text = str(value)
-    if len(text) > PATH_TEXT_MAX:
+    if len(text := str(value)) > PATH_TEXT_MAX:
         raise ValueError(f"expected a path of at most {PATH_TEXT_MAX} characters, got {len(text)}")
     return text
 
@@ -152,10 +150,9 @@ def enum_hooks(label: str, origin: type[Enum]) -> HookPair:
     def decode(raw: Any) -> Any:
         if type(raw) is not str:
             raise TypeMismatch(label, raw)
-        member = members.get(raw)
-        if member is None:
+        if raw not in members:
             raise TypeMismatch(label, raw, f"no member of {label} has this name")
-        return member
+        return members[raw]
 
     return HookPair(encode, decode, is_hash_safe=True)
 

@@ -8,20 +8,12 @@ order or nil. Every other variant travels as ``[name, value]``: the wire name fo
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from casty.refs import ActorRef
 from casty.schema.types import Form
 from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, around
 from casty.wire.limits import ARRAY
-
-
-class Variant(NamedTuple):
-    """One type of a union, and its tag, empty where it travels bare."""
-
-    form: Form
-    tag: str
-    hooks: HookPair
 
 
 def optional_hooks(inner: HookPair) -> HookPair:
@@ -37,8 +29,8 @@ def optional_hooks(inner: HookPair) -> HookPair:
     return inner._replace(encode=encode, decode=decode)
 
 
-def union_hooks(label: str, variants: list[Variant]) -> HookPair:
-    """Return the hooks of any other union."""
+def union_hooks(label: str, variants: list[tuple[Form, str, HookPair]]) -> HookPair:
+    """Return the hooks of any other union; the tag of a variant is empty where it travels bare."""
     encoders: dict[type, tuple[str, Hook]] = {}
     for form, tag, hooks in variants:
         encoders |= {kind: (tag, hooks.encode) for kind in form.also if kind not in encoders}
@@ -63,5 +55,5 @@ def union_hooks(label: str, variants: list[Variant]) -> HookPair:
             raise TypeMismatch(label, raw, f"got no variant of {label}" if type(raw) is ARRAY else "")
         return bare[type(raw)](raw)
 
-    is_hash_safe = all(not one.tag and one.hooks.is_hash_safe for one in variants)
-    return around(encode, decode, *(one.hooks for one in variants))._replace(is_hash_safe=is_hash_safe)
+    is_hash_safe = all(not tag and hooks.is_hash_safe for _, tag, hooks in variants)
+    return around(encode, decode, *(hooks for _, _, hooks in variants))._replace(is_hash_safe=is_hash_safe)

@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from casty.errors import UnsupportedTypeError
-from casty.wire.codec.generated import FieldHooks, empty_hook, fill_decode, fill_encode
 from casty.wire.codec.hook import HookPair
+from casty.wire.codec.records import FieldHooks, empty_hook, fill_decode, fill_encode
 
 
 @dataclass(frozen=True)
