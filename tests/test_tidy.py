@@ -21,6 +21,7 @@ from house import (
     FunctionNode,
     classes_of_one_name,
     code_lines,
+    converting_lines,
     definitions_that_stand_twice,
     import_circles,
     modules_by_folder,
@@ -56,6 +57,8 @@ STANDING_ALONE = ("tests/benchmarks/", "tests/typing/")
 """Programs and cases that are read, or run, by themselves: what they have in common they repeat."""
 MODULE_NAMES_OF_MANY_ROOMS = {"__init__.py", "__main__.py", "machine.py", "messages.py"}
 
+CONVERTING_LINES_MAX = 2_000
+"""Lines of the modules that convert types, prose included."""
 PRONOUNS_MAX = 1.4
 """Relative pronouns (who, whom, what, that, which) in 100 words of the library's docstrings: they describe a thing
 instead of naming it. The figure may only fall; Trio's docstrings hold 1.5."""
@@ -368,6 +371,10 @@ def test_class_name_stands_once() -> None:
     assert classes_of_one_name(read(ROOT, "casty/*.py")) == []
     assert classes_of_one_name({PUBLIC_FAULTS: "class A: ...", "b.py": "class A: ..."}) == []
     assert classes_of_one_name({"a.py": "class A: ...", "b.py": "class A: ...\nclass B: ..."}) == ["A: a.py, b.py"]
+
+
+def test_types_are_converted_in_few_lines() -> None:
+    assert converting_lines(read(ROOT, "casty/*.py")) <= CONVERTING_LINES_MAX
 
 
 def test_docstrings_describe_less_and_name_more() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from casty.errors import UnsupportedTypeError
 from casty.schema.names import printable
+from casty.wire.codec.fast_instances import new, only_stores
 from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, locate
 from casty.wire.limits import MAP
 
@@ -133,6 +134,9 @@ def fill_decode(
         if not field.is_optional:
             arguments.append(f"v{number}" if init_name in by_position else f"{init_name}=v{number}")
     made = f"cls({', '.join([*arguments, *source.rest])})"
+    if fields and not source.rest and only_stores(cls):
+        source.store([f"its[{field.name!r}] = v{number}" for number, field in enumerate(fields)])
+        made = "made"
     source.compile_into(hook, made, [field.hooks.decode for field in fields], names)
 
 
@@ -142,7 +146,7 @@ class _HookSource:
     def __init__(self, cls: type[Any], fields: Sequence[FieldHooks], guard: str, levels: int) -> None:
         self._cls = cls
         self._lines_of: dict[int, str] = {}
-        self._at_hand: dict[str, Any] = {"cls": cls, "MAP": MAP, "lines_of": self._lines_of}
+        self._at_hand: dict[str, Any] = {"cls": cls, "new": new, "MAP": MAP, "lines_of": self._lines_of}
         self._at_hand |= {f"kind{number}": field.kind for number, field in enumerate(fields)}
         take = f"    nesting.left = left = nesting.left - {levels}\n    if left < 0:\n        raise spent('', value)\n"
         start = f"def hook(value):\n    if {guard}:\n        raise refuse(value)\n{take if levels else ''}    try:"
@@ -162,6 +166,10 @@ class _HookSource:
         first = len(self._lines) + 1
         self._lines_of.update(dict.fromkeys(range(first, first + len(lines)), field.name))
         self._lines += [f"        {line}" for line in lines]
+
+    def store(self, lines: list[str]) -> None:
+        """Make an instance without its constructor, and put into its dict what each line says."""
+        self._lines += [f"        {line}" for line in ("made = new(cls)", "its = made.__dict__", *lines)]
 
     def compile_into(self, hook: FunctionType, made: str, hooks: Sequence[Hook], names: Mapping[str, Any]) -> None:
         """Give a hook its code, and the names in it."""
