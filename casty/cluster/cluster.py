@@ -268,18 +268,6 @@ class Cluster:
                 await self._stop()
             raise
 
-    def check_message(self, message_type: object) -> None:
-        """Have messages of a type known to this node, with all that they hold.
-
-        Parameters:
-            message_type: Class or union of the messages of an actor.
-
-        Raises:
-            UnsupportedTypeError: Something in it cannot travel between nodes; the message names the field.
-            RuntimeError: The cluster has not been started.
-        """
-        self._running().codec.register(message_type)
-
     async def get_state(self, *, timeout: float = 5.0) -> ClusterState:
         """Ask the topology actor for the latest state of the cluster, as this node knows it.
 
@@ -664,8 +652,8 @@ def _some_of(names: Sequence[str]) -> str:
 
 
 def node_of(cluster: Cluster) -> ClusterNode:
-    """Return the inside of a started cluster, for `casty.testing.inspect`. RuntimeError before the start."""
-    return cluster._running()  # pyright: ignore[reportPrivateUsage]  # the door for casty.testing.inspect
+    """Return the inside of a started cluster, for what belongs to it. RuntimeError before the start."""
+    return cluster._running()  # pyright: ignore[reportPrivateUsage]  # the door for its system and casty.testing
 
 
 def bound_leaving(cluster: Cluster, deadline: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, Never, TypeVar
 import trio
 
 from casty.address import NodeAddress, NodeId
-from casty.cluster.cluster import Cluster, bound_leaving
+from casty.cluster.cluster import Cluster, bound_leaving, node_of
 from casty.cluster.extension import ClusterExtension
 from casty.cluster.receptionist.services import Find, Listing, ReceptionistCmd, Subscribe
 from casty.config import ClusterConfig, ClusterSettings, SystemConfig
@@ -249,7 +249,7 @@ class ClusteredActorSystem(ActorSystem):
         """
         check_key(key, "find")
         check_at_least("at_least", at_least, 0)
-        self.cluster.check_message(key.message_type)
+        node_of(self.cluster).codec.register(key.message_type)  # names what cannot travel before anybody is asked
         listing: Listing[M] = await self.ask(self.receptionist, lambda reply_to: Find(key, reply_to), timeout=timeout)
         if len(listing.instances) >= at_least:
             return listing
