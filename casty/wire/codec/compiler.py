@@ -152,7 +152,6 @@ class Compiler:
         return union_hooks(label, [(form, self._tag(form), pair) for form, pair in forms])
 
     def _custom(self, _: str, key: TypeKey) -> HookPair:
-        # Not through the converter, which would resolve the annotations of an attrs class that nobody needs here.
         taught = self.taught[key.form.origin]
         return custom_hooks(taught, self._hooks(taught.travels_as))
 

@@ -60,6 +60,8 @@ def dict_hooks(label: str, form: Form, key: HookPair, item: HookPair, *, is_map:
     def encode(value: Any) -> Any:
         if type(value) not in accepted:
             raise TypeMismatch(label, value)
+        if is_map and set(map(type, value)) == {key.kept} and set(map(type, value.values())) == {item.kept}:
+            return dict(value)
         pairs = zip(write_keys(value), write_items(value.values()), strict=True)
         return dict(pairs) if is_map else list(map(list, pairs))
 

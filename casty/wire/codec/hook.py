@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 Hook = Callable[..., Any]
-"""Takes the value."""
 
 
 class HookPair(NamedTuple):

@@ -59,10 +59,10 @@ def _name(type_form: object, name_of: Callable[[type], str], aliases: tuple[obje
 
 
 def _literal(form: Form, name_of: Callable[[type], str]) -> str:
-    values: list[str] = []
-    for value in form.arguments:
-        if isinstance(value, Enum):
-            values.append(f"{name_of(type(value))}.{value.name}")
-        else:
-            values.append(json.dumps(value.hex() if isinstance(value, bytes) else value))
+    values = (
+        f"{name_of(type(one))}.{one.name}"
+        if isinstance(one, Enum)
+        else json.dumps(one.hex() if isinstance(one, bytes) else one)
+        for one in form.arguments
+    )
     return f"literal[{','.join(sorted(values))}]"
