@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, Never
+from typing import Final, Never, TypeVar
 
 import trio
 
@@ -57,6 +57,8 @@ from casty.wire.codec.codec import Codec
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
 from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
 from casty.wire.framing import Write
+
+E = TypeVar("E")
 
 REMOTE_TYPES: Final[tuple[type, ...]] = (
     NodeAddress,
@@ -359,6 +361,14 @@ class ClusterNode:
                 self.open_asks.link_lost(gone)  # it is about to be, and the node is no member any more then
             self.transport.forget(gone)
             self.undelivered_frames.then(partial(self.open_asks.fail, gone))
+
+    def within_boundary(self, peer: UniqueAddress, message: object, hear: Callable[[], Sequence[E]]) -> Sequence[E]:
+        """Return the effects of a message of a peer; none where ``hear`` raises, which is reported and ends nothing."""
+        try:
+            return hear()
+        except Exception as error:  # the boundary of one message of a peer, which must not end this node
+            self.refuse(peer, message, error)
+        return ()
 
     def refuse(self, peer: UniqueAddress, message: object, error: Exception) -> None:
         """Report a message of a peer that a machine of this node raised for, without further consequences.

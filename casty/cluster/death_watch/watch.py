@@ -83,11 +83,10 @@ class WatchDriver:
                 said = self._mail.take(event)
                 if said is None:
                     return ()
-                try:
-                    return machine.hear(said.peer, said.message, exists=self._exists(said.message))
-                except Exception as error:  # the boundary of one message of a peer, which must not end this node
-                    self._node.refuse(said.peer, said.message, error)
-                return ()
+                peer, message = said.peer, said.message
+                return self._node.within_boundary(
+                    peer, message, lambda: machine.hear(peer, message, exists=self._exists(message))
+                )
             case LocalEnded(peer, serial, reason):
                 self._attached.pop((peer, serial), None)
                 return machine.ended(peer, serial, reason)

@@ -63,11 +63,7 @@ class AvailabilityDriver:
 
     def _take(self, heard: Heard, now: float) -> Sequence[Effect]:
         """Take a peer's message."""
-        try:
-            return self._machine.handle(heard, now)
-        except Exception as error:  # the boundary of one message of a peer, which must not end this node
-            self._node.refuse(heard.sender, heard.message, error)
-        return ()
+        return self._node.within_boundary(heard.sender, heard.message, lambda: self._machine.handle(heard, now))
 
     def perform(self, effect: Effect) -> None:
         """Perform an effect of the machine."""

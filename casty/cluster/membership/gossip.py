@@ -41,11 +41,7 @@ class GossipDriver:
         """Take a peer's message."""
         if self._machine.state is not None and came.sender in self._machine.state.members:
             self._node.gossip_heard[came.sender] = now
-        try:
-            return self._machine.handle(came, now)
-        except Exception as error:  # the boundary of one message of a peer, which must not end this node
-            self._node.refuse(came.sender, came.message, error)
-        return ()
+        return self._node.within_boundary(came.sender, came.message, lambda: self._machine.handle(came, now))
 
     def perform(self, effect: GossipEffect) -> None:
         """Perform an effect of the machine."""

@@ -142,11 +142,7 @@ class TopologyDriver:
         """Take a peer's message."""
         if self._machine.state is not None and letter.sender in self._machine.state.members:
             self._node.gossip_heard[letter.sender] = now
-        try:
-            return self._machine.handle(letter, now)
-        except Exception as error:  # the boundary of one message of a peer, which must not end this node
-            self._node.refuse(letter.sender, letter.message, error)
-        return ()
+        return self._node.within_boundary(letter.sender, letter.message, lambda: self._machine.handle(letter, now))
 
     def perform(self, effect: Effect) -> None:
         """Perform an effect of the machine."""
