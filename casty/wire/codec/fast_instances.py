@@ -18,7 +18,7 @@ new = object.__new__
 
 def only_stores(cls: type[Any]) -> bool:
     """Whether calling a class does nothing but put its arguments, each under its name, into the dict of an instance."""
-    if "__dataclass_params__" not in vars(cls) or hasattr(cls, "__post_init__") or not cls.__dictoffset__:
+    if "__dataclass_params__" not in vars(cls) or hasattr(cls, "__post_init__") or "__dict__" not in dir(cls):
         return False
     its_own: tuple[object, ...] = (type(cls).__call__, cls.__new__, cls.__getattribute__)
     fields = dataclasses.fields(cls)
