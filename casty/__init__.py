@@ -93,6 +93,7 @@ from casty.runtime.events import (
     Terminated,
     UnhandledMessage,
 )
+from casty.runtime.listeners import ActorLifecycleListener
 from casty.runtime.messaging.actor_channel import ActorSendChannel, channel_of
 from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.inbox import Inbox
@@ -116,6 +117,7 @@ __all__ = [
     "ActorAddress",
     "ActorContext",
     "ActorFailed",
+    "ActorLifecycleListener",
     "ActorRef",
     "ActorRestarted",
     "ActorSendChannel",

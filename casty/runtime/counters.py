@@ -12,7 +12,17 @@ from casty.runtime.events import DeadLetterReason
 class Counters:
     """Totals since the start of a system, except for ``actors``."""
 
-    __slots__ = ("actors", "asks", "asks_timed_out", "dead_letters", "delivered", "rejected", "restarts", "signals")
+    __slots__ = (
+        "actors",
+        "asks",
+        "asks_timed_out",
+        "dead_letters",
+        "delivered",
+        "listener_failures",
+        "rejected",
+        "restarts",
+        "signals",
+    )
 
     def __init__(self) -> None:
         self.actors = 0
@@ -24,6 +34,8 @@ class Counters:
         self.rejected = 0
         """Messages refused with MailboxFull."""
         self.restarts = 0
+        self.listener_failures = 0
+        """Errors raised by lifecycle listeners."""
         self.asks = 0
         """Asks begun; also the serial number of the latest."""
         self.asks_timed_out = 0

@@ -1,4 +1,8 @@
-"""Functions put into a kernel by the layers above, to be called by it; there are none without a cluster."""
+"""Functions put into a kernel by the layers above, to be called by it; there are none without a cluster.
+
+Each is a question with one answer, or a request with one receiver. Of what has merely happened to actors, any number of
+listeners are told (`casty.runtime.listeners`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 from typing import Never
 
 from casty.address import UniqueAddress
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef
 
 
 def _is_nobody(_: UniqueAddress) -> bool:
@@ -19,9 +23,7 @@ class KernelHooks:
     """The hooks of one kernel. Whoever sets one takes it back when it ends."""
 
     on_spawn: Callable[[object], None] | None = None
-    """Called at each spawn with the message type, where annotations tell it."""
-    discovery: Callable[[ServiceKey[Never], ActorRef[Never]], None] | None = None
-    """Called when an actor made by ``Behaviors.discoverable`` has started."""
+    """Called at each spawn with the message type, where annotations tell it. What it raises refuses the spawn."""
     watch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
     """Called with a watcher and a ref of another node; the outcome comes through `Kernel.terminated`."""
     unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Never
 
-from casty import ActorSystem
+from casty import ActorLifecycleListener, ActorRef, ActorSystem, ServiceKey
 from casty.runtime.messaging.ref import LocalRef
 from casty.testing.inspect import kernel_of
 from casty.testing.simulation import ModelCluster, check_events
@@ -18,6 +19,16 @@ class Boom(Exception):
 
 class Downed(Exception):
     """Stands for NodeDowned."""
+
+
+class Offers(ActorLifecycleListener):
+    """Service keys offered, with the paths of their actors."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[ServiceKey[Any], str]] = []
+
+    def offered(self, ref: ActorRef[Never], key: ServiceKey[Never]) -> None:
+        self.seen.append((key, ref.path))
 
 
 def shop() -> ActorSystem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Never, TypeAlias, assert_never, cast
+from typing import Any, Never, TypeAlias, assert_never
 
 from casty.cluster.commands import SubscribeTopology
 from casty.cluster.extension import ClusterExtension, ExtensionNode
@@ -26,6 +26,7 @@ from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
 from casty.runtime.events import Terminated
+from casty.runtime.listeners import ActorLifecycleListener
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 from casty.schema.names import printable
@@ -183,25 +184,33 @@ def receptionist_behavior(node: ClusterNode) -> Behavior[ReceptionistMessage]:
     return task(main)
 
 
+class _Registrar(ActorLifecycleListener):
+    """Registers the actors made by ``Behaviors.discoverable``."""
+
+    def __init__(self, receptionist: ActorRef[ReceptionistCmd]) -> None:
+        self._receptionist = receptionist
+
+    def offered(self, ref: ActorRef[Never], key: ServiceKey[Never]) -> None:
+        self._receptionist.tell(Register(key, ref))
+
+
 class ReceptionistExtension(ClusterExtension):
-    """The receptionist as a part of a node: its actor, and its hook in the runtime. Gossip carries its slots."""
+    """The receptionist as a part of a node: its actor, and its listener. Gossip carries its slots."""
 
     name = "receptionist"
 
     def __init__(self) -> None:
+        self._registrar: _Registrar | None = None
         self.ref: ActorRef[ReceptionistCmd] | None = None
         """The receptionist; None before the node has started."""
 
     def start(self, node: ExtensionNode) -> None:
         """Spawn the actor, and have it offer the actors made by ``Behaviors.discoverable``."""
-        ref = self.ref = node.spawn(receptionist_behavior(node.inside), "_receptionist")
-
-        def offer(key: object, actor: ActorRef[Never]) -> None:
-            ref.tell(Register(cast("ServiceKey[Never]", key), actor))
-
-        node.inside.kernel.hooks.discovery = offer
+        self.ref = node.spawn(receptionist_behavior(node.inside), "_receptionist")
+        self._registrar = _Registrar(self.ref)
+        node.system.add_lifecycle_listener(self._registrar)
 
     def ended(self) -> None:
         """Have nobody offered any more."""
-        if self.node is not None:
-            self.node.inside.kernel.hooks.discovery = None
+        if self.node is not None and self._registrar is not None:
+            self.node.system.remove_lifecycle_listener(self._registrar)

@@ -10,6 +10,7 @@ import trio
 from casty.protocol.effects import Rng
 from casty.refs import ServiceKey
 from casty.runtime.hooks import KernelHooks
+from casty.runtime.listeners import LifecycleListeners
 from casty.runtime.messaging.ask import AskKernel
 from casty.runtime.messaging.mailbox import MessageQueue, Request
 from casty.runtime.messaging.ref import LocalRef, OwnRef
@@ -37,6 +38,11 @@ class ActorKernel(AskKernel, Protocol):
     @property
     def hooks(self) -> KernelHooks:
         """Hooks of the layers above."""
+        ...
+
+    @property
+    def listeners(self) -> LifecycleListeners:
+        """Listeners to the lives of actors."""
         ...
 
     @property

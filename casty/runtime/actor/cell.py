@@ -243,11 +243,12 @@ class Cell:
         kernel = self.kernel
         if not self.started:
             self.started = True
+            if kernel.listeners.entries:
+                kernel.listeners.started(self.ref)
             if kernel.event_stream.wants(ActorStarted):
                 kernel.event_stream.publish(ActorStarted(self.ref))
         for key in services:
-            if kernel.hooks.discovery is not None:
-                kernel.hooks.discovery(key, self.ref)
+            kernel.listeners.offered(self.ref, key)
 
     def record_failure(self, verdict: FailureDecision) -> None:
         """Keep the failure of a stopping actor, for the watchers and for the parent."""
@@ -321,6 +322,8 @@ class Cell:
             for hook in list(self.life.hooks or ()):
                 if hook.post_restart is not None:
                     await hook.post_restart(self.context)
+            if self.kernel.listeners.entries:
+                self.kernel.listeners.restarted(self.ref, cause)
             if self.kernel.event_stream.wants(ActorRestarted):
                 self.kernel.event_stream.publish(ActorRestarted(self.ref, cause))
         return True

@@ -77,9 +77,10 @@ class Children:
         name = f"{parent.path} ({getattr(async_fn, '__qualname__', repr(async_fn))})"
         self._start(self.run_task, (parent, serial, async_fn, args), name)
 
-    def remove(self, path: str) -> None:
-        """Forget an ended child."""
-        del self.children[path]
+    def remove(self, child: Recipient) -> None:
+        """Forget an ended child; whoever was told of its end first may have given its name to another."""
+        if self.children.get(child.path) is child:
+            del self.children[child.path]
         self._note_end()
 
     async def stop(self) -> None:

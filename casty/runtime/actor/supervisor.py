@@ -101,5 +101,7 @@ def _report(cell: Cell, error: Exception, decision: Decision) -> None:
             logger.warning("actor %s failed and restarts in %.3f s: %s", cell.path, delay, kind, exc_info=error)
         case Directive.resume:
             logger.warning("actor %s failed and goes on: %s", cell.path, kind, exc_info=error)
+    if cell.kernel.listeners.entries:
+        cell.kernel.listeners.failed(cell.ref, error)
     if cell.kernel.event_stream.wants(ActorFailed):
         cell.kernel.event_stream.publish(ActorFailed(cell.ref, error))

@@ -169,6 +169,8 @@ def _end(cell: Cell) -> None:
     if cell.watches is not None:
         cell.watches.clear()
     try:
+        if cell.started and kernel.listeners.entries:
+            kernel.listeners.stopped(cell.ref, cell.failure)
         if cell.started and kernel.event_stream.wants(ActorStopped):
             kernel.event_stream.publish(ActorStopped(cell.ref))
     finally:  # an adapter that hears of it may raise SystemExit, and so may the parent's strategy
@@ -176,7 +178,7 @@ def _end(cell: Cell) -> None:
             watcher.signal(Terminated(cell.ref, cell.failure))
         if cell.waiters is not None:
             cell.waiters.set()
-        cell.home.remove(cell.path)
+        cell.home.remove(cell)
         try:
             escalate(cell)
         finally:

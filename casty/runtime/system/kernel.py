@@ -38,6 +38,7 @@ from casty.runtime.events import (
     Terminated,
 )
 from casty.runtime.hooks import KernelHooks
+from casty.runtime.listeners import LifecycleListeners
 from casty.runtime.messaging.ask import AskRef, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
@@ -96,8 +97,10 @@ class Kernel:
         self, system: object, name: str, config: SystemConfig, on_escalation: Callable[[Exception], None]
     ) -> None:
         self.roots = Children(self, None)
+        self.counters = Counters()
         self.hooks = KernelHooks()
         """Hooks of the cluster."""
+        self.listeners = LifecycleListeners(self.counters)
         self.shutdown = Shutdown(self)
         self.closing: list[Hook] = []
         """Steps between the end of the users' actors and that of casty's own."""
@@ -130,7 +133,6 @@ class Kernel:
         self.closed = False
         self.watchdog = Watchdog(self)
         """Its sightings are told when the system has ended."""
-        self.counters = Counters()
         self._arriving: tuple[object, int] | None = None
         """Message being handed over, with its bytes, where it is of a non-member."""
         self._serial = 0
@@ -308,5 +310,6 @@ class Kernel:
             asks=counters.asks,
             asks_timed_out=counters.asks_timed_out,
             restarts=counters.restarts,
+            listener_failures=counters.listener_failures,
             mailboxes={path: count for path, count in waiting.items() if count},
         )

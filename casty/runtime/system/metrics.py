@@ -76,6 +76,7 @@ ASKS: Final = Metric("asks", "Asks that were begun.")
 ASKS_PENDING: Final = Metric("asks_pending", "Asks that wait for their reply.")
 ASKS_TIMED_OUT: Final = Metric("asks_timed_out", "Asks that got no reply in time.")
 RESTARTS: Final = Metric("restarts", "Restarts of actors, after a failure or by their own choice.")
+LISTENER_FAILURES: Final = Metric("listener_failures", "Errors raised by lifecycle listeners.")
 TIMERS: Final = Metric("timers", "Deadlines that are kept: timers, schedules, asks, bounds of stops.")
 
 SYSTEM_METRICS: Final = (
@@ -90,6 +91,7 @@ SYSTEM_METRICS: Final = (
     ASKS_PENDING,
     ASKS_TIMED_OUT,
     RESTARTS,
+    LISTENER_FAILURES,
     TIMERS,
 )
 """All figures of a system without a cluster."""
@@ -109,4 +111,5 @@ def collect_system(statistics: SystemStatistics, metrics: Metrics) -> None:
     metrics.gauge(ASKS_PENDING, statistics.asks_pending)
     metrics.counter(ASKS_TIMED_OUT, statistics.asks_timed_out)
     metrics.counter(RESTARTS, statistics.restarts)
+    metrics.counter(LISTENER_FAILURES, statistics.listener_failures)
     metrics.gauge(TIMERS, statistics.timers)

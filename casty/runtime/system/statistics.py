@@ -36,6 +36,8 @@ class SystemStatistics:
     """How many of those got no reply in time, in total."""
     restarts: int
     """Restarts of actors, after a failure or by their own choice, in total."""
+    listener_failures: int
+    """Errors raised by lifecycle listeners, in total."""
     mailboxes: dict[str, int]
     """How many messages wait, by the path of the actor, its stashes included; nobody with none is in it."""
 

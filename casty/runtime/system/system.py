@@ -21,6 +21,7 @@ from casty.runtime.actor.children import Children
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.listeners import ActorLifecycleListener
 from casty.runtime.messaging import ask as asking
 from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.messaging.timers import SchedulerCmd
@@ -420,6 +421,45 @@ class ActorSystem:
             ValueError: ``capacity`` is below 1.
         """
         return Events(self._kernel, event_types, capacity)
+
+    def add_lifecycle_listener(self, listener: ActorLifecycleListener) -> None:
+        """Have a listener told the starts, failures and ends of actors from now on, those of the library included.
+
+        Of several the one added first is told first, all of them before the subscribers to the event. One that is there
+        already stays in its place.
+
+        >>> from casty import ActorLifecycleListener
+        >>> class Printed(ActorLifecycleListener):
+        ...     def stopped(self, ref, error):
+        ...         print("stopped", ref.path, error)
+        >>> system.add_lifecycle_listener(Printed())
+        >>> brief = system.spawn(Behaviors.ignore(), "brief")
+        >>> brief.tell(PoisonPill())
+        >>> await system.wait_stopped(brief)
+        stopped /brief None
+
+        Parameters:
+            listener: An `ActorLifecycleListener`, or an object with its methods.
+
+        Raises:
+            TypeError: ``listener`` is a class, lacks a method, or has an async one.
+            ValueError: The system has 64 listeners already.
+            RuntimeError: The system has not been entered, or the thread is another one.
+        """
+        self._kernel.check_thread("add_lifecycle_listener")
+        self._kernel.listeners.add(listener)
+
+    def remove_lifecycle_listener(self, listener: ActorLifecycleListener) -> None:
+        """Tell a listener nothing more, from inside of its own methods too; nothing happens where it is gone.
+
+        Parameters:
+            listener: The object that was added.
+
+        Raises:
+            RuntimeError: The system has not been entered, or the thread is another one.
+        """
+        self._kernel.check_thread("remove_lifecycle_listener")
+        self._kernel.listeners.remove(listener)
 
     def statistics(self) -> SystemStatistics:
         """Count: actors, messages, dead letters by reason, pending asks, timers.

@@ -37,7 +37,8 @@ async def started(network: MemoryNetwork, name: str, seeds: tuple[str, ...], ste
             assert system.statistics().actors == actors
             assert network.listener_at(NodeAddress(name, 2551)) is None
             hooks = kernel.hooks
-            assert (hooks.on_spawn, hooks.discovery, hooks.watch_remote, hooks.unwatch_remote) == (None,) * 4
+            assert (hooks.on_spawn, hooks.watch_remote, hooks.unwatch_remote) == (None,) * 3
+            assert kernel.listeners.entries == ()
         await cluster.shutdown()
         assert network.listener_at(NodeAddress(name, 2551)) is None
     return complete

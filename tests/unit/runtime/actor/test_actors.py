@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.systems import Offers
 
 from casty.behaviors import Behaviors
 from casty.errors import ActorStoppedError
@@ -24,7 +25,6 @@ from casty.runtime.events import (
 )
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
-from casty.testing.inspect import kernel_of
 
 REQUEST: ContextVar[str] = ContextVar("request")
 
@@ -287,14 +287,14 @@ async def test_an_actor_stopped_before_it_ran_runs_nothing() -> None:
 
 
 async def test_a_discoverable_actor_is_announced_once_it_has_started() -> None:
-    announced: list[tuple[object, object]] = []
+    offers = Offers()
     key = ServiceKey[int]("numbers")
     async with ActorSystem() as system:
-        kernel_of(system).hooks.discovery = lambda service, ref: announced.append((service, ref))
-        ref = system.spawn(Behaviors.discoverable(Behaviors.ignore(), key=key), "numbers")
-        assert announced == []
+        system.add_lifecycle_listener(offers)
+        system.spawn(Behaviors.discoverable(Behaviors.ignore(), key=key), "numbers")
+        assert offers.seen == []
         await trio.testing.wait_all_tasks_blocked()
-        assert announced == [(key, ref)]
+        assert offers.seen == [(key, "/numbers")]
 
 
 async def test_spawning_in_a_stopped_system_says_so() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.systems import Offers
 
 from casty import (
     ActorSystem,
@@ -18,7 +19,6 @@ from casty import (
 from casty.runtime.actor.cell import Cell
 from casty.runtime.messaging.ref import LocalRef
 from casty.runtime.system.context import ActorContext
-from casty.testing.inspect import kernel_of
 
 
 def cell_of(ref: object) -> Cell:
@@ -85,18 +85,18 @@ async def test_the_cell_of_an_actor_that_has_ended_holds_no_life(autojump_clock:
 
 
 async def test_a_service_key_around_same_is_offered_at_once() -> None:
-    offered: list[object] = []
+    offers = Offers()
     key = ServiceKey[str]("late")
 
     async def offer(ctx: ActorContext[str], message: str) -> Behavior[str]:
         return Behaviors.discoverable(Behaviors.same(), key=key) if message == "offer" else Behaviors.same()
 
     async with ActorSystem() as system:
-        kernel_of(system).hooks.discovery = lambda service, ref: offered.append((service, ref.path))
+        system.add_lifecycle_listener(offers)
         ref = system.spawn(Behaviors.receive(offer), "a")
         ref.tell("wait")
         await trio.testing.wait_all_tasks_blocked()
-        assert offered == []
+        assert offers.seen == []
         ref.tell("offer")
         await trio.testing.wait_all_tasks_blocked()
-        assert offered == [(key, "/a")]
+        assert offers.seen == [(key, "/a")]

@@ -93,6 +93,7 @@ async def test_messages_dead_letters_asks_restarts_and_what_waits_are_counted(au
             ("asks",): 2,
             ("asks_timed_out",): 2,
             ("restarts",): 1,
+            ("listener_failures",): 0,
         }
         assert (statistics.asks, statistics.asks_timed_out, statistics.restarts) == (2, 2, 1)
         system.stop(stuck)
