@@ -26,7 +26,17 @@ from urllib.parse import urlsplit
 import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
-from casty import Behavior, ClusterExtension, ClusterSettings, ConfigError, Lease, SqliteLease, SystemConfig
+from casty import (
+    Behavior,
+    ClusterExtension,
+    ClusterSettings,
+    ConfigError,
+    FailureDetector,
+    Lease,
+    SqliteLease,
+    SystemConfig,
+    UniqueAddress,
+)
 from casty.cli.hosting import HostedActor, MakeExtension, NodePlan
 from casty.cluster.cluster import OWN_EXTENSIONS
 from casty.cluster.extension import check_extension_type, check_extensions
@@ -412,6 +422,10 @@ def _structure_downing(value: object, _: object) -> object:
     return _structure_choice(value, DowningStrategyName)  # a file names a strategy: an object is for programs
 
 
+def _structure_detector_factory(value: object, _: object) -> object:
+    raise ConfigError(f"expected a function, which a file cannot name: set it in a program; got {value!r}")
+
+
 def _is_literal(form: object) -> bool:
     return get_origin(form) is Literal
 
@@ -426,6 +440,9 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(lambda form: form == Lease | None, _structure_lease)
     converter.register_structure_hook_func(
         lambda form: form == DowningStrategyName | DowningStrategy, _structure_downing
+    )
+    converter.register_structure_hook_func(
+        lambda form: form == Callable[[UniqueAddress], FailureDetector] | None, _structure_detector_factory
     )
     converter.register_structure_hook_func(_is_literal, _structure_choice)
     converter.register_structure_hook(Enum, _structure_choice)  # by its class: cattrs 25.1 looks there first

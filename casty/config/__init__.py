@@ -16,7 +16,7 @@ from casty.config.downing import (
     PartitionView,
     PartitionVotes,
 )
-from casty.config.failure_detector import FailureDetectorConfig
+from casty.config.failure_detector import FailureDetector, FailureDetectorConfig
 from casty.config.transport import FRAME_BYTES_LEAST, STRANGER_FRAMES_LEAST, TransportLimits
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "DowningStrategy",
     "DowningStrategyName",
     "FRAME_BYTES_LEAST",
+    "FailureDetector",
     "FailureDetectorConfig",
     "Mailbox",
     "MailboxOverflowStrategy",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from casty.address import NodeId
+from casty.address import NodeId, UniqueAddress
 from casty.config.downing import DowningStrategy, DowningStrategyName, check_downing
-from casty.config.failure_detector import FailureDetectorConfig
+from casty.config.failure_detector import FailureDetector, FailureDetectorConfig, check_detector_factory
 from casty.config.transport import TransportLimits
 from casty.config.validation import (
     check_count,
@@ -103,6 +103,11 @@ class ClusterSettings:
     """
     limits: TransportLimits = TransportLimits()
     """Bounds of the transport."""
+    failure_detector_factory: Callable[[UniqueAddress], FailureDetector] | None = field(default=None, hash=False)
+    """Function that makes the `FailureDetector` of a monitored member, given its address and incarnation; called each
+    time that the node begins to monitor one, and once for the node itself as it starts, to see that it works. None: the
+    phi accrual detector. Nodes need not have the same.
+    """
 
     def __post_init__(self) -> None:
         durations = ("gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
@@ -114,6 +119,8 @@ class ClusterSettings:
         if self.stable_after is not None:
             check_positive(self, "stable_after")
         self._check_downing()
+        if self.failure_detector_factory is not None:
+            check_detector_factory(self.failure_detector_factory)
         check_kind("ClusterSettings.busy_poll", self.busy_poll, bool, "False")
         check_kind("ClusterSettings.allow_new_cluster", self.allow_new_cluster, bool, "True")
         if self.on_downed not in (None, "stop", "rejoin"):

@@ -1,22 +1,73 @@
-"""Settings of the failure detector."""
+"""Settings of the failure detector, and the contract of one of a user's: `FailureDetector`."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from casty.config.validation import (
-    check_count,
-    check_positive,
-)
+from casty.config.validation import check_callable, check_count, check_positive
 from casty.errors import ConfigError
 from casty.schema.names import message
+
+
+@runtime_checkable
+class FailureDetector(Protocol):
+    """Judges the silence of one member, by the times of its answers. Made by `failure_detector_factory`.
+
+    Its suspicion, phi, has the scale of the phi accrual detector: at 1 other members are asked whether they hear the
+    member, at the ``threshold`` of `FailureDetectorConfig` it is unreachable. It is so at the latest after a silence of
+    ``acceptable_heartbeat_pause_ms`` and two seconds: a more patient detector needs a longer pause there.
+
+    Phi must follow from the answers and ``now`` alone, and only grow in silence. One that raises, or returns anything
+    but a number of at least 0, below the threshold at an answer, is at fault: the node logs an error, counts it in the
+    metric ``detector_failures``, and judges that member by the phi accrual detector as long as it monitors it.
+    `casty.testing.check_failure_detector` tries all of that.
+
+    Both methods run in the loop of the node, phi some dozens of times between two answers: they must be quick.
+    """
+
+    def heartbeat(self, now: float) -> None:
+        """Take an answer. Called first as the node begins to monitor the member, before any has come.
+
+        Parameters:
+            now: When it came, in monotonic seconds of this node; never earlier than the one before.
+        """
+        ...
+
+    def phi(self, now: float) -> float:
+        """Compute how suspicious the silence since the last answer is.
+
+        Parameters:
+            now: Monotonic seconds, not before the last answer. Times to come are asked about too, in any order, to find
+                out when to look again.
+
+        Returns:
+            The suspicion, from 0; infinity is certainty.
+        """
+        ...
+
+
+def check_detector_factory(factory: object) -> None:
+    """Raise ConfigError unless ``factory`` can be called for detectors."""
+    where = "ClusterSettings.failure_detector_factory"
+    if isinstance(factory, FailureDetector) and not isinstance(factory, type):
+        raise ConfigError(
+            f"{where} must be a function that makes a detector for each member, got a detector, {factory!r}: "
+            "write `lambda node:` before it"
+        )
+    try:
+        check_callable(where, factory, "a function of a node that returns its FailureDetector")
+    except TypeError as error:
+        raise ConfigError(str(error)) from None
 
 
 @message("casty.FailureDetectorConfig")
 @dataclass(frozen=True, slots=True)
 class FailureDetectorConfig:
     """Tuning of the phi accrual failure detector; the defaults tolerate pauses of three seconds.
+
+    A detector of a user's takes from it the threshold, and the pause for the longest silence.
 
     Raises:
         ConfigError: A field has a bad value; the message names it and the expected values.

@@ -47,4 +47,5 @@ def availability_of(self_node: UniqueAddress, settings: ClusterSettings) -> Avai
         settings.monitored_max,
         settings.failure_detector,
         settings.stable_after,
+        settings.failure_detector_factory,
     )

@@ -1,5 +1,6 @@
 """What a program that uses casty needs to test itself, and what casty tests itself with."""
 
+from casty.testing.detector_check import check_failure_detector
 from casty.testing.downing_check import check_downing_strategy
 from casty.testing.harness import ProbeFactory, autojump_backend, system_with_probes
 from casty.testing.kit.behavior_kit import BehaviorTestKit
@@ -44,6 +45,7 @@ __all__ = [
     "WouldWait",
     "autojump_backend",
     "check_downing_strategy",
+    "check_failure_detector",
     "no_leaks",
     "system_with_probes",
 ]

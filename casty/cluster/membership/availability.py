@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
@@ -11,6 +12,7 @@ from casty.cluster.commands import AvailabilityCmd, GetSuspicions, Suspicions
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
 from casty.protocol.effects import Dial, Send, StartTimer, TimerFired
+from casty.protocol.failure_detector.custom_detectors import DetectorFailed
 from casty.protocol.failure_detector.heartbeat import SendHeartbeats
 from casty.protocol.failure_detector.monitor import (
     CHECK,
@@ -81,6 +83,10 @@ class AvailabilityDriver:
                 self._node.subsystems.topology.tell(effect)
             case MarkReachable():
                 self._node.subsystems.topology.tell(effect)
+            case DetectorFailed(node, text):
+                self._node.cluster_metrics.detector_failures += 1
+                said = f"its failure detector is at fault, phi accrual judges it now: {text}"
+                self._node.cluster_complaints.say(logging.ERROR, node.address, said, length_max=len(said))
             case SuspicionsReply(query, suspicions):
                 query.reply_to.tell(suspicions)
             case _ as never:

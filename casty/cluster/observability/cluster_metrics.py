@@ -21,6 +21,7 @@ LEADER: Final = Metric("leader", "1 where this node takes itself for the leader,
 MONITORED: Final = Metric("monitored_members", "Members that this node sends heartbeats to.")
 PHI_MAX: Final = Metric("phi_max", "How much this node suspects the member that it suspects most.")
 ACCUSATIONS: Final = Metric("accusations", "Times that this node found a member not to answer.")
+DETECTOR_FAILURES: Final = Metric("detector_failures", "Failure detectors of yours that were found at fault.")
 GOSSIP_ROUNDS: Final = Metric("gossip_rounds", "Rounds of gossip that this node began.")
 CONTROL_SENT: Final = Metric("control_messages_sent", "Messages of the cluster itself, by their names.", ("type",))
 CONTROL_SENT_BYTES: Final = Metric("control_bytes_sent", "The bytes of those.", ("type",))
@@ -55,6 +56,7 @@ CLUSTER_METRICS: Final = (
     MONITORED,
     PHI_MAX,
     ACCUSATIONS,
+    DETECTOR_FAILURES,
     GOSSIP_ROUNDS,
     CONTROL_SENT,
     CONTROL_SENT_BYTES,
@@ -102,6 +104,7 @@ class ClusterMetrics:
         self.received_bytes: Counter[str] = Counter()
         self.gossip_rounds = 0
         self.accusations = 0
+        self.detector_failures = 0
         self.decode_errors = 0
         self.refused: Counter[str] = Counter()
         """Messages not permitted for their senders, by the names of their types or frames: see `access`."""
@@ -143,6 +146,7 @@ class ClusterMetrics:
         metrics.gauge(MONITORED, len(phi))
         metrics.gauge(PHI_MAX, max(phi.values(), default=0.0))
         metrics.counter(ACCUSATIONS, self.accusations)
+        metrics.counter(DETECTOR_FAILURES, self.detector_failures)
         metrics.counter(GOSSIP_ROUNDS, self.gossip_rounds)
         for metric, by_type in (
             (CONTROL_SENT, self.sent),

@@ -12,19 +12,20 @@ before a check. The time at which phi crosses the threshold is computed and a ti
 are asked whether they hear the member (`indirect_probes`). A lost connection is redialled at once: two refused dials at
 least `REFUSAL_GAP` apart, or an answer by another run of the node, are evidence and act at once. Only measured lateness
 of this node's own loop (`local_health`) withholds an accusation. A member that answers again is taken back, unless it
-comes and goes (`flapping`).
+comes and goes (`flapping`). The detector of phi may be a user's (`custom_detectors`): the rest holds with it too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from casty.address import NodeAddress, UniqueAddress
-from casty.config import FailureDetectorConfig
+from casty.config import FailureDetector, FailureDetectorConfig
 from casty.protocol.effects import Dial, Send, StartTimer, TimerFired
+from casty.protocol.failure_detector.custom_detectors import CustomDetectors, DetectorFailed, MemberDetectors
 from casty.protocol.failure_detector.flapping import Flapping
 from casty.protocol.failure_detector.heartbeat import SendHeartbeats
 from casty.protocol.failure_detector.indirect_probes import IndirectProbes
@@ -119,7 +120,7 @@ class MarkReachable:
 
 
 AvailabilityEvent = WatchMembers | Heard | LinkLost | DialFailed | RunSeen | TimerFired
-AvailabilityEffect = Send | SendHeartbeats | Dial | StartTimer | MarkUnreachable | MarkReachable
+AvailabilityEffect = Send | SendHeartbeats | Dial | StartTimer | MarkUnreachable | MarkReachable | DetectorFailed
 
 
 def is_availability_timer(key: str) -> bool:
@@ -138,7 +139,10 @@ class Availability:
     detector_config: FailureDetectorConfig = FailureDetectorConfig()
     stable_after: float | None = None
     """How long a member that comes and goes must answer before it is taken back; None: by the size."""
-    detector: PhiAccrualFailureDetector[UniqueAddress] = field(init=False)
+    detector_factory: Callable[[UniqueAddress], FailureDetector] | None = None
+    """Function that makes a member's detector; None: phi accrual."""
+    detector: MemberDetectors = field(init=False)
+    _custom: CustomDetectors | None = field(init=False, default=None)
     monitored: list[UniqueAddress] = field(init=False, default_factory=lambda: list[UniqueAddress]())
     accused: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     _suspected: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
@@ -154,13 +158,21 @@ class Availability:
 
     def __post_init__(self) -> None:
         learned_max = LEARNED_INTERVALS_MAX * self.heartbeat_interval
-        self.detector = PhiAccrualFailureDetector(self.detector_config, learned_interval_max=learned_max)
+        plain = PhiAccrualFailureDetector[UniqueAddress](self.detector_config, learned_interval_max=learned_max)
+        self.detector = plain
+        if self.detector_factory is not None:
+            longest = self._longest(CROSSING_AFTER_PAUSE_MAX)
+            self.detector = self._custom = CustomDetectors(
+                self.self_node, self.detector_factory, self.detector_config, longest, plain
+            )
 
     def handle(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         """Return the effects of one event."""
         accused = len(self.accused)
         effects = self._happen(event, now)
-        return effects if len(self.accused) >= accused else [*effects, *self._choose(now)]
+        if len(self.accused) < accused:
+            effects = [*effects, *self._choose(now)]
+        return effects if self._custom is None else [*effects, *self._custom.take_faults()]
 
     def _happen(self, event: AvailabilityEvent, now: float) -> Sequence[AvailabilityEffect]:
         match event:
@@ -321,8 +333,11 @@ class Availability:
     def _crossing(self, node: UniqueAddress, threshold: float, after_pause_max: float) -> float:
         """Return when phi reaches the threshold, so long after the pause at most, if this node has listened always."""
         heard = self.detector.last_heard(node)
-        longest = self.detector_config.acceptable_heartbeat_pause_ms / 1000 + after_pause_max
+        longest = self._longest(after_pause_max)
         return min(self.detector.crossing(node, threshold), heard + longest) + self._health.lost_since(heard)
+
+    def _longest(self, after_pause_max: float) -> float:
+        return self.detector_config.acceptable_heartbeat_pause_ms / 1000 + after_pause_max
 
     def _accused_at(self, node: UniqueAddress) -> float:
         """Return when the node's silence becomes an accusation."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.assembly import dissemination_of
 from casty.protocol.effects import Dial, Note, PublishEvent, Send, SendIfUp, StartTimer, TimerFired
+from casty.protocol.failure_detector.custom_detectors import DetectorFailed
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame, HeartbeatEvent, SendHeartbeats
 from casty.protocol.failure_detector.monitor import (
     CHECK,
@@ -469,7 +470,7 @@ class ModelCluster(ModelNetwork):
                     run.serving_until = until
                 case WorkFree(node, at):
                     run.work_free_at[node] = at
-                case Joined() | Forget():
+                case Joined() | Forget() | DetectorFailed():
                     pass
                 case _ if isinstance(effect, GossipOrder):
                     self._hand(run, GOSSIP, self._gossip, effect)
