@@ -14,7 +14,7 @@ from typing import Final, Never
 
 import trio
 
-from casty.errors import DeathPactError, RestartRequested
+from casty.errors import RestartRequested
 from casty.protocol.actor.supervision import Directive, RestartBudget
 from casty.refs import ServiceKey
 from casty.runtime.actor.actor_ports import ActorKernel
@@ -30,13 +30,13 @@ from casty.runtime.actor.supervisor import (
 )
 from casty.runtime.actor.termination import end_life, finish
 from casty.runtime.actor.watching import Watches
-from casty.runtime.behavior.behavior import RESTART, SAME, STOPPED, UNHANDLED, Behavior
+from casty.runtime.behavior.behavior import SAME, STOPPED, Behavior
 from casty.runtime.behavior.signatures import check_end
 from casty.runtime.deadlines import TimerEntry
 from casty.runtime.events import ActorRestarted, ActorStarted, Terminated, UnhandledMessage
 from casty.runtime.messaging.checked_ref import ref_to
 from casty.runtime.messaging.inbox import Inbox
-from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request, payload
+from casty.runtime.messaging.mailbox import BATCH_MESSAGES, BATCH_SECONDS, NOTHING, MessageQueue, Request
 from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.queueing.notices import TerminatedNotice
 from casty.runtime.messaging.ref import LocalRef
@@ -319,9 +319,7 @@ class Cell:
             return False
         if cause is not None:
             self.kernel.counters.restarts += 1
-            for hook in list(self.life.hooks or ()):
-                if hook.post_restart is not None:
-                    await hook.post_restart(self.context)
+            await self.life.after_restart(self.context)
             if self.kernel.listeners.entries:
                 self.kernel.listeners.restarted(self.ref, cause)
             if self.kernel.event_stream.wants(ActorRestarted):
@@ -379,7 +377,7 @@ class Cell:
                 else:
                     answer = await handler(context, message)
                 if answer is not SAME:
-                    if not await self._follow(answer, message):
+                    if not await life.follow(answer, message, self):
                         return
                 message = NOTHING
                 if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
@@ -430,7 +428,7 @@ class Cell:
                 return False
             counters.delivered += 1
             counters.signals += 1
-            if not await self._follow(await handler(self.context, message), message):
+            if not await self.life.follow(await handler(self.context, message), message, self):
                 return False
             count += 1
             if not count & 7 and (count >= BATCH_MESSAGES or now() - started > BATCH_SECONDS):
@@ -455,21 +453,14 @@ class Cell:
                     return signal
         return NOTHING
 
-    async def _follow(self, answer: Behavior[Never], message: object) -> bool:
-        """Follow a handler's answer; False when the loop is to end."""
-        if answer is SAME:
-            return True
-        if answer is RESTART:
-            self.life.verdict = restart_by_choice(self)
-            return False
-        if answer is UNHANDLED:
-            message = payload(message)
-            if isinstance(message, Terminated):
-                raise DeathPactError(f"{self.path} has no answer to the end of {message.ref.path}") from message.cause
-            if self.kernel.event_stream.wants(UnhandledMessage):
-                self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
-            return True
-        return await self.life.become(answer, self) and self.life.main is None
+    def choose_restart(self) -> None:
+        """Take note of the answer ``restart``: the present life ends with it."""
+        self.life.verdict = restart_by_choice(self)
+
+    def note_unhandled(self, message: object) -> None:
+        """Publish a message answered with ``unhandled``."""
+        if self.kernel.event_stream.wants(UnhandledMessage):
+            self.kernel.event_stream.publish(UnhandledMessage(message, self.ref))
 
     def _cancel_life(self) -> None:
         if self.kill_scope is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -34,14 +33,12 @@ async def end_life(cell: Cell, verdict: FailureDecision) -> Exception | None:
     """
     keep_children = verdict.decision.keep_children
     cell.mailbox.parked = False
-    hooks = cell.drop_life().hooks or []
+    ended = cell.drop_life()
     error: Exception | None = None
     with trio.CancelScope(shield=True):
         if cell.family is not None:
             await cell.family.clear(keep_children=keep_children)
-        ending = [
-            partial(hook.pre_restart, cell.context, verdict.error) for hook in reversed(hooks) if hook.pre_restart
-        ]
+        ending = ended.before_restart(cell.context, verdict.error)
         if ending:
             error = await _bounded(cell, ending)
         if cell.family is not None:  # what the hooks have started
@@ -75,9 +72,7 @@ async def finish(cell: Cell) -> None:
             _make_dead_letters(cell, waiting)
     finally:
         try:
-            ending = [
-                partial(hook.post_stop, cell.context) for hook in reversed(cell.life.hooks or ()) if hook.post_stop
-            ]
+            ending = cell.life.at_end(cell.context)
             if ending:
                 with trio.CancelScope(shield=True):
                     await _bounded(cell, ending)

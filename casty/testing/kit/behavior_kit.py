@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Generic, Never, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, Generic, Never, TypeVar, overload
 
-from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, Terminated
+from casty import ActorContext, ActorRef, Behavior, PoisonPill, RestartRequested, ServiceKey, Terminated
 from casty.config.validation import check_callable
-from casty.runtime.actor.life import BEHAVIOR_DEPTH_MAX
 from casty.runtime.behavior import behavior as forms
-from casty.runtime.behavior.interception import intercept_handler, intercept_main
+from casty.runtime.behavior.interpreter import Interpreter
+from casty.runtime.behavior.signatures import check_end
 from casty.testing.kit.effects import Effect
 from casty.testing.kit.kit_context import END, KitContext, KitInbox, TestInbox, World
 from casty.testing.kit.stepping import Stepper, run_now
@@ -20,6 +20,25 @@ N = TypeVar("N")
 
 OWN_MESSAGES_MAX = 1_000
 """Messages to itself handled by `BehaviorTestKit.run_own`, before it takes them for an endless chain."""
+
+
+class KitHost:
+    """In the place of the actor, for the interpreter of its behaviour."""
+
+    def __init__(self, path: str, context: ActorContext[object]) -> None:
+        self.path = path
+        self.context = context
+        self.wants_restart = False
+
+    def announce(self, services: list[ServiceKey[Never]]) -> None:
+        """Offer it to nobody: there is no receptionist."""
+
+    def choose_restart(self) -> None:
+        """Take note of the answer ``restart``."""
+        self.wants_restart = True
+
+    def note_unhandled(self, message: object) -> None:
+        """Tell nobody: the test sees the answer itself."""
 
 
 class BehaviorTestKit(Generic[M]):
@@ -54,10 +73,9 @@ class BehaviorTestKit(Generic[M]):
     def __init__(self, behavior: Behavior[M], *, name: str = "kit") -> None:
         self._world = World(name)
         self._context: ActorContext[object] = KitContext(self._world)
-        self._handler: forms.Handler | None = None
+        self._host = KitHost(self._world.path, self._context)
+        self._life = Interpreter()
         self._main: Stepper[None] | None = None
-        self._hooks: list[forms.Lifecycle] = []
-        self._interceptors: list[forms.Interceptor] = []
         self._alive = True
         self._behavior: Behavior[Never] = behavior
         self._returned: Behavior[Never] = behavior
@@ -120,6 +138,7 @@ class BehaviorTestKit(Generic[M]):
 
         Raises:
             AssertionError: The behaviour has ended, or Terminated names an actor without a watch.
+            DeathPactError: The behaviour has answered a Terminated with ``unhandled``.
             WouldWait: The handler waits for something.
         """
         if not self._alive:
@@ -214,11 +233,12 @@ class BehaviorTestKit(Generic[M]):
             self._end()
 
     def _begin(self, behavior: Behavior[Never]) -> None:
-        self._alive = run_now(self._become(behavior))
+        self._alive = run_now(self._life.become(behavior, self._host))
         self._start_main()
 
     def _start_main(self) -> None:
-        if self._main is not None:
+        if self._alive and self._life.main is not None and self._main is None:
+            self._main = Stepper(_run_main(self._life.main, self._host))
             self._main.step()
             self._note_main()
 
@@ -236,73 +256,27 @@ class BehaviorTestKit(Generic[M]):
             self._start_main()
 
     async def _answer(self, message: object) -> None:
-        assert self._handler is not None
-        self._returned = answer = await self._handler(self._context, message)
-        if answer is forms.RESTART:
-            self._alive = await self._restart()
-        elif answer is not forms.SAME and answer is not forms.UNHANDLED:
-            self._alive = await self._become(answer)
+        assert self._life.handler is not None
+        self._returned = answer = await self._life.handler(self._context, message)
+        is_going_on = await self._life.follow(answer, message, self._host)
+        if self._host.wants_restart:
+            self._host.wants_restart = False
+            is_going_on = await self._restart()
+        self._alive = is_going_on or self._life.main is not None
 
     async def _restart(self) -> bool:
         """Begin again, as the behaviour has asked for itself; its children are stopped first."""
-        self._interceptors = []
+        ended, self._life = self._life, Interpreter(self._life.strategies)
         for child in self._context.children:
             self._context.stop(child)
             del self._world.children[child.path]
-        hooks, self._hooks = self._hooks, []
-        for hook in reversed(hooks):
-            if hook.pre_restart is not None:
-                await hook.pre_restart(self._context, RestartRequested(f"{self._world.path} asked for a restart"))
+        error = RestartRequested(f"{self._world.path} asked for a restart")
+        await _run_all(ended.before_restart(self._context, error))
         self._world.end_life()
-        alive = await self._become(self._behavior)
-        for hook in self._hooks:
-            if alive and hook.post_restart is not None:
-                await hook.post_restart(self._context)
-        return alive
-
-    async def _become(self, behavior: Behavior[Never]) -> bool:
-        """Take on a behaviour; False when it says to stop."""
-        hooks: list[forms.Lifecycle] = []
-        interceptors: list[forms.Interceptor] = []
-        for _ in range(BEHAVIOR_DEPTH_MAX):
-            match behavior:
-                case forms.Receive(handler):
-                    self._handler = intercept_handler(handler, self._interceptors, self._context)
-                    return True
-                case forms.Task(main):
-                    self._main = Stepper(
-                        _run_main(intercept_main(main, self._interceptors, self._context.self.path), self._context)
-                    )
-                    return True
-                case forms.Setup(factory, _):
-                    behavior = await factory(self._context)
-                case forms.Lifecycle(inner, pre_start, _):
-                    if pre_start is not None:
-                        await pre_start(self._context)
-                    hooks.append(behavior)
-                    self._hooks = hooks
-                    behavior = inner
-                case forms.Composed():
-                    behavior = behavior.compose()
-                case forms.Intercepted(inner, interceptor):
-                    interceptors.append(interceptor)
-                    self._interceptors = interceptors
-                    behavior = inner
-                case forms.Discoverable(inner, _) | forms.Supervised(inner, _):
-                    behavior = inner
-                case _:
-                    return self._become_signal(behavior)
-        raise RuntimeError(f"the behaviour has more than {BEHAVIOR_DEPTH_MAX} wrappers or set-ups")
-
-    def _become_signal(self, behavior: object) -> bool:
-        if behavior is forms.STOPPED:
+        if not await self._life.become(self._behavior, self._host):
             return False
-        if behavior is forms.SAME and self._handler is not None:
-            return True
-        if isinstance(behavior, Behavior) and not isinstance(behavior, forms.Signal):
-            form = type(cast("object", behavior)).__name__
-            raise NotImplementedError(f"a BehaviorTestKit cannot run {form} behaviours: test it in an ActorSystem")
-        raise TypeError(f"expected a Behavior here, such as Behaviors.receive(...), got {behavior!r}")
+        await self._life.after_restart(self._context)
+        return True
 
     def _terminated(self, message: Terminated) -> None:
         if message.ref not in self._world.watched:
@@ -323,15 +297,22 @@ class BehaviorTestKit(Generic[M]):
         self._alive = False
         if self._main is not None:
             self._main.close()
-        hooks, self._hooks = self._hooks, []
-        for hook in reversed(hooks):
-            if hook.post_stop is not None:
-                run_now(_run_hook(hook.post_stop, self._context))
+        ended, self._life = self._life, Interpreter()
+        if ending := ended.at_end(self._context):
+            run_now(_run_all(ending))
 
 
-async def _run_main(main: forms.Main, context: ActorContext[object]) -> None:
-    await main(context, KitInbox())
+async def _run_main(main: forms.Main, host: KitHost) -> None:
+    check_end(await main(host.context, KitInbox()), host.path)
 
 
-async def _run_hook(hook: forms.Hook, context: ActorContext[object]) -> None:
-    await hook(context)
+async def _run_all(hooks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Run all hooks, in order; raise the first failure after the last one."""
+    failed: Exception | None = None
+    for hook in hooks:
+        try:
+            await hook()
+        except Exception as error:  # raised below: each hook has its turn, as in an actor
+            failed = failed or error
+    if failed is not None:
+        raise failed

@@ -513,7 +513,7 @@ def test_what_the_kit_has_no_effect_for_says_where_to_test_it() -> None:
 def test_a_discoverable_behaviour_runs_and_something_else_is_refused() -> None:
     key = ServiceKey[int]("numbers")
     assert BehaviorTestKit(Behaviors.discoverable(Behaviors.ignore(), key=key)).run(1) is SAME
-    with pytest.raises(TypeError, match="expected a Behavior here"):
+    with pytest.raises(TypeError, match="/kit needs a Behavior here, such as"):
         BehaviorTestKit(42)  # type: ignore[arg-type]  # the slip
     assert not BehaviorTestKit(Behaviors.stopped()).is_alive
 
