@@ -46,7 +46,7 @@ TYPE_IGNORES_MAX = 11
 EXAMPLE_LINES_MAX = 60
 FILES_MAX = 14
 """Modules of one folder: a room that holds more is two."""
-CIRCLE_MODULES_MAX = 3
+CIRCLE_MODULES_MAX = 2
 """Modules of one room that may import one another, for typing: today a cell with those who judge and end it. The figure
 may fall, and never rises above 4."""
 OUTSIDE_WRITERS_MAX = {"Cell": 1, "Kernel": 0, "ClusterNode": 0}

@@ -7,8 +7,10 @@ from typing import Never, Protocol
 
 import trio
 
+from casty.protocol.actor.supervision import RestartBudget
 from casty.protocol.effects import Rng
 from casty.refs import ServiceKey
+from casty.runtime.actor.life import FailureDecision, Life
 from casty.runtime.hooks import KernelHooks
 from casty.runtime.listeners import LifecycleListeners
 from casty.runtime.messaging.ask import AskKernel
@@ -90,4 +92,31 @@ class ActorPort(Recipient, Protocol):
 
     def announce(self, services: list[ServiceKey[Never]]) -> None:
         """Publish its start, once, and offer it under its service keys."""
+        ...
+
+
+class SupervisedActor(ActorPort, Protocol):
+    """An actor, for the decision on its failure."""
+
+    @property
+    def life(self) -> Life:
+        """Everything replaced by a restart."""
+        ...
+
+    @property
+    def is_condemned(self) -> bool:
+        """Whether no life follows the present one."""
+        ...
+
+    @property
+    def escalated(self) -> list[Exception] | None:
+        """Failures for its parent."""
+        ...
+
+    def own_budget(self) -> RestartBudget:
+        """Return how often it may still be restarted."""
+        ...
+
+    def record_failure(self, verdict: FailureDecision) -> None:
+        """Keep the failure of a stopping actor, for its watchers and for its parent."""
         ...

@@ -8,24 +8,21 @@ published as `ActorFailed`, whatever follows.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from casty.errors import ActorStoppedError, RestartRequested
 from casty.protocol.actor.supervision import Decision, Directive, RestartBudget, decide
+from casty.runtime.actor.actor_ports import SupervisedActor
 from casty.runtime.actor.life import FailureDecision
 from casty.runtime.events import ActorFailed
 from casty.runtime.messaging.ask import refuse_asks
 from casty.runtime.messaging.mailbox import NOTHING, payload
-
-if TYPE_CHECKING:
-    from casty.runtime.actor.cell import Cell
 
 logger = logging.getLogger("casty.actor")
 
 STOP_DECISION = Decision(Directive.stop)
 
 
-def decide_failure(cell: Cell, error: Exception) -> FailureDecision:
+def decide_failure(cell: SupervisedActor, error: Exception) -> FailureDecision:
     """Ask the strategies of an actor that goes on, at least so far; log and publish the outcome."""
     verdict = _judge(cell, error, cell.own_budget(), final=cell.stop_requested)
     if verdict.is_final:
@@ -33,21 +30,21 @@ def decide_failure(cell: Cell, error: Exception) -> FailureDecision:
     return verdict
 
 
-def restart_by_choice(cell: Cell) -> FailureDecision:
+def restart_by_choice(cell: SupervisedActor) -> FailureDecision:
     """Return the decision after a handler's answer ``restart``: no failure, and no part of the budget."""
     return FailureDecision(RestartRequested(f"{cell.path} asked for a restart"), Decision(Directive.restart))
 
 
-def fail_late(cell: Cell, error: Exception) -> None:
+def fail_late(cell: SupervisedActor, error: Exception) -> None:
     """Take in a failure of an actor whose fate is decided already; it can still be escalated."""
     verdict = _judge(cell, error, RestartBudget(), final=True)
     if cell.stopping or cell.is_condemned:
         cell.record_failure(verdict)
 
 
-def escalate(cell: Cell) -> None:
+def escalate(cell: SupervisedActor) -> None:
     """Make the failures of an ended actor those of its parent, or of the system."""
-    parent = cell.home.parent
+    parent = cell.parent
     for error in cell.escalated or ():
         if parent is None:
             cell.kernel.on_escalation(error)
@@ -55,7 +52,7 @@ def escalate(cell: Cell) -> None:
             parent.fail_from_outside(error)
 
 
-def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
+def refuse_in_hand(cell: SupervisedActor, verdict: FailureDecision | None) -> None:
     """Tell the askers of the message in hand, and of all messages taken by a main: they get no reply."""
     message, taken = payload(cell.life.let_go()), cell.life.taken
     stopped = ActorStoppedError(f"{cell.path} was stopped with the request in hand")
@@ -66,7 +63,7 @@ def refuse_in_hand(cell: Cell, verdict: FailureDecision | None) -> None:
         taken.refuse(error)
 
 
-def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
+def report_cut(cell: SupervisedActor, what: str, *, is_late: bool = False) -> None:
     """Log the cancellation of a step of an actor: it took too long, or got no time at all."""
     if is_late:
         logger.error("%s of actor %s was cancelled: the shutdown is over its bound", what, cell.path)
@@ -75,7 +72,7 @@ def report_cut(cell: Cell, what: str, *, is_late: bool = False) -> None:
     logger.error("%s of actor %s did not end within %s s and was cancelled", what, cell.path, seconds)
 
 
-def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) -> FailureDecision:
+def _judge(cell: SupervisedActor, error: Exception, budget: RestartBudget, *, final: bool) -> FailureDecision:
     try:
         decision = decide(cell.life.strategies or (), error, budget, cell.kernel.now(), cell.kernel.rng)
     except Exception as broken:  # the strategy is the user's code: its own failure is one that stops
@@ -89,7 +86,7 @@ def _judge(cell: Cell, error: Exception, budget: RestartBudget, *, final: bool) 
     return FailureDecision(error, decision)
 
 
-def _report(cell: Cell, error: Exception, decision: Decision) -> None:
+def _report(cell: SupervisedActor, error: Exception, decision: Decision) -> None:
     kind = type(error).__name__
     match decision.directive:
         case Directive.stop:
