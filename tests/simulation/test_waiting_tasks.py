@@ -6,7 +6,9 @@ import pytest
 from planting import plant
 
 from casty.testing.simulation.invariants.invariants import Watch
-from casty.testing.simulation.model.model import AVAILABILITY, HEARTBEAT, ModelCluster
+from casty.testing.simulation.model.engine import ModelEngine
+from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.run import AVAILABILITY, HEARTBEAT
 
 
 def accusations(handover_max: dict[str, float], *, seed: int) -> int:
@@ -28,9 +30,7 @@ def test_answers_that_wait_for_the_failure_detection_accuse_nobody(seed: int) ->
 def test_check_that_leaves_waiting_what_has_come_accuses_who_has_answered(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(
-        monkeypatch, ModelCluster, "for event in waiting if isinstance(event, Heard)", "for event in waiting if False"
-    )
+    plant(monkeypatch, ModelEngine, "for one in task.inbox if isinstance(one[0], drained)", "for one in ()")
     assert accusations({AVAILABILITY: 20.0}, seed=seed) > 0
 
 

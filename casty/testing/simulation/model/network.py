@@ -1,8 +1,8 @@
 """Network between simulated nodes: the arrivals of sent messages, and their times.
 
-Owns the cuts, the lost, held up and doubled messages, and the order on each link, kept as TCP keeps it. It does not
-know the content of messages, but for one thing: a run may have asked for its entry over a connection read long after,
-when the run has been let in, has ended and was removed. So a Join may come a second time, late.
+Owns the cuts, the lost, held up and doubled messages, and the order on each lane of a link, kept as TCP keeps it. It
+does not know the content of messages. Some may come a second time, late: a run may have asked for its entry over a
+connection read long after, when the run has been let in, has ended and was removed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterable
 
 from casty.address import UniqueAddress
-from casty.protocol.messages.membership import Join
 
 
 class ModelNetwork:
@@ -33,11 +32,11 @@ class ModelNetwork:
         self.duplicated: float = 0.0
         """Share of messages arriving twice."""
         self.late_joins: float = 0.0
-        """Share of Joins arriving once more, up to ``late_joins_by`` seconds later; none does while it is 0."""
+        """Share of Joins, and of further late messages, arriving once more, up to ``late_joins_by`` seconds later."""
         self.late_joins_by: float = 0.0
-        """Lateness of such a Join at most, in seconds."""
+        """Lateness of such a message at most, in seconds."""
         self._cuts: set[tuple[str, str]] = set()
-        self._last_arrival: dict[tuple[int, str], float] = {}
+        self._last_arrival: dict[tuple[int, str, str], float] = {}
 
     def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
         """Let nothing pass from the nodes of one side to the other, or in neither direction.
@@ -86,39 +85,30 @@ class ModelNetwork:
         """
         return (one, other) not in self._cuts
 
-    def arrivals(self, sender: UniqueAddress, to: str, now: float) -> list[float]:
+    def arrivals(
+        self, sender: UniqueAddress, to: str, now: float, rng: random.Random | None = None, lane: str = ""
+    ) -> list[float]:
         """Draw when a message arrives: not at all, once, or twice.
 
         Parameters:
             sender: The sending run.
             to: Name of the receiving node.
             now: Time of the sending.
+            rng: Source of the draws; None takes that of the network.
+            lane: Name of the lane: messages of one lane stay in order between two runs.
 
         Returns:
             Times of its arrivals.
         """
-        rng = self.rng
+        rng = rng or self.rng
         if rng.random() < self.loss or (sender.address.host, to) in self._cuts:
             return []
         arrival = now + self.delay + self.jitter * rng.random()
         if self.held_up and rng.random() < self.held_up:
             arrival += self.held_up_for * rng.random()
-        link = sender.incarnation, to
+        link = sender.incarnation, to, lane
         arrival = self._last_arrival[link] = max(arrival, self._last_arrival.get(link, 0.0))
         arrivals = [arrival]
         if self.duplicated and rng.random() < self.duplicated:
             arrivals.append(arrival)
         return arrivals
-
-    def late_after(self, message: object) -> float | None:
-        """Draw whether a message comes once more, for whoever is there then.
-
-        Parameters:
-            message: The message.
-
-        Returns:
-            Seconds after its sending; None for never.
-        """
-        if self.late_joins and isinstance(message, Join) and self.rng.random() < self.late_joins:
-            return self.late_joins_by * self.rng.random()
-        return None

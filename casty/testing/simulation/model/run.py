@@ -1,11 +1,13 @@
-"""One run of a simulated node: its machines, its clock, and its history."""
+"""One run of a simulated node: its machines with their tasks, its clock, and its history."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
+import random
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from casty.address import LastMembership, NodeAddress, UniqueAddress
 from casty.protocol.failure_detector.heartbeat import HeartbeatSender
@@ -13,8 +15,56 @@ from casty.protocol.failure_detector.monitor import Availability
 from casty.protocol.gossip.machine import Dissemination
 from casty.protocol.membership.machine import Topology
 from casty.protocol.state.cluster_state import TopologySnapshot
+from casty.protocol.state.member import Member
+from casty.testing.simulation.model.machine import ModelMachine, ModelNode, Performers, PureMachine
 
 Facts = dict[NodeAddress, str]
+TOPOLOGY, GOSSIP, AVAILABILITY, HEARTBEAT = "topology", "gossip", "availability", "heartbeat"
+TASKS = (TOPOLOGY, GOSSIP, AVAILABILITY, HEARTBEAT)
+"""Tasks of the membership, on every node."""
+Came = tuple[UniqueAddress, object]
+"""A message, and the run it came from."""
+
+M = TypeVar("M")
+
+
+@dataclass(slots=True, eq=False)
+class ModelTask:
+    """Task of a run: one machine, its timers, and the events waiting for it."""
+
+    run: Run
+    """Its run."""
+    kind: ModelMachine[Any]
+    """Description of its machine."""
+    machine: PureMachine[Any]
+    """Its machine."""
+    performers: Performers
+    """What is done with each effect of the machine, by class."""
+    chance: random.Random
+    """Source of the draws about its messages."""
+    handovers: random.Random
+    """Source of the draws about the events handed over to it."""
+    name: str = field(init=False)
+    """Name of the machine."""
+    is_topology: bool = field(init=False)
+    """Whether it is the owner of the membership."""
+    is_membership: bool = field(init=False)
+    """Whether it is one of the membership's own."""
+    inbox: deque[tuple[object, Came | None]] = field(
+        init=False, default_factory=lambda: deque[tuple[object, "Came | None"]]()
+    )
+    """Events waiting for it, each with the message in it."""
+    due: float = field(init=False, default=0.0)
+    """When the last of it is taken."""
+    timers: dict[str, int] = field(init=False, default_factory=dict[str, int])
+    """Running timers, by key."""
+
+    def __post_init__(self) -> None:
+        self.name = self.kind.name
+        self.is_topology, self.is_membership = self.name == TOPOLOGY, self.name in TASKS
+
+    def __repr__(self) -> str:
+        return f"<ModelTask {self.name} of {self.run.name}, {len(self.inbox)} waiting>"
 
 
 @dataclass(slots=True)
@@ -25,13 +75,19 @@ class Run:
     """Name of the node."""
     node: UniqueAddress
     """Its address and incarnation."""
-    topology: Topology
+    member: Member
+    """Its entry for the membership, as it asks to be let in."""
+    parts: ModelNode = field(repr=False, compare=False)
+    """Description of its machines."""
+    tasks: dict[str, ModelTask] = field(init=False, repr=False, compare=False, default_factory=dict[str, ModelTask])
+    """Its machines with their tasks, by name."""
+    topology: Topology = field(init=False)
     """The membership machine."""
-    gossip: Dissemination
+    gossip: Dissemination = field(init=False)
     """Spreader of its states, and of the services."""
-    availability: Availability
+    availability: Availability = field(init=False)
     """The failure detection."""
-    heartbeat: HeartbeatSender = HeartbeatSender()
+    heartbeat: HeartbeatSender = field(init=False)
     """Answerer of heartbeats, and sender of those of the failure detection."""
     seeds: tuple[str, ...] = ()
     """Nodes asked for its entry."""
@@ -59,12 +115,12 @@ class Run:
     """Runs with a message received here, and the time of the last one."""
     held: list[Callable[[], None]] = field(default_factory=lambda: list[Callable[[], None]]())
     """Actions waiting until it goes on."""
-    inboxes: dict[str, deque[object]] = field(default_factory=lambda: dict[str, "deque[object]"]())
-    """Events waiting for one of its tasks, by the name of the task."""
-    inbox_due: dict[str, float] = field(default_factory=lambda: dict[str, float]())
-    """When the last of it is taken."""
-    timers: dict[str, int] = field(default_factory=lambda: dict[str, int]())
-    """Running timers, by key."""
+    unknown: Counter[type] = field(default_factory=Counter[type])
+    """Messages dropped, by class, since none of its machines takes them."""
+    refused: Counter[type] = field(default_factory=Counter[type])
+    """Messages dropped, by class, since their sender is no member."""
+    published: list[tuple[float, str, object]] = field(default_factory=lambda: list[tuple[float, str, object]]())
+    """Events published by further machines: the time, the machine, the event."""
     serving_until: float = -math.inf
     """Until when, by its own clock, it may do exclusive work, once it was told `WantServing`."""
     work_free_at: dict[UniqueAddress, float] = field(default_factory=lambda: dict[UniqueAddress, float]())
@@ -80,8 +136,9 @@ class Run:
 
     @property
     def is_busy(self) -> bool:
-        """Whether one of its tasks has something to take from another, or of the messages received."""
-        return any(self.inboxes.values())
+        """Whether a task of the membership has something to take from another, or of the messages received."""
+        tasks = self.tasks
+        return any(tasks[name].inbox for name in TASKS)
 
     @property
     def statuses(self) -> Facts:
@@ -99,6 +156,25 @@ class Run:
             Time shown by the clock.
         """
         return self.clock_offset + self.clock_rate * now
+
+    def machine(self, name: str, kind: type[M]) -> M:
+        """Return one of its machines, for a rule or a test to look into.
+
+        Parameters:
+            name: Name of the machine.
+            kind: Class of the machine.
+
+        Returns:
+            The machine.
+
+        Raises:
+            TypeError: The machine is of another class.
+            KeyError: The node has no machine of this name.
+        """
+        found = self.tasks[name].machine
+        if not isinstance(found, kind):
+            raise TypeError(f"the machine {name!r} of {self.name} is a {type(found).__name__}, no {kind.__name__}")
+        return found
 
     def told(self, kind: type) -> list[object]:
         """List the events of one kind.

@@ -34,8 +34,8 @@ from casty.testing.simulation.invariants.split_brain.cutting import CutDecided
 from casty.testing.simulation.invariants.split_brain.deciding import Decided
 from casty.testing.simulation.invariants.split_brain.exclusive import OneOwner
 from casty.testing.simulation.invariants.split_brain.granting import GrantsHold
-from casty.testing.simulation.model.model import TASKS, ModelCluster
-from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.model.model import ModelCluster
+from casty.testing.simulation.model.run import TASKS, Run
 from casty.testing.simulation.model.trace import Show, Trace
 from casty.testing.simulation.scenario.faults import (
     ClockSkew,
