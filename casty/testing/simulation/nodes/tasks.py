@@ -21,6 +21,7 @@ import trio.testing
 from casty import (
     CastyError,
     ClusteredActorSystem,
+    ClusterExtension,
     ConfigError,
     JoinRefused,
     NodeDowned,
@@ -79,8 +80,9 @@ class OnNode(Protocol):
 def simulate(
     scenario: Scenario,
     *,
-    on_node: OnNode,
+    on_node: OnNode | None = None,
     main: Callable[[Simulation], Awaitable[None]] | None = None,
+    extensions: Callable[[], Iterable[ClusterExtension]] | None = None,
     show: Show | None = None,
 ) -> Played:
     """Play a scenario with real nodes, in virtual time; the same scenario always goes the same way.
@@ -91,9 +93,10 @@ def simulate(
     Parameters:
         scenario: Scenario to play; no `ClockSkew`.
         on_node: Async function to run on each node at each of its starts, in a task cancelled when the node ends: spawn
-            your actors there.
+            your actors there. None spawns none.
         main: Async function to use the cluster from outside. It begins once all nodes are up, and has to end within 60
             s after `Simulation.wait_recovered`. None leaves the cluster alone.
+        extensions: Function to make the extensions of a node, called at each start of one. None leaves them out.
         show: Function told of each event; None shows nothing.
 
     Returns:
@@ -115,7 +118,8 @@ def simulate(
     >>> simulate(scenario, on_node=on_node) == simulate(scenario, on_node=on_node)
     True
     """
-    check_function(on_node, ON_NODE)
+    if on_node is not None:
+        check_function(on_node, ON_NODE)
     if main is not None:
         check_function(main, MAIN)
     if trio.lowlevel.in_trio_run():
@@ -123,13 +127,17 @@ def simulate(
     for _, fault in scenario.faults:
         if isinstance(fault, ClockSkew):
             raise ConfigError(f"{fault!r}: all nodes of simulate() share one clock; only play() knows skewed ones")
-    simulation = Simulation(scenario, Trace(show))
+    simulation = Simulation(scenario, Trace(show), extensions)
     try:
         with seeded_scheduling(scenario.seed):
-            program = partial(simulation.run, on_node, main)
+            program = partial(simulation.run, on_node or _idle, main)
             return trio.run(program, clock=trio.testing.MockClock(autojump_threshold=0))
     except BaseExceptionGroup as group:
         raise lone(group) from None
+
+
+async def _idle(node: ClusteredActorSystem) -> None:
+    """Run nothing on a node."""
 
 
 async def _act(on_node: OnNode, system: ClusteredActorSystem) -> None:
@@ -143,6 +151,7 @@ class _Node:
     name: str
     system: ClusteredActorSystem
     seeds: tuple[str, ...]
+    extensions: tuple[ClusterExtension, ...] = ()
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     is_up: bool = False
     """Whether its block is entered."""
@@ -159,12 +168,19 @@ class Simulation:
     Parameters:
         scenario: Scenario in play; `simulate` makes the simulation.
         trace: Recorder of each event.
+        extensions: Function to make the extensions of a node; None for none.
     """
 
-    def __init__(self, scenario: Scenario, trace: Trace) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        trace: Trace,
+        extensions: Callable[[], Iterable[ClusterExtension]] | None = None,
+    ) -> None:
         self.scenario: Scenario = scenario
         """Scenario in play."""
         self._trace = trace
+        self._make_extensions = extensions
         settings = scenario.settings
         self._settings = settings
         if isinstance(settings.lease, SimulatedLease):  # a store of its own for each play
@@ -183,6 +199,11 @@ class Simulation:
         have stopped if its peers cannot be reached: asks may fail, and ``lookup`` may find nobody.
         """
         return {node.name: node.system for node in self._living if node.is_up}
+
+    @property
+    def extensions(self) -> dict[str, tuple[ClusterExtension, ...]]:
+        """The extensions of these nodes, by name of the node, in the order of their making."""
+        return {node.name: node.extensions for node in self._living if node.is_up}
 
     @property
     def is_recovered(self) -> bool:
@@ -282,6 +303,7 @@ class Simulation:
     def _start(self, start: Callable[[_Node], None], name: str, seeds: Iterable[str]) -> None:
         self._crash(name)
         asked = tuple(seeds)
+        extensions = () if self._make_extensions is None else tuple(self._make_extensions())
         system = ClusteredActorSystem(
             name="simulation",
             host=name,
@@ -293,8 +315,9 @@ class Simulation:
             join_timeout=SECONDS_MAX,
             config=SystemConfig(seed=self._rng.getrandbits(32)),
             network=self._network.host(name),
+            extensions=extensions,
         )
-        node = self._nodes[name] = _Node(name, system, asked)
+        node = self._nodes[name] = _Node(name, system, asked, extensions)
         start(node)
 
     def _crash(self, name: str) -> None:
