@@ -90,6 +90,7 @@ NAMED_ROOMS = (
     "casty/runtime/system",
     "casty/testing/kit",
     "casty/testing/simulation/invariants",
+    "casty/testing/simulation/invariants/extensions",
     "casty/testing/simulation/invariants/failure_detector",
     "casty/testing/simulation/invariants/membership",
     "casty/testing/simulation/invariants/split_brain",

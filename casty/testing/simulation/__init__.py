@@ -1,5 +1,7 @@
 """Whole clusters in one process and in virtual time, from a seed, with faults at chosen moments."""
 
+from casty.testing.simulation.invariants.extensions.listings_agree import ListingsAgree
+from casty.testing.simulation.invariants.extensions.watchers_told import WatchersTold
 from casty.testing.simulation.invariants.failure_detector.hearing import AccusedRightly
 from casty.testing.simulation.invariants.failure_detector.holding import Held
 from casty.testing.simulation.invariants.failure_detector.probing import Probed
@@ -19,8 +21,9 @@ from casty.testing.simulation.invariants.split_brain.cutting import CutDecided
 from casty.testing.simulation.invariants.split_brain.deciding import Decided
 from casty.testing.simulation.invariants.split_brain.exclusive import OneOwner
 from casty.testing.simulation.invariants.split_brain.granting import GrantsHold
+from casty.testing.simulation.model.machine import ModelMachine, PureMachine
 from casty.testing.simulation.model.model import ModelCluster
-from casty.testing.simulation.model.run import Run
+from casty.testing.simulation.model.run import ModelTask, Run
 from casty.testing.simulation.nodes.tasks import OnNode, Simulation, simulate
 from casty.testing.simulation.scenario.faults import (
     ClockSkew,
@@ -41,6 +44,7 @@ from casty.testing.simulation.scenario.generating import partition_scenario, ran
 from casty.testing.simulation.scenario.lease import SimulatedLease
 from casty.testing.simulation.scenario.scenario import Scenario
 from casty.testing.simulation.search.checking import Play, ScenarioFailed, check
+from casty.testing.simulation.search.extended import play_extensions
 from casty.testing.simulation.search.player import Played, every_rule, play
 
 __all__ = [
@@ -66,8 +70,11 @@ __all__ = [
     "KnownToAll",
     "Leave",
     "LeavesInOrder",
+    "ListingsAgree",
     "Loss",
     "ModelCluster",
+    "ModelMachine",
+    "ModelTask",
     "NewsTravel",
     "OnNode",
     "OneOwner",
@@ -76,6 +83,7 @@ __all__ = [
     "Play",
     "Played",
     "Probed",
+    "PureMachine",
     "Reorder",
     "Restart",
     "ReturnHeard",
@@ -91,6 +99,7 @@ __all__ = [
     "StallWithheld",
     "Wake",
     "Watch",
+    "WatchersTold",
     "Weather",
     "check",
     "check_events",
@@ -98,6 +107,7 @@ __all__ = [
     "every_rule",
     "partition_scenario",
     "play",
+    "play_extensions",
     "random_scenario",
     "simulate",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from casty import ConfigError
+from casty.protocol.state.membership_state import Gossip
 from casty.testing.simulation import (
     Crash,
     Cut,
@@ -17,6 +18,8 @@ from casty.testing.simulation import (
     InvariantBroken,
     Pause,
     Played,
+    Rule,
+    Run,
     Scenario,
     ScenarioFailed,
     Wake,
@@ -221,3 +224,48 @@ def test_seeds_that_make_no_sense_are_refused_with_what_was_expected(
         main(["--seeds", text])
     told = f"expected a seed, or FROM:TO with FROM below TO, such as 0:500, got {text!r}"
     assert told in capsys.readouterr().err
+
+
+class SmallClusters(Rule):
+    def step(self, run: Run, before: Gossip | None, after: Gossip) -> None:
+        if len(after.members) > 2:
+            raise InvariantBroken("clusters are small", f"{run.name} sees {len(after.members)} members")
+
+
+def test_rules_of_ones_own_are_checked_and_named_in_the_command() -> None:
+    check(Scenario(1, ("a", "b")), invariants=[SmallClusters])
+    with pytest.raises(ScenarioFailed) as failed:
+        check(Scenario(1, ("a", "b", "c", "d")), invariants=[SmallClusters])
+    assert failed.value.rule.startswith("clusters are small: a sees 3 members")
+    assert len(failed.value.smallest.nodes) == 3
+    assert failed.value.command.endswith("test_checking.py:SmallClusters")
+    words = shlex.split(failed.value.command)[3:]
+    with pytest.raises(InvariantBroken, match="clusters are small"):
+        main(words)
+
+
+def test_rules_are_no_business_of_a_function_of_ones_own() -> None:
+    def mine(scenario: Scenario) -> Played:
+        return play(scenario)
+
+    with pytest.raises(TypeError, match="invariants are for play of casty alone"):
+        check(Scenario(1, ("a", "b")), play=mine, invariants=[SmallClusters])
+
+
+def test_rules_of_ones_own_are_given_to_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+    place = f"{__file__}:SmallClusters"
+    assert main(["--seeds", "0:2", "--draw", "partition", "--invariant", place]) == 1
+    assert "clusters are small" in capfd.readouterr().out
+    extended = "casty.testing.simulation:play_extensions"
+    with pytest.raises(SystemExit):
+        main(["--seeds", "0:2", "--play", extended, "--invariant", place])
+    assert "invariants are for play of casty alone" in capfd.readouterr().err
+
+
+def test_show_goes_to_a_function_that_takes_it(broken: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    scenario = Scenario(1, ("a", "b"), ((1.0, Crash("b")),)).on_one_line()
+    assert main(["--replay", scenario, "--show", "--play", "casty.testing.simulation:play_extensions"]) == 0
+    assert "sends Heartbeat" in capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--replay", scenario, "--show", "--play", f"{broken}:play"])
+    assert "cannot show what happens" in capfd.readouterr().err

@@ -19,10 +19,29 @@ from casty.testing.simulation.model.run import Run
 
 @dataclass(slots=True)
 class Rule:
-    """One rule, or a family of rules with one memory. A look not overridden does nothing here."""
+    """One rule, or a family of rules with one memory: subclass it, and give it to `play` as one of its ``invariants``.
+
+    Override the looks that the rule needs; each does nothing by itself. A look raises `InvariantBroken` with a name for
+    the rule, the same for every way of breaking it, since a failing scenario is made smaller as long as it breaks the
+    same rule. A subclass with fields of its own is a dataclass too, with ``field(init=False, default_factory=...)``.
+
+    >>> from casty.testing.simulation import InvariantBroken, Scenario, play
+    >>> class FewNodes(Rule):
+    ...     def step(self, run, before, after):
+    ...         if len(after.members) > 2:
+    ...             raise InvariantBroken("clusters are small", f"{run.name} sees {len(after.members)} members")
+    >>> play(Scenario(1, ("a", "b")), invariants=[FewNodes]).messages > 0
+    True
+    >>> play(Scenario(1, ("a", "b", "c")), invariants=[FewNodes])
+    Traceback (most recent call last):
+        ...
+    casty.testing.simulation.invariants.invariants.InvariantBroken: clusters are small: a sees 3 members
+    """
 
     kinds: ClassVar[tuple[type, ...]] = ()
-    """Classes of messages and effects shown to it."""
+    """Classes of the messages shown to `sent` and `received`, and of the effects shown to `performed`."""
+    settle_within: ClassVar[float] = 0.0
+    """Seconds for `is_settled`, once the faults are over and all nodes are one cluster again."""
     cluster: ModelCluster
     """The nodes to look at."""
     look_at: float = field(init=False, default=-math.inf)
@@ -102,6 +121,24 @@ class Rule:
         Parameters:
             run: The run.
             effect: The effect.
+
+        Raises:
+            InvariantBroken: The rule does not hold.
+        """
+
+    def is_settled(self) -> bool:
+        """Look whether all is as it comes to be once the faults are over and all nodes are one cluster again.
+
+        `play` asks after each event, for ``settle_within`` seconds at most; for a rule given as one of its
+        ``invariants``.
+
+        Returns:
+            Whether it is so.
+        """
+        return True
+
+    def at_rest(self) -> None:
+        """Look at an idle cluster, at the end of a play; for a rule given to `play` as one of its ``invariants``.
 
         Raises:
             InvariantBroken: The rule does not hold.

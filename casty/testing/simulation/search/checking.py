@@ -11,15 +11,21 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol, cast
 
 from casty.config.validation import check_callable
 from casty.testing.simulation.invariants.invariants import InvariantBroken
+from casty.testing.simulation.invariants.rules import Rule
+from casty.testing.simulation.model.model import ModelCluster
 from casty.testing.simulation.scenario.scenario import Scenario
 from casty.testing.simulation.scenario.shrinking import shrunk
 from casty.testing.simulation.search.player import Played, play
 
 COMMAND = "python -m casty.testing.simulation"
+
+Invariant = Callable[[ModelCluster], Rule]
+"""A subclass of `Rule`, or a function that makes one for a cluster."""
 
 
 class Play(Protocol):
@@ -66,7 +72,9 @@ class ScenarioFailed(AssertionError):
         """Command to play the smallest one again."""
 
 
-def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> list[Played]:
+def check(
+    scenarios: Scenario | Iterable[Scenario], *, play: Play = play, invariants: Iterable[Invariant] = ()
+) -> list[Played]:
     """Play scenarios, one after the other. The first to fail is made smaller, and reported.
 
     pytest shows besides the log of every play: ``--show-capture=no`` leaves it out.
@@ -75,13 +83,15 @@ def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> lis
         scenarios: One, or an iterable of them.
         play: Function to play one of them. With one of your own, at the top level of a module, the printed command
             calls it.
+        invariants: Rules for `play` beside those of `every_rule`; a function of your own gives them to `play` itself.
 
     Returns:
         Record of each play.
 
     Raises:
         ScenarioFailed: One failed; the text has the smallest scenario with its failure, and a command.
-        TypeError: ``play`` cannot be called, or is an async function; or something else than scenarios is given.
+        TypeError: ``play`` cannot be called, or is an async function; or something else than scenarios is given, or
+            ``invariants`` with a ``play`` of your own.
 
     >>> from casty.testing.simulation import partition_scenario
     >>> played = check(partition_scenario(seed) for seed in range(2))
@@ -90,6 +100,8 @@ def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> lis
     """
     __tracebackhide__ = True  # pytest shows the line of the test that called
     check_callable("check", play, "as play a function of a scenario")
+    rules = tuple(invariants)
+    played_by = player(play, rules)
     if callable(scenarios):
         name = getattr(scenarios, "__name__", "draw")
         raise TypeError(f"check needs scenarios, got a function: write check(map({name}, range(100)), play=...)")
@@ -98,21 +110,32 @@ def check(scenarios: Scenario | Iterable[Scenario], *, play: Play = play) -> lis
         if not isinstance(cast("object", scenario), Scenario):
             raise TypeError(f"check needs scenarios, such as partition_scenario(7), got {scenario!r}")
         try:
-            played.append(play(scenario))
+            played.append(played_by(scenario))
         except Exception as error:
-            failure, cause = _reported(scenario, error, play)
+            failure, cause = _reported(scenario, error, play, rules)
             raise failure from cause
     return played
 
 
-def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[ScenarioFailed, Exception]:
+def player(function: Play, invariants: tuple[Invariant, ...]) -> Play:
+    """Return the function that plays a scenario with further rules. TypeError when it is not `play`, and there are."""
+    if not invariants:
+        return function
+    if function is not play:
+        raise TypeError("invariants are for play of casty alone: in a function of your own, give them to play there")
+    return partial(play, invariants=invariants)
+
+
+def _reported(
+    scenario: Scenario, error: Exception, play: Play, invariants: tuple[Invariant, ...]
+) -> tuple[ScenarioFailed, Exception]:
     """Return the report on the smallest scenario, and the error of that one."""
     rule = rule_of(error)
-    last = error
+    last, played_by = error, player(play, invariants)
 
     def fails(candidate: Scenario) -> bool:
         nonlocal last
-        found = _failure(candidate, play)
+        found = _failure(candidate, played_by)
         if found is None or rule_of(found) != rule:
             return False
         last = found
@@ -121,7 +144,7 @@ def _reported(scenario: Scenario, error: Exception, play: Play) -> tuple[Scenari
     smallest = shrunk(scenario, fails)
     only = lone(last)
     text = str(only) if str(only).startswith(rule) else f"{rule}: {only}"
-    return ScenarioFailed(scenario, smallest, text, replay_command(smallest, play)), last
+    return ScenarioFailed(scenario, smallest, text, replay_command(smallest, play, invariants)), last
 
 
 def _failure(scenario: Scenario, play: Play) -> Exception | None:
@@ -148,18 +171,21 @@ def lone(error: BaseException) -> BaseException:
             return error
 
 
-def replay_command(scenario: Scenario, play_of_it: Play = play) -> str:
+def replay_command(scenario: Scenario, play_of_it: Play = play, invariants: Iterable[Invariant] = ()) -> str:
     """Return the command to play a scenario, for a shell: with ``--play`` when the function is not `play`.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> print(replay_command(Scenario(7, ("a", "b"), ((1.5, Crash("b")),))))
     python -m casty.testing.simulation --replay 'Scenario(seed=7, nodes=("a", "b"), faults=((1.5, Crash("b")),))'
     """
-    command = f"{COMMAND} --replay {shlex.quote(scenario.on_one_line())}"
-    if play_of_it is play:
-        return command
-    place = place_of(play_of_it)
-    return f"{command} --play {shlex.quote(place)}" if place else "check() with the same function, and this scenario"
+    words = [f"{COMMAND} --replay {shlex.quote(scenario.on_one_line())}"]
+    given = [("--play", play_of_it)] if play_of_it is not play else [("--invariant", one) for one in invariants]
+    for option, function in given:
+        place = place_of(function)
+        if not place:
+            return "check() with the same function, and this scenario"
+        words.append(f"{option} {shlex.quote(place)}")
+    return " ".join(words)
 
 
 def place_of(function: Callable[..., object]) -> str:

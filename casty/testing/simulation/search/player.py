@@ -1,17 +1,17 @@
 """Plays a scenario with the protocol alone, and holds it to the rules.
 
 Owns the order of a play: the nodes come up, the faults happen while services come and go and every event is checked,
-the faults end, all living nodes agree, the rest is started again, and there is one cluster. It does not know what a
-rule is (`invariants`) or how a failing scenario shrinks (`shrinking`).
+the faults end, all living nodes agree, the rest is started again, there is one cluster, and it is idle. It does not
+know what a rule is (`invariants`) or how a failing scenario shrinks (`shrinking`).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 from casty.protocol.assembly import availability_of, topology_settings
 from casty.schema.names import message
@@ -34,6 +34,7 @@ from casty.testing.simulation.invariants.split_brain.cutting import CutDecided
 from casty.testing.simulation.invariants.split_brain.deciding import Decided
 from casty.testing.simulation.invariants.split_brain.exclusive import OneOwner
 from casty.testing.simulation.invariants.split_brain.granting import GrantsHold
+from casty.testing.simulation.model.machine import ModelMachine
 from casty.testing.simulation.model.model import ModelCluster
 from casty.testing.simulation.model.run import TASKS, Run
 from casty.testing.simulation.model.trace import Show, Trace
@@ -78,6 +79,9 @@ LEASE_TAKES_MAX = 2.0
 """Seconds for a store to answer a claim to the lease of a strategy."""
 SERVICES = ("cart", "stock", "mail", "search")
 
+Workload = Callable[[ModelCluster, random.Random], None]
+"""Function to use the cluster while the faults happen."""
+
 
 @message("casty.testing.simulation.Played")
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,25 @@ class Played:
     """The same for the same scenario, everywhere; another for a scenario with another course."""
 
 
-def play(scenario: Scenario, *, exclusive: bool = True, show: Show | None = None) -> Played:
+def play(
+    scenario: Scenario,
+    *,
+    exclusive: bool = True,
+    machines: Iterable[ModelMachine[Any]] = (),
+    invariants: Iterable[Callable[[ModelCluster], Rule]] = (),
+    workload: Workload | None = None,
+    show: Show | None = None,
+) -> Played:
     """Play a scenario once, with the protocol alone.
 
     Parameters:
         scenario: Scenario to play.
         exclusive: Whether every node wants to do exclusive work, for one node alone, so that `OneOwner` and
             `GrantsHold` are rules too.
+        machines: Further machines of each node, such as that of an extension.
+        invariants: Rules beside those of `every_rule`: subclasses of `Rule`, or functions that make one for a cluster.
+        workload: Function to use the cluster, called at first and about once a second while the faults happen, with the
+            cluster and a generator for its draws. It hands events to machines with `ModelCluster.hand`.
         show: Function called with each event; None shows nothing.
 
     Returns:
@@ -106,13 +122,15 @@ def play(scenario: Scenario, *, exclusive: bool = True, show: Show | None = None
 
     Raises:
         InvariantBroken: A rule does not hold.
+        ConfigError: Two machines have one name, or take one class of message.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> scenario = Scenario(seed=7, nodes=("a", "b", "c"), faults=((1.5, Crash("b")),))
     >>> play(scenario) == play(scenario)
     True
     """
-    stage = _Stage(scenario, Trace(show), exclusive=exclusive)
+    further = _Further(tuple(machines), tuple(invariants), workload)
+    stage = _Stage(scenario, Trace(show), further, exclusive=exclusive)
     stage.form()
     stage.suffer()
     stage.recover()
@@ -161,26 +179,42 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
     return rules if owner is None else [*rules, owner, GrantsHold(cluster)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Further:
+    """Parts of a play beside the membership."""
+
+    machines: tuple[ModelMachine[Any], ...]
+    rules: tuple[Callable[[ModelCluster], Rule], ...]
+    workload: Workload | None
+
+
 class _Stage:
     """One play of a scenario."""
 
-    def __init__(self, scenario: Scenario, trace: Trace, *, exclusive: bool) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace, further: _Further, *, exclusive: bool) -> None:
         self.scenario = scenario
         self.trace = trace
-        self.cluster = ModelCluster(scenario.seed, settings=topology_settings(scenario.settings), delay=DELAY)
+        settings = topology_settings(scenario.settings)
+        self.cluster = ModelCluster(scenario.seed, settings=settings, delay=DELAY, machines=further.machines)
         self.cluster.clock_spread = CLOCK_SPREAD
         self.cluster.late_joins, self.cluster.late_joins_by = LATE_JOINS, LATE_JOINS_BY
         self.cluster.lease_takes_max = LEASE_TAKES_MAX
         longest = random.Random(scenario.seed).choice(HANDOVERS_MAX)
-        self.cluster.handover_max = dict.fromkeys(TASKS, longest) if longest else {}
+        self.cluster.handover_max = (
+            dict.fromkeys((*TASKS, *(one.name for one in further.machines)), longest) if longest else {}
+        )
         self.cluster.availability = partial(availability_of, settings=scenario.settings)
         self.cluster.trace = self.trace
         self.owner = OneOwner(self.cluster) if exclusive else None
         restarts = any(isinstance(fault, Restart) for _, fault in scenario.faults)
         # Nodes started anew may found a cluster that never begins, or begin one after the last one has ended.
-        self.rules = Rules(self.cluster, every_rule(self.cluster, self.owner, one_cluster=not restarts))
+        rules = every_rule(self.cluster, self.owner, one_cluster=not restarts)
+        self.further = [make(self.cluster) for make in further.rules]
+        self.rules = Rules(self.cluster, [*rules, *self.further])
         self.offered: dict[str, tuple[str, ...]] = {}
-        self._rng = random.Random(scenario.seed)
+        self._idle = IDLE | {kind.__name__ for one in further.machines for kind in one.idle}
+        self._workload = further.workload
+        self._rng, self._draws = random.Random(scenario.seed), random.Random(f"workload {scenario.seed}")
 
     def form(self) -> None:
         """Start all nodes and let them come up."""
@@ -193,10 +227,12 @@ class _Stage:
     def suffer(self) -> None:
         """Let the faults happen at their times, while services come and go."""
         began, offer_at = self.cluster.now, 0.0
+        self._use()
         for at, fault in self.scenario.faults:
             while offer_at < at:
                 self._pass(began + offer_at - self.cluster.now)
                 self._offer_something()
+                self._use()
                 offer_at += OFFER_EVERY * (0.5 + self._rng.random())
             self._pass(began + at - self.cluster.now)
             self._apply(fault)
@@ -224,7 +260,15 @@ class _Stage:
             self._pass(WORK_WITHIN, until=lambda: self.owner is None or bool(self.owner.acting), by_time=True)
             if not self.owner.acting:
                 self._fail("exclusive work is done again", WORK_WITHIN)
+        for rule in self.further:
+            if not rule.is_settled():
+                self._pass(rule.settle_within, until=rule.is_settled, by_time=True)
+                if not rule.is_settled():
+                    rule.at_rest()  # says what it is
+                    self._fail(f"{type(rule).__name__} settles", rule.settle_within)
         self._rest()
+        for rule in self.further:
+            rule.at_rest()
 
     def _rest(self) -> None:
         """Let a cluster be idle: after a few rounds of gossip nothing changes any more, and nobody has news."""
@@ -233,13 +277,19 @@ class _Stage:
         before, said = [run.topology.state for run in self.cluster.living], dict(self.cluster.said)
         self._pass(ROUNDS * interval)
         after = [run.topology.state for run in self.cluster.living]
-        news = sorted({kind.__name__ for kind, count in self.cluster.said.items() if count > said.get(kind, 0)} - IDLE)
+        news = sorted(
+            {kind.__name__ for kind, count in self.cluster.said.items() if count > said.get(kind, 0)} - self._idle
+        )
         if news or any(one is not other for one, other in zip(before, after, strict=True)):
             raise InvariantBroken("an idle cluster changes nothing", f"it says {news} or changes")
 
     def _start(self, name: str, seeds: tuple[str, ...]) -> None:
         self.cluster.start(name, seeds=seeds, roles=self.scenario.roles.get(name, ()))
         self.offered[name] = ()
+
+    def _use(self) -> None:
+        if self._workload is not None:
+            self._workload(self.cluster, self._draws)
 
     def _offer_something(self) -> None:
         name = self._rng.choice(sorted(self.cluster.runs))

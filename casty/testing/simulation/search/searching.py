@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -20,7 +20,7 @@ from typing import cast
 from casty.errors import ConfigError
 from casty.testing.simulation.scenario.generating import partition_scenario, random_scenario
 from casty.testing.simulation.scenario.scenario import Scenario
-from casty.testing.simulation.search.checking import Play, ScenarioFailed, check
+from casty.testing.simulation.search.checking import Invariant, Play, ScenarioFailed, check
 from casty.testing.simulation.search.player import play
 
 Draw = Callable[[int], Scenario]
@@ -30,17 +30,19 @@ CHUNK = 25
 """Seeds played by one process before it reports."""
 
 
-def failures(seeds: range, draw: str, player: str | None, jobs: int) -> Iterator[str]:
+def failures(seeds: range, draw: str, player: str | None, jobs: int, invariants: Sequence[str] = ()) -> Iterator[str]:
     """Play the scenarios of all seeds in ``jobs`` processes; yield how the first failure of each 25 seeds reads."""
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from filter(None, pool.map(partial(first_failure, draw=draw, player=player), chunks))
+        yield from filter(
+            None, pool.map(partial(first_failure, draw=draw, player=player, invariants=invariants), chunks)
+        )
 
 
-def first_failure(seeds: range, draw: str, player: str | None) -> str:
+def first_failure(seeds: range, draw: str, player: str | None, invariants: Sequence[str] = ()) -> str:
     """Play the scenarios of some seeds; return how the first failure reads, or nothing."""
     try:
-        check(map(draw_at(draw), seeds), play=play_at(player))
+        check(map(draw_at(draw), seeds), play=play_at(player), invariants=map(invariant_at, invariants))
     except ScenarioFailed as failure:
         return str(failure)
     return ""
@@ -54,6 +56,11 @@ def play_at(place: str | None) -> Play:
 def draw_at(place: str) -> Draw:
     """Return the function that makes a scenario from a seed: ``partition``, ``random``, or the one at a place."""
     return DRAWS.get(place) or cast(Draw, function_at(place))
+
+
+def invariant_at(place: str) -> Invariant:
+    """Return the rule at a place: a class, or a function that makes one for a cluster."""
+    return cast(Invariant, function_at(place))
 
 
 def function_at(place: str) -> Callable[..., object]:

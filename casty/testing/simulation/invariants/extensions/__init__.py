@@ -1,0 +1,1 @@
+"""Rules of casty's own extensions: watches over nodes, and listings of services."""
