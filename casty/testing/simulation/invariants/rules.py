@@ -21,9 +21,9 @@ from casty.testing.simulation.model.run import Run
 class Rule:
     """One rule, or a family of rules with one memory: subclass it, and give it to `play` as one of its ``invariants``.
 
-    Override the looks that the rule needs; each does nothing by itself. A look raises `InvariantBroken` with a name for
-    the rule, the same for every way of breaking it, since a failing scenario is made smaller as long as it breaks the
-    same rule. A subclass with fields of its own is a dataclass too, with ``field(init=False, default_factory=...)``.
+    Override the looks that the rule needs; each does nothing by itself. A look ends in an `InvariantBroken` with a name
+    for the rule, the same for every way of breaking it, since a failing scenario is made smaller as long as it breaks
+    the same rule. A subclass with fields of its own is a dataclass too, with ``field(init=False, default_factory=...)``.
 
     >>> from casty.testing.simulation import InvariantBroken, Scenario, play
     >>> class FewNodes(Rule):
