@@ -89,9 +89,9 @@ LOCAL_ONLY_MAX = 4_096
 END_WAITS_MAX = 3.0
 """Seconds for which the end of an actor waits at most for large messages sent before it."""
 
-CONTROL_ELEMENTS_MAX = 40_960
-"""Values in one control message, whatever users set for theirs: the largest is an acknowledgement of a
-version by as many members and tombstones as there may be. States and slots travel in pages."""
+CONTROL_ELEMENTS_MAX = 57_344
+"""Values in one control message, whatever users set for theirs: the largest tells a version of as many members and
+tombstones as there may be, with those of all tables. States and slots travel in pages."""
 
 logger = logging.getLogger("casty.cluster")
 

@@ -6,14 +6,18 @@ real node and the simulation both come here, so that what is simulated is what r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from casty.address import UniqueAddress
 from casty.config import ClusterSettings
 from casty.protocol.effects import Rng
 from casty.protocol.failure_detector.monitor import Availability
 from casty.protocol.gossip.machine import Dissemination
+from casty.protocol.gossip.tables import ReplicatedTable, TableSet
 from casty.protocol.membership.inputs import TopologySettings
 from casty.protocol.messages.membership import WireTypesDigest
 from casty.protocol.split_brain.strategies import strategy_of
+from casty.protocol.state.registry import Registry
 
 
 def topology_settings(
@@ -33,9 +37,13 @@ def topology_settings(
     )
 
 
-def dissemination_of(self_node: UniqueAddress, settings: TopologySettings, rng: Rng) -> Dissemination:
-    """Return the gossip of a node with that membership."""
-    return Dissemination(self_node, settings.gossip_interval, settings.gossip_fanout, rng)
+def dissemination_of(
+    self_node: UniqueAddress, settings: TopologySettings, rng: Rng, tables: Sequence[ReplicatedTable] = ()
+) -> Dissemination:
+    """Return the gossip of a node with that membership: of the registry, and of further ``tables``."""
+    return Dissemination(
+        self_node, settings.gossip_interval, settings.gossip_fanout, rng, TableSet((Registry(), *tables))
+    )
 
 
 def availability_of(self_node: UniqueAddress, settings: ClusterSettings) -> Availability:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
@@ -13,16 +12,13 @@ from casty.address import NodeAddress, UniqueAddress
 from casty.config import FailureDetectorConfig
 from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.failure_detector.ring import successors
-from casty.protocol.gossip import paging as paging_module
-from casty.protocol.gossip.paging import FRAME_BYTES, slot_pages
 from casty.protocol.gossip.state_on_wire import changes_from, difference, from_wire, to_wire
-from casty.protocol.state import registry as registry_module
 from casty.protocol.state.cluster_state import ClusterState, project_state
 from casty.protocol.state.leader import LeaderActions
 from casty.protocol.state.member import Member, MemberStatus, furthest
 from casty.protocol.state.membership_state import Gossip, Relation
 from casty.protocol.state.reachability import ObserverRow, Rows, merge_rows
-from casty.protocol.state.registry import Registry, Slot, SlotPage
+from casty.protocol.state.registry import Registry
 from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.samples import gossip_of, member, run_of, service_of
@@ -175,56 +171,6 @@ def test_rows_merge_in_any_order(a: Rows, b: Rows, c: Rows) -> None:
     assert merge_rows(a, b) == merge_rows(b, a)
     assert merge_rows(merge_rows(a, b), c) == merge_rows(a, merge_rows(b, c))
     assert merge_rows(a, a) == a
-
-
-@dataclass
-class Slots:
-    """Nodes that offer services and tell each other of them, in pages of which some are lost or late."""
-
-    registries: dict[UniqueAddress, Registry] = field(default_factory=lambda: dict.fromkeys(RUNS, Registry()))
-    wire: list[SlotPage] = field(default_factory=list)
-
-    def step(self, by: UniqueAddress, other: UniqueAddress, number: int) -> None:
-        match number:
-            case 0:
-                self.tell(by, other)
-            case 1 | 2 if self.wire:
-                page = self.wire.pop(0 if number == 1 else -1)  # the other way round, and what is not taken is lost
-                self.registries[other] = self.registries[other].taking([page], {other})
-            case _:
-                services = {service_of(by, f"key-{place}") for place in range(6) if (number >> place) & 1}
-                self.registries[by] = self.registries[by].with_own(by, frozenset(services))
-
-    def tell(self, by: UniqueAddress, other: UniqueAddress) -> None:
-        for pages in slot_pages(self.registries[by], self.registries[other].versions):
-            self.wire += pages
-
-    def settle(self) -> None:
-        """Let each tell each all that it lacks."""
-        for by, other in [*permutations(RUNS, 2)] * 2:
-            self.wire.clear()
-            self.tell(by, other)
-            self.registries[other] = self.registries[other].taking(self.wire, {other})
-
-
-SLOT_STEPS = st.lists(st.tuples(st.sampled_from(RUNS), st.sampled_from(RUNS), st.integers(0, 70)), max_size=60)
-
-
-@given(SLOT_STEPS)
-def test_services_are_known_alike_whatever_was_lost_or_forgotten_on_the_way(
-    steps: list[tuple[UniqueAddress, UniqueAddress, int]],
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry_module, "REMOVED_SPARE", 1)
-        patch.setattr(paging_module, "PAGE_ELEMENTS_MAX", FRAME_BYTES + 60)
-        nodes = Slots()
-        for step in steps:
-            nodes.step(*step)
-        nodes.settle()
-    for run in RUNS:
-        own = nodes.registries[run].slots.get(run, Slot())
-        for registry in nodes.registries.values():
-            assert registry.slots.get(run, Slot()) == own
 
 
 @given(STEPS, st.permutations(RUNS))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from zlib import crc32
 
@@ -32,7 +32,7 @@ from casty.protocol.state import membership_state as gossip
 from casty.protocol.state.leader import LeaderActions, leader_without
 from casty.protocol.state.member import VOTING, Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.registry import Slot, SlotPage
+from casty.protocol.state.slots import Slot, SlotPart
 from casty.testing.simulation import (
     Crash,
     Cut,
@@ -68,8 +68,8 @@ def registry_is_a_union(patch: pytest.MonkeyPatch) -> None:
     """A deregistration does not travel: copies are only added up."""
     taking = Slot.taking
 
-    def union(slot: Slot, page: SlotPage) -> Slot:
-        return taking(slot, replace(page, changes=tuple(change for change in page.changes if change[-1])))
+    def union(slot: Slot[object], page: SlotPart, changes: Iterable[tuple[int, object, bool]]) -> Slot[object]:
+        return taking(slot, page, [change for change in changes if change[-1]])
 
     patch.setattr(Slot, "taking", union)
 

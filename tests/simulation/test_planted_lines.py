@@ -165,8 +165,8 @@ BUGS = [
     Bug(
         "changes are not pushed",
         AntiEntropy.push,
-        "state, registry, self._some(targets, len(state.members))",
-        "state, registry, []",
+        "state, tables, self._some(targets, len(state.members))",
+        "state, tables, []",
     ),
     # who has seen what
     Bug("who has seen one of two versions has seen both", Gossip.merge, " if state.version == version)", ")"),
@@ -227,7 +227,7 @@ BUGS = [
     Bug(
         "gossip acknowledges what only its peer has",
         Dissemination,
-        "effects: list[Send | HandOver] = []",
+        "effects: list[GossipEffect] = []",
         "effects = [Send(sender, GossipSeen(0, Gossip(0, version=theirs).version_digest, message.seen))]",
     ),
     Bug("who is welcomed has not seen it", Topology, "[*self._publish(), Send(", "[Send(", VISITS),
@@ -282,7 +282,7 @@ BUGS = [
     # the registry
     Bug(
         "services are not pushed",
-        AntiEntropy.push_slots,
+        AntiEntropy.push_table,
         "for message in messages for node in chosen",
         "for message in messages for node in ()",
     ),

@@ -25,7 +25,6 @@ from casty.protocol.messages.membership import (
     JoinAnswer,
     JoinProbe,
     JoinWithdrawn,
-    RegistrySlots,
     ServingGrant,
     ServingRequest,
     StandingAnswer,
@@ -33,6 +32,8 @@ from casty.protocol.messages.membership import (
     StatePage,
     TopologyMessage,
 )
+from casty.protocol.state.registry import RegistrySlots
+from casty.protocol.state.rows import TableRows
 from casty.wire.frame import Lane
 
 
@@ -71,6 +72,8 @@ def add_topology_messages(
     # Kept until the last one has come.
     add(StatePage, "casty.gossip.page", lane, paged, sender=Sender.inviter)
     add(RegistrySlots, "casty.registry.slots", lane, compared)
+    # Written by extensions, and so kept out of the way of heartbeats.
+    add(TableRows, "casty.table.rows", Lane.ordinary, compared)
     add(ServingRequest, "casty.lease.request", lane, received)
     add(ServingGrant, "casty.lease.grant", lane, received)
     add(StandingAnswer, "casty.standing.answer", lane, received)

@@ -9,10 +9,18 @@ from casty.cluster.commands import GossipCmd
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
 from casty.protocol.effects import Send, StartTimer, TimerFired
-from casty.protocol.gossip.handover import GossipCame, GossipEffect, HandOver, RegistryChanged
+from casty.protocol.gossip.handover import (
+    GossipCame,
+    GossipEffect,
+    HandOver,
+    RegistryChanged,
+    TableChanged,
+    UnknownTables,
+)
 from casty.protocol.gossip.machine import GOSSIP, Dissemination
 from casty.protocol.membership.inputs import Received
 from casty.protocol.messages.membership import GossipState
+from casty.protocol.state.registry import Registry
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.messaging.inbox import Inbox
@@ -52,8 +60,13 @@ class GossipDriver:
                 self._node.send_control(to, message)
             case StartTimer(key, delay):
                 self._ctx.schedule_once(TimerFired(key), delay, key=key)
-            case RegistryChanged():
-                self._node.subsystems.topology.tell(effect)
+            case TableChanged(Registry() as registry):
+                self._node.subsystems.topology.tell(RegistryChanged(registry))
+            case TableChanged():
+                pass
+            case UnknownTables(_, names):
+                for name in names:
+                    self._node.cluster_metrics.note_unknown_table(name)
             case HandOver(sender, message):
                 self._node.subsystems.topology.tell(Received(sender, message))
             case _ as never:

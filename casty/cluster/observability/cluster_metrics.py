@@ -31,6 +31,9 @@ DECODE_ERRORS: Final = Metric("decode_errors", "Frames from peers that could not
 CONTROL_UNKNOWN: Final = Metric(
     "control_messages_unknown", "Control messages of types that this node does not know, and ignored.", ("type",)
 )
+TABLES_UNKNOWN: Final = Metric(
+    "tables_unknown", "Messages about replicated tables that this node does not have, and ignores.", ("table",)
+)
 CONTROL_DROPPED: Final = Metric(
     "control_messages_dropped", "Control messages for an extension for which too much waits already.", ("type",)
 )
@@ -64,6 +67,7 @@ CLUSTER_METRICS: Final = (
     CONTROL_RECEIVED_BYTES,
     DECODE_ERRORS,
     CONTROL_UNKNOWN,
+    TABLES_UNKNOWN,
     CONTROL_DROPPED,
     REFUSED,
     LINKS,
@@ -110,6 +114,8 @@ class ClusterMetrics:
         """Messages not permitted for their senders, by the names of their types or frames: see `access`."""
         self.unknown: Counter[str] = Counter()
         """Control messages unknown to this node, by at most `UNKNOWN_NAMES_MAX` names and `OTHER`."""
+        self.unknown_tables: Counter[str] = Counter()
+        """Messages about tables unknown to this node, by as many names."""
         self.dropped: Counter[str] = Counter()
         """Control messages for extensions with too much waiting already, by their names."""
         self.suspicions: Callable[[], Mapping[NodeAddress, float]] = _nobody
@@ -127,12 +133,11 @@ class ClusterMetrics:
 
     def note_unknown(self, name: str) -> bool:
         """Count a control message unknown to this node; "" for a stranger's. Return whether its name is new."""
-        shown = printable(name) or OTHER
-        is_new = shown not in self.unknown
-        if is_new and len(self.unknown) >= UNKNOWN_NAMES_MAX:
-            shown, is_new = OTHER, False
-        self.unknown[shown] += 1
-        return is_new
+        return _count(self.unknown, name)
+
+    def note_unknown_table(self, name: str) -> None:
+        """Count a message about a table unknown to this node."""
+        _count(self.unknown_tables, name)
 
     def collect(self, metrics: Metrics, snapshot: TopologySnapshot | None, self_node: UniqueAddress) -> None:
         """Hand over the figures of the membership."""
@@ -154,6 +159,7 @@ class ClusterMetrics:
             (CONTROL_RECEIVED, self.received),
             (CONTROL_RECEIVED_BYTES, self.received_bytes),
             (CONTROL_UNKNOWN, self.unknown),
+            (TABLES_UNKNOWN, self.unknown_tables),
             (CONTROL_DROPPED, self.dropped),
         ):
             for name, count in sorted(by_type.items()):
@@ -161,6 +167,16 @@ class ClusterMetrics:
         metrics.counter(DECODE_ERRORS, self.decode_errors)
         for name, count in sorted(self.refused.items()):
             metrics.counter(REFUSED, count, name)
+
+
+def _count(by_name: Counter[str], name: str) -> bool:
+    """Count one more of a name chosen by a peer; return whether that is new."""
+    shown = printable(name) or OTHER
+    is_new = shown not in by_name
+    if is_new and len(by_name) >= UNKNOWN_NAMES_MAX:
+        shown, is_new = OTHER, False
+    by_name[shown] += 1
+    return is_new
 
 
 def collect_transport(statistics: TransportStatistics, metrics: Metrics) -> None:

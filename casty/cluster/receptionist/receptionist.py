@@ -18,10 +18,10 @@ from casty.cluster.receptionist.services import (
     ServiceInstance,
     Subscribe,
 )
-from casty.protocol.gossip.handover import OwnServices
+from casty.protocol.gossip.handover import TableWritten
 from casty.protocol.receptionist.listings import Entries, Listings, Misfit, Names, Notify
 from casty.protocol.state.cluster_state import TopologySnapshot
-from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, TYPES_LENGTH_MAX, ServiceEntry
+from casty.protocol.state.registry import REGISTRY, SERVICES_PER_NODE_MAX, TYPES_LENGTH_MAX, ServiceEntry
 from casty.refs import ActorRef, ServiceKey
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import attempt
@@ -109,7 +109,7 @@ class ReceptionistDriver:
         self._is_offering = self._is_changed
         if self._is_changed:
             self._is_changed = False
-            self._node.subsystems.gossip.tell(OwnServices(self._listings.own))
+            self._node.subsystems.gossip.tell(TableWritten(REGISTRY, self._listings.own))
             self._ctx.schedule_once(_Offer(), OFFER_INTERVAL)
 
     def _subscribe(self, key: ServiceKey[Any], reply_to: ActorRef[Listing[Any]]) -> None:

@@ -1,6 +1,6 @@
 """Spread of versions: pushed at once, repaired by rounds, and never sent to nodes known to have them.
 
-Owns the choice of peers and of messages to them, for the membership and for the service registry. Beside the last
+Owns the choice of peers and of messages to them, for the membership and for the replicated tables. Beside the last
 versions of this node (`versions`) it keeps no state: it is given the knowledge of a node and returns messages to send.
 It does not know when (`gossip.machine`) or what a received state changes (`receive`).
 
@@ -17,19 +17,17 @@ versions, not intervals of a log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Rng, Send, StartTimer
-from casty.protocol.gossip.paging import slot_pages
 from casty.protocol.gossip.state_on_wire import clock_entries, difference, to_wire
+from casty.protocol.gossip.tables import ReplicatedTable, TableSet, Versions, digest_of, is_had_by
 from casty.protocol.gossip.versions import RecentVersions
-from casty.protocol.messages.membership import GossipDelta, GossipDigest, GossipState, GossipVersions, RegistrySlots
+from casty.protocol.messages.membership import GossipDelta, GossipDigest, GossipState, GossipVersions
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.registry import Registry
 
 PUSH_ALL_MAX = 16
 """Members up to which an author pushes to all. A change then costs 0.75 of the bytes of passing it on, and nobody waits
@@ -51,15 +49,19 @@ class AntiEntropy:
     fanout: int
     rng: Rng
     recent: RecentVersions = field(default_factory=RecentVersions)
-    _digested: tuple[Gossip, Registry, bytes] | None = field(init=False, default=None)
-    """Last digest, with the state and registry under it."""
+    _kept: tuple[Gossip, TableSet, TableSet] | None = field(init=False, default=None)
+    """Last state and tables, and the tables with the parts of its members only."""
+    _digests: dict[tuple[str, ...], GossipDigest] = field(
+        init=False, default_factory=lambda: dict[tuple[str, ...], GossipDigest]()
+    )
+    """Digests of those, by the names of the tables in them."""
 
-    def push(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
+    def push(self, state: Gossip, tables: TableSet, now: float) -> list[Send]:
         """Return the sends to spread a version made, merged, or passed on by this node."""
         targets = [m.unique for m in state.others(self.self_node) if m.unique not in state.seen]
-        return self._news(state, registry, self._some(targets, len(state.members)), now)
+        return self._news(state, tables, self._some(targets, len(state.members)), now)
 
-    def round(self, state: Gossip, registry: Registry, now: float) -> list[Send]:
+    def round(self, state: Gossip, tables: TableSet, now: float) -> list[Send]:
         """Return the sends of one round of gossip: unseen peers first, and one more to a lost node.
 
         Lost nodes see no version, and would be the only ones asked. They get the sends left over by the others.
@@ -71,14 +73,14 @@ class AntiEntropy:
         equal = self._sample([node for node in peers if node in state.seen], self.fanout - len(chosen))
         left = max(self.fanout - len(chosen) - len(equal), 1)
         missed = self._sample([node for node in others if node in lost], left)
-        digest = GossipDigest(state.cluster_id, self.digest(state, registry))
-        return [*self._news(state, registry, [*chosen, *missed], now), *(Send(node, digest) for node in equal)]
+        digests = (Send(node, self.digest(state, tables, node)) for node in equal)
+        return [*self._news(state, tables, [*chosen, *missed], now), *digests]
 
-    def compare(self, state: Gossip, registry: Registry, digest: GossipDigest, sender: UniqueAddress) -> list[Send]:
+    def compare(self, state: Gossip, tables: TableSet, digest: GossipDigest, sender: UniqueAddress) -> list[Send]:
         """Return the answer to a digest: nothing when both know the same."""
-        if digest.digest == self.digest(state, registry):
+        if digest == self.digest(state, tables, sender):
             return []
-        return [Send(sender, self.versions(state, registry))]
+        return [Send(sender, self.versions(state, tables, sender))]
 
     def lacking(self, state: Gossip, digest: bytes, now: float) -> GossipDelta | GossipState:
         """Return the changes or the state for a node with the older version of that digest."""
@@ -86,52 +88,62 @@ class AntiEntropy:
         delta = None if base is None else difference(base, state, now)
         return to_wire(state, now) if delta is None else delta
 
-    def push_slots(
-        self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], source: UniqueAddress
+    def push_table(
+        self, state: Gossip, table: ReplicatedTable, versions: Versions, source: UniqueAddress
     ) -> list[Send]:
-        """Return the sends to spread slots newer than ``versions`` that came from ``source``."""
-        targets = [m.unique for m in state.others(self.self_node) if m.unique != source]
+        """Return the sends to spread the news of a table after ``versions`` that came from ``source``."""
+        targets = [
+            member.unique
+            for member in state.others(self.self_node)
+            if member.unique != source and is_had_by(member, table)
+        ]
         if source != self.self_node and len(state.members) <= PUSH_ALL_MAX:
             return []
-        messages = [RegistrySlots(state.cluster_id, pages) for pages in slot_pages(registry, versions)]
+        messages = list(table.messages(state.cluster_id, versions))
         if not messages:
             return []
         chosen = self._some(targets, len(state.members))
         return [Send(node, message) for message in messages for node in chosen]
 
-    def send_slots(
-        self, state: Gossip, registry: Registry, versions: Mapping[UniqueAddress, int], node: UniqueAddress
-    ) -> list[Send]:
+    def send_table(self, state: Gossip, table: ReplicatedTable, versions: Versions, node: UniqueAddress) -> list[Send]:
         """Return the sends to bring a node with ``versions`` up to date, in pages."""
-        return [Send(node, RegistrySlots(state.cluster_id, pages)) for pages in slot_pages(registry, versions)]
+        return [Send(node, message) for message in table.messages(state.cluster_id, versions)]
 
-    def versions(self, state: Gossip, registry: Registry) -> GossipVersions:
-        """Return the versions known to this node; they are also the question for newer ones."""
-        slots = registry.kept(state.members.keys()).versions
-        numbered = tuple((owner.incarnation, version) for owner, version in slots.items())
-        return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, numbered)
+    def versions(self, state: Gossip, tables: TableSet, node: UniqueAddress) -> GossipVersions:
+        """Return the versions known to this node, for another one; they are also the question for newer ones."""
+        return self._versions(state, tables, tables.shared_with(state.members.get(node)))
 
-    def digest(self, state: Gossip, registry: Registry) -> bytes:
-        """Return 16 bytes over all knowledge of this node."""
-        last = self._digested
-        if last is not None and last[0] is state and last[1] is registry:
-            return last[2]
-        slots = registry.kept(state.members.keys()).slots
-        versions = sorted((owner.incarnation, slot.version) for owner, slot in slots.items())
-        digest = blake2b(state.digest + repr(versions).encode(), digest_size=16).digest()
-        self._digested = state, registry, digest
+    def digest(self, state: Gossip, tables: TableSet, node: UniqueAddress) -> GossipDigest:
+        """Return a digest of 16 bytes over the knowledge of this node, as far as another one can have the same."""
+        kept, names = self._of_members(state, tables), tables.shared_with(state.members.get(node))
+        digest = self._digests.get(names)
+        if digest is None:
+            digest = GossipDigest(state.cluster_id, digest_of(kept.named(names), state.digest))
+            self._digests[names] = digest
         return digest
 
-    def _news(self, state: Gossip, registry: Registry, nodes: Sequence[UniqueAddress], now: float) -> list[Send]:
+    def _versions(self, state: Gossip, tables: TableSet, names: tuple[str, ...]) -> GossipVersions:
+        shared = self._of_members(state, tables).named(names)
+        told = tuple((table.name, tuple(versions.items())) for table in shared if (versions := table.versions))
+        return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, told)
+
+    def _of_members(self, state: Gossip, tables: TableSet) -> TableSet:
+        if self._kept is None or self._kept[0] is not state or self._kept[1] is not tables:
+            self._kept, self._digests = (state, tables, tables.kept(state.members.keys())), {}
+        return self._kept[2]
+
+    def _news(self, state: Gossip, tables: TableSet, nodes: Sequence[UniqueAddress], now: float) -> list[Send]:
         """Return the messages that bring the state to nodes that may lack it."""
-        made: dict[bytes | None, GossipDelta | GossipState | GossipVersions] = {}
+        made: dict[bytes | tuple[str, ...], GossipDelta | GossipState | GossipVersions] = {}
         sends: list[Send] = []
         for node in nodes:
             base = self.recent.base_of(node)
-            digest = None if base is None else base.version_digest
-            if digest not in made:
-                made[digest] = self.versions(state, registry) if digest is None else self.lacking(state, digest, now)
-            sends.append(Send(node, made[digest]))
+            what = tables.shared_with(state.members.get(node)) if base is None else base.version_digest
+            if what not in made:
+                made[what] = (
+                    self.lacking(state, what, now) if isinstance(what, bytes) else self._versions(state, tables, what)
+                )
+            sends.append(Send(node, made[what]))
         return sends
 
     def _some(self, targets: Sequence[UniqueAddress], members: int) -> Sequence[UniqueAddress]:
@@ -155,20 +167,20 @@ class Pushes:
         if len(state.members) <= PUSH_ALL_MAX:
             self._pushed = state
 
-    def settle(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
+    def settle(self, state: Gossip, tables: TableSet, now: float) -> list[Send | StartTimer]:
         """Return the effects of a published state."""
         before, self._pushed = self._pushed, state
         self.spread.recent.note(state)
         if before is not None and (before.version is state.version or before.version == state.version):
             return []
         if len(state.members) <= PUSH_ALL_MAX or now >= self._next_at:
-            return self.push(state, registry, now)
+            return self.push(state, tables, now)
         if self._waits:
             return []
         self._waits = True
         return [StartTimer(PUSH, self._next_at - now)]
 
-    def push(self, state: Gossip, registry: Registry, now: float) -> list[Send | StartTimer]:
+    def push(self, state: Gossip, tables: TableSet, now: float) -> list[Send | StartTimer]:
         """Push the pending changes: the timer fired, or nothing was pushed lately."""
         self._waits, self._next_at = False, now + PUSH_GAP
-        return [*self.spread.push(state, registry, now)]
+        return [*self.spread.push(state, tables, now)]

@@ -38,7 +38,7 @@ from casty.protocol.messages.membership import (
     GossipSeen,
     GossipState,
     GossipVersions,
-    RegistrySlots,
+    PageMessage,
     StandingAnswer,
     StandingQuestion,
 )
@@ -68,7 +68,7 @@ VOUCHERS = 3
 
 STAYING = frozenset({MemberStatus.joining, MemberStatus.up})
 
-GossipMessage = GossipState | GossipDelta | GossipSeen | GossipDigest | GossipVersions | RegistrySlots
+GossipMessage = GossipState | GossipDelta | GossipSeen | GossipDigest | GossipVersions | PageMessage
 ConfirmationEffect = Send | StartTimer | Note
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send, StartTimer, TimerFired
+from casty.protocol.gossip.tables import ReplicatedTable
 from casty.protocol.messages.membership import AntiEntropyMessage, GossipSeen
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.registry import Registry, ServiceEntry
+from casty.protocol.state.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,12 @@ class StopGossip:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnServices:
-    """Event: these are all the services running on this node."""
+class TableWritten:
+    """Event: this is all that this node says in a table, such as the services running on it in the registry."""
 
-    services: frozenset[ServiceEntry]
+    table: str
+    content: object
+    """Of the kind taken by that table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,23 @@ class GossipCame:
 
 
 @dataclass(frozen=True, slots=True)
+class TableChanged:
+    """Effect: a table, as it is known here from now on."""
+
+    table: ReplicatedTable
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTables:
+    """Effect: a peer tells of tables that this node does not have, as a newer one may; ignored."""
+
+    sender: UniqueAddress
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryChanged:
-    """Effect, for the owner of the membership: the services of the cluster, as far as they are known here."""
+    """Event for the owner of the membership: the services of the cluster, as far as they are known here."""
 
     registry: Registry
 
@@ -84,5 +102,5 @@ class HandOver:
 
 GossipOrder = StatePublished | SendLacking | SendVersions | SeenOfOther | StopGossip
 """Orders to gossip from the owner of the membership."""
-GossipEvent = GossipOrder | OwnServices | GossipCame | TimerFired
-GossipEffect = Send | StartTimer | RegistryChanged | HandOver
+GossipEvent = GossipOrder | TableWritten | GossipCame | TimerFired
+GossipEffect = Send | StartTimer | TableChanged | UnknownTables | HandOver

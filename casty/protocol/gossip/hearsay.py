@@ -22,7 +22,7 @@ from casty.errors import DecodeError
 from casty.protocol.state.member import Member, MemberStatus, furthest, was_up
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow, kept_rows, merge_rows
-from casty.protocol.state.registry import COUNT_MAX, JUMP_MAX
+from casty.protocol.state.runs import COUNT_MAX, JUMP_MAX
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -1,7 +1,7 @@
 """Times and receivers of gossip: rounds, pushes, digests, pages.
 
 Owns the versions each peer is believed to have, the times of rounds and pushes, and the tables spread without a
-leader's agreement: today the slots of services. It does not know how a state comes about: the owner of the membership
+leader's agreement (`tables`), whatever they hold. It does not know how a state comes about: the owner of the membership
 (`membership.machine`) merges, acknowledges and publishes, and only published states are told here. So no peer learns of
 a version as seen by this node before the owner of the membership has taken it, with all consequences there, such as a
 grant no longer given (`serving_lease`).
@@ -17,7 +17,8 @@ Motivala 2002, section 4.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -30,20 +31,22 @@ from casty.protocol.gossip.handover import (
     GossipEffect,
     GossipEvent,
     HandOver,
-    OwnServices,
-    RegistryChanged,
     SeenOfOther,
     SendLacking,
     SendVersions,
     StatePublished,
     StopGossip,
+    TableChanged,
+    TableWritten,
+    UnknownTables,
 )
 from casty.protocol.gossip.hearsay import has_word
-from casty.protocol.gossip.state_on_wire import check_runs, clock_from, seen_on_wire, to_wire
-from casty.protocol.messages.membership import GossipDigest, GossipSeen, GossipVersions, RegistrySlots
+from casty.protocol.gossip.state_on_wire import clock_from, seen_on_wire, to_wire
+from casty.protocol.gossip.tables import TableSet, Versions
+from casty.protocol.messages.membership import AntiEntropyMessage, GossipDigest, GossipSeen, GossipVersions, PageMessage
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import MEMBERS_MAX, Gossip
-from casty.protocol.state.registry import Registry
+from casty.protocol.state.slots import PageSource
 
 GOSSIP = "gossip"
 
@@ -62,13 +65,18 @@ class Dissemination:
     """Seconds between two rounds."""
     fanout: int
     rng: Rng
+    tables: TableSet = TableSet(())
+    """Spread tables; which ones stays the same."""
     state: Gossip | None = field(init=False, default=None)
     """Last published state; None while this node is no member."""
-    registry: Registry = field(init=False, default=Registry())
     _spread: AntiEntropy = field(init=False)
     _pushes: Pushes = field(init=False)
     _introduced: set[UniqueAddress] = field(init=False, default_factory=lambda: set[UniqueAddress]())
     """Members known to the owner of the membership to talk."""
+    _repaired: dict[tuple[UniqueAddress, str], float] = field(
+        init=False, default_factory=lambda: dict[tuple[UniqueAddress, str], float]()
+    )
+    """Time of the last comparison with a member that led to pages or a question, by the table."""
     _is_over: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -79,9 +87,9 @@ class Dissemination:
         """Return the effects of one event. DecodeError for a message contradicting itself; nothing changed."""
         if self._is_over:
             return ()
-        registry = self.registry
+        tables = self.tables
         effects = self._happen(event, now)
-        return effects if self.registry is registry else [*effects, RegistryChanged(self.registry)]
+        return effects if self.tables is tables else [*effects, *map(TableChanged, self.tables.changed_since(tables))]
 
     def _happen(self, event: GossipEvent, now: float) -> Sequence[GossipEffect]:
         state = self.state
@@ -91,9 +99,8 @@ class Dissemination:
             case StopGossip():
                 self._is_over = True
                 return ()
-            case OwnServices(services):
-                versions, self.registry = self.registry.versions, self.registry.with_own(self.self_node, services)
-                return () if state is None else self._spread.push_slots(state, self.registry, versions, self.self_node)
+            case TableWritten(name, content):
+                return self._written(state, name, content)
             case _ if state is None:
                 return ()  # nobody is told anything by who is no member
             case GossipCame(sender, message):
@@ -101,12 +108,12 @@ class Dissemination:
             case SendLacking(to, version):
                 return [Send(to, self._spread.lacking(state, version, now))]
             case SendVersions(to):
-                return [Send(to, self._spread.versions(state, self.registry))]
+                return [Send(to, self._spread.versions(state, self.tables, to))]
             case SeenOfOther(sender, message):
                 if self._spread.recent.was_seen(message.version, message.seen):
                     return ()  # the push that is on its way, or the next round, brings the newer one
                 # A newer version or another: the sender learns the versions of this node, and brings the missing ones.
-                return [Send(sender, self._spread.versions(state, self.registry))]
+                return [Send(sender, self._spread.versions(state, self.tables, sender))]
             case TimerFired(key):
                 return self._timer(state, key, now)
             case _ as never:
@@ -114,29 +121,38 @@ class Dissemination:
 
     def _published(
         self, before: Gossip | None, state: Gossip, now: float, *, is_spread: bool
-    ) -> Sequence[Send | StartTimer | RegistryChanged]:
+    ) -> Sequence[Send | StartTimer]:
         self.state = state
         if is_spread:
             self._pushes.take(state)
         self._introduced &= state.members.keys()
-        pushes = self._pushes.settle(state, self.registry, now)
+        pushes = self._pushes.settle(state, self.tables, now)
         if before is not None:
             return pushes
-        services = self._spread.push_slots(state, self.registry, {}, self.self_node)
-        return [StartTimer(GOSSIP, self.interval), *pushes, *services]
+        own = [send for table in self.tables for send in self._spread.push_table(state, table, {}, self.self_node)]
+        return [StartTimer(GOSSIP, self.interval), *pushes, *own]
+
+    def _written(self, state: Gossip | None, name: str, content: object) -> list[Send]:
+        table = self.tables.get(name)
+        if table is None:
+            raise ValueError(f"this node has no table {name!r}")
+        after = table.written(self.self_node, content)
+        self.tables = self.tables.with_table(after)
+        return [] if state is None else self._spread.push_table(state, after, table.versions, self.self_node)
 
     def _timer(self, state: Gossip, key: str, now: float) -> list[Send | StartTimer]:
         if key == PUSH:
-            return self._pushes.push(state, self.registry, now)
+            return self._pushes.push(state, self.tables, now)
         if key != GOSSIP:
             return []
-        self.registry = self.registry.kept(state.members.keys())
+        self.tables = self.tables.kept(state.members.keys())
+        self._repaired = {pair: at for pair, at in self._repaired.items() if now < at + self.interval}
         delay = self.interval / (HURRY if 2 * len(state.seen) < len(state.members) else 1)
-        return [*self._spread.round(state, self.registry, now), StartTimer(GOSSIP, delay)]
+        return [*self._spread.round(state, self.tables, now), StartTimer(GOSSIP, delay)]
 
     def _came(
-        self, state: Gossip, sender: UniqueAddress, message: GossipDigest | GossipVersions | RegistrySlots, now: float
-    ) -> Sequence[Send | HandOver]:
+        self, state: Gossip, sender: UniqueAddress, message: AntiEntropyMessage, now: float
+    ) -> Sequence[GossipEffect]:
         member = state.members.get(sender)
         if message.cluster_id != state.cluster_id or member is None or member.status is MemberStatus.down:
             return [HandOver(sender, message)]
@@ -146,26 +162,25 @@ class Dissemination:
         return [*first, *answers]
 
     def _answers(
-        self, state: Gossip, sender: UniqueAddress, message: GossipDigest | GossipVersions | RegistrySlots, now: float
-    ) -> Sequence[Send | HandOver]:
+        self, state: Gossip, sender: UniqueAddress, message: AntiEntropyMessage, now: float
+    ) -> Sequence[GossipEffect]:
+        if isinstance(message, PageMessage):
+            return self._pages(state, sender, message)
         match message:
             case GossipDigest():
-                return self._spread.compare(state, self.registry, message, sender)
+                return self._spread.compare(state, self.tables, message, sender)
             case GossipVersions():
                 return self._versions(state, sender, message, now)
-            case RegistrySlots():
-                return self._slots(state, sender, message)
             case _ as never:
                 assert_never(never)
 
     def _versions(
         self, state: Gossip, sender: UniqueAddress, message: GossipVersions, now: float
-    ) -> list[Send | HandOver]:
-        if len(message.slots) > MEMBERS_MAX:
-            raise DecodeError(f"gossip: at most {MEMBERS_MAX} slots have versions, got {len(message.slots)}")
-        theirs, slots = clock_from(message.version), dict(message.slots)
+    ) -> list[GossipEffect]:
+        theirs = clock_from(message.version)
+        told, unknown = self._told(message)
         covers, is_covered = state.version.covers(theirs), theirs.covers(state.version)
-        effects: list[Send | HandOver] = []
+        effects: list[GossipEffect] = []
         if covers and is_covered:
             effects = self._same(state, sender, message.seen)
         elif covers:
@@ -174,16 +189,49 @@ class Dissemination:
             effects = [Send(sender, self._spread.lacking(state, version, now))]
         elif not is_covered:
             effects = [Send(sender, to_wire(state, now))]
-        versions = {owner: slots[owner.incarnation] for owner in state.members if owner.incarnation in slots}
-        if has_word(state, sender):
-            self.registry = self.registry.with_own_beyond(self.self_node, versions.get(self.self_node, 0))
-        kept = self.registry.kept(state.members.keys())
-        effects.extend(self._spread.send_slots(state, kept, versions, sender))
-        if (is_covered and not covers) or self.registry.lacks(versions, state.members.keys()):
-            effects.append(Send(sender, self._spread.versions(state, self.registry)))
-        return effects
+        is_behind = self._compared(state, sender, told, effects, now)
+        if (is_covered and not covers) or is_behind:
+            effects.append(Send(sender, self._spread.versions(state, self.tables, sender)))
+        return [*effects, UnknownTables(sender, unknown)] if unknown else effects
 
-    def _same(self, state: Gossip, sender: UniqueAddress, bits: bytes) -> list[Send | HandOver]:
+    def _told(self, message: GossipVersions) -> tuple[Mapping[str, Versions], tuple[str, ...]]:
+        """Return the versions told of the tables of this node, by name, and the names of all others."""
+        known = {name: dict(versions) for name, versions in message.tables if self.tables.get(name) is not None}
+        most = max(map(len, known.values()), default=0)
+        if most > MEMBERS_MAX:
+            raise DecodeError(f"gossip: at most {MEMBERS_MAX} parts of a table have versions, got {most}")
+        return known, tuple(name for name, _ in message.tables if name not in known)
+
+    def _compared(
+        self,
+        state: Gossip,
+        sender: UniqueAddress,
+        told: Mapping[str, Versions],
+        effects: list[GossipEffect],
+        now: float,
+    ) -> bool:
+        """Send a member the news of the tables that it has too; return whether it has news itself.
+
+        Rows of extensions once an interval: their pages travel on a lane of their own, and while they are under way
+        two nodes with news for each other would ask and send all of it again with each round trip.
+        """
+        members, is_behind = state.members.keys(), False
+        for table in self.tables.named(self.tables.shared_with(state.members[sender])):
+            versions = told.get(table.name, {})
+            if has_word(state, sender):
+                table = table.beyond(self.self_node, versions.get(self.self_node.incarnation, 0))
+                self.tables = self.tables.with_table(table)
+            if not table.is_everywhere and now < self._repaired.get((sender, table.name), -math.inf) + self.interval:
+                continue
+            news = self._spread.send_table(state, table.kept(members), versions, sender)
+            lacks = table.lacks(versions, members)
+            effects.extend(news)
+            is_behind = is_behind or lacks
+            if not table.is_everywhere and (news or lacks):
+                self._repaired[sender, table.name] = now
+        return is_behind
+
+    def _same(self, state: Gossip, sender: UniqueAddress, bits: bytes) -> list[GossipEffect]:
         """Hand over the nodes that have seen the common version, and tell the sender those it does not know of."""
         named = state.named_by(bits)
         if not has_word(state, sender):
@@ -193,16 +241,12 @@ class Dissemination:
         )
         return [*told, *([] if state.seen <= named else [Send(sender, seen_on_wire(state))])]
 
-    def _slots(self, state: Gossip, sender: UniqueAddress, message: RegistrySlots) -> list[Send]:
-        """Take the news of service slots: of that of the sender, and of others if it is up; never of the own one."""
-        check_runs([page.owner for page in message.pages], MEMBERS_MAX, "owners")
-        is_heeded = has_word(state, sender)
-        pages = [page for page in message.pages if is_heeded or page.owner == sender]
-        before = self.registry
-        merged = before.taking(pages, {self.self_node, *state.tombstones})
-        for page in pages:
-            if page.owner == self.self_node:
-                merged = merged.with_own_beyond(page.owner, page.upto)
-        pushes = self._spread.push_slots(state, merged, before.versions, sender)
-        self.registry = merged
-        return pushes
+    def _pages(self, state: Gossip, sender: UniqueAddress, message: PageMessage) -> list[GossipEffect]:
+        """Take a member's news of a table: of its own part, and of others if it is up; never of this node's own one."""
+        before = self.tables.get(message.table)
+        if before is None:
+            return [UnknownTables(sender, (message.table,))]
+        source = PageSource(sender, self.self_node, has_word(state, sender), state.tombstones.keys())
+        after = before.merged(source, message)
+        self.tables = self.tables.with_table(after)
+        return [] if after is before else [*self._spread.push_table(state, after, before.versions, sender)]

@@ -24,15 +24,13 @@ from casty.protocol.gossip.confirmation import (
 )
 from casty.protocol.gossip.handover import SeenOfOther, SendLacking, SendVersions
 from casty.protocol.gossip.hearsay import check_known, checked, has_word, newer, speaks_for_itself
-from casty.protocol.gossip.state_on_wire import changes_from, check_runs, from_wire, seen_on_wire, to_wire
+from casty.protocol.gossip.state_on_wire import changes_from, from_wire, seen_on_wire, to_wire
 from casty.protocol.gossip.versions import RecentVersions
 from casty.protocol.messages.membership import (
+    AntiEntropyMessage,
     GossipDelta,
-    GossipDigest,
     GossipSeen,
     GossipState,
-    GossipVersions,
-    RegistrySlots,
     StandingAnswer,
     StandingQuestion,
 )
@@ -41,6 +39,7 @@ from casty.protocol.state.leader import leader_of
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX, Gossip, Relation
 from casty.protocol.state.reachability import ObserverRow
+from casty.protocol.state.runs import check_runs
 
 FOREIGN_NOTED_MAX = 64
 UNHEARD_ASKED_MAX = 64
@@ -160,6 +159,8 @@ class GossipReceiver:
             return replace(outcome, effects=self._tell_given_up(state, sender, now))
         if member is None:
             return outcome
+        if isinstance(message, AntiEntropyMessage):
+            return outcome  # it says that its sender is there; what it asks, `gossip.machine` answers
         match message:
             case GossipState():
                 return self._state(outcome, sender, message, now)
@@ -167,8 +168,6 @@ class GossipReceiver:
                 return self._delta(outcome, sender, message, now)
             case GossipSeen():
                 return self._seen(outcome, sender, message)
-            case GossipDigest() | GossipVersions() | RegistrySlots():
-                return outcome  # it says that its sender is there; what it asks, `gossip.machine` answers
             case _ as never:
                 assert_never(never)
 

@@ -9,16 +9,16 @@ the older one, and gives the result of merging the whole newer state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypeVar
 
-from casty.address import INCARNATION_MAX, UniqueAddress, by_place
+from casty.address import UniqueAddress, by_place
 from casty.errors import DecodeError
 from casty.protocol.messages.membership import GossipDelta, GossipSeen, GossipState
 from casty.protocol.state.member import MemberStatus, in_order
 from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
 from casty.protocol.state.reachability import ObserverRow, Rows
-from casty.protocol.state.registry import COUNT_MAX
+from casty.protocol.state.runs import COUNT_MAX, check_runs
 from casty.protocol.state.vector_clock import VectorClock
 
 AGE_MAX = 10 * 365 * 24 * 3600.0
@@ -40,19 +40,6 @@ def clock_from(entries: tuple[tuple[int, int], ...]) -> VectorClock[int]:
     if len(entries) > MEMBERS_MAX + 2 * TOMBSTONES_MAX or any(not 1 <= count <= COUNT_MAX for _, count in entries):
         raise DecodeError(f"gossip version: too many entries, or a count below 1 or above {COUNT_MAX}")
     return VectorClock(dict(entries))
-
-
-def check_runs(nodes: Sequence[UniqueAddress], most: int, what: str) -> None:
-    """Raise DecodeError unless there are at most ``most`` runs, no incarnation twice, and each of 64 bits.
-
-    To be called before they become keys: runs of one incarnation share one hash, and a table of
-    thousands of them would hold the loop for seconds.
-    """
-    incarnations = {node.incarnation for node in nodes}
-    if len(nodes) > most or len(incarnations) != len(nodes):
-        raise DecodeError(f"gossip: {what} must be distinct runs, at most {most}, got {len(nodes)}")
-    if incarnations and not 0 <= min(incarnations) <= max(incarnations) <= INCARNATION_MAX:
-        raise DecodeError(f"gossip: {what} must have incarnations from 0 to {INCARNATION_MAX}")
 
 
 def seen_on_wire(state: Gossip) -> GossipSeen:

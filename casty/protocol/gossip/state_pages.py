@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.gossip.paging import NUMBER_BYTES, Room, Weight, extra_weight, run_weight, text_bytes
 from casty.protocol.messages.membership import GossipState, StatePage
 from casty.protocol.state.member import Member
+from casty.protocol.state.paging import NUMBER_BYTES, Room, Weight, extra_weight, run_weight, text_bytes
 
 ACCUSED_PER_PART = 64
 """A row of more accusations is split, so none is larger than a page."""

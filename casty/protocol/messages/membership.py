@@ -13,7 +13,8 @@ from casty.address import UniqueAddress
 from casty.protocol.messages.liveness import LivenessMessage
 from casty.protocol.messages.watching import WatchMessage
 from casty.protocol.state.member import Member
-from casty.protocol.state.registry import SlotPage
+from casty.protocol.state.registry import RegistrySlots
+from casty.protocol.state.rows import TableRows
 
 TEXT_MAX = 64
 TOKEN_BITS = 63
@@ -174,23 +175,15 @@ class GossipDigest:
 
 @dataclass(frozen=True, slots=True)
 class GossipVersions:
-    """Progress of the sender: its version of the membership, who has seen it, and the version of each service slot.
+    """Progress of the sender: its version of the membership, who has seen it, and the versions of its tables.
 
-    The slots are named by the incarnation of their owner.
+    Each table by name, with the version of each part by its number: of a slot, the incarnation of its owner.
     """
 
     cluster_id: int
     version: tuple[tuple[int, int], ...]
     seen: bytes
-    slots: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrySlots:
-    """Service slots missing at the receiver, or a page of them."""
-
-    cluster_id: int
-    pages: tuple[SlotPage, ...]
+    tables: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +228,10 @@ class JoinWithdrawn:
     """Word of a joiner that it has ended before its welcome and is to be removed."""
 
 
-AntiEntropyMessage = GossipDigest | GossipVersions | RegistrySlots
+PageMessage = RegistrySlots | TableRows
+"""News of a table, each kind of tables with its own: a node without that kind ignores and counts it."""
+
+AntiEntropyMessage = GossipDigest | GossipVersions | PageMessage
 """What is compared and repaired, and changes no membership."""
 
 TopologyMessage = (

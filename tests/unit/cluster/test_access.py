@@ -37,6 +37,7 @@ from casty.protocol.messages.watching import (
     UnwatchActor,
     WatchActor,
 )
+from casty.protocol.state.rows import TableRows
 from casty.testing.inspect import inbound_of, node_of
 from casty.testing.samples import control_registry, gossip_of, member, run_of
 from casty.wire.frame import HEADER_BYTES, FrameKind, Lane, frame
@@ -48,6 +49,7 @@ CONTROL = (
     ProbeRequest(run_of("b"), 1),
     ProbeAnswer(1, 0.0),
     RegistrySlots(1, ()),
+    TableRows(1, "shop.stock", ()),
     ServingRequest(1),
     ServingGrant(1),
     ExitingConfirmed(),
@@ -103,8 +105,8 @@ def test_each_control_message_is_for_members_but_those_that_are_judged_otherwise
     assert set(senders.values()) == {Sender.anyone, Sender.inviter, Sender.member}
 
 
-def test_the_end_of_an_actor_alone_travels_behind_messages() -> None:
-    assert [entry.cls for entry in control_registry() if entry.lane is not Lane.control] == [ActorTerminated]
+def test_ends_of_actors_and_rows_of_extensions_alone_travel_behind_messages() -> None:
+    assert [entry.cls for entry in control_registry() if entry.lane is not Lane.control] == [TableRows, ActorTerminated]
 
 
 async def test_what_only_members_say_of_the_cluster_is_refused_to_others_and_named(autojump_clock, nodes, caplog):

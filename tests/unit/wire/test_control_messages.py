@@ -23,7 +23,6 @@ from casty.protocol.messages.membership import (
     JoinSettings,
     JoinState,
     JoinWithdrawn,
-    RegistrySlots,
     ServingGrant,
     ServingRequest,
     StandingAnswer,
@@ -41,7 +40,8 @@ from casty.protocol.messages.watching import (
 )
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
-from casty.protocol.state.registry import SlotPage
+from casty.protocol.state.registry import RegistrySlots, SlotPage
+from casty.protocol.state.rows import RowPage, TableRows
 from casty.refs import ActorRef
 from casty.testing.samples import control_registry, gossip_of, member, run_of
 from casty.wire.codec.codec import Codec
@@ -73,8 +73,9 @@ SAMPLES = (
     GossipDelta(5, b"0123456789abcdef", STATE.members, STATE.tombstones, STATE.rows, 2, STATE.version, b"\x03"),
     GossipSeen(5, b"0123456789abcdef", b"\x03"),
     GossipDigest(5, b"0123456789abcdef"),
-    GossipVersions(5, ((97, 3),), b"\x03", ((97, 2),)),
+    GossipVersions(5, ((97, 3),), b"\x03", (("registry", ((97, 2),)),)),
     RegistrySlots(5, (SlotPage(A, 1, 2, 0, (), ()),)),
+    TableRows(5, "shop.stock", (RowPage(A, 1, 3, 0, ((2, "milk", b"\x03"), (3, "oats", None))),)),
     ServingRequest(7),
     ServingGrant(7),
     StandingQuestion(5, 9, (A, B)),

@@ -23,7 +23,8 @@ class Rule:
 
     Override the looks that the rule needs; each does nothing by itself. A look ends in an `InvariantBroken` with a name
     for the rule, the same for every way of breaking it, since a failing scenario is made smaller as long as it breaks
-    the same rule. A subclass with fields of its own is a dataclass too, with ``field(init=False, default_factory=...)``.
+    the same rule. A subclass with fields of its own is a dataclass too, with
+    ``field(init=False, default_factory=...)``.
 
     >>> from casty.testing.simulation import InvariantBroken, Scenario, play
     >>> class FewNodes(Rule):

@@ -6,7 +6,7 @@ dialled, the lease of a strategy, the end of a run. Each is the real machine, ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from casty.address import NodeAddress, UniqueAddress
@@ -26,8 +26,17 @@ from casty.protocol.failure_detector.monitor import (
     WatchMembers,
     watch_members,
 )
-from casty.protocol.gossip.handover import GossipCame, GossipOrder, HandOver, OwnServices, RegistryChanged
+from casty.protocol.gossip.handover import (
+    GossipCame,
+    GossipOrder,
+    HandOver,
+    RegistryChanged,
+    TableChanged,
+    TableWritten,
+    UnknownTables,
+)
 from casty.protocol.gossip.machine import Dissemination
+from casty.protocol.gossip.tables import ReplicatedTable
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.inputs import (
     AddressAnswered,
@@ -48,6 +57,7 @@ from casty.protocol.messages.liveness import Heartbeat, ObservationMessage
 from casty.protocol.messages.membership import AntiEntropyMessage, Join, TopologyMessage
 from casty.protocol.split_brain.resolver import AcquireLease, LeaseAnswered
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
+from casty.protocol.state.registry import Registry
 from casty.testing.simulation.model.engine import ModelEngine
 from casty.testing.simulation.model.machine import ModelMachine, itself
 from casty.testing.simulation.model.run import AVAILABILITY, GOSSIP, HEARTBEAT, TOPOLOGY, ModelTask, Run
@@ -65,6 +75,8 @@ class MembershipEngine(ModelEngine):
         """Settings of the membership."""
         self.availability: Callable[[UniqueAddress], Availability] = Availability
         """Makes the failure detection of a new run."""
+        self.tables: Callable[[str], Sequence[ReplicatedTable]] = lambda _: ()
+        """Makes the tables of a new run of a node, by its name, beside the registry."""
         self.work: float = 0.0
         """Seconds for which a node asked to leave goes on working."""
         self.ended: list[Run] = []
@@ -213,8 +225,15 @@ def _free(cluster: MembershipEngine, task: ModelTask, effect: WorkFree) -> None:
     task.run.work_free_at[effect.node] = effect.at
 
 
-def _nothing(cluster: MembershipEngine, task: ModelTask, effect: Joined | Forget | DetectorFailed) -> None:
+def _nothing(
+    cluster: MembershipEngine, task: ModelTask, effect: Joined | Forget | DetectorFailed | UnknownTables
+) -> None:
     """Do nothing: a driver tells its transport, and there is none."""
+
+
+def _pass_on(cluster: MembershipEngine, task: ModelTask, effect: TableChanged) -> None:
+    if isinstance(effect.table, Registry):
+        cluster.hand(task.run, TOPOLOGY, RegistryChanged(effect.table))
 
 
 def _topology(cluster: MembershipEngine, run: Run, rng: Rng) -> Topology:
@@ -224,7 +243,7 @@ def _topology(cluster: MembershipEngine, run: Run, rng: Rng) -> Topology:
 
 
 def _gossip(cluster: MembershipEngine, run: Run, rng: Rng) -> Dissemination:
-    run.gossip = dissemination_of(run.node, cluster.settings, rng)
+    run.gossip = dissemination_of(run.node, cluster.settings, rng, cluster.tables(run.name))
     return run.gossip
 
 
@@ -267,7 +286,6 @@ MEMBERSHIP: tuple[ModelMachine[Any], ...] = (
         hears={
             MarkUnreachable: itself,
             MarkReachable: itself,
-            RegistryChanged: itself,
             HandOver: _given_over,
         },
         performs={
@@ -292,7 +310,8 @@ MEMBERSHIP: tuple[ModelMachine[Any], ...] = (
         name=GOSSIP,
         make=_gossip,
         receives=dict.fromkeys(get_args(AntiEntropyMessage), _gossip_came),
-        hears={**dict.fromkeys(get_args(GossipOrder), itself), OwnServices: itself},
+        hears={**dict.fromkeys(get_args(GossipOrder), itself), TableWritten: itself},
+        performs={TableChanged: _pass_on, UnknownTables: _nothing},
         sender="anyone",
     ),
     ModelMachine[Any](

@@ -14,10 +14,12 @@ from typing import Any
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.failure_detector.monitor import LinkLost
-from casty.protocol.gossip.handover import OwnServices
+from casty.protocol.gossip.handover import TableWritten
+from casty.protocol.gossip.tables import tables_told
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, TopologySettings
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import REGISTRY
 from casty.testing.samples import service_of
 from casty.testing.simulation.model.machine import ModelMachine, ModelNode
 from casty.testing.simulation.model.membership import MEMBERSHIP, PORT, MembershipEngine
@@ -107,7 +109,8 @@ class ModelCluster(MembershipEngine):
             self.past.append(self.runs[name])
         node = UniqueAddress(NodeAddress(name, PORT), self.rng.getrandbits(63) | 1)
         status, identity = MemberStatus.joining, node_id or name
-        member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation)
+        told = tables_told(table.name for table in self.tables(name))
+        member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation, extra=told)
         rng = random.Random(self.rng.getrandbits(64))
         run = Run(name, node, member, parts, seeds=tuple(seeds), started_at=self.now, last=last)
         self._equip(run, rng)
@@ -232,7 +235,18 @@ class ModelCluster(MembershipEngine):
         services = frozenset(service_of(run.node, key) for key in keys)
         run.offered, run.offered_at = frozenset(keys), self.now
         task = run.tasks.get(RECEPTIONIST, run.tasks[GOSSIP])
-        self.call(run, self.handle, task, OwnServices(services))
+        self.call(run, self.handle, task, TableWritten(REGISTRY, services))
+
+    def write(self, name: str, table: str, content: object) -> None:
+        """Let a node say just this in one of its tables.
+
+        Parameters:
+            name: Name of the node.
+            table: Name of the table.
+            content: Content of the kind taken by the table.
+        """
+        run = self.runs[name]
+        self.call(run, self.handle, run.tasks[GOSSIP], TableWritten(table, content))
 
     def is_unheard(self, subject: UniqueAddress, by: Run) -> bool:
         """Look whether a run cannot answer another: it has ended or stands still, or the path is cut.

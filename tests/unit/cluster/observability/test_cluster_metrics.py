@@ -35,6 +35,7 @@ async def test_a_node_counts_its_members_its_gossip_and_its_links(autojump_clock
         "dead_letters",
         "refused_messages",
         "control_messages_unknown",
+        "tables_unknown",
         "control_messages_dropped",
     }  # there are none
     assert after.metrics == {metric for metric in (*SYSTEM_METRICS, *CLUSTER_METRICS) if metric.name not in names}

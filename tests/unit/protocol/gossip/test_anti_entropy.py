@@ -9,6 +9,7 @@ from casty.address import UniqueAddress
 from casty.protocol.effects import Send, StartTimer
 from casty.protocol.gossip.anti_entropy import PUSH, PUSH_ALL_MAX, PUSH_GAP, AntiEntropy, Pushes
 from casty.protocol.gossip.receive import acknowledgements
+from casty.protocol.gossip.tables import TableSet
 from casty.protocol.gossip.versions import RECENT_MAX
 from casty.protocol.messages.membership import (
     GossipDelta,
@@ -16,16 +17,15 @@ from casty.protocol.messages.membership import (
     GossipSeen,
     GossipState,
     GossipVersions,
-    RegistrySlots,
 )
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
-from casty.protocol.state.registry import Registry
+from casty.protocol.state.registry import REGISTRY, Registry, RegistrySlots
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
 A, B, C, D = (run_of(name) for name in "abcd")
-NOTHING = Registry()
+NOTHING = TableSet((Registry(),))
 
 
 def spread_of(*states: Gossip, node: UniqueAddress = A) -> AntiEntropy:
@@ -185,40 +185,42 @@ def test_round_of_one_sends_nothing() -> None:
 
 def test_equal_digests_need_no_answer_and_others_the_versions() -> None:
     state = of(3, seen="abc")
-    same = GossipDigest(state.cluster_id, SPREAD.digest(state, NOTHING))
+    same = SPREAD.digest(state, NOTHING, B)
+    assert len(same.digest) == 16
     assert SPREAD.compare(state, NOTHING, same, B) == []
-    offered = NOTHING.with_own(A, frozenset({service_of(A, "cart")}))
+    offered = NOTHING.with_table(offered_by(A))
     (answer,) = SPREAD.compare(state, offered, same, B)
-    assert answer.message == GossipVersions(state.cluster_id, ((A.incarnation, 1),), b"\x07", ((A.incarnation, 1),))
+    told = ((REGISTRY, ((A.incarnation, 1),)),)
+    assert answer.message == GossipVersions(state.cluster_id, ((A.incarnation, 1),), b"\x07", told)
 
 
 def test_digest_leaves_out_slots_of_strangers() -> None:
     state = of(2)
-    strange = NOTHING.with_own(run_of("z"), frozenset({service_of(run_of("z"), "cart")}))
-    assert SPREAD.digest(state, strange) == SPREAD.digest(state, NOTHING)
+    strange = NOTHING.with_table(offered_by(run_of("z")))
+    assert SPREAD.digest(state, strange, B) == SPREAD.digest(state, NOTHING, B)
 
 
 def offered_by(node: UniqueAddress, count: int = 1) -> Registry:
-    return NOTHING.with_own(node, frozenset(service_of(node, "cart", uid=uid) for uid in range(1, count + 1)))
+    return Registry().with_own(node, frozenset(service_of(node, "cart", uid=uid) for uid in range(1, count + 1)))
 
 
 def test_own_slot_is_pushed_to_everybody_and_not_passed_on() -> None:
-    assert to(SPREAD.push_slots(of(4), offered_by(A), {}, A), RegistrySlots) == ["b", "c", "d"]
-    assert SPREAD.push_slots(of(4), offered_by(A), {}, B) == []
+    assert to(SPREAD.push_table(of(4), offered_by(A), {}, A), RegistrySlots) == ["b", "c", "d"]
+    assert SPREAD.push_table(of(4), offered_by(A), {}, B) == []
 
 
 def test_what_has_not_changed_is_pushed_to_nobody() -> None:
-    assert SPREAD.push_slots(of(4), offered_by(A), {A: 1}, A) == []
+    assert SPREAD.push_table(of(4), offered_by(A), {A.incarnation: 1}, A) == []
 
 
 def test_slot_that_arrives_in_a_large_cluster_is_passed_on() -> None:
-    sends = SPREAD.push_slots(of(PUSH_ALL_MAX + 1), offered_by(B), {}, B)
+    sends = SPREAD.push_table(of(PUSH_ALL_MAX + 1), offered_by(B), {}, B)
     assert len(sends) == 3
     assert "b" not in to(sends, RegistrySlots)
 
 
 def test_large_slot_goes_to_each_peer_in_pages_in_order() -> None:
-    sends = SPREAD.push_slots(of(3), offered_by(A, 5_000), {}, A)
+    sends = SPREAD.push_table(of(3), offered_by(A, 5_000), {}, A)
     for host in "bc":
         pages = [
             page

@@ -8,11 +8,12 @@ import pytest
 
 from casty.errors import DecodeError
 from casty.protocol.gossip.hearsay import STEP_MAX, check_known, checked, has_word, newer, speaks_for_itself
-from casty.protocol.gossip.paging import slot_pages
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
-from casty.protocol.state.registry import COUNT_MAX, JUMP_MAX, Registry, Slot
+from casty.protocol.state.registry import Registry
+from casty.protocol.state.runs import COUNT_MAX, JUMP_MAX
+from casty.protocol.state.slots import Slot
 from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
@@ -105,11 +106,11 @@ def test_who_is_not_up_speaks_for_itself() -> None:
 def test_the_owner_of_a_slot_goes_beyond_what_others_ascribe_to_it() -> None:
     own = Registry().with_own(B, frozenset({service_of(B, "one"), service_of(B, "two")}))
     lied = Registry({B: Slot(1_000, 0, {service_of(B, "lie"): 1_000})})
-    beyond = own.with_own_beyond(B, 1_000)
-    assert beyond.versions == {B: 1_002}
-    assert own.with_own_beyond(B, 2) is own
-    assert own.with_own_beyond(B, JUMP_MAX + 3) is own, "nobody has taken that"
-    (page,) = (page for pages in slot_pages(beyond, lied.versions) for page in pages)
+    beyond = own.beyond(B, 1_000)
+    assert beyond.versions == {B.incarnation: 1_002}
+    assert own.beyond(B, 2) is own
+    assert own.beyond(B, JUMP_MAX + 3) is own, "nobody has taken that"
+    (page,) = (page for pages in beyond.pages_after(lied.versions) for page in pages)
     assert lied.taking([page], ()).entries({B}) == own.entries({B})
 
 

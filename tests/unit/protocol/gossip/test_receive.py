@@ -10,21 +10,23 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.effects import Note, Send
+from casty.protocol.effects import Note, Send, TimerFired
 from casty.protocol.gossip import receive as exchange_module
 from casty.protocol.gossip.handover import (
     GossipCame,
     HandOver,
-    RegistryChanged,
     SeenOfOther,
     SendLacking,
     SendVersions,
     StatePublished,
+    TableChanged,
+    TableWritten,
+    UnknownTables,
 )
-from casty.protocol.gossip.machine import Dissemination
-from casty.protocol.gossip.paging import slot_pages
+from casty.protocol.gossip.machine import GOSSIP, Dissemination
 from casty.protocol.gossip.receive import FOREIGN_NOTED_MAX, TELL_EVERY, ExchangeMessage, GossipReceiver, Outcome
 from casty.protocol.gossip.state_on_wire import CHANGES_MAX, clock_entries, difference, seen_on_wire, to_wire
+from casty.protocol.gossip.tables import TableSet, tables_told
 from casty.protocol.messages.membership import (
     AntiEntropyMessage,
     GossipDelta,
@@ -32,12 +34,12 @@ from casty.protocol.messages.membership import (
     GossipSeen,
     GossipState,
     GossipVersions,
-    RegistrySlots,
 )
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import TOMBSTONE_AGE_MAX, Gossip, Relation
 from casty.protocol.state.reachability import ObserverRow
-from casty.protocol.state.registry import Registry, SlotPage
+from casty.protocol.state.registry import REGISTRY, Registry, RegistrySlots, SlotPage
+from casty.protocol.state.rows import RowPage, RowTable, TableRows
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
 A, B, C = (run_of(name) for name in "abc")
@@ -60,8 +62,7 @@ class Node:
 
     def __init__(self, *published: Gossip, registry: Registry | None = None) -> None:
         self.receiver = GossipReceiver(A, random.Random(1))
-        self.gossip = Dissemination(A, 1.0, 3, random.Random(1))
-        self.gossip.registry = registry or Registry()
+        self.gossip = Dissemination(A, 1.0, 3, random.Random(1), TableSet((registry or Registry(),)))
         for state in published:
             self.publish(state)
 
@@ -81,13 +82,13 @@ class Node:
                 case HandOver():
                     outcome = self.receiver.receive(outcome.state, sender, effect.message, now)
                     waiting[:0] = outcome.effects
-                case RegistryChanged():
+                case TableChanged():
                     pass
                 case SendLacking() | SendVersions() | SeenOfOther():
                     sends += self.gossip.handle(effect, now)
                 case _:
                     sends.append(effect)
-        return Followed(outcome.state, self.gossip.registry, tuple(sends), outcome.taken)
+        return Followed(outcome.state, self.gossip.tables.get(REGISTRY), tuple(sends), outcome.taken)
 
 
 def received(
@@ -113,7 +114,8 @@ def delta_of(base: Gossip, state: Gossip) -> GossipDelta:
 
 
 def versions_of(state: Gossip, *slots: tuple[int, int]) -> GossipVersions:
-    return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, slots)
+    told = ((REGISTRY, slots),) if slots else ()
+    return GossipVersions(state.cluster_id, clock_entries(state.version), state.seen_bits, told)
 
 
 def test_state_of_another_cluster_is_noted_once_and_ignored() -> None:
@@ -365,7 +367,7 @@ def pages_of(*names: str) -> tuple[SlotPage, ...]:
     registry = Registry()
     for name in names:
         registry = registry.with_own(run_of(name), frozenset({service_of(run_of(name), "cart")}))
-    ((*pages,),) = slot_pages(registry, {})
+    ((*pages,),) = registry.pages_after({})
     return tuple(pages)
 
 
@@ -396,5 +398,64 @@ def test_slots_of_whom_nobody_knows_are_not_asked_for() -> None:
 
 def test_more_slots_than_members_are_a_decode_error() -> None:
     slots = [(number, 1) for number in range(1, 2_000)]
-    with pytest.raises(DecodeError, match="slots"):
+    with pytest.raises(DecodeError, match="parts of a table"):
         received(versions_of(STATE, *slots))
+
+
+def test_tables_unknown_here_are_ignored_and_noted() -> None:
+    node = Node(STATE)
+    pages = TableRows(STATE.cluster_id, "newer.one", (RowPage(B, 9, 1, -1, ((7, "", b""),)),))
+    assert node.receive(STATE, B, pages, 1.0).effects == (UnknownTables(B, ("newer.one",)),)
+    told = replace(versions_of(STATE), tables=(("newer.one", ((1, 5),) * 2_000), ("newer.two", ())))
+    assert node.receive(STATE, B, told, 1.0).effects == (UnknownTables(B, ("newer.one", "newer.two")),)
+
+
+def test_a_table_that_a_member_lacks_is_kept_from_it_and_from_the_digest_for_it() -> None:
+    with_it = replace(STATE.members[B], extra=tables_told(["shop.stock"]))
+    state = STATE.with_member(A, with_it).seen_by(B).seen_by(C)
+    gossip = Dissemination(A, 1.0, 3, random.Random(1), TableSet((Registry(), RowTable(name="shop.stock"))))
+    gossip.handle(StatePublished(state), 1.0)
+    sends = gossip.handle(TableWritten("shop.stock", {"milk": b"1"}), 1.0)
+    assert [effect.to for effect in sends if isinstance(effect, Send)] == [B]
+    digests = {e.to: e.message for e in gossip.handle(TimerFired(GOSSIP), 2.0) if isinstance(e, Send)}
+    plain = Dissemination(A, 1.0, 3, random.Random(1), TableSet((Registry(),)))
+    plain.handle(StatePublished(state), 1.0)
+    plain_digests = {e.to: e.message for e in plain.handle(TimerFired(GOSSIP), 2.0) if isinstance(e, Send)}
+    assert digests[C] == plain_digests[C]
+    assert digests[B] != plain_digests[B]
+
+
+def test_a_write_to_a_table_that_is_not_there_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"no table 'shop\.stock'"):
+        Node(STATE).gossip.handle(TableWritten("shop.stock", {}), 1.0)
+
+
+def test_two_nodes_with_news_for_each_other_say_it_once_while_the_pages_are_under_way() -> None:
+    """Pages of rows have a lane of their own, on which there may be much before them."""
+    with_it = tables_told(["shop.stock"])
+    state = STATE.with_member(A, replace(STATE.members[A], extra=with_it))
+    state = state.with_member(A, replace(state.members[B], extra=with_it)).seen_by(B).seen_by(C)
+    nodes: dict[UniqueAddress, Dissemination] = {}
+    for node in (A, B):
+        table = RowTable(name="shop.stock").with_own(node, {"own": bytes(60_000)})
+        nodes[node] = Dissemination(node, 1.0, 3, random.Random(1), TableSet((Registry(), table)))
+        nodes[node].handle(StatePublished(state), 1.0)
+    under_way: list[tuple[UniqueAddress, Send]] = []
+    late = list[tuple[UniqueAddress, Send]]()
+    for round_trips in range(50):
+        now = 2.0 + round_trips / 1_000
+        fired = nodes[A].handle(TimerFired(GOSSIP), now) if round_trips == 0 else ()
+        waiting = [*under_way, *((A, effect) for effect in fired if isinstance(effect, Send))]
+        under_way = []
+        for sender, send in waiting:
+            if isinstance(send.message, TableRows):
+                late.append((sender, send))
+            elif send.to in nodes:
+                effects = nodes[send.to].handle(GossipCame(sender, send.message), now)
+                under_way += [(send.to, effect) for effect in effects if isinstance(effect, Send)]
+    assert 1 <= len(late) <= 2
+    assert under_way == []
+    for sender, send in late:
+        nodes[send.to].handle(GossipCame(sender, send.message), 2.1)
+    tables = [node.tables.get("shop.stock") for node in nodes.values()]
+    assert tables[0] == tables[1]

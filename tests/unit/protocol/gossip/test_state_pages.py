@@ -17,7 +17,6 @@ from casty.config.validation import (
 )
 from casty.errors import DecodeError
 from casty.protocol.gossip import state_pages
-from casty.protocol.gossip.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.gossip.state_pages import ASSEMBLIES_MAX, PARTS_MAX, StateAssembler, StateCutter
 from casty.protocol.messages.membership import (
@@ -28,7 +27,10 @@ from casty.protocol.messages.membership import (
 )
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX
-from casty.protocol.state.registry import COUNT_MAX
+from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
+from casty.protocol.state.registry import REGISTRY
+from casty.protocol.state.rows import TABLES_MAX
+from casty.protocol.state.runs import COUNT_MAX
 from casty.testing.samples import control_registry, gossip_of, member, run_of
 from casty.wire.codec.codec import Codec
 
@@ -49,6 +51,9 @@ def codec(limits: TransportLimits) -> Codec:
 
 ONE_PAGE = codec(TransportLimits(frame_bytes_max=PAGE_BYTES_MAX, elements_max=PAGE_ELEMENTS_MAX))
 CONTROL = codec(TransportLimits(elements_max=CONTROL_ELEMENTS_MAX))
+
+
+TABLE_NAMES = [f"{place}x" for place in range(TABLES_MAX)]
 
 
 def runs(count: int, first: int = 0) -> list[UniqueAddress]:
@@ -76,6 +81,7 @@ def longest(node: UniqueAddress) -> Member:
 MEMBERS, GONE = runs(MEMBERS_MAX), runs(TOMBSTONES_MAX, MEMBERS_MAX)
 SEEN = b"\xff" * (MEMBERS_MAX // 8)
 CLOCK = tuple((node.incarnation, COUNT_MAX) for node in (*MEMBERS, *GONE))
+SLOTS = CLOCK[:MEMBERS_MAX]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +120,7 @@ def test_largest_state_arrives_whole_in_pages_that_each_fit(largest: GossipState
 def test_largest_acknowledgement_fits_into_one_frame() -> None:
     for message in (
         GossipSeen(COUNT_MAX, b"d" * 16, SEEN),
-        GossipVersions(COUNT_MAX, CLOCK, SEEN, tuple((node.incarnation, COUNT_MAX) for node in MEMBERS)),
+        GossipVersions(COUNT_MAX, CLOCK, SEEN, ((REGISTRY, SLOTS), *((name * 64, SLOTS) for name in TABLE_NAMES))),
     ):
         assert CONTROL.decode_control(CONTROL.frame_control(message)[HEADER:]) == message
 

@@ -11,21 +11,23 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
+from casty.protocol.assembly import dissemination_of
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.failure_detector.monitor import MarkReachable, MarkUnreachable
 from casty.protocol.gossip.handover import (
     GossipCame,
     GossipOrder,
     HandOver,
-    OwnServices,
     RegistryChanged,
     SeenOfOther,
     SendLacking,
     SendVersions,
     StatePublished,
     StopGossip,
+    TableChanged,
+    TableWritten,
 )
-from casty.protocol.gossip.machine import GOSSIP, Dissemination, is_gossip_timer
+from casty.protocol.gossip.machine import GOSSIP, is_gossip_timer
 from casty.protocol.gossip.state_on_wire import to_wire
 from casty.protocol.membership.admission import VerifyAddress
 from casty.protocol.membership.inputs import (
@@ -62,6 +64,7 @@ from casty.protocol.messages.membership import (
 )
 from casty.protocol.state.events import MemberUp
 from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import REGISTRY, Registry
 from casty.testing.samples import address, gossip_of, member, run_of, service_of
 
 SETTINGS = TopologySettings()
@@ -74,10 +77,7 @@ class Node:
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        settings = topology.settings
-        self.gossip = Dissemination(
-            topology.member.unique, settings.gossip_interval, settings.gossip_fanout, topology.rng
-        )
+        self.gossip = dissemination_of(topology.member.unique, topology.settings, topology.rng)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.topology, name)
@@ -85,17 +85,19 @@ class Node:
     def handle(self, event: object, now: float) -> list[object]:
         """Return what follows for others."""
         match event:
-            case OwnServices() | StatePublished() | SendLacking() | SendVersions() | SeenOfOther() | StopGossip():
+            case TableWritten() | StatePublished() | SendLacking() | SendVersions() | SeenOfOther() | StopGossip():
                 effects = self.gossip.handle(event, now)
             case Received(sender, message) if isinstance(message, AntiEntropyMessage):
                 effects = self.gossip.handle(GossipCame(sender, message), now)
             case TimerFired(key) if is_gossip_timer(key):
                 effects = self.gossip.handle(event, now)
+            case TableChanged(Registry() as registry):
+                effects = self.topology.handle(RegistryChanged(registry), now)
             case HandOver(sender, message):
                 effects = self.topology.handle(Received(sender, message), now)
             case _:
                 effects = self.topology.handle(event, now)
-        between = GossipOrder | RegistryChanged | HandOver
+        between = GossipOrder | TableChanged | HandOver
         return [one for e in effects for one in (self.handle(e, now) if isinstance(e, between) else [e])]
 
 
@@ -393,7 +395,7 @@ def test_downed_node_learns_it_with_its_next_round_and_hears_nothing_more() -> N
 
 def test_services_offered_before_joining_are_told_after_it() -> None:
     machine = topology("b", "a")
-    machine.handle(OwnServices(frozenset({service_of(B, "cart")})), 0.0)
+    machine.handle(TableWritten(REGISTRY, frozenset({service_of(B, "cart")})), 0.0)
     machine.handle(Start(), 0.0)
     machine.handle(Received(A, JoinAnswer(token_of(machine), JoinState.in_cluster)), 0.1)
     welcome = to_wire(gossip_of(member("a"), member("b", "joining")), 0.0, welcome=True)

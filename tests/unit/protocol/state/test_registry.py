@@ -8,9 +8,10 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.gossip.paging import slot_pages
 from casty.protocol.state import registry as registry_module
-from casty.protocol.state.registry import REMOVED_SPARE, Registry, ServiceEntry, SlotPage
+from casty.protocol.state import slots as slots_module
+from casty.protocol.state.registry import Registry, ServiceEntry, SlotPage
+from casty.protocol.state.slots import REMOVED_SPARE
 from casty.testing.samples import run_of, service_of
 
 A, B, Z = run_of("a"), run_of("b"), run_of("z")
@@ -24,15 +25,16 @@ def offering(*services: ServiceEntry, after: Registry | None = None, owner: Uniq
 
 
 def page_of(registry: Registry, *, after: int = 0) -> SlotPage:
-    ((page,),) = slot_pages(registry, {A: after})
+    ((page,),) = registry.pages_after({A.incarnation: after})
     return page
 
 
 def test_each_change_of_the_own_services_has_a_version() -> None:
     first = offering(STOCK, CART)
-    assert (first.versions, first.slots[A].services) == ({A: 2}, {CART: 1, STOCK: 2})
+    assert (first.versions, first.slots[A].entries) == ({A.incarnation: 2}, {CART: 1, STOCK: 2})
     second = offering(CART, after=first)
-    assert (second.versions, second.slots[A].services, second.slots[A].removed) == ({A: 3}, {CART: 1}, {STOCK: 3})
+    assert (second.slots[A].entries, second.slots[A].removed) == ({CART: 1}, {STOCK: 3})
+    assert second.versions == {A.incarnation: 3}
 
 
 def test_same_services_make_no_version() -> None:
@@ -67,7 +69,7 @@ def test_slot_of_a_run_that_is_no_member_yet_is_taken_and_not_shown() -> None:
 def test_only_slots_of_members_are_kept() -> None:
     registry = offering(OTHER, after=offering(CART), owner=B)
     assert registry.kept({A, B}) is registry
-    assert registry.kept({B}).versions == {B: 1}
+    assert registry.kept({B}).versions == {B.incarnation: 1}
 
 
 def test_only_the_changes_that_a_peer_lacks_are_sent() -> None:
@@ -79,7 +81,7 @@ def test_only_the_changes_that_a_peer_lacks_are_sent() -> None:
         (3, "stock", True),
     ]
     assert first.taking([page], ()) == second
-    assert list(slot_pages(second, {A: 3})) == []
+    assert list(second.pages_after({A.incarnation: 3})) == []
 
 
 def test_page_after_one_that_was_lost_is_not_taken() -> None:
@@ -94,25 +96,25 @@ def test_page_that_overlaps_is_taken_from_where_it_is_new() -> None:
 
 def test_what_a_peer_knows_more_is_told_by_versions_alone() -> None:
     registry = offering(OTHER, after=offering(CART, STOCK), owner=B)
-    assert registry.newer_than({A: 1, B: 1}) == {A: registry.slots[A]}
+    assert registry.newer_than({A.incarnation: 1, B.incarnation: 1}) == {A: registry.slots[A]}
     assert registry.newer_than(registry.versions) == {}
-    assert registry.lacks({A: 3}, {A, B})
-    assert not registry.lacks({A: 2, B: 1}, {A, B})
-    assert not registry.lacks({Z: 9}, {A, B})
+    assert registry.lacks({A.incarnation: 3}, {A, B})
+    assert not registry.lacks({A.incarnation: 2, B.incarnation: 1}, {A, B})
+    assert not registry.lacks({Z.incarnation: 9}, {A, B})
 
 
 def test_removals_are_forgotten_in_time_also_by_who_missed_them() -> None:
     stale = registry = offering(CART, service_of(A, "gone"))
     for number in range(3 * REMOVED_SPARE):
         registry = offering(CART, service_of(A, "busy", uid=number + 1), after=registry)
-    assert len(registry.slots[A].removed) <= len(registry.slots[A].services) + REMOVED_SPARE
+    assert len(registry.slots[A].removed) <= len(registry.slots[A].entries) + REMOVED_SPARE
     assert registry.slots[A].floor > stale.slots[A].version
     caught_up = stale.taking([page_of(registry, after=stale.slots[A].version)], ())
     assert caught_up == registry
 
 
 def test_last_of_all_services_is_forgotten_by_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "REMOVED_SPARE", 0)
+    monkeypatch.setattr(slots_module, "REMOVED_SPARE", 0)
     offered = offering(CART)
     withdrawn = offering(after=offered)
     assert withdrawn.slots[A].removed == {}

@@ -17,10 +17,11 @@ from casty.protocol.messages.membership import (
     GossipSeen,
     GossipState,
     GossipVersions,
-    RegistrySlots,
 )
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.registry import RegistrySlots
+from casty.protocol.state.rows import TableRows
 from casty.testing.simulation.invariants.invariants import InvariantBroken
 from casty.testing.simulation.invariants.promises import VOTERS, lost_in, voters_in
 from casty.testing.simulation.invariants.rules import Rule
@@ -53,7 +54,7 @@ class Acknowledged(Rule):
     voter, is remembered. A down or removed run still talking is told so, now and then.
     """
 
-    kinds = (GossipState, GossipDelta, GossipSeen, GossipDigest, GossipVersions, RegistrySlots)
+    kinds = (GossipState, GossipDelta, GossipSeen, GossipDigest, GossipVersions, RegistrySlots, TableRows)
     _came: dict[UniqueAddress, _Came] = field(init=False, default_factory=lambda: dict[UniqueAddress, _Came]())
     _given_up: dict[Pair, float] = field(init=False, default_factory=lambda: dict[Pair, float]())
     """Time at which a run was last told that it was given up, by teller and run."""

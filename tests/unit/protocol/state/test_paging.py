@@ -8,9 +8,8 @@ import pytest
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
-from casty.protocol.gossip.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX, slot_pages
-from casty.protocol.messages.membership import RegistrySlots
-from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, Registry, ServiceEntry, SlotPage
+from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
+from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, Registry, RegistrySlots, ServiceEntry, SlotPage
 from casty.testing.samples import control_registry, run_of, service_of
 from casty.wire.codec.codec import Codec
 
@@ -49,13 +48,13 @@ def test_small_slots_share_a_page() -> None:
     registry = Registry()
     for node in (A, B, C):
         registry = registry.with_own(node, frozenset({service_of(node, "cart")}))
-    ((a, b, c),) = slot_pages(registry, {})
+    ((a, b, c),) = registry.pages_after({})
     assert [page.owner for page in (a, b, c)] == [A, B, C]
 
 
 def test_services_of_one_type_name_it_once_in_a_page() -> None:
     services = frozenset(service_of(A, "cart", uid=uid) for uid in range(1, 100))
-    ((page,),) = slot_pages(Registry().with_own(A, services), {})
+    ((page,),) = Registry().with_own(A, services).pages_after({})
     assert page.kinds == ((("cart.Do",), ()),)
 
 
@@ -64,11 +63,11 @@ def test_what_a_later_version_says_of_a_service_is_kept_and_passed_on() -> None:
     services = frozenset(replace(service_of(A, "cart", uid=uid), extra=said[: uid % 17]) for uid in range(1, 2_000))
     sent = Registry().with_own(A, services)
     received = Registry()
-    for message in slot_pages(sent, {}):
+    for message in sent.pages_after({}):
         received = received.taking(over_the_wire(message), ())
     assert received == sent
     again = Registry()
-    for message in slot_pages(received, {}):
+    for message in received.pages_after({}):
         again = again.taking(message, ())
     assert again.entries({A}) == services
 
@@ -78,7 +77,7 @@ def test_as_many_services_as_a_node_may_have_arrive_page_by_page(count: int) -> 
     services = frozenset(service_of(A, f"cart-{number}") for number in range(count))
     sent = Registry().with_own(A, services)
     received = Registry()
-    pages = list(slot_pages(sent, {}))
+    pages = list(sent.pages_after({}))
     for message in pages:
         assert received != sent
         received = received.taking(over_the_wire(message), ())
@@ -92,18 +91,18 @@ def test_services_with_the_longest_names_travel_in_pages() -> None:
     for node in hosts:
         sent = sent.with_own(node, frozenset(longest(node, number) for number in range(5)))
     received = Registry()
-    for message in slot_pages(sent, {}):
+    for message in sent.pages_after({}):
         received = received.taking(over_the_wire(message), ())
     assert received == sent
 
 
 def test_a_lost_page_is_made_up_for_by_asking_again() -> None:
     sent = Registry().with_own(A, frozenset(service_of(A, f"cart-{number}") for number in range(5_000)))
-    first, _, *rest = slot_pages(sent, {})
+    first, _, *rest = sent.pages_after({})
     received = Registry()
     for message in (first, *rest):
         received = received.taking(message, ())
-    assert received.versions == {A: first[0].upto}
-    for message in slot_pages(sent, received.versions):
+    assert received.versions == {A.incarnation: first[0].upto}
+    for message in sent.pages_after(received.versions):
         received = received.taking(message, ())
     assert received == sent
