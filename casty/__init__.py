@@ -7,6 +7,7 @@ from casty.behaviors import Behaviors
 from casty.cluster.cluster import Cluster
 from casty.cluster.commands import ClusterCmd, ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.cluster.extension import ClusterExtension, ExtensionNode
+from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.leases.lease import SqliteLease
 from casty.cluster.leases.serving import ServingLease
 from casty.cluster.receptionist.group_router import GroupRouter
@@ -56,6 +57,7 @@ from casty.errors import (
     RemoteFailure,
     RestartRequested,
     StashOverflowError,
+    TableFull,
     UnknownTypeError,
     UnsupportedTypeError,
 )
@@ -141,6 +143,7 @@ __all__ = [
     "ClusterExtension",
     "ClusterSettings",
     "ClusterState",
+    "ClusterTable",
     "ClusterTimeoutError",
     "ClusteredActorSystem",
     "ConfigError",
@@ -219,6 +222,7 @@ __all__ = [
     "SupervisionStrategy",
     "SystemConfig",
     "SystemStatistics",
+    "TableFull",
     "TcpNetwork",
     "Terminated",
     "TimerScheduler",

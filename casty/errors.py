@@ -123,6 +123,13 @@ class MailboxFull(CastyError):
     """
 
 
+class TableFull(CastyError):
+    """The rows of this node in a `ClusterTable` have no room for one more; it was not set. The message says how much.
+
+    The rows of other members take none of that room.
+    """
+
+
 class StashOverflowError(CastyError):
     """A stash had no room; the message was not taken. The message says what to do."""
 

@@ -62,7 +62,7 @@ def cluster_behavior(
 
     async def main(ctx: ActorContext[ClusterMessage], inbox: Inbox[ClusterMessage]) -> None:
         try:
-            node.run_with(_spawn_subsystems(ctx, node, seeds, rng))
+            node.run_with(_spawn_subsystems(ctx, node, extensions, seeds, rng))
             _begin(ctx, node, extensions, local_transport)
             take = partial(_take, node, extensions)
             async for message in inbox:
@@ -91,17 +91,21 @@ def _begin(
 
 
 def _spawn_subsystems(
-    ctx: ActorContext[ClusterMessage], node: ClusterNode, seeds: tuple[NodeAddress, ...], rng: Rng
+    ctx: ActorContext[ClusterMessage],
+    node: ClusterNode,
+    extensions: Extensions,
+    seeds: tuple[NodeAddress, ...],
+    rng: Rng,
 ) -> Subsystems:
     names = sorted(one.name for one in node.system.wire_types)[:TYPES_NAMED_MAX]
     wire_types = WireTypesDigest(node.codec.wire_types_digest(), tuple(names))
     settings = topology_settings(node.settings, node.lease_id, wire_types)
     machine = Topology(node.member, seeds, settings, rng, node.last)
-    gossip = dissemination_of(node.self_node, settings, rng)
+    gossip = dissemination_of(node.self_node, settings, rng, [table.replicated for table in extensions.tables])
     availability = availability_of(node.self_node, node.settings)
     return Subsystems(
         ctx.spawn(topology_behavior(node, machine), "_topology"),
-        ctx.spawn(gossip_behavior(node, gossip), "_gossip"),
+        ctx.spawn(gossip_behavior(node, gossip, extensions.tables), "_gossip"),
         ctx.spawn(heartbeat_behavior(node, HeartbeatSender()), "_heartbeat"),
         ctx.spawn(availability_behavior(node, availability), "_availability"),
     )

@@ -143,6 +143,13 @@ class AddressesFound:
     addresses: tuple[NodeAddress, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WriteTable:
+    """Ask a table of an extension for its own rows, and tell them: some have changed."""
+
+    table: str
+
+
 ClusterCmd: TypeAlias = (
     ResolveNode
     | SubscribeTopology
@@ -161,7 +168,7 @@ HeartbeatCmd: TypeAlias = SendHeartbeats | PeerReady
 """Everything that the heartbeat actor takes."""
 AvailabilityCmd: TypeAlias = AvailabilityEvent | PeerReady | GetSuspicions
 """Everything that the availability actor takes."""
-GossipCmd: TypeAlias = GossipEvent | PeerReady
+GossipCmd: TypeAlias = GossipEvent | WriteTable | PeerReady
 """Everything that the gossip actor takes."""
 TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerReady
 """Messages of the topology actor."""

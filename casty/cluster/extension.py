@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, TypeVar, cast, get_origin
@@ -26,6 +26,7 @@ from casty.cluster.extension_limits import (
     ControlLaneBudget,
     WaitingMessages,
 )
+from casty.cluster.extension_tables import ClusterTable, check_count, check_tables, check_unused_tables, told_of
 from casty.cluster.node import ClusterNode
 from casty.config import Mailbox
 from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, check_callable, is_extra
@@ -271,6 +272,14 @@ class ExtensionNode:
             )
         self.inside.subsystems.topology.tell(SubscribeTopology(ref))
 
+    def attach_tables(self) -> None:
+        """Have the tables of the extension take the node. ConfigError for a type that cannot travel."""
+        for table in self.extension.tables:
+            try:
+                table.attach(self.inside, self.extension.name)
+            except (CastyError, TypeError, ValueError) as error:
+                raise self._refusal(ConfigError(f"the table {table.name!r}: {error}")) from None
+
     def _refusal(self, error: Exception) -> ConfigError:
         return ConfigError(f"the extension {self.extension.name!r}: {error}")
 
@@ -300,6 +309,11 @@ class ClusterExtension:
     settings_type: ClassVar[type[Any] | None] = None
     """Dataclass made from its table in a ``casty.toml``, the one argument of its constructor then; all of its fields
     have defaults. None: no table.
+    """
+    tables: Sequence[ClusterTable[Any]] = ()
+    """Tables of this instance, each made by it: rows of every node, replicated to all nodes with this extension. Not
+    changed after construction. All extensions of a node have at most 8 together; their names, with those of the
+    extensions, count to the 1,024 bytes of the capabilities.
     """
     when_it_fails: ClassVar[Literal["end_node", "go_without"]] = "end_node"
     """Consequence of an early end of one of its actors. ``end_node``: the block of the system raises it, since a node
@@ -372,12 +386,14 @@ def check_unused(extensions: Iterable[ClusterExtension]) -> None:
                 f"the extension {extension.name!r} belongs to {extension.node.self_node.address} already: make one for "
                 "each node, and for each run of one"
             )
+        check_unused_tables(type(extension).__qualname__, extension.tables)
 
 
 def check_extensions(extensions: Iterable[object], *, own: Iterable[type[ClusterExtension]]) -> None:
     """Raise ConfigError unless a node can have these extensions beside its ``own``."""
     names = {extension.name for extension in own}
     extra = list[tuple[str, bytes]]()
+    checked = list[ClusterExtension]()
     for extension in extensions:
         if not isinstance(extension, ClusterExtension):
             hint = " (a class: write brackets behind it)" if isinstance(extension, type) else ""
@@ -387,11 +403,15 @@ def check_extensions(extensions: Iterable[object], *, own: Iterable[type[Cluster
         if extension.name in names:
             raise ConfigError(f"two extensions are called {extension.name!r}: give one of them another name")
         names.add(extension.name)
+        check_tables(type(extension).__qualname__, extension.tables)
+        checked.append(extension)
         capability = cast("object", extension.capability)
         if isinstance(capability, bytes):
             extra.append((extension.name, capability))
         elif capability is not None:
             raise ConfigError(f"{type(extension).__qualname__}.capability must be bytes or None, got {capability!r}")
+    check_count(sum(len(extension.tables) for extension in checked))
+    extra += told_of(checked)
     if not is_extra(extra):
         size = sum(len(name) + len(value) for name, value in extra)
         raise ConfigError(

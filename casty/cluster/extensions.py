@@ -12,6 +12,7 @@ import trio
 
 from casty.cluster.extension import ClusterExtension, ExtensionNode, check_unused
 from casty.cluster.extension_limits import ControlLaneBudget
+from casty.cluster.extension_tables import ClusterTable, tables_of, told_of
 from casty.cluster.node import ClusterNode
 from casty.cluster.observability.cluster_metrics import CLUSTER_METRICS
 from casty.refs import ActorRef
@@ -47,6 +48,7 @@ class AttachedNode(ExtensionNode):
         """Have the extension take the node, and add its control messages."""
         self.extension.node = self
         self._is_attaching = True
+        self.attach_tables()
         try:
             self.extension.attach(self)
         finally:
@@ -59,20 +61,28 @@ class AttachedNode(ExtensionNode):
             self.extension.start(self)
         finally:
             self._ctx = None
+        for table in self.extension.tables:
+            table.start()
 
     def mute(self) -> None:
         """Drop its control messages from now on: its actors are about to stop, and leave dead letters otherwise."""
         for cls in self._control:
             self.inside.control.mute(cls)
+        for table in self.extension.tables:
+            table.mute()
 
     def forget(self) -> None:
         """Ignore its control messages from now on, as those of an extension never added to this node."""
         for cls in self._control:
             self.inside.control.remove(cls)
+        for table in self.extension.tables:
+            table.withdraw()
 
     def end(self) -> None:
         """Send nothing more, and have the extension let go of the node."""
         self._is_ended = True
+        for table in self.extension.tables:
+            table.end()
         try:
             self.extension.ended()
         except Exception:  # the user's code; the others let go too
@@ -96,7 +106,13 @@ class Extensions:
     def extra(self) -> tuple[tuple[str, bytes], ...]:
         """Capabilities told to other nodes in the row of this member, by name."""
         told = ((each.name, each.capability) for each in self.all)
-        return tuple(sorted((name, capability) for name, capability in told if capability is not None))
+        capabilities = [(name, capability) for name, capability in told if capability is not None]
+        return tuple(sorted([*capabilities, *told_of(self.all)]))
+
+    @property
+    def tables(self) -> tuple[ClusterTable[Any], ...]:
+        """Tables of all, in their order."""
+        return tables_of(self.all)
 
     def attach(self, node: ClusterNode) -> None:
         """Have each add its control messages. ConfigError for a bad name, class or capability."""

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
-from casty.cluster.commands import GossipCmd
+from casty.address import UniqueAddress
+from casty.cluster.commands import GossipCmd, WriteTable
+from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerReady
 from casty.protocol.effects import Send, StartTimer, TimerFired
 from casty.protocol.gossip.handover import (
     GossipCame,
     GossipEffect,
+    GossipEvent,
     HandOver,
     RegistryChanged,
     TableChanged,
+    TableWritten,
     UnknownTables,
 )
 from casty.protocol.gossip.machine import GOSSIP, Dissemination
 from casty.protocol.membership.inputs import Received
 from casty.protocol.messages.membership import GossipState
+from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.registry import Registry
+from casty.protocol.state.rows import RowTable
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
 
 GOSSIP_ROUND = TimerFired(GOSSIP)
+WRITE_INTERVAL = 0.05
+"""A change of a table costs every node a message, so a burst of them makes at most 20 of them a second."""
 
 
 class GossipDriver:
     """Driver of the machine: the performance of its effects."""
 
-    def __init__(self, node: ClusterNode, machine: Dissemination, ctx: ActorContext[GossipCmd]) -> None:
+    def __init__(
+        self,
+        node: ClusterNode,
+        machine: Dissemination,
+        ctx: ActorContext[GossipCmd],
+        tables: Sequence[ClusterTable[Any]],
+    ) -> None:
         self._node = node
+        self._tables = {table.replicated.name: table for table in tables}
+        self._written_at: dict[str, float] = {}
+        self._shown: dict[str, tuple[object, object]] = {}
+        """Last shown form of each table, and the members at that time."""
         self._machine = machine
         self._ctx = ctx
 
@@ -42,14 +61,45 @@ class GossipDriver:
         if isinstance(event, PeerReady):
             came = self._node.gossip_mail.take(event)
             return () if came is None else self._take(came, now)
+        if isinstance(event, WriteTable):
+            return self._write(event, now)
         self._node.cluster_metrics.gossip_rounds += event == GOSSIP_ROUND
-        return self._machine.handle(event, now)
+        return self._handle(event, now)
+
+    def _handle(self, event: GossipEvent, now: float) -> Sequence[GossipEffect]:
+        effects = self._machine.handle(event, now)
+        for table in self._tables.values():
+            self._show(table)
+        return effects
+
+    def _write(self, order: WriteTable, now: float) -> Sequence[GossipEffect]:
+        """Tell the own rows of a table, or let them wait where they were told a moment ago."""
+        wait = self._written_at.get(order.table, -math.inf) + WRITE_INTERVAL - now
+        if wait > 0:
+            self._ctx.schedule_once(order, wait)
+            return ()
+        self._written_at[order.table] = now
+        return self._handle(TableWritten(order.table, self._tables[order.table].take_own()), now)
+
+    def _show(self, table: ClusterTable[Any]) -> None:
+        """Show a table of an extension the rows of the members that are not down."""
+        name, state = table.replicated.name, self._machine.state
+        known = self._machine.tables.get(name)
+        members: Mapping[UniqueAddress, Member] = {} if state is None else state.members
+        if isinstance(known, RowTable) and not self._is_shown(name, known, members):
+            self._shown[name] = known, members
+            living = {node for node, member in members.items() if member.status is not MemberStatus.down}
+            table.show(known.rows(living))
 
     def _take(self, came: GossipCame, now: float) -> Sequence[GossipEffect]:
         """Take a peer's message."""
         if self._machine.state is not None and came.sender in self._machine.state.members:
             self._node.gossip_heard[came.sender] = now
-        return self._node.within_boundary(came.sender, came.message, lambda: self._machine.handle(came, now))
+        return self._node.within_boundary(came.sender, came.message, lambda: self._handle(came, now))
+
+    def _is_shown(self, name: str, *now: object) -> bool:
+        before = self._shown.get(name, ())
+        return bool(before) and all(one is other for one, other in zip(before, now, strict=True))
 
     def perform(self, effect: GossipEffect) -> None:
         """Perform an effect of the machine."""
@@ -63,7 +113,7 @@ class GossipDriver:
             case TableChanged(Registry() as registry):
                 self._node.subsystems.topology.tell(RegistryChanged(registry))
             case TableChanged():
-                pass
+                pass  # shown already
             case UnknownTables(_, names):
                 for name in names:
                     self._node.cluster_metrics.note_unknown_table(name)
@@ -73,11 +123,13 @@ class GossipDriver:
                 assert_never(never)
 
 
-def gossip_behavior(node: ClusterNode, machine: Dissemination) -> Behavior[GossipCmd]:
-    """Return the behaviour of ``_gossip``."""
+def gossip_behavior(
+    node: ClusterNode, machine: Dissemination, tables: Sequence[ClusterTable[Any]] = ()
+) -> Behavior[GossipCmd]:
+    """Return the behaviour of ``_gossip``; ``tables`` are those of the extensions."""
 
     async def main(ctx: ActorContext[GossipCmd], inbox: Inbox[GossipCmd]) -> None:
-        driver = GossipDriver(node, machine, ctx)
+        driver = GossipDriver(node, machine, ctx, tables)
         await drive(driver, inbox, driver.perform)
 
     return task(main)

@@ -1,4 +1,4 @@
-"""TableSet that gossip spreads without a leader's agreement: their contract, and the fixed set of them at a node.
+"""Tables spread by gossip without a leader's agreement: their contract, and the fixed set of them at a node.
 
 Owns the contract (`ReplicatedTable`), and which tables two nodes have in common. It does not know the content of any,
 or when a peer is told of it (`machine`, `anti_entropy`).
@@ -74,7 +74,7 @@ class ReplicatedTable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableSet:
-    """TableSet of one node by name, in a fixed order. Two of one name: ValueError."""
+    """The tables of one node by name, in a fixed order. Two of one name: ValueError."""
 
     all: tuple[ReplicatedTable, ...]
 

@@ -131,13 +131,13 @@ async def test_nodes_with_an_extension_tell_each_other_and_answer_members(autoju
     assert set(await census_of(a, "b")) == {"a:2551", "b:2551", "c:2551"}
     assert figures_of(a)["census_nodes",] == 3
     (member,) = (one for one in (await a.get_cluster_state()).members if one.id == "b")
-    assert member.extra == (("census", b"1"),)
-    assert node_of(a).cluster_metrics.received["example.census.counted"] > 0
+    assert member.extra == (("casty.tables", b"census.counts"), ("census", b"1"))
+    assert node_of(a).cluster_metrics.received["casty.table.rows"] > 0
 
     await nodes.stop("c")
-    assert node_of(a).cluster_metrics.received["example.census.moving"] == 1
+    assert node_of(a).cluster_metrics.received["example.census.recount"] == 1
     assert set(await census_of(b, "a")) == {"a:2551", "b:2551"}
-    assert node_of(c).cluster_metrics.sent["example.census.moving"] == 2
+    assert node_of(c).cluster_metrics.sent["example.census.recount"] == 2
 
 
 async def test_a_node_without_it_is_told_nothing_and_ignores_what_comes_all_the_same(autojump_clock, nodes):
@@ -147,7 +147,7 @@ async def test_a_node_without_it_is_told_nothing_and_ignores_what_comes_all_the_
     await trio.sleep(2)
     a, b = (nodes.handles[name].system.cluster for name in "ab")
     assert set(await census_of(nodes.handles["b"].system, "a")) == {"a:2551"}
-    assert "example.census.counted" not in node_of(a).cluster_metrics.sent
+    assert "casty.table.rows" not in node_of(a).cluster_metrics.sent
     with pytest.raises(AskFailed):
         await census_of(nodes.handles["a"].system, "b")
 

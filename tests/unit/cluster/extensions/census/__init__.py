@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import casty
-from casty import ActorContext, ActorRef, Behavior, Behaviors, ConfigError, Metric, TopologySnapshot, UniqueAddress
+from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusterTable, ConfigError, Metric, UniqueAddress
 
 KNOWN = Metric("nodes", "Nodes whose number of actors is known here.")
 
@@ -23,15 +23,8 @@ class CensusSettings:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Between nodes: I run so many actors."""
-
-    actors: int
-
-
-@dataclass(frozen=True)
-class Moving:
-    """Between nodes: I leave, count me no more."""
+class Recount:
+    """Between nodes: I leave, and what I ran may start at yours, so count now."""
 
 
 @casty.message("example.census.GetCensus")
@@ -43,19 +36,11 @@ class GetCensus:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Within a node: what another one has said."""
-
-    peer: UniqueAddress
-    actors: int | None
-
-
-@dataclass(frozen=True)
 class Tick:
     """Within a node: count."""
 
 
-CensusMessage = GetCensus | Heard | Tick | TopologySnapshot
+CensusMessage = GetCensus | Tick
 
 
 class Census(casty.ClusterExtension):
@@ -67,30 +52,27 @@ class Census(casty.ClusterExtension):
 
     def __init__(self, settings: CensusSettings | None = None) -> None:
         self._settings = settings or CensusSettings()
-        self._known: dict[UniqueAddress, int] = {}
+        self._counts = ClusterTable("counts", int, bytes_max=1_024)
+        self.tables = (self._counts,)
 
     def attach(self, node: casty.ExtensionNode) -> None:
         self._node = node
-        node.add_control(Counted, "example.census.counted", self._counted)
-        node.add_control(Moving, "example.census.moving", self._moving)
+        node.add_control(Recount, "example.census.recount", self._recount)
 
     def start(self, node: casty.ExtensionNode) -> None:
         behavior = Behaviors.setup(self._begin)
         self._actor: ActorRef[CensusMessage] = node.spawn(behavior, "_census", accepts=[GetCensus])
-        node.subscribe(self._actor)
 
     async def leave(self) -> None:
+        self._counts.remove("actors")
         for peer in self._node.peers:
-            self._node.send(peer.unique, Moving())
+            self._node.send(peer.unique, Recount())
 
     def collect(self, metrics: casty.Metrics) -> None:
-        metrics.gauge(KNOWN, len(self._known))
+        metrics.gauge(KNOWN, len(self._counts.rows))
 
-    def _counted(self, peer: UniqueAddress, message: Counted, size: int) -> None:
-        self._actor.tell(Heard(peer, message.actors))
-
-    def _moving(self, peer: UniqueAddress, message: Moving, size: int) -> None:
-        self._actor.tell(Heard(peer, None))
+    def _recount(self, peer: UniqueAddress, message: Recount, size: int) -> None:
+        self._actor.tell(Tick())
 
     async def _begin(self, ctx: ActorContext[CensusMessage]) -> Behavior[CensusMessage]:
         ctx.schedule_with_fixed_delay(Tick(), self._settings.interval)
@@ -99,20 +81,8 @@ class Census(casty.ClusterExtension):
     async def _take(self, ctx: ActorContext[CensusMessage], message: CensusMessage) -> Behavior[CensusMessage]:
         match message:
             case Tick():
-                self._count()
-            case Heard(peer, None):
-                self._known.pop(peer, None)
-            case Heard(peer, int(actors)):
-                self._known[peer] = actors
-            case TopologySnapshot(members):
-                present = {member.unique for member in members}
-                self._known = {node: actors for node, actors in self._known.items() if node in present}
+                self._counts.set("actors", self._node.system.statistics().actors)
             case GetCensus(reply_to):
-                reply_to.tell({str(node.address): actors for node, actors in self._known.items()})
+                counts = {str(node.address): rows["actors"] for node, rows in self._counts.rows.items()}
+                reply_to.tell(counts)
         return Behaviors.same()
-
-    def _count(self) -> None:
-        actors = self._node.system.statistics().actors
-        self._known[self._node.self_node] = actors
-        for peer in self._node.peers:
-            self._node.send(peer.unique, Counted(actors))
