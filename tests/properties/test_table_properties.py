@@ -231,7 +231,7 @@ def test_damaged_bytes_are_a_protocol_error_or_taken_within_bounds(seed: int, da
 
 
 def test_a_member_without_end_fills_its_own_slot_and_no_other() -> None:
-    table = RowTable(name="shop.stock").with_own(B, {"mine": b"1"})
+    table = theirs = RowTable(name="shop.stock").with_own(B, {"mine": b"1"})
     version = 0
     with pytest.raises(DecodeError, match="more than"):
         while True:
@@ -240,7 +240,7 @@ def test_a_member_without_end_fills_its_own_slot_and_no_other() -> None:
             table = table.merged(source("a", "d", has_word=False), TableRows(CLUSTER, "shop.stock", (page,)))
             version += 1_000
     assert version <= CHANGES_MAX
-    more = RowTable(name="shop.stock").with_own(B, {"mine": b"2", "more": bytes(60_000)})
+    more = theirs.with_own(B, {"mine": b"2", "more": bytes(60_000)})
     assert merged(table, more, source("b")).rows_of(B) == more.rows_of(B)
 
 

@@ -1,7 +1,7 @@
 """Failure detectors of a user's, one for each monitored member, and the detector in their place once one is at fault.
 
 Owns which detector judges which member, and what is a fault of it. It does not know what follows from a suspicion
-(`monitor`), and it trusts nothing that a user's code returns.
+(`monitor`), and it trusts no value of a user's code.
 
 How it works: each answer goes to the member's own detector and to casty's. The time of a crossing is searched by
 halving, up to the longest silence ever allowed, and kept until the next answer. A detector that raises, or whose phi is

@@ -5,7 +5,7 @@ or when a peer is told of it (`machine`, `anti_entropy`).
 
 How it works: a table is a value; a change makes another one, and a step without news returns the same. It consists of
 parts, each numbered (a slot by the incarnation of its owner, a table of shards by its key) and with a version. Two
-nodes compare the versions of the tables that both have: each knows which ones a member has, since its row names all
+nodes compare the versions of the tables had by both: each knows which ones a member has, since its row names all
 but those `is_everywhere` (`TABLES_TOLD`). So their digests cover the same, and a table unknown to one of them makes no
 traffic. Names told beyond that are of a newer node: they are ignored, and noted.
 """
@@ -60,7 +60,7 @@ class ReplicatedTable(Protocol):
         ...
 
     def written(self, owner: UniqueAddress, content: object) -> Self:
-        """Return the table with ``content`` as all that this node says in it. TypeError for content of another kind."""
+        """Return the table with ``content`` as all of this node's part. TypeError for content of another kind."""
         ...
 
     def beyond(self, owner: UniqueAddress, version: int) -> Self:

@@ -1,9 +1,9 @@
 """Rows of all nodes in a table of an extension, replicated to every node with that table.
 
 Owns rows by key, as a table of slots (`slots`): each run sets and removes its own ones. It does not know what a value
-says: it carries bytes, and who reads them decodes them.
+says: it carries bytes, decoded by their readers.
 
-How it works: the bounds of what a peer says are fixed ones, and not the budget of this node's table, since nodes of
+How it works: the bounds of a peer's rows are fixed ones, and not the budget of this node's table, since nodes of
 different releases may have different budgets: a page refused for that would be sent again without end. The owner of a
 slot compacts it, with a write: it forgets its removals when they are more, or weigh more, than its rows and a spare.
 """

@@ -51,7 +51,7 @@ class ModelEngine(ModelNetwork):
         """The latest run of each node, by name."""
         self._handovers = random.Random(seed)  # of its own: what is drawn of the network stays the same
         self._of_machines: dict[str, random.Random] = {}
-        """Draws of further machines, by name: what they do changes nothing that is drawn for others."""
+        """Draws of further machines, by name: their doings change no draw for others."""
         self._heap: list[Due] = []
         self._sequence = 0
         self._texts: dict[UniqueAddress, str] = {}

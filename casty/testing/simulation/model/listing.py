@@ -22,7 +22,7 @@ from casty.testing.simulation.model.model import RECEPTIONIST, ModelCluster
 from casty.testing.simulation.model.run import ModelTask, Run
 
 KEYS = ("cart", "stock", "mail", "search", "nobody")
-"""Keys that somebody on each node subscribes to."""
+"""Keys with subscribers on each node."""
 
 
 @dataclass(frozen=True, slots=True)

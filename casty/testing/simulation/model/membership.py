@@ -67,7 +67,7 @@ PORT = 2551
 
 
 class MembershipEngine(ModelEngine):
-    """Runs whose membership is that of real nodes."""
+    """Runs with the membership machines of real nodes."""
 
     def __init__(self, seed: int, settings: TopologySettings, delay: float) -> None:
         super().__init__(seed, delay)
