@@ -171,7 +171,15 @@ class ClusterTable(Generic[V]):
             self._tell(node)
 
     def attach(self, node: ClusterNode, extension: str) -> None:
-        """Take the node. UnsupportedTypeError for a type that cannot travel. For casty itself, as all below."""
+        """Take the node. For casty itself, as all below.
+
+        Parameters:
+            node: Node of the extension.
+            extension: Name of the extension.
+
+        Raises:
+            UnsupportedTypeError: The type of the values cannot travel.
+        """
         self._node, self._table = node, RowTable(name=wire_name_of(extension, self), bytes_max=self.bytes_max)
         self._names = node.codec.names_of(self.value_type)
 
@@ -191,12 +199,20 @@ class ClusterTable(Generic[V]):
             self._tell(self._node)
 
     def take_own(self) -> Mapping[str, bytes]:
-        """Return the own rows, for gossip that asked for them."""
+        """Take the own rows, for gossip after it was asked to tell them.
+
+        Returns:
+            Bytes of each value, by key.
+        """
         self._is_asked = False
         return {key: packed for key, (_, packed) in self._own.items()}
 
     def show(self, rows: Mapping[UniqueAddress, Mapping[str, bytes]]) -> None:
-        """Take the rows of all living members, and tell those that changed."""
+        """Take the rows of all living members, and tell the changed ones.
+
+        Parameters:
+            rows: Bytes of each value by key, by owner.
+        """
         node = self._node
         if node is None or self._is_over:
             return

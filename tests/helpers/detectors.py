@@ -72,6 +72,13 @@ class Deaf(Answering):
             raise Boom("deaf")
 
 
+class Wordless(Exception):
+    """Has no text: asked for it, it raises."""
+
+    def __str__(self) -> str:
+        raise Boom("no words")
+
+
 def raising_for(name: str) -> Factory:
     """Return a factory with no detector for the nodes on one host."""
 
@@ -94,6 +101,11 @@ def classes_for(name: str) -> Factory:
 
 FAULTY: dict[str, tuple[Factory, str]] = {
     "raises": (lambda node: Answering(Boom("broken")), "Boom: broken"),
+    "raises without words": (
+        lambda node: Answering(Wordless()),
+        "Wordless: its text cannot be had: Boom",
+    ),
+    "beyond a float": (lambda node: Answering(10**400), "ValueError: phi must be a number of the size of a float"),
     "nan": (lambda node: Answering(math.nan), "ValueError: phi must be at least 0, got nan"),
     "negative": (lambda node: Answering(-1.0), "ValueError: phi must be at least 0, got -1.0"),
     "text": (lambda node: Answering("8"), "TypeError: phi must be a number, got '8'"),

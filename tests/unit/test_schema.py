@@ -232,6 +232,12 @@ SUPPORTED: list[Any] = [
     PurePosixPath,
 ]
 
+
+@dataclass(frozen=True)
+class OfTwoKinds(Point):
+    z: int
+
+
 UNSUPPORTED: list[tuple[Any, str]] = [
     (Any, "Any cannot travel between nodes: name the types it can be"),
     (object, "object cannot travel between nodes: name the types it can be"),
@@ -261,6 +267,7 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (Mutable, "Mutable can be changed after it was sent: declare it with @dataclass(frozen=True); or teach it"),
     (HoldsMutable, "Mutable cannot travel between nodes: Mutable can be changed"),
     (MutablePoint, "declare it with @attrs.frozen"),
+    (OfTwoKinds, "OfTwoKinds is a dataclass and an attrs class by its bases: make them all of one kind"),
     (Plain, "Plain is a plain subclass: decorate it"),
     (WithInitVar, "WithInitVar.seed: an InitVar is gone"),
     (HoldsHolder, "HoldsHolder.orders[].lines[][value]: _socket.socket cannot travel"),

@@ -208,8 +208,15 @@ def checked_phi(phi: object) -> float:
         raise TypeError(f"phi must be a number, got {phi!r}")
     if not phi >= 0:
         raise ValueError(f"phi must be at least 0, got {phi!r}")
-    return phi
+    try:
+        return float(phi)
+    except OverflowError:
+        raise ValueError("phi must be a number of the size of a float, got a larger one") from None
 
 
 def _worded(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:ERROR_TEXT_MAX]
+    try:
+        text = str(error)
+    except Exception as another:  # the user's code, too
+        text = f"its text cannot be had: {type(another).__name__}"
+    return f"{type(error).__name__}: {text}"[:ERROR_TEXT_MAX]

@@ -145,7 +145,7 @@ def enum_hooks(label: str, origin: type[Enum]) -> HookPair:
     def encode(value: Any) -> Any:
         if not isinstance(value, origin):
             raise TypeMismatch(label, value)
-        return value.name
+        return value._name_  # a class may give its members another ``name``
 
     def decode(raw: Any) -> Any:
         if type(raw) is not str:

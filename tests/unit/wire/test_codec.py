@@ -175,6 +175,15 @@ class Named(Enum):
     one = 1
 
 
+@message("codec.Renamed")
+class Renamed(Enum):
+    red, green = 1, 2
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # what is tested
+        return {"red": "green", "green": "red"}[self._name_]
+
+
 @message("codec.Abstract")
 @dataclass(frozen=True)
 class Abstract:
@@ -893,6 +902,11 @@ def test_an_enum_can_be_declared_and_sent_alone(codec: Codec) -> None:
     assert decode_raw(codec, "codec.Named", "one") is Named.one
     with pytest.raises(DecodeError, match=r"codec\.Named: no member of codec\.Named has this name"):
         decode_raw(codec, "codec.Named", "two")
+
+
+def test_members_of_an_enum_travel_by_their_own_names_whatever_the_class_calls_them(codec: Codec) -> None:
+    assert raw_of(codec, Renamed.red) == ["codec.Renamed", "red"]
+    assert decode_raw(codec, "codec.Renamed", "red") is Renamed.red
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 255, 256, 65_535])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from casty.protocol.gossip.paging import PAGE_BYTES_MAX
 from hypothesis import given
 from hypothesis import strategies as st
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import FRAME_BYTES_LEAST, TransportLimits
 from casty.errors import ConfigError, FrameError
+from casty.protocol.state.paging import PAGE_BYTES_MAX
 from casty.wire.chunking.chunks import (
     ASSEMBLY_SHARES,
     KEPT_SECONDS,

@@ -23,7 +23,7 @@ from casty import (
 )
 from casty.cluster.receptionist import receptionist
 from casty.cluster.receptionist.receptionist import OFFER_INTERVAL
-from casty.protocol.gossip import paging
+from casty.protocol.state import paging
 
 M = TypeVar("M")
 
