@@ -410,7 +410,7 @@ def check_extensions(extensions: Iterable[object], *, own: Iterable[type[Cluster
             extra.append((extension.name, capability))
         elif capability is not None:
             raise ConfigError(f"{type(extension).__qualname__}.capability must be bytes or None, got {capability!r}")
-    check_count(sum(len(extension.tables) for extension in checked))
+    check_count([table for extension in checked for table in extension.tables])
     extra += told_of(checked)
     if not is_extra(extra):
         size = sum(len(name) + len(value) for name, value in extra)

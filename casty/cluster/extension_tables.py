@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
@@ -63,9 +63,9 @@ class ClusterTable(Generic[V]):
     of its rounds. Several changes within 50 ms travel together, and only the last one of a key. Of several nodes
     setting one key each has its own row. The rows of a removed member go with it, and all of a node when it stops.
 
-    From another member at most 4,096 rows and 256 KiB are taken, whatever the budget is here. Rows with a value that
-    does not fit the ``value_type`` of this node are left out, and the log says so: a type that changes between releases
-    needs what a message needs.
+    From another member at most four times 256 KiB are taken, removals included, whatever the budget is here. Rows with
+    a value that does not fit the ``value_type`` of this node are left out, and the log says so: a type that changes
+    between releases needs what a message needs.
 
     Parameters:
         name: Name, unique in its extension: 1 to 64 lower-case letters, digits and underscores, a letter first.
@@ -135,16 +135,18 @@ class ClusterTable(Generic[V]):
         Raises:
             TableFull: The budget of the table does not suffice; the row stays as it was.
             EncodeError: The value is not of the table's type, or larger than 64 KiB.
-            ValueError: The key is none.
+            ValueError: The key is no text, of another length, or with a lone surrogate.
             RuntimeError: The table has no node, as before ``ClusterExtension.attach``, or its extension has ended.
         """
         node = self._at_node()
+        if fault := row_fault(key, b""):
+            raise ValueError(fault)
         packed = node.codec.frame_envelope("", 0, value, self.value_type)[HEADER_BYTES:]
         known = self._own.get(key)
         if known is not None and known[1] == packed:
             return
         if fault := row_fault(key, packed):
-            raise ValueError(fault) if row_fault(key, b"") else EncodeError(fault)
+            raise EncodeError(fault)
         size = self._size + row_bytes(key, packed) - (0 if known is None else row_bytes(key, known[1]))
         if size > self.bytes_max or (known is None and len(self._own) >= ROWS_MAX):
             raise TableFull(
@@ -323,7 +325,10 @@ def check_unused_tables(kind: str, tables: Iterable[ClusterTable[Any]]) -> None:
             raise ConfigError(f"{kind}.tables: {table!r} belongs to a node already: make one for each extension")
 
 
-def check_count(count: int) -> None:
-    """Raise ConfigError for more tables than a node has."""
+def check_count(tables: Sequence[ClusterTable[Any]]) -> None:
+    """Raise ConfigError for more tables than a node has, and for one table of two extensions."""
+    count = len(tables)
+    if len({id(table) for table in tables}) < count:
+        raise ConfigError("each extension of a node must make tables of its own: two of them have one together")
     if count > TABLES_MAX:
         raise ConfigError(f"the extensions of a node have at most {TABLES_MAX} tables, got {count}: join some of them")

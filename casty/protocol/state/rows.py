@@ -172,10 +172,14 @@ def row_bytes(key: str, value: bytes) -> int:
     return ROW_COST_BYTES + len(key.encode(errors="replace")) + len(value)
 
 
-def row_fault(key: str, value: bytes) -> str:
+def row_fault(key: object, value: bytes) -> str:
     """Return the fault of a row beyond the bounds of one, in words; empty for one within them."""
+    if not isinstance(key, str):
+        return f"a key must be a text, got {type(key).__name__}"
     if not 0 < len(key) <= NAME_LENGTH_MAX:
         return f"a key must have 1 to {NAME_LENGTH_MAX} characters, got {len(key)}"
+    if not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+        return f"a key must be text that can be written as UTF-8, got a lone surrogate in {key[:64]!r}"
     if len(value) > VALUE_BYTES_MAX:
         return f"a value must have at most {VALUE_BYTES_MAX} bytes, got {len(value)} under {key[:64]!r}"
     return ""

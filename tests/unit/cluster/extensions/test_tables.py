@@ -147,6 +147,9 @@ async def test_the_largest_budget_holds_few_large_or_many_small_rows(autojump_cl
 async def test_bad_rows_are_errors_of_whoever_sets_them(autojump_clock, nodes):
     shops = await started(nodes, "a", a=Shop(bytes, bytes_max=TABLE_BYTES_MAX))
     table = shops["a"].stock
+    for key, told in (("\ud800", "lone surrogate"), (5, "a key must be a text, got int"), (b"k", "got bytes")):
+        with pytest.raises(ValueError, match=told):
+            table.set(key, b"")  # type: ignore[arg-type]  # what is tested
     for key in ("", "k" * 256):
         with pytest.raises(ValueError, match="1 to 255 characters"):
             table.set(key, b"")
@@ -278,6 +281,14 @@ def test_tables_that_a_node_cannot_have_are_refused(extension: ClusterExtension,
         return
     with pytest.raises(ConfigError, match=fault):
         system_with(extension)
+
+
+def test_one_table_in_two_extensions_of_a_node_is_refused() -> None:
+    table = ClusterTable("stock", int)
+    first, second = with_tables(table), with_tables(table)
+    second.name = "second"
+    with pytest.raises(ConfigError, match="two of them have one together"):
+        system_with(first, second)
 
 
 async def test_a_type_that_cannot_travel_and_a_table_in_use_are_refused(autojump_clock, nodes):
