@@ -233,15 +233,31 @@ def test_damaged_bytes_are_a_protocol_error_or_taken_within_bounds(seed: int, da
 def test_a_member_without_end_fills_its_own_slot_and_no_other() -> None:
     table = theirs = RowTable(name="shop.stock").with_own(B, {"mine": b"1"})
     version = 0
+    while table.versions.get(A.incarnation, 0) == version:
+        changes = tuple((version + place, f"{version + place}", bytes(60)) for place in range(1, 1_001))
+        page = RowPage(A, version, version + 1_000, 0, changes)
+        table = table.merged(source("a", "d", has_word=False), TableRows(CLUSTER, "shop.stock", (page,)))
+        version += 1_000
+    assert version <= CHANGES_MAX + 1_000
+    assert table.rows_of(A) == {}
+    large = RowPage(A, 0, 17, 0, tuple((place, f"{place}", bytes(VALUE_BYTES_MAX)) for place in range(1, 18)))
     with pytest.raises(DecodeError, match="more than"):
-        while True:
-            changes = tuple((version + place, f"{version + place}", bytes(60)) for place in range(1, 1_001))
-            page = RowPage(A, version, version + 1_000, 0, changes)
-            table = table.merged(source("a", "d", has_word=False), TableRows(CLUSTER, "shop.stock", (page,)))
-            version += 1_000
-    assert version <= CHANGES_MAX
+        table.merged(source("a", "d", has_word=False), TableRows(CLUSTER, "shop.stock", (large,)))
     more = theirs.with_own(B, {"mine": b"2", "more": bytes(60_000)})
     assert merged(table, more, source("b")).rows_of(B) == more.rows_of(B)
+
+
+def test_who_has_missed_the_ends_of_many_rewrites_comes_to_the_rows() -> None:
+    owner, reader = RowTable(name="shop.stock"), RowTable(name="shop.stock")
+    for generation in range(12):
+        owner = owner.with_own(A, {f"{generation}.{number}": bytes(16) for number in range(3_000)})
+        for message in [*owner.messages(CLUSTER, reader.versions)][:-1]:
+            reader = reader.merged(source(), message)
+    for _ in range(3):
+        for message in owner.messages(CLUSTER, reader.versions):
+            reader = reader.merged(source(), message)
+    assert reader.rows_of(A) == owner.rows_of(A)
+    assert [*owner.messages(CLUSTER, reader.versions)] == []
 
 
 def test_own_rows_have_bounds() -> None:

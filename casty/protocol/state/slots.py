@@ -196,8 +196,10 @@ class SlotTable(ABC, Generic[E, P]):
     def taking(self, pages: Iterable[P], refused: Collection[UniqueAddress]) -> Self:
         """Return the table with the news in ``pages``, except of ``refused`` runs.
 
-        Slots of runs still to become members are taken: their membership may be on its way. DecodeError for a page in
-        contradiction with itself.
+        Slots of runs still to become members are taken: their membership may be on its way. A slot known before is
+        forgotten where a page makes it larger than it may be, and comes anew as a whole: its reader may have missed the
+        ends of several rewrites, and with them the removals. DecodeError for a page in contradiction with itself, or
+        with too much for a slot by itself.
         """
         changed: dict[UniqueAddress, Slot[E]] = {}
         for page in pages:
@@ -205,9 +207,19 @@ class SlotTable(ABC, Generic[E, P]):
             slot = changed.get(page.owner) or self.slot_of(page.owner)
             after = slot if page.owner in refused else slot.taking(page, self.changes_in(page))
             if after is not slot:
-                self.check_slot(page.owner, after)
-                changed[page.owner] = after
-        return replace(self, slots={**self.slots, **changed}) if changed else self
+                changed[page.owner] = self._within_bounds(page.owner, slot, after)
+        if not changed:
+            return self
+        return replace(self, slots={owner: slot for owner, slot in {**self.slots, **changed}.items() if slot.version})
+
+    def _within_bounds(self, owner: UniqueAddress, before: Slot[E], after: Slot[E]) -> Slot[E]:
+        try:
+            self.check_slot(owner, after)
+        except DecodeError:
+            if before.version == 0:
+                raise
+            return Slot()
+        return after
 
     def taking_from(self, source: PageSource, pages: Sequence[P]) -> Self:
         """Return the table with the news in a peer's pages: of its own slot, and of others where it has the word.
