@@ -83,7 +83,7 @@ def fault_of_record(cls: type) -> str:
     own = cls.__dict__
     if "__dataclass_params__" not in own and "__attrs_attrs__" not in own:
         return f"{cls.__qualname__} is a plain subclass: decorate it with @dataclass(frozen=True)"
-    if dataclasses.is_dataclass(cls) and hasattr(cls, "__attrs_attrs__"):
+    if hasattr(cls, "__dataclass_fields__") and hasattr(cls, "__attrs_attrs__"):
         return f"{cls.__qualname__} is a dataclass and an attrs class by its bases: make them all of one kind"
     if "__attrs_attrs__" in own:
         frozen, remedy = cls.__setattr__.__name__ == "_frozen_setattrs", "@attrs.frozen"
