@@ -99,8 +99,7 @@ class RowTable(SlotTable[TableRow, RowPage]):
 
     name: str = field(default="", kw_only=True)
     bytes_max: int = field(default=TABLE_BYTES_MAX, kw_only=True)
-    """Budget of this node's own rows. Those of others have the bounds of a slot.
-    """
+    """Budget of this node's own rows. Those of others have the bounds of a slot."""
 
     def with_own(self, owner: UniqueAddress, rows: Mapping[str, bytes]) -> RowTable:
         """Return the table with exactly ``rows`` set by ``owner``. ValueError beyond the bounds of a slot."""
@@ -141,7 +140,7 @@ class RowTable(SlotTable[TableRow, RowPage]):
 
     def rows(self, members: Collection[UniqueAddress]) -> dict[UniqueAddress, dict[str, bytes]]:
         """Return the rows of those ``members`` with any."""
-        return {owner: self.rows_of(owner) for owner in sorted(self.slots) if owner in members and self.rows_of(owner)}
+        return {owner: rows for owner in sorted(self.slots) if owner in members and (rows := self.rows_of(owner))}
 
     def cut_of(self, owner: UniqueAddress, after: int) -> _RowsCut:
         """Return the begin of a page."""
