@@ -9,7 +9,9 @@ grant no longer given (`serving_lease`).
 How it works: each published state is pushed by the rules of `anti_entropy`. A peer's digest or versions are answered
 from the last published state; their news of a version goes to the owner of the membership, and so does every message
 from a sender without living membership here, or never heard: the owner judges those. Messages between the two keep
-their order. This machine may be behind the owner, and then asks or answers once more than it had to.
+their order. This machine may be behind the owner, and then asks or answers once more than it had to. Pages of a node
+let in elsewhere may come before the news of it: they are refused like those of any stranger, and asked for again once
+it is a member here.
 
 Source: anti-entropy and rumor mongering, Demers et al. 1987; the dissemination component of SWIM, Das, Gupta and
 Motivala 2002, section 4.1.
@@ -49,6 +51,8 @@ from casty.protocol.state.membership_state import MEMBERS_MAX, Gossip
 from casty.protocol.state.slots import PageSource
 
 GOSSIP = "gossip"
+EARLY_MAX = 64
+"""Senders of pages remembered until they are members here."""
 
 
 def is_gossip_timer(key: str) -> bool:
@@ -77,6 +81,8 @@ class Dissemination:
         init=False, default_factory=lambda: dict[tuple[UniqueAddress, str], float]()
     )
     """Time of the last comparison with a member that led to pages or a question, by the table."""
+    _early: dict[UniqueAddress, None] = field(init=False, default_factory=lambda: dict[UniqueAddress, None]())
+    """Senders of refused pages, no members here yet, in the order of their first pages."""
     _is_over: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -128,9 +134,16 @@ class Dissemination:
         self._introduced &= state.members.keys()
         pushes = self._pushes.settle(state, self.tables, now)
         if before is not None:
-            return pushes
+            return [*pushes, *self._ask_early(state)] if self._early else pushes
         own = [send for table in self.tables for send in self._spread.push_table(state, table, {}, self.self_node)]
         return [StartTimer(GOSSIP, self.interval), *pushes, *own]
+
+    def _ask_early(self, state: Gossip) -> list[Send]:
+        """Ask new members for the pages that came before the news of them."""
+        come = [node for node in self._early if node in state.members]
+        for node in [node for node in self._early if node in state.members or node in state.tombstones]:
+            del self._early[node]
+        return [Send(node, self._spread.versions(state, self.tables, node)) for node in come]
 
     def _written(self, state: Gossip | None, name: str, content: object) -> list[Send]:
         table = self.tables.get(name)
@@ -155,11 +168,18 @@ class Dissemination:
     ) -> Sequence[GossipEffect]:
         member = state.members.get(sender)
         if message.cluster_id != state.cluster_id or member is None or member.status is MemberStatus.down:
+            if member is None and isinstance(message, PageMessage) and message.cluster_id == state.cluster_id:
+                self._note_early(sender)
             return [HandOver(sender, message)]
         first = [] if sender in self._introduced else [HandOver(sender, message)]
         answers = self._answers(state, sender, message, now)
         self._introduced.add(sender)
         return [*first, *answers]
+
+    def _note_early(self, sender: UniqueAddress) -> None:
+        self._early[sender] = None
+        while len(self._early) > EARLY_MAX:
+            del self._early[next(iter(self._early))]
 
     def _answers(
         self, state: Gossip, sender: UniqueAddress, message: AntiEntropyMessage, now: float

@@ -23,7 +23,7 @@ from casty.protocol.gossip.handover import (
     TableWritten,
     UnknownTables,
 )
-from casty.protocol.gossip.machine import GOSSIP, Dissemination
+from casty.protocol.gossip.machine import EARLY_MAX, GOSSIP, Dissemination
 from casty.protocol.gossip.receive import FOREIGN_NOTED_MAX, TELL_EVERY, ExchangeMessage, GossipReceiver, Outcome
 from casty.protocol.gossip.state_on_wire import CHANGES_MAX, clock_entries, difference, seen_on_wire, to_wire
 from casty.protocol.gossip.tables import TableSet, tables_told
@@ -459,3 +459,31 @@ def test_two_nodes_with_news_for_each_other_say_it_once_while_the_pages_are_unde
         nodes[send.to].handle(GossipCame(sender, send.message), 2.1)
     tables = [node.tables.get("shop.stock") for node in nodes.values()]
     assert tables[0] == tables[1]
+
+
+def cart_of(owner: UniqueAddress) -> RegistrySlots:
+    registry = Registry().with_own(owner, frozenset({service_of(owner, "cart")}))
+    (message,) = registry.messages(STATE.cluster_id, {})
+    assert isinstance(message, RegistrySlots)
+    return message
+
+
+def test_pages_that_come_before_the_news_of_their_sender_are_asked_for_again() -> None:
+    node, late = Node(STATE), run_of("d")
+    first = node.gossip.handle(GossipCame(late, cart_of(late)), 1.0)
+    assert first == [HandOver(late, cart_of(late))]
+    state = STATE.with_member(A, member("d"))
+    asked = [effect for effect in node.publish(state) if isinstance(effect, Send)]
+    assert [effect.to for effect in asked if isinstance(effect.message, GossipVersions)] == [late]
+    again = node.publish(state.with_member(A, member("e")))
+    assert not [effect for effect in again if isinstance(effect, Send) and isinstance(effect.message, GossipVersions)]
+
+
+def test_only_the_last_early_senders_are_remembered() -> None:
+    node = Node(STATE)
+    late = [run_of(f"late{number}") for number in range(EARLY_MAX + 1)]
+    for sender in late:
+        node.gossip.handle(GossipCame(sender, cart_of(sender)), 1.0)
+    state = STATE.with_member(A, member("late0")).with_member(A, member("late1"))
+    asked = [send.to for send in node.publish(state) if isinstance(send, Send)]
+    assert asked == [late[1]]

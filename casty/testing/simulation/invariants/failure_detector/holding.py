@@ -91,7 +91,7 @@ class Held(Rule):
             for node in now:
                 members.setdefault(node, _Member()).is_excused = True
         for node in old - now:
-            if node in members:
+            if node in members and node in after.members:  # a removed one is not accused either
                 self._taken_back(run, after, node, members[node])
         fresh = {m.unique for m in after.ordered if m.status is MemberStatus.down} - self._down
         self._down |= fresh

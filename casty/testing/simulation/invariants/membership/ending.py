@@ -96,8 +96,8 @@ class LeavesInOrder(Rule):
 
     def _remove(self, run: Run, before: Gossip, node: UniqueAddress) -> None:
         gone = self.cluster.every[node]
-        if node in self._down or not gone.alive or node in lost_in(before, run.node):
-            return
+        if node in self._down or not gone.alive or node in lost_in(before, run.node) or str(node) in self.cluster.lost:
+            return  # the lease may have ruled it out, and its answer came to the last one of a side
         accused = self.cluster.accused_at  # this may be the very moment: then it is accused no more
         if not any((one.node, node) in accused for one in self.cluster.living):
             text = f"{gone.name} was removed, has not said that it went, and nobody missed it"
