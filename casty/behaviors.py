@@ -269,7 +269,8 @@ class Behaviors:
         ``return await target(message)`` passes a message on, as it is or another one; returning `same`
         swallows it. It sees all that the behaviour would: Terminated and timers too. Nests: the
         outermost sees a message first. An exception is a failure of the actor. The interceptors stay when
-        the behaviour is replaced, until a handler returns another ``intercept`` or the actor restarts.
+        the behaviour is replaced, until a handler returns another ``intercept`` or the actor restarts;
+        ``intercept(interceptor, Behaviors.same())`` puts other interceptors around the present handler.
         What was stashed passes again, as it was stashed, when it is taken again.
 
         Parameters:

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import Never, Protocol, TypeVar, cast
 
 import trio
 
@@ -37,9 +37,32 @@ class LoggingContext(Protocol):
 
 def intercept_handler(handler: forms.Handler, interceptors: Sequence[forms.Interceptor], ctx: object) -> forms.Handler:
     """Return a handler to ask ``interceptors``, outermost first, and then the given one."""
+    intercepted = handler
     for interceptor in reversed(interceptors):
-        handler = _around(interceptor, cast("ReceiveTarget[object]", partial(handler, ctx)))
-    return handler
+        intercepted = _around(interceptor, cast("ReceiveTarget[object]", partial(intercepted, ctx)))
+    return InterceptedHandler(intercepted, handler) if interceptors else handler
+
+
+class InterceptedHandler:
+    """A handler behind interceptors, by the outermost of them, and the one that they are around."""
+
+    __slots__ = ("_outermost", "bare")
+
+    def __init__(self, outermost: forms.Handler, bare: forms.Handler) -> None:
+        self._outermost = outermost
+        self.bare = bare
+        """The behaviour's own handler."""
+
+    def __repr__(self) -> str:
+        return f"<InterceptedHandler of {self.bare!r}>"
+
+    def __call__(self, ctx: object, message: object) -> Awaitable[Behavior[Never]]:
+        return self._outermost(ctx, message)
+
+
+def bare(handler: forms.Handler) -> forms.Handler:
+    """Return a behaviour's own handler, without the interceptors around it."""
+    return handler.bare if isinstance(handler, InterceptedHandler) else handler
 
 
 def _around(interceptor: forms.Interceptor, target: ReceiveTarget[object]) -> forms.Handler:

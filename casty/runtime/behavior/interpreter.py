@@ -16,7 +16,7 @@ from casty.protocol.actor.supervision import SupervisionStrategy
 from casty.refs import ServiceKey
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import RESTART, SAME, STOPPED, UNHANDLED, Behavior
-from casty.runtime.behavior.interception import intercept_handler, intercept_main
+from casty.runtime.behavior.interception import bare, intercept_handler, intercept_main
 from casty.runtime.behavior.signatures import advice
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.mailbox import payload
@@ -114,6 +114,8 @@ class Interpreter:
                     behavior = inner
                 case _:
                     is_going_on = self._become_signal(behavior, host.path)
+                    if is_going_on and interceptors and self.handler is not None:  # around `same`
+                        self.handler = intercept_handler(bare(self.handler), interceptors, host.context)
                     if services:  # around `same`
                         host.announce(services)
                     return is_going_on

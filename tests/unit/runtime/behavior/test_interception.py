@@ -163,6 +163,43 @@ async def test_interceptors_stay_when_the_behaviour_is_replaced_until_others_com
     assert seen == ["a+", "b+", "other+", "-(c)", "c-"]
 
 
+async def test_interceptors_around_same_take_the_place_of_those_there_were() -> None:
+    seen: Seen = []
+
+    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
+        seen.append(message)
+        if message == "others+":
+            return marking("1", seen, marking("2", seen, Behaviors.same()))
+        if message == "supervised12":
+            return Behaviors.supervise(marking("3", seen, Behaviors.same()), Restart())
+        return Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(marking("+", [], Behaviors.receive(handle)), "a")
+        for message in ("others", "b", "supervised", "c"):
+            ref.tell(message)
+        await settle()
+    assert seen == [
+        *("others+", "1(b)", "2(b1)", "b12", "1(supervised)", "2(supervised1)", "supervised12"),
+        *("3(c)", "c3"),
+    ]
+
+
+async def test_a_handler_without_interceptors_is_put_behind_those_around_same() -> None:
+    seen: Seen = []
+
+    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
+        seen.append(message)
+        return marking("+", [], Behaviors.same()) if message == "go" else Behaviors.same()
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.receive(handle), "a")
+        for message in ("go", "b"):
+            ref.tell(message)
+        await settle()
+    assert seen == ["go", "b+"]
+
+
 async def test_an_interceptor_sees_timers_and_the_end_of_others(autojump_clock: object) -> None:
     seen: list[object] = []
 
