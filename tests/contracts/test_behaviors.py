@@ -227,8 +227,6 @@ def in_kit(program: tuple[Form, ...], steps: list[int | str]) -> list[Step]:
         try:
             run()
         except Exception as error:  # as in an actor, it is an outcome
-            while error.__context__ is not None and isinstance(error.__context__, Exception):
-                error = error.__context__
             failure = type(error).__name__
         done.append((tuple(world.log[before:]), failure, bool(kits) and kits[0].is_alive))
 

@@ -11,6 +11,7 @@ from typing import Never
 import trio
 
 from casty.refs import ActorRef, check_ref
+from casty.runtime.behavior.arguments import refuse_no_child
 from casty.runtime.deadlines import check_delay
 from casty.runtime.messaging.ask import EndWait
 from casty.runtime.messaging.ref import OwnRef
@@ -25,7 +26,7 @@ def child_of(parent: Recipient, ref: ActorRef[Never]) -> Recipient | None:
     child = ref.owner() if isinstance(ref, OwnRef) else None
     is_child = ref.path.startswith(f"{parent.path}/") if child is None else child.parent is parent
     if not isinstance(ref, OwnRef) or not is_child:
-        raise ValueError(f"{parent.path} waits for the end of its own children only, and {ref.path} is none: watch it")
+        refuse_no_child(parent.path, ref.path)
     return child
 
 

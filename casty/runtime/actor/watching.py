@@ -10,6 +10,7 @@ import trio
 
 from casty.refs import ActorRef, check_ref
 from casty.runtime.actor.actor_ports import ActorKernel, ActorPort
+from casty.runtime.behavior.arguments import refuse_no_actor, refuse_own_watch
 from casty.runtime.events import Terminated
 from casty.runtime.messaging.named_refs import InlineRef
 from casty.runtime.messaging.ref import OwnRef
@@ -93,7 +94,7 @@ class Watches:
             return
         actor = _actor(ref)
         if actor is watcher:
-            raise ValueError(f"{watcher.path} cannot watch itself: when it ends, nobody is there to be told")
+            refuse_own_watch(watcher.path)
         known: ActorRef[Never] = ref if actor is None else actor.ref
         self._refs[known] = ref
         if actor is None:
@@ -136,7 +137,7 @@ class Watches:
 
 def _actor(ref: OwnRef[Never]) -> Recipient | None:
     if isinstance(ref, InlineRef):
-        raise ValueError(f"cannot watch {ref.path}: it is no actor, and ends with the system")
+        refuse_no_actor(ref.path)
     return ref.owner()
 
 

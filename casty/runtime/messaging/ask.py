@@ -228,10 +228,7 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
     if not isinstance(timeout, (float, int)) or not timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]  # unchecked callers
         await _refuse_time(kernel, ref, timeout)
     if not callable(factory):
-        raise TypeError(
-            "ask needs a function that makes the message of a ref for the reply, such as Get or "
-            f"lambda reply_to: Get('key', reply_to); got the message itself, {factory!r}"
-        )
+        refuse_factory(factory)
     if get_ident() != kernel.thread:
         kernel.check_thread("ask")
     task = trio.lowlevel.current_task()
@@ -294,13 +291,39 @@ async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRe
 
 async def _refuse_time(kernel: KernelPort, ref: ActorRef[Never], timeout: object) -> None:
     """Raise AskTimeoutError for an ask whose time is over already: the rest of a deadline can be below 0."""
+    over = refused_time(ref, timeout)
+    await trio.lowlevel.checkpoint()
+    kernel.counters.asks_timed_out += 1
+    if over is not None:
+        raise over
+
+
+def refused_time(ref: ActorRef[Never], timeout: object) -> AskTimeoutError | None:
+    """Return the error for an ask in no time, None where there is some; ValueError where ``timeout`` is no number."""
     if not isinstance(timeout, (float, int)) or math.isnan(timeout):
         raise ValueError(f"timeout must be a number of seconds, math.inf for no limit, got {timeout!r}")
     check_ref(ref, "ask")
-    await trio.lowlevel.checkpoint()
-    kernel.counters.asks_timed_out += 1
+    if timeout > 0:
+        return None
     was = f"over {-timeout:.3g} s before" if timeout < 0 else "0 s"
-    raise AskTimeoutError(f"{ref.path} was not asked: the time for its reply was {was}")
+    return AskTimeoutError(f"{ref.path} was not asked: the time for its reply was {was}")
+
+
+def refuse_factory(factory: object) -> Never:
+    """Refuse a message in the place of its factory."""
+    raise TypeError(
+        "ask needs a function that makes the message of a ref for the reply, such as Get or "
+        f"lambda reply_to: Get('key', reply_to); got the message itself, {factory!r}"
+    )
+
+
+def refused_circle(path: str, trail: str) -> AskFailed:
+    """Return the error for an ask in a handler that would have to end first."""
+    return AskFailed(
+        f"{path} asks {trail}, and takes no message before its handler ends, so no reply can come: "
+        "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later",
+        "circle",
+    )
 
 
 def _refuse_circle(asked: Recipient, asker: trio.lowlevel.Task) -> None:
@@ -316,11 +339,7 @@ def _refuse_circle(asked: Recipient, asker: trio.lowlevel.Task) -> None:
         if must_read and cell.is_task_style:
             return
         if cell.task is asker:
-            raise AskFailed(
-                f"{cell.path} asks {trail}, and takes no message before its handler ends, so no reply can come: "
-                "ask in a task of its own, with ctx.pipe_to_self, or tell and answer later",
-                "circle",
-            )
+            raise refused_circle(cell.path, trail)
         sleep: object = None if cell.task is None else cell.task.custom_sleep_data
         if isinstance(sleep, EndWait):
             cell, must_read = sleep.cell, False

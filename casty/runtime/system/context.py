@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, TypeVarTuple, 
 import trio
 
 from casty.config import Mailbox
-from casty.config.validation import check_kind
 from casty.errors import ActorStoppedError
-from casty.refs import ActorRef
+from casty.refs import ActorRef, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.child_end import child_of, stopped
 from casty.runtime.actor.children import Children
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.watching import Watching, watching
+from casty.runtime.behavior.arguments import (
+    check_once,
+    check_reply_error,
+    check_spawn,
+    check_timer_key,
+    first_delay,
+    refuse_own_watch,
+)
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.behavior.signatures import (
     check_adapter,
     check_async_function,
-    check_behavior,
     check_piped,
     expect_awaitable,
 )
@@ -52,9 +58,6 @@ cluster_logger = logging.getLogger("casty.cluster")
 
 OWN_MAILBOX = Mailbox()
 """For casty's own actors: a bound meant for the users' must not starve a cluster."""
-
-NAME_FORBIDDEN = "/?#"
-"""Characters forbidden in a name, because paths and addresses are made of names."""
 
 
 class ActorLog(logging.LoggerAdapter[logging.Logger]):
@@ -151,6 +154,7 @@ class ActorContext(Generic[M]):
             ref: An actor of this system: a child, another, or this one.
 
         Raises:
+            TypeError: ``ref`` is no ref.
             ValueError: ``ref`` belongs to another node.
         """
         self.system.stop(ref)
@@ -168,6 +172,7 @@ class ActorContext(Generic[M]):
                 message in hand. The rest becomes dead letters.
 
         Raises:
+            TypeError: ``child`` is no ref.
             ValueError: ``child`` is no child of this actor, or ``drain`` is negative or not finite.
         """
         cell = child_of(self._cell, child)
@@ -185,6 +190,7 @@ class ActorContext(Generic[M]):
                 nothing.
 
         Raises:
+            TypeError: ``ref`` is no ref.
             ValueError: ``ref`` is this actor's own, is no actor, or belongs to another node and there is no cluster.
         """
         self._cell.kernel.check_thread(f"watch {ref!r}")
@@ -195,7 +201,11 @@ class ActorContext(Generic[M]):
 
         Parameters:
             ref: The watched ref; one not watched changes nothing.
+
+        Raises:
+            TypeError: ``ref`` is no ref.
         """
+        check_ref(ref, "unwatch")
         if self._cell.watches is not None:
             self._cell.watches.unwatch(ref)
 
@@ -212,10 +222,12 @@ class ActorContext(Generic[M]):
             An async context manager; it yields a `Watching`.
 
         Raises:
+            TypeError: ``ref`` is no ref.
             ValueError: ``ref`` is this actor's own; on entering, also where it cannot be watched.
         """
+        check_ref(ref, "watching")
         if isinstance(ref, OwnRef) and ref.owner() is self._cell:
-            raise ValueError(f"{self._cell.path} cannot watch itself: when it ends, nobody is there to be told")
+            refuse_own_watch(self._cell.path)
         return watching(self._cell.kernel, ref)
 
     def start_soon(self, async_fn: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
@@ -291,8 +303,9 @@ class ActorContext(Generic[M]):
 
         Raises:
             ValueError: ``delay`` is no finite number of at least 0.
+            TypeError: ``key`` is not hashable.
         """
-        check_delay("delay", delay, zero=True)
+        check_once(delay, key)
         return self._cell.own_timers().once(key, message, delay)
 
     def schedule_tick(
@@ -313,10 +326,9 @@ class ActorContext(Generic[M]):
 
         Raises:
             ValueError: ``interval`` or ``initial_delay`` makes no sense.
+            TypeError: ``key`` is not hashable.
         """
-        check_delay("interval", interval, zero=False)
-        first = interval if initial_delay is None else initial_delay
-        check_delay("initial_delay", first, zero=True)
+        first = first_delay("interval", interval, initial_delay, key)
         return self._cell.own_timers().tick(key, message, interval, first)
 
     def schedule_with_fixed_delay(
@@ -337,10 +349,9 @@ class ActorContext(Generic[M]):
 
         Raises:
             ValueError: ``delay`` or ``initial_delay`` makes no sense.
+            TypeError: ``key`` is not hashable.
         """
-        check_delay("delay", delay, zero=False)
-        first = delay if initial_delay is None else initial_delay
-        check_delay("initial_delay", first, zero=True)
+        first = first_delay("delay", delay, initial_delay, key)
         return self._cell.own_timers().with_fixed_delay(key, message, delay, first)
 
     def cancel_timer(self, key: Hashable) -> None:
@@ -348,7 +359,11 @@ class ActorContext(Generic[M]):
 
         Parameters:
             key: Key returned at the start of the timer; an unknown key changes nothing.
+
+        Raises:
+            TypeError: ``key`` is not hashable.
         """
+        check_timer_key(key)
         if self._cell.timers is not None:
             self._cell.timers.cancel(key)
 
@@ -365,7 +380,11 @@ class ActorContext(Generic[M]):
 
         Returns:
             False for one already arrived, cancelled, or never started.
+
+        Raises:
+            TypeError: ``key`` is not hashable.
         """
+        check_timer_key(key)
         return self._cell.timers is not None and self._cell.timers.is_active(key)
 
     def set_receive_timeout(self, seconds: float, message: M) -> None:
@@ -460,7 +479,11 @@ class ActorContext(Generic[M]):
         Parameters:
             ref: Actor to handle it, on any node.
             message: The message in hand.
+
+        Raises:
+            TypeError: ``ref`` is no ref.
         """
+        check_ref(ref, "forward")
         forward(self._cell.kernel, ref, message, self._cell.request_of(message))
 
     def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
@@ -470,7 +493,11 @@ class ActorContext(Generic[M]):
             reply_to: The ref in the request.
             error: The fault. Of an exception, the name of the type and the text travel to other nodes; a text is at
                 most 1,024 characters of one.
+
+        Raises:
+            TypeError: ``reply_to`` is no ref, or ``error`` neither an exception nor a text.
         """
+        check_reply_error(reply_to, error)
         asking.refuse(self._cell.kernel, reply_to, error)
 
 
@@ -495,8 +522,7 @@ async def _pipe(
 def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
     """Start an actor in ``home`` and return its ref; names beginning with ``_`` are internal."""
     kernel = home.kernel
-    check_behavior(behavior, "spawn")
-    _check_name(name, internal=internal)
+    check_spawn(behavior, name, mailbox, internal=internal)
     path = f"{'' if home.parent is None else home.parent.path}/{name}"
     home.check_open(f"spawn {path}")
     if path in kernel.targets:
@@ -510,15 +536,7 @@ def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | N
             kernel.hooks.on_spawn(message_type)
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
-    check_kind("mailbox", mailbox, Mailbox, "Mailbox(100)")
     cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid(), ActorContext)
     kernel.targets[path] = cell.ref
     home.add(cell, cell.run)
     return cell.ref
-
-
-def _check_name(name: object, *, internal: bool) -> None:
-    if not isinstance(name, str) or not name or any(c in NAME_FORBIDDEN for c in name):
-        raise ValueError(f"an actor's name must be text, not empty and without any of {NAME_FORBIDDEN!r}, got {name!r}")
-    if name.startswith("_") and not internal:
-        raise ValueError(f"an actor's name must not begin with '_', which marks casty's own, got {name!r}")

@@ -46,7 +46,7 @@ class BehaviorTestKit(Generic[M]):
 
     Making a kit starts the behaviour: its setup and ``pre_start`` run. Children, timers, watches and tasks are effects,
     they do not run. An ``await`` with a real wait is a WouldWait. An exception of the behaviour leaves the call running
-    it, and is the end of it: no strategy is asked.
+    it, and is the end of it: no strategy is asked. A later failure of its clean-up is a note of the first one.
 
     >>> from casty.testing import BehaviorTestKit, Scheduled
     >>> async def remind(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -143,9 +143,6 @@ class BehaviorTestKit(Generic[M]):
         """
         if not self._alive:
             raise AssertionError(f"{self._world.path} has ended, so it cannot handle {message!r}")
-        if isinstance(message, PoisonPill):
-            self.stop()
-            return self._returned
         if isinstance(message, Terminated):
             self._terminated(message)
         self._guarded(self._handle, message)
@@ -226,8 +223,13 @@ class BehaviorTestKit(Generic[M]):
         """Take a step; when it fails, clean up as a system would, and raise."""
         try:
             step(*args)
-        except BaseException:
-            self._end()
+            if self._world.stop_requested and self._alive:
+                self._stop()
+        except BaseException as failure:
+            try:
+                self._end()
+            except Exception as late:  # reported second by an actor, too: the first is the one to mend
+                failure.add_note(f"then the clean-up of {self._world.path} failed with {late!r}")
             raise
         if not self._alive:
             self._end()
@@ -237,8 +239,9 @@ class BehaviorTestKit(Generic[M]):
         self._start_main()
 
     def _start_main(self) -> None:
-        if self._alive and self._life.main is not None and self._main is None:
-            self._main = Stepper(_run_main(self._life.main, self._host))
+        if self._alive and self._life.main is not None and self._main is None and not self._world.stop_requested:
+            self._world.is_task_style = True
+            self._main = Stepper(_run_main(self._life.main, self._host, self._world))
             self._main.step()
             self._note_main()
 
@@ -248,7 +251,9 @@ class BehaviorTestKit(Generic[M]):
             self._returned = forms.SAME if self._alive else forms.STOPPED
 
     def _handle(self, message: object) -> None:
-        if self._main is not None:
+        if isinstance(message, PoisonPill):
+            self._stop()
+        elif self._main is not None:
             self._main.step(message)
             self._note_main()
         else:
@@ -261,7 +266,7 @@ class BehaviorTestKit(Generic[M]):
         is_going_on = await self._life.follow(answer, message, self._host)
         if self._host.wants_restart:
             self._host.wants_restart = False
-            is_going_on = await self._restart()
+            is_going_on = not self._world.stop_requested and await self._restart()
         self._alive = is_going_on or self._life.main is not None
 
     async def _restart(self) -> bool:
@@ -286,7 +291,7 @@ class BehaviorTestKit(Generic[M]):
             del self._world.children[message.ref.path]
 
     def _stop(self) -> None:
-        if self._main is not None:
+        if self._main is not None and self._world.has_read:
             self._main.step(END)
             if not self._main.is_done:
                 self._main.close()
@@ -302,8 +307,8 @@ class BehaviorTestKit(Generic[M]):
             run_now(_run_all(ending))
 
 
-async def _run_main(main: forms.Main, host: KitHost) -> None:
-    check_end(await main(host.context, KitInbox()), host.path)
+async def _run_main(main: forms.Main, host: KitHost, world: World) -> None:
+    check_end(await main(host.context, KitInbox(world)), host.path)
 
 
 async def _run_all(hooks: Sequence[Callable[[], Awaitable[None]]]) -> None:

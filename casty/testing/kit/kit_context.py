@@ -7,20 +7,35 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import ClassVar, Generic, Never, TypeVar, cast
 
 import trio
 
 from casty import ActorAddress, ActorContext, ActorRef, ActorSystem, Behavior, Inbox, Mailbox
+from casty.address import check_path
+from casty.refs import check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.stash import StashBuffer
-from casty.runtime.behavior.signatures import check_adapter, check_async_function, check_behavior, check_piped
+from casty.runtime.actor.watching import Watching
+from casty.runtime.behavior.arguments import (
+    check_once,
+    check_reply_error,
+    check_spawn,
+    check_timer_key,
+    first_delay,
+    refuse_no_actor,
+    refuse_no_child,
+    refuse_own_watch,
+)
+from casty.runtime.behavior.signatures import check_adapter, check_async_function, check_piped
 from casty.runtime.deadlines import check_delay
 from casty.runtime.events import EventStreamCmd
+from casty.runtime.messaging.ask import refuse_factory, refused_circle, refused_time
 from casty.runtime.messaging.channel import ChannelStatistics
 from casty.runtime.messaging.timers import SchedulerCmd
-from casty.runtime.system.context import NAME_FORBIDDEN
 from casty.testing.kit.effects import (
     AdapterMade,
     Cancelled,
@@ -122,9 +137,18 @@ class World:
         """Children, present and former."""
         self.watched: dict[ActorRef[Never], None] = {}
         self.timers: dict[Hashable, Scheduled] = {}
-        self.stashes: list[KitStash[object]] = []
+        self.stashed: dict[KitStash[object], deque[object]] = {}
+        """Messages in stashes, by stash; only those with messages are in it, as in the mailbox of an actor."""
+        self.is_task_style = False
+        """Whether the behaviour is a task by now."""
+        self.stop_requested = False
+        """Whether the behaviour has stopped itself, and ends with its message in hand."""
+        self.has_read = False
+        """Whether a task has looked into its inbox; one that never did is cancelled when it is to stop."""
         self._serial = 0
         self.ref: ActorRef[object] = self.ref_at(self.path, self.own_messages.append)
+        self.own_refs: set[ActorRef[Never]] = {cast("ActorRef[Never]", self.ref)}
+        """Refs of the behaviour itself: its own, and those of its adapters."""
         self.system = KitSystem(self)
 
     def ref_at(self, path: str, take: Callable[[N], None] | None = None) -> ActorRef[N]:
@@ -146,9 +170,10 @@ class World:
         """Forget the state of an ended life, and put back the messages in its stashes."""
         self.timers.clear()
         self.watched.clear()
-        for stash in self.stashes:
-            stash.unstash_all()
-        self.stashes.clear()
+        self.own_messages.extendleft([message for stash in self.stashed.values() for message in stash][::-1])
+        for stash in self.stashed.values():
+            stash.clear()
+        self.stashed.clear()
 
     def next_serial(self) -> int:
         """Return a number not used in this world yet."""
@@ -160,9 +185,7 @@ class World:
 
     def spawn(self, parent: str, behavior: Behavior[N], name: str, mailbox: Mailbox | None) -> ActorRef[N]:
         """Take note of a child."""
-        check_behavior(behavior, "spawn")
-        if not name or name.startswith("_") or any(c in NAME_FORBIDDEN for c in name):
-            raise ValueError(f"an actor's name must be a word without any of {NAME_FORBIDDEN!r}, got {name!r}")
+        check_spawn(behavior, name, mailbox, internal=False)
         path = f"{parent}/{name}"
         if path in self.children:
             raise ValueError(
@@ -174,8 +197,28 @@ class World:
         self.effects.append(Spawned(name, behavior, cast("ActorRef[Never]", ref), mailbox))
         return ref
 
+    def stop(self, ref: ActorRef[Never]) -> None:
+        """Take note of a stop; of the behaviour itself, it is its end."""
+        check_ref(ref, "stop")
+        self.effects.append(Stopped(ref))
+        self.stop_requested = self.stop_requested or ref in self.own_refs
+
+    def check_watch(self, ref: ActorRef[Never], taker: str) -> None:
+        """Raise TypeError or ValueError unless the behaviour can watch ``ref``."""
+        check_ref(ref, taker)
+        if ref in self.own_refs:
+            refuse_own_watch(self.path)
+        if ref in (self.system.event_stream, self.system.scheduler):
+            refuse_no_actor(ref.path)
+
     async def ask(self, ref: ActorRef[O], factory: Callable[[ActorRef[R]], O], timeout: float) -> R:
         """Return the reply given at once; there is no other."""
+        if (over := refused_time(ref, timeout)) is not None:
+            raise over
+        if not callable(factory):
+            refuse_factory(factory)
+        if ref == self.ref and not self.is_task_style:
+            raise refused_circle(self.path, self.path)
         replies: list[R] = []
         ref.tell(factory(self.silent_ref(f"/_ask/{self.next_serial()}", replies.append)))
         if not replies:
@@ -204,27 +247,28 @@ class KitSystem(ActorSystem):
         return self._world.spawn("", behavior, name, mailbox)
 
     def stop(self, ref: ActorRef[Never]) -> None:
-        self._world.effects.append(Stopped(ref))
+        self._world.stop(ref)
+
+    def lookup(self, path: str) -> ActorRef[Never] | None:
+        check_path(path)
+        return cast("ActorRef[Never]", self._world.ref) if path == self._world.path else self._world.children.get(path)
 
     async def ask(self, ref: ActorRef[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0) -> R:
         return await self._world.ask(ref, factory, timeout)
 
     @property
     def _kernel(self) -> Never:
-        raise NotImplementedError(UNKNOWN.format("this part of a system"))
+        raise RuntimeError(
+            "a BehaviorTestKit has no system behind it, but for spawn, stop, lookup, ask, event_stream and scheduler: "
+            "test the behaviour in an ActorSystem with a TestProbe"
+        )
 
 
-UNKNOWN = "a BehaviorTestKit has no stand-in for {}: test the behaviour in an ActorSystem with a TestProbe"
+@dataclass(frozen=True, slots=True)
+class KitCell:
+    """In the place of the cell: the path, all that the parts shared with an actor ask for."""
 
-
-class _NoCell:
-    """In the place of the cell, for calls of a context without an effect in the kit."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __getattr__(self, name: str) -> Never:
-        raise NotImplementedError(UNKNOWN.format(f"this ability of a context ({name})"))
+    path: str
 
 
 class KitContext(ActorContext[M]):
@@ -233,7 +277,7 @@ class KitContext(ActorContext[M]):
     __slots__ = ("_world",)
 
     def __init__(self, world: World) -> None:
-        super().__init__(cast("Cell", _NoCell(world.path)))
+        super().__init__(cast("Cell", KitCell(world.path)))
         self._world = world
 
     @property
@@ -264,23 +308,33 @@ class KitContext(ActorContext[M]):
         self._world.system.stop(ref)
 
     async def stopped(self, child: ActorRef[Never], *, drain: float = 0.0) -> None:
-        check_delay("drain", drain, zero=True)
+        check_ref(child, "stopped")
         if child not in self._world.spawned or not child.path.startswith(f"{self._world.path}/"):
-            raise ValueError(
-                f"{self._world.path} waits for the end of its own children only, and {child.path} is none: watch it"
-            )
+            refuse_no_child(self._world.path, child.path)
+        check_delay("drain", drain, zero=True)
         if self._world.children.get(child.path) == child:
             del self._world.children[child.path]
             self.stop(child)
 
     def watch(self, ref: ActorRef[Never]) -> None:
-        if ref == self._world.ref:
-            raise ValueError(f"{ref.path} cannot watch itself: when it ends, nobody is there to be told")
+        self._world.check_watch(ref, "watch")
         self._world.watched[ref] = None
         self._world.effects.append(Watched(ref))
 
     def unwatch(self, ref: ActorRef[Never]) -> None:
+        check_ref(ref, "unwatch")
         self._world.watched.pop(ref, None)
+        self._world.effects.append(Unwatched(ref))
+
+    def watching(self, ref: ActorRef[Never]) -> AbstractAsyncContextManager[Watching]:
+        self._world.check_watch(ref, "watching")
+        return self._watching(ref)
+
+    @asynccontextmanager
+    async def _watching(self, ref: ActorRef[Never]) -> AsyncGenerator[Watching]:
+        self._world.effects.append(Watched(ref))
+        with trio.CancelScope() as scope:
+            yield Watching(scope)
         self._world.effects.append(Unwatched(ref))
 
     def start_soon(self, async_fn: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -298,24 +352,23 @@ class KitContext(ActorContext[M]):
         self._world.effects.append(Piped(async_fn, args, mapper, on_failure))
 
     def schedule_once(self, message: M, delay: float, *, key: Hashable = None) -> Hashable:
-        check_delay("delay", delay, zero=True)
+        check_once(delay, key)
         return self._scheduled(Scheduled(message, delay, None, key))
 
     def schedule_tick(
         self, message: M, interval: float, *, initial_delay: float | None = None, key: Hashable = None
     ) -> Hashable:
-        check_delay("interval", interval, zero=False)
-        first = interval if initial_delay is None else initial_delay
+        first = first_delay("interval", interval, initial_delay, key)
         return self._scheduled(Scheduled(message, first, interval, key))
 
     def schedule_with_fixed_delay(
         self, message: M, delay: float, *, initial_delay: float | None = None, key: Hashable = None
     ) -> Hashable:
-        check_delay("delay", delay, zero=False)
-        first = delay if initial_delay is None else initial_delay
+        first = first_delay("delay", delay, initial_delay, key)
         return self._scheduled(Scheduled(message, first, delay, key, fixed_delay=True))
 
     def cancel_timer(self, key: Hashable) -> None:
+        check_timer_key(key)
         self._world.timers.pop(key, None)
         self._world.effects.append(Cancelled(key))
 
@@ -324,6 +377,7 @@ class KitContext(ActorContext[M]):
             self.cancel_timer(key)
 
     def is_timer_active(self, key: Hashable) -> bool:
+        check_timer_key(key)
         return key in self._world.timers
 
     def set_receive_timeout(self, seconds: float, message: M) -> None:
@@ -334,9 +388,7 @@ class KitContext(ActorContext[M]):
         self._world.effects.append(ReceiveTimeoutSet(None))
 
     def stash_buffer(self, capacity: int) -> StashBuffer[M]:
-        stash: KitStash[M] = KitStash(self._world, capacity)
-        self._world.stashes.append(cast("KitStash[object]", stash))
-        return stash
+        return KitStash(self._world, capacity)
 
     def message_adapter(self, fn: Callable[[N], M], message_type: type[N] | None = None) -> ActorRef[N]:
         check_adapter(fn)
@@ -346,6 +398,7 @@ class KitContext(ActorContext[M]):
             world.ref.tell(fn(message))
 
         ref = world.silent_ref(f"{world.path}/_adapter-{world.next_serial()}", adapt)
+        world.own_refs.add(cast("ActorRef[Never]", ref))
         world.effects.append(AdapterMade(cast("ActorRef[Never]", ref)))
         return ref
 
@@ -353,9 +406,11 @@ class KitContext(ActorContext[M]):
         return await self._world.ask(ref, factory, timeout)
 
     def forward(self, ref: ActorRef[O], message: O) -> None:
+        check_ref(ref, "forward")
         ref.tell(message)
 
     def reply_error(self, reply_to: ActorRef[Never], error: Exception | str) -> None:
+        check_reply_error(reply_to, error)
         self._world.effects.append(RepliedError(reply_to, error))
 
     def _scheduled(self, effect: Scheduled) -> Hashable:
@@ -371,24 +426,28 @@ class KitStash(StashBuffer[M]):
     __slots__ = ("_world",)
 
     def __init__(self, world: World, capacity: int) -> None:
-        super().__init__(cast("Cell", _NoCell(world.path)), capacity)
+        super().__init__(cast("Cell", KitCell(world.path)), capacity)
         self._world = world
 
     def _keep(self, message: object) -> None:
         self._messages.append(message)
+        self._world.stashed[cast("KitStash[object]", self)] = self._messages
 
     def _give_back(self, messages: list[object]) -> None:
+        if not self._messages:
+            self._world.stashed.pop(cast("KitStash[object]", self), None)
         self._world.own_messages.extendleft(reversed(messages))
 
 
 class KitInbox(Inbox[M]):
     """An inbox in pause until the test gives it a message."""
 
-    __slots__ = ()
+    __slots__ = ("_world",)
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
         """Have no cell behind it."""
-        self._is_closed = False
+        self._world = world
+        self._is_closed = self._ended = False
 
     def __repr__(self) -> str:
         return "<Inbox of a BehaviorTestKit>"
@@ -402,21 +461,34 @@ class KitInbox(Inbox[M]):
 
     async def receive(self) -> M:
         self._check_open()
-        message = await pause()
+        is_to_be_cancelled = self._world.stop_requested and not self._world.has_read
+        self._world.has_read = not is_to_be_cancelled
+        message = END if self._has_ended() and not is_to_be_cancelled else await pause()
         if message is END:
+            self._ended = True
+            await trio.lowlevel.checkpoint()
             raise trio.EndOfChannel
         return cast("M", message)
 
     def receive_nowait(self) -> M:
         self._check_open()
+        self._world.has_read = True
+        if self._has_ended():
+            raise trio.EndOfChannel
         raise trio.WouldBlock  # the test gives one message at a time
 
     def close(self) -> None:
-        self._is_closed = True
+        self._is_closed = self._world.has_read = True
+
+    def _drop(self, messages: Iterable[object]) -> None:
+        """Let go of messages taken by an interceptor and never read: dead letters of an actor."""
 
     def statistics(self) -> ChannelStatistics:
         is_open = int(not self._is_closed)
         return ChannelStatistics(0, 1, is_open, is_open, tasks_waiting_send=0, tasks_waiting_receive=0)
+
+    def _has_ended(self) -> bool:
+        return self._ended or self._world.stop_requested
 
     def _check_open(self) -> None:
         if self._is_closed:
