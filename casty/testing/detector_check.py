@@ -14,7 +14,7 @@ from casty.config.validation import check_callable
 from casty.protocol.failure_detector.custom_detectors import checked_phi, make_detector
 from casty.protocol.failure_detector.monitor import CROSSING_AFTER_PAUSE_MAX, PROBE_PHI
 
-MEMBER = UniqueAddress(NodeAddress("n1", 2551), 1)
+MEMBER, OTHER_MEMBER = (UniqueAddress(NodeAddress(host, 2551), 1) for host in ("n1", "n2"))
 ANSWERS_MAX = 40
 STARTS = (0.0, 1.0, 86_400.0)
 """Times of a node's clock at which it may begin to monitor: its zero may lie anywhere."""
@@ -41,7 +41,8 @@ def check_failure_detector(
     Phi must be a number of at least 0, below the threshold at each answer, and may not fall in silence. A member that
     answers on a good link at each interval, a fifth of it early or late, may not even come to a phi of 1; after twenty
     answers, it must be at the threshold before the longest silence is over. Two detectors with one history must say the
-    same, whatever else one of them has been asked: phi follows from no clock, chance or question.
+    same, whatever else one of them has been asked: phi follows from no clock, chance or question. Each member has a
+    detector of its own: answers of another one change nothing.
 
     It finds faults and proves nothing: how fast and how sure a detector is on your network, measure there.
 
@@ -90,7 +91,12 @@ class _Trial:
 
     def run(self, rng: random.Random, *, is_regular: bool) -> None:
         """Try one history. A regular one is of a member that must stay reachable all the time."""
-        one, other = make_detector(self._factory, MEMBER), make_detector(self._factory, MEMBER)
+        one, other, of_another = (make_detector(self._factory, who) for who in (MEMBER, MEMBER, OTHER_MEMBER))
+        if one is other or one is of_another or other is of_another:
+            raise AssertionError(
+                f"the factory hands out one detector twice, {one!r}: a member has its own, so make a new one in each "
+                "call, such as lambda node: MyDetector()"
+            )
         start = rng.choice(STARTS)
         answers = [start]
         self._hear(one, other, answers)
@@ -104,6 +110,7 @@ class _Trial:
             answers.append(now)
             self._hear(one, other, answers)
         self._fall_silent(rng, one, other, answers, is_regular=is_regular)
+        self._hear_another(other, of_another, answers)
 
     def _irregular(self, rng: random.Random) -> float:
         return rng.uniform(2.0, 20.0) if rng.random() < GAP else rng.choice((0.0, rng.random(), rng.expovariate(1.0)))
@@ -145,6 +152,15 @@ class _Trial:
             if phi != found[place]:
                 text = f"two detectors with one history say {found[place]:g} and {phi:g}"
                 self._refuse(f"{text} after {times[place] - heard:g} s of silence", answers)
+
+    def _hear_another(self, detector: FailureDetector, of_another: FailureDetector, answers: Sequence[float]) -> None:
+        now = answers[-1] + self._longest
+        before = checked_phi(detector.phi(now))
+        of_another.heartbeat(now)
+        after = checked_phi(detector.phi(now))
+        if before != after:
+            text = f"detectors of two members share what they know: phi was {before:g}, and is {after:g}"
+            self._refuse(f"{text} once another member has answered, {self._longest:g} s into the silence", answers)
 
     def _refuse(self, text: str, answers: Sequence[float]) -> None:
         shown = ", ".join(f"{at - answers[0]:g}" for at in answers[-5:])

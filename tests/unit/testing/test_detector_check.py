@@ -118,3 +118,28 @@ def test_what_makes_no_detector_is_an_error() -> None:
 def test_arguments_without_sense_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be"):
         check_failure_detector(lambda node: FixedTimeout(3.0), **{name: value})  # type: ignore[arg-type]  # built of what a test gives
+
+
+def test_one_detector_for_all_members_is_found_at_once() -> None:
+    shared = OwnPhi()
+    with pytest.raises(AssertionError, match="hands out one detector twice, .*make a new one in each call"):
+        check_failure_detector(lambda node: shared)
+    by_member: dict[object, FailureDetector] = {}
+    with pytest.raises(AssertionError, match="hands out one detector twice"):
+        check_failure_detector(lambda node: by_member.setdefault(node, OwnPhi()))
+
+
+def test_detectors_that_share_what_they_know_are_found() -> None:
+    last = [0.0]
+
+    class Sharing:
+        def heartbeat(self, now: float) -> None:
+            last[0] = now
+
+        def phi(self, now: float) -> float:
+            return 8.0 * ((now - last[0]) / 3.0) ** 4
+
+    with pytest.raises(
+        AssertionError, match="detectors of two members share what they know: phi was .*, and is 0 once"
+    ):
+        check_failure_detector(lambda node: Sharing())
