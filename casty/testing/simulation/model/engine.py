@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import cast
 
 from casty.address import UniqueAddress
+from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, SendIfUp, StartTimer, TimerFired
 from casty.testing.simulation.model.machine import Performers
 from casty.testing.simulation.model.network import ModelNetwork
 from casty.testing.simulation.model.run import TASKS, Came, ModelTask, Run
+from casty.testing.simulation.model.shapes import check_machine
 from casty.testing.simulation.model.taps import Taps
 from casty.testing.simulation.model.trace import Fact, Trace
 
@@ -63,8 +66,12 @@ class ModelEngine(ModelNetwork):
             run: The run; nothing follows if it has ended.
             machine: Name of the machine.
             event: Event of that machine.
+
+        Raises:
+            TypeError: ``run`` is no run.
+            ConfigError: The run has no such machine.
         """
-        self.call(run, self.hand_over, run.tasks[machine], event)
+        self.call(run, self.hand_over, _task_of(run, machine), event)
 
     def hand_later(self, delay: float, run: Run, machine: str, event: object) -> None:
         """Let a machine of a run take an event after a while, such as the answer of a store.
@@ -74,8 +81,12 @@ class ModelEngine(ModelNetwork):
             run: The run; nothing follows if it has ended by then.
             machine: Name of the machine.
             event: Event of that machine.
+
+        Raises:
+            TypeError: ``run`` is no run.
+            ConfigError: The run has no such machine.
         """
-        self.call_later(delay, run, self.hand_over, run.tasks[machine], event)
+        self.call_later(delay, run, self.hand_over, _task_of(run, machine), event)
 
     def hand_over(self, task: ModelTask, event: object, came: Came | None = None) -> None:
         """Have a task take an event, behind those waiting for it.
@@ -102,12 +113,20 @@ class ModelEngine(ModelNetwork):
             event: Event of its machine.
 
         Raises:
-            TypeError: The machine wants an effect that nobody performs.
+            TypeError: The machine wants an effect that nobody performs, or returns no effects.
         """
         run = task.run
         if task.is_topology:
             self.acted[run.node] = run
-        self.perform(task, task.machine.handle(event, run.clock_offset + run.clock_rate * self.now))
+        effects = task.machine.handle(event, run.clock_offset + run.clock_rate * self.now)
+        try:
+            self.perform(task, effects)
+        except TypeError:
+            if isinstance(cast("object", effects), Iterable):
+                raise
+            raise TypeError(
+                f"handle of the machine {task.name!r} must return a sequence of effects, () for none, got {effects!r}"
+            ) from None
 
     def perform(self, task: ModelTask, effects: Sequence[object]) -> None:
         """Perform effects of a machine, in their order.
@@ -126,7 +145,10 @@ class ModelEngine(ModelNetwork):
                 tap(task.run, effect)
             perform = performers.get(kind)
             if perform is None:
-                raise TypeError(f"nobody performs {effect!r} of the machine {task.name!r} in the model")
+                raise TypeError(
+                    f"nobody performs {effect!r} of the machine {task.name!r} in the model: give its class a function "
+                    "in `performs` of the machine, or in `hears` of another one"
+                )
             perform(self, task, effect)
 
     def call_later(self, delay: float, run: Run, action: Action, *values: object) -> None:
@@ -193,6 +215,7 @@ class ModelEngine(ModelNetwork):
                 draws = handovers = self._of_machines.setdefault(name, random.Random(f"{self.seed} {name}"))
                 own = random.Random(f"{self.seed} {name} {run.node}")
             machine = kind.make(self, run, own)
+            check_machine(name, machine)
             run.tasks[name] = ModelTask(run, kind, machine, run.parts.performers[name], draws, handovers)
 
     def _take(self, task: ModelTask, event: object, came: Came | None) -> None:
@@ -291,3 +314,12 @@ class ModelEngine(ModelNetwork):
             PublishEvent: cls._publish,
             Note: cls._write,
         }
+
+
+def _task_of(run: object, machine: str) -> ModelTask:
+    """Return a task of a run, for events from outside."""
+    if not isinstance(run, Run):
+        raise TypeError(f"hand needs a run, such as cluster.runs['a'], got {run!r}")
+    if machine not in run.tasks:
+        raise ConfigError(f"{run.name} has no machine {machine!r}, but {', '.join(run.tasks)}")
+    return run.tasks[machine]

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar, cast
 
 from casty.errors import ConfigError
+from casty.testing.simulation.model.shapes import (
+    check_classes,
+    check_drains,
+    check_lanes,
+    check_sequence,
+    check_table,
+    check_takes,
+)
 
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
+
+SENDERS: Final = ("member", "anyone")
 
 Performer = Callable[..., None]
 """Called with the cluster, the task of the machine, and the effect."""
@@ -83,6 +93,24 @@ class ModelMachine(Generic[E]):
     """Whether it takes messages at once, before what waits for it."""
     drains: Mapping[str, type] = field(default_factory=dict[str, type])
     """Events taken first, of all that waits for it, when a timer of this key fires."""
+
+    def __post_init__(self) -> None:
+        """Raise TypeError or ConfigError where a part is of another shape, since the model would fail inside of it."""
+        name = cast("object", self.name)
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"a machine must have a name, text that is not empty, got {name!r}")
+        of = f"of the machine {name!r}"
+        check_takes(f"make {of}", self.make, ("cluster", "run", "rng"))
+        check_sequence(f"starts_with {of}", self.starts_with)
+        check_table(f"receives {of}", self.receives, ("sender", "message", "at"))
+        check_table(f"hears {of}", self.hears, ("effect",))
+        check_table(f"performs {of}", self.performs, ("cluster", "task", "effect"))
+        check_lanes(f"lanes {of}", self.lanes)
+        check_classes(f"late {of}", self.late)
+        check_classes(f"idle {of}", self.idle)
+        check_drains(f"drains {of}", self.drains)
+        if self.sender not in SENDERS:
+            raise ConfigError(f"sender {of} must be one of {', '.join(map(repr, SENDERS))}, got {self.sender!r}")
 
     def __repr__(self) -> str:
         return f"<ModelMachine {self.name}>"

@@ -16,16 +16,13 @@ from typing import Protocol, cast
 
 from casty.config.validation import check_callable
 from casty.testing.simulation.invariants.invariants import InvariantBroken
-from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.model import ModelCluster
 from casty.testing.simulation.scenario.scenario import Scenario
 from casty.testing.simulation.scenario.shrinking import shrunk
+from casty.testing.simulation.search.further import Invariant, further_parts
 from casty.testing.simulation.search.player import Played, play
 
 COMMAND = "python -m casty.testing.simulation"
-
-Invariant = Callable[[ModelCluster], Rule]
-"""A subclass of `Rule`, or a function that makes one for a cluster."""
 
 
 class Play(Protocol):
@@ -91,7 +88,7 @@ def check(
     Raises:
         ScenarioFailed: One failed; the text has the smallest scenario with its failure, and a command.
         TypeError: ``play`` cannot be called, or is an async function; or something else than scenarios is given, or
-            ``invariants`` with a ``play`` of your own.
+            ``invariants`` with a ``play`` of your own, or what is no rule.
 
     >>> from casty.testing.simulation import partition_scenario
     >>> played = check(partition_scenario(seed) for seed in range(2))
@@ -100,7 +97,7 @@ def check(
     """
     __tracebackhide__ = True  # pytest shows the line of the test that called
     check_callable("check", play, "as play a function of a scenario")
-    rules = tuple(invariants)
+    rules = further_parts((), invariants, None).invariants
     played_by = player(play, rules)
     if callable(scenarios):
         name = getattr(scenarios, "__name__", "draw")
@@ -118,11 +115,16 @@ def check(
 
 
 def player(function: Play, invariants: tuple[Invariant, ...]) -> Play:
-    """Return the function that plays a scenario with further rules. TypeError when it is not `play`, and there are."""
+    """Return the function that plays a scenario with further rules.
+
+    TypeError when it is not `play`, and there are some; or when one of them is no rule: that is found before a scenario
+    is made smaller for it.
+    """
     if not invariants:
         return function
     if function is not play:
         raise TypeError("invariants are for play of casty alone: in a function of your own, give them to play there")
+    further_parts((), invariants, None).rules(ModelCluster(seed=0))
     return partial(play, invariants=invariants)
 
 
@@ -144,6 +146,7 @@ def _reported(
     smallest = shrunk(scenario, fails)
     only = lone(last)
     text = str(only) if str(only).startswith(rule) else f"{rule}: {only}"
+    text = "\n".join((text, *getattr(only, "__notes__", ())))
     return ScenarioFailed(scenario, smallest, text, replay_command(smallest, play, invariants)), last
 
 

@@ -54,6 +54,7 @@ from casty.testing.simulation.scenario.faults import (
     Wake,
 )
 from casty.testing.simulation.scenario.scenario import Scenario
+from casty.testing.simulation.search.further import Further, Invariant, Workload, further_parts, is_settled
 
 FORM_WITHIN = 10.0
 AGREE_WITHIN = 45.0
@@ -79,9 +80,6 @@ LEASE_TAKES_MAX = 2.0
 """Seconds for a store to answer a claim to the lease of a strategy."""
 SERVICES = ("cart", "stock", "mail", "search")
 
-Workload = Callable[[ModelCluster, random.Random], None]
-"""Function to use the cluster while the faults happen."""
-
 
 @message("casty.testing.simulation.Played")
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def play(
     *,
     exclusive: bool = True,
     machines: Iterable[ModelMachine[Any]] = (),
-    invariants: Iterable[Callable[[ModelCluster], Rule]] = (),
+    invariants: Iterable[Invariant] = (),
     workload: Workload | None = None,
     show: Show | None = None,
 ) -> Played:
@@ -123,18 +121,26 @@ def play(
     Raises:
         InvariantBroken: A rule does not hold.
         ConfigError: Two machines have one name, or take one class of message.
+        TypeError: A machine, a rule or the workload is none, or takes other parameters. Their own exceptions leave
+            the call with a note of whose they are.
 
     >>> from casty.testing.simulation import Crash, Scenario
     >>> scenario = Scenario(seed=7, nodes=("a", "b", "c"), faults=((1.5, Crash("b")),))
     >>> play(scenario) == play(scenario)
     True
     """
-    further = _Further(tuple(machines), tuple(invariants), workload)
+    further = further_parts(machines, invariants, workload)
     stage = _Stage(scenario, Trace(show), further, exclusive=exclusive)
-    stage.form()
-    stage.suffer()
-    stage.recover()
     cluster = stage.cluster
+    try:
+        stage.form()
+        stage.suffer()
+        stage.recover()
+    except InvariantBroken:
+        raise
+    except Exception as error:
+        further.blame(error, stage.further, cluster.now)
+        raise
     for run in [*cluster.past, *cluster.runs.values()]:
         check_events(run)
         check_snapshots(run)
@@ -179,19 +185,10 @@ def every_rule(cluster: ModelCluster, owner: OneOwner | None, *, one_cluster: bo
     return rules if owner is None else [*rules, owner, GrantsHold(cluster)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Further:
-    """Parts of a play beside the membership."""
-
-    machines: tuple[ModelMachine[Any], ...]
-    rules: tuple[Callable[[ModelCluster], Rule], ...]
-    workload: Workload | None
-
-
 class _Stage:
     """One play of a scenario."""
 
-    def __init__(self, scenario: Scenario, trace: Trace, further: _Further, *, exclusive: bool) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace, further: Further, *, exclusive: bool) -> None:
         self.scenario = scenario
         self.trace = trace
         settings = topology_settings(scenario.settings)
@@ -209,7 +206,7 @@ class _Stage:
         restarts = any(isinstance(fault, Restart) for _, fault in scenario.faults)
         # Nodes started anew may found a cluster that never begins, or begin one after the last one has ended.
         rules = every_rule(self.cluster, self.owner, one_cluster=not restarts)
-        self.further = [make(self.cluster) for make in further.rules]
+        self.further = further.rules(self.cluster)
         self.rules = Rules(self.cluster, [*rules, *self.further])
         self.offered: dict[str, tuple[str, ...]] = {}
         self._idle = IDLE | {kind.__name__ for one in further.machines for kind in one.idle}
@@ -261,7 +258,7 @@ class _Stage:
             if not self.owner.acting:
                 self._fail("exclusive work is done again", WORK_WITHIN)
         for rule in self.further:
-            if not rule.is_settled():
+            if not is_settled(rule):
                 self._pass(rule.settle_within, until=rule.is_settled, by_time=True)
                 if not rule.is_settled():
                     rule.at_rest()  # says what it is

@@ -20,7 +20,8 @@ from typing import cast
 from casty.errors import ConfigError
 from casty.testing.simulation.scenario.generating import partition_scenario, random_scenario
 from casty.testing.simulation.scenario.scenario import Scenario
-from casty.testing.simulation.search.checking import Invariant, Play, ScenarioFailed, check
+from casty.testing.simulation.search.checking import Play, ScenarioFailed, check
+from casty.testing.simulation.search.further import Invariant
 from casty.testing.simulation.search.player import play
 
 Draw = Callable[[int], Scenario]
