@@ -9,7 +9,8 @@ from __future__ import annotations
 import typing
 from typing import get_origin
 
-from casty.schema.fields import RecordFields, fault_of_record
+from casty.schema.fields import RecordFields
+from casty.schema.record_faults import fault_of_record
 
 _ADVICE = {
     "Sequence": "say what it holds, as in Sequence[int]",

@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, cast, get_args, get_origin
 
 from casty.errors import UnsupportedTypeError
+from casty.schema.record_faults import fault_of_constructor, fault_of_record
 
 _HINTS = "__casty_hints__"
 
@@ -53,7 +54,8 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     """Return the fields of a record type such as ``Order`` or ``Box[int]``.
 
     Raises UnsupportedTypeError when the class can be changed after it was made, is a generic
-    without its arguments, or hides a field from its constructor's arguments.
+    without its arguments, or hides a field from its constructor's arguments; or when its constructor does not take
+    its fields.
     """
     cls = cast("type[Any]", get_origin(type_form) or type_form)
     if fault := fault_of_record(cls):
@@ -61,6 +63,8 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     hints = _hints(cls, get_args(type_form), where)
     found = [_of_dataclass(f) for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else _of_attrs(cls)
     plain = [field for field, is_argument in found if is_argument]
+    if fault := fault_of_constructor(cls, {field.init_name: field.keyword_only for field in plain}):
+        raise UnsupportedTypeError(f"{where}: {fault}")
     made_count = sum(field.is_made_anew for field, is_argument in found if not is_argument)
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
@@ -76,20 +80,6 @@ def substitute(type_form: object, bindings: Mapping[Any, object]) -> Any:
     is_class = isinstance(type_form, type) and not get_args(type_form)
     parameters: tuple[Any, ...] = () if is_class or not bindings else getattr(form, "__parameters__", ())
     return form[tuple(bindings.get(parameter, parameter) for parameter in parameters)] if parameters else form
-
-
-def fault_of_record(cls: type) -> str:
-    """Return why a class with fields cannot travel by them, and what to write; empty where it can."""
-    own = cls.__dict__
-    if "__dataclass_params__" not in own and "__attrs_attrs__" not in own:
-        return f"{cls.__qualname__} is a plain subclass: decorate it with @dataclass(frozen=True)"
-    if hasattr(cls, "__dataclass_fields__") and hasattr(cls, "__attrs_attrs__"):
-        return f"{cls.__qualname__} is a dataclass and an attrs class by its bases: make them all of one kind"
-    if "__attrs_attrs__" in own:
-        frozen, remedy = cls.__setattr__.__name__ == "_frozen_setattrs", "@attrs.frozen"
-    else:
-        frozen, remedy = bool(own["__dataclass_params__"].frozen), "@dataclass(frozen=True)"
-    return "" if frozen else f"{cls.__qualname__} can be changed after it was sent: declare it with {remedy}"
 
 
 def _of_dataclass(field: dataclasses.Field[Any]) -> tuple[RecordField, bool]:

@@ -26,7 +26,8 @@ from uuid import UUID
 
 from casty.errors import UnsupportedTypeError
 from casty.schema.advice import advice_on
-from casty.schema.fields import RecordFields, UnresolvedNameError, fault_of_record, fields_of, substitute
+from casty.schema.fields import RecordFields, UnresolvedNameError, fields_of, substitute
+from casty.schema.record_faults import fault_of_record
 
 __all__ = ["Form", "Kind", "UnresolvedNameError", "check", "describe", "parse", "reachable", "walk"]
 

@@ -233,6 +233,38 @@ SUPPORTED: list[Any] = [
 ]
 
 
+@dataclass(frozen=True, init=False)
+class WithoutConstructor:
+    a: int
+
+
+@attrs.frozen(init=False)
+class AttrsWithoutConstructor:
+    a: int
+
+
+@dataclass(frozen=True)
+class OtherNames:
+    a: int
+    b: int = 0
+
+    def __init__(self, *, first: int, b: int = 0) -> None: ...
+
+
+@dataclass(frozen=True)
+class OwnConstructor:
+    a: int
+
+    def __init__(self, a: int, /, *rest: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class TakesAnything:
+    a: int
+
+    def __init__(self, **fields: int) -> None: ...
+
+
 @dataclass(frozen=True)
 class OfTwoKinds(Point):
     z: int
@@ -269,6 +301,12 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (MutablePoint, "declare it with @attrs.frozen"),
     (OfTwoKinds, "OfTwoKinds is a dataclass and an attrs class by its bases: make them all of one kind"),
     (Plain, "Plain is a plain subclass: decorate it"),
+    (
+        WithoutConstructor,
+        "WithoutConstructor cannot be made of its fields: the constructor takes (), and they are a: let",
+    ),
+    (AttrsWithoutConstructor, "AttrsWithoutConstructor cannot be made of its fields: the constructor takes ()"),
+    (OtherNames, "OtherNames cannot be made of its fields: the constructor takes (first, b), and they are a, b"),
     (WithInitVar, "WithInitVar.seed: an InitVar is gone"),
     (HoldsHolder, "HoldsHolder.orders[].lines[][value]: _socket.socket cannot travel"),
     (ActorRef[HoldsSocket], "ActorRef<reply>.lines[][value]: "),
@@ -450,3 +488,13 @@ def test_a_service_key_does_not_change() -> None:
 def test_an_annotation_with_a_type_variable_can_be_filled_in() -> None:
     alias: Any = ServiceKey[T]  # type: ignore[valid-type]  # at run time only
     assert alias[int].__args__ == (int,)
+
+
+@pytest.mark.parametrize("type_form", [OwnConstructor, TakesAnything, KeywordsAndHidden])
+def test_a_constructor_that_takes_the_fields_by_name_or_by_place_will_do(type_form: Any) -> None:
+    check(type_form)
+
+
+def test_a_class_that_cannot_be_made_of_its_fields_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(UnsupportedTypeError, match="WithoutConstructor cannot be made of its fields"):
+        message("test.WithoutConstructor")(WithoutConstructor)
