@@ -155,7 +155,7 @@ class AskRef(OwnRef[R_contra]):
 
     def deliver(self, message: object) -> bool:
         if type(message) is ErrorReply:
-            self.refuse(AskFailed(message.reason, message.failure))
+            self.refuse(AskFailed(message.reason[:REASON_LENGTH_MAX], message.failure))
         else:
             self.tell(message)
         return True

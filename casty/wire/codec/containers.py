@@ -117,9 +117,14 @@ def _misfit(label: str, value: Any, kind: type[Any], count: int) -> TypeMismatch
 def _distinct(label: str, origin: type[Any], key: HookPair, keys: list[Any], items: list[Any] | None = None) -> Any:
     """Return the set or dict of what a peer has sent, each once and few of one hash."""
     what = "value" if items is None else "key"
-    if not key.is_hash_safe and has_colliding_keys(keys):
-        raise TypeMismatch(label, keys, f"too many {what}s with one hash")
-    result = origin(keys if items is None else zip(keys, items, strict=True))
+    try:
+        if not key.is_hash_safe and has_colliding_keys(keys):
+            raise TypeMismatch(label, keys, f"too many {what}s with one hash")
+        result = origin(keys if items is None else zip(keys, items, strict=True))
+    except (TypeMismatch, MemoryError):
+        raise
+    except Exception as error:  # the hash of a user's class may raise anything, and that of Decimal("sNaN") does
+        raise TypeMismatch(label, keys, f"a {what} has no hash: {type(error).__name__}") from None
     if len(result) != len(keys):
         raise TypeMismatch(label, keys, "a value is repeated in a set" if items is None else "a key is repeated")
     return result

@@ -62,9 +62,9 @@ class RecordFaults:
         if isinstance(error, (TypeMismatch, MemoryError)):
             locate_field(raw, error, field)
             return
-        if isinstance(error, KeyError):
-            raise TypeMismatch(self._label, raw, self._fault_of(raw) or f"{self._label} refuses: {error!r}") from None
-        # A class may raise anything in its own checks; that is its answer to the peer.
+        if isinstance(error, KeyError) and (fault := self._fault_of(raw)):
+            raise TypeMismatch(self._label, raw, fault) from None
+        # A class may raise anything in its own checks; that is its answer to the peer. Its text may be the peer's.
         raise TypeMismatch(self._label, raw, f"{self._label} refuses the values: {type(error).__name__}") from error
 
     def _fault_of(self, raw: Any) -> str:

@@ -486,6 +486,59 @@ def test_what_a_class_raises_in_its_own_checks_is_a_decode_error(codec: Codec) -
         decode_raw(codec, "codec.Positive", {"value": 0})
 
 
+@message("codec.Tag")
+@dataclass(frozen=True)
+class Tag:
+    """A label that only known ones have a hash for."""
+
+    name: str
+
+    def __hash__(self) -> int:
+        return {"known": 1}[self.name]
+
+
+@message("codec.Labels")
+@dataclass(frozen=True)
+class Labels:
+    tags: frozenset[Tag] = frozenset()
+    numbers: frozenset[Decimal] = frozenset()
+    prices: Mapping[Decimal, int] = field(default_factory=dict[Decimal, int])
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"tags": [{"name": "other"}]}, r"codec\.Labels\.tags: a value has no hash: KeyError"),
+        ({"numbers": ["1", "sNaN"]}, r"codec\.Labels\.numbers: a value has no hash: TypeError"),
+        ({"numbers": ["sNaN"] * 40}, r"codec\.Labels\.numbers: a value has no hash: TypeError"),
+        ({"prices": [["sNaN", 1]]}, r"codec\.Labels\.prices: a key has no hash: TypeError"),
+    ],
+)
+def test_what_has_no_hash_is_refused_in_its_field(codec: Codec, fields: dict[str, object], text: str) -> None:
+    codec.register(Labels)
+    with pytest.raises(DecodeError, match=f"^{text}$"):
+        decode_raw(codec, "codec.Labels", {"tags": [], "numbers": [], "prices": [], **fields})
+
+
+@message("codec.Known")
+@dataclass(frozen=True)
+class Known:
+    name: str
+
+    def __post_init__(self) -> None:
+        {"known": 1}[self.name]
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "two\nlines", "known"])
+def test_the_text_of_a_peer_is_not_in_the_error_of_a_check(codec: Codec, name: str) -> None:
+    codec.register(Known)
+    if name == "known":
+        assert decode_raw(codec, "codec.Known", {"name": name}) == Known(name)
+        return
+    with pytest.raises(DecodeError, match=r"^codec\.Known: codec\.Known refuses the values: KeyError$"):
+        decode_raw(codec, "codec.Known", {"name": name})
+
+
 def test_an_int_for_a_float_is_sent_as_a_float_and_never_read_as_one(codec: Codec) -> None:
     assert raw_of(codec, Priced("pen", 1, 2)) == ["codec.Priced", {"item": "pen", "quantity": 1, "price": 2.0}]
     with pytest.raises(DecodeError, match=r"price: expected float, got int"):
