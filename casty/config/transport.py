@@ -62,7 +62,8 @@ class TransportLimits:
     """A link is closed after so long without traffic, and dialled again when there is something to send.
     Heartbeats keep the control links of monitored nodes."""
     nesting_max: int = 32
-    """Depth of containers inside a message."""
+    """Depth of containers inside a message. A type with more cannot be used; of a type that contains itself, a message
+    with more is refused where it is sent, and where it comes."""
     elements_max: int = 65_536
     """Values inside one message, counted over all containers."""
     outbound_messages_max: int = 4_096

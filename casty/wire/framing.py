@@ -1,7 +1,9 @@
 """Frames around encoded messages: how large a body may be, how much may be in it, and when it is made in pieces.
 
 A body of fewer bytes than the values it may hold is not looked into; of others each value is counted, at the sender
-as at the receiver. Knows of a message no more than what makes it msgpack.
+as at the receiver. How deep a small one may be is said by its type (`codec`), and by msgpack, with at most 1,024 levels
+of what no type asks for: they cost no more than as many containers side by side. Knows of a message no more than what
+makes it msgpack.
 """
 
 from __future__ import annotations

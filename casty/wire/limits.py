@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from casty.errors import DecodeError
+from casty.errors import DecodeError, UnsupportedTypeError
 
 HASH_COLLISIONS_MAX = 32
 """Keys of one hash value in a set or dict. Honest data reaches 2 per dimension of a tuple, since
@@ -99,6 +99,18 @@ def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> Co
             map_sizes.append(count)
         remaining.append(count * opens)
     return Counted(elements, map_sizes)
+
+
+def check_depth(what: str, levels: int, nesting_max: int) -> None:
+    """Raise UnsupportedTypeError for a type of more levels than a message may have.
+
+    Else its messages would travel as long as they are small, and are not scanned.
+    """
+    if levels > nesting_max:
+        raise UnsupportedTypeError(
+            f"{what} has {levels} containers inside one another, over the limit of {nesting_max} (nesting_max): make "
+            "it flatter, or raise that limit of TransportLimits on all nodes"
+        )
 
 
 def is_deeper_than(raw: Any, nesting_max: int) -> bool:

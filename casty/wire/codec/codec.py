@@ -48,6 +48,7 @@ from casty.wire.envelope import (
 )
 from casty.wire.frame import FrameKind, frame
 from casty.wire.framing import Framing, Write, invalid
+from casty.wire.limits import check_depth
 from casty.wire_types import WireType
 
 DIGEST_BYTES = 16
@@ -243,6 +244,7 @@ class Codec:
 
     def _new_entry(self, name: str, key: object, form: Form) -> TypeEntry:
         pair = self._compiler.hooks_of(key)
+        check_depth(describe(key), pair.levels, self._nesting_max)
         encode, decode = pair.encode, pair.decode
         if pair.is_recursive:
             bounded = Bounded(name, pair, self._compiler.nesting, self._nesting_max)

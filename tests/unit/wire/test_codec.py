@@ -41,7 +41,7 @@ from casty.wire.envelope import (
     encode_headers,
     encode_slot,
 )
-from casty.wire.frame import FrameDecoder, FrameKind
+from casty.wire.frame import HEADER_BYTES, FrameDecoder, FrameKind
 from casty.wire.limits import is_deeper_than
 
 T = TypeVar("T")
@@ -922,6 +922,31 @@ def test_small_limits_hold_for_small_messages_too(make_codec: Callable[..., Code
         through(codec, Add("x" * 40, 1))
     with pytest.raises(DecodeError, match="more than 10 values"):
         codec.decode_control(msgpack.packb(["n", [1] * 10]))
+
+
+def nested_list(levels: int) -> Any:
+    return list[nested_list(levels - 1)] if levels else int
+
+
+def test_a_type_deeper_than_the_limit_is_refused_before_a_message_is_large(make_codec: Callable[..., Codec]) -> None:
+    codec = make_codec(limits=TransportLimits(nesting_max=6))
+    codec.register(nested_list(6))
+    with pytest.raises(UnsupportedTypeError, match=r"has 7 containers inside one another, over the limit of 6"):
+        codec.register(nested_list(7))
+    with pytest.raises(UnsupportedTypeError, match="has 7 containers"):
+        codec.register(dict[str, nested_list(6)])
+    value: list[Any] = []
+    for _ in range(5):
+        value = [value]
+    assert codec.decode_envelope(codec.frame_envelope("/x", 1, value, nested_list(6))[HEADER_BYTES:]).message == value
+
+
+@pytest.mark.parametrize("levels", [1_000, 65_000])
+def test_a_small_body_of_arrays_in_one_another_is_refused(codec: Codec, levels: int) -> None:
+    packed = head("/user/x", 5, "codec.Add") + b"\x91" * levels + b"\xc0"
+    assert len(packed) < TransportLimits().elements_max
+    with pytest.raises(DecodeError, match=r"^codec\.Add: expected codec\.Add, got list$|^not valid msgpack"):
+        codec.decode_envelope(packed)
 
 
 def test_a_declared_class_that_cannot_be_resolved_is_a_decode_error(codec: Codec) -> None:

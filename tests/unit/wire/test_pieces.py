@@ -175,11 +175,14 @@ def test_a_message_nested_too_deep_is_refused_beside_its_large_text(make_codec: 
     @dataclass(frozen=True)
     class Nest:
         text: str
-        inner: list[list[list[int]]]
+        inner: Nest | None = None
+
+    def nest(depth: int) -> Nest:
+        return Nest("x" * 70_000, nest(depth - 1) if depth > 1 else None)
 
     codec = make_codec(limits=TransportLimits(nesting_max=3))
-    write = codec.writer("/sink", 0, Nest("x" * 70_000, []), None)
-    write(Nest("x" * 70_000, []))
-    assert write(Nest("x" * 70_000, [[]]), b"", Taker()) == b""
+    write = codec.writer("/sink", 0, nest(1), None)
+    write(nest(1))
+    assert write(nest(3), b"", Taker()) == b""
     with pytest.raises(EncodeError, match="nested deeper than 3"):
-        write(Nest("x" * 70_000, [[[1]]]), b"", Taker())
+        write(nest(4), b"", Taker())
