@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, TypeVar, cast, get_origin
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar, cast, get_origin
 
 import trio
 
@@ -26,7 +26,7 @@ from casty.cluster.extension_limits import (
     ControlLaneBudget,
     WaitingMessages,
 )
-from casty.cluster.extension_tables import ClusterTable, check_count, check_tables, check_unused_tables, told_of
+from casty.cluster.extension_tables import ClusterTable, Exits, check_count, check_tables, check_unused_tables, told_of
 from casty.cluster.node import ClusterNode
 from casty.config import Mailbox
 from casty.config.validation import EXTRA_BYTES_MAX, EXTRA_MAX, check_callable, is_extra
@@ -57,13 +57,19 @@ LaneName = Literal["control", "ordinary"]
 SenderName = Literal["member", "anyone"]
 
 
+ExtensionExits: TypeAlias = "Callable[[ExtensionNode, str, BaseException], None]"
+"""Function of an extension's view, a place in its code, and the exception raised there that ends the extension."""
+
+
 class ExtensionNode:
     """An extension's view of its node.
 
     Made by casty, one for each extension of a node; `ClusterExtension.attach` gets it first.
     """
 
-    def __init__(self, extension: ClusterExtension, inside: ClusterNode, budget: ControlLaneBudget) -> None:
+    def __init__(
+        self, extension: ClusterExtension, inside: ClusterNode, budget: ControlLaneBudget, exits: ExtensionExits
+    ) -> None:
         self.extension: ClusterExtension = extension
         """Extension of this view."""
         self.inside: ClusterNode = inside
@@ -75,6 +81,7 @@ class ExtensionNode:
         self._waiting = WaitingMessages()
         self._is_attaching = False
         self._is_ended = False
+        self._exit: Exits = partial(exits, self)
 
     @property
     def system(self) -> ActorSystem:
@@ -123,7 +130,7 @@ class ExtensionNode:
                 ``casty.`` belongs to the library.
             deliver: Function of the sender, the message and its size on the wire in bytes. It is called by the task
                 reading the link, so it must not block: have it tell an actor. Its errors are logged, and the message is
-                lost.
+                lost; SystemExit is a failure of the extension, and follows ``when_it_fails``.
             lane: ``"ordinary"``, with the messages between actors, in frames of at most 1 MiB; or ``"control"``, with
                 heartbeats and gossip, delayed by no traffic of actors: in frames of at most 16 KiB, and for all
                 extensions of this node together 64 KiB a second to each other node, 256 KiB at once.
@@ -248,7 +255,12 @@ class ExtensionNode:
         inside = self.inside
         part = 1 if inside.is_member(peer) else STRANGERS_PART
         if self._waiting.take(size + FRAME_COST_BYTES, waiting=sum(map(_mailbox_size, self._actors)), part=part):
-            deliver(peer, message, size)
+            try:
+                deliver(peer, message, size)
+            except (Exception, KeyboardInterrupt):  # one is the boundary's of the message, the other the program's
+                raise
+            except BaseException as error:  # sys.exit() in the user's code: the end of the extension, by its policy
+                self._exit(f"`deliver` of {wire_name}", error)
             return
         inside.cluster_metrics.dropped[wire_name] += 1
         text = f"{wire_name} is dropped: the extension {self.extension.name} has too much waiting already"
@@ -276,7 +288,7 @@ class ExtensionNode:
         """Have the tables of the extension take the node. ConfigError for a type that cannot travel."""
         for table in self.extension.tables:
             try:
-                table.attach(self.inside, self.extension.name)
+                table.attach(self.inside, self.extension.name, self._exit)
             except (CastyError, TypeError, ValueError) as error:
                 raise self._refusal(ConfigError(f"the table {table.name!r}: {error}")) from None
 
@@ -316,7 +328,8 @@ class ClusterExtension:
     extensions, count to the 1,024 bytes of the capabilities.
     """
     when_it_fails: ClassVar[Literal["end_node", "go_without"]] = "end_node"
-    """Consequence of an early end of one of its actors. ``end_node``: the block of the system raises it, since a node
+    """Consequence of an early end of one of its actors, or of SystemExit in a function of it that the node calls for a
+    message or a row. ``end_node``: the block of the system raises it, since a node
     without it would be a member that does not behave like one. ``go_without``: the node logs an error, stops its other
     actors, and goes on like a node without it, but for the capability, still told.
     """

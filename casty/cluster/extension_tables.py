@@ -41,6 +41,8 @@ logger = logging.getLogger("casty.cluster")
 
 Changed: TypeAlias = Callable[[UniqueAddress, Mapping[str, V]], None]
 """Takes a member and all its rows, none once it is removed, and does not block."""
+Exits: TypeAlias = Callable[[str, BaseException], None]
+"""Function of a place in an extension's code and the exception raised there that ends the extension."""
 
 
 class HasTables(Protocol):
@@ -74,12 +76,15 @@ class ClusterTable(Generic[V]):
             each row. Every node with the table keeps as much for every member.
         changed: Function of a member, this node included, and all rows of it, called on each change of them; of none
             once the member is removed. It runs in a task of the cluster, so it must not block: have it tell an actor.
-            Its errors are logged.
+            Its errors are logged; SystemExit is a failure of the extension, and follows ``when_it_fails``.
 
     Raises:
         ConfigError: The name or the budget makes no sense.
         TypeError: ``changed`` is no plain function.
     """
+
+    _exits: Exits
+    """Taker of what ends the extension; there from `attach` on."""
 
     def __init__(
         self, name: str, value_type: type[V], *, bytes_max: int = BYTES_MAX, changed: Changed[V] | None = None
@@ -172,16 +177,18 @@ class ClusterTable(Generic[V]):
             self._size -= row_bytes(key, known[1])
             self._tell(node)
 
-    def attach(self, node: ClusterNode, extension: str) -> None:
+    def attach(self, node: ClusterNode, extension: str, exits: Exits) -> None:
         """Take the node. For casty itself, as all below.
 
         Parameters:
             node: Node of the extension.
             extension: Name of the extension.
+            exits: Function of a place and an exception that ended the extension there, such as SystemExit.
 
         Raises:
             UnsupportedTypeError: The type of the values cannot travel.
         """
+        self._exits = exits
         self._node, self._table = node, RowTable(name=wire_name_of(extension, self), bytes_max=self.bytes_max)
         self._names = node.codec.names_of(self.value_type)
 
@@ -272,6 +279,10 @@ class ClusterTable(Generic[V]):
             changed(owner, rows)
         except Exception:  # the user's code; gossip goes on
             logger.exception("the table %s failed as it told of rows of %s", self._table.name, owner)
+        except KeyboardInterrupt:  # it is the program's
+            raise
+        except BaseException as error:  # sys.exit() in the user's code: the end of the extension, by its policy
+            self._exits(f"`changed` of the table {self._table.name}", error)
 
     def _at_node(self) -> ClusterNode:
         if self._node is None or self._is_over:

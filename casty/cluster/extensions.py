@@ -118,7 +118,7 @@ class Extensions:
         """Have each add its control messages. ConfigError for a bad name, class or capability."""
         check_unused(self.all)
         budget = ControlLaneBudget()
-        self._nodes = [AttachedNode(each, node, budget) for each in self.all]
+        self._nodes = [AttachedNode(each, node, budget, self._exit) for each in self.all]
         for each in self._nodes:
             each.attach()
             self._attached.append(each)
@@ -173,14 +173,30 @@ class Extensions:
         if owner in self._started and not self._is_stopping:
             name = owner.extension.name
             logger.error("%s has ended, and the node goes on without the extension %s", ref.path, name, exc_info=cause)
-            self._started.remove(owner)
-            self._attached.remove(owner)
-            for other in reversed(owner.actors):
-                owner.inside.open_paths.pop(other.path, None)
-                owner.system.stop(other)
-            owner.forget()
-            owner.end()
+            self._go_without(owner)
         return True
+
+    def _exit(self, view: ExtensionNode, place: str, error: BaseException) -> None:
+        """Take SystemExit or its kin, raised by a function of an extension that the node has called."""
+        name, ends_node = view.extension.name, view.extension.when_it_fails == "end_node"
+        what = "it ends the node" if ends_node else "the node goes on without it"
+        logger.error("the extension %s failed in %s: %s", name, place, what, exc_info=error)
+        owner = next((each for each in self._started if each is view), None)
+        if owner is None or self._is_stopping:
+            return
+        if ends_node:
+            owner.inside.fail_by(f"the extension {name}", error)
+        else:
+            self._go_without(owner)
+
+    def _go_without(self, owner: AttachedNode) -> None:
+        self._started.remove(owner)
+        self._attached.remove(owner)
+        for other in reversed(owner.actors):
+            owner.inside.open_paths.pop(other.path, None)
+            owner.system.stop(other)
+        owner.forget()
+        owner.end()
 
     def collect(self, metrics: Metrics) -> None:
         """Hand over the figures of those running; leave out all of one with a bad figure."""

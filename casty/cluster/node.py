@@ -202,7 +202,11 @@ class ClusterNode:
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
         """Have the block of the system raise that one of the cluster's actors has ended, and why."""
-        error = cause if isinstance(cause, ConfigError) else CastyError(f"{ref.path} has ended, and the node with it")
+        self.fail_by(ref.path, cause)
+
+    def fail_by(self, part: str, cause: BaseException | None) -> None:
+        """Have the block of the system raise that a part of the cluster has ended, and why."""
+        error = cause if isinstance(cause, ConfigError) else CastyError(f"{part} has ended, and the node with it")
         if error is not cause:
             error.__cause__ = cause
         self.board.end(error)

@@ -214,6 +214,27 @@ async def test_an_extension_that_hangs_or_raises_as_it_leaves_keeps_nobody(autoj
     assert said[-2:] == ["other ended", "extra ended"]
 
 
+async def test_sys_exit_in_a_function_for_messages_ends_the_extension_by_its_policy(autojump_clock, nodes, caplog):
+    class Quitting(Dispensable):
+        def attach(self, node: ExtensionNode) -> None:
+            node.add_control(Note, "test.extra.note", self.deliver)
+
+        def deliver(self, sender: object, note: Note, size: int) -> None:
+            raise SystemExit(3)
+
+    quitting, other = Quitting(), Extra()
+    await nodes.start("a", extensions=[quitting])
+    await nodes.start("b", "a", extensions=[other])
+    await nodes.all_up("a", "b")
+    (peer,) = (member for member in other.node.members if member.id == "a")
+    for _ in range(2):
+        other.node.send(peer.unique, Note("again"))
+        await trio.sleep(0.5)
+    await nodes.all_up("a", "b")
+    failed = [line for line in caplog.messages if "failed in" in line]
+    assert failed == ["the extension extra failed in `deliver` of test.extra.note: the node goes on without it"]
+
+
 async def test_a_node_ends_with_an_extension_that_it_needs(autojump_clock):
     extra = Extra()
     with pytest.raises(CastyError, match="/_cluster/_extra has ended, and the node with it") as caught:

@@ -10,6 +10,7 @@ import trio
 
 import casty
 from casty import (
+    CastyError,
     ClusteredActorSystem,
     ClusterExtension,
     ClusterTable,
@@ -183,6 +184,62 @@ async def test_an_error_of_the_callback_costs_nothing_else(autojump_clock, nodes
     await trio.sleep(0.2)
     assert shops["a"].known() == shops["b"].known()
     assert "the table shop.stock failed as it told of rows of" in caplog.text
+
+
+class Quitting(Shop):
+    """Leaves the program where it is told of milk."""
+
+    def heard(self, owner: UniqueAddress, rows: Mapping[str, object]) -> None:
+        super().heard(owner, rows)
+        if "milk" in rows:
+            raise self.error
+
+    def ended(self) -> None:
+        self.said.append(("ended", {}))
+
+    error: BaseException = SystemExit(3)
+
+
+async def test_sys_exit_in_the_callback_ends_an_extension_that_the_node_can_do_without(autojump_clock, nodes, caplog):
+    class Dispensable(Quitting):
+        when_it_fails = "go_without"
+
+    shops = await started(nodes, *"ab", a=Dispensable(), b=Shop())
+    shops["b"].stock.set("milk", Stock("milk", 3))
+    await trio.sleep(1)
+    assert [line for line in caplog.messages if "the extension shop" in line] == [
+        "the extension shop failed in `changed` of the table shop.stock: the node goes on without it"
+    ]
+    assert shops["a"].said[-1] == ("ended", {})
+    assert "a" not in shops["b"].known(), "its rows are taken back"
+    shops["b"].stock.set("milk", Stock("milk", 4))
+    await trio.sleep(1)
+    assert shops["a"].said[-1] == ("ended", {})
+    await nodes.all_up("a", "b")
+    assert len([line for line in caplog.messages if "the extension shop" in line]) == 1
+
+
+async def test_sys_exit_in_the_callback_ends_a_node_that_needs_the_extension(autojump_clock, nodes, caplog):
+    shops = await started(nodes, *"ab", a=Quitting(), b=Shop())
+    shops["b"].stock.set("milk", Stock("milk", 3))
+    await trio.sleep(1)
+    error = nodes.handles["a"].error
+    assert isinstance(error, CastyError)
+    assert str(error) == "the extension shop has ended, and the node with it"
+    assert isinstance(error.__cause__, SystemExit)
+    assert "the extension shop failed in `changed` of the table shop.stock: it ends the node" in caplog.text
+
+
+async def test_ctrl_c_in_the_callback_is_no_failure_of_the_extension(autojump_clock, caplog):
+    shop = Quitting()
+    shop.error = KeyboardInterrupt()
+    network = MemoryNetwork().host("a")
+    system = ClusteredActorSystem(name="shop", host="a", port=1, node_id="a", network=network, extensions=[shop])
+    with pytest.raises(CastyError, match="/_cluster/_gossip has ended"):
+        async with system:
+            shop.stock.set("milk", Stock("milk", 3))
+            await trio.sleep(1)
+    assert "failed in" not in caplog.text
 
 
 async def test_bad_pages_of_a_member_change_nothing_and_are_named(autojump_clock, nodes, caplog):
