@@ -86,9 +86,18 @@ def test_the_own_part_is_never_taken_but_told_again_above_what_others_have(kind:
     assert kind.read(merged(older_run_of_the_log, after), A) == kind.read(own, A)
 
 
-def test_a_version_out_of_all_reason_is_not_believed(kind: TableKind) -> None:
+def test_a_version_out_of_all_reason_is_gone_beyond_by_one_step_a_time(kind: TableKind) -> None:
     own = kind.written(1)
-    assert own.beyond(A, JUMP_MAX + 2) is own
+    assert own.beyond(A, 1) is own
+    after = own.beyond(A, 2**62)
+    assert after.versions == {A.incarnation: JUMP_MAX + 2}
+    assert kind.read(after, A) == kind.read(own, A)
+
+
+def test_a_version_far_ahead_is_taken_from_its_owner_alone(kind: TableKind) -> None:
+    far = kind.written(1).beyond(A, JUMP_MAX)
+    assert merged(kind.empty, far, source("b", has_word=True)) == kind.empty
+    assert merged(kind.empty, far, source("a", has_word=True)).versions == far.versions
 
 
 def test_only_parts_of_members_are_kept_and_asked_for(kind: TableKind) -> None:

@@ -93,8 +93,6 @@ class Slot(Generic[E]):
         """Return the slot with the changes of a page, or this one when it lacks some before or has all."""
         if not page.after <= self.version < page.upto:
             return self
-        if page.upto > self.version + JUMP_MAX:
-            raise DecodeError(f"{page.owner} has made {self.version} changes here, and {page.upto} in a page")
         slot = replace(self._after(change for change in changes if change[0] > self.version), version=page.upto)
         if page.floor <= self.floor:
             return slot
@@ -189,12 +187,17 @@ class SlotTable(ABC, Generic[E, P]):
     def beyond(self, owner: UniqueAddress, version: int) -> Self:
         """Return the table with the slot of ``owner`` newer than ``version``, ascribed to it by others."""
         slot = self.slot_of(owner)
-        if not slot.version < version <= slot.version + JUMP_MAX:
+        if version <= slot.version:
             return self
-        return self.with_slot(owner, slot.beyond(version))
+        # In steps, since no single word of another may use up the versions there are; the next one follows.
+        return self.with_slot(owner, slot.beyond(min(version, slot.version + JUMP_MAX)))
 
-    def taking(self, pages: Iterable[P], refused: Collection[UniqueAddress]) -> Self:
-        """Return the table with the news in ``pages``, except of ``refused`` runs.
+    def taking(
+        self, pages: Iterable[P], refused: Collection[UniqueAddress], teller: UniqueAddress | None = None
+    ) -> Self:
+        """Return the table with the news in the pages of ``teller``, except of ``refused`` runs.
+
+        A page of another owner with a version more than `JUMP_MAX` ahead is left out: the owner itself tells of it.
 
         Slots of runs still to become members are taken: their membership may be on its way. A slot known before is
         forgotten where a page makes it larger than it may be, and comes anew as a whole: its reader may have missed the
@@ -205,7 +208,8 @@ class SlotTable(ABC, Generic[E, P]):
         for page in pages:
             self.check_page(page)
             slot = changed.get(page.owner) or self.slot_of(page.owner)
-            after = slot if page.owner in refused else slot.taking(page, self.changes_in(page))
+            is_far = page.owner != teller and page.upto > slot.version + JUMP_MAX
+            after = slot if is_far or page.owner in refused else slot.taking(page, self.changes_in(page))
             if after is not slot:
                 changed[page.owner] = self._within_bounds(page.owner, slot, after)
         if not changed:
@@ -228,7 +232,7 @@ class SlotTable(ABC, Generic[E, P]):
         """
         check_runs([page.owner for page in pages], MEMBERS_MAX, "owners")
         heeded = [page for page in pages if source.has_word or page.owner == source.sender]
-        table = self.taking(heeded, {source.receiver, *source.gone})
+        table = self.taking(heeded, {source.receiver, *source.gone}, source.sender)
         for page in heeded:
             if page.owner == source.receiver:
                 table = table.beyond(page.owner, page.upto)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from casty.address import UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.gossip.hearsay import STEP_MAX, check_known, checked, has_word, newer, speaks_for_itself
 from casty.protocol.state.member import MemberStatus
@@ -13,7 +14,7 @@ from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 from casty.protocol.state.registry import Registry
 from casty.protocol.state.runs import COUNT_MAX, JUMP_MAX
-from casty.protocol.state.slots import Slot
+from casty.protocol.state.slots import PageSource, Slot
 from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.samples import gossip_of, member, run_of, service_of
 
@@ -109,9 +110,45 @@ def test_the_owner_of_a_slot_goes_beyond_what_others_ascribe_to_it() -> None:
     beyond = own.beyond(B, 1_000)
     assert beyond.versions == {B.incarnation: 1_002}
     assert own.beyond(B, 2) is own
-    assert own.beyond(B, JUMP_MAX + 3) is own, "nobody has taken that"
+    assert own.beyond(B, COUNT_MAX).versions == {B.incarnation: JUMP_MAX + 4}, "one word is one step"
     (page,) = (page for pages in beyond.pages_after(lied.versions) for page in pages)
     assert lied.taking([page], ()).entries({B}) == own.entries({B})
+
+
+def told_by(teller: UniqueAddress, source: Registry, reader: Registry) -> Registry:
+    """Return what a reader knows once a member has sent it all it lacks, as it does in a round of gossip."""
+    origin = PageSource(teller, A, has_word=True)
+    for pages in source.pages_after(reader.versions):
+        reader = reader.taking_from(origin, pages)
+    return reader
+
+
+def test_a_slot_that_was_driven_far_ahead_is_taken_from_its_owner_by_a_newcomer() -> None:
+    own = Registry().with_own(B, frozenset({service_of(B, "one")}))
+    reader = told_by(B, own, Registry())
+    driven = own.beyond(B, JUMP_MAX)
+    assert driven.versions[B.incarnation] > JUMP_MAX
+    assert told_by(B, driven, reader) == driven
+    other = Registry().with_own(C, frozenset({service_of(C, "two")}))
+    newcomer = told_by(C, other.with_slot(B, driven.slot_of(B)), Registry())
+    assert newcomer == other, "a relay is not believed so far, and what else it tells is"
+    assert told_by(B, driven, newcomer).entries({B, C}) == {service_of(B, "one"), service_of(C, "two")}
+
+
+def test_an_owner_outruns_a_slot_that_was_driven_ahead_several_times_in_some_rounds() -> None:
+    own = Registry().with_own(B, frozenset({service_of(B, "one")}))
+    reader = told_by(B, own, Registry())
+    for _ in range(3):
+        version = reader.versions[B.incarnation]
+        lie = Registry({B: Slot(version + JUMP_MAX, version, {service_of(B, "lie"): version + JUMP_MAX})})
+        reader = told_by(C, lie, reader)
+    rounds = 0
+    while own.versions != reader.versions:
+        rounds += 1
+        assert rounds <= 4
+        own = own.beyond(B, reader.versions[B.incarnation])
+        reader = told_by(B, own, reader)
+    assert reader.entries({B}) == {service_of(B, "one")}
 
 
 def test_who_leaves_speaks_for_itself_whenever_others_were_removed() -> None:
