@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeAlias, assert_never, cast
+from typing import TypeAlias, assert_never
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip.handover import TableWritten
 from casty.protocol.membership.view import SnapshotChanged
 from casty.protocol.receptionist.listings import Entries, Listings, Misfit, Names, Notify
 from casty.protocol.state.cluster_state import TopologySnapshot
-from casty.protocol.state.registry import REGISTRY, ServiceEntry
+from casty.protocol.state.registry import REGISTRY
 from casty.testing.simulation.model.machine import ModelMachine
-from casty.testing.simulation.model.model import RECEPTIONIST, ModelCluster
+from casty.testing.simulation.model.model import RECEPTIONIST, ModelCluster, ServicesOffered
 from casty.testing.simulation.model.run import ModelTask, Run
 
 KEYS = ("cart", "stock", "mail", "search", "nobody")
@@ -36,7 +36,7 @@ class Subscriber:
 SUBSCRIBERS = tuple(Subscriber(key, names) for key in KEYS for names in ((f"{key}.Do",), (f"{key}.Do", "Other")))
 """Two of each key: one with messages that fit, and one with another type."""
 
-ListingEvent: TypeAlias = Subscriber | TableWritten | SnapshotChanged
+ListingEvent: TypeAlias = Subscriber | ServicesOffered | SnapshotChanged
 
 
 @dataclass(slots=True)
@@ -56,8 +56,8 @@ class ListingNode:
         match event:
             case Subscriber(key, names):
                 return listings.subscribe(key, names, event)
-            case TableWritten(content=content):
-                before, services = listings.own, cast("frozenset[ServiceEntry]", content)
+            case ServicesOffered(services):
+                before = listings.own
                 for service in sorted(before - services, key=str):
                     listings.stopped(service.path, service.uid)
                 for service in sorted(services - before, key=str):

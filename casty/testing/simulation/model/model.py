@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from casty.address import NodeAddress, UniqueAddress
@@ -19,7 +20,7 @@ from casty.protocol.gossip.tables import tables_told
 from casty.protocol.membership.inputs import DownMember, LeaveMember, SeedsFound, TopologySettings
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.registry import REGISTRY
+from casty.protocol.state.registry import REGISTRY, ServiceEntry
 from casty.testing.samples import service_of
 from casty.testing.simulation.model.machine import ModelMachine, ModelNode
 from casty.testing.simulation.model.membership import MEMBERSHIP, PORT, MembershipEngine
@@ -27,6 +28,13 @@ from casty.testing.simulation.model.run import GOSSIP, Run
 
 RECEPTIONIST = "receptionist"
 """Machine that takes the services of its node first, where a node has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicesOffered:
+    """Event for the receptionist of a node: these are all services on it."""
+
+    services: frozenset[ServiceEntry]
 
 
 class ModelCluster(MembershipEngine):
@@ -234,8 +242,11 @@ class ModelCluster(MembershipEngine):
         run = self.runs[name]
         services = frozenset(service_of(run.node, key) for key in keys)
         run.offered, run.offered_at = frozenset(keys), self.now
-        task = run.tasks.get(RECEPTIONIST, run.tasks[GOSSIP])
-        self.call(run, self.handle, task, TableWritten(REGISTRY, services))
+        receptionist = run.tasks.get(RECEPTIONIST)
+        if receptionist is None:
+            self.call(run, self.handle, run.tasks[GOSSIP], TableWritten(REGISTRY, services))
+        else:
+            self.call(run, self.handle, receptionist, ServicesOffered(services))
 
     def write(self, name: str, table: str, content: object) -> None:
         """Let a node say just this in one of its tables.
