@@ -444,7 +444,7 @@ class Cell:
                 case ActorTimer():
                     message = signal.take()
                     if message is not NOTHING:
-                        return message
+                        return STOP if message is PILL else message
                 case Failure():
                     raise signal.error
                 case Wakeup():

@@ -15,7 +15,8 @@ class PoisonPill:
     """Message to stop its actor once everything told before it has been handled.
 
     A message told after it becomes a dead letter. It takes its place in the mailbox, and can be dropped there, like any
-    other message; only actors of the own system take it. There is one instance.
+    other message; only actors of the own system take it. That of a timer or receive time-out of the actor comes ahead
+    of the mailbox, as every message of a timer does. There is one instance.
 
     >>> from casty import Behaviors, PoisonPill
     >>> ref = system.spawn(Behaviors.ignore(), "worker")

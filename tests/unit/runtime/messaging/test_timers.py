@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -10,6 +12,7 @@ from casty.behaviors import Behaviors
 from casty.runtime.behavior.behavior import Behavior
 from casty.runtime.deadlines import TimerQueue
 from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.messaging.signals import PoisonPill
 from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick
 from casty.runtime.system.context import ActorContext
 from casty.runtime.system.system import ActorSystem
@@ -380,3 +383,36 @@ async def test_a_restart_ends_the_receive_timeout_and_all_timers(autojump_clock:
         await trio.sleep(5)
         assert system.statistics().timers == 0
     assert seen == ["go"]
+
+
+@pytest.mark.parametrize("task", [False, True], ids=["handler", "task"])
+@pytest.mark.parametrize("idle", [False, True], ids=["timer", "receive time-out"])
+async def test_a_poison_pill_of_a_timer_stops_the_actor(autojump_clock: object, task: bool, idle: bool) -> None:
+    seen: list[object] = []
+
+    def begin(ctx: ActorContext[Any]) -> None:
+        if idle:
+            ctx.set_receive_timeout(1.0, PoisonPill())
+        else:
+            ctx.schedule_once(PoisonPill(), 1.0)
+
+    async def handle(ctx: ActorContext[Any], message: object) -> Behavior[Any]:
+        seen.append(message)
+        return Behaviors.same()
+
+    async def make(ctx: ActorContext[Any]) -> Behavior[Any]:
+        begin(ctx)
+        return Behaviors.receive(handle)
+
+    async def main(ctx: ActorContext[Any], inbox: Inbox[Any]) -> None:
+        begin(ctx)
+        async for message in inbox:
+            seen.append(message)
+        seen.append("end")
+
+    async with ActorSystem() as system:
+        ref = system.spawn(Behaviors.task(main) if task else Behaviors.setup(make), "a")
+        ref.tell("hello")
+        with trio.fail_after(5):
+            await system.wait_stopped(ref)
+    assert seen == (["hello", "end"] if task else ["hello"])
