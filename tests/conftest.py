@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 import trio
 from hypothesis import settings
 
+from casty import ActorSystem
 from casty.address import UniqueAddress
 from casty.transport.network.interface import Connection, Network
 from casty.wire.frame import FrameDecoder
@@ -60,6 +61,12 @@ def cancelling_at(step: int, scope: trio.CancelScope) -> Generator[None]:
 def cancel_at() -> Callable[[int, trio.CancelScope], AbstractContextManager[None]]:
     """A block in which a scope is cancelled before the given step, counted over all tasks."""
     return cancelling_at
+
+
+@pytest.fixture
+async def system() -> AsyncGenerator[ActorSystem]:
+    async with ActorSystem() as running:
+        yield running
 
 
 async def confirm_hellos(nursery: trio.Nursery, network: Network, run: UniqueAddress) -> UniqueAddress:

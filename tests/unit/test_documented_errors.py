@@ -193,10 +193,9 @@ def ids(cases: list[Case]) -> list[str]:
 
 
 @pytest.mark.parametrize("case", [*SYSTEM, *NOT_STARTED], ids=ids([*SYSTEM, *NOT_STARTED]))
-async def test_a_system_raises_what_is_told(case: Case) -> None:
+async def test_a_system_raises_what_is_told(system: ActorSystem, case: Case) -> None:
     name, error, act = case
-    async with ActorSystem() as system:
-        await check(name, error, lambda: act(system))
+    await check(name, error, lambda: act(system))
 
 
 @pytest.mark.parametrize("case", NODE, ids=ids(NODE))
@@ -240,18 +239,16 @@ async def in_actor(case: Case, *, stopping: bool) -> None:
 
 
 @pytest.mark.parametrize("strategy", [MailboxOverflowStrategy.reject, MailboxOverflowStrategy.back_pressure])
-async def test_a_full_mailbox_raises_what_is_told(strategy: MailboxOverflowStrategy) -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.ignore(), "actor", mailbox=Mailbox(1, strategy))
-        ref.tell(1)
-        await check("ActorRef.tell", casty.MailboxFull, lambda: ref.tell(2))
+async def test_a_full_mailbox_raises_what_is_told(system: ActorSystem, strategy: MailboxOverflowStrategy) -> None:
+    ref = system.spawn(Behaviors.ignore(), "actor", mailbox=Mailbox(1, strategy))
+    ref.tell(1)
+    await check("ActorRef.tell", casty.MailboxFull, lambda: ref.tell(2))
 
 
-async def test_a_cluster_that_has_left_raises_what_is_told() -> None:
-    async with ActorSystem() as system:
-        left = cluster(system)
-        await left.start()
-        await left.shutdown()
-        await check("Cluster.get_state", casty.AskFailed, left.get_state)
-        await check("Cluster.get_receptionist", casty.AskFailed, left.get_receptionist)
-        await check("Cluster.wait_up", casty.CastyError, lambda: left.wait_up(1))
+async def test_a_cluster_that_has_left_raises_what_is_told(system: ActorSystem) -> None:
+    left = cluster(system)
+    await left.start()
+    await left.shutdown()
+    await check("Cluster.get_state", casty.AskFailed, left.get_state)
+    await check("Cluster.get_receptionist", casty.AskFailed, left.get_receptionist)
+    await check("Cluster.wait_up", casty.CastyError, lambda: left.wait_up(1))

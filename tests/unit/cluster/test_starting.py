@@ -72,43 +72,41 @@ async def test_a_node_whose_start_is_cancelled_at_any_step_leaves_nothing(autoju
     assert step > 20
 
 
-async def test_a_start_in_a_system_that_stops_frees_its_port(autojump_clock):
+async def test_a_start_in_a_system_that_stops_frees_its_port(system: ActorSystem, autojump_clock):
     network = MemoryNetwork()
-    async with ActorSystem("shop") as system:
-        cluster = Cluster(
-            system, ClusterConfig("a", 2551, node_id="a"), remote_transport=RemoteTransport(network.host("a"))
-        )
-        kernel_of(system).roots.closed = True  # as from the first phase of a shutdown on
-        with pytest.raises(Exception, match="it is stopping"):
+    cluster = Cluster(
+        system, ClusterConfig("a", 2551, node_id="a"), remote_transport=RemoteTransport(network.host("a"))
+    )
+    kernel_of(system).roots.closed = True  # as from the first phase of a shutdown on
+    with pytest.raises(Exception, match="it is stopping"):
+        await cluster.start()
+    assert network.listener_at(NodeAddress("a", 2551)) is None
+    await cluster.shutdown()
+
+
+async def test_of_two_starts_at_once_one_fails_and_the_other_is_whole(system: ActorSystem, autojump_clock):
+    network = MemoryNetwork()
+    hosts = {name: network.host(name) for name in "ab"}
+    a, b = (
+        Cluster(system, ClusterConfig(name, 2551, node_id=name), remote_transport=RemoteTransport(host))
+        for name, host in hosts.items()
+    )
+    failed: list[str] = []
+
+    async def start(cluster: Cluster) -> None:
+        try:
             await cluster.start()
-        assert network.listener_at(NodeAddress("a", 2551)) is None
-        await cluster.shutdown()
+        except ValueError as error:
+            failed.append(str(error))
 
-
-async def test_of_two_starts_at_once_one_fails_and_the_other_is_whole(autojump_clock):
-    network = MemoryNetwork()
-    async with ActorSystem("shop") as system:
-        hosts = {name: network.host(name) for name in "ab"}
-        a, b = (
-            Cluster(system, ClusterConfig(name, 2551, node_id=name), remote_transport=RemoteTransport(host))
-            for name, host in hosts.items()
-        )
-        failed: list[str] = []
-
-        async def start(cluster: Cluster) -> None:
-            try:
-                await cluster.start()
-            except ValueError as error:
-                failed.append(str(error))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(start, a)
-            nursery.start_soon(start, b)
-        assert len(failed) == 1
-        assert kernel_of(system).hooks.on_spawn is not None
-        assert sum(network.listener_at(NodeAddress(name, 2551)) is not None for name in "ab") == 1
-        await a.shutdown()
-        await b.shutdown()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start, a)
+        nursery.start_soon(start, b)
+    assert len(failed) == 1
+    assert kernel_of(system).hooks.on_spawn is not None
+    assert sum(network.listener_at(NodeAddress(name, 2551)) is not None for name in "ab") == 1
+    await a.shutdown()
+    await b.shutdown()
 
 
 async def test_a_leaving_without_an_answer_ends_with_the_bound_of_its_phase(autojump_clock, nodes):

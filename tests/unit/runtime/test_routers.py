@@ -112,19 +112,20 @@ def slow(started: list[str]) -> Behavior[Left]:
     return Behaviors.receive(handle)
 
 
-async def test_an_ask_through_a_router_keeps_its_deadline_and_can_be_withdrawn(autojump_clock: object) -> None:
+async def test_an_ask_through_a_router_keeps_its_deadline_and_can_be_withdrawn(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     started: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Routers.pool(1, slow(started)), "pool")
-        assert await system.ask(ref, Left, timeout=3.0) == pytest.approx(3.0)
-        with trio.move_on_after(1.0):
-            await system.ask(ref, Left)
-        assert system.statistics().dead_letters == {"request withdrawn": 1}
-        await trio.sleep(5)
-        assert started == ["/pool/1"]
+    ref = system.spawn(Routers.pool(1, slow(started)), "pool")
+    assert await system.ask(ref, Left, timeout=3.0) == pytest.approx(3.0)
+    with trio.move_on_after(1.0):
+        await system.ask(ref, Left)
+    assert system.statistics().dead_letters == {"request withdrawn": 1}
+    await trio.sleep(5)
+    assert started == ["/pool/1"]
 
 
-async def test_a_broadcast_ask_takes_its_deadline_to_everyone(autojump_clock: object) -> None:
+async def test_a_broadcast_ask_takes_its_deadline_to_everyone(system: ActorSystem, autojump_clock: object) -> None:
     lefts: list[float] = []
 
     async def handle(ctx: ActorContext[Left], message: Left) -> Behavior[Left]:
@@ -132,13 +133,12 @@ async def test_a_broadcast_ask_takes_its_deadline_to_everyone(autojump_clock: ob
         message.reply_to.tell(0.0)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        pool = Routers.pool(3, Behaviors.receive(handle)).with_broadcast_predicate(lambda message: True)
-        ref = system.spawn(pool, "pool")
-        assert await system.ask(ref, Left, timeout=3.0) == 0.0
-        await settle()
-        assert lefts == [pytest.approx(3.0)] * 3
-        assert system.statistics().dead_letters == {"ask finished": 2}
+    pool = Routers.pool(3, Behaviors.receive(handle)).with_broadcast_predicate(lambda message: True)
+    ref = system.spawn(pool, "pool")
+    assert await system.ask(ref, Left, timeout=3.0) == 0.0
+    await settle()
+    assert lefts == [pytest.approx(3.0)] * 3
+    assert system.statistics().dead_letters == {"ask finished": 2}
 
 
 async def test_a_full_routee_makes_dead_letters_and_does_not_hurt_the_router(autojump_clock: object) -> None:

@@ -45,26 +45,26 @@ def recorder(seen: list[object]) -> Behavior[object]:
     return Behaviors.receive(record)
 
 
-async def test_messages_are_handled_in_the_order_they_were_told() -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(recorder([]), "recorder")
-        for number in range(1000):
-            ref.tell(number)
-        assert await system.ask(ref, Get) == list(range(1000))
+async def test_messages_are_handled_in_the_order_they_were_told(system: ActorSystem) -> None:
+    ref = system.spawn(recorder([]), "recorder")
+    for number in range(1000):
+        ref.tell(number)
+    assert await system.ask(ref, Get) == list(range(1000))
 
 
-async def test_leaving_the_block_makes_dead_letters_of_what_was_not_handled(autojump_clock: object) -> None:
+async def test_leaving_the_block_makes_dead_letters_of_what_was_not_handled(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(recorder(seen), "recorder")
-        await trio.testing.wait_all_tasks_blocked()
-        ref.tell(1)
-        ref.tell(2)
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert len(seen) + system.statistics().dead_letters.get("actor stopped", 0) == 2
-        ref.tell(3)
-        assert len(seen) + system.statistics().dead_letters["actor stopped"] == 3
+    ref = system.spawn(recorder(seen), "recorder")
+    await trio.testing.wait_all_tasks_blocked()
+    ref.tell(1)
+    ref.tell(2)
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert len(seen) + system.statistics().dead_letters.get("actor stopped", 0) == 2
+    ref.tell(3)
+    assert len(seen) + system.statistics().dead_letters["actor stopped"] == 3
 
 
 async def test_setup_runs_inside_the_actor_and_may_answer_another_behaviour() -> None:
@@ -96,19 +96,18 @@ async def test_a_returned_behaviour_replaces_the_present_one() -> None:
     assert seen == [("first", 1), 2]
 
 
-async def test_stopped_ends_the_actor_and_frees_its_name() -> None:
+async def test_stopped_ends_the_actor_and_frees_its_name(system: ActorSystem) -> None:
     async def stop(ctx: ActorContext[int], message: int) -> Behavior[int]:
         return Behaviors.stopped()
 
-    async with ActorSystem() as system:
-        first = system.spawn(Behaviors.receive(stop), "once")
-        with pytest.raises(ValueError, match="there is an actor at /once already"):
-            system.spawn(Behaviors.receive(stop), "once")
-        first.tell(1)
-        await system.wait_stopped(first)
-        second = system.spawn(Behaviors.receive(stop), "once")
-        assert second != first
-        assert system.lookup("/once") == second
+    first = system.spawn(Behaviors.receive(stop), "once")
+    with pytest.raises(ValueError, match="there is an actor at /once already"):
+        system.spawn(Behaviors.receive(stop), "once")
+    first.tell(1)
+    await system.wait_stopped(first)
+    second = system.spawn(Behaviors.receive(stop), "once")
+    assert second != first
+    assert system.lookup("/once") == second
 
 
 async def test_unhandled_publishes_the_message_and_keeps_the_behaviour() -> None:
@@ -123,13 +122,12 @@ async def test_unhandled_publishes_the_message_and_keeps_the_behaviour() -> None
         assert await anext(events) == UnhandledMessage(2, ref)
 
 
-async def test_ignore_takes_everything() -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.ignore(), "sink")
-        ref.tell("anything")
-        await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().messages_delivered == 1
-        assert system.statistics().dead_letters == {}
+async def test_ignore_takes_everything(system: ActorSystem) -> None:
+    ref = system.spawn(Behaviors.ignore(), "sink")
+    ref.tell("anything")
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().messages_delivered == 1
+    assert system.statistics().dead_letters == {}
 
 
 async def test_a_failing_actor_stops_alone_and_its_failure_is_logged_and_published(
@@ -187,19 +185,17 @@ async def test_an_endless_chain_of_setups_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "_mine", "a#b", "a?b"])
-async def test_a_bad_name_is_refused(name: str) -> None:
-    async with ActorSystem() as system:
-        with pytest.raises(ValueError, match="an actor's name must"):
-            system.spawn(Behaviors.ignore(), name)
+async def test_a_bad_name_is_refused(system: ActorSystem, name: str) -> None:
+    with pytest.raises(ValueError, match="an actor's name must"):
+        system.spawn(Behaviors.ignore(), name)
 
 
-async def test_something_that_is_no_behaviour_cannot_be_spawned() -> None:
+async def test_something_that_is_no_behaviour_cannot_be_spawned(system: ActorSystem) -> None:
     async def handler(ctx: ActorContext[int], message: int) -> Behavior[int]:
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        with pytest.raises(TypeError, match="spawn needs a Behavior"):
-            system.spawn(handler, "bare")  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TypeError, match="spawn needs a Behavior"):
+        system.spawn(handler, "bare")  # type: ignore[arg-type]  # the mistake under test
 
 
 async def test_lifecycle_hooks_run_around_the_messages_and_after_the_children() -> None:
@@ -286,22 +282,20 @@ async def test_an_actor_stopped_before_it_ran_runs_nothing() -> None:
     assert ran == []
 
 
-async def test_a_discoverable_actor_is_announced_once_it_has_started() -> None:
+async def test_a_discoverable_actor_is_announced_once_it_has_started(system: ActorSystem) -> None:
     offers = Offers()
     key = ServiceKey[int]("numbers")
-    async with ActorSystem() as system:
-        system.add_lifecycle_listener(offers)
-        system.spawn(Behaviors.discoverable(Behaviors.ignore(), key=key), "numbers")
-        assert offers.seen == []
-        await trio.testing.wait_all_tasks_blocked()
-        assert offers.seen == [(key, "/numbers")]
+    system.add_lifecycle_listener(offers)
+    system.spawn(Behaviors.discoverable(Behaviors.ignore(), key=key), "numbers")
+    assert offers.seen == []
+    await trio.testing.wait_all_tasks_blocked()
+    assert offers.seen == [(key, "/numbers")]
 
 
-async def test_spawning_in_a_stopped_system_says_so() -> None:
-    async with ActorSystem() as system:
-        await system.shutdown()
-        with pytest.raises(ActorStoppedError, match="cannot spawn /late"):
-            system.spawn(Behaviors.ignore(), "late")
+async def test_spawning_in_a_stopped_system_says_so(system: ActorSystem) -> None:
+    await system.shutdown()
+    with pytest.raises(ActorStoppedError, match="cannot spawn /late"):
+        system.spawn(Behaviors.ignore(), "late")
 
 
 async def test_context_variables_of_the_spawning_code_do_not_reach_the_actor() -> None:
@@ -318,20 +312,19 @@ async def test_context_variables_of_the_spawning_code_do_not_reach_the_actor() -
     assert seen == ["none"]
 
 
-async def test_a_subscription_of_an_adapter_ends_with_its_actor() -> None:
+async def test_a_subscription_of_an_adapter_ends_with_its_actor(system: ActorSystem) -> None:
     async def make(ctx: ActorContext[str]) -> Behavior[str]:
         adapter = ctx.message_adapter(lambda event: type(event).__name__, ActorStarted)
         ctx.system.event_stream.tell(EventStreamSubscribe(ActorStarted, adapter))
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "a")
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        system.spawn(Behaviors.ignore(), "b")
-        await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().dead_letters == {}
+    ref = system.spawn(Behaviors.setup(make), "a")
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    system.spawn(Behaviors.ignore(), "b")
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().dead_letters == {}
 
 
 async def test_events_about_actors_are_not_made_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:

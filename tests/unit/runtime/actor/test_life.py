@@ -36,23 +36,23 @@ async def fail(ctx: ActorContext[str], message: str) -> Behavior[str]:
 
 @pytest.mark.parametrize("strategy", [Restart(), Resume()])
 async def test_a_restart_begins_another_life_and_a_resumption_does_not(
-    autojump_clock: object, strategy: SupervisionStrategy
+    system: ActorSystem, autojump_clock: object, strategy: SupervisionStrategy
 ) -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.receive(fail), strategy), "a")
-        await trio.testing.wait_all_tasks_blocked()
-        cell, first = cell_of(ref), cell_of(ref).life
-        cell.own_timers().once("t", "later", 60.0)
-        ref.tell("fail")
-        await trio.sleep(10)
-        is_restarted = isinstance(strategy, Restart)
-        assert (cell.life is not first) == is_restarted
-        assert cell.own_timers().is_active("t") != is_restarted
-        assert (cell.ref, cell.life.verdict, cell.life.in_hand) == (ref, None, first.in_hand)
-        assert cell.life.strategies == [strategy]
+    ref = system.spawn(Behaviors.supervise(Behaviors.receive(fail), strategy), "a")
+    await trio.testing.wait_all_tasks_blocked()
+    cell, first = cell_of(ref), cell_of(ref).life
+    cell.own_timers().once("t", "later", 60.0)
+    ref.tell("fail")
+    await trio.sleep(10)
+    is_restarted = isinstance(strategy, Restart)
+    assert (cell.life is not first) == is_restarted
+    assert cell.own_timers().is_active("t") != is_restarted
+    assert (cell.ref, cell.life.verdict, cell.life.in_hand) == (ref, None, first.in_hand)
+    assert cell.life.strategies == [strategy]
 
 
 async def test_a_setup_that_fails_after_a_restart_is_judged_by_the_strategies_of_the_life_before(
+    system: ActorSystem,
     autojump_clock: object,
 ) -> None:
     begun: list[bool] = []
@@ -63,40 +63,37 @@ async def test_a_setup_that_fails_after_a_restart_is_judged_by_the_strategies_of
             raise OSError("not yet")
         return Behaviors.supervise(Behaviors.receive(fail), Restart())
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "a")
-        ref.tell("fail")
-        await trio.sleep(10)
-        assert len(begun) == 3
-        assert not cell_of(ref).ended
+    ref = system.spawn(Behaviors.setup(make), "a")
+    ref.tell("fail")
+    await trio.sleep(10)
+    assert len(begun) == 3
+    assert not cell_of(ref).ended
 
 
-async def test_the_cell_of_an_actor_that_has_ended_holds_no_life(autojump_clock: object) -> None:
-    async with ActorSystem() as system:
-        refs = [system.spawn(Behaviors.receive(fail), name) for name in "ab"]
-        await trio.testing.wait_all_tasks_blocked()
-        lives = [cell_of(ref).life for ref in refs]
-        for ref in refs:
-            system.stop(ref)
-            await system.wait_stopped(ref)
-        ended = {cell_of(ref).life for ref in refs}
-        assert len(ended) == 1
-        assert not ended & set(lives)
+async def test_the_cell_of_an_actor_that_has_ended_holds_no_life(system: ActorSystem, autojump_clock: object) -> None:
+    refs = [system.spawn(Behaviors.receive(fail), name) for name in "ab"]
+    await trio.testing.wait_all_tasks_blocked()
+    lives = [cell_of(ref).life for ref in refs]
+    for ref in refs:
+        system.stop(ref)
+        await system.wait_stopped(ref)
+    ended = {cell_of(ref).life for ref in refs}
+    assert len(ended) == 1
+    assert not ended & set(lives)
 
 
-async def test_a_service_key_around_same_is_offered_at_once() -> None:
+async def test_a_service_key_around_same_is_offered_at_once(system: ActorSystem) -> None:
     offers = Offers()
     key = ServiceKey[str]("late")
 
     async def offer(ctx: ActorContext[str], message: str) -> Behavior[str]:
         return Behaviors.discoverable(Behaviors.same(), key=key) if message == "offer" else Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.add_lifecycle_listener(offers)
-        ref = system.spawn(Behaviors.receive(offer), "a")
-        ref.tell("wait")
-        await trio.testing.wait_all_tasks_blocked()
-        assert offers.seen == []
-        ref.tell("offer")
-        await trio.testing.wait_all_tasks_blocked()
-        assert offers.seen == [(key, "/a")]
+    system.add_lifecycle_listener(offers)
+    ref = system.spawn(Behaviors.receive(offer), "a")
+    ref.tell("wait")
+    await trio.testing.wait_all_tasks_blocked()
+    assert offers.seen == []
+    ref.tell("offer")
+    await trio.testing.wait_all_tasks_blocked()
+    assert offers.seen == [(key, "/a")]

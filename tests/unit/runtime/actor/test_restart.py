@@ -57,33 +57,32 @@ async def test_a_restart_by_choice_begins_anew_and_keeps_what_waits(caplog: pyte
     assert caplog.records == []
 
 
-async def test_a_restart_by_choice_takes_nothing_of_the_budget() -> None:
+async def test_a_restart_by_choice_takes_nothing_of_the_budget(system: ActorSystem) -> None:
     log: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(counting(log), Restart(1, backoff_min=0.0)), "a")
-        for _ in range(5):
-            ref.tell("again")
-        ref.tell("x")
-        await trio.testing.wait_all_tasks_blocked()
-        assert log[-1] == "x 1"
+    ref = system.spawn(Behaviors.supervise(counting(log), Restart(1, backoff_min=0.0)), "a")
+    for _ in range(5):
+        ref.tell("again")
+    ref.tell("x")
+    await trio.testing.wait_all_tasks_blocked()
+    assert log[-1] == "x 1"
 
 
-async def test_an_actor_that_is_stopped_while_it_restarts_has_no_cause(autojump_clock: object) -> None:
+async def test_an_actor_that_is_stopped_while_it_restarts_has_no_cause(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     async def slow(ctx: ActorContext[str], error: Exception) -> None:
         await trio.sleep(1)
 
-    async with ActorSystem() as system:
+    async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
+        return Behaviors.restart()
 
-        async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
-            return Behaviors.restart()
-
-        probe: TestProbe[Terminated] = TestProbe(system)
-        ref = system.spawn(Behaviors.with_lifecycle(Behaviors.receive(handle), pre_restart=slow), "a")
-        probe.watch(ref)
-        ref.tell("again")
-        await trio.sleep(0.5)
-        system.stop(ref)
-        assert (await probe.expect_terminated(ref)).cause is None
+    probe: TestProbe[Terminated] = TestProbe(system)
+    ref = system.spawn(Behaviors.with_lifecycle(Behaviors.receive(handle), pre_restart=slow), "a")
+    probe.watch(ref)
+    ref.tell("again")
+    await trio.sleep(0.5)
+    system.stop(ref)
+    assert (await probe.expect_terminated(ref)).cause is None
 
 
 async def test_a_setup_cannot_ask_for_a_restart(caplog: pytest.LogCaptureFixture) -> None:

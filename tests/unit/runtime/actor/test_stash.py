@@ -43,27 +43,25 @@ def door(seen: Seen, capacity: int = 10, fail_on: str = "fail") -> Behavior[str]
     return Behaviors.with_stash(capacity, make)
 
 
-async def test_what_was_stashed_comes_again_in_order_and_before_the_mailbox() -> None:
+async def test_what_was_stashed_comes_again_in_order_and_before_the_mailbox(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(door(seen), "door")
-        for message in ("a", "b", "open", "c"):
-            ref.tell(message)
-        await settle()
-        assert seen == ["a", "b", "c"]
+    ref = system.spawn(door(seen), "door")
+    for message in ("a", "b", "open", "c"):
+        ref.tell(message)
+    await settle()
+    assert seen == ["a", "b", "c"]
 
 
-async def test_a_door_that_closes_again_keeps_the_rest_of_what_it_had_stashed_in_order() -> None:
+async def test_a_door_that_closes_again_keeps_the_rest_of_what_it_had_stashed_in_order(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(door(seen), "door")
-        for message in ("a", "close", "b", "open", "c"):
-            ref.tell(message)
-        await settle()
-        assert seen == ["a", "close"]
-        ref.tell("open")
-        await settle()
-        assert seen == ["a", "close", "b", "c"]
+    ref = system.spawn(door(seen), "door")
+    for message in ("a", "close", "b", "open", "c"):
+        ref.tell(message)
+    await settle()
+    assert seen == ["a", "close"]
+    ref.tell("open")
+    await settle()
+    assert seen == ["a", "close", "b", "c"]
 
 
 async def test_a_full_stash_fails_the_handler_and_says_what_to_do() -> None:
@@ -94,25 +92,23 @@ async def test_what_is_stashed_when_the_actor_stops_is_one_dead_letter_each() ->
         assert system.statistics().dead_letters == {"actor stopped": 2}
 
 
-async def test_what_is_stashed_goes_back_in_front_of_the_mailbox_at_a_restart() -> None:
+async def test_what_is_stashed_goes_back_in_front_of_the_mailbox_at_a_restart(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(door(seen), Restart(backoff_min=0.0)), "door")
-        for message in ("a", "b", "fail", "c", "open", "d"):
-            ref.tell(message)
-        await settle()
-        assert seen == ["a", "b", "c", "d"]
-        assert system.statistics().dead_letters == {}
+    ref = system.spawn(Behaviors.supervise(door(seen), Restart(backoff_min=0.0)), "door")
+    for message in ("a", "b", "fail", "c", "open", "d"):
+        ref.tell(message)
+    await settle()
+    assert seen == ["a", "b", "c", "d"]
+    assert system.statistics().dead_letters == {}
 
 
-async def test_what_is_stashed_stays_when_the_actor_resumes() -> None:
+async def test_what_is_stashed_stays_when_the_actor_resumes(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(door(seen), Resume()), "door")
-        for message in ("a", "fail", "b", "open"):
-            ref.tell(message)
-        await settle()
-        assert seen == ["a", "b"]
+    ref = system.spawn(Behaviors.supervise(door(seen), Resume()), "door")
+    for message in ("a", "fail", "b", "open"):
+        ref.tell(message)
+    await settle()
+    assert seen == ["a", "b"]
 
 
 async def test_who_asked_with_a_stashed_request_is_told_when_the_actor_stops() -> None:
@@ -189,7 +185,7 @@ async def test_a_task_beside_the_handlers_wakes_the_actor_when_it_unstashes() ->
     assert seen == ["a"]
 
 
-async def test_some_are_unstashed_and_the_rest_stays(autojump_clock: object) -> None:
+async def test_some_are_unstashed_and_the_rest_stays(system: ActorSystem, autojump_clock: object) -> None:
     seen: Seen = []
     sizes: list[tuple[int, bool, bool, list[str]]] = []
 
@@ -208,13 +204,12 @@ async def test_some_are_unstashed_and_the_rest_stays(autojump_clock: object) -> 
 
         return Behaviors.receive(handle)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.with_stash(3, make), "a")
-        for message in ("a", "b", "c", "one", "d"):
-            ref.tell(message)
-        await settle()
-        assert seen == ["a", "d"]
-        assert sizes == [(3, True, True, ["a", "b", "c"])]
+    ref = system.spawn(Behaviors.with_stash(3, make), "a")
+    for message in ("a", "b", "c", "one", "d"):
+        ref.tell(message)
+    await settle()
+    assert seen == ["a", "d"]
+    assert sizes == [(3, True, True, ["a", "b", "c"])]
 
 
 async def test_a_signal_that_unstashes_goes_before_the_message_that_was_taken_meanwhile(

@@ -212,25 +212,23 @@ async def test_an_actor_can_stop_itself_through_its_context() -> None:
     assert handled == [1]
 
 
-async def test_subscribers_that_stopped_are_told_nothing_more() -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.ignore(), "observer")
-        system.event_stream.tell(EventStreamSubscribe(object, ref))
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        await trio.testing.wait_all_tasks_blocked()
-        before = system.statistics().dead_letters
-        kernel_of(system).event_stream.publish("event")
-        assert system.statistics().dead_letters == before
+async def test_subscribers_that_stopped_are_told_nothing_more(system: ActorSystem) -> None:
+    ref = system.spawn(Behaviors.ignore(), "observer")
+    system.event_stream.tell(EventStreamSubscribe(object, ref))
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    before = system.statistics().dead_letters
+    kernel_of(system).event_stream.publish("event")
+    assert system.statistics().dead_letters == before
 
 
-async def test_many_waiting_messages_of_a_stopping_actor_are_all_dead_letters() -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.ignore(), "flooded")
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(ref)
-        for number in range(5000):
-            ref.tell(number)
-        await system.wait_stopped(ref)
-        await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().dead_letters == {"actor stopped": 5000}
+async def test_many_waiting_messages_of_a_stopping_actor_are_all_dead_letters(system: ActorSystem) -> None:
+    ref = system.spawn(Behaviors.ignore(), "flooded")
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(ref)
+    for number in range(5000):
+        ref.tell(number)
+    await system.wait_stopped(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().dead_letters == {"actor stopped": 5000}

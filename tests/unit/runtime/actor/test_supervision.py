@@ -95,31 +95,29 @@ async def test_without_a_strategy_a_failed_actor_stops() -> None:
     assert seen == [(1, 1)]
 
 
-async def test_restart_gives_a_fresh_behaviour_on_the_same_ref_and_mailbox() -> None:
+async def test_restart_gives_a_fresh_behaviour_on_the_same_ref_and_mailbox(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        heard = recording(system, ActorStarted, ActorFailed, ActorRestarted, ActorStopped)
-        ref = system.spawn(Behaviors.supervise(counting(seen), PROMPT), "a")
-        boom = Boom("real")
-        for message in (1, 2, boom, 3):
-            ref.tell(message)
-        await QUIET()
-        assert seen == [(1, 1), (2, 2), (1, 3)]
-        assert heard == [ActorStarted(ref), ActorFailed(ref, boom), ActorRestarted(ref, boom)]
-        assert system.statistics().dead_letters == {}
+    heard = recording(system, ActorStarted, ActorFailed, ActorRestarted, ActorStopped)
+    ref = system.spawn(Behaviors.supervise(counting(seen), PROMPT), "a")
+    boom = Boom("real")
+    for message in (1, 2, boom, 3):
+        ref.tell(message)
+    await QUIET()
+    assert seen == [(1, 1), (2, 2), (1, 3)]
+    assert heard == [ActorStarted(ref), ActorFailed(ref, boom), ActorRestarted(ref, boom)]
+    assert system.statistics().dead_letters == {}
 
 
-async def test_resume_drops_the_message_and_keeps_the_state() -> None:
+async def test_resume_drops_the_message_and_keeps_the_state(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        heard = recording(system, ActorFailed, ActorRestarted)
-        ref = system.spawn(Behaviors.supervise(counting(seen), Resume()), "a")
-        boom = Boom()
-        for message in (1, boom, 2):
-            ref.tell(message)
-        await QUIET()
-        assert seen == [(1, 1), (2, 2)]
-        assert heard == [ActorFailed(ref, boom)]
+    heard = recording(system, ActorFailed, ActorRestarted)
+    ref = system.spawn(Behaviors.supervise(counting(seen), Resume()), "a")
+    boom = Boom()
+    for message in (1, boom, 2):
+        ref.tell(message)
+    await QUIET()
+    assert seen == [(1, 1), (2, 2)]
+    assert heard == [ActorFailed(ref, boom)]
 
 
 async def test_stop_by_type_stands_before_a_restart_for_the_rest() -> None:
@@ -145,14 +143,13 @@ async def test_the_strategy_known_from_before_restarts_thrice_a_minute(autojump_
     assert seen == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 
-async def test_one_strategy_object_gives_each_actor_its_own_budget(autojump_clock: object) -> None:
+async def test_one_strategy_object_gives_each_actor_its_own_budget(system: ActorSystem, autojump_clock: object) -> None:
     strategy = OneForOneStrategy(max_restarts=1)
-    async with ActorSystem() as system:
-        refs = [system.spawn(Behaviors.supervise(counting([]), strategy), f"a{n}") for n in range(5)]
-        for ref in refs:
-            ref.tell(Boom())
-        await trio.sleep(5)
-        assert all(system.lookup(ref.path) is not None for ref in refs)
+    refs = [system.spawn(Behaviors.supervise(counting([]), strategy), f"a{n}") for n in range(5)]
+    for ref in refs:
+        ref.tell(Boom())
+    await trio.sleep(5)
+    assert all(system.lookup(ref.path) is not None for ref in refs)
 
 
 async def test_a_strategy_that_fails_itself_stops_the_actor_and_hides_nothing() -> None:
@@ -193,36 +190,37 @@ def flaky(failures: int, then: Behavior[object]) -> Behavior[object]:
     return Behaviors.setup(make)
 
 
-async def test_a_failed_setup_is_tried_again_with_the_messages_kept(autojump_clock: object) -> None:
+async def test_a_failed_setup_is_tried_again_with_the_messages_kept(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        heard = recording(system, ActorStarted, ActorRestarted)
-        ref = system.spawn(Behaviors.supervise(flaky(2, counting(seen)), Restart(2)), "a")
-        ref.tell(1)
-        await trio.sleep(10)
-        assert seen == [(1, 1)]
-        started, restarted = heard
-        assert isinstance(started, ActorStarted)
-        assert isinstance(restarted, ActorRestarted)
-        assert str(restarted.exception) == "0 to come"
+    heard = recording(system, ActorStarted, ActorRestarted)
+    ref = system.spawn(Behaviors.supervise(flaky(2, counting(seen)), Restart(2)), "a")
+    ref.tell(1)
+    await trio.sleep(10)
+    assert seen == [(1, 1)]
+    started, restarted = heard
+    assert isinstance(started, ActorStarted)
+    assert isinstance(restarted, ActorRestarted)
+    assert str(restarted.exception) == "0 to come"
 
 
-async def test_a_setup_that_always_fails_ends_the_actor_when_the_budget_does(autojump_clock: object) -> None:
-    async with ActorSystem() as system:
-        heard = recording(system, ActorFailed, ActorStarted, ActorStopped)
-        ref = system.spawn(Behaviors.supervise(Behaviors.setup(fail_at_once), Restart(3)), "a")
-        ref.tell("kept, then lost")
-        await system.wait_stopped(ref)
-        await QUIET()
-        assert [type(event) for event in heard] == [ActorFailed] * 4
-        assert system.statistics().dead_letters == {"actor stopped": 1}
-        assert system.lookup("/a") is None
+async def test_a_setup_that_always_fails_ends_the_actor_when_the_budget_does(
+    system: ActorSystem, autojump_clock: object
+) -> None:
+    heard = recording(system, ActorFailed, ActorStarted, ActorStopped)
+    ref = system.spawn(Behaviors.supervise(Behaviors.setup(fail_at_once), Restart(3)), "a")
+    ref.tell("kept, then lost")
+    await system.wait_stopped(ref)
+    await QUIET()
+    assert [type(event) for event in heard] == [ActorFailed] * 4
+    assert system.statistics().dead_letters == {"actor stopped": 1}
+    assert system.lookup("/a") is None
 
 
-async def test_resume_of_a_failed_setup_is_a_stop() -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.setup(fail_at_once), Resume()), "a")
-        await system.wait_stopped(ref)
+async def test_resume_of_a_failed_setup_is_a_stop(system: ActorSystem) -> None:
+    ref = system.spawn(Behaviors.supervise(Behaviors.setup(fail_at_once), Resume()), "a")
+    await system.wait_stopped(ref)
 
 
 @pytest.mark.parametrize("style", ["handler", "busy handler", "task"])
@@ -291,7 +289,7 @@ async def test_a_child_task_may_fail_under_resume_without_hurting_the_message_in
     assert done == ["one"]
 
 
-async def test_a_message_that_was_not_begun_survives_the_failure_of_a_task() -> None:
+async def test_a_message_that_was_not_begun_survives_the_failure_of_a_task(system: ActorSystem) -> None:
     seen: list[object] = []
     trigger = trio.Event()
 
@@ -308,18 +306,17 @@ async def test_a_message_that_was_not_begun_survives_the_failure_of_a_task() -> 
             ctx.start_soon(work)
         return Behaviors.receive(handle)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), PROMPT), "a")
-        await QUIET()
-        trigger.set()
-        ref.tell(1)
-        ref.tell(2)
-        await QUIET()
-        assert seen == [1, 2]
-        assert system.statistics().dead_letters == {}
+    ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), PROMPT), "a")
+    await QUIET()
+    trigger.set()
+    ref.tell(1)
+    ref.tell(2)
+    await QUIET()
+    assert seen == [1, 2]
+    assert system.statistics().dead_letters == {}
 
 
-async def test_the_main_of_a_task_style_actor_is_restarted() -> None:
+async def test_the_main_of_a_task_style_actor_is_restarted(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def main(ctx: ActorContext[object], inbox: Inbox[object]) -> None:
@@ -330,12 +327,11 @@ async def test_the_main_of_a_task_style_actor_is_restarted() -> None:
             count += 1
             seen.append((count, message))
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.task(main), PROMPT), "a")
-        for message in (1, Boom(), 2, 3):
-            ref.tell(message)
-        await QUIET()
-        assert seen == [(1, 1), (1, 2), (2, 3)]
+    ref = system.spawn(Behaviors.supervise(Behaviors.task(main), PROMPT), "a")
+    for message in (1, Boom(), 2, 3):
+        ref.tell(message)
+    await QUIET()
+    assert seen == [(1, 1), (1, 2), (2, 3)]
 
 
 async def test_a_replaced_behaviour_keeps_its_strategy() -> None:
@@ -365,22 +361,23 @@ async def test_a_replaced_behaviour_keeps_its_strategy() -> None:
 # The pause
 
 
-async def test_messages_wait_out_the_pause_within_the_mailboxs_bound(autojump_clock: object) -> None:
+async def test_messages_wait_out_the_pause_within_the_mailboxs_bound(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[object] = []
     restart = Restart(backoff_min=5.0, backoff_jitter=0.0)
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(counting(seen), restart), "a", mailbox=Mailbox(capacity=3))
-        ref.tell(Boom())
-        await QUIET()
-        began = trio.current_time()
-        for number in range(5):
-            ref.tell(number)
-        await trio.sleep(4.9)
-        assert seen == []
-        await trio.sleep(0.2)
-        assert seen == [(1, 0), (2, 1), (3, 2)]
-        assert trio.current_time() - began < 6
-        assert system.statistics().dead_letters == {"mailbox full": 2}
+    ref = system.spawn(Behaviors.supervise(counting(seen), restart), "a", mailbox=Mailbox(capacity=3))
+    ref.tell(Boom())
+    await QUIET()
+    began = trio.current_time()
+    for number in range(5):
+        ref.tell(number)
+    await trio.sleep(4.9)
+    assert seen == []
+    await trio.sleep(0.2)
+    assert seen == [(1, 0), (2, 1), (3, 2)]
+    assert trio.current_time() - began < 6
+    assert system.statistics().dead_letters == {"mailbox full": 2}
 
 
 async def test_a_stop_ends_the_pause_and_nothing_starts_again(autojump_clock: object) -> None:
@@ -453,16 +450,15 @@ async def test_each_life_ends_with_pre_restart_or_post_stop_never_both() -> None
     assert order == ["pre_start", "pre_restart Boom", "pre_start", "post_restart", "post_stop"]
 
 
-async def test_resume_runs_no_hook_and_a_last_failure_runs_post_stop() -> None:
+async def test_resume_runs_no_hook_and_a_last_failure_runs_post_stop(system: ActorSystem) -> None:
     order: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), Resume(on=Bang)), "a")
-        ref.tell(Bang())
-        await QUIET()
-        assert order == ["pre_start"]
-        ref.tell(Boom())
-        await system.wait_stopped(ref)
-        assert order == ["pre_start", "post_stop"]
+    ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), Resume(on=Bang)), "a")
+    ref.tell(Bang())
+    await QUIET()
+    assert order == ["pre_start"]
+    ref.tell(Boom())
+    await system.wait_stopped(ref)
+    assert order == ["pre_start", "post_stop"]
 
 
 async def test_a_stop_in_the_pause_runs_no_post_stop_for_a_life_that_has_ended(autojump_clock: object) -> None:
@@ -476,42 +472,40 @@ async def test_a_stop_in_the_pause_runs_no_post_stop_for_a_life_that_has_ended(a
     assert order == ["pre_start", "pre_restart Boom"]
 
 
-async def test_nested_hooks_end_inside_out_and_begin_outside_in() -> None:
+async def test_nested_hooks_end_inside_out_and_begin_outside_in(system: ActorSystem) -> None:
     order: list[str] = []
-    async with ActorSystem() as system:
-        inner = with_hooks(order, counting([]), "inner ")
-        ref = system.spawn(Behaviors.supervise(with_hooks(order, inner, "outer "), PROMPT), "a")
-        await QUIET()
-        order.clear()
-        ref.tell(Boom())
-        await QUIET()
-        assert order == [
-            "inner pre_restart Boom",
-            "outer pre_restart Boom",
-            "outer pre_start",
-            "inner pre_start",
-            "outer post_restart",
-            "inner post_restart",
-        ]
+    inner = with_hooks(order, counting([]), "inner ")
+    ref = system.spawn(Behaviors.supervise(with_hooks(order, inner, "outer "), PROMPT), "a")
+    await QUIET()
+    order.clear()
+    ref.tell(Boom())
+    await QUIET()
+    assert order == [
+        "inner pre_restart Boom",
+        "outer pre_restart Boom",
+        "outer pre_start",
+        "inner pre_start",
+        "outer post_restart",
+        "inner post_restart",
+    ]
 
 
-async def test_a_failing_pre_restart_reaches_the_strategy_and_is_not_repeated() -> None:
+async def test_a_failing_pre_restart_reaches_the_strategy_and_is_not_repeated(system: ActorSystem) -> None:
     calls: list[str] = []
 
     async def pre_restart(ctx: ActorContext[object], exception: Exception) -> None:
         calls.append(type(exception).__name__)
         raise Bang("in pre_restart")
 
-    async with ActorSystem() as system:
-        heard = recording(system, ActorFailed, ActorRestarted)
-        inner = Behaviors.with_lifecycle(counting([]), pre_restart=pre_restart)
-        ref = system.spawn(Behaviors.supervise(inner, PROMPT), "a")
-        ref.tell(Boom())
-        await QUIET()
-        assert calls == ["Boom"]
-        assert [type(event) for event in heard] == [ActorFailed, ActorFailed, ActorRestarted]
-        assert isinstance(heard[-1], ActorRestarted)
-        assert isinstance(heard[-1].exception, Bang)
+    heard = recording(system, ActorFailed, ActorRestarted)
+    inner = Behaviors.with_lifecycle(counting([]), pre_restart=pre_restart)
+    ref = system.spawn(Behaviors.supervise(inner, PROMPT), "a")
+    ref.tell(Boom())
+    await QUIET()
+    assert calls == ["Boom"]
+    assert [type(event) for event in heard] == [ActorFailed, ActorFailed, ActorRestarted]
+    assert isinstance(heard[-1], ActorRestarted)
+    assert isinstance(heard[-1].exception, Bang)
 
 
 async def test_a_failing_post_restart_ends_that_life_too(autojump_clock: object) -> None:
@@ -564,23 +558,22 @@ class Spawning:
         return Behaviors.setup(make)
 
 
-async def test_children_are_stopped_deepest_first_before_a_restart() -> None:
+async def test_children_are_stopped_deepest_first_before_a_restart(system: ActorSystem) -> None:
     order: list[str] = []
 
     async def pre_restart(ctx: ActorContext[object], exception: Exception) -> None:
         order.append(f"pre_restart with {len(ctx.children)} children")
 
     inner = Behaviors.with_lifecycle(Spawning(order).behavior(), pre_restart=pre_restart)
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(inner, PROMPT), "a")
-        await QUIET()
-        before = system.statistics().actors
-        child = system.lookup("/a/child")
-        ref.tell(Boom())
-        await QUIET()
-        assert order == ["/a/child/child stopped", "/a/child stopped", "pre_restart with 0 children"]
-        assert system.statistics().actors == before
-        assert system.lookup("/a/child") != child
+    ref = system.spawn(Behaviors.supervise(inner, PROMPT), "a")
+    await QUIET()
+    before = system.statistics().actors
+    child = system.lookup("/a/child")
+    ref.tell(Boom())
+    await QUIET()
+    assert order == ["/a/child/child stopped", "/a/child stopped", "pre_restart with 0 children"]
+    assert system.statistics().actors == before
+    assert system.lookup("/a/child") != child
 
 
 async def test_children_live_on_where_that_is_chosen() -> None:
@@ -599,7 +592,7 @@ async def test_children_live_on_where_that_is_chosen() -> None:
     assert order == ["/a/child/child stopped", "/a/child stopped", "/a stopped"]
 
 
-async def test_a_thousand_restarts_leave_no_child_timer_adapter_task_or_watch_behind() -> None:
+async def test_a_thousand_restarts_leave_no_child_timer_adapter_task_or_watch_behind(system: ActorSystem) -> None:
     ended: list[int] = []
 
     async def work() -> None:
@@ -618,19 +611,18 @@ async def test_a_thousand_restarts_leave_no_child_timer_adapter_task_or_watch_be
         ctx.watch(ctx.spawn(Behaviors.ignore(), "child"))
         return counting([])
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), Restart(None, backoff_min=0.0)), "a")
-        await QUIET()
-        before = (system.statistics().actors, system.statistics().timers, len(paths_of(system)))
-        for _ in range(1000):
-            ref.tell(Boom())
-        await QUIET()
-        assert len(ended) == 1000
-        after = (system.statistics().actors, system.statistics().timers, len(paths_of(system)))
-        assert after == before
+    ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), Restart(None, backoff_min=0.0)), "a")
+    await QUIET()
+    before = (system.statistics().actors, system.statistics().timers, len(paths_of(system)))
+    for _ in range(1000):
+        ref.tell(Boom())
+    await QUIET()
+    assert len(ended) == 1000
+    after = (system.statistics().actors, system.statistics().timers, len(paths_of(system)))
+    assert after == before
 
 
-async def test_a_timer_and_an_adapter_of_an_ended_life_reach_nobody() -> None:
+async def test_a_timer_and_an_adapter_of_an_ended_life_reach_nobody(system: ActorSystem) -> None:
     seen: list[object] = []
     adapters: list[ActorRef[str]] = []
 
@@ -642,39 +634,37 @@ async def test_a_timer_and_an_adapter_of_an_ended_life_reach_nobody() -> None:
             adapters.append(ctx.message_adapter(adapt))
         return counting(seen)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), PROMPT), "a")
-        await QUIET()
-        adapters[0].tell("before")
-        ref.tell(Boom())
-        await QUIET()
-        assert system.lookup(adapters[0].path) is None
-        assert seen == [(1, "adapted before")]
+    ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), PROMPT), "a")
+    await QUIET()
+    adapters[0].tell("before")
+    ref.tell(Boom())
+    await QUIET()
+    assert system.lookup(adapters[0].path) is None
+    assert seen == [(1, "adapted before")]
 
 
-async def test_watchers_stay_over_a_restart_and_learn_the_cause_of_the_end() -> None:
+async def test_watchers_stay_over_a_restart_and_learn_the_cause_of_the_end(system: ActorSystem) -> None:
     told: list[Terminated] = []
 
     async def handle(ctx: ActorContext[Terminated], message: Terminated) -> Behavior[Terminated]:
         told.append(message)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(counting([]), Restart(1, backoff_min=0.0)), "a")
+    ref = system.spawn(Behaviors.supervise(counting([]), Restart(1, backoff_min=0.0)), "a")
 
-        async def make(ctx: ActorContext[Terminated]) -> Behavior[Terminated]:
-            ctx.watch(ref)
-            return Behaviors.receive(handle)
+    async def make(ctx: ActorContext[Terminated]) -> Behavior[Terminated]:
+        ctx.watch(ref)
+        return Behaviors.receive(handle)
 
-        system.spawn(Behaviors.setup(make), "watcher")
-        await QUIET()
-        ref.tell(Boom("first"))
-        await QUIET()
-        assert told == []
-        last = Boom("last")
-        ref.tell(last)
-        await QUIET()
-        assert told == [Terminated(ref, last)]
+    system.spawn(Behaviors.setup(make), "watcher")
+    await QUIET()
+    ref.tell(Boom("first"))
+    await QUIET()
+    assert told == []
+    last = Boom("last")
+    ref.tell(last)
+    await QUIET()
+    assert told == [Terminated(ref, last)]
 
 
 # Escalation
@@ -702,46 +692,43 @@ def parent_of(
 ESCALATING = Behaviors.supervise(counting([]), Escalate())
 
 
-async def test_what_a_child_escalates_is_a_failure_of_its_parent() -> None:
-    async with ActorSystem() as system:
-        heard = recording(system, ActorFailed, ActorStopped, ActorRestarted)
-        ref = system.spawn(parent_of(ESCALATING, strategy=PROMPT), "a")
-        await QUIET()
-        child = system.lookup("/a/child")
-        assert child is not None
-        boom = Boom()
-        ref.tell(boom)
-        await QUIET()
-        assert heard == [
-            ActorFailed(child, boom),
-            ActorStopped(child),
-            ActorFailed(ref, boom),
-            ActorRestarted(ref, boom),
-        ]
-        assert system.lookup("/a/child") not in (None, child)
+async def test_what_a_child_escalates_is_a_failure_of_its_parent(system: ActorSystem) -> None:
+    heard = recording(system, ActorFailed, ActorStopped, ActorRestarted)
+    ref = system.spawn(parent_of(ESCALATING, strategy=PROMPT), "a")
+    await QUIET()
+    child = system.lookup("/a/child")
+    assert child is not None
+    boom = Boom()
+    ref.tell(boom)
+    await QUIET()
+    assert heard == [
+        ActorFailed(child, boom),
+        ActorStopped(child),
+        ActorFailed(ref, boom),
+        ActorRestarted(ref, boom),
+    ]
+    assert system.lookup("/a/child") not in (None, child)
 
 
-async def test_a_parent_without_a_strategy_stops_and_its_other_children_with_it() -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(parent_of(ESCALATING, names=("one", "two")), "a")
-        await QUIET()
-        one = system.lookup("/a/one")
-        assert one is not None
-        one.of(object).tell(Boom())
-        await system.wait_stopped(ref)
-        assert system.statistics().actors == 0
+async def test_a_parent_without_a_strategy_stops_and_its_other_children_with_it(system: ActorSystem) -> None:
+    ref = system.spawn(parent_of(ESCALATING, names=("one", "two")), "a")
+    await QUIET()
+    one = system.lookup("/a/one")
+    assert one is not None
+    one.of(object).tell(Boom())
+    await system.wait_stopped(ref)
+    assert system.statistics().actors == 0
 
 
-async def test_a_failing_child_takes_no_sibling_down() -> None:
-    async with ActorSystem() as system:
-        system.spawn(parent_of(counting([]), names=("one", "two")), "a")
-        await QUIET()
-        one = system.lookup("/a/one")
-        assert one is not None
-        one.of(object).tell(Boom())
-        await QUIET()
-        assert system.lookup("/a/one") is None
-        assert system.lookup("/a/two") is not None
+async def test_a_failing_child_takes_no_sibling_down(system: ActorSystem) -> None:
+    system.spawn(parent_of(counting([]), names=("one", "two")), "a")
+    await QUIET()
+    one = system.lookup("/a/one")
+    assert one is not None
+    one.of(object).tell(Boom())
+    await QUIET()
+    assert system.lookup("/a/one") is None
+    assert system.lookup("/a/two") is not None
 
 
 async def test_escalation_to_the_root_leaves_the_block_as_a_group_also_of_one() -> None:
@@ -809,18 +796,17 @@ async def test_a_failure_while_the_system_stops_is_still_escalated() -> None:
     assert [repr(error) for error in caught.value.exceptions] == ["Boom('in post_stop')"]
 
 
-async def test_no_restart_follows_when_the_message_in_hand_fails_after_a_stop() -> None:
+async def test_no_restart_follows_when_the_message_in_hand_fails_after_a_stop(system: ActorSystem) -> None:
     async def handle(ctx: ActorContext[object], message: object) -> Behavior[object]:
         ctx.stop(ctx.self)
         raise Boom
 
-    async with ActorSystem() as system:
-        heard = recording(system, ActorRestarted)
-        ref = system.spawn(Behaviors.supervise(Behaviors.receive(handle), PROMPT), "a")
-        ref.tell(1)
-        await system.wait_stopped(ref)
-        await QUIET()
-        assert heard == []
+    heard = recording(system, ActorRestarted)
+    ref = system.spawn(Behaviors.supervise(Behaviors.receive(handle), PROMPT), "a")
+    ref.tell(1)
+    await system.wait_stopped(ref)
+    await QUIET()
+    assert heard == []
 
 
 async def test_shutdown_kills_what_hangs_between_two_lives(autojump_clock: object) -> None:

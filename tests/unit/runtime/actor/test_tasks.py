@@ -59,16 +59,15 @@ async def test_the_inbox_ends_when_the_actor_is_to_stop_and_main_finishes_its_wo
     assert order == ["first", "flushed"]
 
 
-async def test_a_parked_inbox_ends_at_once() -> None:
+async def test_a_parked_inbox_ends_at_once(system: ActorSystem) -> None:
     async def main(ctx: ActorContext[str], inbox: Inbox[str]) -> None:
         async for _ in inbox:
             pass
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t")
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(ref)
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.task(main), "t")
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(ref)
+    await system.wait_stopped(ref)
 
 
 async def test_a_main_that_never_looks_into_its_inbox_is_cancelled_at_once(autojump_clock: object) -> None:
@@ -152,7 +151,7 @@ async def test_a_handler_can_hand_over_to_a_task() -> None:
     assert seen == [("handler", 1), ("main", 2)]
 
 
-async def test_a_task_beside_the_handlers_is_cancelled_when_the_actor_stops() -> None:
+async def test_a_task_beside_the_handlers_is_cancelled_when_the_actor_stops(system: ActorSystem) -> None:
     ended: list[str] = []
 
     async def work(name: str) -> None:
@@ -166,12 +165,11 @@ async def test_a_task_beside_the_handlers_is_cancelled_when_the_actor_stops() ->
         ctx.start_soon(work, "b")
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "t")
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert sorted(ended) == ["a", "b"]
+    ref = system.spawn(Behaviors.setup(make), "t")
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert sorted(ended) == ["a", "b"]
 
 
 @pytest.mark.parametrize("style", ["handler", "task"])
@@ -238,7 +236,7 @@ async def test_pipe_to_self_without_a_mapper_brings_the_result_itself() -> None:
     assert sorted(seen) == ["coroutine", "fetched", "go"]
 
 
-async def test_a_failure_that_nobody_maps_is_the_actors_failure() -> None:
+async def test_a_failure_that_nobody_maps_is_the_actors_failure(system: ActorSystem) -> None:
     async def fetch() -> str:
         raise LookupError
 
@@ -246,13 +244,12 @@ async def test_a_failure_that_nobody_maps_is_the_actors_failure() -> None:
         ctx.pipe_to_self(fetch)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "t")
-        ref.tell("go")
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.receive(handle), "t")
+    ref.tell("go")
+    await system.wait_stopped(ref)
 
 
-async def test_an_adapter_maps_for_its_actor_and_ends_with_it() -> None:
+async def test_an_adapter_maps_for_its_actor_and_ends_with_it(system: ActorSystem) -> None:
     seen: list[str] = []
 
     async def make(ctx: ActorContext[str]) -> Behavior[str]:
@@ -268,27 +265,25 @@ async def test_an_adapter_maps_for_its_actor_and_ends_with_it() -> None:
         return Behaviors.same()
 
     paths: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "t")
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == ["1", "2", "3"]
-        assert system.lookup(paths[0]) is not None
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert system.lookup(paths[0]) is None
+    ref = system.spawn(Behaviors.setup(make), "t")
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == ["1", "2", "3"]
+    assert system.lookup(paths[0]) is not None
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert system.lookup(paths[0]) is None
 
 
-async def test_an_adapter_that_raises_fails_its_actor_and_not_the_sender() -> None:
+async def test_an_adapter_that_raises_fails_its_actor_and_not_the_sender(system: ActorSystem) -> None:
     async def make(ctx: ActorContext[str]) -> Behavior[str]:
         adapters.append(ctx.message_adapter(lambda number: str(1 // number), int))
         return Behaviors.ignore()
 
     adapters: list[object] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "t")
-        await trio.testing.wait_all_tasks_blocked()
-        adapters[0].tell(0)  # type: ignore[attr-defined]  # an adapter
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.setup(make), "t")
+    await trio.testing.wait_all_tasks_blocked()
+    adapters[0].tell(0)  # type: ignore[attr-defined]  # an adapter
+    await system.wait_stopped(ref)
 
 
 async def test_the_log_of_a_context_names_its_actor(caplog: pytest.LogCaptureFixture) -> None:

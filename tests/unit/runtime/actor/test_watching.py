@@ -42,42 +42,39 @@ async def fail(ctx: ActorContext[int], message: int) -> Behavior[int]:
     raise LookupError(message)
 
 
-async def test_a_watcher_is_told_once_that_a_sibling_has_ended() -> None:
+async def test_a_watcher_is_told_once_that_a_sibling_has_ended(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.ignore(), "target")
-        ref = system.spawn(watcher(seen), "watcher")
-        ref.tell(("watch", target))
-        ref.tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(target)
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == [Terminated(target, None)]
+    target = system.spawn(Behaviors.ignore(), "target")
+    ref = system.spawn(watcher(seen), "watcher")
+    ref.tell(("watch", target))
+    ref.tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(target)
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == [Terminated(target, None)]
 
 
-async def test_the_cause_of_a_failure_comes_along() -> None:
+async def test_the_cause_of_a_failure_comes_along(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.receive(fail), "target")
-        system.spawn(watcher(seen), "watcher").tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        target.tell(7)
-        await trio.testing.wait_all_tasks_blocked()
-        (terminated,) = seen
-        assert isinstance(terminated, Terminated)
-        assert terminated.ref == target
-        assert isinstance(terminated.cause, LookupError)
+    target = system.spawn(Behaviors.receive(fail), "target")
+    system.spawn(watcher(seen), "watcher").tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    target.tell(7)
+    await trio.testing.wait_all_tasks_blocked()
+    (terminated,) = seen
+    assert isinstance(terminated, Terminated)
+    assert terminated.ref == target
+    assert isinstance(terminated.cause, LookupError)
 
 
-async def test_an_actor_that_had_ended_before_fires_at_once() -> None:
+async def test_an_actor_that_had_ended_before_fires_at_once(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.ignore(), "target")
-        system.stop(target)
-        await system.wait_stopped(target)
-        system.spawn(watcher(seen), "watcher").tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == [Terminated(target)]
+    target = system.spawn(Behaviors.ignore(), "target")
+    system.stop(target)
+    await system.wait_stopped(target)
+    system.spawn(watcher(seen), "watcher").tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == [Terminated(target)]
 
 
 async def test_the_name_is_free_when_terminated_arrives() -> None:
@@ -115,7 +112,7 @@ async def test_a_child_can_watch_its_parent() -> None:
     assert seen == []  # it ended first, as children do: nobody was left to tell
 
 
-async def test_a_terminated_that_is_on_its_way_does_not_arrive_after_unwatch() -> None:
+async def test_a_terminated_that_is_on_its_way_does_not_arrive_after_unwatch(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
@@ -128,14 +125,13 @@ async def test_a_terminated_that_is_on_its_way_does_not_arrive_after_unwatch() -
             ctx.unwatch(target)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "watcher")
-        ref.tell(("go", ref))
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == [("go", ref)]
+    ref = system.spawn(Behaviors.receive(handle), "watcher")
+    ref.tell(("go", ref))
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == [("go", ref)]
 
 
-async def test_the_end_comes_after_what_was_sent_before_it() -> None:
+async def test_the_end_comes_after_what_was_sent_before_it(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def last_words(ctx: ActorContext[object], message: object) -> Behavior[object]:
@@ -143,18 +139,17 @@ async def test_the_end_comes_after_what_was_sent_before_it() -> None:
             ref.tell((f"message {number}", ctx.self))
         return Behaviors.stopped()
 
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.receive(last_words), "target")
-        ref = system.spawn(watcher(seen), "watcher")
-        ref.tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        target.tell("end")
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen[-1] == Terminated(target)
-        assert len(seen) == 1_001
+    target = system.spawn(Behaviors.receive(last_words), "target")
+    ref = system.spawn(watcher(seen), "watcher")
+    ref.tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    target.tell("end")
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen[-1] == Terminated(target)
+    assert len(seen) == 1_001
 
 
-async def test_a_stop_overtakes_the_end_of_a_watched_actor() -> None:
+async def test_a_stop_overtakes_the_end_of_a_watched_actor(system: ActorSystem) -> None:
     seen: list[object] = []
     gate = trio.Event()
 
@@ -166,22 +161,23 @@ async def test_a_stop_overtakes_the_end_of_a_watched_actor() -> None:
             seen.append(message)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.ignore(), "target")
-        ref = system.spawn(Behaviors.receive(busy), "watcher")
-        ref.tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(target)
-        await system.wait_stopped(target)
-        system.stop(ref)
-        gate.set()
-        await system.wait_stopped(ref)
-        assert seen == []
-        assert system.statistics().dead_letters == {}
+    target = system.spawn(Behaviors.ignore(), "target")
+    ref = system.spawn(Behaviors.receive(busy), "watcher")
+    ref.tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(target)
+    await system.wait_stopped(target)
+    system.stop(ref)
+    gate.set()
+    await system.wait_stopped(ref)
+    assert seen == []
+    assert system.statistics().dead_letters == {}
 
 
 @pytest.mark.parametrize("overflow", list(MailboxOverflowStrategy))
-async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(overflow: MailboxOverflowStrategy) -> None:
+async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(
+    system: ActorSystem, overflow: MailboxOverflowStrategy
+) -> None:
     seen: list[object] = []
     gate = trio.Event()
 
@@ -198,24 +194,23 @@ async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(overf
         ref.tell("two")
         return Behaviors.stopped()
 
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.receive(last_words), "target")
-        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2, overflow))
-        ref.tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        target.tell("end")
-        await system.wait_stopped(target)
-        with suppress(MailboxFull):
-            ref.tell("three")
-        assert system.statistics().mailbox_size == 2
-        gate.set()
-        await trio.testing.wait_all_tasks_blocked()
-        ends = Terminated(target)
-        pushes_out = overflow is MailboxOverflowStrategy.drop_oldest
-        assert seen == (["two", ends, "three"] if pushes_out else ["one", "two", ends])
+    target = system.spawn(Behaviors.receive(last_words), "target")
+    ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2, overflow))
+    ref.tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    target.tell("end")
+    await system.wait_stopped(target)
+    with suppress(MailboxFull):
+        ref.tell("three")
+    assert system.statistics().mailbox_size == 2
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    ends = Terminated(target)
+    pushes_out = overflow is MailboxOverflowStrategy.drop_oldest
+    assert seen == (["two", ends, "three"] if pushes_out else ["one", "two", ends])
 
 
-async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another() -> None:
+async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another(system: ActorSystem) -> None:
     seen: list[object] = []
     gate = trio.Event()
 
@@ -228,21 +223,20 @@ async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another()
             seen.append(message)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        targets = tuple(system.spawn(Behaviors.ignore(), f"target-{number}") for number in range(3))
-        mailbox = Mailbox(1, MailboxOverflowStrategy.drop_oldest)
-        ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=mailbox)
-        ref.tell(targets)
-        await trio.testing.wait_all_tasks_blocked()
-        for target in targets:
-            system.stop(target)
-            await system.wait_stopped(target)
-        ref.tell("one")
-        ref.tell("two")
-        gate.set()
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == [*map(Terminated, targets), "two"]
-        assert system.statistics().dead_letters == {"mailbox full": 1}
+    targets = tuple(system.spawn(Behaviors.ignore(), f"target-{number}") for number in range(3))
+    mailbox = Mailbox(1, MailboxOverflowStrategy.drop_oldest)
+    ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=mailbox)
+    ref.tell(targets)
+    await trio.testing.wait_all_tasks_blocked()
+    for target in targets:
+        system.stop(target)
+        await system.wait_stopped(target)
+    ref.tell("one")
+    ref.tell("two")
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == [*map(Terminated, targets), "two"]
+    assert system.statistics().dead_letters == {"mailbox full": 1}
 
 
 async def test_the_end_of_another_lets_no_sender_in_beyond_the_bound() -> None:
@@ -273,7 +267,9 @@ async def test_the_end_of_another_lets_no_sender_in_beyond_the_bound() -> None:
         assert waiting == [2, 2, 2, 2, 2, 2, 2, 2, 1, 0]
 
 
-async def test_an_actor_watched_by_its_name_or_an_adapter_is_told_by_that_and_can_be_unwatched_by_it() -> None:
+async def test_an_actor_watched_by_its_name_or_an_adapter_is_told_by_that_and_can_be_unwatched_by_it(
+    system: ActorSystem,
+) -> None:
     seen: list[object] = []
     adapters: list[ActorRef[int]] = []
 
@@ -281,24 +277,23 @@ async def test_an_actor_watched_by_its_name_or_an_adapter_is_told_by_that_and_ca
         adapters.append(ctx.message_adapter(str, int))
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(watcher(seen), "watcher")
-        for round_, is_unwatched in enumerate([False, True, False]):
-            target = system.spawn(Behaviors.setup(adapted), "target")
+    ref = system.spawn(watcher(seen), "watcher")
+    for round_, is_unwatched in enumerate([False, True, False]):
+        target = system.spawn(Behaviors.setup(adapted), "target")
+        await trio.testing.wait_all_tasks_blocked()
+        for known in (kernel_of(system).ref_for("/target", 0), adapters[-1]):
+            ref.tell(("watch", known))
             await trio.testing.wait_all_tasks_blocked()
-            for known in (kernel_of(system).ref_for("/target", 0), adapters[-1]):
-                ref.tell(("watch", known))
-                await trio.testing.wait_all_tasks_blocked()
-                if is_unwatched:
-                    ref.tell(("unwatch", known))
-            await trio.testing.wait_all_tasks_blocked()
-            system.stop(target)
-            await trio.testing.wait_all_tasks_blocked()
-            assert seen == ([] if is_unwatched else [Terminated(adapters[-1])]), round_
-            seen.clear()
+            if is_unwatched:
+                ref.tell(("unwatch", known))
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(target)
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == ([] if is_unwatched else [Terminated(adapters[-1])]), round_
+        seen.clear()
 
 
-async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name() -> None:
+async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name(system: ActorSystem) -> None:
     seen: list[object] = []
     gate = trio.Event()
 
@@ -311,30 +306,28 @@ async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name(
             ctx.unwatch(message[1])
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.ignore(), "target")
-        by_name = kernel_of(system).ref_for("/target", 0)
-        system.spawn(Behaviors.receive(slow), "watcher").tell(("watch", by_name))
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(target)
-        await system.wait_stopped(target)
-        system.spawn(Behaviors.ignore(), "target")  # the name leads to another one now
-        gate.set()
-        await trio.testing.wait_all_tasks_blocked()
-        assert seen == []
+    target = system.spawn(Behaviors.ignore(), "target")
+    by_name = kernel_of(system).ref_for("/target", 0)
+    system.spawn(Behaviors.receive(slow), "watcher").tell(("watch", by_name))
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(target)
+    await system.wait_stopped(target)
+    system.spawn(Behaviors.ignore(), "target")  # the name leads to another one now
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert seen == []
 
 
-async def test_a_watcher_that_ended_is_forgotten_by_whom_it_watched() -> None:
-    async with ActorSystem() as system:
-        target = system.spawn(Behaviors.ignore(), "target")
-        ref = system.spawn(watcher([]), "watcher")
-        ref.tell(("watch", target))
-        await trio.testing.wait_all_tasks_blocked()
-        cell = target.owner()  # type: ignore[attr-defined]  # looks inside
-        assert len(cell.watchers) == 1
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert cell.watchers == {}
+async def test_a_watcher_that_ended_is_forgotten_by_whom_it_watched(system: ActorSystem) -> None:
+    target = system.spawn(Behaviors.ignore(), "target")
+    ref = system.spawn(watcher([]), "watcher")
+    ref.tell(("watch", target))
+    await trio.testing.wait_all_tasks_blocked()
+    cell = target.owner()  # type: ignore[attr-defined]  # looks inside
+    assert len(cell.watchers) == 1
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert cell.watchers == {}
 
 
 async def test_what_is_no_actor_cannot_be_watched() -> None:

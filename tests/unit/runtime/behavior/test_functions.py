@@ -175,12 +175,11 @@ def test_an_async_function_that_nobody_would_await_is_refused(taker: str, give: 
         give()
 
 
-async def test_a_probe_fishes_with_a_plain_function(autojump_clock: object) -> None:
-    async with ActorSystem() as system:
-        probe: TestProbe[str] = TestProbe(system)
-        probe.ref.tell("hello")
-        with pytest.raises(TypeError, match="fish_for needs a function of a message, which makes a bool, got an async"):
-            await probe.fish_for(untyped(make))
+async def test_a_probe_fishes_with_a_plain_function(system: ActorSystem, autojump_clock: object) -> None:
+    probe: TestProbe[str] = TestProbe(system)
+    probe.ref.tell("hello")
+    with pytest.raises(TypeError, match="fish_for needs a function of a message, which makes a bool, got an async"):
+        await probe.fish_for(untyped(make))
 
 
 def test_a_simulation_says_which_function_is_not_async() -> None:

@@ -187,13 +187,12 @@ async def test_a_handler_without_annotations_that_is_given_to_task_fails_with_th
     assert told.startswith("the main function of /a returned Behaviors.same(): a handler of one message goes into")
 
 
-async def test_an_ask_with_the_message_itself_says_to_give_a_function() -> None:
+async def test_an_ask_with_the_message_itself_says_to_give_a_function(system: ActorSystem) -> None:
     given: Any = "hello"
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.ignore(), "a")
-        with pytest.raises(TypeError, match="ask needs a function .* got the message itself, 'hello'"):
-            await system.ask(ref, given)
-        assert system.statistics().asks_pending == 0
+    ref = system.spawn(Behaviors.ignore(), "a")
+    with pytest.raises(TypeError, match="ask needs a function .* got the message itself, 'hello'"):
+        await system.ask(ref, given)
+    assert system.statistics().asks_pending == 0
 
 
 def test_a_block_without_async_is_told_to_be_async() -> None:

@@ -94,12 +94,11 @@ def test_a_strategy_without_its_brackets_is_refused() -> None:
         UNTYPED.supervise(Behaviors.ignore(), Restart)
 
 
-async def test_a_mailbox_for_one_actor_is_a_mailbox() -> None:
+async def test_a_mailbox_for_one_actor_is_a_mailbox(system: ActorSystem) -> None:
     capacity: Any = 10
-    async with ActorSystem() as system:
-        with pytest.raises(ConfigError, match=r"mailbox must be a Mailbox, such as Mailbox\(100\), got 10"):
-            system.spawn(Behaviors.ignore(), "a", mailbox=capacity)
-        system.spawn(Behaviors.ignore(), "a")
+    with pytest.raises(ConfigError, match=r"mailbox must be a Mailbox, such as Mailbox\(100\), got 10"):
+        system.spawn(Behaviors.ignore(), "a", mailbox=capacity)
+    system.spawn(Behaviors.ignore(), "a")
 
 
 WRONG: dict[str, tuple[Callable[[ActorSystem], object], str]] = {
@@ -156,11 +155,10 @@ def untyped(system: ActorSystem) -> Any:
 
 @pytest.mark.parametrize(("make", "told"), WRONG.values(), ids=WRONG)
 async def test_what_is_no_ref_and_no_key_is_refused_where_it_is_given(
-    make: Callable[[ActorSystem], object], told: str
+    system: ActorSystem, make: Callable[[ActorSystem], object], told: str
 ) -> None:
-    async with ActorSystem() as system:
-        with pytest.raises(TypeError, match=told):
-            make(system)
+    with pytest.raises(TypeError, match=told):
+        make(system)
 
 
 async def test_watching_a_path_fails_with_what_is_needed() -> None:
@@ -175,23 +173,20 @@ async def test_watching_a_path_fails_with_what_is_needed() -> None:
         assert str((await anext(failures)).exception) == "watch needs the ref of an actor, got '/b'"
 
 
-async def test_waiting_for_the_end_of_a_path_does_not_return_at_once() -> None:
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.ignore(), "a")
-        with pytest.raises(TypeError, match="wait_stopped needs the ref of an actor, got '/a'"):
-            await untyped(system).wait_stopped("/a")
+async def test_waiting_for_the_end_of_a_path_does_not_return_at_once(system: ActorSystem) -> None:
+    system.spawn(Behaviors.ignore(), "a")
+    with pytest.raises(TypeError, match="wait_stopped needs the ref of an actor, got '/a'"):
+        await untyped(system).wait_stopped("/a")
 
 
-async def test_a_path_without_its_slash_is_refused() -> None:
-    async with ActorSystem() as system:
-        with pytest.raises(ValueError, match=r"the path of an actor begins with '/', such as '/shop/cart-1', got 'a'"):
-            system.lookup("a")
+async def test_a_path_without_its_slash_is_refused(system: ActorSystem) -> None:
+    with pytest.raises(ValueError, match=r"the path of an actor begins with '/', such as '/shop/cart-1', got 'a'"):
+        system.lookup("a")
 
 
-async def test_a_place_for_no_event_is_refused() -> None:
-    async with ActorSystem() as system:
-        with pytest.raises(ValueError, match="the capacity of events must be at least 1, got 0"):
-            system.events(DeadLetter, capacity=0)
+async def test_a_place_for_no_event_is_refused(system: ActorSystem) -> None:
+    with pytest.raises(ValueError, match="the capacity of events must be at least 1, got 0"):
+        system.events(DeadLetter, capacity=0)
 
 
 def test_a_name_of_a_system_is_text() -> None:
@@ -199,10 +194,9 @@ def test_a_name_of_a_system_is_text() -> None:
         SYSTEM(3)
 
 
-async def test_events_outside_of_their_block_raise_and_do_not_wait_for_ever() -> None:
-    async with ActorSystem() as system:
-        with pytest.raises(RuntimeError, match=r"not subscribed: write `async with system.events\(...\) as events`"):
-            await anext(system.events(DeadLetter))
+async def test_events_outside_of_their_block_raise_and_do_not_wait_for_ever(system: ActorSystem) -> None:
+    with pytest.raises(RuntimeError, match=r"not subscribed: write `async with system.events\(...\) as events`"):
+        await anext(system.events(DeadLetter))
 
 
 async def test_embedding_inside_of_trio_raises_and_does_not_hang() -> None:
@@ -262,11 +256,10 @@ async def test_a_coroutine_in_place_of_a_function_is_refused_where_it_is_given(t
 
 
 @pytest.mark.parametrize("nobody", ["/a", None])
-async def test_asking_what_is_no_ref_says_so(nobody: Any) -> None:
-    async with ActorSystem() as system:
-        with pytest.raises(TypeError, match=f"ask needs the ref of an actor, got {nobody!r}"):
-            await system.ask(nobody, lambda reply_to: reply_to)
-        assert system.statistics().asks_pending == 0
+async def test_asking_what_is_no_ref_says_so(system: ActorSystem, nobody: Any) -> None:
+    with pytest.raises(TypeError, match=f"ask needs the ref of an actor, got {nobody!r}"):
+        await system.ask(nobody, lambda reply_to: reply_to)
+    assert system.statistics().asks_pending == 0
 
 
 async def test_a_delay_and_a_message_in_the_wrong_order_are_refused_in_words() -> None:

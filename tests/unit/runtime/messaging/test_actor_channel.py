@@ -104,44 +104,42 @@ async def test_closing_closes_that_handle_only_and_what_waits_by_it() -> None:
     assert actor.seen == [1, 3, 5]
 
 
-async def test_an_actor_that_has_stopped_breaks_its_channels() -> None:
+async def test_an_actor_that_has_stopped_breaks_its_channels(system: ActorSystem) -> None:
     async def broken(channel: trio.abc.SendChannel[int]) -> None:
         with pytest.raises(trio.BrokenResourceError, match="/slow has stopped"):
             await channel.send(2)
 
     actor = Slow()
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(actor.main), "slow", mailbox=Mailbox(1))
-        by_path: ActorRef[int] = kernel_of(system).ref_for("/slow", 0).of(int)
-        channels = channel_of(ref), channel_of(by_path)
-        channels[1].send_nowait(1)
-        async with trio.open_nursery() as nursery:
-            for channel in channels:
-                nursery.start_soon(broken, channel)
-            await trio.testing.wait_all_tasks_blocked()
-            system.stop(ref)
+    ref = system.spawn(Behaviors.task(actor.main), "slow", mailbox=Mailbox(1))
+    by_path: ActorRef[int] = kernel_of(system).ref_for("/slow", 0).of(int)
+    channels = channel_of(ref), channel_of(by_path)
+    channels[1].send_nowait(1)
+    async with trio.open_nursery() as nursery:
         for channel in channels:
-            with pytest.raises(trio.BrokenResourceError):
-                channel.send_nowait(3)
-        assert channels[0].statistics().open_receive_channels == 0
-        assert system.statistics().dead_letters == {"actor stopped": 1}  # of the message in the mailbox
+            nursery.start_soon(broken, channel)
+        await trio.testing.wait_all_tasks_blocked()
+        system.stop(ref)
+    for channel in channels:
+        with pytest.raises(trio.BrokenResourceError):
+            channel.send_nowait(3)
+    assert channels[0].statistics().open_receive_channels == 0
+    assert system.statistics().dead_letters == {"actor stopped": 1}  # of the message in the mailbox
 
 
-async def test_an_actor_that_closes_its_inbox_breaks_its_channels_at_once() -> None:
+async def test_an_actor_that_closes_its_inbox_breaks_its_channels_at_once(system: ActorSystem) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         await inbox.receive()
         await inbox.aclose()
         await gate.wait()
 
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t")
-        channel = channel_of(ref)
-        channel.send_nowait(1)
-        await trio.testing.wait_all_tasks_blocked()
-        with pytest.raises(trio.BrokenResourceError):
-            channel.send_nowait(2)
-        gate.set()
+    ref = system.spawn(Behaviors.task(main), "t")
+    channel = channel_of(ref)
+    channel.send_nowait(1)
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(trio.BrokenResourceError):
+        channel.send_nowait(2)
+    gate.set()
 
 
 async def test_a_handler_does_not_wait_for_room_in_its_own_mailbox() -> None:
@@ -192,7 +190,7 @@ async def test_an_adapter_is_called_once_for_each_message() -> None:
     assert (called, seen) == ([1, 2], ["1", "2"])
 
 
-async def test_the_ref_of_an_ask_takes_one_message() -> None:
+async def test_the_ref_of_an_ask_takes_one_message(system: ActorSystem) -> None:
     async def handle(ctx: ActorContext[ActorRef[int]], reply_to: ActorRef[int]) -> Behavior[ActorRef[int]]:
         channel = channel_of(reply_to)
         assert channel.statistics().max_buffer_size > 1
@@ -201,12 +199,11 @@ async def test_the_ref_of_an_ask_takes_one_message() -> None:
             channel.send_nowait(2)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "t")
-        reply: int = await system.ask(ref, lambda reply_to: reply_to)
-        assert reply == 1
-        await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().dead_letters == {}
+    ref = system.spawn(Behaviors.receive(handle), "t")
+    reply: int = await system.ask(ref, lambda reply_to: reply_to)
+    assert reply == 1
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().dead_letters == {}
 
 
 async def test_messages_are_checked_as_where_they_are_told() -> None:
@@ -221,8 +218,7 @@ async def test_messages_are_checked_as_where_they_are_told() -> None:
             channel_of("/t")  # type: ignore[arg-type]  # the mistake under test
 
 
-async def test_a_foreign_thread_is_refused() -> None:
-    async with ActorSystem() as system:
-        channel = channel_of(system.spawn(Behaviors.task(Slow().main), "t"))
-        with pytest.raises(RuntimeError, match="foreign thread"):
-            await trio.to_thread.run_sync(channel.send_nowait, 1)
+async def test_a_foreign_thread_is_refused(system: ActorSystem) -> None:
+    channel = channel_of(system.spawn(Behaviors.task(Slow().main), "t"))
+    with pytest.raises(RuntimeError, match="foreign thread"):
+        await trio.to_thread.run_sync(channel.send_nowait, 1)

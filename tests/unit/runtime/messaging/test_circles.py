@@ -71,15 +71,14 @@ async def test_an_actor_that_asks_itself_in_a_handler_is_told_at_once(autojump_c
     )
 
 
-async def test_a_setup_that_asks_its_own_actor_fails_at_once(autojump_clock: object) -> None:
+async def test_a_setup_that_asks_its_own_actor_fails_at_once(system: ActorSystem, autojump_clock: object) -> None:
     async def make(ctx: ActorContext[Get]) -> Behavior[Get]:
         await ctx.ask(ctx.self, Get)
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        began = trio.current_time()
-        await system.wait_stopped(system.spawn(Behaviors.setup(make), "a"))
-        assert trio.current_time() == began
+    began = trio.current_time()
+    await system.wait_stopped(system.spawn(Behaviors.setup(make), "a"))
+    assert trio.current_time() == began
 
 
 @pytest.mark.parametrize("length", [2, 3, 10])

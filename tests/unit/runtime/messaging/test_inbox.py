@@ -125,7 +125,9 @@ async def test_what_was_handed_on_is_the_other_actors(autojump_clock: object) ->
     assert trio.current_time() - began < 1.0
 
 
-async def test_a_request_that_was_handed_on_after_others_is_still_one_that_can_be_withdrawn() -> None:
+async def test_a_request_that_was_handed_on_after_others_is_still_one_that_can_be_withdrawn(
+    system: ActorSystem,
+) -> None:
     async def busy(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
         await gate.wait()
         return Behaviors.same()
@@ -136,17 +138,16 @@ async def test_a_request_that_was_handed_on_after_others_is_still_one_that_can_b
         await gate.wait()
 
     gate, others = trio.Event(), list[ActorRef[Get]]()
-    async with ActorSystem() as system:
-        others.append(system.spawn(Behaviors.receive(busy), "other"))
-        ref = system.spawn(Behaviors.task(main), "t")
-        async with trio.open_nursery() as nursery:
-            for asks, key in ((others[0], "busy"), (ref, "first"), (ref, "second")):
-                nursery.start_soon(asked, system, asks, key, dict[str, str]())
-                await trio.testing.wait_all_tasks_blocked()
-            assert system.statistics().mailboxes == {"/other": 1}
-            nursery.cancel_scope.cancel()
-        assert system.statistics().dead_letters == {"request withdrawn": 1}
-        gate.set()
+    others.append(system.spawn(Behaviors.receive(busy), "other"))
+    ref = system.spawn(Behaviors.task(main), "t")
+    async with trio.open_nursery() as nursery:
+        for asks, key in ((others[0], "busy"), (ref, "first"), (ref, "second")):
+            nursery.start_soon(asked, system, asks, key, dict[str, str]())
+            await trio.testing.wait_all_tasks_blocked()
+        assert system.statistics().mailboxes == {"/other": 1}
+        nursery.cancel_scope.cancel()
+    assert system.statistics().dead_letters == {"request withdrawn": 1}
+    gate.set()
 
 
 async def test_what_has_a_reply_is_forgotten_while_the_actor_rests() -> None:

@@ -116,24 +116,23 @@ async def test_a_sender_that_waits_for_a_stopping_actor_goes_on_and_its_message_
     assert sorted(str(message) for message in messages) == ["1", "2", "3", "4"]
 
 
-async def test_signals_pass_a_full_mailbox_and_take_no_room_in_it() -> None:
+async def test_signals_pass_a_full_mailbox_and_take_no_room_in_it(system: ActorSystem) -> None:
     seen: list[int] = []
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = system.spawn(gated(seen, gate), "gated", mailbox=Mailbox(2))
-        await trio.testing.wait_all_tasks_blocked()
-        ref.tell(1)
-        ref.owner().signal(object.__new__(NoSignal))  # type: ignore[attr-defined]  # looks inside
-        ref.tell(2)
-        assert system.statistics().dead_letters == {}
-        gate.set()
+    ref = system.spawn(gated(seen, gate), "gated", mailbox=Mailbox(2))
+    await trio.testing.wait_all_tasks_blocked()
+    ref.tell(1)
+    ref.owner().signal(object.__new__(NoSignal))  # type: ignore[attr-defined]  # looks inside
+    ref.tell(2)
+    assert system.statistics().dead_letters == {}
+    gate.set()
 
 
 class NoSignal:
     """Something that the actor finds on its list of signals, and that means nothing."""
 
 
-async def test_a_flooded_actor_lets_others_run() -> None:
+async def test_a_flooded_actor_lets_others_run(system: ActorSystem) -> None:
     progress: list[int] = []
 
     async def endless(ctx: ActorContext[int], message: int) -> Behavior[int]:
@@ -141,16 +140,15 @@ async def test_a_flooded_actor_lets_others_run() -> None:
         progress.append(message)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(endless), "endless")
-        ref.tell(0)
-        for _ in range(20):
-            await trio.lowlevel.checkpoint()
-        assert 0 < len(progress) <= 21 * 64
-        system.stop(ref)
+    ref = system.spawn(Behaviors.receive(endless), "endless")
+    ref.tell(0)
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
+    assert 0 < len(progress) <= 21 * 64
+    system.stop(ref)
 
 
-async def test_a_flooded_inbox_lets_others_run() -> None:
+async def test_a_flooded_inbox_lets_others_run(system: ActorSystem) -> None:
     progress: list[int] = []
 
     async def endless(ctx: ActorContext[int], inbox: object) -> None:
@@ -158,12 +156,11 @@ async def test_a_flooded_inbox_lets_others_run() -> None:
             ctx.self.tell(message + 1)
             progress.append(message)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(endless), "endless")
-        ref.tell(0)
-        for _ in range(20):
-            await trio.lowlevel.checkpoint()
-        assert 0 < len(progress) <= 21 * 64
+    ref = system.spawn(Behaviors.task(endless), "endless")
+    ref.tell(0)
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
+    assert 0 < len(progress) <= 21 * 64
 
 
 FLOOD = 5_000
@@ -257,14 +254,13 @@ async def test_a_foreign_thread_runs_no_adapter_and_makes_no_dead_letter() -> No
     assert len(errors) == 2
 
 
-async def test_a_thread_that_overfills_a_rejecting_mailbox_makes_dead_letters() -> None:
+async def test_a_thread_that_overfills_a_rejecting_mailbox_makes_dead_letters(system: ActorSystem) -> None:
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, [], gate, Mailbox(1, REJECT))
-        system.tell_threadsafe(ref, 9)
-        await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().dead_letters == {"mailbox full": 1}
-        gate.set()
+    ref = await filled(system, [], gate, Mailbox(1, REJECT))
+    system.tell_threadsafe(ref, 9)
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().dead_letters == {"mailbox full": 1}
+    gate.set()
 
 
 def test_tell_threadsafe_after_the_loop_has_ended_says_so() -> None:
@@ -277,34 +273,32 @@ def test_tell_threadsafe_after_the_loop_has_ended_says_so() -> None:
         system.tell_threadsafe(ref, 1)
 
 
-async def test_dead_letters_of_dead_letters_are_counted_and_end_there() -> None:
+async def test_dead_letters_of_dead_letters_are_counted_and_end_there(system: ActorSystem) -> None:
     gate = trio.Event()
 
     async def stuck(ctx: ActorContext[object], message: object) -> Behavior[object]:
         await gate.wait()
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        observer = system.spawn(Behaviors.receive(stuck), "observer", mailbox=Mailbox(1))
-        system.event_stream.tell(EventStreamSubscribe(DeadLetter, observer))
-        gone = system.spawn(Behaviors.ignore(), "gone")
-        system.stop(gone)
-        await system.wait_stopped(gone)
-        for number in range(10):
-            gone.tell(number)
-            await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().dead_letters == {"actor stopped": 10, "mailbox full": 8}
-        gate.set()
+    observer = system.spawn(Behaviors.receive(stuck), "observer", mailbox=Mailbox(1))
+    system.event_stream.tell(EventStreamSubscribe(DeadLetter, observer))
+    gone = system.spawn(Behaviors.ignore(), "gone")
+    system.stop(gone)
+    await system.wait_stopped(gone)
+    for number in range(10):
+        gone.tell(number)
+        await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().dead_letters == {"actor stopped": 10, "mailbox full": 8}
+    gate.set()
 
 
-async def test_reject_refuses_whoever_would_wait_too() -> None:
+async def test_reject_refuses_whoever_would_wait_too(system: ActorSystem) -> None:
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, [], gate, Mailbox(1, REJECT))
-        with pytest.raises(MailboxFull, match="the mailbox of /gated is full and rejects"):
-            await ref.send(2)
-        assert system.statistics().messages_rejected == 1
-        gate.set()
+    ref = await filled(system, [], gate, Mailbox(1, REJECT))
+    with pytest.raises(MailboxFull, match="the mailbox of /gated is full and rejects"):
+        await ref.send(2)
+    assert system.statistics().messages_rejected == 1
+    gate.set()
 
 
 async def test_back_pressure_makes_tell_say_what_to_use_instead() -> None:
@@ -391,16 +385,15 @@ async def test_what_was_sent_to_an_actor_that_stops_before_the_sender_goes_on_is
         assert system.statistics().dead_letters == {"actor stopped": 2}
 
 
-async def test_an_idle_actor_takes_as_many_messages_as_its_mailbox_holds() -> None:
+async def test_an_idle_actor_takes_as_many_messages_as_its_mailbox_holds(system: ActorSystem) -> None:
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = system.spawn(gated([], gate), "gated", mailbox=Mailbox(2, REJECT))
-        await trio.testing.wait_all_tasks_blocked()
-        ref.tell(0)
-        ref.tell(1)
-        with pytest.raises(MailboxFull):
-            ref.tell(2)
-        gate.set()
+    ref = system.spawn(gated([], gate), "gated", mailbox=Mailbox(2, REJECT))
+    await trio.testing.wait_all_tasks_blocked()
+    ref.tell(0)
+    ref.tell(1)
+    with pytest.raises(MailboxFull):
+        ref.tell(2)
+    gate.set()
 
 
 @pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
@@ -473,18 +466,17 @@ async def test_what_an_actor_pipes_to_itself_waits_for_room(overflow: MailboxOve
 
 @pytest.mark.parametrize("overflow", [REJECT, BACK_PRESSURE])
 async def test_events_and_schedules_that_find_no_room_are_dead_letters(
-    autojump_clock: object, overflow: MailboxOverflowStrategy
+    system: ActorSystem, autojump_clock: object, overflow: MailboxOverflowStrategy
 ) -> None:
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, [], gate, Mailbox(1, overflow))
-        system.event_stream.tell(EventStreamSubscribe(int, ref))
-        system.event_stream.tell(Publish(7))
-        system.scheduler.tell(ScheduleOnce("k", ref, 8, 0.5))
-        await trio.sleep(1)
-        assert system.statistics().dead_letters == {"mailbox full": 2}
-        assert system.statistics().messages_rejected == 0
-        gate.set()
+    ref = await filled(system, [], gate, Mailbox(1, overflow))
+    system.event_stream.tell(EventStreamSubscribe(int, ref))
+    system.event_stream.tell(Publish(7))
+    system.scheduler.tell(ScheduleOnce("k", ref, 8, 0.5))
+    await trio.sleep(1)
+    assert system.statistics().dead_letters == {"mailbox full": 2}
+    assert system.statistics().messages_rejected == 0
+    gate.set()
 
 
 async def test_the_mailbox_of_an_actor_is_its_own_else_that_of_a_pattern_else_the_default() -> None:

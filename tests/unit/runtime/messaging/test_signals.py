@@ -80,45 +80,45 @@ async def test_an_actor_flooded_by_signals_lets_others_run(style) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_an_actor_that_makes_a_signal_of_each_signal_can_be_stopped() -> None:
-    async with ActorSystem() as system:
-        [target] = await ended(system, 1)
-        rounds = 0
+async def test_an_actor_that_makes_a_signal_of_each_signal_can_be_stopped(system: ActorSystem) -> None:
+    [target] = await ended(system, 1)
+    rounds = 0
 
-        async def again(ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
-            nonlocal rounds
-            rounds += 1
-            assert rounds < 100_000, "nobody else has run in the meantime"
-            ctx.watch(target)
-            return Behaviors.same()
+    async def again(ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
+        nonlocal rounds
+        rounds += 1
+        assert rounds < 100_000, "nobody else has run in the meantime"
+        ctx.watch(target)
+        return Behaviors.same()
 
-        ref = system.spawn(Behaviors.receive(again), "again")
-        ref.tell("begin")
-        while not rounds:
-            await trio.lowlevel.checkpoint()
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert BATCH_MESSAGES / 8 <= rounds < 10 * BATCH_MESSAGES
-
-
-async def test_a_message_that_waits_behind_signals_is_a_dead_letter_when_the_actor_is_stopped() -> None:
-    async with ActorSystem() as system:
-        refs = await ended(system, BATCH_MESSAGES * 10)
-        seen: list[str] = []
-
-        async def handle(ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
-            if message == "watch":
-                for ref in refs:
-                    ctx.watch(ref)
-            elif isinstance(message, str):
-                seen.append(message)
-            return Behaviors.same()
-
-        ref = system.spawn(Behaviors.receive(handle), "flooded")
-        ref.tell("watch")
-        ref.tell("after")
+    ref = system.spawn(Behaviors.receive(again), "again")
+    ref.tell("begin")
+    while not rounds:
         await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert len(seen) + system.statistics().dead_letters.get("actor stopped", 0) == 1
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert BATCH_MESSAGES / 8 <= rounds < 10 * BATCH_MESSAGES
+
+
+async def test_a_message_that_waits_behind_signals_is_a_dead_letter_when_the_actor_is_stopped(
+    system: ActorSystem,
+) -> None:
+    refs = await ended(system, BATCH_MESSAGES * 10)
+    seen: list[str] = []
+
+    async def handle(ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
+        if message == "watch":
+            for ref in refs:
+                ctx.watch(ref)
+        elif isinstance(message, str):
+            seen.append(message)
+        return Behaviors.same()
+
+    ref = system.spawn(Behaviors.receive(handle), "flooded")
+    ref.tell("watch")
+    ref.tell("after")
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert len(seen) + system.statistics().dead_letters.get("actor stopped", 0) == 1

@@ -122,16 +122,15 @@ async def test_timers_overtake_the_mailbox(autojump_clock: object) -> None:
     assert seen == ["go", "ring", "first", "second"]
 
 
-async def test_the_timers_of_a_stopped_actor_are_gone(autojump_clock: object) -> None:
+async def test_the_timers_of_a_stopped_actor_are_gone(system: ActorSystem, autojump_clock: object) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(actor(seen, {"go": ("tick", "tick", 1.0, None)}), "a")
-        ref.tell("go")
-        await trio.sleep(0.5)
-        assert system.statistics().timers == 1
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert system.statistics().timers == 0
+    ref = system.spawn(actor(seen, {"go": ("tick", "tick", 1.0, None)}), "a")
+    ref.tell("go")
+    await trio.sleep(0.5)
+    assert system.statistics().timers == 1
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert system.statistics().timers == 0
 
 
 async def test_two_actors_may_use_the_same_key(autojump_clock: object) -> None:
@@ -144,13 +143,12 @@ async def test_two_actors_may_use_the_same_key(autojump_clock: object) -> None:
 
 
 @pytest.mark.parametrize("delay", [-1.0, float("nan"), float("inf")])
-async def test_a_delay_that_makes_no_sense_is_refused(delay: float) -> None:
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.ignore(), "a")
-        with pytest.raises(ValueError, match="delay must be"):
-            system.scheduler.tell(ScheduleOnce("k", ref, "x", delay))
-        with pytest.raises(ValueError, match="interval must be"):
-            system.scheduler.tell(ScheduleTick("k", ref, "x", delay))
+async def test_a_delay_that_makes_no_sense_is_refused(system: ActorSystem, delay: float) -> None:
+    ref = system.spawn(Behaviors.ignore(), "a")
+    with pytest.raises(ValueError, match="delay must be"):
+        system.scheduler.tell(ScheduleOnce("k", ref, "x", delay))
+    with pytest.raises(ValueError, match="interval must be"):
+        system.scheduler.tell(ScheduleTick("k", ref, "x", delay))
 
 
 async def test_the_scheduler_tells_once_and_again_and_can_be_cancelled(autojump_clock: object) -> None:

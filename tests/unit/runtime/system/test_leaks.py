@@ -118,7 +118,7 @@ def living_cells() -> int:
     return sum(isinstance(item, Cell) for item in gc.get_objects())
 
 
-async def test_ten_thousand_actors_that_came_and_went_leave_nothing() -> None:
+async def test_ten_thousand_actors_that_came_and_went_leave_nothing(system: ActorSystem) -> None:
     before = living_cells()  # what tests before this one still hold is theirs
 
     async def answer(ctx: ActorContext[Work], message: Work) -> Behavior[Work]:
@@ -126,25 +126,24 @@ async def test_ten_thousand_actors_that_came_and_went_leave_nothing() -> None:
         message.reply_to.tell(message.rest)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        await trio.testing.wait_all_tasks_blocked()
-        tasks = trio.lowlevel.current_statistics().tasks_living
-        for round_ in range(10):
-            refs = [system.spawn(Behaviors.receive(answer), f"a{number}") for number in range(1000)]
-            assert await system.ask(refs[round_], lambda reply_to: Work(1, reply_to)) == 1
-            for ref in refs:
-                system.stop(ref)
-            for ref in refs:
-                await system.wait_stopped(ref)
-        await trio.testing.wait_all_tasks_blocked()
-        statistics = system.statistics()
-        assert (statistics.actors, statistics.asks_pending) == (0, 0)
-        assert trio.lowlevel.current_statistics().tasks_living == tasks
-        assert len(paths_of(system)) == 2
-        assert kernel_of(system).roots.children == {}
-        assert subscriptions_of(system) == {}
-        del refs, ref
-        assert living_cells() < before + 20
+    await trio.testing.wait_all_tasks_blocked()
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    for round_ in range(10):
+        refs = [system.spawn(Behaviors.receive(answer), f"a{number}") for number in range(1000)]
+        assert await system.ask(refs[round_], lambda reply_to: Work(1, reply_to)) == 1
+        for ref in refs:
+            system.stop(ref)
+        for ref in refs:
+            await system.wait_stopped(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    statistics = system.statistics()
+    assert (statistics.actors, statistics.asks_pending) == (0, 0)
+    assert trio.lowlevel.current_statistics().tasks_living == tasks
+    assert len(paths_of(system)) == 2
+    assert kernel_of(system).roots.children == {}
+    assert subscriptions_of(system) == {}
+    del refs, ref
+    assert living_cells() < before + 20
 
 
 async def test_a_ref_that_is_kept_does_not_keep_what_its_actor_had() -> None:
@@ -174,7 +173,7 @@ async def test_a_ref_that_is_kept_does_not_keep_what_its_actor_had() -> None:
         ref.tell(1)
 
 
-async def test_schedules_that_come_and_go_leave_no_timers(autojump_clock: object) -> None:
+async def test_schedules_that_come_and_go_leave_no_timers(system: ActorSystem, autojump_clock: object) -> None:
     async def tick(ctx: ActorContext[int], message: int) -> Behavior[int]:
         if message < 1000:
             ctx.schedule_once(message + 1, 0.01, key="next")
@@ -182,12 +181,11 @@ async def test_schedules_that_come_and_go_leave_no_timers(autojump_clock: object
             ctx.cancel_timer("bound")
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(tick), "ticking").tell(0)
-        await trio.sleep(20)
-        assert system.statistics().messages_delivered == 1001
-        assert system.statistics().timers == 0
-        assert len(kernel_of(system).timer_queue._heap) < 600
+    system.spawn(Behaviors.receive(tick), "ticking").tell(0)
+    await trio.sleep(20)
+    assert system.statistics().messages_delivered == 1001
+    assert system.statistics().timers == 0
+    assert len(kernel_of(system).timer_queue._heap) < 600
 
 
 @pytest.mark.parametrize("is_answered", [True, False])

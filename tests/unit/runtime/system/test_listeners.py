@@ -303,15 +303,14 @@ async def test_it_needs_no_base_class_but_all_methods_and_none_async() -> None:
     assert seen == ["/a"]
 
 
-async def test_a_system_has_a_bound_of_listeners() -> None:
-    async with ActorSystem() as system:
-        for _ in range(LISTENERS_MAX):
-            system.add_lifecycle_listener(Broken())
-        with pytest.raises(ValueError, match="at most 64 lifecycle listeners"):
-            system.add_lifecycle_listener(Broken())
-        for entry in kernel_of(system).listeners.entries[:1]:
-            system.remove_lifecycle_listener(entry.listener)
+async def test_a_system_has_a_bound_of_listeners(system: ActorSystem) -> None:
+    for _ in range(LISTENERS_MAX):
         system.add_lifecycle_listener(Broken())
+    with pytest.raises(ValueError, match="at most 64 lifecycle listeners"):
+        system.add_lifecycle_listener(Broken())
+    for entry in kernel_of(system).listeners.entries[:1]:
+        system.remove_lifecycle_listener(entry.listener)
+    system.add_lifecycle_listener(Broken())
 
 
 async def test_without_listeners_nobody_is_called_at_spawn_and_stop(monkeypatch: pytest.MonkeyPatch) -> None:

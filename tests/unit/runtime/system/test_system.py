@@ -151,7 +151,9 @@ async def test_a_lifespan_that_fails_on_entry_leaves_nothing_running() -> None:
     assert system.statistics().actors == 0
 
 
-async def test_shutdown_waits_outside_of_actors_and_only_requests_inside(autojump_clock: object) -> None:
+async def test_shutdown_waits_outside_of_actors_and_only_requests_inside(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     done: list[str] = []
 
     async def quit_all(ctx: ActorContext[object], message: object) -> Behavior[object]:
@@ -159,13 +161,12 @@ async def test_shutdown_waits_outside_of_actors_and_only_requests_inside(autojum
         done.append("requested")
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(cleaning(done), "a")
-        system.spawn(Behaviors.receive(quit_all), "quitting").tell(1)
-        await system.wait_stopped()
-        assert done == ["requested", "/a"]
-        await system.shutdown()
-        await system.shutdown()
+    system.spawn(cleaning(done), "a")
+    system.spawn(Behaviors.receive(quit_all), "quitting").tell(1)
+    await system.wait_stopped()
+    assert done == ["requested", "/a"]
+    await system.shutdown()
+    await system.shutdown()
 
 
 async def test_what_needs_the_block_says_so_outside_of_it() -> None:
@@ -240,28 +241,27 @@ async def test_a_system_exit_inside_an_actor_ends_the_block() -> None:
     assert system.statistics().actors == 0
 
 
-async def test_refs_by_path_and_by_uid_mean_whom_they_name() -> None:
-    async with ActorSystem() as system:
-        first = system.spawn(Behaviors.ignore(), "a")
-        uid = first.address.uid
-        assert uid > 0
-        assert kernel_of(system).ref_for("/a", uid) == first
-        by_path = kernel_of(system).ref_for("/a", 0)
-        assert system.lookup("/nobody") is None
-        system.stop(first)
-        await system.wait_stopped(first)
-        by_path.of(object).tell("nobody there")
-        assert system.statistics().dead_letters == {"no such actor": 1}
-        second = system.spawn(Behaviors.ignore(), "a")
-        assert LocalTransport(system).deliver("/a", uid, "for the first") is not None
-        assert LocalTransport(system).deliver("/a", second.address.uid, "for the second") is None
-        assert LocalTransport(system).deliver("/a", 0, "for anyone") is None
-        await by_path.of(object).send("there again")
-        await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().messages_delivered == 3
-        assert hash(kernel_of(system).ref_for("/a", uid)) == hash(first)
-        assert kernel_of(system).ref_for("/a", uid) == first
-        assert first != second
+async def test_refs_by_path_and_by_uid_mean_whom_they_name(system: ActorSystem) -> None:
+    first = system.spawn(Behaviors.ignore(), "a")
+    uid = first.address.uid
+    assert uid > 0
+    assert kernel_of(system).ref_for("/a", uid) == first
+    by_path = kernel_of(system).ref_for("/a", 0)
+    assert system.lookup("/nobody") is None
+    system.stop(first)
+    await system.wait_stopped(first)
+    by_path.of(object).tell("nobody there")
+    assert system.statistics().dead_letters == {"no such actor": 1}
+    second = system.spawn(Behaviors.ignore(), "a")
+    assert LocalTransport(system).deliver("/a", uid, "for the first") is not None
+    assert LocalTransport(system).deliver("/a", second.address.uid, "for the second") is None
+    assert LocalTransport(system).deliver("/a", 0, "for anyone") is None
+    await by_path.of(object).send("there again")
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().messages_delivered == 3
+    assert hash(kernel_of(system).ref_for("/a", uid)) == hash(first)
+    assert kernel_of(system).ref_for("/a", uid) == first
+    assert first != second
 
 
 async def test_events_are_matched_by_type_and_base_and_end_with_unsubscription() -> None:
@@ -302,23 +302,21 @@ async def test_events_beyond_the_buffer_are_counted() -> None:
         assert events.dropped == 2
 
 
-async def test_events_end_with_the_system_also_when_entered_late() -> None:
-    async with ActorSystem() as system:
-        events = system.events(str)
-        async with system.events(str) as early:
-            kernel_of(system).event_stream.publish("last")
-            await system.shutdown()
-            assert [event async for event in early] == ["last"]
-        async with events as late:
-            assert [event async for event in late] == []
+async def test_events_end_with_the_system_also_when_entered_late(system: ActorSystem) -> None:
+    events = system.events(str)
+    async with system.events(str) as early:
+        kernel_of(system).event_stream.publish("last")
+        await system.shutdown()
+        assert [event async for event in early] == ["last"]
+    async with events as late:
+        assert [event async for event in late] == []
 
 
-async def test_the_event_stream_and_the_scheduler_are_found_by_path() -> None:
-    async with ActorSystem() as system:
-        assert system.lookup("/_event_stream") == system.event_stream
-        assert system.lookup("/_scheduler") == system.scheduler
-        with pytest.raises(TypeError, match="the event stream takes"):
-            system.event_stream.tell("x")  # type: ignore[arg-type]  # the mistake under test
+async def test_the_event_stream_and_the_scheduler_are_found_by_path(system: ActorSystem) -> None:
+    assert system.lookup("/_event_stream") == system.event_stream
+    assert system.lookup("/_scheduler") == system.scheduler
+    with pytest.raises(TypeError, match="the event stream takes"):
+        system.event_stream.tell("x")  # type: ignore[arg-type]  # the mistake under test
 
 
 async def test_code_outside_of_actors_sees_the_stops() -> None:
