@@ -21,7 +21,7 @@ import workload
 from anyio.abc import SocketAttribute, SocketStream
 from cattrs.preconf.msgpack import make_converter
 from trio.lowlevel import checkpoint
-from workload import FORWARDERS, IN_FLIGHT, LARGE_TEXT, TEXT, Figures, batches, measured, resident_bytes
+from workload import FORWARDERS, LARGE_TEXT, TEXT, Figures, batches, measured, resident_bytes
 
 LENGTH = struct.Struct(">I")
 READ_BYTES = 64 * 1024
@@ -81,10 +81,6 @@ async def tell(count: int, *, pause: bool = True) -> Figures:
             await countdown.done.wait()
         nursery.cancel_scope.cancel()
     return timed.figures(count)
-
-
-async def burst(count: int) -> Figures:
-    return await tell(count, pause=False)
 
 
 @dataclass
@@ -338,42 +334,19 @@ async def remote_tell(remote: Remote, count: int) -> Figures:
     return timed.figures(count)
 
 
-async def remote_ask(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_sequence(remote.ask, count)
-
-
 async def remote_ask_many(remote: Remote, count: int) -> Figures:
-    await remote.ask()
-    turns = iter(range(count))
-
-    async def worker() -> None:
-        for _ in turns:
-            await remote.ask()
-
-    with measured() as timed:
+    async def gather(workers: list[Callable[[], Awaitable[None]]]) -> None:
         async with trio.open_nursery() as nursery:
-            for _ in range(IN_FLIGHT):
+            for worker in workers:
                 nursery.start_soon(worker)
-    return timed.figures(count)
 
-
-async def remote_ask_large(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_sequence(lambda: remote.ask(LARGE), count, warm_up=1)
+    return await workload.asks_in_flight(remote.ask, count, gather)
 
 
 PEER = workload.Peer(
     run=trio.run,
-    local={
-        "L1": tell,
-        "L1burst": burst,
-        "L2": ask,
-        "L3": ping_pong,
-        "L4-10k": spawn,
-        "L4-100k": spawn,
-        "L5": fan_in,
-        "codec": codec,
-    },
-    remote={"R1": remote_tell, "R2": remote_ask, "R3": remote_ask_many, "R4": remote_ask_large},
+    local=workload.local(tell=tell, ask=ask, ping_pong=ping_pong, spawn=spawn, fan_in=fan_in, codec=codec),
+    remote=workload.remote(tell=remote_tell, many=remote_ask_many, large=LARGE),
     connect=connect,
     serve=serve,
 )

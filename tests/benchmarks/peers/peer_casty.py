@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgpack
 import trio
 import workload
+from actors import ITEM, Ask, Drained, Item, Local, Message, Sink
 from trio.lowlevel import checkpoint
-from workload import ASK_TIMEOUT, FORWARDERS, IN_FLIGHT, LARGE_TEXT, TEXT, Figures, batches, measured, resident_bytes
+from workload import ASK_TIMEOUT, TEXT, Figures, batches, measured
 
 import casty
-from casty import ActorContext, ActorRef, ActorSystem, Behavior, Behaviors, ClusteredActorSystem
+from casty import ActorRef, Behaviors, ClusteredActorSystem
 from casty.config import ClusterSettings, TransportLimits
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import end_of_head
@@ -24,161 +25,8 @@ LIMITS = TransportLimits(outbound_messages_max=1_000_000, outbound_bytes_max=102
 SETTINGS = replace(ClusterSettings(), limits=LIMITS)
 
 
-@casty.message("bench.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
-    text: str
-
-
-@casty.message("bench.Ask")
-@dataclass(frozen=True)
-class Ask:
-    number: int
-    text: str
-    reply_to: ActorRef[int]
-
-
-@casty.message("bench.Drained")
-@dataclass(frozen=True)
-class Drained:
-    number: int
-    reply_to: ActorRef[int]
-
-
-Message: TypeAlias = Item | Ask | Drained
-ITEM = Item(1, TEXT)
-
-
-@dataclass
-class Countdown:
-    """An actor that sets an event at the end of its messages."""
-
-    left: int
-    done: trio.Event
-
-    async def receive(self, ctx: ActorContext[Item], item: Item) -> Behavior[Item]:
-        self.left -= 1
-        if not self.left:
-            self.done.set()
-        return Behaviors.same()
-
-
-async def answer(ctx: ActorContext[Ask], ask: Ask) -> Behavior[Ask]:
-    ask.reply_to.tell(ask.number)
-    return Behaviors.same()
-
-
-async def tell(count: int, *, pause: bool = True) -> Figures:
-    async with ActorSystem("bench") as system:
-        done = trio.Event()
-        ref = system.spawn(Behaviors.receive(Countdown(count, done).receive), "counter")
-        with measured() as timed:
-            for size in batches(count):
-                for _ in range(size):
-                    ref.tell(ITEM)
-                if pause:
-                    await checkpoint()
-            await done.wait()
-    return timed.figures(count)
-
-
-async def burst(count: int) -> Figures:
-    return await tell(count, pause=False)
-
-
-async def ask(count: int) -> Figures:
-    async with ActorSystem("bench") as system:
-        ref = system.spawn(Behaviors.receive(answer), "answerer")
-
-        async def one() -> None:
-            number: int = await system.ask(ref, lambda reply_to: Ask(1, TEXT, reply_to), timeout=ASK_TIMEOUT)
-            assert number == 1
-
-        return await workload.asks_in_sequence(one, count)
-
-
-@dataclass
-class Hopper:
-    left: int
-    done: trio.Event
-    other: ActorRef[Item] | None = None
-
-    async def receive(self, ctx: ActorContext[Item], item: Item) -> Behavior[Item]:
-        self.left -= 1
-        if self.left < 0:
-            self.done.set()
-        elif self.other is not None:
-            self.other.tell(item)
-        return Behaviors.same()
-
-
-async def ping_pong(count: int) -> Figures:
-    async with ActorSystem("bench") as system:
-        done = trio.Event()
-        one, two = Hopper(count // 2, done), Hopper(count // 2, done)
-        first = system.spawn(Behaviors.receive(one.receive), "one")
-        one.other, two.other = system.spawn(Behaviors.receive(two.receive), "two"), first
-        with measured() as timed:
-            first.tell(ITEM)
-            await done.wait()
-    return timed.figures(count)
-
-
-@dataclass
-class Idler:
-    left: int
-    done: trio.Event
-
-    async def start(self, ctx: ActorContext[Item]) -> Behavior[Item]:
-        self.left -= 1
-        if not self.left:
-            self.done.set()
-        return Behaviors.receive(self.receive)
-
-    async def receive(self, ctx: ActorContext[Item], item: Item) -> Behavior[Item]:
-        return Behaviors.same()
-
-
-async def spawn(count: int) -> Figures:
-    async with ActorSystem("bench") as system:
-        idler = Idler(count, trio.Event())
-        before = resident_bytes()
-        with measured() as timed:
-            for number in range(count):
-                system.spawn(Behaviors.setup(idler.start), f"idler-{number}")
-                if not number % workload.YIELD_EVERY:
-                    await checkpoint()
-            await idler.done.wait()
-        held = resident_bytes() - before
-    return timed.figures(count, bytes_per_actor=held / count)
-
-
-@dataclass
-class Forwarder:
-    target: ActorRef[Item]
-
-    async def receive(self, ctx: ActorContext[Item], item: Item) -> Behavior[Item]:
-        self.target.tell(item)
-        return Behaviors.same()
-
-
-async def fan_in(count: int) -> Figures:
-    async with ActorSystem("bench") as system:
-        done = trio.Event()
-        target = system.spawn(Behaviors.receive(Countdown(count, done).receive), "target")
-        forwarders = [
-            system.spawn(Behaviors.receive(Forwarder(target).receive), f"forwarder-{number}")
-            for number in range(FORWARDERS)
-        ]
-        await checkpoint()
-        with measured() as timed:
-            for size in batches(count):
-                for ref in forwarders[:size]:
-                    ref.tell(ITEM)
-                await checkpoint()
-            await done.wait()
-    return timed.figures(count)
+for name, cls in {"bench.Item": Item, "bench.Ask": Ask, "bench.Drained": Drained}.items():
+    casty.message(name)(cls)
 
 
 async def codec(count: int) -> Figures:
@@ -199,27 +47,6 @@ def node(name: str, seeds: list[tuple[str, int]]) -> ClusteredActorSystem:
     return ClusteredActorSystem(
         name="bench", host="127.0.0.1", port=0, node_id=name, seed_nodes=seeds, settings=SETTINGS
     )
-
-
-@dataclass
-class Sink:
-    """The actor of the server: counts items, answers asks, and says when enough items have come."""
-
-    count: int = 0
-    waiting: Drained | None = None
-
-    async def receive(self, ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
-        match message:
-            case Item():
-                self.count += 1
-            case Ask():
-                message.reply_to.tell(message.number)
-            case Drained():
-                self.waiting = message
-        if self.waiting is not None and self.count >= self.waiting.number:
-            self.waiting.reply_to.tell(self.count)
-            self.count, self.waiting = 0, None
-        return Behaviors.same()
 
 
 async def serve() -> None:
@@ -276,48 +103,19 @@ async def remote_send(remote: Remote, count: int) -> Figures:
     return timed.figures(count)
 
 
-async def remote_ask(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_sequence(remote.ask, count)
-
-
 async def remote_ask_many(remote: Remote, count: int) -> Figures:
-    await remote.ask()
-    turns = iter(range(count))
-
-    async def worker() -> None:
-        for _ in turns:
-            await remote.ask()
-
-    with measured() as timed:
+    async def gather(workers: list[Callable[[], Awaitable[None]]]) -> None:
         async with trio.open_nursery() as nursery:
-            for _ in range(IN_FLIGHT):
+            for worker in workers:
                 nursery.start_soon(worker)
-    return timed.figures(count)
 
-
-async def remote_ask_large(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_sequence(lambda: remote.ask(LARGE_TEXT), count, warm_up=1)
+    return await workload.asks_in_flight(remote.ask, count, gather)
 
 
 PEER = workload.Peer(
     run=trio.run,
-    local={
-        "L1": tell,
-        "L1burst": burst,
-        "L2": ask,
-        "L3": ping_pong,
-        "L4-10k": spawn,
-        "L4-100k": spawn,
-        "L5": fan_in,
-        "codec": codec,
-    },
-    remote={
-        "R1": remote_tell,
-        "R1send": remote_send,
-        "R2": remote_ask,
-        "R3": remote_ask_many,
-        "R4": remote_ask_large,
-    },
+    local=Local(trio.Event, checkpoint).table(codec=codec),
+    remote=workload.remote(tell=remote_tell, many=remote_ask_many, R1send=remote_send),
     connect=connect,
     serve=serve,
 )

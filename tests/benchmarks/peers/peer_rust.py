@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import workload
-from workload import ASK_TIMEOUT, FORWARDERS, IN_FLIGHT, LARGE_TEXT, TEXT, Figures, batches, measured, resident_bytes
+from workload import ASK_TIMEOUT, FORWARDERS, TEXT, Figures, batches, measured, resident_bytes
 
 from casty import ActorSystem, Askable, Cluster, Context, Ref, actor
 
@@ -134,10 +134,6 @@ async def tell(count: int, *, pause: bool = True) -> Figures:
     return timed.figures(count)
 
 
-async def burst(count: int) -> Figures:
-    return await tell(count, pause=False)
-
-
 async def ask(count: int) -> Figures:
     async with ActorSystem(**TIMES) as system:
         ref = system.ref(answerer, "answerer")
@@ -219,39 +215,16 @@ async def remote_tell(remote: Remote, count: int) -> Figures:
     return timed.figures(count)
 
 
-async def remote_ask(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_sequence(remote.ask, count)
-
-
 async def remote_ask_many(remote: Remote, count: int) -> Figures:
-    await remote.ask()
-    turns = iter(range(count))
-
-    async def worker() -> None:
-        for _ in turns:
-            await remote.ask()
-
-    with measured() as timed:
-        await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
-    return timed.figures(count)
-
-
-async def remote_ask_large(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_sequence(lambda: remote.ask(LARGE_TEXT), count, warm_up=1)
+    return await workload.asks_in_flight(
+        remote.ask, count, lambda workers: asyncio.gather(*(worker() for worker in workers))
+    )
 
 
 PEER = workload.Peer(
     run=lambda main: asyncio.run(main()),
-    local={
-        "L1": tell,
-        "L1burst": burst,
-        "L2": ask,
-        "L3": ping_pong,
-        "L4-10k": spawn,
-        "L4-100k": spawn,
-        "L5": fan_in,
-    },
-    remote={"R1": remote_tell, "R2": remote_ask, "R3": remote_ask_many, "R4": remote_ask_large},
+    local=workload.local(tell=tell, ask=ask, ping_pong=ping_pong, spawn=spawn, fan_in=fan_in),
+    remote=workload.remote(tell=remote_tell, many=remote_ask_many),
     connect=connect,
     serve=serve,
 )

@@ -52,6 +52,8 @@ SERVER_LINES_MAX = 100
 """Lines of other output that a server may print before it says where it is."""
 
 Figures = dict[str, Any]
+Workload = Callable[..., Awaitable[Figures]]
+RemoteWorkload = Callable[[Any, int], Awaitable[Figures]]
 
 
 @dataclass
@@ -228,6 +230,47 @@ async def asks_in_sequence(ask: Callable[[], Awaitable[object]], count: int, *, 
             start = clock()
             await ask()
             timed.latencies.append(clock() - start)
+    return timed.figures(count)
+
+
+def local(
+    *, tell: Workload, ask: Workload, ping_pong: Workload, spawn: Workload, fan_in: Workload, **more: Workload
+) -> Mapping[str, Workload]:
+    """Return the local workloads of a peer by their names; ``tell`` pauses between batches unless told otherwise."""
+    burst = partial(tell, pause=False)
+    four = {"L4-10k": spawn, "L4-100k": spawn}
+    return {"L1": tell, "L1burst": burst, "L2": ask, "L3": ping_pong, **four, "L5": fan_in, **more}
+
+
+def remote(
+    *, tell: RemoteWorkload, many: RemoteWorkload, large: object = LARGE_TEXT, **more: RemoteWorkload
+) -> Mapping[str, RemoteWorkload]:
+    """Return the remote workloads of a peer by their names; its connection has ``ask``, for R4 of something large."""
+
+    async def ask(connected: Any, count: int) -> Figures:
+        return await asks_in_sequence(connected.ask, count)
+
+    async def ask_large(connected: Any, count: int) -> Figures:
+        return await asks_in_sequence(lambda: connected.ask(large), count, warm_up=1)
+
+    return {"R1": tell, "R2": ask, "R3": many, "R4": ask_large, **more}
+
+
+async def asks_in_flight(
+    ask: Callable[[], Awaitable[object]],
+    count: int,
+    gather: Callable[[list[Callable[[], Awaitable[None]]]], Awaitable[object]],
+) -> Figures:
+    """Measure asks of which `IN_FLIGHT` wait at any time; ``gather`` runs tasks until all have ended."""
+    await ask()
+    turns = iter(range(count))
+
+    async def worker() -> None:
+        for _ in turns:
+            await ask()
+
+    with measured() as timed:
+        await gather([worker] * IN_FLIGHT)
     return timed.figures(count)
 
 
