@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.address import NodeAddress
 from casty.errors import BindError, ConfigError
@@ -47,10 +48,8 @@ def sides(request: pytest.FixtureRequest) -> Sides:
 async def serving(sides: Sides, handler: Callable[[Connection], Awaitable[None]]) -> AsyncIterator[Listener]:
     with trio.fail_after(PATIENCE):
         listener = await sides.server.listen(sides.host, 0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.serve, handler)
+        async with in_background(listener.serve, handler):
             yield listener
-            nursery.cancel_scope.cancel()
         await listener.aclose()
 
 
@@ -430,10 +429,8 @@ async def test_a_connection_made_before_serve_is_served(sides: Sides) -> None:
     with trio.fail_after(PATIENCE):
         listener = await sides.server.listen(sides.host, 0)
         near = await sides.client.connect(listener.address)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.serve, greet)
+        async with in_background(listener.serve, greet):
             assert await read_all(near) == b"hello"
-            nursery.cancel_scope.cancel()
         await near.aclose()
         await listener.aclose()
 
@@ -491,10 +488,8 @@ async def test_a_cancelled_receive_loses_nothing(sides: Sides) -> None:
         nursery.start_soon(write, near)
         while len(got) < 2 * count:
             with trio.CancelScope() as scope:
-                async with trio.open_nursery() as racing:
-                    racing.start_soon(_cancel_soon, scope)
+                async with in_background(_cancel_soon, scope):
                     got += await far.receive(7)
-                    racing.cancel_scope.cancel()
     assert got == b"".join(number.to_bytes(2, "big") for number in range(count))
 
 

@@ -14,6 +14,31 @@ class Item:
     number: int
 
 
+@message("tests.Sent")
+@dataclass(frozen=True)
+class Sent:
+    """Say who has sent it."""
+
+    number: int
+    sender: str = "b"
+
+
+@message("tests.Blob")
+@dataclass(frozen=True)
+class Blob:
+    number: int
+    data: bytes
+
+
+@message("tests.Keep")
+@dataclass(frozen=True)
+class Keep:
+    """Hold data, and ask for a number."""
+
+    data: bytes
+    reply_to: ActorRef[int]
+
+
 @message("tests.Add")
 @dataclass(frozen=True)
 class Add:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 import trio
+from helpers.messages import Get
 
 from casty import (
     ActorContext,
-    ActorRef,
     Behavior,
     Behaviors,
     ClusteredActorSystem,
     ClusterSettings,
     ServiceKey,
     SystemConfig,
-    message,
 )
 from casty.testing import no_leaks
 
@@ -30,16 +28,10 @@ CONFIG = SystemConfig(stop_timeout=1.0, shutdown_timeout=3.0)
 SETTINGS = ClusterSettings(gossip_interval=0.1, heartbeat_interval=0.1, leave_timeout=1.0)
 
 
-@message("test.cancellation_over_tcp.Count")
-@dataclass(frozen=True)
-class Count:
-    reply_to: ActorRef[int]
+COUNTER = ServiceKey[Get]("counter")
 
 
-COUNTER = ServiceKey[Count]("counter")
-
-
-async def count(ctx: ActorContext[Count], message: Count) -> Behavior[Count]:
+async def count(ctx: ActorContext[Get], message: Get) -> Behavior[Get]:
     message.reply_to.tell(1)
     return Behaviors.same()
 
@@ -57,7 +49,7 @@ async def two_nodes(ports: list[int]) -> None:
         async with node("b", ("127.0.0.1", ports[0])) as second:
             ports.append(second.self_node.port)
             (found,) = (await second.find(COUNTER, at_least=1)).instances
-            counted: int = await second.ask(found.ref, Count)
+            counted: int = await second.ask(found.ref, Get)
             assert counted == 1
 
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 import msgpack
 import pytest
 import trio
+from helpers.tasks import in_background
 from processes import HANG, NodeProcess, Rig, show
 
 from casty.address import NodeAddress, UniqueAddress
@@ -300,15 +301,13 @@ async def test_what_strangers_begin_and_do_not_end_takes_bounded_memory_and_time
         async with at_once:
             stream = await enter(host, liars)
         began = trio.current_time()
-        async with stream, trio.open_nursery() as nursery:
-            nursery.start_soon(pour, stream, part[: 2**20])
+        async with stream, in_background(pour, stream, part[: 2**20]):
             try:
                 while await stream.receive_some(READ_BYTES):
                     pass
             except trio.BrokenResourceError:
                 pass  # a reset ends it as well
             closed.append(trio.current_time() - began)
-            nursery.cancel_scope.cancel()
 
     with trio.fail_after(HANG):
         async with trio.open_nursery() as nursery:

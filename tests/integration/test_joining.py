@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from helpers.tasks import in_background
 from processes import Rig
 
 from casty import BindError, ClusteredActorSystem, ClusterSettings, ClusterTimeoutError, ConfigError, TcpNetwork
@@ -144,11 +145,9 @@ async def test_wrong_seeds_are_named_with_what_is_wrong_about_each() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
         seeds = [closed.getsockname(), other.socket.getsockname()]
-        async with other, trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, answer_as_another_program, [other])
+        async with other, in_background(trio.serve_listeners, answer_as_another_program, [other]):
             with pytest.raises(ClusterTimeoutError) as caught:
                 await enter(seed_nodes=seeds, join_timeout=1)
-            nursery.cancel_scope.cancel()
     nobody, stranger = (f"127.0.0.1:{port}" for _, port in seeds)
     assert f"cannot connect to {nobody}: nobody listens there; " in str(caught.value)
     assert f"{stranger} does not answer like a casty node" in str(caught.value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgpack
 import pytest
 import trio
+from helpers.messages import Get, Sent
 
 import casty
 from casty import (
@@ -41,38 +42,25 @@ SMALL, DROPS_OLDEST, REJECTS = (
 )
 
 
-@casty.message("tests.strangers.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
-    sender: str = "b"
-
-
-@casty.message("tests.strangers.Rows")
+@casty.message("tests.Rows")
 @dataclass(frozen=True)
 class Rows:
     rows: list[list[int]]
 
 
-@casty.message("tests.strangers.Sets")
+@casty.message("tests.Sets")
 @dataclass(frozen=True)
 class Sets:
     rows: list[frozenset[int]]
 
 
-@casty.message("tests.strangers.Text")
+@casty.message("tests.Text")
 @dataclass(frozen=True)
 class Text:
     text: str
 
 
-@casty.message("tests.strangers.Ping")
-@dataclass(frozen=True)
-class Ping:
-    reply_to: ActorRef[int]
-
-
-@casty.message("tests.strangers.Sparse", tolerant=True)
+@casty.message("tests.Sparse", tolerant=True)
 @dataclass(frozen=True)
 class Sparse:
     a: set[int] = field(default_factory=set)
@@ -83,13 +71,13 @@ class Sparse:
     f: str = ""
 
 
-@casty.message("tests.strangers.SparseRows")
+@casty.message("tests.SparseRows")
 @dataclass(frozen=True)
 class SparseRows:
     rows: list[Sparse | None]
 
 
-Command = Item | Rows | Sets | Text | Ping
+Command = Sent | Rows | Sets | Text | Get
 
 
 class Slow:
@@ -102,7 +90,7 @@ class Slow:
 
     async def take(self, message: Command) -> None:
         await self.gate.wait()
-        if isinstance(message, Ping):
+        if isinstance(message, Get):
             message.reply_to.tell(len(self.seen))
             return
         await trio.sleep(self._seconds)
@@ -124,12 +112,12 @@ class Slow:
 
 
 def body(path: str, name: str, fields: object) -> bytes:
-    head = msgpack.packb([path, 0, f"tests.strangers.{name}"])
+    head = msgpack.packb([path, 0, f"tests.{name}"])
     return len(head).to_bytes(2, "big") + head + msgpack.packb(fields)
 
 
 def item(number: int, sender: str, path: str = "/slow") -> bytes:
-    return body(path, "Item", {"number": number, "sender": sender})
+    return body(path, "Sent", {"number": number, "sender": sender})
 
 
 def say(handle, run: UniqueAddress, *bodies: bytes) -> None:
@@ -152,7 +140,7 @@ async def two(nodes):
 
 async def answered_after(handle) -> float:
     began = trio.current_time()
-    await handle.system.ask(handle.system.remote("/slow", "a").of(Command), Ping, timeout=100.0)
+    await handle.system.ask(handle.system.remote("/slow", "a").of(Command), Get, timeout=100.0)
     return trio.current_time() - began
 
 
@@ -210,7 +198,7 @@ async def test_nothing_of_strangers_takes_the_place_of_other_messages(autojump_c
     say(first, run_of("stranger"), *[item(number, "x") for number in range(1_000)])
     assert not ref.mailbox.messages
     for number in range(10):
-        member.system.remote("/slow", "a").of(Item).tell(Item(number))
+        member.system.remote("/slow", "a").of(Sent).tell(Sent(number))
     await trio.sleep(1)
     say(first, run_of("stranger"), *[item(number, "x") for number in range(1_000, 2_000)])
     slow.gate.set()
@@ -240,8 +228,8 @@ async def test_an_ask_of_a_member_waits_for_one_message_of_strangers(autojump_cl
 
 
 def ping(place: object, *, ask: int = 0) -> bytes:
-    """Return the bytes of a Ping whose reply is to go to ``place``."""
-    head = msgpack.packb(["/quick", 0, "tests.strangers.Ping", *([1] if ask else [])])
+    """Return the bytes of a Get whose reply is to go to ``place``."""
+    head = msgpack.packb(["/quick", 0, "tests.Get", *([1] if ask else [])])
     tail = encode_wait(100.0, ask) if ask else b""
     return len(head).to_bytes(2, "big") + head + tail + msgpack.packb({"reply_to": place})
 
@@ -281,7 +269,7 @@ async def test_a_stranger_has_no_actor_here_tell_others_what_it_chooses(autojump
     say(first, run_of("stranger"), ping(place, ask=ask))
     await trio.sleep(1)
     assert (here, there) == ([], [])
-    assert first.node.cluster_metrics.refused == {"tests.strangers.Ping": 1}
+    assert first.node.cluster_metrics.refused == {"tests.Get": 1}
     assert "names /sink of" in caplog.text
     say(first, second.run, ping(place, ask=ask))
     await trio.sleep(1)
@@ -358,7 +346,7 @@ async def test_messages_by_way_of_an_adapter_wait_with_those_of_strangers(autoju
     slow, refs = Slow(), []
 
     async def adapting(ctx: ActorContext[Command]) -> Behavior[Command]:
-        refs.append(ctx.message_adapter(lambda text: Item(len(text.text), "x"), Text))
+        refs.append(ctx.message_adapter(lambda text: Sent(len(text.text), "x"), Text))
         return slow.handler()
 
     ref = first.system.spawn(Behaviors.setup(adapting), "slow")
@@ -401,7 +389,7 @@ async def test_a_request_of_a_stranger_that_is_withdrawn_is_counted_off_in_its_t
     first, _ = await two(nodes)
     slow, run = Slow(), run_of("stranger")
     first.system.spawn(slow.handler(), "slow")
-    head = msgpack.packb(["/slow", 0, "tests.strangers.Item", 1])
+    head = msgpack.packb(["/slow", 0, "tests.Sent", 1])
     for number in range(1, 101):
         packed = msgpack.packb({"number": number, "sender": "x"})
         say(first, run, len(head).to_bytes(2, "big") + head + encode_wait(100.0, number) + packed)
@@ -428,7 +416,7 @@ async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clo
     first.system.spawn(slow.handler(), "other")
     full = [rows] * 250 if settings is SMALL else [item(1, "x")] * 1_500
     others = [body("/other", "Rows", {"rows": [[]] * 2_000})] * 20
-    ill_typed = body("/_cluster", "Item", {"number": 1, "sender": "x"})
+    ill_typed = body("/_cluster", "Sent", {"number": 1, "sender": "x"})
     for one in (*full, *others, ill_typed):
         say(first, run_of("stranger"), one)
         await trio.lowlevel.checkpoint()
@@ -437,7 +425,7 @@ async def test_who_reads_dead_letters_keeps_no_message_of_strangers(autojump_clo
     assert len(letters) == sum(dead(first).values()) > 100
     assert {type(message) for _, message in letters} <= {MessageSummary, Notice}
     kinds = {(message.name, message.size_bytes) for _, message in letters if isinstance(message, MessageSummary)}
-    known = ("Rows", len(rows)) if settings is SMALL else ("Item", 0 if settings is DROPS_OLDEST else len(full[0]))
+    known = ("Rows", len(rows)) if settings is SMALL else ("Sent", 0 if settings is DROPS_OLDEST else len(full[0]))
     assert known in kinds
     slow.gate.set()
     await trio.sleep(1)
@@ -461,7 +449,7 @@ async def test_a_request_of_a_stranger_that_is_not_handled_is_not_kept_by_who_re
     first, _ = await two(nodes)
     slow, run = Slow(), run_of("stranger")
     ref = first.system.spawn(slow.handler(), "slow")
-    head = msgpack.packb(["/slow", 0, "tests.strangers.Item", 1])
+    head = msgpack.packb(["/slow", 0, "tests.Sent", 1])
     for number in range(1, 11):
         packed = msgpack.packb({"number": number, "sender": "x"})
         say(first, run, len(head).to_bytes(2, "big") + head + encode_wait(10.0, number) + packed)
@@ -476,7 +464,7 @@ async def test_a_request_of_a_stranger_that_is_not_handled_is_not_kept_by_who_re
     slow.gate.set()
     await trio.sleep(1)
     reason = {"expired": "request expired", "withdrawn": "request withdrawn", "stopped": "actor stopped"}[end]
-    assert letters_of(first) == [(reason, MessageSummary("Item", 0))] * 9
+    assert letters_of(first) == [(reason, MessageSummary("Sent", 0))] * 9
 
 
 async def test_the_heads_of_strangers_are_not_remembered(autojump_clock, nodes):
@@ -501,13 +489,13 @@ async def test_an_ill_typed_message_is_told_with_its_place_to_members_and_strang
         caplog.clear()
         say(first, run, ill_typed)
         said.append(caplog.text)
-    assert all("tests.strangers.Rows.rows[100]: expected list[int], got int" in line for line in said)
+    assert all("tests.Rows.rows[100]: expected list[int], got int" in line for line in said)
 
 
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("Item", {"number": 1, "sender": "x"}),
+        ("Sent", {"number": 1, "sender": "x"}),
         ("Text", {"text": "x" * 4_000}),
         ("Text", {"text": "x" * 4_000 + "\N{GRINNING FACE}"}),
         ("Rows", {"rows": [[]] * (STRANGER_VALUES_MAX - 10)}),
@@ -520,7 +508,7 @@ async def test_an_ill_typed_message_is_told_with_its_place_to_members_and_strang
 )
 def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -> None:
     codec = Codec(export_ref=lambda ref, _: ref.address.place, import_ref=lambda *_: None, limits=TransportLimits())  # type: ignore[arg-type,return-value]  # no refs here
-    for kind in (Item, Rows, Sets, Text, Sparse, SparseRows):
+    for kind in (Sent, Rows, Sets, Text, Sparse, SparseRows):
         codec.register(kind)
     packed = body("/slow", name, fields)
     codec.decode_envelope(packed)
@@ -530,12 +518,12 @@ def test_a_message_takes_up_no_more_than_is_counted(name: str, fields: object) -
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(waiting) == 20
-    entry = codec.entry_of(f"tests.strangers.{name}")
+    entry = codec.entry_of(f"tests.{name}")
     assert entry is not None
     assert taken <= 20 * kept(packed, entry.defaults_max)
 
 
-@casty.message("tests.strangers.Noted")
+@casty.message("tests.Noted")
 @dataclass(frozen=True)
 class Noted:
     number: int

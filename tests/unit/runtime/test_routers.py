@@ -79,16 +79,15 @@ async def test_a_broadcast_goes_to_everyone_and_the_rest_to_one() -> None:
     assert sorted(seen) == [("1", "ALL"), ("1", "one"), ("2", "ALL"), ("3", "ALL")]
 
 
-async def test_a_child_that_stops_is_left_out_and_the_pool_ends_with_the_last() -> None:
+async def test_a_child_that_stops_is_left_out_and_the_pool_ends_with_the_last(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Routers.pool(2, worker(seen)), "pool")
-        for message in ("stop", "a", "b", "stop"):
-            ref.tell(message)
-            await settle()
-        await system.wait_stopped(ref)
-        ref.tell("late")
-        assert system.statistics().dead_letters == {"actor stopped": 1}
+    ref = system.spawn(Routers.pool(2, worker(seen)), "pool")
+    for message in ("stop", "a", "b", "stop"):
+        ref.tell(message)
+        await settle()
+    await system.wait_stopped(ref)
+    ref.tell("late")
+    assert system.statistics().dead_letters == {"actor stopped": 1}
     assert seen == [("1", "stop"), ("2", "a"), ("2", "b"), ("2", "stop")]
 
 

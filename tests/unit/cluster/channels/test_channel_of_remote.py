@@ -7,16 +7,12 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import until
+from helpers.messages import Item
 
 import casty
 from casty import ActorRef, AskFailed, Behaviors, ClusterSettings, Inbox, Mailbox, MailboxOverflowStrategy, channel_of
 from casty.config import TransportLimits
-
-
-@casty.message("tests.channel.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
 
 
 @casty.message("tests.channel.Get")
@@ -36,12 +32,6 @@ async def pair(nodes):
     first, second = await nodes.start("a", **SMALL), await nodes.start("b", "a", **SMALL)
     await nodes.all_up("a", "b")
     return first, second
-
-
-async def until(condition):
-    with trio.fail_after(300):
-        while not condition():  # noqa: ASYNC110  # virtual time: polling is free
-            await trio.sleep(0.01)
 
 
 class Sink:

@@ -70,9 +70,9 @@ def watcher(told: list[Terminated]) -> Behavior[Command]:
     return Behaviors.receive(handle)
 
 
-async def pair(nodes) -> tuple[ClusteredActorSystem, ClusteredActorSystem]:
-    await nodes.start_all("a", "b")
-    await nodes.all_up("a", "b")
+async def pair(nodes, *others: str) -> tuple[ClusteredActorSystem, ClusteredActorSystem]:
+    await nodes.start_all("a", "b", *others)
+    await nodes.all_up("a", "b", *others)
     return nodes.handles["a"].system, nodes.handles["b"].system
 
 
@@ -84,15 +84,20 @@ def target_of(a: ClusteredActorSystem, ref: ActorRef[Fail]) -> ActorRef[Fail]:
     return found.import_ref(address.place, Fail).of(Fail)
 
 
+async def pair_and_target(nodes):
+    """Return two systems, an actor of the second, and the ref to it as the first knows it."""
+    a, b = await pair(nodes)
+    target = b.spawn(Behaviors.receive(fail), "target")
+    return a, b, target, target_of(a, target)
+
+
 def watchers_of(ref: ActorRef[Fail]) -> int:
     return len(ref.owner().watchers or ())  # type: ignore[attr-defined]  # looks inside
 
 
 async def test_a_watcher_is_told_the_end_and_the_failure_of_an_actor_elsewhere(autojump_clock, nodes) -> None:
     told: list[Terminated] = []
-    a, b = await pair(nodes)
-    target = b.spawn(Behaviors.receive(fail), "target")
-    remote = target_of(a, target)
+    a, b, target, remote = await pair_and_target(nodes)
     a.spawn(watcher(told), "w").tell(Watch(remote))
     await trio.sleep(2)
     assert told == []
@@ -106,9 +111,7 @@ async def test_a_watcher_is_told_the_end_and_the_failure_of_an_actor_elsewhere(a
 
 async def test_a_normal_stop_has_no_cause_and_a_later_watch_fires_at_once(autojump_clock, nodes) -> None:
     told: list[Terminated] = []
-    a, b = await pair(nodes)
-    target = b.spawn(Behaviors.receive(fail), "target")
-    remote = target_of(a, target)
+    a, b, target, remote = await pair_and_target(nodes)
     ref = a.spawn(watcher(told), "w")
     ref.tell(Watch(remote))
     await trio.sleep(1)
@@ -133,10 +136,7 @@ async def test_what_is_no_actor_there_has_ended(autojump_clock, nodes, path: str
 
 async def test_a_node_that_crashes_takes_its_actors_with_it_once_it_is_removed(autojump_clock, nodes) -> None:
     told: list[Terminated] = []
-    names = ["a", "b", "c"]
-    await nodes.start_all(*names)
-    await nodes.all_up(*names)
-    a, b = nodes.handles["a"].system, nodes.handles["b"].system
+    a, b = await pair(nodes, "c")
     remotes = [target_of(a, b.spawn(Behaviors.receive(fail), f"t{number}")) for number in range(3)]
     ref = a.spawn(watcher(told), "w")
     for remote in remotes:
@@ -176,9 +176,7 @@ async def test_an_address_where_nobody_is_has_no_actors(autojump_clock, nodes) -
 
 async def test_an_unwatch_reaches_the_other_node_and_nobody_is_told(autojump_clock, nodes) -> None:
     told: list[Terminated] = []
-    a, b = await pair(nodes)
-    target = b.spawn(Behaviors.receive(fail), "target")
-    remote = target_of(a, target)
+    a, b, target, remote = await pair_and_target(nodes)
     ref = a.spawn(watcher(told), "w")
     ref.tell(Watch(remote))
     await trio.sleep(2)
@@ -209,10 +207,7 @@ async def test_a_watcher_that_stops_is_forgotten_on_the_other_node(autojump_cloc
 
 
 async def test_the_watch_of_a_node_that_crashed_is_forgotten(autojump_clock, nodes) -> None:
-    names = ["a", "b", "c"]
-    await nodes.start_all(*names)
-    await nodes.all_up(*names)
-    a, b = nodes.handles["a"].system, nodes.handles["b"].system
+    a, b = await pair(nodes, "c")
     target = b.spawn(Behaviors.receive(fail), "target")
     a.spawn(watcher([]), "w").tell(Watch(target_of(a, target)))
     await trio.sleep(2)
@@ -224,9 +219,7 @@ async def test_the_watch_of_a_node_that_crashed_is_forgotten(autojump_clock, nod
 
 async def test_an_end_in_the_time_of_a_cut_is_told_after_it(autojump_clock, nodes) -> None:
     told: list[Terminated] = []
-    a, b = await pair(nodes)
-    target = b.spawn(Behaviors.receive(fail), "target")
-    remote = target_of(a, target)
+    a, b, target, remote = await pair_and_target(nodes)
     a.spawn(watcher(told), "w").tell(Watch(remote))
     await trio.sleep(2)
     nodes.network.cut("a", "b")
@@ -240,9 +233,7 @@ async def test_an_end_in_the_time_of_a_cut_is_told_after_it(autojump_clock, node
 
 async def test_a_block_is_cancelled_by_an_end_elsewhere(autojump_clock, nodes) -> None:
     blocks: list[Watching] = []
-    a, b = await pair(nodes)
-    target = b.spawn(Behaviors.receive(fail), "target")
-    remote = target_of(a, target)
+    a, b, target, remote = await pair_and_target(nodes)
 
     async def main(ctx: ActorContext[object], inbox: Inbox[object]) -> None:
         async with ctx.watching(remote) as block:

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import trio
+from helpers.tasks import in_background
 
 from casty import ClusterTimeoutError, NodeAddress
 from casty.cluster.membership.seed_status import SeedStatus
@@ -20,15 +21,13 @@ def warnings(caplog):
 
 
 async def test_a_wrong_seed_is_named_with_its_cause_after_two_seconds(autojump_clock, nodes, caplog):
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(nodes.start, "a", ["nowhere"])
+    async with in_background(nodes.start, "a", ["nowhere"]):
         await trio.sleep(1.9)
         assert warnings(caplog) == []
         await trio.sleep(0.2)
         assert warnings(caplog) == [
             "no seed has let this node in for 2 s: cannot connect to nowhere:2551: nobody listens there"
         ]
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("join_timeout", [0.4, 3.0, 20.0])

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from helpers.tasks import in_background
 
 from casty import MemoryNetwork
 from casty.address import NodeAddress, UniqueAddress
@@ -88,11 +89,9 @@ async def test_a_report_says_for_whom_a_node_is_unreachable(autojump_clock, node
 
 
 async def test_a_node_that_waits_to_be_let_in_says_what_its_seeds_did(autojump_clock, nodes) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(nodes.start, "a", ["nowhere"])
+    async with in_background(nodes.start, "a", ["nowhere"]):
         await trio.sleep(1)
         report = await ask(nodes, "a")
-        nursery.cancel_scope.cancel()
     assert (report.node.phase, report.node.leader, report.node.converged) == ("joining", None, False)
     assert "nowhere:2551" in report.node.seeds
     assert [(one.id, one.status.name) for one in report.members] == [("a", "joining")]
@@ -167,8 +166,6 @@ async def test_what_is_no_node(autojump_clock, answer, reason) -> None:
             await connection.send(answer)
         await connection.aclose()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, serve)
+    async with in_background(listener.serve, serve):
         with pytest.raises(NoStatus, match=reason):
             await ask_status(network.host("console"), NodeAddress("a", PORT))
-        nursery.cancel_scope.cancel()

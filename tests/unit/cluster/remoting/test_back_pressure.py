@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 from helpers.behaviors import until
-from helpers.messages import Get, Item
+from helpers.messages import Blob, Get, Item, Keep
+from helpers.tasks import in_background
 
 import casty
 from casty import ActorRef, Behaviors, ClusterSettings, Inbox, Mailbox, MailboxOverflowStrategy
@@ -19,20 +20,6 @@ from casty.config import TransportLimits
 from casty.testing.inspect import node_of
 from casty.wire.control.pause import pause_frame
 from casty.wire.frame import Lane
-
-
-@casty.message("tests.pressure.Blob")
-@dataclass(frozen=True)
-class Blob:
-    number: int
-    data: bytes
-
-
-@casty.message("tests.pressure.Keep")
-@dataclass(frozen=True)
-class Keep:
-    data: bytes
-    reply_to: ActorRef[int]
 
 
 @casty.message("tests.pressure.Flood")
@@ -405,15 +392,13 @@ async def test_a_new_link_is_told_again_to_hold_back(autojump_clock, nodes):
             await ref.send(Item(sent))
             sent += 1
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sending)
+    async with in_background(sending):
         await trio.sleep(2)
         nodes.network.reset("a", "b")
         await trio.sleep(2)
         stuck = sent
         await trio.sleep(2)
         assert sent == stuck < 50_000
-        nursery.cancel_scope.cancel()
 
 
 async def test_what_was_asked_of_a_link_that_is_lost_before_it_was_written_is_taken_back_on_the_next(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgpack
 import pytest
 import trio
-from helpers.messages import Get
+from helpers.messages import Get, Sent
 
 import casty
 from casty import ActorContext, Behavior, Behaviors, Inbox
@@ -15,13 +13,6 @@ from casty.cluster.remoting import receive_backpressure as backlogs_module
 from casty.runtime.messaging.mailbox import DIRECT_MAX
 from casty.runtime.messaging.queueing.fair_queue import QUANTUM
 from casty.wire.frame import FrameKind
-
-
-@casty.message("tests.fair.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
-    sender: str = "b"
 
 
 class Slow:
@@ -32,7 +23,7 @@ class Slow:
         self.gate = trio.Event()
         self.gate.set()
 
-    async def take(self, message: Item | Get) -> None:
+    async def take(self, message: Sent | Get) -> None:
         await self.gate.wait()
         if isinstance(message, Get):
             message.reply_to.tell(len(self.seen))
@@ -40,15 +31,15 @@ class Slow:
             await trio.sleep(0.001)
             self.seen.append((message.sender, message.number))
 
-    def handler(self) -> Behavior[Item | Get]:
-        async def handle(ctx: ActorContext[Item | Get], message: Item | Get) -> Behavior[Item | Get]:
+    def handler(self) -> Behavior[Sent | Get]:
+        async def handle(ctx: ActorContext[Sent | Get], message: Sent | Get) -> Behavior[Sent | Get]:
             await self.take(message)
             return Behaviors.same()
 
         return Behaviors.receive(handle)
 
-    def task(self) -> Behavior[Item | Get]:
-        async def main(ctx: ActorContext[Item | Get], inbox: Inbox[Item | Get]) -> None:
+    def task(self) -> Behavior[Sent | Get]:
+        async def main(ctx: ActorContext[Sent | Get], inbox: Inbox[Sent | Get]) -> None:
             async for message in inbox:
                 await self.take(message)
 
@@ -57,7 +48,7 @@ class Slow:
 
 def body(number: int, sender: str) -> bytes:
     """Return the body of an envelope with an item for the actor."""
-    head = msgpack.packb(["/slow", 0, "tests.fair.Item"])
+    head = msgpack.packb(["/slow", 0, "tests.Sent"])
     return len(head).to_bytes(2, "big") + head + msgpack.packb({"number": number, "sender": sender})
 
 
@@ -69,7 +60,7 @@ async def three(nodes, slow: Slow, form: str = "handler"):
 
 
 def ref_at(handle):
-    return handle.system.remote("/slow", "a").of(Item | Get)
+    return handle.system.remote("/slow", "a").of(Sent | Get)
 
 
 async def answered_after(handle) -> float:
@@ -88,7 +79,7 @@ async def test_asks_of_one_node_do_not_wait_behind_the_flood_of_another(autojump
 
     async def flooding() -> None:
         for number in range(8_000):
-            await ref_at(flood).send(Item(number))
+            await ref_at(flood).send(Sent(number))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(flooding)
@@ -119,7 +110,7 @@ async def test_only_who_sends_much_is_asked_to_hold_back(autojump_clock, nodes, 
         else:
             first.inbound._envelope(flood.run, frames[0][1])
     for number in range(200):
-        ref_at(honest).tell(Item(number, "c"))
+        ref_at(honest).tell(Sent(number, "c"))
     await trio.sleep(1)
     backlog = node.receive_backpressure.by_path["/slow"]
     assert set(backlog.paused) == {flood.run}
@@ -146,7 +137,7 @@ async def test_who_does_not_hold_back_loses_its_own_messages_and_nobody_elses(au
     for number in range(5_000):
         first.inbound.envelopes(flood.run, [(FrameKind.ENVELOPE, body(number, "b"))], 0)
     for number in range(300):
-        ref_at(honest).tell(Item(number, "c"))
+        ref_at(honest).tell(Sent(number, "c"))
     await trio.sleep(1)
     lost = first.system.statistics().dead_letters["mailbox full"]
     assert 1_000 < lost < 4_500
@@ -176,7 +167,7 @@ async def test_who_holds_back_goes_on_though_another_does_not(autojump_clock, no
         nursery.start_soon(flooding)
         with trio.fail_after(30):
             for number in range(2_000):
-                await ref_at(honest).send(Item(number, "c"))
+                await ref_at(honest).send(Sent(number, "c"))
             while ("c", 1_999) not in slow.seen[-1_000:]:  # noqa: ASYNC110  # an actor's doings have no event
                 await trio.sleep(0.1)
         done.set()
@@ -190,7 +181,7 @@ async def test_a_mailbox_that_is_full_of_one_node_lets_others_in_in_turn(autojum
     first.system.spawn(slow.handler(), "small", mailbox=casty.Mailbox(10))
     for handle, sender in ((flood, "b"), (honest, "c")):
         for number in range(500):
-            handle.system.remote("/small", "a").of(Item).tell(Item(number, sender))
+            handle.system.remote("/small", "a").of(Sent).tell(Sent(number, sender))
         await trio.sleep(1)
     slow.gate.set()
     await trio.sleep(5)
@@ -203,7 +194,7 @@ async def test_the_end_of_an_actor_is_told_after_all_that_it_has_sent_though_oth
     told: list[object] = []
     gate = trio.Event()
 
-    async def handle(ctx: ActorContext[object], message: Item | casty.Terminated) -> Behavior[object]:
+    async def handle(ctx: ActorContext[object], message: Sent | casty.Terminated) -> Behavior[object]:
         await gate.wait()
         told.append("end" if isinstance(message, casty.Terminated) else message.sender)
         return Behaviors.same()
@@ -215,19 +206,19 @@ async def test_the_end_of_an_actor_is_told_after_all_that_it_has_sent_though_oth
     slow = Slow()
     first, flood, other = await three(nodes, slow)
 
-    async def send(ctx: ActorContext[Item], item: Item) -> Behavior[Item]:
+    async def send(ctx: ActorContext[Sent], item: Sent) -> Behavior[Sent]:
         for number in range(item.number):
-            other.system.remote("/watcher", "a").of(Item).tell(Item(number, "c"))
+            other.system.remote("/watcher", "a").of(Sent).tell(Sent(number, "c"))
         return Behaviors.stopped()
 
     other.system.spawn(Behaviors.receive(send), "source")
-    source = first.system.remote("/source", "c").of(Item)
+    source = first.system.remote("/source", "c").of(Sent)
     first.system.spawn(Behaviors.setup(watching), "watcher")
     await trio.sleep(1)
     for number in range(1_000):
-        flood.system.remote("/watcher", "a").of(Item).tell(Item(number, "b"))
+        flood.system.remote("/watcher", "a").of(Sent).tell(Sent(number, "b"))
     await trio.sleep(1)
-    source.tell(Item(500))
+    source.tell(Sent(500))
     await trio.sleep(3)
     gate.set()
     await trio.sleep(3)

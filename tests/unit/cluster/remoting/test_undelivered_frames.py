@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import trio
+from helpers.messages import Blob, Keep
 
-import casty
-from casty import ActorRef, AskFailed, DeadLetter, NodeAddress
+from casty import AskFailed, DeadLetter, NodeAddress
 from casty.cluster.remoting import undelivered_frames as dead_frames_module
 from casty.cluster.remoting.undelivered_frames import TURN_BYTES_MAX, WAITING_BYTES_MAX, UndeliveredFrames
 from casty.testing.inspect import node_of
@@ -17,20 +15,6 @@ from casty.wire.frame import FrameKind, frame
 
 SIZE = 2_000
 NOBODY = NodeAddress("nowhere", 1)
-
-
-@casty.message("tests.dead.Item")
-@dataclass(frozen=True)
-class Item:
-    number: int
-    data: bytes
-
-
-@casty.message("tests.dead.Get")
-@dataclass(frozen=True)
-class Get:
-    data: bytes
-    reply_to: ActorRef[int]
 
 
 def no_counting(over: object) -> None:
@@ -118,7 +102,7 @@ async def test_what_is_to_follow_those_that_are_counted_does(autojump_clock):
 async def test_asks_whose_requests_are_only_counted_fail_too(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr(dead_frames_module, "WAITING_BYTES_MAX", 100_000)
     system, failures, counted = (await nodes.start("a")).system, list[str](), list[object]()
-    gets, dead = system.remote("/sink", NOBODY).of(Get), node_of(system).undelivered_frames
+    gets, dead = system.remote("/sink", NOBODY).of(Keep), node_of(system).undelivered_frames
     count = dead._count
 
     def count_too(over) -> None:
@@ -127,7 +111,7 @@ async def test_asks_whose_requests_are_only_counted_fail_too(autojump_clock, nod
 
     async def ask() -> None:
         with pytest.raises(AskFailed, match="did not get the request: not sent") as caught:
-            await system.ask(gets, lambda reply_to: Get(bytes(SIZE), reply_to), timeout=1_000)
+            await system.ask(gets, lambda reply_to: Keep(bytes(SIZE), reply_to), timeout=1_000)
         failures.append(caught.value.failure)
 
     monkeypatch.setattr(dead, "_count", count_too)
@@ -142,9 +126,9 @@ async def test_asks_whose_requests_are_only_counted_fail_too(autojump_clock, nod
 async def test_who_goes_on_sending_to_nobody_does_not_fill_the_memory(autojump_clock, nodes, monkeypatch):
     monkeypatch.setattr(dead_frames_module, "WAITING_BYTES_MAX", 1_000_000)
     system, size, waiting = (await nodes.start("a")).system, 20_000, list[int]()
-    ref = system.remote("/sink", NOBODY).of(Item)
+    ref = system.remote("/sink", NOBODY).of(Blob)
     for number in range(3_000):
-        await ref.send(Item(number, bytes(size)))
+        await ref.send(Blob(number, bytes(size)))
         waiting.append(len(node_of(system).undelivered_frames.waiting))
     await trio.sleep(60)
     assert system.statistics().dead_letters == {"not sent": 3_000}
@@ -153,9 +137,9 @@ async def test_who_goes_on_sending_to_nobody_does_not_fill_the_memory(autojump_c
 
 async def test_a_full_queue_becomes_dead_letters_in_its_order(autojump_clock, nodes):
     system = (await nodes.start("a")).system
-    ref = system.remote("/sink", NOBODY).of(Item)
+    ref = system.remote("/sink", NOBODY).of(Blob)
     for number in range(4_000):
-        ref.tell(Item(number, bytes(SIZE)))
+        ref.tell(Blob(number, bytes(SIZE)))
     await trio.sleep(60)
     assert system.statistics().dead_letters == {"not sent": 4_000}
     letters = [event for _, event in nodes.handles["a"].events if isinstance(event, DeadLetter)]
@@ -167,17 +151,17 @@ async def test_a_full_queue_becomes_dead_letters_in_its_order(autojump_clock, no
 async def test_an_ask_at_the_end_of_a_full_queue_fails_too(autojump_clock, nodes):
     system = (await nodes.start("a")).system
     for number in range(2_000):
-        system.remote("/sink", NOBODY).of(Item).tell(Item(number, bytes(SIZE)))
+        system.remote("/sink", NOBODY).of(Blob).tell(Blob(number, bytes(SIZE)))
     with pytest.raises(AskFailed, match="did not get the request: not sent"):
-        await system.ask(system.remote("/sink", NOBODY).of(Get), lambda reply_to: Get(b"", reply_to), timeout=30)
+        await system.ask(system.remote("/sink", NOBODY).of(Keep), lambda reply_to: Keep(b"", reply_to), timeout=30)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 5, 20])
 async def test_a_node_that_ends_loses_none_of_them(autojump_clock, nodes, turns):
     system = (await nodes.start("a")).system
-    ref = system.remote("/sink", NOBODY).of(Item)
+    ref = system.remote("/sink", NOBODY).of(Blob)
     for number in range(4_000):
-        ref.tell(Item(number, bytes(SIZE)))
+        ref.tell(Blob(number, bytes(SIZE)))
     for _ in range(turns):
         await trio.lowlevel.checkpoint()
     await nodes.stop("a")

@@ -10,6 +10,7 @@ import pytest
 import trio
 from helpers.behaviors import answering
 from helpers.messages import Busy, Get
+from helpers.tasks import in_background
 
 from casty import (
     ActorContext,
@@ -46,6 +47,21 @@ class Wanted:
     reply_to: ActorRef[int]
 
 
+def handing_on(far: ActorRef[Get]) -> Behavior[Get]:
+    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
+        ctx.forward(far, get)
+        return Behaviors.same()
+
+    return Behaviors.receive(hand_on)
+
+
+def slow(asked, asker, **options) -> tuple[list[str], ActorRef[Get | Busy]]:
+    """Return what an actor of one node has begun with, and a ref to it on another."""
+    started: list[str] = []
+    asked.spawn(answering(started), "slow", **options)
+    return started, asker.remote("/slow", "a").of(Get | Busy)
+
+
 def waiting(system) -> int:
     return sum(map(len, kernel_of(system).requests.values()))
 
@@ -53,9 +69,7 @@ def waiting(system) -> int:
 @pytest.mark.parametrize("timeout", [30.0, math.inf])
 async def test_a_cancelled_ask_withdraws_its_request_on_another_node(autojump_clock, nodes, timeout):
     asked, asker = await nodes.systems("a", "b")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow")
-    ref = asker.remote("/slow", "a").of(Get | Busy)
+    started, ref = slow(asked, asker)
     ref.tell(Busy(5.0))
     async with asked.events(DeadLetter) as letters:
         with trio.move_on_after(1.0):
@@ -95,9 +109,7 @@ ASKS = 500
 @pytest.mark.parametrize("overflow", MailboxOverflowStrategy)
 async def test_many_that_are_cancelled_at_once_make_room_and_leave_nothing(autojump_clock, nodes, overflow):
     asked, asker = await nodes.systems("a", "b")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow", mailbox=Mailbox(100, overflow))
-    ref = asker.remote("/slow", "a").of(Get | Busy)
+    started, ref = slow(asked, asker, mailbox=Mailbox(100, overflow))
     ref.tell(Busy(5.0))
     await trio.sleep(0.5)
     async with trio.open_nursery() as nursery:
@@ -119,9 +131,7 @@ async def test_many_that_are_cancelled_at_once_make_room_and_leave_nothing(autoj
 
 async def test_a_withdrawal_waits_behind_its_request_while_the_other_node_has_no_room(autojump_clock, nodes):
     asked, asker = await nodes.systems("a", "b")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow", mailbox=Mailbox(1))
-    ref = asker.remote("/slow", "a").of(Get | Busy)
+    started, ref = slow(asked, asker, mailbox=Mailbox(1))
     for _ in range(4):
         ref.tell(Busy(1.0))
     await trio.sleep(0.5)  # the other node has asked for a pause
@@ -140,10 +150,6 @@ async def test_a_request_that_is_stashed_handed_on_or_adapted_there_can_be_withd
     slow.tell(Busy(8.0))
     adapters: list[ActorRef[Wanted]] = []
 
-    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
-        ctx.forward(slow, get)
-        return Behaviors.same()
-
     async def keep(stash: StashBuffer[Get]) -> Behavior[Get]:
         async def handle(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
             stash.stash(get)
@@ -158,7 +164,7 @@ async def test_a_request_that_is_stashed_handed_on_or_adapted_there_can_be_withd
         adapters.append(ctx.message_adapter(as_get))
         return answering(started)
 
-    asked.spawn(Behaviors.receive(hand_on), "door")
+    asked.spawn(handing_on(slow), "door")
     asked.spawn(Behaviors.with_stash(10, keep), "stash")
     asked.spawn(Behaviors.setup(make), "adapted").tell(Busy(8.0))
     await trio.sleep(1)
@@ -180,12 +186,7 @@ async def test_an_ask_that_an_actor_here_hands_on_to_another_node_is_withdrawn_t
     started: list[str] = []
     asked.spawn(answering(started), "slow").tell(Busy(5.0))
     far = asker.remote("/slow", "a").of(Get | Busy)
-
-    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
-        ctx.forward(far, get)
-        return Behaviors.same()
-
-    door = asker.spawn(Behaviors.receive(hand_on), "door")
+    door = asker.spawn(handing_on(far), "door")
     with trio.move_on_after(1.0):
         await asker.ask(door, Get)
     await trio.sleep(10)
@@ -194,18 +195,10 @@ async def test_an_ask_that_an_actor_here_hands_on_to_another_node_is_withdrawn_t
 
 
 async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(autojump_clock, nodes):
-    asked, asker = await nodes.systems("a", "b")
-    third = (await nodes.start("c", "a")).system
-    await nodes.all_up("a", "b", "c")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow").tell(Busy(5.0))
-    far = third.remote("/slow", "a").of(Get | Busy)
-
-    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
-        ctx.forward(far, get)
-        return Behaviors.same()
-
-    third.spawn(Behaviors.receive(hand_on), "door")
+    asked, asker, third = await nodes.systems("a", "b", "c")
+    started, far = slow(asked, third)
+    far.tell(Busy(5.0))
+    third.spawn(handing_on(far), "door")
     with trio.move_on_after(1.0):
         await asker.ask(asker.remote("/door", "c").of(Get), Get)
     await trio.sleep(10)
@@ -214,26 +207,16 @@ async def test_an_ask_that_a_third_node_hands_on_is_withdrawn_where_it_waits(aut
 
 
 async def test_an_ask_that_was_handed_on_is_withdrawn_over_the_link_after_the_one_it_came_by(autojump_clock, nodes):
-    asked, asker = await nodes.systems("a", "b")
-    third = (await nodes.start("c", "a")).system
-    await nodes.all_up("a", "b", "c")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow").tell(Busy(5.0))
-    far = third.remote("/slow", "a").of(Get | Busy)
-
-    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
-        ctx.forward(far, get)
-        return Behaviors.same()
-
-    third.spawn(Behaviors.receive(hand_on), "door")
+    asked, asker, third = await nodes.systems("a", "b", "c")
+    started, far = slow(asked, third)
+    far.tell(Busy(5.0))
+    third.spawn(handing_on(far), "door")
     third.spawn(answering([]), "other")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask_or_fail, asker, asker.remote("/door", "c").of(Get | Busy))
+    async with in_background(ask_or_fail, asker, asker.remote("/door", "c").of(Get | Busy)):
         await trio.sleep(1.0)
         nodes.network.reset("b", "c")
         await trio.sleep(0.5)  # both have noticed
         assert await asker.ask(asker.remote("/other", "c").of(Get | Busy), Get) == 1
-        nursery.cancel_scope.cancel()
     await trio.sleep(10)
     assert started == ["Busy"]
     assert asked.statistics().dead_letters == {"request withdrawn": 1}
@@ -244,12 +227,7 @@ async def test_of_requests_that_were_handed_on_only_the_latest_are_remembered(au
     monkeypatch.setattr("casty.runtime.system.kernel.RELAYED_MAX", 3)
     asked, asker = await nodes.systems("a", "b")
     far = asked.remote("/nobody", "b").of(Get | Busy)
-
-    async def hand_on(ctx: ActorContext[Get], get: Get) -> Behavior[Get]:
-        ctx.forward(far, get)
-        return Behaviors.same()
-
-    asked.spawn(Behaviors.receive(hand_on), "door")
+    asked.spawn(handing_on(far), "door")
     door = asker.remote("/door", "a").of(Get)
     for _ in range(10):
         with pytest.raises(AskFailed, match="no such actor"):
@@ -307,9 +285,7 @@ async def refused(asker, ref) -> None:
 
 async def test_a_withdrawal_of_what_is_unknown_does_nothing(autojump_clock, nodes):
     asked, asker = await nodes.systems("a", "b")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow")
-    ref = asker.remote("/slow", "a").of(Get | Busy)
+    started, ref = slow(asked, asker)
     ref.withdraw(2**64 - 1)
     assert await asker.ask(ref, Get) == 1
 
@@ -323,12 +299,8 @@ def test_the_number_of_an_ask_has_eight_bytes() -> None:
 
 
 async def test_only_the_node_that_asked_withdraws_its_request(autojump_clock, nodes):
-    asked, asker = await nodes.systems("a", "b")
-    other = (await nodes.start("c", "a")).system
-    await nodes.all_up("a", "b", "c")
-    started: list[str] = []
-    asked.spawn(answering(started), "slow")
-    ref = asker.remote("/slow", "a").of(Get | Busy)
+    asked, asker, other = await nodes.systems("a", "b", "c")
+    started, ref = slow(asked, asker)
     ref.tell(Busy(5.0))
     inbound = inbound_of(asked)
     replies: list[int] = []

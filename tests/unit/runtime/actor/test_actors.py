@@ -67,17 +67,16 @@ async def test_leaving_the_block_makes_dead_letters_of_what_was_not_handled(
     assert len(seen) + system.statistics().dead_letters["actor stopped"] == 3
 
 
-async def test_setup_runs_inside_the_actor_and_may_answer_another_behaviour() -> None:
+async def test_setup_runs_inside_the_actor_and_may_answer_another_behaviour(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
         seen.append(ctx.self.path)
         return recorder(seen)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "made")
-        ref.tell(1)
-        assert await system.ask(ref, Get) == [1]
+    ref = system.spawn(Behaviors.setup(make), "made")
+    ref.tell(1)
+    assert await system.ask(ref, Get) == [1]
     assert seen == ["/made", 1]
 
 
@@ -268,17 +267,16 @@ async def test_each_actor_that_started_is_published_as_started_and_stopped_once(
     assert own == [ActorStarted(ref), ActorStopped(ref)]
 
 
-async def test_an_actor_stopped_before_it_ran_runs_nothing() -> None:
+async def test_an_actor_stopped_before_it_ran_runs_nothing(system: ActorSystem) -> None:
     ran: list[str] = []
 
     async def make(ctx: ActorContext[int]) -> Behavior[int]:
         ran.append("setup")
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.setup(make), "unborn")
-        system.stop(ref)
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.setup(make), "unborn")
+    system.stop(ref)
+    await system.wait_stopped(ref)
     assert ran == []
 
 
@@ -298,17 +296,16 @@ async def test_spawning_in_a_stopped_system_says_so(system: ActorSystem) -> None
         system.spawn(Behaviors.ignore(), "late")
 
 
-async def test_context_variables_of_the_spawning_code_do_not_reach_the_actor() -> None:
+async def test_context_variables_of_the_spawning_code_do_not_reach_the_actor(system: ActorSystem) -> None:
     seen: list[str] = []
 
     async def look(ctx: ActorContext[object], message: object) -> Behavior[object]:
         seen.append(REQUEST.get("none"))
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        REQUEST.set("request-1")
-        system.spawn(Behaviors.receive(look), "clean").tell(1)
-        await trio.testing.wait_all_tasks_blocked()
+    REQUEST.set("request-1")
+    system.spawn(Behaviors.receive(look), "clean").tell(1)
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == ["none"]
 
 

@@ -292,7 +292,9 @@ async def test_what_waits_in_the_mailbox_is_handled_within_the_time_for_it(
 
 
 @pytest.mark.parametrize("overflow", list(MailboxOverflowStrategy))
-async def test_a_full_mailbox_is_drained_too(autojump_clock: object, overflow: MailboxOverflowStrategy) -> None:
+async def test_a_full_mailbox_is_drained_too(
+    system: ActorSystem, autojump_clock: object, overflow: MailboxOverflowStrategy
+) -> None:
     kept, out = Kept(), list[object]()
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
@@ -303,11 +305,10 @@ async def test_a_full_mailbox_is_drained_too(autojump_clock: object, overflow: M
         out.append(trio.current_time())
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        began = trio.current_time()
-        system.spawn(Behaviors.setup(make), "parent")
-        await trio.sleep(20.0)
-        assert system.statistics().dead_letters == {}
+    began = trio.current_time()
+    system.spawn(Behaviors.setup(make), "parent")
+    await trio.sleep(20.0)
+    assert system.statistics().dead_letters == {}
     assert kept.seen == [0, 1, 2]
     assert out == [pytest.approx(began + 3.0, abs=0.01)]
 
@@ -340,7 +341,9 @@ async def test_what_comes_while_a_full_mailbox_is_drained_pushes_nothing_out(
     assert sum(statistics.dead_letters.values()) + statistics.messages_rejected == 6
 
 
-async def test_a_send_to_itself_while_it_is_drained_waits_for_nothing_under_drop_oldest(autojump_clock: object) -> None:
+async def test_a_send_to_itself_while_it_is_drained_waits_for_nothing_under_drop_oldest(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen = list[object]()
 
     async def handle(ctx: ActorContext[object], message: object) -> Behavior[object]:
@@ -356,14 +359,13 @@ async def test_a_send_to_itself_while_it_is_drained_waits_for_nothing_under_drop
         await ctx.stopped(child, drain=60.0)
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(make), "parent")
-        await trio.sleep(100.0)
-        assert sum(system.statistics().dead_letters.values()) == 3
+    system.spawn(Behaviors.setup(make), "parent")
+    await trio.sleep(100.0)
+    assert sum(system.statistics().dead_letters.values()) == 3
     assert seen == [0, 1, 2]
 
 
-async def test_a_drain_whose_wait_was_cancelled_still_ends_in_time(autojump_clock: object) -> None:
+async def test_a_drain_whose_wait_was_cancelled_still_ends_in_time(system: ActorSystem, autojump_clock: object) -> None:
     kept = Kept()
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
@@ -374,14 +376,13 @@ async def test_a_drain_whose_wait_was_cancelled_still_ends_in_time(autojump_cloc
             await ctx.stopped(child, drain=3.5)
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(make), "parent")
-        await trio.sleep(20.0)
-        assert system.lookup("/parent/child") is None
+    system.spawn(Behaviors.setup(make), "parent")
+    await trio.sleep(20.0)
+    assert system.lookup("/parent/child") is None
     assert kept.seen == [0, 1, 2, 3]
 
 
-async def test_a_task_of_the_actor_waits_while_the_actor_goes_on(autojump_clock: object) -> None:
+async def test_a_task_of_the_actor_waits_while_the_actor_goes_on(system: ActorSystem, autojump_clock: object) -> None:
     out: list[object] = []
 
     async def slow(ctx: ActorContext[object]) -> None:
@@ -396,16 +397,15 @@ async def test_a_task_of_the_actor_waits_while_the_actor_goes_on(autojump_clock:
         ctx.start_soon(waits, ctx)
         return "began"
 
-    async with ActorSystem() as system:
-        child = Behaviors.with_lifecycle(Behaviors.ignore(), post_stop=slow)
-        ref = system.spawn(parent(replace, out, child), "parent")
-        await trio.testing.wait_all_tasks_blocked()
-        ref.tell("step")
-        await trio.sleep(1.0)
+    child = Behaviors.with_lifecycle(Behaviors.ignore(), post_stop=slow)
+    ref = system.spawn(parent(replace, out, child), "parent")
+    await trio.testing.wait_all_tasks_blocked()
+    ref.tell("step")
+    await trio.sleep(1.0)
     assert out == ["began", 1, "ended"]
 
 
-async def test_a_pill_told_before_is_waited_for(autojump_clock: object) -> None:
+async def test_a_pill_told_before_is_waited_for(system: ActorSystem, autojump_clock: object) -> None:
     kept = Kept()
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
@@ -416,10 +416,9 @@ async def test_a_pill_told_before_is_waited_for(autojump_clock: object) -> None:
         ctx.spawn(Behaviors.ignore(), "child")
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(make), "parent")
-        await trio.sleep(2.0)
-        assert system.lookup("/parent/child") is not None
+    system.spawn(Behaviors.setup(make), "parent")
+    await trio.sleep(2.0)
+    assert system.lookup("/parent/child") is not None
     assert kept.seen == [0]
 
 

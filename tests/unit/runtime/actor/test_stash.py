@@ -213,6 +213,7 @@ async def test_some_are_unstashed_and_the_rest_stays(system: ActorSystem, autoju
 
 
 async def test_a_signal_that_unstashes_goes_before_the_message_that_was_taken_meanwhile(
+    system: ActorSystem,
     autojump_clock: object,
 ) -> None:
     seen: Seen = []
@@ -233,11 +234,10 @@ async def test_a_signal_that_unstashes_goes_before_the_message_that_was_taken_me
 
         return Behaviors.receive(handle)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.with_stash(3, make), "a")
-        for message in ("a", "b", "work", "c"):
-            ref.tell(message)
-        await trio.sleep(2)
+    ref = system.spawn(Behaviors.with_stash(3, make), "a")
+    for message in ("a", "b", "work", "c"):
+        ref.tell(message)
+    await trio.sleep(2)
     assert seen == ["open", "a", "b", "c"]
 
 

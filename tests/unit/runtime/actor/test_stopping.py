@@ -32,14 +32,13 @@ def noting(order: list[str], *, children: dict[str, Behavior[object]] | None = N
     return Behaviors.setup(make)
 
 
-async def test_children_end_before_their_parent_at_any_depth() -> None:
+async def test_children_end_before_their_parent_at_any_depth(system: ActorSystem) -> None:
     order: list[str] = []
     leaf = noting(order)
-    async with ActorSystem() as system:
-        ref = system.spawn(noting(order, children={"b": noting(order, children={"c": leaf})}), "a")
-        await trio.testing.wait_all_tasks_blocked()
-        system.stop(ref)
-        await system.wait_stopped(ref)
+    ref = system.spawn(noting(order, children={"b": noting(order, children={"c": leaf})}), "a")
+    await trio.testing.wait_all_tasks_blocked()
+    system.stop(ref)
+    await system.wait_stopped(ref)
     assert order == ["/a/b/c", "/a/b", "/a"]
 
 
@@ -175,7 +174,7 @@ async def test_a_child_answers_while_the_handler_that_spawned_it_waits() -> None
     assert reply.startswith("/parent/child of (<LocalRef casty://names/parent/child#0000000000000000.")
 
 
-async def test_a_stopped_child_leaves_its_parent_and_its_name_is_free() -> None:
+async def test_a_stopped_child_leaves_its_parent_and_its_name_is_free(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def manage(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -189,13 +188,12 @@ async def test_a_stopped_child_leaves_its_parent_and_its_name_is_free() -> None:
         seen.append(ctx.spawn(Behaviors.ignore(), "child") != child)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(manage), "parent").tell("go")
-        await trio.testing.wait_all_tasks_blocked()
+    system.spawn(Behaviors.receive(manage), "parent").tell("go")
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [(), True]
 
 
-async def test_an_actor_can_stop_itself_through_its_context() -> None:
+async def test_an_actor_can_stop_itself_through_its_context(system: ActorSystem) -> None:
     handled: list[int] = []
 
     async def leave(ctx: ActorContext[int], message: int) -> Behavior[int]:
@@ -203,12 +201,11 @@ async def test_an_actor_can_stop_itself_through_its_context() -> None:
         ctx.stop(ctx.self)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(leave), "leaving")
-        ref.tell(1)
-        ref.tell(2)
-        await system.wait_stopped(ref)
-        assert system.statistics().dead_letters == {"actor stopped": 1}
+    ref = system.spawn(Behaviors.receive(leave), "leaving")
+    ref.tell(1)
+    ref.tell(2)
+    await system.wait_stopped(ref)
+    assert system.statistics().dead_letters == {"actor stopped": 1}
     assert handled == [1]
 
 

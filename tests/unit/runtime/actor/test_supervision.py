@@ -83,15 +83,14 @@ def recording(system: ActorSystem, *kinds: type[object]) -> list[object]:
 # What each strategy does
 
 
-async def test_without_a_strategy_a_failed_actor_stops() -> None:
+async def test_without_a_strategy_a_failed_actor_stops(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(counting(seen), "a")
-        ref.tell(1)
-        ref.tell(Boom())
-        ref.tell(2)
-        await system.wait_stopped(ref)
-        assert system.statistics().dead_letters == {"actor stopped": 1}
+    ref = system.spawn(counting(seen), "a")
+    ref.tell(1)
+    ref.tell(Boom())
+    ref.tell(2)
+    await system.wait_stopped(ref)
+    assert system.statistics().dead_letters == {"actor stopped": 1}
     assert seen == [(1, 1)]
 
 
@@ -120,26 +119,26 @@ async def test_resume_drops_the_message_and_keeps_the_state(system: ActorSystem)
     assert heard == [ActorFailed(ref, boom)]
 
 
-async def test_stop_by_type_stands_before_a_restart_for_the_rest() -> None:
+async def test_stop_by_type_stands_before_a_restart_for_the_rest(system: ActorSystem) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        strategies = Behaviors.supervise(Behaviors.supervise(counting(seen), Stop(on=Bang)), PROMPT)
-        ref = system.spawn(strategies, "a")
-        ref.tell(Boom())
-        ref.tell(1)
-        ref.tell(Bang())
-        await system.wait_stopped(ref)
+    strategies = Behaviors.supervise(Behaviors.supervise(counting(seen), Stop(on=Bang)), PROMPT)
+    ref = system.spawn(strategies, "a")
+    ref.tell(Boom())
+    ref.tell(1)
+    ref.tell(Bang())
+    await system.wait_stopped(ref)
     assert seen == [(1, 1)]
 
 
-async def test_the_strategy_known_from_before_restarts_thrice_a_minute(autojump_clock: object) -> None:
+async def test_the_strategy_known_from_before_restarts_thrice_a_minute(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[object] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(counting(seen), OneForOneStrategy()), "a")
-        for number in range(4):
-            ref.tell(number)
-            ref.tell(Boom())
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.supervise(counting(seen), OneForOneStrategy()), "a")
+    for number in range(4):
+        ref.tell(number)
+        ref.tell(Boom())
+    await system.wait_stopped(ref)
     assert seen == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
 
@@ -380,24 +379,23 @@ async def test_messages_wait_out_the_pause_within_the_mailboxs_bound(
     assert system.statistics().dead_letters == {"mailbox full": 2}
 
 
-async def test_a_stop_ends_the_pause_and_nothing_starts_again(autojump_clock: object) -> None:
+async def test_a_stop_ends_the_pause_and_nothing_starts_again(system: ActorSystem, autojump_clock: object) -> None:
     lives: list[str] = []
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
         lives.append("life")
         return counting([])
 
-    async with ActorSystem() as system:
-        behavior = Behaviors.supervise(Behaviors.setup(make), Restart(backoff_min=1000.0, backoff_max=1000.0))
-        ref = system.spawn(behavior, "a")
-        ref.tell(Boom())
-        ref.tell("left")
-        await trio.sleep(1)
-        began = trio.current_time()
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert trio.current_time() == began
-        assert system.statistics().dead_letters == {"actor stopped": 1}
+    behavior = Behaviors.supervise(Behaviors.setup(make), Restart(backoff_min=1000.0, backoff_max=1000.0))
+    ref = system.spawn(behavior, "a")
+    ref.tell(Boom())
+    ref.tell("left")
+    await trio.sleep(1)
+    began = trio.current_time()
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert trio.current_time() == began
+    assert system.statistics().dead_letters == {"actor stopped": 1}
     assert lives == ["life"]
 
 
@@ -436,17 +434,16 @@ def with_hooks(order: list[str], inner: Behavior[object], name: str = "") -> Beh
     )
 
 
-async def test_each_life_ends_with_pre_restart_or_post_stop_never_both() -> None:
+async def test_each_life_ends_with_pre_restart_or_post_stop_never_both(system: ActorSystem) -> None:
     order: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), PROMPT), "a")
-        await QUIET()
-        assert order == ["pre_start"]
-        ref.tell(Boom())
-        await QUIET()
-        assert order == ["pre_start", "pre_restart Boom", "pre_start", "post_restart"]
-        system.stop(ref)
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), PROMPT), "a")
+    await QUIET()
+    assert order == ["pre_start"]
+    ref.tell(Boom())
+    await QUIET()
+    assert order == ["pre_start", "pre_restart Boom", "pre_start", "post_restart"]
+    system.stop(ref)
+    await system.wait_stopped(ref)
     assert order == ["pre_start", "pre_restart Boom", "pre_start", "post_restart", "post_stop"]
 
 
@@ -461,14 +458,15 @@ async def test_resume_runs_no_hook_and_a_last_failure_runs_post_stop(system: Act
     assert order == ["pre_start", "post_stop"]
 
 
-async def test_a_stop_in_the_pause_runs_no_post_stop_for_a_life_that_has_ended(autojump_clock: object) -> None:
+async def test_a_stop_in_the_pause_runs_no_post_stop_for_a_life_that_has_ended(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     order: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), Restart()), "a")
-        ref.tell(Boom())
-        await trio.sleep(0.01)
-        system.stop(ref)
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), Restart()), "a")
+    ref.tell(Boom())
+    await trio.sleep(0.01)
+    system.stop(ref)
+    await system.wait_stopped(ref)
     assert order == ["pre_start", "pre_restart Boom"]
 
 

@@ -38,7 +38,9 @@ async def test_a_task_takes_its_messages_in_order_and_ends_when_it_returns() -> 
         assert (await anext(letters)).message == 301
 
 
-async def test_the_inbox_ends_when_the_actor_is_to_stop_and_main_finishes_its_work(autojump_clock: object) -> None:
+async def test_the_inbox_ends_when_the_actor_is_to_stop_and_main_finishes_its_work(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     order: list[str] = []
 
     async def main(ctx: ActorContext[str], inbox: Inbox[str]) -> None:
@@ -48,14 +50,13 @@ async def test_the_inbox_ends_when_the_actor_is_to_stop_and_main_finishes_its_wo
         await trio.sleep(1)
         order.append("flushed")
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t")
-        ref.tell("first")
-        ref.tell("second")
-        await trio.sleep(0.5)
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert system.statistics().dead_letters == {"actor stopped": 1}
+    ref = system.spawn(Behaviors.task(main), "t")
+    ref.tell("first")
+    ref.tell("second")
+    await trio.sleep(0.5)
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert system.statistics().dead_letters == {"actor stopped": 1}
     assert order == ["first", "flushed"]
 
 
@@ -97,7 +98,9 @@ async def test_a_main_that_does_not_come_back_is_cancelled_after_the_time_out(au
         assert trio.current_time() - began == pytest.approx(2.0)
 
 
-async def test_timers_reach_the_inbox_ahead_of_messages_and_ends_after_them(autojump_clock: object) -> None:
+async def test_timers_reach_the_inbox_ahead_of_messages_and_ends_after_them(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[object] = []
 
     async def main(ctx: ActorContext[object], inbox: Inbox[object]) -> None:
@@ -109,9 +112,8 @@ async def test_timers_reach_the_inbox_ahead_of_messages_and_ends_after_them(auto
         async for message in inbox:
             seen.append(message)
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.task(main), "t").tell("message")
-        await trio.sleep(3)
+    system.spawn(Behaviors.task(main), "t").tell("message")
+    await trio.sleep(3)
     assert seen[:2] == ["ring", "message"]
     assert isinstance(seen[2], Terminated)
 
@@ -132,7 +134,7 @@ async def test_two_readers_of_one_inbox_are_refused() -> None:
     assert "two tasks read the inbox" in str(error.exceptions[0])
 
 
-async def test_a_handler_can_hand_over_to_a_task() -> None:
+async def test_a_handler_can_hand_over_to_a_task(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
@@ -143,11 +145,10 @@ async def test_a_handler_can_hand_over_to_a_task() -> None:
         seen.append(("handler", message))
         return Behaviors.task(main)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "t")
-        ref.tell(1)
-        ref.tell(2)
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(Behaviors.receive(handle), "t")
+    ref.tell(1)
+    ref.tell(2)
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [("handler", 1), ("main", 2)]
 
 
@@ -192,7 +193,7 @@ async def test_the_failure_of_a_task_is_the_failure_of_its_actor(style: str) -> 
         await system.wait_stopped(ref)
 
 
-async def test_pipe_to_self_brings_the_result_or_the_failure_as_a_message() -> None:
+async def test_pipe_to_self_brings_the_result_or_the_failure_as_a_message(system: ActorSystem) -> None:
     seen: list[str] = []
 
     async def double(number: int) -> int:
@@ -206,14 +207,13 @@ async def test_pipe_to_self_brings_the_result_or_the_failure_as_a_message() -> N
                 ctx.pipe_to_self(double, number, mapper=str, on_failure=lambda error: type(error).__name__)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(handle), "t").tell("go")
-        await trio.testing.wait_all_tasks_blocked()
+    system.spawn(Behaviors.receive(handle), "t").tell("go")
+    await trio.testing.wait_all_tasks_blocked()
     assert seen[0] == "go"
     assert sorted(seen[1:]) == ["2", "ZeroDivisionError"]
 
 
-async def test_pipe_to_self_without_a_mapper_brings_the_result_itself() -> None:
+async def test_pipe_to_self_without_a_mapper_brings_the_result_itself(system: ActorSystem) -> None:
     seen: list[str] = []
 
     async def fetch() -> str:
@@ -228,11 +228,10 @@ async def test_pipe_to_self_without_a_mapper_brings_the_result_itself() -> None:
                 ctx.pipe_to_self("fetch")  # type: ignore[call-overload]  # the mistake under test
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "t")
-        ref.tell("go")
-        ref.tell("coroutine")
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(Behaviors.receive(handle), "t")
+    ref.tell("go")
+    ref.tell("coroutine")
+    await trio.testing.wait_all_tasks_blocked()
     assert sorted(seen) == ["coroutine", "fetched", "go"]
 
 
@@ -299,7 +298,7 @@ async def test_the_log_of_a_context_names_its_actor(caplog: pytest.LogCaptureFix
     assert record.__dict__["actor_path"] == "/t"
 
 
-async def test_drive_performs_the_effects_of_each_event_in_order() -> None:
+async def test_drive_performs_the_effects_of_each_event_in_order(system: ActorSystem) -> None:
     performed: list[str] = []
 
     class Doubling:
@@ -309,9 +308,8 @@ async def test_drive_performs_the_effects_of_each_event_in_order() -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         await drive(Doubling(), inbox, performed.append)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t")
-        ref.tell(1)
-        ref.tell(2)
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(Behaviors.task(main), "t")
+    ref.tell(1)
+    ref.tell(2)
+    await trio.testing.wait_all_tasks_blocked()
     assert performed == ["1a", "1b", "2a", "2b"]

@@ -38,6 +38,21 @@ def watcher(seen: list[object]) -> Behavior[Command]:
     return Behaviors.receive(handle)
 
 
+def busy_watcher(seen: list[object], gate: trio.Event) -> Behavior[object]:
+    """Watch the refs behind the word of a tuple, and wait for the gate then."""
+
+    async def handle(ctx: ActorContext[object], message: object) -> Behavior[object]:
+        if isinstance(message, tuple):
+            for ref in message[1:]:
+                ctx.watch(ref)
+            await gate.wait()
+        else:
+            seen.append(message)
+        return Behaviors.same()
+
+    return Behaviors.receive(handle)
+
+
 async def fail(ctx: ActorContext[int], message: int) -> Behavior[int]:
     raise LookupError(message)
 
@@ -77,7 +92,7 @@ async def test_an_actor_that_had_ended_before_fires_at_once(system: ActorSystem)
     assert seen == [Terminated(target)]
 
 
-async def test_the_name_is_free_when_terminated_arrives() -> None:
+async def test_the_name_is_free_when_terminated_arrives(system: ActorSystem) -> None:
     again: list[bool] = []
 
     async def renew(ctx: ActorContext[Terminated | str], message: Terminated | str) -> Behavior[Terminated | str]:
@@ -88,13 +103,12 @@ async def test_the_name_is_free_when_terminated_arrives() -> None:
             child.tell(1)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(renew), "parent").tell("go")
-        await trio.testing.wait_all_tasks_blocked()
+    system.spawn(Behaviors.receive(renew), "parent").tell("go")
+    await trio.testing.wait_all_tasks_blocked()
     assert len(again) == 3
 
 
-async def test_a_child_can_watch_its_parent() -> None:
+async def test_a_child_can_watch_its_parent(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def watch_parent(ctx: ActorContext[Command]) -> Behavior[Command]:
@@ -106,9 +120,8 @@ async def test_a_child_can_watch_its_parent() -> None:
         ctx.spawn(Behaviors.setup(watch_parent), "child")
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(make), "parent")
-        await trio.testing.wait_all_tasks_blocked()
+    system.spawn(Behaviors.setup(make), "parent")
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == []  # it ended first, as children do: nobody was left to tell
 
 
@@ -150,19 +163,9 @@ async def test_the_end_comes_after_what_was_sent_before_it(system: ActorSystem) 
 
 
 async def test_a_stop_overtakes_the_end_of_a_watched_actor(system: ActorSystem) -> None:
-    seen: list[object] = []
-    gate = trio.Event()
-
-    async def busy(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
-        if isinstance(message, tuple):
-            ctx.watch(message[1])
-            await gate.wait()
-        else:
-            seen.append(message)
-        return Behaviors.same()
-
+    seen, gate = list[object](), trio.Event()
     target = system.spawn(Behaviors.ignore(), "target")
-    ref = system.spawn(Behaviors.receive(busy), "watcher")
+    ref = system.spawn(busy_watcher(seen, gate), "watcher")
     ref.tell(("watch", target))
     await trio.testing.wait_all_tasks_blocked()
     system.stop(target)
@@ -178,16 +181,7 @@ async def test_a_stop_overtakes_the_end_of_a_watched_actor(system: ActorSystem) 
 async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(
     system: ActorSystem, overflow: MailboxOverflowStrategy
 ) -> None:
-    seen: list[object] = []
-    gate = trio.Event()
-
-    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        if isinstance(message, tuple):
-            ctx.watch(message[1])
-            await gate.wait()
-        else:
-            seen.append(message)
-        return Behaviors.same()
+    seen, gate = list[object](), trio.Event()
 
     async def last_words(ctx: ActorContext[object], message: object) -> Behavior[object]:
         ref.tell("one")
@@ -195,7 +189,7 @@ async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(
         return Behaviors.stopped()
 
     target = system.spawn(Behaviors.receive(last_words), "target")
-    ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=Mailbox(2, overflow))
+    ref = system.spawn(busy_watcher(seen, gate), "watcher", mailbox=Mailbox(2, overflow))
     ref.tell(("watch", target))
     await trio.testing.wait_all_tasks_blocked()
     target.tell("end")
@@ -211,22 +205,11 @@ async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(
 
 
 async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another(system: ActorSystem) -> None:
-    seen: list[object] = []
-    gate = trio.Event()
-
-    async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        if isinstance(message, tuple):
-            for ref in message:
-                ctx.watch(ref)
-            await gate.wait()
-        else:
-            seen.append(message)
-        return Behaviors.same()
-
+    seen, gate = list[object](), trio.Event()
     targets = tuple(system.spawn(Behaviors.ignore(), f"target-{number}") for number in range(3))
     mailbox = Mailbox(1, MailboxOverflowStrategy.drop_oldest)
-    ref = system.spawn(Behaviors.receive(slow), "watcher", mailbox=mailbox)
-    ref.tell(targets)
+    ref = system.spawn(busy_watcher(seen, gate), "watcher", mailbox=mailbox)
+    ref.tell(("watch", *targets))
     await trio.testing.wait_all_tasks_blocked()
     for target in targets:
         system.stop(target)

@@ -98,7 +98,9 @@ async def test_the_last_of_a_circle_of_busy_actors_is_told_at_once(autojump_cloc
     assert sum(outcome == 1 for outcome in outcomes.values()) == length - 1
 
 
-async def test_two_that_wait_for_each_other_are_named_when_the_time_is_up(autojump_clock: object) -> None:
+async def test_two_that_wait_for_each_other_are_named_when_the_time_is_up(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     outcomes: dict[str, object] = {}
 
     async def asks_back(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
@@ -106,19 +108,20 @@ async def test_two_that_wait_for_each_other_are_named_when_the_time_is_up(autoju
             message.reply_to.tell(await ctx.ask(first, Get, timeout=50.0))
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        first = system.spawn(asking(outcomes), "first")
-        second = system.spawn(Behaviors.receive(asks_back), "second")
-        first.tell(AskThen(second, timeout=1.0))
-        await trio.sleep(2)
-        assert system.statistics().asks_pending == 0
+    first = system.spawn(asking(outcomes), "first")
+    second = system.spawn(Behaviors.receive(asks_back), "second")
+    first.tell(AskThen(second, timeout=1.0))
+    await trio.sleep(2)
+    assert system.statistics().asks_pending == 0
     assert str(outcomes["/first"]) == (
         "no reply from /second within 1.0 s: "
         "/second, which waits for a reply of /first, which waits for a reply of /second"
     )
 
 
-async def test_a_request_that_was_passed_on_may_be_answered_while_its_taker_asks_back(autojump_clock: object) -> None:
+async def test_a_request_that_was_passed_on_may_be_answered_while_its_taker_asks_back(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     outcomes: dict[str, object] = {}
 
     async def passes_on(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
@@ -127,16 +130,16 @@ async def test_a_request_that_was_passed_on_may_be_answered_while_its_taker_asks
             outcomes["/second"] = await ctx.ask(first, Get)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        first = system.spawn(asking(outcomes), "first")
-        second = system.spawn(Behaviors.receive(passes_on), "second")
-        third = system.spawn(asking(outcomes), "third")
-        first.tell(AskThen(second))
-        await trio.sleep(1)
+    first = system.spawn(asking(outcomes), "first")
+    second = system.spawn(Behaviors.receive(passes_on), "second")
+    third = system.spawn(asking(outcomes), "third")
+    first.tell(AskThen(second))
+    await trio.sleep(1)
     assert outcomes == {"/first": 1, "/second": 1}
 
 
 async def test_a_task_of_an_actor_may_ask_it_and_so_may_a_main_that_lets_another_task_read(
+    system: ActorSystem,
     autojump_clock: object,
 ) -> None:
     outcomes: list[int] = []
@@ -161,8 +164,7 @@ async def test_a_task_of_an_actor_may_ask_it_and_so_may_a_main_that_lets_another
             nursery.start_soon(partial(read, inbox))
             outcomes.append(await ctx.ask(ctx.self, Get))
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(starts), "handling")
-        system.spawn(Behaviors.task(main), "reading")
-        await trio.sleep(1)
+    system.spawn(Behaviors.setup(starts), "handling")
+    system.spawn(Behaviors.task(main), "reading")
+    await trio.sleep(1)
     assert sorted(outcomes) == [1, 2]

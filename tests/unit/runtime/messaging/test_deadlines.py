@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 from helpers.messages import Busy, Left
+from helpers.tasks import in_background
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -213,11 +214,8 @@ async def test_withdrawn_requests_make_room_in_a_full_mailbox(
     ref.tell(Busy(2.0))
     await trio.testing.wait_all_tasks_blocked()
     ref.tell(Busy(0.0))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(system.ask, ref, Left)
-        nursery.start_soon(system.ask, ref, Left)
+    async with in_background(system.ask, ref, Left), in_background(system.ask, ref, Left):
         await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
     assert system.statistics().mailboxes == {"/a": 1}
     ref.tell(Busy(0.0))
     ref.tell(Busy(0.0))

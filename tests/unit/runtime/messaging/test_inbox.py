@@ -304,7 +304,7 @@ async def test_an_inbox_is_a_receive_channel_whose_receive_is_a_checkpoint_each_
 
 
 @pytest.mark.parametrize("way", ["stop", "pill"])
-async def test_a_channel_ends_when_its_actor_is_to_stop(way: str) -> None:
+async def test_a_channel_ends_when_its_actor_is_to_stop(system: ActorSystem, way: str) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         with pytest.raises(trio.EndOfChannel):
             await inbox.receive()
@@ -314,14 +314,13 @@ async def test_a_channel_ends_when_its_actor_is_to_stop(way: str) -> None:
         ended.append(True)
 
     ended: list[bool] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t")
-        await trio.testing.wait_all_tasks_blocked()
-        if way == "stop":
-            system.stop(ref)
-        else:
-            ref.of(PoisonPill).tell(PoisonPill())
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.task(main), "t")
+    await trio.testing.wait_all_tasks_blocked()
+    if way == "stop":
+        system.stop(ref)
+    else:
+        ref.of(PoisonPill).tell(PoisonPill())
+    await system.wait_stopped(ref)
     assert ended == [True]
 
 
@@ -360,7 +359,9 @@ async def test_a_cancelled_receive_has_taken_nothing() -> None:
     assert seen == list(range(50))
 
 
-async def test_requests_that_are_over_are_passed_over_however_many_there_are(autojump_clock: object) -> None:
+async def test_requests_that_are_over_are_passed_over_however_many_there_are(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     async def main(ctx: ActorContext[Get], inbox: Inbox[Get]) -> None:
         await trio.sleep(1)
         with pytest.raises(trio.WouldBlock):
@@ -368,15 +369,14 @@ async def test_requests_that_are_over_are_passed_over_however_many_there_are(aut
         seen.append((await inbox.receive()).key)
 
     seen: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t", mailbox=Mailbox(1_000))
-        async with trio.open_nursery() as nursery:
-            for _ in range(200):
-                nursery.start_soon(system.ask_or_none, ref, lambda reply_to: Get("late", reply_to))
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        ref.tell(Get("live", ref))  # type: ignore[arg-type]  # any ref does
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.task(main), "t", mailbox=Mailbox(1_000))
+    async with trio.open_nursery() as nursery:
+        for _ in range(200):
+            nursery.start_soon(system.ask_or_none, ref, lambda reply_to: Get("late", reply_to))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    ref.tell(Get("live", ref))  # type: ignore[arg-type]  # any ref does
+    await system.wait_stopped(ref)
     assert seen == ["live"]
 
 
@@ -439,7 +439,7 @@ async def test_a_main_that_never_read_has_time_too_after_it_has_closed_its_inbox
     assert ended == ["main"]
 
 
-async def test_who_waits_for_room_is_let_go_when_the_inbox_is_closed() -> None:
+async def test_who_waits_for_room_is_let_go_when_the_inbox_is_closed(system: ActorSystem) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         await trio.testing.wait_all_tasks_blocked()
         inbox.close()
@@ -447,17 +447,16 @@ async def test_who_waits_for_room_is_let_go_when_the_inbox_is_closed() -> None:
         order.append("main ends")
 
     order: list[str] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "t", mailbox=Mailbox(1))
-        ref.tell(1)
-        await ref.send(2)
-        order.append("sent")
-        await system.wait_stopped(ref)
-        assert system.statistics().dead_letters == {"actor stopped": 2}
+    ref = system.spawn(Behaviors.task(main), "t", mailbox=Mailbox(1))
+    ref.tell(1)
+    await ref.send(2)
+    order.append("sent")
+    await system.wait_stopped(ref)
+    assert system.statistics().dead_letters == {"actor stopped": 2}
     assert order == ["sent", "main ends"]
 
 
-async def test_an_inbox_of_a_life_that_has_ended_stops_nobody() -> None:
+async def test_an_inbox_of_a_life_that_has_ended_stops_nobody(system: ActorSystem) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         lives.append(inbox)
         if await inbox.receive() == 0:
@@ -467,15 +466,14 @@ async def test_an_inbox_of_a_life_that_has_ended_stops_nobody() -> None:
 
     lives: list[Inbox[int]] = []
     seen: list[int] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.task(main), OneForOneStrategy()), "t")
-        for number in range(3):
-            ref.tell(number)
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.supervise(Behaviors.task(main), OneForOneStrategy()), "t")
+    for number in range(3):
+        ref.tell(number)
+    await system.wait_stopped(ref)
     assert (len(lives), seen) == (2, [2])
 
 
-async def test_interceptors_see_what_is_received_and_refuse_what_cannot_wait() -> None:
+async def test_interceptors_see_what_is_received_and_refuse_what_cannot_wait(system: ActorSystem) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         seen.append(await inbox.receive())
         with pytest.raises(RuntimeError, match="await inbox.receive"):
@@ -490,15 +488,15 @@ async def test_interceptors_see_what_is_received_and_refuse_what_cannot_wait() -
         return Behaviors.stopped() if message == 1 else await target(2 * message + 2)
 
     seen: list[int] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.intercept(double, Behaviors.task(main)), "t")
-        ref.tell(0)
-        ref.tell(1)
-        await system.wait_stopped(ref)
+    ref = system.spawn(Behaviors.intercept(double, Behaviors.task(main)), "t")
+    ref.tell(0)
+    ref.tell(1)
+    await system.wait_stopped(ref)
     assert seen == [2]
 
 
 async def test_a_receive_that_is_cancelled_behind_an_interceptor_keeps_the_message(
+    system: ActorSystem,
     autojump_clock: object,
 ) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
@@ -517,17 +515,18 @@ async def test_a_receive_that_is_cancelled_behind_an_interceptor_keeps_the_messa
         return await target(message)
 
     had, seen = list[int](), list[int]()
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.intercept(slow_at_first, Behaviors.task(main)), "t")
-        ref.tell(1)
-        ref.tell(2)
-        await system.wait_stopped(ref)
-        assert system.statistics().dead_letters == {}
+    ref = system.spawn(Behaviors.intercept(slow_at_first, Behaviors.task(main)), "t")
+    ref.tell(1)
+    ref.tell(2)
+    await system.wait_stopped(ref)
+    assert system.statistics().dead_letters == {}
     assert (had, seen) == ([1, 1, 2, 2], [1, 2])
 
 
 @pytest.mark.parametrize("way", ["passed twice", "cancelled"])
-async def test_what_interceptors_had_is_a_dead_letter_after_a_close(way: str, autojump_clock: object) -> None:
+async def test_what_interceptors_had_is_a_dead_letter_after_a_close(
+    system: ActorSystem, way: str, autojump_clock: object
+) -> None:
     async def main(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
         with trio.move_on_after(1):
             seen.append(await inbox.receive())
@@ -543,9 +542,8 @@ async def test_what_interceptors_had_is_a_dead_letter_after_a_close(way: str, au
         return await target(message + 1)
 
     seen: list[int] = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.intercept(intercept, Behaviors.task(main)), "t")
-        ref.tell(1)
-        await system.wait_stopped(ref)
-        assert system.statistics().dead_letters == {"actor stopped": 1}
+    ref = system.spawn(Behaviors.intercept(intercept, Behaviors.task(main)), "t")
+    ref.tell(1)
+    await system.wait_stopped(ref)
+    assert system.statistics().dead_letters == {"actor stopped": 1}
     assert seen == ([1] if way == "passed twice" else [])

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -70,34 +71,32 @@ async def test_drop_oldest_makes_a_dead_letter_of_the_oldest_message() -> None:
     assert seen == [0, 3, 4]
 
 
-async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar() -> None:
+async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar(system: ActorSystem) -> None:
     seen: list[int] = []
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, seen, gate, Mailbox(2, REJECT))
-        with pytest.raises(MailboxFull, match="the mailbox of /gated is full"):
-            ref.tell(3)
-        assert system.statistics().dead_letters == {}
-        assert LocalTransport(system).deliver("/gated", 0, 4) is None
-        assert system.statistics().dead_letters == {"mailbox full": 1}
-        gate.set()
-        await trio.testing.wait_all_tasks_blocked()
+    ref = await filled(system, seen, gate, Mailbox(2, REJECT))
+    with pytest.raises(MailboxFull, match="the mailbox of /gated is full"):
+        ref.tell(3)
+    assert system.statistics().dead_letters == {}
+    assert LocalTransport(system).deliver("/gated", 0, 4) is None
+    assert system.statistics().dead_letters == {"mailbox full": 1}
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [0, 1, 2]
 
 
 @pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
-async def test_send_waits_for_room_in_order(overflow: MailboxOverflowStrategy) -> None:
+async def test_send_waits_for_room_in_order(system: ActorSystem, overflow: MailboxOverflowStrategy) -> None:
     seen: list[int] = []
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, seen, gate, Mailbox(1, overflow))
-        async with trio.open_nursery() as nursery:
-            for number in (2, 3):
-                nursery.start_soon(ref.send, number)
-                await trio.testing.wait_all_tasks_blocked()
-            assert len(nursery.child_tasks) == 2
-            gate.set()
-        await trio.testing.wait_all_tasks_blocked()
+    ref = await filled(system, seen, gate, Mailbox(1, overflow))
+    async with trio.open_nursery() as nursery:
+        for number in (2, 3):
+            nursery.start_soon(ref.send, number)
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 2
+        gate.set()
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [0, 1, 2, 3]
 
 
@@ -168,7 +167,7 @@ FLOOD = 5_000
 
 @pytest.mark.parametrize(("handler_seconds", "handled_max"), [(0.0, 2 * 64), (0.0001, 2 * 8)])
 async def test_a_flood_to_one_actor_delays_the_message_of_another_by_two_batches_at_most(
-    autojump_clock: trio.testing.MockClock, handler_seconds: float, handled_max: int
+    system: ActorSystem, autojump_clock: trio.testing.MockClock, handler_seconds: float, handled_max: int
 ) -> None:
     handled: list[int] = []
     before_it: list[int] = []
@@ -184,18 +183,17 @@ async def test_a_flood_to_one_actor_delays_the_message_of_another_by_two_batches
         before_it.append(len(handled) - handled_then)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        flooded = system.spawn(Behaviors.receive(busy), "flooded")
-        quick = system.spawn(Behaviors.receive(other), "quick")
-        await trio.testing.wait_all_tasks_blocked()
-        for number in range(FLOOD):
-            flooded.tell(number)
-        await trio.testing.wait_all_tasks_blocked()
+    flooded = system.spawn(Behaviors.receive(busy), "flooded")
+    quick = system.spawn(Behaviors.receive(other), "quick")
+    await trio.testing.wait_all_tasks_blocked()
+    for number in range(FLOOD):
+        flooded.tell(number)
+    await trio.testing.wait_all_tasks_blocked()
     assert before_it[0] <= handled_max
     assert len(handled) == FLOOD
 
 
-async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works() -> None:
+async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works(system: ActorSystem) -> None:
     errors: list[BaseException] = []
     seen: list[int] = []
     gate = trio.Event()
@@ -209,17 +207,16 @@ async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works()
                 errors.append(error)
         system.tell_threadsafe(refs[0], 2)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(gated(seen, gate), "gated")
-        await trio.testing.wait_all_tasks_blocked()
-        thread = threading.Thread(
-            target=work, args=(system, [ref, kernel_of(system).ref_for("/gated", 0), system.event_stream])
-        )
-        thread.start()
-        thread.join()
-        await trio.testing.wait_all_tasks_blocked()
-        await trio.lowlevel.checkpoint()
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(gated(seen, gate), "gated")
+    await trio.testing.wait_all_tasks_blocked()
+    thread = threading.Thread(
+        target=work, args=(system, [ref, kernel_of(system).ref_for("/gated", 0), system.event_stream])
+    )
+    thread.start()
+    thread.join()
+    await trio.testing.wait_all_tasks_blocked()
+    await trio.lowlevel.checkpoint()
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [2]
     assert len(errors) == 3
     assert all("tell_threadsafe" in str(error) for error in errors)
@@ -301,24 +298,23 @@ async def test_reject_refuses_whoever_would_wait_too(system: ActorSystem) -> Non
     gate.set()
 
 
-async def test_back_pressure_makes_tell_say_what_to_use_instead() -> None:
+async def test_back_pressure_makes_tell_say_what_to_use_instead(system: ActorSystem) -> None:
     seen: list[int] = []
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, seen, gate, Mailbox(1, BACK_PRESSURE))
-        with pytest.raises(MailboxFull, match=r"use `await ref.send\(message\)`, which waits for room"):
-            ref.tell(2)
-        assert LocalTransport(system).deliver("/gated", 0, 3) is None
-        assert system.statistics().dead_letters == {"mailbox full": 1}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ref.send, 4)
-            await trio.testing.wait_all_tasks_blocked()
-            gate.set()
+    ref = await filled(system, seen, gate, Mailbox(1, BACK_PRESSURE))
+    with pytest.raises(MailboxFull, match=r"use `await ref.send\(message\)`, which waits for room"):
+        ref.tell(2)
+    assert LocalTransport(system).deliver("/gated", 0, 3) is None
+    assert system.statistics().dead_letters == {"mailbox full": 1}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ref.send, 4)
         await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [0, 1, 4]
 
 
-async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits() -> None:
+async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits(system: ActorSystem) -> None:
     seen: list[int] = []
     gate = trio.Event()
 
@@ -330,18 +326,17 @@ async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits() -> None:
                 ctx.self.tell(9)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(2, BACK_PRESSURE))
-        ref.tell(0)
-        await trio.testing.wait_all_tasks_blocked()
-        ref.tell(1)
-        ref.tell(2)
-        async with trio.open_nursery() as nursery:
-            for number in (3, 4):
-                nursery.start_soon(ref.send, number)
-                await trio.testing.wait_all_tasks_blocked()
-            gate.set()
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(2, BACK_PRESSURE))
+    ref.tell(0)
+    await trio.testing.wait_all_tasks_blocked()
+    ref.tell(1)
+    ref.tell(2)
+    async with trio.open_nursery() as nursery:
+        for number in (3, 4):
+            nursery.start_soon(ref.send, number)
+            await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [0, 1, 2, 3, 4]
 
 
@@ -424,23 +419,24 @@ async def test_an_actor_that_would_wait_for_room_in_its_own_mailbox_is_told(over
 
 
 @pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
-async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing(overflow: MailboxOverflowStrategy) -> None:
+async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing(
+    system: ActorSystem, overflow: MailboxOverflowStrategy
+) -> None:
     seen: list[int] = []
     gate = trio.Event()
-    async with ActorSystem() as system:
-        ref = await filled(system, seen, gate, Mailbox(1, overflow))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ref.send, 2)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        gate.set()
+    ref = await filled(system, seen, gate, Mailbox(1, overflow))
+    async with in_background(ref.send, 2):
         await trio.testing.wait_all_tasks_blocked()
-        assert system.statistics().dead_letters == {}
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert system.statistics().dead_letters == {}
     assert seen == [0, 1]
 
 
 @pytest.mark.parametrize("overflow", [REJECT, BACK_PRESSURE])
-async def test_what_an_actor_pipes_to_itself_waits_for_room(overflow: MailboxOverflowStrategy) -> None:
+async def test_what_an_actor_pipes_to_itself_waits_for_room(
+    system: ActorSystem, overflow: MailboxOverflowStrategy
+) -> None:
     seen: list[int] = []
     gate = trio.Event()
 
@@ -455,12 +451,11 @@ async def test_what_an_actor_pipes_to_itself_waits_for_room(overflow: MailboxOve
         seen.append(message)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(1, overflow))
-        ref.tell(0)
-        await trio.testing.wait_all_tasks_blocked()
-        gate.set()
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(1, overflow))
+    ref.tell(0)
+    await trio.testing.wait_all_tasks_blocked()
+    gate.set()
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [0, 1, 2]
 
 

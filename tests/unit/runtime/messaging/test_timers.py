@@ -40,38 +40,37 @@ def actor(seen: Seen, script: dict[str, tuple[object, ...]]) -> Behavior[str]:
     return Behaviors.receive(handle)
 
 
-async def test_a_timer_arrives_once_after_its_delay(autojump_clock: object) -> None:
+async def test_a_timer_arrives_once_after_its_delay(system: ActorSystem, autojump_clock: object) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        system.spawn(actor(seen, {"go": ("once", "ring", 1.5, None)}), "a").tell("go")
-        await trio.sleep(10)
-        assert system.statistics().timers == 0
+    system.spawn(actor(seen, {"go": ("once", "ring", 1.5, None)}), "a").tell("go")
+    await trio.sleep(10)
+    assert system.statistics().timers == 0
     assert seen[1:] == [(1.5, "ring")]
 
 
-async def test_a_tick_arrives_until_it_is_cancelled(autojump_clock: object) -> None:
+async def test_a_tick_arrives_until_it_is_cancelled(system: ActorSystem, autojump_clock: object) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(actor(seen, {"go": ("tick", "tick", 1.0, "k"), "end": ("cancel", "k")}), "a")
-        ref.tell("go")
-        await trio.sleep(3.5)
-        ref.tell("end")
-        await trio.sleep(10)
+    ref = system.spawn(actor(seen, {"go": ("tick", "tick", 1.0, "k"), "end": ("cancel", "k")}), "a")
+    ref.tell("go")
+    await trio.sleep(3.5)
+    ref.tell("end")
+    await trio.sleep(10)
     assert seen[1:] == [(1.0, "tick"), (2.0, "tick"), (3.0, "tick"), (3.5, "end")]
 
 
-async def test_a_replaced_timer_never_arrives(autojump_clock: object) -> None:
+async def test_a_replaced_timer_never_arrives(system: ActorSystem, autojump_clock: object) -> None:
     seen: Seen = []
     script: dict[str, tuple[object, ...]] = {"go": ("once", "old", 1.0, "k"), "again": ("once", "new", 1.0, "k")}
-    async with ActorSystem() as system:
-        ref = system.spawn(actor(seen, script), "a")
-        ref.tell("go")
-        ref.tell("again")
-        await trio.sleep(5)
+    ref = system.spawn(actor(seen, script), "a")
+    ref.tell("go")
+    ref.tell("again")
+    await trio.sleep(5)
     assert [message for _, message in seen] == ["go", "again", "new"]
 
 
-async def test_a_timer_that_is_cancelled_while_it_waits_to_be_seen_never_arrives(autojump_clock: object) -> None:
+async def test_a_timer_that_is_cancelled_while_it_waits_to_be_seen_never_arrives(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[str] = []
 
     async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -82,13 +81,12 @@ async def test_a_timer_that_is_cancelled_while_it_waits_to_be_seen_never_arrives
             ctx.cancel_timer("k")
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(handle), "a").tell("go")
-        await trio.sleep(10)
+    system.spawn(Behaviors.receive(handle), "a").tell("go")
+    await trio.sleep(10)
     assert seen == ["go"]
 
 
-async def test_a_slow_actor_sees_one_tick_not_all_that_were_due(autojump_clock: object) -> None:
+async def test_a_slow_actor_sees_one_tick_not_all_that_were_due(system: ActorSystem, autojump_clock: object) -> None:
     seen: list[str] = []
 
     async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -98,13 +96,12 @@ async def test_a_slow_actor_sees_one_tick_not_all_that_were_due(autojump_clock: 
             await trio.sleep(5.05)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(handle), "a").tell("go")
-        await trio.sleep(5.07)
+    system.spawn(Behaviors.receive(handle), "a").tell("go")
+    await trio.sleep(5.07)
     assert seen == ["go", "tick"]
 
 
-async def test_timers_overtake_the_mailbox(autojump_clock: object) -> None:
+async def test_timers_overtake_the_mailbox(system: ActorSystem, autojump_clock: object) -> None:
     seen: list[str] = []
 
     async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -114,11 +111,10 @@ async def test_timers_overtake_the_mailbox(autojump_clock: object) -> None:
             await trio.sleep(2)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "a")
-        for message in ("go", "first", "second"):
-            ref.tell(message)
-        await trio.sleep(5)
+    ref = system.spawn(Behaviors.receive(handle), "a")
+    for message in ("go", "first", "second"):
+        ref.tell(message)
+    await trio.sleep(5)
     assert seen == ["go", "ring", "first", "second"]
 
 
@@ -133,12 +129,11 @@ async def test_the_timers_of_a_stopped_actor_are_gone(system: ActorSystem, autoj
     assert system.statistics().timers == 0
 
 
-async def test_two_actors_may_use_the_same_key(autojump_clock: object) -> None:
+async def test_two_actors_may_use_the_same_key(system: ActorSystem, autojump_clock: object) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        for name in ("a", "b"):
-            system.spawn(actor(seen, {"go": ("once", "ring", 1.0, "k")}), name).tell("go")
-        await trio.sleep(5)
+    for name in ("a", "b"):
+        system.spawn(actor(seen, {"go": ("once", "ring", 1.0, "k")}), name).tell("go")
+    await trio.sleep(5)
     assert [message for _, message in seen].count("ring") == 2
 
 
@@ -151,18 +146,19 @@ async def test_a_delay_that_makes_no_sense_is_refused(system: ActorSystem, delay
         system.scheduler.tell(ScheduleTick("k", ref, "x", delay))
 
 
-async def test_the_scheduler_tells_once_and_again_and_can_be_cancelled(autojump_clock: object) -> None:
+async def test_the_scheduler_tells_once_and_again_and_can_be_cancelled(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: Seen = [(trio.current_time(), "start")]
-    async with ActorSystem() as system:
-        ref = system.spawn(actor(seen, {}), "a")
-        system.scheduler.tell(ScheduleOnce("once", ref, "ring", 1.25))
-        system.scheduler.tell(ScheduleOnce("never", ref, "lost", 1.5))
-        system.scheduler.tell(ScheduleTick("tick", ref, "tick", 1.0))
-        system.scheduler.tell(CancelSchedule("never"))
-        await trio.sleep(2.5)
-        system.scheduler.tell(CancelSchedule("tick"))
-        await trio.sleep(5)
-        assert system.statistics().timers == 0
+    ref = system.spawn(actor(seen, {}), "a")
+    system.scheduler.tell(ScheduleOnce("once", ref, "ring", 1.25))
+    system.scheduler.tell(ScheduleOnce("never", ref, "lost", 1.5))
+    system.scheduler.tell(ScheduleTick("tick", ref, "tick", 1.0))
+    system.scheduler.tell(CancelSchedule("never"))
+    await trio.sleep(2.5)
+    system.scheduler.tell(CancelSchedule("tick"))
+    await trio.sleep(5)
+    assert system.statistics().timers == 0
     assert seen[1:] == [(1.0, "tick"), (1.25, "ring"), (2.0, "tick")]
 
 
@@ -186,7 +182,9 @@ async def test_equal_deadlines_fire_in_the_order_in_which_they_were_made(autojum
     assert fired == list(range(50))
 
 
-async def test_a_fixed_delay_begins_when_the_message_before_was_taken(autojump_clock: object) -> None:
+async def test_a_fixed_delay_begins_when_the_message_before_was_taken(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: Seen = [(trio.current_time(), "start")]
 
     async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -199,17 +197,16 @@ async def test_a_fixed_delay_begins_when_the_message_before_was_taken(autojump_c
             ctx.cancel_timer("k")
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "a")
-        ref.tell("go")
-        await trio.sleep(1.6)
-        ref.tell("other")
-        await trio.sleep(10)
-        assert system.statistics().timers == 0
+    ref = system.spawn(Behaviors.receive(handle), "a")
+    ref.tell("go")
+    await trio.sleep(1.6)
+    ref.tell("other")
+    await trio.sleep(10)
+    assert system.statistics().timers == 0
     assert seen[1:] == [(0.0, "go"), (0.5, "tick"), (1.5, "tick"), (1.9, "other"), (2.5, "tick")]
 
 
-async def test_a_fixed_delay_waits_for_a_slow_actor(autojump_clock: object) -> None:
+async def test_a_fixed_delay_waits_for_a_slow_actor(system: ActorSystem, autojump_clock: object) -> None:
     times: list[float] = []
 
     async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -221,18 +218,17 @@ async def test_a_fixed_delay_waits_for_a_slow_actor(autojump_clock: object) -> N
             times.append(round(trio.current_time() - begin, 3))
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        begin = trio.current_time()
-        ref = system.spawn(Behaviors.receive(handle), "a")
-        ref.tell("go")
-        ref.tell("block")
-        await trio.sleep(4.5)
+    begin = trio.current_time()
+    ref = system.spawn(Behaviors.receive(handle), "a")
+    ref.tell("go")
+    ref.tell("block")
+    await trio.sleep(4.5)
     assert times == [2.0, 3.0, 4.0]
 
 
 @pytest.mark.parametrize("style", ["fixed delay", "fixed rate"])
 async def test_a_repeated_timer_that_is_replaced_after_it_fired_never_arrives(
-    autojump_clock: object, style: str
+    system: ActorSystem, autojump_clock: object, style: str
 ) -> None:
     seen: list[str] = []
 
@@ -245,18 +241,19 @@ async def test_a_repeated_timer_that_is_replaced_after_it_fired_never_arrives(
             start("new", 1.0, key="k")
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(handle), "a")
-        ref.tell("go")
-        await trio.sleep(4.0)
-        assert system.statistics().timers == 1
-        system.stop(ref)
-        await system.wait_stopped(ref)
-        assert system.statistics().timers == 0
+    ref = system.spawn(Behaviors.receive(handle), "a")
+    ref.tell("go")
+    await trio.sleep(4.0)
+    assert system.statistics().timers == 1
+    system.stop(ref)
+    await system.wait_stopped(ref)
+    assert system.statistics().timers == 0
     assert seen == ["go", "new", "new"]
 
 
-async def test_a_timer_scheduler_starts_and_cancels_the_timers_of_its_actor(autojump_clock: object) -> None:
+async def test_a_timer_scheduler_starts_and_cancels_the_timers_of_its_actor(
+    system: ActorSystem, autojump_clock: object
+) -> None:
     seen: list[str] = []
 
     async def make(timers: TimerScheduler[str]) -> Behavior[str]:
@@ -276,10 +273,9 @@ async def test_a_timer_scheduler_starts_and_cancels_the_timers_of_its_actor(auto
 
         return Behaviors.receive(handle)
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.with_timers(make), "a")
-        await trio.sleep(10)
-        assert system.statistics().timers == 0
+    system.spawn(Behaviors.with_timers(make), "a")
+    await trio.sleep(10)
+    assert system.statistics().timers == 0
     assert seen == ["rate", "once", "rate", "delay", "rate", "delay"]
 
 
@@ -309,20 +305,21 @@ def idling(seen: Seen, *, task: bool) -> Behavior[str]:
 
 
 @pytest.mark.parametrize("task", [False, True], ids=["handler", "task"])
-async def test_a_receive_timeout_comes_when_the_actor_has_waited_that_long(autojump_clock: object, task: bool) -> None:
+async def test_a_receive_timeout_comes_when_the_actor_has_waited_that_long(
+    system: ActorSystem, autojump_clock: object, task: bool
+) -> None:
     seen: Seen = [(trio.current_time(), "start")]
-    async with ActorSystem() as system:
-        ref = system.spawn(idling(seen, task=task), "a")
-        await trio.sleep(0.6)
-        ref.tell("work")  # until 1.3
-        await trio.sleep(2.0)  # 2.6
-        ref.tell("x")
-        await trio.sleep(1.5)  # 4.1
-        ref.tell("on")
-        await trio.sleep(2.5)  # 6.6
-        ref.tell("off")
-        await trio.sleep(10)
-        assert system.statistics().timers == 0
+    ref = system.spawn(idling(seen, task=task), "a")
+    await trio.sleep(0.6)
+    ref.tell("work")  # until 1.3
+    await trio.sleep(2.0)  # 2.6
+    ref.tell("x")
+    await trio.sleep(1.5)  # 4.1
+    ref.tell("on")
+    await trio.sleep(2.5)  # 6.6
+    ref.tell("off")
+    await trio.sleep(10)
+    assert system.statistics().timers == 0
     assert seen[1:] == [
         (0.6, "work"),
         (2.3, "idle"),
@@ -335,15 +332,17 @@ async def test_a_receive_timeout_comes_when_the_actor_has_waited_that_long(autoj
 
 
 @pytest.mark.parametrize("task", [False, True], ids=["handler", "task"])
-async def test_a_receive_timeout_comes_again_while_nothing_else_does(autojump_clock: object, task: bool) -> None:
+async def test_a_receive_timeout_comes_again_while_nothing_else_does(
+    system: ActorSystem, autojump_clock: object, task: bool
+) -> None:
     seen: Seen = [(trio.current_time(), "start")]
-    async with ActorSystem() as system:
-        system.spawn(idling(seen, task=task), "a")
-        await trio.sleep(3.5)
+    system.spawn(idling(seen, task=task), "a")
+    await trio.sleep(3.5)
     assert seen[1:] == [(1.0, "idle"), (2.0, "idle"), (3.0, "idle")]
 
 
 async def test_a_receive_timeout_that_was_replaced_while_it_waited_to_be_seen_never_arrives(
+    system: ActorSystem,
     autojump_clock: object,
 ) -> None:
     seen: list[str] = []
@@ -359,13 +358,12 @@ async def test_a_receive_timeout_that_was_replaced_while_it_waited_to_be_seen_ne
         ctx.set_receive_timeout(1.0, "older")
         return Behaviors.receive(handle)
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(make), "a")
-        await trio.sleep(2.9)
+    system.spawn(Behaviors.setup(make), "a")
+    await trio.sleep(2.9)
     assert seen == ["timer"]
 
 
-async def test_a_restart_ends_the_receive_timeout_and_all_timers(autojump_clock: object) -> None:
+async def test_a_restart_ends_the_receive_timeout_and_all_timers(system: ActorSystem, autojump_clock: object) -> None:
     seen: list[str] = []
 
     async def handle(ctx: ActorContext[str], message: str) -> Behavior[str]:
@@ -376,10 +374,9 @@ async def test_a_restart_ends_the_receive_timeout_and_all_timers(autojump_clock:
             return Behaviors.restart()
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.receive(handle), "a").tell("go")
-        await trio.sleep(5)
-        assert system.statistics().timers == 0
+    system.spawn(Behaviors.receive(handle), "a").tell("go")
+    await trio.sleep(5)
+    assert system.statistics().timers == 0
     assert seen == ["go"]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox, SystemConfig
@@ -69,11 +70,9 @@ def busy_behavior() -> Behavior[Message]:
 
 
 async def looping(ctx: ActorContext[int], inbox: Inbox[int]) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.sleep_forever)
+    async with in_background(trio.sleep_forever):
         async for message in inbox:
             ctx.schedule_once(message + 1, 0.01)
-        nursery.cancel_scope.cancel()
 
 
 async def run_until_cancelled(seed: int) -> ActorSystem:

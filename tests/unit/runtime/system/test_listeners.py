@@ -119,14 +119,13 @@ async def test_a_failure_that_ends_an_actor_is_told_with_its_end() -> None:
     assert seen == ["started /a", "failed /a Boom", "stopped /a Boom"]
 
 
-async def test_of_an_actor_that_never_started_the_failure_alone_is_told() -> None:
+async def test_of_an_actor_that_never_started_the_failure_alone_is_told(system: ActorSystem) -> None:
     async def make(ctx: ActorContext[str]) -> Behavior[str]:
         raise Boom
 
     seen: list[str] = []
-    async with ActorSystem() as system:
-        system.add_lifecycle_listener(Noted(seen))
-        await system.wait_stopped(system.spawn(Behaviors.setup(make), "a"))
+    system.add_lifecycle_listener(Noted(seen))
+    await system.wait_stopped(system.spawn(Behaviors.setup(make), "a"))
     assert seen == ["failed /a Boom"]
 
 
@@ -224,7 +223,7 @@ async def test_one_removed_and_added_again_during_a_call_hears_the_next_event() 
     assert seen == ["stopped /a NoneType"]
 
 
-async def test_a_listener_may_stop_tell_and_spawn() -> None:
+async def test_a_listener_may_stop_tell_and_spawn(system: ActorSystem) -> None:
     seen: list[str] = []
 
     class Meddling(Noted):
@@ -237,10 +236,9 @@ async def test_a_listener_may_stop_tell_and_spawn() -> None:
             if len(seen) < 8:
                 system.spawn(Behaviors.receive(obey), "a")
 
-    async with ActorSystem() as system:
-        system.add_lifecycle_listener(Meddling(seen))
-        system.spawn(Behaviors.receive(obey), "a")
-        await trio.testing.wait_all_tasks_blocked()
+    system.add_lifecycle_listener(Meddling(seen))
+    system.spawn(Behaviors.receive(obey), "a")
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == ["started /a", "stopped /a NoneType"] * 4
 
 

@@ -75,16 +75,15 @@ async def test_a_block_that_is_entered_when_it_is_cancelled_already_ends_at_once
     assert scope.cancelled_caught
 
 
-async def test_the_first_actor_runs_though_the_block_never_waits() -> None:
+async def test_the_first_actor_runs_though_the_block_never_waits(system: ActorSystem) -> None:
     started: list[str] = []
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
         started.append(ctx.self.path)
         return Behaviors.ignore()
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.setup(make), "a")
-        await system.wait_stopped(system.spawn(Behaviors.task(returning), "b"))
+    system.spawn(Behaviors.setup(make), "a")
+    await system.wait_stopped(system.spawn(Behaviors.task(returning), "b"))
     assert started == ["/a"]
 
 
@@ -264,24 +263,23 @@ async def test_refs_by_path_and_by_uid_mean_whom_they_name(system: ActorSystem) 
     assert first != second
 
 
-async def test_events_are_matched_by_type_and_base_and_end_with_unsubscription() -> None:
+async def test_events_are_matched_by_type_and_base_and_end_with_unsubscription(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def note(ctx: ActorContext[object], message: object) -> Behavior[object]:
         seen.append(message)
         return Behaviors.same()
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.receive(note), "observer")
-        await trio.testing.wait_all_tasks_blocked()
-        system.event_stream.tell(EventStreamSubscribe(ArithmeticError, ref))
-        system.event_stream.tell(EventStreamSubscribe(ArithmeticError, ref))
-        error = ZeroDivisionError()
-        system.event_stream.tell(Publish(error))
-        system.event_stream.tell(Publish(LookupError()))
-        system.event_stream.tell(EventStreamUnsubscribe(ArithmeticError, ref))
-        system.event_stream.tell(Publish(error))
-        await trio.testing.wait_all_tasks_blocked()
+    ref = system.spawn(Behaviors.receive(note), "observer")
+    await trio.testing.wait_all_tasks_blocked()
+    system.event_stream.tell(EventStreamSubscribe(ArithmeticError, ref))
+    system.event_stream.tell(EventStreamSubscribe(ArithmeticError, ref))
+    error = ZeroDivisionError()
+    system.event_stream.tell(Publish(error))
+    system.event_stream.tell(Publish(LookupError()))
+    system.event_stream.tell(EventStreamUnsubscribe(ArithmeticError, ref))
+    system.event_stream.tell(Publish(error))
+    await trio.testing.wait_all_tasks_blocked()
     assert seen == [error]
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from helpers.tasks import in_background
 
 from casty.address import UniqueAddress
 from casty.transport.limits.token_bucket import CONTROL_BYTES_BURST, CONTROL_BYTES_PER_SECOND
@@ -29,15 +30,13 @@ async def test_a_peer_is_told_after_so_many_frames_and_of_fewer_within_a_second(
                 assert kind is FrameKind.ACK
                 told.append(decode_ack(body))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(hear)
+    async with in_background(hear):
         await peer.send(packed(b"") * 3)
         await trio.sleep(1.1)
         assert told == [3]
         await peer.send(packed(b"") * ACK_EVERY)
         await trio.sleep(30)
         assert told[-1] == ACK_EVERY + 3 and len(told) <= 3, "an idle link is silent"
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("counts", [(4,), (2, 1), (2**64 - 1,)])

@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.transport.limits.handshake_slots import HandshakeSlots
 from casty.transport.links import send_queue as send_queue_module
@@ -313,8 +314,7 @@ def test_ctrl_c_at_any_line_of_a_sender_leaves_the_queue_whole(at: int) -> None:
             sys.settrace(None)
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take)
+        async with in_background(take):
             await trio.testing.wait_all_tasks_blocked()
             frames: list[bytes] = []
             try:
@@ -326,7 +326,6 @@ def test_ctrl_c_at_any_line_of_a_sender_leaves_the_queue_whole(at: int) -> None:
                 assert send_queue.put_nowait(b"later")
                 await trio.testing.wait_all_tasks_blocked()
                 assert (got[-1], send_queue.bytes) == (b"later", 0)
-            nursery.cancel_scope.cancel()
 
     trio.run(main)
     assert lines >= at

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from helpers.tasks import in_background
 from helpers.transport import QuietConnection, quiet_owner
 
 from casty.address import NodeAddress, UniqueAddress
@@ -71,12 +72,10 @@ async def test_the_system_is_told_on_both_ends(seconds: float, milliseconds: int
 
     with trio.fail_after(PATIENCE):
         listener = await network.listen("127.0.0.1", 0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.serve, take)
+        async with in_background(listener.serve, take):
             dialled = await network.connect(listener.address)
             look(dialled)
             await accepted.wait()
-            nursery.cancel_scope.cancel()
         await dialled.aclose()
         await listener.aclose()
     assert found == [milliseconds, milliseconds]

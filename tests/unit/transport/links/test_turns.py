@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 from helpers.transport import QuietConnection
 
 from casty.address import NodeAddress, UniqueAddress
@@ -97,12 +98,9 @@ async def test_a_writer_whose_bytes_are_all_taken_gives_way_after_each_write(aut
     writing = session(connection, [], turns)
     frames = [bytes(WRITE_BYTES_MAX // 2)] * 6 + [bytes(LARGE_WRITE_BYTES_MAX + 100), bytes(100)]
     writing.link.send_queue.extend(frames)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(turns.run)
-        nursery.start_soon(writing.run)
+    async with in_background(turns.run), in_background(writing.run):
         while sum(size for _, size in connection.writes) < sum(map(len, frames)):
             await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel()
     assert [size for _, size in connection.writes] == [WRITE_BYTES_MAX] * 3 + [LARGE_WRITE_BYTES_MAX, 100, 100]
     ran = [count for count, _ in connection.writes]
     assert all(before < after for before, after in zip(ran, ran[2:], strict=False)), "two turns may meet, three cannot"
@@ -112,22 +110,17 @@ async def test_a_reader_gives_way_between_many_small_frames(autojump_clock) -> N
     turns, taken = Turns(), list[int]()
     count = 5 * FRAMES_BEFORE_YIELD
     connection = Bottomless(turns, frame(FrameKind.ENVELOPE, b"") * count)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(turns.run)
-        nursery.start_soon(session(connection, taken, turns).run)
+    async with in_background(turns.run), in_background(session(connection, taken, turns).run):
         while len(taken) < count:
             await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel()
     assert max(taken.count(turn) for turn in set(taken)) <= 2 * FRAMES_BEFORE_YIELD
 
 
 async def test_the_rest_of_a_large_frame_is_read_at_once(autojump_clock) -> None:
     turns, taken = Turns(), list[int]()
     connection = Bottomless(turns, frame(FrameKind.ENVELOPE, bytes(1_000_000)))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(session(connection, taken, turns, limit=2**21).run)
+    async with in_background(session(connection, taken, turns, limit=2**21).run):
         await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
     assert len(taken) == 1
     assert connection.reads == [65_536, 1_000_005 - 65_536, 65_536]
 
@@ -139,14 +132,12 @@ async def test_answers_are_written_once_there_are_as_many_as_the_peer_has_asked_
     turns = Turns()
     connection = Later(turns, frame(FrameKind.ENVELOPE, b"") * 6)
     answering = session(connection, [], turns, answers=True, asks=asks)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(answering.run)
+    async with in_background(answering.run):
         await trio.testing.wait_all_tasks_blocked()
         connection.come.set()
         while not connection.writes:
             assert len(answering.link.send_queue) < size, "the writer has had no turn, and must not have to"
             await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
     sizes = [written // len(b"answer") for _, written in connection.writes]
     assert sizes == ([size] if size == 6 else [size, 6 - size])

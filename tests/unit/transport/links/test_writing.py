@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 from helpers.transport import QuietConnection
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,8 +226,7 @@ async def test_who_has_given_up_writes_nothing_early(is_woken_by_frame: bool, nu
 def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], ends_broken: bool) -> None:
     async def main() -> None:
         writing, expected, count = Writing(), b"", 0
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(writing.run)
+        async with in_background(writing.run):
             for frames, room in turns:
                 await trio.testing.wait_all_tasks_blocked()
                 writing.socket.room = room
@@ -241,7 +241,6 @@ def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], 
                 await trio.testing.wait_all_tasks_blocked()
                 writing.writer.give_up()
                 assert writing.traffic.frames_broken == EARLY_FRAMES_MAX
-            nursery.cancel_scope.cancel()
 
     trio.run(main)
 

@@ -10,6 +10,7 @@ import msgpack
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
@@ -246,8 +247,7 @@ async def test_a_peer_that_accepts_and_never_answers_delays_nobody(autojump_cloc
         await ends(connection)
 
     tarpit = await world.network.host("evil").listen("evil", 666)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tarpit.serve, mute)
+    async with in_background(tarpit.serve, mute):
         a.transport.send(STRANGER, Lane.ordinary, frame(FrameKind.ENVELOPE, b"x"))
         a.transport.send(STRANGER, Lane.control, frame(FrameKind.CONTROL, b"x"))
         a.say(b, b"y")
@@ -256,7 +256,6 @@ async def test_a_peer_that_accepts_and_never_answers_delays_nobody(autojump_cloc
         await a.told.wait("dial_failed", 2)
         assert trio.current_time() == pytest.approx(5.0)
         assert all("did not answer the hello" in reason for *_, reason in a.told.all("dial_failed"))
-        nursery.cancel_scope.cancel()
 
 
 ANSWERS = {
@@ -279,14 +278,12 @@ async def test_a_wrong_answer_to_a_hello_is_a_failed_dial(autojump_clock, world,
             await ends(connection)
 
     liar = await world.network.host("evil").listen("evil", 666)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(liar.serve, answer)
+    async with in_background(liar.serve, answer):
         a.transport.send(STRANGER, Lane.control, frame(FrameKind.CONTROL, b"x"))
         _, _, refused, _ = await a.told.wait("dial_failed")
         assert not refused
         await a.told.wait("undelivered")
         assert trio.current_time() == 0
-        nursery.cancel_scope.cancel()
 
 
 async def test_frames_right_behind_the_acknowledgement_belong_to_the_link(autojump_clock, world) -> None:
@@ -301,13 +298,11 @@ async def test_frames_right_behind_the_acknowledgement_belong_to_the_link(autoju
         await ends(connection)
 
     eager = await world.network.host("evil").listen("evil", 666)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(eager.serve, answer)
+    async with in_background(eager.serve, answer):
         a.transport.dial(STRANGER.address, Lane.ordinary)
         await a.told.wait("frame", 2)
         assert a.told.names() == ["incarnation_seen", "link_up", "frame", "frame"]
         assert len(a.told.bodies[1]) == 500_000
-        nursery.cancel_scope.cancel()
 
 
 async def test_random_bytes_never_hurt_a_node(autojump_clock, world) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.address import UniqueAddress
 from casty.transport.manager.link_handle import LinkHandle
@@ -122,14 +123,12 @@ async def test_each_send_that_waits_is_a_point_of_cancellation_and_some_give_way
             turns += 1
             await trio.lowlevel.checkpoint()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_turns)
+    async with in_background(count_turns):
         await trio.lowlevel.checkpoint()
         turns = 0
         for _ in range(10 * SENDS_BEFORE_YIELD):
             await way.send_wait(packed(b"more"))
         sending = turns
-        nursery.cancel_scope.cancel()
     await b.told.wait("frame", 10 * SENDS_BEFORE_YIELD)
     assert 8 <= sending <= 12
     assert b"never" not in b.told.bodies

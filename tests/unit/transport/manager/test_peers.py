@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.tasks import in_background
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
@@ -276,8 +277,7 @@ async def test_an_alias_leads_to_the_same_link(autojump_clock, world) -> None:
             pumps.start_soon(pump, connection, onward)
             pumps.start_soon(pump, onward, connection)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(proxy.serve, forward)
+    async with in_background(proxy.serve, forward):
         alias = UniqueAddress(proxy.address, 0)
         a.transport.send(alias, Lane.ordinary, b"\x00\x00\x00\x02\x05x")
         await b.told.wait("frame")
@@ -288,7 +288,6 @@ async def test_an_alias_leads_to_the_same_link(autojump_clock, world) -> None:
         await trio.sleep(10)
         assert b.told.bodies == [b"x", b"y", b"z"]
         assert len(a.told.all("link_up")) == 1
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary])
@@ -336,14 +335,12 @@ async def test_a_yielding_dial_whose_peer_never_comes_has_failed(autojump_clock,
         await connection.send(encode_refused(SIMULTANEOUS_DIAL))
 
     listener = await world.network.host("a").listen("a", 2551)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.serve, always_busy)
+    async with in_background(listener.serve, always_busy):
         b.transport.dial(listener.address, Lane.control)
         _, _, refused, reason = await b.told.wait("dial_failed")
         assert not refused
         assert "no connection came" in reason
         assert trio.current_time() == pytest.approx(5.0)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_link_that_one_end_has_lost_is_replaced(autojump_clock, world) -> None:
@@ -440,12 +437,10 @@ async def test_senders_who_wait_share_their_turns_of_the_loop(autojump_clock, wo
             await trio.lowlevel.checkpoint()
             turns += 1
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_turns)
+    async with in_background(count_turns):
         for number in range(10 * SENDS_BEFORE_YIELD):
             await a.transport.send_wait(b.me, Lane.ordinary, frame(FrameKind.ENVELOPE, bytes([number % 256])))
         sending = turns
-        nursery.cancel_scope.cancel()
     await b.told.wait("frame", 10 * SENDS_BEFORE_YIELD)
     assert 8 <= sending <= 12
 

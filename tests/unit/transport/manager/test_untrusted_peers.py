@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgpack
 import pytest
 import trio
+from helpers.tasks import in_background
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.config import TransportLimits
@@ -58,6 +59,13 @@ async def answer(connection: Connection) -> FrameKind:
     return kind
 
 
+async def admitted(world, victim, *arguments, **options) -> Connection:
+    """Return the connection of a stranger whose hello was answered with an acknowledgement."""
+    connection = await stranger(world, victim, *arguments, **options)
+    assert await answer(connection) is FrameKind.HELLO_ACK
+    return connection
+
+
 async def ends(connection: Connection) -> bytes:
     """Return what came until the other end has closed."""
     heard = b""
@@ -65,6 +73,29 @@ async def ends(connection: Connection) -> bytes:
         while data := await connection.receive(65_536):
             heard += data
     return heard
+
+
+def times_of(node, wanted: bytes) -> list[float]:
+    """Return a list to which the node will add the time at which it hears this body, each time."""
+    heard: list[float] = []
+
+    def note(peer: UniqueAddress, body: bytes) -> None:
+        if body == wanted:
+            heard.append(trio.current_time())
+
+    node.told.on_frame = note
+    return heard
+
+
+class Rounds:
+    """Counts the rounds of the loop."""
+
+    count = 0
+
+    async def run(self) -> None:
+        while True:
+            self.count += 1
+            await trio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize("lane", [Lane.control, Lane.ordinary])
@@ -84,8 +115,7 @@ async def test_an_unused_link_with_a_stranger_ends_in_good_order_after_a_minute(
 
 async def test_a_stranger_that_does_not_hang_up_is_hung_up_on(autojump_clock, world) -> None:
     b = await world.node("b")
-    deaf = await stranger(world, b)
-    assert await answer(deaf) is FrameKind.HELLO_ACK
+    deaf = await admitted(world, b)
     with trio.move_on_after(64):
         while True:
             await trio.sleep(1)
@@ -133,8 +163,7 @@ async def test_strangers_that_stay_keep_no_others_out(autojump_clock, world) -> 
     b.transport.dial(dialled.me.address, Lane.control)
     await b.told.wait("link_up", 6)
     await trio.sleep(STAY_GRANTED)
-    same_host = await stranger(world, b, 4)
-    assert await answer(same_host) is FrameKind.HELLO_ACK
+    _ = await admitted(world, b, 4)
     assert await ends(held[0]) == b""
     newcomer = await world.node("a")
     newcomer.transport.dial(b.me.address, Lane.control)
@@ -156,16 +185,14 @@ def test_links_are_bounded_by_the_open_files_that_the_process_may_have(monkeypat
 
 async def test_a_flood_of_control_frames_is_taken_at_a_bounded_pace_and_delays_nobody(autojump_clock, world) -> None:
     a, b = await world.node("a"), await world.node("b")
-    flood = await stranger(world, b, lane=Lane.control)
-    assert await answer(flood) is FrameKind.HELLO_ACK
+    flood = await admitted(world, b, lane=Lane.control)
     one = frame(FrameKind.CONTROL, b"x" * (1024 - FRAME_COST_BYTES))
 
     async def pour() -> None:
         while True:
             await flood.send(one * 64)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pour)
+    async with in_background(pour):
         for second in range(1, 21):
             await trio.sleep(1)
             a.say(b, b"beat", lane=Lane.control)
@@ -173,15 +200,13 @@ async def test_a_flood_of_control_frames_is_taken_at_a_bounded_pace_and_delays_n
             while b.told.bodies.count(b"beat") < second:
                 await trio.lowlevel.checkpoint()
             assert trio.current_time() - asked < 0.1
-        nursery.cancel_scope.cancel()
     taken = 1024 * (len(b.told.bodies) - 20)
     assert 0.9 <= taken / (CONTROL_BYTES_BURST + 20 * CONTROL_BYTES_PER_SECOND) <= 1.1
 
 
 async def test_a_read_full_of_small_frames_lets_others_run_in_between(autojump_clock, world) -> None:
     b = await world.node("b")
-    evil = await stranger(world, b)
-    assert await answer(evil) is FrameKind.HELLO_ACK
+    evil = await admitted(world, b)
     turns: list[int] = []
 
     async def watch() -> None:
@@ -190,11 +215,9 @@ async def test_a_read_full_of_small_frames_lets_others_run_in_between(autojump_c
             await trio.lowlevel.checkpoint()
 
     frames = 65_536 // 6
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
+    async with in_background(watch):
         await evil.send(frame(FrameKind.ENVELOPE, b"x") * frames)
         await b.told.wait("frame", frames)
-        nursery.cancel_scope.cancel()
     steps = [after - before for before, after in zip(turns, turns[1:], strict=False)]
     assert max(steps) <= 2 * FRAMES_BEFORE_YIELD, "tasks take turns in no fixed order"
 
@@ -250,8 +273,7 @@ async def test_what_waits_for_all_strangers_together_is_bounded_and_members_have
 async def test_a_stranger_that_reads_nothing_leaves_room_for_others_when_it_has_gone(autojump_clock, world) -> None:
     limits = TransportLimits(outbound_bytes_max=1_000_000, write_timeout=10.0)
     b = await world.node("b", limits=limits)
-    evil = await stranger(world, b)
-    assert await answer(evil) is FrameKind.HELLO_ACK
+    _ = await admitted(world, b)
     large = packed(bytes(900_000))
     while b.transport.send(run_at(666), Lane.ordinary, large):
         await trio.lowlevel.checkpoint()
@@ -273,8 +295,7 @@ async def test_all_strangers_of_a_host_are_read_at_one_pace_and_members_there_at
     autojump_clock, world, lane, burst, per_second
 ) -> None:
     b = await world.node("b")
-    floods = [await stranger(world, b, port, lane) for port in range(1, 21)]
-    assert [await answer(flood) for flood in floods] == [FrameKind.HELLO_ACK] * 20
+    floods = [await admitted(world, b, port, lane) for port in range(1, 21)]
     member = await world.node("evil")
     b.transport.keep([member.me])
     kind = FrameKind.CONTROL if lane is Lane.control else FrameKind.ENVELOPE
@@ -301,20 +322,14 @@ async def test_all_strangers_of_a_host_are_read_at_one_pace_and_members_there_at
 
 async def test_strangers_of_all_hosts_share_what_those_of_four_may_send_in_fair_turns(autojump_clock, world) -> None:
     b = await world.node("b")
-    floods = [await stranger(world, b, port, Lane.control, host=f"evil{port}") for port in range(1, 13)]
-    assert [await answer(flood) for flood in floods] == [FrameKind.HELLO_ACK] * 12
+    floods = [await admitted(world, b, port, Lane.control, host=f"evil{port}") for port in range(1, 13)]
     one = frame(FrameKind.CONTROL, b"x" * (8192 - FRAME_COST_BYTES))
-    heard: list[float] = []
-
-    def note(peer: UniqueAddress, body: bytes) -> None:
-        if body == b"let me in":
-            heard.append(trio.current_time())
 
     async def pour(flood: Connection) -> None:
         while True:
             await flood.send(one)
 
-    b.told.on_frame = note
+    heard = times_of(b, b"let me in")
     async with trio.open_nursery() as nursery:
         for flood in floods:
             nursery.start_soon(pour, flood)
@@ -353,18 +368,15 @@ def test_what_is_no_message_is_charged_as_a_frame(body) -> None:
 
 async def test_strangers_that_send_many_values_are_read_no_faster_than_that_costs(autojump_clock, world) -> None:
     b = await world.node("b")
-    flood = await stranger(world, b)
-    assert await answer(flood) is FrameKind.HELLO_ACK
+    flood = await admitted(world, b)
     one = message([{}] * 1_000)
 
     async def pour() -> None:
         while True:
             await flood.send(one)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pour)
+    async with in_background(pour):
         await trio.sleep(20)
-        nursery.cancel_scope.cancel()
     cost = len(one) + charge(FrameDecoder(2**20).feed(one))[0]
     assert cost > 10 * len(one)
     allowed = STRANGER_BYTES_BURST + 20 * STRANGER_BYTES_PER_SECOND
@@ -374,8 +386,7 @@ async def test_strangers_that_send_many_values_are_read_no_faster_than_that_cost
 @pytest.mark.parametrize("kind", ["many values", "slices"])
 async def test_what_only_a_member_may_send_waits_until_its_sender_is_one(autojump_clock, world, kind) -> None:
     b = await world.node("b")
-    evil = await stranger(world, b)
-    assert await answer(evil) is FrameKind.HELLO_ACK
+    evil = await admitted(world, b)
     small, last = message([1]), message([2])
     large = message([[]] * STRANGER_VALUES_MAX) if kind == "many values" else frame(FrameKind.LARGE, bytes(8))
     await evil.send(small)
@@ -392,8 +403,7 @@ async def test_what_only_a_member_may_send_waits_until_its_sender_is_one(autojum
 
 async def test_a_stranger_that_does_not_become_a_member_is_hung_up_on_for_it(autojump_clock, world) -> None:
     b = await world.node("b")
-    evil = await stranger(world, b)
-    assert await answer(evil) is FrameKind.HELLO_ACK
+    evil = await admitted(world, b)
     began = trio.current_time()
     await evil.send(message([[]] * STRANGER_VALUES_MAX))
     await ends(evil)
@@ -405,8 +415,7 @@ async def test_a_stranger_that_does_not_become_a_member_is_hung_up_on_for_it(aut
 
 async def test_a_stranger_whose_turn_does_not_come_is_hung_up_on(autojump_clock, world) -> None:
     b = await world.node("b")
-    first = await stranger(world, b, 1, Lane.control)
-    assert await answer(first) is FrameKind.HELLO_ACK
+    first = await admitted(world, b, 1, Lane.control)
     await first.send(frame(FrameKind.CONTROL, bytes(1_000_000)) * 2)
     await trio.sleep(0.1)
     small = frame(FrameKind.CONTROL, bytes(8_000))
@@ -433,8 +442,7 @@ async def test_what_strangers_have_begun_is_paid_for_as_it_comes(autojump_clock,
     """All begin a frame of 1 MiB, and end none: so much as comes of them in that time, and no more, is read."""
     b = await world.node("b")
     begun = frame(FrameKind.ENVELOPE, bytes(1024 * 1024))[:-1]
-    links = [await stranger(world, b, port) for port in range(1, 65)]
-    assert [await answer(link) for link in links] == [FrameKind.HELLO_ACK] * 64
+    links = [await admitted(world, b, port) for port in range(1, 65)]
     async with trio.open_nursery() as nursery:
         for link in links:
             nursery.start_soon(send_all, link, begun)
@@ -464,23 +472,19 @@ async def test_a_frame_that_a_stranger_begins_has_ten_seconds_from_its_first_byt
                 await link.send(whole[at : at + 1])
                 await trio.sleep(0.5)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(drip, slow)
-        nursery.start_soon(drip, member)
+    async with in_background(drip, slow), in_background(drip, member):
         await trio.sleep(5)
         b.transport.keep([run_at(2)])
         peer, _, reason, _ = await b.told.wait("link_lost")
         assert trio.current_time() - began == pytest.approx(BEGUN_FRAME_SECONDS, abs=0.1)
         assert peer == run_at(1) and reason.startswith("a frame that it began") and "10 s" in reason
         await b.told.wait("frame")
-        nursery.cancel_scope.cancel()
     assert b.told.bodies == [bytes(60)], "of the one that has become a member"
 
 
 async def test_frames_that_follow_one_another_have_ten_seconds_each(autojump_clock, world) -> None:
     b = await world.node("b")
-    slow = await stranger(world, b)
-    assert await answer(slow) is FrameKind.HELLO_ACK
+    slow = await admitted(world, b)
     whole = frame(FrameKind.ENVELOPE, bytes(60))
     await slow.send(whole[:10])
     for _ in range(10):
@@ -492,8 +496,7 @@ async def test_frames_that_follow_one_another_have_ten_seconds_each(autojump_clo
 
 async def test_slices_of_a_stranger_are_not_kept_and_it_is_hung_up_on(autojump_clock, world) -> None:
     b = await world.node("b")
-    evil = await stranger(world, b, lane=Lane.large)
-    assert await answer(evil) is FrameKind.HELLO_ACK
+    evil = await admitted(world, b, lane=Lane.large)
     began = trio.current_time()
     slices = cut(7, memoryview(bytes(3 * SLICE_BYTES_MAX)))
     await send_all(evil, slices[: 2 * SLICE_BYTES_MAX])
@@ -541,8 +544,7 @@ async def test_what_waits_inside_a_write_for_a_stranger_counts_too(autojump_cloc
     """A stranger that reads nothing has a frame of half a mebibyte under way, which is in no queue any more."""
     limits = TransportLimits(frame_bytes_max=600_000, strangers_bytes_max=3_600_000)
     b = await world.node("b", limits=limits)
-    deaf = [await stranger(world, b, port) for port in range(1, 5)]
-    assert [await answer(link) for link in deaf] == [FrameKind.HELLO_ACK] * 4
+    deaf = [await admitted(world, b, port) for port in range(1, 5)]
     exchange = b.transport.link_manager
     assert exchange is not None
     for port in range(1, 5):
@@ -566,11 +568,6 @@ async def test_what_waits_inside_a_write_for_a_stranger_counts_too(autojump_cloc
 async def test_a_node_that_joins_is_heard_at_once_beside_floods_from_its_own_host(autojump_clock, world, size) -> None:
     b = await world.node("b")
     flood = frame(FrameKind.CONTROL, bytes(size)) * max(140_000 // size, 1)
-    heard: list[float] = []
-
-    def note(peer: UniqueAddress, body: bytes) -> None:
-        if body == b"let me in":
-            heard.append(trio.current_time())
 
     async def pour(port: int) -> None:
         while True:
@@ -580,7 +577,7 @@ async def test_a_node_that_joins_is_heard_at_once_beside_floods_from_its_own_hos
                     await connection.send(flood)
             await trio.sleep(0.01)
 
-    b.told.on_frame = note
+    heard = times_of(b, b"let me in")
     async with trio.open_nursery() as nursery:
         for port in range(1, 41):
             nursery.start_soon(pour, port)
@@ -600,8 +597,7 @@ async def test_the_link_of_a_stranger_that_dials_anew_while_all_room_is_held_is_
 ) -> None:
     b = await world.node("b")
     exchange = b.transport.link_manager
-    first = await stranger(world, b, 1)
-    assert await answer(first) is FrameKind.HELLO_ACK
+    first = await admitted(world, b, 1)
     await first.send(packed(b"x" * 200_000)[:100_000])
     await trio.sleep(0.2)
     holdings = exchange.strangers.holdings
@@ -624,22 +620,13 @@ async def test_frames_of_strangers_are_handled_one_after_another_with_rounds_of_
 ) -> None:
     b = await world.node("b")
     links = [await stranger(world, b, port, host=f"evil{port}") for port in range(1, 9)]
-    rounds, at, running = 0, list[int](), True
-
-    async def count_rounds() -> None:
-        nonlocal rounds
-        while running:
-            rounds += 1
-            await trio.lowlevel.checkpoint()
-
-    b.told.on_frame = lambda peer, body: at.append(rounds)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_rounds)
+    rounds, at = Rounds(), list[int]()
+    b.told.on_frame = lambda peer, body: at.append(rounds.count)
+    async with in_background(rounds.run), trio.open_nursery() as nursery:
         for link in links:
             nursery.start_soon(link.send, packed(b"x"))
         while len(at) < len(links):
             await trio.lowlevel.checkpoint()
-        running = False
     assert len(set(at)) == len(links)
 
 
@@ -683,27 +670,18 @@ async def test_frames_that_take_long_have_rounds_of_the_loop_between_them_and_ot
     autojump_clock, world
 ) -> None:
     b = await world.node("b")
-    link = await stranger(world, b)
-    assert await answer(link) is FrameKind.HELLO_ACK
-    worked, rounds, at, running = 0.0, 0, list[int](), True
-
-    async def count_rounds() -> None:
-        nonlocal rounds
-        while running:
-            rounds += 1
-            await trio.lowlevel.checkpoint()
+    link = await admitted(world, b)
+    worked, rounds, at = 0.0, Rounds(), list[int]()
 
     def work(peer: UniqueAddress, body: bytes) -> None:
         nonlocal worked
-        at.append(rounds)
+        at.append(rounds.count)
         worked += 0.005 if body == b"long" else 0.0
 
     world.network.host("b").processor_time = lambda: worked
     b.told.on_frame = work
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_rounds)
+    async with in_background(rounds.run):
         await link.send(packed(b"long") * 5 + packed(b"short") * 5)
         while len(at) < 10:
             await trio.lowlevel.checkpoint()
-        running = False
     assert len(set(at)) == 6
