@@ -29,7 +29,7 @@ def is_name(text: str) -> bool:
 
 
 def check_path(path: object) -> None:
-    """Raise ValueError unless ``path`` can be that of an actor."""
+    """Raise ValueError unless ``path`` can be of an actor."""
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"the path of an actor begins with '/', such as '/shop/cart-1', got {path!r}")
 
@@ -38,7 +38,7 @@ WireRef: TypeAlias = tuple[str, str, str | None, int | None, int, int]
 """The fields of an `ActorAddress` in their order, as which refs cross the network: no object is made in between."""
 
 ASK_PREFIX: Final = "/_ask/"
-"""How the path of the ref for the reply to an ask begins; its serial number follows."""
+"""Beginning of the path of the ref for the reply to an ask; its serial number follows."""
 SERIAL_DIGITS_MAX: Final = 19
 """So that it fits into 64 bits. Longer numbers in a path from the network are no slot: int() of a long text is slow."""
 
@@ -75,7 +75,7 @@ HOST_SHOWN_MAX = 255
 
 @dataclass(frozen=True, order=True, slots=True)
 class NodeAddress:
-    """Where a node listens; ordered by host, as text, then by port, as a number.
+    """Host and port of a node; ordered by host, as text, then by port, as a number.
 
     >>> NodeAddress("10.0.0.1", 2551) < NodeAddress("10.0.0.1", 10000)
     True
@@ -99,10 +99,10 @@ class NodeAddress:
 
 @dataclass(frozen=True, order=True, slots=True)
 class UniqueAddress:
-    """One run of a node: its address and the random number that it drew when it started."""
+    """One run of a node: its address and the random number drawn at its start."""
 
     address: NodeAddress
-    """Where the node listens."""
+    """Host and port at which the node listens."""
     incarnation: int
     """The number of this run; 0 where any run is meant."""
 
@@ -142,7 +142,7 @@ class UniqueAddress:
 
 @dataclass(frozen=True, slots=True)
 class LastMembership:
-    """What a run of a node knew of its cluster when it ended: for the next run, which joins again.
+    """Knowledge of its cluster that a run of a node had at its end: for the next run, to join again.
 
     It holds no more than names of runs, so that it can be kept wherever the next run finds it.
     """
@@ -153,11 +153,11 @@ class LastMembership:
     voters: frozenset[UniqueAddress]
     """The members that had come up and not left, the run itself among them; also those that were down."""
     members: frozenset[UniqueAddress]
-    """The same, and those that were joining."""
+    """Those of `voters`, and the members that were joining."""
 
     @property
     def addresses(self) -> frozenset[NodeAddress]:
-        """Where members were, other than this node."""
+        """Addresses of members other than this node."""
         return frozenset(member.address for member in self.members if member != self.run)
 
 
@@ -220,7 +220,7 @@ class ActorAddress:
         return replace(self, host=host, port=port, incarnation=node.incarnation)
 
     def to_uri(self) -> str:
-        """Write the address as a URI, which `from_uri` reads.
+        """Write the address as a URI for `from_uri`.
 
         Returns:
             ``casty://system@host:port/path#incarnation.uid``, the parts that are known. The incarnation has 16
@@ -233,7 +233,7 @@ class ActorAddress:
 
     @classmethod
     def from_uri(cls, uri: str) -> ActorAddress:
-        """Parse what `to_uri` wrote.
+        """Parse a text of `to_uri`.
 
         Parameters:
             uri: URI of the form ``casty://system[@host:port]/path[#incarnation.uid]``.

@@ -1,4 +1,4 @@
-"""The ways to say what an actor does."""
+"""Behaviours of actors, and the ways to make them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Behaviors:
 
     @staticmethod
     def restart() -> Behavior[object]:
-        """Begin again with the behaviour that the actor was spawned with; for a handler to return.
+        """Begin again with the first behaviour of the actor; for a handler to return.
 
         The message in hand counts as handled. What waits, and what is stashed, is for the next life.
         The hooks and ActorRestarted are told `RestartRequested`; no strategy and no budget is asked.
@@ -238,7 +238,7 @@ class Behaviors:
 
     @staticmethod
     def supervise(behavior: Behavior[M], strategy: SupervisionStrategy) -> Behavior[M]:
-        """Let ``strategy`` decide what follows when the actor fails; without any, it stops.
+        """Let ``strategy`` decide about failures of the actor; without any, it stops.
 
         A failure is an exception in a handler, a setup, a hook, a task or an adapter of the actor, and
         what a child escalates. Nests: the inner strategy is asked first, and what it leaves undecided

@@ -1,4 +1,4 @@
-"""Every exception that casty raises on purpose.
+"""All exceptions raised by casty on purpose.
 
 Three families: a programmer's mistake is a ``TypeError`` or ``ValueError`` raised at once, a peer's
 mistake is a `ProtocolError`, and weather (time-outs, lost nodes, refusals) is a named error below
@@ -14,7 +14,7 @@ from casty.address import LastMembership
 AskFailure: TypeAlias = Literal[
     "not_sent", "not_delivered", "circle", "failed", "lost", "reply_lost", "node_removed", "system_ended"
 ]
-"""Why an ask gets no reply.
+"""Reason for an ask without a reply.
 
 ``not_sent``: the request has not left this node. ``not_delivered``: it came to its node, or its mailbox, no further.
 ``circle``: the actors would wait for one another. In these three nobody has begun with it. ``failed``: the actor failed
@@ -27,7 +27,7 @@ NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle
 
 
 class CastyError(Exception):
-    """The base of all errors that casty defines."""
+    """Base of all errors of casty."""
 
 
 class ConfigError(CastyError, ValueError):
@@ -59,7 +59,7 @@ class DecodeError(ProtocolError):
     path: str = ""
     """Path of the actor that the message was for; "" where it was not for an actor."""
     uid: int = 0
-    """Which actor of that path; 0 is whichever has it."""
+    """Serial number of the actor of that path; 0 for any."""
     name: str = ""
     """Wire name of the message."""
     ask: int = 0
@@ -67,7 +67,7 @@ class DecodeError(ProtocolError):
 
 
 class UnknownTypeError(DecodeError):
-    """A message carries a wire name that this node has not registered.
+    """A message carries a wire name without a class on this node.
 
     Parameters:
         name: Wire name that this node does not know.
@@ -105,7 +105,7 @@ class AskFailed(CastyError):
     def __init__(self, text: str, failure: AskFailure = "failed") -> None:
         super().__init__(text)
         self.failure: AskFailure = failure
-        """What has happened: to branch on, where the text is for people."""
+        """Kind of failure: to branch on, where the text is for people."""
 
     @property
     def certainly_not_handled(self) -> bool:
@@ -135,18 +135,18 @@ class StashOverflowError(CastyError):
 
 
 class RestartRequested(CastyError):
-    """What `pre_restart` and ActorRestarted are told when a handler answered ``Behaviors.restart()``.
+    """Cause given to `pre_restart` and ActorRestarted when a handler answered ``Behaviors.restart()``.
 
     It is no failure: nothing is logged, no strategy is asked, and nobody raises it.
     """
 
 
 class ActorStoppedError(CastyError):
-    """The actor has stopped, so what was asked of it cannot happen any more."""
+    """The actor has stopped, so the request cannot be met any more."""
 
 
 class RemoteFailure(CastyError):
-    """Why an actor of another node has ended, in words: what it failed with, or that its node is gone.
+    """Cause of the end of an actor of another node, in words: its failure, or the loss of its node.
 
     The cause in a Terminated from another node; it is never raised.
     """
@@ -191,4 +191,4 @@ class NodeDowned(CastyError):
     """
 
     last: LastMembership | None = None
-    """Who this node was, and whom it knew: what ``rejoin_after`` goes by."""
+    """Identity of this node, and the members known to it: ``rejoin_after`` goes by them."""

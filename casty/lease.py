@@ -1,4 +1,4 @@
-"""The interface of a lease: what decides between the sides of a partition from outside of the cluster."""
+"""Interface of a lease: the decision between the sides of a partition, from outside of the cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from casty.schema.names import message
 @message("casty.LeaseClaim")
 @dataclass(frozen=True, slots=True)
 class LeaseClaim:
-    """What one side of a partition asks for: to go on without the others.
+    """Request of one side of a partition to go on without the others.
 
     Members are runs of nodes, as ``host:port#incarnation``. A run that ends never comes back under that
     name: a node that starts again is another one.

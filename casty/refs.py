@@ -1,4 +1,4 @@
-"""What a program holds of an actor: a typed reference, and nothing else of it."""
+"""Typed references: all that a program holds of an actor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class ActorRef(Generic[M_contra]):
-    """A reference to an actor that takes messages of type ``M``; local or on another node.
+    """Reference to an actor for messages of type ``M``; local or on another node.
 
     Refs are equal when they name the same actor. A ref of a wider type stands in for one of a
     narrower type: an ``ActorRef[Add | Get]`` is an ``ActorRef[Add]``.
@@ -24,7 +24,7 @@ class ActorRef(Generic[M_contra]):
 
     __slots__ = ()
     __casty_ref__: ClassVar[bool] = True
-    """How `casty.schema.types` recognises a field that holds a reference."""
+    """Mark by which `casty.schema.types` recognises a field that holds a reference."""
 
     @property
     @abstractmethod
@@ -118,7 +118,7 @@ class _BoundServiceKey(types.GenericAlias):
 
 
 class ServiceKey(Generic[M]):
-    """The name under which services that take messages of type ``M`` are found.
+    """Name of the services for messages of type ``M``.
 
     Write the message type at the key: it is what tells other nodes how to read the messages. Keys
     are equal when their names are; a service is found only by keys whose messages it takes all.

@@ -1,4 +1,4 @@
-"""Types that a system is taught: how values of a class that casty does not know travel between nodes."""
+"""Types taught to a system: values of classes unknown to casty, on their way between nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ W = TypeVar("W")
 
 
 class WireType(Generic[T, W]):
-    """How values of one class travel: as values of a type that travels by itself, made by two hooks.
+    """Way of one class over the wire: as a type that travels by itself, to and from which two hooks convert.
 
     The hooks are those of cattrs, so a converter's own will do: ``unstructure`` takes a value, ``structure`` what came
     from the other node, and the class. What comes from a peer is of the type ``travels_as``, checked and bounded like
@@ -73,12 +73,12 @@ class WireType(Generic[T, W]):
 
     @property
     def unstructure(self) -> Callable[[T], W]:
-        """The function from a value to what is sent."""
+        """Function from a value to its form on the wire."""
         return self._unstructure
 
     @property
     def structure(self) -> Callable[[W, type[T]], T]:
-        """The function from what was sent, and the class, to a value."""
+        """Function from the form on the wire, and the class, to a value."""
         return self._structure
 
     def __repr__(self) -> str:

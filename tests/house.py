@@ -183,7 +183,7 @@ def reaches_into_privates(sources: Sources) -> int:
 
 @dataclass
 class Types:
-    """What annotations say: the class of each attribute of a class, and of what a function returns."""
+    """Classes by the annotations: of each attribute of a class, and of the result of a function."""
 
     attributes: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     returns: dict[str, str] = field(default_factory=dict[str, str])

@@ -104,11 +104,13 @@ NAMED_ROOMS = (
     "casty/transport/manager",
     "casty/transport/network",
 )
-"""Rooms with docstrings that name: each keeps `NAMED_PRONOUNS_MAX`, and opens none with a word of `DESCRIBING`. The
-list may only grow, by a room whose words have been gone over."""
+"""Rooms with docstrings that name: each keeps `NAMED_PRONOUNS_MAX`. The list may only grow, by a room whose words have
+been gone over."""
 DESCRIBING = re.compile(
-    r"(What|Who|Whom|Whose|Whoever|Which|That|Where|The same|Do the same|Do what|Be the|Have what|Raise that)\b"
+    r"(What|Who|Whom|Whose|Whoever|Which|That|Where|When|How|Why|The same|Do the same|Do what|Be the"
+    r"|Have what|Raise that)\b"
 )
+"""Words that open no docstring of the library: after them a thing is described, where its noun would name it."""
 
 IMPORTS_IN_FUNCTIONS: dict[tuple[str, str], str] = {
     # (module, imported name): the reason. Only optional extras belong here.
@@ -150,9 +152,12 @@ def violations(path: str, source: str) -> list[str]:
     found = [] if path == SELF else [*_words(source), *_ignores(source), *_sleeps(path, source)]
     found += _unused_clocks(path, tree)
     if library:
-        found += [*_module(path, source, tree), *_functions(path, tree), *_silent_cases(tree, protocol=protocol)]
-    if path.rpartition("/")[0] in NAMED_ROOMS:
-        found += _openers(tree)
+        found += [
+            *_module(path, source, tree),
+            *_functions(path, tree),
+            *_silent_cases(tree, protocol=protocol),
+            *_openers(tree),
+        ]
     if protocol:
         found += _purity(source, tree)
     return [f"{path}:{message}" for message in found]
@@ -213,10 +218,11 @@ def _module(path: str, source: str, tree: ast.Module) -> Iterator[str]:
 
 def _openers(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | FunctionNode):
-            match = DESCRIBING.match(ast.get_docstring(node) or "")
-            if match:
-                yield f"{getattr(node, 'lineno', 1)}: opens with {match[1]!r}: begin with a verb or a noun"
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))) if found := DESCRIBING.match(text.strip()):
+                yield f"{node.lineno}: opens with {found[1]!r}: begin with a verb or a noun"
+            case _:
+                continue
 
 
 def _functions(path: str, tree: ast.Module) -> Iterator[str]:
@@ -423,6 +429,8 @@ HEADER = '"""Counts.\n\nOwns the count.\nKnows nothing of clocks.\n"""\nfrom __f
         ("casty/a.py", "x = 1\n" * 400, "lines of code, at most 400"),
         ("casty/cli/a.py", "def f():\n    '''Where it is.'''", "opens with 'Where'"),
         ("casty/cli/a.py", "class A:\n    def f():\n        '''Do the same.'''", "opens with 'Do the same'"),
+        ("casty/wire/a.py", "class A:\n    x: int\n    '''How many.'''", "opens with 'How'"),
+        ("casty/a.py", "X = 1\n'''When it ended.'''", "opens with 'When'"),
         ("casty/protocol/a.py", "x = 1\n" * 300, "lines of code, at most 300"),
         ("casty/a.py", "def f():\n" + "    x = 1\n" * 70, "f has 71 lines"),
         ("casty/a.py", "class A:\n    def f(self):\n" + "        x = 1\n" * 70, "A.f has 71 lines"),

@@ -41,7 +41,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
 
 OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (ReceptionistExtension, DeathWatchExtension)
-"""What every node has."""
+"""Extensions of every node."""
 INCARNATION_BITS = 63
 RECEPTIONIST = "_receptionist"
 LEAVE_SLACK = 1.0

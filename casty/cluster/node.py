@@ -141,12 +141,12 @@ class ClusterNode:
         control_limits = replace(limits, elements_max=CONTROL_ELEMENTS_MAX)
         self.control_codec = Codec(export_ref=self.export_ref, import_ref=self.import_ref, limits=control_limits)
         self.control = ControlRegistry(self.control_codec)
-        """What nodes say to each other; the rooms of the cluster add to it before the transport runs."""
+        """Messages between nodes; the rooms of the cluster add theirs before the transport runs."""
         self._register_types()
         self.open_paths: OpenPaths = {path: dict(rules) for path, rules in OPEN_PATHS.items()}
         """Actors under ``/_`` that other nodes may send to, and what."""
         self.gossip_heard: dict[UniqueAddress, float] = {}
-        """When a member has said something of the cluster last; it goes when the member is removed."""
+        """Time of the last word of each member about the cluster; it goes when the member is removed."""
         self._state_cutter, self.state_pages = StateCutter(), StateAssembler()
         self.topology_mail: PeerQueue[Received] = PeerQueue(lambda mail: self.subsystems.topology.tell(mail))
         self.gossip_mail: PeerQueue[GossipCame] = PeerQueue(lambda mail: self.subsystems.gossip.tell(mail))

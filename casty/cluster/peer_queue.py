@@ -73,7 +73,7 @@ class PeerQueue(Generic[L]):
 
     @property
     def waiting(self) -> int:
-        """How many letters wait."""
+        """Number of waiting letters."""
         return sum(map(len, self._letters.values()))
 
     def __repr__(self) -> str:

@@ -1,1 +1,1 @@
-"""Pure machines and values: what a cluster decides, without a clock, a task or a socket."""
+"""Pure machines and values: decisions of a cluster, without a clock, a task or a socket."""

@@ -23,7 +23,7 @@ from casty.protocol.state.registry import Registry
 def topology_settings(
     settings: ClusterSettings, lease: str = "", wire_types: WireTypesDigest | None = None
 ) -> TopologySettings:
-    """Return what the membership machine needs to know of the settings of a node; ``lease`` identifies its lease."""
+    """Return the settings of a node for its membership machine; ``lease`` identifies its lease."""
     return TopologySettings(
         gossip_interval=settings.gossip_interval,
         gossip_fanout=settings.gossip_fanout,

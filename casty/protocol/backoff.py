@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: longer each time, up to a cap, and never all at once.
+"""Delays before the next attempt: longer each time, up to a cap, and never the same for all.
 
 Owns the arithmetic of capped exponential back-off with jitter. Must not know what is attempted, nor
 a clock: the attempt's number and the source of chance are passed in.

@@ -1,4 +1,4 @@
-"""What a machine may ask of its driver.
+"""Effects asked by machines of their drivers.
 
 Owns the effects that several machines share. A machine never acts: it returns these values, and the
 driver performs them in order. Machines get `now` (monotonic float seconds) and an `Rng` as
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Rng(Protocol):
-    """The part of ``random.Random`` that machines draw from."""
+    """Part of ``random.Random`` used by machines."""
 
     def random(self) -> float: ...
 
@@ -28,7 +28,7 @@ class Rng(Protocol):
 
 
 class Severity(Enum):
-    """How loudly the driver logs a `Note`."""
+    """Level of the log for a `Note`."""
 
     info = "info"
     warning = "warning"
@@ -71,7 +71,7 @@ class StartTimer:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """The event that a timer delivers."""
+    """Event of a timer at its end."""
 
     key: str
 

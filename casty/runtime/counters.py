@@ -30,7 +30,7 @@ class Counters:
         self.delivered = 0
         """Messages and signals handed to handlers and inboxes."""
         self.signals = 0
-        """How many of those were timers and ends of watched actors."""
+        """Those of them that were timers and ends of watched actors."""
         self.rejected = 0
         """Messages refused with MailboxFull."""
         self.restarts = 0

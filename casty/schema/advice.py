@@ -1,4 +1,4 @@
-"""What to write in place of a type that cannot travel: the second half of the error that names it.
+"""Advice for types that cannot travel: the second half of an error.
 
 Only says words: whether a type can travel is decided by `casty.schema.types`. Classes of other libraries are known by
 their bases or by what is on them, so none of those is imported.

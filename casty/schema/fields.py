@@ -42,7 +42,7 @@ class RecordFields:
 
     fields: tuple[RecordField, ...]
     made_count: int
-    """How many others are made anew for each instance, and do not travel."""
+    """Number of others, made anew for each instance, that do not travel."""
 
     @staticmethod
     def exist_on(candidate: object) -> bool:

@@ -36,7 +36,7 @@ _declared: WeakValueDictionary[str, type] = WeakValueDictionary()
 
 @dataclass(frozen=True, slots=True)
 class MessageFacts:
-    """What `message` notes on a class."""
+    """Facts noted on a class by `message`."""
 
     name: str
     tolerant: bool

@@ -1,4 +1,4 @@
-"""Which types can travel between nodes, found by walking the annotations of a message type.
+"""Types that can travel between nodes, found by walking the annotations of a message type.
 
 `parse` looks at one level of a type form: it sees through aliases, ``NewType`` and ``Annotated``,
 flattens unions, and says what kind of thing is there and which type forms are inside. `walk` follows
@@ -43,13 +43,13 @@ SCALARS: dict[type, str] = {
 """Builtin types that travel as single values, with their names on the wire."""
 
 MODULES_OF_FORMS = ("typing", "typing_extensions", "collections.abc")
-"""Whose classes say what values can do, and of which class they are not."""
+"""Modules of classes that say what values can do, and of which class they are not."""
 UNTYPED: tuple[type, ...] = (object, type, list, dict, set, frozenset, tuple)
 """Classes of which more has to be said than their name."""
 
 
 class Kind(Enum):
-    """What a type form is, once aliases are seen through."""
+    """Kind of a type form, once aliases are seen through."""
 
     scalar = auto()
     literal = auto()

@@ -1,4 +1,4 @@
-"""What a program that uses casty needs to test itself, and what casty tests itself with."""
+"""Tools for the tests of programs that use casty, and of casty itself."""
 
 from casty.testing.detector_check import check_failure_detector
 from casty.testing.downing_check import check_downing_strategy

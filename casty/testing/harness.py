@@ -66,7 +66,7 @@ async def system_with_probes(
 
 
 async def beside(system: ActorSystem) -> Callable[[], Awaitable[None]]:
-    """Run a system in a task of its own; return what ends it, and raises what its block raised.
+    """Run a system in a task of its own; return the function to end it, through which errors of its block come.
 
     For a fixture that is no task: anyio's plugin runs fixtures and tests in one task, step by step, where
     a nursery that a fixture keeps open while a test runs would, when it is cancelled, cancel the runner.

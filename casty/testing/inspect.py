@@ -37,7 +37,7 @@ __all__ = [
 
 
 def paths_of(system: ActorSystem) -> tuple[str, ...]:
-    """List the actors that are alive, those of the library included.
+    """List all living actors, the library's own included.
 
     >>> from casty.testing.inspect import paths_of
     >>> async with ActorSystem("shop") as shop:
@@ -55,7 +55,7 @@ def paths_of(system: ActorSystem) -> tuple[str, ...]:
 
 
 def subscriptions_of(system: ActorSystem) -> dict[type[object], tuple[ActorRef[Never], ...]]:
-    """List who is told which events by the event stream.
+    """List the subscribers of the event stream, with their events.
 
     Parameters:
         system: Running system.
@@ -80,7 +80,7 @@ def deadlines_of(system: ActorSystem) -> tuple[float, ...]:
 
 
 def links_of(system: ClusteredActorSystem | Cluster) -> tuple[LinkStatistics, ...]:
-    """List the links of a node to its peers, with what waits in the queue of each.
+    """List the links of a node to its peers, with the queue of each.
 
     Parameters:
         system: Started node.

@@ -18,12 +18,12 @@ SETTLE_TIMEOUT = 1.0
 """Seconds that tasks have to end after the block, for example those that close a connection."""
 SETTLE_INTERVAL = 0.01
 DESCRIPTORS = Path("/dev/fd")
-"""Where the system lists the open files of a process; where it does not, sockets are not looked at."""
+"""Folder in which the system lists the open files of a process; without it, sockets are not looked at."""
 
 
 @asynccontextmanager
 async def no_leaks(system: ActorSystem | None = None, *, settle: float = SETTLE_TIMEOUT) -> AsyncGenerator[None]:
-    """Check that a block leaves nothing behind that was not there before it.
+    """Check that a block leaves nothing new behind.
 
     Looks at the tasks of this Trio run and the sockets of this process. An error of the block leaves as it is, without
     a check.
@@ -53,7 +53,7 @@ async def no_leaks(system: ActorSystem | None = None, *, settle: float = SETTLE_
 
 
 async def _settled(before: dict[object, str], system: ActorSystem | None, settle: float) -> list[str]:
-    """Return what is there and was not before, once there is nothing of that kind or time is up."""
+    """Return all new things, once there are none or time is up."""
     deadline = trio.current_time() + settle
     await trio.lowlevel.checkpoint()
     while True:
@@ -64,7 +64,7 @@ async def _settled(before: dict[object, str], system: ActorSystem | None, settle
 
 
 def _inventory(system: ActorSystem | None) -> dict[object, str]:
-    """Return what exists: a text for each thing, under a key that nothing else has meanwhile."""
+    """Return a text for each existing thing, under a key of its own."""
     return {**_tasks(), **_sockets(), **({} if system is None else _inside(system))}
 
 

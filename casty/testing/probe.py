@@ -1,4 +1,4 @@
-"""An actor that only listens: what the others told it is looked at from the test."""
+"""Actor that only listens, for a test to look at its messages."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TestProbe(Generic[M]):
 
     @property
     def messages(self) -> tuple[M, ...]:
-        """The messages that have arrived and were not expected yet, oldest first."""
+        """Messages that have arrived and were not expected yet, oldest first."""
         return tuple(self._messages)
 
     async def receive(self, *, timeout: float = EXPECT_TIMEOUT) -> M:

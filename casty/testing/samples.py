@@ -54,7 +54,7 @@ def gossip_of(*members: Member, seen: Iterable[str] | None = None, author: str =
 
 
 def control_registry() -> ControlRegistry:
-    """Return the table of all that the nodes of this version say to each other, delivered to nobody."""
+    """Return the table of all messages between nodes of this version, delivered to nobody."""
     registry = ControlRegistry(Codec(export_ref=_no_ref, import_ref=_no_ref))
     add_liveness_messages(registry, asked=_nobody, heard=_nobody)
     add_topology_messages(registry, _nobody, compared=_nobody, answered=_nobody, paged=_nobody)

@@ -1,4 +1,4 @@
-"""What the frames between actors hold, once decoded, and the heads of those that hold a message.
+"""Contents of the frames between actors, once decoded, and the heads of those with a message.
 
 The body of an ENVELOPE begins with its head: for whom the message is, and how its type is called. All messages
 of one class to one actor have the same head, byte for byte, so both ends make something of it once. What
@@ -33,26 +33,26 @@ TAIL_BYTES = _WAIT.size
 HAS_TAIL, HAS_HEADERS = 1, 2
 """Bits of the fourth item of a head, which is left out where none is set."""
 CONTROL_HEAD = b"\x92"
-"""How the body of a CONTROL frame begins: an array of name and payload."""
+"""Beginning of the body of a CONTROL frame: an array of name and payload."""
 _SHORT_NAME, _NAME_SIZE_BYTES = 0xA0, {0xD9: 1, 0xDA: 2}
-"""How msgpack begins a text of up to 31 bytes, and longer ones, whose size follows in so many bytes."""
+"""Beginnings of texts in msgpack: of up to 31 bytes, and longer ones, whose size follows in so many bytes."""
 HEADERS_BYTES_MAX = 256
 """Of the map that they are, as it is written."""
 
 FOREIGN = (ValueError, OverflowError, TypeError, RecursionError)
-"""What msgpack raises for values it cannot write and for bytes it cannot read."""
+"""Errors of msgpack for values it cannot write and for bytes it cannot read."""
 
 NoticeCode: TypeAlias = Literal["unknown_type", "no_actor", "ill_typed", "refused"]
-"""Why an envelope was not delivered."""
+"""Reason for an envelope that was not delivered."""
 
 NOTICE_CODES: tuple[NoticeCode, ...] = ("unknown_type", "no_actor", "ill_typed", "refused")
 
 
 Headers: TypeAlias = Mapping[str, bytes]
-"""What travels with a message, by name, such as the context of a trace. Who does not know a name skips it."""
+"""Values beside a message, by name, such as the context of a trace. Unknown names are skipped."""
 
 Wait: TypeAlias = tuple[float, int]
-"""How many seconds the sender of a request waits for a reply, and the number by which it can withdraw it."""
+"""Seconds for which the sender of a request waits for a reply, and the number by which it can withdraw it."""
 
 
 class Envelope(NamedTuple):
@@ -65,7 +65,7 @@ class Envelope(NamedTuple):
     uid: int
     message: object
     name: str
-    """How the type of the message is called on the wire."""
+    """Wire name of the type of the message."""
     wait: Wait | None = None
     """Of an ask; None for any other message."""
     headers: Headers | None = None

@@ -24,7 +24,7 @@ _header = HEADER.unpack_from
 
 
 class Lane(IntEnum):
-    """Which of the connections between two nodes: one for each lane, so that none delays another."""
+    """Lane between two nodes, each with a connection of its own, so that none delays another."""
 
     control = 0
     """Membership, heartbeats, hand-over: never behind user traffic."""
@@ -39,7 +39,7 @@ class Lane(IntEnum):
 
 
 class FrameKind(IntEnum):
-    """What the body of a frame is."""
+    """Kind of the body of a frame."""
 
     HELLO = 1
     HELLO_ACK = 2
@@ -54,7 +54,7 @@ class FrameKind(IntEnum):
     SLICE = 10
     """A part of a message that is too large for one frame."""
     ARRIVED = 11
-    """What became of the slices of a message."""
+    """Outcome of the slices of a message."""
     LARGE = 12
     """Deliver the message whose slices have arrived, here, in its place among the others."""
     PAUSE = 13
@@ -82,7 +82,7 @@ LANE_KINDS: dict[Lane, frozenset[FrameKind]] = {
     ),
     Lane.large: frozenset({FrameKind.SLICE, FrameKind.ARRIVED}),
 }
-"""Which frames a lane carries once it is up, besides those that end it."""
+"""Kinds of frames that a lane carries once it is up, besides those that end it."""
 
 
 _KINDS: dict[int, FrameKind] = {kind.value: kind for kind in FrameKind}
@@ -126,12 +126,12 @@ class FrameDecoder:
 
     @property
     def buffered_bytes(self) -> int:
-        """How many bytes of unfinished frames are held; never more than a frame and one feed."""
+        """Bytes of unfinished frames held; never more than a frame and one feed."""
         return self._size
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes are still to come of the frame that has begun; 0 while its length is not known."""
+        """Bytes still to come of the frame that has begun; 0 while its length is not known."""
         return max(0, self._needed - self._size)
 
     def move_begun(self, place: memoryview) -> int:

@@ -151,5 +151,5 @@ class Framing:
 
 
 def invalid(error: Exception) -> DecodeError:
-    """Return what to raise for bytes that are no msgpack."""
+    """Return the error for bytes that are no msgpack."""
     return DecodeError(f"not valid msgpack ({type(error).__name__})")

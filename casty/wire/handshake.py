@@ -1,4 +1,4 @@
-"""The hello: what two nodes tell each other before anything else crosses a connection.
+"""The hello: first words of two nodes, before anything else crosses a connection.
 
 The dialler sends a `Hello`, the acceptor answers with `HelloAck` or `Refused`. Each body is a msgpack
 array that begins with `MAGIC`, checked field by field: here the peer is still a stranger. Behind it stand the
@@ -42,7 +42,7 @@ _LANES: dict[int, Lane] = {lane.value: lane for lane in Lane}
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who dials: the versions it speaks, its system, its run, and the lane it wants.
+    """First words of the dialling node: the versions it speaks, its system, its run, and the lane it wants.
 
     ``nonce`` tells this hello from all others. On the probe lane it is that of the hello asked about.
     On the status lane the system may be "": whoever is there. ``to`` is the address that was dialled; None
@@ -66,7 +66,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class HelloAck:
-    """The acceptor's yes: the version that both will speak, and who answered.
+    """The acceptor's yes: the version for both, and the run that answered.
 
     On the probe lane ``nonce`` comes back when the acceptor has sent a hello with it to the node that
     asks, which waits for its answer; else it is 0. On the status lane the incarnation is 0, not told.
@@ -164,7 +164,7 @@ def decode_refused(body: bytes) -> Refused:
 
 
 def proof_of(hello: Hello, acceptor: UniqueAddress, secret: bytes) -> bytes:
-    """Return what shows the acceptor that who says this hello knows the secret of a link between the two runs.
+    """Return the proof that the sender of this hello knows the secret of a link between the two runs.
 
     It is good for this lane and this nonce only, and does not tell the secret.
     """

@@ -58,11 +58,11 @@ _OPENS, _FIXED, _LENGTH_BYTES, _SHORT = _tables()
 
 
 class Counted(NamedTuple):
-    """What is in one msgpack value, keys and containers included."""
+    """Contents of one msgpack value, keys and containers included."""
 
     values: int
     map_sizes: list[int]
-    """How many keys each map has, as it says."""
+    """Number of keys of each map, as it says."""
 
 
 def scan(body: bytes | memoryview, *, elements_max: int, nesting_max: int) -> Counted:

@@ -28,7 +28,7 @@ PAUSE = 0.01
 START_SECONDS_MAX = 30
 PACKAGE = Path(casty.__file__).parent
 POLL = "get_events"
-"""Where Trio's loop waits for sockets, on every platform: a turn of the loop begins behind it."""
+"""Function in which Trio's loop waits for sockets, on every platform: a turn of the loop begins behind it."""
 SOCKET_MODULE = "tcp.py"
 DECODING = PACKAGE / "wire"
 """A turn that reads a socket and decodes nothing has only looked whether more had come."""
@@ -46,7 +46,7 @@ class Ball:
 
 
 class Trace:
-    """What is called in one thread, from the end of one message to the handler of the next."""
+    """Calls of one thread, from the end of one message to the handler of the next."""
 
     def __init__(self) -> None:
         self._called: list[Function] = []
@@ -97,7 +97,7 @@ def shown(file: Path) -> str:
 
 
 async def receive(trace: Trace, started: Callable[[int], None], done: threading.Event) -> None:
-    """Be the node whose functions are noted."""
+    """Run a node and note its functions."""
 
     async def catch(ctx: ActorContext[Ball], ball: Ball) -> Behavior[Ball]:
         trace.end_way()
@@ -114,7 +114,7 @@ async def receive(trace: Trace, started: Callable[[int], None], done: threading.
 
 
 async def send(port: int) -> None:
-    """Be the node that sends, one message at a time."""
+    """Run a node that sends, one message at a time."""
     seeds = [("127.0.0.1", port)]
     async with ClusteredActorSystem(
         name="house", host="127.0.0.1", port=0, node_id="sender", seed_nodes=seeds

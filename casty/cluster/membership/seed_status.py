@@ -121,7 +121,7 @@ class SeedStatus:
 
     @property
     def _rule(self) -> str:
-        """When this node may begin a cluster, in words; "" if it never may."""
+        """Condition for this node to begin a cluster, in words; "" if it never may."""
         if self._was_member is not None:
             known = len(self._was_member.voters)
             return f"this node was downed, and begins no cluster without more than half of the {known} voters it knew"

@@ -53,8 +53,8 @@ LOOKED_AT_EVERY = 64
 LOOK_AGAIN = 0.01
 """Seconds between two looks at a mailbox that has to become shorter, as long as it does."""
 LOOK_AGAIN_MAX = 0.32
-"""The same while nothing is taken: twice as long each time. 500 actors taking a message a second each cost a quarter of
-a core for the looks at them.
+"""Seconds between them while nothing is taken: twice as long each time. 500 actors taking a message a second each cost
+a quarter of a core for the looks at them.
 """
 ASK_AGAIN = 0.5
 """Seconds before a node still sending is asked to pause once more."""
@@ -97,7 +97,7 @@ class ReceiveBackpressure:
         """Empty while every actor keeps up; looked at for each message."""
         self.bytes = 0
         self.sender: UniqueAddress | None = None
-        """Whose frame is being handed over, noted ahead of each."""
+        """Sender of the frame being handed over, noted ahead of each."""
         self.size = 0
         """Bytes of that frame."""
         self.cost = 0

@@ -1,1 +1,1 @@
-"""Decisions about single actors: what follows from a failure, and which routee gets a message."""
+"""Decisions about single actors: consequences of a failure, and the routee for a message."""

@@ -1,4 +1,4 @@
-"""Which routee gets a message: in turn, at random, or by a key.
+"""Choice of the routee for a message: in turn, at random, or by a key.
 
 Owns the choice between names. Must not know what a routee is, or how many routers there are: two
 routers that know the same names choose the same one for a key, in every process and on every node.
@@ -34,7 +34,7 @@ class Routing(Protocol[M_contra]):
         ...
 
     def choose(self, message: M_contra) -> str:
-        """Return the name of who gets the message."""
+        """Return the name of the receiver of the message."""
         ...
 
 
@@ -68,7 +68,7 @@ class RandomRouting:
 
 
 class ConsistentHashing(Generic[M]):
-    """The same one for the same key, as long as it is there."""
+    """One routee for a key, as long as it is there."""
 
     def __init__(self, key_of: Callable[[M], str | bytes | int], virtual_nodes: int) -> None:
         self._key_of = key_of
@@ -87,7 +87,7 @@ class ConsistentHashing(Generic[M]):
 
 
 def stable_hash(key: str | bytes | int) -> int:
-    """Return a number of 64 bits that is the same in every process.
+    """Return a number of 64 bits, the same in every process.
 
     >>> stable_hash("cart-7") == stable_hash("cart-7"), stable_hash(7) == stable_hash("7")
     (True, False)

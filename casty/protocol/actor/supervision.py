@@ -1,4 +1,4 @@
-"""What happens to an actor that failed: the strategies, the budget of restarts, and the decision.
+"""Supervision of failed actors: the strategies, the budget of restarts, and the decision.
 
 Owns the answer to "this exception left the actor's code: what now?". Must not know what an actor is,
 how one is restarted, or what time it is.
@@ -29,7 +29,7 @@ RESTARTS_REMEMBERED_MAX = 1_024
 
 @message("casty.Directive")
 class Directive(Enum):
-    """What to do about a failed actor."""
+    """Treatment of a failed actor."""
 
     restart = "restart"
     """Begin again with a fresh behaviour, under the same ref and with the same mailbox."""
@@ -42,16 +42,16 @@ class Directive(Enum):
 
 
 class SupervisionStrategy(Protocol):
-    """Decides what follows from a failure. Stateless: one object may supervise many actors."""
+    """Decides on a failure. Stateless: one object may supervise many actors."""
 
     def decide(self, exception: Exception) -> Directive | None:
-        """Decide what follows from a failure. It must be quick, and not raise.
+        """Decide on a failure. It must be quick, and not raise.
 
         Parameters:
-            exception: What left the actor's code.
+            exception: Exception from the actor's code.
 
         Returns:
-            What to do; None leaves it to the strategy further out.
+            Decision; None leaves it to the strategy further out.
         """
         ...
 
@@ -59,7 +59,7 @@ class SupervisionStrategy(Protocol):
         """Limit and space the restarts, where `decide` answers ``Directive.restart``.
 
         Returns:
-            A `Restart`, of which the budget and the pauses count.
+            A `Restart`; its budget and pauses count.
         """
         return Restart()
 
@@ -93,7 +93,7 @@ def _is_for(exception: Exception, on: Exceptions) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Stop(SupervisionStrategy):
-    """Stop for exceptions of the types ``on``, and for groups that hold nothing else.
+    """Stop for exceptions of the types ``on``, and for groups of nothing else.
 
     Raises:
         ConfigError: ``on`` is no class of exceptions, nor a tuple of them.
@@ -111,7 +111,7 @@ class Stop(SupervisionStrategy):
 
 @dataclass(frozen=True, slots=True)
 class Resume(SupervisionStrategy):
-    """Drop the message in hand and go on, for exceptions of the types ``on``, or groups that hold nothing else.
+    """Drop the message in hand and go on, for exceptions of the types ``on``, or groups of nothing else.
 
     The state stays, so it must make sense after a handler that ended half-way. Where there is nothing
     to go on with (the first setup has failed, or the ``main`` of a task-style actor) it is a stop.
@@ -132,7 +132,7 @@ class Resume(SupervisionStrategy):
 
 @dataclass(frozen=True, slots=True)
 class Escalate(SupervisionStrategy):
-    """Stop and make it the parent's failure, for exceptions of the types ``on``, or groups that hold nothing else.
+    """Stop and make it the parent's failure, for exceptions of the types ``on``, or groups of nothing else.
 
     Raises:
         ConfigError: ``on`` is no class of exceptions, nor a tuple of them.
@@ -232,7 +232,7 @@ class OneForOneStrategy(SupervisionStrategy):
 
 
 class RestartBudget:
-    """When one actor was restarted, as far as that still matters."""
+    """Times of one actor's restarts, as far as they still matter."""
 
     __slots__ = ("_moments",)
 
@@ -266,7 +266,7 @@ class Decision:
 def decide(
     strategies: Sequence[SupervisionStrategy], exception: Exception, budget: RestartBudget, now: float, rng: Rng
 ) -> Decision:
-    """Return what follows from a failure; ``strategies`` are outermost first."""
+    """Return the decision on a failure; ``strategies`` are outermost first."""
     for strategy in reversed(strategies):
         directive = strategy.decide(exception)
         if directive is None:

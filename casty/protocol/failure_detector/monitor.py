@@ -77,7 +77,7 @@ class Heard:
     sender: UniqueAddress
     message: ObservationMessage
     at: float | None = None
-    """When it came, by the clock of this node; None: it has not waited."""
+    """Time of arrival by the clock of this node; None: it has not waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class MarkUnreachable:
     subjects: tuple[UniqueAddress, ...]
     held_for: float = 0.0
     suspected: tuple[UniqueAddress, ...] = ()
-    """Whose next answer this node waits for; `MarkUnreachable` or `MarkReachable` follows for each."""
+    """Members of which this node waits for the next answer; `MarkUnreachable` or `MarkReachable` follows for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Availability:
     monitored_max: int = 9
     detector_config: FailureDetectorConfig = FailureDetectorConfig()
     stable_after: float | None = None
-    """How long a member that comes and goes must answer before it is taken back; None: by the size."""
+    """Seconds for which a member that comes and goes must answer before it is taken back; None: by the size."""
     detector_factory: Callable[[UniqueAddress], FailureDetector] | None = None
     """Function that makes a member's detector; None: phi accrual."""
     detector: MemberDetectors = field(init=False)
@@ -149,7 +149,7 @@ class Availability:
     _members: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _voters: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     _heard_at: dict[UniqueAddress, float] = field(init=False, default_factory=lambda: dict[UniqueAddress, float]())
-    """When each monitored node has really answered last."""
+    """Time of the last real answer of each monitored node."""
     _health: LocalHealth = field(init=False, default_factory=LocalHealth)
     _flapping: Flapping = field(init=False, default_factory=Flapping)
     _probes: IndirectProbes = field(init=False, default_factory=IndirectProbes)

@@ -1,4 +1,4 @@
-"""How the membership state becomes messages, and messages become state again.
+"""Conversion of the membership state to messages, and back.
 
 Owns the translation in both directions and the checks of values from a peer. It does not know which message a peer is
 sent (`anti_entropy`) or what follows from an arriving one (`receive`).

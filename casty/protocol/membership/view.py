@@ -60,7 +60,7 @@ class View:
     _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
     _shown: frozenset[Member] = frozenset()
     _suspected: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
-    """Whose next answer this node waits for."""
+    """Members of which this node waits for the next answer."""
     _told_up: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
     _state: Gossip | None = None
     _registry: Registry | None = None

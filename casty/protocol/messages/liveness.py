@@ -38,5 +38,5 @@ class ProbeAnswer:
 
 
 ObservationMessage = HeartbeatAck | ProbeRequest | ProbeAnswer
-"""What the failure detection judges by; a `Heartbeat` asks for an answer and for nothing else."""
+"""Evidence for the failure detection; a `Heartbeat` asks for an answer and for nothing else."""
 LivenessMessage = Heartbeat | ObservationMessage

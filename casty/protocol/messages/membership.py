@@ -232,7 +232,7 @@ PageMessage = RegistrySlots | TableRows
 """News of a table, each kind of tables with its own: a node without that kind ignores and counts it."""
 
 AntiEntropyMessage = GossipDigest | GossipVersions | PageMessage
-"""What is compared and repaired, and changes no membership."""
+"""Messages that compare and repair, and change no membership."""
 
 TopologyMessage = (
     JoinProbe

@@ -42,7 +42,7 @@ class StashBuffer(Generic[M]):
 
     @property
     def capacity(self) -> int:
-        """How many messages it takes."""
+        """Most messages that it holds."""
         return self._capacity
 
     @property

@@ -22,7 +22,7 @@ M_contra = TypeVar("M_contra", contravariant=True)
 
 
 class Behavior(Generic[M_contra]):
-    """How an actor answers messages of type ``M``; made by `casty.behaviors.Behaviors` only.
+    """Reaction of an actor to messages of type ``M``; made by `casty.behaviors.Behaviors` only.
 
     A behaviour for a wider type stands in for one of a narrower type, so ``same()``, a ``Behavior[object]``, fits
     everywhere.

@@ -28,7 +28,7 @@ BATCH_MESSAGES: Final = 64
 """Messages of one actor between two checkpoints: more is faster, and makes other actors wait longer. With a
 checkpoint after each, a tell takes 7 times the processor time, and a forwarded message 2.4 times."""
 BATCH_SECONDS: Final = 0.0005
-"""The same in time, looked at every eighth message."""
+"""Time of one actor between two checkpoints, looked at every eighth message."""
 
 
 FAR_TOLD_MAX: Final = 8
@@ -86,7 +86,7 @@ class Request:
         self.message = message
         """NOTHING once it was withdrawn."""
         self.deadline = deadline
-        """When the sender gives up, on the clock of this system; infinity if it never does."""
+        """Time at which the sender gives up, on the clock of this system; infinity if it never does."""
         self.timeout = timeout
         """Seconds until then, for a hand-over in the step of its making."""
         self.ask = ask
@@ -98,7 +98,7 @@ class Request:
         self.cell: Recipient | None = None
         self.waits = False
         self.taken: dict[int, Request] | None = None
-        """Where a main has taken note of it, by the numbers of asks, to be told when the ask of this node ends."""
+        """Notes of a main by the numbers of asks, to be told of the end of the ask of this node."""
         self.far: tuple[FarRef, ...] = ()
         """Refs to its receivers on other nodes."""
 
@@ -204,7 +204,7 @@ class MessageQueue(ChannelQueue[object]):
         """Of the large messages from other nodes among the messages; None where none ever came."""
         self._holds_own_end = False
         self._withdrawn_elsewhere = 0
-        """How many of them may be in a stash, where looking through the queue again would be in vain."""
+        """Number of those that may be in a stash, where looking through the queue again would be in vain."""
 
     @property
     def lets_wait(self) -> bool:

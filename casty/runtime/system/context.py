@@ -101,7 +101,7 @@ class ActorContext(Generic[M]):
 
     @property
     def deadline(self) -> float:
-        """When the sender of the message in hand gives up its ask, on Trio's clock; infinity for a plain tell.
+        """Time at which the sender of the message in hand gives up its ask, on Trio's clock; infinity for a plain tell.
 
         It comes with the request, from other nodes too. For ``trio.fail_at(ctx.deadline)``, or to see how
         much time an ask of one's own may take.

@@ -60,9 +60,9 @@ class Health:
     state: HealthState
     """Whether the system runs."""
     rejoins: int = 0
-    """How often the node has started again."""
+    """Number of times that the node has started again."""
     reason: str = ""
-    """Why the system does not run, or cannot tell its health, and the nodes it waits for; empty otherwise."""
+    """Reason for which the system does not run, or cannot tell its health, and the nodes it waits for; or empty."""
     is_up: bool = True
     """Whether the node is up in its own view of the cluster; True for a running system without a node."""
     up_members: int = 0
@@ -77,7 +77,7 @@ class Health:
 
 
 class Standing(NamedTuple):
-    """How a system stands in its cluster."""
+    """Place of a system in its cluster."""
 
     is_up: bool = True
     up_members: int = 0

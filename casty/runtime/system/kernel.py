@@ -79,11 +79,11 @@ class Relayed(NamedTuple):
     """Request of another node, handed on by an actor here."""
 
     far: tuple[FarRef, ...]
-    """Where it went."""
+    """Receivers of it."""
     asker: UniqueAddress
     """Asking node; it alone can withdraw the request."""
     reply_to: ActorRef[Never] | None
-    """Where its reply goes."""
+    """Receiver of its reply."""
 
 
 inside: contextvars.ContextVar[Kernel | None] = contextvars.ContextVar("casty_inside", default=None)

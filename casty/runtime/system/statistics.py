@@ -27,21 +27,21 @@ class SystemStatistics:
     timers: int
     """Deadlines kept: timers, schedules, buckets of asks, bounds of stops."""
     signals_delivered: int
-    """How many of those delivered were signals: timers, and the ends of watched actors."""
+    """Those delivered that were signals: timers, and the ends of watched actors."""
     messages_rejected: int
     """Messages refused with MailboxFull, in total."""
     asks: int
     """Asks begun, in total."""
     asks_timed_out: int
-    """How many of those got no reply in time, in total."""
+    """Those of them without a reply in time, in total."""
     restarts: int
     """Restarts of actors, after a failure or by their own choice, in total."""
     listener_failures: int
     """Errors raised by lifecycle listeners, in total."""
     mailboxes: dict[str, int]
-    """How many messages wait, by the path of the actor, its stashes included; nobody with none is in it."""
+    """Waiting messages by the path of the actor, its stashes included; nobody with none is in it."""
 
     @property
     def mailbox_size(self) -> int:
-        """How many messages wait in all mailboxes together."""
+        """Number of messages that wait in all mailboxes together."""
         return sum(self.mailboxes.values())

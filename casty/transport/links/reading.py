@@ -74,7 +74,7 @@ class FrameReader:
         self._place: bytearray | None = None
         """Place of the frame that is read straight into it."""
         self._begun = memoryview(b"")
-        """That frame, with its first ``_count`` bytes at hand."""
+        """The frame, with its first ``_count`` bytes at hand."""
         self._body = self._begun
         self._count = 0
         self.is_only_told = False

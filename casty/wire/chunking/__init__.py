@@ -1,1 +1,1 @@
-"""Large messages: cut into chunks, and packed around texts and bytes that stay where they lie."""
+"""Large messages: cut into chunks, and packed around texts and bytes left in their places."""

@@ -1,4 +1,4 @@
-"""Large messages in pieces: their large texts and bytes stay where they lie, and only what is around them is packed.
+"""Large messages in pieces: their large texts and bytes stay where they lie, and only the rest is packed.
 
 Owns the cutting. msgpack has a large text as its length and its UTF-8, so a frame need not be made in one place to
 be written: each copy of 1 MiB costs 60 us, and puts what Python needs next out of the nearer caches.
@@ -30,7 +30,7 @@ _length = struct.Struct(">BI").pack
 
 
 class DirectWriter(Protocol):
-    """Where the pieces of a large frame may go at once."""
+    """Writer of the pieces of a large frame, all at once."""
 
     def write_now(self, pieces: list[Buffer]) -> bool:
         """Take a whole frame, of which nothing is kept that is no copy; False, and nothing has happened, if not now."""
@@ -43,14 +43,14 @@ class ScatteredMessage:
 
     parts: list[Buffer]
     skeleton: Buffer
-    """The same without what is in its large values: as many values, as deep."""
+    """Message without the contents of its large values: as many values, as deep."""
     raw: object = None
-    """What was cut. The view of a text does not keep that alive, and nobody else may: the text of a `Decimal` is made
+    """Value that was cut. The view of a text keeps it not alive, and nobody else may: the text of a `Decimal` is made
     for the message, and the field of a class can make its value anew each time."""
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """Number of its bytes."""
         return sum(map(len, self.parts))
 
     def __enter__(self) -> ScatteredMessage:
@@ -113,7 +113,7 @@ class ScatterEncoder:
 
 
 def rest_of(pieces: list[Buffer], start: int) -> bytes:
-    """Return what is in the pieces from ``start`` on.
+    """Return the content of the pieces from ``start`` on.
 
     >>> rest_of([b"he", b"llo"], 3)
     b'lo'

@@ -1,4 +1,4 @@
-"""How a message that is too large for one frame travels: in slices, put together at the other end.
+"""Slices of a message too large for one frame, put together at the other end.
 
 Owns the bodies of the frames SLICE, ARRIVED and LARGE, and the bounds on what is being put together.
 It knows no link and no actor.
@@ -22,20 +22,20 @@ from casty.wire.frame import FrameKind, frame
 
 SLICE_BYTES_MAX = 64 * 1024
 KEPT_SECONDS = 30.0
-"""How long a whole message waits for its LARGE; its sender has gone when that does not come."""
+"""Seconds for which a whole message waits for its LARGE; its sender has gone when that does not come."""
 ASSEMBLY_SHARES = 4
 """Messages of the largest size that all peers together may have in assembly. They are members: the slices of others are
 not handed over."""
 
 _SLICE = struct.Struct(">QB")
 SLICE_HEAD_BYTES = _SLICE.size
-"""What stands in the body of SLICE before its part of the message."""
+"""Bytes in the body of SLICE before its part of the message."""
 _ARRIVED = struct.Struct(">QB")
 _NUMBER = struct.Struct(">Q")
 
 
 class ChunkOutcome(IntEnum):
-    """What became of the slices of a message."""
+    """Outcome of the slices of a message."""
 
     complete = 0
     no_room = 1
@@ -54,7 +54,7 @@ def cut(number: int, body: memoryview) -> bytes:
 
 
 def number_of(slices: bytes) -> int:
-    """Return the number of the message that a frame of kind SLICE, header included, belongs to.
+    """Return the number of the message of a frame of kind SLICE, header included.
 
     >>> number_of(cut(7, memoryview(b"long")))
     7
@@ -79,7 +79,7 @@ def decode_arrived(body: bytes) -> tuple[int, ChunkOutcome]:
 
 
 def large_frame(number: int) -> bytes:
-    """Return what takes the place of a large message on the ordinary lane."""
+    """Return the frame in place of a large message on the ordinary lane."""
     return frame(FrameKind.LARGE, _NUMBER.pack(number))
 
 
@@ -96,7 +96,7 @@ _FATES = {fate.value: fate for fate in ChunkOutcome}
 
 @dataclass(slots=True)
 class _ChunkAssembly:
-    """What one peer has under way, and what is whole and waits."""
+    """Slices of one peer under way, and whole messages that wait."""
 
     number: int = 0
     parts: list[bytes] = field(default_factory=lambda: list[bytes]())
@@ -117,7 +117,7 @@ class Assembler:
 
     def __init__(self, bytes_max: int) -> None:
         self.held_bytes = 0
-        """What is kept for all peers together."""
+        """Bytes kept for all peers together."""
         self._bytes_max = bytes_max
         self.by_peer: dict[UniqueAddress, _ChunkAssembly] = {}
         """Slices under way, and whole messages waiting for their LARGE, by peer."""

@@ -159,7 +159,7 @@ class Codec:
         has_tail: bool = False,
         has_headers: bool = False,
     ) -> Write:
-        """Return what makes frames of this message, and all others of its class, to an actor.
+        """Return the maker of frames of this message, and all others of its class, to an actor.
 
         ``as_type`` is the message type of the ref, where it is known; it decides for values that are
         no dataclass. ``has_tail`` and ``has_headers`` say what each will be given behind its head. Raises EncodeError
@@ -170,7 +170,7 @@ class Codec:
         return self._framing.writer(FrameKind.ENVELOPE, head, entry)
 
     def frame_notice(self, notice: Notice) -> bytes:
-        """Return the whole frame that answers an envelope which could not be delivered."""
+        """Return the whole frame about an envelope that could not be delivered."""
         return frame(FrameKind.NOTICE, msgpack.packb(astuple(notice)))
 
     def decode_control(self, body: bytes | memoryview) -> object:
@@ -180,7 +180,7 @@ class Codec:
         return self._decode(self._by_name.get(name) or self._learn(name), payload)
 
     def decode_envelope(self, body: bytes | memoryview) -> Envelope:
-        """Return what is in an ENVELOPE frame's body. Raises only ProtocolError and below.
+        """Return the content of an ENVELOPE frame's body. Raises only ProtocolError and below.
 
         A DecodeError (and so an UnknownTypeError) tells for whom the message was, by its ``path``,
         ``uid`` and ``name``, once those could be read.
@@ -296,7 +296,7 @@ class Codec:
         return self._by_class[cls]
 
     def _learn(self, name: str) -> TypeEntry:
-        """Register the class that this process declared under a name which is met for the first time."""
+        """Register the class declared by this process under a name met for the first time."""
         cls = declared(name) if len(name) <= TYPE_NAME_LENGTH_MAX else None
         if cls is not None and not is_generic(cls) and self.name_of(cls) == name:
             try:

@@ -29,7 +29,7 @@ from casty.wire.codec.unions import optional_hooks, union_hooks
 
 
 class TypeKey(NamedTuple):
-    """What the converter is asked for: no class, for which it has hooks of its own that convert what they are given."""
+    """Key of a type in the converter: no class, for which it has hooks of its own that convert anything."""
 
     type_form: object
     form: Form
@@ -44,7 +44,7 @@ class Compiler:
     import_ref: ImportRef
     taught: Taught
     nesting: Nesting = field(default_factory=Nesting)
-    """How deep the message that is being converted may still be nested, shared by all hooks of this compiler."""
+    """Depth to which the message being converted may still be nested, shared by all hooks of this compiler."""
     promised: list[object] = field(default_factory=list[object])
     """Message types of the refs that were met: replies that will be sent to them have to be known as messages too.
     The owner takes them from here."""

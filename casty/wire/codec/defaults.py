@@ -1,4 +1,4 @@
-"""What classes make by themselves beside what is in a message: fields that it leaves out, and those that never travel.
+"""Values made by classes themselves: fields left out of a message, and those that never travel.
 
 Nothing is made to find that out. A default that is made anew for each instance is taken to hold what its type names:
 a record all its fields, a list nothing.

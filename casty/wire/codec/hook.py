@@ -41,7 +41,7 @@ class TypeMismatch(ValueError):
     def __init__(self, expected: str, got: object, detail: str = "") -> None:
         super().__init__(detail or f"expected {expected}, got {type(got).__name__}")
         self.path = ""
-        """Where in the message, as far as it has been left."""
+        """Place in the message, as far as it has been left."""
 
 
 def locate(error: Exception, part: str) -> None:

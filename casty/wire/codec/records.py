@@ -34,7 +34,7 @@ NAME_SHOWN_MAX = 40
 
 @dataclass(frozen=True, slots=True)
 class FieldHooks:
-    """How one field is written and read. Values whose class is ``kind`` stay as they are, without a call."""
+    """Hooks that write and read one field. Values whose class is ``kind`` stay as they are, without a call."""
 
     name: str
     init_name: str
@@ -46,7 +46,7 @@ class FieldHooks:
 
 
 class RecordFaults:
-    """What is said of maps that are no record of a class, or whose fields are not as they should be."""
+    """Errors about maps that are no record of a class, or whose fields are not as they should be."""
 
     __slots__ = ("_fields", "_label", "_tolerant")
 
@@ -54,7 +54,7 @@ class RecordFaults:
         self._label, self._fields, self._tolerant = label, fields, tolerant
 
     def refuse(self, raw: Any) -> TypeMismatch:
-        """Return what to raise for what is no map of the class."""
+        """Return the error for a value that is no map of the class."""
         return TypeMismatch(self._label, raw, self._fault_of(raw) if type(raw) is MAP else "")
 
     def explain(self, raw: Any, error: Exception, field: str) -> None:
@@ -141,7 +141,7 @@ def fill_decode(
 
 
 class _HookSource:
-    """Source of one function, and which of its lines belong to which field."""
+    """Source of one function, and its lines by field."""
 
     def __init__(self, cls: type[Any], fields: Sequence[FieldHooks], guard: str, levels: int) -> None:
         self._cls = cls

@@ -1,4 +1,4 @@
-"""How deep values of types that contain themselves may be nested.
+"""Bound of the depth of values of types that contain themselves.
 
 Each step from a value to one of its own type inside of it costs as many levels as lie between the two at most, and is
 all that is counted. As long as those levels are within `nesting_max`, nobody looks at a message as a whole; beyond that

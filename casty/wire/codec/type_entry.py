@@ -1,4 +1,4 @@
-"""What the codec knows of one type of message."""
+"""Knowledge of the codec about one type of message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a node says how many frames of a link it has handed over.
+"""Acknowledgement of the frames of a link handed over by a node.
 
 The body is their number since the link was made, those of the kinds that a lane carries. What the other end has
 written beyond it, when the link breaks, may have been lost, and nothing else.
@@ -15,7 +15,7 @@ COUNT = struct.Struct(">Q")
 
 
 def ack_frame(count: int) -> bytes:
-    """Return the frame that says so many frames were handed over."""
+    """Return the frame for so many frames handed over."""
     return frame(FrameKind.ACK, COUNT.pack(count))
 
 

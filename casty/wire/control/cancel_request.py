@@ -1,4 +1,4 @@
-"""How a node says that one of its asks waits no longer.
+"""Withdrawal of an ask by its node.
 
 The body is the number of the ask, which its request carried: 64 random bits that only those know who
 were sent the ref for the reply. It counts from the node alone that the request came from.
@@ -15,7 +15,7 @@ NUMBER = struct.Struct(">Q")
 
 
 def withdraw_frame(ask: int) -> bytes:
-    """Return the frame that withdraws the request of an ask."""
+    """Return the frame for withdrawing the request of an ask."""
     return frame(FrameKind.WITHDRAW, NUMBER.pack(ask))
 
 

@@ -1,4 +1,4 @@
-"""How a node asks another to hold back what it sends to one actor, and to go on.
+"""Request to hold back all messages to one actor of a node, and to go on.
 
 The body of both frames is the path of the actor. They cross the link that carries the messages, the
 other way, and end with it: whoever holds back goes on when the link is lost.
@@ -13,12 +13,12 @@ PATH_BYTES_MAX = 4_096
 
 
 def pause_frame(path: str) -> bytes:
-    """Return the frame that asks to hold back messages to ``path``."""
+    """Return the frame for holding back messages to ``path``."""
     return frame(FrameKind.PAUSE, path.encode())
 
 
 def resume_frame(path: str) -> bytes:
-    """Return the frame that asks to go on."""
+    """Return the frame for going on."""
     return frame(FrameKind.RESUME, path.encode())
 
 

@@ -39,7 +39,7 @@ class ChannelQueue(Generic[T]):
         self.messages: deque[T] = cast("deque[T]", NO_MESSAGES)
         """In order. Made for the first one: it is a sixth of the memory of an idle actor."""
         self.limit: int = 0
-        """How many there may be, or 0 before the first message and after the close, so one comparison finds every
+        """Most that there may be, or 0 before the first message and after the close, so one comparison finds every
         unusual case.
         """
         self.closed = False

@@ -50,7 +50,7 @@ class Origin:
 
     @property
     def fault(self) -> str:
-        """Why the message can never wait; empty where it can, once there is room."""
+        """Reason for which the message can never wait; empty where it can, once there is room."""
         most = self.allowance.bytes_max
         return f"this one counts as {self.cost} bytes, and all together may be {most}" if self.cost > most else ""
 

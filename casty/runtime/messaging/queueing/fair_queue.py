@@ -66,7 +66,7 @@ class FairQueue(Generic[T]):
         self.by_sender: dict[Hashable, Flow[T] | Crowd[T]] = {}
         """Waiting messages, by sender. A look at each batch goes here: `bool` of a queue is a call."""
         self._latest: Hashable = None
-        """Whose turn was the last one."""
+        """Sender of the last turn."""
 
     def tail(self, sender: Hashable) -> deque[T]:
         """Return where the next message of a sender goes; it is to be put there at once, or chunks could be empty."""

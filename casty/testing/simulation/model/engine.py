@@ -49,7 +49,7 @@ class ModelEngine(ModelNetwork):
         self.acted: dict[UniqueAddress, Run] = {}
         """The runs whose membership was told something since somebody emptied this."""
         self.said: dict[type, int] = {}
-        """How many messages of each class were sent so far."""
+        """Messages of each class sent so far."""
         self.runs: dict[str, Run] = {}
         """The latest run of each node, by name."""
         self._handovers = random.Random(seed)  # of its own: what is drawn of the network stays the same

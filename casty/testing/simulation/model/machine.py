@@ -131,9 +131,9 @@ class ModelNode:
         self.machines: tuple[ModelMachine[Any], ...] = tuple(machines)
         """Its machines."""
         self.receivers: dict[type, tuple[str, Wrap]] = {}
-        """Who takes a message, and what makes the event of it."""
+        """Receiver of a message by its class, and the function that makes the event of it."""
         self.performers: dict[str, Performers] = {}
-        """What is done with each class of effect, by the name of the machine that asks for it."""
+        """Function for each class of effect, by the name of the machine that asks for it."""
         names = [one.name for one in self.machines]
         for one in self.machines:
             if names.count(one.name) > 1:

@@ -82,7 +82,7 @@ class MembershipEngine(ModelEngine):
         self.ended: list[Run] = []
         """Runs ended or crashed, in this order."""
         self.accused_at: dict[tuple[UniqueAddress, UniqueAddress], float] = {}
-        """When each observer has accused a run for the last time, by observer and run."""
+        """Time of the last accusation of a run by an observer, by observer and run."""
         self.lost: frozenset[str] = frozenset()
         """Runs ruled out by the lease, for the strategy `LeaseMajority`."""
         self.lease_takes_max: float = 0.0

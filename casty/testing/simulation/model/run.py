@@ -39,7 +39,7 @@ class ModelTask:
     machine: PureMachine[Any]
     """Its machine."""
     performers: Performers
-    """What is done with each effect of the machine, by class."""
+    """Function for each effect of the machine, by class."""
     chance: random.Random
     """Source of the draws about its messages."""
     handovers: random.Random
@@ -55,7 +55,7 @@ class ModelTask:
     )
     """Events waiting for it, each with the message in it."""
     due: float = field(init=False, default=0.0)
-    """When the last of it is taken."""
+    """Time at which the last of it is taken."""
     timers: dict[str, int] = field(init=False, default_factory=dict[str, int])
     """Running timers, by key."""
 
@@ -92,7 +92,7 @@ class Run:
     seeds: tuple[str, ...] = ()
     """Nodes asked for its entry."""
     started_at: float = 0.0
-    """When it was started."""
+    """Time of its start."""
     alive: bool = True
     """Whether it has neither ended nor crashed."""
     paused: bool = False
@@ -102,7 +102,7 @@ class Run:
     finished_at: float = math.inf
     """Time of the news of its finished work, so it may leave."""
     ended_at: float = math.inf
-    """When it ended or crashed."""
+    """Time of its end or crash."""
     last: LastMembership | None = None
     """Its knowledge at its downing; until then, the remembered knowledge of the run before it."""
     events: list[tuple[float, object]] = field(default_factory=lambda: list[tuple[float, object]]())

@@ -21,7 +21,7 @@ class Taps:
     sent: list[Tap] = field(default_factory=lambda: list[Tap]())
     """Each message with its receiver, also when it gets lost."""
     sent_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
-    """The same, by the class of the message."""
+    """Those of `sent`, by the class of the message."""
     received_of: dict[type, list[Tap]] = field(default_factory=lambda: dict[type, "list[Tap]"]())
     """Each message of a class with its sender, before the task of the run takes it."""
     performed_of: dict[type, list[Callable[[Run, object], None]]] = field(

@@ -91,7 +91,7 @@ class Played:
     messages: int
     """Messages sent."""
     digest: str
-    """The same for the same scenario, everywhere; another for a scenario with another course."""
+    """Fingerprint of the course: one for one scenario, everywhere; another for a scenario with another course."""
 
 
 def play(

@@ -42,7 +42,7 @@ class _Answers:
     since: float
     last: float
     earlier: float
-    """When the last one came that no accusation under way to the membership can have missed, as far as is known."""
+    """Time of the last one that no accusation under way to the membership can have missed, as far as is known."""
 
 
 @dataclass(slots=True)

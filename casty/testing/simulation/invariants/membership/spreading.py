@@ -42,7 +42,7 @@ NOTHING = frozenset[str]()
 
 Version = VectorClock[int]
 News = tuple[float, Run, Version, frozenset[UniqueAddress]]
-"""When a version was made, by which run, and the runs with its author as a member then."""
+"""Time of a version, its author, and the runs of which that was a member then."""
 Offered = tuple[frozenset[ServiceEntry], dict[NodeAddress, frozenset[str]]]
 Passing = tuple[UniqueAddress, str]
 """A run and the name of its status."""
