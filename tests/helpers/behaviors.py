@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Never, TypeVar
 
 import trio
 
-from casty import ActorContext, Behavior, Behaviors
+from casty import ActorContext, ActorRef, ActorSystem, Behavior, Behaviors
 from helpers.messages import Busy, Get, Left
 
 M = TypeVar("M")
@@ -38,6 +38,18 @@ def answering(started: list[str]) -> Behavior[Get | Left | Busy]:
         return Behaviors.same()
 
     return Behaviors.receive(handle)
+
+
+def tell_all(ref: ActorRef[M], *messages: M) -> None:
+    """Tell an actor several messages, one after the other."""
+    for message in messages:
+        ref.tell(message)
+
+
+async def stop_and_wait(system: ActorSystem, ref: ActorRef[Never]) -> None:
+    """Stop an actor, and wait for its end."""
+    system.stop(ref)
+    await system.wait_stopped(ref)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Never
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Never
 
 import pytest
 import trio
@@ -167,7 +169,9 @@ def test_while_a_node_is_away_calls_say_why_and_the_block_can_be_left() -> None:
         assert not app.wait_stopped(0.01)
 
 
-def test_while_a_node_waits_to_be_let_in_its_health_says_for_whom(no_pause: None) -> None:
+@contextmanager
+def rejoining_node() -> Iterator[tuple[Any, UniqueAddress, threading.Semaphore]]:
+    """Start a node that joins again; give it, its first run, and a semaphore released by each later start."""
     network = MemoryNetwork().host("a")
     started = threading.Semaphore(0)
 
@@ -176,8 +180,12 @@ def test_while_a_node_waits_to_be_let_in_its_health_says_for_whom(no_pause: None
 
     with embed.start(node, on_start=lambda _: started.release(), rejoin=True) as app:
         assert started.acquire(timeout=5)
+        yield app, app.call(lambda: node_of(app.system).self_node), started
+
+
+def test_while_a_node_waits_to_be_let_in_its_health_says_for_whom(no_pause: None) -> None:
+    with rejoining_node() as (app, run, started):
         downed = NodeDowned("this node was declared down")
-        run = app.call(lambda: node_of(app.system).self_node)
         others = frozenset(UniqueAddress(NodeAddress(name, 2551), 7) for name in "bc")
         downed.last = LastMembership(7, run, others | {run}, others | {run})
         app.call(fail_system, app.system, downed)
@@ -243,16 +251,8 @@ def test_what_is_no_passing_trouble_ends_the_system_for_good(no_pause: None) -> 
 
 
 def test_a_node_that_rejoins_knows_what_the_one_before_knew(no_pause: None) -> None:
-    network = MemoryNetwork().host("a")
-    started = threading.Semaphore(0)
-
-    def node() -> ClusteredActorSystem:
-        return ClusteredActorSystem(name="s", host="a", port=2551, node_id="a", network=network)
-
-    with embed.start(node, on_start=lambda _: started.release(), rejoin=True) as app:
-        assert started.acquire(timeout=5)
+    with rejoining_node() as (app, run, started):
         downed = NodeDowned("this node was declared down")
-        run = app.call(lambda: node_of(app.system).self_node)
         downed.last = LastMembership(7, run, frozenset({run}), frozenset({run}))
         app.call(fail_system, app.system, downed)
         assert started.acquire(timeout=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import tell_all
 from helpers.messages import Left
 from trio.testing import wait_all_tasks_blocked as settle
 
@@ -45,13 +46,12 @@ async def test_a_pool_hands_messages_to_its_children_in_turn() -> None:
     assert seen == [("1", "a"), ("2", "b"), ("3", "c"), ("1", "d")]
 
 
-async def test_a_pool_with_random_routing_uses_all_of_them() -> None:
+async def test_a_pool_with_random_routing_uses_all_of_them(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Routers.pool(3, worker(seen)).with_random_routing(), "pool")
-        for _ in range(200):
-            ref.tell("x")
-        await settle()
+    ref = system.spawn(Routers.pool(3, worker(seen)).with_random_routing(), "pool")
+    for _ in range(200):
+        ref.tell("x")
+    await settle()
     assert {name for name, _ in seen} == {"1", "2", "3"}
 
 
@@ -69,13 +69,11 @@ async def test_a_pool_with_consistent_hashing_keeps_a_key_at_its_child() -> None
     assert len(set.union(*places.values())) > 1
 
 
-async def test_a_broadcast_goes_to_everyone_and_the_rest_to_one() -> None:
+async def test_a_broadcast_goes_to_everyone_and_the_rest_to_one(system: ActorSystem) -> None:
     seen: Seen = []
-    async with ActorSystem() as system:
-        ref = system.spawn(Routers.pool(3, worker(seen)).with_broadcast_predicate(str.isupper), "pool")
-        ref.tell("ALL")
-        ref.tell("one")
-        await settle()
+    ref = system.spawn(Routers.pool(3, worker(seen)).with_broadcast_predicate(str.isupper), "pool")
+    tell_all(ref, "ALL", "one")
+    await settle()
     assert sorted(seen) == [("1", "ALL"), ("1", "one"), ("2", "ALL"), ("3", "ALL")]
 
 

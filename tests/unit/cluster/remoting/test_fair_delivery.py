@@ -191,8 +191,7 @@ async def test_a_mailbox_that_is_full_of_one_node_lets_others_in_in_turn(autojum
 
 
 async def test_the_end_of_an_actor_is_told_after_all_that_it_has_sent_though_others_flood(autojump_clock, nodes):
-    told: list[object] = []
-    gate = trio.Event()
+    told, gate = list[object](), trio.Event()
 
     async def handle(ctx: ActorContext[object], message: Sent | casty.Terminated) -> Behavior[object]:
         await gate.wait()

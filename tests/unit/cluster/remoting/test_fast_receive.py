@@ -141,6 +141,9 @@ async def test_what_cannot_be_made_is_answered_and_what_follows_arrives(
     assert pair.seen == [Item(0), Positive(0), Item(1)]
 
 
+AS_KIND = {"ask": {"tail": encode_wait(1.0, 7)}, "reply": {"path": ASK_PREFIX, "tail": encode_slot(1, 7)}}
+
+
 @pytest.mark.parametrize("kind", ["message", "ask", "reply"])
 async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clock, nodes, pair, caplog, kind):
     await pair.start(nodes)
@@ -153,13 +156,7 @@ async def test_what_cannot_be_made_is_made_no_second_time_to_say_so(autojump_clo
     assert reply == Counted(1)
     Counted.made = 0
     payload = {"number": -1, "reply_to": None, "padding": b""}
-    match kind:
-        case "message":
-            pair.throw("tests.arrivals.Counted", payload)
-        case "ask":
-            pair.throw("tests.arrivals.Counted", payload, tail=encode_wait(1.0, 7))
-        case _:
-            pair.throw("tests.arrivals.Counted", payload, path=ASK_PREFIX, tail=encode_slot(1, 7))
+    pair.throw("tests.arrivals.Counted", payload, **AS_KIND.get(kind, {}))
     await trio.sleep(1)
     assert Counted.made == 1
     assert node_of(pair.first).cluster_metrics.decode_errors == 1
@@ -181,13 +178,7 @@ async def test_what_nobody_is_there_for_any_more_is_made_no_second_time_either(a
     for number in range(1, 4):
         Counted.made = 0
         payload = {"number": 1, "reply_to": None, "padding": bytes(LARGE_BYTES_MIN if kind == "large" else 0)}
-        match kind:
-            case "large":
-                pair.throw("tests.arrivals.Counted", payload)
-            case "ask":
-                pair.throw("tests.arrivals.Counted", payload, tail=encode_wait(1.0, 7))
-            case _:
-                pair.throw("tests.arrivals.Counted", payload, path=ASK_PREFIX, tail=encode_slot(1, 7))
+        pair.throw("tests.arrivals.Counted", payload, **AS_KIND.get(kind, {}))
         await trio.sleep(1)
         assert Counted.made == 1
         expected = ({"ask finished": number}, {}) if kind == "reply" else ({}, {"not delivered: no_actor": number})
@@ -296,8 +287,7 @@ async def test_what_finds_no_room_waits_for_it_in_order(autojump_clock, nodes, p
 
 async def test_a_reply_for_another_ask_reaches_nobody(autojump_clock, nodes, pair, caplog):
     await pair.start(nodes)
-    got: list[int] = []
-    gate = trio.Event()
+    got, gate = list[int](), trio.Event()
 
     async def late(ctx, message: GetNth):
         refs.append(message.reply_to)

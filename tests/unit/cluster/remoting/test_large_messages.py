@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
-from helpers.behaviors import until
+from helpers.behaviors import tell_all, until
 from helpers.messages import Echo
 
 import casty
@@ -89,8 +89,7 @@ async def test_other_actors_do_not_wait_for_it(autojump_clock, nodes):
     first.system.spawn(collecting(others), "other")
     other = second.system.remote("/other", "a").of(Text)
     nodes.network.delay("a", "b", 0.05)
-    ref.tell(Text(0, "x" * 4 * MIB))
-    ref.tell(Text(1))
+    tell_all(ref, Text(0, "x" * 4 * MIB), Text(1))
     other.tell(Text(2))
     await until(lambda: others)
     assert (seen, others) == ([], [(2, 0)])
@@ -114,8 +113,7 @@ async def test_what_is_over_the_limit_is_refused_where_it_is_sent(autojump_clock
 async def test_a_node_that_takes_less_says_so_and_the_rest_goes_on(autojump_clock, nodes):
     seen = []
     _, second, ref = await pair(nodes, seen, message_bytes_max=2 * MIB)
-    ref.tell(Text(0, "x" * 3 * MIB))
-    ref.tell(Text(1))
+    tell_all(ref, Text(0, "x" * 3 * MIB), Text(1))
     await until(lambda: seen)
     assert seen == [(1, 0)]
     [dead] = [event for _, event in second.events if isinstance(event, DeadLetter)]
@@ -127,9 +125,7 @@ async def test_tell_finds_no_room_where_send_waits(autojump_clock, nodes):
     seen = []
     _, second, ref = await pair(nodes, seen)
     nodes.network.delay("a", "b", 0.1)
-    ref.tell(Text(0, "x" * 6 * MIB))
-    ref.tell(Text(1, "x" * 6 * MIB))
-    ref.tell(Text(2))
+    tell_all(ref, Text(0, "x" * 6 * MIB), Text(1, "x" * 6 * MIB), Text(2))
     await ref.send(Text(3, "x" * 6 * MIB))
     await ref.send(Text(4))
     await until(lambda: seen and seen[-1][0] == 4)
@@ -145,8 +141,7 @@ async def test_a_cut_link_loses_what_was_on_it_and_nothing_that_comes_later(auto
     await until(lambda: first.node.assembler.held_bytes)
     nodes.network.reset("a", "b")
     await until(lambda: second.system.statistics().dead_letters == {"not sent": 1})
-    ref.tell(Text(1))
-    ref.tell(Text(2, "x" * 4 * MIB))
+    tell_all(ref, Text(1), Text(2, "x" * 4 * MIB))
     await until(lambda: len(seen) == 2)
     assert seen == [(1, 0), (2, 4 * MIB)]
     [dead] = [event for _, event in second.events if isinstance(event, DeadLetter)]
@@ -207,8 +202,7 @@ async def test_the_end_of_an_actor_comes_after_the_large_messages_that_it_sent(a
     second.system.spawn(Behaviors.task(watcher), "watcher")
     await trio.sleep(1)
     ref = second.system.remote("/speaker", "a").of(Echo | End)
-    ref.tell(Echo("", ref.of(str)))
-    ref.tell(End())
+    tell_all(ref, Echo("", ref.of(str)), End())
     await until(lambda: len(order) == 2)
     assert order == ["Text", "Terminated"]
 
@@ -230,10 +224,7 @@ async def test_large_messages_outlast_an_actor_that_has_their_sender_hold_back(a
     for number in range(5):
         slow.tell(Text(number))
     await trio.sleep(1)
-    slow.tell(Text(5, "x" * 2 * MIB))
-    slow.tell(Text(6))
-    slow.tell(Text(7, "x" * 3 * MIB))
-    slow.tell(Text(8))
+    tell_all(slow, Text(5, "x" * 2 * MIB), Text(6), Text(7, "x" * 3 * MIB), Text(8))
     await trio.sleep(wait)
     other.tell(Text(0, "x" * 2 * MIB))  # before it is taken, what has waited for too long is dropped
     await until(lambda: others)
@@ -331,8 +322,7 @@ async def test_a_node_that_leaves_sends_its_large_messages_first(autojump_clock,
     seen = []
     _, _, ref = await pair(nodes, seen)
     nodes.network.delay("a", "b", 0.01)
-    ref.tell(Text(0, "x" * 7 * MIB))
-    ref.tell(Text(1))
+    tell_all(ref, Text(0, "x" * 7 * MIB), Text(1))
     await nodes.stop("b")
     assert seen == [(0, 7 * MIB), (1, 0)]
 

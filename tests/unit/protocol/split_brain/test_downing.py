@@ -84,22 +84,18 @@ def test_view_that_never_settles_downs_everybody() -> None:
     assert downing.decide(one, A, 7.0) == {A, B, C, D, E}
 
 
-def test_change_after_a_stable_time_is_no_instability() -> None:
+@pytest.mark.parametrize(
+    ("node", "second_at", "early"),
+    [(B, 4.5, 7.5), (A, 3.5, 7.4)],
+    ids=["after a stable time", "one shortly after the other"],
+)
+def test_two_losses_are_no_instability(node: UniqueAddress, second_at: float, early: float) -> None:
     downing = Downing(stable_after=4.0)
     one, other = split(FIVE, "a", "e"), split(FIVE, "a", "de")
-    downing.observe(one, B, 0.0)
-    downing.observe(other, B, 4.5)
-    assert downing.decide(other, B, 7.5) == frozenset()
-    assert downing.decide(other, B, 8.5) == {D, E}
-
-
-def test_two_losses_one_shortly_after_the_other_are_no_instability() -> None:
-    downing = Downing(stable_after=4.0)
-    one, other = split(FIVE, "a", "e"), split(FIVE, "a", "de")
-    downing.observe(one, A, 0.0)
-    downing.observe(other, A, 3.5)
-    assert downing.decide(other, A, 7.4) == frozenset()
-    assert downing.decide(other, A, 7.5) == {D, E}
+    downing.observe(one, node, 0.0)
+    downing.observe(other, node, second_at)
+    assert downing.decide(other, node, early) == frozenset()
+    assert downing.decide(other, node, second_at + 4.0) == {D, E}
 
 
 @pytest.mark.parametrize("early", [0.0, 1e-9])

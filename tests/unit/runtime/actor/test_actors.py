@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 from helpers.systems import Offers
 
 from casty.behaviors import Behaviors
@@ -47,8 +48,7 @@ def recorder(seen: list[object]) -> Behavior[object]:
 
 async def test_messages_are_handled_in_the_order_they_were_told(system: ActorSystem) -> None:
     ref = system.spawn(recorder([]), "recorder")
-    for number in range(1000):
-        ref.tell(number)
+    tell_all(ref, *range(1000))
     assert await system.ask(ref, Get) == list(range(1000))
 
 
@@ -58,10 +58,8 @@ async def test_leaving_the_block_makes_dead_letters_of_what_was_not_handled(
     seen: list[object] = []
     ref = system.spawn(recorder(seen), "recorder")
     await trio.testing.wait_all_tasks_blocked()
-    ref.tell(1)
-    ref.tell(2)
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    tell_all(ref, 1, 2)
+    await stop_and_wait(system, ref)
     assert len(seen) + system.statistics().dead_letters.get("actor stopped", 0) == 2
     ref.tell(3)
     assert len(seen) + system.statistics().dead_letters["actor stopped"] == 3
@@ -89,8 +87,7 @@ async def test_a_returned_behaviour_replaces_the_present_one() -> None:
 
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(first), "changing")
-        ref.tell(1)
-        ref.tell(2)
+        tell_all(ref, 1, 2)
         await system.ask(ref, Get)
     assert seen == [("first", 1), 2]
 
@@ -115,8 +112,7 @@ async def test_unhandled_publishes_the_message_and_keeps_the_behaviour() -> None
 
     async with ActorSystem() as system, system.events(UnhandledMessage) as events:
         ref = system.spawn(Behaviors.receive(refuse), "refusing")
-        ref.tell(1)
-        ref.tell(2)
+        tell_all(ref, 1, 2)
         assert await anext(events) == UnhandledMessage(1, ref)
         assert await anext(events) == UnhandledMessage(2, ref)
 
@@ -260,8 +256,7 @@ async def test_each_actor_that_started_is_published_as_started_and_stopped_once(
         ref = system.spawn(Behaviors.ignore(), "short")
         await trio.testing.wait_all_tasks_blocked()
         system.stop(ref)
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
         await trio.testing.wait_all_tasks_blocked()
     own = [event for event in events if isinstance(event, (ActorStarted, ActorStopped)) and event.ref == ref]
     assert own == [ActorStarted(ref), ActorStopped(ref)]
@@ -275,8 +270,7 @@ async def test_an_actor_stopped_before_it_ran_runs_nothing(system: ActorSystem) 
         return Behaviors.same()
 
     ref = system.spawn(Behaviors.setup(make), "unborn")
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert ran == []
 
 
@@ -317,8 +311,7 @@ async def test_a_subscription_of_an_adapter_ends_with_its_actor(system: ActorSys
 
     ref = system.spawn(Behaviors.setup(make), "a")
     await trio.testing.wait_all_tasks_blocked()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     system.spawn(Behaviors.ignore(), "b")
     await trio.testing.wait_all_tasks_blocked()
     assert system.statistics().dead_letters == {}
@@ -343,6 +336,5 @@ async def test_events_about_actors_are_not_made_while_nobody_listens(monkeypatch
         monkeypatch.setattr(f"casty.runtime.actor.cell.{name}.__init__", refuse)
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(fail), "a")
-        for message in ("odd", "again", "fail"):
-            ref.tell(message)
+        tell_all(ref, "odd", "again", "fail")
         await system.wait_stopped(ref)

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import tell_all
 from helpers.messages import Get
 
 from casty.behaviors import Behaviors
@@ -266,6 +267,18 @@ class Kept:
     def behavior(self) -> Behavior[object]:
         return Behaviors.receive(self.handle)
 
+    def drained_when_full(self, overflow: MailboxOverflowStrategy, drain: float, out: list[float]) -> Behavior[object]:
+        """Return a parent that fills the mailbox of this child, stops it, and notes the time of its end."""
+
+        async def make(ctx: ActorContext[object]) -> Behavior[object]:
+            child = ctx.spawn(self.behavior(), "child", mailbox=Mailbox(3, overflow))
+            tell_all(child, *range(3))
+            await ctx.stopped(child, drain=drain)
+            out.append(trio.current_time())
+            return Behaviors.ignore()
+
+        return Behaviors.setup(make)
+
 
 @pytest.mark.parametrize(("drain", "seen", "waited"), [(0.0, [0], 0.5), (60.0, [0, 1, 2, 3], 3.5), (1.0, [0, 1], 1.5)])
 async def test_what_waits_in_the_mailbox_is_handled_within_the_time_for_it(
@@ -295,18 +308,9 @@ async def test_what_waits_in_the_mailbox_is_handled_within_the_time_for_it(
 async def test_a_full_mailbox_is_drained_too(
     system: ActorSystem, autojump_clock: object, overflow: MailboxOverflowStrategy
 ) -> None:
-    kept, out = Kept(), list[object]()
-
-    async def make(ctx: ActorContext[object]) -> Behavior[object]:
-        child = ctx.spawn(kept.behavior(), "child", mailbox=Mailbox(3, overflow))
-        for number in range(3):
-            child.tell(number)
-        await ctx.stopped(child, drain=10.0)
-        out.append(trio.current_time())
-        return Behaviors.ignore()
-
+    kept, out = Kept(), list[float]()
     began = trio.current_time()
-    system.spawn(Behaviors.setup(make), "parent")
+    system.spawn(kept.drained_when_full(overflow, 10.0, out), "parent")
     await trio.sleep(20.0)
     assert system.statistics().dead_letters == {}
     assert kept.seen == [0, 1, 2]
@@ -317,19 +321,10 @@ async def test_a_full_mailbox_is_drained_too(
 async def test_what_comes_while_a_full_mailbox_is_drained_pushes_nothing_out(
     autojump_clock: object, overflow: MailboxOverflowStrategy
 ) -> None:
-    kept, out = Kept(), list[object]()
-
-    async def make(ctx: ActorContext[object]) -> Behavior[object]:
-        child = ctx.spawn(kept.behavior(), "child", mailbox=Mailbox(3, overflow))
-        for number in range(3):
-            child.tell(number)
-        await ctx.stopped(child, drain=60.0)
-        out.append(trio.current_time())
-        return Behaviors.ignore()
-
+    kept, out = Kept(), list[float]()
     async with ActorSystem() as system:
         began = trio.current_time()
-        system.spawn(Behaviors.setup(make), "parent")
+        system.spawn(kept.drained_when_full(overflow, 60.0, out), "parent")
         await trio.sleep(0.5)
         for number in range(3, 9):
             with suppress(MailboxFull):
@@ -354,8 +349,7 @@ async def test_a_send_to_itself_while_it_is_drained_waits_for_nothing_under_drop
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
         child = ctx.spawn(Behaviors.receive(handle), "child", mailbox=Mailbox(3, MailboxOverflowStrategy.drop_oldest))
-        for number in range(3):
-            child.tell(number)
+        tell_all(child, *range(3))
         await ctx.stopped(child, drain=60.0)
         return Behaviors.ignore()
 
@@ -370,8 +364,7 @@ async def test_a_drain_whose_wait_was_cancelled_still_ends_in_time(system: Actor
 
     async def make(ctx: ActorContext[object]) -> Behavior[object]:
         child = ctx.spawn(kept.behavior(), "child")
-        for number in range(30):
-            child.tell(number)
+        tell_all(child, *range(30))
         with trio.move_on_after(0.1):
             await ctx.stopped(child, drain=3.5)
         return Behaviors.ignore()

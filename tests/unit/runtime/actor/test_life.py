@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait
 from helpers.systems import Offers
 
 from casty import (
@@ -75,8 +76,7 @@ async def test_the_cell_of_an_actor_that_has_ended_holds_no_life(system: ActorSy
     await trio.testing.wait_all_tasks_blocked()
     lives = [cell_of(ref).life for ref in refs]
     for ref in refs:
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
     ended = {cell_of(ref).life for ref in refs}
     assert len(ended) == 1
     assert not ended & set(lives)

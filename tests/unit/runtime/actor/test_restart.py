@@ -7,6 +7,7 @@ import logging
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import tell_all
 
 from casty.behaviors import Behaviors
 from casty.errors import RestartRequested
@@ -46,8 +47,7 @@ async def test_a_restart_by_choice_begins_anew_and_keeps_what_waits(caplog: pyte
     async with ActorSystem() as system, system.events(object) as events:
         ref = system.spawn(counting(log), "a")
         with caplog.at_level(logging.WARNING):
-            for message in ("x", "again", "y"):
-                ref.tell(message)
+            tell_all(ref, "x", "again", "y")
             await trio.testing.wait_all_tasks_blocked()
         assert await anext(events) == ActorStarted(ref)
         restarted = await anext(events)

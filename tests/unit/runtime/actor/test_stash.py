@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 from trio.testing import wait_all_tasks_blocked as settle
 
 from casty.behaviors import Behaviors
@@ -46,8 +47,7 @@ def door(seen: Seen, capacity: int = 10, fail_on: str = "fail") -> Behavior[str]
 async def test_what_was_stashed_comes_again_in_order_and_before_the_mailbox(system: ActorSystem) -> None:
     seen: Seen = []
     ref = system.spawn(door(seen), "door")
-    for message in ("a", "b", "open", "c"):
-        ref.tell(message)
+    tell_all(ref, "a", "b", "open", "c")
     await settle()
     assert seen == ["a", "b", "c"]
 
@@ -55,8 +55,7 @@ async def test_what_was_stashed_comes_again_in_order_and_before_the_mailbox(syst
 async def test_a_door_that_closes_again_keeps_the_rest_of_what_it_had_stashed_in_order(system: ActorSystem) -> None:
     seen: Seen = []
     ref = system.spawn(door(seen), "door")
-    for message in ("a", "close", "b", "open", "c"):
-        ref.tell(message)
+    tell_all(ref, "a", "close", "b", "open", "c")
     await settle()
     assert seen == ["a", "close"]
     ref.tell("open")
@@ -67,8 +66,7 @@ async def test_a_door_that_closes_again_keeps_the_rest_of_what_it_had_stashed_in
 async def test_a_full_stash_fails_the_handler_and_says_what_to_do() -> None:
     async with ActorSystem() as system, system.events(ActorFailed) as failures:
         ref = system.spawn(Behaviors.supervise(door([], 2), Resume()), "door")
-        for message in ("a", "b", "c"):
-            ref.tell(message)
+        tell_all(ref, "a", "b", "c")
         error = (await anext(failures)).exception
         assert isinstance(error, StashOverflowError)
         assert "the stash of /door is full (2 messages)" in str(error)
@@ -83,11 +81,9 @@ async def test_a_stash_without_room_for_anything_is_refused_at_once() -> None:
 async def test_what_is_stashed_when_the_actor_stops_is_one_dead_letter_each() -> None:
     async with ActorSystem() as system, system.events(DeadLetter) as letters:
         ref = system.spawn(door([]), "door")
-        ref.tell("a")
-        ref.tell("b")
+        tell_all(ref, "a", "b")
         await settle()
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
         assert [(await anext(letters)).message for _ in range(2)] == ["a", "b"]
         assert system.statistics().dead_letters == {"actor stopped": 2}
 
@@ -95,8 +91,7 @@ async def test_what_is_stashed_when_the_actor_stops_is_one_dead_letter_each() ->
 async def test_what_is_stashed_goes_back_in_front_of_the_mailbox_at_a_restart(system: ActorSystem) -> None:
     seen: Seen = []
     ref = system.spawn(Behaviors.supervise(door(seen), Restart(backoff_min=0.0)), "door")
-    for message in ("a", "b", "fail", "c", "open", "d"):
-        ref.tell(message)
+    tell_all(ref, "a", "b", "fail", "c", "open", "d")
     await settle()
     assert seen == ["a", "b", "c", "d"]
     assert system.statistics().dead_letters == {}
@@ -105,8 +100,7 @@ async def test_what_is_stashed_goes_back_in_front_of_the_mailbox_at_a_restart(sy
 async def test_what_is_stashed_stays_when_the_actor_resumes(system: ActorSystem) -> None:
     seen: Seen = []
     ref = system.spawn(Behaviors.supervise(door(seen), Resume()), "door")
-    for message in ("a", "fail", "b", "open"):
-        ref.tell(message)
+    tell_all(ref, "a", "fail", "b", "open")
     await settle()
     assert seen == ["a", "b"]
 
@@ -135,7 +129,7 @@ async def test_who_asked_with_a_stashed_request_is_told_when_the_actor_stops() -
         system.stop(ref)
 
 
-async def test_a_task_stashes_and_takes_again() -> None:
+async def test_a_task_stashes_and_takes_again(system: ActorSystem) -> None:
     seen: Seen = []
 
     async def main(ctx: ActorContext[str], inbox: Inbox[str]) -> None:
@@ -150,15 +144,13 @@ async def test_a_task_stashes_and_takes_again() -> None:
             else:
                 stash.stash(message)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.task(main), "task")
-        for message in ("a", "b", "ready", "c"):
-            ref.tell(message)
-        await settle()
+    ref = system.spawn(Behaviors.task(main), "task")
+    tell_all(ref, "a", "b", "ready", "c")
+    await settle()
     assert seen == ["a", "b", "c"]
 
 
-async def test_a_task_beside_the_handlers_wakes_the_actor_when_it_unstashes() -> None:
+async def test_a_task_beside_the_handlers_wakes_the_actor_when_it_unstashes(system: ActorSystem) -> None:
     seen: Seen = []
     gate = trio.Event()
 
@@ -177,11 +169,10 @@ async def test_a_task_beside_the_handlers_wakes_the_actor_when_it_unstashes() ->
 
         return Behaviors.receive(handle)
 
-    async with ActorSystem() as system:
-        system.spawn(Behaviors.with_stash(5, make), "a").tell("a")
-        await settle()
-        gate.set()
-        await settle()
+    system.spawn(Behaviors.with_stash(5, make), "a").tell("a")
+    await settle()
+    gate.set()
+    await settle()
     assert seen == ["a"]
 
 
@@ -205,8 +196,7 @@ async def test_some_are_unstashed_and_the_rest_stays(system: ActorSystem, autoju
         return Behaviors.receive(handle)
 
     ref = system.spawn(Behaviors.with_stash(3, make), "a")
-    for message in ("a", "b", "c", "one", "d"):
-        ref.tell(message)
+    tell_all(ref, "a", "b", "c", "one", "d")
     await settle()
     assert seen == ["a", "d"]
     assert sizes == [(3, True, True, ["a", "b", "c"])]
@@ -235,8 +225,7 @@ async def test_a_signal_that_unstashes_goes_before_the_message_that_was_taken_me
         return Behaviors.receive(handle)
 
     ref = system.spawn(Behaviors.with_stash(3, make), "a")
-    for message in ("a", "b", "work", "c"):
-        ref.tell(message)
+    tell_all(ref, "a", "b", "work", "c")
     await trio.sleep(2)
     assert seen == ["open", "a", "b", "c"]
 

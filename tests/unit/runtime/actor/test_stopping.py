@@ -7,6 +7,7 @@ import logging
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 from helpers.messages import GetText
 
 from casty.behaviors import Behaviors
@@ -37,8 +38,7 @@ async def test_children_end_before_their_parent_at_any_depth(system: ActorSystem
     leaf = noting(order)
     ref = system.spawn(noting(order, children={"b": noting(order, children={"c": leaf})}), "a")
     await trio.testing.wait_all_tasks_blocked()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert order == ["/a/b/c", "/a/b", "/a"]
 
 
@@ -71,11 +71,9 @@ async def test_the_message_in_hand_finishes_and_the_rest_become_dead_letters(aut
 
     async with ActorSystem() as system, system.events(DeadLetter) as letters:
         ref = system.spawn(Behaviors.receive(slow), "slow")
-        for number in range(3):
-            ref.tell(number)
+        tell_all(ref, *range(3))
         await trio.sleep(0.5)
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
         assert handled == [0]
         assert [(await anext(letters)).message for _ in range(2)] == [1, 2]
 
@@ -98,8 +96,7 @@ async def test_a_stuck_handler_is_cancelled_when_its_time_is_over(
         ref.tell(1)
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
         assert trio.current_time() - began == pytest.approx(3.0, abs=0.1)
     assert cleaned == ["done"]
     assert "the message in hand of actor /stuck did not end within 2.0 s" in caplog.text
@@ -202,8 +199,7 @@ async def test_an_actor_can_stop_itself_through_its_context(system: ActorSystem)
         return Behaviors.same()
 
     ref = system.spawn(Behaviors.receive(leave), "leaving")
-    ref.tell(1)
-    ref.tell(2)
+    tell_all(ref, 1, 2)
     await system.wait_stopped(ref)
     assert system.statistics().dead_letters == {"actor stopped": 1}
     assert handled == [1]
@@ -212,8 +208,7 @@ async def test_an_actor_can_stop_itself_through_its_context(system: ActorSystem)
 async def test_subscribers_that_stopped_are_told_nothing_more(system: ActorSystem) -> None:
     ref = system.spawn(Behaviors.ignore(), "observer")
     system.event_stream.tell(EventStreamSubscribe(object, ref))
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     await trio.testing.wait_all_tasks_blocked()
     before = system.statistics().dead_letters
     kernel_of(system).event_stream.publish("event")
@@ -224,8 +219,7 @@ async def test_many_waiting_messages_of_a_stopping_actor_are_all_dead_letters(sy
     ref = system.spawn(Behaviors.ignore(), "flooded")
     await trio.testing.wait_all_tasks_blocked()
     system.stop(ref)
-    for number in range(5000):
-        ref.tell(number)
+    tell_all(ref, *range(5000))
     await system.wait_stopped(ref)
     await trio.testing.wait_all_tasks_blocked()
     assert system.statistics().dead_letters == {"actor stopped": 5000}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 from helpers.systems import Boom
 
 from casty.behaviors import Behaviors
@@ -86,9 +87,7 @@ def recording(system: ActorSystem, *kinds: type[object]) -> list[object]:
 async def test_without_a_strategy_a_failed_actor_stops(system: ActorSystem) -> None:
     seen: list[object] = []
     ref = system.spawn(counting(seen), "a")
-    ref.tell(1)
-    ref.tell(Boom())
-    ref.tell(2)
+    tell_all(ref, 1, Boom(), 2)
     await system.wait_stopped(ref)
     assert system.statistics().dead_letters == {"actor stopped": 1}
     assert seen == [(1, 1)]
@@ -99,8 +98,7 @@ async def test_restart_gives_a_fresh_behaviour_on_the_same_ref_and_mailbox(syste
     heard = recording(system, ActorStarted, ActorFailed, ActorRestarted, ActorStopped)
     ref = system.spawn(Behaviors.supervise(counting(seen), PROMPT), "a")
     boom = Boom("real")
-    for message in (1, 2, boom, 3):
-        ref.tell(message)
+    tell_all(ref, 1, 2, boom, 3)
     await QUIET()
     assert seen == [(1, 1), (2, 2), (1, 3)]
     assert heard == [ActorStarted(ref), ActorFailed(ref, boom), ActorRestarted(ref, boom)]
@@ -112,8 +110,7 @@ async def test_resume_drops_the_message_and_keeps_the_state(system: ActorSystem)
     heard = recording(system, ActorFailed, ActorRestarted)
     ref = system.spawn(Behaviors.supervise(counting(seen), Resume()), "a")
     boom = Boom()
-    for message in (1, boom, 2):
-        ref.tell(message)
+    tell_all(ref, 1, boom, 2)
     await QUIET()
     assert seen == [(1, 1), (2, 2)]
     assert heard == [ActorFailed(ref, boom)]
@@ -123,9 +120,7 @@ async def test_stop_by_type_stands_before_a_restart_for_the_rest(system: ActorSy
     seen: list[object] = []
     strategies = Behaviors.supervise(Behaviors.supervise(counting(seen), Stop(on=Bang)), PROMPT)
     ref = system.spawn(strategies, "a")
-    ref.tell(Boom())
-    ref.tell(1)
-    ref.tell(Bang())
+    tell_all(ref, Boom(), 1, Bang())
     await system.wait_stopped(ref)
     assert seen == [(1, 1)]
 
@@ -136,8 +131,7 @@ async def test_the_strategy_known_from_before_restarts_thrice_a_minute(
     seen: list[object] = []
     ref = system.spawn(Behaviors.supervise(counting(seen), OneForOneStrategy()), "a")
     for number in range(4):
-        ref.tell(number)
-        ref.tell(Boom())
+        tell_all(ref, number, Boom())
     await system.wait_stopped(ref)
     assert seen == [(1, 0), (1, 1), (1, 2), (1, 3)]
 
@@ -289,8 +283,7 @@ async def test_a_child_task_may_fail_under_resume_without_hurting_the_message_in
 
 
 async def test_a_message_that_was_not_begun_survives_the_failure_of_a_task(system: ActorSystem) -> None:
-    seen: list[object] = []
-    trigger = trio.Event()
+    seen, trigger = list[object](), trio.Event()
 
     async def work() -> None:
         await trigger.wait()
@@ -308,8 +301,7 @@ async def test_a_message_that_was_not_begun_survives_the_failure_of_a_task(syste
     ref = system.spawn(Behaviors.supervise(Behaviors.setup(make), PROMPT), "a")
     await QUIET()
     trigger.set()
-    ref.tell(1)
-    ref.tell(2)
+    tell_all(ref, 1, 2)
     await QUIET()
     assert seen == [1, 2]
     assert system.statistics().dead_letters == {}
@@ -327,13 +319,12 @@ async def test_the_main_of_a_task_style_actor_is_restarted(system: ActorSystem) 
             seen.append((count, message))
 
     ref = system.spawn(Behaviors.supervise(Behaviors.task(main), PROMPT), "a")
-    for message in (1, Boom(), 2, 3):
-        ref.tell(message)
+    tell_all(ref, 1, Boom(), 2, 3)
     await QUIET()
     assert seen == [(1, 1), (1, 2), (2, 3)]
 
 
-async def test_a_replaced_behaviour_keeps_its_strategy() -> None:
+async def test_a_replaced_behaviour_keeps_its_strategy(system: ActorSystem) -> None:
     seen: list[object] = []
 
     async def second(ctx: ActorContext[object], message: object) -> Behavior[object]:
@@ -349,11 +340,9 @@ async def test_a_replaced_behaviour_keeps_its_strategy() -> None:
         seen.append(("first", message))
         return Behaviors.setup(to_second)
 
-    async with ActorSystem() as system:
-        ref = system.spawn(Behaviors.supervise(Behaviors.receive(first), PROMPT), "a")
-        for message in (1, 2, Boom(), 3):
-            ref.tell(message)
-        await QUIET()
+    ref = system.spawn(Behaviors.supervise(Behaviors.receive(first), PROMPT), "a")
+    tell_all(ref, 1, 2, Boom(), 3)
+    await QUIET()
     assert seen == [("first", 1), ("second", 2), ("first", 3)]
 
 
@@ -369,8 +358,7 @@ async def test_messages_wait_out_the_pause_within_the_mailboxs_bound(
     ref.tell(Boom())
     await QUIET()
     began = trio.current_time()
-    for number in range(5):
-        ref.tell(number)
+    tell_all(ref, *range(5))
     await trio.sleep(4.9)
     assert seen == []
     await trio.sleep(0.2)
@@ -388,12 +376,10 @@ async def test_a_stop_ends_the_pause_and_nothing_starts_again(system: ActorSyste
 
     behavior = Behaviors.supervise(Behaviors.setup(make), Restart(backoff_min=1000.0, backoff_max=1000.0))
     ref = system.spawn(behavior, "a")
-    ref.tell(Boom())
-    ref.tell("left")
+    tell_all(ref, Boom(), "left")
     await trio.sleep(1)
     began = trio.current_time()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert trio.current_time() == began
     assert system.statistics().dead_letters == {"actor stopped": 1}
     assert lives == ["life"]
@@ -442,8 +428,7 @@ async def test_each_life_ends_with_pre_restart_or_post_stop_never_both(system: A
     ref.tell(Boom())
     await QUIET()
     assert order == ["pre_start", "pre_restart Boom", "pre_start", "post_restart"]
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert order == ["pre_start", "pre_restart Boom", "pre_start", "post_restart", "post_stop"]
 
 
@@ -465,8 +450,7 @@ async def test_a_stop_in_the_pause_runs_no_post_stop_for_a_life_that_has_ended(
     ref = system.spawn(Behaviors.supervise(with_hooks(order, counting([])), Restart()), "a")
     ref.tell(Boom())
     await trio.sleep(0.01)
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert order == ["pre_start", "pre_restart Boom"]
 
 
@@ -530,8 +514,7 @@ async def test_a_pre_restart_that_hangs_is_cut_off(autojump_clock: object, caplo
     async with ActorSystem(config=SystemConfig(stop_timeout=2.0)) as system:
         inner = Behaviors.with_lifecycle(counting(seen), pre_restart=pre_restart)
         ref = system.spawn(Behaviors.supervise(inner, PROMPT), "a")
-        ref.tell(Boom())
-        ref.tell(1)
+        tell_all(ref, Boom(), 1)
         await trio.sleep(2.5)
     assert seen == [(1, 1)]
     assert "the clean-up of actor /a did not end within 2.0 s" in caplog.text
@@ -585,8 +568,7 @@ async def test_children_live_on_where_that_is_chosen() -> None:
         await anext(events)
         assert order == []
         assert system.lookup("/a/child") == child
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
     assert order == ["/a/child/child stopped", "/a/child stopped", "/a stopped"]
 
 
@@ -856,8 +838,7 @@ async def test_conservation_holds_over_restarts() -> None:
     async with ActorSystem() as system, system.events(DeadLetter):
         restart = Restart(None, backoff_min=0.0)
         ref = system.spawn(Behaviors.supervise(Behaviors.receive(handle), restart), "a")
-        for number in range(1000):
-            ref.tell(number)
+        tell_all(ref, *range(1000))
         await QUIET()
         assert handled == list(range(1000))
         assert system.statistics().messages_delivered == 1000

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -31,8 +32,7 @@ async def test_a_task_takes_its_messages_in_order_and_ends_when_it_returns() -> 
 
     async with ActorSystem() as system, system.events(DeadLetter) as letters:
         ref = system.spawn(Behaviors.task(main), "t")
-        for number in range(302):
-            ref.tell(number)
+        tell_all(ref, *range(302))
         await system.wait_stopped(ref)
         assert seen == [*range(300), -1]
         assert (await anext(letters)).message == 301
@@ -51,11 +51,9 @@ async def test_the_inbox_ends_when_the_actor_is_to_stop_and_main_finishes_its_wo
         order.append("flushed")
 
     ref = system.spawn(Behaviors.task(main), "t")
-    ref.tell("first")
-    ref.tell("second")
+    tell_all(ref, "first", "second")
     await trio.sleep(0.5)
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert system.statistics().dead_letters == {"actor stopped": 1}
     assert order == ["first", "flushed"]
 
@@ -67,8 +65,7 @@ async def test_a_parked_inbox_ends_at_once(system: ActorSystem) -> None:
 
     ref = system.spawn(Behaviors.task(main), "t")
     await trio.testing.wait_all_tasks_blocked()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
 
 
 async def test_a_main_that_never_looks_into_its_inbox_is_cancelled_at_once(autojump_clock: object) -> None:
@@ -93,8 +90,7 @@ async def test_a_main_that_does_not_come_back_is_cancelled_after_the_time_out(au
         ref.tell("go")
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
         assert trio.current_time() - began == pytest.approx(2.0)
 
 
@@ -146,8 +142,7 @@ async def test_a_handler_can_hand_over_to_a_task(system: ActorSystem) -> None:
         return Behaviors.task(main)
 
     ref = system.spawn(Behaviors.receive(handle), "t")
-    ref.tell(1)
-    ref.tell(2)
+    tell_all(ref, 1, 2)
     await trio.testing.wait_all_tasks_blocked()
     assert seen == [("handler", 1), ("main", 2)]
 
@@ -168,8 +163,7 @@ async def test_a_task_beside_the_handlers_is_cancelled_when_the_actor_stops(syst
 
     ref = system.spawn(Behaviors.setup(make), "t")
     await trio.testing.wait_all_tasks_blocked()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert sorted(ended) == ["a", "b"]
 
 
@@ -229,8 +223,7 @@ async def test_pipe_to_self_without_a_mapper_brings_the_result_itself(system: Ac
         return Behaviors.same()
 
     ref = system.spawn(Behaviors.receive(handle), "t")
-    ref.tell("go")
-    ref.tell("coroutine")
+    tell_all(ref, "go", "coroutine")
     await trio.testing.wait_all_tasks_blocked()
     assert sorted(seen) == ["coroutine", "fetched", "go"]
 
@@ -268,8 +261,7 @@ async def test_an_adapter_maps_for_its_actor_and_ends_with_it(system: ActorSyste
     await trio.testing.wait_all_tasks_blocked()
     assert seen == ["1", "2", "3"]
     assert system.lookup(paths[0]) is not None
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert system.lookup(paths[0]) is None
 
 
@@ -309,7 +301,6 @@ async def test_drive_performs_the_effects_of_each_event_in_order(system: ActorSy
         await drive(Doubling(), inbox, performed.append)
 
     ref = system.spawn(Behaviors.task(main), "t")
-    ref.tell(1)
-    ref.tell(2)
+    tell_all(ref, 1, 2)
     await trio.testing.wait_all_tasks_blocked()
     assert performed == ["1a", "1b", "2a", "2b"]

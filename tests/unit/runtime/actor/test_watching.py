@@ -8,6 +8,7 @@ from typing import Never
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 from helpers.refs import ForeignRef
 
 from casty.behaviors import Behaviors
@@ -61,8 +62,7 @@ async def test_a_watcher_is_told_once_that_a_sibling_has_ended(system: ActorSyst
     seen: list[object] = []
     target = system.spawn(Behaviors.ignore(), "target")
     ref = system.spawn(watcher(seen), "watcher")
-    ref.tell(("watch", target))
-    ref.tell(("watch", target))
+    tell_all(ref, ("watch", target), ("watch", target))
     await trio.testing.wait_all_tasks_blocked()
     system.stop(target)
     await trio.testing.wait_all_tasks_blocked()
@@ -85,8 +85,7 @@ async def test_the_cause_of_a_failure_comes_along(system: ActorSystem) -> None:
 async def test_an_actor_that_had_ended_before_fires_at_once(system: ActorSystem) -> None:
     seen: list[object] = []
     target = system.spawn(Behaviors.ignore(), "target")
-    system.stop(target)
-    await system.wait_stopped(target)
+    await stop_and_wait(system, target)
     system.spawn(watcher(seen), "watcher").tell(("watch", target))
     await trio.testing.wait_all_tasks_blocked()
     assert seen == [Terminated(target)]
@@ -168,8 +167,7 @@ async def test_a_stop_overtakes_the_end_of_a_watched_actor(system: ActorSystem) 
     ref = system.spawn(busy_watcher(seen, gate), "watcher")
     ref.tell(("watch", target))
     await trio.testing.wait_all_tasks_blocked()
-    system.stop(target)
-    await system.wait_stopped(target)
+    await stop_and_wait(system, target)
     system.stop(ref)
     gate.set()
     await system.wait_stopped(ref)
@@ -184,8 +182,7 @@ async def test_the_end_takes_no_room_and_keeps_its_place_in_a_full_mailbox(
     seen, gate = list[object](), trio.Event()
 
     async def last_words(ctx: ActorContext[object], message: object) -> Behavior[object]:
-        ref.tell("one")
-        ref.tell("two")
+        tell_all(ref, "one", "two")
         return Behaviors.stopped()
 
     target = system.spawn(Behaviors.receive(last_words), "target")
@@ -212,10 +209,8 @@ async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another(s
     ref.tell(("watch", *targets))
     await trio.testing.wait_all_tasks_blocked()
     for target in targets:
-        system.stop(target)
-        await system.wait_stopped(target)
-    ref.tell("one")
-    ref.tell("two")
+        await stop_and_wait(system, target)
+    tell_all(ref, "one", "two")
     gate.set()
     await trio.testing.wait_all_tasks_blocked()
     assert seen == [*map(Terminated, targets), "two"]
@@ -223,8 +218,7 @@ async def test_the_oldest_message_is_pushed_out_from_behind_the_end_of_another(s
 
 
 async def test_the_end_of_another_lets_no_sender_in_beyond_the_bound() -> None:
-    waiting: list[int] = []
-    gate = trio.Event()
+    waiting, gate = list[int](), trio.Event()
 
     async def slow(ctx: ActorContext[object], message: object) -> Behavior[object]:
         if isinstance(message, tuple):
@@ -240,8 +234,7 @@ async def test_the_end_of_another_lets_no_sender_in_beyond_the_bound() -> None:
         ref.tell(targets)
         await trio.testing.wait_all_tasks_blocked()
         for target in targets:
-            system.stop(target)
-            await system.wait_stopped(target)
+            await stop_and_wait(system, target)
         for number in range(6):
             nursery.start_soon(ref.send, number)
         await trio.testing.wait_all_tasks_blocked()
@@ -277,8 +270,7 @@ async def test_an_actor_watched_by_its_name_or_an_adapter_is_told_by_that_and_ca
 
 
 async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name(system: ActorSystem) -> None:
-    seen: list[object] = []
-    gate = trio.Event()
+    seen, gate = list[object](), trio.Event()
 
     async def slow(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
         if isinstance(message, Terminated):
@@ -293,8 +285,7 @@ async def test_the_end_of_an_actor_watched_by_its_name_is_withdrawn_by_its_name(
     by_name = kernel_of(system).ref_for("/target", 0)
     system.spawn(Behaviors.receive(slow), "watcher").tell(("watch", by_name))
     await trio.testing.wait_all_tasks_blocked()
-    system.stop(target)
-    await system.wait_stopped(target)
+    await stop_and_wait(system, target)
     system.spawn(Behaviors.ignore(), "target")  # the name leads to another one now
     gate.set()
     await trio.testing.wait_all_tasks_blocked()
@@ -308,8 +299,7 @@ async def test_a_watcher_that_ended_is_forgotten_by_whom_it_watched(system: Acto
     await trio.testing.wait_all_tasks_blocked()
     cell = target.owner()  # type: ignore[attr-defined]  # looks inside
     assert len(cell.watchers) == 1
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert cell.watchers == {}
 
 

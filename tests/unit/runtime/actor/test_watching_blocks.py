@@ -8,6 +8,7 @@ from typing import Never
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait
 from helpers.refs import ForeignRef
 from helpers.systems import Boom
 
@@ -65,8 +66,7 @@ async def test_an_actor_that_had_ended_cancels_the_block_at_its_first_checkpoint
     blocks: list[Watching] = []
     seen: list[str] = []
     target = system.spawn(Behaviors.ignore(), "target")
-    system.stop(target)
-    await system.wait_stopped(target)
+    await stop_and_wait(system, target)
     system.spawn(waiting_for(target, blocks, seen), "watcher")
     await QUIET()
     assert seen == ["waits", "goes on"]
@@ -156,8 +156,7 @@ async def test_an_actor_of_another_node_is_watched_through_the_hooks(system: Act
         kernel.terminated(watchers[0], foreign, None)
         await QUIET()
         assert blocks[0].terminated == Terminated(foreign, cause)
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert unwatched == ([] if dies else watchers)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from helpers.behaviors import stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.protocol.actor.supervision import Restart
@@ -131,10 +132,8 @@ async def test_whatever_can_be_called_and_awaited_is_a_handler(given: Any) -> No
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.receive(given), "a")
         async with system.events(ActorFailed) as failures:
-            ref.tell("hello")
-            ref.tell("again")
-            system.stop(ref)
-            await system.wait_stopped(ref)
+            tell_all(ref, "hello", "again")
+            await stop_and_wait(system, ref)
             with pytest.raises(StopAsyncIteration):
                 await system.shutdown()
                 await anext(failures)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Never, NewType, Protocol, TypeVar
 
 import pytest
 import trio
+from helpers.behaviors import tell_all
 from helpers.messages import Add, Get
 
 from casty.behaviors import Behaviors
@@ -67,8 +68,7 @@ async def test_a_message_of_another_type_is_an_error_at_its_sender(behavior: Beh
             await system.ask(ref, lambda _: UNTYPED)
         with pytest.raises(TypeError, match="got str"):
             system.lookup("/counter").of(str).tell("a wrong message")
-        ref.tell(Add(1))
-        ref.tell(Double(1))
+        tell_all(ref, Add(1), Double(1))
         await ref.send(Add(1))
         assert await system.ask(ref, Get) == 1
         ref.of(PoisonPill).tell(PoisonPill())

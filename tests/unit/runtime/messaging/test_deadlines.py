@@ -7,6 +7,7 @@ import math
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import tell_all
 from helpers.messages import Busy, Left
 from helpers.tasks import in_background
 
@@ -217,8 +218,7 @@ async def test_withdrawn_requests_make_room_in_a_full_mailbox(
     async with in_background(system.ask, ref, Left), in_background(system.ask, ref, Left):
         await trio.testing.wait_all_tasks_blocked()
     assert system.statistics().mailboxes == {"/a": 1}
-    ref.tell(Busy(0.0))
-    ref.tell(Busy(0.0))
+    tell_all(ref, Busy(0.0), Busy(0.0))
     assert system.statistics().dead_letters == {"request withdrawn": 2}
     await trio.sleep(5)
     assert started == ["Busy"] * 4

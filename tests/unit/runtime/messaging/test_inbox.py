@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import tell_all
 
 from casty.behaviors import Behaviors
 from casty.config import Mailbox
@@ -59,8 +60,7 @@ async def run(main: Callable[[ActorContext[int], Inbox[int]], Awaitable[None]], 
     """Run an actor to its end with some messages; return the dead letters."""
     async with ActorSystem() as system:
         ref = system.spawn(Behaviors.task(main), "t")
-        for number in range(messages):
-            ref.tell(number)
+        tell_all(ref, *range(messages))
         await system.wait_stopped(ref)
         return dict(system.statistics().dead_letters)
 
@@ -467,8 +467,7 @@ async def test_an_inbox_of_a_life_that_has_ended_stops_nobody(system: ActorSyste
     lives: list[Inbox[int]] = []
     seen: list[int] = []
     ref = system.spawn(Behaviors.supervise(Behaviors.task(main), OneForOneStrategy()), "t")
-    for number in range(3):
-        ref.tell(number)
+    tell_all(ref, *range(3))
     await system.wait_stopped(ref)
     assert (len(lives), seen) == (2, [2])
 
@@ -489,8 +488,7 @@ async def test_interceptors_see_what_is_received_and_refuse_what_cannot_wait(sys
 
     seen: list[int] = []
     ref = system.spawn(Behaviors.intercept(double, Behaviors.task(main)), "t")
-    ref.tell(0)
-    ref.tell(1)
+    tell_all(ref, 0, 1)
     await system.wait_stopped(ref)
     assert seen == [2]
 
@@ -516,8 +514,7 @@ async def test_a_receive_that_is_cancelled_behind_an_interceptor_keeps_the_messa
 
     had, seen = list[int](), list[int]()
     ref = system.spawn(Behaviors.intercept(slow_at_first, Behaviors.task(main)), "t")
-    ref.tell(1)
-    ref.tell(2)
+    tell_all(ref, 1, 2)
     await system.wait_stopped(ref)
     assert system.statistics().dead_letters == {}
     assert (had, seen) == ([1, 1, 2, 2], [1, 2])

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 from helpers.tasks import in_background
 
 from casty.behaviors import Behaviors
@@ -47,8 +48,7 @@ async def filled(system: ActorSystem, seen: list[int], gate: trio.Event, mailbox
 
 
 async def test_drop_new_makes_a_dead_letter_of_the_new_message() -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     async with ActorSystem() as system, system.events(DeadLetter) as letters:
         ref = await filled(system, seen, gate, Mailbox(2, DROP_NEW))
         ref.tell(3)
@@ -59,8 +59,7 @@ async def test_drop_new_makes_a_dead_letter_of_the_new_message() -> None:
 
 
 async def test_drop_oldest_makes_a_dead_letter_of_the_oldest_message() -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     async with ActorSystem() as system, system.events(DeadLetter) as letters:
         ref = await filled(system, seen, gate, Mailbox(2, DROP_OLDEST))
         ref.tell(3)
@@ -72,8 +71,7 @@ async def test_drop_oldest_makes_a_dead_letter_of_the_oldest_message() -> None:
 
 
 async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar(system: ActorSystem) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     ref = await filled(system, seen, gate, Mailbox(2, REJECT))
     with pytest.raises(MailboxFull, match="the mailbox of /gated is full"):
         ref.tell(3)
@@ -87,8 +85,7 @@ async def test_reject_raises_in_the_sender_and_not_for_what_comes_from_afar(syst
 
 @pytest.mark.parametrize("overflow", [DROP_NEW, BACK_PRESSURE])
 async def test_send_waits_for_room_in_order(system: ActorSystem, overflow: MailboxOverflowStrategy) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     ref = await filled(system, seen, gate, Mailbox(1, overflow))
     async with trio.open_nursery() as nursery:
         for number in (2, 3):
@@ -116,8 +113,7 @@ async def test_a_sender_that_waits_for_a_stopping_actor_goes_on_and_its_message_
 
 
 async def test_signals_pass_a_full_mailbox_and_take_no_room_in_it(system: ActorSystem) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     ref = system.spawn(gated(seen, gate), "gated", mailbox=Mailbox(2))
     await trio.testing.wait_all_tasks_blocked()
     ref.tell(1)
@@ -186,8 +182,7 @@ async def test_a_flood_to_one_actor_delays_the_message_of_another_by_two_batches
     flooded = system.spawn(Behaviors.receive(busy), "flooded")
     quick = system.spawn(Behaviors.receive(other), "quick")
     await trio.testing.wait_all_tasks_blocked()
-    for number in range(FLOOD):
-        flooded.tell(number)
+    tell_all(flooded, *range(FLOOD))
     await trio.testing.wait_all_tasks_blocked()
     assert before_it[0] <= handled_max
     assert len(handled) == FLOOD
@@ -195,8 +190,7 @@ async def test_a_flood_to_one_actor_delays_the_message_of_another_by_two_batches
 
 async def test_tell_from_a_foreign_thread_is_refused_and_tell_threadsafe_works(system: ActorSystem) -> None:
     errors: list[BaseException] = []
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     gate.set()
 
     def work(system: ActorSystem, refs: list[ActorRef[int]]) -> None:
@@ -280,8 +274,7 @@ async def test_dead_letters_of_dead_letters_are_counted_and_end_there(system: Ac
     observer = system.spawn(Behaviors.receive(stuck), "observer", mailbox=Mailbox(1))
     system.event_stream.tell(EventStreamSubscribe(DeadLetter, observer))
     gone = system.spawn(Behaviors.ignore(), "gone")
-    system.stop(gone)
-    await system.wait_stopped(gone)
+    await stop_and_wait(system, gone)
     for number in range(10):
         gone.tell(number)
         await trio.testing.wait_all_tasks_blocked()
@@ -299,8 +292,7 @@ async def test_reject_refuses_whoever_would_wait_too(system: ActorSystem) -> Non
 
 
 async def test_back_pressure_makes_tell_say_what_to_use_instead(system: ActorSystem) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     ref = await filled(system, seen, gate, Mailbox(1, BACK_PRESSURE))
     with pytest.raises(MailboxFull, match=r"use `await ref.send\(message\)`, which waits for room"):
         ref.tell(2)
@@ -315,8 +307,7 @@ async def test_back_pressure_makes_tell_say_what_to_use_instead(system: ActorSys
 
 
 async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits(system: ActorSystem) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
 
     async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
         await gate.wait()
@@ -329,8 +320,7 @@ async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits(system: Acto
     ref = system.spawn(Behaviors.receive(handle), "a", mailbox=Mailbox(2, BACK_PRESSURE))
     ref.tell(0)
     await trio.testing.wait_all_tasks_blocked()
-    ref.tell(1)
-    ref.tell(2)
+    tell_all(ref, 1, 2)
     async with trio.open_nursery() as nursery:
         for number in (3, 4):
             nursery.start_soon(ref.send, number)
@@ -341,8 +331,7 @@ async def test_a_tell_does_not_take_the_room_of_a_sender_that_waits(system: Acto
 
 
 async def test_a_sender_that_was_let_in_has_sent_even_if_it_is_cancelled_before_it_goes_on() -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     scope = trio.CancelScope()
 
     async def handle(ctx: ActorContext[int], message: int) -> Behavior[int]:
@@ -384,8 +373,7 @@ async def test_an_idle_actor_takes_as_many_messages_as_its_mailbox_holds(system:
     gate = trio.Event()
     ref = system.spawn(gated([], gate), "gated", mailbox=Mailbox(2, REJECT))
     await trio.testing.wait_all_tasks_blocked()
-    ref.tell(0)
-    ref.tell(1)
+    tell_all(ref, 0, 1)
     with pytest.raises(MailboxFull):
         ref.tell(2)
     gate.set()
@@ -422,8 +410,7 @@ async def test_an_actor_that_would_wait_for_room_in_its_own_mailbox_is_told(over
 async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing(
     system: ActorSystem, overflow: MailboxOverflowStrategy
 ) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
     ref = await filled(system, seen, gate, Mailbox(1, overflow))
     async with in_background(ref.send, 2):
         await trio.testing.wait_all_tasks_blocked()
@@ -437,8 +424,7 @@ async def test_a_sender_that_is_cancelled_while_it_waits_has_sent_nothing(
 async def test_what_an_actor_pipes_to_itself_waits_for_room(
     system: ActorSystem, overflow: MailboxOverflowStrategy
 ) -> None:
-    seen: list[int] = []
-    gate = trio.Event()
+    seen, gate = list[int](), trio.Event()
 
     async def two() -> int:
         return 2
@@ -465,8 +451,7 @@ async def test_events_and_schedules_that_find_no_room_are_dead_letters(
 ) -> None:
     gate = trio.Event()
     ref = await filled(system, [], gate, Mailbox(1, overflow))
-    system.event_stream.tell(EventStreamSubscribe(int, ref))
-    system.event_stream.tell(Publish(7))
+    tell_all(system.event_stream, EventStreamSubscribe(int, ref), Publish(7))
     system.scheduler.tell(ScheduleOnce("k", ref, 8, 0.5))
     await trio.sleep(1)
     assert system.statistics().dead_letters == {"mailbox full": 2}
@@ -482,8 +467,7 @@ async def test_the_mailbox_of_an_actor_is_its_own_else_that_of_a_pattern_else_th
 
     async def room_of(ref: ActorRef[int]) -> int:
         before = system.statistics().mailbox_size
-        for number in range(10):
-            ref.tell(number)
+        tell_all(ref, *range(10))
         return system.statistics().mailbox_size - before
 
     async def parent(ctx: ActorContext[int]) -> Behavior[int]:
@@ -509,8 +493,7 @@ async def test_actors_of_the_library_do_not_get_the_mailboxes_of_the_users() -> 
     gate = trio.Event()
     async with ActorSystem(config=config) as system:
         ref = spawn_system_actor(system, gated([], gate), "_own")
-        for number in range(10):
-            ref.tell(number)
+        tell_all(ref, *range(10))
         assert system.statistics().dead_letters == {}
         gate.set()
 

@@ -7,6 +7,7 @@ from typing import Never
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.refs import ActorRef
@@ -95,8 +96,7 @@ async def test_an_actor_that_makes_a_signal_of_each_signal_can_be_stopped(system
     ref.tell("begin")
     while not rounds:
         await trio.lowlevel.checkpoint()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert BATCH_MESSAGES / 8 <= rounds < 10 * BATCH_MESSAGES
 
 
@@ -115,10 +115,8 @@ async def test_a_message_that_waits_behind_signals_is_a_dead_letter_when_the_act
         return Behaviors.same()
 
     ref = system.spawn(Behaviors.receive(handle), "flooded")
-    ref.tell("watch")
-    ref.tell("after")
+    tell_all(ref, "watch", "after")
     await trio.lowlevel.checkpoint()
     await trio.lowlevel.checkpoint()
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert len(seen) + system.statistics().dead_letters.get("actor stopped", 0) == 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.runtime.behavior.behavior import Behavior
@@ -62,8 +63,7 @@ async def test_a_replaced_timer_never_arrives(system: ActorSystem, autojump_cloc
     seen: Seen = []
     script: dict[str, tuple[object, ...]] = {"go": ("once", "old", 1.0, "k"), "again": ("once", "new", 1.0, "k")}
     ref = system.spawn(actor(seen, script), "a")
-    ref.tell("go")
-    ref.tell("again")
+    tell_all(ref, "go", "again")
     await trio.sleep(5)
     assert [message for _, message in seen] == ["go", "again", "new"]
 
@@ -112,8 +112,7 @@ async def test_timers_overtake_the_mailbox(system: ActorSystem, autojump_clock: 
         return Behaviors.same()
 
     ref = system.spawn(Behaviors.receive(handle), "a")
-    for message in ("go", "first", "second"):
-        ref.tell(message)
+    tell_all(ref, "go", "first", "second")
     await trio.sleep(5)
     assert seen == ["go", "ring", "first", "second"]
 
@@ -124,8 +123,7 @@ async def test_the_timers_of_a_stopped_actor_are_gone(system: ActorSystem, autoj
     ref.tell("go")
     await trio.sleep(0.5)
     assert system.statistics().timers == 1
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert system.statistics().timers == 0
 
 
@@ -220,8 +218,7 @@ async def test_a_fixed_delay_waits_for_a_slow_actor(system: ActorSystem, autojum
 
     begin = trio.current_time()
     ref = system.spawn(Behaviors.receive(handle), "a")
-    ref.tell("go")
-    ref.tell("block")
+    tell_all(ref, "go", "block")
     await trio.sleep(4.5)
     assert times == [2.0, 3.0, 4.0]
 
@@ -245,8 +242,7 @@ async def test_a_repeated_timer_that_is_replaced_after_it_fired_never_arrives(
     ref.tell("go")
     await trio.sleep(4.0)
     assert system.statistics().timers == 1
-    system.stop(ref)
-    await system.wait_stopped(ref)
+    await stop_and_wait(system, ref)
     assert system.statistics().timers == 0
     assert seen == ["go", "new", "new"]
 

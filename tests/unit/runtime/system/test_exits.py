@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait
 
 from casty import (
     ActorContext,
@@ -112,8 +113,7 @@ def test_the_end_is_told_and_the_name_given_back_all_the_same() -> None:
             assert child is not None
             with trio.CancelScope(shield=True):
                 async with watching(kernel_of(system), child) as block:
-                    system.stop(child)
-                    await system.wait_stopped(child)
+                    await stop_and_wait(system, child)
                 told.append(block.terminated)
                 assert system.lookup("/a/child") is None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait
 from helpers.tasks import in_background
 
 from casty.behaviors import Behaviors
@@ -164,8 +165,7 @@ async def test_a_ref_that_is_kept_does_not_keep_what_its_actor_had() -> None:
         ref = system.spawn(Behaviors.setup(make), "big")
         await trio.testing.wait_all_tasks_blocked()
         assert kept[0]() is not None
-        system.stop(ref)
-        await system.wait_stopped(ref)
+        await stop_and_wait(system, ref)
         await trio.testing.wait_all_tasks_blocked()
         gc.collect()
         assert kept[0]() is None

@@ -8,6 +8,7 @@ from typing import Any, Never
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import tell_all
 from helpers.systems import Boom
 
 from casty import (
@@ -87,8 +88,7 @@ async def obey(ctx: ActorContext[str], message: str) -> Behavior[str]:
 
 
 async def told(system: ActorSystem, ref: ActorRef[str], *messages: str) -> None:
-    for message in messages:
-        ref.tell(message)
+    tell_all(ref, *messages)
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -111,11 +111,10 @@ async def test_a_listener_is_told_every_event_of_a_life_in_its_order(autojump_cl
     ]  # fmt: skip
 
 
-async def test_a_failure_that_ends_an_actor_is_told_with_its_end() -> None:
+async def test_a_failure_that_ends_an_actor_is_told_with_its_end(system: ActorSystem) -> None:
     seen: list[str] = []
-    async with ActorSystem() as system:
-        system.add_lifecycle_listener(Noted(seen))
-        await told(system, system.spawn(Behaviors.receive(obey), "a"), "fail")
+    system.add_lifecycle_listener(Noted(seen))
+    await told(system, system.spawn(Behaviors.receive(obey), "a"), "fail")
     assert seen == ["started /a", "failed /a Boom", "stopped /a Boom"]
 
 
@@ -129,7 +128,9 @@ async def test_of_an_actor_that_never_started_the_failure_alone_is_told(system: 
     assert seen == ["failed /a Boom"]
 
 
-async def test_at_an_end_the_name_is_free_and_the_listener_comes_before_events_and_watchers() -> None:
+async def test_at_an_end_the_name_is_free_and_the_listener_comes_before_events_and_watchers(
+    system: ActorSystem,
+) -> None:
     order: list[str] = []
 
     class Look(ActorLifecycleListener):
@@ -146,24 +147,22 @@ async def test_at_an_end_the_name_is_free_and_the_listener_comes_before_events_a
 
         return Behaviors.receive(see)
 
-    async with ActorSystem() as system:
-        system.add_lifecycle_listener(Look())
-        ref = system.spawn(Behaviors.receive(obey), "a")
-        adapter = system.spawn(Behaviors.ignore(), "events")
-        system.event_stream.tell(EventStreamSubscribe(ActorStopped, adapter))
-        system.spawn(Behaviors.setup(watch), "watcher")
-        await trio.testing.wait_all_tasks_blocked()
-        await told(system, ref, "stop")
+    system.add_lifecycle_listener(Look())
+    ref = system.spawn(Behaviors.receive(obey), "a")
+    adapter = system.spawn(Behaviors.ignore(), "events")
+    system.event_stream.tell(EventStreamSubscribe(ActorStopped, adapter))
+    system.spawn(Behaviors.setup(watch), "watcher")
+    await trio.testing.wait_all_tasks_blocked()
+    await told(system, ref, "stop")
     assert order == ["listener None", "watcher"]
 
 
-async def test_listeners_are_told_in_the_order_in_which_they_were_added_and_twice_is_once() -> None:
+async def test_listeners_are_told_in_the_order_in_which_they_were_added_and_twice_is_once(system: ActorSystem) -> None:
     seen: list[str] = []
     one, two = Noted(seen, "one "), Noted(seen, "two ")
-    async with ActorSystem() as system:
-        for listener in (one, two, one):
-            system.add_lifecycle_listener(listener)
-        await told(system, system.spawn(Behaviors.receive(obey), "a"), "stop")
+    for listener in (one, two, one):
+        system.add_lifecycle_listener(listener)
+    await told(system, system.spawn(Behaviors.receive(obey), "a"), "stop")
     assert seen == ["one started /a", "two started /a", "one stopped /a NoneType", "two stopped /a NoneType"]
 
 
@@ -188,7 +187,7 @@ async def test_a_failing_listener_hurts_neither_actors_nor_other_listeners_and_i
     assert logged[0].levelno == logging.ERROR
 
 
-async def test_one_removed_during_a_call_hears_no_more_and_one_added_hears_the_next_event() -> None:
+async def test_one_removed_during_a_call_hears_no_more_and_one_added_hears_the_next_event(system: ActorSystem) -> None:
     seen: list[str] = []
     last, late = Noted(seen, "last "), Noted(seen, "late ")
 
@@ -200,14 +199,13 @@ async def test_one_removed_during_a_call_hears_no_more_and_one_added_hears_the_n
             system.add_lifecycle_listener(late)
             seen.append(f"changing {ref.path}")
 
-    async with ActorSystem() as system:
-        for listener in (Changing(), last):
-            system.add_lifecycle_listener(listener)
-        await told(system, system.spawn(Behaviors.receive(obey), "a"), "stop")
+    for listener in (Changing(), last):
+        system.add_lifecycle_listener(listener)
+    await told(system, system.spawn(Behaviors.receive(obey), "a"), "stop")
     assert seen == ["changing /a", "late stopped /a NoneType"]
 
 
-async def test_one_removed_and_added_again_during_a_call_hears_the_next_event() -> None:
+async def test_one_removed_and_added_again_during_a_call_hears_the_next_event(system: ActorSystem) -> None:
     seen: list[str] = []
     last = Noted(seen)
 
@@ -216,10 +214,9 @@ async def test_one_removed_and_added_again_during_a_call_hears_the_next_event() 
             system.remove_lifecycle_listener(last)
             system.add_lifecycle_listener(last)
 
-    async with ActorSystem() as system:
-        for listener in (Changing(), last):
-            system.add_lifecycle_listener(listener)
-        await told(system, system.spawn(Behaviors.receive(obey), "a"), "stop")
+    for listener in (Changing(), last):
+        system.add_lifecycle_listener(listener)
+    await told(system, system.spawn(Behaviors.receive(obey), "a"), "stop")
     assert seen == ["stopped /a NoneType"]
 
 
@@ -271,7 +268,7 @@ async def test_listener_and_events_tell_the_same_lives(autojump_clock: object) -
     assert [" ".join(line.split()[:2]) for line in seen] == events
 
 
-async def test_it_needs_no_base_class_but_all_methods_and_none_async() -> None:
+async def test_it_needs_no_base_class_but_all_methods_and_none_async(system: ActorSystem) -> None:
     class Duck:
         def started(self, ref: ActorRef[Never]) -> None:
             seen.append(ref.path)
@@ -289,15 +286,14 @@ async def test_it_needs_no_base_class_but_all_methods_and_none_async() -> None:
             """Be wrong."""
 
     seen: list[str] = []
-    async with ActorSystem() as system:
-        with pytest.raises(TypeError, match="needs a method `stopped` of an ActorLifecycleListener, got .*Duck"):
-            system.add_lifecycle_listener(Duck())  # type: ignore[arg-type]  # what is tested
-        with pytest.raises(TypeError, match="needs a method `failed` .* got an async function"):
-            system.add_lifecycle_listener(Async())
-        with pytest.raises(TypeError, match="got the class .*Whole.*: write brackets"):
-            system.add_lifecycle_listener(Whole)  # type: ignore[arg-type]  # what is tested
-        system.add_lifecycle_listener(Whole())
-        await told(system, system.spawn(Behaviors.receive(obey), "a"))
+    with pytest.raises(TypeError, match="needs a method `stopped` of an ActorLifecycleListener, got .*Duck"):
+        system.add_lifecycle_listener(Duck())  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(TypeError, match="needs a method `failed` .* got an async function"):
+        system.add_lifecycle_listener(Async())
+    with pytest.raises(TypeError, match="got the class .*Whole.*: write brackets"):
+        system.add_lifecycle_listener(Whole)  # type: ignore[arg-type]  # what is tested
+    system.add_lifecycle_listener(Whole())
+    await told(system, system.spawn(Behaviors.receive(obey), "a"))
     assert seen == ["/a"]
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.behaviors import tell_all
 
 from casty import (
     ActorSystem,
@@ -66,8 +67,7 @@ async def test_messages_dead_letters_asks_restarts_and_what_waits_are_counted(au
 
     async with ActorSystem("shop") as system:
         ref = system.spawn(Behaviors.supervise(Behaviors.receive(handle), Restart()), "worker")
-        for message in ("a", "fail", "b"):
-            ref.tell(message)
+        tell_all(ref, "a", "fail", "b")
         with pytest.raises(AskTimeoutError):
             await system.ask(ref, lambda reply_to: reply_to, timeout=1.0)
         await system.ask_or_none(ref, lambda reply_to: reply_to, timeout=1.0)

@@ -12,6 +12,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
+from helpers.behaviors import stop_and_wait, tell_all
 
 from casty.behaviors import Behaviors
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -247,8 +248,7 @@ async def test_refs_by_path_and_by_uid_mean_whom_they_name(system: ActorSystem) 
     assert kernel_of(system).ref_for("/a", uid) == first
     by_path = kernel_of(system).ref_for("/a", 0)
     assert system.lookup("/nobody") is None
-    system.stop(first)
-    await system.wait_stopped(first)
+    await stop_and_wait(system, first)
     by_path.of(object).tell("nobody there")
     assert system.statistics().dead_letters == {"no such actor": 1}
     second = system.spawn(Behaviors.ignore(), "a")
@@ -346,8 +346,7 @@ async def test_what_an_actor_sees_prints_as_what_it_is() -> None:
         ref = system.spawn(behavior, "a")
         ref.tell(1)
         await system.wait_stopped(ref)
-        for number in range(3):
-            ref.tell(number)
+        tell_all(ref, *range(3))
         printed.extend([repr(events), repr(system.events(ActorStopped)), repr(behavior)])
     name = "test_what_an_actor_sees_prints_as_what_it_is.<locals>.main"
     assert printed == [

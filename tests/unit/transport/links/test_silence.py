@@ -58,8 +58,7 @@ async def test_silence_is_bounded_by_the_write_timeout_and_on_the_control_lane_s
 async def test_the_system_is_told_on_both_ends(seconds: float, milliseconds: int) -> None:
     assert USER_TIMEOUT is not None
     network = TcpNetwork()
-    found: list[int] = []
-    accepted = trio.Event()
+    found, accepted = list[int](), trio.Event()
 
     def look(connection: Connection) -> None:
         assert isinstance(connection, TcpConnection)

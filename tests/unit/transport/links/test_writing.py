@@ -73,27 +73,28 @@ class Writing:
         return b"".join(frames)
 
 
+@pytest.fixture
+async def writing(nursery: trio.Nursery) -> Writing:
+    """Return one whose writer waits for frames."""
+    one = Writing()
+    nursery.start_soon(one.run)
+    await trio.testing.wait_all_tasks_blocked()
+    return one
+
+
 PIECES: list[Buffer] = [b"head", b"x" * (3 * EARLY_BYTES), b"between", memoryview(b"y" * 100_000), b"tail"]
 WHOLE = b"".join(PIECES)
 EARLY = WHOLE[: len(PIECES[0]) + EARLY_BYTES]
 
 
-async def test_few_frames_wait_for_the_writers_turn_and_go_in_one_piece(nursery: trio.Nursery) -> None:
-    writing = Writing()
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_few_frames_wait_for_the_writers_turn_and_go_in_one_piece(writing: Writing) -> None:
     frames = writing.put(EARLY_FRAMES_MAX - 1)
     assert writing.socket.written == []
     await trio.testing.wait_all_tasks_blocked()
     assert writing.socket.written == [frames]
 
 
-async def test_the_first_of_many_frames_are_written_before_the_writers_turn_once(
-    nursery: trio.Nursery,
-) -> None:
-    writing = Writing()
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_the_first_of_many_frames_are_written_before_the_writers_turn_once(writing: Writing) -> None:
     first = writing.put(EARLY_FRAMES_MAX)
     assert writing.socket.written == [first]
     rest = writing.put(5 * EARLY_FRAMES_MAX, EARLY_FRAMES_MAX)
@@ -147,10 +148,7 @@ async def test_asks_whose_replies_have_just_come_still_count(nursery: trio.Nurse
         await trio.testing.wait_all_tasks_blocked()
 
 
-async def test_nothing_is_written_early_to_a_peer_that_only_listens(nursery: trio.Nursery) -> None:
-    writing = Writing()
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_nothing_is_written_early_to_a_peer_that_only_listens(writing: Writing) -> None:
     first = writing.put(EARLY_FRAMES_MAX)
     await trio.testing.wait_all_tasks_blocked()
     second = writing.put(2 * EARLY_FRAMES_MAX, EARLY_FRAMES_MAX, heard=0)
@@ -159,10 +157,7 @@ async def test_nothing_is_written_early_to_a_peer_that_only_listens(nursery: tri
     assert writing.socket.written == [first, second]
 
 
-async def test_nothing_is_written_early_for_what_only_tells_what_has_come(nursery: trio.Nursery) -> None:
-    writing = Writing()
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_nothing_is_written_early_for_what_only_tells_what_has_come(writing: Writing) -> None:
     writing.writer.pass_over(7)
     writing.put(EARLY_FRAMES_MAX, heard=7)
     assert writing.socket.written == []
@@ -245,10 +240,7 @@ def test_every_frame_is_written_once_and_in_order(turns: list[tuple[int, int]], 
     trio.run(main)
 
 
-async def test_a_frame_in_pieces_is_written_at_once_and_its_beginning_first(nursery: trio.Nursery) -> None:
-    writing = Writing()
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
+async def test_a_frame_in_pieces_is_written_at_once_and_its_beginning_first(writing: Writing) -> None:
     for _ in range(2):
         assert writing.writer.write_pieces(PIECES)
     assert writing.socket.written == [EARLY, WHOLE[len(EARLY) :]] * 2

@@ -89,8 +89,7 @@ async def test_who_was_dialled_cannot_pass_the_hello_on_as_its_own(autojump_cloc
     """A message can hold a ref to any address, so anybody can have a node dial it."""
     a, b = await world.node("a"), await world.node("b")
     a.transport.keep([a.me, b.me])
-    answers: list[FrameKind] = []
-    answered = trio.Event()
+    answers, answered = list[FrameKind](), trio.Event()
 
     async def pass_on(connection: Connection) -> None:
         [(_, body)] = FrameDecoder(4096).feed(await connection.receive(4096))
