@@ -24,9 +24,11 @@ from casty.protocol.state.rows import (
     TABLE_BYTES_MAX,
     TABLES_MAX,
     RowTable,
+    TableRow,
     row_bytes,
     row_fault,
 )
+from casty.protocol.state.slots import Slot
 from casty.schema.names import printable
 from casty.schema.types import describe
 from casty.wire.frame import HEADER_BYTES
@@ -114,7 +116,11 @@ class ClusterTable(Generic[V]):
         self._is_asked = False
         """Whether gossip is about to ask for the own rows."""
         self._is_over = False
-        self._raw: Mapping[UniqueAddress, Mapping[str, bytes]] = {}
+        self._shown: tuple[RowTable, frozenset[UniqueAddress]] | None = None
+        """The table shown last, and the members living then."""
+        self._slots: Mapping[UniqueAddress, Slot[TableRow]] = {}
+        """Their slots in it: of one that stays the rows are not made again."""
+        self._raw: dict[UniqueAddress, Mapping[str, bytes]] = {}
         self._rows: dict[UniqueAddress, Mapping[str, V]] = {}
 
     @property
@@ -216,18 +222,28 @@ class ClusterTable(Generic[V]):
         self._is_asked = False
         return {key: packed for key, (_, packed) in self._own.items()}
 
-    def show(self, rows: Mapping[UniqueAddress, Mapping[str, bytes]]) -> None:
+    def show(self, table: RowTable, living: frozenset[UniqueAddress]) -> None:
         """Take the rows of all living members, and tell the changed ones.
 
+        Gossip calls it after each event, so it asks first for the very table and members of the last call, then for the
+        slots that stay: a table of 16 members with 3,500 rows each takes 8 ms to make anew.
+
         Parameters:
-            rows: Bytes of each value by key, by owner.
+            table: The rows, as gossip knows them.
+            living: The living members.
         """
-        node = self._node
-        if node is None or self._is_over:
+        node, shown = self._node, self._shown
+        if node is None or self._is_over or (shown is not None and shown[0] is table and shown[1] is living):
             return
-        before, self._raw = self._raw, rows
-        for owner in [*before, *(owner for owner in rows if owner not in before)]:
-            old, new = before.get(owner, {}), rows.get(owner, {})
+        self._shown = table, living
+        slots = {owner: table.slots[owner] for owner in sorted(table.slots) if owner in living}
+        before, self._slots = self._slots, slots
+        for owner in [*before, *(owner for owner in slots if owner not in before)]:
+            if before.get(owner) is slots.get(owner):
+                continue
+            old, new = self._raw.pop(owner, {}), table.rows_of(owner) if owner in slots else {}
+            if new:
+                self._raw[owner] = new
             if old == new:
                 continue
             decoded = self._decoded(node, owner, old, new)

@@ -51,8 +51,8 @@ class GossipDriver:
         self._node = node
         self._tables = {table.replicated.name: table for table in tables}
         self._written_at: dict[str, float] = {}
-        self._shown: dict[str, tuple[object, object]] = {}
-        """Last shown form of each table, and the members at that time."""
+        self._living: tuple[Mapping[UniqueAddress, Member], frozenset[UniqueAddress]] = {}, frozenset()
+        """Members at the last event, and those of them that are not down."""
         self._machine = machine
         self._ctx = ctx
 
@@ -68,8 +68,8 @@ class GossipDriver:
 
     def _handle(self, event: GossipEvent, now: float) -> Sequence[GossipEffect]:
         effects = self._machine.handle(event, now)
-        for table in self._tables.values():
-            self._show(table)
+        if self._tables:
+            self._show_tables()
         return effects
 
     def _write(self, order: WriteTable, now: float) -> Sequence[GossipEffect]:
@@ -81,25 +81,24 @@ class GossipDriver:
         self._written_at[order.table] = now
         return self._handle(TableWritten(order.table, self._tables[order.table].take_own()), now)
 
-    def _show(self, table: ClusterTable[Any]) -> None:
-        """Show a table of an extension the rows of the members that are not down."""
-        name, state = table.replicated.name, self._machine.state
-        known = self._machine.tables.get(name)
-        members: Mapping[UniqueAddress, Member] = {} if state is None else state.members
-        if isinstance(known, RowTable) and not self._is_shown(name, known, members):
-            self._shown[name] = known, members
-            living = {node for node, member in members.items() if member.status is not MemberStatus.down}
-            table.show(known.rows(living))
+    def _show_tables(self) -> None:
+        """Show the tables of extensions the rows of the members that are not down."""
+        state = self._machine.state
+        members, living = self._living
+        if state is not None and state.members is not members:
+            now = frozenset(n for n, member in state.members.items() if member.status is not MemberStatus.down)
+            living = living if now == living else now  # most changes are of statuses and numbers
+            self._living = state.members, living
+        for name, table in self._tables.items():
+            known = self._machine.tables.get(name)
+            if isinstance(known, RowTable):
+                table.show(known, living)
 
     def _take(self, came: GossipCame, now: float) -> Sequence[GossipEffect]:
         """Take a peer's message."""
         if self._machine.state is not None and came.sender in self._machine.state.members:
             self._node.gossip_heard[came.sender] = now
         return self._node.within_boundary(came.sender, came.message, lambda: self._handle(came, now))
-
-    def _is_shown(self, name: str, *now: object) -> bool:
-        before = self._shown.get(name, ())
-        return bool(before) and all(one is other for one, other in zip(before, now, strict=True))
 
     def perform(self, effect: GossipEffect) -> None:
         """Perform an effect of the machine."""

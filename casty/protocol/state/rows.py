@@ -10,7 +10,7 @@ slot compacts it, with a write: it forgets its removals when they are more, or w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -137,10 +137,6 @@ class RowTable(SlotTable[TableRow, RowPage]):
     def rows_of(self, owner: UniqueAddress) -> dict[str, bytes]:
         """Return the rows of one run, in the order of their changes."""
         return {row.key: row.value for row in self.slot_of(owner).entries}
-
-    def rows(self, members: Collection[UniqueAddress]) -> dict[UniqueAddress, dict[str, bytes]]:
-        """Return the rows of those ``members`` with any."""
-        return {owner: rows for owner in sorted(self.slots) if owner in members and (rows := self.rows_of(owner))}
 
     def cut_of(self, owner: UniqueAddress, after: int) -> _RowsCut:
         """Return the begin of a page."""

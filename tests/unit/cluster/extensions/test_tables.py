@@ -23,7 +23,7 @@ from casty import (
 )
 from casty.cluster.commands import GetMembership
 from casty.protocol.gossip.tables import TABLES_TOLD
-from casty.protocol.state.rows import ROWS_MAX, TABLE_BYTES_MAX, TABLES_MAX, RowPage, TableRows
+from casty.protocol.state.rows import ROWS_MAX, TABLE_BYTES_MAX, TABLES_MAX, RowPage, RowTable, TableRows
 from casty.testing.inspect import node_of
 
 
@@ -92,6 +92,28 @@ async def test_rows_of_a_removed_member_go_and_those_of_its_next_run_come(autoju
     await trio.sleep(1)
     assert shops["a"].known()["b"] == {**FIRST, "milk": Stock("milk", 3)}
     assert again.known() == shops["c"].known()
+
+
+async def test_rows_are_made_again_for_changed_owners_alone(autojump_clock, nodes, monkeypatch):
+    shops = await started(nodes, *"abc", a=Shop(), b=Shop(), c=Shop())
+    await trio.sleep(1)
+    made: list[str] = []
+    rows_of = RowTable.rows_of
+
+    def counted(table: RowTable, owner: UniqueAddress) -> dict[str, bytes]:
+        made.append(owner.address.host)
+        return rows_of(table, owner)
+
+    monkeypatch.setattr(RowTable, "rows_of", counted)
+    await nodes.start("d", "a")  # without the table: let in, up, and gone again
+    await nodes.all_up(*"abcd")
+    await nodes.stop("d")
+    await trio.sleep(20)
+    assert made == []
+    shops["b"].stock.set("milk", Stock("milk", 3))
+    await trio.sleep(5)
+    assert made == ["b"] * 3, "once at each node"
+    assert all(shop.known()["b"] == {**FIRST, "milk": Stock("milk", 3)} for shop in shops.values())
 
 
 async def test_a_node_without_the_table_is_told_nothing_of_it(autojump_clock, nodes):
