@@ -190,10 +190,10 @@ class ServingLeaseMachine:
     def _suffices(self, state: Gossip, granters: Collection[UniqueAddress]) -> bool:
         mine: list[Member] = []
         others = [*still_counting(state, self.strategy, self.seen_tracker)]
-        for member in state.ordered:
+        here = {*granters, self.self_node}
+        for node, member in state.members.items():
             if member.status not in GOING:
-                here = member.unique in granters or member.unique == self.self_node
-                (mine if here else others).append(member)
+                (mine if node in here else others).append(member)
         if not others:
             return True
         return self.strategy is not None and self.strategy.rules_out_others(Partition(tuple(mine), tuple(others)))

@@ -74,7 +74,9 @@ class Partition:
         """Return the voters as this side knows them, and as they may be at worst."""
 
         def having(members: Sequence[Member], statuses: Collection[MemberStatus]) -> tuple[Member, ...]:
-            return tuple(m for m in members if m.status in statuses and (role is None or role in m.roles))
+            if role is None:
+                return tuple([m for m in members if m.status in statuses])
+            return tuple([m for m in members if m.status in statuses and role in m.roles])
 
         known = Votes(having(self.reachable, VOTING), having(self.unreachable, VOTING))
         has_promoter = any(member.status in VOTING for member in self.unreachable)
@@ -112,10 +114,12 @@ class KeepMajority(_Judgement):
 
     def against(self, partition: Partition) -> str:
         for votes in partition.votes(self.role):
-            mine, theirs = ([member.unique for member in side] for side in (votes.mine, votes.theirs))
-            if len(mine) < len(theirs) or not mine:
+            if len(votes.mine) < len(votes.theirs) or not votes.mine:
                 return f"could not reach a majority ({votes.count})"
-            if len(mine) == len(theirs) and min(theirs) < min(mine):
+            if len(votes.mine) > len(votes.theirs):
+                continue
+            mine, theirs = ([member.unique for member in side] for side in (votes.mine, votes.theirs))
+            if min(theirs) < min(mine):
                 rule = "of two halves the one with the lowest address goes on"
                 return f"could not reach a majority ({votes.count}), and {rule}"
         return ""

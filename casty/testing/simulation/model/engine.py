@@ -7,10 +7,10 @@ what follows from an effect is in the tables of the node (`machine`).
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from heapq import heappop, heappush
 from typing import cast
 
 from casty.address import UniqueAddress
@@ -100,10 +100,14 @@ class ModelEngine(ModelNetwork):
         if longest is None:
             self._take(task, event, came)
             return
-        at = self.now + longest * task.handovers.random()
-        due = task.due = max(at, task.due)
+        now = self.now
+        at = now + longest * task.handovers.random()
+        if at > task.due:
+            task.due = at
         task.inbox.append((event, came))
-        self.call_later(due - self.now, task.run, self._take_next, task)
+        self._sequence += 1
+        # The difference is added again, as for any delay: its rounding is a part of each course.
+        heappush(self._heap, (now + (task.due - now), self._sequence, task.run, self._take_next, (task,)))
 
     def handle(self, task: ModelTask, event: object) -> None:
         """Feed the machine of a task, and perform its effects.
@@ -119,6 +123,8 @@ class ModelEngine(ModelNetwork):
         if task.is_topology:
             self.acted[run.node] = run
         effects = task.machine.handle(event, run.clock_offset + run.clock_rate * self.now)
+        if effects == ():
+            return
         try:
             self.perform(task, effects)
         except TypeError:
@@ -141,8 +147,9 @@ class ModelEngine(ModelNetwork):
         performers, listening = task.performers, self.taps.performed_of
         for effect in effects:
             kind = type(effect)
-            for tap in listening.get(kind, ()):
-                tap(task.run, effect)
+            if kind in listening:
+                for tap in listening[kind]:
+                    tap(task.run, effect)
             perform = performers.get(kind)
             if perform is None:
                 raise TypeError(
@@ -161,7 +168,7 @@ class ModelEngine(ModelNetwork):
             *values: Its arguments.
         """
         self._sequence += 1
-        heapq.heappush(self._heap, (self.now + delay, self._sequence, run, action, values))
+        heappush(self._heap, (self.now + delay, self._sequence, run, action, values))
 
     def call(self, run: Run, action: Action, *values: object) -> None:
         """Let a run act now; once it wakes, if it is paused; never, if it has ended.
@@ -187,7 +194,7 @@ class ModelEngine(ModelNetwork):
         while heap and heap[0][0] <= end:
             if until is not None and until():
                 return
-            self.now, _, run, action, values = heapq.heappop(heap)
+            self.now, _, run, action, values = heappop(heap)
             if run.paused:
                 run.held.append(partial(action, *values))
             elif run.alive:
@@ -217,15 +224,20 @@ class ModelEngine(ModelNetwork):
             machine = kind.make(self, run, own)
             check_machine(name, machine)
             run.tasks[name] = ModelTask(run, kind, machine, run.parts.performers[name], draws, handovers)
+        topology, gossip, availability, heartbeat = (run.tasks[name].inbox for name in TASKS)
+        run.inboxes = topology, gossip, availability, heartbeat
 
     def _take(self, task: ModelTask, event: object, came: Came | None) -> None:
         if came is not None:
-            self.taps.show_received(task.run, *came)
+            sender, message = came
+            for tap in self.taps.received_of.get(type(message), ()):
+                tap(task.run, sender, message)
         self.handle(task, event)
 
     def _take_next(self, task: ModelTask) -> None:
         if task.inbox:  # a timer may have had it taken already
-            self._take(task, *task.inbox.popleft())
+            event, came = task.inbox.popleft()
+            self._take(task, event, came)
 
     def _send(self, task: ModelTask, effect: Send | SendIfUp) -> None:
         run, to, message, taps = task.run, effect.to, effect.message, self.taps
@@ -239,14 +251,14 @@ class ModelEngine(ModelNetwork):
             text = self._texts.get(to) or self._texts.setdefault(to, str(to))
             self.trace.add(self.now, run.name, "sends", kind.__name__, text)
         target = self.runs.get(to.address.host)
-        if target is None or to.incarnation not in (0, target.node.incarnation):
+        if target is None or (to is not target.node and to.incarnation not in (0, target.node.incarnation)):
             return
         chance, lane, receive = task.chance, "", self._receive
         if not task.is_membership:
             lane, receive = task.kind.lanes.get(kind, task.name), self._deliver
         for arrival in self.arrivals(run.node, target.name, self.now, chance, lane):
             self._sequence += 1
-            heapq.heappush(self._heap, (arrival, self._sequence, target, receive, (target, run.node, message)))
+            heappush(self._heap, (arrival, self._sequence, target, receive, (target, run.node, message)))
         if self.late_joins and kind in task.kind.late and chance.random() < self.late_joins:
             self.call_later(self.late_joins_by * chance.random(), target, self._receive_late, target, run.node, message)
 

@@ -115,10 +115,11 @@ class ModelCluster(MembershipEngine):
         if name in self.runs:
             self.crash(name)
             self.past.append(self.runs[name])
-        node = UniqueAddress(NodeAddress(name, PORT), self.rng.getrandbits(63) | 1)
+        address, incarnation = NodeAddress(name, PORT), self.rng.getrandbits(63) | 1
         status, identity = MemberStatus.joining, node_id or name
         told = tables_told(table.name for table in self.tables(name))
-        member = Member(node.address, status, frozenset(roles), identity, incarnation=node.incarnation, extra=told)
+        member = Member(address, status, frozenset(roles), identity, incarnation=incarnation, extra=told)
+        node = member.unique  # the very object that all views have: the fastest to compare
         rng = random.Random(self.rng.getrandbits(64))
         run = Run(name, node, member, parts, seeds=tuple(seeds), started_at=self.now, last=last)
         self._equip(run, rng)

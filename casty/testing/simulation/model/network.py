@@ -35,6 +35,8 @@ class ModelNetwork:
         """Share of Joins, and of further late messages, arriving once more, up to ``late_joins_by`` seconds later."""
         self.late_joins_by: float = 0.0
         """Lateness of such a message at most, in seconds."""
+        self.is_cut_somewhere: bool = False
+        """Whether any path is cut."""
         self._cuts: set[tuple[str, str]] = set()
         self._last_arrival: dict[tuple[int, str, str], float] = {}
 
@@ -51,15 +53,12 @@ class ModelNetwork:
                 self._cuts.add((a, b))
                 if not one_way:
                     self._cuts.add((b, a))
+        self.is_cut_somewhere = bool(self._cuts)
 
     def heal(self) -> None:
         """End all cuts."""
         self._cuts.clear()
-
-    @property
-    def is_cut_somewhere(self) -> bool:
-        """Whether any path is cut."""
-        return bool(self._cuts)
+        self.is_cut_somewhere = False
 
     def is_cut(self, one: str, other: str) -> bool:
         """Look whether nothing passes between two nodes, in at least one direction.
@@ -101,13 +100,16 @@ class ModelNetwork:
             Times of its arrivals.
         """
         rng = rng or self.rng
-        if rng.random() < self.loss or (sender.address.host, to) in self._cuts:
+        if rng.random() < self.loss or (self.is_cut_somewhere and (sender.address.host, to) in self._cuts):
             return []
         arrival = now + self.delay + self.jitter * rng.random()
         if self.held_up and rng.random() < self.held_up:
             arrival += self.held_up_for * rng.random()
         link = sender.incarnation, to, lane
-        arrival = self._last_arrival[link] = max(arrival, self._last_arrival.get(link, 0.0))
+        last = self._last_arrival.get(link, 0.0)
+        if last > arrival:
+            arrival = last
+        self._last_arrival[link] = arrival
         arrivals = [arrival]
         if self.duplicated and rng.random() < self.duplicated:
             arrivals.append(arrival)

@@ -28,14 +28,3 @@ class Taps:
         default_factory=lambda: dict[type, "list[Callable[[Run, object], None]]"]()
     )
     """Each effect of a class of the machines of a run, before it is performed."""
-
-    def show_received(self, run: Run, sender: UniqueAddress, message: object) -> None:
-        """Show a message received by a run to the listeners for its class.
-
-        Parameters:
-            run: The run, whose task is about to take it.
-            sender: The sending run.
-            message: The message.
-        """
-        for tap in self.received_of.get(type(message), ()):
-            tap(run, sender, message)

@@ -366,8 +366,10 @@ class _Stage:
         waits until more than half of them are there, and as many members as the settings ask for.
         """
         living = self.cluster.living
-        are_few = self._are_few(living)
         members = [run for run in living if _has_begun(run)]
+        if members and not self.cluster.all_up(len(members), members):
+            return False  # which the cluster remembers; the rest is asked once it is so
+        are_few = self._are_few(living)
         places, there = ({run.node.address for run in runs} for runs in (members, living))
         for run in living:
             seeds = {*run.topology.seeds}
@@ -405,7 +407,12 @@ class _Stage:
 
 
 def _has_begun(run: Run) -> bool:
-    return run.topology.state is not None and any(member.up_number for member in run.topology.state.members.values())
+    state = run.topology.state
+    if state is not None:
+        for member in state.members.values():
+            if member.up_number:
+                return True
+    return False
 
 
 def _in_words(run: Run) -> str:

@@ -78,7 +78,7 @@ class Probed(Rule):
             self._questions[run.node, message.sequence] = message.subject
         if isinstance(message, Heartbeat):
             self._beat(run, to)
-        owed = self._owed.get((run.node, to))
+        owed = self._owed.get((run.node, to)) if self._owed else None
         if owed is not None and isinstance(message, owed[0]):
             del self._owed[run.node, to]
             if isinstance(message, Heartbeat):
@@ -140,10 +140,12 @@ class Probed(Rule):
 
     def look(self) -> None:
         cluster = self.cluster
-        for name in cluster.standing_still:
-            self._stood[name] = cluster.now
-        self._is_rough = self._is_rough or bool(cluster.loss or cluster.held_up)
-        for (node, to), (kind, _) in self._owed.items():
+        if cluster.standing_still:
+            self._stood.update(dict.fromkeys(cluster.standing_still, cluster.now))
+        if cluster.loss or cluster.held_up:
+            self._is_rough = True
+        if self._owed:
+            (node, to), (kind, _) = next(iter(self._owed.items()))
             text = f"{node.address.host} owes {to.address.host} a {kind.__name__}, at {cluster.now:.4f}"
             raise InvariantBroken("who is asked about somebody looks", text)
 

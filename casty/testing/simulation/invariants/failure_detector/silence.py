@@ -44,6 +44,8 @@ class StallWithheld(Rule):
     """From when on, and until when, each node that stood still accuses nobody."""
 
     def look(self) -> None:
+        if not self.cluster.standing_still and not self._began:
+            return
         now = self.cluster.now
         for name in self.cluster.standing_still - self._began.keys():
             self._began[name] = now

@@ -97,22 +97,19 @@ class Acknowledged(Rule):
 
     def look(self) -> None:
         every = self.cluster.every
-        busy = {node for node in (*(node for node, _ in self._owed), *self._came) if every[node].is_busy}
-        self.look_at = -math.inf if busy else math.inf
-        owed, self._owed = self._owed, {pair for pair in self._owed if pair[0] in busy}
-        for node, to in owed - self._owed:
+        for node, to in [pair for pair in self._owed if not every[pair[0]].is_busy] if self._owed else ():
+            self._owed.discard((node, to))
             if not every[node].alive:
                 continue
             text = f"{node.address.host} was told something by {to.address.host}, and said nothing"
             raise InvariantBroken("who was given up is told", f"{text}, at {self.cluster.now:.4f}")
-        came, self._came = self._came, {node: one for node, one in self._came.items() if node in busy}
-        for node, one in came.items():
-            if node in busy:
-                continue
-            run = every[node]
+        for node in [node for node in self._came if not every[node].is_busy]:
+            run, one = every[node], self._came.pop(node)
             state = run.topology.state
             if state is not None and run.alive and state.version.versions == one.versions:
                 self._follows(run, state, one)
+        if not self._owed and not self._came:
+            self.look_at = math.inf
 
     def _follows(self, run: Run, state: Gossip, came: _Came) -> None:
         forgotten = (came.seen & state.present) - state.seen

@@ -7,13 +7,13 @@ be taken over: sent too early, it counts a voter as aware of an accusation while
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.gossip.handover import StatePublished
 from casty.protocol.messages.membership import GossipDelta, GossipSeen, GossipState, GossipVersions
 from casty.protocol.state.membership_state import Gossip
-from casty.protocol.state.vector_clock import VectorClock
 from casty.testing.simulation.invariants.invariants import InvariantBroken
 from casty.testing.simulation.invariants.rules import Rule
 from casty.testing.simulation.model.run import Run
@@ -36,27 +36,27 @@ class SeenWhenPublished(Rule):
             self._published.setdefault(run.node, deque(maxlen=REMEMBERED_MAX)).append(effect.state)
 
     def sent(self, run: Run, to: UniqueAddress, message: object) -> None:
-        version = self._version_of(run, message)
-        if version is None or not any(state.version_digest == version for state in self._known_to(run)):
+        if not _tells_one_of(self._published.get(run.node, ()), message):
             text = f"{run.name} tells {to.address.host} by a {type(message).__name__} that it has seen another"
             raise InvariantBroken("only what was published is seen", f"{text}, at {self.cluster.now:.4f}")
 
-    def _known_to(self, run: Run) -> list[Gossip]:
-        return [*reversed(self._published.get(run.node, ()))]
 
-    def _version_of(self, run: Run, message: object) -> bytes | None:
-        """Return the digest of the version in a message; None where its base was not published."""
-        match message:
-            case GossipSeen(version=version):
-                return version
-            case GossipState(version=entries) | GossipVersions(version=entries):
-                return _digest(dict(entries))
-            case GossipDelta(base=base, version=entries):
-                known = (state for state in self._known_to(run) if state.version_digest == base)
-                return next((_digest({**state.version.versions, **dict(entries)}) for state in known), None)
-            case _:
-                return None
+def _tells_one_of(published: Sequence[Gossip], message: object) -> bool:
+    """Return whether the version in a message is one of these, and was reached from one of them."""
+    match message:
+        case GossipSeen(version=digest):
+            return _called(published, digest) is not None
+        case GossipState(version=entries) | GossipVersions(version=entries):
+            counts = dict(entries)
+        case GossipDelta(base=digest, version=entries):
+            base = _called(published, digest)
+            if base is None:
+                return False
+            counts = {**base.version.versions, **dict(entries)}
+        case _:
+            return False
+    return any(state.version.versions == counts for state in reversed(published))
 
 
-def _digest(counts: dict[int, int]) -> bytes:
-    return Gossip(0, version=VectorClock(counts)).version_digest
+def _called(published: Sequence[Gossip], digest: bytes) -> Gossip | None:
+    return next((state for state in reversed(published) if state.version_digest == digest), None)
