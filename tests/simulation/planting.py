@@ -1,6 +1,7 @@
 """Plants a bug: one line of a function of the protocol goes, another takes its place, until the test is over.
 
-Owns the search for the first seed of a draw whose scenario breaks a rule with the bug.
+Owns the search for a seed of a draw whose scenario breaks a rule with the bug. The first such seed of a bug is noted in
+``planted.txt``, unless it is 0, and tried before the others: the search takes the most time of all simulations.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import inspect
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import cast
 
@@ -20,6 +22,8 @@ from casty.testing.simulation import InvariantBroken, play, random_scenario
 from casty.testing.simulation.search.searching import Draw
 
 SEEDS_MAX = 300
+NOTES = Path(__file__).with_name("planted.txt")
+"""A line for each bug: its name, and the seed that `report` prints. A stale one costs time and nothing else."""
 
 
 def plant(patch: pytest.MonkeyPatch, place: object, line: str, instead: str) -> None:
@@ -74,11 +78,21 @@ class Bug:
         return self.name.replace(" ", "_")
 
 
-def found_at(bug: Bug) -> tuple[int, str]:
-    """Return the first seed whose scenario breaks a rule with the bug, and what it says; -1 for none."""
+def seeds_to_try(bug: Bug) -> list[int]:
+    """Return all seeds, the noted one first."""
+    notes = dict(line.split() for line in NOTES.read_text(encoding="utf-8").splitlines())
+    noted = int(notes.get(str(bug), 0))
+    return [noted, *(seed for seed in range(SEEDS_MAX) if seed != noted)]
+
+
+def found_at(bug: Bug, seeds: Iterable[int] | None = None) -> tuple[int, str]:
+    """Return the first of the seeds whose scenario breaks a rule with the bug, and what it says; -1 for none.
+
+    Without ``seeds`` those of `seeds_to_try`.
+    """
     with pytest.MonkeyPatch.context() as patch:
         plant(patch, bug.place, bug.line, bug.instead)
-        for seed in range(SEEDS_MAX):
+        for seed in seeds_to_try(bug) if seeds is None else seeds:
             try:
                 play(bug.draw(seed))
             except (InvariantBroken, DecodeError) as broken:  # the second: a node says what none can
@@ -90,5 +104,5 @@ def report(bugs: Sequence[Bug], names: Sequence[str]) -> None:
     """Print at which seed each of the bugs is found, or each whose name has one of ``names`` in it."""
     for bug in [bug for bug in bugs if not names or any(name in bug.name for name in names)]:
         began = time.process_time()
-        seed, text = found_at(bug)
+        seed, text = found_at(bug, range(SEEDS_MAX))
         print(f"{bug!s:44} seed {seed:3} {time.process_time() - began:6.1f} s  {text[:90]}", flush=True)  # noqa: T201  # a program, too
