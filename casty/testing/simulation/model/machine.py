@@ -61,6 +61,10 @@ class ModelMachine(Generic[E]):
     A timer comes back to it as ``TimerFired``. A crash, a pause, a restart and a skewed clock are those of its node.
     Its messages travel as those of the membership do, with cuts, loss, delays and doubles, by draws of their own: a
     scenario has the same membership with and without it, as long as it hands the membership nothing.
+
+    Raises:
+        ConfigError: The name is empty, or ``sender`` is none of the two.
+        TypeError: A function takes other arguments, or a table or a collection is of another shape.
     """
 
     name: str

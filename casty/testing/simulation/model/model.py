@@ -109,6 +109,7 @@ class ModelCluster(MembershipEngine):
 
         Raises:
             ConfigError: Two machines have one name, or take one class of message.
+            TypeError: One of ``machines`` is no `ModelMachine`.
         """
         parts = self._parts_of(self.machines if machines is None else tuple(machines))
         last = self.runs[name].last if remembers else None

@@ -82,7 +82,7 @@ class Run:
     tasks: dict[str, ModelTask] = field(init=False, repr=False, compare=False, default_factory=dict[str, ModelTask])
     """Its machines with their tasks, by name."""
     inboxes: tuple[Inbox, Inbox, Inbox, Inbox] = field(init=False, repr=False)
-    """What waits for each task of the membership."""
+    """Events waiting for each task of the membership."""
     topology: Topology = field(init=False)
     """The membership machine."""
     gossip: Dissemination = field(init=False)
