@@ -15,11 +15,12 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 from zlib import crc32
 
 import pytest
 
-from casty.address import UniqueAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.errors import DecodeError
 from casty.protocol.failure_detector import monitor as availability
 from casty.protocol.failure_detector.monitor import Availability, MarkUnreachable
@@ -103,10 +104,10 @@ def outage_is_learned(patch: pytest.MonkeyPatch) -> None:
 def restart_keeps_the_incarnation(patch: pytest.MonkeyPatch) -> None:
     """A node that starts again says that it is the run before."""
 
-    def unique(address: model.NodeAddress, _: int) -> UniqueAddress:
-        return UniqueAddress(address, crc32(address.host.encode()))
+    def member(address: NodeAddress, *values: Any, incarnation: int, **further: Any) -> Member:
+        return Member(address, *values, incarnation=crc32(address.host.encode()), **further)
 
-    patch.setattr(model, "UniqueAddress", unique)
+    patch.setattr(model, "Member", member)
 
 
 def tombstones_are_ignored(patch: pytest.MonkeyPatch) -> None:
