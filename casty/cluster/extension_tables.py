@@ -251,7 +251,7 @@ class ClusterTable(Generic[V]):
                 self._rows[owner] = MappingProxyType(decoded)
             else:
                 self._rows.pop(owner, None)
-            if self._changed is not None:
+            if self._changed is not None:  # none once a call before has ended the extension
                 self._call(self._changed, owner, MappingProxyType(decoded))
 
     def mute(self) -> None:

@@ -178,11 +178,14 @@ class Extensions:
 
     def _exit(self, view: ExtensionNode, place: str, error: BaseException) -> None:
         """Take SystemExit or its kin, raised by a function of an extension that the node has called."""
+        owner = next((each for each in self._attached if each is view), None)
+        if owner is None:
+            return  # it has ended already
+        owner.mute()
         name, ends_node = view.extension.name, view.extension.when_it_fails == "end_node"
         what = "it ends the node" if ends_node else "the node goes on without it"
         logger.error("the extension %s failed in %s: %s", name, place, what, exc_info=error)
-        owner = next((each for each in self._started if each is view), None)
-        if owner is None or self._is_stopping:
+        if owner not in self._started or self._is_stopping:
             return
         if ends_node:
             owner.inside.fail_by(f"the extension {name}", error)

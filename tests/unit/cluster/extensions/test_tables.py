@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -239,6 +240,23 @@ async def test_sys_exit_in_the_callback_ends_an_extension_that_the_node_can_do_w
     assert shops["a"].said[-1] == ("ended", {})
     await nodes.all_up("a", "b")
     assert len([line for line in caplog.messages if "the extension shop" in line]) == 1
+
+
+@pytest.mark.parametrize("policy", ["go_without", "end_node"])
+async def test_sys_exit_in_the_callback_is_its_last_call(autojump_clock, nodes, caplog, policy):
+    class Last(Quitting):
+        when_it_fails = policy
+
+    last = Last()
+    shops = await started(nodes, *"abc", a=Shop(), b=Shop(), c=Shop())
+    for shop in shops.values():
+        shop.stock.set("milk", Stock("milk", 3))
+    await trio.sleep(1)
+    with suppress(CastyError):
+        await nodes.start("d", "a", extensions=[last])
+        await trio.sleep(1)
+    assert ["milk" in rows for _, rows in last.said].count(True) == 1
+    assert len([line for line in caplog.messages if "the extension shop failed" in line]) == 1
 
 
 async def test_sys_exit_in_the_callback_ends_a_node_that_needs_the_extension(autojump_clock, nodes, caplog):
