@@ -63,12 +63,12 @@ def fields_of(type_form: object, where: str) -> RecordFields:
     hints = _hints(cls, get_args(type_form), where)
     found = [_of_dataclass(f) for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else _of_attrs(cls)
     plain = [field for field, is_argument in found if is_argument]
-    if fault := fault_of_constructor(cls, {field.init_name: field.keyword_only for field in plain}):
-        raise UnsupportedTypeError(f"{where}: {fault}")
     made_count = sum(field.is_made_anew for field, is_argument in found if not is_argument)
     for name, hint in hints.items():
         if isinstance(hint, dataclasses.InitVar):
             raise UnsupportedTypeError(f"{where}.{name}: an InitVar is gone once the message exists: make it a field")
+    if fault := fault_of_constructor(cls, {field.init_name: field.keyword_only for field in plain}):
+        raise UnsupportedTypeError(f"{where}: {fault}")
     return RecordFields(tuple(dataclasses.replace(f, type_form=hints.get(f.name, Any)) for f in plain), made_count)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 
@@ -24,6 +25,16 @@ def fault_of_record(cls: type) -> str:
     return "" if frozen else f"{cls.__qualname__} can be changed after it was sent: declare it with {remedy}"
 
 
+def takes_in_order(cls: type[Any], names: list[str]) -> bool:
+    """Whether a call of the class takes values in the order of its fields: a constructor of its own need not."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    ordered = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return ordered[: len(names)] == names
+
+
 def fault_of_constructor(cls: type[Any], arguments: Mapping[str, bool]) -> str:
     """Return why an instance cannot be made of its fields; empty where it can, or where nothing is known of that.
 
@@ -34,13 +45,10 @@ def fault_of_constructor(cls: type[Any], arguments: Mapping[str, bool]) -> str:
         signature = inspect.signature(cls)
     except (TypeError, ValueError):
         return ""
-    by_name = [name for name, is_by_name in arguments.items() if is_by_name]
-    by_place = [name for name in arguments if name not in by_name]
-    for places, names in ((by_place, by_name), ((), arguments)):
-        try:
-            signature.bind(*places, **dict.fromkeys(names))
-        except TypeError:
-            continue
+    by_place = [name for name, is_by_name in arguments.items() if not is_by_name]
+    places = by_place if takes_in_order(cls, by_place) else []
+    with suppress(TypeError):
+        signature.bind(*places, **dict.fromkeys(name for name in arguments if name not in places))
         return ""
     return (
         f"{cls.__qualname__} cannot be made of its fields: the constructor takes ({', '.join(signature.parameters)}), "

@@ -252,6 +252,14 @@ class OtherNames:
 
 
 @dataclass(frozen=True)
+class OtherPlaces:
+    a: int
+    b: int
+
+    def __init__(self, x: int, y: int) -> None: ...
+
+
+@dataclass(frozen=True)
 class OwnConstructor:
     a: int
 
@@ -306,6 +314,7 @@ UNSUPPORTED: list[tuple[Any, str]] = [
         "WithoutConstructor cannot be made of its fields: the constructor takes (), and they are a: let",
     ),
     (AttrsWithoutConstructor, "AttrsWithoutConstructor cannot be made of its fields: the constructor takes ()"),
+    (OtherPlaces, "OtherPlaces cannot be made of its fields: the constructor takes (x, y), and they are a, b"),
     (OtherNames, "OtherNames cannot be made of its fields: the constructor takes (first, b), and they are a, b"),
     (WithInitVar, "WithInitVar.seed: an InitVar is gone"),
     (HoldsHolder, "HoldsHolder.orders[].lines[][value]: _socket.socket cannot travel"),

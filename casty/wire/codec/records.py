@@ -14,7 +14,6 @@ foreign one. A tolerant class ignores keys it does not know.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
@@ -23,6 +22,7 @@ from typing import Any
 
 from casty.errors import UnsupportedTypeError
 from casty.schema.names import printable
+from casty.schema.record_faults import takes_in_order
 from casty.wire.codec.fast_instances import new, only_stores
 from casty.wire.codec.hook import Hook, HookPair, TypeMismatch, locate
 from casty.wire.limits import MAP
@@ -126,7 +126,7 @@ def fill_decode(
     guard = "type(value) is not MAP" + (f" or len(value) != {len(fields)}" if is_exact else "")
     source = _HookSource(cls, fields, guard, levels)
     in_order = [field.init_name for field in fields if not (field.is_optional or field.keyword_only)]
-    by_position = set(in_order if _takes_in_order(cls, in_order) else ())
+    by_position = set(in_order if takes_in_order(cls, in_order) else ())
     arguments: list[str] = []
     for number, field in sorted(enumerate(fields), key=lambda pair: pair[1].keyword_only):
         init_name = _identifier(cls, field.init_name)
@@ -181,16 +181,6 @@ class _HookSource:
         exec(compile(source, f"<hook of {self._cls.__qualname__}>", "exec"), found)
         hook.__code__ = found["hook"].__code__
         hook.__globals__.update(self._at_hand, **names, **{f"hook{number}": one for number, one in enumerate(hooks)})
-
-
-def _takes_in_order(cls: type[Any], names: list[str]) -> bool:
-    """Whether a call of the class takes values in the order of its fields: a constructor of its own need not."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    ordered = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return ordered[: len(names)] == names
 
 
 def _identifier(cls: type, name: str) -> str:
