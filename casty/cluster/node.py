@@ -29,7 +29,14 @@ from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
 from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
 from casty.config import ClusterSettings
-from casty.errors import ActorStoppedError, CastyError, ConfigError, DecodeError, ProtocolError
+from casty.errors import (
+    ActorStoppedError,
+    CastyError,
+    ConfigError,
+    DecodeError,
+    ProtocolError,
+    UnsupportedTypeError,
+)
 from casty.protocol.failure_detector.heartbeat import HeartbeatCame
 from casty.protocol.failure_detector.monitor import Heard
 from casty.protocol.gossip.handover import GossipCame
@@ -295,15 +302,16 @@ class ClusterNode:
     def register_spawned(self, message_type: object) -> None:
         """Let other nodes send to a spawned actor, if its message type can travel at all.
 
-        Raises UnsupportedTypeError for a declared message that holds a class which this system was not taught: it was
-        declared to travel. An actor of other messages stays local.
+        Raises UnsupportedTypeError for a declared message that holds a class which this system was not taught, or is
+        too deep: it was declared to travel. An actor of other messages stays local.
         """
         if message_type in self._local_only:
             return
         try:
             self.codec.register(message_type)
-        except (CastyError, TypeError, ValueError):
-            check_declared(message_type, self.codec.taught)
+        except (CastyError, TypeError, ValueError) as error:
+            if check_declared(message_type, self.codec.taught) and isinstance(error, UnsupportedTypeError):
+                raise
             if len(self._local_only) < LOCAL_ONLY_MAX:
                 self._local_only.add(message_type)
 

@@ -112,18 +112,21 @@ def is_tolerant(cls: type) -> bool:
     return facts is not None and facts.tolerant
 
 
-def check_declared(type_form: object, known: Container[type]) -> None:
+def check_declared(type_form: object, known: Container[type]) -> bool:
     """Raise UnsupportedTypeError where a declared class in a type holds a class that the system was not taught.
 
-    It was declared to travel; of other classes nobody has said so. ``known`` are the taught ones.
+    It was declared to travel; of other classes nobody has said so. ``known`` are the taught ones. Return whether all
+    classes in the type were declared.
     """
     try:
         classes = reachable(type_form, known=None)
     except UnsupportedTypeError:
-        return
-    for cls in classes:
-        if facts_of(cls) is not None and not is_generic(cls):
+        return False
+    told = [cls for cls in classes if facts_of(cls) is not None]
+    for cls in told:
+        if not is_generic(cls):
             check(cls, known)
+    return bool(told) and len(told) == len(classes)
 
 
 def declared(name: str) -> type | None:

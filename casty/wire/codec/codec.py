@@ -48,7 +48,6 @@ from casty.wire.envelope import (
 )
 from casty.wire.frame import FrameKind, frame
 from casty.wire.framing import Framing, Write, invalid
-from casty.wire.limits import check_depth
 from casty.wire_types import WireType
 
 DIGEST_BYTES = 16
@@ -103,18 +102,18 @@ class Codec:
         if strip(type_form) in self._by_target:
             return
         check(type_form, known=self.taught)
-        waiting = [type_form]
+        waiting, found = [type_form], dict[object, dict[type, TypeEntry]]()
         while waiting:
             key = strip(waiting.pop())
-            if key in self._by_target:
+            if key in self._by_target or key in found:
                 continue
             form = parse(key)
             variants = form.arguments if form.kind is Kind.union else (key,)
             entries = [self._add(variant) for variant in variants]
             target = {kind: entry for entry in entries for kind in entry.form.also}
-            self._by_target[key] = target | {entry.form.origin: entry for entry in entries}
-            waiting += self._compiler.promised
-            self._compiler.promised.clear()
+            found[key] = target | {entry.form.origin: entry for entry in entries}
+            waiting += [promised for entry in entries for promised in entry.promised]
+        self._by_target |= found
 
     def name_of(self, cls: type) -> str:
         """Return the wire name of a class in this codec."""
@@ -243,13 +242,14 @@ class Codec:
         return entry
 
     def _new_entry(self, name: str, key: object, form: Form) -> TypeEntry:
-        pair = self._compiler.hooks_of(key)
-        check_depth(describe(key), pair.levels, self._nesting_max)
+        pair = self._compiler.hooks_of(key, self._nesting_max)
+        promised = tuple(self._compiler.promised)
+        self._compiler.promised.clear()
         encode, decode = pair.encode, pair.decode
         if pair.is_recursive:
             bounded = Bounded(name, pair, self._compiler.nesting, self._nesting_max)
             encode, decode = bounded.encode, bounded.decode
-        return TypeEntry(name, form, encode, decode, defaults_in(key, self.taught))
+        return TypeEntry(name, form, encode, decode, defaults_in(key, self.taught), promised)
 
     def _entry_for(self, message: object, as_type: object) -> TypeEntry:
         cls = type(message)

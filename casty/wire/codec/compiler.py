@@ -26,6 +26,7 @@ from casty.wire.codec.records import FieldHooks, RecordFaults, empty_hook, fill_
 from casty.wire.codec.recursion import LevelsSpent, Nesting, Unfinished
 from casty.wire.codec.scalars import PLAIN, SCALAR_HOOKS, ExportRef, ImportRef, enum_hooks, literal_hooks, ref_hooks
 from casty.wire.codec.unions import optional_hooks, union_hooks
+from casty.wire.limits import check_depth
 
 
 class TypeKey(NamedTuple):
@@ -65,13 +66,15 @@ class Compiler:
 
         self._converter.register_structure_hook_factory(is_one, partial(self._finished, make))
 
-    def hooks_of(self, type_form: object) -> HookPair:
+    def hooks_of(self, type_form: object, nesting_max: int) -> HookPair:
         """Return the hooks of a type form that passed `casty.schema.types.check`.
 
-        Raises UnsupportedTypeError when a class has no name on the wire; nothing half-built stays.
+        Raises UnsupportedTypeError when a class has no name on the wire, or one is too deep; nothing half-built stays.
         """
         try:
-            return self._hooks(type_form)
+            pair = self._hooks(type_form)
+            check_depth(describe(type_form), pair.levels, nesting_max)
+            return pair
         except BaseException:
             self._pairs.clear()
             self._unfinished.clear()

@@ -26,6 +26,8 @@ class TypeEntry:
     decode: Hook
     defaults_max: int
     """Values that one record in a message makes by itself, at most: of fields that were left out, or never travel."""
+    promised: tuple[object, ...] = ()
+    """Types of the replies that it asks for."""
     is_large: bool = False
     """Whether the last message of the type was large."""
 

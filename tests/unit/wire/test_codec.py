@@ -941,6 +941,32 @@ def test_a_type_deeper_than_the_limit_is_refused_before_a_message_is_large(make_
     assert codec.decode_envelope(codec.frame_envelope("/x", 1, value, nested_list(6))[HEADER_BYTES:]).message == value
 
 
+@dataclass(frozen=True)
+class DeepReply:
+    values: nested_list(6)  # type: ignore[valid-type]  # made by a function
+
+
+@dataclass(frozen=True)
+class AskDeep:
+    reply_to: ActorRef[DeepReply]
+
+
+@dataclass(frozen=True)
+class AsksDeep:
+    asks: tuple[AskDeep, ...]
+
+
+@pytest.mark.parametrize("first", [DeepReply, AskDeep, AskDeep | int, AsksDeep])
+def test_what_is_refused_for_its_depth_is_refused_again_and_nothing_else_is(
+    make_codec: Callable[..., Codec], first: type
+) -> None:
+    codec = make_codec(limits=TransportLimits(nesting_max=6))
+    for again in (first, first, AskDeep, AsksDeep):
+        with pytest.raises(UnsupportedTypeError, match=r"DeepReply has 7 containers inside one another"):
+            codec.register(again)
+        codec.register(list[int])
+
+
 @pytest.mark.parametrize("levels", [1_000, 65_000])
 def test_a_small_body_of_arrays_in_one_another_is_refused(codec: Codec, levels: int) -> None:
     packed = head("/user/x", 5, "codec.Add") + b"\x91" * levels + b"\xc0"
