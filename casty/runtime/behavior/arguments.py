@@ -53,9 +53,9 @@ def first_delay(name: str, seconds: float, initial_delay: float | None, key: Has
 
 
 def check_reply_error(reply_to: object, error: object) -> None:
-    """Raise TypeError unless an ask can be answered with ``error``."""
+    """Raise TypeError unless an ask can be answered with ``error``: any exception, or a text."""
     check_ref(reply_to, "reply_error")
-    if not isinstance(error, (str, Exception)):
+    if not isinstance(error, (str, BaseException)):
         raise TypeError(f"reply_error needs an exception or a text, got {error!r}")
 
 
