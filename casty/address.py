@@ -29,7 +29,7 @@ def is_name(text: str) -> bool:
 
 
 def check_path(path: object) -> None:
-    """Raise ValueError unless ``path`` can be of an actor."""
+    """Raise ValueError unless ``path`` can name an actor."""
     if not isinstance(path, str) or not path.startswith("/"):
         raise ValueError(f"the path of an actor begins with '/', such as '/shop/cart-1', got {path!r}")
 
