@@ -264,7 +264,7 @@ class Behaviors:
     def intercept(
         interceptor: Callable[[ActorContext[M], M, ReceiveTarget[M]], Awaitable[Behavior[M]]], behavior: Behavior[M]
     ) -> Behavior[M]:
-        """Have ``await interceptor(ctx, message, target)`` called in place of the behaviour.
+        """Call ``await interceptor(ctx, message, target)`` in place of the behaviour.
 
         ``return await target(message)`` passes a message on, as it is or another one; returning `same`
         swallows it. It sees all that the behaviour would: Terminated and timers too. Nests: the

@@ -108,7 +108,7 @@ NAMED_ROOMS = (
 been gone over."""
 DESCRIBING = re.compile(
     r"(What|Who|Whom|Whose|Whoever|Which|That|Where|When|How|Why|The same|Do the same|Do what|Be the"
-    r"|Have what|Raise that)\b"
+    r"|Have|Raise that)\b"
 )
 """Words that open no docstring of the library: after them a thing is described, where its noun would name it."""
 

@@ -123,7 +123,7 @@ class Guard:
 
 
 def guard(node: ClusterNode, ref: ActorRef[Never]) -> None:
-    """Have the node fail when the actor behind the ref of ``_cluster`` ends before the node leaves."""
+    """Fail the node when the actor behind the ref of ``_cluster`` ends before the node leaves."""
     actor = ref.owner() if isinstance(ref, OwnRef) else None
     if actor is not None:
         actor.add_watcher(node.kernel.next_uid(), Guard(node))

@@ -329,7 +329,7 @@ class Cluster:
         await self._running().board.wait_ended()
 
     def on_end(self, callback: Callable[[], None]) -> None:
-        """Have a function called when this node's membership ends other than by `shutdown`.
+        """Set a function to be called when this node's membership ends other than by `shutdown`.
 
         Also when others ask the node to leave: it stays a member until `shutdown` says that its work is finished.
         Without a callback nobody has work to finish, and the node goes at once.
@@ -657,5 +657,5 @@ def node_of(cluster: Cluster) -> ClusterNode:
 
 
 def bound_leaving(cluster: Cluster, deadline: float) -> None:
-    """Have a shutdown of a node end by a time on Trio's clock, however much of ``leave_timeout`` is left."""
+    """Bound a shutdown of a node by a time on Trio's clock, however much of ``leave_timeout`` is left."""
     cluster._leave_by = deadline  # pyright: ignore[reportPrivateUsage]  # the door for the system around it

@@ -41,7 +41,7 @@ class ResolveNode:
 @message("casty.SubscribeTopology")
 @dataclass(frozen=True, slots=True)
 class SubscribeTopology:
-    """Have every `TopologySnapshot` pushed to ``reply_to``: the current one at once, then each change.
+    """Subscribe ``reply_to`` to every `TopologySnapshot`: the current one at once, then each change.
 
     The subscriber may live on another member: it is subscribed there, and may miss snapshots between others that follow
     too fast to be sent. It is dropped when it stops or its node is removed.

@@ -267,7 +267,7 @@ class ExtensionNode:
         inside.complaints.warning(peer.address, text)
 
     def subscribe(self, ref: ActorRef[TopologySnapshot]) -> None:
-        """Have an actor told the topology now, and each change of it.
+        """Subscribe an actor to the topology: told now, and at each change.
 
         Parameters:
             ref: Actor of this node, such as one returned by `spawn`.
@@ -285,7 +285,7 @@ class ExtensionNode:
         self.inside.subsystems.topology.tell(SubscribeTopology(ref))
 
     def attach_tables(self) -> None:
-        """Have the tables of the extension take the node. ConfigError for a type that cannot travel."""
+        """Attach the tables of the extension to the node. ConfigError for a type that cannot travel."""
         for table in self.extension.tables:
             try:
                 table.attach(self.inside, self.extension.name, self._exit)

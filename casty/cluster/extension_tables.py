@@ -209,7 +209,7 @@ class ClusterTable(Generic[V]):
         return self._table
 
     def start(self) -> None:
-        """Have gossip, running from now on, ask for the own rows."""
+        """Make gossip, running from now on, ask for the own rows."""
         if self._node is not None and self._own:
             self._tell(self._node)
 
@@ -306,7 +306,7 @@ class ClusterTable(Generic[V]):
         return self._node
 
     def _tell(self, node: ClusterNode) -> None:
-        """Have gossip ask for the own rows, once for all changes until it does."""
+        """Make gossip ask for the own rows, once for all changes until it does."""
         if node.is_started and not self._is_asked:
             self._is_asked = True
             node.subsystems.gossip.tell(WriteTable(self._table.name))

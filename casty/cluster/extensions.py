@@ -45,7 +45,7 @@ class AttachedNode(ExtensionNode):
         return tuple(self._actors)
 
     def attach(self) -> None:
-        """Have the extension take the node, and add its control messages."""
+        """Attach the extension to the node, and add its control messages."""
         self.extension.node = self
         self._is_attaching = True
         self.attach_tables()
@@ -55,7 +55,7 @@ class AttachedNode(ExtensionNode):
             self._is_attaching = False
 
     def start(self, ctx: ActorContext[Any]) -> None:
-        """Have the extension spawn its actors under ``ctx``."""
+        """Start the extension, with its actors under ``ctx``."""
         self._ctx = ctx
         try:
             self.extension.start(self)
@@ -115,7 +115,7 @@ class Extensions:
         return tables_of(self.all)
 
     def attach(self, node: ClusterNode) -> None:
-        """Have each add its control messages. ConfigError for a bad name, class or capability."""
+        """Attach each, with its control messages. ConfigError for a bad name, class or capability."""
         check_unused(self.all)
         budget = ControlLaneBudget()
         self._nodes = [AttachedNode(each, node, budget, self._exit) for each in self.all]
@@ -124,13 +124,13 @@ class Extensions:
             self._attached.append(each)
 
     def start(self, ctx: ActorContext[Any]) -> None:
-        """Have each spawn its actors under ``ctx``. ConfigError for a bad name."""
+        """Start each, with its actors under ``ctx``. ConfigError for a bad name."""
         for each in self._nodes:
             self._started.append(each)
             each.start(ctx)
 
     async def leave(self, seconds: float) -> None:
-        """Have each finish its work while the node is a member, the last one first."""
+        """Let each finish its work while the node is a member, the last one first."""
         for each in self._started[::-1]:
             began = trio.current_time()
             with trio.move_on_after(seconds) as scope:
@@ -156,7 +156,7 @@ class Extensions:
                 await system.wait_stopped(ref)
 
     def end(self) -> None:
-        """Have each that was attached let go of the node, the last one first; their actors have ended, or end now."""
+        """End each attached one, the last one first; their actors have ended, or end now."""
         self._started.clear()
         try:
             while self._attached:

@@ -189,7 +189,7 @@ class ClusterNode:
         self.lease_id, self.last = lease_id, last
 
     def run_with(self, subsystems: Subsystems) -> None:
-        """Have the actors of the cluster, which run now, told what arrives."""
+        """Deliver from now on to the actors of the cluster."""
         self.subsystems = subsystems
 
     def welcome_if(self, may_welcome: Callable[[UniqueAddress], bool]) -> None:
@@ -208,11 +208,11 @@ class ClusterNode:
             self.codec.register(public_type)
 
     def fail(self, ref: ActorRef[Never], cause: BaseException | None) -> None:
-        """Have the block of the system raise that one of the cluster's actors has ended, and why."""
+        """Fail the block of the system: one of the cluster's actors has ended, with its cause."""
         self.fail_by(ref.path, cause)
 
     def fail_by(self, part: str, cause: BaseException | None) -> None:
-        """Have the block of the system raise that a part of the cluster has ended, and why."""
+        """Fail the block of the system: a part of the cluster has ended, with its cause."""
         error = cause if isinstance(cause, ConfigError) else CastyError(f"{part} has ended, and the node with it")
         if error is not cause:
             error.__cause__ = cause
@@ -360,7 +360,7 @@ class ClusterNode:
             self.send_control(to, message)
 
     def dial(self, address: NodeAddress, lane: Lane = Lane.control) -> None:
-        """Have the transport try to connect a lane."""
+        """Dial an address on a lane."""
         if self.transport is not None:
             self.transport.dial(address, lane)
 

@@ -58,7 +58,7 @@ class TimerQueue:
         self._now = trio.current_time
 
     def add(self, entry: TimerEntry, deadline: float) -> None:
-        """Have ``entry`` fire at ``deadline``, a time of the Trio clock."""
+        """Set ``entry`` to fire at ``deadline``, a time of the Trio clock."""
         self._serial += 1
         heapq.heappush(self._heap, (deadline, self._serial, entry))
         if self._scope is not None and deadline < self._scope.deadline:

@@ -115,7 +115,7 @@ def check_event_type(event_type: object, who: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EventStreamSubscribe(Generic[E]):
-    """Have an actor told every event of a type.
+    """Subscribe an actor to every event of a type.
 
     The subscription ends with the actor behind ``handler``. Subscribing twice is once.
 

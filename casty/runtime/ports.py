@@ -53,7 +53,7 @@ class FarRef(Protocol):
         ...
 
     def withdraw(self, ask: int) -> None:
-        """Have the node of the actor not start a request any more."""
+        """Withdraw a request at the node of the actor."""
         ...
 
 
@@ -258,11 +258,11 @@ class Recipient(Protocol):
         ...
 
     def signal(self, signal: object) -> None:
-        """Have it see ``signal`` before its next message; the end of another after those there are."""
+        """Queue ``signal`` before its next message; the end of another behind those there are."""
         ...
 
     def stop(self) -> None:
-        """Have it stop after the message in hand."""
+        """Stop it after the message in hand."""
         ...
 
     def kill(self) -> None:
@@ -278,7 +278,7 @@ class Recipient(Protocol):
         ...
 
     def add_watcher(self, uid: int, watcher: Watcher) -> None:
-        """Have ``watcher`` told, under a number of its own, once it has ended."""
+        """Add ``watcher``, under a number of its own, to those told of its end."""
         ...
 
     def remove_watcher(self, uid: int) -> None:

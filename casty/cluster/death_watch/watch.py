@@ -193,7 +193,7 @@ class DeathWatchExtension(ClusterExtension):
             inside.kernel.hooks.unwatch_remote = lambda watcher, ref: self._tell(UnwatchRemote(watcher, ref))
 
     def ended(self) -> None:
-        """Have nobody watch actors of other nodes any more."""
+        """End all watches on actors of other nodes."""
         if self.node is not None:
             hooks = self.node.inside.kernel.hooks
             hooks.watch_remote = hooks.unwatch_remote = None

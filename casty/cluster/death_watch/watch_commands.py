@@ -15,7 +15,7 @@ from casty.refs import ActorRef
 
 @dataclass(frozen=True, slots=True)
 class WatchRemote:
-    """Have ``watcher`` told when the actor of another node behind ``ref`` ends."""
+    """Tell ``watcher`` when the actor of another node behind ``ref`` ends."""
 
     watcher: ActorRef[Never]
     ref: ActorRef[Never]

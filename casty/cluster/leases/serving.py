@@ -110,7 +110,7 @@ class ServingLease:
         self.wake()
 
     def wake(self) -> None:
-        """Have all waiters look again. For the topology actor."""
+        """Wake all waiters to look again. For the topology actor."""
         self._changed.set()
         self._changed = trio.Event()
 

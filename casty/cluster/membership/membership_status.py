@@ -57,7 +57,7 @@ class MembershipStatus:
                 self.on_end()
 
     def ask_to_leave(self) -> bool:
-        """Have this node's work come to its end, if somebody sees to it; return whether."""
+        """Ask this node's work to come to its end; return whether somebody sees to it."""
         if self.on_end is None:
             return False
         self.on_end()

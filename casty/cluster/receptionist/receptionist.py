@@ -99,7 +99,7 @@ class ReceptionistDriver:
         self._offer(self._listings.register(service))
 
     def _offer(self, is_changed: bool) -> None:
-        """Have the cluster told: at once, or with all further changes within `OFFER_INTERVAL` of the last time."""
+        """Tell the cluster: at once, or with all further changes within `OFFER_INTERVAL` of the last time."""
         self._is_changed = self._is_changed or is_changed
         if self._is_changed and not self._is_offering:
             self._is_offering = True
@@ -211,6 +211,6 @@ class ReceptionistExtension(ClusterExtension):
         node.system.add_lifecycle_listener(self._registrar)
 
     def ended(self) -> None:
-        """Have nobody offered any more."""
+        """Withdraw all offers."""
         if self.node is not None and self._registrar is not None:
             self.node.system.remove_lifecycle_listener(self._registrar)

@@ -83,7 +83,7 @@ class Find(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Subscribe(Generic[M]):
-    """Have every listing of a key told: the current one at once, then each change."""
+    """Subscribe to the listings of a key: the current one at once, then each change."""
 
     key: ServiceKey[M]
     """Name and message type of the service."""

@@ -93,12 +93,12 @@ class Inbound:
         return len(self._node.kernel.asks)
 
     def link_up(self, peer: UniqueAddress, lane: Lane) -> None:
-        """Have a node pause again that was asked to on the link before; all else is queued already."""
+        """Ask a node to pause again, as on the link before; all else is queued already."""
         if lane is Lane.ordinary and self._node.receive_backpressure is not None:
             self._node.receive_backpressure.link_up(peer)
 
     def link_lost(self, peer: UniqueAddress, lane: Lane, reason: str, graceful: bool) -> None:
-        """Have a lost control link redialled: refusals are evidence."""
+        """Redial a lost control link: refusals are evidence."""
         if lane is Lane.ordinary:
             self._fast_receive.link_lost(peer)
             self._node.open_asks.link_lost(peer)
@@ -276,7 +276,7 @@ class Inbound:
         self._envelope(peer, body)
 
     def _not_delivered(self, peer: UniqueAddress, notice: Notice) -> None:
-        """Have the sender's node make a dead letter; where its link has no room for the notice, it is one here."""
+        """Ask the sender's node for a dead letter; where its link has no room for the notice, it is one here."""
         node = self._node
         if not notice.path or node.transport is None:
             return

@@ -165,7 +165,7 @@ class LocalTransport:
         return True
 
     def _set_aside(self, target: OwnRef[Never], message: object) -> None:
-        """Have a message wait for room in its mailbox, where something waits at all."""
+        """Queue a message for room in its mailbox, where something waits at all."""
         if self.receive_backpressure is not None and isinstance(target, LocalRef):
             self.receive_backpressure.take(target, message)
         else:

@@ -106,7 +106,7 @@ class ReceiveBackpressure:
         """Room of strangers' messages in all mailboxes."""
 
     def run_in(self, nursery: trio.Nursery) -> None:
-        """Have the feeding tasks of actors run there."""
+        """Run the feeding tasks of actors in this nursery."""
         self._start = lambda backlog: nursery.start_soon(self._feed, backlog)
 
     def queue_for(self, mailbox: MessageQueue, member: UniqueAddress) -> tuple[deque[object], int]:
@@ -137,7 +137,7 @@ class ReceiveBackpressure:
         self._take_aside(ref, message, self.size)
 
     def _take_aside(self, ref: LocalRef[Never], message: object, size: int) -> None:
-        """Have a message wait for room in a small mailbox, behind waiting ones."""
+        """Queue a message for room in a small mailbox, behind waiting ones."""
         backlog, peer, mailbox = self._of(ref), self.sender, ref.mailbox
         self._pause(peer, backlog)
         if not backlog.waiting and mailbox.offer(message):
@@ -150,7 +150,7 @@ class ReceiveBackpressure:
             self._kernel.dead_letter(message, ref, MAILBOX_FULL)
 
     def _promote(self, ref: LocalRef[Never], member: UniqueAddress) -> None:
-        """Have messages sent by a member as a stranger wait as its own, ahead of all from now on."""
+        """Queue messages sent by a member as a stranger as its own, ahead of all from now on."""
         mailbox = ref.mailbox
         if mailbox.flows is None:
             return
@@ -197,7 +197,7 @@ class ReceiveBackpressure:
         self.bytes -= used - left
 
     def look(self, ref: LocalRef[Never]) -> None:
-        """Have the sender pause whose messages have made a mailbox long."""
+        """Pause the sender whose messages have made a mailbox long."""
         if len(ref.mailbox.messages) > LONG and ref.path not in self.by_path:
             self._pause(self.sender, self._open(ref))
 

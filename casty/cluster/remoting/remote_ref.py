@@ -198,7 +198,7 @@ class RemoteRef(AskableRef[M_contra]):
         return len(frame) > node.frame_bytes_max or (bool(holds.by_actor) and holds.has(route.to, self._place[1]))
 
     def post(self, message: object, frame: bytes) -> None:
-        """Have a frame queued where it has to wait, or make a dead letter of its message."""
+        """Queue a frame where it has to wait, or make a dead letter of its message."""
         route, holds = self._route, self._node.paused_sends
         if route is None or holds is None:
             is_taken = False

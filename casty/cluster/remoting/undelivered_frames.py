@@ -56,7 +56,7 @@ class UndeliveredFrames:
         self._is_running = False
 
     def run_in(self, nursery: trio.Nursery) -> None:
-        """Have turns taken there from now on."""
+        """Take turns in this nursery from now on."""
         self._start = lambda: nursery.start_soon(self._run)
 
     def end(self) -> None:

@@ -125,7 +125,7 @@ class DeathWatch(Generic[W]):
         return len(self._outgoing), sum(len(serials) for serials in self._attached.values())
 
     def watch(self, watcher: W, target: Target, now: float) -> Sequence[WatchEffect[W]]:
-        """Have ``watcher`` told when the actor ends. One watcher is one watch: twice is once."""
+        """Tell ``watcher`` when the actor ends. One watcher is one watch: twice is once."""
         if watcher in self._by_watcher:
             return ()
         serial = self._by_target.get(target)

@@ -97,19 +97,19 @@ class ActorTimers:
         """The receive time-out among them."""
 
     def once(self, key: Hashable, message: object, delay: float) -> Hashable:
-        """Have the actor get ``message`` once."""
+        """Send the actor ``message`` once."""
         return self._start(ActorTimer(self, self._own_key(key), message, None), delay)
 
     def tick(self, key: Hashable, message: object, interval: float, first: float) -> Hashable:
-        """Have the actor get ``message`` at a fixed rate, for the first time in ``first`` seconds."""
+        """Send the actor ``message`` at a fixed rate, for the first time in ``first`` seconds."""
         return self._start(ActorTimer(self, self._own_key(key), message, interval), first)
 
     def with_fixed_delay(self, key: Hashable, message: object, delay: float, first: float) -> Hashable:
-        """Have the actor get ``message`` a delay after it took the one before, for the first time in ``first``."""
+        """Send the actor ``message`` a delay after it took the one before, for the first time in ``first``."""
         return self._start(DelayTimer(self, self._own_key(key), message, delay), first)
 
     def set_receive_timeout(self, message: object, seconds: float) -> None:
-        """Have the actor get ``message`` whenever it has waited for so long."""
+        """Send the actor ``message`` whenever it has waited for so long."""
         self.cancel_receive_timeout()
         if not self.actor.stopping:
             self._idle = IdleTimer(self, message, seconds)

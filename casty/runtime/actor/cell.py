@@ -99,7 +99,7 @@ class Cell:
     # Requests of others to it
 
     def signal(self, signal: object) -> None:
-        """Have the actor see ``signal`` before its next message; the end of an actor after those there are."""
+        """Queue ``signal`` before the next message; the end of an actor behind those there are."""
         if isinstance(signal, Terminated):
             self.mailbox.put_notice(TerminatedNotice(signal))
         elif not self.stopping:
@@ -109,7 +109,7 @@ class Cell:
             self.mailbox.wake()
 
     def stop(self) -> None:
-        """Have the actor stop after the message in hand; its handler has ``stop_timeout`` to finish."""
+        """Stop the actor after the message in hand; its handler has ``stop_timeout`` to finish."""
         if self.stop_requested or self.stopping:
             return
         self.stop_requested = True
@@ -186,7 +186,7 @@ class Cell:
         return self.life.request_of(message)
 
     def add_watcher(self, uid: int, watcher: Watcher) -> None:
-        """Have ``watcher`` told, under a number of its own, once the actor has ended."""
+        """Add ``watcher``, under a number of its own, to those told of the actor's end."""
         if self.watchers is None:
             self.watchers = {}
         self.watchers[uid] = watcher

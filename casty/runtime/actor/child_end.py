@@ -31,7 +31,7 @@ def child_of(parent: Recipient, ref: ActorRef[Never]) -> Recipient | None:
 
 
 async def stopped(child: Recipient | None, drain: float) -> None:
-    """Have a child stop, ``drain`` seconds from now at the latest, and wait until it has ended."""
+    """Stop a child, ``drain`` seconds from now at the latest, and wait until it has ended."""
     check_delay("drain", drain, zero=True)
     if child is None:
         await trio.lowlevel.checkpoint()

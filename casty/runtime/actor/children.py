@@ -54,7 +54,7 @@ class Children:
         self._pending.clear()
 
     def open_beside(self, task: trio.lowlevel.Task) -> None:
-        """Have a host task open the nursery, next to ``task``."""
+        """Start a host task to open the nursery, next to ``task``."""
         home = task.parent_nursery
         if home is None:
             raise RuntimeError("an actor's task has no nursery: this is a bug in casty")

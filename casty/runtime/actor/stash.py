@@ -86,7 +86,7 @@ class StashBuffer(Generic[M]):
     def unstash_all(self, behavior: Behavior[M]) -> Behavior[M]: ...
 
     def unstash_all(self, behavior: Behavior[M] = SAME) -> Behavior[M]:
-        """Have every message taken again, in the order of the stash, before all other waiting ones.
+        """Put back every message, to be taken in the order of the stash, before all other waiting ones.
 
         Messages stashed from now on stay until the next call.
 
@@ -105,7 +105,7 @@ class StashBuffer(Generic[M]):
     def unstash(self, count: int, behavior: Behavior[M]) -> Behavior[M]: ...
 
     def unstash(self, count: int, behavior: Behavior[M] = SAME) -> Behavior[M]:
-        """Have the oldest messages taken again, or as many as there are; as `unstash_all`.
+        """Put back the oldest messages, or as many as there are; as `unstash_all`.
 
         Parameters:
             count: Messages to take.
@@ -145,7 +145,7 @@ class StashBuffer(Generic[M]):
 
 
 def put_back(cell: ActorPort, messages: list[object]) -> None:
-    """Have an actor take ``messages`` next, in this order."""
+    """Put ``messages`` first in the queue of an actor, in this order."""
     if messages:
         cell.mailbox.put_back(messages)
         cell.signal(WAKEUP)

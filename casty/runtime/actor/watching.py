@@ -83,7 +83,7 @@ class Watches:
         """Refs named by Terminated, and those they were watched by."""
 
     def watch(self, ref: ActorRef[Never]) -> None:
-        """Have the watcher see Terminated once the actor behind ``ref`` has ended, at once if it has.
+        """Send the watcher Terminated once the actor behind ``ref`` has ended, at once if it has.
 
         ValueError for a ref without an actor to watch, and for another node where nothing watches those.
         """

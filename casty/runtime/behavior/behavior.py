@@ -179,7 +179,7 @@ class Supervised(Behavior[object]):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Intercepted(Behavior[object]):
-    """Have ``interceptor`` called with each message, inside of those further out."""
+    """Call ``interceptor`` with each message, inside of those further out."""
 
     inner: Behavior[Never]
     interceptor: Interceptor

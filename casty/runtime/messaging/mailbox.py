@@ -299,7 +299,7 @@ class MessageQueue(ChannelQueue[object]):
         self.limit -= 1
 
     def put_back(self, messages: list[object]) -> None:
-        """Have ``messages`` taken next, in this order, whatever the bound."""
+        """Put ``messages`` first, in this order, whatever the bound."""
         if self.front is None:
             self.front = deque()
         self.front.extendleft(reversed(messages))
@@ -334,7 +334,7 @@ class MessageQueue(ChannelQueue[object]):
         return self.source()
 
     def put_before(self, last: object) -> bool:
-        """Have the messages in queues of members taken first, and then ``last`` again; False where those came first.
+        """Put the messages in queues of members first, and ``last`` behind them; False where those came first.
 
         A non-member cannot put it off.
         """

@@ -101,7 +101,7 @@ class AskableRef(ActorRef[M_contra]):
         return False
 
     def withdraw(self, ask: int) -> None:
-        """Have the node of the actor not start a request any more; one of the own node is withdrawn itself."""
+        """Withdraw a request at the node of the actor; one of the own node is withdrawn itself."""
 
 
 class OwnRef(AskableRef[M_contra]):

@@ -148,7 +148,7 @@ class ActorContext(Generic[M]):
         return spawn(self._cell.own_family(), behavior, name, mailbox, internal=self._cell.path.startswith("/_"))
 
     def stop(self, ref: ActorRef[Never]) -> None:
-        """Have a local actor stop after its message in hand: a child, another, or this one.
+        """Stop a local actor after its message in hand: a child, another, or this one.
 
         Parameters:
             ref: An actor of this system: a child, another, or this one.
@@ -181,7 +181,7 @@ class ActorContext(Generic[M]):
         await stopped(cell, drain)
 
     def watch(self, ref: ActorRef[Never]) -> None:
-        """Have Terminated handed to this actor when the one behind ``ref`` ends, or if it has ended.
+        """Send this actor Terminated when the one behind ``ref`` ends, or if it has ended.
 
         It comes once, like a message, after everything told before the end, and names ``ref`` itself.
 

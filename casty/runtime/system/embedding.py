@@ -255,7 +255,7 @@ class Host(Generic[S]):
         return Health(HealthState.stalled, self._rejoins, f"its loop has not answered within {within:g} s", False)
 
     def stop(self) -> None:
-        """Have the block left, or its entry cancelled. From any thread; does not wait."""
+        """Leave the block, or cancel its entry. From any thread; does not wait."""
         self._soon(self._stop_here)
 
     def _stop_here(self) -> None:

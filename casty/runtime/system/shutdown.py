@@ -76,7 +76,7 @@ class Shutdown:
         return f"<Shutdown {'not begun' if self._phase is None else self._phase.value}>"
 
     def add(self, phase: ShutdownPhase, hook: Hook, name: str) -> None:
-        """Have ``hook`` run in a phase. ActorStoppedError when the shutdown has begun."""
+        """Add ``hook`` to a phase. ActorStoppedError when the shutdown has begun."""
         if self._phase is not None:
             raise ActorStoppedError(f"cannot add the hook {name}: the shutdown is in phase {self._phase.value}")
         if sum(map(len, self._hooks.values())) >= HOOKS_MAX:
@@ -103,7 +103,7 @@ class Shutdown:
         return phase is not None and (phase is ShutdownPhase.stop_system or not cell.is_internal)
 
     def hurry(self) -> None:
-        """Have no more patience: cancel the running steps, kill every actor, and run no hook any more."""
+        """End all patience: cancel the running steps, kill every actor, and run no hook any more."""
         self._hurries = True
         self._cut_off = ShutdownPhase.stop_system
         for cell in self._cells(ShutdownPhase.stop_system):

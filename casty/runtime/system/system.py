@@ -222,7 +222,7 @@ class ActorSystem:
         return self._kernel.target(path, 0)
 
     def stop(self, ref: ActorRef[Never]) -> None:
-        """Have a local actor stop after its message in hand; nothing happens if it has stopped.
+        """Stop a local actor after its message in hand; nothing happens if it has stopped.
 
         Parameters:
             ref: An actor of this system.
@@ -423,7 +423,7 @@ class ActorSystem:
         return Events(self._kernel, event_types, capacity)
 
     def add_lifecycle_listener(self, listener: ActorLifecycleListener) -> None:
-        """Have a listener told the starts, failures and ends of actors from now on, those of the library included.
+        """Add a listener to the starts, failures and ends of actors, those of the library included.
 
         Of several the one added first is told first, all of them before the subscribers to the event. One that is there
         already stays in its place.

@@ -126,7 +126,7 @@ class BehaviorTestKit(Generic[M]):
         return TestInbox(lambda take: self._world.ref_at(f"/{name}", take), respond)
 
     def run(self, message: M | Terminated | PoisonPill) -> Behavior[Never]:
-        """Have the behaviour handle a message, or the end of a watched actor.
+        """Handle a message with the behaviour, or the end of a watched actor.
 
         A task-style behaviour runs until it wants the next message. An exception of the behaviour leaves this call.
 
@@ -149,7 +149,7 @@ class BehaviorTestKit(Generic[M]):
         return self._returned
 
     def run_own(self) -> int:
-        """Have the behaviour handle its messages to itself, adapted and unstashed ones too.
+        """Handle the messages of the behaviour to itself, adapted and unstashed ones too.
 
         Returns:
             Number of messages handled.

@@ -445,7 +445,7 @@ class KitInbox(Inbox[M]):
     __slots__ = ("_world",)
 
     def __init__(self, world: World) -> None:
-        """Have no cell behind it."""
+        """Make a context without a cell."""
         self._world = world
         self._is_closed = self._ended = False
 

@@ -68,7 +68,7 @@ def pause() -> Generator[object, object, object]:
 
 @types.coroutine
 def would_wait(reason: str) -> Generator[object, object, NoReturn]:
-    """Have the step fail, because the code waits for ``reason``."""
+    """Fail the step, because the code waits for ``reason``."""
     yield Wait(reason)
     raise AssertionError("a wait was resumed: this is a bug in casty")
 

@@ -85,7 +85,7 @@ class Guest(Generic[S]):
         """Seconds taken by the frames of this turn so far."""
 
     def note(self) -> None:
-        """Have the bytes held by the session counted."""
+        """Count the bytes held by the session."""
         self._bounds.note(self._session)
 
     def leave(self) -> None:
@@ -120,7 +120,7 @@ class Guest(Generic[S]):
         self._note_work(worked)
 
     async def hand_over(self, frames: Frames, take: Callable[[Frames], None]) -> None:
-        """Have one frame after another taken, and charge their cost beyond the price paid.
+        """Take one frame after another, and charge their cost beyond the price paid.
 
         The cost of their values is known before, the cost of the objects made by a class only now. Behind a slow one,
         the next one waits until it is paid for.

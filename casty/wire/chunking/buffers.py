@@ -45,7 +45,7 @@ class ScatteredMessage:
     skeleton: Buffer
     """Message without the contents of its large values: as many values, as deep."""
     raw: object = None
-    """Value that was cut. The view of a text does not keep it alive, and nobody else may: the text of a `Decimal` is made
+    """Value that was cut. The view of a text keeps nothing alive, and nobody else may: the text of a `Decimal` is made
     for the message, and the field of a class can make its value anew each time."""
 
     @property

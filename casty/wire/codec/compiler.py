@@ -92,7 +92,7 @@ class Compiler:
         return self._pairs[key.type_form]
 
     def _finished(self, make: Callable[[str, TypeKey], HookPair], key: TypeKey) -> Hook:
-        """Have the hooks of a type made, and return the one that reads."""
+        """Make the hooks of a type, and return the one that reads."""
         itself: HookPair | None = None
         if key.form.kind is Kind.record:
             itself = HookPair(empty_hook(), empty_hook(), is_recursive=True)

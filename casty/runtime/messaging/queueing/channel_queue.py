@@ -98,7 +98,7 @@ class ChannelQueue(Generic[T]):
             trio.lowlevel.reschedule(task, WOKEN)
 
     def park(self, task: trio.lowlevel.Task) -> Callable[[trio.lowlevel.RaiseCancelT], trio.lowlevel.Abort]:
-        """Have ``task``, about to sleep, woken by the next message or signal; return the way to abort its sleep."""
+        """Register ``task``, about to sleep, for the next message or signal; return the way to abort its sleep."""
         self.parked = True
         self.sleeper = task
         return self._abort

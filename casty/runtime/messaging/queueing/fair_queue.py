@@ -90,7 +90,7 @@ class FairQueue(Generic[T]):
         crowd.put(sender, message, cost, allowance)
 
     def promote(self, sender: Hashable) -> bool:
-        """Have the messages of a sender in the crowd wait as its own from now on; return whether there were any."""
+        """Move the messages of a sender out of the crowd into a queue of its own; return whether there were any."""
         found = self.part_with(sender)
         for message in found:
             self.tail(sender).append(message)

@@ -89,7 +89,7 @@ class ModelEngine(ModelNetwork):
         self.call_later(delay, run, self.hand_over, _task_of(run, machine), event)
 
     def hand_over(self, task: ModelTask, event: object, came: Came | None = None) -> None:
-        """Have a task take an event, behind those waiting for it.
+        """Queue an event for a task, behind those waiting for it.
 
         Parameters:
             task: The task.

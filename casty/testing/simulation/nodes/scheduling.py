@@ -17,7 +17,7 @@ IS_ORDERED = "_ALLOW_DETERMINISTIC_SCHEDULING"
 
 @contextmanager
 def seeded_scheduling(seed: int) -> Generator[None]:
-    """Have Trio runs of this block schedule their tasks in an order given by ``seed``.
+    """Schedule the tasks of Trio runs in this block in an order given by ``seed``.
 
     RuntimeError when this version of Trio cannot.
     """
