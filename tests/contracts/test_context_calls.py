@@ -106,6 +106,7 @@ RIGHT: dict[str, Callable[[Any], object]] = {
     "surroundings": lambda ctx: (ctx.parent, ctx.deadline, ctx.log.name, ctx.system.name, ctx.self.path, repr(ctx)),
     "lookup": lambda ctx: (ctx.system.lookup("/it") == ctx.self, ctx.system.lookup("/nobody")),
     "reply_error": lambda ctx: ctx.reply_error(ctx.self, "no ask"),
+    "reply_error of no Exception": lambda ctx: ctx.reply_error(ctx.self, KeyboardInterrupt()),
     "forward": lambda ctx: ctx.forward(ctx.self, "x"),
 }
 
