@@ -1,0 +1,110 @@
+"""Messages about the placement of shards, on the control lane; markers alone travel behind the messages of users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.address import UniqueAddress
+from casty.protocol.messages.shard_rows import Row, Term
+
+
+@dataclass(frozen=True, slots=True)
+class Enlist:
+    """Request of a coordinator: promise this term, and report the shards held."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class HeldShard:
+    """A shard held by the sender: open, or closing in a move."""
+
+    key: str
+    shard: int
+    epoch: int
+    move: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTable:
+    """The table of one key known to the sender, by its place in the order of tables."""
+
+    key: str
+    num_shards: int
+    term: Term
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enlisted:
+    """Answer: the term is promised, this is held, and these runs are named by the tables known."""
+
+    term: Term
+    held: tuple[HeldShard, ...]
+    tables: tuple[KnownTable, ...]
+    named: tuple[UniqueAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TermRefused:
+    """Answer to an Enlist or a table of ``term``: another one is promised."""
+
+    term: Term
+    promised: Term
+
+
+@dataclass(frozen=True, slots=True)
+class TableSlice:
+    """Changes of a table in the versions beyond ``after``, until ``upto``; beyond 0 it is the whole table of a term."""
+
+    key: str
+    num_shards: int
+    term: Term
+    after: int
+    upto: int
+    rows: tuple[tuple[int, Row | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableDigest:
+    """The tables of the sender, and the highest number of a term it has heard: the receiver sends or asks for more."""
+
+    highest: int
+    tables: tuple[KnownTable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Word of an owner to the coordinator: these shards are open, each with its epoch."""
+
+    key: str
+    shards: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded:
+    """Word of an owner to the coordinator: under these epochs it holds the shards no more, and never will again."""
+
+    key: str
+    shards: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """Word of a run to all: it writes no table any more, until it begins a term above this one."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Word of a sender to an owner, behind its messages: nothing of it for this shard follows under the old epoch."""
+
+    key: str
+    shard: int
+    move: int
+
+
+PlacementMessage = (
+    Enlist | Enlisted | TermRefused | TableSlice | TableDigest | Opened | Yielded | Retired | Marker
+)  # fmt: skip

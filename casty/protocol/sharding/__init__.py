@@ -1,0 +1,1 @@
+"""Sharding: where each shard of a key lives, exactly once."""

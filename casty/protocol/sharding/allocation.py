@@ -1,0 +1,85 @@
+"""Strategies of placement: a node for each free shard, and moves for an even load.
+
+Owns the choice by load, and its bounds. It does not know rows or terms: loads in, nodes and moves out. No proof of
+placement rests on it. Ties break by address: a choice is the same wherever it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from casty.address import UniqueAddress
+
+MOVES_MAX = 100
+"""Shards of a key that move at one time."""
+MOVED_SHARE_MAX = 0.1
+"""Share of a node's shards that move away from it at one time, for an even load; one may always."""
+UNEVEN_SHARE_MAX = 0.1
+"""Difference of loads left as it is, as a share of the larger load; one shard always is."""
+
+Loads = Mapping[UniqueAddress, int]
+Holdings = Mapping[UniqueAddress, Collection[int]]
+
+
+class Allocation(Protocol):
+    """Strategy of placement for one key."""
+
+    def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
+        """Return the opener of each of these shards; ``loads`` has all nodes able to open one."""
+        ...
+
+    def moves(self, holdings: Holdings, loads: Loads, moving: Loads) -> dict[int, UniqueAddress]:
+        """Return where shards go for an even load.
+
+        ``holdings`` has the shards opened by each node, ``loads`` the number of those it has or is to get, and
+        ``moving`` the number of those leaving it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeastShards:
+    """The node with the fewest shards gets the next one."""
+
+    moves_max: int = MOVES_MAX
+    moved_share_max: float = MOVED_SHARE_MAX
+    uneven_share_max: float = UNEVEN_SHARE_MAX
+
+    def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
+        """Return the opener of each of these shards: the node with the fewest at that moment."""
+        counts = dict(loads)
+        placed: dict[int, UniqueAddress] = {}
+        for shard in sorted(shards):
+            if counts:
+                target = min(counts, key=lambda node: (counts[node], node))
+                counts[target] += 1
+                placed[shard] = target
+        return placed
+
+    def is_even(self, loads: Loads) -> bool:
+        """Whether no shard should move."""
+        if len(loads) < 2:
+            return True
+        most, least = max(loads.values()), min(loads.values())
+        return most - least <= max(1, int(most * self.uneven_share_max))
+
+    def moves(self, holdings: Holdings, loads: Loads, moving: Loads) -> dict[int, UniqueAddress]:
+        """Return moves from the fullest to the emptiest node, each for a more even load."""
+        counts, leaving = dict(loads), dict(moving)
+        left = {node: sorted(shards) for node, shards in holdings.items()}
+        room = self.moves_max - sum(leaving.values())
+        moves: dict[int, UniqueAddress] = {}
+        while room > 0 and not self.is_even(counts):
+            fullest = max(counts, key=lambda node: (counts[node], node))
+            target = min(counts, key=lambda node: (counts[node], node))
+            may_leave = max(1, int(len(holdings.get(fullest, ())) * self.moved_share_max))
+            if leaving.get(fullest, 0) >= may_leave or not left.get(fullest):
+                break
+            moves[left[fullest].pop()] = target
+            leaving[fullest] = leaving.get(fullest, 0) + 1
+            counts[fullest] -= 1
+            counts[target] += 1
+            room -= 1
+        return moves

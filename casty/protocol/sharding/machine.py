@@ -1,0 +1,172 @@
+"""Placement of shards at one node: its own shards, and its part as the coordinator.
+
+Owns the order in which an event reaches the two, the clock of repetitions, and the exchange of tables between nodes. It
+knows no rule of either.
+
+How it works: each second everything without an answer is said again, and two other members hear of the tables known
+here. Word of a run is dropped unless it is a member, and not down: a down run counts once it is removed and can serve
+no more. Messages of the node to itself take the same way, within the step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never, cast
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Rng, Send, StartTimer, TimerFired
+from casty.protocol.messages.sharding import (
+    Enlist,
+    Enlisted,
+    Marker,
+    Opened,
+    PlacementMessage,
+    Retired,
+    TableDigest,
+    TableSlice,
+    TermRefused,
+    Yielded,
+)
+from casty.protocol.sharding.allocation import Allocation, LeastShards
+from casty.protocol.sharding.members import PlacementView
+from casty.protocol.sharding.placement_events import (
+    HostsSeen,
+    MembersSeen,
+    PlacementCame,
+    PlacementEffect,
+    PlacementEvent,
+    RegionEnded,
+    RegionStarted,
+    ServesUntil,
+    ShardClosed,
+    WorkIsFree,
+)
+from casty.protocol.sharding.shard_coordinator import ShardCoordinator
+from casty.protocol.sharding.shard_region import ShardRegion
+from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
+from casty.protocol.state.member import Member
+
+REMIND, DUE = "placement-remind", "placement-due"
+REMIND_EVERY = 1.0
+TOLD_OF_TABLES = 2
+"""Members told of the tables each second."""
+
+
+def _everybody(member: Member) -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class ShardPlacement:
+    """The machine of one node; feed it `PlacementEvent` values."""
+
+    self_node: UniqueAddress
+    rng: Rng
+    allocation: Allocation = LeastShards()
+    places: Callable[[Member], bool] = _everybody
+    view: PlacementView = field(init=False)
+    region: ShardRegion = field(init=False)
+    coordinator: ShardCoordinator = field(init=False)
+    _due_at: float = field(init=False, default=math.inf)
+    _runs: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.view = PlacementView(self.self_node, self.places)
+        self.region = ShardRegion(self.view)
+        self.coordinator = ShardCoordinator(self.view, self.region, ShardRowsWriter(self.view, self.allocation))
+
+    def handle(self, event: PlacementEvent, now: float) -> Sequence[PlacementEffect]:
+        """Return the effects of one event."""
+        if isinstance(event, MembersSeen) and self.view.is_as_in(event.state):
+            return ()  # only others have seen it
+        done: list[PlacementEffect] = []
+        waiting = deque[PlacementEffect](self._step(event, now))
+        while waiting:
+            effect = waiting.popleft()
+            if isinstance(effect, Send) and effect.to == self.self_node:
+                own = PlacementCame(self.self_node, cast(PlacementMessage, effect.message))
+                waiting.extend(self._step(own, now))
+            else:
+                done.append(effect)
+        return [*done, *self._timers(now)]
+
+    def _step(self, event: PlacementEvent, now: float) -> list[PlacementEffect]:
+        effects = [*self._take(event, now)]
+        repeats = isinstance(event, TimerFired) and event.key == REMIND
+        effects.extend(self.region.settle(now, repeats=repeats))
+        effects.extend(self.coordinator.settle(now))
+        return effects
+
+    def _take(self, event: PlacementEvent, now: float) -> Sequence[PlacementEffect]:
+        match event:
+            case MembersSeen(state):
+                return self.coordinator.welcome(self.view.see(state))
+            case ServesUntil(until):
+                self.region.serves_until = until
+            case WorkIsFree(node, at):
+                self.view.free(node, at)
+            case PlacementCame(sender, message):
+                return self._hear(sender, message, now) if self.view.is_heard(sender) else ()
+            case HostsSeen():
+                self.coordinator.hosted(event, now)
+            case RegionStarted(key):
+                self.region.regions.add(key)
+            case RegionEnded(key):
+                return self.region.end(key, now)
+            case ShardClosed(key, shard, epoch):
+                self.region.closed(key, shard, epoch)
+            case TimerFired(key):
+                if key == REMIND:
+                    self._runs = False
+                    return self._remind(now)
+                self._due_at = math.inf
+            case _ as never:
+                assert_never(never)
+        return ()
+
+    def _hear(self, sender: UniqueAddress, message: PlacementMessage, now: float) -> Sequence[PlacementEffect]:
+        match message:
+            case Enlist():
+                self.coordinator.asked(sender, message)
+                return [Send(sender, self.region.enlist(message))]
+            case Enlisted():
+                self.coordinator.enlisted(sender, message)
+            case TermRefused():
+                return self.coordinator.refused(message, now)
+            case TableSlice():
+                return self.region.take(sender, message)
+            case TableDigest():
+                return self.region.answer(sender, message)
+            case Opened():
+                self.coordinator.opened(sender, message, now)
+            case Yielded():
+                self.coordinator.yielded(sender, message, now)
+            case Retired():
+                self.coordinator.retired(sender, message)
+            case Marker():
+                self.region.marked(sender, message)
+            case _ as never:
+                assert_never(never)
+        return ()
+
+    def _remind(self, now: float) -> list[PlacementEffect]:
+        heard = self.view.heard
+        told = self.rng.sample(heard, min(TOLD_OF_TABLES, len(heard)))
+        digest = self.region.digest
+        return [*self.region.remind(now), *self.coordinator.remind(now), *(Send(run, digest) for run in told)]
+
+    def _timers(self, now: float) -> list[PlacementEffect]:
+        timers: list[PlacementEffect] = []
+        if self.view.own is None:
+            return timers
+        if not self._runs:
+            self._runs = True
+            timers.append(StartTimer(REMIND, REMIND_EVERY))
+        due = min(self.region.due(now), self.coordinator.due(now))
+        if due != self._due_at and due < math.inf:
+            self._due_at = due
+            timers.append(StartTimer(DUE, max(0.0, due - now)))
+        return timers

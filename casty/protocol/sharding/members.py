@@ -1,0 +1,129 @@
+"""Members in the eyes of the placement of one node: the older, the heard, and the gone.
+
+Owns the order of age among all members ever seen here, and from when on the work of a removed run is free. It does not
+know shards, or why a member was removed.
+
+How it works: "older" is (up_number, address, incarnation), since two living members can share a number. A run is gone
+when it is removed and its work is free: until then it may still serve, and word of it may still be on its way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.state.member import Member, MemberStatus, by_age
+from casty.protocol.state.membership_state import Gossip
+
+
+def _no_members() -> Mapping[UniqueAddress, Member]:
+    return {}
+
+
+def _no_times() -> dict[UniqueAddress, float]:
+    return {}
+
+
+@dataclass(slots=True)
+class PlacementView:
+    """The members as one node knows them; ``places`` tells whether a member takes part in placement at all."""
+
+    self_node: UniqueAddress
+    places: Callable[[Member], bool]
+    members: Mapping[UniqueAddress, Member] = field(init=False, default_factory=_no_members)
+    unreachable: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    all_placing: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    """Members that take part, in any status."""
+    heard: tuple[UniqueAddress, ...] = field(init=False, default=())
+    """Members that take part and whose word counts, without this node, in their order."""
+    older: tuple[Member, ...] = field(init=False, default=())
+    """Members that take part and are older than this node."""
+    ever_older: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    """Removed members that were older than this node."""
+    _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
+    """Removed runs of any age, and when their work is free."""
+    _free_at: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
+    """Times told before the removal itself."""
+
+    _past: dict[UniqueAddress, Member] = field(init=False, default_factory=lambda: dict[UniqueAddress, Member]())
+    """Last rows of removed members."""
+
+    def see(self, state: Gossip) -> frozenset[UniqueAddress]:
+        """Take a state; return the members new in it."""
+        before, self.members = self.members, state.members
+        self._past |= {run: member for run, member in before.items() if run not in state.members}
+        self.unreachable = state.unreachable
+        gone = (before.keys() - state.members.keys()) | state.tombstones.keys()
+        for run in gone - self._removed.keys():
+            self._removed[run] = self._free_at.pop(run, -math.inf)
+        self._sort()
+        return frozenset(state.members.keys() - before.keys())
+
+    def _sort(self) -> None:
+        placing = [member for member in self.members.values() if self.places(member)]
+        others = [member for member in placing if member.unique != self.self_node]
+        self.all_placing = frozenset(member.unique for member in placing)
+        self.heard = tuple(member.unique for member in others if member.status is not MemberStatus.down)
+        own = self.own
+        if own is not None:
+            age = by_age(own)
+            self.older = tuple(member for member in others if by_age(member) < age)
+            self.ever_older = frozenset(run for run, member in self._past.items() if by_age(member) < age)
+
+    def is_as_in(self, state: Gossip) -> bool:
+        """Whether a state says nothing new to placement."""
+        return state.members is self.members and state.unreachable == self.unreachable
+
+    def free(self, run: UniqueAddress, at: float) -> None:
+        """Take note that the work of a removed run is free from then on."""
+        if run in self._removed:
+            self._removed[run] = at
+        else:
+            self._free_at[run] = at
+
+    @property
+    def own(self) -> Member | None:
+        """This node's own row, as long as it has one."""
+        return self.members.get(self.self_node)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether this node is up, and not leaving."""
+        own = self.own
+        return own is not None and own.status is MemberStatus.up
+
+    def is_heard(self, run: UniqueAddress) -> bool:
+        """Whether word of a run counts: it is a member, and not down."""
+        member = self.members.get(run)
+        return member is not None and member.status is not MemberStatus.down
+
+    def is_leaving(self, run: UniqueAddress) -> bool:
+        """Whether a run leaves, and hands its shards over."""
+        member = self.members.get(run)
+        return member is not None and member.status in (MemberStatus.leaving, MemberStatus.exiting)
+
+    def may_open(self, run: UniqueAddress) -> bool:
+        """Whether a shard may be given to a run."""
+        member = self.members.get(run)
+        return member is not None and member.status is MemberStatus.up and run not in self.unreachable
+
+    def is_gone(self, run: UniqueAddress, now: float) -> bool:
+        """Whether a run was removed and can serve no more."""
+        return run not in self.members and self._removed.get(run, math.inf) <= now
+
+    def serves_still(self, now: float) -> Iterator[UniqueAddress]:
+        """Yield the removed runs whose work is not free yet, of any age."""
+        return (run for run, at in self._removed.items() if at > now)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether all members are up, reachable, and of one version."""
+        every = self.members.values()
+        are_up = all(member.status is MemberStatus.up for member in every)
+        return are_up and not self.unreachable and len({member.version for member in every}) < 2
+
+    def next_free(self, now: float) -> float:
+        """Return when the work of another removed run becomes free."""
+        return min((at for at in self._removed.values() if at > now), default=math.inf)

@@ -1,0 +1,157 @@
+"""Events of the placement machine, and its effects beside those of all machines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
+from casty.protocol.messages.sharding import PlacementMessage
+from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.state.membership_state import Gossip
+
+Slot = tuple[str, int]
+"""A shard, by its key and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembersSeen:
+    """Event: the membership is this now."""
+
+    state: Gossip
+
+
+@dataclass(frozen=True, slots=True)
+class ServesUntil:
+    """Event: this node has the serving lease until then, by its own clock."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkIsFree:
+    """Event: the work of this removed run is free from then on; comes before the state without the run."""
+
+    node: UniqueAddress
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementCame:
+    """Event: a message from another run."""
+
+    sender: UniqueAddress
+    message: PlacementMessage
+
+
+@dataclass(frozen=True, slots=True)
+class HostsSeen:
+    """Event: these runs have announced to host this key, with so many shards."""
+
+    key: str
+    num_shards: int
+    hosts: frozenset[UniqueAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionStarted:
+    """Event: this node hosts the key from now on."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegionEnded:
+    """Event: this node hosts the key no more; it takes no message for any shard of it."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardClosed:
+    """Event: the last task of the last entity of this shard has ended."""
+
+    key: str
+    shard: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenShard:
+    """Effect: take messages for this shard, under this epoch."""
+
+    key: str
+    shard: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseShard:
+    """Effect: take no message for this shard any more, stop its entities, and say `ShardClosed` then."""
+
+    key: str
+    shard: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTableChanged:
+    """Effect: the way of messages changes."""
+
+    table: ShardTable
+
+
+@dataclass(frozen=True, slots=True)
+class SendMarker:
+    """Effect: say to this owner, behind all messages of this node for the shard, that none follows."""
+
+    to: UniqueAddress
+    key: str
+    shard: int
+    move: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Effect: this node is leaving, holds no shard any more, and has retired."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorChanged:
+    """Published event: this run leads the placement of shards."""
+
+    node: UniqueAddress
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnlistBlocked:
+    """Published event: a coordinator waits for these runs, and until then no shard is placed anew."""
+
+    waiting: tuple[UniqueAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardConflict:
+    """Published event: these runs have reported one shard; each is told to close it."""
+
+    key: str
+    shard: int
+    owners: tuple[UniqueAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStuck:
+    """Published event: entities of this shard have not ended for long, and nobody else may open it."""
+
+    key: str
+    shard: int
+
+
+PlacementEvent = (
+    MembersSeen | ServesUntil | WorkIsFree | PlacementCame | HostsSeen | RegionStarted | RegionEnded | ShardClosed
+    | TimerFired
+)  # fmt: skip
+PlacementEffect = (
+    Send | StartTimer | Note | PublishEvent | OpenShard | CloseShard | ShardTableChanged | SendMarker | HandedOver
+)  # fmt: skip

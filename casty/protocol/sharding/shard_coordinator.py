@@ -1,0 +1,265 @@
+"""Coordinator of all shards: the oldest placing member writes the tables, under a term promised by all.
+
+Owns the phases of one node as a coordinator (idle, enlisting, leading, retired), and the conditions of each. It does
+not know the rows (`shard_rows_writer`), or the shards of its own node: these are reported as any other's.
+
+How it works: a node begins a term when it is up, and every older member is gone or has said Retired. It asks all
+members of its view, in any status, those too that come before it leads, and every run named by the tables of an answer:
+a younger coordinator may have given a shard to a newcomer meanwhile. It leads when all of them have answered or are
+gone, and no removed run known here, of any age, may still serve. It writes nothing without the serving lease, nothing
+once its node has promised another term, and nothing after its Retired.
+
+Source: ballots as in Lamport 1998 (Paxos), phase 1; deviation: all are asked instead of a majority, since each answers
+for its own shards alone, and nothing is stored but by the owners.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import PublishEvent, Send
+from casty.protocol.messages.shard_rows import NO_TERM, Moving, Term
+from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TermRefused, Yielded
+from casty.protocol.sharding.members import PlacementView
+from casty.protocol.sharding.placement_events import (
+    CoordinatorChanged,
+    EnlistBlocked,
+    HandedOver,
+    HostsSeen,
+    PlacementEffect,
+)
+from casty.protocol.sharding.shard_region import ShardRegion
+from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
+
+NUMBERS_PER_AGE = 256
+"""Lowest number of a term, for each up_number: a younger coordinator's are higher, whatever it has heard."""
+AGAIN_AFTER = 0.2
+"""Seconds between the beginnings of two terms of one run."""
+BLOCKED_AFTER = 5.0
+"""Seconds after which the runs waited for are told of."""
+LAST_MOVES_TIMEOUT = 2.0
+"""Seconds for the moves of others, once a leaving coordinator holds nothing itself."""
+
+
+@dataclass(slots=True)
+class Idle:
+    """Phase: another run is the coordinator, or none is."""
+
+
+@dataclass(slots=True)
+class Enlisting:
+    """Phase: not all have promised the term."""
+
+    term: Term
+    since: float
+    asked: set[UniqueAddress]
+    answers: dict[UniqueAddress, Enlisted] = field(default_factory=dict[UniqueAddress, Enlisted])
+    is_told: bool = False
+    """Whether `EnlistBlocked` was published."""
+
+
+@dataclass(slots=True)
+class Leading:
+    """Phase: this run writes the tables of its term."""
+
+    term: Term
+
+
+@dataclass(slots=True)
+class HasRetired:
+    """Phase: this run is leaving, and writes no more."""
+
+
+@dataclass(slots=True)
+class ShardCoordinator:
+    """The machine's part for a node as the coordinator."""
+
+    view: PlacementView
+    region: ShardRegion
+    """The node's own shards and promise."""
+    writer: ShardRowsWriter
+    phase: Idle | Enlisting | Leading | HasRetired = field(init=False, default_factory=Idle)
+    _last: Term = field(init=False, default=NO_TERM)
+    """Last term begun here."""
+    _began_at: float = field(init=False, default=-math.inf)
+    _enlists: dict[UniqueAddress, Term] = field(init=False, default_factory=dict[UniqueAddress, Term])
+    _retired: dict[UniqueAddress, Term] = field(init=False, default_factory=dict[UniqueAddress, Term])
+    _alone_since: float = field(init=False, default=math.inf)
+    """Since when this leaving node holds no shard."""
+    _is_handed_over: bool = field(init=False, default=False)
+
+    def enlisted(self, sender: UniqueAddress, answer: Enlisted) -> None:
+        """Take the first answer of a run to the present term."""
+        if isinstance(self.phase, Enlisting) and self.phase.term == answer.term:
+            self.phase.answers.setdefault(sender, answer)
+
+    def refused(self, refusal: TermRefused, now: float) -> Sequence[PlacementEffect]:
+        """Begin again above the promise behind a refusal of this term."""
+        self.region.heard(refusal.promised.number)
+        phase = self.phase
+        if not isinstance(phase, Enlisting | Leading) or phase.term != refusal.term:
+            return ()
+        self.phase = Idle()
+        return self.settle(now)
+
+    def asked(self, sender: UniqueAddress, request: Enlist) -> None:
+        """Take note of a term begun by another run: an older Retired of it is void."""
+        known = self._enlists.get(sender, NO_TERM)
+        self._enlists[sender] = max(known, request.term)
+        if sender in self._retired and self._retired[sender] < request.term:
+            del self._retired[sender]
+
+    def retired(self, sender: UniqueAddress, word: Retired) -> None:
+        """Take note of a run without any further writing."""
+        if word.term >= self._enlists.get(sender, NO_TERM):
+            self._retired[sender] = word.term
+
+    def opened(self, sender: UniqueAddress, word: Opened, now: float) -> None:
+        """Take the word of an owner, while this run may write."""
+        if self._may_write(now):
+            self.writer.opened(sender, word)
+
+    def yielded(self, sender: UniqueAddress, word: Yielded, now: float) -> None:
+        """Take the word of an owner, while this run may write."""
+        if self._may_write(now):
+            self.writer.yielded(sender, word, now)
+
+    def hosted(self, news: HostsSeen, now: float) -> None:
+        """Take note of the hosts of a key."""
+        self.writer.hosted(news, now)
+
+    def welcome(self, newcomers: frozenset[UniqueAddress]) -> Sequence[PlacementEffect]:
+        """Send the tables to new members; they hold back messages until they know them."""
+        if not isinstance(self.phase, Leading):
+            return ()
+        tables = self.writer.tables.values()
+        heard = [run for run in self.view.heard if run in newcomers]
+        return [Send(run, table.slice_after(None)) for run in heard for table in tables]
+
+    def settle(self, now: float) -> list[PlacementEffect]:
+        """Take every step allowed by now."""
+        effects: list[PlacementEffect] = []
+        phase = self.phase
+        if isinstance(phase, Enlisting | Leading):
+            if self.region.promise != phase.term or not self._is_member:
+                self.phase = Idle()  # its own node has promised another one
+            elif not self._is_oldest:
+                self.phase = Idle()
+                effects.extend(self._say(Retired(self._last)))
+        if self.view.is_leaving(self.view.self_node):
+            effects.extend(self._leave(now))
+        if isinstance(self.phase, Idle) and self._may_begin(now):
+            effects.extend(self._begin(now))
+        if isinstance(self.phase, Enlisting):
+            effects.extend(self._enlist_more(self.phase))
+            if self._may_lead(self.phase, now):
+                effects.extend(self._lead(self.phase, now))
+        if self._may_write(now):
+            effects.extend(self._send(self.writer.write(now)))
+        return effects
+
+    def remind(self, now: float) -> list[PlacementEffect]:
+        """Repeat everything without an answer."""
+        match self.phase:
+            case Enlisting() as phase:
+                waiting = sorted(self._waiting(phase, now))
+                heard = [run for run in waiting if self.view.is_heard(run)]
+                effects: list[PlacementEffect] = [Send(run, Enlist(phase.term)) for run in heard]
+                if waiting and now - phase.since >= BLOCKED_AFTER and not phase.is_told:
+                    phase.is_told = True
+                    effects.append(PublishEvent(EnlistBlocked(tuple(waiting))))
+                return effects
+            case HasRetired():
+                return self._say(Retired(self._last))
+            case Idle() | Leading():
+                return []
+
+    def due(self, now: float) -> float:
+        """Return when time alone lets something happen."""
+        writes = self.writer.due(now) if isinstance(self.phase, Leading) else math.inf
+        times = (self._began_at + AGAIN_AFTER, self._alone_since + LAST_MOVES_TIMEOUT)
+        return min(self.view.next_free(now), writes, *(at if at > now else math.inf for at in times))
+
+    @property
+    def _is_member(self) -> bool:
+        return self.view.is_up or self.view.is_leaving(self.view.self_node)
+
+    @property
+    def _is_oldest(self) -> bool:
+        """Whether every older living member has retired."""
+        living = (member for member in self.view.older if self.view.is_heard(member.unique))
+        return all(member.unique in self._retired for member in living)
+
+    def _may_begin(self, now: float) -> bool:
+        own = self.view.own
+        if own is None or not self.view.is_up or not self.view.places(own) or now < self._began_at + AGAIN_AFTER:
+            return False
+        older_are_gone = self.view.ever_older.isdisjoint(self.view.serves_still(now))
+        return older_are_gone and all(member.unique in self._retired for member in self.view.older)
+
+    def _begin(self, now: float) -> list[PlacementEffect]:
+        own = self.view.own
+        assert own is not None
+        number = max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)
+        self._last = term = Term(number, own.incarnation)
+        self._began_at = now
+        answer = self.region.enlist(Enlist(term))
+        assert isinstance(answer, Enlisted)
+        self.phase = Enlisting(term, now, set(self.view.all_placing), {own.unique: answer})
+        return [Send(run, Enlist(term)) for run in self.view.heard]
+
+    def _waiting(self, phase: Enlisting, now: float) -> set[UniqueAddress]:
+        return {run for run in phase.asked if run not in phase.answers and not self.view.is_gone(run, now)}
+
+    def _enlist_more(self, phase: Enlisting) -> list[PlacementEffect]:
+        """Ask newcomers: a coordinator unaware of this term may have given a shard to one."""
+        more = set(self.view.all_placing)
+        for answer in phase.answers.values():
+            more.update(answer.named)
+        more -= phase.asked
+        phase.asked |= more
+        return [Send(run, Enlist(phase.term)) for run in sorted(more) if self.view.is_heard(run)]
+
+    def _may_lead(self, phase: Enlisting, now: float) -> bool:
+        serves_still = any(True for _ in self.view.serves_still(now))
+        return not self._waiting(phase, now) and not serves_still and now < self.region.serves_until
+
+    def _lead(self, phase: Enlisting, now: float) -> list[PlacementEffect]:
+        self.phase = Leading(phase.term)
+        conflicts = self.writer.begin(phase.term, phase.answers)
+        number = phase.term.number
+        events = [PublishEvent(CoordinatorChanged(self.view.self_node, number)), *map(PublishEvent, conflicts)]
+        return [*events, *self._send(self.writer.whole_tables())]
+
+    def _may_write(self, now: float) -> bool:
+        return isinstance(self.phase, Leading) and now < self.region.serves_until
+
+    def _send(self, messages: Sequence[object]) -> list[PlacementEffect]:
+        to = [self.view.self_node, *self.view.heard]
+        return [Send(run, message) for message in messages for run in to]
+
+    def _leave(self, now: float) -> list[PlacementEffect]:
+        effects: list[PlacementEffect] = []
+        if not isinstance(self.phase, HasRetired) and (not isinstance(self.phase, Leading) or self._is_done(now)):
+            self.phase = HasRetired()
+            effects.extend(self._say(Retired(self._last)))
+        if isinstance(self.phase, HasRetired) and not self.region.held and not self._is_handed_over:
+            self._is_handed_over = True
+            effects.append(HandedOver())
+        return effects
+
+    def _is_done(self, now: float) -> bool:
+        """Whether a leaving coordinator has moved its own shards away, and ended the moves of others."""
+        rows = [row for table in self.writer.tables.values() for row in table.rows.values()]
+        if self.region.held or any(row.owner == self.view.self_node for row in rows):
+            self._alone_since = math.inf
+            return False
+        self._alone_since = min(self._alone_since, now)
+        moves = any(isinstance(row, Moving) for row in rows)
+        return not moves or now >= self._alone_since + LAST_MOVES_TIMEOUT
+
+    def _say(self, word: Retired) -> list[PlacementEffect]:
+        return [Send(run, word) for run in self.view.heard]

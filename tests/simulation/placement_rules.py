@@ -1,0 +1,169 @@
+"""Rules of placement, held after each event of any simulated node: who has a shard open, and what the tables say.
+
+Owns the checks, and the history that they need. It looks into machines and never acts on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import Send
+from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
+from casty.protocol.messages.sharding import TableSlice
+from casty.protocol.sharding.machine import ShardPlacement
+from casty.protocol.sharding.placement_events import OpenShard, Slot
+from casty.protocol.sharding.shard_coordinator import Leading
+from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.state.member import MemberStatus
+from casty.testing.simulation import InvariantBroken
+
+
+class PlacementNode(Protocol):
+    """One run, as the rules see it."""
+
+    @property
+    def run(self) -> UniqueAddress: ...
+    @property
+    def machine(self) -> ShardPlacement: ...
+    @property
+    def runs_now(self) -> bool:
+        """Whether it has neither ended nor stands still."""
+        ...
+
+    @property
+    def local_now(self) -> float: ...
+    @property
+    def cluster_id(self) -> int:
+        """Number of its cluster: two clusters that have not met know nothing of each other."""
+        ...
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has the serving lease, by its own clock."""
+        ...
+
+
+@dataclass(slots=True)
+class PlacementRules:
+    """The rules, over all runs ever started; call `check` after each event of a node, with its effects."""
+
+    nodes: Callable[[], Iterable[PlacementNode]]
+    opened: dict[tuple[int, Slot], int] = field(default_factory=dict)
+    """Highest epoch ever opened, by shard."""
+    activations: list[tuple[Slot, int, UniqueAddress]] = field(default_factory=list)
+    _tables: dict[tuple[int, str, Term, int], dict[int, Row]] = field(default_factory=dict)
+    _orders: dict[tuple[UniqueAddress, str], tuple[Term, int]] = field(default_factory=dict)
+    _epochs: dict[UniqueAddress, int] = field(default_factory=dict)
+    _before: dict[tuple[UniqueAddress, str], ShardTable] = field(default_factory=dict)
+    """Last table that each coordinator was seen to have written."""
+
+    def check(self, node: PlacementNode, effects: Sequence[object]) -> None:
+        """Hold all rules after an event of one node."""
+        for effect in effects:
+            if isinstance(effect, OpenShard):
+                self._opens(node, effect)
+        self._tables_agree(node)
+        self._moves_begin_in_calm(node)
+        self.one_owner()
+
+    def one_owner(self) -> None:
+        """Hold that no shard is held by two runs that serve."""
+        owners: dict[tuple[int, Slot], PlacementNode] = {}
+        for node in self.nodes():
+            region = node.machine.region
+            if region.held and node.runs_now and node.serves:
+                for slot in region.held:
+                    other = owners.setdefault((node.cluster_id, slot), node)
+                    if other is not node:
+                        self._broken("a shard has one owner", f"{slot} is open at {other.run} and at {node.run}")
+
+    def rows_are_true(self) -> None:
+        """Hold that the newest table's owned rows name runs that have the shard open, or cannot serve it."""
+        nodes = {node.run: node for node in self.nodes()}
+        newest: dict[str, ShardTable] = {}
+        for node in nodes.values():
+            for key, table in node.machine.region.tables.items():
+                if key not in newest or newest[key].order < table.order:
+                    newest[key] = table
+        for key, table in newest.items():
+            for shard, row in table.rows.items():
+                owner = nodes.get(row.owner)
+                if isinstance(row, Owned) and owner is not None and owner.runs_now:
+                    region = owner.machine.region
+                    held = region.held.get((key, shard))
+                    serves = owner.serves
+                    if serves and (held is None or held.epoch != row.epoch) and key in region.regions:
+                        self._broken("an owner has its shards open", f"{key} {shard} is no more at {row}")
+
+    def settled(self, keys: dict[str, int], announced: Collection[UniqueAddress] | None = None) -> None:
+        """Hold that each shard is open, and that the load is even among the hosts that are ``announced``, or all."""
+        serving = [node for node in self.nodes() if node.runs_now and node.machine.view.is_up]
+        for key, num_shards in keys.items():
+            hosts = [node for node in serving if key in node.machine.region.regions]
+            hosts = [node for node in hosts if announced is None or node.run in announced]
+            loads = {node.run: 0 for node in hosts}
+            for shard in range(num_shards):
+                at = [node for node in serving if (key, shard) in node.machine.region.held]
+                if hosts and len(at) != 1:
+                    self._broken("every shard is open", f"{key} {shard} is at {[str(node.run) for node in at]}")
+                loads.update({node.run: loads[node.run] + 1 for node in at if node.run in loads})
+            if loads and max(loads.values()) - min(loads.values()) > max(1, max(loads.values()) // 10):
+                self._broken("the load is even", f"{key}: {sorted(loads.values())}")
+
+    def _opens(self, node: PlacementNode, effect: OpenShard) -> None:
+        slot, view = (effect.key, effect.shard), node.machine.view
+        own = view.own
+        if own is None or own.status is not MemberStatus.up:
+            self._broken("only who is up opens a shard", f"{node.run} opens {slot}, {own}")
+        last = self.opened.get((node.cluster_id, slot), -1)
+        if effect.epoch <= last:
+            text = f"{node.run} opens {slot} under {effect.epoch:#x}, after {last:#x}"
+            self._broken("epochs of a shard grow", text)
+        self.opened[node.cluster_id, slot] = effect.epoch
+        self.activations.append((slot, effect.epoch, node.run))
+
+    def _tables_agree(self, node: PlacementNode) -> None:
+        total = 0
+        for key, table in node.machine.region.tables.items():
+            total += table.epoch
+            before = self._orders.get((node.run, key))
+            if before == table.order:
+                continue
+            if before is not None and table.order < before:
+                self._broken("tables never go back", f"{node.run}: {key} from {before} to {table.order}")
+            self._orders[node.run, key] = table.order
+            rows = self._tables.setdefault((node.cluster_id, key, *table.order), table.rows)
+            if rows != table.rows:
+                self._broken("tables of one version are equal", f"{node.run}: {key} {table.order}")
+        if total < self._epochs.get(node.run, 0):
+            self._broken("the epoch of all tables never shrinks", f"{node.run}: {total}")
+        self._epochs[node.run] = total
+
+    def _moves_begin_in_calm(self, node: PlacementNode) -> None:
+        coordinator = node.machine.coordinator
+        if not isinstance(coordinator.phase, Leading):
+            return
+        for key, table in coordinator.writer.tables.items():
+            before = self._before.get((node.run, key))
+            self._before[node.run, key] = table
+            if before is None or before.term != table.term or before.version == table.version:
+                continue
+            view = node.machine.view
+            for shard, row in table.rows.items():
+                old = before.row(shard)
+                if isinstance(row, Moving) and isinstance(old, Owned):
+                    if not view.is_leaving(row.owner) and not view.is_calm:
+                        self._broken("moves begin in calm times", f"{key} {shard}: {row}")
+                if isinstance(row, Opening) and old != row and not view.may_open(row.owner):
+                    self._broken("no shard is given to who cannot open it", f"{key} {shard}: {row}")
+
+    def _broken(self, rule: str, text: str) -> None:
+        raise InvariantBroken(rule, text)
+
+
+def slices_of(effects: Sequence[object]) -> list[TableSlice]:
+    """Return the tables that are sent."""
+    return [one.message for one in effects if isinstance(one, Send) and isinstance(one.message, TableSlice)]

@@ -1,0 +1,306 @@
+"""Placement under a membership told by one hand, and under random faults: thousands of runs in minutes.
+
+Owns a log of memberships, and how far each node has read it. It grants what the real membership grants, and no more:
+who comes up was a member in the view of every voter before, a removed run was known down (or exiting and lost) by all
+who stay, its work is free 4.4 s after all who stay knew that it is lost, and grants of the lease end when they know.
+Within that each node is as far behind as chance says.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from placement_by_hand import ByHand, Letter, run_of
+from placement_rules import PlacementRules
+
+from casty.address import UniqueAddress
+from casty.protocol.sharding.placement_events import HostsSeen, MembersSeen, RegionEnded, ServesUntil, WorkIsFree
+from casty.protocol.state.member import Member, MemberStatus
+from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.reachability import ObserverRow
+from casty.testing.simulation import InvariantBroken
+
+SERVING_TIME, TAKEOVER_AFTER = 4.0, 4.4
+TICK = 0.25
+JOINING, UP, LEAVING, EXITING, DOWN = (
+    MemberStatus.joining,
+    MemberStatus.up,
+    MemberStatus.leaving,
+    MemberStatus.exiting,
+    MemberStatus.down,
+)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One membership of the log."""
+
+    members: dict[str, tuple[MemberStatus, int]]
+    lost: frozenset[str] = frozenset()
+    removed: dict[str, float] = field(default_factory=dict)
+    """When the work of each removed run is free."""
+
+    def to_gossip(self, now: float) -> Gossip:
+        shown: dict[UniqueAddress, Member] = {}
+        for name, (status, number) in self.members.items():
+            run = run_of(name)
+            shown[run] = Member(run.address, status, frozenset(), name, incarnation=run.incarnation, up_number=number)
+        lost = frozenset(run_of(name) for name in self.lost)
+        rows = {run_of(name): ObserverRow(1, lost) for name in self.members if name not in self.lost}
+        return Gossip(1, {run: shown[run] for run in sorted(shown)}, {run_of(n): now for n in self.removed}, rows)
+
+
+class PlacementFate:
+    """One random run: nodes are called a1, a2 for the runs at address a."""
+
+    def __init__(self, seed: int, *, shards: int = 3) -> None:
+        self.rng = rng = random.Random(seed)
+        self.world = ByHand(num_shards=shards)
+        self.world.rules = PlacementRules(lambda: self.world.nodes.values())
+        self.world.closes_after = rng.choice((0.0, 0.2, 3.0))
+        self.world.lose = self._is_lost
+        self.world.lateness = self._lateness
+        self.world.senders.passes = lambda sender, to: (sender in self.cut) == (to in self.cut)
+        self.world.senders.travels = lambda: 0.3 * rng.random() ** 3
+        self.is_calm = False
+        self.loss = rng.choice((0.0, 0.0, 0.1, 0.3))
+        self.late = rng.choice((0.0, 0.0, 0.1, 0.3))
+        self.lag = rng.choice((0.01, 0.3, 2.0))
+        self.log: list[Truth] = [Truth({})]
+        self.read: dict[str, int] = {}
+        self.cut: frozenset[str] = frozenset()
+        """Nodes that the others do not reach; they are the fewer."""
+        self.silent_since: dict[str, float] = {}
+        self.known_lost: dict[str, float] = {}
+        """Since when all who stay know that a run is lost."""
+        self.down_at: dict[str, float] = {}
+        self.leaves_at: dict[str, float] = {}
+        self.hosting: set[str] = set()
+        self.faults = rng.randint(4, 12)
+        self.stable_after = rng.choice((0.2, 3.0, 7.0))
+        self.handover_timeout = rng.choice((0.0, 3.0, 30.0))
+        self.generation: dict[str, int] = {}
+
+    def play(self) -> PlacementRules:
+        """Form, suffer, and hold the rules at rest."""
+        world, rng = self.world, self.rng
+        names = "abcde"[: rng.choice((3, 4, 5))]
+        for name in names:
+            self._join(name)
+        self._go(6.0)
+        for _ in range(self.faults):
+            self._fault()
+            self._go(rng.choice((0.05, 0.5, 2.0, 4.0, 9.0, 15.0)) * rng.uniform(0.5, 1.0))
+        self.loss = self.late = 0.0
+        self.cut = frozenset()
+        for name in self.world.nodes:
+            self.world.nodes[name].paused = False
+        self._go(50.0)
+        for name in self._alive():
+            self._host(name, True)
+        self._go(20.0)
+        world.rules.settled({world.key: world.num_shards})
+        world.rules.rows_are_true()
+        return world.rules
+
+    @property
+    def truth(self) -> Truth:
+        return self.log[-1]
+
+    def _alive(self) -> list[str]:
+        return [name for name, node in self.world.nodes.items() if node.alive and name in self.truth.members]
+
+    def _staying(self) -> list[str]:
+        """Members whose view counts: not lost, nor going."""
+        members = self.truth.members
+        return [n for n, (status, _) in members.items() if n not in self.truth.lost and status not in (EXITING, DOWN)]
+
+    def _all_read(self, index: int) -> bool:
+        return all(self.read[name] >= index for name in self._staying())
+
+    def _join(self, address: str) -> None:
+        number = self.generation[address] = self.generation.get(address, 0) + 1
+        name = f"{address}{number}"
+        self.world.start(name, hosts=False)
+        self.world.tell(name, ServesUntil(self.world.now - 1.0))
+        self._write(members={**self.truth.members, name: (JOINING, 0)})
+        self.read[name] = 0
+        if self.is_calm or self.rng.random() < 0.85:
+            self._host(name, True)
+
+    def _host(self, name: str, hosts: bool) -> None:
+        (self.hosting.add if hosts else self.hosting.discard)(name)
+        if hosts:
+            self.world.host_here(name)
+        else:
+            self.world.tell(name, RegionEnded(self.world.key))
+        for other in self._alive():
+            self.world.later(self.rng.random() * self.lag, partial(self._tell_hosts, other))
+
+    def _tell_hosts(self, name: str) -> None:
+        if self.world.nodes[name].alive:
+            hosts = frozenset(run_of(host) for host in self.hosting if self.world.nodes[host].alive)
+            self.world.tell(name, HostsSeen(self.world.key, self.world.num_shards, hosts))
+
+    def _write(self, **changes: object) -> None:
+        self.log.append(replace(self.truth, **changes))  # type: ignore[arg-type]  # checked by replace
+
+    def _moved(self, name: str, status: MemberStatus) -> None:
+        number = self.truth.members[name][1]
+        if status is UP:
+            given = [number for _, number in self.truth.members.values()]
+            number = max([0, *given]) + (0 if self.rng.random() < 0.1 and max(given) else 1)
+        self._write(members={**self.truth.members, name: (status, number)})
+
+    def _fault(self) -> None:
+        rng, alive = self.rng, self._alive()
+        running = [name for name in alive if not self.world.nodes[name].paused]
+        kinds = ["join", "join", "join", "leave"] if self.is_calm else ["join", "join", "host"]
+        if len(running) > 2 and not self.is_calm:
+            kinds += ["crash", "crash", "pause", "leave", "leave", "cut", "cut", "cut", "restart"]
+        if self.cut:
+            kinds += ["heal"] * 3
+        if len(running) < len(alive):
+            kinds += ["wake"] * 3
+        match rng.choice(kinds):
+            case "join":
+                free = [address for address in "abcdefg" if not any(name[0] == address for name in alive)]
+                if free:
+                    self._join(rng.choice(free))
+            case "host":
+                if alive:
+                    name = rng.choice(alive)
+                    self._host(name, name not in self.hosting)
+            case "crash":
+                self.world.crash(rng.choice(running))
+            case "restart":
+                name = rng.choice(running)
+                self.world.crash(name)
+                self._join(name[0])
+            case "pause":
+                self.world.nodes[rng.choice(running)].paused = True
+            case "wake":
+                self.world.nodes[next(name for name in alive if name not in running)].paused = False
+            case "leave":
+                name = rng.choice(running)
+                if len(running) > 2 and self.truth.members[name][0] is UP:
+                    self._moved(name, LEAVING)
+                    self.leaves_at[name] = self.world.now
+            case "cut":
+                self.cut = frozenset(rng.sample(running, rng.randint(1, (len(running) - 1) // 2)))
+            case "heal":
+                self.cut = frozenset()
+
+    def _go(self, seconds: float) -> None:
+        end = self.world.now + seconds
+        while self.world.now < end:
+            self._membership()
+            for name in self._alive():
+                if self.rng.random() < 0.5 and not self.world.nodes[name].paused:
+                    self.world.senders.send(name, self.rng.randrange(self.world.num_shards))
+            self.world.pass_time(TICK)
+
+    def _membership(self) -> None:
+        """Take a step of the membership: read, notice, decide, grant."""
+        now, rng = self.world.now, self.rng
+        for name, node in self.world.nodes.items():
+            runs = node.alive and not node.paused and name not in self.cut
+            if runs and self.read.get(name, 0) < len(self.log) - 1 and rng.random() < TICK / max(self.lag, TICK):
+                self._read(name)
+        for name in list(self.truth.members):
+            self._decide(name, now)
+        for name, node in self.world.nodes.items():
+            status = self.truth.members.get(name, (DOWN, 0))[0]
+            granted = node.runs_now and status in (UP, LEAVING, EXITING) and name not in self.known_lost
+            # those who do not know yet that a run is lost may grant to it, where it still reaches them
+            if granted and ((name not in self.truth.lost and name not in self.cut) or rng.random() < 0.3):
+                self.world.tell(name, ServesUntil(now + SERVING_TIME))
+
+    def _read(self, name: str) -> None:
+        index = self.rng.randint(self.read[name] + 1, len(self.log) - 1) if self.read[name] else len(self.log) - 1
+        now, before, truth = self.world.now, self.log[self.read[name]], self.log[index]
+        self.read[name] = index
+        if name not in truth.members:
+            self.world.crash(name)
+            return
+        for gone, at in truth.removed.items():
+            if at > now and (gone not in before.removed):
+                self.world.tell(name, WorkIsFree(run_of(gone), at))
+        self.world.tell(name, MembersSeen(truth.to_gossip(now)))
+        status = truth.members[name][0]
+        if status is DOWN or (status is EXITING and name in self.leaves_at):
+            self.world.crash(name)
+
+    def _decide(self, name: str, now: float) -> None:
+        node, (status, _) = self.world.nodes[name], self.truth.members[name]
+        silent = not node.runs_now or name in self.cut
+        if silent:
+            since = self.silent_since.setdefault(name, now)
+            if name not in self.truth.lost and now > since + 0.5 + 3.0 * self.rng.random():
+                self._write(lost=self.truth.lost | {name})
+        else:
+            self.silent_since.pop(name, None)
+            if name in self.truth.lost and status not in (DOWN, EXITING):
+                self.known_lost.pop(name, None)
+                self._write(lost=self.truth.lost - {name})
+        if name in self.truth.lost:
+            if name not in self.known_lost and self._all_read(len(self.log) - 1):
+                self.known_lost[name] = now
+            known = self.known_lost.get(name)
+            if known is not None:
+                if status is EXITING:
+                    self._remove(name, known + TAKEOVER_AFTER)
+                elif status is not DOWN and now > known + self.stable_after:
+                    self._moved(name, DOWN)
+                elif status is DOWN and self._all_read(len(self.log) - 1):
+                    self._remove(name, known + TAKEOVER_AFTER)
+            return
+        if not self._all_read(len(self.log) - 1):
+            return
+        if status is JOINING and not self.truth.lost:
+            if not any(other != name and other[0] == name[0] for other in self.truth.members):
+                self._moved(name, UP)
+        elif status is LEAVING and (node.handed_over or now > self.leaves_at.get(name, now) + self.handover_timeout):
+            self._moved(name, EXITING)
+        elif status is EXITING and not node.alive:
+            self._remove(name, now + TAKEOVER_AFTER)
+
+    def _remove(self, name: str, free_at: float) -> None:
+        members = {other: row for other, row in self.truth.members.items() if other != name}
+        self._write(members=members, lost=self.truth.lost - {name}, removed={**self.truth.removed, name: free_at})
+
+    def _is_lost(self, letter: Letter) -> bool:
+        sender, to = letter.sender, self.world.names[letter.to]
+        return (sender in self.cut) != (to in self.cut) or self.rng.random() < self.loss
+
+    def _lateness(self, letter: Letter) -> list[float]:
+        rng = self.rng
+        delays = [0.001 + 0.01 * rng.random()]
+        if rng.random() < self.late:
+            delays[0] += rng.choice((0.5, 5.0, 30.0)) * rng.random()
+        if rng.random() < self.late:
+            delays.append(rng.choice((0.5, 30.0)) * rng.random())
+        return delays
+
+    def be_calm(self) -> None:
+        """Let members only join and leave, and no message of placement be lost or late."""
+        self.is_calm, self.loss, self.late, self.handover_timeout = True, 0.0, 0.0, 30.0
+        self.lag = min(self.lag, 0.3)
+
+
+def play_calm(seed: int) -> PlacementFate:
+    """Play one run without deaths and cuts: everything sent is handled, nothing is refused."""
+    fate = PlacementFate(seed)
+    fate.be_calm()
+    fate.play()
+    senders = fate.world.senders
+    if senders.counts["refused"] or senders.counts["dead"]:
+        raise InvariantBroken("in calm times nothing is refused", f"{senders.counts} of {senders.sent.total()}")
+    return fate
+
+
+def play_fate(seed: int) -> PlacementRules:
+    """Play one random run; InvariantBroken when a rule does not hold."""
+    return PlacementFate(seed).play()

@@ -1,0 +1,398 @@
+"""Schedules of placement that chance hits rarely, each letter by letter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from placement_by_hand import FREE_AFTER, ByHand, Letter, run_of
+
+from casty.protocol.messages.shard_rows import Term
+from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TableSlice, Yielded
+from casty.protocol.sharding.placement_events import EnlistBlocked, HostsSeen, RegionEnded, RegionStarted, ServesUntil
+from casty.protocol.state.member import MemberStatus
+
+UP, LEAVING, EXITING, DOWN, JOINING = (
+    MemberStatus.up,
+    MemberStatus.leaving,
+    MemberStatus.exiting,
+    MemberStatus.down,
+    MemberStatus.joining,
+)
+
+
+KEY = "carts"
+
+
+def between(one: str, other: str) -> Callable[[Letter], bool]:
+    """Return whether a letter goes between these nodes, in any direction."""
+    pairs = {(a, b) for a in one for b in other} | {(b, a) for a in one for b in other}
+    return lambda letter: (letter.sender, letter.to.address.host) in pairs
+
+
+def show_all(world: ByHand, at: str, members: dict[str, MemberStatus] | None = None, **changes: Any) -> None:
+    for name in at:
+        if world.nodes[name].alive:
+            world.show(name, members, **changes)
+
+
+def join(world: ByHand, newcomer: str, number: int, others: str) -> None:
+    """Let a node join and be up, in the eyes of all."""
+    world.start(newcomer)
+    state = world.nodes[others[0]].state
+    statuses = {member.id: member.status for member in state.ordered} | {newcomer: JOINING}
+    numbers = {member.id: member.up_number for member in state.ordered}
+    show_all(world, newcomer + others, statuses, numbers=numbers)
+    world.pass_time(0.1)
+    show_all(world, newcomer + others, {newcomer: UP}, numbers={newcomer: number})
+
+
+def host(world: ByHand, hosts: str, at: str) -> None:
+    for name in at:
+        world.tell(name, HostsSeen(KEY, world.num_shards, frozenset(map(run_of, hosts))))
+
+
+def remove(world: ByHand, gone: str, at: str, **changes: Any) -> None:
+    """Let dead nodes be accused, down and removed, in the eyes of those that stay."""
+    show_all(world, at, unreachable=gone)
+    world.pass_time(7.0)
+    show_all(world, at, dict.fromkeys(gone, DOWN))
+    world.pass_time(0.2)
+    show_all(world, at, removed=gone, **changes)
+
+
+def finish(world: ByHand) -> None:
+    """Let everything come to rest, and hold the rules of a cluster at rest."""
+    world.hold = world.lose = lambda letter: False
+    world.release()
+    world.pass_time(40.0)
+    world.rules.settled({KEY: world.num_shards})
+    world.rules.rows_are_true()
+
+
+def test_a_new_coordinator_waits_for_the_word_of_every_member_and_not_of_a_majority() -> None:
+    world = ByHand(num_shards=4)
+    world.lose = lambda letter: letter.to == run_of("c") and isinstance(letter.message, TableSlice)
+    world.form("abcd", hosts="abd")
+    mine = world.nodes["d"].open
+    assert mine
+    join(world, "e", 5, "abcd")
+    host(world, "abde", "abcde")
+    world.crash("a")
+    world.crash("b")
+    world.hold = between("c", "d")
+    remove(world, "ab", "cde")
+    world.pass_time(20.0)
+    assert world.nodes["c"].enlists
+    assert [one for one in world.nodes["c"].events if isinstance(one, EnlistBlocked)] == [EnlistBlocked((run_of("d"),))]
+    assert world.nodes["d"].open == mine
+    assert not world.nodes["e"].open
+    world.hold = lambda letter: False
+    world.release()
+    world.lose = lambda letter: False
+    world.pass_time(1.0)
+    assert world.nodes["c"].leads
+    assert all(world.owned_row("e", shard) == "d" for shard in mine)
+    finish(world)
+
+
+def test_a_coordinator_waits_for_a_removed_run_that_may_still_serve_though_the_one_before_has_retired() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.lose = between("x", "ab")  # cut off: nobody hears it, nothing reaches it
+    show_all(world, "abx", {"x": EXITING})
+    world.tell("x", ServesUntil(world.now + 4.0))  # the last grants that it has
+    show_all(world, "ab", {"a": LEAVING})
+    show_all(world, "ab", removed="x")
+    world.pass_time(3.5)
+    assert world.nodes["a"].has_retired
+    assert world.nodes["x"].open == {shard}
+    assert not world.nodes["b"].leads
+    world.pass_time(10.0)
+    show_all(world, "b", removed="a", is_free=True)
+    world.crash("x")
+    finish(world)
+    assert world.nodes["b"].open == {0, 1, 2}
+
+
+def test_the_shards_of_a_run_removed_at_once_wait_until_its_work_is_free() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.lose = between("x", "ab")
+    show_all(world, "abx", {"x": EXITING})
+    world.tell("x", ServesUntil(world.now + 4.0))
+    show_all(world, "ab", removed="x")
+    world.pass_time(FREE_AFTER - 0.1)
+    assert shard not in world.nodes["a"].open | world.nodes["b"].open
+    world.pass_time(0.3)
+    assert shard in world.nodes["a"].open | world.nodes["b"].open
+    world.crash("x")
+    finish(world)
+
+
+def begun_beside_another() -> ByHand:
+    """Return a world in which c, unheard, names z after b has begun a higher term and asked all it knew.
+
+    b comes up with the number of c, and is older by its address. z joins then; b, a voter, sees it before it is up.
+    """
+    world = ByHand(num_shards=3)
+    for name in "bcd":
+        world.start(name)
+    for name in "bcd":
+        seen = {"b": JOINING, "c": UP, "d": UP}
+        world.show(name, seen, {"c": 4, "d": 5})
+    host(world, "cd", "bcd")
+    world.pass_time(3.0)
+    assert world.nodes["c"].leads
+    world.hold = between("bd", "c")
+    world.show("b", {"b": UP}, {"b": 4})
+    assert world.nodes["b"].enlists
+    world.start("z")
+    world.hold = lambda letter: between("bd", "c")(letter) or between("b", "z")(letter)
+    world.show("b", {"z": JOINING})
+    world.show("d", {"b": UP, "z": UP}, {"b": 4, "z": 6})
+    world.show("z", {"b": UP, "c": UP, "d": UP, "z": UP}, {"b": 4, "c": 4, "d": 5, "z": 6})
+    world.show("c", {"z": UP}, {"z": 6})
+    host(world, "cdz", "bcdz")
+    world.tell("c", RegionEnded(KEY))
+    host(world, "z", "bcdz")
+    world.pass_time(3.0)
+    assert world.nodes["z"].open  # by the order of c
+    world.show("b", {"z": UP}, {"z": 6})
+    world.show("c", {"b": UP}, {"b": 4})
+    host(world, "bdz", "bcdz")
+    return world
+
+
+def test_of_two_coordinators_with_one_number_the_older_hears_of_whom_the_younger_has_named() -> None:
+    world = begun_beside_another()
+    world.hold = between("b", "z")
+    world.release(between("b", "c"))
+    world.pass_time(3.0)
+    assert not world.nodes["b"].leads
+    finish(world)
+    assert world.nodes["b"].leads
+    assert not world.nodes["c"].leads
+
+
+def test_whom_a_coordinator_has_named_is_asked_though_it_ends_without_an_answer() -> None:
+    world = begun_beside_another()
+    world.crash("c")
+    world.late.clear()
+    world.hold = between("b", "z")
+    remove(world, "c", "bdz")
+    world.pass_time(8.0)
+    assert not world.nodes["b"].leads
+    finish(world)
+    assert world.nodes["b"].leads
+
+
+def test_a_table_of_a_lower_term_that_comes_late_opens_nothing() -> None:
+    world = ByHand(num_shards=2)
+    world.form("abcx", hosts="abc")
+    world.hold = lambda letter: letter.to == run_of("x") and isinstance(letter.message, TableSlice)
+    world.host_here("x")
+    host(world, "x", "abcx")
+    for name in "abc":
+        world.tell(name, RegionEnded(KEY))
+    world.pass_time(2.0)
+    orders = [letter for letter in world.late if letter.sender == "a"]
+    assert orders  # x is to open both
+    world.crash("a")
+    remove(world, "a", "bcx")
+    for name in "bc":
+        world.tell(name, RegionStarted(KEY))
+    host(world, "bc", "bcx")
+    world.pass_time(6.0)
+    assert world.nodes["b"].open | world.nodes["c"].open == {0, 1}
+    show_all(world, "x", {"a": UP})  # as if x had not heard of the removal: its promise has to do
+    world.release(lambda letter: letter.sender == "a")
+    assert not world.nodes["x"].open
+    show_all(world, "x", removed="a", is_free=True)
+    host(world, "bcx", "bcx")
+    finish(world)
+
+
+def test_an_order_kept_while_the_lease_was_lost_is_void_once_another_term_is_promised() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.tell("x", RegionEnded(KEY))  # gives up what it has
+    world.tell("x", ServesUntil(world.now))
+    world.pass_time(0.01)
+    world.tell("x", RegionStarted(KEY))
+    world.tell("b", RegionEnded(KEY))
+    host(world, "x", "abx")
+    world.tell("a", RegionEnded(KEY))
+    world.pass_time(1.0)
+    orders = world.nodes["x"].machine.region.tables[KEY].rows
+    assert orders and not world.nodes["x"].open
+    world.lose = lambda letter: letter.to == run_of("x") and isinstance(letter.message, TableSlice)
+    world.crash("a")
+    remove(world, "a", "bx")
+    world.tell("b", RegionStarted(KEY))
+    host(world, "bx", "bx")
+    world.pass_time(6.0)
+    assert world.nodes["b"].leads and shard in world.nodes["b"].open
+    world.tell("x", ServesUntil(math.inf))
+    world.pass_time(0.01)
+    assert not world.nodes["x"].open
+    finish(world)
+
+
+def test_a_join_a_leave_and_a_crash_inside_one_move_leave_every_shard_open_once() -> None:
+    world = ByHand(num_shards=6)
+    world.form("abc")
+    world.closes_after = 1.0
+    join(world, "d", 4, "abc")
+    host(world, "abcd", "abcd")
+    world.pass_time(4.0, until=lambda: any(n.machine.region.due(world.now) < math.inf for n in world.nodes.values()))
+    moving = next(name for name, node in world.nodes.items() if node.machine.region.due(world.now) < math.inf)
+    join(world, "e", 5, "abcd")
+    show_all(world, "abcde", {"d": LEAVING})
+    world.pass_time(0.1)
+    world.crash(moving)
+    others = "".join(name for name in "abcde" if name != moving)
+    remove(world, moving, others)
+    world.pass_time(10.0)
+    assert world.nodes["d"].handed_over
+    world.crash("d")
+    host(world, others.replace("d", ""), others)
+    show_all(world, others.replace("d", ""), removed="d", is_free=True)
+    finish(world)
+
+
+@pytest.mark.parametrize("times", [1, 5, 30])
+def test_an_enlist_lost_several_times_and_its_answer_too_only_takes_longer(times: int) -> None:
+    world = ByHand(num_shards=3)
+    world.form("abc")
+    left = {Enlist: times, Enlisted: times}
+
+    def lose(letter: Letter) -> bool:
+        kind = type(letter.message)
+        if letter.to == run_of("b") or letter.sender == "b":
+            left[kind] = left.get(kind, 0) - 1
+            return left[kind] >= 0
+        return False
+
+    world.crash("a")
+    world.lose = lose
+    remove(world, "a", "bc")
+    world.pass_time(FREE_AFTER + 2 * times - 1.1)
+    assert not world.nodes["b"].leads
+    world.pass_time(2.2)
+    assert world.nodes["b"].leads
+    finish(world)
+
+
+def test_a_coordinator_begins_again_above_a_promise_that_it_had_not_heard_of() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abc")
+    world.nodes["c"].machine.region.enlist(Enlist(Term(10_000, 77)))  # of a run that has ended since
+    world.crash("a")
+    remove(world, "a", "bc")
+    world.pass_time(6.0)
+    assert world.nodes["b"].leads
+    assert world.nodes["b"].machine.region.promise.number > 10_000
+    finish(world)
+
+
+def test_a_leaving_coordinator_hands_over_before_it_goes_and_the_next_one_leads_at_once() -> None:
+    world = ByHand(num_shards=6)
+    world.form("abc")
+    show_all(world, "abc", {"a": LEAVING})
+    world.pass_time(1.0)
+    assert world.nodes["a"].handed_over and not world.nodes["a"].open
+    assert world.nodes["b"].leads
+    world.rules.rows_are_true()
+    world.crash("a")
+    show_all(world, "bc", removed="a")
+    finish(world)
+
+
+def test_what_was_yielded_is_never_opened_under_the_same_epoch() -> None:
+    world = ByHand(num_shards=1)
+    world.form("ab", hosts="")
+    world.hold = lambda letter: isinstance(letter.message, Yielded)
+    host(world, "b", "ab")
+    world.pass_time(0.6)  # b is to open, and has no region
+    assert world.late
+    world.host_here("b")
+    world.pass_time(0.1)
+    assert not world.nodes["b"].open
+    world.host_here("a")
+    host(world, "ab", "ab")
+    world.hold = lambda letter: False
+    world.release()
+    finish(world)
+
+
+def test_a_region_that_starts_again_remembers_its_last_epoch() -> None:
+    world = ByHand(num_shards=1)
+    world.form("ab", hosts="")
+    world.host_here("b")
+    world.lose = lambda letter: isinstance(letter.message, Opened | Yielded)
+    host(world, "b", "ab")
+    world.pass_time(0.6)
+    assert world.nodes["b"].open  # and nobody knows
+    world.tell("b", RegionEnded(KEY))
+    world.pass_time(0.1)
+    world.host_here("b")
+    world.pass_time(3.0)
+    assert not world.nodes["b"].open
+    finish(world)
+
+
+def test_a_closing_shard_is_reported_to_the_next_coordinator() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abc")
+    [shard] = world.nodes["c"].open
+    world.closes_after = 30.0
+    world.tell("c", RegionEnded(KEY))
+    host(world, "ab", "abc")
+    world.crash("a")
+    remove(world, "a", "bc")
+    host(world, "b", "bc")
+    world.pass_time(6.0)
+    assert world.nodes["b"].leads
+    assert world.nodes["c"].open == {shard}
+    assert shard not in world.nodes["b"].open
+    world.pass_time(20.0)
+    world.host_here("c")
+    host(world, "bc", "bc")
+    finish(world)
+
+
+def test_a_down_member_that_may_serve_is_waited_for() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.crash("a")
+    world.lose = between("x", "ab")
+    world.tell("x", ServesUntil(world.now + 9.0))  # others that it reaches granted until now
+    show_all(world, "b", unreachable="ax")
+    world.pass_time(0.5)
+    show_all(world, "b", {"a": DOWN, "x": DOWN})
+    show_all(world, "b", removed="a", is_free=True)
+    world.pass_time(5.0)
+    assert world.nodes["b"].enlists
+    show_all(world, "b", removed="x")
+    world.pass_time(FREE_AFTER + 0.1)
+    assert world.nodes["b"].leads and shard in world.nodes["b"].open
+    world.crash("x")
+    finish(world)
+
+
+def test_a_retired_that_comes_late_does_not_undo_a_later_term() -> None:
+    world = ByHand(num_shards=2)
+    world.form("ab")
+    term = world.nodes["a"].machine.region.promise
+    asked = world.nodes["b"].machine.coordinator
+    asked.asked(run_of("a"), Enlist(Term(term.number + 1, term.incarnation)))
+    asked.retired(run_of("a"), Retired(term))
+    assert not asked.settle(world.now)
+    assert not world.nodes["b"].enlists

@@ -1,0 +1,327 @@
+"""Lines of placement with a bug in each: a rule is broken at one of the first seeds, or in a directed schedule.
+
+The seeds at which they are found are printed by ``python tests/simulation/test_planted_placement.py``. A line that is
+not in its function any more fails its test: plant the bug in what stands there now.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+import test_placement_schedules as schedules
+from placement_senders import Senders
+from placement_stub import play_calm, play_fate
+from planting import plant
+
+from casty.protocol.messages.shard_rows import Term
+from casty.protocol.sharding.machine import ShardPlacement
+from casty.protocol.sharding.members import PlacementView
+from casty.protocol.sharding.shard_coordinator import ShardCoordinator
+from casty.protocol.sharding.shard_region import ShardRegion
+from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
+from casty.protocol.sharding.shard_table import ShardTable
+from casty.testing.simulation import InvariantBroken
+
+SEEDS_MAX = 40
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Lines that others take the place of; a ``schedule`` finds them, or else the runs of `placement_stub`."""
+
+    name: str
+    place: object
+    line: str
+    instead: str
+    schedule: Callable[[], None] | None = None
+    more: tuple[tuple[object, str, str], ...] = ()
+    is_calm: bool = False
+    """Whether it shows without faults too."""
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "_")
+
+
+C, R, V, W, T, M, S = (
+    ShardCoordinator,
+    ShardRegion,
+    PlacementView,
+    ShardRowsWriter,
+    ShardTable,
+    ShardPlacement,
+    schedules,
+)
+
+BUGS = [
+    Planted(
+        "removed runs that may serve are not waited for",
+        C,
+        "not serves_still",
+        "True",
+        S.test_a_coordinator_waits_for_a_removed_run_that_may_still_serve_though_the_one_before_has_retired,
+        more=((vars(C)["_enlist_more"], "more.update(answer.named)", "pass"),),
+    ),
+    Planted(
+        "removed counts as free",
+        V,
+        "self._removed.get(run, math.inf) <= now",
+        "run in self._removed",
+        S.test_a_coordinator_waits_for_a_removed_run_that_may_still_serve_though_the_one_before_has_retired,
+        more=((V, "if at > now)\n", "if False)\n"),),
+    ),
+    Planted(
+        "rows are freed at removal",
+        W,
+        "if self.view.is_gone(row.owner, now):",
+        "if row.owner not in self.view.members:",
+        S.test_the_shards_of_a_run_removed_at_once_wait_until_its_work_is_free,
+    ),
+    Planted(
+        "down counts as free",
+        V,
+        "return run not in self.members and self._removed.get(run, math.inf) <= now",
+        "return not self.is_heard(run)",
+    ),
+    Planted(
+        "a down run is not waited for",
+        C,
+        "not self.view.is_gone(run, now)}",
+        "self.view.is_heard(run)}",
+        S.test_a_down_member_that_may_serve_is_waited_for,
+    ),
+    Planted(
+        "joining and leaving members are not asked",
+        vars(C)["_begin"],
+        "set(self.view.all_placing)",
+        "{run for run in self.view.all_placing if self.view.members[run].status.name == 'up'}",
+        more=((vars(C)["_enlist_more"], "more -= phase.asked", "more.clear()"),),
+    ),
+    Planted(
+        "a majority is enough",
+        C,
+        "return not self._waiting(phase, now)",
+        "return 2 * len(phase.answers) > len(self.view.members)",
+    ),
+    Planted(
+        "a majority is enough, by hand",
+        C,
+        "return not self._waiting(phase, now)",
+        "return 2 * len(phase.answers) > len(self.view.members)",
+        S.test_a_new_coordinator_waits_for_the_word_of_every_member_and_not_of_a_majority,
+    ),
+    Planted(
+        "tables of lower terms are taken",
+        R,
+        "if not self.promise.admits(news.term):",
+        "if False:",
+        S.test_a_table_of_a_lower_term_that_comes_late_opens_nothing,
+        more=((vars(R)["settle"], "if self.tables[key].term != self.promise:", "if False:"),),
+    ),
+    Planted(
+        "rows below the promise are obeyed",
+        R,
+        "if self.tables[key].term != self.promise:",
+        "if False:",
+        S.test_an_order_kept_while_the_lease_was_lost_is_void_once_another_term_is_promised,
+    ),
+    Planted(
+        "an owner is chosen without a word of the last one",
+        W,
+        "rows[shard] = Moving(rows[shard].owner, rows[shard].epoch, mark, target)",
+        "rows[shard] = Opening(target, mark)",
+    ),
+    Planted("an epoch is opened again", R, "epoch <= self.last.get(slot, -1) or ", ""),
+    Planted(
+        "closing shards are not reported",
+        R,
+        "in sorted(self.held.items()))\n    named",
+        "in sorted(self.held.items()) if one.move is None)\n    named",
+        S.test_a_closing_shard_is_reported_to_the_next_coordinator,
+    ),
+    Planted(
+        "a shard is opened without the lease",
+        R,
+        "if now >= self.serves_until:",
+        "if False:",
+        S.test_an_order_kept_while_the_lease_was_lost_is_void_once_another_term_is_promised,
+    ),
+    Planted(
+        "a region that is not there is silent",
+        R,
+        "return (), Yielded\n            if now",
+        "return (), None\n            if now",
+    ),
+    Planted("a leaving node opens", R, " or not self.view.is_up:", ":"),
+    Planted(
+        "a yielded epoch is opened later",
+        R,
+        "self.last[slot] = max(epoch, self.last.get(slot, -1))\n                return (), Yielded\n            if now",
+        "return (), Yielded\n            if now",
+        S.test_what_was_yielded_is_never_opened_under_the_same_epoch,
+    ),
+    Planted(
+        "members are ordered by number alone",
+        V,
+        "by_age(member) < age)\n        self.ever",
+        "member.up_number < own.up_number)\n        self.ever",
+        S.test_of_two_coordinators_with_one_number_the_older_hears_of_whom_the_younger_has_named,
+    ),
+    Planted(
+        "who comes during the enlisting is not asked",
+        C,
+        "more = set(self.view.all_placing)",
+        "more = set[UniqueAddress]()",
+        S.test_whom_a_coordinator_has_named_is_asked_though_it_ends_without_an_answer,
+    ),
+    Planted(
+        "only members known at the begin are asked",
+        C,
+        "more -= phase.asked",
+        "more.clear()",
+        S.test_of_two_coordinators_with_one_number_the_older_hears_of_whom_the_younger_has_named,
+    ),
+    Planted(
+        "a late Retired counts",
+        C,
+        "if word.term >= self._enlists.get(sender, NO_TERM):",
+        "if True:",
+        S.test_a_retired_that_comes_late_does_not_undo_a_later_term,
+    ),
+    Planted("shards move while somebody is missing", W, "if rebalances and self.view.is_calm:", "if rebalances:"),
+    Planted("a slice with a gap is taken", T, "if news.after > self.version:", "if False:"),
+    Planted(
+        "markers are not awaited", R, "if not awaited or now >= one.flushed_at else ()", "if True else ()", is_calm=True
+    ),
+    Planted(
+        "markers do not travel behind messages",
+        vars(Senders)["mark"],
+        "self._travel(sender, to, partial(self.world.tell, to, came))",
+        "self.world.later(0.001, partial(self.world.tell, to, came))",
+        is_calm=True,
+    ),
+    Planted(
+        "an owner is sent to when it is to open",
+        vars(Senders)["_let_go"],
+        "if isinstance(row, Owned):",
+        "if row is not None and not hasattr(row, 'move'):",
+        is_calm=True,
+    ),
+    Planted(
+        "messages are not held back in a move",
+        vars(Senders)["_let_go"],
+        "if isinstance(row, Owned):",
+        "if row is not None:",
+        is_calm=True,
+    ),
+]
+
+NOT_FOUND = [
+    Planted(
+        "the last epoch dies with the region",
+        R,
+        "self.regions.discard(key)",
+        "self.regions.discard(key); self.last = {s: e for s, e in self.last.items() if s[0] != key}",
+        S.test_a_region_that_starts_again_remembers_its_last_epoch,
+    ),
+    Planted(
+        "a coordinator writes without the lease",
+        C,
+        "return isinstance(self.phase, Leading) and now < self.region.serves_until",
+        "return isinstance(self.phase, Leading)",
+    ),
+    Planted("rows name addresses", R, "if row.owner == own}", "if row.owner.address == own.address}"),
+    Planted(
+        "refusals are silent",
+        R,
+        "return [refusal] if sender.incarnation == news.term.incarnation else []",
+        "return []",
+        S.test_a_coordinator_begins_again_above_a_promise_that_it_had_not_heard_of,
+        more=(
+            (
+                C,
+                "self.region.heard(refusal.promised.number)\n    phase = self.phase",
+                "return ()\n    phase = self.phase",
+            ),
+        ),
+    ),
+    Planted(
+        "an equal number of another run is accepted",
+        Term,
+        "return other == self or other.number > self.number",
+        "return other.number >= self.number",
+    ),
+    Planted("a coordinator writes after its Retired", C, "self.phase = HasRetired()\n", "pass\n"),
+    Planted(
+        "the promise dies with the region",
+        R,
+        "self.regions.discard(key)",
+        "self.regions.discard(key); self.promise = NO_TERM",
+    ),
+    Planted(
+        "a number is that of the age alone",
+        C,
+        "max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)",
+        "max(self.region.promise.number + 1, NUMBERS_PER_AGE * own.up_number)",
+    ),
+    Planted(
+        "who has promised another term goes on writing",
+        C,
+        "if self.region.promise != phase.term or not self._is_member:",
+        "if not self._is_member:",
+    ),
+    Planted(
+        "older members are not waited for",
+        C,
+        "return older_are_gone and all(member.unique in self._retired for member in self.view.older)",
+        "return True",
+    ),
+    Planted(
+        "a Retired counts for ever",
+        C,
+        "if sender in self._retired and self._retired[sender] < request.term:",
+        "if False:",
+    ),
+    Planted("messages of down runs count", M, "if self.view.is_heard(sender) else ()", "if True else ()"),
+    Planted(
+        "a moving shard is reported as open",
+        R,
+        "HeldShard(key, shard, one.epoch, one.move)",
+        "HeldShard(key, shard, one.epoch, None)",
+        is_calm=True,
+    ),
+]
+"""Rules of which another one hides the loss in the first seeds, or that need a rarer schedule: the program looks on."""
+
+
+def found_at(bug: Planted) -> tuple[int, str]:
+    """Return the first seed that finds the bug, 0 for a schedule, and what it says; -1 for none."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place, line, instead in ((bug.place, bug.line, bug.instead), *bug.more):
+            plant(patch, place, line, instead)
+        for seed in range(SEEDS_MAX if bug.schedule is None else 1):
+            try:
+                (play_calm if bug.is_calm else play_fate)(seed) if bug.schedule is None else bug.schedule()
+            except (InvariantBroken, AssertionError) as broken:
+                return seed, str(broken)
+    return -1, ""
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=str)
+def test_a_planted_bug_is_found(bug: Planted) -> None:
+    assert found_at(bug)[0] >= 0
+
+
+def report(names: Sequence[str]) -> None:
+    """Print at which seed each bug is found, or each whose name has one of ``names`` in it."""
+    for bug in [bug for bug in (*BUGS, *NOT_FOUND) if not names or any(name in bug.name for name in names)]:
+        began = time.process_time()
+        seed, text = found_at(bug)
+        print(f"{bug.name:52} seed {seed:3} {time.process_time() - began:6.1f} s  {text[:90]}", flush=True)  # noqa: T201  # a program, too
+
+
+if __name__ == "__main__":
+    report(sys.argv[1:])
