@@ -11,8 +11,8 @@ from typing import Protocol
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send
-from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
-from casty.protocol.messages.sharding import TableSlice
+from casty.protocol.messages.shard_rows import NO_TERM, Moving, Opening, Owned, Row, Term
+from casty.protocol.messages.sharding import Retired, TableSlice
 from casty.protocol.sharding.machine import ShardPlacement
 from casty.protocol.sharding.placement_events import OpenShard, Slot
 from casty.protocol.sharding.shard_coordinator import Leading
@@ -59,6 +59,9 @@ class PlacementRules:
     _epochs: dict[UniqueAddress, int] = field(default_factory=dict)
     _before: dict[tuple[UniqueAddress, str], ShardTable] = field(default_factory=dict)
     """Last table that each coordinator was seen to have written."""
+    _written: dict[tuple[UniqueAddress, str], tuple[Term, int]] = field(default_factory=dict)
+    _retired: dict[UniqueAddress, Term] = field(default_factory=dict)
+    """Highest term that each run has said to have retired from."""
 
     def check(self, node: PlacementNode, effects: Sequence[object]) -> None:
         """Hold all rules after an event of one node."""
@@ -66,7 +69,9 @@ class PlacementRules:
             if isinstance(effect, OpenShard):
                 self._opens(node, effect)
         self._tables_agree(node)
+        self._writes_lawfully(node)
         self._moves_begin_in_calm(node)
+        self._has_retired(node, effects)
         self.one_owner()
 
     def one_owner(self) -> None:
@@ -141,6 +146,23 @@ class PlacementRules:
         if total < self._epochs.get(node.run, 0):
             self._broken("the epoch of all tables never shrinks", f"{node.run}: {total}")
         self._epochs[node.run] = total
+
+    def _writes_lawfully(self, node: PlacementNode) -> None:
+        """Hold that a table is written under the lease, and never under a term given up by a Retired."""
+        for key, table in node.machine.coordinator.writer.tables.items():
+            before = self._written.get((node.run, key))
+            self._written[node.run, key] = table.order
+            if before is None or before[0] != table.term or before == table.order:
+                continue
+            if node.local_now >= node.machine.region.serves_until:
+                self._broken("tables are written under the lease", f"{node.run}: {key} {table.order}")
+            if table.term <= self._retired.get(node.run, NO_TERM):
+                self._broken("who has retired writes no more", f"{node.run}: {key} {table.order}")
+
+    def _has_retired(self, node: PlacementNode, effects: Sequence[object]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Retired):
+                self._retired[node.run] = max(effect.message.term, self._retired.get(node.run, NO_TERM))
 
     def _moves_begin_in_calm(self, node: PlacementNode) -> None:
         coordinator = node.machine.coordinator

@@ -10,7 +10,7 @@ import pytest
 from placement_by_hand import FREE_AFTER, ByHand, Letter, run_of
 
 from casty.protocol.messages.shard_rows import Term
-from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TableSlice, Yielded
+from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TableDigest, TableSlice, Yielded
 from casty.protocol.sharding.placement_events import EnlistBlocked, HostsSeen, RegionEnded, RegionStarted, ServesUntil
 from casty.protocol.state.member import MemberStatus
 
@@ -292,6 +292,7 @@ def test_an_enlist_lost_several_times_and_its_answer_too_only_takes_longer(times
 def test_a_coordinator_begins_again_above_a_promise_that_it_had_not_heard_of() -> None:
     world = ByHand(num_shards=3)
     world.form("abc")
+    world.lose = lambda letter: isinstance(letter.message, TableDigest)  # it would tell of the number, too
     world.nodes["c"].machine.region.enlist(Enlist(Term(10_000, 77)))  # of a run that has ended since
     world.crash("a")
     remove(world, "a", "bc")
@@ -347,6 +348,21 @@ def test_a_region_that_starts_again_remembers_its_last_epoch() -> None:
     finish(world)
 
 
+def test_a_region_that_starts_again_while_its_shards_stop_remembers_its_last_epoch() -> None:
+    world = ByHand(num_shards=1, closes_after=1.0)
+    world.form("ab", hosts="")
+    world.host_here("b")
+    world.lose = lambda letter: isinstance(letter.message, Opened | Yielded)
+    host(world, "b", "ab")
+    world.pass_time(0.6)
+    assert world.nodes["b"].open  # and nobody knows
+    world.tell("b", RegionEnded(KEY))
+    world.host_here("b")
+    world.pass_time(3.0)
+    assert not world.nodes["b"].open
+    finish(world)
+
+
 def test_a_closing_shard_is_reported_to_the_next_coordinator() -> None:
     world = ByHand(num_shards=3)
     world.form("abc")
@@ -361,6 +377,9 @@ def test_a_closing_shard_is_reported_to_the_next_coordinator() -> None:
     assert world.nodes["b"].leads
     assert world.nodes["c"].open == {shard}
     assert shard not in world.nodes["b"].open
+    world.senders.send("b", shard)
+    world.pass_time(1.0)
+    assert world.senders.held["b"][shard]  # nobody sends to who takes nothing any more
     world.pass_time(20.0)
     world.host_here("c")
     host(world, "bc", "bc")
@@ -396,3 +415,158 @@ def test_a_retired_that_comes_late_does_not_undo_a_later_term() -> None:
     asked.retired(run_of("a"), Retired(term))
     assert not asked.settle(world.now)
     assert not world.nodes["b"].enlists
+
+
+def test_rows_name_runs_and_not_addresses() -> None:
+    world = ByHand(num_shards=1)
+    world.form(["a", "b", "x1"], hosts="")
+    world.host_here("x1")
+    world.lose = lambda letter: letter.sender == "x1" and isinstance(letter.message, Opened)
+    world.tell("a", HostsSeen(KEY, 1, frozenset([run_of("x1")])))
+    world.pass_time(0.6)
+    assert world.nodes["x1"].open  # and nobody knows: the row stays opening
+    world.crash("x1")
+    for name in "ab":
+        world.show(name, {"x1": DOWN})
+        world.show(name, removed=["x1"])
+    world.lose = lambda letter: False
+    world.start("x2")
+    members = {"a": UP, "b": UP, "x2": UP}
+    for name in ("a", "b", "x2"):
+        world.show(name, members, {"a": 1, "b": 2, "x2": 4})
+    world.pass_time(3.0)
+    assert not world.nodes["x2"].open  # the order was one to the run before
+    for name in ("a", "b", "x2"):
+        world.tell(name, HostsSeen(KEY, 1, frozenset([run_of("x2")])))
+    finish(world)
+
+
+def test_no_two_coordinators_lead_under_one_number() -> None:
+    world = ByHand(num_shards=2)
+    for name in "bcde":
+        world.start(name, hosts=name in "de")
+    for name in "cde":
+        world.show(name, {"c": UP, "d": UP, "e": UP}, {"c": 4, "d": 5, "e": 6})
+    world.hold = lambda letter: letter.to == run_of("d") and isinstance(letter.message, TableSlice)
+    host(world, "de", "cde")
+    world.pass_time(1.0)
+    assert world.nodes["c"].leads
+    number = world.nodes["c"].machine.region.promise.number
+    assert [letter for letter in world.late if letter.sender == "c"]  # d is to open one
+    world.lose = lambda letter: letter.to == run_of("b") and isinstance(letter.message, TableSlice | TableDigest)
+    show_all(world, "bcde", {"b": JOINING, "c": UP, "d": UP, "e": UP}, numbers={"c": 4, "d": 5, "e": 6})
+    host(world, "e", "b")
+    show_all(world, "bdec", {"b": UP}, numbers={"b": 4})  # a younger coordinator of which b has not heard
+    world.pass_time(2.0)
+    assert world.nodes["b"].leads
+    world.release(lambda letter: letter.sender == "c")
+    world.lose = lambda letter: False
+    host(world, "de", "bcde")
+    finish(world)
+    assert world.nodes["b"].machine.region.promise.number > number
+
+
+def test_a_promise_outlives_the_region_after_it() -> None:
+    world = ByHand(num_shards=2)
+    world.form("abcx", hosts="abc")
+    world.hold = lambda letter: letter.to == run_of("x") and isinstance(letter.message, TableSlice)
+    world.host_here("x")
+    host(world, "x", "abcx")
+    for name in "abc":
+        world.tell(name, RegionEnded(KEY))
+    world.pass_time(2.0)
+    orders = [letter for letter in world.late if letter.sender == "a"]
+    assert orders  # x is to open both
+    world.crash("a")
+    remove(world, "a", "bcx")
+    for name in "bc":
+        world.tell(name, RegionStarted(KEY))
+    host(world, "bc", "bcx")
+    world.pass_time(6.0)
+    assert world.nodes["b"].open | world.nodes["c"].open == {0, 1}
+    world.tell("x", RegionEnded(KEY))
+    world.tell("x", RegionStarted(KEY))
+    show_all(world, "x", {"a": UP})  # as if x had not heard of the removal: its promise has to do
+    world.release(lambda letter: letter.sender == "a")
+    assert not world.nodes["x"].open
+    show_all(world, "x", removed="a", is_free=True)
+    host(world, "bcx", "bcx")
+    finish(world)
+
+
+def test_who_has_promised_another_term_writes_no_more() -> None:
+    world = ByHand(num_shards=2)
+    for name in "bcd":
+        world.start(name, hosts=name == "d")
+    for name in "bcd":
+        world.show(name, {"b": JOINING, "c": UP, "d": UP}, {"c": 4, "d": 5})
+    world.pass_time(1.0)
+    assert world.nodes["c"].leads
+    world.hold = lambda letter: letter.sender == "c" and isinstance(letter.message, Enlist)
+    world.show("b", {"b": UP}, {"b": 4})  # older by its address; c, unaware, begins again when it has answered
+    world.pass_time(1.0)
+    assert world.nodes["b"].leads
+    world.start("z")
+    begins_again = world.hold
+    world.hold = lambda letter: begins_again(letter) or between("b", "z")(letter)
+    for name in "bcdz":
+        world.show(
+            name, {"b": UP, "c": UP, "d": UP, "z": JOINING}, {"c": 4, "d": 5} | ({} if name == "c" else {"b": 4})
+        )
+    world.show("c", {"b": JOINING, "z": UP}, {"b": 0, "z": 6})
+    world.show("z", {"z": UP}, {"z": 6})
+    host(world, "z", "c")
+    host(world, "d", "bd")
+    world.pass_time(2.0)
+    assert world.nodes["d"].open == {0, 1}
+    assert not world.nodes["z"].open
+    show_all(world, "bcdz", {"b": UP, "z": UP}, numbers={"b": 4, "z": 6})
+    host(world, "dz", "bcdz")
+    finish(world)
+
+
+def test_younger_members_leave_a_living_coordinator_alone() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abc")
+    term = world.nodes["a"].machine.region.promise
+    world.pass_time(10.0)
+    assert world.nodes["a"].leads
+    assert all(node.machine.region.promise == term for node in world.nodes.values())
+
+
+def test_a_run_that_begins_again_after_its_retired_is_left_alone() -> None:
+    world = ByHand(num_shards=3)
+    for name in "bcd":
+        world.start(name)
+    for name in "bcd":
+        world.show(name, {"b": JOINING, "c": UP, "d": UP}, {"c": 4, "d": 5})
+    host(world, "bcd", "bcd")
+    world.pass_time(2.0)
+    assert world.nodes["c"].leads
+    show_all(world, "bcd", {"b": UP}, numbers={"b": 4})  # older by its address: c retires
+    world.pass_time(2.0)
+    assert world.nodes["b"].leads
+    world.crash("b")
+    remove(world, "b", "cd")
+    world.pass_time(6.0)
+    assert world.nodes["c"].leads
+    term = world.nodes["c"].machine.region.promise
+    world.pass_time(10.0)
+    assert world.nodes["c"].leads and world.nodes["c"].machine.region.promise == term
+    finish(world)
+
+
+def test_a_removed_run_that_wakes_takes_no_term_from_its_successor() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abc")
+    world.tell("a", ServesUntil(world.now + 4.0))
+    world.nodes["a"].paused = True
+    remove(world, "a", "bc")
+    world.pass_time(6.0)
+    assert world.nodes["b"].leads
+    term = world.nodes["b"].machine.region.promise
+    world.nodes["a"].paused = False
+    world.pass_time(5.0)
+    assert world.nodes["b"].leads and world.nodes["b"].machine.region.promise == term
+    world.crash("a")
+    finish(world)
