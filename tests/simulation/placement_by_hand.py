@@ -26,12 +26,12 @@ from casty.protocol.sharding.placement_events import (
     HandedOver,
     HostsSeen,
     MembersSeen,
+    OpenShard,
     PlacementCame,
     PlacementEvent,
     RegionStarted,
     SendMarker,
     ServesUntil,
-    ShardClosed,
     ShardTableChanged,
     WorkIsFree,
 )
@@ -213,13 +213,13 @@ class ByHand:
                     self._post(Letter(name, to, message))  # type: ignore[arg-type]  # placement sends no others
                 case SendMarker():
                     self.senders.mark(name, effect)
-                case ShardTableChanged(table):
-                    self.senders.changed(name, table)
+                case ShardTableChanged():
+                    self.senders.changed(name, effect)
                 case StartTimer(timer, delay):
                     node.timers[timer] = self.now + delay
                     self.later(delay, partial(self._fire, node, timer, self.now + delay))
-                case CloseShard(key, shard, epoch):
-                    self.later(self.closes_after, partial(self.tell, name, ShardClosed(key, shard, epoch)))
+                case OpenShard() | CloseShard():
+                    self.senders.shard(name, effect)
                 case PublishEvent(news):
                     node.events.append(news)
                 case HandedOver():
@@ -228,11 +228,12 @@ class ByHand:
                     node.events.append(effect)
         self.rules.check(node, effects)
         if isinstance(event, ServesUntil):
-            self.senders.resume(name)
+            self.senders.shard(name, event)
 
     def crash(self, name: str) -> None:
         """End a node at once."""
         self.nodes[name].alive = False
+        self.senders.crashed(name)
 
     def release(self, wanted: Callable[[Letter], bool] = lambda letter: True) -> None:
         """Deliver held messages now."""

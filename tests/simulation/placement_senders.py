@@ -1,69 +1,147 @@
-"""Messages to shards beside the placement by hand: each node sends numbered ones, holds them back, and sets markers.
+"""Messages to entities beside the placement by hand: each node sends numbered ones to entities, and runs its own.
 
-Owns the way of a message by the tables that a node has taken: to the owner of an owned row, under its epoch; else into
-a buffer. Messages and markers of two nodes keep their order, as on one connection, and get lost only as it breaks. It
-holds these rules: numbers handled of one sender for one shard grow, and without faults everything sent is handled.
+Owns what stands for links and actors: messages and markers of two nodes keep their order, as on one connection, and get
+lost only as it breaks; an entity starts, handles one message after another, ends, fails. What is held back, refused and
+started is up to the machines (`ShardRoutes`, `EntityTable`). It holds these rules: of each sender the numbers handled
+by an entity grow; a message has one fate; activations of an entity never overlap, and each begins with everything that
+was acknowledged before.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from casty.protocol.messages.shard_rows import Owned
+from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.messages.sharding import Marker
-from casty.protocol.sharding.placement_events import PlacementCame, SendMarker
-from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.sharding.entity_events import (
+    CancelEntity,
+    DeliverToEntity,
+    EntityEffect,
+    EntityEnded,
+    EntityEvent,
+    EntityMessage,
+    EntityStarted,
+    RefuseMessage,
+    StartEntity,
+    StopEntity,
+)
+from casty.protocol.sharding.entity_table import EntityLimits, EntityPhase, EntityTable
+from casty.protocol.sharding.placement_events import (
+    CloseShard,
+    OpenShard,
+    PlacementCame,
+    SendMarker,
+    ServesUntil,
+    ShardClosed,
+    ShardTableChanged,
+)
+from casty.protocol.sharding.shard_routes import (
+    CHECK_EVERY,
+    DropMessage,
+    RoutedMessage,
+    RouteEffect,
+    RouteEvent,
+    RouteLimits,
+    SendToOwner,
+    ShardRoutes,
+)
 from casty.testing.simulation import InvariantBroken
 
 if TYPE_CHECKING:
     from placement_by_hand import ByHand
 
-HELD_MAX = 1_000
+ENTITIES_OF_A_SHARD = 2
+LOOK_AGAIN = 0.05
 
 
 @dataclass(frozen=True)
 class Told:
-    """A message of a user under way."""
+    """A message of a user."""
 
     sender: str
-    shard: int
+    entity: str
     number: int
 
 
 @dataclass
+class Activation:
+    """A running entity: what stands for its task and mailbox."""
+
+    node: str
+    entity: str
+    number: int
+    epoch: int
+    state: list[Told] = field(default_factory=list)
+    """All that was acknowledged before, and by it."""
+    mailbox: deque[EntityMessage] = field(default_factory=deque)
+    is_busy: bool = False
+    is_stopping: bool = False
+    has_ended: bool = False
+
+
+@dataclass
+class EntityNode:
+    """The machines of one node."""
+
+    routes: ShardRoutes
+    entities: EntityTable
+    running: dict[int, Activation] = field(default_factory=dict)
+
+
+@dataclass
 class Senders:
-    """The senders of all nodes."""
+    """The senders and entities of all nodes. ``failures`` and ``endings`` are shares of the messages handled."""
 
     world: ByHand
     passes: Callable[[str, str], bool] = lambda sender, to: True
     travels: Callable[[], float] = lambda: 0.001
-    tables: dict[str, ShardTable] = field(default_factory=dict)
-    sent: Counter[tuple[str, int]] = field(default_factory=Counter)
-    handled: dict[tuple[str, int], int] = field(default_factory=dict)
+    starts_for: Callable[[], float] = lambda: 0.0
+    handles_for: Callable[[], float] = lambda: 0.0
+    failures: float = 0.0
+    endings: float = 0.0
+    entity_limits: EntityLimits = EntityLimits()
+    route_limits: RouteLimits = RouteLimits()
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
+    sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    handled: dict[tuple[str, str], int] = field(default_factory=dict)
+    fates: dict[Told, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    held: dict[str, dict[int, list[int]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
-    _suspended: dict[str, list[tuple[Told, int]]] = field(default_factory=lambda: defaultdict(list))
+    journal: dict[str, list[Told]] = field(default_factory=dict)
+    """What was acknowledged, by entity."""
+    nodes: dict[str, EntityNode] = field(default_factory=dict)
+    _epochs: dict[str, int] = field(default_factory=dict)
+    """Newest epoch under which an entity was started."""
+    _latest: dict[str, Activation] = field(default_factory=dict)
+    _asleep: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
+    """What waits for a node that stands still."""
     _arrives: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def send(self, sender: str, shard: int) -> None:
-        """Send the next message of a node to a shard."""
-        number = self.sent[sender, shard] = self.sent[sender, shard] + 1
-        waiting = self.held[sender][shard]
-        if len(waiting) < HELD_MAX:
-            waiting.append(number)
-        else:
-            self.counts["dead"] += 1
-        self._let_go(sender, shard)
+    def node(self, name: str) -> EntityNode:
+        """Return the machines of a node, made when they are asked for first."""
+        if name not in self.nodes:
+            routes = ShardRoutes(self.world.key, self.route_limits)
+            entities = EntityTable(self.world.key, random.Random(name), self.entity_limits)
+            self.nodes[name] = EntityNode(routes, entities)
+        return self.nodes[name]
 
-    def changed(self, sender: str, table: ShardTable) -> None:
-        """Take a table, and let go of what was held for shards that have an owner."""
-        self.tables[sender] = table
-        for shard in list(self.held[sender]):
-            self._let_go(sender, shard)
+    def held(self, name: str, shard: int) -> int:
+        """Return how many messages a node holds back for a shard."""
+        return len(self.node(name).routes.held.get(shard, ()))
+
+    def send(self, sender: str, shard: int) -> None:
+        """Send the next message of a node to one of the entities of a shard."""
+        entity = f"{shard}.{self.chance.randrange(ENTITIES_OF_A_SHARD)}"
+        number = self.sent[sender, entity] = self.sent[sender, entity] + 1
+        self._route(sender, RoutedMessage(shard, Told(sender, entity, number)))
+
+    def changed(self, name: str, change: ShardTableChanged) -> None:
+        """Let a node take a table."""
+        self._route(name, change)
 
     def mark(self, sender: str, effect: SendMarker) -> None:
         """Send a marker behind all messages to that owner."""
@@ -71,31 +149,79 @@ class Senders:
         to = self.world.names[effect.to]
         self._travel(sender, to, partial(self.world.tell, to, came))
 
-    def resume(self, name: str) -> None:
-        """Handle what came while a node did not serve."""
-        for told, epoch in self._suspended.pop(name, []):
-            self._take(name, told, epoch)
+    def shard(self, name: str, event: OpenShard | CloseShard | ServesUntil) -> None:
+        """Let the entities of a node hear of a shard, or of the lease."""
+        self._act(name, event)
+
+    def crashed(self, name: str) -> None:
+        """End all that is at a node."""
+        node = self.nodes.pop(name, None)
+        if node is not None:
+            held = [one.message.message for waiting in node.routes.held.values() for one in waiting]
+            came = [one.message for cell in node.entities.cells.values() for one in cell.waiting]
+            taken = [one.message for activation in node.running.values() for one in activation.mailbox]
+            for told in (*held, *came, *taken):
+                self._fate(cast(Told, told), "unknown")
+            for activation in node.running.values():
+                activation.has_ended = True
+
+    def look(self) -> None:
+        """Hold the bounds, and that nothing waits without a reason."""
+        for name, node in self.nodes.items():
+            routes, table, at = node.routes, node.entities, self.world.nodes[name]
+            if routes.held_count > routes.limits.held_max or table.waiting > 2 * table.limits.waiting_max:
+                raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
+            if routes.held.keys() & routes.routes.keys():
+                raise InvariantBroken("nothing is held for a shard that has an owner", name)
+            late = self.world.now - CHECK_EVERY - LOOK_AGAIN - 0.001
+            if at.runs_now and any(one.deadline < late for held in routes.held.values() for one in held):
+                raise InvariantBroken("nothing is held beyond its deadline", name)
+            if table.waiting != sum(len(cell.waiting) for cell in table.cells.values()):
+                raise InvariantBroken("what waits is counted", name)
+            idle = [cell for cell in table.cells.values() if cell.phase is EntityPhase.active and cell.waiting]
+            if at.runs_now and at.serves and idle:
+                raise InvariantBroken("nothing waits for an entity that runs", f"{name}: {idle[0]}")
+
+    def accounted(self) -> None:
+        """Hold that every message has a fate, once all is at rest."""
+        for (sender, entity), number in self.sent.items():
+            for each in range(1, number + 1):
+                if Told(sender, entity, each) not in self.fates:
+                    raise InvariantBroken("every message has a fate", f"{Told(sender, entity, each)} has none")
 
     @property
     def is_done(self) -> bool:
         """Whether everything sent was handled."""
         return self.counts["handled"] == self.sent.total()
 
-    def _let_go(self, sender: str, shard: int) -> None:
-        table = self.tables.get(sender)
-        row = None if table is None else table.row(shard)
-        if isinstance(row, Owned):
-            for number in self.held[sender].pop(shard, []):
-                to = self.world.names[row.owner]
-                take = partial(self._take, to, Told(sender, shard, number), row.epoch)
-                if not self._travel(sender, to, take):
-                    self.counts["unknown"] += 1
+    def _fate(self, told: Told, fate: str) -> None:
+        if told in self.fates:
+            raise InvariantBroken("a message has one fate", f"{told} is {self.fates[told]}, and {fate}")
+        self.fates[told] = fate
+        self.counts[fate] += 1
+
+    def _route(self, name: str, event: RouteEvent) -> None:
+        if not self.world.nodes[name].alive:
+            return
+        for effect in cast(Sequence[RouteEffect], self.node(name).routes.handle(event, self.world.now)):
+            match effect:
+                case SendToOwner(to, epoch, message):
+                    self._post(name, self.world.names[to], epoch, message)
+                case DropMessage(message):
+                    self._fate(cast(Told, message.message), "dead")
+                case StartTimer(timer, delay):
+                    self.world.later(delay, partial(self._later, name, partial(self._route, name, TimerFired(timer))))
+
+    def _post(self, sender: str, to: str, epoch: int, message: RoutedMessage) -> None:
+        told = cast(Told, message.message)
+        came = EntityMessage(told.entity, message.shard, epoch, told)
+        if not self._travel(sender, to, partial(self._arrive, to, came)):
+            self._fate(told, "unknown")
 
     def _travel(self, sender: str, to: str, arrive: Callable[[], None]) -> bool:
         if not self.passes(sender, to):
             return False
-        travels = self.travels() if sender != to else 0.0
-        at = max(self.world.now + travels, self._arrives.get((sender, to), 0.0))
+        at = max(self.world.now + (self.travels() if sender != to else 0.0), self._arrives.get((sender, to), 0.0))
         self._arrives[sender, to] = at
         if sender == to:
             arrive()
@@ -103,21 +229,117 @@ class Senders:
             self.world.later(at - self.world.now, arrive)
         return True
 
-    def _take(self, name: str, told: Told, epoch: int) -> None:
-        node = self.world.nodes[name]
-        if not node.alive:
-            self.counts["unknown"] += 1
+    def _arrive(self, name: str, came: EntityMessage) -> None:
+        if not self.world.nodes[name].alive:
+            self._fate(cast(Told, came.message), "unknown")
+        else:
+            self._later(name, partial(self._act, name, came))
+
+    def _later(self, name: str, act: Callable[[], None]) -> None:
+        """Act when the node does not stand still, in the order in which things came."""
+        waiting = self._asleep.setdefault(name, deque())
+        waiting.append(act)
+        if len(waiting) == 1:
+            self._wake(name)
+
+    def _wake(self, name: str) -> None:
+        if self.world.nodes[name].paused:
+            self.world.later(LOOK_AGAIN, partial(self._wake, name))
             return
-        held = node.machine.region.held.get((self.world.key, told.shard))
-        if held is None or held.epoch != epoch or held.is_stopping:
-            self.counts["refused"] += 1
+        waiting = self._asleep[name]
+        while waiting:
+            waiting[0]()
+            waiting.popleft()
+
+    def _act(self, name: str, event: EntityEvent) -> None:
+        if not self.world.nodes[name].alive:
+            if isinstance(event, EntityMessage):
+                self._fate(cast(Told, event.message), "unknown")
             return
-        if self._suspended[name] or node.paused or not node.serves:
-            self._suspended[name].append((told, epoch))
+        node = self.node(name)
+        for effect in cast(Sequence[EntityEffect], node.entities.handle(event, self.world.now)):
+            match effect:
+                case StartEntity():
+                    self._start(name, effect)
+                case DeliverToEntity(number, message):
+                    activation = node.running[number]
+                    activation.mailbox.append(message)
+                    self._work(activation)
+                case StopEntity(_, number):
+                    node.running[number].is_stopping = True
+                    self._work(node.running[number])
+                case CancelEntity(_, number):
+                    self._end(node.running[number])
+                case RefuseMessage(message):
+                    self._fate(cast(Told, message.message), "refused")
+                case ShardClosed():
+                    self.world.later(self.world.closes_after, partial(self.world.tell, name, effect))
+                case StartTimer(timer, delay):
+                    self.world.later(delay, partial(self._later, name, partial(self._act, name, TimerFired(timer))))
+                case PublishEvent():
+                    self.counts["failed"] += 1
+
+    def _start(self, name: str, effect: StartEntity) -> None:
+        last, entity = self._latest.get(effect.entity_id), effect.entity_id
+        if last is not None and not last.has_ended and self.world.nodes[last.node].serves:
+            if self.world.nodes[last.node].runs_now:
+                raise InvariantBroken("activations never overlap", f"{entity} at {last.node} and {name}")
+        if effect.epoch < self._epochs.get(entity, 0):
+            raise InvariantBroken("epochs of an entity never shrink", f"{entity} at {name}: {effect.epoch:#x}")
+        self._epochs[entity] = effect.epoch
+        activation = Activation(name, entity, effect.activation, effect.epoch)
+        self._latest[entity] = self.node(name).running[effect.activation] = activation
+        self.world.later(self.starts_for(), partial(self._later, name, partial(self._started, activation)))
+
+    def _started(self, activation: Activation) -> None:
+        if not activation.has_ended:
+            activation.state = list(self.journal.get(activation.entity, ()))
+            self._act(activation.node, EntityStarted(activation.entity, activation.number))
+
+    def _work(self, activation: Activation) -> None:
+        """Handle the next message, or end if that is wanted; under the lease, and after a while."""
+        if activation.is_busy or activation.has_ended:
             return
-        last = self.handled.get((told.sender, told.shard), 0)
-        if told.number <= last:
-            text = f"{told} after {last}, at {name}"
-            raise InvariantBroken("messages of one sender to one shard are handled in order", text)
-        self.handled[told.sender, told.shard] = told.number
-        self.counts["handled"] += 1
+        if activation.mailbox:
+            activation.is_busy = True
+            self.world.later(self.handles_for(), partial(self._later, activation.node, partial(self._done, activation)))
+        elif activation.is_stopping:
+            self._end(activation)
+
+    def _done(self, activation: Activation) -> None:
+        if activation.has_ended:
+            return
+        if not self.world.nodes[activation.node].serves:
+            self.world.later(LOOK_AGAIN, partial(self._later, activation.node, partial(self._done, activation)))
+            return
+        activation.is_busy = False
+        self._handle(activation, cast(Told, activation.mailbox.popleft().message))
+        draw = self.chance.random()
+        if draw < self.failures + self.endings:
+            self._end(activation, has_failed=draw < self.failures)
+        else:
+            self._work(activation)
+
+    def _handle(self, activation: Activation, told: Told) -> None:
+        if activation.epoch < self._epochs[activation.entity]:
+            raise InvariantBroken("nothing is acknowledged by a stale owner", f"{told} at {activation.node}")
+        if told.number <= (last := self.handled.get((told.sender, told.entity), 0)):
+            text = f"{told} after {last}, at {activation.node}"
+            raise InvariantBroken("messages of one sender to one entity are handled in order", text)
+        journal = self.journal.setdefault(activation.entity, [])
+        if activation.state != journal:
+            text = f"{activation.entity} at {activation.node} has {len(activation.state)} of {len(journal)}"
+            raise InvariantBroken("what was acknowledged is in every later activation", text)
+        activation.state.append(told)
+        journal.append(told)
+        self.handled[told.sender, told.entity] = told.number
+        self._fate(told, "handled")
+
+    def _end(self, activation: Activation, *, has_failed: bool = False) -> None:
+        if activation.has_ended:
+            return
+        activation.has_ended = True
+        left, node = tuple(activation.mailbox), self.node(activation.node)
+        activation.mailbox.clear()
+        node.running.pop(activation.number)
+        self._act(activation.node, EntityEnded(activation.entity, activation.number, has_failed, left))

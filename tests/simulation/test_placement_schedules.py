@@ -379,10 +379,30 @@ def test_a_closing_shard_is_reported_to_the_next_coordinator() -> None:
     assert shard not in world.nodes["b"].open
     world.senders.send("b", shard)
     world.pass_time(1.0)
-    assert world.senders.held["b"][shard]  # nobody sends to who takes nothing any more
+    assert world.senders.held("b", shard)  # nobody sends to who takes nothing any more
     world.pass_time(20.0)
     world.host_here("c")
     host(world, "bc", "bc")
+    finish(world)
+
+
+def test_a_leaving_member_that_holds_a_shard_is_asked() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.closes_after = 30.0
+    show_all(world, "abx", {"x": LEAVING})
+    world.pass_time(0.1)
+    world.crash("a")
+    remove(world, "a", "bx")
+    world.pass_time(6.0)
+    assert world.nodes["b"].leads
+    assert world.nodes["x"].open == {shard}
+    assert shard not in world.nodes["b"].open
+    world.pass_time(20.0)
+    assert world.nodes["x"].handed_over
+    world.crash("x")
+    show_all(world, "b", removed="x", is_free=True)
     finish(world)
 
 
@@ -522,6 +542,28 @@ def test_who_has_promised_another_term_writes_no_more() -> None:
     assert not world.nodes["z"].open
     show_all(world, "bcdz", {"b": UP, "z": UP}, numbers={"b": 4, "z": 6})
     host(world, "dz", "bcdz")
+    finish(world)
+
+
+def test_a_message_in_hand_is_not_acknowledged_by_a_run_that_wakes_without_its_lease() -> None:
+    world = ByHand(num_shards=3)
+    world.senders.handles_for = lambda: 1.0
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.senders.send("x", shard)
+    world.tell("x", ServesUntil(world.now + 4.0))
+    world.pass_time(0.5)
+    world.nodes["x"].paused = True
+    remove(world, "x", "ab")
+    world.pass_time(FREE_AFTER + 1.0)
+    assert shard in world.nodes["a"].open | world.nodes["b"].open
+    for _ in range(20):  # some to each of its entities
+        world.senders.send("a", shard)
+    world.pass_time(20.0)
+    world.nodes["x"].paused = False
+    world.pass_time(2.0)
+    assert world.senders.counts == {"handled": 20}
+    world.crash("x")
     finish(world)
 
 

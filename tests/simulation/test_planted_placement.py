@@ -18,10 +18,12 @@ from placement_stub import play_calm, play_fate
 from planting import plant
 
 from casty.protocol.messages.shard_rows import Term
+from casty.protocol.sharding.entity_table import EntityTable
 from casty.protocol.sharding.machine import ShardPlacement
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.shard_coordinator import ShardCoordinator
 from casty.protocol.sharding.shard_region import ShardRegion
+from casty.protocol.sharding.shard_routes import ShardRoutes
 from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
 from casty.protocol.sharding.shard_table import ShardTable
 from casty.testing.simulation import InvariantBroken
@@ -46,13 +48,15 @@ class Planted:
         return self.name.replace(" ", "_")
 
 
-C, R, V, W, T, M, S = (
+C, R, V, W, T, M, E, Q, S = (
     ShardCoordinator,
     ShardRegion,
     PlacementView,
     ShardRowsWriter,
     ShardTable,
     ShardPlacement,
+    EntityTable,
+    ShardRoutes,
     schedules,
 )
 
@@ -98,16 +102,11 @@ BUGS = [
         vars(C)["_begin"],
         "set(self.view.all_placing)",
         "{run for run in self.view.all_placing if self.view.members[run].status.name == 'up'}",
+        S.test_a_leaving_member_that_holds_a_shard_is_asked,
         more=((vars(C)["_enlist_more"], "more -= phase.asked", "more.clear()"),),
     ),
     Planted(
         "a majority is enough",
-        C,
-        "return not self._waiting(phase, now)",
-        "return 2 * len(phase.answers) > len(self.view.members)",
-    ),
-    Planted(
-        "a majority is enough, by hand",
         C,
         "return not self._waiting(phase, now)",
         "return 2 * len(phase.answers) > len(self.view.members)",
@@ -134,7 +133,13 @@ BUGS = [
         "rows[shard] = Moving(rows[shard].owner, rows[shard].epoch, mark, target)",
         "rows[shard] = Opening(target, mark)",
     ),
-    Planted("an epoch is opened again", R, "epoch <= self.last.get(slot, -1) or ", ""),
+    Planted(
+        "an epoch is opened again",
+        R,
+        "epoch <= self.last.get(slot, -1) or ",
+        "",
+        S.test_a_region_that_starts_again_while_its_shards_stop_remembers_its_last_epoch,
+    ),
     Planted(
         "closing shards are not reported",
         R,
@@ -205,17 +210,66 @@ BUGS = [
     ),
     Planted(
         "an owner is sent to when it is to open",
-        vars(Senders)["_let_go"],
-        "if isinstance(row, Owned):",
-        "if row is not None and not hasattr(row, 'move'):",
+        Q,
+        "if isinstance(row, Owned)}",
+        "if not hasattr(row, 'move')}",
         is_calm=True,
     ),
     Planted(
         "messages are not held back in a move",
-        vars(Senders)["_let_go"],
-        "if isinstance(row, Owned):",
-        "if row is not None:",
+        Q,
+        "if isinstance(row, Owned)}",
+        "if isinstance(row, Owned) or hasattr(row, 'move')}",
         is_calm=True,
+    ),
+    Planted(
+        "held messages leave in another order",
+        Q,
+        "for one in self.held.pop(shard):",
+        "for one in reversed(self.held.pop(shard)):",
+        is_calm=True,
+    ),
+    Planted("held messages outlive their deadline", Q, "while self.deadlines and (", "while False and ("),
+    Planted("what came during a passivation is forgotten", E, "elif cell.waiting:", "elif False:", is_calm=True),
+    Planted(
+        "what an entity has left comes behind what came later",
+        E,
+        "cell.waiting.extendleft(reversed(event.left))",
+        "cell.waiting.extend(event.left)",
+        is_calm=True,
+    ),
+    Planted(
+        "an entity starts again before it has ended",
+        vars(E)["_stop"],
+        "cell.phase = EntityPhase.stopping",
+        "cell.phase, self._queue[cell.entity_id] = EntityPhase.queued, None",
+        is_calm=True,
+    ),
+    Planted(
+        "a failed entity does not start again",
+        E,
+        "cell.phase = EntityPhase.queued\n                self._queue[entity_id] = None",
+        "pass",
+        is_calm=True,
+    ),
+    Planted(
+        "a shard is closed before its entities have ended",
+        E,
+        'heapq.heappush(self._agenda, (shard.closes_by, "", number))',
+        "yield ShardClosed(self.key, number, epoch)",
+    ),
+    Planted(
+        "messages are handled without the lease",
+        vars(Senders)["_done"],
+        "if not self.world.nodes[activation.node].serves:",
+        "if False:",
+        S.test_a_message_in_hand_is_not_acknowledged_by_a_run_that_wakes_without_its_lease,
+    ),
+    Planted(
+        "suspension loses the message in hand",
+        vars(Senders)["_done"],
+        "self.world.later(LOOK_AGAIN, partial(self._later, activation.node, partial(self._done, activation)))",
+        "activation.mailbox.popleft(); activation.is_busy = False",
     ),
     Planted(
         "the last epoch dies with the region",

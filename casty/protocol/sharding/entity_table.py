@@ -1,0 +1,331 @@
+"""Entities of one key at one node: each starts with its first message, and ends when it is idle or its shard closes.
+
+Owns the activations of each entity, and the messages waiting for one. It does not know behaviours and tasks, or the
+reason of a shard's opening or closing (`shard_region`). The way of a message to a running entity need not lead through
+it: what it owns is every other case.
+
+How it works: an entity is queued, starting, active, stopping or pausing after a failure; it has one activation at most,
+each with a number of its own. A stop is ordered behind the messages delivered, so nothing is lost by it: what comes
+meanwhile waits, and starts the entity again. A closing shard takes no message; it lets its entities handle what they
+have and what waits, for `stop_timeout`, then cancels them, and is closed when the last one has ended. Nothing is
+started or delivered without the serving lease: it waits.
+
+Source: passivation as in Akka Cluster Sharding; virtual actors as in Bykov et al. 2011 (Orleans). Deviation from both:
+a message during a passivation is held here, not by the sender.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import assert_never
+
+from casty.protocol.backoff import backoff_delay
+from casty.protocol.effects import PublishEvent, Rng, StartTimer, TimerFired
+from casty.protocol.sharding.entity_events import (
+    ENTITIES_DUE,
+    CancelEntity,
+    DeliverToEntity,
+    EntityEffect,
+    EntityEnded,
+    EntityEvent,
+    EntityFailed,
+    EntityMessage,
+    EntityStarted,
+    RefusalReason,
+    RefuseMessage,
+    StartEntity,
+    StopEntity,
+)
+from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
+
+RESTART_AFTER, RESTART_AFTER_MAX = 0.05, 10.0
+"""Pause of a failed entity, doubled each time."""
+STEADY_AFTER = 10.0
+"""Seconds after which the failure of an activation is the first in a row."""
+STALE_ENTRIES_MAX = 1_024
+"""Entries of ended activations kept in a heap, beyond as many as there are entities."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityLimits:
+    """Bounds of the entities of one key at one node."""
+
+    passivate_after: float = 120.0
+    """Seconds without a message after which an entity ends."""
+    entities_max: int = 100_000
+    """Above it the least recently used ones end."""
+    entity_waiting_max: int = 1_000
+    """Messages waiting for one entity to start."""
+    waiting_max: int = 10_000
+    """Messages waiting for any entity to start."""
+    starts_max: int = 64
+    """Entities that start at one time."""
+    stop_timeout: float = 10.0
+    """Seconds for the entities of a closing shard."""
+
+
+class EntityPhase(Enum):
+    """What an entity does."""
+
+    queued = auto()
+    starting = auto()
+    active = auto()
+    stopping = auto()
+    pausing = auto()
+
+
+@dataclass(slots=True)
+class EntityCell:
+    """One entity, as long as it has an activation or messages."""
+
+    entity_id: str
+    shard: int
+    epoch: int
+    last_used: float
+    phase: EntityPhase = EntityPhase.queued
+    activation: int = 0
+    waiting: deque[EntityMessage] = field(default_factory=deque[EntityMessage])
+    failures: int = 0
+    """Failures in a row: since an activation has lasted for `STEADY_AFTER`, or ended well."""
+    started_at: float = math.inf
+    retry_at: float = math.inf
+    """When it starts again after a failure."""
+
+
+@dataclass(slots=True)
+class OpenedShard:
+    """One shard that is open here, or closing."""
+
+    epoch: int
+    ids: dict[str, None] = field(default_factory=dict[str, None])
+    """Its entities, in order of their start."""
+    is_closing: bool = False
+    closes_by: float = math.inf
+    is_cancelled: bool = False
+
+
+@dataclass(slots=True)
+class EntityTable:
+    """The machine of one key; feed it `EntityEvent` values."""
+
+    key: str
+    rng: Rng
+    limits: EntityLimits = EntityLimits()
+    cells: dict[str, EntityCell] = field(init=False, default_factory=dict[str, EntityCell])
+    shards: dict[int, OpenedShard] = field(init=False, default_factory=dict[int, OpenedShard])
+    waiting: int = field(init=False, default=0)
+    """Messages that wait, of all entities."""
+    _serves_until: float = field(init=False, default=-math.inf)
+    _activations: int = field(init=False, default=0)
+    _starting: int = field(init=False, default=0)
+    _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])
+    idle: list[tuple[float, str, int]] = field(init=False, default_factory=list[tuple[float, str, int]])
+    """Heap of active entities by last use; an entry is looked at again when it is due, and may be late."""
+    _agenda: list[tuple[float, str, int]] = field(init=False, default_factory=list[tuple[float, str, int]])
+    """Heap of pauses (by entity) and of closing shards (by number, with no entity)."""
+    _due_at: float = field(init=False, default=math.inf)
+
+    def handle(self, event: EntityEvent, now: float) -> Sequence[EntityEffect]:
+        """Return the effects of one event."""
+        effects = [*self._take(event, now), *self._start_queued(now)]
+        due = self._next_due()
+        if due < self._due_at:
+            self._due_at = due
+            effects.append(StartTimer(f"{ENTITIES_DUE}.{self.key}", max(0.0, due - now)))
+        return effects
+
+    def _take(self, event: EntityEvent, now: float) -> Iterator[EntityEffect]:
+        match event:
+            case EntityMessage():
+                yield from self._accept(event, now)
+            case EntityStarted(entity_id, activation):
+                cell = self._cell_of(entity_id, activation)
+                if cell is not None and cell.phase is EntityPhase.starting:
+                    self._starting -= 1
+                    cell.phase, cell.started_at = EntityPhase.active, now
+                    self._note_use(cell, now)
+                    yield from self._settle(cell, now)
+            case EntityEnded():
+                yield from self._ended(event, now)
+            case OpenShard(_, shard, epoch):
+                self.shards[shard] = OpenedShard(epoch)
+            case CloseShard(_, shard, epoch):
+                yield from self._close(shard, epoch, now)
+            case ServesUntil(until):
+                self._serves_until = until
+                for cell in [cell for cell in self.cells.values() if cell.waiting]:
+                    yield from self._settle(cell, now)
+            case TimerFired():
+                self._due_at = math.inf
+                yield from self._take_due(now)
+            case _ as never:
+                assert_never(never)
+
+    def _accept(self, message: EntityMessage, now: float) -> Iterator[EntityEffect]:
+        shard = self.shards.get(message.shard)
+        if shard is None or shard.is_closing or shard.epoch != message.epoch:
+            yield RefuseMessage(message, RefusalReason.moved)
+            return
+        cell = self.cells.get(message.entity_id)
+        if cell is not None and cell.phase is EntityPhase.active and not cell.waiting and now < self._serves_until:
+            cell.last_used = now
+            yield DeliverToEntity(cell.activation, message)
+            return
+        waiting = 0 if cell is None else len(cell.waiting)
+        if waiting >= self.limits.entity_waiting_max or self.waiting >= self.limits.waiting_max:
+            yield RefuseMessage(message, RefusalReason.full)
+            return
+        if cell is None:
+            cell = EntityCell(message.entity_id, message.shard, message.epoch, now)
+            self.cells[message.entity_id] = cell
+            shard.ids[message.entity_id] = self._queue[message.entity_id] = None
+        cell.last_used = now
+        cell.waiting.append(message)
+        self.waiting += 1
+        if len(self.cells) > self.limits.entities_max:
+            yield from self._passivate_oldest()
+
+    def _start_queued(self, now: float) -> Iterator[EntityEffect]:
+        while self._queue and self._starting < self.limits.starts_max and now < self._serves_until:
+            entity_id = next(iter(self._queue))
+            del self._queue[entity_id]
+            cell = self.cells[entity_id]
+            cell.phase = EntityPhase.starting
+            self._starting += 1
+            self._activations += 1
+            cell.activation = self._activations
+            yield StartEntity(entity_id, cell.activation, cell.epoch)
+
+    def _settle(self, cell: EntityCell, now: float) -> Iterator[EntityEffect]:
+        """Deliver what waits for an active entity, and stop it if its shard closes."""
+        if cell.phase is not EntityPhase.active:
+            return
+        while cell.waiting and now < self._serves_until:
+            self.waiting -= 1
+            yield DeliverToEntity(cell.activation, cell.waiting.popleft())
+        if not cell.waiting and self.shards[cell.shard].is_closing:
+            yield self._stop(cell)
+
+    def _note_use(self, cell: EntityCell, now: float) -> None:
+        if len(self.idle) > 2 * len(self.cells) + STALE_ENTRIES_MAX:
+            self.idle = [entry for entry in self.idle if self._cell_of(*entry[1:]) is not None]
+            heapq.heapify(self.idle)
+        heapq.heappush(self.idle, (now, cell.entity_id, cell.activation))
+
+    def _stop(self, cell: EntityCell) -> StopEntity:
+        cell.phase = EntityPhase.stopping
+        return StopEntity(cell.entity_id, cell.activation)
+
+    def _ended(self, event: EntityEnded, now: float) -> Iterator[EntityEffect]:
+        cell = self._cell_of(event.entity_id, event.activation)
+        if cell is None:
+            return
+        if cell.phase is EntityPhase.starting:
+            self._starting -= 1
+        cell.waiting.extendleft(reversed(event.left))
+        self.waiting += len(event.left)
+        shard = self.shards[cell.shard]
+        if shard.is_cancelled:
+            yield from self._refuse_waiting(cell)
+        failures = 0 if now >= cell.started_at + STEADY_AFTER else cell.failures
+        cell.activation, cell.phase, cell.started_at = 0, EntityPhase.queued, math.inf
+        cell.failures = failures + 1 if event.has_failed else 0
+        if event.has_failed:
+            yield self._pause(cell, failures, now)
+        elif cell.waiting:
+            self._queue[cell.entity_id] = None
+        if not cell.waiting:
+            yield from self._forget(cell)
+
+    def _pause(self, cell: EntityCell, failures: int, now: float) -> PublishEvent:
+        pause = backoff_delay(failures, self.rng, delay_min=RESTART_AFTER, delay_max=RESTART_AFTER_MAX, jitter=0.0)
+        cell.phase, cell.retry_at = EntityPhase.pausing, now + pause
+        heapq.heappush(self._agenda, (cell.retry_at, cell.entity_id, cell.shard))
+        return PublishEvent(EntityFailed(self.key, cell.entity_id, pause))
+
+    def _forget(self, cell: EntityCell) -> Iterator[EntityEffect]:
+        del self.cells[cell.entity_id]
+        self._queue.pop(cell.entity_id, None)
+        shard = self.shards[cell.shard]
+        del shard.ids[cell.entity_id]
+        if shard.is_closing and not shard.ids:
+            del self.shards[cell.shard]
+            yield ShardClosed(self.key, cell.shard, shard.epoch)
+
+    def _refuse_waiting(self, cell: EntityCell) -> Iterator[EntityEffect]:
+        self.waiting -= len(cell.waiting)
+        for message in cell.waiting:
+            yield RefuseMessage(message, RefusalReason.moved)
+        cell.waiting.clear()
+
+    def _close(self, number: int, epoch: int, now: float) -> Iterator[EntityEffect]:
+        shard = self.shards.get(number)
+        if shard is None or shard.epoch != epoch or shard.is_closing:
+            return
+        shard.is_closing, shard.closes_by = True, now + self.limits.stop_timeout
+        if not shard.ids:
+            del self.shards[number]
+            yield ShardClosed(self.key, number, epoch)
+            return
+        heapq.heappush(self._agenda, (shard.closes_by, "", number))
+        for entity_id in shard.ids:
+            yield from self._settle(self.cells[entity_id], now)
+
+    def _cancel(self, number: int) -> Iterator[EntityEffect]:
+        shard = self.shards[number]
+        shard.is_cancelled = True
+        for cell in [self.cells[entity_id] for entity_id in shard.ids]:
+            yield from self._refuse_waiting(cell)
+            if cell.activation:
+                yield CancelEntity(cell.entity_id, cell.activation)
+            else:
+                yield from self._forget(cell)
+
+    def _take_due(self, now: float) -> Iterator[EntityEffect]:
+        while self._agenda and self._agenda[0][0] <= now:
+            _, entity_id, number = heapq.heappop(self._agenda)
+            if entity_id:
+                cell = self.cells.get(entity_id)
+                if cell is not None and cell.phase is EntityPhase.pausing and cell.retry_at <= now:
+                    cell.phase = EntityPhase.queued
+                    self._queue[entity_id] = None
+            elif number in self.shards and self.shards[number].closes_by <= now:
+                yield from self._cancel(number)
+        while self.idle and self.idle[0][0] + self.limits.passivate_after <= now:
+            cell = self._least_recently_used()
+            if cell is None or cell.last_used + self.limits.passivate_after > now:
+                return
+            heapq.heappop(self.idle)
+            yield self._stop(cell)
+
+    def _passivate_oldest(self) -> Iterator[EntityEffect]:
+        cell = self._least_recently_used()
+        if cell is not None:
+            heapq.heappop(self.idle)
+            yield self._stop(cell)
+
+    def _least_recently_used(self) -> EntityCell | None:
+        """Return the active entity at the top of the heap, the heap put right that far."""
+        while self.idle:
+            at, entity_id, activation = self.idle[0]
+            cell = self._cell_of(entity_id, activation)
+            if cell is None or cell.phase is not EntityPhase.active:
+                heapq.heappop(self.idle)
+            elif cell.last_used > at:
+                heapq.heapreplace(self.idle, (cell.last_used, entity_id, activation))
+            else:
+                return cell
+        return None
+
+    def _cell_of(self, entity_id: str, activation: int) -> EntityCell | None:
+        cell = self.cells.get(entity_id)
+        return cell if cell is not None and cell.activation == activation else None
+
+    def _next_due(self) -> float:
+        idle = self.idle[0][0] + self.limits.passivate_after if self.idle else math.inf
+        return min(idle, self._agenda[0][0] if self._agenda else math.inf)

@@ -1,0 +1,176 @@
+"""Ways of messages to the shards of one key, from one node: to the owner of each, or into a buffer until it has one.
+
+Owns the buffers and their bounds. It does not know entities, links, or the reason of a row: it obeys the newest table.
+
+How it works: a shard with an owned row has a way, and messages take it at once, under the epoch of the row; every other
+shard holds them back. An owner gets what is held in order, later messages behind. A marker is sent when its row is
+moving already, so it stands behind everything sent to the old owner. A message waits until its own deadline at most.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from casty.address import UniqueAddress
+from casty.protocol.effects import StartTimer, TimerFired
+from casty.protocol.messages.shard_rows import Owned
+from casty.protocol.sharding.entity_events import RefusalReason
+from casty.protocol.sharding.placement_events import ShardTableChanged
+
+ROUTES_DUE = "routes-due"
+"""Name of the timer of a `ShardRoutes`, its key behind a dot."""
+CHECK_EVERY = 0.1
+"""Seconds between two looks at the deadlines of held messages."""
+STALE_ENTRIES_MAX = 1_024
+"""Deadlines kept of messages that have left, beyond as many as are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteLimits:
+    """Bounds of what one node holds back for one key."""
+
+    shard_held_max: int = 1_000
+    """Messages for one shard."""
+    held_max: int = 10_000
+    """Messages for all shards."""
+    held_bytes_max: int = 16 * 1024 * 1024
+    """Sizes of all of them, as told by the sender."""
+    held_time_max: float = 30.0
+    """Seconds for a message without a deadline of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedMessage:
+    """Event: a message for an entity of a shard is to be sent; ``message`` is opaque."""
+
+    shard: int
+    message: object
+    size: int = 0
+    deadline: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class SendToOwner:
+    """Effect: send a message to the owner of its shard, behind all before, under this epoch."""
+
+    to: UniqueAddress
+    epoch: int
+    message: RoutedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class DropMessage:
+    """Effect: a message was certainly not sent."""
+
+    message: RoutedMessage
+    reason: RefusalReason
+
+
+@dataclass(slots=True, eq=False)
+class HeldBack:
+    """A message in a buffer."""
+
+    message: RoutedMessage
+    deadline: float
+    has_left: bool = False
+
+
+RouteEvent = ShardTableChanged | RoutedMessage | TimerFired
+RouteEffect = SendToOwner | DropMessage | StartTimer
+
+
+@dataclass(slots=True)
+class ShardRoutes:
+    """The machine of one key; feed it `RouteEvent` values."""
+
+    key: str
+    limits: RouteLimits = RouteLimits()
+    routes: dict[int, tuple[UniqueAddress, int]] = field(
+        init=False, default_factory=dict[int, tuple[UniqueAddress, int]]
+    )
+    """Owner and epoch of each shard that has one."""
+    held: dict[int, deque[HeldBack]] = field(init=False, default_factory=dict[int, deque[HeldBack]])
+    held_count: int = field(init=False, default=0)
+    held_bytes: int = field(init=False, default=0)
+    deadlines: list[tuple[float, int, HeldBack]] = field(init=False, default_factory=list[tuple[float, int, HeldBack]])
+    _count: int = field(init=False, default=0)
+    _is_due: bool = field(init=False, default=False)
+
+    def handle(self, event: RouteEvent, now: float) -> Sequence[RouteEffect]:
+        """Return the effects of one event."""
+        effects = [*self._take(event, now)]
+        if self.held_count and not self._is_due:
+            self._is_due = True
+            effects.append(StartTimer(f"{ROUTES_DUE}.{self.key}", CHECK_EVERY))
+        return effects
+
+    def has_room(self, shard: int, size: int) -> bool:
+        """Whether a message would be sent or held, and not dropped."""
+        if shard in self.routes:
+            return True
+        limits, held = self.limits, self.held.get(shard, ())
+        has_room = len(held) < limits.shard_held_max and self.held_count < limits.held_max
+        return has_room and self.held_bytes + size <= limits.held_bytes_max
+
+    def _take(self, event: RouteEvent, now: float) -> Iterator[RouteEffect]:
+        match event:
+            case RoutedMessage(shard, _, size, deadline):
+                way = self.routes.get(shard)
+                if way is not None:
+                    yield SendToOwner(*way, event)
+                elif not self.has_room(shard, size):
+                    yield DropMessage(event, RefusalReason.full)
+                else:
+                    self._hold(event, deadline if deadline < math.inf else now + self.limits.held_time_max)
+            case ShardTableChanged(table):
+                rows = table.rows.items()
+                self.routes = {shard: (row.owner, row.epoch) for shard, row in rows if isinstance(row, Owned)}
+                for shard in [shard for shard in self.held if shard in self.routes]:
+                    yield from self._let_go(shard, now)
+            case TimerFired():
+                self._is_due = False
+                yield from self._expire(now)
+            case _ as never:
+                assert_never(never)
+
+    def _hold(self, message: RoutedMessage, deadline: float) -> None:
+        one = HeldBack(message, deadline)
+        self.held.setdefault(message.shard, deque()).append(one)
+        self.held_count += 1
+        self.held_bytes += message.size
+        self._count += 1
+        heapq.heappush(self.deadlines, (deadline, self._count, one))
+
+    def _let_go(self, shard: int, now: float) -> Iterator[RouteEffect]:
+        to, epoch = self.routes[shard]
+        for one in self.held.pop(shard):
+            self._leaves(one)
+            if one.deadline <= now:
+                yield DropMessage(one.message, RefusalReason.expired)
+            else:
+                yield SendToOwner(to, epoch, one.message)
+
+    def _expire(self, now: float) -> Iterator[RouteEffect]:
+        while self.deadlines and (self.deadlines[0][0] <= now or self.deadlines[0][2].has_left):
+            _, _, one = heapq.heappop(self.deadlines)
+            if one.has_left:
+                continue
+            held = self.held[one.message.shard]
+            held.remove(one)
+            if not held:
+                del self.held[one.message.shard]
+            self._leaves(one)
+            yield DropMessage(one.message, RefusalReason.expired)
+
+    def _leaves(self, one: HeldBack) -> None:
+        one.has_left = True
+        self.held_count -= 1
+        self.held_bytes -= one.message.size
+        if len(self.deadlines) > 2 * self.held_count + STALE_ENTRIES_MAX:
+            self.deadlines = [entry for entry in self.deadlines if not entry[2].has_left]
+            heapq.heapify(self.deadlines)

@@ -1,0 +1,194 @@
+"""Entities of one key: started, fed, ended, each step by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from casty.protocol.effects import PublishEvent, TimerFired
+from casty.protocol.sharding.entity_events import (
+    CancelEntity,
+    DeliverToEntity,
+    EntityEffect,
+    EntityEnded,
+    EntityFailed,
+    EntityMessage,
+    EntityStarted,
+    RefusalReason,
+    RefuseMessage,
+    StartEntity,
+    StopEntity,
+)
+from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
+
+EPOCH = 7
+DUE = TimerFired("entities-due.carts")
+
+
+def table(**limits: float) -> EntityTable:
+    made = EntityTable("carts", random.Random(1), EntityLimits(**limits))  # type: ignore[arg-type]  # by name
+    made.handle(ServesUntil(math.inf), 0.0)
+    made.handle(OpenShard("carts", 0, EPOCH), 0.0)
+    return made
+
+
+def told(number: int, entity: str = "a", epoch: int = EPOCH, shard: int = 0) -> EntityMessage:
+    return EntityMessage(entity, shard, epoch, number)
+
+
+def kinds(effects: Sequence[EntityEffect], *wanted: type) -> list[EntityEffect]:
+    return [effect for effect in effects if isinstance(effect, wanted)]
+
+
+def delivered(effects: Sequence[EntityEffect]) -> list[object]:
+    return [effect.message.message for effect in effects if isinstance(effect, DeliverToEntity)]
+
+
+def running(entities: EntityTable, entity: str = "a", now: float = 0.0) -> int:
+    """Start an entity by its first message; return its activation."""
+    [start] = kinds(entities.handle(told(0, entity), now), StartEntity)
+    assert isinstance(start, StartEntity)
+    entities.handle(EntityStarted(entity, start.activation), now)
+    return start.activation
+
+
+def test_the_first_message_starts_an_entity_and_waits_for_it_with_later_ones() -> None:
+    entities = table()
+    assert kinds(entities.handle(told(1), 0.0), StartEntity) == [StartEntity("a", 1, EPOCH)]
+    assert entities.handle(told(2), 0.0) == []
+    assert delivered(entities.handle(EntityStarted("a", 1), 0.0)) == [1, 2]
+    assert delivered(entities.handle(told(3), 0.0)) == [3]
+    assert entities.waiting == 0
+
+
+def test_a_message_of_another_epoch_or_of_a_shard_that_is_not_open_is_refused() -> None:
+    entities = table()
+    for message in (told(1, epoch=EPOCH - 1), told(2, epoch=EPOCH + 1), told(3, shard=1)):
+        assert entities.handle(message, 0.0) == [RefuseMessage(message, RefusalReason.moved)]
+    assert not entities.cells
+
+
+def test_an_idle_entity_ends_and_a_message_meanwhile_starts_it_again() -> None:
+    entities = table(passivate_after=10.0)
+    activation = running(entities)
+    entities.handle(told(1), 8.0)
+    assert not kinds(entities.handle(DUE, 10.0), StopEntity)  # used meanwhile
+    assert kinds(entities.handle(DUE, 18.0), StopEntity) == [StopEntity("a", activation)]
+    assert entities.handle(told(2), 18.0) == []
+    again = kinds(entities.handle(EntityEnded("a", activation), 18.1), StartEntity)
+    assert again == [StartEntity("a", activation + 1, EPOCH)]
+    assert delivered(entities.handle(EntityStarted("a", activation + 1), 18.1)) == [2]
+
+
+def test_what_an_ended_entity_has_not_handled_goes_before_what_came_later() -> None:
+    entities = table(passivate_after=10.0)
+    activation = running(entities)
+    entities.handle(told(1), 0.0)
+    entities.handle(DUE, 10.0)
+    entities.handle(told(2), 10.0)
+    entities.handle(EntityEnded("a", activation, left=(told(1),)), 10.0)
+    assert delivered(entities.handle(EntityStarted("a", activation + 1), 10.0)) == [1, 2]
+
+
+def test_a_failing_entity_pauses_twice_as_long_each_time_unless_it_has_lasted() -> None:
+    entities = table()
+    pauses, now, activation = list[float](), 0.0, running(entities)
+    for lasts in (0.0, 0.0, 0.0, 0.0, 60.0):
+        now += lasts
+        failed = EntityEnded("a", activation, has_failed=True, left=(told(1),))
+        [news] = kinds(entities.handle(failed, now), PublishEvent)
+        assert isinstance(news, PublishEvent) and isinstance(news.event, EntityFailed)
+        pauses.append(news.event.pause)
+        assert not kinds(entities.handle(DUE, now + pauses[-1] - 0.001), StartEntity)
+        now += pauses[-1]
+        activation += 1
+        assert kinds(entities.handle(DUE, now), StartEntity) == [StartEntity("a", activation, EPOCH)]
+        entities.handle(EntityStarted("a", activation), now)
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.05]
+
+
+def test_a_closing_shard_lets_its_entities_handle_what_waits_and_is_closed_behind_the_last() -> None:
+    entities = table()
+    one = running(entities, "a")
+    [start] = kinds(entities.handle(told(1, "b"), 0.0), StartEntity)
+    closing = entities.handle(CloseShard("carts", 0, EPOCH), 0.0)
+    assert kinds(closing, StopEntity, ShardClosed) == [StopEntity("a", one)]
+    assert kinds(entities.handle(told(2), 0.0), RefuseMessage)
+    assert not kinds(entities.handle(EntityEnded("a", one), 0.0), ShardClosed)
+    assert isinstance(start, StartEntity)
+    begun = entities.handle(EntityStarted("b", start.activation), 0.0)
+    assert delivered(begun) == [1]
+    assert kinds(begun, StopEntity) == [StopEntity("b", start.activation)]
+    ended = entities.handle(EntityEnded("b", start.activation), 0.0)
+    assert kinds(ended, ShardClosed) == [ShardClosed("carts", 0, EPOCH)]
+
+
+def test_entities_that_do_not_end_in_time_are_cancelled_and_the_shard_waits_for_their_last_task() -> None:
+    entities = table(stop_timeout=10.0)
+    activation = running(entities)
+    entities.handle(CloseShard("carts", 0, EPOCH), 0.0)
+    assert kinds(entities.handle(DUE, 10.0), CancelEntity, ShardClosed) == [CancelEntity("a", activation)]
+    ended = entities.handle(EntityEnded("a", activation, left=(told(5),)), 12.0)
+    assert kinds(ended, RefuseMessage) == [RefuseMessage(told(5), RefusalReason.moved)]
+    assert kinds(ended, ShardClosed) == [ShardClosed("carts", 0, EPOCH)]
+    assert not entities.cells and not entities.waiting
+
+
+def test_a_shard_that_was_closed_and_is_open_again_is_not_cancelled_by_the_earlier_time() -> None:
+    entities = table(stop_timeout=10.0)
+    activation = running(entities)
+    entities.handle(CloseShard("carts", 0, EPOCH), 0.0)
+    entities.handle(EntityEnded("a", activation), 0.1)
+    entities.handle(OpenShard("carts", 0, EPOCH + 1), 1.0)
+    entities.handle(told(1, epoch=EPOCH + 1), 1.0)
+    entities.handle(CloseShard("carts", 0, EPOCH + 1), 9.0)
+    assert not kinds(entities.handle(DUE, 10.0), CancelEntity)
+    assert kinds(entities.handle(DUE, 19.0), CancelEntity)
+
+
+def test_without_the_lease_nothing_is_started_or_delivered_and_all_waits_in_order() -> None:
+    entities = table()
+    running(entities)
+    entities.handle(ServesUntil(5.0), 0.0)
+    for number in (1, 2):
+        assert not delivered(entities.handle(told(number), 5.0))
+    assert not kinds(entities.handle(told(3, "b"), 5.0), StartEntity)
+    again = entities.handle(ServesUntil(10.0), 6.0)
+    assert delivered(again) == [1, 2]
+    assert kinds(again, StartEntity) == [StartEntity("b", 2, EPOCH)]
+
+
+def test_beyond_their_bounds_messages_are_refused_and_starts_wait_for_each_other() -> None:
+    entities = table(entity_waiting_max=2, waiting_max=3, starts_max=1)
+    effects = [effect for number in range(3) for effect in entities.handle(told(number), 0.0)]
+    assert kinds(effects, RefuseMessage) == [RefuseMessage(told(2), RefusalReason.full)]
+    assert not kinds(entities.handle(told(0, "b"), 0.0), StartEntity)
+    assert kinds(entities.handle(told(0, "c"), 0.0), RefuseMessage)
+    assert kinds(entities.handle(EntityStarted("a", 1), 0.0), StartEntity) == [StartEntity("b", 2, EPOCH)]
+
+
+def test_an_entity_that_fails_to_start_gives_its_place_to_the_next() -> None:
+    entities = table(starts_max=1)
+    entities.handle(told(0), 0.0)
+    entities.handle(told(0, "b"), 0.0)
+    failed = entities.handle(EntityEnded("a", 1, has_failed=True), 0.0)
+    assert kinds(failed, StartEntity) == [StartEntity("b", 2, EPOCH)]
+
+
+def test_above_the_limit_the_least_recently_used_entity_ends() -> None:
+    entities = table(entities_max=2)
+    one, two = running(entities, "a", 0.0), running(entities, "b", 1.0)
+    entities.handle(told(1, "a"), 2.0)
+    assert kinds(entities.handle(told(0, "c"), 3.0), StopEntity) == [StopEntity("b", two)]
+    assert one in {cell.activation for cell in entities.cells.values()}
+
+
+def test_the_heap_of_uses_stays_as_small_as_the_entities() -> None:
+    entities = table()
+    for number in range(5_000):
+        activation = running(entities, f"e{number}", 0.0)
+        entities.handle(EntityEnded(f"e{number}", activation), 0.0)
+    assert len(entities.idle) <= 1_025
+    assert not entities.cells
