@@ -12,7 +12,7 @@ from typing import Protocol
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send
 from casty.protocol.messages.shard_rows import NO_TERM, Moving, Opening, Owned, Row, Term
-from casty.protocol.messages.sharding import Retired, TableSlice
+from casty.protocol.messages.sharding import Retired
 from casty.protocol.sharding.machine import ShardPlacement
 from casty.protocol.sharding.placement_events import OpenShard, Slot
 from casty.protocol.sharding.shard_coordinator import Leading
@@ -184,8 +184,3 @@ class PlacementRules:
 
     def _broken(self, rule: str, text: str) -> None:
         raise InvariantBroken(rule, text)
-
-
-def slices_of(effects: Sequence[object]) -> list[TableSlice]:
-    """Return the tables that are sent."""
-    return [one.message for one in effects if isinstance(one, Send) and isinstance(one.message, TableSlice)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -564,6 +565,20 @@ def test_a_message_in_hand_is_not_acknowledged_by_a_run_that_wakes_without_its_l
     world.pass_time(2.0)
     assert world.senders.counts == {"handled": 20}
     world.crash("x")
+    finish(world)
+
+
+def test_a_table_of_many_pages_of_which_some_get_lost_arrives_whole() -> None:
+    chance = random.Random(1)
+    world = ByHand(num_shards=2_000)
+    world.form("abc")
+    world.lose = lambda letter: isinstance(letter.message, TableSlice) and chance.random() < 0.5
+    world.crash("a")
+    remove(world, "a", "bc")
+    host(world, "bc", "bc")
+    world.pass_time(15.0)
+    parts = world.nodes["b"].machine.region.tables[KEY].slices_after(None)
+    assert len(parts) > 2
     finish(world)
 
 

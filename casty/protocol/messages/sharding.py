@@ -55,7 +55,10 @@ class TermRefused:
 
 @dataclass(frozen=True, slots=True)
 class TableSlice:
-    """Changes of a table in the versions beyond ``after``, until ``upto``; beyond 0 it is the whole table of a term."""
+    """Changes of a table in the versions beyond ``after``, until ``upto``; beyond 0 it is the whole table of a term.
+
+    One too large for a page comes in several parts, numbered from 0: they count when all have come.
+    """
 
     key: str
     num_shards: int
@@ -63,6 +66,8 @@ class TableSlice:
     after: int
     upto: int
     rows: tuple[tuple[int, Row | None], ...]
+    part: int = 0
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

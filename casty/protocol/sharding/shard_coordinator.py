@@ -116,6 +116,7 @@ class ShardCoordinator:
         """Take note of a run without any further writing."""
         if word.term >= self._enlists.get(sender, NO_TERM):
             self._retired[sender] = word.term
+            self.region.heard(word.term.number)
 
     def opened(self, sender: UniqueAddress, word: Opened, now: float) -> None:
         """Take the word of an owner, while this run may write."""
@@ -132,12 +133,14 @@ class ShardCoordinator:
         self.writer.hosted(news, now)
 
     def welcome(self, newcomers: frozenset[UniqueAddress]) -> Sequence[PlacementEffect]:
-        """Send the tables to new members; they hold back messages until they know them."""
+        """Send what is known to new members; they hold back messages until they know the tables.
+
+        The digest tells them the highest number of a term, before they may begin one themselves.
+        """
         if not isinstance(self.phase, Leading):
             return ()
-        tables = self.writer.tables.values()
-        heard = [run for run in self.view.heard if run in newcomers]
-        return [Send(run, table.slice_after(None)) for run in heard for table in tables]
+        news = [self.region.digest, *self.writer.whole_tables()]
+        return [Send(run, one) for run in self.view.heard if run in newcomers for one in news]
 
     def settle(self, now: float) -> list[PlacementEffect]:
         """Take every step allowed by now."""

@@ -42,6 +42,7 @@ from casty.protocol.sharding.placement_events import (
     Slot,
 )
 from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts
 
 FLUSH_TIMEOUT = 2.0
 """Seconds for the markers of a move."""
@@ -87,6 +88,7 @@ class ShardRegion:
     regions: set[str] = field(init=False, default_factory=set[str])
     """Keys hosted here now."""
     serves_until: float = field(init=False, default=-math.inf)
+    _parts: SliceParts = field(init=False, default_factory=SliceParts)
     _mine: dict[str, dict[int, Row]] = field(init=False, default_factory=dict[str, dict[int, Row]])
     _markers: dict[tuple[str, int, int], set[UniqueAddress]] = field(
         init=False, default_factory=dict[tuple[str, int, int], set[UniqueAddress]]
@@ -118,6 +120,12 @@ class ShardRegion:
         if not self.promise.admits(news.term):
             refusal = Send(sender, TermRefused(news.term, self.promise))
             return [refusal] if sender.incarnation == news.term.incarnation else []
+        whole = self._parts.take(news)
+        if whole is None or (news.key not in self.tables and len(self.tables) >= KEYS_MAX):
+            return ()
+        return self._take_whole(whole)
+
+    def _take_whole(self, news: TableSlice) -> Sequence[PlacementEffect]:
         before = self.tables.get(news.key, ShardTable(news.key, news.num_shards))
         if before.term < news.term and before.num_shards != news.num_shards and not news.after:
             before = ShardTable(news.key, news.num_shards)  # all who hosted the key with another number have gone
@@ -126,6 +134,7 @@ class ShardRegion:
             return ()
         self.promise = max(self.promise, news.term)
         self.tables[news.key] = table
+        self._parts.forget(news.key, table.order)
         own = self.view.self_node
         self._mine[news.key] = {shard: row for shard, row in table.rows.items() if row.owner == own}
         return [ShardTableChanged(table), *self._markers_for(table, only_after=before)]
@@ -137,7 +146,8 @@ class ShardRegion:
         newer = [table for key, table in sorted(self.tables.items()) if _lacks(theirs.get(key), table)]
         behind = any(key not in self.tables or self.tables[key].is_behind(known) for key, known in theirs.items())
         asks = [Send(sender, self.digest)] if behind else []
-        return [*(Send(sender, table.slice_after(theirs.get(table.key))) for table in newer), *asks]
+        slices = [part for table in newer for part in table.slices_after(theirs.get(table.key))]
+        return [*(Send(sender, part) for part in slices), *asks]
 
     @property
     def digest(self) -> TableDigest:

@@ -93,7 +93,7 @@ class ShardRowsWriter:
 
     def whole_tables(self) -> list[TableSlice]:
         """Return all tables, whole."""
-        return [table.slice_after(None) for table in self.tables.values()]
+        return [part for table in self.tables.values() for part in table.slices_after(None)]
 
     def hosted(self, news: HostsSeen, now: float) -> None:
         """Take note of the hosts of a key."""
@@ -132,7 +132,7 @@ class ShardRowsWriter:
             changes = self._changes(table, now, rebalances=rebalances)
             if changes:
                 self.tables[key] = written = table.written(changes)
-                slices.append(written.slice_after(table.known))
+                slices.extend(written.slices_after(table.known))
         self._words.clear()
         return slices
 

@@ -4,7 +4,8 @@ Owns the rows, their versions, and how one copy of a table catches up with anoth
 whether a row is right: the owner is the record of its shards, the table is only an order.
 
 How it works: tables of one key are totally ordered by (term, version). Within a term a slice has the rows changed after
-a version; the first slice of a term has the whole table. A slice whose beginning is not reached yet changes nothing.
+a version; the first slice of a term has the whole table. A slice whose beginning is not reached yet changes nothing,
+nor does a part of one (`slice_parts`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
-from casty.protocol.messages.shard_rows import NO_TERM, Row, Term, stamp
+from casty.protocol.messages.shard_rows import NO_TERM, Moving, Row, Term, stamp
 from casty.protocol.messages.sharding import KnownTable, TableSlice
+from casty.protocol.state.paging import NUMBER_BYTES, Room, Weight, room_after, run_weight
 
+ROW_WEIGHT = Weight(5 * NUMBER_BYTES, 8)
+"""Shard, kind, epoch, move, and what holds them."""
 Change = Mapping[int, Row | None]
 Entry = tuple[int, Row | None]
 """Version of the last change, and the row since; None for a free shard."""
@@ -77,11 +81,22 @@ class ShardTable:
         entries = dict(self.entries) | {shard: (version, changes[shard]) for shard in sorted(changes)}
         return replace(self, version=version, entries=entries)
 
-    def slice_after(self, known: KnownTable | None) -> TableSlice:
-        """Return the news for a copy at that place: the whole table if it is of another term, or None."""
+    def slices_after(self, known: KnownTable | None) -> list[TableSlice]:
+        """Return the news for a copy at that place: the whole table if it is of another term, or None.
+
+        They are the parts of one slice, each of at most a page.
+        """
         after = known.version if known is not None and known.term == self.term else 0
-        rows = tuple((shard, row) for shard, (version, row) in self.entries.items() if version > after)
-        return TableSlice(self.key, self.num_shards, self.term, after, self.version, rows)
+        pages, room = list[list[tuple[int, Row | None]]]([[]]), Room()
+        for shard, (version, row) in self.entries.items():
+            if version > after:
+                weight = row_weight(row)
+                if not room.takes(weight):
+                    pages.append([])
+                    room = room_after(weight)
+                pages[-1].append((shard, row))
+        place = (self.key, self.num_shards, self.term, after, self.version)
+        return [TableSlice(*place, tuple(rows), part, len(pages)) for part, rows in enumerate(pages)]
 
     def is_behind(self, other: KnownTable) -> bool:
         """Whether another copy is newer."""
@@ -99,3 +114,11 @@ class ShardTable:
         if news.after:
             return self
         return self.begun(news.term, news.upto, dict(news.rows))
+
+
+def row_weight(row: Row | None) -> Weight:
+    """Return an upper bound of the size of a row on the wire."""
+    if row is None:
+        return ROW_WEIGHT
+    weight = ROW_WEIGHT + run_weight(row.owner)
+    return weight + run_weight(row.to) if isinstance(row, Moving) and row.to is not None else weight

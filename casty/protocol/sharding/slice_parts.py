@@ -1,0 +1,69 @@
+"""Parts of slices of tables: a slice too large for one page is taken when all its parts have come.
+
+Owns the unfinished slices, at most one of each key: the newest. It does not know what a slice changes (`shard_table`),
+or who repeats a lost part: a digest does, which says that the table here is behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from casty.protocol.messages.shard_rows import NUMBER_MAX, VERSION_MAX, Row, Term
+from casty.protocol.messages.sharding import TableSlice
+from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX
+
+KEYS_MAX = 1_024
+"""Keys with an unfinished slice; parts of further ones are dropped."""
+
+
+@dataclass(slots=True)
+class UnfinishedSlice:
+    """A slice of which parts are missing."""
+
+    place: tuple[Term, int, int, int, int]
+    """Term, last and first version, number of parts and of shards."""
+    rows: dict[int, tuple[tuple[int, Row | None], ...]] = field(
+        default_factory=dict[int, tuple[tuple[int, Row | None], ...]]
+    )
+    """By part."""
+
+
+@dataclass(slots=True)
+class SliceParts:
+    """The parts that have come to one node."""
+
+    unfinished: dict[str, UnfinishedSlice] = field(default_factory=dict[str, UnfinishedSlice])
+
+    def take(self, news: TableSlice) -> TableSlice | None:
+        """Return the whole slice if this was its last part; None as long as one is missing, or if it makes no sense."""
+        if not is_sound(news):
+            return None
+        known = self.unfinished.get(news.key)
+        if news.parts == 1:
+            return news
+        place = (news.term, news.upto, news.after, news.parts, news.num_shards)
+        if known is None or known.place < place:
+            if known is None and len(self.unfinished) >= KEYS_MAX:
+                return None
+            known = self.unfinished[news.key] = UnfinishedSlice(place)
+        elif known.place != place:
+            return None
+        known.rows.setdefault(news.part, news.rows)
+        if len(known.rows) < news.parts:
+            return None
+        del self.unfinished[news.key]
+        rows = tuple(row for part in range(news.parts) for row in known.rows[part])
+        return replace(news, rows=rows, part=0, parts=1)
+
+    def forget(self, key: str, order: tuple[Term, int]) -> None:
+        """Forget an unfinished slice that a table of that order has overtaken."""
+        known = self.unfinished.get(key)
+        if known is not None and known.place[:2] <= order:
+            del self.unfinished[key]
+
+
+def is_sound(news: TableSlice) -> bool:
+    """Whether a slice keeps the bounds of a table: no coordinator has made any other."""
+    numbers = 0 <= news.term.number <= NUMBER_MAX and 0 <= news.after < news.upto <= VERSION_MAX
+    parts = 0 <= news.part < news.parts <= news.num_shards and 1 <= news.num_shards <= NUM_SHARDS_MAX
+    return numbers and parts and all(0 <= shard < news.num_shards for shard, _ in news.rows)

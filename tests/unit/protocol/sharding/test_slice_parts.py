@@ -1,0 +1,103 @@
+"""Tables too large for one page: cut into parts, and put together again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
+from casty.protocol.messages.sharding import TableSlice
+from casty.protocol.sharding.shard_table import ShardTable, row_weight
+from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts
+from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
+
+RUNS = [UniqueAddress(NodeAddress("n" * 250 + str(number), 2_551), number) for number in range(5)]
+SHARDS = 3_000
+
+
+def table(version: int = 3, seed: int = 1) -> ShardTable:
+    chance = random.Random(seed)
+    rows: dict[int, Row | None] = {}
+    for shard in range(SHARDS):
+        run, to = chance.choice(RUNS), chance.choice(RUNS)
+        rows[shard] = chance.choice([Opening(run, 5), Owned(run, 5), Moving(run, 5, 6, to), Moving(run, 5, 6), None])
+    return ShardTable("carts", SHARDS).begun(Term(2, 7), version, rows)
+
+
+def test_the_parts_of_a_table_keep_within_a_page_and_make_it_whole_in_any_order() -> None:
+    whole = table()
+    parts = whole.slices_after(None)
+    assert len(parts) > 3
+    for part in parts:
+        assert sum(row_weight(row).bytes for _, row in part.rows) < PAGE_BYTES_MAX
+        assert sum(row_weight(row).elements for _, row in part.rows) < PAGE_ELEMENTS_MAX
+    random.Random(2).shuffle(parts)
+    came, taken = SliceParts(), ShardTable("carts", SHARDS)
+    for part in parts:
+        found = came.take(part)
+        if found is not None:
+            taken = taken.taken(found)
+    assert (taken.order, taken.rows) == (whole.order, whole.rows)
+    assert not came.unfinished
+
+
+def test_a_part_that_comes_twice_counts_once_and_a_lost_one_can_come_later() -> None:
+    first, second, *others = table().slices_after(None)
+    came = SliceParts()
+    assert came.take(first) is None
+    assert came.take(first) is None
+    assert not [found for part in others if (found := came.take(part)) is not None]
+    assert came.take(second) is not None
+
+
+def test_a_newer_slice_takes_the_place_of_an_unfinished_one_and_an_older_one_does_not() -> None:
+    old, new = table(3).slices_after(None), table(4, seed=2).slices_after(None)
+    came = SliceParts()
+    came.take(old[0])
+    came.take(new[0])
+    assert not [found for part in old[1:] if (found := came.take(part)) is not None]
+    [found] = [found for part in new[1:] if (found := came.take(part)) is not None]
+    assert ShardTable("carts", SHARDS).taken(found).rows == table(4, seed=2).rows
+
+
+def test_a_table_that_overtakes_an_unfinished_slice_lets_it_be_forgotten() -> None:
+    came = SliceParts()
+    came.take(table(3).slices_after(None)[0])
+    came.forget("carts", (Term(2, 7), 2))
+    assert came.unfinished
+    came.forget("carts", (Term(2, 7), 3))
+    assert not came.unfinished
+
+
+def test_unfinished_slices_are_bounded() -> None:
+    came, part = SliceParts(), table().slices_after(None)[0]
+    for number in range(KEYS_MAX + 10):
+        came.take(replace(part, key=f"k{number}"))
+    assert len(came.unfinished) == KEYS_MAX
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"part": 2, "parts": 2},
+        {"part": -1},
+        {"parts": 0},
+        {"parts": 11},
+        {"num_shards": 0},
+        {"num_shards": 16_385},
+        {"after": 5},
+        {"after": -1},
+        {"upto": 2**32},
+        {"term": Term(2**31, 1)},
+        {"term": Term(-1, 1)},
+        {"rows": ((10, None),)},
+        {"rows": ((-1, None),)},
+    ],
+)
+def test_a_slice_beyond_the_bounds_of_a_table_is_ignored(wrong: dict[str, object]) -> None:
+    sound = TableSlice("carts", 10, Term(1, 1), 0, 5, ((9, None),))
+    assert SliceParts().take(sound) == sound
+    assert SliceParts().take(replace(sound, **wrong)) is None  # type: ignore[arg-type]  # by name
