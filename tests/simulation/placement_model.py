@@ -24,6 +24,7 @@ from casty.protocol.messages.sharding import (
     PlacementMessage,
     Retired,
     TableDigest,
+    TablePlaces,
     Yielded,
 )
 from casty.protocol.sharding.machine import ShardPlacement
@@ -159,10 +160,11 @@ class PlacementWorld:
                 ShardTableChanged: _nothing,
                 CloseShard: self._close,
                 SendMarker: _mark,
-                HandedOver: lambda cluster, task, _: cluster.finish_work(task.run),
+                # in a step of its own, as its task gets to it: the membership is in the middle of one
+                HandedOver: lambda cluster, task, _: cluster.call_later(0.0, task.run, cluster.finish_work, task.run),
             },
             lanes={Marker: "ordinary"},
-            idle=(TableDigest,),
+            idle=(TableDigest, TablePlaces),
             late=(Enlist, Enlisted, Opened, Yielded, Retired),
             sender="anyone",
         )

@@ -72,10 +72,23 @@ class TableSlice:
 
 @dataclass(frozen=True, slots=True)
 class TableDigest:
-    """The tables of the sender, and the highest number of a term it has heard: the receiver sends or asks for more."""
+    """A digest of the sender's tables, and the highest number of a term it has heard; nothing follows an equal one."""
 
     highest: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlaces:
+    """The tables of the sender, as far as their keys are beyond ``after`` and up to ``upto``; None is no end.
+
+    The receiver sends the news lacking there. With ``asks`` it asks back for those lacking here.
+    """
+
     tables: tuple[KnownTable, ...]
+    after: str = ""
+    upto: str | None = None
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +124,5 @@ class Marker:
 
 
 PlacementMessage = (
-    Enlist | Enlisted | TermRefused | TableSlice | TableDigest | Opened | Yielded | Retired | Marker
+    Enlist | Enlisted | TermRefused | TableSlice | TableDigest | TablePlaces | Opened | Yielded | Retired | Marker
 )  # fmt: skip

@@ -26,6 +26,7 @@ from casty.protocol.messages.sharding import (
     PlacementMessage,
     Retired,
     TableDigest,
+    TablePlaces,
     TableSlice,
     TermRefused,
     Yielded,
@@ -140,6 +141,8 @@ class ShardPlacement:
                 return self.region.take(sender, message)
             case TableDigest():
                 return self.region.answer(sender, message)
+            case TablePlaces():
+                return self.region.compare(sender, message)
             case Opened():
                 self.coordinator.opened(sender, message, now)
             case Yielded():

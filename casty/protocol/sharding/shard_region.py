@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, Send
@@ -27,6 +28,7 @@ from casty.protocol.messages.sharding import (
     Marker,
     Opened,
     TableDigest,
+    TablePlaces,
     TableSlice,
     TermRefused,
     Yielded,
@@ -42,7 +44,7 @@ from casty.protocol.sharding.placement_events import (
     Slot,
 )
 from casty.protocol.sharding.shard_table import ShardTable
-from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts
+from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, places_of
 
 FLUSH_TIMEOUT = 2.0
 """Seconds for the markers of a move."""
@@ -89,6 +91,7 @@ class ShardRegion:
     """Keys hosted here now."""
     serves_until: float = field(init=False, default=-math.inf)
     _parts: SliceParts = field(init=False, default_factory=SliceParts)
+    _digest: bytes | None = field(init=False, default=None)
     _mine: dict[str, dict[int, Row]] = field(init=False, default_factory=dict[str, dict[int, Row]])
     _markers: dict[tuple[str, int, int], set[UniqueAddress]] = field(
         init=False, default_factory=dict[tuple[str, int, int], set[UniqueAddress]]
@@ -134,25 +137,41 @@ class ShardRegion:
             return ()
         self.promise = max(self.promise, news.term)
         self.tables[news.key] = table
+        self._digest = None
         self._parts.forget(news.key, table.order)
         own = self.view.self_node
         self._mine[news.key] = {shard: row for shard, row in table.rows.items() if row.owner == own}
         return [ShardTableChanged(table), *self._markers_for(table, only_after=before)]
 
     def answer(self, sender: UniqueAddress, digest: TableDigest) -> Sequence[PlacementEffect]:
-        """Send tables lacking there, and ask for those lacking here."""
+        """Tell the places of the tables here if they are not those there."""
         self.heard(digest.highest)
-        theirs = {known.key: known for known in digest.tables}
-        newer = [table for key, table in sorted(self.tables.items()) if _lacks(theirs.get(key), table)]
-        behind = any(key not in self.tables or self.tables[key].is_behind(known) for key, known in theirs.items())
-        asks = [Send(sender, self.digest)] if behind else []
-        slices = [part for table in newer for part in table.slices_after(theirs.get(table.key))]
-        return [*(Send(sender, part) for part in slices), *asks]
+        if digest.digest == self.digest.digest:
+            return ()
+        return [Send(sender, page) for page in places_of(self.known)]
+
+    def compare(self, sender: UniqueAddress, places: TablePlaces) -> Sequence[PlacementEffect]:
+        """Send tables lacking there, and ask for those lacking here."""
+        theirs = {known.key: known for known in places.tables}
+        effects: list[PlacementEffect] = []
+        for key, table in sorted(self.tables.items()):
+            is_told = (
+                places.after < key and (places.upto is None or key <= places.upto) if places.asks else key in theirs
+            )
+            if is_told and _lacks(theirs.get(key), table):
+                effects.extend(Send(sender, part) for part in table.slices_after(theirs.get(key)))
+        if places.asks:
+            tables = [self.tables.get(known.key, ShardTable(known.key, known.num_shards)) for known in places.tables]
+            behind = tuple(table.known for table in tables if table.is_behind(theirs[table.key]))
+            effects.extend([Send(sender, TablePlaces(behind, asks=False))] if behind else [])
+        return effects
 
     @property
     def digest(self) -> TableDigest:
-        """Places of all tables here."""
-        return TableDigest(self.highest, self.known)
+        """Digest of the places of all tables here."""
+        if self._digest is None:
+            self._digest = blake2b(repr(self.known).encode(), digest_size=16).digest()
+        return TableDigest(self.highest, self._digest)
 
     def marked(self, sender: UniqueAddress, marker: Marker) -> None:
         """Take note of the end of a sender's messages for a shard in a move."""

@@ -1,4 +1,4 @@
-"""Parts of slices of tables: a slice too large for one page is taken when all its parts have come.
+"""Pages of the exchange of tables: slices too large for one are taken when all parts have come; places of many tables.
 
 Owns the unfinished slices, at most one of each key: the newest. It does not know what a slice changes (`shard_table`),
 or who repeats a lost part: a digest does, which says that the table here is behind.
@@ -6,14 +6,18 @@ or who repeats a lost part: a digest does, which says that the table here is beh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from casty.protocol.messages.shard_rows import NUMBER_MAX, VERSION_MAX, Row, Term
-from casty.protocol.messages.sharding import TableSlice
+from casty.protocol.messages.sharding import KnownTable, TablePlaces, TableSlice
 from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX
 
 KEYS_MAX = 1_024
-"""Keys with an unfinished slice; parts of further ones are dropped."""
+"""Tables at a node, and keys with an unfinished slice; news of further ones is dropped."""
+PLACES_MAX = 32
+"""Places of tables in one message: with keys of 255 characters of four bytes each they fit into a control message
+of 64 KiB."""
 
 
 @dataclass(slots=True)
@@ -67,3 +71,12 @@ def is_sound(news: TableSlice) -> bool:
     numbers = 0 <= news.term.number <= NUMBER_MAX and 0 <= news.after < news.upto <= VERSION_MAX
     parts = 0 <= news.part < news.parts <= news.num_shards and 1 <= news.num_shards <= NUM_SHARDS_MAX
     return numbers and parts and all(0 <= shard < news.num_shards for shard, _ in news.rows)
+
+
+def places_of(known: Sequence[KnownTable]) -> list[TablePlaces]:
+    """Return the places of tables, sorted by key, in pages that together cover all keys there can be."""
+    cuts = [known[at : at + PLACES_MAX] for at in range(0, len(known), PLACES_MAX)] or [()]
+    ends = [None if at == len(cuts) - 1 else cut[-1].key for at, cut in enumerate(cuts)]
+    return [
+        TablePlaces(tuple(cut), after or "", upto) for cut, after, upto in zip(cuts, ["", *ends], ends, strict=False)
+    ]

@@ -9,9 +9,9 @@ import pytest
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
-from casty.protocol.messages.sharding import TableSlice
+from casty.protocol.messages.sharding import TablePlaces, TableSlice
 from casty.protocol.sharding.shard_table import ShardTable, row_weight
-from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts
+from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, places_of
 from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
 
 RUNS = [UniqueAddress(NodeAddress("n" * 250 + str(number), 2_551), number) for number in range(5)]
@@ -101,3 +101,16 @@ def test_a_slice_beyond_the_bounds_of_a_table_is_ignored(wrong: dict[str, object
     sound = TableSlice("carts", 10, Term(1, 1), 0, 5, ((9, None),))
     assert SliceParts().take(sound) == sound
     assert SliceParts().take(replace(sound, **wrong)) is None  # type: ignore[arg-type]  # by name
+
+
+def test_places_of_many_tables_come_in_pages_that_cover_every_key() -> None:
+    known = [ShardTable(f"k{number:03}", 4).known for number in range(100)]
+    pages = places_of(known)
+    assert [len(page.tables) for page in pages] == [32, 32, 32, 4]
+    assert [(page.after, page.upto) for page in pages] == [
+        ("", "k031"),
+        ("k031", "k063"),
+        ("k063", "k095"),
+        ("k095", None),
+    ]
+    assert places_of([]) == [TablePlaces((), "", None)]
