@@ -1,25 +1,25 @@
 """Placement beside the real membership: each node of the model has the machine, and the rules hold after each event.
 
 Owns the joint between the machine and its node: what it hears of the membership, and how its shards close. Hosts come
-and go while faults happen, and at the end every shard is open once.
+and go while faults happen, entities take numbered messages, and at the end every shard is open once.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from placement_rules import PlacementRules
+from placement_senders import Senders, draw_entities
 
 from casty.address import UniqueAddress
-from casty.protocol.effects import Rng, Send
+from casty.protocol.effects import Rng
 from casty.protocol.gossip.handover import StatePublished, TableChanged
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
-    Marker,
     Opened,
     PlacementMessage,
     Retired,
@@ -41,7 +41,6 @@ from casty.protocol.sharding.placement_events import (
     RegionStarted,
     SendMarker,
     ServesUntil,
-    ShardClosed,
     ShardTableChanged,
     WorkIsFree,
 )
@@ -70,6 +69,8 @@ class Watched(ShardPlacement):
         effects = ShardPlacement.handle(self, event, now)
         if self.world is not None and self.at is not None:
             self.world.rules.check(self.world.node(self.at), effects)
+            if isinstance(event, ServesUntil):
+                self.world.senders.shard(str(self.self_node), event)
         return effects
 
 
@@ -86,6 +87,14 @@ class ModelledNode:
         return self.of.node
 
     @property
+    def alive(self) -> bool:
+        return self.of.alive
+
+    @property
+    def paused(self) -> bool:
+        return self.of.paused
+
+    @property
     def runs_now(self) -> bool:
         return self.of.alive and not self.of.paused
 
@@ -100,21 +109,67 @@ class ModelledNode:
 
     @property
     def serves(self) -> bool:
-        return self.local_now < self.of.serving_until
+        return self.of.alive and self.local_now < self.of.serving_until
+
+
+class Clock:
+    """What stands for a run that neither ends nor stands still, for doings of no run."""
+
+    alive, paused = True, False
 
 
 @dataclass
 class PlacementWorld:
-    """Placement on each node of a cluster. Nodes that offer the service `HOST` host the key."""
+    """Placement on each node of a cluster, and entities. Nodes that offer the service `HOST` host the key."""
 
     chance: random.Random
     closed: int = 0
+    key: str = KEY
+    cluster: ModelCluster | None = None
+    nodes: dict[str, ModelledNode] = field(default_factory=dict)
+    names: dict[UniqueAddress, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._nodes: dict[UniqueAddress, ModelledNode] = {}
         self._closes_within = self.chance.choice(CLOSES_WITHIN)
         self.rules = PlacementRules(self._nodes.values)
         self.machine = self._machine()
+        self.senders = Senders(self, passes=self._passes, chance=self.chance)
+        draw_entities(self.senders, self.chance)
+        self.senders.travels = lambda: 0.1 * self.chance.random() ** 3
+
+    @property
+    def now(self) -> float:
+        assert self.cluster is not None
+        return self.cluster.now
+
+    @property
+    def closes_after(self) -> float:
+        self.closed += 1
+        return self._closes_within * self.chance.random()
+
+    def time_at(self, name: str) -> float:
+        return self.nodes[name].local_now
+
+    def later(self, delay: float, act: Callable[[], None]) -> None:
+        assert self.cluster is not None
+        self.cluster.call_later(delay, cast(Run, CLOCK), act)
+
+    def tell(self, name: str, event: PlacementEvent) -> None:
+        assert self.cluster is not None
+        self.cluster.hand(self.nodes[name].of, PLACEMENT, event)
+
+    def _passes(self, sender: str, to: str) -> bool:
+        assert self.cluster is not None
+        return not self.cluster.is_cut(self.nodes[sender].of.name, self.nodes[to].of.name)
+
+    def use(self, cluster: ModelCluster, draws: random.Random) -> None:
+        """Let hosts change, and each node tell entities something."""
+        self.change_hosts(cluster, draws)
+        for run in cluster.living:
+            for _ in range(draws.randrange(4)):
+                delay, shard = draws.random(), draws.randrange(SHARDS)
+                cluster.call_later(delay, run, self.senders.send, str(run.node), shard)
 
     def node(self, run: Run) -> ModelledNode:
         """Return the node of a run."""
@@ -138,7 +193,9 @@ class PlacementWorld:
 
     def _make(self, cluster: ModelCluster, run: Run, rng: Rng) -> ShardPlacement:
         machine = Watched(run.node, rng, world=self, at=run)
-        self._nodes[run.node] = ModelledNode(cluster, run, machine)
+        self.cluster = cluster
+        self._nodes[run.node] = self.nodes[str(run.node)] = ModelledNode(cluster, run, machine)
+        self.names[run.node] = str(run.node)
         return machine
 
     def _machine(self) -> ModelMachine[Any]:
@@ -156,31 +213,23 @@ class PlacementWorld:
                 TableChanged: hosts_in,
             },
             performs={
-                OpenShard: _nothing,
-                ShardTableChanged: _nothing,
-                CloseShard: self._close,
-                SendMarker: _mark,
+                OpenShard: self._tell_entities,
+                CloseShard: self._tell_entities,
+                ShardTableChanged: lambda _, task, effect: self.senders.changed(str(task.run.node), effect),
+                SendMarker: lambda _, task, effect: self.senders.mark(str(task.run.node), effect),
                 # in a step of its own, as its task gets to it: the membership is in the middle of one
                 HandedOver: lambda cluster, task, _: cluster.call_later(0.0, task.run, cluster.finish_work, task.run),
             },
-            lanes={Marker: "ordinary"},
             idle=(TableDigest, TablePlaces),
             late=(Enlist, Enlisted, Opened, Yielded, Retired),
             sender="anyone",
         )
 
-    def _close(self, cluster: ModelCluster, task: ModelTask, effect: CloseShard) -> None:
-        closed = ShardClosed(effect.key, effect.shard, effect.epoch)
-        self.closed += 1
-        cluster.hand_later(self._closes_within * self.chance.random(), task.run, PLACEMENT, closed)
+    def _tell_entities(self, cluster: ModelCluster, task: ModelTask, effect: OpenShard | CloseShard) -> None:
+        self.senders.shard(str(task.run.node), effect)
 
 
-def _nothing(cluster: ModelCluster, task: ModelTask, effect: object) -> None:
-    """Leave an effect to nobody."""
-
-
-def _mark(cluster: ModelCluster, task: ModelTask, effect: SendMarker) -> None:
-    cluster.perform(task, (Send(effect.to, Marker(effect.key, effect.shard, effect.move)),))
+CLOCK = Clock()
 
 
 def hosts_in(effect: TableChanged) -> HostsSeen:
@@ -199,6 +248,12 @@ class ShardsPlaced(Rule):
     settle_within = 40.0
     world: PlacementWorld = field(kw_only=True)
 
+    def look(self) -> None:
+        for name, node in self.world.nodes.items():
+            if not node.alive:
+                self.world.senders.crashed(name)
+        self.world.senders.look()
+
     def is_settled(self) -> bool:
         announced = (self.world.machine_of(run) for run in self.world.announced)
         if not all(KEY in machine.region.regions for machine in announced):
@@ -212,6 +267,7 @@ class ShardsPlaced(Rule):
     def at_rest(self) -> None:
         self.world.rules.settled({KEY: SHARDS}, announced=self.world.announced)
         self.world.rules.rows_are_true()
+        self.world.senders.accounted()
 
 
 def play_placement(scenario: Scenario) -> PlacementWorld:
@@ -221,6 +277,6 @@ def play_placement(scenario: Scenario) -> PlacementWorld:
         scenario,
         machines=[world.machine],
         invariants=[lambda cluster: ShardsPlaced(cluster, world=world)],
-        workload=world.change_hosts,
+        workload=world.use,
     )
     return world

@@ -1,4 +1,4 @@
-"""Messages to entities beside the placement by hand: each node sends numbered ones to entities, and runs its own.
+"""Messages to entities beside the placement, by hand or in the model: each node sends numbered ones, and runs its own.
 
 Owns what stands for links and actors: messages and markers of two nodes keep their order, as on one connection, and get
 lost only as it breaks; an entity starts, handles one message after another, ends, fails. What is held back, refused and
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
+from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
 from casty.protocol.messages.sharding import Marker
 from casty.protocol.sharding.entity_events import (
@@ -35,6 +36,7 @@ from casty.protocol.sharding.placement_events import (
     CloseShard,
     OpenShard,
     PlacementCame,
+    PlacementEvent,
     SendMarker,
     ServesUntil,
     ShardClosed,
@@ -52,11 +54,52 @@ from casty.protocol.sharding.shard_routes import (
 )
 from casty.testing.simulation import InvariantBroken
 
-if TYPE_CHECKING:
-    from placement_by_hand import ByHand
-
 ENTITIES_OF_A_SHARD = 2
 LOOK_AGAIN = 0.05
+
+
+class SendersNode(Protocol):
+    """One run, as senders and entities see it."""
+
+    @property
+    def run(self) -> UniqueAddress: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
+    @property
+    def serves(self) -> bool:
+        """Whether it has the serving lease, by its own clock."""
+        ...
+
+
+class SendersWorld(Protocol):
+    """Where the nodes are, and the time."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def closes_after(self) -> float:
+        """Seconds that a shard takes to close, beyond its entities."""
+        ...
+
+    @property
+    def now(self) -> float: ...
+    @property
+    def nodes(self) -> Mapping[str, SendersNode]: ...
+    @property
+    def names(self) -> Mapping[UniqueAddress, str]: ...
+    def time_at(self, name: str) -> float:
+        """Return the time by the clock of a node."""
+        ...
+
+    def later(self, delay: float, act: Callable[[], None]) -> None:
+        """Act after a while, whatever becomes of any node."""
+        ...
+
+    def tell(self, name: str, event: PlacementEvent) -> None:
+        """Let the placement of a node take an event."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +140,7 @@ class EntityNode:
 class Senders:
     """The senders and entities of all nodes. ``failures`` and ``endings`` are shares of the messages handled."""
 
-    world: ByHand
+    world: SendersWorld
     passes: Callable[[str, str], bool] = lambda sender, to: True
     travels: Callable[[], float] = lambda: 0.001
     starts_for: Callable[[], float] = lambda: 0.0
@@ -173,13 +216,14 @@ class Senders:
                 raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
             if routes.held.keys() & routes.routes.keys():
                 raise InvariantBroken("nothing is held for a shard that has an owner", name)
-            late = self.world.now - CHECK_EVERY - LOOK_AGAIN - 0.001
-            if at.runs_now and any(one.deadline < late for held in routes.held.values() for one in held):
+            late = self.world.time_at(name) - CHECK_EVERY - LOOK_AGAIN - 0.001
+            runs_now = at.alive and not at.paused and not self._asleep.get(name)
+            if runs_now and any(one.deadline < late for held in routes.held.values() for one in held):
                 raise InvariantBroken("nothing is held beyond its deadline", name)
             if table.waiting != sum(len(cell.waiting) for cell in table.cells.values()):
                 raise InvariantBroken("what waits is counted", name)
             idle = [cell for cell in table.cells.values() if cell.phase is EntityPhase.active and cell.waiting]
-            if at.runs_now and at.serves and idle:
+            if runs_now and at.serves and idle:
                 raise InvariantBroken("nothing waits for an entity that runs", f"{name}: {idle[0]}")
 
     def accounted(self) -> None:
@@ -203,7 +247,7 @@ class Senders:
     def _route(self, name: str, event: RouteEvent) -> None:
         if not self.world.nodes[name].alive:
             return
-        for effect in cast(Sequence[RouteEffect], self.node(name).routes.handle(event, self.world.now)):
+        for effect in cast(Sequence[RouteEffect], self.node(name).routes.handle(event, self.world.time_at(name))):
             match effect:
                 case SendToOwner(to, epoch, message):
                     self._post(name, self.world.names[to], epoch, message)
@@ -257,7 +301,7 @@ class Senders:
                 self._fate(cast(Told, event.message), "unknown")
             return
         node = self.node(name)
-        for effect in cast(Sequence[EntityEffect], node.entities.handle(event, self.world.now)):
+        for effect in cast(Sequence[EntityEffect], node.entities.handle(event, self.world.time_at(name))):
             match effect:
                 case StartEntity():
                     self._start(name, effect)
@@ -281,8 +325,9 @@ class Senders:
 
     def _start(self, name: str, effect: StartEntity) -> None:
         last, entity = self._latest.get(effect.entity_id), effect.entity_id
-        if last is not None and not last.has_ended and self.world.nodes[last.node].serves:
-            if self.world.nodes[last.node].runs_now:
+        if last is not None and not last.has_ended:
+            there = self.world.nodes[last.node]
+            if there.alive and not there.paused and there.serves:
                 raise InvariantBroken("activations never overlap", f"{entity} at {last.node} and {name}")
         if effect.epoch < self._epochs.get(entity, 0):
             raise InvariantBroken("epochs of an entity never shrink", f"{entity} at {name}: {effect.epoch:#x}")
@@ -343,3 +388,13 @@ class Senders:
         activation.mailbox.clear()
         node.running.pop(activation.number)
         self._act(activation.node, EntityEnded(activation.entity, activation.number, has_failed, left))
+
+
+def draw_entities(senders: Senders, chance: random.Random) -> None:
+    """Draw how fast and how well entities work."""
+    starts, handles = chance.choice((0.0, 0.05, 0.5)), chance.choice((0.0, 0.1, 0.4))
+    senders.starts_for = lambda: starts * chance.random()
+    senders.handles_for = lambda: handles * chance.random()
+    senders.failures, senders.endings = chance.choice((0.0, 0.05, 0.2)), chance.choice((0.0, 0.1))
+    passivates, entities_max = chance.choice((0.3, 2.0, 120.0)), chance.choice((1, 2, 100))
+    senders.entity_limits = EntityLimits(passivate_after=passivates, entities_max=entities_max)

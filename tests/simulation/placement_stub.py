@@ -14,9 +14,9 @@ from functools import partial
 
 from placement_by_hand import ByHand, Letter, run_of
 from placement_rules import PlacementRules
+from placement_senders import draw_entities
 
 from casty.address import UniqueAddress
-from casty.protocol.sharding.entity_table import EntityLimits
 from casty.protocol.sharding.placement_events import HostsSeen, MembersSeen, RegionEnded, ServesUntil, WorkIsFree
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -65,7 +65,8 @@ class PlacementFate:
         self.world.lateness = self._lateness
         self.world.senders.passes = lambda sender, to: (sender in self.cut) == (to in self.cut)
         self.world.senders.travels = lambda: 0.3 * rng.random() ** 3
-        self._draw_entities()
+        self.world.senders.chance.seed(rng.getrandbits(63))
+        draw_entities(self.world.senders, self.world.senders.chance)
         self.is_calm = False
         self.loss = rng.choice((0.0, 0.0, 0.1, 0.3))
         self.late = rng.choice((0.0, 0.0, 0.1, 0.3))
@@ -84,17 +85,6 @@ class PlacementFate:
         self.stable_after = rng.choice((0.2, 3.0, 7.0))
         self.handover_timeout = rng.choice((0.0, 3.0, 30.0))
         self.generation: dict[str, int] = {}
-
-    def _draw_entities(self) -> None:
-        """Draw how fast and how well entities work, by a chance of their own."""
-        senders, chance = self.world.senders, self.world.senders.chance
-        chance.seed(self.rng.getrandbits(63))
-        starts, handles = chance.choice((0.0, 0.05, 0.5)), chance.choice((0.0, 0.1, 0.4))
-        senders.starts_for = lambda: starts * chance.random()
-        senders.handles_for = lambda: handles * chance.random()
-        senders.failures, senders.endings = chance.choice((0.0, 0.05, 0.2)), chance.choice((0.0, 0.1))
-        passivates, entities_max = chance.choice((0.3, 2.0, 120.0)), chance.choice((1, 2, 100))
-        senders.entity_limits = EntityLimits(passivate_after=passivates, entities_max=entities_max)
 
     def play(self) -> PlacementRules:
         """Form, suffer, and hold the rules at rest."""
