@@ -223,7 +223,7 @@ class Senders:
             if table.waiting != sum(len(cell.waiting) for cell in table.cells.values()):
                 raise InvariantBroken("what waits is counted", name)
             idle = [cell for cell in table.cells.values() if cell.phase is EntityPhase.active and cell.waiting]
-            if runs_now and at.serves and idle:
+            if runs_now and self.world.time_at(name) < table.serves_until and idle:
                 raise InvariantBroken("nothing waits for an entity that runs", f"{name}: {idle[0]}")
 
     def accounted(self) -> None:

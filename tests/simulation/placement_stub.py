@@ -103,10 +103,10 @@ class PlacementFate:
         self._go(50.0)
         for name in self._alive():
             self._host(name, True)
-        self._go(20.0)
+        world.senders.failures = 0.0
+        self._go(45.0)  # three shards move one after the other, each for up to 15 s: it waits for failed entities
         world.rules.settled({world.key: world.num_shards})
         world.rules.rows_are_true()
-        world.senders.failures = 0.0
         self._go(40.0, sends=False)
         world.senders.accounted()
         return world.rules

@@ -120,7 +120,8 @@ class EntityTable:
     shards: dict[int, OpenedShard] = field(init=False, default_factory=dict[int, OpenedShard])
     waiting: int = field(init=False, default=0)
     """Messages that wait, of all entities."""
-    _serves_until: float = field(init=False, default=-math.inf)
+    serves_until: float = field(init=False, default=-math.inf)
+    """When the serving lease ends, as far as it is known here."""
     _activations: int = field(init=False, default=0)
     _starting: int = field(init=False, default=0)
     _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])
@@ -157,7 +158,7 @@ class EntityTable:
             case CloseShard(_, shard, epoch):
                 yield from self._close(shard, epoch, now)
             case ServesUntil(until):
-                self._serves_until = until
+                self.serves_until = until
                 for cell in [cell for cell in self.cells.values() if cell.waiting]:
                     yield from self._settle(cell, now)
             case TimerFired():
@@ -172,7 +173,7 @@ class EntityTable:
             yield RefuseMessage(message, RefusalReason.moved)
             return
         cell = self.cells.get(message.entity_id)
-        if cell is not None and cell.phase is EntityPhase.active and not cell.waiting and now < self._serves_until:
+        if cell is not None and cell.phase is EntityPhase.active and not cell.waiting and now < self.serves_until:
             cell.last_used = now
             yield DeliverToEntity(cell.activation, message)
             return
@@ -191,7 +192,7 @@ class EntityTable:
             yield from self._passivate_oldest()
 
     def _start_queued(self, now: float) -> Iterator[EntityEffect]:
-        while self._queue and self._starting < self.limits.starts_max and now < self._serves_until:
+        while self._queue and self._starting < self.limits.starts_max and now < self.serves_until:
             entity_id = next(iter(self._queue))
             del self._queue[entity_id]
             cell = self.cells[entity_id]
@@ -205,7 +206,7 @@ class EntityTable:
         """Deliver what waits for an active entity, and stop it if its shard closes."""
         if cell.phase is not EntityPhase.active:
             return
-        while cell.waiting and now < self._serves_until:
+        while cell.waiting and now < self.serves_until:
             self.waiting -= 1
             yield DeliverToEntity(cell.activation, cell.waiting.popleft())
         if not cell.waiting and self.shards[cell.shard].is_closing:
