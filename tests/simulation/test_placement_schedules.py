@@ -582,6 +582,24 @@ def test_a_table_of_many_pages_of_which_some_get_lost_arrives_whole() -> None:
     finish(world)
 
 
+def test_a_coordinator_without_the_lease_writes_nothing() -> None:
+    world = ByHand(num_shards=3)
+    world.form("abc")
+    version = world.nodes["a"].machine.region.tables[KEY].version
+    world.tell("a", ServesUntil(world.now))
+    world.tell("b", RegionEnded(KEY))  # says Yielded, and goes on saying so
+    host(world, "ac", "abc")
+    world.pass_time(5.0)
+    assert world.nodes["a"].leads
+    assert world.nodes["a"].machine.region.tables[KEY].version == version
+    world.tell("a", ServesUntil(math.inf))
+    world.pass_time(2.0)
+    assert world.nodes["a"].open | world.nodes["c"].open == {0, 1, 2}
+    world.host_here("b")
+    host(world, "abc", "abc")
+    finish(world)
+
+
 def test_younger_members_leave_a_living_coordinator_alone() -> None:
     world = ByHand(num_shards=3)
     world.form("abc")

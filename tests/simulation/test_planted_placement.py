@@ -283,6 +283,7 @@ BUGS = [
         vars(C)["_may_write"],
         "return isinstance(self.phase, Leading) and now < self.region.serves_until",
         "return isinstance(self.phase, Leading)",
+        S.test_a_coordinator_without_the_lease_writes_nothing,
     ),
     Planted(
         "rows name addresses",
