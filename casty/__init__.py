@@ -21,6 +21,7 @@ from casty.cluster.receptionist.services import (
     Subscribe,
 )
 from casty.cluster.remoting.local_transport import LocalTransport
+from casty.cluster.sharding.region_behavior import ShardEnvelope
 from casty.cluster.system import ClusteredActorSystem
 from casty.config import (
     ClusterConfig,
@@ -48,6 +49,7 @@ from casty.errors import (
     DeathPactError,
     DecodeError,
     EncodeError,
+    EntityMoved,
     FrameError,
     JoinRefused,
     LeaseError,
@@ -56,6 +58,7 @@ from casty.errors import (
     ProtocolError,
     RemoteFailure,
     RestartRequested,
+    ShardBufferFull,
     StashOverflowError,
     TableFull,
     UnknownTypeError,
@@ -78,7 +81,7 @@ from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.registry import ServiceEntry
 from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.protocol.state.vector_clock import VectorClock
-from casty.refs import ActorRef, ServiceKey
+from casty.refs import ActorRef, EntityKey, EntityRef, ServiceKey
 from casty.routers import Routers
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.watching import Watching
@@ -154,6 +157,9 @@ __all__ = [
     "Directive",
     "DowningStrategy",
     "EncodeError",
+    "EntityKey",
+    "EntityMoved",
+    "EntityRef",
     "Escalate",
     "EventStreamSubscribe",
     "EventStreamUnsubscribe",
@@ -212,6 +218,8 @@ __all__ = [
     "ServiceKey",
     "ServingLease",
     "ShardAllocation",
+    "ShardBufferFull",
+    "ShardEnvelope",
     "ShutdownPhase",
     "SqliteLease",
     "StashBuffer",

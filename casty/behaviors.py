@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
+from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
 from casty.protocol.actor.supervision import SupervisionStrategy
-from casty.refs import ActorRef, ServiceKey, check_key, check_ref
+from casty.protocol.sharding.allocation import LEAST_SHARDS, Allocation
+from casty.refs import ActorRef, EntityKey, ServiceKey, check_key, check_ref
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
@@ -308,6 +310,41 @@ class Behaviors:
         check_behavior(behavior, "spy")
         check_ref(ref, "spy")
         return forms.Intercepted(behavior, cast("forms.Interceptor", spying_for(ref)))
+
+    @staticmethod
+    def sharded(
+        factory: Callable[[str], Behavior[M]],
+        key: EntityKey[M],
+        *,
+        num_shards: int = 256,
+        role: str | None = None,
+        passivate_after: float = 120.0,
+        entities_max: int = 100_000,
+        allocation: Allocation = LEAST_SHARDS,
+    ) -> Behavior[ShardEnvelope[M]]:
+        """Host entities of one kind on the node of the actor: each lives on one node of the cluster at a time.
+
+        Spawn it on each node that is to host them; the nodes share the entities out by shards of their ids. An entity
+        starts with its first message, and ends when it has had none for a while; the next message starts it again. Its
+        state dies with it, and with its node. Callers use ``system.entity(key, id)``, on any node.
+
+        Parameters:
+            factory: Function of an id that makes the entity's behaviour, called at each start of one.
+            key: Kind of the entities, such as ``EntityKey[Command]("carts")``.
+            num_shards: Shards of the kind, from 1 to 16,384: the same on all nodes.
+            role: Role needed by a node to host them; None: none.
+            passivate_after: Seconds without a message after which an entity ends.
+            entities_max: Entities of the kind on one node, above which the least recently used ones end.
+            allocation: Strategy of placement, the same on all nodes.
+
+        Returns:
+            A behaviour to spawn.
+
+        Raises:
+            ConfigError: A number makes no sense.
+            TypeError: ``factory`` cannot be called, or ``key`` is no `EntityKey`.
+        """
+        return EntityRegionBehavior(factory, key, num_shards, role, passivate_after, entities_max, allocation)
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:

@@ -12,7 +12,16 @@ from typing import Final, Literal, TypeAlias
 from casty.address import LastMembership
 
 AskFailure: TypeAlias = Literal[
-    "not_sent", "not_delivered", "circle", "failed", "lost", "reply_lost", "node_removed", "system_ended"
+    "not_sent",
+    "not_delivered",
+    "circle",
+    "failed",
+    "lost",
+    "reply_lost",
+    "node_removed",
+    "system_ended",
+    "moved",
+    "buffer_full",
 ]
 """Reason for an ask without a reply.
 
@@ -21,9 +30,11 @@ AskFailure: TypeAlias = Literal[
 while it handled it, or has refused it. ``lost``: who got it has handed the ref for the reply on, in a message that was
 lost. ``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
 nobody knows how far it came. ``system_ended``: that of the asker has ended.
+``moved``: the entity moved to another node at that time. ``buffer_full``: too much waits for entities already. In these
+two nobody has begun with it either.
 """
 
-NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle"})
+NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle", "moved", "buffer_full"})
 
 
 class CastyError(Exception):
@@ -114,6 +125,47 @@ class AskFailed(CastyError):
         Actors that have handed it on with ``ctx.forward`` are not counted.
         """
         return self.failure in NOT_HANDLED
+
+
+class EntityMoved(AskFailed):
+    """The request came to a node from which its entity had moved; it was certainly not handled: ask again.
+
+    Parameters:
+        text: What has happened, for people.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "moved")
+
+
+class ShardBufferFull(AskFailed):
+    """The entity has no node at the moment, or is starting, and too much waits for it already; nothing was sent.
+
+    Parameters:
+        text: What has happened, for people.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "buffer_full")
+
+
+def failed_ask(text: str, failure: AskFailure) -> AskFailed:
+    """Return the error of an ask, of the class for what has happened.
+
+    Parameters:
+        text: What has happened, for people.
+        failure: The same, to branch on.
+
+    Returns:
+        The error.
+    """
+    match failure:
+        case "moved":
+            return EntityMoved(text)
+        case "buffer_full":
+            return ShardBufferFull(text)
+        case _:
+            return AskFailed(text, failure)
 
 
 class MailboxFull(CastyError):

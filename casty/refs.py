@@ -95,29 +95,96 @@ class ActorRef(Generic[M_contra]):
         return f"<{type(self).__name__} {self.address}>"
 
 
+class EntityRef(ActorRef[M_contra]):
+    """A ref to one entity: it stays good when the entity ends, starts again, or moves to another node.
+
+    Made by ``system.entity`` and ``ctx.entity``; ``ctx.self`` of an entity is one. In a message it travels as kind and
+    id. Refs are equal when both are.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """Id of the entity among those of its kind."""
+
+    @property
+    @abstractmethod
+    def key(self) -> EntityKey[Any]:
+        """Kind of the entity."""
+
+    def __repr__(self) -> str:
+        return f"<EntityRef {self.key.name} {self.id!r}>"
+
+
 def check_ref(value: object, taker: str) -> None:
     """Raise TypeError unless ``value`` is a ref."""
     if not isinstance(value, ActorRef):
         raise TypeError(f"{taker} needs the ref of an actor, got {value!r}")
 
 
-class _BoundServiceKey(types.GenericAlias):
-    """``ServiceKey[M]``: for annotations an alias like any other, and a constructor that knows M."""
+class _BoundKey(types.GenericAlias):
+    """``ServiceKey[M]``, or another key: for annotations an alias like any other, and a constructor that knows M."""
 
-    def __call__(self, name: str) -> ServiceKey[Any]:
+    def __call__(self, name: str) -> TypedKey[Any]:
+        cls = cast("type[TypedKey[Any]]", self.__origin__)
         if type(name) is not str or not 0 < len(name) <= NAME_LENGTH_MAX:
-            raise ValueError(f"ServiceKey needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
+            raise ValueError(f"{cls.__name__} needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
         (message_type,) = self.__args__
         for part in reachable(message_type, known=None):
             wire_name(part)  # a class without a name on other nodes is refused here, where the user sees it
-        cls: type[ServiceKey[Any]] = ServiceKey
-        key = object.__new__(cls)
-        object.__setattr__(key, "name", name)
-        object.__setattr__(key, "message_type", message_type)
-        return key
+        return made_key(cls, name, message_type)
 
 
-class ServiceKey(Generic[M]):
+class TypedKey(Generic[M]):
+    """Name with a message type: the common part of `ServiceKey` and `EntityKey`."""
+
+    __slots__ = ("message_type", "name")
+
+    name: str
+    """Name, 1 to 255 characters."""
+    message_type: object
+    """Type of the messages, as written in the brackets."""
+
+    if not TYPE_CHECKING:
+        # At run time the type in brackets has to reach the instance, which a generic alias would
+        # not pass on; so the brackets return a constructor that holds it.
+        def __class_getitem__(cls, message_type):
+            return _BoundKey(cls, message_type)
+
+    def __init__(self, name: str) -> None:
+        kind = type(self).__name__
+        raise TypeError(f"write the message type: {kind}[Message]({name!r})")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a {type(self).__name__} does not change: make another one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a {type(self).__name__} does not change: {name!r} stays")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TypedKey) and type(other) is type(self) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}[{describe(self.message_type)}]({self.name!r})"
+
+
+K = TypeVar("K", bound=TypedKey[Any])
+
+
+def made_key(cls: type[K], name: str, message_type: object) -> K:
+    """Return a key of that class without a look at its name and type."""
+    key = object.__new__(cls)
+    object.__setattr__(key, "name", name)
+    object.__setattr__(key, "message_type", message_type)
+    return key
+
+
+class ServiceKey(TypedKey[M]):
     """Name of the services for messages of type ``M``.
 
     Write the message type at the key: it is what tells other nodes how to read the messages. Keys
@@ -139,36 +206,29 @@ class ServiceKey(Generic[M]):
             name by ``@casty.message``.
     """
 
-    __slots__ = ("message_type", "name")
+    __slots__ = ()
 
-    name: str
-    """Name of the service."""
-    message_type: object
-    """Type of the messages, as written in the brackets."""
 
-    if not TYPE_CHECKING:
-        # At run time the type in brackets has to reach the instance, which a generic alias would
-        # not pass on; so the brackets return a constructor that holds it.
-        def __class_getitem__(cls, message_type):
-            return _BoundServiceKey(cls, message_type)
+class EntityKey(TypedKey[M]):
+    """Kind of entities for messages of type ``M``, each living on one node at a time.
 
-    def __init__(self, name: str) -> None:
-        raise TypeError(f"write the message type: ServiceKey[Message]({name!r})")
+    Write the message type at the key: it is what tells other nodes how to read the messages. Keys are equal when their
+    names are.
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a ServiceKey does not change: make another one instead of setting {name!r}")
+    >>> EntityKey[int]("counters")
+    EntityKey[int]('counters')
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a ServiceKey does not change: {name!r} stays")
+    Parameters:
+        name: Name of the kind, the same on all nodes, 1 to 255 characters.
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ServiceKey) and self.name == other.name
+    Raises:
+        ValueError: ``name`` is empty or too long.
+        TypeError: The brackets are missing: write ``EntityKey[Message]("name")``.
+        UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
+            name by ``@casty.message``.
+    """
 
-    def __hash__(self) -> int:
-        return hash((ServiceKey, self.name))
-
-    def __repr__(self) -> str:
-        return f"ServiceKey[{describe(self.message_type)}]({self.name!r})"
+    __slots__ = ()
 
 
 def check_key(value: object, taker: str) -> None:

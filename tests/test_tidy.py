@@ -121,6 +121,7 @@ PARAMETERS_EXEMPT = {
     # The public contract fixes these signatures; each of their parameters is documented.
     "Cluster.__init__",
     "ClusteredActorSystem.__init__",
+    "Behaviors.sharded",
     "node_command",
 }
 

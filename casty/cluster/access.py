@@ -15,6 +15,7 @@ from casty.address import ASK_PREFIX, UniqueAddress, WireRef
 from casty.cluster.commands import ResolveNode, SubscribeTopology, UnsubscribeTopology
 from casty.errors import DecodeError
 from casty.refs import ActorRef
+from casty.runtime.messaging.entity_ref import ENTITY_PREFIX
 from casty.schema.names import printable
 from casty.wire.frame import FrameKind
 
@@ -88,6 +89,8 @@ def is_internal(path: str) -> bool:
 
 def rule_of(open_paths: OpenPaths, path: str, message: object) -> AccessRule | None:
     """Return the permitted senders of ``message`` to an actor of the library; None where other nodes may not at all."""
+    if path.startswith(ENTITY_PREFIX):
+        return MEMBER
     return open_paths.get(path, {}).get(type(message))
 
 

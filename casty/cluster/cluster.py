@@ -25,6 +25,7 @@ from casty.cluster.observability.cluster_metrics import collect_transport
 from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.cluster.remoting.local_transport import LocalTransport
+from casty.cluster.sharding.sharding import Sharding
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
 from casty.config.validation import address_meant, check_at_least, check_callable, check_seed_nodes, written_address
 from casty.errors import AskFailed, ConfigError, NodeDowned
@@ -40,7 +41,7 @@ from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_act
 from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
 
-OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (ReceptionistExtension, DeathWatchExtension)
+OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (ReceptionistExtension, DeathWatchExtension, Sharding)
 """Extensions of every node."""
 INCARNATION_BITS = 63
 RECEPTIONIST = "_receptionist"
@@ -128,7 +129,7 @@ class Cluster:
             failure_detector=failure_detector_config or FailureDetectorConfig(),
         )
         self._receptionist = ReceptionistExtension()
-        self._extensions = Extensions((self._receptionist, DeathWatchExtension()))
+        self._extensions = Extensions((self._receptionist, DeathWatchExtension(), Sharding()))
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
         self._found: list[NodeAddress] = []

@@ -48,9 +48,10 @@ from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.registry import ServiceEntry
 from casty.protocol.state.shard_allocation import ShardAllocation
-from casty.refs import ActorRef
+from casty.refs import ActorRef, EntityKey, made_key
 from casty.runtime.events import NOT_SENT, EventStreamCmd, MessageSummary
 from casty.runtime.messaging.ask import AskRef, ErrorReply, refuse
+from casty.runtime.messaging.entity_ref import ENTITY_PREFIX, RoutedEntityRef, parsed_path
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.kernel import Kernel
@@ -226,6 +227,8 @@ class ClusterNode:
                 ref.promised = (type_form,)
             elif type_form not in ref.promised:
                 ref.promised = (*ref.promised, type_form)
+        elif isinstance(ref, RoutedEntityRef):
+            return ref.place
         elif not isinstance(ref, OwnRef):
             return ref.address.place
         return (self.system_name, ref.path, *self._own_node, ref.uid)
@@ -236,6 +239,8 @@ class ClusterNode:
         key = host, port, incarnation
         route = self._routes.get(key)
         if route is None:
+            if host is None and path.startswith(ENTITY_PREFIX):
+                return self._entity(path, type_form)
             if host is None or port is None or key == self._own_node or key == (*self._own_node[:2], 0):
                 return self._local(path, uid)
             if self.transport is not None:
@@ -280,6 +285,13 @@ class ClusterNode:
         if path.startswith("/_") and not path.startswith(ASK_PREFIX):
             return self.kernel.ref_for(CLOSED_PREFIX + path, uid)
         return self.kernel.ref_for(path, uid)
+
+    def _entity(self, path: str, type_form: object) -> ActorRef[Never]:
+        """Return the ref of an entity; one to nobody where the path is none."""
+        found, make = parsed_path(path), self.kernel.hooks.entity_ref
+        if found is None or make is None:
+            return self.kernel.ref_for(CLOSED_PREFIX + path, 0)
+        return make(made_key(EntityKey, found[0], type_form), found[1])
 
     def knows(self, run: UniqueAddress) -> bool:
         """Whether this node has to do with a run: its address is a member's, or there is a link to it."""

@@ -172,9 +172,15 @@ DeadLetterReason: TypeAlias = Literal[
     "not delivered: unknown_type",
     "not delivered: ill_typed",
     "not delivered: refused",
+    "shard moved",
+    "shard buffer full",
+    "held too long",
 ]
 """Reasons under which dead letters are counted: a fixed set, because peers must not make counters."""
 
+SHARD_MOVED: Final = "shard moved"
+SHARD_BUFFER_FULL: Final = "shard buffer full"
+HELD_TOO_LONG: Final = "held too long"
 MAILBOX_FULL: Final = "mailbox full"
 STRANGERS_FULL: Final = "too much of strangers"
 ACTOR_STOPPED: Final = "actor stopped"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Never
+from typing import Any, Never
 
 from casty.address import UniqueAddress
-from casty.refs import ActorRef
+from casty.refs import ActorRef, EntityKey
 
 
 def _is_nobody(_: UniqueAddress) -> bool:
@@ -28,5 +28,11 @@ class KernelHooks:
     """Called with a watcher and a ref of another node; the outcome comes through `Kernel.terminated`."""
     unwatch_remote: Callable[[ActorRef[Never], ActorRef[Never]], None] | None = None
     """Called with the same two when the watch is over, also because the watcher has ended."""
+    entity_ref: Callable[[EntityKey[Any], str], ActorRef[Any]] | None = None
+    """Called for the ref of an entity. ValueError for a bad id."""
+    entity_target: Callable[[str, int], ActorRef[Any] | None] | None = None
+    """Called with the path and the epoch of a message for an entity, from another node; returns its receiver."""
+    entity_host: object = None
+    """Taker of the actors that host entities; of a type known to the layers above alone."""
     is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
     """Whether a node is no member."""

@@ -109,6 +109,11 @@ class ServingLease:
         self._free_at = {other: due for other, due in self._free_at.items() if due > now} | {node: at}
         self.wake()
 
+    @property
+    def until(self) -> float:
+        """Time of Trio's clock until which it serves, as far as it is granted."""
+        return self._until
+
     def wake(self) -> None:
         """Wake all waiters to look again. For the topology actor."""
         self._changed.set()

@@ -8,8 +8,12 @@ import trio
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.errors import CastyError
+from casty.protocol.gossip.handover import StatePublished
+from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import Member, MemberStatus
+
+MembershipNews = StatePublished | Serving | WorkFree
 
 
 class MembershipStatus:
@@ -27,8 +31,18 @@ class MembershipStatus:
         self.joined = False
         self.ended = False
         self.on_end: Callable[[], None] | None = None
+        self._listeners: list[Callable[[MembershipNews], None]] = []
         self._error: CastyError | None = None
         self._changed = trio.Event()
+
+    def follow(self, listener: Callable[[MembershipNews], None]) -> None:
+        """Have a part of the node told each published state, each serving lease, and each work that gets free."""
+        self._listeners.append(listener)
+
+    def tell(self, news: MembershipNews) -> None:
+        """Tell the parts of the node that follow."""
+        for listener in self._listeners:
+            listener(news)
 
     @property
     def members(self) -> frozenset[Member]:

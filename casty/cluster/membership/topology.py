@@ -150,6 +150,8 @@ class TopologyDriver:
         match effect:
             case StatePublished() | SendLacking() | SendVersions() | SeenOfOther() | StopGossip():
                 node.subsystems.gossip.tell(effect)
+                if isinstance(effect, StatePublished):
+                    node.board.tell(effect)
             case Send(to, GossipState() as state):
                 node.send_state(to, state)
             case Send(to, message):
@@ -158,8 +160,10 @@ class TopologyDriver:
                 node.send_control(to, message, if_up=True)
             case Serving(until):
                 node.serving.extend(until)
+                node.board.tell(effect)
             case WorkFree(gone, at):
                 node.serving.free(gone, at)
+                node.board.tell(effect)
             case AcquireLease():
                 self._ctx.start_soon(self._acquire, effect)
             case StartTimer(key, delay):

@@ -83,3 +83,7 @@ class LeastShards:
             counts[target] += 1
             room -= 1
         return moves
+
+
+LEAST_SHARDS = LeastShards()
+"""Strategy unless another one is given."""

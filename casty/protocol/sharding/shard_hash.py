@@ -32,10 +32,19 @@ def check_num_shards(num_shards: int) -> None:
         raise ValueError(f"num_shards must be 1 to {NUM_SHARDS_MAX}, got {num_shards}")
 
 
+def number_of(entity_id: str) -> int:
+    """Return the number of 64 bits of an entity: its remainder is the shard.
+
+    >>> number_of("cart-42")
+    17084937509894477160
+    """
+    return int.from_bytes(blake2b(entity_id.encode(), digest_size=8).digest(), "big")
+
+
 def shard_of(entity_id: str, num_shards: int) -> int:
     """Return the number of the shard of an entity.
 
     >>> shard_of("cart-42", 256)
     104
     """
-    return int.from_bytes(blake2b(entity_id.encode(), digest_size=8).digest(), "big") % num_shards
+    return number_of(entity_id) % num_shards

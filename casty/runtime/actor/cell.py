@@ -59,6 +59,8 @@ class Cell:
     kernel: ActorKernel
     uid: int
     make_context: InitVar[Callable[[Cell], object]]
+    heir: Callable[[list[object]], None] | None = None
+    """Taker of the messages left at the end, in place of dead letters."""
     ref: LocalRef[object] = field(init=False)
     context: object = field(init=False)
     """Context for the behaviour's functions."""

@@ -147,6 +147,9 @@ async def _finish_others(cell: Cell, waiting: list[object]) -> None:
 
 
 def _make_dead_letters(cell: Cell, messages: list[object]) -> None:
+    if cell.heir is not None:
+        cell.heir(messages)
+        return
     for message in messages:
         cell.kernel.dead_letter(message, cell.ref, ACTOR_STOPPED)
 

@@ -23,7 +23,7 @@ from typing import Final, Never, Protocol, TypeVar, cast
 import trio
 
 from casty.address import ASK_PREFIX, serial_of
-from casty.errors import AskFailed, AskFailure, AskTimeoutError
+from casty.errors import AskFailed, AskFailure, AskTimeoutError, failed_ask
 from casty.refs import ActorRef, check_ref
 from casty.runtime.events import ASK_FINISHED, NOT_AN_ASK, REQUEST_EXPIRED, REQUEST_WITHDRAWN
 from casty.runtime.messaging.ask_wheel import AskWheel, Bucket
@@ -155,7 +155,7 @@ class AskRef(OwnRef[R_contra]):
 
     def deliver(self, message: object) -> bool:
         if type(message) is ErrorReply:
-            self.refuse(AskFailed(message.reason[:REASON_LENGTH_MAX], message.failure))
+            self.refuse(failed_ask(message.reason[:REASON_LENGTH_MAX], message.failure))
         else:
             self.tell(message)
         return True
@@ -399,7 +399,7 @@ def refuse(
     elif isinstance(reply_to, OwnRef):
         slot = kernel.target(reply_to.path, reply_to.uid)
         if isinstance(slot, AskRef):
-            failed = AskFailed(reason, failure)
+            failed = failed_ask(reason, failure)
             failed.__cause__ = error if isinstance(error, Exception) else None
             slot.refuse(failed)
     elif not isinstance(reply_to, AskableRef) or reply_to.is_known():  # else a stranger could choose whom to dial

@@ -6,13 +6,14 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, TypeVarTuple, cast, overload
 
 import trio
 
 from casty.config import Mailbox
 from casty.errors import ActorStoppedError
-from casty.refs import ActorRef, check_ref
+from casty.refs import ActorRef, EntityKey, EntityRef, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.child_end import child_of, stopped
 from casty.runtime.actor.children import Children
@@ -35,6 +36,7 @@ from casty.runtime.behavior.signatures import (
 )
 from casty.runtime.deadlines import check_delay
 from casty.runtime.messaging import ask as asking
+from casty.runtime.messaging.entity_ref import entity_ref
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.ref import OwnRef
@@ -469,6 +471,23 @@ class ActorContext(Generic[M]):
         """
         return await asking.ask(self._cell.kernel, ref, factory, timeout)
 
+    def entity(self, key: EntityKey[O], entity_id: str) -> EntityRef[O]:
+        """Return the ref of an entity, wherever it lives; nothing is sent.
+
+        Parameters:
+            key: Kind of the entity.
+            entity_id: Its id, 1 to 255 characters.
+
+        Returns:
+            The ref.
+
+        Raises:
+            ValueError: The id is no text, of another length, or with a lone surrogate.
+            TypeError: ``key`` is no `EntityKey`.
+            RuntimeError: The system is no node of a cluster.
+        """
+        return entity_ref(self._cell.kernel, key, entity_id)
+
     def forward(self, ref: ActorRef[O], message: O) -> None:
         """Tell ``ref`` the message in hand, along with the asker's deadline.
 
@@ -519,8 +538,30 @@ async def _pipe(
     await cell.ref.put(message)
 
 
+@dataclass(frozen=True, slots=True)
+class ActorParts:
+    """Parts of an actor that the layers above may choose."""
+
+    make_context: Callable[[Cell], object] = ActorContext
+    heir: Callable[[list[object]], None] | None = None
+    """Taker of the messages left at its end; None makes dead letters of them."""
+
+
 def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | None, *, internal: bool) -> ActorRef[M]:
     """Start an actor in ``home`` and return its ref; names beginning with ``_`` are internal."""
+    return cast("ActorRef[M]", spawn_cell(home, behavior, name, mailbox, ActorParts(), internal=internal).ref)
+
+
+def spawn_cell(
+    home: Children,
+    behavior: Behavior[Never],
+    name: str,
+    mailbox: Mailbox | None,
+    parts: ActorParts,
+    *,
+    internal: bool,
+) -> Cell:
+    """Start an actor in ``home``, with a context of its own kind."""
     kernel = home.kernel
     check_spawn(behavior, name, mailbox, internal=internal)
     path = f"{'' if home.parent is None else home.parent.path}/{name}"
@@ -536,7 +577,7 @@ def spawn(home: Children, behavior: Behavior[M], name: str, mailbox: Mailbox | N
             kernel.hooks.on_spawn(message_type)
     if mailbox is None:
         mailbox = OWN_MAILBOX if internal else kernel.config.mailbox_for(path)
-    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid(), ActorContext)
+    cell = Cell(home, path, behavior, MessageQueue(mailbox), kernel, kernel.next_uid(), parts.make_context, parts.heir)
     kernel.targets[path] = cell.ref
     home.add(cell, cell.run)
-    return cell.ref
+    return cell

@@ -21,6 +21,7 @@ from casty.runtime.counters import Counters
 from casty.runtime.deadlines import TimerQueue
 from casty.runtime.events import (
     ACTOR_STOPPED,
+    HELD_TOO_LONG,
     ILL_TYPED,
     MAILBOX_FULL,
     NO_ROUTEE,
@@ -30,6 +31,8 @@ from casty.runtime.events import (
     NOT_SENT,
     OUTBOUND_FULL,
     REQUEST_WITHDRAWN,
+    SHARD_BUFFER_FULL,
+    SHARD_MOVED,
     STRANGERS_FULL,
     DeadLetter,
     DeadLetterReason,
@@ -41,6 +44,7 @@ from casty.runtime.hooks import KernelHooks
 from casty.runtime.listeners import LifecycleListeners
 from casty.runtime.messaging.ask import AskRef, refuse, refuse_asks
 from casty.runtime.messaging.ask_wheel import AskWheel
+from casty.runtime.messaging.entity_ref import ENTITY_PREFIX
 from casty.runtime.messaging.mailbox import NOTHING, AskerRequests, Request
 from casty.runtime.messaging.named_refs import InlineRef, PathRef
 from casty.runtime.messaging.ref import LocalRef, OwnRef
@@ -63,10 +67,16 @@ LOST_REQUESTS: dict[DeadLetterReason, type[Exception]] = {
     NODE_STOPPED: ActorStoppedError,
     NOT_SENT: ActorStoppedError,
     NOT_ENCODABLE: EncodeError,
+    SHARD_MOVED: ActorStoppedError,
+    SHARD_BUFFER_FULL: MailboxFull,
+    HELD_TOO_LONG: ActorStoppedError,
 }
 """Error for the asker of a request that became a dead letter, by the reason. A message written to a broken link is no
 dead letter: nobody knows if it arrived. Those asks end when the node is removed, or time out.
 """
+
+ENTITY_FAILURES: Final[dict[DeadLetterReason, AskFailure]] = {SHARD_MOVED: "moved", SHARD_BUFFER_FULL: "buffer_full"}
+"""What an asker of an entity is told."""
 
 NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE})
 """Reasons by which a request has not left this node."""
@@ -182,6 +192,9 @@ class Kernel:
             serial = serial_of(path)
             slot = None if serial is None else self.asks.get(serial)
             return slot if slot is not None and uid == slot.uid else None
+        if path.startswith(ENTITY_PREFIX):
+            ask = self.hooks.entity_target
+            return None if ask is None else cast("OwnRef[Never] | None", ask(path, uid))
         found = self.targets.get(path)
         return found if found is not None and uid in (0, found.uid) else None
 
@@ -206,7 +219,7 @@ class Kernel:
         failure: AskFailure = "lost"
         if isinstance(message, Request):
             if message.ask:
-                failure = "not_sent" if reason in NOT_SENT_AT_ALL else "not_delivered"
+                failure = "not_sent" if reason in NOT_SENT_AT_ALL else ENTITY_FAILURES.get(reason, "not_delivered")
             asker, message = message.asker, message.take()
             shown = shown or self.summary_of(message, asker)
             if message is NOTHING:  # it was a dead letter when it was withdrawn

@@ -15,7 +15,7 @@ from casty.address import check_path, checked_system_name
 from casty.config import Mailbox, SystemConfig
 from casty.config.validation import check_kind
 from casty.errors import ActorStoppedError, AskTimeoutError
-from casty.refs import ActorRef, check_ref
+from casty.refs import ActorRef, EntityKey, EntityRef, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.children import Children
 from casty.runtime.behavior.behavior import Behavior
@@ -23,6 +23,7 @@ from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.listeners import ActorLifecycleListener
 from casty.runtime.messaging import ask as asking
+from casty.runtime.messaging.entity_ref import entity_ref
 from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.messaging.timers import SchedulerCmd
 from casty.runtime.system.context import spawn
@@ -220,6 +221,23 @@ class ActorSystem:
         """
         check_path(path)
         return self._kernel.target(path, 0)
+
+    def entity(self, key: EntityKey[M], entity_id: str) -> EntityRef[M]:
+        """Return the ref of an entity, wherever it lives; nothing is sent.
+
+        Parameters:
+            key: Kind of the entity, such as ``EntityKey[Command]("carts")``.
+            entity_id: Its id, 1 to 255 characters.
+
+        Returns:
+            The ref. It stays good when the entity ends, starts again, or moves.
+
+        Raises:
+            ValueError: The id is no text, of another length, or with a lone surrogate.
+            TypeError: ``key`` is no `EntityKey`.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        return entity_ref(self._kernel, key, entity_id)
 
     def stop(self, ref: ActorRef[Never]) -> None:
         """Stop a local actor after its message in hand; nothing happens if it has stopped.

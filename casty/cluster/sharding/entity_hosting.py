@@ -1,0 +1,229 @@
+"""Entities of one kind at one node, as actors: children of the actor that hosts the kind.
+
+Owns the actors by their activations. It does not know when an entity starts or ends, or what waits for it: that is the
+machine's (`casty.protocol.sharding.entity_table`), fed by messages, by the ends of these actors, and by the placement.
+
+How it works: no actor stands between a message and its entity; the machine is called by the task with the message. Each
+message of an entity waits for the serving lease before the entity's code sees it. Messages left in the mailbox of an
+ended actor go back to the machine, and start the entity again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Never, Protocol, assert_never, cast
+from urllib.parse import quote
+
+from casty.cluster.leases.serving import ServingLease
+from casty.errors import ActorStoppedError
+from casty.protocol.effects import PublishEvent, StartTimer, TimerFired
+from casty.protocol.sharding.entity_events import (
+    CancelEntity,
+    DeliverToEntity,
+    EntityEffect,
+    EntityEnded,
+    EntityEvent,
+    EntityMessage,
+    EntityStarted,
+    RefusalReason,
+    RefuseMessage,
+    StartEntity,
+    StopEntity,
+)
+from casty.protocol.sharding.entity_table import EntityLimits, EntityTable
+from casty.protocol.sharding.placement_events import CloseShard, OpenShard, ServesUntil, ShardClosed
+from casty.refs import ActorRef
+from casty.runtime.actor.cell import Cell
+from casty.runtime.behavior import behavior as forms
+from casty.runtime.behavior.behavior import Behavior, ReceiveTarget
+from casty.runtime.events import Terminated
+from casty.runtime.messaging.entity_ref import RoutedEntityRef
+from casty.runtime.messaging.mailbox import Request
+from casty.runtime.messaging.signals import PILL, PoisonPill
+from casty.runtime.system.context import ActorContext, ActorParts, spawn_cell
+from casty.runtime.system.kernel import Kernel
+
+SAFE: Final = " !$&'()*+,;=:@~"
+"""Characters of an id that stand as they are in the name of its actor."""
+
+
+class EntityOwner(Protocol):
+    """The node's routing of the kind, for the entities here."""
+
+    def ref(self, entity_id: str) -> RoutedEntityRef[Any]:
+        """Return the ref of an entity."""
+        ...
+
+    def drop(self, ref: RoutedEntityRef[Never], message: object, reason: RefusalReason) -> None:
+        """Make a dead letter of a message that was certainly not handled."""
+        ...
+
+
+class EntityContext(ActorContext[Any]):
+    """Context of an entity: its own ref is that of the entity, and outlives the actor."""
+
+    __slots__ = ("_entity",)
+
+    def __init__(self, cell: Cell, entity: RoutedEntityRef[Any]) -> None:
+        super().__init__(cell)
+        self._entity = entity
+
+    @property
+    def self(self) -> ActorRef[Any]:
+        return self._entity
+
+
+@dataclass(slots=True, eq=False)
+class _Activation:
+    hosting: EntityHosting
+    entity_id: str
+    number: int
+    shard: int
+    epoch: int
+    cell: Cell | None = None
+    left: list[EntityMessage] = field(default_factory=list[EntityMessage])
+
+    def inherit(self, messages: list[object]) -> None:
+        """Take the messages left at the end of the actor."""
+        waiting = [one for one in messages if one is not PILL]
+        self.left += [EntityMessage(self.entity_id, self.shard, self.epoch, one) for one in waiting]
+
+    def signal(self, signal: object) -> None:
+        """Take the end of the actor, as its watcher."""
+        if isinstance(signal, Terminated):
+            self.hosting.ended(self, has_failed=signal.cause is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class HostedKind:
+    """Kind of the entities at one node, with its options there."""
+
+    key: str
+    factory: Callable[[str], Behavior[Any]]
+    limits: EntityLimits
+
+
+class EntityHosting:
+    """Entities of one kind at one node."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        region: Cell,
+        owner: EntityOwner,
+        kind: HostedKind,
+        serving: ServingLease,
+        closed: Callable[[ShardClosed], None],
+    ) -> None:
+        self._kernel = kernel
+        self._region = region
+        self._owner = owner
+        self._factory = kind.factory
+        self._serving = serving
+        self._closed = closed
+        self.table = EntityTable(kind.key, kernel.rng, kind.limits)
+        self._active: dict[int, _Activation] = {}
+        self._is_over = False
+
+    def take(self, event: EntityEvent) -> None:
+        """Feed the machine, and perform what follows."""
+        if self._is_over:
+            if isinstance(event, EntityMessage):
+                self._refuse(event, RefusalReason.moved)
+            return
+        self._perform(self.table.handle(event, self._kernel.now()))
+
+    def place(self, event: OpenShard | CloseShard | ServesUntil) -> None:
+        """Take an order of the placement."""
+        self.take(event)
+
+    def end(self) -> None:
+        """Host nothing any more: what waits is refused."""
+        self._is_over = True
+        for cell in list(self.table.cells.values()):
+            for message in cell.waiting:
+                self._refuse(message, RefusalReason.moved)
+            cell.waiting.clear()
+
+    def ended(self, activation: _Activation, *, has_failed: bool) -> None:
+        """Take the end of an actor."""
+        del self._active[activation.number]
+        if self._is_over:
+            for message in activation.left:
+                self._refuse(message, RefusalReason.moved)
+            return
+        left = tuple(activation.left)
+        self.take(EntityEnded(activation.entity_id, activation.number, has_failed, left))
+
+    def _perform(self, effects: Sequence[EntityEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case StartEntity():
+                    self._start(effect)
+                case DeliverToEntity(number, message):
+                    self._deliver(self._active.get(number), message)
+                case StopEntity(_, number):
+                    self._deliver(self._active.get(number), PILL)
+                case CancelEntity(_, number):
+                    cell = self._active[number].cell
+                    if cell is not None:
+                        cell.kill()
+                case RefuseMessage(message, reason):
+                    self._refuse(message, reason)
+                case ShardClosed():
+                    self._closed(effect)
+                case PublishEvent(event):
+                    self._kernel.event_stream.publish(event)
+                case StartTimer(name, delay):
+                    self._kernel.timer_queue.call_later(delay, partial(self.take, TimerFired(name)))
+                case _ as never:
+                    assert_never(never)
+
+    def _start(self, order: StartEntity) -> None:
+        entity_id = order.entity_id
+        one = _Activation(self, entity_id, order.activation, self.table.cells[entity_id].shard, order.epoch)
+        ref, name = self._owner.ref(entity_id), quote(entity_id, safe=SAFE)
+        try:
+            one.cell = cell = spawn_cell(
+                self._region.own_family(),
+                self._behavior(entity_id),
+                name,
+                self._kernel.config.mailbox_for(f"{self._region.path}/{name}"),
+                ActorParts(lambda cell: EntityContext(cell, ref), one.inherit),
+                internal=True,
+            )
+        except ActorStoppedError:  # the actor that hosts the kind is stopping
+            self.end()
+            return
+        self._active[one.number] = one
+        cell.add_watcher(self._kernel.next_uid(), one)
+        self.take(EntityStarted(entity_id, order.activation))
+
+    def _behavior(self, entity_id: str) -> Behavior[Any]:
+        async def make(ctx: object) -> Behavior[Any]:
+            return self._factory(entity_id)
+
+        return forms.Intercepted(forms.setup(make), cast("forms.Interceptor", self._guard))
+
+    async def _guard(self, ctx: object, message: object, target: ReceiveTarget[object]) -> Behavior[object]:
+        """Let no message reach the entity's code without the serving lease."""
+        if not self._serving.is_serving:
+            await self._serving.wait_serving()
+        return await target(message)
+
+    def _deliver(self, one: _Activation | None, message: EntityMessage | PoisonPill) -> None:
+        """Put a message into the mailbox of an entity; one that came too late for it starts the entity again."""
+        if one is None or one.cell is None:
+            return
+        ref, content = one.cell.ref, message.message if isinstance(message, EntityMessage) else message
+        is_taken = ref.deliver_request(content) if isinstance(content, Request) else ref.deliver(content)
+        if is_taken is not True and isinstance(message, EntityMessage):
+            if is_taken is False:
+                one.left.append(message)
+            else:
+                self._refuse(message, RefusalReason.full)
+
+    def _refuse(self, message: EntityMessage, reason: RefusalReason) -> None:
+        self._owner.drop(self._owner.ref(message.entity_id), message.message, reason)

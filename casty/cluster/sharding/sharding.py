@@ -1,0 +1,307 @@
+"""Placement of entities as a part of a node: its messages, its actor, and its hooks in the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, assert_never
+
+import trio
+
+from casty.address import UniqueAddress
+from casty.cluster.extension import ClusterExtension, ExtensionNode
+from casty.cluster.extension_tables import ClusterTable
+from casty.cluster.node import ClusterNode
+from casty.cluster.peer_queue import PeerQueue, PeerReady
+from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
+from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
+from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
+from casty.errors import ConfigError
+from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
+from casty.protocol.gossip.handover import StatePublished
+from casty.protocol.membership.inputs import WantServing
+from casty.protocol.messages.sharding import (
+    Enlist,
+    Enlisted,
+    Marker,
+    Opened,
+    PlacementMessage,
+    Retired,
+    TableDigest,
+    TableSlice,
+    TermRefused,
+    Yielded,
+)
+from casty.protocol.sharding.entity_table import EntityLimits
+from casty.protocol.sharding.machine import ShardPlacement
+from casty.protocol.sharding.placement_events import (
+    CloseShard,
+    HandedOver,
+    HostsSeen,
+    MembersSeen,
+    OpenShard,
+    PlacementCame,
+    PlacementEffect,
+    PlacementEvent,
+    RegionEnded,
+    RegionStarted,
+    SendMarker,
+    ServesUntil,
+    ShardClosed,
+    ShardTableChanged,
+    WorkIsFree,
+)
+from casty.protocol.split_brain.serving_lease import Serving, WorkFree
+from casty.protocol.state.member import Member
+from casty.refs import ActorRef, EntityKey
+from casty.runtime.actor.cell import Cell
+from casty.runtime.behavior import behavior as forms
+from casty.runtime.behavior.behavior import SAME, Behavior, task
+from casty.runtime.drive import drive
+from casty.runtime.messaging.entity_ref import RoutedEntityRef, parsed_path
+from casty.runtime.messaging.inbox import Inbox
+from casty.runtime.messaging.ref import OwnRef
+from casty.runtime.system.context import ActorContext
+from casty.wire.frame import Lane
+
+CONTROL: Final[dict[type, str]] = {
+    Enlist: "casty.sharding.enlist",
+    Enlisted: "casty.sharding.enlisted",
+    TermRefused: "casty.sharding.term_refused",
+    TableSlice: "casty.sharding.table_slice",
+    TableDigest: "casty.sharding.table_digest",
+    Opened: "casty.sharding.opened",
+    Yielded: "casty.sharding.yielded",
+    Retired: "casty.sharding.retired",
+}
+MARKER: Final = "casty.sharding.marker"
+HOSTED_BYTES_MAX: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HostsChanged:
+    """Event of the driver: a member hosts these kinds now, each with so many shards."""
+
+    member: UniqueAddress
+    shards: Mapping[str, int]
+
+
+ShardingMessage: TypeAlias = PlacementEvent | StatePublished | Serving | WorkFree | HostsChanged | PeerReady
+
+
+class PlacementDriver:
+    """Driver of the machine: the performance of its effects, and the hosts of each kind."""
+
+    def __init__(self, sharding: Sharding, node: ClusterNode, ctx: ActorContext[ShardingMessage]) -> None:
+        self._sharding = sharding
+        self._node = node
+        self._ctx = ctx
+        self._machine = ShardPlacement(node.self_node, node.kernel.rng, places=takes_part)
+        self._hosts: dict[UniqueAddress, Mapping[str, int]] = {}
+
+    def handle(self, event: ShardingMessage, now: float) -> Sequence[PlacementEffect]:
+        """Take an event of the machine, of the membership, or the next message of a peer."""
+        machine = self._machine
+        match event:
+            case PeerReady():
+                came = self._sharding.mail.take(event)
+                if came is None:
+                    return ()
+                return self._node.within_boundary(came.sender, came.message, lambda: machine.handle(came, now))
+            case StatePublished(state):
+                return machine.handle(MembersSeen(state), now)
+            case Serving(until):
+                for router in self._sharding.routers.values():
+                    if router.hosting is not None:
+                        router.hosting.place(ServesUntil(until))
+                return machine.handle(ServesUntil(until), now)
+            case WorkFree(gone, at):
+                return machine.handle(WorkIsFree(gone, at), now)
+            case HostsChanged(member, shards):
+                return self._hosted(member, shards, now)
+            case _:
+                return machine.handle(event, now)
+
+    def _hosted(self, member: UniqueAddress, shards: Mapping[str, int], now: float) -> Sequence[PlacementEffect]:
+        before = self._hosts.get(member, {})
+        if shards:
+            self._hosts[member] = shards
+        else:
+            self._hosts.pop(member, None)
+        effects: list[PlacementEffect] = []
+        for name in sorted(before.keys() | shards.keys()):
+            told = {run: hosted[name] for run, hosted in self._hosts.items() if name in hosted}
+            number = min(told.items(), default=(None, 0))[1]
+            hosts = frozenset(run for run, count in told.items() if count == number)
+            effects.extend(self._machine.handle(HostsSeen(name, number, hosts), now))
+            if number and name in self._sharding.routers:
+                self._sharding.routers[name].set_shards(number)
+        if shards:
+            self._node.subsystems.topology.tell(WantServing())
+        return effects
+
+    def shards_of(self, name: str) -> Mapping[UniqueAddress, int]:
+        """Return the number of shards of a kind, as each of its hosts says."""
+        return {run: hosted[name] for run, hosted in self._hosts.items() if name in hosted}
+
+    def table_of(self, name: str) -> ShardTableChanged | None:
+        """Return the newest table of a kind."""
+        table = self._machine.region.tables.get(name)
+        return None if table is None else ShardTableChanged(table)
+
+    def perform(self, effect: PlacementEffect) -> None:
+        """Perform an effect of the machine."""
+        routers = self._sharding.routers
+        match effect:
+            case Send(to, message):
+                self._node.send_control(to, message)
+            case SendMarker(to, key, shard, move):
+                self._node.send_control(to, Marker(key, shard, move))
+            case StartTimer(key, delay):
+                self._ctx.schedule_once(TimerFired(key), delay, key=key)
+            case OpenShard(key) | CloseShard(key):
+                router = routers.get(key)
+                if router is not None and router.hosting is not None:
+                    router.hosting.place(effect)
+                elif isinstance(effect, CloseShard):
+                    self._ctx.self.tell(ShardClosed(key, effect.shard, effect.epoch))
+            case ShardTableChanged(table):
+                if table.key in routers:
+                    routers[table.key].place(table)
+            case PublishEvent(event):
+                self._node.kernel.event_stream.publish(event)
+            case Note(_, text):
+                self._ctx.log.info("%s", text)
+            case HandedOver():
+                self._sharding.handed_over.set()
+            case _ as never:
+                assert_never(never)
+
+
+class Sharding(ClusterExtension):
+    """Placement of entities on one node."""
+
+    name = "sharding"
+    capability = b"1"
+
+    def __init__(self) -> None:
+        self.hosted: ClusterTable[int] = ClusterTable(
+            "hosts", int, bytes_max=HOSTED_BYTES_MAX, changed=self._hosts_changed
+        )
+        """Kinds hosted by each node, and the number of shards of each."""
+        self.tables = (self.hosted,)
+        self.routers: dict[str, EntityRouter] = {}
+        """Routing of each kind used on this node."""
+        self.mail: PeerQueue[PlacementCame] = PeerQueue(self._tell)
+        self.handed_over = trio.Event()
+        self._actor: ActorRef[ShardingMessage] | None = None
+        self._driver: PlacementDriver | None = None
+        self._inside: ClusterNode | None = None
+
+    def attach(self, node: ExtensionNode) -> None:
+        """Know the messages of the placement."""
+        for cls, name in CONTROL.items():
+            node.inside.control.add(cls, name, Lane.control, self._said)
+        node.inside.control.add(Marker, MARKER, Lane.ordinary, self._said)
+
+    def start(self, node: ExtensionNode) -> None:
+        """Spawn the actor, and have refs of entities and their hosts led here."""
+        inside = self._inside = node.inside
+        self._actor = node.spawn(self._behavior(inside), "_sharding")
+        inside.board.follow(self._tell)
+        hooks = inside.kernel.hooks
+        hooks.entity_ref, hooks.entity_target, hooks.entity_host = self._ref, self._target, self
+
+    def ended(self) -> None:
+        """Lead no ref to an entity any more."""
+        if self._inside is not None:
+            hooks = self._inside.kernel.hooks
+            hooks.entity_ref = hooks.entity_target = hooks.entity_host = None
+
+    def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
+        async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
+            self._driver = driver = PlacementDriver(self, node, ctx)
+            await drive(driver, inbox, driver.perform)
+
+        return task(main)
+
+    def router(self, key: EntityKey[Any]) -> EntityRouter:
+        """Return the routing of a kind, made at its first use."""
+        router = self.routers.get(key.name)
+        if router is None and self._inside is not None:
+            router = self.routers[key.name] = EntityRouter(self._inside, key)
+            self._inside.codec.register(key.message_type)
+            driver = self._driver
+            if driver is not None:
+                shards = driver.shards_of(key.name)
+                table = driver.table_of(key.name)
+                if table is not None:
+                    router.place(table.table)
+                elif shards:
+                    router.set_shards(min(shards.items())[1])
+        assert router is not None
+        return router
+
+    async def host(self, ctx: ActorContext[Any], region: EntityRegionBehavior[Any]) -> Behavior[Any]:
+        """Begin to host a kind with the actor of this context; return its behaviour."""
+        name, inside = region.key.name, self._inside
+        ref = ctx.self
+        cell = ref.owner() if isinstance(ref, OwnRef) else None
+        assert inside is not None and isinstance(cell, Cell)
+        if region.role is not None and region.role not in inside.member.roles:
+            raise ConfigError(
+                f"{region.key!r} is hosted by nodes of role {region.role!r}, and {inside.member.id} has none"
+            )
+        for run, number in ({} if self._driver is None else self._driver.shards_of(name)).items():
+            if number != region.num_shards and run != inside.self_node:
+                raise ConfigError(
+                    f"{region.key!r} has {number} shards on {run.address}, and num_shards={region.num_shards} here: "
+                    "give it the same number on all nodes"
+                )
+        router = self.router(region.key)
+        if router.hosting is not None:
+            raise ConfigError(f"{region.key!r} is hosted by another actor of this node already")
+        limits = EntityLimits(passivate_after=region.passivate_after, entities_max=region.entities_max)
+        router.set_shards(region.num_shards)
+        hosting = router.hosting = EntityHosting(
+            inside.kernel, cell, router, HostedKind(name, region.factory, limits), inside.serving, self._tell
+        )
+        self.hosted.set(name, region.num_shards)
+        hosting.place(ServesUntil(inside.serving.until))
+        inside.subsystems.topology.tell(WantServing())
+        self._tell(RegionStarted(name))
+
+        async def handle(ctx: ActorContext[Any], envelope: ShardEnvelope[Any]) -> Behavior[Any]:
+            router.ref(envelope.entity_id).tell(envelope.message)
+            return SAME
+
+        async def stopped(ctx: object) -> None:
+            hosting.end()
+            router.hosting = None
+            self._tell(RegionEnded(name))
+            self.hosted.remove(name)
+
+        return forms.Lifecycle(forms.receive(handle), post_stop=stopped, pre_restart=lambda ctx, error: stopped(ctx))
+
+    def _ref(self, key: EntityKey[Any], entity_id: str) -> RoutedEntityRef[Any]:
+        return self.router(key).ref(entity_id)
+
+    def _target(self, path: str, epoch: int) -> ActorRef[Any] | None:
+        found = parsed_path(path)
+        router = None if found is None else self.routers.get(found[0])
+        return None if found is None or router is None else EntityTarget(router, path, found[1], epoch)
+
+    def _hosts_changed(self, member: UniqueAddress, rows: Mapping[str, int]) -> None:
+        self._tell(HostsChanged(member, dict(rows)))
+
+    def _said(self, peer: UniqueAddress, message: PlacementMessage, size: int) -> None:
+        self.mail.put(peer, PlacementCame(peer, message), size)
+
+    def _tell(self, message: ShardingMessage) -> None:
+        if self._actor is not None:
+            self._actor.tell(message)
+
+
+def takes_part(member: Member) -> bool:
+    """Whether a member takes part in placement."""
+    return any(name == Sharding.name for name, _ in member.extra)
