@@ -164,7 +164,7 @@ class TypedKey(Generic[M]):
         raise AttributeError(f"a {type(self).__name__} does not change: {name!r} stays")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TypedKey) and type(other) is type(self) and self.name == other.name
+        return type(other) is type(self) and self.name == cast("TypedKey[Any]", other).name
 
     def __hash__(self) -> int:
         return hash((type(self), self.name))

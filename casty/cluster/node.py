@@ -291,7 +291,8 @@ class ClusterNode:
         found, make = parsed_path(path), self.kernel.hooks.entity_ref
         if found is None or make is None:
             return self.kernel.ref_for(CLOSED_PREFIX + path, 0)
-        return make(made_key(EntityKey, found[0], type_form), found[1])
+        cls: type[EntityKey[Never]] = EntityKey
+        return make(made_key(cls, found[0], type_form), found[1])
 
     def knows(self, run: UniqueAddress) -> bool:
         """Whether this node has to do with a run: its address is a member's, or there is a link to it."""

@@ -36,7 +36,7 @@ class MembershipStatus:
         self._changed = trio.Event()
 
     def follow(self, listener: Callable[[MembershipNews], None]) -> None:
-        """Have a part of the node told each published state, each serving lease, and each work that gets free."""
+        """Add a listener for each published state, each serving lease, and each work that gets free."""
         self._listeners.append(listener)
 
     def tell(self, news: MembershipNews) -> None:

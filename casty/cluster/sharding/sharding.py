@@ -252,7 +252,8 @@ class Sharding(ClusterExtension):
             raise ConfigError(
                 f"{region.key!r} is hosted by nodes of role {region.role!r}, and {inside.member.id} has none"
             )
-        for run, number in ({} if self._driver is None else self._driver.shards_of(name)).items():
+        known = dict[UniqueAddress, int]() if self._driver is None else self._driver.shards_of(name)
+        for run, number in known.items():
             if number != region.num_shards and run != inside.self_node:
                 raise ConfigError(
                     f"{region.key!r} has {number} shards on {run.address}, and num_shards={region.num_shards} here: "

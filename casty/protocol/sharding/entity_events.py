@@ -74,7 +74,7 @@ class CancelEntity:
 
 
 class RefusalReason(Enum):
-    """Why a message was certainly not handled."""
+    """Reason for a message that was certainly not handled."""
 
     moved = "shard moved"
     full = "shard buffer full"

@@ -70,7 +70,7 @@ class EntityLimits:
 
 
 class EntityPhase(Enum):
-    """What an entity does."""
+    """Phase of an entity's life."""
 
     queued = auto()
     starting = auto()
@@ -94,7 +94,7 @@ class EntityCell:
     """Failures in a row: since an activation has lasted for `STEADY_AFTER`, or ended well."""
     started_at: float = math.inf
     retry_at: float = math.inf
-    """When it starts again after a failure."""
+    """Time of its next start after a failure."""
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class EntityTable:
     waiting: int = field(init=False, default=0)
     """Messages that wait, of all entities."""
     serves_until: float = field(init=False, default=-math.inf)
-    """When the serving lease ends, as far as it is known here."""
+    """End of the serving lease, as far as it is known here."""
     _activations: int = field(init=False, default=0)
     _starting: int = field(init=False, default=0)
     _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])

@@ -64,9 +64,9 @@ class ShardHold:
     awaited: frozenset[UniqueAddress] = frozenset()
     """Runs whose marker has not come."""
     flushed_at: float = math.inf
-    """When the markers are waited for no longer."""
+    """End of the wait for markers."""
     stops_since: float = math.inf
-    """When the entities were told to stop; it takes no message from then on."""
+    """Time of the order to stop to its entities; it takes no message from then on."""
     is_stuck: bool = False
 
     @property

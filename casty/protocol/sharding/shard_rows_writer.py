@@ -39,7 +39,7 @@ class KeyHosts:
     num_shards: int
     runs: frozenset[UniqueAddress]
     since: float
-    """When the first of them was seen."""
+    """Time at which the first of them was seen."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class ShardRowsWriter:
     _refusals: dict[tuple[str, UniqueAddress], tuple[int, float]] = field(
         init=False, default_factory=dict[tuple[str, UniqueAddress], tuple[int, float]]
     )
-    """How often a node has refused in a row, and when it is named again."""
+    """Refusals of a node in a row, and the time at which it is named again."""
     _balanced_at: float = field(init=False, default=-math.inf)
 
     def begin(self, term: Term, answers: Mapping[UniqueAddress, Enlisted]) -> list[ShardConflict]:

@@ -20,7 +20,7 @@ M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 
 ENTITY_PREFIX: Final = "/_entity/"
-"""How the path of an entity begins on the wire; the length of the kind's name, that name, and the id follow."""
+"""Beginning of an entity's path on the wire; the length of the kind's name, that name, and the id follow."""
 
 
 class EntityRouting(Protocol):

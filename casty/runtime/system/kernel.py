@@ -76,7 +76,7 @@ dead letter: nobody knows if it arrived. Those asks end when the node is removed
 """
 
 ENTITY_FAILURES: Final[dict[DeadLetterReason, AskFailure]] = {SHARD_MOVED: "moved", SHARD_BUFFER_FULL: "buffer_full"}
-"""What an asker of an entity is told."""
+"""Failure of an ask to an entity, by the reason of its dead letter."""
 
 NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE})
 """Reasons by which a request has not left this node."""
