@@ -75,6 +75,7 @@ from casty.protocol.actor.supervision import (
     SupervisionStrategy,
 )
 from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
+from casty.protocol.sharding.allocation import Allocation, LeastShards
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.state.member import Member, MemberStatus
@@ -131,6 +132,7 @@ __all__ = [
     "ActorStopped",
     "ActorStoppedError",
     "ActorSystem",
+    "Allocation",
     "AskFailed",
     "AskFailure",
     "AskTimeoutError",
@@ -174,6 +176,7 @@ __all__ = [
     "Lease",
     "LeaseClaim",
     "LeaseError",
+    "LeastShards",
     "Listing",
     "LocalTransport",
     "Mailbox",

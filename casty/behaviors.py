@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
+from casty.cluster.sharding.singleton import SingletonBehavior
 from casty.protocol.actor.supervision import SupervisionStrategy
 from casty.protocol.sharding.allocation import LEAST_SHARDS, Allocation
 from casty.refs import ActorRef, EntityKey, ServiceKey, check_key, check_ref
@@ -335,16 +336,41 @@ class Behaviors:
             role: Role needed by a node to host them; None: none.
             passivate_after: Seconds without a message after which an entity ends.
             entities_max: Entities of the kind on one node, above which the least recently used ones end.
-            allocation: Strategy of placement, the same on all nodes.
+            allocation: Strategy of placement, such as ``LeastShards()`` or one of your own; the same on all nodes. The
+                coordinator, which is the oldest member, uses that of its own node, and ``LeastShards()`` where it hosts
+                none of this kind.
 
         Returns:
             A behaviour to spawn.
 
         Raises:
             ConfigError: A number makes no sense.
-            TypeError: ``factory`` cannot be called, or ``key`` is no `EntityKey`.
+            TypeError: ``factory`` cannot be called, ``key`` is no `EntityKey`, or ``allocation`` no `Allocation`.
         """
         return EntityRegionBehavior(factory, key, num_shards, role, passivate_after, entities_max, allocation)
+
+    @staticmethod
+    def singleton(factory: Callable[[], Behavior[M]], key: EntityKey[M], *, role: str | None = None) -> Behavior[M]:
+        """Run one actor in the whole cluster: on the oldest of the nodes that have spawned this.
+
+        Spawn it on each node that may run it. It starts at once, without a message, and again elsewhere when its node
+        leaves or is lost; never before the one before has ended. It is started again after 50 ms when it fails, doubled
+        up to 10 s; ``Behaviors.stopped()`` ends it until the next message. Its state dies with it. Callers use
+        ``system.singleton(key)``, on any node; the spawned actor hands on everything told to it.
+
+        Parameters:
+            factory: Function that makes its behaviour, called at each start.
+            key: Name and message type, such as ``EntityKey[Command]("billing")``; not one of entities.
+            role: Role needed by a node to run it; None: none.
+
+        Returns:
+            A behaviour to spawn.
+
+        Raises:
+            ConfigError: ``role`` is no name.
+            TypeError: ``factory`` cannot be called, or ``key`` is no `EntityKey`.
+        """
+        return SingletonBehavior(factory, key, role)
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:

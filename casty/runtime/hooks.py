@@ -30,6 +30,8 @@ class KernelHooks:
     """Called with the same two when the watch is over, also because the watcher has ended."""
     entity_ref: Callable[[EntityKey[Any], str], ActorRef[Any]] | None = None
     """Called for the ref of an entity. ValueError for a bad id."""
+    entity_used: Callable[[EntityKey[Any], str, bool], ActorRef[Any]] | None = None
+    """Called for a ref by code of the user, and whether of a singleton. ConfigError for a key used as both."""
     entity_target: Callable[[str, int], ActorRef[Any] | None] | None = None
     """Called with the path and the epoch of a message for an entity, from another node; returns its receiver."""
     entity_host: object = None

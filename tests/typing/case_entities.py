@@ -71,3 +71,20 @@ def hosts(system: ActorSystem) -> None:
     Behaviors.sharded(adds_alone, CARTS)  # expect-error
     Behaviors.sharded(by_number, CARTS)  # expect-error
     Behaviors.sharded(cart, CARTS, num_shards="many")  # expect-error
+
+
+def numbering() -> Behavior[Add | Get]:
+    return cart("")
+
+
+def singletons(system: ActorSystem, ctx: ActorContext[Add]) -> None:
+    assert_type(system.singleton(CARTS), EntityRef[Add | Get])
+    assert_type(ctx.singleton(CARTS), EntityRef[Add | Get])
+    system.singleton(CARTS).tell("add")  # expect-error
+    system.singleton(OTHERS)  # expect-error
+    proxy = system.spawn(Behaviors.singleton(numbering, CARTS, role="db"), "numbers")
+    assert_type(proxy, ActorRef[Add | Get])
+    proxy.tell("add")  # expect-error
+    Behaviors.singleton(cart, CARTS)  # expect-error
+    Behaviors.singleton(lambda: adds_alone(""), CARTS)  # expect-error
+    Behaviors.singleton(numbering, CARTS, role=7)  # expect-error

@@ -24,6 +24,7 @@ from casty.address import UniqueAddress
 from casty.cluster.node import ClusterNode
 from casty.cluster.sharding.entity_hosting import EntityHosting
 from casty.protocol.effects import StartTimer, TimerFired
+from casty.protocol.sharding.allocation import Allocation
 from casty.protocol.sharding.entity_events import EntityMessage, RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
 from casty.protocol.sharding.shard_hash import number_of
@@ -73,6 +74,10 @@ class EntityRouter:
         self.num_shards: int | None = None
         self.hosting: EntityHosting | None = None
         """Entities here, where this node hosts the kind."""
+        self.allocation: Allocation | None = None
+        """Strategy of placement given here, where this node hosts the kind."""
+        self.is_singleton: bool | None = None
+        """Whether the key is used as a singleton's; None while nothing says so."""
         self.routes = ShardRoutes(key.name)
         self._unplaced: deque[_Unplaced] = deque()
         self._changed = trio.Event()

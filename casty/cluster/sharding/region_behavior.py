@@ -59,6 +59,8 @@ class EntityRegionBehavior(Composed[ShardEnvelope[M]]):
     """Entities of the kind on one node, above which the least recently used ones end."""
     allocation: Allocation
     """Strategy of placement."""
+    is_singleton: bool = False
+    """Whether the kind has one entity, which needs no message to start."""
 
     def __post_init__(self) -> None:
         if not isinstance(cast("object", self.key), EntityKey):
@@ -67,13 +69,14 @@ class EntityRegionBehavior(Composed[ShardEnvelope[M]]):
         check_callable(where, self.factory, "a function of the id that returns a behaviour")
         _check_count(where, "num_shards", self.num_shards, NUM_SHARDS_MAX)
         _check_count(where, "entities_max", self.entities_max, 2**31)
+        for method in ("place", "moves"):
+            check_callable(
+                f"{where}: allocation.{method}", getattr(self.allocation, method, None), "a method of an Allocation"
+            )
         seconds = cast("object", self.passivate_after)
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
             raise ConfigError(f"{where}: passivate_after must be seconds above 0, got {seconds!r}")
-        if self.role is not None and not (
-            isinstance(cast("object", self.role), str) and 0 < len(self.role) <= NAME_LENGTH_MAX
-        ):
-            raise ConfigError(f"{where}: role must be the name of a role or None, got {self.role!r}")
+        check_role(where, self.role)
 
     def message_type(self) -> object | None:
         envelope: Any = ShardEnvelope
@@ -95,6 +98,12 @@ class EntityRegionBehavior(Composed[ShardEnvelope[M]]):
                 "use ClusteredActorSystem"
             )
         return await cast("RegionHost", host).host(ctx, self)
+
+
+def check_role(where: str, role: object) -> None:
+    """Raise ConfigError unless a role is None or can be the name of one."""
+    if role is not None and not (isinstance(role, str) and 0 < len(role) <= NAME_LENGTH_MAX):
+        raise ConfigError(f"{where}: role must be the name of a role or None, got {role!r}")
 
 
 def _check_count(where: str, name: str, value: object, most: int) -> None:

@@ -13,8 +13,10 @@ from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerQueue, PeerReady
+from casty.cluster.sharding.checked_allocation import checked
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
+from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
 from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
@@ -32,6 +34,7 @@ from casty.protocol.messages.sharding import (
     TermRefused,
     Yielded,
 )
+from casty.protocol.sharding.allocation import LEAST_SHARDS, OLDEST
 from casty.protocol.sharding.entity_table import EntityLimits
 from casty.protocol.sharding.machine import ShardPlacement
 from casty.protocol.sharding.placement_events import (
@@ -58,7 +61,7 @@ from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import SAME, Behavior, task
 from casty.runtime.drive import drive
-from casty.runtime.messaging.entity_ref import RoutedEntityRef, parsed_path
+from casty.runtime.messaging.entity_ref import SINGLETON_ID, RoutedEntityRef, parsed_path
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.context import ActorContext
@@ -80,10 +83,10 @@ HOSTED_BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HostsChanged:
-    """Event of the driver: a member hosts these kinds now, each with so many shards."""
+    """Event of the driver: a member hosts these kinds now."""
 
     member: UniqueAddress
-    shards: Mapping[str, int]
+    hosted: Mapping[str, HostedKey]
 
 
 ShardingMessage: TypeAlias = PlacementEvent | StatePublished | Serving | WorkFree | HostsChanged | PeerReady
@@ -97,7 +100,7 @@ class PlacementDriver:
         self._node = node
         self._ctx = ctx
         self._machine = ShardPlacement(node.self_node, node.kernel.rng, places=takes_part)
-        self._hosts: dict[UniqueAddress, Mapping[str, int]] = {}
+        self._hosts: dict[UniqueAddress, Mapping[str, HostedKey]] = {}
 
     def handle(self, event: ShardingMessage, now: float) -> Sequence[PlacementEffect]:
         """Take an event of the machine, of the membership, or the next message of a peer."""
@@ -117,31 +120,40 @@ class PlacementDriver:
                 return machine.handle(ServesUntil(until), now)
             case WorkFree(gone, at):
                 return machine.handle(WorkIsFree(gone, at), now)
-            case HostsChanged(member, shards):
-                return self._hosted(member, shards, now)
+            case HostsChanged(member, hosted):
+                return self._hosted(member, hosted, now)
+            case RegionStarted(key) | RegionEnded(key):
+                return [*machine.handle(event, now), *self._tell_hosts(key, now)]  # with its own strategy, or no more
             case _:
                 return machine.handle(event, now)
 
-    def _hosted(self, member: UniqueAddress, shards: Mapping[str, int], now: float) -> Sequence[PlacementEffect]:
+    def _hosted(self, member: UniqueAddress, hosted: Mapping[str, HostedKey], now: float) -> Sequence[PlacementEffect]:
         before = self._hosts.get(member, {})
-        if shards:
-            self._hosts[member] = shards
+        if hosted:
+            self._hosts[member] = hosted
         else:
             self._hosts.pop(member, None)
-        effects: list[PlacementEffect] = []
-        for name in sorted(before.keys() | shards.keys()):
-            told = {run: hosted[name] for run, hosted in self._hosts.items() if name in hosted}
-            number = min(told.items(), default=(None, 0))[1]
-            hosts = frozenset(run for run, count in told.items() if count == number)
-            effects.extend(self._machine.handle(HostsSeen(name, number, hosts), now))
-            if number and name in self._sharding.routers:
-                self._sharding.routers[name].set_shards(number)
-        if shards:
+        effects = [effect for name in sorted(before.keys() | hosted.keys()) for effect in self._tell_hosts(name, now)]
+        if hosted:
             self._node.subsystems.topology.tell(WantServing())
         return effects
 
-    def shards_of(self, name: str) -> Mapping[UniqueAddress, int]:
-        """Return the number of shards of a kind, as each of its hosts says."""
+    def _tell_hosts(self, name: str, now: float) -> Sequence[PlacementEffect]:
+        told, router = self.hosts_of(name), self._sharding.routers.get(name)
+        agreed = agreed_by(told)
+        if agreed is None:
+            return self._machine.handle(HostsSeen(name, 0, frozenset()), now)
+        if router is not None:
+            router.set_shards(agreed.num_shards)
+            router.is_singleton = agreed.is_singleton
+        hosts = frozenset(run for run, hosted in told.items() if hosted == agreed)
+        allocation = LEAST_SHARDS if router is None or router.allocation is None else router.allocation
+        if agreed.is_singleton:
+            allocation = OLDEST  # known without any code of the user, so on nodes that host nothing too
+        return self._machine.handle(HostsSeen(name, agreed.num_shards, hosts, allocation), now)
+
+    def hosts_of(self, name: str) -> Mapping[UniqueAddress, HostedKey]:
+        """Return what each host of a kind says of it."""
         return {run: hosted[name] for run, hosted in self._hosts.items() if name in hosted}
 
     def table_of(self, name: str) -> ShardTableChanged | None:
@@ -185,10 +197,10 @@ class Sharding(ClusterExtension):
     capability = b"1"
 
     def __init__(self) -> None:
-        self.hosted: ClusterTable[int] = ClusterTable(
-            "hosts", int, bytes_max=HOSTED_BYTES_MAX, changed=self._hosts_changed
+        self.hosted: ClusterTable[HostedKey] = ClusterTable(
+            "hosts", HostedKey, bytes_max=HOSTED_BYTES_MAX, changed=self._hosts_changed
         )
-        """Kinds hosted by each node, and the number of shards of each."""
+        """Kinds hosted by each node."""
         self.tables = (self.hosted,)
         self.routers: dict[str, EntityRouter] = {}
         """Routing of each kind used on this node."""
@@ -211,12 +223,13 @@ class Sharding(ClusterExtension):
         inside.board.follow(self._tell)
         hooks = inside.kernel.hooks
         hooks.entity_ref, hooks.entity_target, hooks.entity_host = self._ref, self._target, self
+        hooks.entity_used = self._used
 
     def ended(self) -> None:
         """Lead no ref to an entity any more."""
         if self._inside is not None:
             hooks = self._inside.kernel.hooks
-            hooks.entity_ref = hooks.entity_target = hooks.entity_host = None
+            hooks.entity_ref = hooks.entity_target = hooks.entity_host = hooks.entity_used = None
 
     def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
         async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
@@ -233,12 +246,14 @@ class Sharding(ClusterExtension):
             self._inside.codec.register(key.message_type)
             driver = self._driver
             if driver is not None:
-                shards = driver.shards_of(key.name)
+                agreed = agreed_by(driver.hosts_of(key.name))
                 table = driver.table_of(key.name)
+                if agreed is not None:
+                    router.is_singleton = agreed.is_singleton
                 if table is not None:
                     router.place(table.table)
-                elif shards:
-                    router.set_shards(min(shards.items())[1])
+                elif agreed is not None:
+                    router.set_shards(agreed.num_shards)
         assert router is not None
         return router
 
@@ -252,37 +267,42 @@ class Sharding(ClusterExtension):
             raise ConfigError(
                 f"{region.key!r} is hosted by nodes of role {region.role!r}, and {inside.member.id} has none"
             )
-        known = dict[UniqueAddress, int]() if self._driver is None else self._driver.shards_of(name)
-        for run, number in known.items():
-            if number != region.num_shards and run != inside.self_node:
-                raise ConfigError(
-                    f"{region.key!r} has {number} shards on {run.address}, and num_shards={region.num_shards} here: "
-                    "give it the same number on all nodes"
-                )
+        known: Mapping[UniqueAddress, HostedKey] = {} if self._driver is None else self._driver.hosts_of(name)
+        own = HostedKey(region.num_shards, is_singleton=region.is_singleton)
+        for run, hosted in known.items():
+            if run != inside.self_node:
+                check_agreement(region.key, own, hosted, run.address)
         router = self.router(region.key)
         if router.hosting is not None:
             raise ConfigError(f"{region.key!r} is hosted by another actor of this node already")
-        limits = EntityLimits(passivate_after=region.passivate_after, entities_max=region.entities_max)
+        kept = SINGLETON_ID if region.is_singleton else ""
+        limits = EntityLimits(passivate_after=region.passivate_after, entities_max=region.entities_max, kept=kept)
         router.set_shards(region.num_shards)
+        router.allocation = checked(region.allocation, region.key)
         hosting = router.hosting = EntityHosting(
             inside.kernel, cell, router, HostedKind(name, region.factory, limits), inside.serving, self._tell
         )
-        self.hosted.set(name, region.num_shards)
+        self.hosted.set(name, own)
         hosting.place(ServesUntil(inside.serving.until))
         inside.subsystems.topology.tell(WantServing())
         self._tell(RegionStarted(name))
 
-        async def handle(ctx: ActorContext[Any], envelope: ShardEnvelope[Any]) -> Behavior[Any]:
+        async def unwrap(ctx: ActorContext[Any], envelope: ShardEnvelope[Any]) -> Behavior[Any]:
             router.ref(envelope.entity_id).tell(envelope.message)
+            return SAME
+
+        async def hand_on(ctx: ActorContext[Any], message: Any) -> Behavior[Any]:
+            ctx.forward(router.ref(SINGLETON_ID), message)
             return SAME
 
         async def stopped(ctx: object) -> None:
             hosting.end()
-            router.hosting = None
+            router.hosting = router.allocation = None
             self._tell(RegionEnded(name))
             self.hosted.remove(name)
 
-        return forms.Lifecycle(forms.receive(handle), post_stop=stopped, pre_restart=lambda ctx, error: stopped(ctx))
+        actor = forms.receive(hand_on) if region.is_singleton else forms.receive(unwrap)
+        return forms.Lifecycle(actor, post_stop=stopped, pre_restart=lambda ctx, error: stopped(ctx))
 
     def _ref(self, key: EntityKey[Any], entity_id: str) -> RoutedEntityRef[Any]:
         return self.router(key).ref(entity_id)
@@ -292,7 +312,15 @@ class Sharding(ClusterExtension):
         router = None if found is None else self.routers.get(found[0])
         return None if found is None or router is None else EntityTarget(router, path, found[1], epoch)
 
-    def _hosts_changed(self, member: UniqueAddress, rows: Mapping[str, int]) -> None:
+    def _used(self, key: EntityKey[Any], entity_id: str, is_singleton: bool) -> RoutedEntityRef[Any]:
+        router = self.router(key)
+        if router.is_singleton is not is_singleton:
+            if router.is_singleton is not None:
+                raise mixed_use(key, router.is_singleton, "")
+            router.is_singleton = is_singleton
+        return router.ref(entity_id)
+
+    def _hosts_changed(self, member: UniqueAddress, rows: Mapping[str, HostedKey]) -> None:
         self._tell(HostsChanged(member, dict(rows)))
 
     def _said(self, peer: UniqueAddress, message: PlacementMessage, size: int) -> None:

@@ -24,31 +24,59 @@ Holdings = Mapping[UniqueAddress, Collection[int]]
 
 
 class Allocation(Protocol):
-    """Strategy of placement for one key."""
+    """Strategy of placement for one kind of entities: a node for each free shard, and moves for an even load.
+
+    Only loads rest on it: it cannot give one shard to two nodes. The coordinator calls it often, so it must not block.
+    Where it raises, or names a node not in ``loads``, the node with the fewest shards is taken, and the log says so.
+    """
 
     def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
-        """Return the opener of each of these shards; ``loads`` has all nodes able to open one."""
+        """Choose the opener of each of these shards.
+
+        Parameters:
+            shards: Numbers of the free shards.
+            loads: All nodes able to open one, the oldest first, and the number of shards that each has or is to get.
+
+        Returns:
+            A node of ``loads`` for each shard.
+        """
         ...
 
     def moves(self, holdings: Holdings, loads: Loads, moving: Loads) -> dict[int, UniqueAddress]:
-        """Return where shards go for an even load.
+        """Choose shards to move, called every 2 s while nobody is unreachable, joining or leaving.
 
-        ``holdings`` has the shards opened by each node, ``loads`` the number of those it has or is to get, and
-        ``moving`` the number of those leaving it.
+        Parameters:
+            holdings: Shards opened by each node.
+            loads: Number of those it has or is to get.
+            moving: Number of those leaving it.
+
+        Returns:
+            A node of ``loads`` for each shard to be moved; empty where all stays.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LeastShards:
-    """The node with the fewest shards gets the next one."""
+    """Strategy of placement: the node with the fewest shards gets the next one."""
 
     moves_max: int = MOVES_MAX
+    """Shards of a kind that move at one time."""
     moved_share_max: float = MOVED_SHARE_MAX
+    """Share of a node's shards that move away from it at one time, for an even load; one may always."""
     uneven_share_max: float = UNEVEN_SHARE_MAX
+    """Difference of loads left as it is, as a share of the larger load; one shard always is."""
 
     def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
-        """Return the opener of each of these shards: the node with the fewest at that moment."""
+        """Choose the opener of each of these shards: the node with the fewest at that moment.
+
+        Parameters:
+            shards: Numbers of the free shards.
+            loads: All nodes able to open one, and the number of shards that each has or is to get.
+
+        Returns:
+            A node for each shard.
+        """
         counts = dict(loads)
         placed: dict[int, UniqueAddress] = {}
         for shard in sorted(shards):
@@ -58,20 +86,28 @@ class LeastShards:
                 placed[shard] = target
         return placed
 
-    def is_even(self, loads: Loads) -> bool:
-        """Whether no shard should move."""
+    def _is_even(self, loads: Loads) -> bool:
         if len(loads) < 2:
             return True
         most, least = max(loads.values()), min(loads.values())
         return most - least <= max(1, int(most * self.uneven_share_max))
 
     def moves(self, holdings: Holdings, loads: Loads, moving: Loads) -> dict[int, UniqueAddress]:
-        """Return moves from the fullest to the emptiest node, each for a more even load."""
+        """Choose moves from the fullest to the emptiest node, each for a more even load.
+
+        Parameters:
+            holdings: Shards opened by each node.
+            loads: Number of those it has or is to get.
+            moving: Number of those leaving it.
+
+        Returns:
+            A node for each shard to be moved.
+        """
         counts, leaving = dict(loads), dict(moving)
         left = {node: sorted(shards) for node, shards in holdings.items()}
         room = self.moves_max - sum(leaving.values())
         moves: dict[int, UniqueAddress] = {}
-        while room > 0 and not self.is_even(counts):
+        while room > 0 and not self._is_even(counts):
             fullest = max(counts, key=lambda node: (counts[node], node))
             target = min(counts, key=lambda node: (counts[node], node))
             may_leave = max(1, int(len(holdings.get(fullest, ())) * self.moved_share_max))
@@ -85,5 +121,21 @@ class LeastShards:
         return moves
 
 
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The oldest node gets every shard, and keeps it until it leaves: an older host that comes later moves none."""
+
+    def place(self, shards: Iterable[int], loads: Loads) -> dict[int, UniqueAddress]:
+        """Return the oldest node for each of these shards."""
+        target = next(iter(loads), None)
+        return {} if target is None else dict.fromkeys(sorted(shards), target)
+
+    def moves(self, holdings: Holdings, loads: Loads, moving: Loads) -> dict[int, UniqueAddress]:
+        """Return no move."""
+        return {}
+
+
 LEAST_SHARDS = LeastShards()
 """Strategy unless another one is given."""
+OLDEST = Oldest()
+"""Strategy of singletons."""

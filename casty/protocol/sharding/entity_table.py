@@ -67,6 +67,8 @@ class EntityLimits:
     """Entities that start at one time."""
     stop_timeout: float = 10.0
     """Seconds for the entities of a closing shard."""
+    kept: str = ""
+    """Id of the one entity that starts with its shard, and again after a failure, without a message; empty: none."""
 
 
 class EntityPhase(Enum):
@@ -155,6 +157,8 @@ class EntityTable:
                 yield from self._ended(event, now)
             case OpenShard(_, shard, epoch):
                 self.shards[shard] = OpenedShard(epoch)
+                if self.limits.kept:
+                    self._add(self.limits.kept, shard, now)
             case CloseShard(_, shard, epoch):
                 yield from self._close(shard, epoch, now)
             case ServesUntil(until):
@@ -182,14 +186,18 @@ class EntityTable:
             yield RefuseMessage(message, RefusalReason.full)
             return
         if cell is None:
-            cell = EntityCell(message.entity_id, message.shard, message.epoch, now)
-            self.cells[message.entity_id] = cell
-            shard.ids[message.entity_id] = self._queue[message.entity_id] = None
+            cell = self._add(message.entity_id, message.shard, now)
         cell.last_used = now
         cell.waiting.append(message)
         self.waiting += 1
         if len(self.cells) > self.limits.entities_max:
             yield from self._passivate_oldest()
+
+    def _add(self, entity_id: str, number: int, now: float) -> EntityCell:
+        shard = self.shards[number]
+        cell = self.cells[entity_id] = EntityCell(entity_id, number, shard.epoch, now)
+        shard.ids[entity_id] = self._queue[entity_id] = None
+        return cell
 
     def _start_queued(self, now: float) -> Iterator[EntityEffect]:
         while self._queue and self._starting < self.limits.starts_max and now < self.serves_until:
@@ -213,6 +221,8 @@ class EntityTable:
             yield self._stop(cell)
 
     def _note_use(self, cell: EntityCell, now: float) -> None:
+        if cell.entity_id == self.limits.kept:
+            return  # nothing passivates it
         if len(self.idle) > 2 * len(self.cells) + STALE_ENTRIES_MAX:
             self.idle = [entry for entry in self.idle if self._cell_of(*entry[1:]) is not None]
             heapq.heapify(self.idle)
@@ -240,8 +250,11 @@ class EntityTable:
             yield self._pause(cell, failures, now)
         elif cell.waiting:
             self._queue[cell.entity_id] = None
-        if not cell.waiting:
+        if not cell.waiting and not (event.has_failed and self._is_kept(cell)):
             yield from self._forget(cell)
+
+    def _is_kept(self, cell: EntityCell) -> bool:
+        return cell.entity_id == self.limits.kept and not self.shards[cell.shard].is_closing
 
     def _pause(self, cell: EntityCell, failures: int, now: float) -> PublishEvent:
         pause = backoff_delay(failures, self.rng, delay_min=RESTART_AFTER, delay_max=RESTART_AFTER_MAX, jitter=0.0)
@@ -274,8 +287,11 @@ class EntityTable:
             yield ShardClosed(self.key, number, epoch)
             return
         heapq.heappush(self._agenda, (shard.closes_by, "", number))
-        for entity_id in shard.ids:
-            yield from self._settle(self.cells[entity_id], now)
+        for cell in [self.cells[entity_id] for entity_id in shard.ids]:
+            if cell.activation or cell.waiting:
+                yield from self._settle(cell, now)
+            else:  # it was to start without a message
+                yield from self._forget(cell)
 
     def _cancel(self, number: int) -> Iterator[EntityEffect]:
         shard = self.shards[number]

@@ -31,7 +31,6 @@ from casty.protocol.messages.sharding import (
     TermRefused,
     Yielded,
 )
-from casty.protocol.sharding.allocation import Allocation, LeastShards
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import (
     HostsSeen,
@@ -66,7 +65,6 @@ class ShardPlacement:
 
     self_node: UniqueAddress
     rng: Rng
-    allocation: Allocation = LeastShards()
     places: Callable[[Member], bool] = _everybody
     view: PlacementView = field(init=False)
     region: ShardRegion = field(init=False)
@@ -77,7 +75,7 @@ class ShardPlacement:
     def __post_init__(self) -> None:
         self.view = PlacementView(self.self_node, self.places)
         self.region = ShardRegion(self.view)
-        self.coordinator = ShardCoordinator(self.view, self.region, ShardRowsWriter(self.view, self.allocation))
+        self.coordinator = ShardCoordinator(self.view, self.region, ShardRowsWriter(self.view))
 
     def handle(self, event: PlacementEvent, now: float) -> Sequence[PlacementEffect]:
         """Return the effects of one event."""

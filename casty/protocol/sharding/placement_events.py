@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from casty.address import UniqueAddress
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.messages.sharding import PlacementMessage
+from casty.protocol.sharding.allocation import LEAST_SHARDS, Allocation
 from casty.protocol.sharding.shard_table import ShardTable
 from casty.protocol.state.membership_state import Gossip
 
@@ -51,6 +52,8 @@ class HostsSeen:
     key: str
     num_shards: int
     hosts: frozenset[UniqueAddress]
+    allocation: Allocation = LEAST_SHARDS
+    """Strategy of placement, as far as it is known to this node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from casty.address import UniqueAddress
 from casty.protocol.messages.shard_rows import NO_TERM, Moving, Opening, Owned, Row, Term, stamp
 from casty.protocol.messages.sharding import Enlisted, HeldShard, Opened, TableSlice, Yielded
-from casty.protocol.sharding.allocation import MOVES_MAX, Allocation, LeastShards
+from casty.protocol.sharding.allocation import LEAST_SHARDS, MOVES_MAX, Allocation
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import HostsSeen, ShardConflict, Slot
 from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.state.member import by_age
 
 FIRST_PLACEMENT_AFTER = 0.5
 """Seconds from the first host of a key to the placement of its shards."""
@@ -40,6 +41,7 @@ class KeyHosts:
     runs: frozenset[UniqueAddress]
     since: float
     """Time at which the first of them was seen."""
+    allocation: Allocation
 
 
 @dataclass(slots=True)
@@ -47,7 +49,6 @@ class ShardRowsWriter:
     """The writing part of a coordinator; call `write` whenever something may follow."""
 
     view: PlacementView
-    allocation: Allocation = field(default_factory=LeastShards)
     term: Term = field(init=False, default=NO_TERM)
     tables: dict[str, ShardTable] = field(init=False, default_factory=dict[str, ShardTable])
     hosts: dict[str, KeyHosts] = field(init=False, default_factory=dict[str, KeyHosts])
@@ -99,7 +100,7 @@ class ShardRowsWriter:
         """Take note of the hosts of a key."""
         known = self.hosts.get(news.key)
         since = now if known is None or not known.runs else known.since
-        self.hosts[news.key] = KeyHosts(news.num_shards, news.hosts, since)
+        self.hosts[news.key] = KeyHosts(news.num_shards, news.hosts, since, news.allocation)
 
     def opened(self, sender: UniqueAddress, word: Opened) -> None:
         """Take an owner's word of opened shards."""
@@ -189,7 +190,7 @@ class ShardRowsWriter:
             chosen = {shard: wanted[shard] for shard in free if wanted.get(shard) in loads}
             for target in chosen.values():
                 loads[target] += 1
-            chosen |= self.allocation.place([shard for shard in free if shard not in chosen], loads)
+            chosen |= self._allocation(table.key).place([shard for shard in free if shard not in chosen], loads)
             rows.update({shard: Opening(target, mark) for shard, target in chosen.items()})
 
     def _balance(self, table: ShardTable, rows: dict[int, Row], mark: int, now: float) -> None:
@@ -198,21 +199,27 @@ class ShardRowsWriter:
             if isinstance(row, Owned):
                 owned.setdefault(row.owner, []).append(shard)
         moving = Counter(row.owner for row in rows.values() if isinstance(row, Moving))
-        for shard, target in self.allocation.moves(owned, self._loads(table, rows, now), moving).items():
+        loads, allocation = self._loads(table, rows, now), self._allocation(table.key)
+        for shard, target in allocation.moves(owned, loads, moving).items():
             rows[shard] = Moving(rows[shard].owner, rows[shard].epoch, mark, target)
 
     def _loads(self, table: ShardTable, rows: Mapping[int, Row], now: float) -> dict[UniqueAddress, int]:
-        """Return the nodes able to open a shard of a key, and how many each has or is to get."""
+        """Return the nodes able to open a shard of a key, the oldest first, and how many each has or is to get."""
         hosts = self.hosts.get(table.key)
         if hosts is None or hosts.num_shards != table.num_shards:
             return {}
         refusing = {run for (key, run), (_, at) in self._refusals.items() if key == table.key and now < at}
-        loads = {run: 0 for run in sorted(hosts.runs - refusing) if self.view.may_open(run)}
+        able = [self.view.members[run] for run in hosts.runs - refusing if self.view.may_open(run)]
+        loads = {member.unique: 0 for member in sorted(able, key=by_age)}
         for row in rows.values():
             holder = row.to if isinstance(row, Moving) else row.owner
             if holder is not None and holder in loads:
                 loads[holder] += 1
         return loads
+
+    def _allocation(self, key: str) -> Allocation:
+        hosts = self.hosts.get(key)
+        return LEAST_SHARDS if hosts is None else hosts.allocation
 
     def _refused(self, key: str, run: UniqueAddress, now: float) -> None:
         times, at = self._refusals.get((key, run), (0, -math.inf))

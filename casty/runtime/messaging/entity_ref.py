@@ -16,6 +16,9 @@ from casty.runtime.hooks import KernelHooks
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, UnsentRequest
 
+SINGLETON_ID: Final = "singleton"
+"""Id of the one entity of a singleton's key."""
+
 M = TypeVar("M")
 M_contra = TypeVar("M_contra", contravariant=True)
 
@@ -111,14 +114,23 @@ class HasHooks(Protocol):
 
 def entity_ref(kernel: HasHooks, key: EntityKey[M], entity_id: str) -> EntityRef[M]:
     """Return the ref of an entity. RuntimeError without a cluster; TypeError or ValueError for no key or id."""
+    return _used(kernel, key, check_entity_id(entity_id), is_singleton=False)
+
+
+def singleton_ref(kernel: HasHooks, key: EntityKey[M]) -> EntityRef[M]:
+    """Return the ref of a singleton. RuntimeError without a cluster; TypeError for no key."""
+    return _used(kernel, key, SINGLETON_ID, is_singleton=True)
+
+
+def _used(kernel: HasHooks, key: EntityKey[M], entity_id: str, *, is_singleton: bool) -> EntityRef[M]:
     if not isinstance(cast("object", key), EntityKey):
         raise TypeError(f"an entity is of a kind, such as EntityKey[Message]('carts'), got {key!r}")
-    make = kernel.hooks.entity_ref
+    make = kernel.hooks.entity_used
     if make is None:
         raise RuntimeError(
             f"entities live in a cluster, and {kernel.name!r} is no node of one: use ClusteredActorSystem"
         )
-    return cast("EntityRef[M]", make(key, check_entity_id(entity_id)))
+    return cast("EntityRef[M]", make(key, entity_id, is_singleton))
 
 
 def wire_path(key: str, entity_id: str) -> str:

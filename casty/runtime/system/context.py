@@ -36,7 +36,7 @@ from casty.runtime.behavior.signatures import (
 )
 from casty.runtime.deadlines import check_delay
 from casty.runtime.messaging import ask as asking
-from casty.runtime.messaging.entity_ref import entity_ref
+from casty.runtime.messaging.entity_ref import entity_ref, singleton_ref
 from casty.runtime.messaging.mailbox import MessageQueue
 from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.ref import OwnRef
@@ -484,9 +484,26 @@ class ActorContext(Generic[M]):
         Raises:
             ValueError: The id is no text, of another length, or with a lone surrogate.
             TypeError: ``key`` is no `EntityKey`.
+            ConfigError: ``key`` is that of a singleton.
             RuntimeError: The system is no node of a cluster.
         """
         return entity_ref(self._cell.kernel, key, entity_id)
+
+    def singleton(self, key: EntityKey[O]) -> EntityRef[O]:
+        """Return the ref of a singleton, wherever it lives; nothing is sent.
+
+        Parameters:
+            key: Key given to ``Behaviors.singleton``.
+
+        Returns:
+            The ref.
+
+        Raises:
+            TypeError: ``key`` is no `EntityKey`.
+            ConfigError: ``key`` is that of entities.
+            RuntimeError: The system is no node of a cluster.
+        """
+        return singleton_ref(self._cell.kernel, key)
 
     def forward(self, ref: ActorRef[O], message: O) -> None:
         """Tell ``ref`` the message in hand, along with the asker's deadline.

@@ -23,7 +23,7 @@ from casty.runtime.behavior.signatures import check_async_function
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.listeners import ActorLifecycleListener
 from casty.runtime.messaging import ask as asking
-from casty.runtime.messaging.entity_ref import entity_ref
+from casty.runtime.messaging.entity_ref import entity_ref, singleton_ref
 from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.messaging.timers import SchedulerCmd
 from casty.runtime.system.context import spawn
@@ -235,9 +235,26 @@ class ActorSystem:
         Raises:
             ValueError: The id is no text, of another length, or with a lone surrogate.
             TypeError: ``key`` is no `EntityKey`.
+            ConfigError: ``key`` is that of a singleton.
             RuntimeError: The system is no node of a cluster, or has not been entered.
         """
         return entity_ref(self._kernel, key, entity_id)
+
+    def singleton(self, key: EntityKey[M]) -> EntityRef[M]:
+        """Return the ref of a singleton, wherever it lives; nothing is sent.
+
+        Parameters:
+            key: Key given to ``Behaviors.singleton``.
+
+        Returns:
+            The ref. It stays good when the singleton fails and starts again, or moves.
+
+        Raises:
+            TypeError: ``key`` is no `EntityKey`.
+            ConfigError: ``key`` is that of entities.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        return singleton_ref(self._kernel, key)
 
     def stop(self, ref: ActorRef[Never]) -> None:
         """Stop a local actor after its message in hand; nothing happens if it has stopped.

@@ -192,3 +192,51 @@ def test_the_heap_of_uses_stays_as_small_as_the_entities() -> None:
         entities.handle(EntityEnded(f"e{number}", activation), 0.0)
     assert len(entities.idle) <= 1_025
     assert not entities.cells
+
+
+def kept(**limits: object) -> tuple[EntityTable, int]:
+    """Return a table of the one entity "a", kept running, and its first activation."""
+    entities = EntityTable("carts", random.Random(1), EntityLimits(**limits, kept="a"))  # type: ignore[arg-type]  # by name
+    entities.handle(ServesUntil(math.inf), 0.0)
+    [start] = kinds(entities.handle(OpenShard("carts", 0, EPOCH), 0.0), StartEntity)
+    assert isinstance(start, StartEntity)
+    entities.handle(EntityStarted("a", start.activation), 0.0)
+    return entities, start.activation
+
+
+def test_a_kept_entity_starts_with_its_shard_once_there_is_a_lease() -> None:
+    entities = EntityTable("carts", random.Random(1), EntityLimits(kept="a"))
+    assert kinds(entities.handle(OpenShard("carts", 0, EPOCH), 0.0), StartEntity) == []
+    assert kinds(entities.handle(ServesUntil(9.0), 1.0), StartEntity) == [StartEntity("a", 1, EPOCH)]
+
+
+def test_a_kept_entity_is_started_again_after_a_failure_without_a_message() -> None:
+    entities, activation = kept()
+    effects = entities.handle(EntityEnded("a", activation, has_failed=True), 1.0)
+    assert kinds(effects, PublishEvent) == [PublishEvent(EntityFailed("carts", "a", 0.05))]
+    assert kinds(entities.handle(DUE, 1.05), StartEntity) == [StartEntity("a", activation + 1, EPOCH)]
+
+
+def test_a_kept_entity_that_ended_by_itself_waits_for_a_message() -> None:
+    entities, activation = kept()
+    assert kinds(entities.handle(EntityEnded("a", activation), 1.0), StartEntity) == []
+    assert not entities.cells
+    assert kinds(entities.handle(told(1), 2.0), StartEntity) == [StartEntity("a", activation + 1, EPOCH)]
+
+
+def test_nothing_passivates_a_kept_entity() -> None:
+    entities, activation = kept(passivate_after=1.0, entities_max=1)
+    running(entities, "b")
+    assert StopEntity("a", activation) not in entities.handle(DUE, 50.0)
+    assert StopEntity("a", activation) not in [*entities.handle(told(1, "c"), 51.0), *entities.handle(DUE, 52.0)]
+
+
+def test_a_shard_closes_at_once_while_its_kept_entity_pauses_or_has_not_begun() -> None:
+    entities, activation = kept()
+    entities.handle(EntityEnded("a", activation, has_failed=True), 1.0)
+    assert ShardClosed("carts", 0, EPOCH) in entities.handle(CloseShard("carts", 0, EPOCH), 1.01)
+    assert not entities.cells
+    entities.handle(ServesUntil(0.0), 1.02)
+    entities.handle(OpenShard("carts", 0, EPOCH + 1), 1.02)  # without a lease it is not begun
+    assert ShardClosed("carts", 0, EPOCH + 1) in entities.handle(CloseShard("carts", 0, EPOCH + 1), 1.03)
+    assert kinds(entities.handle(DUE, 2.0), StartEntity) == []

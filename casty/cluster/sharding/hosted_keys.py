@@ -1,0 +1,53 @@
+"""Announcements of hosts: a kind of entities, or a singleton, and the number of shards.
+
+Owns the value told to all nodes, and the agreement on it. It does not know how it travels, or what is placed by it.
+
+How it works: of hosts with different words the one of the lowest run counts, and only those who say the same get
+anything: two hosts that have not heard of each other yet cannot be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from casty.address import NodeAddress, UniqueAddress
+from casty.errors import ConfigError
+from casty.protocol.sharding.shard_hash import check_num_shards
+from casty.refs import EntityKey
+from casty.schema.names import message
+
+
+@message("casty.HostedKey")
+@dataclass(frozen=True, slots=True)
+class HostedKey:
+    """Word of one host of a kind."""
+
+    num_shards: int
+    is_singleton: bool = False
+
+    def __post_init__(self) -> None:
+        check_num_shards(self.num_shards)
+
+
+def agreed_by(hosts: Mapping[UniqueAddress, HostedKey]) -> HostedKey | None:
+    """Return the word that counts; None where nobody hosts the kind."""
+    return hosts[min(hosts)] if hosts else None
+
+
+def check_agreement(key: EntityKey[Any], own: HostedKey, other: HostedKey, address: NodeAddress) -> None:
+    """Raise ConfigError where two hosts differ."""
+    if own.is_singleton is not other.is_singleton:
+        raise mixed_use(key, other.is_singleton, f"on {address} ")
+    if own.num_shards != other.num_shards:
+        raise ConfigError(
+            f"{key!r} has {other.num_shards} shards on {address}, and num_shards={own.num_shards} here: "
+            "give it the same number on all nodes"
+        )
+
+
+def mixed_use(key: EntityKey[Any], is_singleton: bool, where: str) -> ConfigError:
+    """Return the error for a key of a singleton used for entities, or the other way round."""
+    known, other = ("a singleton", "entities") if is_singleton else ("entities", "a singleton")
+    return ConfigError(f"{key!r}: {where}it is the key of {known}, and cannot be one of {other}: take a key of its own")
