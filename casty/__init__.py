@@ -82,7 +82,7 @@ from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.registry import ServiceEntry
 from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.protocol.state.vector_clock import VectorClock
-from casty.refs import ActorRef, EntityKey, EntityRef, ServiceKey
+from casty.refs import ActorRef, EntityKey, EntityRef, ServiceKey, Topic
 from casty.routers import Routers
 from casty.runtime.actor.stash import StashBuffer
 from casty.runtime.actor.watching import Watching
@@ -108,11 +108,13 @@ from casty.runtime.messaging.signals import PoisonPill
 from casty.runtime.messaging.timers import CancelSchedule, ScheduleOnce, ScheduleTick
 from casty.runtime.routing import PoolRouter
 from casty.runtime.system.context import ActorContext
+from casty.runtime.system.group_messaging import Broadcast
 from casty.runtime.system.metrics import Metric, Metrics
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.statistics import SystemStatistics
 from casty.runtime.system.system import ActorSystem
 from casty.runtime.system.timer_scheduler import TimerScheduler
+from casty.runtime.system.topic_subscription import TopicSubscription
 from casty.schema.names import message
 from casty.transport.manager.peers import RemoteTransport
 from casty.transport.network.interface import Network
@@ -139,6 +141,7 @@ __all__ = [
     "Behavior",
     "Behaviors",
     "BindError",
+    "Broadcast",
     "CancelSchedule",
     "CastyError",
     "ChannelStatistics",
@@ -237,6 +240,8 @@ __all__ = [
     "TcpNetwork",
     "Terminated",
     "TimerScheduler",
+    "Topic",
+    "TopicSubscription",
     "TopologySnapshot",
     "TransportLimits",
     "UnhandledMessage",

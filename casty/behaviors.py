@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Never, TypeVar, cast
 
+from casty.cluster.pubsub.broadcast import BroadcastedBehavior
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
 from casty.cluster.sharding.singleton import SingletonBehavior
 from casty.protocol.actor.supervision import SupervisionStrategy
@@ -371,6 +372,28 @@ class Behaviors:
             TypeError: ``factory`` cannot be called, or ``key`` is no `EntityKey`.
         """
         return SingletonBehavior(factory, key, role)
+
+    @staticmethod
+    def broadcasted(behavior: Behavior[M], key: ServiceKey[M]) -> Behavior[M]:
+        """Run one such actor on each node that spawns it, for messages to all of them.
+
+        ``system.broadcast(key)`` tells them, and ``system.ask_all(key, ...)`` asks them; as a service they are found by
+        ``system.find`` too.
+
+        Parameters:
+            behavior: What the actor does.
+            key: Name and message type, such as ``ServiceKey[Drop]("caches")``. A second actor of a node with it fails
+                with ConfigError.
+
+        Returns:
+            A behaviour to spawn.
+
+        Raises:
+            TypeError: ``behavior`` is no behaviour, or ``key`` no `ServiceKey`.
+        """
+        check_behavior(behavior, "broadcasted")
+        check_key(key, "broadcasted")
+        return BroadcastedBehavior(behavior, key)
 
     @staticmethod
     def discoverable(behavior: Behavior[M], *, key: ServiceKey[M]) -> Behavior[M]:

@@ -22,6 +22,7 @@ AskFailure: TypeAlias = Literal[
     "system_ended",
     "moved",
     "buffer_full",
+    "timed_out",
 ]
 """Reason for an ask without a reply.
 
@@ -31,7 +32,7 @@ while it handled it, or has refused it. ``lost``: who got it has handed the ref 
 lost. ``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
 nobody knows how far it came. ``system_ended``: that of the asker has ended.
 ``moved``: the entity moved to another node at that time. ``buffer_full``: too much waits for entities already. In these
-two nobody has begun with it either.
+two nobody has begun with it either. ``timed_out``: of several that were asked at one time, this one has not replied.
 """
 
 NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle", "moved", "buffer_full"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, TypeVar, cast
 
 from casty.address import ActorAddress
 from casty.config.validation import NAME_LENGTH_MAX
@@ -124,6 +124,10 @@ def check_ref(value: object, taker: str) -> None:
         raise TypeError(f"{taker} needs the ref of an actor, got {value!r}")
 
 
+OWN_SERVICES: Final = "casty."
+"""Beginning of the names of the library's own services."""
+
+
 class _BoundKey(types.GenericAlias):
     """``ServiceKey[M]``, or another key: for annotations an alias like any other, and a constructor that knows M."""
 
@@ -131,6 +135,8 @@ class _BoundKey(types.GenericAlias):
         cls = cast("type[TypedKey[Any]]", self.__origin__)
         if type(name) is not str or not 0 < len(name) <= NAME_LENGTH_MAX:
             raise ValueError(f"{cls.__name__} needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
+        if issubclass(cls, ServiceKey) and name.startswith(OWN_SERVICES):
+            raise ValueError(f"names of services that begin with {OWN_SERVICES!r} are casty's own, got {name!r}")
         (message_type,) = self.__args__
         for part in reachable(message_type, known=None):
             wire_name(part)  # a class without a name on other nodes is refused here, where the user sees it
@@ -138,7 +144,7 @@ class _BoundKey(types.GenericAlias):
 
 
 class TypedKey(Generic[M]):
-    """Name with a message type: the common part of `ServiceKey` and `EntityKey`."""
+    """Name with a message type: the common part of `ServiceKey`, `EntityKey` and `Topic`."""
 
     __slots__ = ("message_type", "name")
 
@@ -200,7 +206,7 @@ class ServiceKey(TypedKey[M]):
         name: Name of the service, 1 to 255 characters.
 
     Raises:
-        ValueError: ``name`` is empty or too long.
+        ValueError: ``name`` is empty or too long, or begins with ``casty.``.
         TypeError: The brackets are missing: write ``ServiceKey[Message]("name")``.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.
@@ -229,6 +235,34 @@ class EntityKey(TypedKey[M]):
     """
 
     __slots__ = ()
+
+
+class Topic(TypedKey[M]):
+    """Name under which messages of type ``M`` are published, to all subscribers on all nodes.
+
+    Write the message type at the topic: it is what tells other nodes how to read the messages. Topics are equal when
+    their names are; a subscriber gets what is published under a topic whose messages its own takes all.
+
+    >>> Topic[int | str]("prices")
+    Topic[int | str]('prices')
+
+    Parameters:
+        name: Name of the topic, 1 to 255 characters.
+
+    Raises:
+        ValueError: ``name`` is empty or too long.
+        TypeError: The brackets are missing: write ``Topic[Message]("name")``.
+        UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
+            name by ``@casty.message``.
+    """
+
+    __slots__ = ()
+
+
+def check_topic(value: object, taker: str) -> None:
+    """Raise TypeError unless ``value`` is a topic."""
+    if not isinstance(value, Topic):
+        raise TypeError(f"{taker} needs a Topic, such as Topic[Message]('prices'), got {value!r}")
 
 
 def check_key(value: object, taker: str) -> None:

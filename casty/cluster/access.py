@@ -60,6 +60,11 @@ RULES: Final[dict[FrameKind, AccessRule]] = {
 RESTRICTED: Final = frozenset(kind for kind, rule in RULES.items() if rule is not ANYONE)
 """Frames not permitted for everybody."""
 
+TOPIC_PREFIX: Final = "/_topic-"
+"""Beginning of the paths of the actors that hand out the messages of a topic."""
+OPEN_PREFIXES: Final = (ENTITY_PREFIX, TOPIC_PREFIX)
+"""Beginnings of the paths of actors with messages of users, for members; each takes its own types alone."""
+
 OpenPaths: TypeAlias = dict[str, dict[type, AccessRule]]
 """Actors of the library open to other nodes, each with its messages and their senders; the tree under ``/_`` is closed
 else.
@@ -89,7 +94,7 @@ def is_internal(path: str) -> bool:
 
 def rule_of(open_paths: OpenPaths, path: str, message: object) -> AccessRule | None:
     """Return the permitted senders of ``message`` to an actor of the library; None where other nodes may not at all."""
-    if path.startswith(ENTITY_PREFIX):
+    if path.startswith(OPEN_PREFIXES):
         return MEMBER
     return open_paths.get(path, {}).get(type(message))
 

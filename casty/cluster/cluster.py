@@ -22,6 +22,7 @@ from casty.cluster.membership.control_messages import add_membership_messages
 from casty.cluster.membership.membership_status import up_members
 from casty.cluster.node import ClusterNode
 from casty.cluster.observability.cluster_metrics import collect_transport
+from casty.cluster.pubsub.pubsub import PubSub
 from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
 from casty.cluster.remoting.local_transport import LocalTransport
@@ -41,7 +42,12 @@ from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_act
 from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
 
-OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (ReceptionistExtension, DeathWatchExtension, Sharding)
+OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (
+    ReceptionistExtension,
+    DeathWatchExtension,
+    Sharding,
+    PubSub,
+)
 """Extensions of every node."""
 INCARNATION_BITS = 63
 RECEPTIONIST = "_receptionist"
@@ -129,7 +135,8 @@ class Cluster:
             failure_detector=failure_detector_config or FailureDetectorConfig(),
         )
         self._receptionist = ReceptionistExtension()
-        self._extensions = Extensions((self._receptionist, DeathWatchExtension(), Sharding()))
+        own = self._receptionist, DeathWatchExtension(), Sharding(), PubSub(self._receptionist)
+        self._extensions = Extensions(own)
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
         self._found: list[NodeAddress] = []

@@ -175,12 +175,14 @@ DeadLetterReason: TypeAlias = Literal[
     "shard moved",
     "shard buffer full",
     "held too long",
+    "no subscriber",
 ]
 """Reasons under which dead letters are counted: a fixed set, because peers must not make counters."""
 
 SHARD_MOVED: Final = "shard moved"
 SHARD_BUFFER_FULL: Final = "shard buffer full"
 HELD_TOO_LONG: Final = "held too long"
+NO_SUBSCRIBER: Final = "no subscriber"
 MAILBOX_FULL: Final = "mailbox full"
 STRANGERS_FULL: Final = "too much of strangers"
 ACTOR_STOPPED: Final = "actor stopped"

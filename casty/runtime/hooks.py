@@ -36,5 +36,7 @@ class KernelHooks:
     """Called with the path and the epoch of a message for an entity, from another node; returns its receiver."""
     entity_host: object = None
     """Taker of the actors that host entities; of a type known to the layers above alone."""
+    groups: object = None
+    """Messenger to many nodes; of a type known to the layers above alone."""
     is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
     """Whether a node is no member."""

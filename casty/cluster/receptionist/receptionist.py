@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias, assert_never
 
+from casty.address import UniqueAddress
 from casty.cluster.commands import SubscribeTopology
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.node import ClusterNode
@@ -68,7 +69,7 @@ class ReceptionistDriver:
             case Deregister(key, ref):
                 self._offer(listings.deregister(self._service(key, ref)))
             case Find(key, reply_to):
-                reply_to.tell(self._listing(key, self._find(key)))
+                reply_to.tell(self._listing(key, self.find(key.name, self._names(key))))
             case Subscribe(key, reply_to):
                 self._subscribe(key, reply_to)
             case TopologySnapshot():
@@ -126,11 +127,16 @@ class ReceptionistDriver:
         for subscriber in self._subscribed.pop(ref, ()):
             self._listings.unsubscribe(subscriber[0].name, subscriber)
 
-    def _find(self, key: ServiceKey[Any]) -> Entries:
-        found = self._listings.find(key.name, self._names(key))
+    def find(self, name: str, names: Names) -> Entries:
+        """Return the listing of a key for a sender of the types with these ``names``."""
+        found = self._listings.find(name, names)
         if found.misfit is not None:
             self._warn(found.misfit)
         return found.entries
+
+    def lists(self, name: str, run: UniqueAddress, uid: int) -> bool:
+        """Whether an actor of that run is known as one of a service."""
+        return self._listings.knows(name, run, uid)
 
     def _perform(self, changes: Sequence[Notify[Subscriber] | Misfit]) -> None:
         for change in changes:
@@ -172,11 +178,14 @@ class ReceptionistDriver:
         return ServiceEntry(key.name, place, ref.path, incarnation=run, uid=ref.address.uid, accepts=self._names(key))
 
 
-def receptionist_behavior(node: ClusterNode) -> Behavior[ReceptionistMessage]:
-    """Return the behaviour of ``_receptionist``."""
+def receptionist_behavior(
+    node: ClusterNode, begins: Callable[[ReceptionistDriver], None]
+) -> Behavior[ReceptionistMessage]:
+    """Return the behaviour of ``_receptionist``; ``begins`` is handed its driver."""
 
     async def main(ctx: ActorContext[ReceptionistMessage], inbox: Inbox[ReceptionistMessage]) -> None:
         driver = ReceptionistDriver(node, ctx)
+        begins(driver)
         node.subsystems.topology.tell(SubscribeTopology(ctx.self))
         async for message in inbox:
             attempt(driver.take, message)
@@ -201,14 +210,26 @@ class ReceptionistExtension(ClusterExtension):
 
     def __init__(self) -> None:
         self._registrar: _Registrar | None = None
+        self._driver: ReceptionistDriver | None = None
         self.ref: ActorRef[ReceptionistCmd] | None = None
         """The receptionist; None before the node has started."""
 
     def start(self, node: ExtensionNode) -> None:
         """Spawn the actor, and have it offer the actors made by ``Behaviors.discoverable``."""
-        self.ref = node.spawn(receptionist_behavior(node.inside), "_receptionist")
+        self.ref = node.spawn(receptionist_behavior(node.inside, self._begin), "_receptionist")
         self._registrar = _Registrar(self.ref)
         node.system.add_lifecycle_listener(self._registrar)
+
+    def find(self, name: str, names: Names) -> Entries:
+        """Return the listing of a key as it is now; the same object as long as it does not change."""
+        return () if self._driver is None else self._driver.find(name, names)
+
+    def lists(self, name: str, run: UniqueAddress, uid: int) -> bool:
+        """Whether an actor of that run is known here as one of a service, whatever messages it takes."""
+        return self._driver is not None and self._driver.lists(name, run, uid)
+
+    def _begin(self, driver: ReceptionistDriver) -> None:
+        self._driver = driver
 
     def ended(self) -> None:
         """Withdraw all offers."""

@@ -309,14 +309,20 @@ class RemoteRef(AskableRef[M_contra]):
 
     async def send_encoded(self, message: EncodedMessage) -> None:
         """Send a message to many, encoded once for all of them, waiting for room."""
-        route, holds, (_, path, _, _, _, uid) = self._route, self._node.paused_sends, self._place
-        serial = serial_of(path)
-        if serial is None:
-            frame = message.frame(path, uid)
-        else:
-            frame = message.frame(ASK_PREFIX, 0, encode_slot(serial, uid))
+        route, holds, frame = self._route, self._node.paused_sends, self._frame_of(message)
         if route is not None and holds is not None:
             await self._queue(frame, route, holds)
+
+    def post_encoded(self, message: object, encoded: EncodedMessage) -> None:
+        """Tell a message to many, encoded once for all of them."""
+        self.post(message, self._frame_of(encoded))
+
+    def _frame_of(self, message: EncodedMessage) -> bytes:
+        _, path, _, _, _, uid = self._place
+        serial = serial_of(path)
+        if serial is None:
+            return message.frame(path, uid)
+        return message.frame(ASK_PREFIX, 0, encode_slot(serial, uid))
 
     async def _queue(self, frame: bytes, route: LinkHandle, holds: PausedSends) -> None:
         path = self._place[1]

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from casty.address import NodeAddress
+from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.state.cluster_state import TopologySnapshot
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.registry import SERVICES_PER_NODE_MAX, ServiceEntry
@@ -118,6 +118,11 @@ class Listings(Generic[S]):
         if names not in found:
             found[names] = self._list(key, names)
         return found[names]
+
+    def knows(self, key: str, run: UniqueAddress, uid: int) -> bool:
+        """Whether an actor of that run is offered under a key."""
+        found = self._by_key.get(key, ())
+        return any((one.uid, one.incarnation, one.node) == (uid, run.incarnation, run.address) for one in found)
 
     def subscribe(self, key: str, names: Names, subscriber: S) -> Sequence[Notify[S] | Misfit]:
         """Add a subscriber to a key and tell it the current listing."""

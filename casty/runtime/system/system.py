@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, TypeVarTuple, cast,
 
 import trio
 
-from casty.address import check_path, checked_system_name
+from casty.address import NodeAddress, check_path, checked_system_name
 from casty.config import Mailbox, SystemConfig
 from casty.config.validation import check_kind
-from casty.errors import ActorStoppedError, AskTimeoutError
-from casty.refs import ActorRef, EntityKey, EntityRef, check_ref
+from casty.errors import ActorStoppedError, AskFailed, AskTimeoutError
+from casty.refs import ActorRef, EntityKey, EntityRef, ServiceKey, Topic, check_ref
 from casty.runtime.actor.cell import Cell
 from casty.runtime.actor.children import Children
 from casty.runtime.behavior.behavior import Behavior
@@ -28,10 +28,12 @@ from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.messaging.timers import SchedulerCmd
 from casty.runtime.system.context import spawn
 from casty.runtime.system.event_reader import EVENTS_BUFFERED_MAX, Events
+from casty.runtime.system.group_messaging import Broadcast, ask_all, broadcast_of, groups_of
 from casty.runtime.system.kernel import Kernel, inside
 from casty.runtime.system.metrics import Metrics, collect_system
 from casty.runtime.system.shutdown import ShutdownPhase
 from casty.runtime.system.statistics import SystemStatistics
+from casty.runtime.system.topic_subscription import SUBSCRIPTION_CAPACITY, TopicSubscription
 from casty.wire_types import WireType, check_wire_types
 
 M = TypeVar("M")
@@ -456,6 +458,124 @@ class ActorSystem:
             ValueError: ``capacity`` is below 1.
         """
         return Events(self._kernel, event_types, capacity)
+
+    # Many nodes
+
+    def broadcast(self, key: ServiceKey[M]) -> Broadcast[M]:
+        """Return the actors of a broadcast, one on each node; nothing is sent.
+
+        ``system.broadcast(CACHES).tell(Drop("x"))`` tells all of them.
+
+        Parameters:
+            key: Key given to ``Behaviors.broadcasted``. Other services count too, the first by path on each node.
+
+        Returns:
+            All that are listed at the time of each message.
+
+        Raises:
+            TypeError: ``key`` is no `ServiceKey`.
+            UnsupportedTypeError: A message of the service holds a class that this system was not taught.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        return broadcast_of(self._kernel, key)
+
+    def ask_all(
+        self, key: ServiceKey[M], factory: Callable[[ActorRef[R]], M], *, timeout: float = 5.0
+    ) -> Coroutine[Any, Any, Mapping[NodeAddress, R | AskFailed]]:
+        """Ask the actors of a broadcast all at one time, and wait for the outcome of each.
+
+        One without a reply fails by itself, and spoils no other's.
+
+        Parameters:
+            key: Key given to ``Behaviors.broadcasted``.
+            factory: Function of the ref for a reply; it returns the request. It is called once for each.
+            timeout: Seconds to wait for all of them.
+
+        Returns:
+            The reply of each reachable node with such an actor, or AskFailed, of the kind ``timed_out`` where none came
+            in time. Empty where there is none. For a lambda, annotate the variable.
+
+        Raises:
+            TypeError: ``key`` is no `ServiceKey`, or ``factory`` the message itself.
+            EncodeError: The request cannot be written as bytes.
+            UnsupportedTypeError: A message of the service holds a class that this system was not taught.
+            ValueError: ``timeout`` is no number.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        return ask_all(self._kernel, key, factory, timeout)
+
+    def subscribe(self, topic: Topic[M], ref: ActorRef[M]) -> None:
+        """Let an actor of this node get what is published under a topic, on any node, until it ends.
+
+        At once for this node; other nodes know of it a moment later. Messages come at most once, in order from each
+        publisher. Where the actor's mailbox is full they are dead letters, and other subscribers get them all the same.
+
+        Parameters:
+            topic: Name and message type, such as ``Topic[Price]("prices")``.
+            ref: An actor of this system, or an adapter of one. Subscribing it again changes nothing.
+
+        Raises:
+            TypeError: ``topic`` is no `Topic`, or ``ref`` no ref.
+            ValueError: ``ref`` belongs to another node: subscribe it there.
+            ConfigError: A subscriber of this node uses the topic for another type.
+            UnsupportedTypeError: A message of the topic holds a class that this system was not taught.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        groups_of(self._kernel).subscribe(topic, ref)
+
+    def unsubscribe(self, topic: Topic[M], ref: ActorRef[M]) -> None:
+        """Let an actor get nothing more of a topic; nothing happens where it is no subscriber.
+
+        Parameters:
+            topic: Topic given to `subscribe`.
+            ref: Ref given to it.
+
+        Raises:
+            TypeError: ``topic`` is no `Topic`, or ``ref`` no ref.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        groups_of(self._kernel).unsubscribe(topic, ref)
+
+    def subscription(self, topic: Topic[M], *, capacity: int = SUBSCRIPTION_CAPACITY) -> TopicSubscription[M]:
+        """Subscribe the code of an ``async with`` block to a topic, such as a connection of a web server.
+
+        ``async with system.subscription(PRICES) as inbox: async for price in inbox: ...``
+
+        Parameters:
+            topic: Name and message type.
+            capacity: Messages waiting for the reader, at least 1; further ones are dropped and counted.
+
+        Returns:
+            An async context manager, and its own async iterator.
+
+        Raises:
+            TypeError: ``topic`` is no `Topic`.
+            ValueError: ``capacity`` is no integer of at least 1.
+            RuntimeError: The system is no node of a cluster, or has not been entered.
+        """
+        return TopicSubscription(self._kernel, groups_of(self._kernel), topic, capacity)
+
+    def publish(self, topic: Topic[M], message: M) -> int:
+        """Hand a message to all subscribers of a topic, encoded once, with one copy to each node; return at once.
+
+        At most once each, in order for each. A full queue to one node is a dead letter for that one, and holds up no
+        other. Without any subscriber the message is a dead letter.
+
+        Parameters:
+            topic: Name and message type.
+            message: A message of that type. Do not change it afterwards.
+
+        Returns:
+            The number of nodes, this one included, with subscribers known here.
+
+        Raises:
+            TypeError: ``topic`` is no `Topic`.
+            ConfigError: A subscriber of this node uses the topic for another type.
+            EncodeError: The message cannot be written as bytes; nobody got it.
+            UnsupportedTypeError: A message of the topic holds a class that this system was not taught.
+            RuntimeError: The system is no node of a cluster, or has not been entered; or the thread is another one.
+        """
+        return groups_of(self._kernel).publish(topic, message)
 
     def add_lifecycle_listener(self, listener: ActorLifecycleListener) -> None:
         """Add a listener to the starts, failures and ends of actors, those of the library included.
