@@ -57,8 +57,8 @@ class PlacementRules:
     _tables: dict[tuple[int, str, Term, int], dict[int, Row]] = field(default_factory=dict)
     _orders: dict[tuple[UniqueAddress, str], tuple[Term, int]] = field(default_factory=dict)
     _epochs: dict[UniqueAddress, int] = field(default_factory=dict)
-    _before: dict[tuple[UniqueAddress, str], ShardTable] = field(default_factory=dict)
-    """Last table that each coordinator was seen to have written."""
+    _before: dict[tuple[UniqueAddress, str], tuple[Term, int, dict[int, Row]]] = field(default_factory=dict)
+    """Last table that each coordinator was seen to have written, by term, version and rows."""
     _written: dict[tuple[UniqueAddress, str], tuple[Term, int]] = field(default_factory=dict)
     _retired: dict[UniqueAddress, Term] = field(default_factory=dict)
     """Highest term that each run has said to have retired from."""
@@ -140,8 +140,10 @@ class PlacementRules:
             if before is not None and table.order < before:
                 self._broken("tables never go back", f"{node.run}: {key} from {before} to {table.order}")
             self._orders[node.run, key] = table.order
-            rows = self._tables.setdefault((node.cluster_id, key, *table.order), table.rows)
-            if rows != table.rows:
+            rows = self._tables.get((node.cluster_id, key, *table.order))
+            if rows is None:
+                self._tables[node.cluster_id, key, *table.order] = dict(table.rows)
+            elif rows != table.rows:
                 self._broken("tables of one version are equal", f"{node.run}: {key} {table.order}")
         if total < self._epochs.get(node.run, 0):
             self._broken("the epoch of all tables never shrinks", f"{node.run}: {total}")
@@ -169,13 +171,15 @@ class PlacementRules:
         if not isinstance(coordinator.phase, Leading):
             return
         for key, table in coordinator.writer.tables.items():
-            before = self._before.get((node.run, key))
-            self._before[node.run, key] = table
-            if before is None or before.term != table.term or before.version == table.version:
+            term, version, rows = self._before.get((node.run, key), (NO_TERM, 0, {}))
+            if (term, version) == table.order:
+                continue
+            self._before[node.run, key] = *table.order, dict(table.rows)
+            if term != table.term:
                 continue
             view = node.machine.view
             for shard, row in table.rows.items():
-                old = before.row(shard)
+                old = rows.get(shard)
                 if isinstance(row, Moving) and isinstance(old, Owned):
                     if not view.is_leaving(row.owner) and not view.is_calm:
                         self._broken("moves begin in calm times", f"{key} {shard}: {row}")

@@ -36,7 +36,6 @@ from casty.protocol.sharding.shard_routes import (
     SendToOwner,
     ShardRoutes,
 )
-from casty.protocol.sharding.shard_table import ShardTable
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.events import HELD_TOO_LONG, SHARD_BUFFER_FULL, SHARD_MOVED, DeadLetterReason
 from casty.runtime.messaging.entity_ref import RoutedEntityRef, wire_path
@@ -99,10 +98,10 @@ class EntityRouter:
                 self._route(one.ref, one.message, one.deadline)
             self._wake()
 
-    def place(self, table: ShardTable) -> None:
-        """Take a new table."""
-        self.set_shards(table.num_shards)
-        self._handle(ShardTableChanged(table))
+    def place(self, change: ShardTableChanged) -> None:
+        """Take a new table, or changes of it."""
+        self.set_shards(change.table.num_shards)
+        self._handle(change)
         self._wake()
 
     def tell(self, ref: RoutedEntityRef[Never], message: object) -> None:

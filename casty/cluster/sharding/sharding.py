@@ -179,7 +179,7 @@ class PlacementDriver:
                     self._ctx.self.tell(ShardClosed(key, effect.shard, effect.epoch))
             case ShardTableChanged(table):
                 if table.key in routers:
-                    routers[table.key].place(table)
+                    routers[table.key].place(effect)
             case PublishEvent(event):
                 self._node.kernel.event_stream.publish(event)
             case Note(_, text):
@@ -251,7 +251,7 @@ class Sharding(ClusterExtension):
                 if agreed is not None:
                     router.is_singleton = agreed.is_singleton
                 if table is not None:
-                    router.place(table.table)
+                    router.place(table)
                 elif agreed is not None:
                     router.set_shards(agreed.num_shards)
         assert router is not None

@@ -6,6 +6,7 @@ placement rests on it. Ties break by address: a choice is the same wherever it i
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,13 +78,16 @@ class LeastShards:
         Returns:
             A node for each shard.
         """
-        counts = dict(loads)
-        placed: dict[int, UniqueAddress] = {}
-        for shard in sorted(shards):
-            if counts:
-                target = min(counts, key=lambda node: (counts[node], node))
-                counts[target] += 1
-                placed[shard] = target
+        wanted = sorted(shards)
+        if not wanted or not loads:
+            return {}
+        nodes, placed = sorted(loads), dict[int, UniqueAddress]()
+        least = [(loads[node], rank) for rank, node in enumerate(nodes)]
+        heapq.heapify(least)
+        for shard in wanted:
+            count, rank = least[0]
+            placed[shard] = nodes[rank]
+            heapq.heapreplace(least, (count + 1, rank))
         return placed
 
     def _is_even(self, loads: Loads) -> bool:
@@ -104,14 +108,16 @@ class LeastShards:
             A node for each shard to be moved.
         """
         counts, leaving = dict(loads), dict(moving)
-        left = {node: sorted(shards) for node, shards in holdings.items()}
+        left: dict[UniqueAddress, list[int]] = {}
         room = self.moves_max - sum(leaving.values())
         moves: dict[int, UniqueAddress] = {}
         while room > 0 and not self._is_even(counts):
             fullest = max(counts, key=lambda node: (counts[node], node))
             target = min(counts, key=lambda node: (counts[node], node))
             may_leave = max(1, int(len(holdings.get(fullest, ())) * self.moved_share_max))
-            if leaving.get(fullest, 0) >= may_leave or not left.get(fullest):
+            if fullest not in left:
+                left[fullest] = sorted(holdings.get(fullest, ()))
+            if leaving.get(fullest, 0) >= may_leave or not left[fullest]:
                 break
             moves[left[fullest].pop()] = target
             leaving[fullest] = leaving.get(fullest, 0) + 1

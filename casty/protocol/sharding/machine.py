@@ -95,18 +95,20 @@ class ShardPlacement:
     def _step(self, event: PlacementEvent, now: float) -> list[PlacementEffect]:
         effects = [*self._take(event, now)]
         repeats = isinstance(event, TimerFired) and event.key == REMIND
-        effects.extend(self.region.settle(now, repeats=repeats))
+        effects.extend(self.region.settle(now, looks=not isinstance(event, PlacementCame), repeats=repeats))
         effects.extend(self.coordinator.settle(now))
         return effects
 
     def _take(self, event: PlacementEvent, now: float) -> Sequence[PlacementEffect]:
         match event:
             case MembersSeen(state):
+                self.coordinator.writer.look_again()
                 return self.coordinator.welcome(self.view.see(state))
             case ServesUntil(until):
                 self.region.serves_until = until
             case WorkIsFree(node, at):
                 self.view.free(node, at)
+                self.coordinator.writer.look_again()
             case PlacementCame(sender, message):
                 return self._hear(sender, message, now) if self.view.is_heard(sender) else ()
             case HostsSeen():
@@ -122,6 +124,7 @@ class ShardPlacement:
                     self._runs = False
                     return self._remind(now)
                 self._due_at = math.inf
+                self.coordinator.writer.look_again()
             case _ as never:
                 assert_never(never)
         return ()

@@ -10,7 +10,7 @@ when it is removed and its work is free: until then it may still serve, and word
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
@@ -44,6 +44,8 @@ class PlacementView:
     """Removed members that were older than this node."""
     _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
     """Removed runs of any age, and when their work is free."""
+    _serving: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
+    """Those of them of which that time has not come, as far as it was asked for."""
     _free_at: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
     """Times told before the removal itself."""
 
@@ -58,6 +60,7 @@ class PlacementView:
         gone = (before.keys() - state.members.keys()) | state.tombstones.keys()
         for run in gone - self._removed.keys():
             self._removed[run] = self._free_at.pop(run, -math.inf)
+            self._serving[run] = self._removed[run]
         self._sort()
         return frozenset(state.members.keys() - before.keys())
 
@@ -79,7 +82,7 @@ class PlacementView:
     def free(self, run: UniqueAddress, at: float) -> None:
         """Take note that the work of a removed run is free from then on."""
         if run in self._removed:
-            self._removed[run] = at
+            self._removed[run] = self._serving[run] = at
         else:
             self._free_at[run] = at
 
@@ -113,9 +116,11 @@ class PlacementView:
         """Whether a run was removed and can serve no more."""
         return run not in self.members and self._removed.get(run, math.inf) <= now
 
-    def serves_still(self, now: float) -> Iterator[UniqueAddress]:
-        """Yield the removed runs whose work is not free yet, of any age."""
-        return (run for run, at in self._removed.items() if at > now)
+    def serves_still(self, now: float) -> Collection[UniqueAddress]:
+        """Return the removed runs whose work is not free yet, of any age."""
+        if self._serving:
+            self._serving = {run: at for run, at in self._serving.items() if at > now}
+        return self._serving.keys()
 
     @property
     def is_calm(self) -> bool:
@@ -126,4 +131,4 @@ class PlacementView:
 
     def next_free(self, now: float) -> float:
         """Return when the work of another removed run becomes free."""
-        return min((at for at in self._removed.values() if at > now), default=math.inf)
+        return min((at for at in self._serving.values() if at > now), default=math.inf)

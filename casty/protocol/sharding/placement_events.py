@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
+from casty.protocol.messages.shard_rows import Row
 from casty.protocol.messages.sharding import PlacementMessage
 from casty.protocol.sharding.allocation import LEAST_SHARDS, Allocation
 from casty.protocol.sharding.shard_table import ShardTable
@@ -99,9 +101,15 @@ class CloseShard:
 
 @dataclass(frozen=True, slots=True)
 class ShardTableChanged:
-    """Effect: the way of messages changes."""
+    """Effect: the way of messages changes.
+
+    The table is the one of the region, and may have changed again before this effect is performed: a row may name an
+    owner that is not told to open before the effects in between.
+    """
 
     table: ShardTable
+    changed: Mapping[int, Row | None] | None = None
+    """Rows other than before, as they are by this change, None for a free shard; without it all rows of the table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, Send
-from casty.protocol.messages.shard_rows import NO_TERM, Moving, Term
+from casty.protocol.messages.shard_rows import NO_TERM, Term
 from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TermRefused, Yielded
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import (
@@ -227,7 +227,7 @@ class ShardCoordinator:
         return [Send(run, Enlist(phase.term)) for run in sorted(more) if self.view.is_heard(run)]
 
     def _may_lead(self, phase: Enlisting, now: float) -> bool:
-        serves_still = any(True for _ in self.view.serves_still(now))
+        serves_still = self.view.serves_still(now)
         return not self._waiting(phase, now) and not serves_still and now < self.region.serves_until
 
     def _lead(self, phase: Enlisting, now: float) -> list[PlacementEffect]:
@@ -256,12 +256,12 @@ class ShardCoordinator:
 
     def _is_done(self, now: float) -> bool:
         """Whether a leaving coordinator has moved its own shards away, and ended the moves of others."""
-        rows = [row for table in self.writer.tables.values() for row in table.rows.values()]
-        if self.region.held or any(row.owner == self.view.self_node for row in rows):
+        tables = self.writer.tables.values()
+        if self.region.held or any(self.view.self_node in table.holders for table in tables):
             self._alone_since = math.inf
             return False
         self._alone_since = min(self._alone_since, now)
-        moves = any(isinstance(row, Moving) for row in rows)
+        moves = any(table.moving for table in tables)
         return not moves or now >= self._alone_since + LAST_MOVES_TIMEOUT
 
     def _say(self, word: Retired) -> list[PlacementEffect]:

@@ -8,6 +8,9 @@ How it works: a promise is the highest term enlisted for here, or of a table tak
 are void. An opening is obeyed once, if its epoch is above every one there before, under a valid lease; a yielded epoch
 is never opened. A closing shard waits for the markers of all possible senders, for `FLUSH_TIMEOUT` at most, and is
 yielded when its last entity has ended. Each word is repeated as long as the row asks for it.
+
+A shard is looked at when its row or its hold has changed, and while it waits for a lease or for markers, at whatever
+else may end that. So a step costs as much as it changes.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ from casty.protocol.sharding.placement_events import (
     ShardTableChanged,
     Slot,
 )
-from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.sharding.shard_table import Shards, ShardTable
 from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, places_of
 
 FLUSH_TIMEOUT = 2.0
@@ -67,7 +70,6 @@ class ShardHold:
     """End of the wait for markers."""
     stops_since: float = math.inf
     """Time of the order to stop to its entities; it takes no message from then on."""
-    is_stuck: bool = False
 
     @property
     def is_stopping(self) -> bool:
@@ -92,21 +94,38 @@ class ShardRegion:
     serves_until: float = field(init=False, default=-math.inf)
     _parts: SliceParts = field(init=False, default_factory=SliceParts)
     _digest: bytes | None = field(init=False, default=None)
-    _mine: dict[str, dict[int, Row]] = field(init=False, default_factory=dict[str, dict[int, Row]])
+    _due: dict[str, Shards] = field(init=False, default_factory=dict[str, Shards])
+    """Shards to be looked at, by key; those of a table below the promise stay until it has a successor."""
+    _unleased: dict[Slot, None] = field(init=False, default_factory=dict[Slot, None])
+    """Shards to be opened once there is a lease."""
+    _flushing: dict[Slot, None] = field(init=False, default_factory=dict[Slot, None])
+    """Shards that wait for markers."""
+    _stopping: dict[Slot, None] = field(init=False, default_factory=dict[Slot, None])
+    """Shards with entities that are to end, and are not known to be stuck."""
     _markers: dict[tuple[str, int, int], set[UniqueAddress]] = field(
         init=False, default_factory=dict[tuple[str, int, int], set[UniqueAddress]]
     )
     _said: dict[Slot, tuple[type, int]] = field(init=False, default_factory=dict[Slot, tuple[type, int]])
+    """Last word about a shard as long as its row asks for one, and the epoch."""
 
     def enlist(self, request: Enlist) -> Enlisted | TermRefused:
         """Promise a term, and report; or refuse it."""
         if not self.promise.admits(request.term):
             return TermRefused(request.term, self.promise)
-        self.promise = request.term
+        self._promise(request.term)
         self.heard(request.term.number)
         held = tuple(HeldShard(key, shard, one.epoch, one.move) for (key, shard), one in sorted(self.held.items()))
         named = frozenset[UniqueAddress]().union(*(table.named for table in self.tables.values()))
         return Enlisted(request.term, held, self.known, tuple(sorted(named)))
+
+    def _promise(self, term: Term) -> None:
+        if term > self.promise:
+            self.promise = term
+            for slot in (*self.held, *self._said, *self._unleased):
+                self._is_due(slot)
+
+    def _is_due(self, slot: Slot) -> None:
+        self._due.setdefault(slot[0], {})[slot[1]] = None
 
     def heard(self, number: int) -> None:
         """Take note of a number: no later term is to have it again."""
@@ -129,19 +148,28 @@ class ShardRegion:
         return self._take_whole(whole)
 
     def _take_whole(self, news: TableSlice) -> Sequence[PlacementEffect]:
-        before = self.tables.get(news.key, ShardTable(news.key, news.num_shards))
-        if before.term < news.term and before.num_shards != news.num_shards and not news.after:
-            before = ShardTable(news.key, news.num_shards)  # all who hosted the key with another number have gone
-        table = before.taken(news)
-        if table is before:
+        key, own = news.key, self.view.self_node
+        table = known = self.tables.get(key)
+        if table is None or (table.term < news.term and table.num_shards != news.num_shards and not news.after):
+            table = ShardTable(key, news.num_shards)  # all who hosted the key with another number have gone
+        before = table.take(news)
+        if before is None:
             return ()
-        self.promise = max(self.promise, news.term)
-        self.tables[news.key] = table
+        self._promise(news.term)
+        self.tables[key] = table
         self._digest = None
-        self._parts.forget(news.key, table.order)
-        own = self.view.self_node
-        self._mine[news.key] = {shard: row for shard, row in table.rows.items() if row.owner == own}
-        return [ShardTableChanged(table), *self._markers_for(table, only_after=before)]
+        self._parts.forget(key, table.order)
+        moved: list[int] = []
+        for shard, old in before.items():
+            row = table.row(shard)
+            if isinstance(row, Moving):
+                moved.append(shard)
+            if (old is not None and old.owner == own) or (row is not None and row.owner == own):
+                self._is_due((key, shard))
+        changed = {shard: table.row(shard) for shard in before}
+        if known is not None and known is not table:
+            changed = dict.fromkeys(known.rows) | changed
+        return [ShardTableChanged(table, changed), *self._markers_for(table, moved)]
 
     def answer(self, sender: UniqueAddress, digest: TableDigest) -> Sequence[PlacementEffect]:
         """Tell the places of the tables here if they are not those there."""
@@ -177,6 +205,8 @@ class ShardRegion:
         """Take note of the end of a sender's messages for a shard in a move."""
         if len(self._markers) < EARLY_MARKERS_MAX:
             self._markers.setdefault((marker.key, marker.shard, marker.move), set()).add(sender)
+            if (marker.key, marker.shard) in self._flushing:
+                self._is_due((marker.key, marker.shard))
 
     def end(self, key: str, now: float) -> list[PlacementEffect]:
         """Close all shards of a key: nothing hosts it here any more."""
@@ -192,83 +222,96 @@ class ShardRegion:
         one = self.held.get((key, shard))
         if one is not None and one.epoch == epoch and one.is_stopping:
             del self.held[key, shard]
+            self._stopping.pop((key, shard), None)
+            self._is_due((key, shard))
 
-    def settle(self, now: float, *, repeats: bool = False) -> list[PlacementEffect]:
-        """Obey the rows for this node, and say so; ``repeats`` says it again."""
+    def settle(self, now: float, *, looks: bool = True, repeats: bool = False) -> list[PlacementEffect]:
+        """Obey the changed rows for this node, and say so.
+
+        With ``looks`` members, lease or time may have changed, too; ``repeats`` says everything again.
+        """
+        for slot in (*self._unleased, *self._flushing) if looks else ():
+            self._is_due(slot)
+        for slot in self._said if repeats else ():
+            self._is_due(slot)
         effects: list[PlacementEffect] = []
         words: dict[type, dict[str, list[tuple[int, int]]]] = {Opened: {}, Yielded: {}}
-        for key in sorted(self._mine):
-            if self.tables[key].term != self.promise:
+        for key in sorted(self._due):
+            table = self.tables.get(key)
+            if table is None or table.term != self.promise:
                 continue  # another coordinator has asked what is held, and has not said yet what follows
-            for shard, row in self._mine[key].items():
-                done, word = self._obey((key, shard), row, now)
+            for shard in sorted(self._due.pop(key)):
+                slot, row = (key, shard), table.row(shard)
+                done, word = self._look(slot, row, now)
                 effects.extend(done)
-                said = None if word is None else (word, row.epoch)
-                if said is None:
-                    self._said.pop((key, shard), None)
-                elif repeats or self._said.get((key, shard)) != said:
-                    self._said[key, shard] = said
-                    words[said[0]].setdefault(key, []).append((shard, row.epoch))
-        effects.extend(self._close_unnamed(now))
-        coordinator = self._coordinator()
+                if word is None or row is None:
+                    self._said.pop(slot, None)
+                elif repeats or self._said.get(slot) != (word, row.epoch):
+                    self._said[slot] = word, row.epoch
+                    words[word].setdefault(key, []).append((shard, row.epoch))
+        return [*effects, *self._say(words)]
+
+    def _say(self, words: dict[type, dict[str, list[tuple[int, int]]]]) -> Iterable[PlacementEffect]:
+        coordinator = self._coordinator() if any(words.values()) else None
         if coordinator is not None:
-            effects.extend(Send(coordinator, Opened(key, tuple(s))) for key, s in words[Opened].items())
-            effects.extend(Send(coordinator, Yielded(key, tuple(s))) for key, s in words[Yielded].items())
-        return effects
+            yield from (Send(coordinator, Opened(key, tuple(said))) for key, said in words[Opened].items())
+            yield from (Send(coordinator, Yielded(key, tuple(said))) for key, said in words[Yielded].items())
 
     def remind(self, now: float) -> list[PlacementEffect]:
         """Repeat the markers of all moves under way; tell of stuck shards."""
         effects: list[PlacementEffect] = []
-        for key in sorted(self.tables):
-            effects.extend(self._markers_for(self.tables[key], only_after=None))
-        for (key, shard), one in sorted(self.held.items()):
-            if now - one.stops_since >= STUCK_AFTER and not one.is_stuck:
-                self.held[key, shard] = replace(one, is_stuck=True)
-                effects.append(PublishEvent(ShardStuck(key, shard)))
-        moving = {
-            (table.key, shard, row.move)
-            for table in self.tables.values()
-            for shard, row in table.rows.items()
-            if isinstance(row, Moving)
-        }
-        past = [mark for mark in self._markers if mark not in moving and mark[2] <= self._epoch_of(mark[0])]
+        for key in sorted(key for key, table in self.tables.items() if table.moving):
+            effects.extend(self._markers_for(self.tables[key], self.tables[key].moving))
+        for slot in sorted(slot for slot in self._stopping if now - self.held[slot].stops_since >= STUCK_AFTER):
+            del self._stopping[slot]
+            effects.append(PublishEvent(ShardStuck(*slot)))
+        past = [mark for mark in self._markers if self._is_past(*mark)]
         for mark in past:
             del self._markers[mark]
         return effects
 
+    def _is_past(self, key: str, shard: int, move: int) -> bool:
+        table = self.tables.get(key)
+        row = None if table is None else table.row(shard)
+        return table is not None and move <= table.epoch and not (isinstance(row, Moving) and row.move == move)
+
     def due(self, now: float) -> float:
         """Return when a move waits for markers no longer."""
-        times = (one.flushed_at for one in self.held.values() if not one.is_stopping)
-        return min((at for at in times if at > now), default=math.inf)
-
-    def _epoch_of(self, key: str) -> int:
-        return self.tables[key].epoch if key in self.tables else -1
+        return min((at for slot in self._flushing if (at := self.held[slot].flushed_at) > now), default=math.inf)
 
     def _coordinator(self) -> UniqueAddress | None:
         named = (run for run in self.view.members if run.incarnation == self.promise.incarnation)
         return next((run for run in named if self.view.is_heard(run)), None)
 
-    def _obey(self, slot: Slot, row: Row, now: float) -> tuple[Sequence[PlacementEffect], type | None]:
-        one, epoch = self.held.get(slot), row.epoch
-        if one is not None and one.epoch != epoch:
-            return (), None  # it closes what it has first
+    def _look(self, slot: Slot, row: Row | None, now: float) -> tuple[Sequence[PlacementEffect], type | None]:
+        """Obey a row; return what follows, and the word to be said."""
+        self._unleased.pop(slot, None)
+        one = self.held.get(slot)
+        if row is None or row.owner != self.view.self_node or (one is not None and one.epoch != row.epoch):
+            return self._stop(slot, one, one.epoch, now) if one is not None else (), None
         match row:
             case Opening():
-                if one is not None:
-                    return (), None if one.is_stopping else Opened
-                if epoch <= self.last.get(slot, -1) or slot[0] not in self.regions or not self.view.is_up:
-                    self.last[slot] = max(epoch, self.last.get(slot, -1))
-                    return (), Yielded
-                if now >= self.serves_until:
-                    return (), None
-                self.last[slot] = epoch
-                self.held[slot] = ShardHold(epoch)
-                return [OpenShard(*slot, epoch)], Opened
+                return self._open(slot, one, row.epoch, now)
             case Owned() | Moving():
                 if one is None:
-                    self.last[slot] = max(epoch, self.last.get(slot, -1))
+                    self.last[slot] = max(row.epoch, self.last.get(slot, -1))
                     return (), Yielded
                 return (self._flush(slot, one, row.move, now), None) if isinstance(row, Moving) else ((), None)
+
+    def _open(
+        self, slot: Slot, one: ShardHold | None, epoch: int, now: float
+    ) -> tuple[Sequence[PlacementEffect], type | None]:
+        if one is not None:
+            return (), None if one.is_stopping else Opened
+        if epoch <= self.last.get(slot, -1) or slot[0] not in self.regions or not self.view.is_up:
+            self.last[slot] = max(epoch, self.last.get(slot, -1))
+            return (), Yielded
+        if now >= self.serves_until:
+            self._unleased[slot] = None
+            return (), None
+        self.last[slot] = epoch
+        self.held[slot] = ShardHold(epoch)
+        return [OpenShard(*slot, epoch)], Opened
 
     def _flush(self, slot: Slot, one: ShardHold, move: int, now: float) -> Sequence[PlacementEffect]:
         if one.is_stopping:
@@ -280,29 +323,24 @@ class ShardRegion:
         came = self._markers.get((*slot, move), set())
         awaited = frozenset(run for run in one.awaited - came if view.is_heard(run) and run not in view.unreachable)
         one = self.held[slot] = replace(one, awaited=awaited)
+        self._flushing[slot] = None
         return self._stop(slot, one, move, now) if not awaited or now >= one.flushed_at else ()
 
     def _stop(self, slot: Slot, one: ShardHold, move: int, now: float) -> Sequence[PlacementEffect]:
         if one.is_stopping:
             return ()
         self.held[slot] = replace(one, move=move, stops_since=now)
+        self._flushing.pop(slot, None)
+        self._stopping[slot] = None
+        self._is_due(slot)
         return [CloseShard(*slot, one.epoch)]
 
-    def _close_unnamed(self, now: float) -> Iterable[PlacementEffect]:
-        for slot, one in sorted(self.held.items()):
-            key, shard = slot
-            table = self.tables.get(key)
-            if table is not None and table.term == self.promise and not one.is_stopping:
-                row = table.row(shard)
-                if row is None or row.owner != self.view.self_node or row.epoch != one.epoch:
-                    yield from self._stop(slot, one, one.epoch, now)
-
-    def _markers_for(self, table: ShardTable, only_after: ShardTable | None) -> list[PlacementEffect]:
+    def _markers_for(self, table: ShardTable, shards: Iterable[int]) -> list[PlacementEffect]:
         effects: list[PlacementEffect] = []
-        for shard, row in table.rows.items():
-            if isinstance(row, Moving) and (only_after is None or only_after.row(shard) != row):
-                if row.owner != self.view.self_node:
-                    effects.append(SendMarker(row.owner, table.key, shard, row.move))
+        for shard in shards:
+            row = table.row(shard)
+            if isinstance(row, Moving) and row.owner != self.view.self_node:
+                effects.append(SendMarker(row.owner, table.key, shard, row.move))
         return effects
 
 

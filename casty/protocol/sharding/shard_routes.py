@@ -18,7 +18,7 @@ from typing import assert_never
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import StartTimer, TimerFired
-from casty.protocol.messages.shard_rows import Owned
+from casty.protocol.messages.shard_rows import Owned, Row
 from casty.protocol.sharding.entity_events import RefusalReason
 from casty.protocol.sharding.placement_events import ShardTableChanged
 
@@ -127,11 +127,16 @@ class ShardRoutes:
                     yield DropMessage(event, RefusalReason.full)
                 else:
                     self._hold(event, deadline if deadline < math.inf else now + self.limits.held_time_max)
-            case ShardTableChanged(table):
-                rows = table.rows.items()
-                self.routes = {shard: (row.owner, row.epoch) for shard, row in rows if isinstance(row, Owned)}
-                for shard in [shard for shard in self.held if shard in self.routes]:
-                    yield from self._let_go(shard, now)
+            case ShardTableChanged(table, changed):
+                same: dict[Row, tuple[UniqueAddress, int]] = {}
+                rows = dict.fromkeys(self.routes) | table.rows if changed is None else changed
+                for shard, row in rows.items():
+                    if isinstance(row, Owned):
+                        self.routes[shard] = same.setdefault(row, (row.owner, row.epoch))
+                        if shard in self.held:
+                            yield from self._let_go(shard, now)
+                    else:
+                        self.routes.pop(shard, None)
             case TimerFired():
                 self._is_due = False
                 yield from self._expire(now)

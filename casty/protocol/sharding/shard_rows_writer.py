@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from casty.address import UniqueAddress
@@ -22,7 +22,7 @@ from casty.protocol.messages.sharding import Enlisted, HeldShard, Opened, TableS
 from casty.protocol.sharding.allocation import LEAST_SHARDS, MOVES_MAX, Allocation
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import HostsSeen, ShardConflict, Slot
-from casty.protocol.sharding.shard_table import ShardTable
+from casty.protocol.sharding.shard_table import Shards, ShardTableDraft
 from casty.protocol.state.member import by_age
 
 FIRST_PLACEMENT_AFTER = 0.5
@@ -38,10 +38,17 @@ class KeyHosts:
     """Hosts of a key, as announced."""
 
     num_shards: int
-    runs: frozenset[UniqueAddress]
+    runs: tuple[UniqueAddress, ...]
+    """Sorted."""
     since: float
     """Time at which the first of them was seen."""
     allocation: Allocation
+
+
+Words = dict[int, list[tuple[UniqueAddress, int, bool]]]
+"""Words about each shard: the sender, the epoch, whether it has opened."""
+Refusals = dict[UniqueAddress, tuple[int, float]]
+"""Refusals of each node in a row, and the time at which it is named again."""
 
 
 @dataclass(slots=True)
@@ -50,20 +57,20 @@ class ShardRowsWriter:
 
     view: PlacementView
     term: Term = field(init=False, default=NO_TERM)
-    tables: dict[str, ShardTable] = field(init=False, default_factory=dict[str, ShardTable])
+    tables: dict[str, ShardTableDraft] = field(init=False, default_factory=dict[str, ShardTableDraft])
     hosts: dict[str, KeyHosts] = field(init=False, default_factory=dict[str, KeyHosts])
-    _words: dict[Slot, list[tuple[UniqueAddress, int, bool]]] = field(
-        init=False, default_factory=dict[Slot, list[tuple[UniqueAddress, int, bool]]]
-    )
-    """Words not written yet: the sender, the epoch, whether it has opened."""
+    _words: dict[str, Words] = field(init=False, default_factory=dict[str, Words])
+    """Words not written yet, by key."""
+    _due: dict[str, None] = field(init=False, default_factory=dict[str, None])
+    """Keys to be looked at, besides those with a word."""
+    _is_all_due: bool = field(init=False, default=False)
+    _unplaced: dict[str, float] = field(init=False, default_factory=dict[str, float])
+    """Keys without a table, and when their shards are placed first."""
     _more: dict[Slot, list[tuple[UniqueAddress, HeldShard]]] = field(
         init=False, default_factory=dict[Slot, list[tuple[UniqueAddress, HeldShard]]]
     )
     """Further reports of one shard: each is told to close in its turn."""
-    _refusals: dict[tuple[str, UniqueAddress], tuple[int, float]] = field(
-        init=False, default_factory=dict[tuple[str, UniqueAddress], tuple[int, float]]
-    )
-    """Refusals of a node in a row, and the time at which it is named again."""
+    _refusals: dict[str, Refusals] = field(init=False, default_factory=dict[str, Refusals])
     _balanced_at: float = field(init=False, default=-math.inf)
 
     def begin(self, term: Term, answers: Mapping[UniqueAddress, Enlisted]) -> list[ShardConflict]:
@@ -71,6 +78,7 @@ class ShardRowsWriter:
         self.term = term
         self._words.clear()
         self._more.clear()
+        self._is_all_due = True
         places: dict[str, tuple[Term, int, int]] = {}
         for answer in answers.values():
             for known in answer.tables:
@@ -80,39 +88,55 @@ class ShardRowsWriter:
         for run in sorted(answers):
             for held in answers[run].held:
                 reports.setdefault((held.key, held.shard), []).append((run, held))
-        self.tables = {}
-        for key, (_, version, num_shards) in sorted(places.items()):
-            rows: dict[int, Row | None] = {}
-            for (of, shard), found in reports.items():
-                if of == key:
-                    rows[shard] = _reported(*found[0], stamp(term, version + 1) if len(found) > 1 else None)
-            self.tables[key] = ShardTable(key, num_shards).begun(term, version + 1, rows)
-        for slot, found in reports.items():
+        rows: dict[str, dict[int, Row]] = {}
+        for (key, shard), found in reports.items():
+            if key in places:
+                closes = stamp(term, places[key][1] + 1) if len(found) > 1 else None
+                rows.setdefault(key, {})[shard] = _reported(*found[0], closes)
             if len(found) > 1:
-                self._more[slot] = found[1:]
+                self._more[key, shard] = found[1:]
+        self.tables = {
+            key: ShardTableDraft(key, num_shards, term, version + 1, rows.get(key, {}))
+            for key, (_, version, num_shards) in sorted(places.items())
+        }
+        self._unplaced = {key: at for key, at in self._unplaced.items() if key not in self.tables}
+        for key in self.hosts.keys() - self.tables.keys() - self._unplaced.keys():
+            self._unplaced[key] = self.hosts[key].since + FIRST_PLACEMENT_AFTER
         return [ShardConflict(*slot, tuple(run for run, _ in reports[slot])) for slot in sorted(self._more)]
 
     def whole_tables(self) -> list[TableSlice]:
         """Return all tables, whole."""
-        return [part for table in self.tables.values() for part in table.slices_after(None)]
+        return [part for table in self.tables.values() for part in table.whole()]
 
     def hosted(self, news: HostsSeen, now: float) -> None:
         """Take note of the hosts of a key."""
         known = self.hosts.get(news.key)
         since = now if known is None or not known.runs else known.since
-        self.hosts[news.key] = KeyHosts(news.num_shards, news.hosts, since, news.allocation)
+        if not news.hosts and news.key not in self.tables:
+            self.hosts.pop(news.key, None)
+            self._unplaced.pop(news.key, None)
+            return
+        self.hosts[news.key] = KeyHosts(news.num_shards, tuple(sorted(news.hosts)), since, news.allocation)
+        self._due[news.key] = None
+        if news.key not in self.tables:
+            self._unplaced[news.key] = since + FIRST_PLACEMENT_AFTER
+
+    def look_again(self) -> None:
+        """Look at every key at the next writing: members, or the time, may have changed what is due."""
+        self._is_all_due = True
 
     def opened(self, sender: UniqueAddress, word: Opened) -> None:
         """Take an owner's word of opened shards."""
+        words = self._words.setdefault(word.key, {})
         for shard, epoch in word.shards:
-            self._words.setdefault((word.key, shard), []).append((sender, epoch, True))
-        self._refusals.pop((word.key, sender), None)
+            words.setdefault(shard, []).append((sender, epoch, True))
+        self._refusals.get(word.key, {}).pop(sender, None)
 
     def yielded(self, sender: UniqueAddress, word: Yielded, now: float) -> None:
         """Take an owner's word of closed or refused shards."""
-        table = self.tables.get(word.key)
+        table, words = self.tables.get(word.key), self._words.setdefault(word.key, {})
         for shard, epoch in word.shards:
-            self._words.setdefault((word.key, shard), []).append((sender, epoch, False))
+            words.setdefault(shard, []).append((sender, epoch, False))
             row = table.row(shard) if table is not None else None
             if isinstance(row, Opening) and (row.owner, row.epoch) == (sender, epoch):
                 self._refused(word.key, sender, now)
@@ -122,99 +146,110 @@ class ShardRowsWriter:
         rebalances = now >= self._balanced_at + REBALANCE_EVERY
         if rebalances:
             self._balanced_at = now
+        is_all_due = rebalances or self._is_all_due
+        keys = self.tables.keys() | self.hosts.keys() if is_all_due else self._due.keys() | self._words.keys()
         slices: list[TableSlice] = []
-        for key in sorted(self.tables.keys() | self.hosts.keys()):
-            table = self.tables.get(key)
-            if table is None:
-                hosts = self.hosts[key]
-                if now < hosts.since + FIRST_PLACEMENT_AFTER or not hosts.runs:
-                    continue
-                table = ShardTable(key, hosts.num_shards, self.term)
-            changes = self._changes(table, now, rebalances=rebalances)
-            if changes:
-                self.tables[key] = written = table.written(changes)
-                slices.extend(written.slices_after(table.known))
+        for key in sorted(keys):
+            table = self.tables.get(key) or self._first_table(key, now)
+            if table is not None:
+                self._change(table, now, rebalances=rebalances)
+                slices.extend(table.commit())
         self._words.clear()
+        self._due.clear()
+        self._is_all_due = False
         return slices
 
-    def _changes(self, table: ShardTable, now: float, *, rebalances: bool) -> dict[int, Row | None]:
-        rows, mark = table.rows, stamp(self.term, table.version + 1)
-        wanted = self._take_words(table.key, rows)
-        for shard, row in list(rows.items()):
-            if self.view.is_gone(row.owner, now):
-                del rows[shard]
-        self._order_others(table.key, rows, mark, now)
-        self._empty_leaving(rows, mark)
-        self._open_free(table, rows, wanted, now)
-        if rebalances and self.view.is_calm:
-            self._balance(table, rows, mark, now)
-        before = table.rows
-        return {shard: rows.get(shard) for shard in rows.keys() | before.keys() if rows.get(shard) != before.get(shard)}
+    def _first_table(self, key: str, now: float) -> ShardTableDraft | None:
+        hosts = self.hosts.get(key)
+        if hosts is None or not hosts.runs or now < hosts.since + FIRST_PLACEMENT_AFTER:
+            return None
+        self._unplaced.pop(key, None)
+        table = self.tables[key] = ShardTableDraft(key, hosts.num_shards, self.term)
+        return table
 
-    def _take_words(self, key: str, rows: dict[int, Row]) -> dict[int, UniqueAddress]:
+    def _change(self, table: ShardTableDraft, now: float, *, rebalances: bool) -> None:
+        mark = table.mark
+        wanted = self._take_words(table)
+        for run in [run for run in table.holders if self.view.is_gone(run, now)]:
+            for shard in list(table.holders[run]):
+                table.put(shard, None)
+        if self._more:
+            self._order_others(table, mark, now)
+        self._empty_leaving(table, mark)
+        if table.free:
+            self._open_free(table, wanted, now)
+        if rebalances and self.view.is_calm:
+            self._balance(table, mark, now)
+
+    def _take_words(self, table: ShardTableDraft) -> dict[int, UniqueAddress]:
         """Take the owners' words into the rows; return where the shards of ended moves go."""
         wanted: dict[int, UniqueAddress] = {}
-        for (of, shard), words in self._words.items():
-            for sender, epoch, has_opened in words if of == key else ():
-                row = rows.get(shard)
+        for shard, words in self._words.get(table.key, {}).items():
+            for sender, epoch, has_opened in words:
+                row = table.row(shard)
                 if row is None or (row.owner, row.epoch) != (sender, epoch):
                     continue
                 if not has_opened:
                     if isinstance(row, Moving) and row.to is not None:
                         wanted[shard] = row.to
-                    del rows[shard]
+                    table.put(shard, None)
                 elif isinstance(row, Opening):
-                    rows[shard] = Owned(sender, epoch)
+                    table.put(shard, Owned(sender, epoch))
         return wanted
 
-    def _order_others(self, key: str, rows: dict[int, Row], mark: int, now: float) -> None:
-        for slot in [slot for slot in self._more if slot[0] == key and slot[1] not in rows]:
+    def _order_others(self, table: ShardTableDraft, mark: int, now: float) -> None:
+        for slot in [slot for slot in self._more if slot[0] == table.key and slot[1] not in table.rows]:
             left = [(run, held) for run, held in self._more.pop(slot) if not self.view.is_gone(run, now)]
             if left:
-                rows[slot[1]] = _reported(*left[0], mark)
+                table.put(slot[1], _reported(*left[0], mark))
                 if left[1:]:
                     self._more[slot] = left[1:]
 
-    def _empty_leaving(self, rows: dict[int, Row], mark: int) -> None:
-        room = MOVES_MAX - sum(1 for row in rows.values() if isinstance(row, Moving))
-        for shard, row in sorted(rows.items()):
-            if room > 0 and isinstance(row, Owned) and self.view.is_leaving(row.owner):
-                rows[shard] = Moving(row.owner, row.epoch, mark)
+    def _empty_leaving(self, table: ShardTableDraft, mark: int) -> None:
+        room = MOVES_MAX - len(table.moving)
+        for run in [run for run in table.holders if self.view.is_leaving(run)] if room > 0 else ():
+            owned = [shard for shard in table.holders[run] if isinstance(table.rows[shard], Owned)]
+            for shard in sorted(owned)[: max(0, room)]:
+                table.put(shard, Moving(run, table.rows[shard].epoch, mark))
                 room -= 1
 
-    def _open_free(self, table: ShardTable, rows: dict[int, Row], wanted: dict[int, UniqueAddress], now: float) -> None:
-        loads = self._loads(table, rows, now)
-        if loads and len(rows) < table.num_shards:
-            mark = stamp(self.term, table.version + 1)
-            free = [shard for shard in range(table.num_shards) if shard not in rows]
-            chosen = {shard: wanted[shard] for shard in free if wanted.get(shard) in loads}
+    def _open_free(self, table: ShardTableDraft, wanted: dict[int, UniqueAddress], now: float) -> None:
+        loads, mark = self._loads(table, now), table.mark
+        if loads:
+            chosen = {shard: run for shard, run in wanted.items() if shard in table.free and run in loads}
             for target in chosen.values():
                 loads[target] += 1
-            chosen |= self._allocation(table.key).place([shard for shard in free if shard not in chosen], loads)
-            rows.update({shard: Opening(target, mark) for shard, target in chosen.items()})
+            free = [shard for shard in sorted(table.free) if shard not in chosen]
+            if free:
+                chosen |= self._allocation(table.key).place(free, loads)
+            rows = {target: Opening(target, mark) for target in chosen.values()}
+            for shard, target in chosen.items():
+                table.put(shard, rows[target])
 
-    def _balance(self, table: ShardTable, rows: dict[int, Row], mark: int, now: float) -> None:
-        owned: dict[UniqueAddress, list[int]] = {}
-        for shard, row in rows.items():
-            if isinstance(row, Owned):
-                owned.setdefault(row.owner, []).append(shard)
-        moving = Counter(row.owner for row in rows.values() if isinstance(row, Moving))
-        loads, allocation = self._loads(table, rows, now), self._allocation(table.key)
+    def _balance(self, table: ShardTableDraft, mark: int, now: float) -> None:
+        owned: Mapping[UniqueAddress, Collection[int]] = table.holders
+        if table.opening or table.moving:
+            owned = {run: _owned(table, shards) for run, shards in table.holders.items()}
+        moving = Counter(table.rows[shard].owner for shard in table.moving)
+        loads, allocation = self._loads(table, now), self._allocation(table.key)
         for shard, target in allocation.moves(owned, loads, moving).items():
-            rows[shard] = Moving(rows[shard].owner, rows[shard].epoch, mark, target)
+            row = table.rows[shard]
+            table.put(shard, Moving(row.owner, row.epoch, mark, target))
 
-    def _loads(self, table: ShardTable, rows: Mapping[int, Row], now: float) -> dict[UniqueAddress, int]:
+    def _loads(self, table: ShardTableDraft, now: float) -> dict[UniqueAddress, int]:
         """Return the nodes able to open a shard of a key, the oldest first, and how many each has or is to get."""
-        hosts = self.hosts.get(table.key)
+        hosts, refusals = self.hosts.get(table.key), self._refusals.get(table.key, {})
         if hosts is None or hosts.num_shards != table.num_shards:
             return {}
-        refusing = {run for (key, run), (_, at) in self._refusals.items() if key == table.key and now < at}
-        able = [self.view.members[run] for run in hosts.runs - refusing if self.view.may_open(run)]
-        loads = {member.unique: 0 for member in sorted(able, key=by_age)}
-        for row in rows.values():
-            holder = row.to if isinstance(row, Moving) else row.owner
-            if holder is not None and holder in loads:
-                loads[holder] += 1
+        refusing = {run for run, (_, at) in refusals.items() if now < at}
+        able = [self.view.members[run] for run in hosts.runs if run not in refusing and self.view.may_open(run)]
+        loads = {member.unique: len(table.holders.get(member.unique, ())) for member in sorted(able, key=by_age)}
+        for shard in table.moving:
+            row = table.rows[shard]
+            if row.owner in loads:
+                loads[row.owner] -= 1
+            if isinstance(row, Moving) and row.to is not None and row.to in loads:
+                loads[row.to] += 1
         return loads
 
     def _allocation(self, key: str) -> Allocation:
@@ -222,17 +257,22 @@ class ShardRowsWriter:
         return LEAST_SHARDS if hosts is None else hosts.allocation
 
     def _refused(self, key: str, run: UniqueAddress, now: float) -> None:
-        times, at = self._refusals.get((key, run), (0, -math.inf))
+        known = self._refusals.get(key, {}).items()
+        refusals = self._refusals[key] = {one: said for one, said in known if one in self.view.members}
+        times, at = refusals.get(run, (0, -math.inf))
         if now >= at:
             pause = min(RETRY_AFTER * 2**times, RETRY_AFTER_MAX)
-            self._refusals[key, run] = min(times + 1, REFUSALS_COUNTED_MAX), now + pause
+            refusals[run] = min(times + 1, REFUSALS_COUNTED_MAX), now + pause
 
     def due(self, now: float) -> float:
         """Return when time alone lets something be written."""
-        firsts = [hosts.since + FIRST_PLACEMENT_AFTER for key, hosts in self.hosts.items() if key not in self.tables]
-        retries = [at for _, at in self._refusals.values()]
-        times = [*firsts, *retries, self._balanced_at + REBALANCE_EVERY]
+        retries = [at for refusals in self._refusals.values() for _, at in refusals.values()]
+        times = [*self._unplaced.values(), *retries, self._balanced_at + REBALANCE_EVERY]
         return min((at for at in times if at > now), default=math.inf)
+
+
+def _owned(table: ShardTableDraft, shards: Shards) -> list[int]:
+    return [shard for shard in shards if shard not in table.opening and shard not in table.moving]
 
 
 def _reported(run: UniqueAddress, held: HeldShard, ordered: int | None) -> Row:
