@@ -33,6 +33,7 @@ from casty.protocol.sharding.placement_events import (
     SendMarker,
     ServesUntil,
     ShardTableChanged,
+    TermBegun,
     WorkIsFree,
 )
 from casty.protocol.sharding.shard_coordinator import Enlisting, HasRetired, Leading
@@ -77,6 +78,10 @@ class HandNode:
     timers: dict[str, float] = field(default_factory=dict)
     events: list[object] = field(default_factory=list)
     handed_over: bool = False
+    rate: float = 1.0
+    """Seconds of its clock for each second of time."""
+    offset: float = 0.0
+    cluster_id: int = 1
 
     @property
     def run(self) -> UniqueAddress:
@@ -88,15 +93,15 @@ class HandNode:
 
     @property
     def local_now(self) -> float:
-        return self.world.now
+        return self.clock(self.world.now)
 
-    @property
-    def cluster_id(self) -> int:
-        return 1
+    def clock(self, at: float) -> float:
+        """Return the time by its clock."""
+        return self.offset + self.rate * at
 
     @property
     def serves(self) -> bool:
-        return self.world.now < self.machine.region.serves_until
+        return self.local_now < self.machine.region.serves_until
 
     @property
     def leads(self) -> bool:
@@ -123,6 +128,8 @@ class ByHand:
     num_shards: int = 1
     key: str = "carts"
     now: float = 100.0
+    cluster_id: int = 1
+    """Cluster of the nodes to be started."""
     nodes: dict[str, HandNode] = field(default_factory=dict)
     late: list[Letter] = field(default_factory=list)
     """Messages held up by `hold`."""
@@ -133,6 +140,8 @@ class ByHand:
     names: dict[UniqueAddress, str] = field(default_factory=dict)
     closes_after: float = 0.0
     """Seconds that the entities of a shard take to stop."""
+    given: Callable[[str, int], None] | None = None
+    """Who takes note that a node has given a number to a term; None for its own membership alone."""
     _due: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
 
@@ -158,6 +167,7 @@ class ByHand:
     def start(self, name: str, *, hosts: bool = True) -> HandNode:
         """Start a node that knows no member yet."""
         node = self.nodes[name] = HandNode(name, ShardPlacement(run_of(name), random.Random(name)), self)
+        node.cluster_id = self.cluster_id
         self.names[node.run] = name
         self.tell(name, ServesUntil(math.inf))
         if hosts:
@@ -195,8 +205,20 @@ class ByHand:
             if not is_free:
                 self.tell(at, WorkIsFree(run_of(name), self.now + FREE_AFTER))
         rows = {node.run: ObserverRow(1, frozenset(map(run_of, unreachable)))}
-        node.state = Gossip(1, {run: shown[run] for run in sorted(shown)}, tombstones, rows)
+        terms = node.state.terms_given
+        before, own = node.state.members.get(node.run), shown.get(node.run)
+        if own is not None and (before is None or (before.status is not own.status and own.status is MemberStatus.up)):
+            # its welcome, or that it is up: all who agree on that have told what they know
+            voters = [one for one in self.nodes.values() if one.alive and one.run in shown]
+            terms = max(one.state.terms_given for one in voters)
+        node.state = Gossip(1, {run: shown[run] for run in sorted(shown)}, tombstones, rows, terms_given=terms)
         self.tell(at, MembersSeen(node.state))
+
+    def give(self, name: str, number: int) -> None:
+        """Let the membership of a node take note of the number of a term."""
+        node = self.nodes[name]
+        node.state = replace(node.state, terms_given=max(number, node.state.terms_given))
+        self.tell(name, MembersSeen(node.state))
 
     def tell(self, name: str, event: PlacementEvent) -> None:
         """Let a node take an event, unless it has ended; later, if it stands still."""
@@ -206,7 +228,7 @@ class ByHand:
         if node.paused:
             self.later(0.05, lambda: self.tell(name, event))
             return
-        effects = node.machine.handle(event, self.now)
+        effects = node.machine.handle(event, node.local_now)
         for effect in effects:
             match effect:
                 case Send(to, message):
@@ -216,12 +238,14 @@ class ByHand:
                 case ShardTableChanged():
                     self.senders.changed(name, effect)
                 case StartTimer(timer, delay):
-                    node.timers[timer] = self.now + delay
-                    self.later(delay, partial(self._fire, node, timer, self.now + delay))
+                    at = node.timers[timer] = self.now + delay / node.rate
+                    self.later(delay / node.rate, partial(self._fire, node, timer, at))
                 case OpenShard() | CloseShard():
                     self.senders.shard(name, effect)
                 case PublishEvent(news):
                     node.events.append(news)
+                case TermBegun(number):
+                    self.later(0.0, partial(self.given or self.give, name, number))
                 case HandedOver():
                     node.handed_over = True
                 case _:
@@ -231,8 +255,8 @@ class ByHand:
             self.senders.shard(name, event)
 
     def time_at(self, name: str) -> float:
-        """Return the time by the clock of a node: all go alike."""
-        return self.now
+        """Return the time by the clock of a node."""
+        return self.nodes[name].local_now
 
     def crash(self, name: str) -> None:
         """End a node at once."""

@@ -17,6 +17,7 @@ from placement_senders import Senders, draw_entities
 from casty.address import UniqueAddress
 from casty.protocol.effects import Rng
 from casty.protocol.gossip.handover import StatePublished, TableChanged
+from casty.protocol.membership.inputs import GiveTerm
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -42,6 +43,7 @@ from casty.protocol.sharding.placement_events import (
     SendMarker,
     ServesUntil,
     ShardTableChanged,
+    TermBegun,
     WorkIsFree,
 )
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
@@ -216,6 +218,7 @@ class PlacementWorld:
                 OpenShard: self._tell_entities,
                 CloseShard: self._tell_entities,
                 ShardTableChanged: lambda _, task, effect: self.senders.changed(str(task.run.node), effect),
+                TermBegun: lambda cluster, task, effect: cluster.hand(task.run, "topology", GiveTerm(effect.number)),
                 SendMarker: lambda _, task, effect: self.senders.mark(str(task.run.node), effect),
                 # in a step of its own, as its task gets to it: the membership is in the middle of one
                 HandedOver: lambda cluster, task, _: cluster.call_later(0.0, task.run, cluster.finish_work, task.run),

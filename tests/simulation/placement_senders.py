@@ -233,6 +233,10 @@ class Senders:
                 if Told(sender, entity, each) not in self.fates:
                     raise InvariantBroken("every message has a fate", f"{Told(sender, entity, each)} has none")
 
+    def is_accounted(self) -> bool:
+        """Whether every message has a fate."""
+        return len(self.fates) == self.sent.total()
+
     @property
     def is_done(self) -> bool:
         """Whether everything sent was handled."""

@@ -9,6 +9,7 @@ Within that each node is as far behind as chance says.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -24,7 +25,13 @@ from casty.protocol.state.reachability import ObserverRow
 from casty.testing.simulation import InvariantBroken
 
 SERVING_TIME, TAKEOVER_AFTER = 4.0, 4.4
+RATES, OFFSET_MAX = (0.97, 1.03), 1_000.0
+"""Clocks: how fast they go, and how far apart they are. The margin of the lease bears a tenth."""
 TICK = 0.25
+RENEW_AFTER = 0.7
+"""Seconds until a lease is renewed."""
+REST_MIN = 5.0
+"""Seconds at rest before nothing more is waited for."""
 JOINING, UP, LEAVING, EXITING, DOWN = (
     MemberStatus.joining,
     MemberStatus.up,
@@ -42,15 +49,19 @@ class Truth:
     lost: frozenset[str] = frozenset()
     removed: dict[str, float] = field(default_factory=dict)
     """When the work of each removed run is free."""
+    terms: int = 0
+    """Highest number of a term that anybody has given."""
 
-    def to_gossip(self, now: float) -> Gossip:
+    def to_gossip(self, now: float, terms: int = 0) -> Gossip:
+        """Return the state, as read by one that has given numbers up to ``terms`` itself."""
         shown: dict[UniqueAddress, Member] = {}
         for name, (status, number) in self.members.items():
             run = run_of(name)
             shown[run] = Member(run.address, status, frozenset(), name, incarnation=run.incarnation, up_number=number)
         lost = frozenset(run_of(name) for name in self.lost)
         rows = {run_of(name): ObserverRow(1, lost) for name in self.members if name not in self.lost}
-        return Gossip(1, {run: shown[run] for run in sorted(shown)}, {run_of(n): now for n in self.removed}, rows)
+        members, removed = {run: shown[run] for run in sorted(shown)}, {run_of(name): now for name in self.removed}
+        return Gossip(1, members, removed, rows, terms_given=max(terms, self.terms))
 
 
 class PlacementFate:
@@ -63,6 +74,7 @@ class PlacementFate:
         self.world.closes_after = rng.choice((0.0, 0.2, 3.0))
         self.world.lose = self._is_lost
         self.world.lateness = self._lateness
+        self.world.given = self._give
         self.world.senders.passes = lambda sender, to: (sender in self.cut) == (to in self.cut)
         self.world.senders.travels = lambda: 0.3 * rng.random() ** 3
         self.world.senders.chance.seed(rng.getrandbits(63))
@@ -71,6 +83,7 @@ class PlacementFate:
         self.loss = rng.choice((0.0, 0.0, 0.1, 0.3))
         self.late = rng.choice((0.0, 0.0, 0.1, 0.3))
         self.lag = rng.choice((0.01, 0.3, 2.0))
+        self.has_skew = rng.random() < 0.5
         self.log: list[Truth] = [Truth({})]
         self.read: dict[str, int] = {}
         self.cut: frozenset[str] = frozenset()
@@ -85,6 +98,8 @@ class PlacementFate:
         self.stable_after = rng.choice((0.2, 3.0, 7.0))
         self.handover_timeout = rng.choice((0.0, 3.0, 30.0))
         self.generation: dict[str, int] = {}
+        self.terms: dict[str, int] = {}
+        """Highest number that each node has given itself."""
 
     def play(self) -> PlacementRules:
         """Form, suffer, and hold the rules at rest."""
@@ -100,16 +115,33 @@ class PlacementFate:
         self.cut = frozenset()
         for name in self.world.nodes:
             self.world.nodes[name].paused = False
-        self._go(50.0)
+        is_hurried = rng.random() < 0.8  # the others play on, for letters that come late
+        self._go(50.0, until=self._is_at_rest if is_hurried else None)
         for name in self._alive():
             self._host(name, True)
         world.senders.failures = 0.0
-        self._go(45.0)  # three shards move one after the other, each for up to 15 s: it waits for failed entities
-        world.rules.settled({world.key: world.num_shards})
-        world.rules.rows_are_true()
-        self._go(40.0, sends=False)
+        # three shards move one after the other, each for up to 15 s: it waits for failed entities
+        self._go(45.0, until=self._is_at_rest if is_hurried else None)
+        self._at_rest()
+        self._go(40.0, sends=False, until=world.senders.is_accounted if is_hurried else None)
         world.senders.accounted()
         return world.rules
+
+    def _at_rest(self) -> None:
+        self.world.rules.settled({self.world.key: self.world.num_shards})
+        self.world.rules.rows_are_true()
+
+    def _is_at_rest(self) -> bool:
+        """Whether the membership is one that stays, everybody knows it, and every shard is open."""
+        if self.truth.lost or not self._all_read(len(self.log) - 1):
+            return False
+        if any(status is not UP for status, _ in self.truth.members.values()):
+            return False
+        try:
+            self._at_rest()
+        except InvariantBroken:
+            return False
+        return True
 
     @property
     def truth(self) -> Truth:
@@ -129,8 +161,10 @@ class PlacementFate:
     def _join(self, address: str) -> None:
         number = self.generation[address] = self.generation.get(address, 0) + 1
         name = f"{address}{number}"
-        self.world.start(name, hosts=False)
-        self.world.tell(name, ServesUntil(self.world.now - 1.0))
+        node = self.world.start(name, hosts=False)
+        if self.has_skew:
+            node.rate, node.offset = self.rng.uniform(*RATES), OFFSET_MAX * self.rng.random()
+        self.world.tell(name, ServesUntil(node.local_now - 1.0))
         self._write(members={**self.truth.members, name: (JOINING, 0)})
         self.read[name] = 0
         if self.is_calm or self.rng.random() < 0.85:
@@ -199,9 +233,11 @@ class PlacementFate:
             case "heal":
                 self.cut = frozenset()
 
-    def _go(self, seconds: float, *, sends: bool = True) -> None:
-        end = self.world.now + seconds
+    def _go(self, seconds: float, *, sends: bool = True, until: Callable[[], bool] | None = None) -> None:
+        end, least = self.world.now + seconds, self.world.now + REST_MIN
         while self.world.now < end:
+            if until is not None and self.world.now > least and until():
+                return
             self._membership()
             for name in self._alive() if sends else ():
                 has_actors = self.truth.members[name][0] is not EXITING
@@ -222,9 +258,12 @@ class PlacementFate:
         for name, node in self.world.nodes.items():
             status = self.truth.members.get(name, (DOWN, 0))[0]
             granted = node.runs_now and status in (UP, LEAVING, EXITING) and name not in self.known_lost
+            has_just = node.machine.region.serves_until > node.local_now + SERVING_TIME - RENEW_AFTER
+            if has_just:
+                continue
             # those who do not know yet that a run is lost may grant to it, where it still reaches them
             if granted and ((name not in self.truth.lost and name not in self.cut) or rng.random() < 0.3):
-                self.world.tell(name, ServesUntil(now + SERVING_TIME))
+                self.world.tell(name, ServesUntil(node.local_now + SERVING_TIME))
 
     def _read(self, name: str) -> None:
         index = self.rng.randint(self.read[name] + 1, len(self.log) - 1) if self.read[name] else len(self.log) - 1
@@ -235,11 +274,19 @@ class PlacementFate:
             return
         for gone, at in truth.removed.items():
             if at > now and (gone not in before.removed):
-                self.world.tell(name, WorkIsFree(run_of(gone), at))
-        self.world.tell(name, MembersSeen(truth.to_gossip(now)))
+                self.world.tell(name, WorkIsFree(run_of(gone), self.world.nodes[name].local_now + at - now))
+        self.world.tell(name, MembersSeen(truth.to_gossip(now, self.terms.get(name, 0))))
         status = truth.members[name][0]
         if status is DOWN or (status is EXITING and name in self.leaves_at):
             self.world.crash(name)
+
+    def _give(self, name: str, number: int) -> None:
+        """Let a node know a number that it gives at once, and the others when they read of it."""
+        if self.world.nodes[name].alive:
+            self.terms[name] = number
+            self._write(terms=max(number, self.truth.terms))
+            state = self.log[self.read[name]].to_gossip(self.world.now, number)
+            self.world.tell(name, MembersSeen(state))
 
     def _decide(self, name: str, now: float) -> None:
         node, (status, _) = self.world.nodes[name], self.truth.members[name]

@@ -5,14 +5,31 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from placement_by_hand import FREE_AFTER, ByHand, Letter, run_of
 
 from casty.protocol.messages.shard_rows import Term
-from casty.protocol.messages.sharding import Enlist, Enlisted, Opened, Retired, TableDigest, TableSlice, Yielded
-from casty.protocol.sharding.placement_events import EnlistBlocked, HostsSeen, RegionEnded, RegionStarted, ServesUntil
+from casty.protocol.messages.sharding import (
+    Enlist,
+    Enlisted,
+    Opened,
+    Retired,
+    TableDigest,
+    TableSlice,
+    TermRefused,
+    Yielded,
+)
+from casty.protocol.sharding.placement_events import (
+    EnlistBlocked,
+    HostsSeen,
+    PlacementCame,
+    RegionEnded,
+    RegionStarted,
+    ServesUntil,
+)
 from casty.protocol.state.member import MemberStatus
 
 UP, LEAVING, EXITING, DOWN, JOINING = (
@@ -475,6 +492,7 @@ def test_no_two_coordinators_lead_under_one_number() -> None:
     number = world.nodes["c"].machine.region.promise.number
     assert [letter for letter in world.late if letter.sender == "c"]  # d is to open one
     world.lose = lambda letter: letter.to == run_of("b") and isinstance(letter.message, TableSlice | TableDigest)
+    world.nodes["c"].state = replace(world.nodes["c"].state, terms_given=0)  # as if the membership had lost it
     show_all(world, "bcde", {"b": JOINING, "c": UP, "d": UP, "e": UP}, numbers={"c": 4, "d": 5, "e": 6})
     host(world, "e", "b")
     show_all(world, "bdec", {"b": UP}, numbers={"b": 4})  # a younger coordinator of which b has not heard
@@ -568,6 +586,22 @@ def test_a_message_in_hand_is_not_acknowledged_by_a_run_that_wakes_without_its_l
     finish(world)
 
 
+def test_a_message_in_hand_waits_for_the_lease() -> None:
+    world = ByHand(num_shards=3)
+    world.senders.handles_for = lambda: 1.0
+    world.form("abx")
+    [shard] = world.nodes["x"].open
+    world.senders.send("a", shard)
+    world.pass_time(0.5)
+    world.tell("x", ServesUntil(world.now))
+    world.pass_time(5.0)
+    assert not world.senders.fates
+    world.tell("x", ServesUntil(math.inf))
+    world.pass_time(0.1)
+    assert world.senders.counts == {"handled": 1}
+    finish(world)
+
+
 def test_a_table_of_many_pages_of_which_some_get_lost_arrives_whole() -> None:
     chance = random.Random(1)
     world = ByHand(num_shards=2_000)
@@ -644,4 +678,41 @@ def test_a_removed_run_that_wakes_takes_no_term_from_its_successor() -> None:
     world.pass_time(5.0)
     assert world.nodes["b"].leads and world.nodes["b"].machine.region.promise == term
     world.crash("a")
+    finish(world)
+
+
+def test_a_newcomer_knows_every_number_of_a_term_though_all_who_gave_or_promised_it_are_gone() -> None:
+    world = ByHand(num_shards=2)
+    world.form("a")
+    world.nodes["a"].machine.region.heard(700)  # as many terms were begun at one age
+    term = world.nodes["a"].machine.region.promise
+    world.tell("a", PlacementCame(world.nodes["a"].run, TermRefused(term, Term(700, 1))))
+    world.pass_time(1.0)
+    world.rules.settled({KEY: 2})
+    number = world.nodes["a"].machine.region.promise.number
+    assert world.nodes["a"].leads and number > 700
+    world.lose = between("a", "b")
+    join(world, "b", 2, "a")
+    host(world, "ab", "ab")
+    world.crash("a")
+    remove(world, "a", "b")
+    world.lose = lambda letter: False
+    world.pass_time(6.0)
+    assert world.nodes["b"].leads
+    assert world.nodes["b"].machine.region.promise.number > number
+    finish(world)
+
+
+def test_a_coordinator_leads_only_when_the_membership_has_its_number() -> None:
+    world = ByHand(num_shards=2)
+    world.form("ab")
+    given: list[tuple[str, int]] = []
+    world.given = lambda name, number: given.append((name, number))
+    world.crash("a")
+    remove(world, "a", "b")
+    world.pass_time(6.0)
+    [(name, number)] = given
+    assert name == "b" and world.nodes["b"].enlists
+    world.give(name, number)
+    assert world.nodes["b"].leads
     finish(world)

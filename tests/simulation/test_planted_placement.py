@@ -108,8 +108,8 @@ BUGS = [
     Planted(
         "a majority is enough",
         C,
-        "return not self._waiting(phase, now)",
-        "return 2 * len(phase.answers) > len(self.view.members)",
+        "not self._waiting(phase, now) and",
+        "2 * len(phase.answers) > len(self.view.members) and",
         S.test_a_new_coordinator_waits_for_the_word_of_every_member_and_not_of_a_majority,
     ),
     Planted(
@@ -277,6 +277,7 @@ BUGS = [
         vars(Senders)["_done"],
         "self.world.later(LOOK_AGAIN, partial(self._later, activation.node, partial(self._done, activation)))",
         "activation.mailbox.popleft(); activation.is_busy = False",
+        S.test_a_message_in_hand_waits_for_the_lease,
     ),
     Planted(
         "the last epoch dies with the region",
@@ -339,6 +340,20 @@ BUGS = [
         "max(self.region.highest + 1, NUMBERS_PER_AGE * own.up_number)",
         "max(self.region.promise.number + 1, NUMBERS_PER_AGE * own.up_number)",
         S.test_a_coordinator_begins_again_above_a_promise_that_it_had_not_heard_of,
+    ),
+    Planted(
+        "a newcomer knows no number but those of letters",
+        M,
+        "self.region.heard(state.terms_given)",
+        "pass",
+        S.test_a_newcomer_knows_every_number_of_a_term_though_all_who_gave_or_promised_it_are_gone,
+    ),
+    Planted(
+        "a coordinator leads before its number is known",
+        C,
+        "return is_complete and is_given and",
+        "return is_complete and",
+        S.test_a_coordinator_leads_only_when_the_membership_has_its_number,
     ),
     Planted(
         "who has promised another term goes on writing",

@@ -21,7 +21,7 @@ from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEn
 from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.gossip.handover import StatePublished
-from casty.protocol.membership.inputs import WantServing
+from casty.protocol.membership.inputs import GiveTerm, WantServing
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -52,6 +52,7 @@ from casty.protocol.sharding.placement_events import (
     ServesUntil,
     ShardClosed,
     ShardTableChanged,
+    TermBegun,
     WorkIsFree,
 )
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
@@ -184,6 +185,8 @@ class PlacementDriver:
                 self._node.kernel.event_stream.publish(event)
             case Note(_, text):
                 self._ctx.log.info("%s", text)
+            case TermBegun(number):
+                self._node.subsystems.topology.tell(GiveTerm(number))
             case HandedOver():
                 self._sharding.handed_over.set()
             case _ as never:

@@ -27,6 +27,9 @@ from casty.protocol.state.runs import COUNT_MAX, JUMP_MAX
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+TERMS_JUMP_MAX = 2**20
+"""Lead allowed to the number of a term over the known one: that of 4,096 members coming up, which all were coordinator.
+There are 2**31 numbers."""
 STEP_MAX = 1_024
 """Lead allowed to the count of a node not up over the known one."""
 OWN_MOVES = frozenset({MemberStatus.leaving, MemberStatus.down})
@@ -49,6 +52,7 @@ def checked(mine: Gossip, told: Gossip, teller: UniqueAddress) -> Gossip:
     own_max = COUNT_MAX if has_word(mine, teller) else STEP_MAX
     _check_jumps("changes", told.version.versions, mine.version.versions, {teller.incarnation: own_max})
     _check_jumps("up numbers", {0: told.up_numbers_given}, {0: mine.up_numbers_given}, {})
+    _check_jumps("terms", {0: told.terms_given}, {0: mine.terms_given}, {0: TERMS_JUMP_MAX})
     numbers = {node: member.up_number for node, member in told.members.items() if member.up_number}
     if numbers and max(numbers.values()) > told.up_numbers_given:
         raise DecodeError(f"gossip: a member has up number {max(numbers.values())} of {told.up_numbers_given}")
@@ -78,11 +82,12 @@ def newer(mine: Gossip, theirs: Gossip, self_node: UniqueAddress) -> Gossip:
     kept = kept_rows(mine.rows, members.keys())
     known = {node: ObserverRow(row.version, row.accused & members.keys()) for node, row in kept.items()}
     rows = merge_rows(theirs.rows, known)
-    given = max(theirs.up_numbers_given, mine.up_numbers_given)
+    given, terms = max(theirs.up_numbers_given, mine.up_numbers_given), max(theirs.terms_given, mine.terms_given)
     is_less = any(members[node] is not member for node, member in theirs.members.items())
-    if (not is_less and rows == theirs.rows and given == theirs.up_numbers_given) or self_node not in members:
+    is_less = is_less or (given, terms) != (theirs.up_numbers_given, theirs.terms_given)
+    if (not is_less and rows == theirs.rows) or self_node not in members:
         return theirs
-    return theirs.changed(self_node, members=members, rows=rows, up_numbers_given=given)
+    return theirs.changed(self_node, members=members, rows=rows, up_numbers_given=given, terms_given=terms)
 
 
 def speaks_for_itself(mine: Gossip, told: Gossip, teller: UniqueAddress) -> bool:
@@ -99,6 +104,7 @@ def speaks_for_itself(mine: Gossip, told: Gossip, teller: UniqueAddress) -> bool
         and _is_equal_but(mine.version.versions, told.version.versions, teller.incarnation)
         and mine.tombstones.keys() == told.tombstones.keys()
         and mine.up_numbers_given == told.up_numbers_given
+        and mine.terms_given == told.terms_given
     )
 
 

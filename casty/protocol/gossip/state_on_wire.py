@@ -15,6 +15,7 @@ from typing import TypeVar
 from casty.address import UniqueAddress, by_place
 from casty.errors import DecodeError
 from casty.protocol.messages.membership import GossipDelta, GossipSeen, GossipState
+from casty.protocol.messages.shard_rows import NUMBER_MAX
 from casty.protocol.state.member import MemberStatus, in_order
 from casty.protocol.state.membership_state import MEMBERS_MAX, TOMBSTONES_MAX, Gossip
 from casty.protocol.state.reachability import ObserverRow, Rows
@@ -57,6 +58,7 @@ def to_wire(state: Gossip, now: float, *, welcome: bool = False) -> GossipState:
         state.up_numbers_given,
         clock_entries(state.version),
         state.seen_bits,
+        state.terms_given,
         welcome,
     )
 
@@ -90,6 +92,7 @@ def difference(base: Gossip, state: Gossip, now: float) -> GossipDelta | None:
         state.up_numbers_given,
         tuple(sorted(_changed(base.version.versions, clock).items())),
         state.seen_bits,
+        state.terms_given,
     )
 
 
@@ -112,6 +115,8 @@ def _content(message: GossipState | GossipDelta, version: VectorClock[int], now:
     numbers = [message.up_numbers_given, *(member.up_number for member in message.members)]
     if not all(0 <= number <= COUNT_MAX for number in numbers):
         raise DecodeError(f"gossip: up numbers must be from 0 to {COUNT_MAX}")
+    if not 0 <= message.terms_given <= NUMBER_MAX:
+        raise DecodeError(f"gossip: terms must be numbered from 0 to {NUMBER_MAX}")
     if any(member.status is MemberStatus.removed for member in message.members):
         raise DecodeError("gossip: a removed run is no member")
     if not all(0 <= age <= AGE_MAX for _, age in message.tombstones):
@@ -119,7 +124,8 @@ def _content(message: GossipState | GossipDelta, version: VectorClock[int], now:
     members = in_order({member.unique: member for member in message.members})
     tombstones = {unique: now - age for unique, age in message.tombstones}
     rows = {node: ObserverRow(count, frozenset(accused)) for node, count, accused in message.rows}
-    return Gossip(message.cluster_id, members, tombstones, rows, message.up_numbers_given, version)
+    given, terms = message.up_numbers_given, message.terms_given
+    return Gossip(message.cluster_id, members, tombstones, rows, given, version, terms_given=terms)
 
 
 def _ages(tombstones: Mapping[UniqueAddress, float], now: float) -> tuple[tuple[UniqueAddress, float], ...]:

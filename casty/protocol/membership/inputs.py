@@ -110,6 +110,13 @@ class WantServing:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveTerm:
+    """Event: a coordinator on this node begins a term of this number: no later one is to have it again."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Effect: this node is a member of a cluster: of its own one, where nobody has let it in."""
 
@@ -138,7 +145,8 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | MarkUnreachable | MarkReachable | AddressAnswered | SelfAlias | HelloRefused
-    | SeedsFound | LeaveMember | WorkFinished | DownMember | RegistryChanged | WantServing | LeaseAnswered
+    | SeedsFound | LeaveMember | WorkFinished | DownMember | RegistryChanged | WantServing | GiveTerm
+    | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (
     Send | SendIfUp | StartTimer | Note | VerifyAddress | Joined | JoinFailed | AskedToLeave | Left | Downed

@@ -32,6 +32,7 @@ from casty.protocol.membership.inputs import (
     AddressAnswered,
     Downed,
     DownMember,
+    GiveTerm,
     HelloRefused,
     Joined,
     JoinFailed,
@@ -165,7 +166,7 @@ class Topology:
                 return [*self.joining.withdraw(), Left()]
             case WantServing():
                 return [*self._split_brain.serving.want(None, now)]
-            case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered():
+            case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered() | GiveTerm():
                 return []
             case LeaseAnswered() | LeaveMember() | DownMember():
                 return []
@@ -219,11 +220,9 @@ class Topology:
             case MarkUnreachable(subjects, held_for, suspected):
                 self.view.doubt(suspected)
                 self.state = self._split_brain.accuse(state, subjects, now + held_for)
-                return []
             case MarkReachable(subject):
                 self.view.trust(subject)
                 self.state = self._split_brain.absolve(state, subject)
-                return []
             case AddressAnswered(question, found):
                 self.state, answers = answered_at(state, self._node, question, found)
                 return [*answers]
@@ -233,24 +232,23 @@ class Topology:
             case WorkFinished():
                 self._leave.is_finished = True
                 self.state = state.with_moved(self._node, {self._node}, MemberStatus.leaving)
-                return []
             case RegistryChanged(registry):
                 self.registry = registry
-                return []
             case WantServing():
                 return [*self._split_brain.serving.want(state, now)]
+            case GiveTerm(number):
+                self.state = state.with_term(self._node, number)
             case LeaseAnswered():
                 return self._rule(state, self._split_brain.answered(state, event))
             case SelfAlias(address):
                 self._cluster_merge.alias(address)
-                return []
             case SeedsFound(addresses):
                 self._founding.find(addresses)
-                return []
             case Start() | HelloRefused():
-                return []
+                pass
             case _ as never:
                 assert_never(never)
+        return []
 
     def _received(
         self, state: Gossip, sender: UniqueAddress, message: TopologyMessage | AntiEntropyMessage, now: float

@@ -126,6 +126,7 @@ class GossipState:
     version: tuple[tuple[int, int], ...]
     seen: bytes
     """A bit for each member, in their order by address and incarnation, the first in the lowest."""
+    terms_given: int = 0
     welcome: bool = False
 
 
@@ -154,6 +155,7 @@ class GossipDelta:
     up_numbers_given: int
     version: tuple[tuple[int, int], ...]
     seen: bytes
+    terms_given: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ class ShardPlacement:
         match event:
             case MembersSeen(state):
                 self.coordinator.writer.look_again()
+                self.region.heard(state.terms_given)
                 return self.coordinator.welcome(self.view.see(state))
             case ServesUntil(until):
                 self.region.serves_until = until

@@ -34,6 +34,8 @@ class PlacementView:
     places: Callable[[Member], bool]
     members: Mapping[UniqueAddress, Member] = field(init=False, default_factory=_no_members)
     unreachable: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    terms_given: int = field(init=False, default=0)
+    """Highest number of a term by the membership: a node knows all given before it is up."""
     all_placing: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Members that take part, in any status."""
     heard: tuple[UniqueAddress, ...] = field(init=False, default=())
@@ -56,7 +58,7 @@ class PlacementView:
         """Take a state; return the members new in it."""
         before, self.members = self.members, state.members
         self._past |= {run: member for run, member in before.items() if run not in state.members}
-        self.unreachable = state.unreachable
+        self.unreachable, self.terms_given = state.unreachable, state.terms_given
         gone = (before.keys() - state.members.keys()) | state.tombstones.keys()
         for run in gone - self._removed.keys():
             self._removed[run] = self._free_at.pop(run, -math.inf)
@@ -77,7 +79,8 @@ class PlacementView:
 
     def is_as_in(self, state: Gossip) -> bool:
         """Whether a state says nothing new to placement."""
-        return state.members is self.members and state.unreachable == self.unreachable
+        is_as_before = state.members is self.members and state.terms_given == self.terms_given
+        return is_as_before and state.unreachable == self.unreachable
 
     def free(self, run: UniqueAddress, at: float) -> None:
         """Take note that the work of a removed run is free from then on."""

@@ -123,6 +123,16 @@ class SendMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class TermBegun:
+    """Effect, for the owner of the membership: this number of a term is given, and no newcomer may give it again.
+
+    The coordinator leads once the membership says so too.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
     """Effect: this node is leaving, holds no shard any more, and has retired."""
 
@@ -164,5 +174,6 @@ PlacementEvent = (
     | TimerFired
 )  # fmt: skip
 PlacementEffect = (
-    Send | StartTimer | Note | PublishEvent | OpenShard | CloseShard | ShardTableChanged | SendMarker | HandedOver
+    Send | StartTimer | Note | PublishEvent | OpenShard | CloseShard | ShardTableChanged | SendMarker | TermBegun
+    | HandedOver
 )  # fmt: skip

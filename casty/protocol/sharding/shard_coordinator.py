@@ -6,7 +6,8 @@ not know the rows (`shard_rows_writer`), or the shards of its own node: these ar
 How it works: a node begins a term when it is up, and every older member is gone or has said Retired. It asks all
 members of its view, in any status, those too that come before it leads, and every run named by the tables of an answer:
 a younger coordinator may have given a shard to a newcomer meanwhile. It leads when all of them have answered or are
-gone, and no removed run known here, of any age, may still serve. It writes nothing without the serving lease, nothing
+gone, no removed run known here, of any age, may still serve, and its number is part of the membership: so whoever
+comes up later knows it, and gives it to no term again. It writes nothing without the serving lease, nothing
 once its node has promised another term, and nothing after its Retired.
 
 Source: ballots as in Lamport 1998 (Paxos), phase 1; deviation: all are asked instead of a majority, since each answers
@@ -30,6 +31,7 @@ from casty.protocol.sharding.placement_events import (
     HandedOver,
     HostsSeen,
     PlacementEffect,
+    TermBegun,
 )
 from casty.protocol.sharding.shard_region import ShardRegion
 from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
@@ -133,13 +135,10 @@ class ShardCoordinator:
         self.writer.hosted(news, now)
 
     def welcome(self, newcomers: frozenset[UniqueAddress]) -> Sequence[PlacementEffect]:
-        """Send what is known to new members; they hold back messages until they know the tables.
-
-        The digest tells them the highest number of a term, before they may begin one themselves.
-        """
-        if not isinstance(self.phase, Leading):
+        """Send what is known to new members; they hold back messages until they know the tables."""
+        if not isinstance(self.phase, Leading) or not newcomers:
             return ()
-        news = [self.region.digest, *self.writer.whole_tables()]
+        news = self.writer.whole_tables()
         return [Send(run, one) for run in self.view.heard if run in newcomers for one in news]
 
     def settle(self, now: float) -> list[PlacementEffect]:
@@ -212,7 +211,7 @@ class ShardCoordinator:
         answer = self.region.enlist(Enlist(term))
         assert isinstance(answer, Enlisted)
         self.phase = Enlisting(term, now, set(self.view.all_placing), {own.unique: answer})
-        return [Send(run, Enlist(term)) for run in self.view.heard]
+        return [TermBegun(number), *(Send(run, Enlist(term)) for run in self.view.heard)]
 
     def _waiting(self, phase: Enlisting, now: float) -> set[UniqueAddress]:
         return {run for run in phase.asked if run not in phase.answers and not self.view.is_gone(run, now)}
@@ -227,8 +226,9 @@ class ShardCoordinator:
         return [Send(run, Enlist(phase.term)) for run in sorted(more) if self.view.is_heard(run)]
 
     def _may_lead(self, phase: Enlisting, now: float) -> bool:
-        serves_still = self.view.serves_still(now)
-        return not self._waiting(phase, now) and not serves_still and now < self.region.serves_until
+        serves_still, is_given = self.view.serves_still(now), self.view.terms_given >= phase.term.number
+        is_complete = not self._waiting(phase, now) and not serves_still
+        return is_complete and is_given and now < self.region.serves_until
 
     def _lead(self, phase: Enlisting, now: float) -> list[PlacementEffect]:
         self.phase = Leading(phase.term)

@@ -22,7 +22,7 @@ from hashlib import blake2b
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import PublishEvent, Send
-from casty.protocol.messages.shard_rows import NO_TERM, Moving, Opening, Owned, Row, Term
+from casty.protocol.messages.shard_rows import NO_TERM, NUMBER_MAX, Moving, Opening, Owned, Row, Term
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -129,7 +129,8 @@ class ShardRegion:
 
     def heard(self, number: int) -> None:
         """Take note of a number: no later term is to have it again."""
-        self.highest = max(self.highest, number)
+        if number < NUMBER_MAX:
+            self.highest = max(self.highest, number)
 
     @property
     def known(self) -> tuple[KnownTable, ...]:

@@ -64,6 +64,8 @@ class Gossip:
     """Local changes per incarnation."""
     seen: frozenset[UniqueAddress] = frozenset()
     """Nodes known to have this very version."""
+    terms_given: int = 0
+    """Highest number of a term of a coordinator: a newcomer has it with its welcome, and gives none twice."""
 
     @cached_property
     def unreachable(self) -> frozenset[UniqueAddress]:
@@ -195,6 +197,10 @@ class Gossip:
         moved = {member.unique: member.moved_to(status) for member in behind}
         return self.changed(by, members={**self.members, **moved})
 
+    def with_term(self, by: UniqueAddress, number: int) -> Gossip:
+        """Return the version in which this number of a term is given, or this one if it was, or a higher one."""
+        return self if number <= self.terms_given else self.changed(by, terms_given=number)
+
     def with_row(self, by: UniqueAddress, row: ObserverRow) -> Gossip:
         """Return the version in which ``by`` accuses as ``row`` says."""
         return self.changed(by, rows={**self.rows, by: row})
@@ -276,6 +282,7 @@ class Gossip:
             max(self.up_numbers_given, other.up_numbers_given),
             version,
             frozenset[UniqueAddress]().union(*seen),
+            max(self.terms_given, other.terms_given),
         )
         return _normal(merged)
 

@@ -55,7 +55,8 @@ SETTINGS = JoinSettings(3, "keep_majority", (("web", 2),), WireTypesDigest(bytes
 
 def state() -> Gossip:
     members = member("a", up_number=1), member("b", "leaving", up_number=2), member("c", "down")
-    return gossip_of(*members).without_members(A, frozenset({C}), now=10.0).with_row(B, ObserverRow().accusing(A))
+    changed = gossip_of(*members).without_members(A, frozenset({C}), now=10.0).with_row(B, ObserverRow().accusing(A))
+    return changed.with_term(A, 300)
 
 
 STATE = to_wire(state(), now=15.0)
@@ -70,7 +71,7 @@ SAMPLES = (
     JoinWithdrawn(),
     STATE,
     StatePage(1, 0, 2, STATE),
-    GossipDelta(5, b"0123456789abcdef", STATE.members, STATE.tombstones, STATE.rows, 2, STATE.version, b"\x03"),
+    GossipDelta(5, b"0123456789abcdef", STATE.members, STATE.tombstones, STATE.rows, 2, STATE.version, b"\x03", 300),
     GossipSeen(5, b"0123456789abcdef", b"\x03"),
     GossipDigest(5, b"0123456789abcdef"),
     GossipVersions(5, ((97, 3),), b"\x03", (("registry", ((97, 2),)),)),

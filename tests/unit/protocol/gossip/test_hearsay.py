@@ -8,7 +8,15 @@ import pytest
 
 from casty.address import UniqueAddress
 from casty.errors import DecodeError
-from casty.protocol.gossip.hearsay import STEP_MAX, check_known, checked, has_word, newer, speaks_for_itself
+from casty.protocol.gossip.hearsay import (
+    STEP_MAX,
+    TERMS_JUMP_MAX,
+    check_known,
+    checked,
+    has_word,
+    newer,
+    speaks_for_itself,
+)
 from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
@@ -48,6 +56,9 @@ def test_no_count_is_far_ahead_of_the_known_one_unless_its_owner_says_so() -> No
     checked(STATE, row, C)
     with pytest.raises(DecodeError, match="up numbers"):
         checked(STATE, replace(STATE, up_numbers_given=JUMP_MAX + 4), B)
+    checked(STATE, STATE.with_term(B, TERMS_JUMP_MAX), B)
+    with pytest.raises(DecodeError, match="terms count up to"):
+        checked(STATE, STATE.with_term(B, TERMS_JUMP_MAX + 1), B)
     with pytest.raises(DecodeError, match="up number 9 of 3"):
         checked(STATE, STATE.changed(B, members={**STATE.members, C: member("c", up_number=9)}), B)
 
@@ -99,6 +110,7 @@ def test_who_is_not_up_speaks_for_itself() -> None:
         STATE.with_member(Z, replace(STATE.members[Z], up_number=1)),
         STATE.without_members(Z, frozenset({B}), 1.0),
         replace(STATE, up_numbers_given=9),
+        STATE.with_term(Z, 9),
         counted(STATE, 2),
     ]
     assert not any(speaks_for_itself(STATE, told, Z) for told in others)

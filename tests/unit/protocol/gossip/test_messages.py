@@ -20,6 +20,7 @@ STATE = (
     gossip_of(member("a", up_number=1), member("b", up_number=2), member("c", "down"))
     .without_members(A, frozenset({C}), now=10.0)
     .with_row(B, ObserverRow().accusing(A))
+    .with_term(A, 300)
 )
 WIRE = to_wire(STATE, now=15.0)
 
@@ -59,6 +60,8 @@ def test_what_is_equal_travels_equal() -> None:
         (replace(WIRE, tombstones=((C, float("inf")),)), "negative"),
         (replace(WIRE, rows=((A, 2**64 - 1, ()),)), "version of a row"),
         (replace(WIRE, up_numbers_given=2**64 - 1), "up numbers"),
+        (replace(WIRE, terms_given=2**31), "terms must be numbered"),
+        (replace(WIRE, terms_given=-1), "terms must be numbered"),
         (replace(WIRE, members=(replace(member("a"), status=MemberStatus.removed),), rows=()), "removed run"),
         (replace(WIRE, seen=b"\x04"), "a bit for each of 2 members"),
         (replace(WIRE, seen=b""), "a bit for each of 2 members"),

@@ -34,6 +34,7 @@ from casty.protocol.membership.inputs import (
     AddressAnswered,
     Downed,
     DownMember,
+    GiveTerm,
     HelloRefused,
     Joined,
     JoinFailed,
@@ -204,6 +205,19 @@ def test_repeated_join_makes_no_version_and_is_welcomed_again() -> None:
     effects = one.handle(Received(B, Join(other.member, SETTINGS.shared, TOKEN)), 2.0)
     assert state_of(one).version == before
     assert [message.welcome for _, message in sent(effects, GossipState) if isinstance(message, GossipState)] == [True]
+
+
+def test_a_welcome_has_the_highest_number_of_a_term_and_so_has_every_later_state() -> None:
+    one, joiner = formed(), topology("b", "a")
+    one.handle(GiveTerm(300), 0.0)
+    one.handle(GiveTerm(299), 0.0)
+    joining = joiner.handle(Start(), 0.0)
+    talk({A: one, B: joiner, UniqueAddress(A.address, 0): one}, B, joining)
+    assert [state_of(node).terms_given for node in (one, joiner)] == [300, 300]
+    before = state_of(joiner)
+    joiner.handle(GiveTerm(700), 1.0)
+    assert state_of(joiner).terms_given == 700
+    assert before.merge(state_of(joiner)).terms_given == state_of(joiner).merge(before).terms_given == 700
 
 
 def test_refusal_is_answered_and_noted() -> None:
