@@ -616,6 +616,28 @@ def test_a_table_of_many_pages_of_which_some_get_lost_arrives_whole() -> None:
     finish(world)
 
 
+def test_answers_of_many_pages_of_which_some_get_lost_are_taken_whole_or_not_at_all() -> None:
+    chance = random.Random(1)
+    world = ByHand(num_shards=16_000)
+    world.form("abc")
+    before = {name: world.nodes[name].open for name in "bc"}
+    came: list[Enlisted] = []
+
+    def lose(letter: Letter) -> bool:
+        if isinstance(letter.message, Enlisted):
+            came.append(letter.message)
+        return isinstance(letter.message, Enlisted) and chance.random() < 0.5
+
+    world.lose = lose
+    world.crash("a")
+    remove(world, "a", "bc")
+    host(world, "bc", "bc")
+    world.pass_time(15.0)
+    assert came[0].parts > 2 and sum(len(one.held) for one in came[: came[0].parts]) == len(before["c"])
+    assert world.nodes["b"].leads and before["c"] <= world.nodes["c"].open
+    finish(world)
+
+
 def test_a_coordinator_without_the_lease_writes_nothing() -> None:
     world = ByHand(num_shards=3)
     world.form("abc")

@@ -37,12 +37,18 @@ class KnownTable:
 
 @dataclass(frozen=True, slots=True)
 class Enlisted:
-    """Answer: the term is promised, this is held, and these runs are named by the tables known."""
+    """Answer: the term is promised, this is held, and these runs are named by the tables known.
+
+    One too large for a page comes in several parts, numbered from 0: they count when all have come.
+    """
 
     term: Term
     held: tuple[HeldShard, ...]
     tables: tuple[KnownTable, ...]
+    """With ``named``, in the first part alone."""
     named: tuple[UniqueAddress, ...]
+    part: int = 0
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

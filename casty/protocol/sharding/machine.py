@@ -134,7 +134,8 @@ class ShardPlacement:
         match message:
             case Enlist():
                 self.coordinator.asked(sender, message)
-                return [Send(sender, self.region.enlist(message))]
+                answer = self.region.enlist(message)
+                return [Send(sender, one) for one in (answer if isinstance(answer, tuple) else (answer,))]
             case Enlisted():
                 self.coordinator.enlisted(sender, message)
             case TermRefused():

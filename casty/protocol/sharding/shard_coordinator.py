@@ -35,6 +35,7 @@ from casty.protocol.sharding.placement_events import (
 )
 from casty.protocol.sharding.shard_region import ShardRegion
 from casty.protocol.sharding.shard_rows_writer import ShardRowsWriter
+from casty.protocol.sharding.slice_parts import whole_answer
 
 NUMBERS_PER_AGE = 256
 """Lowest number of a term, for each up_number: a younger coordinator's are higher, whatever it has heard."""
@@ -59,6 +60,8 @@ class Enlisting:
     since: float
     asked: set[UniqueAddress]
     answers: dict[UniqueAddress, Enlisted] = field(default_factory=dict[UniqueAddress, Enlisted])
+    parts: dict[UniqueAddress, dict[int, Enlisted]] = field(default_factory=dict[UniqueAddress, dict[int, Enlisted]])
+    """Of answers of which some have not come."""
     is_told: bool = False
     """Whether `EnlistBlocked` was published."""
 
@@ -94,9 +97,14 @@ class ShardCoordinator:
     _is_handed_over: bool = field(init=False, default=False)
 
     def enlisted(self, sender: UniqueAddress, answer: Enlisted) -> None:
-        """Take the first answer of a run to the present term."""
-        if isinstance(self.phase, Enlisting) and self.phase.term == answer.term:
-            self.phase.answers.setdefault(sender, answer)
+        """Take the first answer of a run to the present term, or a part of it."""
+        phase = self.phase
+        if not isinstance(phase, Enlisting) or phase.term != answer.term or sender in phase.answers:
+            return
+        whole = whole_answer(phase.parts.setdefault(sender, {}), answer)
+        if whole is not None:
+            phase.answers[sender] = whole
+            del phase.parts[sender]
 
     def refused(self, refusal: TermRefused, now: float) -> Sequence[PlacementEffect]:
         """Begin again above the promise behind a refusal of this term."""
@@ -209,8 +217,10 @@ class ShardCoordinator:
         self._last = term = Term(number, own.incarnation)
         self._began_at = now
         answer = self.region.enlist(Enlist(term))
-        assert isinstance(answer, Enlisted)
-        self.phase = Enlisting(term, now, set(self.view.all_placing), {own.unique: answer})
+        assert isinstance(answer, tuple)
+        self.phase = Enlisting(term, now, set(self.view.all_placing))
+        for part in answer:
+            self.enlisted(own.unique, part)
         return [TermBegun(number), *(Send(run, Enlist(term)) for run in self.view.heard)]
 
     def _waiting(self, phase: Enlisting, now: float) -> set[UniqueAddress]:

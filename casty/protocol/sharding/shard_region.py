@@ -47,7 +47,7 @@ from casty.protocol.sharding.placement_events import (
     Slot,
 )
 from casty.protocol.sharding.shard_table import Shards, ShardTable
-from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, places_of
+from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, cut_answer, places_of
 
 FLUSH_TIMEOUT = 2.0
 """Seconds for the markers of a move."""
@@ -92,6 +92,8 @@ class ShardRegion:
     regions: set[str] = field(init=False, default_factory=set[str])
     """Keys hosted here now."""
     serves_until: float = field(init=False, default=-math.inf)
+    _answer: tuple[Enlisted, ...] = field(init=False, default=())
+    """Report of what was held at the promise, until a table follows."""
     _parts: SliceParts = field(init=False, default_factory=SliceParts)
     _digest: bytes | None = field(init=False, default=None)
     _due: dict[str, Shards] = field(init=False, default_factory=dict[str, Shards])
@@ -108,15 +110,18 @@ class ShardRegion:
     _said: dict[Slot, tuple[type, int]] = field(init=False, default_factory=dict[Slot, tuple[type, int]])
     """Last word about a shard as long as its row asks for one, and the epoch."""
 
-    def enlist(self, request: Enlist) -> Enlisted | TermRefused:
-        """Promise a term, and report; or refuse it."""
+    def enlist(self, request: Enlist) -> tuple[Enlisted, ...] | TermRefused:
+        """Promise a term, and report in parts, the same ones as long as it is asked for; or refuse it."""
         if not self.promise.admits(request.term):
             return TermRefused(request.term, self.promise)
+        if self._answer and self._answer[0].term == request.term:
+            return self._answer
         self._promise(request.term)
         self.heard(request.term.number)
         held = tuple(HeldShard(key, shard, one.epoch, one.move) for (key, shard), one in sorted(self.held.items()))
         named = frozenset[UniqueAddress]().union(*(table.named for table in self.tables.values()))
-        return Enlisted(request.term, held, self.known, tuple(sorted(named)))
+        self._answer = cut_answer(Enlisted(request.term, held, self.known, tuple(sorted(named))))
+        return self._answer
 
     def _promise(self, term: Term) -> None:
         if term > self.promise:
@@ -158,7 +163,7 @@ class ShardRegion:
             return ()
         self._promise(news.term)
         self.tables[key] = table
-        self._digest = None
+        self._digest, self._answer = None, ()
         self._parts.forget(key, table.order)
         moved: list[int] = []
         for shard, old in before.items():

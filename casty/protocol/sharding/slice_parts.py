@@ -1,7 +1,11 @@
-"""Pages of the exchange of tables: slices too large for one are taken when all parts have come; places of many tables.
+"""Pages of what placement exchanges: slices and answers too large for one count when all their parts have come.
 
-Owns the unfinished slices, at most one of each key: the newest. It does not know what a slice changes (`shard_table`),
-or who repeats a lost part: a digest does, which says that the table here is behind.
+Owns the unfinished slices, at most one of each key: the newest; and the cuts of answers and of the places of many
+tables. It does not know what a slice changes (`shard_table`), or who repeats a lost part: a digest does, which says
+that the table here is behind, and the coordinator, which asks again.
+
+How it works: all parts of one answer are cut from what was held at the moment of the promise, so that those of two
+repetitions fit together.
 """
 
 from __future__ import annotations
@@ -10,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from casty.protocol.messages.shard_rows import NUMBER_MAX, VERSION_MAX, Row, Term
-from casty.protocol.messages.sharding import KnownTable, TablePlaces, TableSlice
+from casty.protocol.messages.sharding import Enlisted, HeldShard, KnownTable, TablePlaces, TableSlice
 from casty.protocol.sharding.shard_hash import NUM_SHARDS_MAX
+from casty.protocol.state.paging import NUMBER_BYTES, Room, Weight, room_after, text_bytes
 
 KEYS_MAX = 1_024
 """Tables at a node, and keys with an unfinished slice; news of further ones is dropped."""
+ANSWER_PARTS_MAX = 4_096
 PLACES_MAX = 32
 """Places of tables in one message: with keys of 255 characters of four bytes each they fit into a control message
 of 64 KiB."""
@@ -71,6 +77,30 @@ def is_sound(news: TableSlice) -> bool:
     numbers = 0 <= news.term.number <= NUMBER_MAX and 0 <= news.after < news.upto <= VERSION_MAX
     parts = 0 <= news.part < news.parts <= news.num_shards and 1 <= news.num_shards <= NUM_SHARDS_MAX
     return numbers and parts and all(0 <= shard < news.num_shards for shard, _ in news.rows)
+
+
+def cut_answer(answer: Enlisted) -> tuple[Enlisted, ...]:
+    """Return the parts of an answer, each of at most a page besides its first fields."""
+    pages, room = list[list[HeldShard]]([[]]), Room()
+    for held in answer.held:
+        weight = Weight(5 * NUMBER_BYTES + text_bytes(held.key), 9)
+        if not room.takes(weight):
+            pages.append([])
+            room = room_after(weight)
+        pages[-1].append(held)
+    first = replace(answer, held=tuple(pages[0]), parts=len(pages))
+    others = (Enlisted(answer.term, tuple(page), (), (), at, len(pages)) for at, page in enumerate(pages[1:], 1))
+    return (first, *others)
+
+
+def whole_answer(parts: dict[int, Enlisted], news: Enlisted) -> Enlisted | None:
+    """Add a part to those that have come; return the whole answer if it was the last one."""
+    if not 0 <= news.part < news.parts <= ANSWER_PARTS_MAX:
+        return None
+    parts.setdefault(news.part, news)
+    if len(parts) < news.parts or 0 not in parts:
+        return None
+    return replace(parts[0], held=tuple(held for at in sorted(parts) for held in parts[at].held), parts=1)
 
 
 def places_of(known: Sequence[KnownTable]) -> list[TablePlaces]:

@@ -9,9 +9,9 @@ import pytest
 
 from casty.address import NodeAddress, UniqueAddress
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Row, Term
-from casty.protocol.messages.sharding import TablePlaces, TableSlice
+from casty.protocol.messages.sharding import Enlisted, HeldShard, TablePlaces, TableSlice
 from casty.protocol.sharding.shard_table import ShardTable, row_weight
-from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, places_of
+from casty.protocol.sharding.slice_parts import KEYS_MAX, SliceParts, cut_answer, places_of, whole_answer
 from casty.protocol.state.paging import PAGE_BYTES_MAX, PAGE_ELEMENTS_MAX
 
 RUNS = [UniqueAddress(NodeAddress("n" * 250 + str(number), 2_551), number) for number in range(5)]
@@ -79,6 +79,20 @@ def test_unfinished_slices_are_bounded() -> None:
     for number in range(KEYS_MAX + 10):
         came.take(replace(part, key=f"k{number}"))
     assert len(came.unfinished) == KEYS_MAX
+
+
+def test_the_parts_of_an_answer_fit_into_frames_and_make_it_whole_in_any_order() -> None:
+    held = tuple(HeldShard("k" * 255, shard, 2**62, shard or None) for shard in range(16_384))
+    answer = Enlisted(Term(2, 7), held, (ShardTable("carts", 4).known,), (RUNS[0],))
+    parts = list(cut_answer(answer))
+    assert [part.part for part in parts] == list(range(len(parts))) and len(parts) > 10
+    random.Random(3).shuffle(parts)
+    came: dict[int, Enlisted] = {}
+    found = [whole_answer(came, part) for part in [*parts[:3], *parts]]
+    assert found[:-1] == [None] * (len(parts) + 2) and found[-1] == answer
+    assert whole_answer({}, answer) == answer
+    for wrong in ({"part": 1}, {"part": -1}, {"parts": 0}, {"parts": 5_000}):
+        assert whole_answer({}, replace(answer, **wrong)) is None  # type: ignore[arg-type]  # by name
 
 
 @pytest.mark.parametrize(
