@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -42,7 +43,7 @@ from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 from casty.testing.simulation import InvariantBroken
 
-DELAY = 0.001
+DELAY, LOOK_AGAIN = 0.001, 0.05
 PORT = 2551
 FREE_AFTER = 4.4
 
@@ -82,6 +83,8 @@ class HandNode:
     """Seconds of its clock for each second of time."""
     offset: float = 0.0
     cluster_id: int = 1
+    asleep: deque[PlacementEvent] = field(default_factory=deque)
+    """What has come while it stood still."""
 
     @property
     def run(self) -> UniqueAddress:
@@ -225,9 +228,24 @@ class ByHand:
         node = self.nodes[name]
         if not node.alive:
             return
-        if node.paused:
-            self.later(0.05, lambda: self.tell(name, event))
+        if node.paused or node.asleep:
+            node.asleep.append(event)
+            if len(node.asleep) == 1:
+                self.later(LOOK_AGAIN, partial(self._wake, node))
             return
+        self._handle(node, event)
+
+    def _wake(self, node: HandNode) -> None:
+        """Let a node that stands still no more take what has come meanwhile, in its order."""
+        if node.paused and node.alive:
+            self.later(LOOK_AGAIN, partial(self._wake, node))
+            return
+        waiting, node.asleep = node.asleep, deque()
+        for event in waiting if node.alive else ():
+            self._handle(node, event)
+
+    def _handle(self, node: HandNode, event: PlacementEvent) -> None:
+        name = node.name
         effects = node.machine.handle(event, node.local_now)
         for effect in effects:
             match effect:
@@ -270,15 +288,15 @@ class ByHand:
         for letter in ready:
             self._deliver(letter)
 
-    def pass_time(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+    def pass_time(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
         """Let time pass."""
-        end = self.now + seconds
-        while self._due and self._due[0][0] <= end:
-            if until():
+        end, due = self.now + seconds, self._due
+        while due and due[0][0] <= end:
+            if until is not None and until():
                 return
-            self.now, _, act = heapq.heappop(self._due)
+            self.now, _, act = heapq.heappop(due)
             act()
-        self.now = end if not until() else self.now
+        self.now = end if until is None or not until() else self.now
 
     def owner(self, shard: int = 0) -> str:
         """Return the node that has a shard open; empty for none."""

@@ -3,7 +3,7 @@
 Owns the order in which an event reaches the two, the clock of repetitions, and the exchange of tables between nodes. It
 knows no rule of either.
 
-How it works: each second everything without an answer is said again, and two other members hear of the tables known
+How it works: each second everything without an answer is said again, and one other member hears of the tables known
 here. Word of a run is dropped unless it is a member, and not down: a down run counts once it is removed and can serve
 no more. Messages of the node to itself take the same way, within the step.
 """
@@ -51,8 +51,8 @@ from casty.protocol.state.member import Member
 
 REMIND, DUE = "placement-remind", "placement-due"
 REMIND_EVERY = 1.0
-TOLD_OF_TABLES = 2
-"""Members told of the tables each second."""
+TOLD_OF_TABLES = 1
+"""Members told of the tables each second: one that lacks something asks by the same word."""
 
 
 def _everybody(member: Member) -> bool:
