@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from casty.address import UniqueAddress
+from casty.schema.names import message
 
 MOVES_MAX = 100
 """Shards of a key that move at one time."""
@@ -57,6 +58,7 @@ class Allocation(Protocol):
         ...
 
 
+@message("casty.LeastShards")
 @dataclass(frozen=True, slots=True)
 class LeastShards:
     """Strategy of placement: the node with the fewest shards gets the next one."""
