@@ -135,6 +135,8 @@ class _BoundKey(types.GenericAlias):
         cls = cast("type[TypedKey[Any]]", self.__origin__)
         if type(name) is not str or not 0 < len(name) <= NAME_LENGTH_MAX:
             raise ValueError(f"{cls.__name__} needs a name of 1 to {NAME_LENGTH_MAX} characters, got {name!r}")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(f"{cls.__name__} needs a name that UTF-8 can say, got {ascii(name)}")
         if issubclass(cls, ServiceKey) and name.startswith(OWN_SERVICES):
             raise ValueError(f"names of services that begin with {OWN_SERVICES!r} are casty's own, got {name!r}")
         (message_type,) = self.__args__
@@ -206,7 +208,7 @@ class ServiceKey(TypedKey[M]):
         name: Name of the service, 1 to 255 characters.
 
     Raises:
-        ValueError: ``name`` is empty or too long, or begins with ``casty.``.
+        ValueError: ``name`` is empty, too long, or no text for UTF-8, or begins with ``casty.``.
         TypeError: The brackets are missing: write ``ServiceKey[Message]("name")``.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.
@@ -228,7 +230,7 @@ class EntityKey(TypedKey[M]):
         name: Name of the kind, the same on all nodes, 1 to 255 characters.
 
     Raises:
-        ValueError: ``name`` is empty or too long.
+        ValueError: ``name`` is empty, too long, or no text for UTF-8.
         TypeError: The brackets are missing: write ``EntityKey[Message]("name")``.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.
@@ -250,7 +252,7 @@ class Topic(TypedKey[M]):
         name: Name of the topic, 1 to 255 characters.
 
     Raises:
-        ValueError: ``name`` is empty or too long.
+        ValueError: ``name`` is empty, too long, or no text for UTF-8.
         TypeError: The brackets are missing: write ``Topic[Message]("name")``.
         UnsupportedTypeError: The message type cannot travel, or a class in it is defined in ``__main__`` and has no
             name by ``@casty.message``.

@@ -15,9 +15,9 @@ from casty.cluster.pubsub.broadcast import ListedBroadcast, ask_each
 from casty.cluster.pubsub.known_topics import IsTopicKnown, TopicKnown, wait_known
 from casty.cluster.pubsub.topic_actor import LocalTopic, TopicActor, service_of
 from casty.cluster.receptionist.receptionist import ReceptionistExtension
-from casty.cluster.receptionist.services import Register
+from casty.cluster.receptionist.services import Deregister, ReceptionistCmd, Register
 from casty.errors import ConfigError
-from casty.refs import ActorRef, ServiceKey, Topic, check_ref, check_topic, made_key
+from casty.refs import ActorRef, EntityRef, ServiceKey, Topic, check_ref, check_topic, made_key
 from casty.runtime.events import NO_SUBSCRIBER
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.system import spawn_system_actor
@@ -87,6 +87,11 @@ class PubSub(ClusterExtension):
         check_ref(ref, "subscribe")
         node, _ = self._running()
         node.kernel.check_thread("subscribe")
+        if isinstance(ref, EntityRef):
+            raise ValueError(
+                f"{ref!r} is an entity, and no actor of one node: subscribe `ctx.message_adapter(...)` of it to "
+                f"{topic!r}, which ends with the activation"
+            )
         if not isinstance(ref, OwnRef):
             raise ValueError(f"{ref.address} is no actor of this node: subscribe it to {topic!r} there")
         names = node.codec.names_of(topic.message_type)
@@ -95,10 +100,7 @@ class PubSub(ClusterExtension):
             local = LocalTopic(node.kernel, topic, names, self._emptied)
             actor = spawn_system_actor(node.system, TopicActor(local), f"{TOPIC_PREFIX[1:]}{next(self._serial)}")
             self._topics[topic.name] = local, actor
-            cls: type[ServiceKey[Any]] = ServiceKey
-            if self._receptionist.ref is not None:
-                key = made_key(cls, service_of(topic), topic.message_type)
-                self._receptionist.ref.tell(Register(key, actor))
+            self._tell_receptionist(Register(_key_of(topic), actor))
         else:
             local = known[0]
             if local.names != names:
@@ -142,7 +144,13 @@ class PubSub(ClusterExtension):
     def _emptied(self, local: LocalTopic) -> None:
         node, _ = self._running()
         _, actor = self._topics.pop(local.topic.name)
+        self._tell_receptionist(Deregister(_key_of(local.topic), actor))  # before there can be another one to register
         node.system.stop(actor)
+
+    def _tell_receptionist(self, command: ReceptionistCmd) -> None:
+        ref = self._receptionist.ref
+        if isinstance(ref, OwnRef) and ref.owner() is not None:  # not while the node stops
+            ref.tell(command)
 
     def _asked(self, peer: UniqueAddress, question: IsTopicKnown, size: int) -> None:
         if self._inside is not None and self._receptionist.lists(question.service, peer, question.uid):
@@ -158,3 +166,8 @@ class PubSub(ClusterExtension):
         assert self._inside is not None
         assert self._audiences is not None
         return self._inside, self._audiences
+
+
+def _key_of(topic: Topic[Any]) -> ServiceKey[Any]:
+    cls: type[ServiceKey[Any]] = ServiceKey
+    return made_key(cls, service_of(topic), topic.message_type)

@@ -120,8 +120,8 @@ class Listings(Generic[S]):
         return found[names]
 
     def knows(self, key: str, run: UniqueAddress, uid: int) -> bool:
-        """Whether an actor of that run is offered under a key."""
-        found = self._by_key.get(key, ())
+        """Whether an actor of that run is offered under a key, and would be listed."""
+        found = () if run.address in self._hidden else self._by_key.get(key, ())
         return any((one.uid, one.incarnation, one.node) == (uid, run.incarnation, run.address) for one in found)
 
     def subscribe(self, key: str, names: Names, subscriber: S) -> Sequence[Notify[S] | Misfit]:

@@ -19,6 +19,7 @@ from casty import (
     ClusterTimeoutError,
     ConfigError,
     EncodeError,
+    EntityKey,
     Mailbox,
     MailboxOverflowStrategy,
     ServiceKey,
@@ -113,6 +114,15 @@ async def test_after_known_the_first_message_of_any_node_arrives(autojump_clock,
                 assert system.publish(PRICES, Price(at + 10 * round_)) == 1
             got = [(await anext(inbox)).value for _ in systems]
             assert sorted(got) == [10 * round_, 1 + 10 * round_, 2 + 10 * round_]
+
+
+async def test_a_topic_that_is_left_and_entered_again_at_once_loses_nothing_after_known(autojump_clock, nodes):
+    a, b = await nodes.systems("a", "b")
+    for number in range(20):
+        async with a.subscription(PRICES) as inbox:
+            await inbox.known(timeout=10.0)
+            assert b.publish(PRICES, Price(number)) == 1
+            assert await anext(inbox) == Price(number)
 
 
 async def test_known_names_the_node_that_does_not_know(autojump_clock, nodes):
@@ -288,6 +298,10 @@ async def test_mistakes_are_told(autojump_clock, nodes):
         a.subscribe(PRICES, 7)  # type: ignore[arg-type]  # as by mistake
     with pytest.raises(ValueError, match="capacity must be an integer of at least 1"):
         a.subscription(PRICES, capacity=0)
+    with pytest.raises(ValueError, match="Topic needs a name that UTF-8 can say"):
+        Topic[Price]("\ud800")
+    with pytest.raises(ValueError, match=r"is an entity, and no actor of one node: subscribe `ctx.message_adapter"):
+        a.subscribe(PRICES, a.singleton(EntityKey[Price]("stores")))
     inbox = a.subscription(PRICES)
     with pytest.raises(RuntimeError, match="not subscribed"):
         await anext(inbox)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from casty.address import UniqueAddress
 from casty.protocol.receptionist import listings as listings_module
 from casty.protocol.receptionist.listings import Listings, Misfit, Notify
 from casty.protocol.state.cluster_state import TopologySnapshot
@@ -109,3 +110,14 @@ def test_node_takes_services_up_to_its_limit(listings: Listings[str], monkeypatc
     assert not listings.register(STOCK)
     listings.deregister(CART)
     assert listings.register(STOCK)
+
+
+def test_an_actor_is_known_as_long_as_it_would_be_listed(listings: Listings[str]) -> None:
+    assert not listings.knows("cart", B, CART_ON_B.uid)
+    listings.update(snapshot(CART, CART_ON_B))
+    assert listings.knows("cart", B, CART_ON_B.uid)
+    assert not listings.knows("stock", B, CART_ON_B.uid)
+    assert not listings.knows("cart", B, CART_ON_B.uid + 1)
+    assert not listings.knows("cart", UniqueAddress(B.address, B.incarnation + 1), CART_ON_B.uid)
+    listings.update(snapshot(CART, CART_ON_B, unreachable="b"))
+    assert not listings.knows("cart", B, CART_ON_B.uid)
