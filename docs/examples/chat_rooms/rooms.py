@@ -21,11 +21,11 @@ ROOMS = EntityKey[Line]("rooms")
 
 def room(name: str) -> Behavior[Line]:
     """Number the lines, in one order for everybody, and publish them."""
-    said: list[str] = []
+    said, lines = list[str](), Topic[Line](name)
 
     async def handle(ctx: ActorContext[Line], line: Line) -> Behavior[Line]:
         said.append(line.text)
-        ctx.system.publish(Topic[Line](name), Line(f"{len(said)} {line.text}"))
+        ctx.system.publish(lines, Line(f"{len(said)} {line.text}"))
         return Behaviors.same()
 
     return Behaviors.receive(handle)
