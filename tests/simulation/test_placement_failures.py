@@ -323,14 +323,15 @@ def test_in_1_000_moves_under_10_numbered_senders_nothing_is_lost_or_overtakes()
     world = ByHand(num_shards=50)
     world.form(names)
     world.senders.handles_for = lambda: 0.02
-    world.nodes["a"].machine.coordinator.writer.allocation = rotation = Rotation()
+    rotation, hosts = Rotation(), frozenset(map(run_of, names))
+    world.tell("a", HostsSeen(KEY, 50, hosts, rotation))
     while rotation.moved < 1_000:
         for at, name in enumerate(names):
             for shard in range(at, 50, 10):
                 world.senders.send(name, shard)
                 world.senders.send(name, (shard * 7) % 50)
         world.pass_time(0.1)
-    world.nodes["a"].machine.coordinator.writer.allocation = world.nodes["b"].machine.allocation
+    world.tell("a", HostsSeen(KEY, 50, hosts))
     world.pass_time(20.0)
     assert world.senders.is_done and world.senders.counts["handled"] > 20_000
     assert all(told.number <= world.senders.handled[told.sender, told.entity] for told in world.senders.fates)
