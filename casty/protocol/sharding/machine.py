@@ -52,7 +52,7 @@ from casty.protocol.state.member import Member
 REMIND, DUE = "placement-remind", "placement-due"
 REMIND_EVERY = 1.0
 TOLD_OF_TABLES = 1
-"""Members told of the tables each second: one that lacks something asks by the same word."""
+"""Members told of the tables each second: whoever lacks something asks by the same word."""
 
 
 def _everybody(member: Member) -> bool:

@@ -47,7 +47,7 @@ class PlacementView:
     _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
     """Removed runs of any age, and when their work is free."""
     _serving: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
-    """Those of them of which that time has not come, as far as it was asked for."""
+    """Removed runs with work not free yet, as far as it was asked for."""
     _free_at: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
     """Times told before the removal itself."""
 

@@ -103,8 +103,8 @@ class CloseShard:
 class ShardTableChanged:
     """Effect: the way of messages changes.
 
-    The table is the one of the region, and may have changed again before this effect is performed: a row may name an
-    owner that is not told to open before the effects in between.
+    The table is the one of the region, and may have changed again before this effect is performed: its rows may name an
+    owner told to open by the effects in between.
     """
 
     table: ShardTable

@@ -61,7 +61,7 @@ class Enlisting:
     asked: set[UniqueAddress]
     answers: dict[UniqueAddress, Enlisted] = field(default_factory=dict[UniqueAddress, Enlisted])
     parts: dict[UniqueAddress, dict[int, Enlisted]] = field(default_factory=dict[UniqueAddress, dict[int, Enlisted]])
-    """Of answers of which some have not come."""
+    """Parts of incomplete answers."""
     is_told: bool = False
     """Whether `EnlistBlocked` was published."""
 

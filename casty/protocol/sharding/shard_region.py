@@ -9,8 +9,8 @@ are void. An opening is obeyed once, if its epoch is above every one there befor
 is never opened. A closing shard waits for the markers of all possible senders, for `FLUSH_TIMEOUT` at most, and is
 yielded when its last entity has ended. Each word is repeated as long as the row asks for it.
 
-A shard is looked at when its row or its hold has changed, and while it waits for a lease or for markers, at whatever
-else may end that. So a step costs as much as it changes.
+A shard is looked at when its row or its hold has changed, and while it waits for a lease or for markers, at all else
+able to end the wait. So a step costs as much as it changes.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ShardRegion:
     """Keys hosted here now."""
     serves_until: float = field(init=False, default=-math.inf)
     _answer: tuple[Enlisted, ...] = field(init=False, default=())
-    """Report of what was held at the promise, until a table follows."""
+    """Report of the shards held at the promise, until a table follows."""
     _parts: SliceParts = field(init=False, default_factory=SliceParts)
     _digest: bytes | None = field(init=False, default=None)
     _due: dict[str, Shards] = field(init=False, default_factory=dict[str, Shards])
@@ -101,9 +101,9 @@ class ShardRegion:
     _unleased: dict[Slot, None] = field(init=False, default_factory=dict[Slot, None])
     """Shards to be opened once there is a lease."""
     _flushing: dict[Slot, None] = field(init=False, default_factory=dict[Slot, None])
-    """Shards that wait for markers."""
+    """Shards without all of their markers."""
     _stopping: dict[Slot, None] = field(init=False, default_factory=dict[Slot, None])
-    """Shards with entities that are to end, and are not known to be stuck."""
+    """Shards with entities to end, and not known to be stuck."""
     _markers: dict[tuple[str, int, int], set[UniqueAddress]] = field(
         init=False, default_factory=dict[tuple[str, int, int], set[UniqueAddress]]
     )

@@ -6,8 +6,8 @@ record of its shards, the table is only an order.
 
 How it works: tables of one key are totally ordered by (term, version). Within a term a slice has the rows changed after
 a version; the first slice of a term has the whole table. A slice whose beginning is not reached yet changes nothing,
-nor does a part of one (`slice_parts`). Both copies change in place, and keep what is asked of them at each event ready:
-a step costs as much as it changes, and not as many rows as there are.
+nor does a part of one (`slice_parts`). Both copies change in place, with an index for each question asked at each
+event: a step costs as much as it changes, and not as many rows as there are.
 """
 
 from __future__ import annotations
