@@ -164,6 +164,37 @@ async def test_the_lives_do_not_overlap_while_the_three_oldest_leave_at_once(aut
     assert lives.done == sorted(lives.done)
 
 
+async def test_a_node_that_is_cut_off_does_no_work_any_more_once_another_one_does(autojump_clock, nodes):
+    work: list[str] = []
+
+    def host(system: ClusteredActorSystem) -> None:
+        name = system.cluster_config.node_id
+
+        async def begin(ctx: ActorContext[Command]) -> Behavior[Command]:
+            ctx.schedule_tick(Job(0), 0.05)
+
+            async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
+                work.append(name)
+                return Behaviors.same()
+
+            return Behaviors.receive(handle)
+
+        system.spawn(Behaviors.singleton(lambda: Behaviors.setup(begin), JOBS), "jobs")
+
+    for system in await nodes.systems("a", "b", "c"):
+        host(system)
+    await trio.sleep(2)
+    assert set(work) == {"a"}
+    for other in ("b", "c"):
+        nodes.network.cut("a", other)
+    await trio.sleep(30)
+    nodes.network.heal_all()
+    await trio.sleep(30)
+    assert work == sorted(work)  # all of a's is before all of the next one's
+    assert set(work) == {"a", "b"}
+    assert work.count("b") > 500
+
+
 async def test_it_is_started_again_after_a_pause_when_it_fails(autojump_clock, nodes):
     lives = Lives()
     a, b = await nodes.systems("a", "b")
