@@ -13,7 +13,7 @@ from casty.cluster.node import ClusterNode
 from casty.cluster.pubsub.audience import Audiences
 from casty.cluster.pubsub.broadcast import ListedBroadcast, ask_each
 from casty.cluster.pubsub.known_topics import IsTopicKnown, TopicKnown, wait_known
-from casty.cluster.pubsub.topic_actor import LocalTopic, TopicActor, service_of
+from casty.cluster.pubsub.topic_actor import LocalTopic, TopicActor, service_of, topic_of
 from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import Deregister, ReceptionistCmd, Register
 from casty.errors import ConfigError
@@ -157,10 +157,9 @@ class PubSub(ClusterExtension):
             self._inside.send_control(peer, TopicKnown(question.service, question.uid))
 
     def _answered(self, peer: UniqueAddress, answer: TopicKnown, size: int) -> None:
-        for local, actor in self._topics.values():
-            if actor.address.uid == answer.uid:
-                local.note_known(peer)
-                return
+        known = self._topics.get(topic_of(answer.service))
+        if known is not None and known[1].address.uid == answer.uid:
+            known[0].note_known(peer)
 
     def _running(self) -> tuple[ClusterNode, Audiences]:
         assert self._inside is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Never, cast
+from typing import Any, Final, Never, cast
 
 import trio
 
@@ -23,12 +23,20 @@ from casty.runtime.messaging.named_refs import AdapterRef
 from casty.runtime.messaging.ref import OwnRef, tell_or_drop
 from casty.runtime.system.kernel import Kernel
 
+TOPICS: Final = f"{OWN_SERVICES}topic/"
+"""Beginning of the names under which the actors of topics are found."""
+
 logger = logging.getLogger("casty.cluster")
 
 
 def service_of(topic: Topic[Any]) -> str:
     """Return the name under which the actors of a topic are found: none that a key of a user can have."""
-    return f"{OWN_SERVICES}topic/{topic.name}"
+    return f"{TOPICS}{topic.name}"
+
+
+def topic_of(service: str) -> str:
+    """Return the name of the topic behind that of a service."""
+    return service.removeprefix(TOPICS)
 
 
 @dataclass(slots=True, eq=False)

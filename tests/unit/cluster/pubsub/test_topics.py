@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from casty import (
     MailboxOverflowStrategy,
     ServiceKey,
     Topic,
+    WireType,
 )
 
 
@@ -37,6 +39,12 @@ class Price:
 @dataclass(frozen=True)
 class Halt:
     pass
+
+
+@casty.message("tests.topics.Share")
+@dataclass(frozen=True)
+class Share:
+    part: Fraction
 
 
 PRICES = Topic[Price]("prices")
@@ -93,6 +101,30 @@ async def test_one_copy_goes_to_each_node_however_many_subscribers_it_has(autoju
     await trio.sleep(0.05)
     # each goes to the actor of the topic once, and to the five; beats of the cluster come on top
     assert 60 <= b.statistics().messages_delivered - before < 90
+
+
+async def test_a_message_is_encoded_once_for_all_nodes(autojump_clock, nodes):
+    encoded: list[Fraction] = []
+
+    def unstructure(value: Fraction) -> tuple[int, int]:
+        encoded.append(value)
+        return value.numerator, value.denominator
+
+    taught = WireType(
+        Fraction,
+        "tests.topics.Fraction",
+        tuple[int, int],
+        unstructure=unstructure,
+        structure=lambda pair, cls: cls(*pair),
+    )
+    a, b, c = await nodes.systems("a", "b", "c", wire_types=[taught])
+    topic = Topic[Share]("shares")
+    async with b.subscription(topic) as at_b, c.subscription(topic) as at_c:
+        await at_b.known(timeout=10.0)
+        await at_c.known(timeout=10.0)
+        assert a.publish(topic, Share(Fraction(1, 3))) == 2
+        assert await anext(at_b) == await anext(at_c) == Share(Fraction(1, 3))
+    assert encoded == [Fraction(1, 3)]
 
 
 async def test_subscribers_of_the_publishers_own_node_get_it_at_once(autojump_clock, nodes):
