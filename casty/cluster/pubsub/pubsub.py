@@ -19,6 +19,7 @@ from casty.cluster.receptionist.services import Deregister, ReceptionistCmd, Reg
 from casty.errors import ConfigError
 from casty.refs import ActorRef, EntityRef, ServiceKey, Topic, check_ref, check_topic, made_key
 from casty.runtime.events import NO_SUBSCRIBER
+from casty.runtime.messaging.named_refs import InlineRef
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.system import spawn_system_actor
 from casty.wire.frame import Lane
@@ -94,6 +95,8 @@ class PubSub(ClusterExtension):
             )
         if not isinstance(ref, OwnRef):
             raise ValueError(f"{ref.address} is no actor of this node: subscribe it to {topic!r} there")
+        if ref.owner() is None and not isinstance(ref, InlineRef):
+            return  # it has ended already
         names = node.codec.names_of(topic.message_type)
         known = self._topics.get(topic.name)
         if known is None:

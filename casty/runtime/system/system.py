@@ -512,12 +512,15 @@ class ActorSystem:
 
         Parameters:
             topic: Name and message type, such as ``Topic[Price]("prices")``.
-            ref: An actor of this system, or an adapter of one. Subscribing it again changes nothing.
+            ref: An actor of this system, or an adapter of one. Subscribing it again changes nothing, nor does one that
+                has ended.
 
         Raises:
             TypeError: ``topic`` is no `Topic`, or ``ref`` no ref.
-            ValueError: ``ref`` belongs to another node: subscribe it there.
+            ValueError: ``ref`` belongs to another node: subscribe it there. Or it is that of an entity: subscribe an
+                adapter of it.
             ConfigError: A subscriber of this node uses the topic for another type.
+            ActorStoppedError: The system is stopping.
             UnsupportedTypeError: A message of the topic holds a class that this system was not taught.
             RuntimeError: The system is no node of a cluster, or has not been entered.
         """

@@ -211,6 +211,17 @@ async def test_a_subscriber_that_ends_is_no_subscriber_any_more(autojump_clock, 
     assert not any(child.path.startswith("/_topic") for child in [b.lookup("/_topic-1")] if child is not None)
 
 
+async def test_an_actor_that_has_ended_is_no_subscriber(autojump_clock, nodes):
+    a = (await nodes.join("a"))[0]
+    ref = Seen().spawn(a.system, "brief")
+    ref.tell(Price(-1))
+    await a.system.wait_stopped(ref)
+    a.system.subscribe(PRICES, ref)
+    assert a.system.publish(PRICES, Price(1)) == 0
+    await trio.sleep(0.1)
+    assert [letter.reason for letter in a.letters] == ["no subscriber"]
+
+
 async def test_an_adapter_is_a_subscriber_and_a_restart_leaves_one_of_them(autojump_clock, nodes):
     (a,) = await nodes.systems("a")
     got: list[int] = []
