@@ -23,6 +23,7 @@ AskFailure: TypeAlias = Literal[
     "moved",
     "buffer_full",
     "timed_out",
+    "no_host",
 ]
 """Reason for an ask without a reply.
 
@@ -31,11 +32,12 @@ AskFailure: TypeAlias = Literal[
 while it handled it, or has refused it. ``lost``: who got it has handed the ref for the reply on, in a message that was
 lost. ``reply_lost``: the reply was not sent, or cannot be read. ``node_removed``: the node that has it was removed, and
 nobody knows how far it came. ``system_ended``: that of the asker has ended.
-``moved``: the entity moved to another node at that time. ``buffer_full``: too much waits for entities already. In these
-two nobody has begun with it either. ``timed_out``: of several that were asked at one time, this one has not replied.
+``moved``: the entity moved to another node at that time. ``buffer_full``: too much waits for entities already.
+``no_host``: no node hosts the kind of the entity. In these three nobody has begun with it either.
+``timed_out``: of several that were asked at one time, this one has not replied.
 """
 
-NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle", "moved", "buffer_full"})
+NOT_HANDLED: Final = frozenset[AskFailure]({"not_sent", "not_delivered", "circle", "moved", "buffer_full", "no_host"})
 
 
 class CastyError(Exception):
@@ -92,10 +94,24 @@ class UnknownTypeError(DecodeError):
 
 
 class AskTimeoutError(CastyError, TimeoutError):
-    """No reply came within the time-out; a reply that comes later is a dead letter.
+    """No reply came within the time-out; a reply that comes later is a dead letter."""
 
-    Where the request found no room in the queue to another node in that time, the message says so: nothing was sent.
+    @property
+    def certainly_not_handled(self) -> bool:
+        """Whether no actor has begun with the request, as of `AskFailed`; only of `NotSent`."""
+        return False
+
+
+class NotSent(AskTimeoutError):
+    """The request of an ask was not sent within the time-out; it was certainly not handled: ask again.
+
+    It found no room in the queue to another node, or its entity had no node in reach in all that time.
     """
+
+    @property
+    def certainly_not_handled(self) -> bool:
+        """Whether no actor has begun with the request: none has."""
+        return True
 
 
 class AskFailed(CastyError):
@@ -150,6 +166,17 @@ class ShardBufferFull(AskFailed):
         super().__init__(text, "buffer_full")
 
 
+class NoHost(AskFailed):
+    """No node hosts the kind of the entity, and none came within the time-out of the ask; nothing was sent.
+
+    Parameters:
+        text: What has happened, for people.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "no_host")
+
+
 def failed_ask(text: str, failure: AskFailure) -> AskFailed:
     """Return the error of an ask, of the class for what has happened.
 
@@ -165,6 +192,8 @@ def failed_ask(text: str, failure: AskFailure) -> AskFailed:
             return EntityMoved(text)
         case "buffer_full":
             return ShardBufferFull(text)
+        case "no_host":
+            return NoHost(text)
         case _:
             return AskFailed(text, failure)
 

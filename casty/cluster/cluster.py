@@ -10,7 +10,7 @@ from typing import Final, Never, cast
 
 import trio
 
-from casty.address import LastMembership, NodeAddress, NodeId, check_path, checked_system_name
+from casty.address import LastMembership, NodeAddress, NodeId, UniqueAddress, check_path, checked_system_name
 from casty.cluster.actor import cluster_behavior, guard
 from casty.cluster.commands import AddressesFound, ClusterCmd, Down, Finish, GetClusterActor, GetClusterState, Leave
 from casty.cluster.death_watch.watch import DeathWatchExtension
@@ -25,6 +25,7 @@ from casty.cluster.observability.cluster_metrics import collect_transport
 from casty.cluster.pubsub.pubsub import PubSub
 from casty.cluster.receptionist.receptionist import ReceptionistExtension
 from casty.cluster.receptionist.services import ReceptionistCmd
+from casty.cluster.remoting.last_frames import LastFrames
 from casty.cluster.remoting.local_transport import LocalTransport
 from casty.cluster.sharding.sharding import Sharding
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
@@ -41,6 +42,7 @@ from casty.runtime.system.metrics import Metrics
 from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
 from casty.transport.manager.peers import RemoteTransport
 from casty.version import VERSION
+from casty.wire.frame import Lane
 
 OWN_EXTENSIONS: Final[tuple[type[ClusterExtension], ...]] = (
     ReceptionistExtension,
@@ -268,6 +270,7 @@ class Cluster:
             self._ref = spawn_system_actor(self._system, behavior, "_cluster")
             guard(node, self._ref)
             self._tell_found()
+            kernel_of(self._system).handing_over.append(self._hand_over)
             kernel_of(self._system).closing.append(self._leave)
             await node.contacts.wait_joined(node.board)
         except BaseException:
@@ -556,15 +559,22 @@ class Cluster:
     async def shutdown(self) -> None:
         """Leave gracefully and stop: peers see this node leave, they do not detect a failure.
 
-        Bounded by ``leave_timeout``, also under cancellation. Idempotent.
+        Its shards are handed over first, for at most ``handover_timeout``. The rest is bounded by ``leave_timeout``,
+        all of it under cancellation too. Idempotent.
         """
         with trio.CancelScope(shield=True):
             await self._leave()
+
+    async def _hand_over(self) -> None:
+        """Let others take over, while everything runs."""
+        if self._node is not None and not self._is_shut_down:
+            await self._node.handover.run(self._at_most(self._settings.handover_timeout))
 
     async def _leave(self) -> None:
         """Shut down without a shield: the system's own has a bound."""
         if self._node is None or self._ref is None or self._is_shut_down:
             return
+        await self._hand_over()
         self._node.board.on_end = None
         self._node.begin_leave()
         if self._node.board.joined and not self._node.board.ended:
@@ -572,10 +582,20 @@ class Cluster:
         if self._node.paused_sends is not None and self._node.board.joined:
             with trio.move_on_after(self._at_most(LARGE_TIMEOUT)):
                 await self._node.paused_sends.wait_empty()
+                await self._last_frames.wait_taken(self._linked())
         with trio.move_on_after(self._at_most(self._settings.leave_timeout + LEAVE_SLACK)):
             self._ref.tell(Finish())
             await self._node.board.wait_ended()
         await self._stop()
+
+    def _linked(self) -> list[UniqueAddress]:
+        """Return the members in reach that messages between actors have gone to."""
+        node, transport = self._node, self._transport
+        snapshot = None if node is None else node.board.snapshot
+        if node is None or snapshot is None or transport is None:
+            return []
+        runs = [member.unique for member in snapshot.members if member.address not in snapshot.unreachable]
+        return [run for run in sorted(runs) if run != node.self_node and transport.is_up(run, Lane.ordinary)]
 
     def _make_node(self, address: NodeAddress) -> ClusterNode:
         member = Member(
@@ -596,6 +616,7 @@ class Cluster:
             event_stream=self._event_stream,
         )
         add_membership_messages(node)
+        self._last_frames = LastFrames(node.control, node.send_control)
         self._extensions.attach(node)
         return node
 

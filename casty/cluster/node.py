@@ -14,7 +14,7 @@ from typing import Final, Never, TypeVar
 
 import trio
 
-from casty.address import ASK_PREFIX, LastMembership, NodeAddress, UniqueAddress, WireRef, in_words
+from casty.address import ASK_PREFIX, LastMembership, NodeAddress, UniqueAddress, WireRef, in_words, serial_of
 from casty.cluster.access import OPEN_PATHS, ForeignRefError, OpenPaths, as_of, may_name
 from casty.cluster.commands import ResolveNode, SubscribeTopology, Subsystems, UnsubscribeTopology
 from casty.cluster.control_registry import ControlEntry, ControlRegistry
@@ -28,6 +28,7 @@ from casty.cluster.remoting.paused_sends import PausedSends
 from casty.cluster.remoting.receive_backpressure import ReceiveBackpressure
 from casty.cluster.remoting.remote_ref import RemoteRef
 from casty.cluster.remoting.undelivered_frames import DeadFrame, UndeliveredFrames
+from casty.cluster.work_handover import WorkHandover
 from casty.config import ClusterSettings
 from casty.errors import (
     ActorStoppedError,
@@ -50,7 +51,7 @@ from casty.protocol.state.registry import ServiceEntry
 from casty.protocol.state.shard_allocation import ShardAllocation
 from casty.refs import ActorRef, EntityKey, made_key
 from casty.runtime.events import NOT_SENT, EventStreamCmd, MessageSummary
-from casty.runtime.messaging.ask import AskRef, ErrorReply, refuse
+from casty.runtime.messaging.ask import AskRef, ErrorReply, refuse, reply_refs
 from casty.runtime.messaging.entity_ref import ENTITY_PREFIX, RoutedEntityRef, parsed_path
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import OwnRef
@@ -63,7 +64,7 @@ from casty.transport.manager.peers import RemoteTransport
 from casty.wire.chunking.chunks import Assembler
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import FOREIGN, HAS_TAIL, Envelope, decode_head, decode_wait
-from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, Lane
+from casty.wire.frame import HEADER_BYTES, LENGTH_BYTES, FrameKind, Lane
 from casty.wire.framing import Write
 
 E = TypeVar("E")
@@ -136,7 +137,7 @@ class ClusterNode:
         self.cluster_complaints = self.complaints.under(logger)
         """For those caused by what peers say of the cluster."""
         self.board = MembershipStatus()
-        self.serving = ServingLease(self.board)
+        self.serving, self.handover = ServingLease(self.board), WorkHandover(self.board)
         self.contacts = SeedStatus()
         self.cluster_metrics = ClusterMetrics()
         self.event_stream = event_stream
@@ -410,17 +411,40 @@ class ClusterNode:
         self.cluster_complaints.error(peer.address, what, error)
 
     def _show_dead(self, to: UniqueAddress, frame: bytes, reason: str) -> None:
-        """Make a dead letter of a frame to an actor."""
+        """Make a dead letter of a frame to an actor; one to an entity may wait for its next owner."""
         try:
             envelope = self.codec.decode_envelope(frame[HEADER_BYTES:])
         except ProtocolError as error:
             self.complaints.warning(to.address, f"a frame to it is lost ({reason}) and cannot be shown: {error}")
             return
-        ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
         message, wait = envelope.message, envelope.wait
         if wait is not None:
             message = Request(message, self.kernel.now() + wait[0], wait[1])
+        if envelope.path.startswith(ENTITY_PREFIX) and self._give_back(envelope.path, message):
+            return
+        ref = self.remote(envelope.path, to.address, incarnation=to.incarnation)
         self.kernel.dead_letter(message, ref, NOT_SENT, reason)
+
+    def take_back_of(self, run: UniqueAddress) -> None:
+        """Take back the messages to entities queued for a run without a link; they wait for the next owners."""
+        if self.transport is not None:
+            for frame in self.transport.take_back(run, is_for_entity):
+                self._show_dead(run, frame, "the node is out of reach")
+
+    def _give_back(self, path: str, message: object) -> bool:
+        """Let a message to an entity wait for its next owner; False where it cannot."""
+        give_back = self.kernel.hooks.entity_given_back
+        if give_back is None:
+            return False
+        if not isinstance(message, Request):
+            return give_back(path, message)
+        slots = (self.kernel.asks.get(serial_of(ref.path) or 0) for ref in reply_refs(message.message))
+        asked = next((slot.asked for slot in slots if slot is not None and slot.uid == message.ask), None)
+        request = asked or message
+        if not give_back(path, request):
+            return False
+        request.far, request.timeout = (), None  # nobody has it, and it goes with the rest of its time
+        return True
 
     def _count_dead(self, frames: Sequence[DeadFrame]) -> None:
         """Make dead letters of frames to actors by their heads; an asker waiting for a reply to one of them is told."""
@@ -442,6 +466,16 @@ class ClusterNode:
             if slot is not None:
                 text = f"{in_words(ref.address)} did not get the request: {NOT_SENT}: {reason}"
                 refuse(self.kernel, slot, ActorStoppedError(text), "not_sent")
+
+
+def is_for_entity(frame: bytes) -> bool:
+    """Return whether a frame holds a message to an entity, and no slice of one."""
+    if frame[HEADER_BYTES - 1] != FrameKind.ENVELOPE:
+        return False
+    try:
+        return decode_head(memoryview(frame)[HEADER_BYTES:])[1].startswith(ENTITY_PREFIX)
+    except (DecodeError, *FOREIGN):
+        return False
 
 
 def _nobody(_: UniqueAddress) -> bool:

@@ -91,6 +91,11 @@ class ClusterSettings:
     one node, by somebody sure that the other seeds are gone: while they are merely out of reach, there are two clusters
     afterwards.
     """
+    handover_timeout: float = 30.0
+    """Seconds for a leaving node to hand its shards over, before its actors stop; `leave_timeout` begins after it. Less
+    than entities need to end (10 s at most, then they are cancelled) leaves shards unserved for some seconds; more
+    holds up the end of a node beside a cluster that cannot take over.
+    """
     leave_timeout: float = 5.0
     """Seconds for a graceful leave to wait for the others before the node stops anyway."""
     advertised_host: str | None = None
@@ -111,7 +116,7 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         durations = ("gossip_interval", "heartbeat_interval", "availability_interval", "leave_timeout")
-        check_positive(self, *durations, "lease_minority_delay", "lease_timeout")
+        check_positive(self, *durations, "handover_timeout", "lease_minority_delay", "lease_timeout")
         check_count(self, "gossip_fanout", "monitored_max", "min_members")
         check_kind("ClusterSettings.min_members_per_role", self.min_members_per_role, Mapping, '{"db": 2}')
         if any(type(count) is not int or count < 1 for count in self.min_members_per_role.values()):

@@ -198,7 +198,7 @@ class TopologyDriver:
             case AskedToLeave():
                 self._ctx.log.info("%s was asked to leave the cluster", node.self_node.address)
                 if not node.board.ask_to_leave():
-                    self._ctx.self.tell(WorkFinished())
+                    self._ctx.start_soon(self._finish)
             case Joined() | JoinFailed() | Left() | Downed():
                 self._turn(effect)
             case _ as never:
@@ -268,6 +268,11 @@ class TopologyDriver:
     async def _acquire(self, effect: AcquireLease) -> None:
         settings = self._node.settings
         self._ctx.self.tell(await ask_lease(settings.lease, effect.claim, settings.lease_timeout))
+
+    async def _finish(self) -> None:
+        """Go by itself: nobody has work to finish, but what the node has to hand over."""
+        await self._node.handover.run(self._node.settings.handover_timeout)
+        self._ctx.self.tell(WorkFinished())
 
     async def _identify(self, question: VerifyAddress) -> None:
         transport = self._node.transport

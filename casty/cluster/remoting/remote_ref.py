@@ -9,7 +9,7 @@ import trio
 
 from casty.address import ASK_PREFIX, ActorAddress, NodeAddress, UniqueAddress, WireRef, serial_of
 from casty.cluster.remoting.paused_sends import PausedSends
-from casty.errors import AskFailed, CastyError, MailboxFull
+from casty.errors import AskFailed, CastyError, MailboxFull, NotSent
 from casty.refs import ActorRef
 from casty.runtime.events import NODE_STOPPED, NOT_SENT, OUTBOUND_FULL, MessageSummary
 from casty.runtime.messaging.ask import ErrorReply, describe
@@ -354,3 +354,8 @@ class _Unsent(UnsentRequest):
 
     async def send(self) -> None:
         await self._ref.post_in_time(self._request, self._frame, self._request.deadline)
+
+    def give_up(self, timeout: float) -> NotSent:
+        ref = self._ref
+        where = f"for lack of room in the queue it was not sent to {ref.address.node}"
+        return NotSent(f"no reply from {ref.path} within {timeout} s: {where}")

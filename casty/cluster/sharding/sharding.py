@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, assert_never
@@ -18,10 +19,11 @@ from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
+from casty.cluster.work_handover import WorkPart
 from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.gossip.handover import StatePublished
-from casty.protocol.membership.inputs import GiveTerm, WantServing
+from casty.protocol.membership.inputs import BeginLeave, GiveTerm, WantServing
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -58,6 +60,7 @@ from casty.protocol.sharding.placement_events import (
 )
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.member import Member
+from casty.protocol.state.membership_state import Gossip
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
@@ -82,6 +85,8 @@ CONTROL: Final[dict[type, str]] = {
 }
 MARKER: Final = "casty.sharding.marker"
 HOSTED_BYTES_MAX: Final = 64 * 1024
+NODES_TOLD_MAX: Final = 16
+"""Nodes named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,8 @@ class PlacementDriver:
         self._ctx = ctx
         self._machine = ShardPlacement(node.self_node, node.kernel.rng, places=takes_part)
         self._hosts: dict[UniqueAddress, Mapping[str, HostedKey]] = {}
+        self.in_reach: frozenset[UniqueAddress] | None = None
+        """Members that messages of this node get to, as far as it knows; None before it is one itself."""
 
     def handle(self, event: ShardingMessage, now: float) -> Sequence[PlacementEffect]:
         """Take an event of the machine, of the membership, or the next message of a peer."""
@@ -115,6 +122,7 @@ class PlacementDriver:
                     return ()
                 return self._node.within_boundary(came.sender, came.message, lambda: machine.handle(came, now))
             case StatePublished(state):
+                self._see(state)
                 return machine.handle(MembersSeen(state), now)
             case Serving(until):
                 for router in self._sharding.routers.values():
@@ -141,6 +149,17 @@ class PlacementDriver:
             self._node.subsystems.topology.tell(WantServing())
         return effects
 
+    def _see(self, state: Gossip) -> None:
+        out = state.down | state.lost_to(self._node.self_node)
+        in_reach = frozenset(run for run in state.members if run not in out)
+        if in_reach != self.in_reach:
+            lost = frozenset[UniqueAddress]() if self.in_reach is None else self.in_reach - in_reach
+            self.in_reach = in_reach
+            for router in self._sharding.routers.values():
+                router.reach(in_reach)
+            for run in sorted(lost):
+                self._node.take_back_of(run)  # before what comes from now on for the same entities
+
     def _tell_hosts(self, name: str, now: float) -> Sequence[PlacementEffect]:
         told, router = self.hosts_of(name), self._sharding.routers.get(name)
         agreed = agreed_by(told)
@@ -163,6 +182,29 @@ class PlacementDriver:
         """Return the newest table of a kind."""
         table = self._machine.region.tables.get(name)
         return None if table is None else ShardTableChanged(table)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any node is known to host a kind, or has."""
+        return bool(self._hosts or self._machine.region.tables)
+
+    @property
+    def held(self) -> Counter[str]:
+        """Number of shards of each kind still at this node."""
+        return Counter(key for key, _ in self._machine.region.held)
+
+    def is_hosted(self, name: str) -> bool:
+        """Whether a node may open shards of a kind, as far as is known."""
+        view = self._machine.view
+        return any(name in kinds and view.may_open(run) for run, kinds in self._hosts.items())
+
+    def hosts_in_words(self) -> str:
+        """Return what the nodes host, for an error."""
+        told = [
+            f"{run.address} hosts {', '.join(map(repr, sorted(kinds)))}" for run, kinds in sorted(self._hosts.items())
+        ]
+        more = f", and {len(told) - NODES_TOLD_MAX} more" if len(told) > NODES_TOLD_MAX else ""
+        return ("; ".join(told[:NODES_TOLD_MAX]) or "no node hosts entities") + more
 
     def perform(self, effect: PlacementEffect) -> None:
         """Perform an effect of the machine."""
@@ -226,15 +268,48 @@ class Sharding(ClusterExtension):
         inside = self._inside = node.inside
         self._actor = node.spawn(self._behavior(inside), "_sharding")
         inside.board.follow(self._tell)
+        inside.handover.add(WorkPart(self._hand_over, self._rest))
         hooks = inside.kernel.hooks
         hooks.entity_ref, hooks.entity_target, hooks.entity_host = self._ref, self._target, self
         hooks.entity_used = self._used
+        hooks.entity_given_back = self._given_back
+
+    async def _hand_over(self) -> None:
+        """Return when this node has no shard any more, and holds back nothing for those of others."""
+        inside, driver = self._inside, self._driver
+        if inside is not None and driver is not None and driver.is_used:
+            inside.subsystems.topology.tell(BeginLeave())
+            await self.handed_over.wait()
+            await self.leave()
+
+    def _rest(self) -> str:
+        held = Counter[str]() if self._driver is None else self._driver.held
+        waiting = sum(router.routes.held_count for router in self.routers.values())
+        shards = " and ".join(f"{count} of {name!r}" for name, count in sorted(held.items())) or "none"
+        return f"shards of its own: {shards}, and {waiting} messages for others'"
+
+    def is_hosted(self, name: str) -> bool:
+        """Whether a node may open shards of a kind, as far as is known."""
+        return self._driver is not None and self._driver.is_hosted(name)
+
+    def hosts_in_words(self) -> str:
+        """Return what the nodes host, for an error."""
+        return "this node is no member" if self._driver is None else self._driver.hosts_in_words()
+
+    async def leave(self) -> None:
+        """Return when nothing is held back any more that somebody is there to take."""
+        for name, router in list(self.routers.items()):
+            while router.routes.held_count and self.is_hosted(name):
+                await router.wait_changed()
 
     def ended(self) -> None:
         """Lead no ref to an entity any more."""
+        for router in self.routers.values():
+            router.close()
         if self._inside is not None:
             hooks = self._inside.kernel.hooks
-            hooks.entity_ref = hooks.entity_target = hooks.entity_host = hooks.entity_used = None
+            hooks.entity_ref = hooks.entity_target = hooks.entity_host = None
+            hooks.entity_used = hooks.entity_given_back = None
 
     def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
         async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
@@ -247,7 +322,7 @@ class Sharding(ClusterExtension):
         """Return the routing of a kind, made at its first use."""
         router = self.routers.get(key.name)
         if router is None and self._inside is not None:
-            router = self.routers[key.name] = EntityRouter(self._inside, key)
+            router = self.routers[key.name] = EntityRouter(self._inside, key, self)
             self._inside.codec.register(key.message_type)
             driver = self._driver
             if driver is not None:
@@ -259,6 +334,8 @@ class Sharding(ClusterExtension):
                     router.place(table)
                 elif agreed is not None:
                     router.set_shards(agreed.num_shards)
+                if driver.in_reach is not None:
+                    router.reach(driver.in_reach)
         assert router is not None
         return router
 
@@ -324,6 +401,11 @@ class Sharding(ClusterExtension):
                 raise mixed_use(key, router.is_singleton, "")
             router.is_singleton = is_singleton
         return router.ref(entity_id)
+
+    def _given_back(self, path: str, message: object) -> bool:
+        found = parsed_path(path)
+        router = None if found is None else self.routers.get(found[0])
+        return found is not None and router is not None and router.give_back(found[1], message)
 
     def _hosts_changed(self, member: UniqueAddress, rows: Mapping[str, HostedKey]) -> None:
         self._tell(HostsChanged(member, dict(rows)))

@@ -93,6 +93,11 @@ class LeaveMember:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginLeave:
+    """Event: this node begins to leave by its own will, and says `WorkFinished` when its work is handed over."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkFinished:
     """Event: this node's actors have finished, and it shall leave if it is not leaving yet."""
 
@@ -145,7 +150,7 @@ class Downed:
 
 TopologyEvent = (
     Start | Received | TimerFired | MarkUnreachable | MarkReachable | AddressAnswered | SelfAlias | HelloRefused
-    | SeedsFound | LeaveMember | WorkFinished | DownMember | RegistryChanged | WantServing | GiveTerm
+    | SeedsFound | LeaveMember | BeginLeave | WorkFinished | DownMember | RegistryChanged | WantServing | GiveTerm
     | LeaseAnswered
 )  # fmt: skip
 TopologyEffect = (

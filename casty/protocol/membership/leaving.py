@@ -63,6 +63,11 @@ class OwnLeave:
     _was_asked: bool = False
     _waits: bool = False
 
+    def begin(self, *, is_finished: bool) -> None:
+        """Take note of a leave by the node's own will, which nobody has to ask for, or of its finished work."""
+        self._was_asked = True
+        self.is_finished |= is_finished
+
     def settle(self, state: Gossip) -> tuple[OwnEnd, list[AskedToLeave | StartTimer]]:
         """Return the node's standing after a step, and the effects due first."""
         end = own_end(state, self.self_node)

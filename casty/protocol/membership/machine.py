@@ -30,6 +30,7 @@ from casty.protocol.membership.cluster_merge import ASK_EVERY, REUNION, ClusterM
 from casty.protocol.membership.founding import Founding, cluster_id_of
 from casty.protocol.membership.inputs import (
     AddressAnswered,
+    BeginLeave,
     Downed,
     DownMember,
     GiveTerm,
@@ -168,7 +169,7 @@ class Topology:
                 return [*self._split_brain.serving.want(None, now)]
             case Received() | MarkUnreachable() | MarkReachable() | AddressAnswered() | GiveTerm():
                 return []
-            case LeaseAnswered() | LeaveMember() | DownMember():
+            case LeaseAnswered() | LeaveMember() | DownMember() | BeginLeave():
                 return []
             case _ as never:
                 assert_never(never)
@@ -229,8 +230,8 @@ class Topology:
             case LeaveMember() | DownMember():
                 self.state, notes = self._orders.give(state, event)
                 return [*notes]
-            case WorkFinished():
-                self._leave.is_finished = True
+            case BeginLeave() | WorkFinished():
+                self._leave.begin(is_finished=isinstance(event, WorkFinished))
                 self.state = state.with_moved(self._node, {self._node}, MemberStatus.leaving)
             case RegistryChanged(registry):
                 self.registry = registry
@@ -327,8 +328,7 @@ class Topology:
         return [*sides, *told, *self._publish(), *end]  # sides before anybody hears of a removal
 
     def _lead(self, state: Gossip, now: float) -> Gossip:
-        may_begin = self._founding.may_begin(state)
-        heard = self._exchange.heard
+        may_begin, heard = self._founding.may_begin(state), self._exchange.heard
         return self._leading.apply(state, self._node, self._confirmed, now, may_begin=may_begin, heard=heard)
 
     def _own_end(self, state: Gossip, before: Gossip, now: float) -> list[TopologyEffect]:

@@ -110,6 +110,13 @@ class PlacementView:
         member = self.members.get(run)
         return member is not None and member.status in (MemberStatus.leaving, MemberStatus.exiting)
 
+    @property
+    def has_heirs(self) -> bool:
+        """Whether another member stays that is reachable: it may take over, or tell who does."""
+        stays = (MemberStatus.joining, MemberStatus.up)
+        others = (member for member in self.members.values() if member.unique != self.self_node)
+        return any(member.status in stays and member.unique not in self.unreachable for member in others)
+
     def may_open(self, run: UniqueAddress) -> bool:
         """Whether a shard may be given to a run."""
         member = self.members.get(run)

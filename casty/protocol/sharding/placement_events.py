@@ -134,7 +134,7 @@ class TermBegun:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """Effect: this node is leaving, holds no shard any more, and has retired."""
+    """Effect: this node is leaving, and has retired; it holds no shard any more, or nobody stays to take them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,10 +256,13 @@ class ShardCoordinator:
 
     def _leave(self, now: float) -> list[PlacementEffect]:
         effects: list[PlacementEffect] = []
-        if not isinstance(self.phase, HasRetired) and (not isinstance(self.phase, Leading) or self._is_done(now)):
+        has_heirs = self.view.has_heirs
+        leads_on = isinstance(self.phase, Leading) and has_heirs and not self._is_done(now)
+        if not isinstance(self.phase, HasRetired) and not leads_on:
             self.phase = HasRetired()
             effects.extend(self._say(Retired(self._last)))
-        if isinstance(self.phase, HasRetired) and not self.region.held and not self._is_handed_over:
+        has_shards = bool(self.region.held) and has_heirs
+        if isinstance(self.phase, HasRetired) and not has_shards and not self._is_handed_over:
             self._is_handed_over = True
             effects.append(HandedOver())
         return effects

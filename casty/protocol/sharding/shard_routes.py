@@ -2,9 +2,11 @@
 
 Owns the buffers and their bounds. It does not know entities, links, or the reason of a row: it obeys the newest table.
 
-How it works: a shard with an owned row has a way, and messages take it at once, under the epoch of the row; every other
-shard holds them back. An owner gets what is held in order, later messages behind. A marker is sent when its row is
-moving already, so it stands behind everything sent to the old owner. A message waits until its own deadline at most.
+How it works: a shard with an owned row has a way while its owner is in reach, and messages take it at once, under the
+epoch of the row; every other shard holds them back. An owner gets what is held in order, later messages behind. A
+message given back unsent, by a link to an owner that has died, waits before those that came after it. A marker is sent
+when its row is moving already, so it stands behind everything sent to the old owner. A message waits until its own
+deadline at most.
 """
 
 from __future__ import annotations
@@ -55,6 +57,30 @@ class RoutedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnersInReach:
+    """Event: messages get to these runs, and to no others, until the next such event; before the first one to all."""
+
+    runs: frozenset[UniqueAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageGivenBack:
+    """Event: a message was sent, and is certainly not on its way; those given back come in the order of their sending.
+
+    It waits where its shard has no way now. Where there is one it is dropped: later messages may have overtaken it.
+    """
+
+    message: RoutedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class MessageWithdrawn:
+    """Event: nobody wants a message any more; it is forgotten if it is still held."""
+
+    message: RoutedMessage
+
+
+@dataclass(frozen=True, slots=True)
 class SendToOwner:
     """Effect: send a message to the owner of its shard, behind all before, under this epoch."""
 
@@ -80,7 +106,7 @@ class HeldBack:
     has_left: bool = False
 
 
-RouteEvent = ShardTableChanged | RoutedMessage | TimerFired
+RouteEvent = ShardTableChanged | OwnersInReach | RoutedMessage | MessageGivenBack | MessageWithdrawn | TimerFired
 RouteEffect = SendToOwner | DropMessage | StartTimer
 
 
@@ -93,11 +119,18 @@ class ShardRoutes:
     routes: dict[int, tuple[UniqueAddress, int]] = field(
         init=False, default_factory=dict[int, tuple[UniqueAddress, int]]
     )
-    """Owner and epoch of each shard that has one."""
+    """Owner and epoch of each shard that has one in reach."""
     held: dict[int, deque[HeldBack]] = field(init=False, default_factory=dict[int, deque[HeldBack]])
     held_count: int = field(init=False, default=0)
     held_bytes: int = field(init=False, default=0)
     deadlines: list[tuple[float, int, HeldBack]] = field(init=False, default_factory=list[tuple[float, int, HeldBack]])
+    _owned: dict[int, tuple[UniqueAddress, int]] = field(
+        init=False, default_factory=dict[int, tuple[UniqueAddress, int]]
+    )
+    """Owner and epoch of each shard that has one."""
+    _in_reach: frozenset[UniqueAddress] | None = field(init=False, default=None)
+    _given_back: dict[int, int] = field(init=False, default_factory=dict[int, int])
+    """Messages given back, at the beginning of those held for each shard."""
     _count: int = field(init=False, default=0)
     _is_due: bool = field(init=False, default=False)
 
@@ -109,6 +142,21 @@ class ShardRoutes:
             effects.append(StartTimer(f"{ROUTES_DUE}.{self.key}", CHECK_EVERY))
         return effects
 
+    def close(self) -> Sequence[DropMessage]:
+        """Drop everything held: nothing is sent any more."""
+        held, self.held = self.held, {}
+        self.held_count = self.held_bytes = 0
+        self.deadlines.clear()
+        self._given_back.clear()
+        return [DropMessage(one.message, RefusalReason.expired) for shard in held.values() for one in shard]
+
+    def take_out(self, shard: int) -> list[HeldBack]:
+        """Give up the messages held for a shard, in their order: they were held in the name of others."""
+        taken = list(self.held.pop(shard, ()))
+        for one in taken:
+            self._leaves(one)
+        return taken
+
     def has_room(self, shard: int, size: int) -> bool:
         """Whether a message would be sent or held, and not dropped."""
         if shard in self.routes:
@@ -119,40 +167,84 @@ class ShardRoutes:
 
     def _take(self, event: RouteEvent, now: float) -> Iterator[RouteEffect]:
         match event:
-            case RoutedMessage(shard, _, size, deadline):
+            case RoutedMessage(shard, _, size):
                 way = self.routes.get(shard)
                 if way is not None:
                     yield SendToOwner(*way, event)
                 elif not self.has_room(shard, size):
                     yield DropMessage(event, RefusalReason.full)
                 else:
-                    self._hold(event, deadline if deadline < math.inf else now + self.limits.held_time_max)
+                    self.held.setdefault(shard, deque()).append(self._hold(event, now))
             case ShardTableChanged(table, changed):
                 same: dict[Row, tuple[UniqueAddress, int]] = {}
-                rows = dict.fromkeys(self.routes) | table.rows if changed is None else changed
+                rows = dict.fromkeys(self._owned) | table.rows if changed is None else changed
                 for shard, row in rows.items():
                     if isinstance(row, Owned):
-                        self.routes[shard] = same.setdefault(row, (row.owner, row.epoch))
-                        if shard in self.held:
-                            yield from self._let_go(shard, now)
+                        self._owned[shard] = same.setdefault(row, (row.owner, row.epoch))
                     else:
-                        self.routes.pop(shard, None)
+                        self._owned.pop(shard, None)
+                    yield from self._reroute(shard, now)
+            case OwnersInReach(runs):
+                self._in_reach = runs
+                for shard in self._owned:
+                    yield from self._reroute(shard, now)
+            case MessageGivenBack(message):
+                yield from self._hold_before(message, now)
+            case MessageWithdrawn(message):
+                for one in self.held.get(message.shard, ()):
+                    if one.message is message:
+                        self._remove(one)
+                        break
             case TimerFired():
                 self._is_due = False
                 yield from self._expire(now)
             case _ as never:
                 assert_never(never)
 
-    def _hold(self, message: RoutedMessage, deadline: float) -> None:
+    def _reroute(self, shard: int, now: float) -> Iterator[RouteEffect]:
+        way = self._owned.get(shard)
+        if way is None or (self._in_reach is not None and way[0] not in self._in_reach):
+            self.routes.pop(shard, None)
+            return
+        self.routes[shard] = way
+        if shard in self.held:
+            yield from self._let_go(shard, now)
+
+    def _hold(self, message: RoutedMessage, now: float) -> HeldBack:
+        deadline = message.deadline if message.deadline < math.inf else now + self.limits.held_time_max
         one = HeldBack(message, deadline)
-        self.held.setdefault(message.shard, deque()).append(one)
         self.held_count += 1
         self.held_bytes += message.size
         self._count += 1
         heapq.heappush(self.deadlines, (deadline, self._count, one))
+        return one
+
+    def _hold_before(self, message: RoutedMessage, now: float) -> Iterator[RouteEffect]:
+        shard = message.shard
+        if shard in self.routes:
+            yield DropMessage(message, RefusalReason.expired)
+        elif not self.has_room(shard, message.size):
+            yield DropMessage(message, RefusalReason.full)
+        else:
+            place = self._given_back.get(shard, 0)
+            self._given_back[shard] = place + 1
+            self.held.setdefault(shard, deque()).insert(place, self._hold(message, now))
+
+    def _remove(self, one: HeldBack) -> None:
+        shard = one.message.shard
+        held, place = self.held[shard], self._given_back.get(shard, 0)
+        at = held.index(one)
+        del held[at]
+        if at < place:
+            self._given_back[shard] = place - 1
+        if not held:
+            del self.held[shard]
+            self._given_back.pop(shard, None)
+        self._leaves(one)
 
     def _let_go(self, shard: int, now: float) -> Iterator[RouteEffect]:
         to, epoch = self.routes[shard]
+        self._given_back.pop(shard, None)
         for one in self.held.pop(shard):
             self._leaves(one)
             if one.deadline <= now:
@@ -165,11 +257,7 @@ class ShardRoutes:
             _, _, one = heapq.heappop(self.deadlines)
             if one.has_left:
                 continue
-            held = self.held[one.message.shard]
-            held.remove(one)
-            if not held:
-                del self.held[one.message.shard]
-            self._leaves(one)
+            self._remove(one)
             yield DropMessage(one.message, RefusalReason.expired)
 
     def _leaves(self, one: HeldBack) -> None:

@@ -55,7 +55,7 @@ class AskRefused(Unanswered):
 
     __slots__ = ("error",)
 
-    def __init__(self, error: AskFailed) -> None:
+    def __init__(self, error: AskFailed | AskTimeoutError) -> None:
         self.error = error
 
 
@@ -250,7 +250,7 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
         if type(ref) is LocalRef or isinstance(ref, AskableRef):
             unsent = ref.request(request)
             if unsent is not None:
-                await _send_in_time(unsent, slot, cast("ActorRef[Never]", ref), deadline)
+                await _send_in_time(unsent, slot, timeout, deadline)
         else:
             check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
@@ -280,13 +280,13 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
     return cast("R", answer)
 
 
-async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], ref: ActorRef[Never], deadline: float) -> None:
+async def _send_in_time(unsent: UnsentRequest, slot: AskRef[Never], timeout: float, deadline: float) -> None:
     """Hand over a request to another node; close its slot if there is no room before ``deadline``."""
     with trio.CancelScope(deadline=deadline) as scope:
         await unsent.send()
     if scope.cancelled_caught and slot.answer is WAITING:
-        slot.trail = f": for lack of room in the queue it was not sent to {ref.address.node}"
-        slot.close(EXPIRED)
+        slot.kernel.counters.asks_timed_out += 1
+        slot.close(AskRefused(unsent.give_up(timeout)))
 
 
 async def _refuse_time(kernel: KernelPort, ref: ActorRef[Never], timeout: object) -> None:

@@ -15,7 +15,7 @@ import trio
 
 from casty.address import ActorAddress
 from casty.config import MailboxOverflowStrategy
-from casty.errors import MailboxFull
+from casty.errors import AskFailed, AskTimeoutError, MailboxFull
 from casty.refs import ActorRef
 from casty.runtime.events import ACTOR_STOPPED, MAILBOX_FULL, STRANGERS_FULL
 from casty.runtime.messaging.channel import ChannelStatistics, statistics_of
@@ -48,7 +48,7 @@ NO_TYPES: Final[frozenset[type]] = frozenset()
 
 
 class UnsentRequest(ABC):
-    """Request to an actor of another node, without a way to go at once; one of the two is to be called."""
+    """Request to an actor of another node, without a way to go at once; `tell` or `send` is to be called."""
 
     __slots__ = ()
 
@@ -59,6 +59,10 @@ class UnsentRequest(ABC):
     @abstractmethod
     async def send(self) -> None:
         """Hand it over, waiting for room; cancelled, it was not handed over."""
+
+    @abstractmethod
+    def give_up(self, timeout: float) -> AskFailed | AskTimeoutError:
+        """Return the error for its sender, cancelled in `send` since its time is over."""
 
 
 class AskableRef(ActorRef[M_contra]):

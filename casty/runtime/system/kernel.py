@@ -78,7 +78,9 @@ dead letter: nobody knows if it arrived. Those asks end when the node is removed
 ENTITY_FAILURES: Final[dict[DeadLetterReason, AskFailure]] = {SHARD_MOVED: "moved", SHARD_BUFFER_FULL: "buffer_full"}
 """Failure of an ask to an entity, by the reason of its dead letter."""
 
-NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason]({OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE})
+NOT_SENT_AT_ALL: Final = frozenset[DeadLetterReason](
+    {OUTBOUND_FULL, NODE_STOPPED, NOT_SENT, NOT_ENCODABLE, HELD_TOO_LONG}
+)
 """Reasons by which a request has not left this node."""
 
 RELAYED_MAX: Final = 4_096
@@ -112,6 +114,8 @@ class Kernel:
         """Hooks of the cluster."""
         self.listeners = LifecycleListeners(self.counters)
         self.shutdown = Shutdown(self)
+        self.handing_over: list[Hook] = []
+        """Steps before the end of the users' actors."""
         self.closing: list[Hook] = []
         """Steps between the end of the users' actors and that of casty's own."""
         self.on_escalation: Callable[[Exception], None] = on_escalation

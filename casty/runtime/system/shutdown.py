@@ -1,5 +1,7 @@
 """The end of a system, in phases: users' hooks first, then the phase's own work, each with a bound.
 
+Before the actors of users stop, the work of this node alone is handed over, under bounds of those that do it.
+
 It runs once, in the system's guardian, whatever asked for it. A step over its bound is named in the log and cancelled,
 and the next phase has its full time again: a node with a stuck actor still leaves its cluster gracefully. The bound
 holds for the whole tree: once it is over, no clean-up gets time any more.
@@ -36,7 +38,8 @@ class ShutdownPhase(Enum):
     """Phases of the end of a system, in this order; the hooks of a phase run before its own work."""
 
     stop_actors = "stop_actors"
-    """The users' actors are stopped. Its hooks find everything running: refuse new work here."""
+    """A node of a cluster hands its shards over, and the users' actors are stopped. Its hooks find everything running:
+    refuse new work here."""
     leave_cluster = "leave_cluster"
     """The node leaves its cluster. Its hooks find no actors of users any more, but still a member."""
     stop_system = "stop_system"
@@ -52,6 +55,11 @@ class EndingKernel(ActorKernel, Protocol):
     @property
     def roots(self) -> Children:
         """The actors without a parent."""
+        ...
+
+    @property
+    def handing_over(self) -> list[Hook]:
+        """Steps before the end of the users' actors, each with a bound of its own."""
         ...
 
     @property
@@ -89,6 +97,8 @@ class Shutdown:
         for phase in ShutdownPhase:
             self._phase = phase
             await self._run_hooks(phase)
+            if phase is ShutdownPhase.stop_actors:
+                await self._hand_over()
             with trio.CancelScope() as self._scope:
                 bound = kernel.timer_queue.call_later(kernel.config.shutdown_timeout, self._scope.cancel)
                 await self._work(phase)
@@ -123,6 +133,13 @@ class Shutdown:
                 await kernel.roots.stop()
             case _ as never:
                 assert_never(never)
+
+    async def _hand_over(self) -> None:
+        """Let others take over while everything runs, unless patience is over."""
+        with trio.CancelScope() as self._scope:
+            if not self._hurries:
+                for step in self._kernel.handing_over:
+                    await step()
 
     async def _run_hooks(self, phase: ShutdownPhase) -> None:
         """Run the hooks of a phase at the same time, for at most ``stop_timeout`` seconds."""

@@ -175,6 +175,17 @@ class SendQueue:
             trio.lowlevel.reschedule(self.line.popitem(last=False)[0], WOKEN)
         return drained
 
+    def take_out(self, is_wanted: Callable[[bytes], bool]) -> list[bytes]:
+        """Remove some of the queued frames, and return them in order; waiting senders stay in the line."""
+        wanted = [frame for frame in self._frames if is_wanted(frame)]
+        if wanted:
+            self._frames = [frame for frame in self._frames if not is_wanted(frame)]
+            size = sum(map(len, wanted))
+            self.bytes -= size
+            self.quota.bytes -= size
+            self._admit()
+        return wanted
+
     async def wait(self, write_early: Callable[[], None] | None = None, *, only_woken: bool = False) -> None:
         """Return when there may be something to take, or only when woken; for the one taking task.
 

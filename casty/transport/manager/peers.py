@@ -8,7 +8,7 @@ for a connection, for a hello, for the next attempt.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -376,6 +376,19 @@ class RemoteTransport:
         """
         if self._exchange is not None:
             self._exchange.forget(node)
+
+    def take_back(self, node: UniqueAddress, is_wanted: Callable[[bytes], bool]) -> list[bytes]:
+        """Take queued frames for actors of a run back, while there is no link to it.
+
+        Parameters:
+            node: Run of a node.
+            is_wanted: Whether a frame is to be taken back.
+
+        Returns:
+            The frames, none of which was written, in the order of their sending.
+        """
+        link = None if self._exchange is None else self._exchange.links.by_peer[Lane.ordinary].get(node)
+        return [] if link is None or link.session is not None else link.send_queue.take_out(is_wanted)
 
     def keep(self, nodes: Iterable[UniqueAddress]) -> None:
         """Keep the links to these runs, and only to these, when nothing crosses them; nobody is kept at first.

@@ -3,143 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import get_args
 
 import pytest
 import trio
+from helpers.entities import CARTS, Add, Carts, Command, Fail, Note, Notes, Own, Stop, Whole, add, homes, host
 
-import casty
 from casty import (
     ActorContext,
-    ActorRef,
     ActorSystem,
     AskFailed,
-    AskTimeoutError,
     Behavior,
     Behaviors,
-    ClusteredActorSystem,
     ConfigError,
-    EntityKey,
     EntityRef,
     Mailbox,
     MailboxOverflowStrategy,
+    NoHost,
     ShardEnvelope,
     SystemConfig,
 )
-
-
-@casty.message("tests.entities.Add")
-@dataclass(frozen=True)
-class Add:
-    count: int
-    reply_to: ActorRef[int]
-
-
-@casty.message("tests.entities.Note")
-@dataclass(frozen=True)
-class Note:
-    number: int
-
-
-@casty.message("tests.entities.Notes")
-@dataclass(frozen=True)
-class Notes:
-    reply_to: ActorRef[list[int]]
-
-
-@casty.message("tests.entities.Own")
-@dataclass(frozen=True)
-class Own:
-    reply_to: ActorRef[Whole]
-
-
-@casty.message("tests.entities.Whole")
-@dataclass(frozen=True)
-class Whole:
-    ref: ActorRef[Add]
-    node: str
-
-
-@casty.message("tests.entities.Stop")
-@dataclass(frozen=True)
-class Stop:
-    pass
-
-
-@casty.message("tests.entities.Fail")
-@dataclass(frozen=True)
-class Fail:
-    reply_to: ActorRef[int]
-
-
-Command = Add | Note | Notes | Own | Stop | Fail
-CARTS = EntityKey[Command]("carts")
-
-
-class Carts:
-    """The carts of one node, and how many of each are alive."""
-
-    def __init__(self, node: str) -> None:
-        self.node = node
-        self.starts: Counter[str] = Counter()
-        self.alive: set[str] = set()
-
-    def make(self, entity_id: str) -> Behavior[Command]:
-        self.starts[entity_id] += 1
-        total, notes = 0, list[int]()
-
-        async def handle(ctx: ActorContext[Command], message: Command) -> Behavior[Command]:
-            nonlocal total
-            match message:
-                case Add(count, reply_to):
-                    total += count
-                    reply_to.tell(total)
-                case Note(number):
-                    notes.append(number)
-                case Notes(reply_to):
-                    reply_to.tell(list(notes))
-                case Own(reply_to):
-                    reply_to.tell(Whole(ctx.self, self.node))
-                case Stop():
-                    return Behaviors.stopped()
-                case Fail():
-                    raise LookupError("as asked for")
-                case _ as never:
-                    assert_never(never)
-            return Behaviors.same()
-
-        return Behaviors.receive(handle)
-
-
-def host(system: ClusteredActorSystem, **options: Any) -> Carts:
-    carts = Carts(system.cluster_config.node_id)
-    system.spawn(Behaviors.sharded(carts.make, CARTS, **{"num_shards": 16} | options), "carts")
-    return carts
-
-
-async def add(system: ActorSystem, entity_id: str, count: int = 1, timeout: float = 5.0) -> int:
-    total: int = await system.ask(system.entity(CARTS, entity_id), lambda to: Add(count, to), timeout=timeout)
-    return total
-
-
-async def homes(system: ActorSystem, count: int) -> dict[str, str]:
-    """Return the nodes of so many entities."""
-    found: dict[str, str] = {}
-    for number in range(count):
-        found[f"cart-{number}"] = await home(system, f"cart-{number}")
-    return found
-
-
-async def home(system: ActorSystem, entity_id: str) -> str:
-    """Return the node of an entity; a request that was certainly not handled is made again."""
-    while True:
-        try:
-            whole: Whole = await system.ask(system.entity(CARTS, entity_id), Own, timeout=30.0)
-        except AskFailed as failed:
-            assert failed.certainly_not_handled, failed
-        else:
-            return whole.node
+from casty.cluster.sharding.sharding import CONTROL
+from casty.protocol.messages.sharding import Marker, PlacementMessage
 
 
 async def test_an_entity_starts_with_its_first_message_and_keeps_its_state(autojump_clock, nodes):
@@ -167,7 +52,7 @@ async def test_what_is_told_before_there_is_a_host_waits_for_one(autojump_clock,
 
 async def test_an_ask_without_a_host_ends_with_its_time(autojump_clock, nodes):
     (a,) = await nodes.systems("a")
-    with pytest.raises(AskTimeoutError):
+    with pytest.raises(NoHost):
         await add(a, "cart-1", timeout=1.0)
 
 
@@ -356,6 +241,10 @@ async def test_a_node_without_the_role_does_not_host(autojump_clock, nodes):
     host(a, role="db")
     await trio.sleep(1)
     assert a.lookup("/carts") is None
+
+
+def test_every_message_of_the_placement_can_travel():
+    assert {*CONTROL, Marker} == set(get_args(PlacementMessage))
 
 
 async def test_a_system_without_a_cluster_has_no_entities():
