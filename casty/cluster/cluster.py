@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Final, Never, cast
+from typing import Any, Final, Never, cast
 
 import trio
 
@@ -30,13 +30,13 @@ from casty.cluster.remoting.local_transport import LocalTransport
 from casty.cluster.sharding.sharding import Sharding
 from casty.config import ClusterConfig, ClusterSettings, FailureDetectorConfig
 from casty.config.validation import address_meant, check_at_least, check_callable, check_seed_nodes, written_address
-from casty.errors import AskFailed, ConfigError, NodeDowned
+from casty.errors import AskFailed, ClusterTimeoutError, ConfigError, NodeDowned
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import WantServing
 from casty.protocol.split_brain.strategies import strategy_of
 from casty.protocol.state.cluster_state import ClusterState
 from casty.protocol.state.member import Member, MemberStatus, member_called
-from casty.refs import ActorRef
+from casty.refs import ActorRef, EntityKey
 from casty.runtime.events import EventStreamCmd
 from casty.runtime.system.metrics import Metrics
 from casty.runtime.system.system import ActorSystem, kernel_of, spawn_system_actor
@@ -137,7 +137,8 @@ class Cluster:
             failure_detector=failure_detector_config or FailureDetectorConfig(),
         )
         self._receptionist = ReceptionistExtension()
-        own = self._receptionist, DeathWatchExtension(), Sharding(), PubSub(self._receptionist)
+        self._sharding = Sharding()
+        own = self._receptionist, DeathWatchExtension(), self._sharding, PubSub(self._receptionist)
         self._extensions = Extensions(own)
         self._rng: Rng = random.Random(system.config.seed)
         self._node: ClusterNode | None = None
@@ -504,6 +505,67 @@ class Cluster:
             TypeError: ``address`` is no `NodeAddress`.
         """
         self.ref.tell(Leave(self._of_a_member(address)))
+        await trio.lowlevel.checkpoint()
+
+    async def drain(self, address: NodeAddress, *, timeout: float = 10.0) -> None:
+        """Move all shards of a member to others, and give it none, while it stays a member and goes on calling.
+
+        Before maintenance, or before a leave that is to be short. It holds until `undrain`, or the end of that run of
+        the node. Shards of kinds hosted by no other node stay where they are. Returns when the member has said that it
+        is drained; its shards move from then on.
+
+        Parameters:
+            address: Address of a member, this node's own included.
+            timeout: Seconds to wait for the member's word.
+
+        Raises:
+            ClusterTimeoutError: The member did not answer within ``timeout``; it may do so later.
+            LookupError: This node knows no member at ``address``; nothing was sent.
+            RuntimeError: The cluster has not been started.
+            TypeError: ``address`` is no `NodeAddress`.
+        """
+        await self._drain(address, timeout, is_drained=True)
+
+    async def undrain(self, address: NodeAddress, *, timeout: float = 10.0) -> None:
+        """Let a drained member have shards again; it gets its share as a node does that has joined.
+
+        Parameters:
+            address: Address of a member, this node's own included.
+            timeout: Seconds to wait for the member's word.
+
+        Raises:
+            ClusterTimeoutError: The member did not answer within ``timeout``; it may do so later.
+            LookupError: This node knows no member at ``address``; nothing was sent.
+            RuntimeError: The cluster has not been started.
+            TypeError: ``address`` is no `NodeAddress`.
+        """
+        await self._drain(address, timeout, is_drained=False)
+
+    async def _drain(self, address: NodeAddress, timeout: float, *, is_drained: bool) -> None:
+        known = self._of_a_member(address)
+        with trio.move_on_after(timeout) as scope:
+            await self._sharding.draining.order(known, is_drained=is_drained)
+        if scope.cancelled_caught:
+            order = "drain" if is_drained else "undrain"
+            raise ClusterTimeoutError(f"{known} did not answer the order to {order} within {timeout:g} s")
+
+    async def rebalance(self, key: EntityKey[Any]) -> None:
+        """Even out how many shards of a kind each node has, at once, until no two differ by more than one.
+
+        By itself the coordinator looks every two seconds, and leaves a tenth uneven. Nothing moves while a member is
+        unreachable, joins or leaves. Returns before anything has moved.
+
+        Parameters:
+            key: Kind of the entities.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+            TypeError: ``key`` is no `EntityKey`.
+        """
+        self._running()
+        if not isinstance(cast("object", key), EntityKey):
+            raise TypeError(f"entities are of a kind, such as EntityKey[Message]('carts'), got {key!r}")
+        self._sharding.even_out(key.name)
         await trio.lowlevel.checkpoint()
 
     async def down(self, address: NodeAddress) -> None:

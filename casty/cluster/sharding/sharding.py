@@ -15,6 +15,7 @@ from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.node import ClusterNode
 from casty.cluster.peer_queue import PeerQueue, PeerReady
 from casty.cluster.sharding.checked_allocation import checked
+from casty.cluster.sharding.draining import Draining
 from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
@@ -27,6 +28,7 @@ from casty.protocol.membership.inputs import BeginLeave, GiveTerm, WantServing
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
+    EvenOut,
     Marker,
     Opened,
     PlacementMessage,
@@ -45,6 +47,7 @@ from casty.protocol.sharding.placement_events import (
     HandedOver,
     HostsSeen,
     MembersSeen,
+    NodesDrained,
     OpenShard,
     PlacementCame,
     PlacementEffect,
@@ -82,6 +85,7 @@ CONTROL: Final[dict[type, str]] = {
     Opened: "casty.sharding.opened",
     Yielded: "casty.sharding.yielded",
     Retired: "casty.sharding.retired",
+    EvenOut: "casty.sharding.even_out",
 }
 MARKER: Final = "casty.sharding.marker"
 HOSTED_BYTES_MAX: Final = 64 * 1024
@@ -248,7 +252,9 @@ class Sharding(ClusterExtension):
             "hosts", HostedKey, bytes_max=HOSTED_BYTES_MAX, changed=self._hosts_changed
         )
         """Kinds hosted by each node."""
-        self.tables = (self.hosted,)
+        self.draining = Draining(self._drained)
+        """Nodes that are to have no shards."""
+        self.tables = (self.hosted, self.draining.table)
         self.routers: dict[str, EntityRouter] = {}
         """Routing of each kind used on this node."""
         self.mail: PeerQueue[PlacementCame] = PeerQueue(self._tell)
@@ -262,6 +268,7 @@ class Sharding(ClusterExtension):
         for cls, name in CONTROL.items():
             node.inside.control.add(cls, name, Lane.control, self._said)
         node.inside.control.add(Marker, MARKER, Lane.ordinary, self._said)
+        self.draining.attach(node.inside)
 
     def start(self, node: ExtensionNode) -> None:
         """Spawn the actor, and have refs of entities and their hosts led here."""
@@ -406,6 +413,19 @@ class Sharding(ClusterExtension):
         found = parsed_path(path)
         router = None if found is None else self.routers.get(found[0])
         return found is not None and router is not None and router.give_back(found[1], message)
+
+    def _drained(self, runs: frozenset[UniqueAddress]) -> None:
+        self._tell(NodesDrained(runs))
+
+    def even_out(self, name: str) -> None:
+        """Tell the coordinator, whoever it is, to even the loads of a kind out."""
+        inside = self._inside
+        if inside is not None:
+            order = EvenOut(name)
+            self._tell(PlacementCame(inside.self_node, order))
+            for member in inside.board.members:
+                if member.unique != inside.self_node:
+                    inside.send_control(member.unique, order)
 
     def _hosts_changed(self, member: UniqueAddress, rows: Mapping[str, HostedKey]) -> None:
         self._tell(HostsChanged(member, dict(rows)))

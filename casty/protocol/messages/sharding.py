@@ -129,6 +129,14 @@ class Marker:
     move: int
 
 
+@dataclass(frozen=True, slots=True)
+class EvenOut:
+    """Order of an operator to the coordinator, told to all: let the loads of this key differ by one shard at most."""
+
+    key: str
+
+
 PlacementMessage = (
     Enlist | Enlisted | TermRefused | TableSlice | TableDigest | TablePlaces | Opened | Yielded | Retired | Marker
+    | EvenOut
 )  # fmt: skip

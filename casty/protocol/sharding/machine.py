@@ -21,6 +21,7 @@ from casty.protocol.effects import Rng, Send, StartTimer, TimerFired
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
+    EvenOut,
     Marker,
     Opened,
     PlacementMessage,
@@ -35,6 +36,7 @@ from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import (
     HostsSeen,
     MembersSeen,
+    NodesDrained,
     PlacementCame,
     PlacementEffect,
     PlacementEvent,
@@ -114,6 +116,9 @@ class ShardPlacement:
                 return self._hear(sender, message, now) if self.view.is_heard(sender) else ()
             case HostsSeen():
                 self.coordinator.hosted(event, now)
+            case NodesDrained(runs):
+                self.view.drained = runs
+                self.coordinator.writer.look_again()
             case RegionStarted(key):
                 self.region.regions.add(key)
             case RegionEnded(key):
@@ -154,6 +159,8 @@ class ShardPlacement:
                 self.coordinator.retired(sender, message)
             case Marker():
                 self.region.marked(sender, message)
+            case EvenOut(key):
+                self.coordinator.even_out(key, now)
             case _ as never:
                 assert_never(never)
         return ()

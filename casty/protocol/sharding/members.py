@@ -44,6 +44,8 @@ class PlacementView:
     """Members that take part and are older than this node."""
     ever_older: frozenset[UniqueAddress] = field(init=False, default=frozenset())
     """Removed members that were older than this node."""
+    drained: frozenset[UniqueAddress] = field(init=False, default=frozenset())
+    """Runs to be given no shard, and to hand over theirs, while they stay."""
     _removed: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
     """Removed runs of any age, and when their work is free."""
     _serving: dict[UniqueAddress, float] = field(init=False, default_factory=_no_times)
@@ -120,7 +122,8 @@ class PlacementView:
     def may_open(self, run: UniqueAddress) -> bool:
         """Whether a shard may be given to a run."""
         member = self.members.get(run)
-        return member is not None and member.status is MemberStatus.up and run not in self.unreachable
+        is_up = member is not None and member.status is MemberStatus.up
+        return is_up and run not in self.unreachable and run not in self.drained
 
     def is_gone(self, run: UniqueAddress, now: float) -> bool:
         """Whether a run was removed and can serve no more."""

@@ -59,6 +59,13 @@ class HostsSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class NodesDrained:
+    """Event: these runs are to have no shards, while they stay members, until the next such event."""
+
+    runs: frozenset[UniqueAddress]
+
+
+@dataclass(frozen=True, slots=True)
 class RegionStarted:
     """Event: this node hosts the key from now on."""
 
@@ -170,8 +177,8 @@ class ShardStuck:
 
 
 PlacementEvent = (
-    MembersSeen | ServesUntil | WorkIsFree | PlacementCame | HostsSeen | RegionStarted | RegionEnded | ShardClosed
-    | TimerFired
+    MembersSeen | ServesUntil | WorkIsFree | PlacementCame | HostsSeen | NodesDrained | RegionStarted | RegionEnded
+    | ShardClosed | TimerFired
 )  # fmt: skip
 PlacementEffect = (
     Send | StartTimer | Note | PublishEvent | OpenShard | CloseShard | ShardTableChanged | SendMarker | TermBegun

@@ -138,6 +138,11 @@ class ShardCoordinator:
         if self._may_write(now):
             self.writer.yielded(sender, word, now)
 
+    def even_out(self, key: str, now: float) -> None:
+        """Balance a key now, and beyond what is left uneven else, while this run may write."""
+        if self._may_write(now):
+            self.writer.even_out(key)
+
     def hosted(self, news: HostsSeen, now: float) -> None:
         """Take note of the hosts of a key."""
         self.writer.hosted(news, now)

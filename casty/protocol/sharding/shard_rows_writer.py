@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from casty.address import UniqueAddress
 from casty.protocol.messages.shard_rows import NO_TERM, Moving, Opening, Owned, Row, Term, stamp
 from casty.protocol.messages.sharding import Enlisted, HeldShard, Opened, TableSlice, Yielded
-from casty.protocol.sharding.allocation import LEAST_SHARDS, MOVES_MAX, Allocation
+from casty.protocol.sharding.allocation import LEAST_SHARDS, MOVES_MAX, Allocation, LeastShards
 from casty.protocol.sharding.members import PlacementView
 from casty.protocol.sharding.placement_events import HostsSeen, ShardConflict, Slot
 from casty.protocol.sharding.shard_table import Shards, ShardTableDraft
@@ -72,6 +72,8 @@ class ShardRowsWriter:
     """Further reports of one shard: each is told to close in its turn."""
     _refusals: dict[str, Refusals] = field(init=False, default_factory=dict[str, Refusals])
     _balanced_at: float = field(init=False, default=-math.inf)
+    _uneven: set[str] = field(init=False, default_factory=set[str])
+    """Keys to be evened out by an order."""
 
     def begin(self, term: Term, answers: Mapping[UniqueAddress, Enlisted]) -> list[ShardConflict]:
         """Make the tables of a term out of all reports."""
@@ -125,6 +127,12 @@ class ShardRowsWriter:
         """Look at every key at the next writing: members, or the time, may have changed what is due."""
         self._is_all_due = True
 
+    def even_out(self, key: str) -> None:
+        """Balance a key with the next writing, until no two loads differ by more than one shard."""
+        if key in self.tables:
+            self._uneven.add(key)
+            self._due[key] = None
+
     def opened(self, sender: UniqueAddress, word: Opened) -> None:
         """Take an owner's word of opened shards."""
         words = self._words.setdefault(word.key, {})
@@ -152,7 +160,7 @@ class ShardRowsWriter:
         for key in sorted(keys):
             table = self.tables.get(key) or self._first_table(key, now)
             if table is not None:
-                self._change(table, now, rebalances=rebalances)
+                self._change(table, now, rebalances=rebalances or key in self._uneven)
                 slices.extend(table.commit())
         self._words.clear()
         self._due.clear()
@@ -207,11 +215,18 @@ class ShardRowsWriter:
 
     def _empty_leaving(self, table: ShardTableDraft, mark: int) -> None:
         room = MOVES_MAX - len(table.moving)
-        for run in [run for run in table.holders if self.view.is_leaving(run)] if room > 0 else ():
+        for run in [run for run in table.holders if self._hands_over(table.key, run)] if room > 0 else ():
             owned = [shard for shard in table.holders[run] if isinstance(table.rows[shard], Owned)]
             for shard in sorted(owned)[: max(0, room)]:
                 table.put(shard, Moving(run, table.rows[shard].epoch, mark))
                 room -= 1
+
+    def _hands_over(self, key: str, run: UniqueAddress) -> bool:
+        """Whether a run gives its shards up: a leaving one always, a drained one where another may take them."""
+        if self.view.is_leaving(run) or run not in self.view.drained:
+            return self.view.is_leaving(run)
+        hosts = self.hosts.get(key)
+        return hosts is not None and any(self.view.may_open(other) for other in hosts.runs)
 
     def _open_free(self, table: ShardTableDraft, wanted: dict[int, UniqueAddress], now: float) -> None:
         loads, mark = self._loads(table, now), table.mark
@@ -232,6 +247,11 @@ class ShardRowsWriter:
             owned = {run: _owned(table, shards) for run, shards in table.holders.items()}
         moving = Counter(table.rows[shard].owner for shard in table.moving)
         loads, allocation = self._loads(table, now), self._allocation(table.key)
+        if table.key in self._uneven:
+            if isinstance(allocation, LeastShards):
+                allocation = replace(allocation, uneven_share_max=0.0)
+            if not moving and not allocation.moves(owned, loads, moving):
+                self._uneven.discard(table.key)
         for shard, target in allocation.moves(owned, loads, moving).items():
             row = table.rows[shard]
             table.put(shard, Moving(row.owner, row.epoch, mark, target))
