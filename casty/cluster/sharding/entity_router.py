@@ -22,7 +22,7 @@ import trio
 from casty.address import UniqueAddress
 from casty.cluster.node import ClusterNode
 from casty.cluster.sharding.entity_hosting import EntityHosting
-from casty.errors import NoHost, NotSent
+from casty.errors import NoHost, NotSent, UnsupportedTypeError
 from casty.protocol.effects import StartTimer, TimerFired
 from casty.protocol.sharding.allocation import Allocation
 from casty.protocol.sharding.entity_events import EntityMessage, RefusalReason
@@ -40,7 +40,7 @@ from casty.protocol.sharding.shard_routes import (
     ShardRoutes,
 )
 from casty.refs import ActorRef, EntityKey
-from casty.runtime.events import HELD_TOO_LONG, SHARD_BUFFER_FULL, SHARD_MOVED, DeadLetterReason
+from casty.runtime.events import HELD_TOO_LONG, NOT_ENCODABLE, SHARD_BUFFER_FULL, SHARD_MOVED, DeadLetterReason
 from casty.runtime.messaging.entity_ref import RoutedEntityRef, wire_path
 from casty.runtime.messaging.mailbox import Request
 from casty.runtime.messaging.ref import AskableRef, OwnRef, UnsentRequest, refuse_thread
@@ -247,14 +247,19 @@ class EntityRouter:
             self._handle(routed)
 
     def _handle(self, event: RouteEvent) -> None:
-        self._perform(self.routes.handle(event, self.kernel.now()))
+        self._perform(self.routes.handle(event, self.kernel.now()), event)
 
-    def _perform(self, effects: Sequence[RouteEffect]) -> None:
+    def _perform(self, effects: Sequence[RouteEffect], cause: RouteEvent | None = None) -> None:
         for effect in effects:
             match effect:
                 case SendToOwner(to, epoch, routed):
                     letter = cast("_Letter", routed.message)
-                    self._send(to, epoch, routed.shard, letter.ref, letter.message)
+                    try:
+                        self._send(to, epoch, routed.shard, letter.ref, letter.message)
+                    except (UnsupportedTypeError, ValueError) as error:  # EncodeError among them
+                        if routed is cause:
+                            raise  # its sender is told; of one that was held, nobody waits for the call any more
+                        self.kernel.dead_letter(letter.message, letter.ref, NOT_ENCODABLE, str(error))
                     if letter.held is not None:
                         letter.held.leave()
                 case DropMessage(routed, reason):

@@ -24,7 +24,7 @@ from casty.cluster.work_handover import WorkPart
 from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
 from casty.protocol.gossip.handover import StatePublished
-from casty.protocol.membership.inputs import BeginLeave, GiveTerm, WantServing
+from casty.protocol.membership.inputs import BeginLeave, DownMember, GiveTerm, LeaveMember, WantServing
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
@@ -57,6 +57,7 @@ from casty.protocol.sharding.placement_events import (
     SendMarker,
     ServesUntil,
     ShardClosed,
+    ShardStuck,
     ShardTableChanged,
     TermBegun,
     WorkIsFree,
@@ -89,6 +90,8 @@ CONTROL: Final[dict[type, str]] = {
 }
 MARKER: Final = "casty.sharding.marker"
 HOSTED_BYTES_MAX: Final = 64 * 1024
+STUCK_LEAVES_WITHIN: Final = 60.0
+"""Seconds for the leave of a node with a shard that cannot be closed."""
 NODES_TOLD_MAX: Final = 16
 """Nodes named in an error."""
 
@@ -210,6 +213,21 @@ class PlacementDriver:
         more = f", and {len(told) - NODES_TOLD_MAX} more" if len(told) > NODES_TOLD_MAX else ""
         return ("; ".join(told[:NODES_TOLD_MAX]) or "no node hosts entities") + more
 
+    def _leave_with(self, stuck: ShardStuck) -> None:
+        """Leave the cluster: nobody else may open a shard as long as entities of it run here."""
+        self._ctx.log.error(
+            "entities of shard %d of %r do not end: this node leaves, and if it has not in %g s, it is down",
+            stuck.shard,
+            stuck.key,
+            STUCK_LEAVES_WITHIN,
+        )
+        self._node.subsystems.topology.tell(LeaveMember(self._node.self_node.address))
+        self._ctx.start_soon(self._down_at_last)
+
+    async def _down_at_last(self) -> None:
+        await trio.sleep(STUCK_LEAVES_WITHIN)
+        self._node.subsystems.topology.tell(DownMember(self._node.self_node.address))
+
     def perform(self, effect: PlacementEffect) -> None:
         """Perform an effect of the machine."""
         routers = self._sharding.routers
@@ -231,6 +249,8 @@ class PlacementDriver:
                     routers[table.key].place(effect)
             case PublishEvent(event):
                 self._node.kernel.event_stream.publish(event)
+                if isinstance(event, ShardStuck):
+                    self._leave_with(event)
             case Note(_, text):
                 self._ctx.log.info("%s", text)
             case TermBegun(number):

@@ -231,7 +231,7 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
         refuse_factory(factory)
     if get_ident() != kernel.thread:
         kernel.check_thread("ask")
-    task = trio.lowlevel.current_task()
+    task, cell = trio.lowlevel.current_task(), None
     if isinstance(ref, LocalRef):
         cell = ref.cell
         if ref.mailbox.sleeper is None:  # whoever waits for messages waits for no reply
@@ -251,6 +251,8 @@ async def ask(kernel: AskKernel, ref: ActorRef[M], factory: Callable[[ActorRef[R
             unsent = ref.request(request)
             if unsent is not None:
                 await _send_in_time(unsent, slot, timeout, deadline)
+            elif cell is None and request.cell is not None:
+                _refuse_delivered(request, request.cell, task)
         else:
             check_ref(ref, "ask")
             ref.tell(cast("M", request.message))
@@ -369,6 +371,15 @@ def refuse_waiting(parent: Recipient, child: Recipient) -> None:
             asked.withdraw(REQUEST_WITHDRAWN)
             return
         cell = asked.cell
+
+
+def _refuse_delivered(request: Request, asked: Recipient, asker: trio.lowlevel.Task) -> None:
+    """Do so for a request already delivered: which actor a ref leads to may show only then. It is withdrawn."""
+    try:
+        _refuse_circle(asked, asker)
+    except AskFailed:
+        request.withdraw(REQUEST_WITHDRAWN)
+        raise
 
 
 def _waits_for(cell: Recipient) -> Request | None:
