@@ -70,7 +70,7 @@ from casty.protocol.messages.membership import (
 )
 from casty.protocol.split_brain.machine import SIDE_TIMERS, SplitBrain
 from casty.protocol.split_brain.resolver import DowningDecision, LeaseAnswered
-from casty.protocol.split_brain.serving_lease import SERVING
+from casty.protocol.split_brain.serving_lease import SERVING, frees_first
 from casty.protocol.state.leader import LeaderActions
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
@@ -134,7 +134,7 @@ class Topology:
             if isinstance(event, Received) and isinstance(event.message, _ANSWERED):
                 if self.state is before and self.registry is registry and len(self._exchange.heard) == heard:
                     return effects  # most messages tell nothing new, and nothing follows from the same state again
-            return [*effects, *self._settle(before, now)]
+            return frees_first([*effects, *self._settle(before, now)])
         except Exception:
             self.state, self.registry, self._given_up, self.gone = before, registry, given_up, False
             self._published = before

@@ -29,6 +29,7 @@ import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from casty.address import UniqueAddress
 from casty.protocol.effects import Send, SendIfUp, StartTimer
@@ -68,6 +69,7 @@ class WorkFree:
     at: float
 
 
+E = TypeVar("E")
 ServingEffect = Send | SendIfUp | StartTimer | Serving | WorkFree
 
 
@@ -81,6 +83,18 @@ class _Doom:
     def includes(self, other: _Doom) -> bool:
         """Whether this holds for more members than the other, and from no earlier time."""
         return self.side >= other.side and self.since >= other.since
+
+
+def frees_first(effects: list[E]) -> list[E]:
+    """Return the effects of a step with each `WorkFree` in front.
+
+    A removal told by another node is published as it comes, before this machine has looked at it. Whoever heard of the
+    removal first took the work for free at once: entities had two owners for some seconds.
+    """
+    if not any(isinstance(effect, WorkFree) for effect in effects):
+        return effects
+    free = [effect for effect in effects if isinstance(effect, WorkFree)]
+    return [*free, *(effect for effect in effects if not isinstance(effect, WorkFree))]
 
 
 @dataclass(slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from helpers.entities import CARTS, Add, Command, Ledger, Note, Notes, add, homes, host
 
-from casty import AskTimeoutError, EntityKey, NoHost, NotSent, ShardBufferFull
+from casty import AskTimeoutError, ClusterSettings, EntityKey, MemberLeft, NoHost, NotSent, ShardBufferFull
 
 ORDERS = EntityKey[Command]("orders")
 
@@ -168,3 +170,20 @@ async def test_a_node_that_leaves_makes_dead_letters_of_what_it_holds(autojump_c
     assert trio.current_time() - began < 1
     ref.tell(Note(2))
     assert a.statistics().dead_letters["held too long"] == 2
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "b", "a")])
+async def test_a_removed_owner_may_serve_for_a_while_and_until_then_nobody_has_its_shards(autojump_clock, nodes, names):
+    """The oldest coordinates, the first by address removes: the one hears of a removal that the other has made."""
+    first, lost, last = names
+    for system in await nodes.systems(*names, settings=replace(ClusterSettings(), stable_after=1.0)):
+        host(system)
+    await trio.sleep(20)
+    caller = nodes.handles[last].system
+    of_lost = await of_node(caller, lost)
+    nodes.crash(lost)
+    began = trio.current_time()
+    await add(caller, of_lost[0], timeout=30.0)
+    assert 4.4 < trio.current_time() - began < 12
+    (left,) = [at for at, event in nodes.handles[first].events if isinstance(event, MemberLeft)]
+    assert left - began < 4.0
