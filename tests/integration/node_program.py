@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Never
 
 import trio
-from exclusive_work import ExclusiveWork  # lies beside this program
+from entity_work import EntityWork  # lie beside this program
+from exclusive_work import ExclusiveWork
 
 import casty
 from casty import (
@@ -181,8 +182,9 @@ class Node:
         self.watchers: dict[str, ActorRef[TopologySnapshot]] = {}
         self.monitoring = trio.CancelScope()
         self.leaving = trio.Event()
+        self.entities = EntityWork(system, emit)
 
-    async def run(self, *, exclusive: bool) -> None:
+    async def run(self, *, exclusive: bool, entities: bool) -> None:
         """Obey until the input ends, or somebody wants this node to leave."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._show_events)
@@ -192,6 +194,9 @@ class Node:
             emit("entered")
             if exclusive:
                 nursery.start_soon(ExclusiveWork(self.system, emit).run)
+            if entities:
+                self.entities.host()
+            nursery.start_soon(self.entities.run)
             nursery.start_soon(self._read, nursery)
             await self.leaving.wait()
             nursery.cancel_scope.cancel()
@@ -238,6 +243,14 @@ class Node:
                 return await self._monitor(node)
             case "unmonitor":
                 self.monitoring.cancel()
+            case "call":
+                return await self.entities.call(
+                    int(command["keys"]), float(command["pause"]), float(command.get("seconds", 0.0))
+                )
+            case "uncall":
+                self.entities.stop_calling()
+            case "touch":
+                return await self.entities.touch(int(command["ids"]), int(command["callers"]))
             case "statistics":
                 return self._statistics()
             case "leave":
@@ -336,8 +349,13 @@ async def main(spec: dict[str, object]) -> None:
         join_timeout=float(spec.get("join_timeout", 30.0)),
         network=AnnouncedTcp(insecure=insecure, held=spec.get("held") == "bind"),
     )
-    async with system:
-        await Node(system, str(spec["node_id"])).run(exclusive=bool(spec.get("exclusive", False)))
+    node = Node(system, str(spec["node_id"]))
+    try:
+        async with system:
+            exclusive, entities = bool(spec.get("exclusive", False)), bool(spec.get("entities", False))
+            await node.run(exclusive=exclusive, entities=entities)
+    finally:
+        node.entities.flush()  # entities have gone on while their shards were handed over
 
 
 def settings_of(given: dict[str, object]) -> ClusterSettings:
