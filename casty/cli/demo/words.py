@@ -40,7 +40,7 @@ class CountWords:
     reply_to: ActorRef[WordsCounted]
 
 
-WORD_COUNTERS = ServiceKey[CountWords]("casty.demo.word-counters")
+WORD_COUNTERS = ServiceKey[CountWords]("demo.word-counters")
 """Service key of the workers, looked up by the driver of the demo."""
 
 
