@@ -78,6 +78,10 @@ from casty.protocol.actor.supervision import (
 )
 from casty.protocol.failure_detector.phi_accrual import PhiAccrualFailureDetector
 from casty.protocol.sharding.allocation import Allocation, LeastShards
+from casty.protocol.sharding.entity_events import EntityFailed
+from casty.protocol.sharding.observability.shard_events import ShardMoved, ShardOpened, ShardResumed, ShardSuspended
+from casty.protocol.sharding.observability.shard_listing import ShardListing, ShardRow
+from casty.protocol.sharding.placement_events import CoordinatorChanged, EnlistBlocked, ShardConflict, ShardStuck
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.state.events import MemberLeft, MemberUp, ReachableMember, UnreachableMember
 from casty.protocol.state.member import Member, MemberStatus
@@ -157,6 +161,7 @@ __all__ = [
     "ClusterTimeoutError",
     "ClusteredActorSystem",
     "ConfigError",
+    "CoordinatorChanged",
     "DeadLetter",
     "DeathPactError",
     "DecodeError",
@@ -164,6 +169,8 @@ __all__ = [
     "Directive",
     "DowningStrategy",
     "EncodeError",
+    "EnlistBlocked",
+    "EntityFailed",
     "EntityKey",
     "EntityMoved",
     "EntityRef",
@@ -229,7 +236,15 @@ __all__ = [
     "ServingLease",
     "ShardAllocation",
     "ShardBufferFull",
+    "ShardConflict",
     "ShardEnvelope",
+    "ShardListing",
+    "ShardMoved",
+    "ShardOpened",
+    "ShardResumed",
+    "ShardRow",
+    "ShardStuck",
+    "ShardSuspended",
     "ShutdownPhase",
     "SqliteLease",
     "StashBuffer",

@@ -11,6 +11,7 @@ from typing import Annotated, Never
 import typer
 
 from casty import ConfigError, NodeAddress
+from casty.cli.asking import StatusOptions, run_asking
 from casty.cli.configuration import NodeFile, NodeOptions, load_guest, parse_address, plan_of, read_file
 from casty.cli.demo.demo import Demo, run_demo
 from casty.cli.demo.live import LiveDisplay
@@ -18,7 +19,8 @@ from casty.cli.demo.progress import PlainDisplay
 from casty.cli.demo.tree import standard_library
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain, run_node
-from casty.cli.status import StatusOptions, run_status
+from casty.cli.shards import ShardsQuestion
+from casty.cli.status import STATUS
 from casty.version import VERSION
 
 NODES_MAX = 32
@@ -163,16 +165,40 @@ def status(
     ] = "",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer.")] = 5.0,
 ) -> None:
-    """Ask a node for its cluster: members, who is unreachable for whom, leader, phi, age of the gossip.
+    """Ask a node for its cluster: members, who is unreachable for whom, leader, phi, age of the gossip, shards.
 
     It only asks: it does not join, and the node does not dial back. Exit codes: 0 there was an answer, 1 there was
     none, 2 bad input, 130 Ctrl-C.
     """
+    options = StatusOptions(_place(address), system_name, timeout, watch, interval, as_json)
+    sys.exit(run_asking(options, STATUS))
+
+
+@app.command("shards")
+def shards_command(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Any node of the cluster.")],
+    key: Annotated[
+        str | None, typer.Argument(metavar="KEY", help="One kind of entities, with each shard.", show_default="all")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Ask again and again, until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two questions of --watch.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each answer.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer.")] = 5.0,
+) -> None:
+    """Ask a node where entities live: the shards of each kind by node, moves, coordinator, epochs.
+
+    It only asks: it does not join, and the node does not dial back. Exit codes: 0 there was an answer, 1 there was
+    none, or the node knows no such KEY, 2 bad input, 130 Ctrl-C.
+    """
+    options = StatusOptions(_place(address), "", timeout, watch, interval, as_json)
+    sys.exit(run_asking(options, ShardsQuestion(key).words))
+
+
+def _place(address: str) -> NodeAddress:
     try:
-        place = NodeAddress(*parse_address(address, "the address of a node"))
+        return NodeAddress(*parse_address(address, "the address of a node"))
     except ConfigError as error:
         _refuse(str(error))
-    sys.exit(run_status(StatusOptions(place, system_name, timeout, watch, interval, as_json)))
 
 
 def _refuse(text: str) -> Never:

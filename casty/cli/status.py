@@ -3,58 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Never
 
-import trio
-from rich.console import Console, Group
-from rich.live import Live
-from rich.text import Text
-
-from casty import NodeAddress
-from casty.cli.exits import ExitCode, run_until_signal
-from casty.cli.hosting import complain
-from casty.cluster.observability.status_report import NoStatus, ask_status
-from casty.protocol.membership.status import ClusterReport, MemberReport
+from casty import ShardListing
+from casty.cli.asking import Words, columns
+from casty.protocol.membership.status import ClusterReport, MemberReport, NodeReport
 from casty.schema.names import printable
-from casty.transport.network.tcp import TcpNetwork
 
 TITLES = ("member", "status", "address", "up no.", "phi", "gossip age", "seen", "unreachable for")
-GAP = "  "
 SEEDS_LENGTH_MAX = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class StatusOptions:
-    """Options of the command line."""
-
-    address: NodeAddress
-    system_name: str
-    timeout: float
-    watch: bool
-    interval: float
-    as_json: bool
 
 
 def lines_of(report: ClusterReport) -> list[str]:
     """Return a report as text, one line for each member below a head."""
-    rows = [TITLES, *(_row(member) for member in report.members)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
-    table = [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*_head(report), "", *table]
+    shards = ["", *map(shards_in_words, report.shards)] if report.shards else []
+    return [*_head(report), "", *columns(TITLES, map(_row, report.members)), *shards]
 
 
 def _head(report: ClusterReport) -> list[str]:
-    node = report.node
-    state = {"joining": "waits to be let into a cluster", "member": "is a member", "gone": "is no member any more"}[
-        node.phase
-    ]
-    who = f"{printable(node.id)} at {node.address}"
-    first = f"{who} {state} of {printable(node.system)} (casty {printable(node.version)})"
+    node, first = report.node, first_line(report.node)
     if node.phase == "joining":
         return [first, printable(node.seeds, SEEDS_LENGTH_MAX)] if node.seeds else [first]
     counts = Counter(member.status.name for member in report.members)
@@ -67,6 +34,26 @@ def _head(report: ClusterReport) -> list[str]:
         "converged" if node.converged else f"not converged: {seen} of {len(report.members)} have seen this version",
     ]
     return [first, "; ".join(facts)]
+
+
+def first_line(node: NodeReport) -> str:
+    """Return the telling node, and whether it is a member of its cluster."""
+    state = {"joining": "waits to be let into a cluster", "member": "is a member", "gone": "is no member any more"}[
+        node.phase
+    ]
+    who = f"{printable(node.id)} at {node.address}"
+    return f"{who} {state} of {printable(node.system)} (casty {printable(node.version)})"
+
+
+def shards_in_words(listing: ShardListing) -> str:
+    """Return the shards of one key in a line."""
+    loads = ", ".join(f"{count} on {node}" for node, count in listing.loads.items()) or "no node hosts it"
+    under_way = "".join(
+        f"; {count} {state}"
+        for state, count in (("moving", len(listing.moves)), ("opening", listing.opening), ("free", listing.free))
+        if count
+    )
+    return f"{printable(listing.key)}: {listing.num_shards} shards, {loads}{under_way}"
 
 
 def _row(report: MemberReport) -> tuple[str, ...]:
@@ -101,6 +88,8 @@ def json_of(report: ClusterReport) -> str:
             "leader": str(node.leader) if node.leader else None,
             "converged": node.converged,
             "members": [_json_of_member(member) for member in report.members],
+            "keys": [json_of_key(listing) for listing in report.shards],
+            "keys_left_out": node.keys_left_out,
         }
     )
 
@@ -122,61 +111,21 @@ def _json_of_member(report: MemberReport) -> dict[str, object]:
     }
 
 
-def run_status(options: StatusOptions) -> ExitCode:
-    """Ask once, or until Ctrl-C, and return how it went: `ExitCode.failed` when there was no status to tell."""
-    follow = _watch if options.watch else _once
-    return trio.run(run_until_signal, partial(follow, options))
+def json_of_key(listing: ShardListing) -> dict[str, object]:
+    """Return the shards of one key in figures."""
+    return {
+        "key": listing.key,
+        "num_shards": listing.num_shards,
+        "hosts": [str(host) for host in listing.hosts],
+        "coordinator": str(listing.coordinator) if listing.coordinator else None,
+        "term": listing.term,
+        "version": listing.version,
+        "epoch": listing.epoch,
+        "loads": {str(node): count for node, count in listing.loads.items()},
+        "moving": len(listing.moves),
+        "opening": listing.opening,
+        "free": listing.free,
+    }
 
 
-async def _once(options: StatusOptions) -> ExitCode:
-    try:
-        report = await _ask(options)
-    except NoStatus as error:
-        complain(str(error))
-        return ExitCode.failed
-    for line in [json_of(report)] if options.as_json else lines_of(report):
-        print(line)
-    return ExitCode.ok
-
-
-async def _watch(options: StatusOptions) -> ExitCode:
-    """Show a status at each interval; while there is none, say so and go on."""
-    if options.as_json or not sys.stdout.isatty():
-        await _follow(options, lambda lines: print(*lines, sep="\n", flush=True), complain)
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        picture = _Picture(live)
-        await _follow(options, picture.show, picture.fail)
-
-
-async def _follow(options: StatusOptions, show: Callable[[list[str]], None], fail: Callable[[str], None]) -> Never:
-    while True:
-        try:
-            report = await _ask(options)
-        except NoStatus as error:
-            fail(str(error))
-        else:
-            show([json_of(report)] if options.as_json else [*lines_of(report), ""])
-        await trio.sleep(options.interval)
-
-
-@dataclass(slots=True)
-class _Picture:
-    """The latest status on a terminal, and below it why there is no newer one."""
-
-    live: Live
-    lines: list[str] = field(default_factory=list[str])
-
-    def show(self, lines: list[str]) -> None:
-        self.lines = lines
-        self._draw(lines)
-
-    def fail(self, reason: str) -> None:
-        self._draw([*self.lines, reason])
-
-    def _draw(self, lines: list[str]) -> None:
-        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
-        self.live.update(Group(*texts), refresh=True)
-
-
-async def _ask(options: StatusOptions) -> ClusterReport:
-    return await ask_status(TcpNetwork(), options.address, system_name=options.system_name, timeout=options.timeout)
+STATUS = Words(lines_of, json_of)

@@ -33,6 +33,7 @@ from casty.config.validation import address_meant, check_at_least, check_callabl
 from casty.errors import AskFailed, ClusterTimeoutError, ConfigError, NodeDowned
 from casty.protocol.effects import Rng
 from casty.protocol.membership.inputs import WantServing
+from casty.protocol.sharding.observability.shard_listing import ShardListing, listing_of
 from casty.protocol.split_brain.strategies import strategy_of
 from casty.protocol.state.cluster_state import ClusterState
 from casty.protocol.state.member import Member, MemberStatus, member_called
@@ -296,6 +297,26 @@ class Cluster:
         """
         state: ClusterState = await self._system.ask(self.ref, GetClusterState, timeout=timeout)
         return state
+
+    async def shards(self, key: EntityKey[Any]) -> ShardListing:
+        """Look up where the shards of a kind of entities are, as this node knows it.
+
+        Parameters:
+            key: Kind of the entities; this node need not host it.
+
+        Returns:
+            Rows, loads, moves and epochs at this moment.
+
+        Raises:
+            RuntimeError: The cluster has not been started.
+            TypeError: ``key`` is no `EntityKey`.
+        """
+        running = self._running()
+        if not isinstance(cast("object", key), EntityKey):
+            raise TypeError(f"shards are of a kind of entities, such as EntityKey[Message]('carts'), got {key!r}")
+        await trio.lowlevel.checkpoint()
+        found = [listing_of(report) for report in running.kernel.hooks.shard_reports(key.name)]
+        return found[0] if found else ShardListing(key.name, 0, (), None, 0, 0, ())
 
     async def get_receptionist(self, *, timeout: float = 5.0) -> ActorRef[ReceptionistCmd]:
         """Ask the cluster actor for the receptionist of this node.

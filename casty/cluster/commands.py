@@ -15,6 +15,7 @@ from casty.protocol.membership.inputs import TopologyEvent
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot
 from casty.protocol.state.member import Member
 from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.shard_allocation import ShardsAllocated
 from casty.refs import ActorRef
 from casty.schema.names import message
 
@@ -170,7 +171,7 @@ AvailabilityCmd: TypeAlias = AvailabilityEvent | PeerReady | GetSuspicions
 """Everything that the availability actor takes."""
 GossipCmd: TypeAlias = GossipEvent | WriteTable | PeerReady
 """Everything that the gossip actor takes."""
-TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | PeerReady
+TopologyCmd: TypeAlias = TopologyEvent | TopologyQuery | GetMembership | ShardsAllocated | PeerReady
 """Messages of the topology actor."""
 
 

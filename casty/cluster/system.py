@@ -26,8 +26,9 @@ from casty.config.validation import (
     check_seed_nodes,
 )
 from casty.errors import ClusterTimeoutError, NodeDowned
+from casty.protocol.sharding.observability.shard_listing import ShardListing
 from casty.protocol.state.cluster_state import ClusterState
-from casty.refs import ActorRef, ServiceKey, check_key
+from casty.refs import ActorRef, EntityKey, ServiceKey, check_key
 from casty.runtime.behavior.behavior import task
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.system.context import ActorContext
@@ -206,6 +207,23 @@ class ClusteredActorSystem(ActorSystem):
             RuntimeError: The block has not been entered.
         """
         return await self.cluster.get_state(timeout=timeout)
+
+    async def shards(self, key: EntityKey[Any]) -> ShardListing:
+        """Look up where the shards of a kind of entities are, as this node knows it.
+
+        ``(await system.shards(CARTS)).node_of("cart-42")`` is the node of one entity.
+
+        Parameters:
+            key: Kind of the entities; this node need not host it.
+
+        Returns:
+            Rows, loads, moves and epochs at this moment.
+
+        Raises:
+            RuntimeError: The block has not been entered.
+            TypeError: ``key`` is no `EntityKey`.
+        """
+        return await self.cluster.shards(key)
 
     async def wait_for(self, n: int, timeout: float = 60.0) -> None:
         """Wait until enough members are up in this node's view.

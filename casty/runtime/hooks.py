@@ -6,16 +6,22 @@ listeners are told (`casty.runtime.listeners`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Never
 
 from casty.address import UniqueAddress
+from casty.protocol.sharding.observability.shard_listing import ShardsReport
 from casty.refs import ActorRef, EntityKey
 
 
 def _is_nobody(_: UniqueAddress) -> bool:
     return False
+
+
+def no_shards(_: str | None) -> Sequence[ShardsReport]:
+    """Return the shards known without a cluster: none."""
+    return ()
 
 
 @dataclass(slots=True, eq=False)
@@ -41,5 +47,7 @@ class KernelHooks:
     """Taker of the actors that host entities; of a type known to the layers above alone."""
     groups: object = None
     """Messenger to many nodes; of a type known to the layers above alone."""
+    shard_reports: Callable[[str | None], Sequence[ShardsReport]] = no_shards
+    """Called for the shards of one kind of entities, or of all."""
     is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
     """Whether a node is no member."""

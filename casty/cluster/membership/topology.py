@@ -49,6 +49,7 @@ from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.cluster_state import ClusterState, TopologySnapshot, project_state
 from casty.protocol.state.events import MemberEvent, UnreachableMember
 from casty.protocol.state.member import member_called
+from casty.protocol.state.shard_allocation import ShardsAllocated
 from casty.refs import ActorRef
 from casty.runtime.behavior.behavior import Behavior, task
 from casty.runtime.drive import drive
@@ -130,6 +131,8 @@ class TopologyDriver:
                 return (MembershipReply(event),)
             case SubscribeTopology(reply_to):
                 return (Subscribed(reply_to),)
+            case ShardsAllocated(allocations):
+                return self._machine.view.allocate(allocations)
             case UnsubscribeTopology(subscriber):
                 self._drop(subscriber)
             case Terminated(ref):
@@ -244,7 +247,7 @@ class TopologyDriver:
         machine = self._machine
         if machine.state is None:
             return ClusterState(frozenset({machine.member}))
-        return project_state(machine.state, machine.registry, machine.view.unreachable)
+        return project_state(machine.state, machine.registry, machine.view.unreachable, machine.view.allocations)
 
     def _snapshot(self) -> TopologySnapshot:
         return self._machine.view.snapshot or TopologySnapshot(frozenset({self._machine.member}), None, {}, 0)

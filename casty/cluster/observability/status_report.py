@@ -17,6 +17,7 @@ from casty.cluster.node import ClusterNode
 from casty.config import TransportLimits
 from casty.errors import CastyError, ProtocolError
 from casty.protocol.membership.status import (
+    KEYS_TOLD_MAX,
     REPORT_TYPES,
     ClusterReport,
     MemberReport,
@@ -25,7 +26,9 @@ from casty.protocol.membership.status import (
     leader_in,
     report_alone,
     report_members,
+    shards_told,
 )
+from casty.protocol.sharding.observability.shard_listing import ShardListing, ShardsReport, listing_of
 from casty.protocol.state.membership_state import MEMBERS_MAX
 from casty.refs import ActorRef
 from casty.schema.names import printable
@@ -64,6 +67,8 @@ async def report_frames(node: ClusterNode) -> bytes:
         if state
         else (report_alone(membership.member),)
     )
+    shards = node.kernel.hooks.shard_reports(None)
+    told = shards_told(shards)
     head = NodeReport(
         node.self_node.address,
         membership.member.id,
@@ -75,8 +80,10 @@ async def report_frames(node: ClusterNode) -> bytes:
         leader_in(state, node.self_node) if state else None,
         state.is_converged(node.self_node) if state else False,
         len(members),
+        len(told),
+        len(shards) - len(told),
     )
-    return b"".join(node.control_codec.frame_control(part) for part in (head, *members))
+    return b"".join(node.control_codec.frame_control(part) for part in (head, *members, *told))
 
 
 async def ask_status(
@@ -122,22 +129,36 @@ async def _read(connection: Connection, decoder: FrameDecoder, limits: Transport
         codec.register(report_type, name=name)
     head: NodeReport | None = None
     members: list[MemberReport] = []
+    shards: list[ShardListing] = []
     frames = decoder.feed(b"")
     while True:
         for kind, body in frames:
             part = codec.decode_control(body) if kind is FrameKind.CONTROL else None
-            if isinstance(part, NodeReport) and head is None and 0 < part.members <= MEMBERS_MAX:
+            if isinstance(part, NodeReport) and head is None and _is_possible(part):
                 head = part
             elif isinstance(part, MemberReport) and head is not None and len(members) < head.members:
                 members.append(part)
+            elif isinstance(part, ShardsReport) and head is not None and len(shards) < head.keys:
+                shards.append(_listing_of(part))
             else:
                 raise ProtocolError(f"a {kind.name} frame that belongs to no report")
-        if head is not None and len(members) == head.members:
-            return ClusterReport(head, tuple(members))
+        if head is not None and (len(members), len(shards)) == (head.members, head.keys):
+            return ClusterReport(head, tuple(members), tuple(shards))
         data = await connection.receive(READ_BYTES_MAX)
         if not data:
             raise ConnectionLost("the connection was closed within the report")
         frames = decoder.feed(data)
+
+
+def _is_possible(head: NodeReport) -> bool:
+    return 0 < head.members <= MEMBERS_MAX and 0 <= head.keys <= KEYS_TOLD_MAX
+
+
+def _listing_of(report: ShardsReport) -> ShardListing:
+    try:
+        return listing_of(report)
+    except ValueError as error:
+        raise ProtocolError(f"{error}") from None
 
 
 def _no_export(ref: ActorRef[Never], type_form: object) -> WireRef:

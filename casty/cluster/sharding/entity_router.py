@@ -11,6 +11,7 @@ letters are those of all messages.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -128,12 +129,19 @@ class EntityRouter:
         self.is_singleton: bool | None = None
         """Whether the key is used as a singleton's; None while nothing says so."""
         self.routes = ShardRoutes(key.name)
+        self.refused: Counter[RefusalReason] = Counter()
+        """Messages that were certainly not handled, by the reason."""
         self._changed = trio.Event()
         self._is_closed = False
 
     @property
     def system_name(self) -> str:
         return self.kernel.name
+
+    @property
+    def held(self) -> int:
+        """Messages held until their entities can be reached."""
+        return self.routes.held_count
 
     def ref(self, entity_id: str) -> RoutedEntityRef[Any]:
         """Return the ref of an entity."""
@@ -226,6 +234,7 @@ class EntityRouter:
 
     def drop(self, ref: RoutedEntityRef[Never], message: object, reason: RefusalReason) -> None:
         """Make a dead letter of a message that was certainly not handled."""
+        self.refused[reason] += 1
         self.kernel.dead_letter(message, ref, REASONS[reason])
 
     def _is_own_thread(self) -> bool:

@@ -20,6 +20,8 @@ from casty.cluster.sharding.entity_hosting import EntityHosting, HostedKind
 from casty.cluster.sharding.entity_router import EntityRouter, EntityTarget
 from casty.cluster.sharding.hosted_keys import HostedKey, agreed_by, check_agreement, mixed_use
 from casty.cluster.sharding.region_behavior import EntityRegionBehavior, ShardEnvelope
+from casty.cluster.sharding.shard_reports import ShardReports
+from casty.cluster.sharding.sharding_metrics import collect_sharding
 from casty.cluster.work_handover import WorkPart
 from casty.errors import ConfigError
 from casty.protocol.effects import Note, PublishEvent, Send, StartTimer, TimerFired
@@ -42,6 +44,7 @@ from casty.protocol.messages.sharding import (
 from casty.protocol.sharding.allocation import LEAST_SHARDS, OLDEST
 from casty.protocol.sharding.entity_table import EntityLimits
 from casty.protocol.sharding.machine import ShardPlacement
+from casty.protocol.sharding.observability.shard_observer import OBSERVER_TIMERS, ObserverEvent, ShardObserver
 from casty.protocol.sharding.placement_events import (
     CloseShard,
     HandedOver,
@@ -62,18 +65,22 @@ from casty.protocol.sharding.placement_events import (
     TermBegun,
     WorkIsFree,
 )
+from casty.protocol.sharding.shard_table import ShardTable
 from casty.protocol.split_brain.serving_lease import Serving, WorkFree
 from casty.protocol.state.member import Member
 from casty.protocol.state.membership_state import Gossip
+from casty.protocol.state.shard_allocation import ShardsAllocated
 from casty.refs import ActorRef, EntityKey
 from casty.runtime.actor.cell import Cell
 from casty.runtime.behavior import behavior as forms
 from casty.runtime.behavior.behavior import SAME, Behavior, task
 from casty.runtime.drive import drive
+from casty.runtime.hooks import no_shards
 from casty.runtime.messaging.entity_ref import SINGLETON_ID, RoutedEntityRef, parsed_path
 from casty.runtime.messaging.inbox import Inbox
 from casty.runtime.messaging.ref import OwnRef
 from casty.runtime.system.context import ActorContext
+from casty.runtime.system.metrics import Metrics
 from casty.wire.frame import Lane
 
 CONTROL: Final[dict[type, str]] = {
@@ -118,6 +125,7 @@ class PlacementDriver:
         self._hosts: dict[UniqueAddress, Mapping[str, HostedKey]] = {}
         self.in_reach: frozenset[UniqueAddress] | None = None
         """Members that messages of this node get to, as far as it knows; None before it is one itself."""
+        self.observer = ShardObserver(node.self_node, self.run_of)
 
     def handle(self, event: ShardingMessage, now: float) -> Sequence[PlacementEffect]:
         """Take an event of the machine, of the membership, or the next message of a peer."""
@@ -132,6 +140,7 @@ class PlacementDriver:
                 self._see(state)
                 return machine.handle(MembersSeen(state), now)
             case Serving(until):
+                self._observe(ServesUntil(until), now)
                 for router in self._sharding.routers.values():
                     if router.hosting is not None:
                         router.hosting.place(ServesUntil(until))
@@ -142,6 +151,9 @@ class PlacementDriver:
                 return self._hosted(member, hosted, now)
             case RegionStarted(key) | RegionEnded(key):
                 return [*machine.handle(event, now), *self._tell_hosts(key, now)]  # with its own strategy, or no more
+            case TimerFired(key) if key in OBSERVER_TIMERS:
+                self._observe(event, now)
+                return ()
             case _:
                 return machine.handle(event, now)
 
@@ -228,6 +240,27 @@ class PlacementDriver:
         await trio.sleep(STUCK_LEAVES_WITHIN)
         self._node.subsystems.topology.tell(DownMember(self._node.self_node.address))
 
+    @property
+    def tables(self) -> Mapping[str, ShardTable]:
+        """Newest table of each kind."""
+        return self._machine.region.tables
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds with a host or a table."""
+        return frozenset(self.tables).union(*self._hosts.values())
+
+    def run_of(self, incarnation: int) -> UniqueAddress | None:
+        """Return the member with this incarnation."""
+        return next((run for run in self._machine.view.members if run.incarnation == incarnation), None)
+
+    def _observe(self, event: ObserverEvent, now: float) -> None:
+        for effect in self.observer.handle(event, now):
+            if isinstance(effect, ShardsAllocated):
+                self._node.subsystems.topology.tell(effect)
+            else:
+                self.perform(effect)
+
     def perform(self, effect: PlacementEffect) -> None:
         """Perform an effect of the machine."""
         routers = self._sharding.routers
@@ -245,6 +278,7 @@ class PlacementDriver:
                 elif isinstance(effect, CloseShard):
                     self._ctx.self.tell(ShardClosed(key, effect.shard, effect.epoch))
             case ShardTableChanged(table):
+                self._observe(effect, self._node.kernel.now())
                 if table.key in routers:
                     routers[table.key].place(effect)
             case PublishEvent(event):
@@ -298,7 +332,7 @@ class Sharding(ClusterExtension):
         inside.handover.add(WorkPart(self._hand_over, self._rest))
         hooks = inside.kernel.hooks
         hooks.entity_ref, hooks.entity_target, hooks.entity_host = self._ref, self._target, self
-        hooks.entity_used = self._used
+        hooks.entity_used, hooks.shard_reports = self._used, ShardReports(lambda: self._driver)
         hooks.entity_given_back = self._given_back
 
     async def _hand_over(self) -> None:
@@ -337,6 +371,7 @@ class Sharding(ClusterExtension):
             hooks = self._inside.kernel.hooks
             hooks.entity_ref = hooks.entity_target = hooks.entity_host = None
             hooks.entity_used = hooks.entity_given_back = None
+            hooks.shard_reports = no_shards
 
     def _behavior(self, node: ClusterNode) -> Behavior[ShardingMessage]:
         async def main(ctx: ActorContext[ShardingMessage], inbox: Inbox[ShardingMessage]) -> None:
@@ -344,6 +379,11 @@ class Sharding(ClusterExtension):
             await drive(driver, inbox, driver.perform)
 
         return task(main)
+
+    def collect(self, metrics: Metrics) -> None:
+        """Hand over the figures of each kind of entities used here."""
+        if self._driver is not None:
+            collect_sharding(metrics, self.routers.values(), self._driver.observer)
 
     def router(self, key: EntityKey[Any]) -> EntityRouter:
         """Return the routing of a kind, made at its first use."""

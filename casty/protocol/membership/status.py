@@ -6,17 +6,21 @@ may (`casty.transport.manager.peers`). A report only tells: nothing of it comes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
+from casty.protocol.sharding.observability.shard_listing import ROWS_TOLD_MAX, ShardListing, ShardsReport
 from casty.protocol.state.leader import leader_of
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 
 ACCUSERS_TOLD_MAX = 16
 """Observers named for each member; their number is told besides."""
+
+KEYS_TOLD_MAX: Final = 1_024
+"""Kinds of entities in one report."""
 
 Phase: TypeAlias = Literal["joining", "member", "gone"]
 """Whether a node waits to be let in, is in a cluster, or is in none any more."""
@@ -39,6 +43,10 @@ class NodeReport:
     converged: bool
     """Whether every voter has seen this version, and nobody is missing."""
     members: int
+    keys: int = 0
+    """Kinds of entities, each told of in a `ShardsReport` behind the members."""
+    keys_left_out: int = 0
+    """Further kinds, beyond the bound of a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +74,18 @@ class MemberReport:
 
 @dataclass(frozen=True, slots=True)
 class ClusterReport:
-    """A whole report: the node, and the members by address."""
+    """A whole report: the node, the members by address, and the shards of each key."""
 
     node: NodeReport
     members: tuple[MemberReport, ...]
+    shards: tuple[ShardListing, ...] = ()
 
 
-REPORT_TYPES: Final[dict[type, str]] = {NodeReport: "casty.report.node", MemberReport: "casty.report.member"}
+REPORT_TYPES: Final[dict[type, str]] = {
+    NodeReport: "casty.report.node",
+    MemberReport: "casty.report.member",
+    ShardsReport: "casty.report.shards",
+}
 """Names on the wire. They stay when a class is renamed."""
 """Parts of a report on the wire, one in a frame, so that the size of a cluster is no matter."""
 
@@ -112,3 +125,14 @@ def report_alone(member: Member) -> MemberReport:
     """Return the report of a node on itself, in no cluster yet."""
     who = member.address, member.id, member.status, member.roles, member.up_number, member.version
     return MemberReport(*who, has_seen=True, accusers=0, accused_by=(), phi=None, gossip_age=None)
+
+
+def shards_told(reports: Sequence[ShardsReport]) -> Sequence[ShardsReport]:
+    """Return the first of these, as far as a report has room."""
+    told, rows = 0, 0
+    for report in reports:
+        rows += report.num_shards
+        if rows > ROWS_TOLD_MAX or told >= KEYS_TOLD_MAX:
+            break
+        told += 1
+    return reports[:told]

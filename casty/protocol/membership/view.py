@@ -23,6 +23,7 @@ from casty.protocol.state.leader import leader_without
 from casty.protocol.state.member import Member, MemberStatus, by_age
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import Registry, ServiceEntry
+from casty.protocol.state.shard_allocation import NO_ALLOCATIONS, Allocations
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class View:
     snapshot: TopologySnapshot | None = None
     unreachable: frozenset[UniqueAddress] = frozenset()
     """Members told to be unreachable: the last event of each was UnreachableMember, not ReachableMember."""
+    allocations: Allocations = NO_ALLOCATIONS
+    """Places of shards, by word of the placement."""
     _members: Mapping[UniqueAddress, Member] = field(default_factory=lambda: dict[UniqueAddress, Member]())
     _shown: frozenset[Member] = frozenset()
     _suspected: set[UniqueAddress] = field(default_factory=lambda: set[UniqueAddress]())
@@ -76,6 +79,17 @@ class View:
             self._suspected.discard(node)
             self._state = None
 
+    def allocate(self, allocations: Allocations) -> Sequence[ViewEffect]:
+        """Take the places of shards; return the snapshot with them, as soon as there is one."""
+        if allocations.epoch <= self.allocations.epoch:
+            return ()
+        self.allocations = allocations
+        if self.snapshot is None:
+            return ()
+        places, epoch = allocations.by_key, allocations.epoch
+        self.snapshot = replace(self.snapshot, shard_allocations=places, allocation_epoch=epoch)
+        return [SnapshotChanged(self.snapshot)]
+
     def update(self, state: Gossip, registry: Registry) -> Sequence[ViewEffect]:
         """Return the news of the step to ``state`` for subscribers and the event stream."""
         before, self._state = self._state, state
@@ -93,7 +107,7 @@ class View:
         effects.extend(self._member_events(state, members))
         # By the events told, not by the accusations in the count: a down node would name one out of its own reach.
         leader = leader_without(state, self.unreachable)
-        snapshot = project_snapshot(self._shown, self.unreachable, self._entries, leader)
+        snapshot = project_snapshot(self._shown, self.unreachable, self._entries, leader, self.allocations)
         if snapshot != self.snapshot:
             self.snapshot = snapshot
             effects.append(SnapshotChanged(snapshot))

@@ -91,11 +91,14 @@ class RefuseMessage:
 
 @dataclass(frozen=True, slots=True)
 class EntityFailed:
-    """Published event: an activation has failed, and starts again after ``pause`` seconds if it has messages."""
+    """Published by the node concerned: an entity has failed, and starts again after a pause, if it has messages."""
 
     key: str
+    """Name of the `EntityKey`."""
     entity_id: str
+    """Id of the entity."""
     pause: float
+    """Seconds, doubled at each failure in a row."""
 
 
 EntityEvent = (

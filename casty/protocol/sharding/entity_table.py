@@ -124,6 +124,8 @@ class EntityTable:
     """Messages that wait, of all entities."""
     serves_until: float = field(init=False, default=-math.inf)
     """End of the serving lease, as far as it is known here."""
+    passivations: int = field(init=False, default=0)
+    """Entities ended for being idle, or one too many."""
     _activations: int = field(init=False, default=0)
     _starting: int = field(init=False, default=0)
     _queue: dict[str, None] = field(init=False, default_factory=dict[str, None])
@@ -132,6 +134,11 @@ class EntityTable:
     _agenda: list[tuple[float, str, int]] = field(init=False, default_factory=list[tuple[float, str, int]])
     """Heap of pauses (by entity) and of closing shards (by number, with no entity)."""
     _due_at: float = field(init=False, default=math.inf)
+
+    @property
+    def starts(self) -> int:
+        """Activations so far."""
+        return self._activations
 
     def handle(self, event: EntityEvent, now: float) -> Sequence[EntityEffect]:
         """Return the effects of one event."""
@@ -317,14 +324,17 @@ class EntityTable:
             cell = self._least_recently_used()
             if cell is None or cell.last_used + self.limits.passivate_after > now:
                 return
-            heapq.heappop(self.idle)
-            yield self._stop(cell)
+            yield self._passivate(cell)
 
     def _passivate_oldest(self) -> Iterator[EntityEffect]:
         cell = self._least_recently_used()
         if cell is not None:
-            heapq.heappop(self.idle)
-            yield self._stop(cell)
+            yield self._passivate(cell)
+
+    def _passivate(self, cell: EntityCell) -> StopEntity:
+        heapq.heappop(self.idle)
+        self.passivations += 1
+        return self._stop(cell)
 
     def _least_recently_used(self) -> EntityCell | None:
         """Return the active entity at the top of the heap, the heap put right that far."""

@@ -146,34 +146,42 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorChanged:
-    """Published event: this run leads the placement of shards."""
+    """Published on every node: this run places the shards from now on. Others tell so with its first table."""
 
     node: UniqueAddress
+    """Run of the coordinator."""
     number: int
+    """Number of its term, above those of all earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnlistBlocked:
-    """Published event: a coordinator waits for these runs, and until then no shard is placed anew."""
+    """Published by the next coordinator: it waits for these runs, and until then no shard is placed anew."""
 
     waiting: tuple[UniqueAddress, ...]
+    """Runs without an answer, and not removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardConflict:
-    """Published event: these runs have reported one shard; each is told to close it."""
+    """Published by the coordinator: these runs have reported one shard; each is told to close it."""
 
     key: str
+    """Name of the `EntityKey`."""
     shard: int
+    """Number of the shard, from 0."""
     owners: tuple[UniqueAddress, ...]
+    """Runs with the shard."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardStuck:
-    """Published event: entities of this shard have not ended for long, and nobody else may open it."""
+    """Published by the node concerned: entities of this shard have not ended for long, and nobody else may open it."""
 
     key: str
+    """Name of the `EntityKey`."""
     shard: int
+    """Number of the shard, from 0."""
 
 
 PlacementEvent = (

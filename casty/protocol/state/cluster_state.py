@@ -15,7 +15,7 @@ from casty.protocol.state.leader import leader_among
 from casty.protocol.state.member import VOTING, Member, MemberStatus, furthest
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import Registry, ServiceEntry
-from casty.protocol.state.shard_allocation import ShardAllocation
+from casty.protocol.state.shard_allocation import NO_ALLOCATIONS, Allocations, ShardAllocation
 from casty.protocol.state.vector_clock import VectorClock
 from casty.schema.names import message
 
@@ -30,9 +30,9 @@ class TopologySnapshot:
     leader: NodeAddress | None
     """Never one of the unreachable; None when no other can lead, as in the last snapshot of a downed node."""
     shard_allocations: dict[str, dict[int, ShardAllocation]]
-    """Shard type -> shard id -> where it lives. Empty in this version, without sharding."""
+    """Name of an `EntityKey` -> shard -> its place. A shard without a node yet is absent, as between two owners."""
     allocation_epoch: int
-    """Grows with every change of the allocations, never shrinks; 0 in this version."""
+    """Grows with every change of the allocations, and never shrinks; 0 before the first."""
     unreachable: frozenset[NodeAddress] = frozenset()
     """Members unreachable for this node, or by the report of others."""
     registry: frozenset[ServiceEntry] = frozenset()
@@ -60,9 +60,9 @@ class ClusterState:
     shard_allocations: dict[str, dict[int, ShardAllocation]] = field(
         default_factory=dict[str, dict[int, ShardAllocation]]
     )
-    """Shard type -> shard id -> where it lives. Empty in this version, without sharding."""
+    """Name of an `EntityKey` -> shard -> its place. A shard without a node yet is absent, as between two owners."""
     allocation_epoch: int = 0
-    """Number of the allocations: grows with every change of them; 0 in this version."""
+    """Number of the allocations: grows with every change of them; 0 before the first."""
     seen: frozenset[NodeAddress] = frozenset()
     """Nodes known to have this version."""
     registry: frozenset[ServiceEntry] = frozenset()
@@ -121,12 +121,19 @@ class ClusterState:
         return frozenset(m.unique for m in self.members if m.address in self.unreachable and m.status not in going)
 
 
-def project_state(state: Gossip, registry: Registry, unreachable: frozenset[UniqueAddress]) -> ClusterState:
+def project_state(
+    state: Gossip,
+    registry: Registry,
+    unreachable: frozenset[UniqueAddress],
+    allocations: Allocations = NO_ALLOCATIONS,
+) -> ClusterState:
     """Return the state as shown to applications; ``unreachable`` are the members their node cannot reach."""
     return ClusterState(
         members=frozenset(state.ordered),
         unreachable=_addresses(unreachable),
         version=state.version,
+        shard_allocations=allocations.by_key,
+        allocation_epoch=allocations.epoch,
         seen=_addresses(state.seen),
         registry=registry.entries(state.members.keys()),
     )
@@ -137,13 +144,14 @@ def project_snapshot(
     unreachable: frozenset[UniqueAddress],
     entries: frozenset[ServiceEntry],
     leader: UniqueAddress | None,
+    allocations: Allocations = NO_ALLOCATIONS,
 ) -> TopologySnapshot:
     """Return the snapshot for subscribers; ``unreachable`` are the members their node cannot reach."""
     return TopologySnapshot(
         members=members,
         leader=None if leader is None else leader.address,
-        shard_allocations={},
-        allocation_epoch=0,
+        shard_allocations=allocations.by_key,
+        allocation_epoch=allocations.epoch,
         unreachable=_addresses(unreachable),
         registry=entries,
     )

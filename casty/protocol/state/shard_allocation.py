@@ -1,8 +1,8 @@
-"""Location of a shard: the form for snapshots to come; nothing is sharded in this version."""
+"""Locations of shards, as snapshots of the cluster show them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from casty.address import NodeAddress
 from casty.schema.names import message
@@ -16,4 +16,22 @@ class ShardAllocation:
     primary: NodeAddress
     """Node serving the shard."""
     replicas: tuple[NodeAddress, ...] = ()
-    """Nodes with copies of it."""
+    """Nodes with copies of it; none in this version, in which entities live in the memory of one node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """Shards of all keys with a node serving them, and a number to grow with every change."""
+
+    by_key: dict[str, dict[int, ShardAllocation]] = field(default_factory=dict[str, dict[int, ShardAllocation]])
+    epoch: int = 0
+
+
+NO_ALLOCATIONS = Allocations()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsAllocated:
+    """Effect of the placement, for snapshots of the membership: shards have these places now."""
+
+    allocations: Allocations

@@ -80,6 +80,8 @@ def test_json_has_all_that_the_lines_have() -> None:
             "up_number": 0, "version": "", "seen": False, "phi": 12.5, "gossip_age": 6.25, "unreachable": True,
             "accusers": 1, "accused_by": ["10.0.0.1:2551"],
         }],
+        "keys": [],
+        "keys_left_out": 0,
     }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from casty.protocol.messages.watching import (
     UnwatchActor,
     WatchActor,
 )
+from casty.protocol.sharding.observability.shard_listing import ShardsReport
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 from casty.protocol.state.registry import RegistrySlots, SlotPage
@@ -92,6 +93,7 @@ SAMPLES = (
     MemberReport(
         NodeAddress("a", 1), "a", member("a").status, frozenset(), 1, "1.2.3", True, 1, (B.address,), 0.5, None
     ),
+    ShardsReport("carts", 2, (B.address,), B.address, 256, 3, (B.address,), bytes(15)),
 )
 
 

@@ -13,6 +13,7 @@ from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.reachability import ObserverRow
 from casty.protocol.state.registry import Registry
+from casty.protocol.state.shard_allocation import Allocations, ShardAllocation
 from casty.testing.samples import address, gossip_of, member, run_of, service_of
 
 A, B, C = (run_of(name) for name in "abc")
@@ -160,3 +161,18 @@ def test_a_node_is_never_unreachable_in_its_own_view() -> None:
     assert told(view, STATE.with_row(A, ObserverRow().accusing(B))) == []
     assert view.snapshot is not None
     assert view.snapshot.unreachable == frozenset()
+
+
+def test_places_of_shards_make_a_snapshot_and_stay_in_the_next_one() -> None:
+    view, places = View(A), {"carts": {0: ShardAllocation(address("b"))}}
+    assert view.allocate(Allocations(places, 7)) == ()
+    view.update(STATE, Registry())
+    assert view.snapshot is not None
+    assert (view.snapshot.shard_allocations, view.snapshot.allocation_epoch) == (places, 7)
+    (effect,) = view.allocate(Allocations({}, 8))
+    assert isinstance(effect, SnapshotChanged)
+    assert (effect.snapshot.shard_allocations, effect.snapshot.allocation_epoch) == ({}, 8)
+    assert view.allocate(Allocations(places, 7)) == (), "the number never shrinks"
+    *_, changed = view.update(STATE.with_row(A, ObserverRow().accusing(C)), Registry())
+    assert isinstance(changed, SnapshotChanged)
+    assert changed.snapshot.allocation_epoch == 8

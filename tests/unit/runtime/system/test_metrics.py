@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from casty import (
     Restart,
 )
 from casty.cluster.observability.cluster_metrics import CLUSTER_METRICS
+from casty.cluster.sharding.sharding_metrics import SHARDING_METRICS
 from casty.runtime.system.metrics import SYSTEM_METRICS
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "metrics.md"
@@ -101,6 +103,7 @@ async def test_messages_dead_letters_asks_restarts_and_what_waits_are_counted(au
 
 
 def test_the_reference_page_lists_every_metric_and_no_other() -> None:
-    rows = re.findall(r"^\| `(\w+)`(?: by (\w+))? \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    expected = [(m.name, "".join(m.labels), m.help) for m in (*SYSTEM_METRICS, *CLUSTER_METRICS)]
+    rows = re.findall(r"^\| `(\w+)`(?: by ([\w, ]+))? \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    sharding = [replace(metric, name=f"sharding_{metric.name}") for metric in SHARDING_METRICS]
+    expected = [(m.name, ", ".join(m.labels), m.help) for m in (*SYSTEM_METRICS, *CLUSTER_METRICS, *sharding)]
     assert rows == expected
