@@ -17,6 +17,8 @@ from casty.cli.demo.demo import Demo, run_demo
 from casty.cli.demo.live import LiveDisplay
 from casty.cli.demo.progress import PlainDisplay
 from casty.cli.demo.tree import standard_library
+from casty.cli.demo_cart.cart_progress import LiveCartDisplay, PlainCartDisplay
+from casty.cli.demo_cart.demo_cart import REQUESTS, CartDemo, run_demo_cart
 from casty.cli.exits import ExitCode
 from casty.cli.hosting import complain, run_node
 from casty.cli.shards import ShardsQuestion
@@ -72,6 +74,24 @@ def demo(
         _refuse("nobody would be left to count after the kill: take --nodes 2 or more, or --no-kill")
     display = LiveDisplay() if sys.stdout.isatty() and not plain else PlainDisplay()
     sys.exit(run_demo(Demo(root, nodes, kill, display)))
+
+
+@app.command("demo-cart")
+def demo_cart(
+    nodes: Annotated[int, typer.Option(min=1, max=NODES_MAX, help="How many node processes to start at first.")] = 3,
+    kill: Annotated[bool, typer.Option(help="Kill one node halfway.")] = True,
+    plain: Annotated[bool, typer.Option(help="One line per event and second, also on a terminal.")] = False,
+    requests: Annotated[int, typer.Option(min=100, max=10_000_000, help="Items to put into carts.")] = REQUESTS,
+) -> None:
+    """Fill shopping carts on a cluster of processes under load, kill a node, start another, and account for each item.
+
+    Carts are entities, each on one node at a time. They are not durable: items in the memory of the killed node are
+    told as lost, by number. Exit codes: 0 all else is right, 1 something is not, 130 Ctrl-C.
+    """
+    if kill and nodes < 2:
+        _refuse("nobody would be left with carts after the kill: take --nodes 2 or more, or --no-kill")
+    display = LiveCartDisplay() if sys.stdout.isatty() and not plain else PlainCartDisplay()
+    sys.exit(run_demo_cart(CartDemo(nodes, kill, display, requests)))
 
 
 _this_node = partial(typer.Option, rich_help_panel="This node")

@@ -1,4 +1,4 @@
-"""The node processes of ``casty demo``: started, killed and ended by the driver, and by nobody else."""
+"""The node processes of ``casty demo`` and ``casty demo-cart``: started, killed and ended by their driver alone."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Fleet:
 
     members: int
     """Nodes, the driver among them, for each process to wait for."""
+    program: str = ""
+    """Module run by each process; empty for `PROGRAM`."""
     _processes: dict[str, trio.Process] = field(init=False, default_factory=dict[str, trio.Process])
     _log: IO[bytes] = field(init=False, default_factory=tempfile.TemporaryFile)
 
@@ -32,7 +34,7 @@ class Fleet:
 
     async def start(self, node_id: str, seed_port: int) -> None:
         """Start one node; it joins through the port of the driver."""
-        command = [sys.executable, "-m", PROGRAM, str(seed_port), node_id, str(self.members)]
+        command = [sys.executable, "-m", self.program or PROGRAM, str(seed_port), node_id, str(self.members)]
         self._processes[node_id] = await trio.lowlevel.open_process(
             command,
             stdin=subprocess.PIPE,  # its end tells the node that the driver is gone

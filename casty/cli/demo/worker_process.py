@@ -48,12 +48,13 @@ class Worker:
     """One run of the program."""
 
     plan: NodePlan
+    guest: HostedActor
 
     async def run(self) -> ExitCode:
         """Be a node until the driver is gone or somebody asks it to end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_end_of_stdin, nursery.cancel_scope)
-            ending = await host(self.plan, HostedActor("word-counter", word_counter))
+            ending = await host(self.plan, self.guest)
             nursery.cancel_scope.cancel()
             return ending
         return ExitCode.ok
@@ -66,12 +67,12 @@ async def _cancel_at_end_of_stdin(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def main() -> None:
-    """Run the program."""
+def run_worker(guest: HostedActor) -> None:
+    """Run the program, as the arguments of the process say."""
     port, node_id, members = sys.argv[1:]
     logging.basicConfig(level=logging.WARNING, format=f"{node_id} %(levelname)s %(message)s")
-    sys.exit(trio.run(run_until_signal, Worker(plan_of(node_id, int(port), int(members))).run))
+    sys.exit(trio.run(run_until_signal, Worker(plan_of(node_id, int(port), int(members)), guest).run))
 
 
 if __name__ == "__main__":
-    main()
+    run_worker(HostedActor("word-counter", word_counter))
