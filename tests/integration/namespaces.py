@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +19,7 @@ SERIAL = count(1)
 PORT = 2551
 
 
+@cache
 def why_not() -> str:
     """Return why this machine cannot make such a network, "" when it can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
 import trio
 from entity_work import lives
-from namespaces import PORT, Lan, lan, why_not
+from namespaces import PORT, Lan
 from processes import NodeProcess, Rig, show
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -125,20 +123,6 @@ async def test_callers_of_new_entities_meet_one_activation_while_nodes_join_and_
     counts = {entity: len(numbers) for entity, numbers in handled.items()}
     asked = {entity: sum(outcome["asked"][entity] for outcome in outcomes) for entity in counts}
     assert counts == asked and len(counts) == 100
-
-
-@cache
-def missing() -> str:
-    return why_not()
-
-
-@pytest.fixture
-def wires() -> Iterator[Lan]:
-    """Five hosts, or a skip that says what this machine lacks."""
-    if missing():
-        pytest.skip(missing())
-    with lan("test") as made:
-        yield made
 
 
 async def test_entities_of_a_side_cut_off_have_one_owner_at_all_times(rig: Rig, wires: Lan) -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-import pytest
 import trio
 from exclusive_work import next_owner, turns
-from namespaces import PORT, Lan, lan, why_not
+from namespaces import PORT, Lan
 from processes import HANG, NodeProcess, Rig, show
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -25,20 +23,6 @@ ALL_UP = dict.fromkeys(NAMES, "up")
 LEASE = 4.0
 """Seconds that a serving lease holds."""
 HEALED = 10.0
-
-
-@cache
-def missing() -> str:
-    return why_not()
-
-
-@pytest.fixture
-def wires() -> Iterator[Lan]:
-    """Five hosts, or a skip that says what this machine lacks."""
-    if missing():
-        pytest.skip(missing())
-    with lan("test") as made:
-        yield made
 
 
 @dataclass

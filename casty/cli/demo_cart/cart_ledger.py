@@ -39,7 +39,7 @@ class CartLedger:
     unknown: int = field(init=False, default=0)
     """Asks with an unknown outcome: they ran out of time, or were with a node when it was lost."""
     lost_by_kill: Counter[str] = field(init=False, default_factory=Counter[str])
-    """Acknowledged items that were in the memory of each killed node."""
+    """Acknowledged items in the memory of each killed node."""
     carts_killed: int = field(init=False, default=0)
     lost_by_move: int = field(init=False, default=0)
     """Acknowledged items of carts that began again on another node, since their shards moved."""
@@ -58,7 +58,7 @@ class CartLedger:
         self.acknowledged += 1
 
     def outcome_unknown(self, cart: str) -> None:
-        """Take note of an ask that may have been handled."""
+        """Take note of an ask, perhaps handled."""
         self.record(cart).unknown += 1
         self.unknown += 1
 
@@ -68,7 +68,7 @@ class CartLedger:
 
     @property
     def kept(self) -> int:
-        """Acknowledged items that are in their carts, as far as asked."""
+        """Acknowledged items found in their carts, as far as asked."""
         return sum(one.acknowledged for one in self.records.values())
 
     @property

@@ -22,7 +22,7 @@ EVENTS_SHOWN_MAX: Final = 6
 EVENTS_KEPT_MAX: Final = 1_000
 BAR_WIDTH: Final = 40
 WINDOW: Final = 1.0
-"""Seconds that the figures of the latest asks are of."""
+"""Seconds covered by the figures of the latest asks."""
 
 
 @dataclass(slots=True)

@@ -69,5 +69,5 @@ def _node_of(ctx: ActorContext[CartCommand]) -> str:
 
 
 def carts() -> Behavior[ShardEnvelope[CartCommand]]:
-    """Return the behaviour of the actor that hosts carts on a node."""
+    """Return the behaviour of a host of carts."""
     return Behaviors.sharded(cart, CARTS, num_shards=NUM_SHARDS, passivate_after=NEVER)

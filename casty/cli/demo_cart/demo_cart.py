@@ -38,7 +38,7 @@ PLACED_TIMEOUT: Final = 30.0
 STALL_TIMEOUT: Final = 45.0
 """Seconds without an acknowledged item, or without an end of the moves, before the run gives up."""
 UNEVEN_SHARE: Final = 0.1
-"""Difference of loads that is even, as a share of the larger one; one shard always is."""
+"""Difference of loads taken for even, as a share of the larger one; one shard always is."""
 FAULTS_SHOWN: Final = 5
 
 MemberEvent = MemberUp | MemberLeft | UnreachableMember | ReachableMember
@@ -166,13 +166,13 @@ class CartRun:
 
     @property
     def _hosting(self) -> set[str]:
-        """Names of the nodes that are to have shards."""
+        """Names of the nodes meant to have shards."""
         newcomer = {self._newcomer} if self._is_newcomer_started else set[str]()
         return {node_id for node_id in newcomer.union(self._fleet.node_ids) if node_id != self._victim}
 
     @property
     def _is_settled(self) -> bool:
-        """Whether every shard is open, on the nodes that are alive alone, as many on each."""
+        """Whether every shard is open, on living nodes alone, as many on each."""
         listing, loads = self.progress.listing, self.progress.loads
         if listing is None or not listing.num_shards or loads.keys() != self._hosting:
             return False

@@ -1,4 +1,4 @@
-"""Shoppers of ``casty demo-cart``: tasks that fill carts, each its own ones, one ask after the other."""
+"""Shoppers of ``casty demo-cart``: tasks filling carts, each its own ones, one ask after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subscribers of one topic on one node, and the actor that other nodes send its messages to.
+"""Subscribers of one topic on one node, and the actor for messages of other nodes.
 
 Owns the subscribers and their ends. It does not know other nodes: the actor is found like that of a service.
 """
@@ -66,7 +66,7 @@ class LocalTopic:
     """Called when the last subscriber is gone."""
     subscribers: dict[ActorRef[Never], _Watch] = field(default_factory=dict[ActorRef[Never], _Watch])
     known_by: set[UniqueAddress] = field(default_factory=set[UniqueAddress])
-    """Members that have said to know of it."""
+    """Members known to know of it."""
     changed: trio.Event = field(default_factory=trio.Event)
     """Set and replaced when another member has said so."""
 
@@ -106,7 +106,7 @@ class LocalTopic:
                 logger.error("%s got no message of %r: %s", ref.path, self.topic, error)
 
     def note_known(self, member: UniqueAddress) -> None:
-        """Take note of a member that knows of it."""
+        """Take note of a member with knowledge of it."""
         self.known_by.add(member)
         self.changed.set()
         self.changed = trio.Event()
@@ -114,7 +114,7 @@ class LocalTopic:
 
 @dataclass(frozen=True, eq=False)
 class TopicActor(Composed[Any]):
-    """Behaviour of the actor that hands out what other nodes publish."""
+    """Behaviour of the actor for messages published on other nodes."""
 
     local: LocalTopic
 

@@ -1,4 +1,4 @@
-"""Nodes that are to have no shards although they stay: ordered by anybody, told by each node of itself.
+"""Nodes without shards although they stay: ordered by anybody, told by each node of itself.
 
 Owns the order to a node, and the table in which it tells all others. It does not know shards: the placement takes the
 nodes drained as an event.

@@ -307,7 +307,7 @@ class Sharding(ClusterExtension):
         )
         """Kinds hosted by each node."""
         self.draining = Draining(self._drained)
-        """Nodes that are to have no shards."""
+        """Nodes meant to have no shards."""
         self.tables = (self.hosted, self.draining.table)
         self.routers: dict[str, EntityRouter] = {}
         """Routing of each kind used on this node."""
