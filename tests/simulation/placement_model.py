@@ -253,7 +253,7 @@ class ShardsPlaced(Rule):
 
     def look(self) -> None:
         for name, node in self.world.nodes.items():
-            if not node.alive:
+            if not node.alive and name in self.world.senders.nodes:
                 self.world.senders.crashed(name)
         self.world.senders.look()
 

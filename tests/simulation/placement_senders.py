@@ -9,6 +9,7 @@ was acknowledged before.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -163,6 +164,10 @@ class Senders:
     _asleep: dict[str, deque[Callable[[], None]]] = field(default_factory=dict)
     """What waits for a node that stands still."""
     _arrives: dict[tuple[str, str], float] = field(default_factory=dict)
+    _touched: dict[str, None] = field(default_factory=dict)
+    """Nodes with a step since the last look."""
+    _looked_at: float = -math.inf
+    """Time of the last look at all nodes."""
 
     def node(self, name: str) -> EntityNode:
         """Return the machines of a node, made when they are asked for first."""
@@ -209,8 +214,11 @@ class Senders:
                 activation.has_ended = True
 
     def look(self) -> None:
-        """Hold the bounds, and that nothing waits without a reason."""
-        for name, node in self.nodes.items():
+        """Hold the bounds, and that nothing waits without a reason, where something has happened, or at all nodes."""
+        names, self._touched = self._touched, {}
+        if self.world.now >= self._looked_at + LOOK_AGAIN:
+            names, self._looked_at = dict.fromkeys(self.nodes), self.world.now
+        for name, node in ((name, self.nodes[name]) for name in names if name in self.nodes):
             routes, table, at = node.routes, node.entities, self.world.nodes[name]
             if routes.held_count > routes.limits.held_max or table.waiting > 2 * table.limits.waiting_max:
                 raise InvariantBroken("buffers keep their bounds", f"{name}: {routes.held_count}, {table.waiting}")
@@ -251,6 +259,7 @@ class Senders:
     def _route(self, name: str, event: RouteEvent) -> None:
         if not self.world.nodes[name].alive:
             return
+        self._touched[name] = None
         for effect in cast(Sequence[RouteEffect], self.node(name).routes.handle(event, self.world.time_at(name))):
             match effect:
                 case SendToOwner(to, epoch, message):
@@ -305,6 +314,7 @@ class Senders:
                 self._fate(cast(Told, event.message), "unknown")
             return
         node = self.node(name)
+        self._touched[name] = None
         for effect in cast(Sequence[EntityEffect], node.entities.handle(event, self.world.time_at(name))):
             match effect:
                 case StartEntity():
