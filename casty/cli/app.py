@@ -81,7 +81,7 @@ def demo_cart(
     nodes: Annotated[int, typer.Option(min=1, max=NODES_MAX, help="How many node processes to start at first.")] = 3,
     kill: Annotated[bool, typer.Option(help="Kill one node halfway.")] = True,
     plain: Annotated[bool, typer.Option(help="One line per event and second, also on a terminal.")] = False,
-    requests: Annotated[int, typer.Option(min=100, max=10_000_000, help="Items to put into carts.")] = REQUESTS,
+    requests: Annotated[int, typer.Option(min=100, max=1_000_000, help="Items to put into carts.")] = REQUESTS,
 ) -> None:
     """Fill shopping carts on a cluster of processes under load, kill a node, start another, and account for each item.
 

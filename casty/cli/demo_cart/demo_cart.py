@@ -36,7 +36,9 @@ TICK: Final = 0.1
 PLACED_TIMEOUT: Final = 30.0
 """Seconds for the shards to be placed at first."""
 STALL_TIMEOUT: Final = 45.0
-"""Seconds without an acknowledged item, or without an end of the moves, before the run gives up."""
+"""Seconds without an acknowledged item before the run gives up."""
+SETTLE_TIMEOUT: Final = 120.0
+"""Seconds for the newcomer to get its shards, once there are enough items."""
 UNEVEN_SHARE: Final = 0.1
 """Difference of loads taken for even, as a share of the larger one; one shard always is."""
 FAULTS_SHOWN: Final = 5
@@ -141,12 +143,16 @@ class CartRun:
         self._moved_at = trio.current_time()
 
     async def _until_done(self) -> None:
-        is_told = False
+        is_told, enough_since = False, trio.current_time()
         while not self._is_done:
             await self._tick()
             if self._is_newcomer_started and not is_told and self._is_settled:
                 is_told = True
                 self._note(f"shards are even again: {self._loads}")
+            if self.progress.ledger.acknowledged < self._demo.requests:
+                enough_since = trio.current_time()
+            elif trio.current_time() - enough_since > SETTLE_TIMEOUT:
+                raise self._error(f"shards were not even {SETTLE_TIMEOUT:g} s after the last item: {self._loads}")
             if trio.current_time() - self._moved_at > STALL_TIMEOUT:
                 raise self._error(f"nothing went on for {STALL_TIMEOUT:g} s, with shards {self._loads}")
 

@@ -25,6 +25,7 @@ def test_the_version_is_told() -> None:
     [
         (["demo", "no-such-folder"], "casty: 'no-such-folder' is not a folder: name one with Python files in it\n"),
         (["demo", "--nodes", "1"], "casty: nobody would be left to count after the kill"),
+        (["demo-cart", "--nodes", "1"], "casty: nobody would be left with carts after the kill"),
         (["node", "a:b"], "casty: a node needs a name: give --node-id"),
         (["node", "a", "--node-id", "x"], "casty: a behaviour factory is MODULE:FUNCTION"),
         (["node", "a:b", "--node-id", "x", "--seed", "y"], "casty: a seed is HOST:PORT"),
