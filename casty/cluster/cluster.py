@@ -315,7 +315,7 @@ class Cluster:
         if not isinstance(cast("object", key), EntityKey):
             raise TypeError(f"shards are of a kind of entities, such as EntityKey[Message]('carts'), got {key!r}")
         await trio.lowlevel.checkpoint()
-        found = [listing_of(report) for report in running.kernel.hooks.shard_reports(key.name)]
+        found = [listing_of(report) for report in running.kernel.hooks.shard_reports(key.name).reports]
         return found[0] if found else ShardListing(key.name, 0, (), None, 0, 0, ())
 
     async def get_receptionist(self, *, timeout: float = 5.0) -> ActorRef[ReceptionistCmd]:

@@ -6,12 +6,12 @@ listeners are told (`casty.runtime.listeners`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Never
 
 from casty.address import UniqueAddress
-from casty.protocol.sharding.observability.shard_listing import ShardsReport
+from casty.protocol.sharding.observability.shard_listing import ShardsTold
 from casty.refs import ActorRef, EntityKey
 
 
@@ -19,9 +19,9 @@ def _is_nobody(_: UniqueAddress) -> bool:
     return False
 
 
-def no_shards(_: str | None) -> Sequence[ShardsReport]:
+def no_shards(_: str | None) -> ShardsTold:
     """Return the shards known without a cluster: none."""
-    return ()
+    return ShardsTold()
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +47,7 @@ class KernelHooks:
     """Taker of the actors that host entities; of a type known to the layers above alone."""
     groups: object = None
     """Messenger to many nodes; of a type known to the layers above alone."""
-    shard_reports: Callable[[str | None], Sequence[ShardsReport]] = no_shards
+    shard_reports: Callable[[str | None], ShardsTold] = no_shards
     """Called for the shards of one kind of entities, or of all."""
     is_stranger: Callable[[UniqueAddress], bool] = _is_nobody
     """Whether a node is no member."""

@@ -17,7 +17,6 @@ from casty.cluster.node import ClusterNode
 from casty.config import TransportLimits
 from casty.errors import CastyError, ProtocolError
 from casty.protocol.membership.status import (
-    KEYS_TOLD_MAX,
     REPORT_TYPES,
     ClusterReport,
     MemberReport,
@@ -26,9 +25,8 @@ from casty.protocol.membership.status import (
     leader_in,
     report_alone,
     report_members,
-    shards_told,
 )
-from casty.protocol.sharding.observability.shard_listing import ShardListing, ShardsReport, listing_of
+from casty.protocol.sharding.observability.shard_listing import KEYS_TOLD_MAX, ShardListing, ShardsReport, listing_of
 from casty.protocol.state.membership_state import MEMBERS_MAX
 from casty.refs import ActorRef
 from casty.schema.names import printable
@@ -67,8 +65,7 @@ async def report_frames(node: ClusterNode) -> bytes:
         if state
         else (report_alone(membership.member),)
     )
-    shards = node.kernel.hooks.shard_reports(None)
-    told = shards_told(shards)
+    told = node.kernel.hooks.shard_reports(None)
     head = NodeReport(
         node.self_node.address,
         membership.member.id,
@@ -80,10 +77,10 @@ async def report_frames(node: ClusterNode) -> bytes:
         leader_in(state, node.self_node) if state else None,
         state.is_converged(node.self_node) if state else False,
         len(members),
-        len(told),
-        len(shards) - len(told),
+        len(told.reports),
+        told.left_out,
     )
-    return b"".join(node.control_codec.frame_control(part) for part in (head, *members, *told))
+    return b"".join(node.control_codec.frame_control(part) for part in (head, *members, *told.reports))
 
 
 async def ask_status(

@@ -6,21 +6,18 @@ may (`casty.transport.manager.peers`). A report only tells: nothing of it comes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from casty.address import NodeAddress, NodeId, UniqueAddress
-from casty.protocol.sharding.observability.shard_listing import ROWS_TOLD_MAX, ShardListing, ShardsReport
+from casty.protocol.sharding.observability.shard_listing import ShardListing, ShardsReport
 from casty.protocol.state.leader import leader_of
 from casty.protocol.state.member import Member, MemberStatus
 from casty.protocol.state.membership_state import Gossip
 
 ACCUSERS_TOLD_MAX = 16
 """Observers named for each member; their number is told besides."""
-
-KEYS_TOLD_MAX: Final = 1_024
-"""Kinds of entities in one report."""
 
 Phase: TypeAlias = Literal["joining", "member", "gone"]
 """Whether a node waits to be let in, is in a cluster, or is in none any more."""
@@ -125,14 +122,3 @@ def report_alone(member: Member) -> MemberReport:
     """Return the report of a node on itself, in no cluster yet."""
     who = member.address, member.id, member.status, member.roles, member.up_number, member.version
     return MemberReport(*who, has_seen=True, accusers=0, accused_by=(), phi=None, gossip_age=None)
-
-
-def shards_told(reports: Sequence[ShardsReport]) -> Sequence[ShardsReport]:
-    """Return the first of these, as far as a report has room."""
-    told, rows = 0, 0
-    for report in reports:
-        rows += report.num_shards
-        if rows > ROWS_TOLD_MAX or told >= KEYS_TOLD_MAX:
-            break
-        told += 1
-    return reports[:told]

@@ -29,6 +29,8 @@ NOBODY: Final = 0xFFFF
 """Stands for no next node."""
 ROWS_TOLD_MAX: Final = 65_536
 """Rows in one report: keys beyond are counted, and left out."""
+KEYS_TOLD_MAX: Final = 1_024
+"""Keys in one report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,15 @@ class ShardsReport:
     """Nodes of the rows."""
     rows: bytes
     """Rows of `ROW_BYTES` each, in the order of shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsTold:
+    """Reports of the first keys, as far as there is room for them."""
+
+    reports: tuple[ShardsReport, ...] = ()
+    left_out: int = 0
+    """Number of further keys."""
 
 
 def report_shards(table: ShardTable, hosts: Sequence[NodeAddress], coordinator: NodeAddress | None) -> ShardsReport:

@@ -254,7 +254,7 @@ async def test_a_report_tells_the_shards_to_who_asks(autojump_clock, nodes):
 
 
 async def test_a_report_leaves_out_the_keys_it_has_no_room_for(autojump_clock, nodes, monkeypatch):
-    monkeypatch.setattr("casty.protocol.membership.status.ROWS_TOLD_MAX", 10)
+    monkeypatch.setattr("casty.cluster.sharding.shard_reports.ROWS_TOLD_MAX", 10)
     (a,) = await nodes.systems("a")
     for number in range(4):
         key = EntityKey[Count](f"kind-{number}")

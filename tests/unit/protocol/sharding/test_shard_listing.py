@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from casty.protocol.membership.status import shards_told
 from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Term
 from casty.protocol.sharding.observability.shard_listing import (
     ROW_BYTES,
-    ROWS_TOLD_MAX,
     ShardListing,
     ShardRow,
     listing_of,
@@ -82,10 +80,3 @@ def test_a_kind_without_a_table_is_listed_too() -> None:
 def test_a_report_that_cannot_be_is_refused(wrong) -> None:
     with pytest.raises(ValueError):
         listing_of(wrong)
-
-
-def test_a_report_has_a_bound() -> None:
-    large = report_shards(ShardTable("large", NUM_SHARDS_MAX), [], None)
-    many = [replace(large, key=f"key-{number}") for number in range(10)]
-    assert len(shards_told(many)) == ROWS_TOLD_MAX // NUM_SHARDS_MAX
-    assert len(shards_told([replace(one, num_shards=1) for one in many])) == 10
