@@ -23,7 +23,7 @@ from casty.testing.simulation import InvariantBroken, partition_scenario, random
 
 KINDS = (*["fate"] * 7, "calm", *["fate"] * 7, "calm", "fate", "random", "fate", "partition")
 """Kinds of the scenarios of twenty seeds."""
-REPORT_EVERY = 1_000
+REPORT_EVERY = 200
 
 
 def kind_of(seed: int) -> str:

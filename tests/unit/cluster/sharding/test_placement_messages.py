@@ -12,6 +12,7 @@ from casty.protocol.messages.shard_rows import Moving, Opening, Owned, Term
 from casty.protocol.messages.sharding import (
     Enlist,
     Enlisted,
+    EvenOut,
     HeldShard,
     KnownTable,
     Marker,
@@ -44,6 +45,7 @@ SAMPLES: tuple[PlacementMessage, ...] = (
     Yielded("carts", ((3, 7), (4, 9))),
     Retired(TERM),
     Marker("carts", 3, 9),
+    EvenOut("carts"),
 )
 
 
