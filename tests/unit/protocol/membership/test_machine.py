@@ -63,7 +63,9 @@ from casty.protocol.messages.membership import (
     RegistrySlots,
     TopologyMessage,
 )
+from casty.protocol.split_brain.serving_lease import WorkFree
 from casty.protocol.state.events import MemberUp
+from casty.protocol.state.member import MemberStatus
 from casty.protocol.state.membership_state import Gossip
 from casty.protocol.state.registry import REGISTRY, Registry
 from casty.testing.samples import address, gossip_of, member, run_of, service_of
@@ -447,3 +449,15 @@ def test_node_that_ends_before_its_welcome_is_removed_where_it_asked() -> None:
     assert other.gone
     assert statuses(one) == {"a": "up"}
     assert B in state_of(one).tombstones
+
+
+def test_until_when_a_removed_run_may_serve_is_said_before_its_removal_is_published() -> None:
+    """The removal is another node's word, published as it comes: whoever follows would take the work for free."""
+    _, other = pair()
+    with_c = state_of(other).with_member(A, member("c"))
+    other.topology.handle(Received(A, to_wire(with_c, 1.0)), 1.0)
+    without = with_c.with_moved(A, {C}, MemberStatus.down).without_members(A, frozenset({C}), 2.0)
+    effects = other.topology.handle(Received(A, to_wire(without, 2.0)), 2.0)
+    told = [type(effect) for effect in effects if isinstance(effect, WorkFree | StatePublished)]
+    assert C not in state_of(other).members
+    assert told[0] is WorkFree and StatePublished in told
