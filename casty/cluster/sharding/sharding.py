@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, assert_never
 import trio
 
 from casty.address import UniqueAddress
+from casty.cluster.access import Sender
 from casty.cluster.extension import ClusterExtension, ExtensionNode
 from casty.cluster.extension_tables import ClusterTable
 from casty.cluster.node import ClusterNode
@@ -320,7 +321,8 @@ class Sharding(ClusterExtension):
     def attach(self, node: ExtensionNode) -> None:
         """Know the messages of the placement."""
         for cls, name in CONTROL.items():
-            node.inside.control.add(cls, name, Lane.control, self._said)
+            # They can come before the welcome; the machine drops them then, and they are repeated.
+            node.inside.control.add(cls, name, Lane.control, self._said, sender=Sender.inviter)
         node.inside.control.add(Marker, MARKER, Lane.ordinary, self._said)
         self.draining.attach(node.inside)
 
