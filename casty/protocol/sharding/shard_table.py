@@ -12,6 +12,7 @@ event: a step costs as much as it changes, and not as many rows as there are.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -41,12 +42,18 @@ class ShardTable:
     """By shard; free ones are absent."""
     moving: Shards = field(default_factory=Shards)
     """Shards with a moving row."""
-    _versions: dict[int, int] = field(default_factory=dict[int, int])
-    """Version of the last change of a shard in this term; one never written is free."""
+    _versions: array[int] = field(init=False)
+    """Version of the last change of each shard in this term; 0 for one never written, so free."""
     _counts: dict[UniqueAddress, int] = field(default_factory=dict[UniqueAddress, int])
     """Rows of each owner."""
     _runs: dict[UniqueAddress, UniqueAddress] = field(default_factory=dict[UniqueAddress, UniqueAddress])
     """One object for each owner: every row read from a message has its own."""
+
+    def __post_init__(self) -> None:
+        self._forget_versions()
+
+    def _forget_versions(self) -> None:
+        self._versions = array("I", [0]) * self.num_shards  # of 32 bits; a dict of them takes eight times as much
 
     @property
     def order(self) -> tuple[Term, int]:
@@ -85,7 +92,7 @@ class ShardTable:
         They are the parts of one slice, each of at most a page.
         """
         after = known.version if known is not None and known.term == self.term else 0
-        changed = ((shard, self.rows.get(shard)) for shard, version in self._versions.items() if version > after)
+        changed = ((shard, self.rows.get(shard)) for shard, version in enumerate(self._versions) if version > after)
         return _in_pages((self.key, self.num_shards, self.term, after, self.version), changed)
 
     def is_behind(self, other: KnownTable) -> bool:
@@ -105,7 +112,7 @@ class ShardTable:
         came = self._interned(news.rows)
         if is_whole:
             came = dict.fromkeys(self.rows) | came
-            self._versions.clear()
+            self._forget_versions()
         before: dict[int, Row | None] = {}
         self.term, self.version = news.term, news.upto
         for shard, row in came.items():
