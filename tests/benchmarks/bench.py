@@ -29,9 +29,10 @@ from environments import BASELINE, ERLANG, ERLANG_PLAIN, LIMIT, OURS, RUST, find
 PEERS = (OURS, BASELINE, RUST, ERLANG, ERLANG_PLAIN, LIMIT)
 LOCAL = ("L1", "L1burst", "L2", "L3", "L4-10k", "L5", "codec")
 REMOTE = ("R1", "R1send", "R2", "R3", "R4")
-SHORT = [LOCAL, REMOTE]
-"""Two starts of each program a round."""
-LONG = [[name] for name in (*LOCAL, "L4-100k", *REMOTE)]
+SHARDED = ("S1", "S1tell", "S1far", "S1fartell", "S2", "S2first", "S3", "S3two", "S4")
+SHORT = [LOCAL, REMOTE, SHARDED]
+"""Three starts of each program a round."""
+LONG = [[name] for name in (*LOCAL, "L4-100k", *REMOTE, *SHARDED)]
 """A fresh process for each."""
 
 
@@ -41,7 +42,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a few small rounds, under two minutes")
     parser.add_argument("--rounds", type=int, help="5, or 3 in the short form")
     parser.add_argument("--scale", type=float, help="factor of all sizes: 1, or 0.1 in the short form")
-    parser.add_argument("--workloads", nargs="+", metavar="NAME", help="only these: L1 L2 ... R4 codec")
+    parser.add_argument("--workloads", nargs="+", metavar="NAME", help="only these: L1 L2 ... R4 codec S1 ... S4")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="only these")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="where the figures go")
     parser.add_argument("--environments", type=Path, default=Path(".nox/peers"), help="where peers are installed")

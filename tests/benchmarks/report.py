@@ -44,7 +44,21 @@ GOALS = (
     Goal("R3", ERLANG, 1.2),
     Goal("R3", RUST, 1.3),
     Goal("R4", BASELINE, 4.5),
+    Goal("S1", BASELINE, 4.0),
+    Goal("S1", RUST, 1.5),
 )
+
+COMPARED = (
+    ("S1", "R3", 0.75),
+    ("S1far", "R3", 0.75),
+    ("S1tell", "R1", 0.75),
+    ("S1fartell", "R1", 0.75),
+    ("S2first", "S2", 0.5),
+    ("S3two", "S3", 1.7),
+)
+"""Workloads of this library with the least ratio of their speed to that of another one."""
+ENTITY_BYTES_MAX = 4_200
+"""Memory of an entity that does nothing."""
 
 
 def seconds(run: Run) -> float | None:
@@ -69,9 +83,14 @@ def select(runs: Iterable[Run], workload: str, peer: str) -> list[Run]:
 
 def ratio(runs: Sequence[Run], workload: str, peer: str, other: str, figure: Figure = seconds) -> float | None:
     """Return how many times less of ``figure`` a peer takes than another; None without a common round."""
-    others = {run.round: figure(run) for run in select(runs, workload, other)}
+    return within(select(runs, workload, peer), select(runs, workload, other), figure)
+
+
+def within(chosen: Sequence[Run], other: Sequence[Run], figure: Figure) -> float | None:
+    """Return how many times less of ``figure`` some runs take than the others of the same rounds."""
+    others = {run.round: figure(run) for run in other}
     found = list[float]()
-    for run in select(runs, workload, peer):
+    for run in chosen:
         mine, theirs = figure(run), others.get(run.round)
         if mine and theirs:
             found.append(theirs / mine)
@@ -160,6 +179,17 @@ def goals(runs: Sequence[Run]) -> str:
             by_cpu = ratio(runs, goal.workload, OURS, goal.other, cpu_seconds) if goal.other not in SPINNING else None
             verdict = "reached" if reached >= goal.least else "missed"
             rows.append([goal.workload, goal.other, f"{goal.least:.2f}", times(reached), times(by_cpu), verdict])
+    for workload, other, least in COMPARED:
+        mine, theirs = select(runs, workload, OURS), select(runs, other, OURS)
+        reached = within(mine, theirs, seconds)
+        if reached is not None:
+            verdict = "reached" if reached >= least else "missed"
+            by_cpu = within(mine, theirs, cpu_seconds)
+            rows.append([workload, f"own {other}", f"{least:.2f}", times(reached), times(by_cpu), verdict])
+    held = [size for run in select(runs, "S4", OURS) if (size := bytes_per_actor(run))]
+    if held:
+        verdict = "reached" if median(held) <= ENTITY_BYTES_MAX else "missed"
+        rows.append(["S4 bytes", "", f"<= {ENTITY_BYTES_MAX:,}", f"{median(held):,.0f}", "", verdict])
     memory = ratio(runs, "L4-10k", OURS, BASELINE, bytes_per_actor)
     if memory is not None:
         verdict = "reached" if 1 / memory <= 0.95 else "missed"

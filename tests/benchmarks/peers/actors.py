@@ -114,6 +114,28 @@ class Sink:
         return Behaviors.same()
 
 
+@dataclass
+class Tally:
+    """An entity: counts items, answers asks, and tells the count of items to who wants to know."""
+
+    count: int = 0
+
+    async def receive(self, ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
+        match message:
+            case Item():
+                self.count += 1
+            case Ask():
+                message.reply_to.tell(message.number)
+            case Drained():
+                message.reply_to.tell(self.count)
+                self.count = 0
+        return Behaviors.same()
+
+
+def tally(entity_id: str) -> Behavior[Message]:
+    return Behaviors.receive(Tally().receive)
+
+
 @dataclass(frozen=True)
 class Local:
     """The workloads within one process, on one event loop: its events, and how a task lets others run."""

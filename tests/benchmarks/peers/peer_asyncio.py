@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import sleep
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import workload
-from actors import ITEM, Ask, Drained, Local, Sink
+from actors import ITEM, Ask, Drained, Local, Sink, tally
 from workload import ASK_TIMEOUT, TEXT, Figures, batches, measured
 
-from casty import ActorRef, Behaviors, ClusteredActorSystem
+from casty import ActorRef, Behaviors, ClusteredActorSystem, ShardEnvelope
 
 
 def node(name: str, seeds: tuple[tuple[str, int], ...]) -> ClusteredActorSystem:
@@ -25,6 +25,7 @@ def node(name: str, seeds: tuple[tuple[str, int], ...]) -> ClusteredActorSystem:
 async def serve() -> None:
     async with node("server", ()) as system:
         system.spawn(Behaviors.receive(Sink().receive), "server")
+        system.spawn(Behaviors.sharded(tally, num_shards=256), "entities")
         workload.announce(port=system.self_node.port)
         await asyncio.to_thread(workload.until_abandoned)
 
@@ -33,6 +34,7 @@ async def serve() -> None:
 class Remote:
     system: ClusteredActorSystem
     server: ActorRef[Any]
+    proxy: ActorRef[Any]
 
     async def ask(self, text: str = TEXT) -> None:
         await self.system.ask(self.server, lambda reply_to: Ask(1, text, reply_to), timeout=ASK_TIMEOUT)
@@ -44,7 +46,7 @@ async def connect(hello: dict[str, Any]) -> AsyncIterator[Remote]:
         await system.wait_for(2)
         server = system.lookup("/server", node="server")
         assert server is not None
-        yield Remote(system, server)
+        yield Remote(system, server, system.spawn(Behaviors.sharded(tally, num_shards=256), "entities"))
 
 
 async def remote_tell(remote: Remote, count: int) -> Figures:
@@ -58,16 +60,44 @@ async def remote_tell(remote: Remote, count: int) -> Figures:
     return timed.figures(count)
 
 
+async def gather(workers: list[Callable[[], Awaitable[None]]]) -> None:
+    await asyncio.gather(*(worker() for worker in workers))
+
+
 async def remote_ask_many(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_flight(
-        remote.ask, count, lambda workers: asyncio.gather(*(worker() for worker in workers))
-    )
+    return await workload.asks_in_flight(remote.ask, count, gather)
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Entities on both nodes: a message for one goes to the proxy of its own node, with the id."""
+
+    remote: Remote
+
+    def ref(self, entity_id: str) -> str:
+        return entity_id
+
+    async def ask(self, ref: str) -> None:
+        await self.remote.system.ask(
+            self.remote.proxy, lambda reply_to: ShardEnvelope(ref, Ask(1, TEXT, reply_to)), timeout=ASK_TIMEOUT
+        )
+
+    def tell(self, ref: str) -> None:
+        self.remote.proxy.tell(ShardEnvelope(ref, ITEM))
+
+    async def count(self, ref: str) -> int:
+        number: int = await self.remote.system.ask(
+            self.remote.proxy, lambda reply_to: ShardEnvelope(ref, Drained(0, reply_to)), timeout=ASK_TIMEOUT
+        )
+        return number
 
 
 PEER = workload.Peer(
     run=lambda main: asyncio.run(main()),
     local=Local(asyncio.Event, partial(sleep, 0)).table(),
-    remote=workload.remote(tell=remote_tell, many=remote_ask_many),
+    remote=workload.remote(
+        tell=remote_tell, many=remote_ask_many, **workload.sharded(Entities, gather, partial(sleep, 0))
+    ),
     connect=connect,
     serve=serve,
 )

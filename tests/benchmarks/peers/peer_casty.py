@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgpack
 import trio
 import workload
-from actors import ITEM, Ask, Drained, Item, Local, Message, Sink
+from actors import ITEM, Ask, Drained, Item, Local, Message, Sink, tally
 from trio.lowlevel import checkpoint
 from workload import ASK_TIMEOUT, TEXT, Figures, batches, measured
 
 import casty
-from casty import ActorRef, Behaviors, ClusteredActorSystem
+from casty import ActorContext, ActorRef, Behavior, Behaviors, ClusteredActorSystem, EntityKey
 from casty.config import ClusterSettings, TransportLimits
 from casty.wire.codec.codec import Codec
 from casty.wire.envelope import end_of_head
@@ -27,6 +31,30 @@ SETTINGS = replace(ClusterSettings(), limits=LIMITS)
 
 for name, cls in {"bench.Item": Item, "bench.Ask": Ask, "bench.Drained": Drained}.items():
     casty.message(name)(cls)
+
+
+ENTITIES = EntityKey[Message]("entities")
+"""Hosted by every node with a role or none: by the server and the client."""
+FAR = EntityKey[Message]("far")
+"""Hosted by the server alone."""
+COMPUTING = EntityKey[Message]("computing")
+"""Hosted by servers alone, on few shards, so that they are soon shared."""
+COMPUTING_SHARDS = 8
+BALANCED_WITHIN = 60.0
+
+
+def computing(entity_id: str) -> Behavior[Message]:
+    """Return an entity that answers an ask with the number of its process, after some work."""
+
+    async def receive(ctx: ActorContext[Message], message: Message) -> Behavior[Message]:
+        end = time.perf_counter() + workload.COMPUTE_SECONDS
+        while time.perf_counter() < end:
+            pass
+        if isinstance(message, Ask):
+            message.reply_to.tell(os.getpid())
+        return Behaviors.same()
+
+    return Behaviors.receive(receive)
 
 
 async def codec(count: int) -> Figures:
@@ -50,10 +78,24 @@ def node(name: str, seeds: list[tuple[str, int]]) -> ClusteredActorSystem:
 
 
 async def serve() -> None:
-    async with node("server", []) as system:
+    seed = os.environ.get(workload.SEED)
+    async with node("server" if seed is None else "more", [] if seed is None else [("127.0.0.1", int(seed))]) as system:
         system.spawn(Behaviors.receive(Sink().receive), "server")
+        system.spawn(Behaviors.sharded(computing, COMPUTING, num_shards=COMPUTING_SHARDS), "computing")
+        if seed is None:
+            system.spawn(Behaviors.sharded(tally, FAR), "far")
         workload.announce(port=system.self_node.port)
-        await trio.to_thread.run_sync(workload.until_abandoned)
+        async with trio.open_nursery() as nursery:
+            if seed is None:
+                nursery.start_soon(host_beside_the_client, system)
+            await trio.to_thread.run_sync(workload.until_abandoned)
+            nursery.cancel_scope.cancel()
+
+
+async def host_beside_the_client(system: ClusteredActorSystem) -> None:
+    """Host entities from when there are two nodes: no shard moves later, and with it what an entity has counted."""
+    await system.wait_for(2)
+    system.spawn(Behaviors.sharded(tally, ENTITIES), "entities")
 
 
 @dataclass(frozen=True)
@@ -70,6 +112,7 @@ class Remote:
 async def connect(hello: dict[str, Any]) -> AsyncIterator[Remote]:
     async with node("client", [("127.0.0.1", hello["port"])]) as system:
         await system.wait_for(2)
+        system.spawn(Behaviors.sharded(tally, ENTITIES), "entities")
         server: Any = system.remote("/server", "server")
         yield Remote(system, server.of(Message))
 
@@ -103,19 +146,114 @@ async def remote_send(remote: Remote, count: int) -> Figures:
     return timed.figures(count)
 
 
-async def remote_ask_many(remote: Remote, count: int) -> Figures:
-    async def gather(workers: list[Callable[[], Awaitable[None]]]) -> None:
-        async with trio.open_nursery() as nursery:
-            for worker in workers:
-                nursery.start_soon(worker)
+async def gather(workers: list[Callable[[], Awaitable[None]]]) -> None:
+    async with trio.open_nursery() as nursery:
+        for worker in workers:
+            nursery.start_soon(worker)
 
+
+async def remote_ask_many(remote: Remote, count: int) -> Figures:
     return await workload.asks_in_flight(remote.ask, count, gather)
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Entities of one kind."""
+
+    remote: Remote
+    key: EntityKey[Message] = ENTITIES
+
+    def ref(self, entity_id: str) -> ActorRef[Message]:
+        return self.remote.system.entity(self.key, entity_id)
+
+    async def ask(self, ref: ActorRef[Message]) -> None:
+        number: int = await self.remote.system.ask(ref, lambda reply_to: Ask(1, TEXT, reply_to), timeout=ASK_TIMEOUT)
+        assert number
+
+    def tell(self, ref: ActorRef[Message]) -> None:
+        ref.tell(ITEM)
+
+    async def count(self, ref: ActorRef[Message]) -> int:
+        number: int = await self.remote.system.ask(ref, lambda reply_to: Drained(0, reply_to), timeout=ASK_TIMEOUT)
+        return number
+
+
+async def far_ask(remote: Remote, count: int) -> Figures:
+    """S1 with entities at the server alone."""
+    return await workload.asks_of_entities(Entities(remote, FAR), count, gather)
+
+
+async def far_tell(remote: Remote, count: int) -> Figures:
+    """S1tell with entities at the server alone."""
+    return await workload.tells_to_entities(Entities(remote, FAR), count, gather, checkpoint)
+
+
+async def compute(remote: Remote, count: int) -> Figures:
+    """Ask entities that compute, in one process beside this one."""
+    return await workload.asks_of_entities(Entities(remote, COMPUTING), count, gather)
+
+
+async def compute_in_two(remote: Remote, count: int) -> Figures:
+    """Ask entities that compute, once one more process has half of them."""
+    assert workload.Server.current is not None
+    more = await trio.to_thread.run_sync(workload.Server, workload.Server.current.hello["port"])
+    try:
+        await shared(remote)
+        return await compute(remote, count)
+    finally:
+        await trio.to_thread.run_sync(more.end)
+
+
+async def shared(remote: Remote) -> None:
+    """Return when two processes have about as many of the entities that compute."""
+    refs = [remote.system.entity(COMPUTING, f"entity-{number}") for number in range(workload.ENTITIES)]
+    with trio.fail_after(BALANCED_WITHIN):
+        while True:
+            processes = Counter[int](await workload.of_each(refs, partial(process_of, remote), gather))
+            if len(processes) == 2 and min(processes.values()) >= len(refs) // 3:
+                return
+            await trio.sleep(0.2)
+
+
+async def process_of(remote: Remote, ref: ActorRef[Message]) -> int:
+    """Ask an entity that computes for the number of its process."""
+    number: int = await remote.system.ask(ref, lambda reply_to: Ask(1, "", reply_to), timeout=ASK_TIMEOUT)
+    return number
+
+
+async def idle_entities(count: int) -> Figures:
+    """Start entities that do nothing, on the one node of a cluster."""
+    async with node("alone", []) as system:
+        system.spawn(Behaviors.sharded(tally, ENTITIES), "entities")
+        await system.ask(system.entity(ENTITIES, "first"), lambda reply_to: Ask(1, TEXT, reply_to), timeout=ASK_TIMEOUT)
+        before = workload.resident_bytes()
+        with measured() as timed:
+            for number in range(count):
+                system.entity(ENTITIES, f"idle-{number}").tell(ITEM)
+                if not number % workload.YIELD_EVERY:
+                    await checkpoint()
+            await system.ask(
+                system.entity(ENTITIES, f"idle-{count - 1}"),
+                lambda reply_to: Ask(1, TEXT, reply_to),
+                timeout=ASK_TIMEOUT,
+            )
+        held = workload.resident_bytes() - before
+    return timed.figures(count, bytes_per_actor=held / count)
 
 
 PEER = workload.Peer(
     run=trio.run,
-    local=Local(trio.Event, checkpoint).table(codec=codec),
-    remote=workload.remote(tell=remote_tell, many=remote_ask_many, R1send=remote_send),
+    local=Local(trio.Event, checkpoint).table(codec=codec, S4=idle_entities),
+    remote=workload.remote(
+        tell=remote_tell,
+        many=remote_ask_many,
+        R1send=remote_send,
+        S1far=far_ask,
+        S1fartell=far_tell,
+        S3=compute,
+        S3two=compute_in_two,
+        **workload.sharded(Entities, gather, checkpoint),
+    ),
     connect=connect,
     serve=serve,
 )

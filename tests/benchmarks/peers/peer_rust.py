@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import sleep
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import workload
@@ -117,6 +118,20 @@ async def sink(ctx: Context[int, Item | Ask | Drained]) -> None:
             count, waiting = 0, None
 
 
+@actor(initial=0)
+async def tally(ctx: Context[int, Item | Ask | Drained]) -> None:
+    count = 0
+    async for message in ctx.inbox:
+        match message:
+            case Item():
+                count += 1
+            case Ask():
+                message.reply_to.tell(message.number)
+            case Drained():
+                message.reply_to.tell(count)
+                count = 0
+
+
 async def tell(count: int, *, pause: bool = True) -> Figures:
     async with ActorSystem(**TIMES) as system:
         ref = system.ref(counter, "counter")
@@ -192,6 +207,7 @@ async def serve() -> None:
 @dataclass(frozen=True)
 class Remote:
     server: Any
+    system: ActorSystem
 
     async def ask(self, text: str = TEXT) -> None:
         await self.server.ask(Ask(1, text))
@@ -201,7 +217,7 @@ class Remote:
 async def connect(hello: dict[str, Any]) -> AsyncIterator[Remote]:
     cluster = Cluster(bind="127.0.0.1:0", seeds=(hello["address"],))
     async with ActorSystem(cluster=cluster, **TIMES) as system:
-        yield Remote(system.ref(sink, "server", at=hello["address"]))
+        yield Remote(system.ref(sink, "server", at=hello["address"]), system)
 
 
 async def remote_tell(remote: Remote, count: int) -> Figures:
@@ -215,16 +231,40 @@ async def remote_tell(remote: Remote, count: int) -> Figures:
     return timed.figures(count)
 
 
+async def gather(workers: list[Callable[[], Awaitable[None]]]) -> None:
+    await asyncio.gather(*(worker() for worker in workers))
+
+
 async def remote_ask_many(remote: Remote, count: int) -> Figures:
-    return await workload.asks_in_flight(
-        remote.ask, count, lambda workers: asyncio.gather(*(worker() for worker in workers))
-    )
+    return await workload.asks_in_flight(remote.ask, count, gather)
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Entities on both nodes: every actor of this peer is one."""
+
+    remote: Remote
+
+    def ref(self, entity_id: str) -> Any:
+        return self.remote.system.ref(tally, entity_id)
+
+    async def ask(self, ref: Any) -> None:
+        await ref.ask(Ask(1, TEXT))
+
+    def tell(self, ref: Any) -> None:
+        ref.tell(ITEM)
+
+    async def count(self, ref: Any) -> int:
+        number: int = await ref.ask(Drained(0))
+        return number
 
 
 PEER = workload.Peer(
     run=lambda main: asyncio.run(main()),
     local=workload.local(tell=tell, ask=ask, ping_pong=ping_pong, spawn=spawn, fan_in=fan_in),
-    remote=workload.remote(tell=remote_tell, many=remote_ask_many),
+    remote=workload.remote(
+        tell=remote_tell, many=remote_ask_many, **workload.sharded(Entities, gather, partial(sleep, 0))
+    ),
     connect=connect,
     serve=serve,
 )

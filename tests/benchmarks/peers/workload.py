@@ -10,17 +10,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 SIZES = {
     "L1": 200_000,
@@ -36,9 +38,25 @@ SIZES = {
     "R2": 5_000,
     "R3": 10_000,
     "R4": 200,
+    "S1": 20_000,
+    "S1tell": 100_000,
+    "S1far": 20_000,
+    "S1fartell": 100_000,
+    "S2": 3_000,
+    "S2first": 3_000,
+    "S3": 4_000,
+    "S3two": 4_000,
+    "S4": 10_000,
 }
 """Operations at scale 1."""
 
+ENTITIES = 1_000
+"""Entities of the workloads with many."""
+COMPUTE_SECONDS = 0.0002
+"""Processor time of one message to an entity that computes."""
+
+SEED = "CASTY_BENCH_SEED"
+"""Variable of the environment that tells a server of another one."""
 LEAST = 10
 """Operations, however small the scale."""
 YIELD_EVERY = 100
@@ -79,9 +97,15 @@ class Server:
 
     current: Server | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, seed: object = None) -> None:
+        """Start it; ``seed`` is where a server before it is, for one more of the same cluster."""
+        environment = os.environ if seed is None else os.environ | {SEED: str(seed)}
         self._process = subprocess.Popen(
-            [sys.executable, sys.argv[0], "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, sys.argv[0], "serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self.hello = self._read_hello()
 
@@ -111,6 +135,10 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         Server.current = None
+        self.end()
+
+    def end(self) -> None:
+        """End it, and wait for that."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -256,11 +284,97 @@ def remote(
     return {"R1": tell, "R2": ask, "R3": many, "R4": ask_large, **more}
 
 
-async def asks_in_flight(
-    ask: Callable[[], Awaitable[object]],
-    count: int,
-    gather: Callable[[list[Callable[[], Awaitable[None]]]], Awaitable[object]],
+Gather = Callable[[list[Callable[[], Awaitable[None]]]], Awaitable[object]]
+"""Runs tasks until all have ended."""
+
+
+class Entities(Protocol):
+    """Entities on the nodes of a cluster, as the client sees them."""
+
+    def ref(self, entity_id: str) -> Any:
+        """Return what one is called by."""
+        ...
+
+    async def ask(self, ref: Any) -> None:
+        """Ask one."""
+        ...
+
+    def tell(self, ref: Any) -> None:
+        """Tell one an item."""
+        ...
+
+    async def count(self, ref: Any) -> int:
+        """Ask one how many items it was told since the last time."""
+        ...
+
+
+def sharded(
+    entities: Callable[[Any], Entities], gather: Gather, rest: Callable[[], Awaitable[None]]
+) -> Mapping[str, RemoteWorkload]:
+    """Return the workloads of entities by their names: ``entities`` finds them by what the remote ones get."""
+
+    async def ask(connected: Any, count: int) -> Figures:
+        return await asks_of_entities(entities(connected), count, gather)
+
+    async def tell(connected: Any, count: int) -> Figures:
+        return await tells_to_entities(entities(connected), count, gather, rest)
+
+    async def ask_in_sequence(connected: Any, count: int) -> Figures:
+        found = entities(connected)
+        turns = itertools.cycle(await begun(found, gather))
+        return await asks_in_sequence(lambda: found.ask(next(turns)), count)
+
+    async def ask_new(connected: Any, count: int) -> Figures:
+        found = entities(connected)
+        await begun(found, gather)
+        new = (found.ref(f"new-{number}") for number in itertools.count())
+        return await asks_in_sequence(lambda: found.ask(next(new)), count)
+
+    return {"S1": ask, "S1tell": tell, "S2": ask_in_sequence, "S2first": ask_new}
+
+
+async def begun(entities: Entities, gather: Gather) -> list[Any]:
+    """Return refs of `ENTITIES` entities that have started."""
+    refs = [entities.ref(f"entity-{number}") for number in range(ENTITIES)]
+    await of_each(refs, entities.ask, gather)
+    return refs
+
+
+async def of_each(refs: list[Any], call: Callable[[Any], Awaitable[Any]], gather: Gather) -> list[Any]:
+    """Return what a call gives for each ref, `IN_FLIGHT` at any time."""
+    left, found = deque(refs), list[Any]()
+
+    async def worker() -> None:
+        while left:
+            found.append(await call(left.popleft()))
+
+    await gather([worker] * IN_FLIGHT)
+    return found
+
+
+async def asks_of_entities(entities: Entities, count: int, gather: Gather) -> Figures:
+    """Measure asks of `ENTITIES` entities in turn, `IN_FLIGHT` at any time."""
+    turns = itertools.cycle(await begun(entities, gather))
+    return await asks_in_flight(lambda: entities.ask(next(turns)), count, gather)
+
+
+async def tells_to_entities(
+    entities: Entities, count: int, gather: Gather, rest: Callable[[], Awaitable[None]]
 ) -> Figures:
+    """Measure tells to `ENTITIES` entities in turn, until each of them says how many it had."""
+    refs = await begun(entities, gather)
+    turns, tell = itertools.cycle(refs), entities.tell
+    with measured() as timed:
+        for size in batches(count):
+            for _ in range(size):
+                tell(next(turns))
+            await rest()
+        handled = sum(await of_each(refs, entities.count, gather))
+    assert handled == count, f"{handled} of {count} were handled"
+    return timed.figures(count)
+
+
+async def asks_in_flight(ask: Callable[[], Awaitable[object]], count: int, gather: Gather) -> Figures:
     """Measure asks of which `IN_FLIGHT` wait at any time; ``gather`` runs tasks until all have ended."""
     await ask()
     turns = iter(range(count))
